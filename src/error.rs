@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Classes of failure. Every error type of the core says which class it is of, and what to do next.
+
+use std::io;
+
+/// What class a failure is of. The command line makes its exit code of it, the importer a condition's reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ErrorKind {
+    /// None of the others.
+    Other,
+    /// The call, or a set, is wrong.
+    Usage,
+    /// No valid signature of a trusted key.
+    Trust,
+    /// Content is not what its digest or manifest says.
+    Corrupt,
+    /// Older than what was accepted before, or past its end.
+    Rollback,
+    /// Something is missing: a volume, a part of a file, a base layer, an image.
+    Incomplete,
+    /// A registry refused the credentials, or needs some.
+    Auth,
+    /// A registry or the network cannot be reached now; a later try may succeed.
+    Unavailable,
+    /// No space left.
+    NoSpace,
+}
+
+/// A failure that knows its class and what helps against it.
+pub trait Classify: std::error::Error {
+    /// The class.
+    fn kind(&self) -> ErrorKind;
+    /// What to do next, where that is known: one sentence or two, without a final full stop being required.
+    fn help(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The class of an input or output error on a local file.
+pub fn io_kind(error: &io::Error) -> ErrorKind {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
+        io::ErrorKind::UnexpectedEof => ErrorKind::Incomplete,
+        io::ErrorKind::InvalidData => ErrorKind::Corrupt,
+        _ => ErrorKind::Other,
+    }
+}

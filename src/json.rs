@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//! JSON from and to places that are not trusted: canonical out, bounded and strict in.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use thiserror::Error;
+
+/// Deepest nesting that a document may have. Our own documents and OCI manifests need fewer than 10.
+const MAX_DEPTH: usize = 32;
+
+/// Why JSON was not accepted.
+#[derive(Debug, Error)]
+pub enum JsonError {
+    /// More bytes than the kind of document may have.
+    #[error("the document has {got} bytes, more than the {limit} that are allowed")]
+    TooLarge {
+        /// Bytes allowed.
+        limit: usize,
+        /// Bytes given.
+        got: usize,
+    },
+    /// Not JSON, nested too deeply, a key twice, or not the expected shape.
+    #[error(transparent)]
+    Parse(#[from] serde_json::Error),
+}
+
+/// Reads a document of at most `limit` bytes. Refuses a key that stands twice in one object, because readers
+/// disagree on which one counts, nesting deeper than 32, and anything after the document. (T-06)
+///
+/// # Errors
+/// [`JsonError`], with line and column where the text is wrong.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, JsonError> {
+    if bytes.len() > limit {
+        return Err(JsonError::TooLarge { limit, got: bytes.len() });
+    }
+    let mut shape = serde_json::Deserializer::from_slice(bytes);
+    Shape { depth: 0 }.deserialize(&mut shape)?;
+    shape.end()?;
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Writes `value` in canonical form (RFC 8785: keys sorted, no white space): the same value is always the same
+/// bytes. The types that are written so declare their fields in sorted order, and [`is_canonical`] is what their
+/// readers and tests hold them to.
+///
+/// # Errors
+/// Values that JSON cannot express, such as maps with keys that are not text.
+pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, JsonError> {
+    Ok(serde_json::to_vec(value)?)
+}
+
+/// Whether `bytes` are what [`canonical`] would write for the document that they hold.
+pub fn is_canonical(bytes: &[u8]) -> bool {
+    fn write(value: &serde_json::Value, out: &mut String) {
+        use serde_json::Value;
+        match value {
+            Value::Array(items) => {
+                out.push('[');
+                for (n, item) in items.iter().enumerate() {
+                    if n > 0 {
+                        out.push(',');
+                    }
+                    write(item, out);
+                }
+                out.push(']');
+            }
+            Value::Object(map) => {
+                let mut keys = map.iter().collect::<Vec<_>>();
+                keys.sort_by(|a, b| a.0.encode_utf16().cmp(b.0.encode_utf16()));
+                out.push('{');
+                for (n, (key, value)) in keys.into_iter().enumerate() {
+                    if n > 0 {
+                        out.push(',');
+                    }
+                    out.push_str(&Value::from(key.as_str()).to_string());
+                    out.push(':');
+                    write(value, out);
+                }
+                out.push('}');
+            }
+            other => out.push_str(&other.to_string()),
+        }
+    }
+    serde_json::from_slice(bytes).is_ok_and(|value| {
+        let mut text = String::with_capacity(bytes.len());
+        write(&value, &mut text);
+        text.as_bytes() == bytes
+    })
+}
+
+/// Walks a document without building it, to refuse what serde would let pass.
+#[derive(Clone, Copy)]
+struct Shape {
+    depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Shape {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Shape {
+    fn below<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth == MAX_DEPTH {
+            return Err(E::custom(format_args!("nested deeper than {MAX_DEPTH} levels")));
+        }
+        Ok(Self { depth: self.depth + 1 })
+    }
+}
+
+impl<'de> Visitor<'de> for Shape {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let below = self.below()?;
+        while seq.next_element_seed(below)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let below = self.below()?;
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value_seed(below)?;
+            if let Some(twice) = seen.replace(key) {
+                let twice = crate::redact::printable(&twice, 60);
+                return Err(serde::de::Error::custom(format_args!("the key `{twice}` stands twice")));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    fn refused(text: &str) -> bool {
+        parse::<Value>(text.as_bytes(), 1 << 20).is_err()
+    }
+
+    #[test]
+    fn t06_what_readers_could_disagree_about_is_refused() {
+        assert!(!refused(r#"{"a":[1,{"b":null}],"c":"x"}"#));
+        for bad in
+            [r#"{"a":1,"a":2}"#, r#"{"x":{"a":1,"a":1}}"#, "{} {}", "{\"a\":NaN}", "\u{feff}{}", "", "{"]
+        {
+            assert!(refused(bad), "{bad}");
+        }
+        assert!(refused(&("[".repeat(100_000) + &"]".repeat(100_000))));
+        assert!(refused(&("[".repeat(40) + &"]".repeat(40))));
+        assert!(parse::<Value>(b"[1,2,3]", 6).is_err());
+    }
+
+    #[test]
+    fn canonical_output_has_sorted_keys_and_no_white_space() {
+        assert!(is_canonical(br#"{"a":[true,null,"\u0001\n"],"b":1}"#));
+        for other in [r#"{"b":1,"a":2}"#, r#"{"a": 1}"#, "[1 ]", r#"{"a":"\u0041"}"#, "1.0e2"] {
+            assert!(!is_canonical(other.as_bytes()), "{other}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The core of KubeRegistrySync: everything that knows no terminal and no cluster.
+//!
+//! Direction of use: `digest`, `reference`, `platform`, `redact`, `json` ← `oci`, `crd` ← `set` ← `resolve` ←
+//! `plan` ← `pull`, `push`, `serve`. `registry` and `bundle` do not know each other; only `pull`, `push` and
+//! `serve` join them. A test holds the code to it.
+
+pub mod digest;
+pub mod error;
+pub mod json;
+pub mod oci;
+pub mod platform;
+pub mod progress;
+pub mod redact;
+pub mod reference;
