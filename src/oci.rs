@@ -119,7 +119,7 @@ pub struct Index {
     /// What the index lists, in its order; never empty.
     pub manifests: Vec<Descriptor>,
     /// The document that this one refers to.
-    pub subject: Option<Descriptor>,
+    pub subject: Option<Box<Descriptor>>,
     /// Kind of artifact.
     pub artifact_type: Option<String>,
 }
@@ -132,7 +132,7 @@ pub struct Manifest {
     /// The layers, in their order; may be none.
     pub layers: Vec<Descriptor>,
     /// The document that this one refers to.
-    pub subject: Option<Descriptor>,
+    pub subject: Option<Box<Descriptor>>,
     /// Kind of artifact: `artifactType`, else the media type of the config where that is not an image's.
     pub artifact_type: Option<String>,
 }
@@ -198,7 +198,7 @@ struct Raw {
     manifests: Option<Vec<Descriptor>>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
-    subject: Option<Descriptor>,
+    subject: Option<Box<Descriptor>>,
     // Docker schema 1, which is signed JSON of another kind.
     fs_layers: Option<serde::de::IgnoredAny>,
 }
@@ -282,10 +282,10 @@ impl Document {
     }
 
     /// The document that this one refers to.
-    pub const fn subject(&self) -> Option<&Descriptor> {
+    pub fn subject(&self) -> Option<&Descriptor> {
         match self {
-            Self::Index(index) => index.subject.as_ref(),
-            Self::Manifest(manifest) => manifest.subject.as_ref(),
+            Self::Index(index) => index.subject.as_deref(),
+            Self::Manifest(manifest) => manifest.subject.as_deref(),
         }
     }
 
