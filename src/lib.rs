@@ -5,6 +5,7 @@
 //! `plan` ← `pull`, `push`, `serve`. `registry` and `bundle` do not know each other; only `pull`, `push` and
 //! `serve` join them. A test holds the code to it.
 
+pub mod crd;
 pub mod digest;
 pub mod error;
 pub mod json;
@@ -14,3 +15,4 @@ pub mod progress;
 pub mod redact;
 pub mod reference;
 pub mod sign;
+pub mod set;
