@@ -13,3 +13,4 @@ pub mod platform;
 pub mod progress;
 pub mod redact;
 pub mod reference;
+pub mod registry;
