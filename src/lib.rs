@@ -5,6 +5,8 @@
 //! `plan` ← `pull`, `push`, `serve`. `registry` and `bundle` do not know each other; only `pull`, `push` and
 //! `serve` join them. A test holds the code to it.
 
+pub mod bundle;
+pub mod closure;
 pub mod crd;
 pub mod digest;
 pub mod error;
@@ -14,5 +16,6 @@ pub mod platform;
 pub mod progress;
 pub mod redact;
 pub mod reference;
-pub mod sign;
+pub mod registry;
 pub mod set;
+pub mod sign;
