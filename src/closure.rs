@@ -44,7 +44,7 @@ pub enum ClosureError {
         media_type: String,
     },
     /// Indexes lie in each other too deeply. (T-47)
-    #[error("indexes lie in each other more than {} deep, at {0}", oci::MAX_INDEX_DEPTH)]
+    #[error("indexes lie in each other too deeply at {0} (more than {max} deep)", max = oci::MAX_INDEX_DEPTH)]
     Depth(Digest),
     /// Two descriptors disagree on the size of one digest.
     #[error("{digest} is described with {one} and with {other} bytes")]
@@ -95,6 +95,11 @@ impl Documents {
         self.0.get(digest)
     }
 
+    /// Adds all of `other`.
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -129,7 +134,13 @@ impl Documents {
     /// # Errors
     /// [`ClosureError`] names the first document that is missing or not acceptable.
     pub fn closure(&self, root: &Descriptor, platforms: &[Platform]) -> Result<Closure, ClosureError> {
-        let mut walk = Walk { documents: self, platforms, seen: HashSet::new(), sizes: HashMap::new(), out: Closure { documents: Vec::new(), contents: Vec::new() } };
+        let mut walk = Walk {
+            documents: self,
+            platforms,
+            seen: HashSet::new(),
+            sizes: HashMap::new(),
+            out: Closure { documents: Vec::new(), contents: Vec::new() },
+        };
         walk.visit(root, 0)?;
         Ok(walk.out)
     }
@@ -212,7 +223,9 @@ mod tests {
     fn manifest(documents: &mut Documents, layers: &[(&[u8], u64)]) -> Descriptor {
         let layers = layers
             .iter()
-            .map(|(content, size)| format!(r#"{{"mediaType":"x/y","digest":"{}","size":{size}}}"#, Digest::of(content)))
+            .map(|(content, size)| {
+                format!(r#"{{"mediaType":"x/y","digest":"{}","size":{size}}}"#, Digest::of(content))
+            })
             .collect::<Vec<_>>();
         let config = format!(r#"{{"mediaType":"{EMPTY}","digest":"{}","size":2}}"#, Digest::of(b"{}"));
         let text = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{}]}}"#, layers.join(","));
@@ -221,8 +234,13 @@ mod tests {
 
     fn index(documents: &mut Documents, children: &[Descriptor], platforms: &[&str]) -> Descriptor {
         let entry = |(n, child): (usize, &Descriptor)| {
-            let platform = platforms.get(n).map_or(String::new(), |arch| format!(r#","platform":{{"os":"linux","architecture":"{arch}"}}"#));
-            format!(r#"{{"mediaType":"{}","digest":"{}","size":{}{platform}}}"#, child.media_type, child.digest, child.size)
+            let platform = platforms.get(n).map_or(String::new(), |arch| {
+                format!(r#","platform":{{"os":"linux","architecture":"{arch}"}}"#)
+            });
+            format!(
+                r#"{{"mediaType":"{}","digest":"{}","size":{}{platform}}}"#,
+                child.media_type, child.digest, child.size
+            )
         };
         let children = children.iter().enumerate().map(entry).collect::<Vec<_>>().join(",");
         store(documents, oci::OCI_INDEX, format!(r#"{{"schemaVersion":2,"manifests":[{children}]}}"#))
@@ -255,7 +273,10 @@ mod tests {
         let two = manifest(&mut documents, &[(b"b", 1)]);
         let both = index(&mut documents, &[one.clone(), two], &["amd64", "arm64"]);
         let amd64 = documents.closure(&both, &["linux/amd64".parse().unwrap()]).unwrap();
-        assert_eq!(amd64.documents, [Descriptor { platform: amd64.documents[0].platform.clone(), ..one }, both.clone()]);
+        assert_eq!(
+            amd64.documents,
+            [Descriptor { platform: amd64.documents[0].platform.clone(), ..one }, both.clone()]
+        );
         let none = documents.closure(&both, &["windows/amd64".parse().unwrap()]);
         assert!(none.unwrap_err().to_string().contains("linux/amd64, linux/arm64"));
     }

@@ -100,10 +100,18 @@ impl Classify for SignError {
     fn help(&self) -> Option<String> {
         let text = match self {
             Self::PublicKey { .. } => "pass the .pub file that `krs keygen` or `minisign -G` wrote",
-            Self::SecretKey { .. } => "pass the .key file that `krs keygen` or `minisign -G` wrote, and its passphrase",
-            Self::Missing { .. } => "sign it with `krs sign --key FILE BUNDLE`, or leave --public-key out to check only integrity",
-            Self::Untrusted { .. } => "get the sender's public key by a way that you trust, and pass it with --public-key",
-            Self::Invalid(_) | Self::Damaged(_) => "do not use this bundle; copy it again from where it was made, or ask its sender",
+            Self::SecretKey { .. } => {
+                "pass the .key file that `krs keygen` or `minisign -G` wrote, and its passphrase"
+            }
+            Self::Missing { .. } => {
+                "sign it with `krs sign --key FILE BUNDLE`, or leave --public-key out to check only integrity"
+            }
+            Self::Untrusted { .. } => {
+                "get the sender's public key by a way that you trust, and pass it with --public-key"
+            }
+            Self::Invalid(_) | Self::Damaged(_) => {
+                "do not use this bundle; copy it again from where it was made, or ask its sender"
+            }
             Self::Full | Self::Failed(_) => return None,
         };
         Some(text.to_owned())
@@ -361,7 +369,10 @@ mod tests {
 
     fn keys() -> (SecretKey, PublicKey) {
         let pair = generate(None).unwrap();
-        (SecretKey::parse(pair.secret.expose(), None, "k").unwrap(), PublicKey::parse(&pair.public, "k").unwrap())
+        (
+            SecretKey::parse(pair.secret.expose(), None, "k").unwrap(),
+            PublicKey::parse(&pair.public, "k").unwrap(),
+        )
     }
 
     #[test]

@@ -71,7 +71,9 @@ pub enum BundleError {
         reason: String,
     },
     /// The file ends too early. (T-20, T-21)
-    #[error("{path} is incomplete: it has {got} bytes, expected {expected}; the first thing that is missing is {missing}")]
+    #[error(
+        "{path} is incomplete: it has {got} bytes, expected {expected}; the first thing that is missing is {missing}"
+    )]
     Incomplete {
         /// The file.
         path: Utf8PathBuf,
@@ -247,7 +249,9 @@ impl Classify for BundleError {
             Self::Compressed { with: "gzip", .. } => "decompress it first: gzip -d FILE",
             Self::Compressed { .. } => "decompress it first: zstd -d FILE",
             Self::NotABundle { .. } => "pass a file that `krs bundle` wrote",
-            Self::Incomplete { .. } => "wait until the copy is complete, or copy the bundle again from where it was made",
+            Self::Incomplete { .. } => {
+                "wait until the copy is complete, or copy the bundle again from where it was made"
+            }
             Self::Manifest { source: ManifestError::Version(_), .. } => "use a newer krs",
             Self::Rollback { .. } => "use the newest bundle of the stream",
             Self::Audience { .. } => "ask for a bundle for this site",

@@ -51,7 +51,9 @@ pub enum RollbackError {
         got: u64,
     },
     /// The same number for something else.
-    #[error("its sequence {sequence} of stream `{stream}` was used before for other content: expected {expected}, got {got}")]
+    #[error(
+        "its sequence {sequence} of stream `{stream}` was used before for other content: expected {expected}, got {got}"
+    )]
     Reused {
         /// Its stream.
         stream: StreamName,
@@ -80,7 +82,11 @@ pub fn follows(
     }
     let Some(accepted) = &freshness.accepted else { return Ok(()) };
     if sequence < accepted.sequence {
-        return Err(RollbackError::Older { stream: stream.clone(), expected: accepted.sequence, got: sequence });
+        return Err(RollbackError::Older {
+            stream: stream.clone(),
+            expected: accepted.sequence,
+            got: sequence,
+        });
     }
     match accepted.identity {
         Some(expected) if sequence == accepted.sequence && expected != identity => {

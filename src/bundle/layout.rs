@@ -132,7 +132,15 @@ impl Layout {
         let index_at = at;
         let blobs_at = next_header(index_at, index.len() as u64);
         let blobs = manifest.blobs.last().map_or(0, |blob| next_header(blob.offset, blob.size));
-        Ok(Self { manifest_size, signatures_at, sets_at, index_at, index, blobs_at, trailer_at: blobs_at + blobs })
+        Ok(Self {
+            manifest_size,
+            signatures_at,
+            sets_at,
+            index_at,
+            index,
+            blobs_at,
+            trailer_at: blobs_at + blobs,
+        })
     }
 
     /// Bytes of the archive.
@@ -156,7 +164,11 @@ impl Layout {
                 pieces.push(Piece { name: name.to_owned(), offset: at - HEADER, bytes });
             } else {
                 pieces.push(Piece { name: format!("the header of {name}"), offset: at - HEADER, bytes });
-                pieces.push(Piece { name: format!("the padding of {name}"), offset: at + size, bytes: padding });
+                pieces.push(Piece {
+                    name: format!("the padding of {name}"),
+                    offset: at + size,
+                    bytes: padding,
+                });
             }
             Ok(())
         };
@@ -212,7 +224,8 @@ fn index(manifest: &BundleManifest, manifest_digest: Digest) -> Result<Vec<u8>, 
         let missing = || ManifestError::Inconsistent(format!("{digest} has no blob"));
         sizes.get(digest).copied().ok_or_else(missing)
     };
-    let tag_name = |image: &super::BundleImage| image.tag.as_ref().map(|tag| format!("{}:{tag}", image.repository));
+    let tag_name =
+        |image: &super::BundleImage| image.tag.as_ref().map(|tag| format!("{}:{tag}", image.repository));
     let mut claims = HashMap::<String, BTreeSet<Digest>>::new();
     for image in &manifest.images {
         if let Some(name) = tag_name(image) {
@@ -262,11 +275,17 @@ mod tests {
         let manifest = example();
         let encoded = manifest.encode().unwrap();
         let layout = Layout::new(&manifest, &encoded).unwrap();
-        let mut parts = layout.pieces(&manifest).unwrap().iter().map(|p| (p.offset, p.bytes.len() as u64)).collect::<Vec<_>>();
+        let mut parts = layout
+            .pieces(&manifest)
+            .unwrap()
+            .iter()
+            .map(|p| (p.offset, p.bytes.len() as u64))
+            .collect::<Vec<_>>();
         parts.push((MANIFEST_AT, layout.manifest_size));
         parts.push((layout.signatures_at, SIGNATURES_SIZE as u64));
         parts.extend(layout.sets_at.iter().zip(&manifest.sets).map(|(at, set)| (*at, set.size)));
-        let blob = |b: &super::super::BundleBlob| (layout.blobs_at + b.offset - HEADER, HEADER + padded(b.size));
+        let blob =
+            |b: &super::super::BundleBlob| (layout.blobs_at + b.offset - HEADER, HEADER + padded(b.size));
         parts.extend(manifest.blobs.iter().map(blob));
         parts.sort_unstable();
         let end = parts.into_iter().filter(|part| part.1 > 0).fold(0, |at, (offset, size)| {

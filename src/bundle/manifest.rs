@@ -169,9 +169,15 @@ impl FromStr for StreamName {
     fn from_str(text: &str) -> Result<Self, String> {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        if text.len() > 63 || !text.chars().all(plain) || !edge(text.chars().next()) || !edge(text.chars().last()) {
+        if text.len() > 63
+            || !text.chars().all(plain)
+            || !edge(text.chars().next())
+            || !edge(text.chars().last())
+        {
             let shown = crate::redact::printable(text, 80);
-            return Err(format!("`{shown}` is not a name: expected 1 to 63 letters, digits, `.`, `_` or `-`, with a letter or digit at both ends"));
+            return Err(format!(
+                "`{shown}` is not a name: expected 1 to 63 letters, digits, `.`, `_` or `-`, with a letter or digit at both ends"
+            ));
         }
         Ok(Self(text.to_owned()))
     }
@@ -270,7 +276,11 @@ impl BundleManifest {
         let bad = |what: String| Err(ManifestError::Inconsistent(what));
         let text = |what: &str, value: &str| {
             let shown = crate::redact::printable(value, 300);
-            if shown != value || value.is_empty() { bad(format!("{what} `{shown}` is not plain text")) } else { Ok(()) }
+            if shown != value || value.is_empty() {
+                bad(format!("{what} `{shown}` is not plain text"))
+            } else {
+                Ok(())
+            }
         };
         text("tool", &self.tool)?;
         for site in &self.audience {
@@ -281,7 +291,9 @@ impl BundleManifest {
         {
             return bad("the commit is not a hash".to_owned());
         }
-        if self.created_at.subsec_nanosecond() != 0 || self.not_after.is_some_and(|t| t.subsec_nanosecond() != 0) {
+        if self.created_at.subsec_nanosecond() != 0
+            || self.not_after.is_some_and(|t| t.subsec_nanosecond() != 0)
+        {
             return bad("a time has a fraction of a second".to_owned());
         }
         if self.sets.len() > MAX_SETS {
@@ -303,7 +315,9 @@ impl BundleManifest {
         for blob in &self.blobs {
             let digest = blob.digest;
             if blob.size > MAX_BLOB {
-                return Err(ManifestError::Inconsistent(format!("blob {digest} is larger than {MAX_BLOB} bytes")));
+                return Err(ManifestError::Inconsistent(format!(
+                    "blob {digest} is larger than {MAX_BLOB} bytes"
+                )));
             }
             if !seen.insert(digest) {
                 return Err(ManifestError::Inconsistent(format!("blob {digest} stands twice")));
@@ -372,7 +386,12 @@ pub(crate) mod tests {
             }],
             not_after: None,
             sequence: 118,
-            sets: vec![BundleSet { digest: set, file: "eis.yaml".into(), path: layout::set_path(0), size: 3 }],
+            sets: vec![BundleSet {
+                digest: set,
+                file: "eis.yaml".into(),
+                path: layout::set_path(0),
+                size: 3,
+            }],
             source: Some(BundleSource { commit: "c".repeat(40), dirty: false }),
             stream: "prod".parse().unwrap(),
             tool: "krs 0.1.0".to_owned(),
@@ -405,7 +424,10 @@ pub(crate) mod tests {
         assert!(matches!(BundleManifest::parse(later.as_bytes()), Err(ManifestError::Version(2))));
         let unknown = text.replace("\"formatVersion\":1", "\"formatVersion\":1,\"new\":true");
         assert!(matches!(BundleManifest::parse(unknown.as_bytes()), Err(ManifestError::Json(_))));
-        assert!(matches!(BundleManifest::parse(format!("{text} ").as_bytes()), Err(ManifestError::NotCanonical)));
+        assert!(matches!(
+            BundleManifest::parse(format!("{text} ").as_bytes()),
+            Err(ManifestError::NotCanonical)
+        ));
     }
 
     #[test]
@@ -425,7 +447,10 @@ pub(crate) mod tests {
             let mut manifest = example();
             change(&mut manifest);
             let bytes = manifest.encode().unwrap();
-            assert!(matches!(BundleManifest::parse(&bytes), Err(ManifestError::Inconsistent(_))), "change {n}");
+            assert!(
+                matches!(BundleManifest::parse(&bytes), Err(ManifestError::Inconsistent(_))),
+                "change {n}"
+            );
         }
     }
 

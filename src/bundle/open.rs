@@ -79,7 +79,7 @@ impl Bundle {
         let layout = Layout::new(&manifest, &encoded).map_err(unacceptable)?;
         reader.complete(&manifest, &layout)?;
         for piece in layout.pieces(&manifest)? {
-            reader.compare(piece.offset, &piece.bytes, &piece.name)?;
+            compare(&reader.file, path, piece.offset, &piece.bytes, &piece.name)?;
         }
         let sets = reader.sets(&manifest, &layout)?;
         let places = manifest.blobs.iter().enumerate().map(|(n, blob)| (blob.digest, n)).collect();
@@ -177,7 +177,13 @@ impl Bundle {
     /// [`BundleError::Damaged`], [`BundleError::Read`].
     pub fn check_header(&self, blob: &BundleBlob) -> Result<(), BundleError> {
         let (at, name) = (self.content_at(blob), layout::blob_path(&blob.digest));
-        compare(&self.file, &self.path, at - HEADER, &layout::header(&name, blob.size)?, &format!("the header of {name}"))?;
+        compare(
+            &self.file,
+            &self.path,
+            at - HEADER,
+            &layout::header(&name, blob.size)?,
+            &format!("the header of {name}"),
+        )?;
         let padding = [0; 512];
         let length = usize::try_from(layout::padded(blob.size) - blob.size).unwrap_or_default();
         compare(&self.file, &self.path, at + blob.size, &padding[..length], &format!("the padding of {name}"))
@@ -236,13 +242,21 @@ fn check_freshness(
         return Err(BundleError::Audience { path: path(), expected: manifest.audience.join(", "), got });
     }
     match (manifest.not_after, freshness.now) {
-        (Some(not_after), Some(now)) if now > not_after => Err(BundleError::Expired { path: path(), not_after, now }),
+        (Some(not_after), Some(now)) if now > not_after => {
+            Err(BundleError::Expired { path: path(), not_after, now })
+        }
         _ => Ok(()),
     }
 }
 
 /// Compares the bytes at `offset` with `expected`.
-fn compare(file: &File, path: &Utf8Path, offset: u64, expected: &[u8], name: &str) -> Result<(), BundleError> {
+fn compare(
+    file: &File,
+    path: &Utf8Path,
+    offset: u64,
+    expected: &[u8],
+    name: &str,
+) -> Result<(), BundleError> {
     let mut buf = [0; 512];
     let mut large = Vec::new();
     let buf = if expected.len() <= buf.len() {
@@ -278,7 +292,8 @@ impl Reader {
             Some(what) => special(what),
             None => BundleError::Open { path: path.to_owned(), source },
         })?;
-        let metadata = file.metadata().map_err(|source| BundleError::Open { path: path.to_owned(), source })?;
+        let metadata =
+            file.metadata().map_err(|source| BundleError::Open { path: path.to_owned(), source })?;
         if !metadata.is_file() {
             return Err(special(file::special(path).unwrap_or("not a regular file")));
         }
@@ -297,15 +312,19 @@ impl Reader {
             return Err(self.incomplete(offset.saturating_add(size), name));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-        let read = file::read_at(&self.file, &mut bytes, offset)
-            .map_err(|source| BundleError::Read { path: self.path.clone(), offset, source })?;
+        let read = file::read_at(&self.file, &mut bytes, offset).map_err(|source| BundleError::Read {
+            path: self.path.clone(),
+            offset,
+            source,
+        })?;
         if read < bytes.len() { Err(self.incomplete(offset + size, name)) } else { Ok(bytes) }
     }
 
     /// The size of `krs/bundle.json`: the only number that is read from a header, and then the header must be the
     /// one that this number makes.
     fn manifest_size(&self) -> Result<u64, BundleError> {
-        let not = |reason: &str| BundleError::NotABundle { path: self.path.clone(), reason: reason.to_owned() };
+        let not =
+            |reason: &str| BundleError::NotABundle { path: self.path.clone(), reason: reason.to_owned() };
         if self.size == 0 {
             return Err(self.incomplete(MANIFEST_AT, "everything"));
         }
@@ -341,9 +360,8 @@ impl Reader {
         if self.size == expected {
             return Ok(());
         }
-        let cut = |blob: &&BundleBlob| {
-            layout::next_header(layout.blobs_at + blob.offset, blob.size) > self.size
-        };
+        let cut =
+            |blob: &&BundleBlob| layout::next_header(layout.blobs_at + blob.offset, blob.size) > self.size;
         let missing = if self.size < layout.blobs_at {
             layout::INDEX.to_owned()
         } else {

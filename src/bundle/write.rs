@@ -45,7 +45,13 @@ impl Writer {
             }
         }
         let cannot = |source| BundleError::Write { path: part.clone(), source };
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&part).map_err(cannot)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&part)
+            .map_err(cannot)?;
         let writer = Self { file, path: path.to_owned(), part: part.clone(), layout };
         writer.write_head(manifest, &encoded, sets, signatures).inspect_err(|_| writer.discard())?;
         Ok(writer)
@@ -92,17 +98,22 @@ impl Writer {
     ///
     /// # Errors
     /// [`BundleError::Write`].
-    pub fn finish(self) -> Result<Utf8PathBuf, BundleError> {
+    pub fn finish(&self) -> Result<Utf8PathBuf, BundleError> {
         let length = self.file.metadata().map_err(|e| self.error(e))?.len();
         if length != self.layout.size() {
-            let (path, expected) = (self.part, self.layout.size());
-            return Err(BundleError::Incomplete { path, expected, got: length, missing: "its end".to_owned() });
+            let (path, expected) = (self.part.clone(), self.layout.size());
+            return Err(BundleError::Incomplete {
+                path,
+                expected,
+                got: length,
+                missing: "its end".to_owned(),
+            });
         }
         self.file.sync_all().map_err(|e| self.error(e))?;
         std::fs::rename(&self.part, &self.path).map_err(|e| self.error(e))?;
         let folder = self.path.parent().unwrap_or(Utf8Path::new("."));
         file::sync_folder(folder).map_err(|e| self.error(e))?;
-        Ok(self.path)
+        Ok(self.path.clone())
     }
 
     /// Removes what was begun.
@@ -159,5 +170,8 @@ pub fn sign(path: &Utf8Path, key: &crate::sign::SecretKey) -> Result<super::Bund
 
 /// What a signature says for people to read.
 pub fn trusted_comment(manifest: &BundleManifest) -> String {
-    format!("krs bundle, stream {}, sequence {}, created {}", manifest.stream, manifest.sequence, manifest.created_at)
+    format!(
+        "krs bundle, stream {}, sequence {}, created {}",
+        manifest.stream, manifest.sequence, manifest.created_at
+    )
 }
