@@ -16,6 +16,7 @@ pub mod plan;
 pub mod platform;
 pub mod progress;
 pub mod pull;
+pub mod push;
 pub mod redact;
 pub mod reference;
 pub mod registry;

@@ -20,13 +20,13 @@ use crate::reference::{Reference, Tag};
 /// The version of the format that this code writes, and the highest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 /// Largest `krs/bundle.json`, in bytes.
-pub const MAX_MANIFEST: u64 = 64 << 20;
+pub(super) const MAX_MANIFEST: u64 = 64 << 20;
 /// Largest set document in a bundle, in bytes.
 pub const MAX_SET: u64 = 4 << 20;
 /// Most sets in a bundle.
 pub const MAX_SETS: usize = 10_000;
 /// Largest blob, in bytes: 1 TiB.
-pub const MAX_BLOB: u64 = 1 << 40;
+pub(super) const MAX_BLOB: u64 = 1 << 40;
 
 /// What a bundle holds. The fields of every type here are declared in the order of their JSON names, which makes
 /// their serialisation canonical (see [`json::canonical`]).
