@@ -21,5 +21,6 @@ pub mod redact;
 pub mod reference;
 pub mod registry;
 pub mod resolve;
+pub mod serve;
 pub mod set;
 pub mod sign;
