@@ -4,17 +4,28 @@
 //! Registries and the network are not trusted: every answer is bounded, content is compared with its digest while
 //! it arrives, and credentials go to their registry only. What is cut is gone on with, not begun again.
 
+mod auth;
+mod challenge;
 mod client;
+mod download;
 mod error;
 mod keychain;
+mod manifest;
+mod redirect;
+mod referrers;
+mod retry;
+mod tls;
+mod transport;
+mod upload;
 
 use std::io;
 
 use bytes::Bytes;
 
-pub use client::{Client, ClientOptions, Notify, Repository, RetryPolicy, Statistics};
+pub use client::{Client, ClientOptions, Notify, Repository, Statistics};
 pub use error::{RegistryError, SourceError};
 pub use keychain::{Keychain, KeychainError};
+pub use retry::RetryPolicy;
 
 use crate::digest::Digest;
 
