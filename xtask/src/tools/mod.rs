@@ -45,13 +45,13 @@ pub(crate) fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
             Source::Debian(_) | Source::Unpacked(..) => {}
             Source::Go(package, version) => {
                 once(cache, tool.program, version, &format!("go install {package}@{version}"), || {
-                    run::run(go(cache)?.arg("install").arg(format!("{package}@{version}")))
+                    run::output(go(cache)?.arg("install").arg(format!("{package}@{version}"))).map(drop)
                 })?;
             }
             Source::GoHere(folder) => {
                 let folder = checkout().join("xtask").join(folder);
                 once(cache, tool.program, &version_of_folder(&folder)?, "go install krs-gzip", || {
-                    run::run(go(cache)?.arg("install").arg(".").current_dir(&folder))
+                    run::output(go(cache)?.arg("install").arg(".").current_dir(&folder)).map(drop)
                 })?;
             }
             Source::Crate(name, version) => {
