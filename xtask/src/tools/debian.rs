@@ -131,15 +131,14 @@ fn describe(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
             continue;
         };
         let file = format!("{package}_{}_{architecture}.deb", version.replace(':', "%3a"));
-        let full = format!("{package}:{architecture}");
-        let name = if names.contains(&full) { full } else { package };
-        if !names.contains(&name)
-            || (name.find(':').is_none() && architecture != own && architecture != "all")
-        {
-            continue;
+        for name in names {
+            let (wanted, of) = name.split_once(':').unwrap_or((name, &own));
+            if wanted == package && (architecture == of || architecture == "all") {
+                let (name, version) = (name.clone(), version.clone());
+                let deb = Deb { name, version, file: cache.packages().join(&file), size: size.parse()? };
+                debs.entry(deb.name.clone()).or_insert(deb);
+            }
         }
-        let deb = Deb { name: name.clone(), version, file: cache.packages().join(file), size: size.parse()? };
-        debs.insert(name, deb);
     }
     match names.iter().find(|name| !debs.contains_key(*name)) {
         Some(name) => Err(format!("Debian has no package {name}").into()),
