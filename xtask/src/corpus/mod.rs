@@ -57,13 +57,14 @@ enum Action {
 
 /// Makes or pushes a corpus.
 pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
-    tools::install(cache, &[Need::Corpus])?;
     let default = |small: bool| cache.root().join(if small { "corpus-small" } else { "corpus" });
     match &args.action {
         Some(Action::Push { registry, dir }) => {
-            push::push(registry, dir.as_deref().unwrap_or(&default(false)))
+            tools::install(cache, &[Need::Push])?;
+            push::push(cache, registry, dir.as_deref().unwrap_or(&default(false)))
         }
         None => {
+            tools::install(cache, &[Need::Corpus])?;
             let recipe = if args.small { SMALL } else { FULL };
             make(cache, &recipe, args.out.as_deref().unwrap_or(&default(args.small)))
         }

@@ -19,12 +19,12 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// A Debian package file.
 #[derive(Debug, Clone)]
 pub(crate) struct Deb {
-    /// The name, as it was asked for: `libc6`, `libc6:arm64`.
-    pub(crate) name: String,
     /// The version, as Debian writes it.
     pub(crate) version: String,
     /// Where the file lies.
     pub(crate) file: PathBuf,
+    /// What apt-get knows it by: a package for all architectures has none of its own.
+    request: String,
     size: u64,
 }
 
@@ -107,12 +107,13 @@ impl Deb {
 }
 
 fn fetch(cache: &Cache, debs: &BTreeMap<String, Deb>) -> Result<()> {
-    let missing: Vec<&Deb> = debs.values().filter(|deb| !deb.is_there()).collect();
-    let bytes: u64 = missing.iter().map(|deb| deb.size).sum();
+    let missing: BTreeMap<&str, u64> =
+        debs.values().filter(|deb| !deb.is_there()).map(|deb| (deb.request.as_str(), deb.size)).collect();
+    let bytes: u64 = missing.values().sum();
     step(&format!("download {} Debian packages, {} MB", missing.len(), bytes / 1_000_000), || {
         let mut command = apt(cache, "apt-get", &architectures()?);
         command.args(["download", "-qq"]).current_dir(cache.packages());
-        run::run(command.args(missing.iter().map(|deb| format!("{}={}", deb.name, deb.version))))
+        run::run(command.args(missing.keys()))
     })
 }
 
@@ -134,9 +135,13 @@ fn describe(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
         for name in names {
             let (wanted, of) = name.split_once(':').unwrap_or((name, &own));
             if wanted == package && (architecture == of || architecture == "all") {
-                let (name, version) = (name.clone(), version.clone());
-                let deb = Deb { name, version, file: cache.packages().join(&file), size: size.parse()? };
-                debs.entry(deb.name.clone()).or_insert(deb);
+                let request = match architecture.as_str() {
+                    "all" => format!("{package}={version}"),
+                    _ => format!("{package}:{architecture}={version}"),
+                };
+                let (version, file) = (version.clone(), cache.packages().join(&file));
+                let deb = Deb { version, file, request, size: size.parse()? };
+                debs.entry(name.clone()).or_insert(deb);
             }
         }
     }

@@ -10,6 +10,8 @@ pub(crate) enum Need {
     Deny,
     /// Making the corpus.
     Corpus,
+    /// Pushing it.
+    Push,
 }
 
 /// Where a program comes from.
@@ -42,25 +44,25 @@ const fn tool(program: &'static str, source: Source, needs: &'static [Need]) -> 
     Tool { program, source, needs }
 }
 
-use Need::{Corpus, Deny, Real};
+use Need::{Corpus, Deny, Push, Real};
 use Source::{Crate, Debian, Go, GoHere, Unpacked};
 
 /// All of them, in the order in which they are installed.
 pub(crate) const TOOLS: &[Tool] = &[
-    tool("git", Debian("git"), &[Real, Corpus]),
+    tool("git", Debian("git"), &[Real]),
     tool("curl", Debian("curl"), &[Real]),
     tool("update-ca-certificates", Debian("ca-certificates"), &[Real, Corpus]),
     tool("tar", Debian("tar"), &[Real]),
     tool("jq", Debian("jq"), &[Real]),
     tool("minisign", Debian("minisign"), &[Real]),
-    tool("skopeo", Debian("skopeo"), &[Real, Corpus]),
+    tool("skopeo", Debian("skopeo"), &[Real]),
     tool("python3", Debian("python3"), &[Real, Corpus]),
     tool("docker-registry", Unpacked("docker-registry", "usr/bin/docker-registry"), &[Real]),
     tool("containerd", Unpacked("containerd", "usr/bin/containerd"), &[Real]),
     tool("ctr", Unpacked("containerd", "usr/bin/ctr"), &[Real]),
     tool("registry", Go("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"), &[Real]),
     tool("crane", Go("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"), &[Real]),
-    tool("regctl", Go("github.com/regclient/regclient/cmd/regctl", "v0.11.7"), &[Real]),
+    tool("regctl", Go("github.com/regclient/regclient/cmd/regctl", "v0.11.7"), &[Real, Push]),
     tool("oras", Go("oras.land/oras/cmd/oras", "v1.3.6"), &[Real]),
     tool("krs-gzip", GoHere("assets/gzip"), &[Corpus]),
     tool("cargo-deny", Crate("cargo-deny", "0.20.2"), &[Deny]),
