@@ -1,2 +1,49 @@
-//! xtask
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! `cargo xtask`: the chores of this repository, as a program that runs wherever Rust does.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore speaks to the person who started it")]
+
+mod cache;
+mod corpus;
+mod parts;
+mod run;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::cache::Cache;
+
+/// The chores of KubeRegistrySync.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Run all checks and tests; installs what they need first
+    Test(parts::Args),
+    /// Install the programs that tests and benchmarks use, into a cache outside of the checkout
+    Tools(tools::Args),
+    /// Make real images from Debian and PyPI packages, as an OCI image layout
+    Corpus(corpus::Args),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let result = Cache::locate().and_then(|cache| match args.chore {
+        Chore::Test(args) => parts::run(&cache, &args),
+        Chore::Tools(args) => tools::run(&cache, &args),
+        Chore::Corpus(args) => corpus::run(&cache, &args),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `cargo xtask corpus`: real images for tests and benchmarks, made of Debian and PyPI packages.
+//!
+//! The same package files give the same bytes.
+
+mod image;
+mod layer;
+mod layout;
+mod packages;
+mod push;
+mod recipe;
+mod wheel;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use self::image::{Listed, Maker};
+use self::layer::Built;
+use self::layout::Layout;
+use self::packages::Packages;
+use self::recipe::{FULL, Recipe, SMALL};
+use crate::cache::Cache;
+use crate::run::{Result, step};
+use crate::tools::{self, Need};
+
+/// Arguments of `cargo xtask corpus`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
+    /// The small variant: one image of each kind, about 20 MB, in seconds
+    #[arg(long)]
+    small: bool,
+    /// Where to write; the cache when not given
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Push every image with its tag into a registry
+    Push {
+        /// HOST[:PORT][/PREFIX]; without TLS when it is on this machine
+        registry: String,
+        /// The corpus; the full one in the cache when not given
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Makes or pushes a corpus.
+pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
+    let default = |small: bool| cache.root().join(if small { "corpus-small" } else { "corpus" });
+    match &args.action {
+        Some(Action::Push { registry, dir }) => {
+            tools::install(cache, &[Need::Push])?;
+            push::push(cache, registry, dir.as_deref().unwrap_or(&default(false)))
+        }
+        None => {
+            tools::install(cache, &[Need::Corpus])?;
+            let recipe = if args.small { SMALL } else { FULL };
+            make(cache, &recipe, args.out.as_deref().unwrap_or(&default(args.small)))
+        }
+    }
+}
+
+fn make(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<()> {
+    let packages = Packages::fetch(cache, recipe)?;
+    let out = Layout::create(folder)?;
+    let layers = step("compress layers", || build_layers(cache, &packages, &out, recipe))?;
+    let mut maker = Maker { out: &out, layers, listed: Vec::new() };
+    recipe.images.iter().try_for_each(|image| maker.make(image))?;
+    let listed = maker.listed;
+    let entries: Vec<Value> = listed.iter().map(entry).collect();
+    out.write("index.json", &json!({"schemaVersion": 2, "manifests": entries}))?;
+    out.write("corpus.json", &listed.iter().map(line).collect())?;
+    let (blobs, bytes) = out.totals()?;
+    #[expect(clippy::cast_precision_loss, reason = "a number to look at")]
+    let megabytes = bytes as f64 / 1e6;
+    println!("\n{} images, {blobs} blobs, {megabytes:.1} MB in {}", listed.len(), folder.display());
+    Ok(())
+}
+
+/// As many at once as there are cores; the recipe lists the large ones first.
+fn build_layers(
+    cache: &Cache,
+    packages: &Packages,
+    out: &Layout,
+    recipe: &Recipe,
+) -> Result<BTreeMap<&'static str, Vec<Built>>> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
+    let work = || -> Result<()> {
+        while let Some(layer) = recipe.layers.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let built = layer::build(cache, packages, out, layer)
+                .map_err(|error| format!("layer {}: {error}", layer.id))?;
+            done.lock().map_err(|_| "another layer failed")?.insert(layer.id, built);
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a worker panicked")?)
+    })?;
+    Ok(done.into_inner().map_err(|_| "a worker panicked")?)
+}
+
+fn entry(image: &Listed) -> Value {
+    let mut entry = image.stored.json();
+    if let Some(entry) = entry.as_object_mut() {
+        let name = format!("{}:{}", image.name, image.tag);
+        entry.insert("annotations".to_owned(), json!({"org.opencontainers.image.ref.name": name}));
+    }
+    entry
+}
+
+fn line(image: &Listed) -> Value {
+    let mut line = image.stored.json();
+    if let Some(line) = line.as_object_mut() {
+        line.insert("name".to_owned(), json!(image.name));
+        line.insert("tag".to_owned(), json!(image.tag));
+        line.insert("note".to_owned(), json!(image.note));
+    }
+    line
+}

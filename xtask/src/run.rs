@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Running other programs, and saying how long it took.
+
+use std::env;
+use std::error::Error;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a chore ends with: nobody but a person reads its error.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Runs a command to its end; its output goes where ours goes.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().map_err(|error| cannot_start(command, &error))?;
+    if status.success() { Ok(()) } else { Err(format!("{} failed: {status}", shown(command)).into()) }
+}
+
+/// Runs a command to its end and returns what it wrote to standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.stderr(Stdio::piped()).output().map_err(|error| cannot_start(command, &error))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{} failed: {}\n{}", shown(command), output.status, said.trim_end()).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs a command that says nothing worth reading unless it fails, for at most `limit`.
+pub(crate) fn quiet_within(command: &mut Command, limit: Duration) -> Result<()> {
+    let start = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| cannot_start(command, &error))?;
+    let stderr = child.stderr.take();
+    let said = thread::spawn(move || {
+        let mut said = Vec::new();
+        if let Some(stderr) = stderr {
+            let _ = stderr.take(64 << 10).read_to_end(&mut said);
+        }
+        String::from_utf8_lossy(&said).into_owned()
+    });
+    loop {
+        if let Some(status) = child.try_wait()? {
+            if status.success() {
+                return Ok(());
+            }
+            let said = said.join().unwrap_or_default();
+            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+            return Err(format!("{} failed: {status}: {}", shown(command), last.trim()).into());
+        }
+        if start.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            return Err(format!("{} took more than {} s", shown(command), limit.as_secs()).into());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Does a piece of work under a heading and says how long it took.
+pub(crate) fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    println!("==> {title}");
+    let start = Instant::now();
+    let result = work()?;
+    println!("    {:.1} s", start.elapsed().as_secs_f64());
+    Ok(result)
+}
+
+/// The first file with this name on `PATH`.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// Whether we may install Debian packages.
+pub(crate) fn is_root() -> bool {
+    output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+/// The checkout that this program was built from.
+pub(crate) fn checkout() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
+}
+
+fn shown(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy()];
+    words.extend(command.get_args().map(|word| word.to_string_lossy()));
+    format!("`{}`", words.join(" "))
+}
+
+fn cannot_start(command: &Command, error: &std::io::Error) -> String {
+    format!("cannot start {}: {error}", shown(command))
+}

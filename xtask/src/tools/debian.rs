@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Debian packages: installed into the system, unpacked into the cache, or downloaded as they are.
+//!
+//! The lists of packages are kept in our cache, for two architectures. The machine's own lists stay as they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs as unix;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::run::{self, Result, is_root, on_path, step};
+
+const LISTS_ARE_FRESH_FOR: Duration = Duration::from_secs(24 * 3600);
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// A Debian package file.
+#[derive(Debug, Clone)]
+pub(crate) struct Deb {
+    /// The version, as Debian writes it.
+    pub(crate) version: String,
+    /// Where the file lies.
+    pub(crate) file: PathBuf,
+    /// What apt-get knows it by: a package for all architectures has none of its own.
+    request: String,
+    size: u64,
+}
+
+/// Installs packages into the system. Needs root; says the command to whoever is not.
+pub(crate) fn install(cache: &Cache, packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    if on_path("apt-get").is_none() {
+        return Err(
+            format!("this is no Debian system: install the programs of these packages: {list}").into()
+        );
+    }
+    if !is_root() {
+        return Err(format!(
+            "packages are missing; run: sudo apt-get install --no-install-recommends {list}"
+        )
+        .into());
+    }
+    refresh(cache, false)?;
+    step(&format!("apt-get install {list}"), || {
+        let _nothing_starts = NothingStarts::new()?;
+        let mut command = apt(cache, "apt-get", &[&own_architecture()?]);
+        command.args(["install", "--yes", "-qq", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"]);
+        run::run(command.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
+    })
+}
+
+/// Unpacks packages into the cache and links a program of each: (program, package, path in the package).
+pub(crate) fn unpack(cache: &Cache, wanted: &[(&str, &str, &str)]) -> Result<()> {
+    let linked = |program: &str| cache.bin().join(program).is_file();
+    let missing: Vec<_> = wanted.iter().filter(|(program, ..)| !linked(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = missing.iter().map(|(_, package, _)| (*package).to_owned()).collect();
+    let debs = download(cache, &names)?;
+    for (program, package, path) in missing {
+        let deb = debs.get(*package).ok_or("a package was not downloaded")?;
+        let folder = cache.tools().join("debian").join(package).join(&deb.version);
+        if !folder.is_dir() {
+            step(&format!("unpack {package} {}", deb.version), || {
+                let partial = folder.with_extension("partial");
+                fs::create_dir_all(&partial)?;
+                run::run(Command::new("dpkg-deb").arg("-x").arg(&deb.file).arg(&partial))?;
+                Ok(fs::rename(&partial, &folder)?)
+            })?;
+        }
+        let link = cache.bin().join(program);
+        if link.is_symlink() {
+            fs::remove_file(&link)?;
+        }
+        unix::symlink(folder.join(path), link)?;
+    }
+    Ok(())
+}
+
+/// Downloads packages that are not in the cache yet; a name may end in `:ARCHITECTURE`.
+pub(crate) fn download(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
+    if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
+        return Err("apt-get and dpkg-deb are needed, as on a Debian system".into());
+    }
+    fs::create_dir_all(cache.packages())?;
+    refresh(cache, false)?;
+    let mut debs = describe(cache, names)?;
+    if debs.values().any(|deb| !deb.is_there()) && fetch(cache, &debs).is_err() {
+        // The archive has moved on since our lists were made.
+        refresh(cache, true)?;
+        debs = describe(cache, names)?;
+        fetch(cache, &debs)?;
+    }
+    match debs.values().find(|deb| !deb.is_there()) {
+        Some(deb) => Err(format!("{} is not there, or has another size", deb.file.display()).into()),
+        None => Ok(debs),
+    }
+}
+
+impl Deb {
+    fn is_there(&self) -> bool {
+        fs::metadata(&self.file).is_ok_and(|data| data.len() == self.size)
+    }
+}
+
+fn fetch(cache: &Cache, debs: &BTreeMap<String, Deb>) -> Result<()> {
+    let missing: BTreeMap<&str, u64> =
+        debs.values().filter(|deb| !deb.is_there()).map(|deb| (deb.request.as_str(), deb.size)).collect();
+    let bytes: u64 = missing.values().sum();
+    step(&format!("download {} Debian packages, {} MB", missing.len(), bytes / 1_000_000), || {
+        let mut command = apt(cache, "apt-get", &architectures()?);
+        command.args(["download", "-qq"]).current_dir(cache.packages());
+        run::run(command.args(missing.keys()))
+    })
+}
+
+fn describe(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
+    let mut debs = BTreeMap::new();
+    let own = own_architecture()?;
+    let mut command = apt(cache, "apt-cache", &architectures()?);
+    let text = run::output(command.args(["show", "--no-all-versions"]).args(names))?;
+    for paragraph in text.split("\n\n") {
+        let field = |name: &str| {
+            paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).map(str::to_owned)
+        };
+        let (Some(package), Some(version), Some(architecture), Some(size)) =
+            (field("Package"), field("Version"), field("Architecture"), field("Size"))
+        else {
+            continue;
+        };
+        let file = format!("{package}_{}_{architecture}.deb", version.replace(':', "%3a"));
+        for name in names {
+            let (wanted, of) = name.split_once(':').unwrap_or((name, &own));
+            if wanted == package && (architecture == of || architecture == "all") {
+                let request = match architecture.as_str() {
+                    "all" => format!("{package}={version}"),
+                    _ => format!("{package}:{architecture}={version}"),
+                };
+                let (version, file) = (version.clone(), cache.packages().join(&file));
+                let deb = Deb { version, file, request, size: size.parse()? };
+                debs.entry(name.clone()).or_insert(deb);
+            }
+        }
+    }
+    match names.iter().find(|name| !debs.contains_key(*name)) {
+        Some(name) => Err(format!("Debian has no package {name}").into()),
+        None => Ok(debs),
+    }
+}
+
+/// Brings the lists of packages up to date where they are old, or where `now` says so.
+fn refresh(cache: &Cache, now: bool) -> Result<()> {
+    let stamp = cache.root().join("apt/refreshed");
+    let age = fs::metadata(&stamp).ok().and_then(|data| data.modified().ok()?.elapsed().ok());
+    if !now && age.is_some_and(|age| age < LISTS_ARE_FRESH_FOR) {
+        return Ok(());
+    }
+    for folder in ["apt/lists/partial", "apt/archives/partial"] {
+        fs::create_dir_all(cache.root().join(folder))?;
+    }
+    step("apt-get update (lists in the cache)", || {
+        run::run(apt(cache, "apt-get", &architectures()?).args(["update", "-qq"]))
+    })?;
+    Ok(fs::write(stamp, "")?)
+}
+
+fn apt(cache: &Cache, program: &str, architectures: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    let folder = |name: &str, path: &str| format!("{name}={}", cache.root().join(path).display());
+    command.args(["-o", &folder("Dir::State::lists", "apt/lists"), "-o", &folder("Dir::Cache", "apt")]);
+    // The sandbox user of apt cannot enter our cache.
+    command.args(["-o", "APT::Sandbox::User=root"]);
+    for architecture in architectures {
+        command.args(["-o", &format!("APT::Architectures::={architecture}")]);
+    }
+    command
+}
+
+/// The corpus has images for both, whatever this machine is.
+fn architectures() -> Result<[&'static str; 2]> {
+    Ok(if own_architecture()? == "arm64" { ["arm64", "amd64"] } else { ["amd64", "arm64"] })
+}
+
+fn own_architecture() -> Result<String> {
+    Ok(run::output(Command::new("dpkg").arg("--print-architecture"))?.trim().to_owned())
+}
+
+/// While it lives, no package starts a service (Debian's policy-rc.d).
+struct NothingStarts {
+    ours: bool,
+}
+
+impl NothingStarts {
+    fn new() -> Result<Self> {
+        let ours = !Path::new(POLICY).exists();
+        if ours {
+            fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
+            run::run(Command::new("chmod").args(["755", POLICY]))?;
+        }
+        Ok(Self { ours })
+    }
+}
+
+impl Drop for NothingStarts {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = fs::remove_file(POLICY);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What tests and benchmarks need, as data. Raise a version here and the next run rebuilds that program.
+
+/// When a program is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Tests against real registries and foreign readers of the archive.
+    Real,
+    /// The check of dependencies.
+    Deny,
+    /// Making the corpus.
+    Corpus,
+    /// Pushing it.
+    Push,
+}
+
+/// Where a program comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source {
+    /// A Debian package that is installed into the system when the program is missing.
+    Debian(&'static str),
+    /// A Debian package that is only unpacked into the cache (it would start a service): package, path of the program.
+    Unpacked(&'static str, &'static str),
+    /// A program of a Go module, at a version.
+    Go(&'static str, &'static str),
+    /// A program in Go that is part of this repository: its folder.
+    GoHere(&'static str),
+    /// A crate, at a version.
+    Crate(&'static str, &'static str),
+}
+
+/// One program.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tool {
+    /// The name under which it is run.
+    pub(crate) program: &'static str,
+    /// Where it comes from.
+    pub(crate) source: Source,
+    /// Which work needs it.
+    pub(crate) needs: &'static [Need],
+}
+
+const fn tool(program: &'static str, source: Source, needs: &'static [Need]) -> Tool {
+    Tool { program, source, needs }
+}
+
+use Need::{Corpus, Deny, Push, Real};
+use Source::{Crate, Debian, Go, GoHere, Unpacked};
+
+/// All of them, in the order in which they are installed.
+pub(crate) const TOOLS: &[Tool] = &[
+    tool("git", Debian("git"), &[Real]),
+    tool("curl", Debian("curl"), &[Real]),
+    tool("update-ca-certificates", Debian("ca-certificates"), &[Real, Corpus]),
+    tool("tar", Debian("tar"), &[Real]),
+    tool("jq", Debian("jq"), &[Real]),
+    tool("minisign", Debian("minisign"), &[Real]),
+    tool("skopeo", Debian("skopeo"), &[Real]),
+    tool("python3", Debian("python3"), &[Real, Corpus]),
+    tool("docker-registry", Unpacked("docker-registry", "usr/bin/docker-registry"), &[Real]),
+    tool("containerd", Unpacked("containerd", "usr/bin/containerd"), &[Real]),
+    tool("ctr", Unpacked("containerd", "usr/bin/ctr"), &[Real]),
+    tool("registry", Go("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"), &[Real]),
+    tool("crane", Go("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"), &[Real]),
+    tool("regctl", Go("github.com/regclient/regclient/cmd/regctl", "v0.11.7"), &[Real, Push]),
+    tool("oras", Go("oras.land/oras/cmd/oras", "v1.3.6"), &[Real]),
+    tool("krs-gzip", GoHere("assets/gzip"), &[Corpus]),
+    tool("cargo-deny", Crate("cargo-deny", "0.20.2"), &[Deny]),
+];
