@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whatever happens to an archive on its way, it is refused, at once, and for the right reason.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
 use std::io::Write as _;
