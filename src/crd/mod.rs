@@ -134,18 +134,18 @@ pub struct EdgeImageSetSpec {
     pub platforms: Vec<String>,
 
     /// How many copy Jobs may run at once.
-    #[serde(default = "default_parallelism")]
+    #[serde(default = "default::parallelism")]
     #[schemars(range(min = 1, max = 16))]
     pub parallelism: i32,
 
     /// How often everything is looked at again, Secrets included, as a duration such as 30s, 10m or 1h30m.
-    #[serde(default = "default_resync_interval")]
+    #[serde(default = "default::resync_interval")]
     #[schemars(length(min = 2, max = 32))]
     #[x_kube(validation = rule(schema::INTERVAL, message::INTERVAL))]
     pub resync_interval: String,
 
     /// How often the content of the destination registry is proven again, as a duration such as 12h or 24h.
-    #[serde(default = "default_verify_interval")]
+    #[serde(default = "default::verify_interval")]
     #[schemars(length(min = 2, max = 32))]
     #[x_kube(validation = rule(schema::INTERVAL, message::INTERVAL))]
     pub verify_interval: String,
@@ -249,16 +249,22 @@ pub enum Naming {
     HostInPath,
 }
 
-fn default_parallelism() -> i32 {
-    2
-}
+/// Values of fields that a spec leaves out.
+pub mod default {
+    /// `parallelism`.
+    pub const fn parallelism() -> i32 {
+        2
+    }
 
-fn default_resync_interval() -> String {
-    "10m".to_owned()
-}
+    /// `resyncInterval`.
+    pub fn resync_interval() -> String {
+        "10m".to_owned()
+    }
 
-fn default_verify_interval() -> String {
-    "24h".to_owned()
+    /// `verifyInterval`.
+    pub fn verify_interval() -> String {
+        "24h".to_owned()
+    }
 }
 
 /// What is known about a set, written by the importer.
@@ -355,4 +361,28 @@ pub fn edge_image_set_crd_yaml() -> Result<String, String> {
     let mut crd = serde_json::to_value(EdgeImageSet::crd()).map_err(|error| error.to_string())?;
     schema::finish(&mut crd).ok_or("the generated definition has no schema")?;
     serde_saphyr::to_string(&crd).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/edgeimageset.crd.yaml");
+
+    #[test]
+    fn the_definition_is_the_reviewed_one() {
+        let now = edge_image_set_crd_yaml().unwrap();
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(GOLDEN, &now).unwrap();
+        }
+        let golden = std::fs::read_to_string(GOLDEN).unwrap_or_default();
+        assert!(
+            golden == now,
+            "the definition differs from testdata/edgeimageset.crd.yaml; review and accept it with\n  \
+             UPDATE_GOLDEN=1 cargo test -p krs-core the_definition_is_the_reviewed_one"
+        );
+        assert_eq!(now, edge_image_set_crd_yaml().unwrap());
+    }
 }

@@ -12,6 +12,8 @@ mod git;
 mod kustomize;
 mod load;
 mod merge;
+mod outline;
+mod text;
 mod walk;
 
 pub use check::{Place, Problem, check_spec};
