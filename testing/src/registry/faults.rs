@@ -67,6 +67,7 @@ impl Matcher {
 
     /// Only paths that contain `part`.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "texts and digests alike, owned or not")]
     pub fn path(mut self, part: impl ToString) -> Self {
         self.path = Some(part.to_string());
         self
