@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Faults of the registry for tests, seen over the wire.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
-
-mod client;
 
 use std::time::{Duration, Instant};
 
-use client::{Answer, send};
 use krs_core::digest::Digest;
 use krs_testing::image::random_bytes;
 use krs_testing::registry::{Auth, Fault, Matcher, Options, Registry, What};
+
+use crate::client::{Answer, send};
 
 const SIZE: usize = 700_000;
 

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The registry for tests, seen over the wire: what the distribution-spec and the Distribution project do.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
-
-mod client;
 
 use std::time::Duration;
 
-use client::{Answer, send};
 use krs_core::digest::Digest;
 use krs_core::oci::{OCI_INDEX, OCI_MANIFEST};
 use krs_testing::image::{self, ImageBuilder, random_bytes};
 use krs_testing::registry::{Auth, Options, Registry};
+
+use crate::client::{Answer, send};
 
 fn plain() -> Registry {
     Registry::start(Options::default())
