@@ -149,9 +149,9 @@ pub(super) fn unavailable(purpose: &Purpose<'_>, detail: String) -> RegistryErro
     RegistryError::Unavailable { registry, what, detail, source: None }
 }
 
-pub(super) fn protocol(purpose: &Purpose<'_>, detail: impl ToString) -> RegistryError {
+pub(super) fn protocol(purpose: &Purpose<'_>, detail: impl Into<String>) -> RegistryError {
     let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
-    RegistryError::Protocol { registry, what, detail: detail.to_string() }
+    RegistryError::Protocol { registry, what, detail: detail.into() }
 }
 
 /// `host` or `host:port` of an address, as registries are named.
