@@ -44,6 +44,7 @@ impl Request {
 /// An answer, and how it is disturbed.
 #[derive(Debug, Clone, Default)]
 struct Reply {
+    /// 0: the connection is cut without an answer.
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -151,10 +152,14 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Re
 }
 
 async fn serve(stream: TcpStream, handler: Handler, seen: Arc<Mutex<Vec<Request>>>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
     let mut stream = BufReader::new(stream);
     while let Some(request) = read_request(&mut stream).await? {
         seen.lock().unwrap().push(request.clone());
         let reply = handler(&request);
+        if reply.status == 0 {
+            return Ok(());
+        }
         let has = |name: &str| reply.headers.iter().any(|(key, _)| key == name);
         let mut head = format!("HTTP/1.1 {} X\r\n", reply.status);
         for (name, value) in &reply.headers {
