@@ -89,6 +89,16 @@ fn basic(user: &str, password: &Secret) -> Option<HeaderValue> {
     header("Basic", &STANDARD.encode(format!("{user}:{}", password.expose())))
 }
 
+/// The body of an OAuth2 request that changes a refresh token for an access token.
+fn refresh_form(asking: &Asking<'_>, service: Option<&str>, token: &Secret) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "refresh_token").append_pair("client_id", "krs");
+    form.extend_pairs(service.map(|service| ("service", service)));
+    form.append_pair("scope", &asking.scope.0.join(" "));
+    form.append_pair("refresh_token", token.expose());
+    form.finish()
+}
+
 /// What is being asked for, of whom, with which rights.
 #[derive(Debug, Clone)]
 pub(super) struct Asking<'a> {
@@ -212,13 +222,8 @@ impl Inner {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut answer = if let Some(Login::IdentityToken(token)) = &found.login {
-            let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token").append_pair("client_id", "krs");
-            form.extend_pairs(service.map(|service| ("service", service)));
-            form.append_pair("scope", &asking.scope.0.join(" "));
-            form.append_pair("refresh_token", token.expose());
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-            let payload = Payload::small(form.finish().into());
+            let payload = Payload::small(refresh_form(asking, service, token).into());
             self.send(&purpose, &Method::POST, realm, headers, Some(payload)).await?
         } else {
             let mut url = realm.clone();

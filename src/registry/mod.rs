@@ -11,12 +11,16 @@ mod download;
 mod error;
 mod keychain;
 mod manifest;
+mod outgoing;
 mod redirect;
 mod referrers;
 mod retry;
 mod tls;
 mod transport;
 mod upload;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, LOCATION};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Certificate;
 use serde::Deserialize;
@@ -107,7 +107,7 @@ impl Answer {
 
     /// `Content-Length`, also of an answer to HEAD.
     pub(super) fn length(&self) -> Option<u64> {
-        self.header(http::header::CONTENT_LENGTH)?.parse().ok()
+        self.header(CONTENT_LENGTH)?.parse().ok()
     }
 
     /// The next piece of the body; `None` is its end.
@@ -149,9 +149,9 @@ pub(super) fn unavailable(purpose: &Purpose<'_>, detail: String) -> RegistryErro
     RegistryError::Unavailable { registry, what, detail, source: None }
 }
 
-pub(super) fn protocol(purpose: &Purpose<'_>, detail: impl ToString) -> RegistryError {
+pub(super) fn protocol(purpose: &Purpose<'_>, detail: impl Into<String>) -> RegistryError {
     let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
-    RegistryError::Protocol { registry, what, detail: detail.to_string() }
+    RegistryError::Protocol { registry, what, detail: detail.into() }
 }
 
 /// `host` or `host:port` of an address, as registries are named.
@@ -269,6 +269,7 @@ impl Inner {
         *request.headers_mut() = headers;
         let (length, sent) = payload.as_ref().map_or_else(Default::default, |p| (p.length, p.sent.clone()));
         if let Some(payload) = payload {
+            request.headers_mut().insert(CONTENT_LENGTH, payload.length.into());
             *request.body_mut() = Some(payload.body);
         }
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
