@@ -36,6 +36,22 @@ pub trait Classify: std::error::Error {
     }
 }
 
+/// An error with all that caused it, in one line: `what: because: because`.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let cause = source.to_string();
+        // Some errors already say in their own words what caused them.
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        next = source.source();
+    }
+    text
+}
+
 /// The class of an input or output error on a local file.
 pub fn io_kind(error: &io::Error) -> ErrorKind {
     match error.kind() {

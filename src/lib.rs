@@ -5,11 +5,22 @@
 //! `plan` ← `pull`, `push`, `serve`. `registry` and `bundle` do not know each other; only `pull`, `push` and
 //! `serve` join them. A test holds the code to it.
 
+pub mod bundle;
+pub mod closure;
+pub mod crd;
 pub mod digest;
 pub mod error;
 pub mod json;
 pub mod oci;
+pub mod plan;
 pub mod platform;
 pub mod progress;
+pub mod pull;
+pub mod push;
 pub mod redact;
 pub mod reference;
+pub mod registry;
+pub mod resolve;
+pub mod serve;
+pub mod set;
+pub mod sign;

@@ -1,1 +1,18 @@
-//! testing
+// SPDX-License-Identifier: Apache-2.0
+//! What tests, the demo and the benchmarks share: a writable OCI registry inside the process with faults on
+//! demand, builders of images, Git checkouts and certificates, and real registries as child processes.
+//!
+//! Nothing here is part of what users run, and nothing here is a security boundary.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a helper of a test that cannot go on should end that test, at the place that shows why"
+)]
+
+pub mod distribution;
+pub mod git;
+pub mod image;
+pub mod process;
+pub mod registry;
+pub mod tls;
+pub mod tools;

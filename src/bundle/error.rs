@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Everything that can be wrong with a bundle. Each refusal names the file, what was expected, what was found, and
+//! what to do next.
+
+use std::io;
+
+use camino::Utf8PathBuf;
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::freshness::RollbackError;
+use super::layout::HeaderError;
+use super::manifest::ManifestError;
+use crate::closure::ClosureError;
+use crate::digest::{ContentMismatch, Digest};
+use crate::error::{Classify, ErrorKind, io_kind};
+use crate::set::SetError;
+use crate::sign::SignError;
+
+/// Why a bundle is refused, or cannot be written.
+#[derive(Debug, Error)]
+pub enum BundleError {
+    /// The file cannot be opened.
+    #[error("cannot open {path}: {source}")]
+    Open {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A link, pipe, device or folder. (T-10, T-12, T-13)
+    #[error("{path} is {what}; expected a regular file")]
+    Special {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The medium fails. (T-35)
+    #[error("cannot read {path} at byte {offset}: {source}")]
+    Read {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Where.
+        offset: u64,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Writing fails.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Somebody compressed the archive. (T-24)
+    #[error("{path} is compressed with {with}; expected a plain tar archive")]
+    Compressed {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The compression.
+        with: &'static str,
+    },
+    /// Not an archive of ours at all.
+    #[error("{path} is not a krs bundle: {reason}")]
+    NotABundle {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What speaks against it.
+        reason: String,
+    },
+    /// The file ends too early. (T-20, T-21)
+    #[error(
+        "{path} is incomplete: it has {got} bytes, expected {expected}; the first thing that is missing is {missing}"
+    )]
+    Incomplete {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Bytes that it should have, as far as is known.
+        expected: u64,
+        /// Bytes that it has.
+        got: u64,
+        /// What is cut off first.
+        missing: String,
+    },
+    /// Something follows the end. (T-19)
+    #[error("{path} has {got} bytes, {} more than expected", got - expected)]
+    Trailing {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Bytes that it should have.
+        expected: u64,
+        /// Bytes that it has.
+        got: u64,
+    },
+    /// Not signed as asked for.
+    #[error("{path} is not trusted: {source}")]
+    Signature {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why not.
+        source: SignError,
+    },
+    /// `krs/bundle.json` is not acceptable.
+    #[error("{path}: its manifest krs/bundle.json is not acceptable: {source}")]
+    Manifest {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why not.
+        source: ManifestError,
+    },
+    /// Older than, or contradicting, what was accepted before. (T-27, T-28)
+    #[error("{path} is refused: {source}")]
+    Rollback {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: RollbackError,
+    },
+    /// For other sites. (T-26)
+    #[error("{path} is for {expected}, not for {got}")]
+    Audience {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Sites that it is for.
+        expected: String,
+        /// This site.
+        got: String,
+    },
+    /// Past its end. (T-30)
+    #[error("{path} expired at {not_after}; the clock says {now}")]
+    Expired {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Its end.
+        not_after: Timestamp,
+        /// The time that it was compared with.
+        now: Timestamp,
+    },
+    /// Bytes outside the blobs are not what follows from the manifest.
+    #[error("{path} is damaged: {part} (at byte {offset}) is not as expected")]
+    Damaged {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What.
+        part: String,
+        /// Where.
+        offset: u64,
+    },
+    /// A blob or set is not what its digest says.
+    #[error("{path} is damaged: {name} (at byte {offset}): {source}")]
+    Content {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Which.
+        name: String,
+        /// Where its content begins.
+        offset: u64,
+        /// The difference.
+        source: ContentMismatch,
+    },
+    /// An image is not whole or not well-formed.
+    #[error("{path}: image {image} is not acceptable: {source}")]
+    Image {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The image.
+        image: String,
+        /// Why.
+        source: ClosureError,
+    },
+    /// Content that the archive should have is not listed, or listed with another size.
+    #[error("{path}: image {image} needs {digest} ({size} bytes), which the bundle does not hold")]
+    BlobMissing {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The image.
+        image: String,
+        /// The blob.
+        digest: Digest,
+        /// Its size.
+        size: u64,
+    },
+    /// A blob that no image needs.
+    #[error("{path} holds blob {digest}, which belongs to none of its images")]
+    Stray {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The blob.
+        digest: Digest,
+    },
+    /// A set in the archive is not acceptable.
+    #[error("{path}: {source}")]
+    Set {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: Box<SetError>,
+    },
+    /// The sets and the list of images do not agree.
+    #[error("{path}: {reason}")]
+    SetImages {
+        /// The file.
+        path: Utf8PathBuf,
+        /// How.
+        reason: String,
+    },
+    /// A name that does not fit the archive.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+}
+
+impl Classify for BundleError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Signature { source, .. } => source.kind(),
+            Self::Rollback { .. } | Self::Expired { .. } | Self::Audience { .. } => ErrorKind::Rollback,
+            Self::Incomplete { .. } => ErrorKind::Incomplete,
+            Self::Open { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
+                if io_kind(source) == ErrorKind::NoSpace { ErrorKind::NoSpace } else { ErrorKind::Other }
+            }
+            Self::Header(_) => ErrorKind::Other,
+            Self::Special { .. }
+            | Self::Compressed { .. }
+            | Self::NotABundle { .. }
+            | Self::Trailing { .. }
+            | Self::Manifest { .. }
+            | Self::Damaged { .. }
+            | Self::Content { .. }
+            | Self::Image { .. }
+            | Self::BlobMissing { .. }
+            | Self::Stray { .. }
+            | Self::Set { .. }
+            | Self::SetImages { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::Signature { source, .. } => return source.help(),
+            Self::Open { .. } => "check the path, the permissions, and that the medium is mounted",
+            Self::Special { .. } => "pass the file itself",
+            Self::Read { .. } => "the medium may be failing: copy the bundle again, onto another one",
+            Self::Write { source, .. } if io_kind(source) == ErrorKind::NoSpace => {
+                "free some space or write to another medium, then run the same command again"
+            }
+            Self::Write { .. } => "check the path, the permissions, and that the medium is not read-only",
+            Self::Compressed { with: "gzip", .. } => "decompress it first: gzip -d FILE",
+            Self::Compressed { .. } => "decompress it first: zstd -d FILE",
+            Self::NotABundle { .. } => "pass a file that `krs bundle` wrote",
+            Self::Incomplete { .. } => {
+                "wait until the copy is complete, or copy the bundle again from where it was made"
+            }
+            Self::Manifest { source: ManifestError::Version(_), .. } => "use a newer krs",
+            Self::Rollback { .. } => "use the newest bundle of the stream",
+            Self::Audience { .. } => "ask for a bundle for this site",
+            Self::Expired { .. } => "ask for a newer bundle, and check the clock",
+            Self::Header(_) => return None,
+            _ => "copy the bundle again from where it was made; if that does not help, make it again",
+        };
+        Some(text.to_owned())
+    }
+}

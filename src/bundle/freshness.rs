@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether a bundle may follow what was accepted before, and is meant for here and now. Pure.
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use super::manifest::StreamName;
+use crate::digest::Digest;
+
+/// The highest bundle of a stream that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HighWaterMark {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its identity, where it is known; see [`super::BundleManifest::identity`].
+    pub identity: Option<Digest>,
+}
+
+/// What is asked of a bundle besides its integrity and its signature.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// The stream that it must belong to.
+    pub stream: Option<StreamName>,
+    /// What was accepted before.
+    pub accepted: Option<HighWaterMark>,
+    /// This site, for bundles that are not meant for every one.
+    pub audience: Option<String>,
+    /// The time; `None` where the end of a bundle does not matter.
+    pub now: Option<Timestamp>,
+}
+
+/// Why a bundle may not follow what was accepted before.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum RollbackError {
+    /// Another line of bundles.
+    #[error("it belongs to stream `{got}`, expected stream `{expected}`")]
+    Stream {
+        /// The stream asked for.
+        expected: StreamName,
+        /// Its stream.
+        got: StreamName,
+    },
+    /// Older than what was accepted.
+    #[error("its sequence {got} of stream `{stream}` is lower than {expected}, which was accepted before")]
+    Older {
+        /// Its stream.
+        stream: StreamName,
+        /// The lowest sequence that is acceptable.
+        expected: u64,
+        /// Its sequence.
+        got: u64,
+    },
+    /// The same number for something else.
+    #[error(
+        "its sequence {sequence} of stream `{stream}` was used before for other content: expected {expected}, got {got}"
+    )]
+    Reused {
+        /// Its stream.
+        stream: StreamName,
+        /// Its sequence.
+        sequence: u64,
+        /// The identity that was accepted.
+        expected: Digest,
+        /// Its identity.
+        got: Digest,
+    },
+}
+
+/// Compares a bundle's sequence and identity with what was accepted. Higher: accepted. Equal: accepted where the
+/// identity is equal too (it is imported again, or a delta of it). Lower: refused.
+///
+/// # Errors
+/// [`RollbackError`].
+pub fn follows(
+    stream: &StreamName,
+    sequence: u64,
+    identity: Digest,
+    freshness: &Freshness,
+) -> Result<(), RollbackError> {
+    if let Some(expected) = freshness.stream.as_ref().filter(|expected| *expected != stream) {
+        return Err(RollbackError::Stream { expected: expected.clone(), got: stream.clone() });
+    }
+    let Some(accepted) = &freshness.accepted else { return Ok(()) };
+    if sequence < accepted.sequence {
+        return Err(RollbackError::Older {
+            stream: stream.clone(),
+            expected: accepted.sequence,
+            got: sequence,
+        });
+    }
+    match accepted.identity {
+        Some(expected) if sequence == accepted.sequence && expected != identity => {
+            Err(RollbackError::Reused { stream: stream.clone(), sequence, expected, got: identity })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t27_t28_only_a_higher_sequence_or_the_same_bundle_follows() {
+        let (stream, this, other) = (StreamName::default(), Digest::of(b"this"), Digest::of(b"other"));
+        let accepted = Some(HighWaterMark { sequence: 7, identity: Some(this) });
+        let freshness = Freshness { accepted, ..Freshness::default() };
+        let verdict = |sequence, identity| follows(&stream, sequence, identity, &freshness);
+        assert_eq!(verdict(8, other), Ok(()));
+        assert_eq!(verdict(7, this), Ok(()));
+        assert!(matches!(verdict(7, other), Err(RollbackError::Reused { .. })));
+        assert!(matches!(verdict(6, this), Err(RollbackError::Older { .. })));
+        assert_eq!(verdict(u64::MAX, other), Ok(()), "T-29: only a trusted key can sign it");
+        let elsewhere = Freshness { stream: "prod".parse().ok(), ..Freshness::default() };
+        assert!(matches!(follows(&stream, 9, this, &elsewhere), Err(RollbackError::Stream { .. })));
+    }
+}

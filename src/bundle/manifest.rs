@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `krs/bundle.json`: what a bundle says of itself, and the only part of it that is signed. Everything else in
+//! the archive is a consequence of it, or is named by a digest in it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+use super::layout;
+use crate::digest::Digest;
+use crate::json::{self, JsonError};
+use crate::oci;
+use crate::platform::Platform;
+use crate::reference::{Reference, Tag};
+
+/// The version of the format that this code writes, and the highest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// Largest `krs/bundle.json`, in bytes.
+pub(super) const MAX_MANIFEST: u64 = 64 << 20;
+/// Largest set document in a bundle, in bytes.
+pub const MAX_SET: u64 = 4 << 20;
+/// Most sets in a bundle.
+pub const MAX_SETS: usize = 10_000;
+/// Largest blob, in bytes: 1 TiB.
+pub(super) const MAX_BLOB: u64 = 1 << 40;
+
+/// What a bundle holds. The fields of every type here are declared in the order of their JSON names, which makes
+/// their serialisation canonical (see [`json::canonical`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BundleManifest {
+    /// Sites that the bundle is meant for; empty: any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audience: Vec<String>,
+    /// Every blob, in the order in which they lie in the archive.
+    pub blobs: Vec<BundleBlob>,
+    /// When the content was decided: the commit's time, else when the references were resolved.
+    pub created_at: Timestamp,
+    /// Version of the format, see [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Every image, once per reference and choice of platforms.
+    pub images: Vec<BundleImage>,
+    /// From when on the bundle is not to be imported any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// Grows from bundle to bundle of a stream.
+    pub sequence: u64,
+    /// The sets, in the order of their entries.
+    pub sets: Vec<BundleSet>,
+    /// The commit that the sets were read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<BundleSource>,
+    /// Which line of bundles this one belongs to.
+    pub stream: StreamName,
+    /// Name and version of the program that made the bundle.
+    pub tool: String,
+}
+
+/// A blob and its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BundleBlob {
+    /// Digest of the content.
+    pub digest: Digest,
+    /// Where its content begins, in bytes after the first blob's header begins.
+    pub offset: u64,
+    /// Bytes of the content.
+    pub size: u64,
+}
+
+/// An image, chart or other artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BundleImage {
+    /// Kind of artifact, where it is not a container image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// What the reference was resolved to.
+    pub digest: Digest,
+    /// Media type of the document with that digest.
+    pub media_type: String,
+    /// Platforms that were chosen from an index; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
+    /// The reference of the sets, in normal form.
+    pub reference: Reference,
+    /// Signatures, SBOMs and attestations that travel with the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub referrers: Vec<BundleReferrer>,
+    /// Registry and repository of the reference.
+    pub repository: String,
+    /// Tag of the reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+}
+
+/// Something that refers to an image or to a part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BundleReferrer {
+    /// Kind of artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Media type of its manifest.
+    pub media_type: String,
+    /// What it refers to.
+    pub subject: Digest,
+    /// The tag that names it, where it is found by a tag (cosign's `.sig`, `.att` and `.sbom`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+}
+
+/// A set, whose document lies verbatim in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BundleSet {
+    /// Digest of the document.
+    pub digest: Digest,
+    /// The file of the checkout that it was read from.
+    pub file: String,
+    /// Name of the entry.
+    pub path: String,
+    /// Bytes of the document.
+    pub size: u64,
+}
+
+/// The commit that the sets were read from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BundleSource {
+    /// Its hash, in hex.
+    pub commit: String,
+    /// Whether the checkout differed from it.
+    pub dirty: bool,
+}
+
+/// Names a line of bundles for a group of sites: letters, digits, `.`, `_` and `-`, at most 63.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamName(String);
+
+impl StreamName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for StreamName {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for StreamName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        if text.len() > 63
+            || !text.chars().all(plain)
+            || !edge(text.chars().next())
+            || !edge(text.chars().last())
+        {
+            let shown = crate::redact::printable(text, 80);
+            return Err(format!(
+                "`{shown}` is not a name: expected 1 to 63 letters, digits, `.`, `_` or `-`, with a letter or digit at both ends"
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Serialize for StreamName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for StreamName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why a manifest is not accepted.
+#[derive(Debug, Error)]
+pub enum ManifestError {
+    /// Not JSON of this shape.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// Made by a later version of krs. (T-07)
+    #[error("it is of format version {0}; this krs reads up to version {FORMAT_VERSION}")]
+    Version(u32),
+    /// Readable, but not in the one form in which krs writes it.
+    #[error("it is not in canonical form")]
+    NotCanonical,
+    /// It contradicts itself.
+    #[error("it contradicts itself: {0}")]
+    Inconsistent(String),
+}
+
+/// Reads only the version, so that a later format is told from a damaged one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    format_version: u32,
+}
+
+impl BundleManifest {
+    /// Reads the content of `krs/bundle.json`, strictly: unknown fields, other forms and contradictions are refused.
+    ///
+    /// # Errors
+    /// [`ManifestError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let limit = usize::try_from(MAX_MANIFEST).unwrap_or(usize::MAX);
+        let Version { format_version } = json::parse(bytes, limit)?;
+        if format_version != FORMAT_VERSION {
+            return Err(ManifestError::Version(format_version));
+        }
+        let manifest = serde_json::from_slice::<Self>(bytes).map_err(JsonError::from)?;
+        if manifest.encode()? != bytes {
+            return Err(ManifestError::NotCanonical);
+        }
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The content of `krs/bundle.json`.
+    ///
+    /// # Errors
+    /// None in practice: every field can be expressed in JSON.
+    pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
+        Ok(json::canonical(self)?)
+    }
+
+    /// What of the bundle decides: SHA-256 over stream, sequence, sets, and reference → digest. Two bundles with
+    /// one identity (a full one and a delta, say) may follow each other; two identities with one sequence may not.
+    ///
+    /// # Errors
+    /// None in practice, as for [`Self::encode`].
+    pub fn identity(&self) -> Result<Digest, ManifestError> {
+        #[derive(Serialize)]
+        struct Identity<'a> {
+            images: BTreeSet<(String, Digest)>,
+            sequence: u64,
+            sets: BTreeSet<Digest>,
+            stream: &'a StreamName,
+        }
+        let identity = Identity {
+            images: self.images.iter().map(|image| (image.reference.to_string(), image.digest)).collect(),
+            sequence: self.sequence,
+            sets: self.sets.iter().map(|set| set.digest).collect(),
+            stream: &self.stream,
+        };
+        Ok(Digest::of(&json::canonical(&identity)?))
+    }
+
+    /// Whether the parts fit each other; [`Self::parse`] has asked already.
+    ///
+    /// # Errors
+    /// [`ManifestError::Inconsistent`] names the first part that does not.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        let bad = |what: String| Err(ManifestError::Inconsistent(what));
+        let text = |what: &str, value: &str| {
+            let shown = crate::redact::printable(value, 300);
+            if shown != value || value.is_empty() {
+                bad(format!("{what} `{shown}` is not plain text"))
+            } else {
+                Ok(())
+            }
+        };
+        text("tool", &self.tool)?;
+        for site in &self.audience {
+            text("audience", site)?;
+        }
+        if let Some(BundleSource { commit, .. }) = &self.source
+            && (commit.len() > 64 || commit.len() < 40 || !commit.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
+            return bad("the commit is not a hash".to_owned());
+        }
+        if self.created_at.subsec_nanosecond() != 0
+            || self.not_after.is_some_and(|t| t.subsec_nanosecond() != 0)
+        {
+            return bad("a time has a fraction of a second".to_owned());
+        }
+        if self.sets.len() > MAX_SETS {
+            return bad(format!("{} sets, more than {MAX_SETS}", self.sets.len()));
+        }
+        for (n, set) in self.sets.iter().enumerate() {
+            text("set file", &set.file)?;
+            if set.path != layout::set_path(n) || set.size > MAX_SET {
+                return bad(format!("set {n} has a wrong path or size"));
+            }
+        }
+        self.check_blobs()?;
+        self.check_images()
+    }
+
+    fn check_blobs(&self) -> Result<(), ManifestError> {
+        let mut seen = HashSet::with_capacity(self.blobs.len());
+        let mut offset = 0_u64;
+        for blob in &self.blobs {
+            let digest = blob.digest;
+            if blob.size > MAX_BLOB {
+                return Err(ManifestError::Inconsistent(format!(
+                    "blob {digest} is larger than {MAX_BLOB} bytes"
+                )));
+            }
+            if !seen.insert(digest) {
+                return Err(ManifestError::Inconsistent(format!("blob {digest} stands twice")));
+            }
+            if blob.offset != offset + layout::HEADER {
+                return Err(ManifestError::Inconsistent(format!("blob {digest} is at a wrong offset")));
+            }
+            offset = layout::next_header(blob.offset, blob.size);
+        }
+        Ok(())
+    }
+
+    fn check_images(&self) -> Result<(), ManifestError> {
+        let mut seen = HashSet::with_capacity(self.images.len());
+        for image in &self.images {
+            let BundleImage { reference, digest, .. } = image;
+            let bad = |what: &str| Err(ManifestError::Inconsistent(format!("image {reference} {what}")));
+            if image.repository != reference.name() || image.tag != reference.tag {
+                return bad("has a repository or tag that is not its own");
+            }
+            if reference.digest.is_some_and(|own| own != *digest) {
+                return bad(&format!("was resolved to {digest}"));
+            }
+            if !seen.insert((reference.to_string(), &image.platforms)) {
+                return bad("stands twice");
+            }
+            let mut documents = vec![&image.media_type];
+            documents.extend(image.referrers.iter().map(|referrer| &referrer.media_type));
+            if !documents.into_iter().all(|media_type| oci::is_document(media_type)) {
+                return bad("is not an index or manifest");
+            }
+            if image.referrers.len() > oci::MAX_ENTRIES {
+                return bad("has too many referrers");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A manifest of two blobs, one image and one set.
+    pub(crate) fn example() -> BundleManifest {
+        let (manifest, layer, set) = (Digest::of(b"manifest"), Digest::of(b"layer"), Digest::of(b"set"));
+        let reference = format!("docker.io/library/nginx:1.25@{manifest}").parse::<Reference>().unwrap();
+        BundleManifest {
+            audience: vec![],
+            blobs: vec![
+                BundleBlob { digest: manifest, offset: 512, size: 8 },
+                BundleBlob { digest: layer, offset: 1536, size: 5 },
+            ],
+            created_at: "2026-11-23T04:00:00Z".parse().unwrap(),
+            format_version: FORMAT_VERSION,
+            images: vec![BundleImage {
+                artifact_type: None,
+                digest: manifest,
+                media_type: oci::OCI_MANIFEST.to_owned(),
+                platforms: vec![],
+                repository: reference.name(),
+                tag: reference.tag.clone(),
+                reference,
+                referrers: vec![],
+            }],
+            not_after: None,
+            sequence: 118,
+            sets: vec![BundleSet {
+                digest: set,
+                file: "eis.yaml".into(),
+                path: layout::set_path(0),
+                size: 3,
+            }],
+            source: Some(BundleSource { commit: "c".repeat(40), dirty: false }),
+            stream: "prod".parse().unwrap(),
+            tool: "krs 0.1.0".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_manifest_is_canonical_and_reads_back() {
+        let mut manifest = example();
+        manifest.audience = vec!["site-7".to_owned()];
+        manifest.not_after = Some("2027-01-01T00:00:00Z".parse().unwrap());
+        manifest.images[0].artifact_type = Some("a/b".to_owned());
+        manifest.images[0].platforms = vec!["linux/amd64".parse().unwrap()];
+        manifest.images[0].referrers = vec![BundleReferrer {
+            artifact_type: Some("a/b".into()),
+            digest: Digest::of(b"r"),
+            media_type: oci::OCI_MANIFEST.into(),
+            subject: Digest::of(b"manifest"),
+            tag: Some("x".parse().unwrap()),
+        }];
+        let bytes = manifest.encode().unwrap();
+        assert!(json::is_canonical(&bytes), "declare the fields in the order of their JSON names");
+        assert_eq!(BundleManifest::parse(&bytes).unwrap(), manifest);
+    }
+
+    #[test]
+    fn t07_a_later_format_is_told_from_a_damaged_one() {
+        let text = String::from_utf8(example().encode().unwrap()).unwrap();
+        let later = text.replace("\"formatVersion\":1", "\"formatVersion\":2,\"new\":true");
+        assert!(matches!(BundleManifest::parse(later.as_bytes()), Err(ManifestError::Version(2))));
+        let unknown = text.replace("\"formatVersion\":1", "\"formatVersion\":1,\"new\":true");
+        assert!(matches!(BundleManifest::parse(unknown.as_bytes()), Err(ManifestError::Json(_))));
+        assert!(matches!(
+            BundleManifest::parse(format!("{text} ").as_bytes()),
+            Err(ManifestError::NotCanonical)
+        ));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        type Change = fn(&mut BundleManifest);
+        let changes: [Change; 8] = [
+            |m| m.blobs[1].offset += 512,
+            |m| m.blobs[1].digest = m.blobs[0].digest,
+            |m| m.blobs[1].size = u64::MAX,
+            |m| m.images[0].repository = "docker.io/library/other".into(),
+            |m| m.images[0].digest = Digest::of(b"other"),
+            |m| m.images.push(m.images[0].clone()),
+            |m| m.sets[0].path = "krs/sets/../../x".into(),
+            |m| m.tool = "a\u{1b}[31m".into(),
+        ];
+        for (n, change) in changes.into_iter().enumerate() {
+            let mut manifest = example();
+            change(&mut manifest);
+            let bytes = manifest.encode().unwrap();
+            assert!(
+                matches!(BundleManifest::parse(&bytes), Err(ManifestError::Inconsistent(_))),
+                "change {n}"
+            );
+        }
+    }
+
+    #[test]
+    fn identity_is_of_what_a_bundle_decides() {
+        let (one, mut other) = (example(), example());
+        other.tool = "krs 9".into();
+        other.blobs.pop();
+        assert_eq!(one.identity().unwrap(), other.identity().unwrap());
+        other.sequence += 1;
+        assert_ne!(one.identity().unwrap(), other.identity().unwrap());
+    }
+}

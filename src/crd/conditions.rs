@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Types and reasons of the conditions of a status, in one place because machines match on them.
+
+/// Types of conditions.
+pub mod condition {
+    /// Every image is proven in the destination registry, at this generation. What GitOps engines wait for.
+    pub const READY: &str = "Ready";
+    /// Always equal to [`READY`].
+    pub const SYNCED: &str = "Synced";
+    /// Work is under way or the stick is awaited. Present only while True.
+    pub const RECONCILING: &str = "Reconciling";
+    /// The set's owner must act. Present only while True.
+    pub const STALLED: &str = "Stalled";
+    /// The bundle that the images came from passed all checks.
+    pub const BUNDLE_VERIFIED: &str = "BundleVerified";
+}
+
+/// Reasons of conditions.
+pub mod reason {
+    /// Ready, Synced: all images are proven.
+    pub const SYNC_SUCCESSFUL: &str = "SyncSuccessful";
+    /// Ready, Synced, Reconciling: images are missing that no verified bundle holds.
+    pub const WAITING_FOR_BUNDLE: &str = "WaitingForBundle";
+    /// Ready, Synced: images are being copied.
+    pub const COPYING: &str = "Copying";
+    /// Ready, Synced: the destination registry does not answer.
+    pub const REGISTRY_UNREACHABLE: &str = "RegistryUnreachable";
+    /// Ready, Synced: a registry refused the credentials.
+    pub const AUTH_FAILED: &str = "AuthFailed";
+    /// Ready, Synced: no trusted connection could be made.
+    pub const TLS_FAILED: &str = "TLSFailed";
+    /// Ready, Synced: a Secret or ConfigMap that the set names does not exist.
+    pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
+    /// Reconciling: copy Jobs are running.
+    pub const COPYING_IMAGES: &str = "CopyingImages";
+    /// Reconciling: the last attempt failed, another one follows.
+    pub const RETRYING: &str = "Retrying";
+    /// Stalled: the spec breaks a rule.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// Stalled: two references meet in one repository and tag with different digests.
+    pub const NAMING_COLLISION: &str = "NamingCollision";
+    /// Stalled: the site's policy does not allow this destination registry.
+    pub const DESTINATION_NOT_ALLOWED: &str = "DestinationNotAllowed";
+    /// Stalled: the destination registry takes no index that lacks children.
+    pub const SPARSE_INDEX_REFUSED: &str = "SparseIndexRefused";
+    /// Stalled: a delta assumes layers that the destination registry does not have.
+    pub const BASE_MISSING: &str = "BaseMissing";
+    /// Stalled: content differs from its digest.
+    pub const DIGEST_MISMATCH: &str = "DigestMismatch";
+    /// BundleVerified: all checks passed.
+    pub const SUCCEEDED: &str = "Succeeded";
+
+    /// Message that goes with [`SYNC_SUCCESSFUL`].
+    pub const SYNC_SUCCESSFUL_MESSAGE: &str = "All declared images are present in the destination registry.";
+}

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Rules of the schema: expressions for the API server, and the messages that it shares with `krs`.
+//!
+//! The API server adds up what each expression could cost at most, from the lengths and counts that the schema
+//! allows; that is why every text and list has a limit.
+
+use std::time::Duration;
+
+use kube::core::Rule;
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+use super::MAX_IMAGES;
+use crate::reference::MAX_REFERENCE;
+
+/// What is said when a rule is broken, by the API server and by `krs` alike.
+pub mod message {
+    /// A scheme in `destinationRegistry`.
+    pub const DESTINATION_SCHEME: &str =
+        "destinationRegistry must not have a scheme: write host[:port][/prefix], without http:// or https://";
+    /// `destinationRegistry` is no host, port and path.
+    pub const DESTINATION: &str =
+        "destinationRegistry must be host[:port][/prefix] in lower case, for example edge.local:5000/mirror";
+    /// A scheme in `image`.
+    pub const IMAGE_SCHEME: &str = "image must not have a scheme: write it without http:// or https://";
+    /// A variable in `image`.
+    pub const IMAGE_VARIABLE: &str = "image must not hold a variable: render the file first (kustomize build, helm template, flux envsubst)";
+    /// No registry in `image`.
+    pub const IMAGE_REGISTRY: &str =
+        "image must name its registry, for example docker.io/library/nginx:1.25@sha256:…";
+    /// A digest that is not one.
+    pub const IMAGE_DIGEST: &str = "the digest of image must be sha256: and 64 lower-case hex digits";
+    /// Neither tag nor digest.
+    pub const IMAGE_BARE: &str = "image must have a digest (@sha256:…), or at least a tag";
+    /// Any other fault of `image`.
+    pub const IMAGE_NAME: &str =
+        "image must be registry/repository[:tag][@sha256:…], repository in lower case";
+    /// The same image twice.
+    pub const IMAGE_DUPLICATE: &str = "image is listed twice";
+    /// Not a Secret's name.
+    pub const SECRET_NAME: &str =
+        "must be the name of a Secret in the same namespace: lower-case letters, digits, `-` and `.`";
+    /// Not a ConfigMap's name.
+    pub const CONFIG_MAP_NAME: &str =
+        "must be the name of a ConfigMap in the same namespace: lower-case letters, digits, `-` and `.`";
+    /// Not a platform.
+    pub const PLATFORM: &str = "each platform must be os/architecture[/variant], for example linux/amd64";
+    /// A platform twice.
+    pub const PLATFORM_DUPLICATE: &str = "platform is listed twice";
+    /// Not a repository.
+    pub const REPOSITORY: &str = "destinationRepository must be a repository in lower case without registry and tag, for example mirror/nginx";
+    /// Not a duration, or out of bounds.
+    pub const INTERVAL: &str = "must be a duration from 10s to 8760h, such as 30s, 10m or 1h30m";
+    /// Two sources of trusted authorities.
+    pub const ONE_CA: &str = "set caSecretName or caConfigMapName, not both";
+    /// TLS settings beside `plainHTTP`.
+    pub const PLAIN_HTTP: &str =
+        "plainHTTP uses no TLS: leave out caSecretName, caConfigMapName and insecureSkipVerify";
+    /// `parallelism` out of bounds.
+    pub const PARALLELISM: &str = "parallelism must be from 1 to 16";
+    /// No images, or too many.
+    pub const IMAGES: &str = "images must list 1 to 1000 images; divide a longer list into several sets";
+}
+
+pub(super) const NO_SCHEME: &str = "!self.contains('://')";
+pub(super) const DESTINATION: &str = r"self.contains('://') || self.matches('^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\\[[0-9a-f:.]+\\])(:[0-9]{1,5})?(/[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*)*$')";
+pub(super) const NO_VARIABLE: &str = "!self.contains('${') && !self.contains('{{')";
+pub(super) const IMAGE_REGISTRY: &str =
+    "self.contains('://') || self.startsWith('localhost/') || self.matches('^[^/@]*[.:][^/@]*/')";
+pub(super) const IMAGE_DIGEST: &str = "!self.contains('@') || self.matches('^[^@]*@sha256:[0-9a-f]{64}$')";
+pub(super) const IMAGE_BARE: &str = "self.contains('@') || self.matches(':[^/:]+$')";
+pub(super) const IMAGE_NAME: &str = r"self.contains('://') || self.contains('${') || self.contains('{{') || self.matches('^[^/@]+(/[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@.*)?$')";
+pub(super) const OBJECT_NAME: &str = r"self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')";
+pub(super) const PLATFORMS: &str =
+    r"self.all(p, p.matches('^[A-Za-z0-9._-]{1,40}/[A-Za-z0-9._-]{1,40}(/[A-Za-z0-9._-]{1,40})?$'))";
+pub(super) const REPOSITORY: &str =
+    r"self.matches('^[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*)*$')";
+pub(super) const INTERVAL: &str = r"self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('8760h')";
+pub(super) const ONE_CA: &str = "!has(self.caSecretName) || !has(self.caConfigMapName)";
+pub(super) const PLAIN_HTTP: &str = "!has(self.plainHTTP) || !self.plainHTTP || !(has(self.caSecretName) || has(self.caConfigMapName) || (has(self.insecureSkipVerify) && self.insecureSkipVerify))";
+
+/// A rule with its message, for the derive macro.
+pub(super) fn rule(expression: &str, message: &str) -> Rule {
+    Rule::new(expression).message(message)
+}
+
+/// A list of platforms, each once.
+pub(super) fn platforms(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": super::MAX_PLATFORMS,
+        "items": { "type": "string", "minLength": 3, "maxLength": 122 },
+        "x-kubernetes-list-type": "set",
+    })
+}
+
+/// A list of references that the spec holds.
+pub(super) fn synchronized_images(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": MAX_IMAGES,
+        "items": { "type": "string", "maxLength": MAX_REFERENCE },
+        "x-kubernetes-list-type": "atomic",
+    })
+}
+
+/// Adds what no derive can say: the status that a set has before the importer sees it. Without it every GitOps
+/// engine takes a set that nobody works on for done (T-71).
+pub(super) fn finish(crd: &mut Value) -> Option<()> {
+    let schema =
+        crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status")?.as_object_mut()?;
+    schema.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
+    Some(())
+}
+
+/// Reads a duration as Kubernetes writes it, such as `30s`, `10m` or `1h30m`.
+///
+/// Answers `None` for what is not one and for what is below 10 s or above 8760 h (a year).
+pub fn interval(text: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    if text.is_empty() || text.len() > 32 {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at_checked(digits)?;
+        let unit = tail.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at_checked(unit)?;
+        let (whole, fraction) = number.split_once('.').map_or((number, None), |(w, f)| (w, Some(f)));
+        let whole = (1..=6).contains(&whole.len()).then(|| whole.parse::<u64>().ok()).flatten()?;
+        let thousandths = match fraction {
+            None => 0,
+            Some(f) if (1..=3).contains(&f.len()) => format!("{f:0<3}").parse::<u64>().ok()?,
+            Some(_) => return None,
+        };
+        let milliseconds: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        let part = Duration::from_millis(whole.checked_mul(milliseconds)?)
+            + Duration::from_micros(thousandths.checked_mul(milliseconds)?);
+        total = total.checked_add(part)?;
+        rest = tail;
+    }
+    (Duration::from_secs(10)..=Duration::from_secs(8760 * 3600)).contains(&total).then_some(total)
+}

@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a bundle to a registry, straight from the archive: asks first what is there, sends each blob once, links
+//! it into the other repositories that need it, puts inner documents before outer ones, reads back, and tags last.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::stream::{self, StreamExt as _};
+use thiserror::Error;
+
+use crate::bundle::{Bundle, BundleBlob, BundledImage, BundledImages};
+use crate::closure::Closure;
+use crate::digest::Digest;
+use crate::error::{Classify, ErrorKind};
+use crate::oci::Descriptor;
+use crate::progress::{Activity, Progress};
+use crate::reference::{Destination, ParseReferenceError, RegistryHost, RepositoryName, Selector, Tag};
+use crate::registry::{BlobSource, Client, Pushed, RegistryError, Repository};
+
+/// A repository and digest at the edge, with all tags that the sets give it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The repository, with the destination's prefix.
+    pub repository: RepositoryName,
+    /// The image's place in the bundle.
+    pub image: usize,
+    /// The image.
+    pub digest: Digest,
+    /// Its tags.
+    pub tags: BTreeSet<Tag>,
+    /// The references that it comes from, as the sets write them.
+    pub references: BTreeSet<String>,
+}
+
+/// What a push did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PushReport {
+    /// Targets that are whole, tagged and read back.
+    pub targets: Vec<Target>,
+    /// Blobs that were sent.
+    pub blobs_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+    /// Blobs that the registry linked from another of its repositories.
+    pub blobs_mounted: u64,
+    /// Blobs that were there before.
+    pub blobs_present: u64,
+    /// Indexes and manifests that were sent.
+    pub documents_sent: u64,
+}
+
+/// Why a target is not at the edge.
+#[derive(Debug, Error)]
+pub enum TargetError {
+    /// The registry, or the archive while it was read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// What was read back is not what was sent. (T-58)
+    #[error("{registry} delivers {got} where {expected} was put")]
+    ReadBack {
+        /// The registry.
+        registry: RegistryHost,
+        /// What was put.
+        expected: Digest,
+        /// What came back.
+        got: Digest,
+    },
+    /// A blob that it needs failed for another target, which is named.
+    #[error("it shares blob {0}, which could not be sent")]
+    Shared(Digest),
+    /// A document is not in the bundle; cannot be, after its structure was checked.
+    #[error("{0} is not in the bundle")]
+    Missing(Digest),
+}
+
+impl Classify for TargetError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry(e) => e.kind(),
+            Self::ReadBack { .. } => ErrorKind::Corrupt,
+            Self::Shared(_) => ErrorKind::Unavailable,
+            Self::Missing(_) => ErrorKind::Incomplete,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Registry(e) => e.help(),
+            Self::ReadBack { .. } => {
+                Some("the registry changes what it stores; check what stands in front of it".to_owned())
+            }
+            Self::Shared(_) | Self::Missing(_) => None,
+        }
+    }
+}
+
+/// Why a push is not complete.
+#[derive(Debug, Error)]
+pub enum PushError {
+    /// A repository name that the destination's prefix makes too long.
+    #[error(transparent)]
+    Name(#[from] ParseReferenceError),
+    /// Two sets give one tag of one repository to different images.
+    #[error("{repository}:{tag} is claimed by {one} and by {other}")]
+    Collision {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+        /// One image.
+        one: Digest,
+        /// The other image.
+        other: Digest,
+    },
+    /// Targets that failed, at least one.
+    #[error("{} of {total} images failed:\n{}", .failed.len(), list(.failed))]
+    Targets {
+        /// How many there are.
+        total: usize,
+        /// The failed ones.
+        failed: Vec<(Target, TargetError)>,
+    },
+}
+
+fn list(failed: &[(Target, TargetError)]) -> String {
+    let line = |(target, error): &(Target, TargetError)| {
+        let names = target.references.iter().cloned().collect::<Vec<_>>().join(", ");
+        format!("  {names}: {}", crate::error::chain(error))
+    };
+    failed.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+impl Classify for PushError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Name(_) | Self::Collision { .. } => ErrorKind::Usage,
+            Self::Targets { failed, .. } => {
+                let kinds = failed.iter().map(|(_, error)| error.kind());
+                let lasting = kinds.clone().find(|kind| *kind != ErrorKind::Unavailable);
+                lasting.or_else(|| kinds.clone().next()).unwrap_or(ErrorKind::Other)
+            }
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Name(_) => Some("use a shorter prefix".to_owned()),
+            Self::Collision { .. } => {
+                Some("give one of them another destinationRepository, or use naming: HostInPath".to_owned())
+            }
+            Self::Targets { failed, .. } => {
+                let all = failed.iter().filter_map(|(_, error)| error.help()).collect::<BTreeSet<_>>();
+                (!all.is_empty()).then(|| all.into_iter().collect::<Vec<_>>().join("\n"))
+            }
+        }
+    }
+}
+
+/// What every image of a bundle is called at `destination`, from the sets that the bundle carries. Pure.
+///
+/// # Errors
+/// [`PushError::Name`], [`PushError::Collision`].
+pub fn targets(bundle: &Bundle, destination: &Destination) -> Result<Vec<Target>, PushError> {
+    let images = bundle.manifest().images.iter().enumerate();
+    let places = images
+        .map(|(n, image)| ((image.reference.to_string(), image.platforms.clone()), n))
+        .collect::<HashMap<_, _>>();
+    let mut targets = BTreeMap::<(RepositoryName, usize), Target>::new();
+    let mut tags = HashMap::<(RepositoryName, Tag), Digest>::new();
+    for wanted in bundle.sets().iter().flat_map(|set| &set.images) {
+        // Opening the bundle has compared the images of the sets with those of the manifest.
+        let key = (wanted.reference.to_string(), wanted.platforms.clone());
+        let Some((place, image)) =
+            places.get(&key).and_then(|n| Some((*n, bundle.manifest().images.get(*n)?)))
+        else {
+            continue;
+        };
+        let repository = destination.repository(&wanted.repository)?;
+        let (tag, digest) = (wanted.tag.clone(), image.digest);
+        let one = *tags.entry((repository.clone(), tag.clone())).or_insert(digest);
+        if one != digest {
+            return Err(PushError::Collision { repository, tag, one, other: digest });
+        }
+        let target = targets.entry((repository.clone(), place)).or_insert_with(|| Target {
+            repository,
+            image: place,
+            digest,
+            tags: BTreeSet::new(),
+            references: BTreeSet::new(),
+        });
+        target.tags.insert(tag);
+        target.references.insert(wanted.written.clone());
+    }
+    let mut targets = targets.into_values().collect::<Vec<_>>();
+    // In the order of the archive, so that the medium is read forward.
+    targets.sort_by_key(|target| target.image);
+    Ok(targets)
+}
+
+/// Brings every image of `bundle` to `destination`, with at most `jobs` transfers at once. What is there already
+/// is not sent again; a failed image does not stop the others.
+///
+/// # Errors
+/// [`PushError`]; with [`PushError::Targets`] all other targets are at the edge.
+pub async fn push(
+    client: &Client,
+    bundle: &Arc<Bundle>,
+    images: &BundledImages,
+    destination: &Destination,
+    jobs: usize,
+    progress: &Arc<dyn Progress>,
+) -> Result<PushReport, PushError> {
+    let targets = targets(bundle, destination)?;
+    let run = Run {
+        client,
+        registry: &destination.registry,
+        bundle,
+        images,
+        jobs: jobs.max(1),
+        progress,
+        counts: Counts::default(),
+    };
+    let needs = run.needs(&targets);
+    let (present, mut failures) = run.ask(&needs).await;
+    run.send(&needs, present, &mut failures).await;
+    let failures = &failures;
+    let tasks = targets.into_iter().map(|target| {
+        let run = &run;
+        async move {
+            let result = run.put_target(&target, failures).await;
+            (target, result)
+        }
+    });
+    let results = stream::iter(tasks).buffered(run.jobs).collect::<Vec<_>>().await;
+    let total = results.len();
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    for (target, result) in results {
+        match result {
+            Ok(()) => done.push(target),
+            Err(error) => failed.push((target, error)),
+        }
+    }
+    if failed.is_empty() { Ok(run.counts.report(done)) } else { Err(PushError::Targets { total, failed }) }
+}
+
+#[derive(Default)]
+struct Counts {
+    blobs_sent: AtomicU64,
+    bytes_sent: AtomicU64,
+    blobs_mounted: AtomicU64,
+    blobs_present: AtomicU64,
+    documents_sent: AtomicU64,
+}
+
+impl Counts {
+    fn report(&self, targets: Vec<Target>) -> PushReport {
+        PushReport {
+            targets,
+            blobs_sent: self.blobs_sent.load(Ordering::Relaxed),
+            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
+            blobs_mounted: self.blobs_mounted.load(Ordering::Relaxed),
+            blobs_present: self.blobs_present.load(Ordering::Relaxed),
+            documents_sent: self.documents_sent.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A blob and the repositories that need it.
+struct Need {
+    blob: BundleBlob,
+    repositories: BTreeSet<RepositoryName>,
+}
+
+/// Where blobs are: repository and digest.
+type Present = BTreeSet<(RepositoryName, Digest)>;
+/// What went wrong with blobs, by digest and repository. The error is taken by the first target that needs it.
+type Failures = std::sync::Mutex<BTreeMap<(Digest, RepositoryName), Option<RegistryError>>>;
+
+struct Run<'a> {
+    client: &'a Client,
+    registry: &'a RegistryHost,
+    bundle: &'a Arc<Bundle>,
+    images: &'a BundledImages,
+    jobs: usize,
+    progress: &'a Arc<dyn Progress>,
+    counts: Counts,
+}
+
+impl Run<'_> {
+    fn repository(&self, name: &RepositoryName) -> Repository {
+        self.client.repository(self.registry, name)
+    }
+
+    /// Configs and layers by the repositories that need them, in the order of the archive.
+    fn needs(&self, targets: &[Target]) -> Vec<Need> {
+        let mut needs = BTreeMap::<u64, Need>::new();
+        for target in targets {
+            for content in self.closures(target).flat_map(|(_, closure)| &closure.contents) {
+                let Some(blob) = self.bundle.blob(&content.digest) else { continue };
+                let need = || Need { blob: *blob, repositories: BTreeSet::new() };
+                needs.entry(blob.offset).or_insert_with(need).repositories.insert(target.repository.clone());
+            }
+        }
+        needs.into_values().collect()
+    }
+
+    /// The image of a target and what refers to it.
+    fn closures(&self, target: &Target) -> impl Iterator<Item = (&Descriptor, &Closure)> {
+        let image = self.images.images.get(target.image).into_iter();
+        image.flat_map(|BundledImage { root, closure, referrers, .. }| {
+            std::iter::once((root, closure)).chain(referrers.iter().map(|(root, closure)| (root, closure)))
+        })
+    }
+
+    /// Asks the registry which blobs it has where.
+    async fn ask(&self, needs: &[Need]) -> (Present, Failures) {
+        let pairs = needs.iter().flat_map(|need| need.repositories.iter().map(|name| (need.blob, name)));
+        let heads = pairs.map(|(blob, name)| async move {
+            (blob.digest, name.clone(), self.repository(name).has_blob(&blob.digest, blob.size).await)
+        });
+        let answers = stream::iter(heads).buffer_unordered(self.jobs).collect::<Vec<_>>().await;
+        let (mut present, mut failures) = (Present::new(), BTreeMap::new());
+        for (digest, name, answer) in answers {
+            match answer {
+                Ok(true) => {
+                    present.insert((name, digest));
+                }
+                Ok(false) => {}
+                Err(error) => {
+                    failures.insert((digest, name), Some(error));
+                }
+            }
+        }
+        self.counts.blobs_present.store(present.len() as u64, Ordering::Relaxed);
+        (present, Failures::new(failures))
+    }
+
+    /// Sends each blob that is nowhere once, and links it into the other repositories that need it.
+    async fn send(&self, needs: &[Need], present: Present, failures: &mut Failures) {
+        let known = failures.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let work = needs.iter().filter_map(|need| {
+            let has = |name: &&RepositoryName| present.contains(&((*name).clone(), need.blob.digest));
+            let failed = |name: &&RepositoryName| known.contains_key(&(need.blob.digest, (*name).clone()));
+            let holder = need.repositories.iter().find(has).cloned();
+            let lacking = need.repositories.iter().filter(|name| !has(name) && !failed(name)).cloned();
+            let lacking = lacking.collect::<Vec<_>>();
+            (!lacking.is_empty()).then_some((need.blob, holder, lacking))
+        });
+        let work = work.collect::<Vec<_>>();
+        let bytes = work.iter().filter(|(_, holder, _)| holder.is_none()).map(|(blob, ..)| blob.size).sum();
+        self.progress.begin(Activity::Push, bytes);
+        let failures = &*failures;
+        let tasks = work.into_iter().map(|(blob, mut holder, lacking)| async move {
+            for name in lacking {
+                match self.send_blob(blob, &name, holder.as_ref()).await {
+                    Ok(()) => holder = holder.or(Some(name)),
+                    Err(error) => {
+                        let mut failures = failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        failures.insert((blob.digest, name), Some(error));
+                    }
+                }
+            }
+        });
+        stream::iter(tasks).buffer_unordered(self.jobs).collect::<Vec<()>>().await;
+        self.progress.end(Activity::Push);
+    }
+
+    async fn send_blob(
+        &self,
+        blob: BundleBlob,
+        to: &RepositoryName,
+        from: Option<&RepositoryName>,
+    ) -> Result<(), RegistryError> {
+        self.progress.blob_begin(Activity::Push, &blob.digest, blob.size, to.as_str());
+        let source = Arc::new(ArchiveSource {
+            bundle: Arc::clone(self.bundle),
+            blob,
+            progress: Arc::clone(self.progress),
+        });
+        let pushed = self.repository(to).push_blob(&blob.digest, blob.size, source, from).await;
+        self.progress.blob_end(&blob.digest);
+        match pushed? {
+            Pushed::Mounted => {
+                self.counts.blobs_mounted.fetch_add(1, Ordering::Relaxed);
+            }
+            Pushed::Uploaded => {
+                self.counts.blobs_sent.fetch_add(1, Ordering::Relaxed);
+                self.counts.bytes_sent.fetch_add(blob.size, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the documents of a target, reads them back, and tags it.
+    async fn put_target(&self, target: &Target, failures: &Failures) -> Result<(), TargetError> {
+        let repository = self.repository(&target.repository);
+        for (_, closure) in self.closures(target) {
+            self.blobs_arrived(target, closure, failures)?;
+            for document in &closure.documents {
+                self.put_document(&repository, &Selector::Digest(document.digest), document).await?;
+            }
+        }
+        let manifest = self.bundle.manifest().images.get(target.image);
+        let root = self.closures(target).next().map(|(root, _)| root);
+        let (Some(manifest), Some(root)) = (manifest, root) else {
+            return Err(TargetError::Missing(target.digest));
+        };
+        let named = manifest.referrers.iter().filter_map(|referrer| {
+            let root =
+                self.closures(target).map(|(root, _)| root).find(|root| root.digest == referrer.digest);
+            root.zip(referrer.tag.as_ref())
+        });
+        // Tags last: what a tag names is whole.
+        for (document, tag) in named.chain(target.tags.iter().map(|tag| (root, tag))) {
+            self.put_document(&repository, &Selector::Tag(tag.clone()), document).await?;
+        }
+        Ok(())
+    }
+
+    fn blobs_arrived(
+        &self,
+        target: &Target,
+        closure: &Closure,
+        failures: &Failures,
+    ) -> Result<(), TargetError> {
+        let mut failures = failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for content in &closure.contents {
+            if let Some(error) = failures.get_mut(&(content.digest, target.repository.clone())) {
+                let shared = || TargetError::Shared(content.digest);
+                return Err(error.take().map_or_else(shared, TargetError::Registry));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a document where it is not already, and reads it back.
+    async fn put_document(
+        &self,
+        repository: &Repository,
+        selector: &Selector,
+        document: &Descriptor,
+    ) -> Result<(), TargetError> {
+        let found = repository.head_manifest(selector).await?;
+        if found.is_some_and(|found| found.digest == document.digest) {
+            return Ok(());
+        }
+        let stored =
+            self.images.documents.get(&document.digest).ok_or(TargetError::Missing(document.digest))?;
+        repository.push_manifest(selector, &document.media_type, stored.bytes.clone()).await?;
+        self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
+        let back = repository.manifest(selector).await?;
+        if back.digest != document.digest {
+            let (registry, expected) = (self.registry.clone(), document.digest);
+            return Err(TargetError::ReadBack { registry, expected, got: back.digest });
+        }
+        Ok(())
+    }
+}
+
+/// Reads a blob of the archive for the registry client, which hashes it on the way.
+struct ArchiveSource {
+    bundle: Arc<Bundle>,
+    blob: BundleBlob,
+    progress: Arc<dyn Progress>,
+}
+
+impl BlobSource for ArchiveSource {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.bundle.read_at(&self.blob, offset, buf)?;
+        self.progress.advance(Activity::Push, read as u64);
+        self.progress.blob_advance(&self.blob.digest, read as u64);
+        Ok(read)
+    }
+}

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The client, its options, and the repositories that it reaches.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::Certificate;
+use url::Url;
+
+use super::auth::{Asking, Scope, Session};
+use super::error::RegistryError;
+use super::keychain::Keychain;
+use super::retry::{Attempts, Failure, RetryPolicy};
+use super::transport::{Connections, Purpose, find, protocol};
+use super::{auth, tls};
+use crate::reference::{RegistryHost, RepositoryName};
+
+/// Longest wait for a registry on this machine to say whether it speaks TLS.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Hears one-line messages for a person.
+pub type Notify = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How a [`Client`] reaches registries.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// Where credentials come from.
+    pub keychain: Keychain,
+    /// CA certificates (PEM) that are trusted beside those of the system.
+    pub ca_files: Vec<Utf8PathBuf>,
+    /// Folders with a folder `HOST` or `HOST:PORT` for each registry that needs its own trust: `*.crt` are CA
+    /// certificates, `NAME.cert` with `NAME.key` a client certificate.
+    pub certs_dirs: Vec<Utf8PathBuf>,
+    /// Registries that are spoken to without TLS. A registry on this machine needs no entry: it is asked.
+    pub plain_http: Vec<RegistryHost>,
+    /// Registries whose certificate is not checked.
+    pub insecure: Vec<RegistryHost>,
+    /// Hosts outside of a registry's own domain that may be sent its login where it names them as its token
+    /// server. The port is not compared.
+    pub realm_hosts: Vec<RegistryHost>,
+    /// Requests to one host at the same time.
+    pub connections_per_host: usize,
+    /// A transfer without a byte for so long is taken for cut.
+    pub stall_timeout: Duration,
+    /// What is tried again, and how often.
+    pub retry: RetryPolicy,
+    /// How the client calls itself.
+    pub user_agent: String,
+    /// Hears about retries.
+    pub notify: Option<Notify>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            keychain: Keychain::empty(),
+            ca_files: Vec::new(),
+            certs_dirs: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
+            plain_http: Vec::new(),
+            insecure: Vec::new(),
+            realm_hosts: Vec::new(),
+            connections_per_host: 8,
+            stall_timeout: Duration::from_secs(60),
+            retry: RetryPolicy::default(),
+            user_agent: concat!("krs/", env!("CARGO_PKG_VERSION")).to_owned(),
+            notify: None,
+        }
+    }
+}
+
+impl fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("ca_files", &self.ca_files)
+            .field("certs_dirs", &self.certs_dirs)
+            .field("plain_http", &self.plain_http)
+            .field("insecure", &self.insecure)
+            .field("connections_per_host", &self.connections_per_host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a client has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Requests sent, redirects and retries included.
+    pub requests: u64,
+    /// Bytes of bodies received.
+    pub bytes_received: u64,
+    /// Bytes of blobs sent.
+    pub bytes_sent: u64,
+    /// Requests and transfers that were tried again.
+    pub retries: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) requests: AtomicU64,
+    pub(super) received: AtomicU64,
+    pub(super) sent: AtomicU64,
+    pub(super) retries: AtomicU64,
+}
+
+/// What all clones of a client share.
+pub(super) struct Inner {
+    pub(super) options: ClientOptions,
+    pub(super) roots: Vec<Certificate>,
+    pub(super) connections: Connections,
+    pub(super) sessions: Mutex<HashMap<RegistryHost, Arc<Session>>>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) retries_left: AtomicU32,
+    /// Addresses of registries on this machine, by asking them.
+    local: tokio::sync::Mutex<HashMap<RegistryHost, Url>>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// The host that stands for a registry: Docker Hub's API has another name than its images.
+fn served_by(registry: &RegistryHost) -> &str {
+    match registry.as_str() {
+        "docker.io" | "index.docker.io" => "registry-1.docker.io",
+        other => other,
+    }
+}
+
+/// The registry that a host stands for, where that has another name.
+pub(super) fn named_by(host: &RegistryHost) -> Option<RegistryHost> {
+    (host.as_str() == "registry-1.docker.io").then(|| "docker.io".parse().ok()).flatten()
+}
+
+impl Inner {
+    pub(super) fn notify(&self, message: &str) {
+        tracing::debug!("{message}");
+        if let Some(notify) = &self.options.notify {
+            notify(message);
+        }
+    }
+
+    /// The address of a registry, with or without TLS.
+    async fn home(&self, purpose: &Purpose<'_>) -> Result<Url, Failure> {
+        let registry = purpose.registry;
+        let host = served_by(registry);
+        let address = |scheme: &str| {
+            let url = format!("{scheme}://{host}/").parse::<Url>();
+            url.map_err(|_| Failure::from(protocol(purpose, "its name is not an address")))
+        };
+        if self.options.plain_http.contains(registry) {
+            return address("http");
+        }
+        let encrypted = self.options.insecure.contains(registry) || !registry.is_loopback();
+        if encrypted || self.host_certificates(registry)?.is_some() {
+            return address("https");
+        }
+        let mut local = self.local.lock().await;
+        if let Some(known) = local.get(registry) {
+            return Ok(known.clone());
+        }
+        let https = address("https")?;
+        let probe = self.send(purpose, &Method::GET, &https, HeaderMap::new(), None);
+        let encrypted = match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(Failure::Final(error))) => speaks_tls(&error),
+            Ok(Err(Failure::Again(error, wait))) => {
+                let io = find::<std::io::Error>(&*error).map(std::io::Error::kind);
+                if io == Some(std::io::ErrorKind::ConnectionRefused) {
+                    return Err(Failure::Again(error, wait));
+                }
+                false
+            }
+            Ok(Err(Failure::LoggedIn(_))) | Err(_) => false,
+        };
+        let found = if encrypted { https } else { address("http")? };
+        local.insert(registry.clone(), found.clone());
+        Ok(found)
+    }
+
+    pub(super) async fn asking<'a>(
+        &self,
+        purpose: Purpose<'a>,
+        repository: Option<&'a RepositoryName>,
+        scope: Scope,
+    ) -> Result<Asking<'a>, Failure> {
+        let home = self.home(&purpose).await?;
+        Ok(Asking { purpose, repository, scope, home })
+    }
+}
+
+/// Whether a TLS connection failed for what the server said in TLS, so that it does speak it.
+fn speaks_tls(error: &RegistryError) -> bool {
+    let certificate = |error: &rustls::Error| {
+        matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))
+    };
+    matches!(error, RegistryError::Tls { .. }) && find::<rustls::Error>(error).is_some_and(certificate)
+}
+
+/// Reaches registries. Cheap to clone; all clones share connections, tokens and budgets.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+impl Client {
+    /// A client with these options. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// A CA file that cannot be used.
+    pub fn new(options: ClientOptions) -> Result<Self, RegistryError> {
+        let mut roots = Vec::new();
+        for file in &options.ca_files {
+            roots.extend(tls::read_roots(file)?);
+        }
+        let retries_left = AtomicU32::new(options.retry.budget);
+        let inner = Inner {
+            options,
+            roots,
+            connections: Connections::default(),
+            sessions: Mutex::default(),
+            counters: Arc::default(),
+            retries_left,
+            local: tokio::sync::Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// A repository, whether or not it exists.
+    pub fn repository(&self, registry: &RegistryHost, name: &RepositoryName) -> Repository {
+        Repository { inner: Arc::clone(&self.inner), registry: registry.clone(), name: name.clone() }
+    }
+
+    /// Whether the registry answers, and takes the credentials if it asks for any.
+    ///
+    /// # Errors
+    /// [`RegistryError`] says why it does not.
+    pub async fn ping(&self, registry: &RegistryHost) -> Result<(), RegistryError> {
+        let inner = &*self.inner;
+        let mut attempts = Attempts::new(inner);
+        loop {
+            match ping(inner, registry).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => attempts.after(failure).await?,
+            }
+        }
+    }
+
+    /// What was done so far.
+    pub fn statistics(&self) -> Statistics {
+        let counters = &self.inner.counters;
+        Statistics {
+            requests: counters.requests.load(Ordering::Relaxed),
+            bytes_received: counters.received.load(Ordering::Relaxed),
+            bytes_sent: counters.sent.load(Ordering::Relaxed),
+            retries: counters.retries.load(Ordering::Relaxed),
+        }
+    }
+}
+
+async fn ping(inner: &Inner, registry: &RegistryHost) -> Result<(), Failure> {
+    let purpose = Purpose { registry, what: format!("https://{registry}/v2/") };
+    let mut asking = inner.asking(purpose, None, Scope::default()).await?;
+    let url = url(&asking, "v2/")?;
+    asking.purpose.what = url.to_string();
+    let answer = inner.ask(&asking, &Method::GET, &url, &HeaderMap::new()).await?;
+    match answer.status() {
+        status if status.is_success() => Ok(()),
+        StatusCode::NOT_FOUND => {
+            Err(protocol(&asking.purpose, "there is no registry at this address (HTTP status 404)").into())
+        }
+        _ => Err(inner.rejected(&asking, answer).await),
+    }
+}
+
+/// An address below the registry's.
+pub(super) fn url(asking: &Asking<'_>, path: &str) -> Result<Url, Failure> {
+    asking.home.join(path).map_err(|_| protocol(&asking.purpose, "its name is not an address").into())
+}
+
+/// One repository of a registry. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    pub(super) inner: Arc<Inner>,
+    registry: RegistryHost,
+    name: RepositoryName,
+}
+
+impl Repository {
+    /// The registry as it was named, e.g. `docker.io`.
+    pub fn registry(&self) -> &RegistryHost {
+        &self.registry
+    }
+
+    /// The repository's path in its registry.
+    pub fn name(&self) -> &RepositoryName {
+        &self.name
+    }
+
+    /// What a request is for, with the registry's address.
+    pub(super) async fn asking(&self, scope: Scope, what: String) -> Result<Asking<'_>, Failure> {
+        let purpose = Purpose { registry: &self.registry, what };
+        self.inner.asking(purpose, Some(&self.name), scope).await
+    }
+
+    pub(super) fn pulling(&self) -> Scope {
+        auth::Scope::pull(&self.name)
+    }
+
+    /// An address in this repository.
+    pub(super) fn url(&self, asking: &Asking<'_>, rest: impl fmt::Display) -> Result<Url, Failure> {
+        url(asking, &format!("v2/{}/{rest}", self.name))
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Fetching blobs: hashed as they arrive, gone on with where they were cut, never more than was promised.
+
+use bytes::Buf as _;
+use http::header::{CONTENT_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::BlobSink;
+use super::client::Repository;
+use super::error::RegistryError;
+use super::retry::{Attempts, Failure};
+use super::transport::{Answer, protocol, unavailable};
+use crate::digest::{ContentMismatch, Digest, Hasher, check};
+
+/// A try that brings so many bytes counts as progress, after which the tries are counted anew. A server that
+/// sends a byte at a time does not get endless tries by it.
+pub(super) const PROGRESS: u64 = 64 << 10;
+
+/// What has arrived, over all tries.
+struct Incoming<'a> {
+    digest: &'a Digest,
+    size: u64,
+    hasher: Hasher,
+    /// Whether the registry is asked for the rest only.
+    ranges: bool,
+}
+
+impl Incoming<'_> {
+    /// What came is not the blob: nothing of it counts.
+    fn wrong(&mut self, what: &str, source: ContentMismatch) -> Failure {
+        self.hasher = Hasher::new();
+        Failure::again(RegistryError::Content { what: what.to_owned(), source })
+    }
+
+    fn wrong_size(&mut self, what: &str, got: u64) -> Failure {
+        let source = ContentMismatch::Size { digest: *self.digest, expected: self.size, got };
+        self.wrong(what, source)
+    }
+}
+
+/// First and last byte of `Content-Range: bytes FIRST-LAST/TOTAL`, where the total is `size` or not said.
+fn content_range(answer: &Answer, size: u64) -> Option<(u64, u64)> {
+    let (range, total) = answer.header(CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.trim().split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    let fits = first <= last && last < size && (total == "*" || total.parse() == Ok(size));
+    fits.then_some((first, last))
+}
+
+impl Repository {
+    pub(super) fn blob_name(&self, digest: &Digest) -> String {
+        format!("blob {}/{}@{digest}", self.registry(), self.name())
+    }
+
+    /// Whether the repository has a blob of this digest and size. A blob of another size counts as absent.
+    ///
+    /// # Errors
+    /// All but [`RegistryError::NotFound`].
+    pub async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, RegistryError> {
+        let mut attempts = Attempts::new(&self.inner);
+        loop {
+            match self.try_has_blob(digest, size).await {
+                Ok(has) => return Ok(has),
+                Err(failure) => attempts.after(failure).await?,
+            }
+        }
+    }
+
+    async fn try_has_blob(&self, digest: &Digest, size: u64) -> Result<bool, Failure> {
+        let asking = self.asking(self.pulling(), self.blob_name(digest)).await?;
+        let url = self.url(&asking, format_args!("blobs/{digest}"))?;
+        let answer = self.inner.ask(&asking, &Method::HEAD, &url, &HeaderMap::new()).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.length().is_none_or(|length| length == size)),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(self.inner.rejected(&asking, answer).await),
+        }
+    }
+
+    /// Fetches a blob of exactly this digest and size into `sink`. A connection that is cut or stalls is gone on
+    /// with; content that is not the blob is fetched once more from the start. An empty blob is not asked for.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; what `sink` has taken until then is not the blob.
+    pub async fn blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        sink: &mut dyn BlobSink,
+    ) -> Result<(), RegistryError> {
+        if size == 0 {
+            let what = self.blob_name(digest);
+            return check(Hasher::new(), *digest, 0)
+                .map_err(|source| RegistryError::Content { what, source });
+        }
+        let mut incoming = Incoming { digest, size, hasher: Hasher::new(), ranges: true };
+        let mut attempts = Attempts::new(&self.inner);
+        loop {
+            let before = incoming.hasher.bytes();
+            let Err(failure) = self.try_blob(&mut incoming, sink).await else { return Ok(()) };
+            if incoming.hasher.bytes() >= before + PROGRESS {
+                attempts.progressed();
+            }
+            attempts.after(failure).await?;
+        }
+    }
+
+    async fn try_blob(&self, incoming: &mut Incoming<'_>, sink: &mut dyn BlobSink) -> Result<(), Failure> {
+        let asking = self.asking(self.pulling(), self.blob_name(incoming.digest)).await?;
+        let (what, size) = (asking.purpose.what.as_str(), incoming.size);
+        let url = self.url(&asking, format_args!("blobs/{}", incoming.digest))?;
+        let offset = incoming.hasher.bytes();
+        let mut headers = HeaderMap::new();
+        if offset > 0
+            && incoming.ranges
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={offset}-"))
+        {
+            headers.insert(RANGE, range);
+        }
+        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &headers).await?;
+        // How many bytes to pass over, because they are there already.
+        let mut skip = match answer.status() {
+            StatusCode::OK => offset,
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+                if headers.contains_key(RANGE) =>
+            {
+                if content_range(&answer, size).is_none_or(|(first, _)| first != offset) {
+                    incoming.ranges = false;
+                    let detail = "it does not deliver the range that was asked for";
+                    return Err(Failure::again(protocol(&asking.purpose, detail)));
+                }
+                0
+            }
+            _ => return Err(self.inner.rejected(&asking, answer).await),
+        };
+        if let Some(length) = answer.length() {
+            let total = (offset - skip).saturating_add(length);
+            // A part of the rest is a cut that was announced, but no range may lead beyond the end.
+            if total > size || (total < size && answer.status() == StatusCode::OK) {
+                return Err(incoming.wrong_size(what, total));
+            }
+        }
+        loop {
+            let mut chunk = match answer.chunk(&asking.purpose).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // All is there: whether the connection ends well does not matter.
+                Err(_) if incoming.hasher.bytes() == size => break,
+                Err(failure) => return Err(failure),
+            };
+            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+            chunk.advance(known);
+            skip -= known as u64;
+            let at = incoming.hasher.bytes();
+            if chunk.len() as u64 > size - at {
+                return Err(incoming.wrong_size(what, size.saturating_add(1)));
+            }
+            if !chunk.is_empty() {
+                incoming.hasher.update(&chunk);
+                sink.write_at(at, &chunk)
+                    .map_err(|source| RegistryError::Sink { digest: *incoming.digest, source })?;
+            }
+        }
+        let got = incoming.hasher.bytes();
+        if got < size {
+            let detail = format!("the transfer ended after {got} of {size} bytes");
+            return Err(Failure::again(unavailable(&asking.purpose, detail)));
+        }
+        check(incoming.hasher.clone(), *incoming.digest, size).map_err(|source| incoming.wrong(what, source))
+    }
+}

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can go wrong with a registry, and what helps against it.
+
+use std::io;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::keychain::KeychainError;
+use crate::digest::{ContentMismatch, Digest};
+use crate::error::{Classify, ErrorKind, io_kind};
+use crate::reference::RegistryHost;
+
+/// A cause of which only the text matters.
+pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a registry did not do what it was asked for. `what` names what was asked for, for example
+/// `manifest docker.io/library/nginx:1.25`; what a registry said itself is cut and escaped. (T-53, T-55, T-84)
+#[derive(Debug, Error)]
+pub enum RegistryError {
+    /// The registry wants a login, or does not take the one it was given.
+    #[error("{registry} wants a login for {what}{detail}; {looked}")]
+    Unauthorized {
+        /// Registry that refused.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
+        /// What the registry said, with a leading `: `, or nothing.
+        detail: String,
+        /// Where credentials were looked for, and which were used.
+        looked: String,
+    },
+    /// The login is known, but may not do this.
+    #[error("{registry} does not allow {what}{detail}; {looked}")]
+    Forbidden {
+        /// Registry that refused.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
+        /// What the registry said, with a leading `: `, or nothing.
+        detail: String,
+        /// Where credentials were looked for, and which were used.
+        looked: String,
+    },
+    /// The registry does not have it.
+    #[error("{what} does not exist{detail}")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+        /// What the registry said, with a leading `: `, or nothing.
+        detail: String,
+    },
+    /// The registry wants fewer requests, and still did so after the retries. (T-54, T-86)
+    #[error("{registry} limits the rate of requests: {what} was refused{detail}")]
+    RateLimited {
+        /// Registry that refused.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
+        /// What the registry said, with a leading `: `, or nothing.
+        detail: String,
+        /// How long it wants to be left alone, where it says so.
+        wait: Option<Duration>,
+    },
+    /// The registry cannot be reached, or fails itself, and still did so after the retries. (T-53)
+    #[error("{registry} is not available: {what}: {detail}")]
+    Unavailable {
+        /// Registry that did not answer.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
+        /// What happened.
+        detail: String,
+        /// The cause.
+        #[source]
+        source: Option<Cause>,
+    },
+    /// No encrypted connection could be made: a certificate or the protocol. (T-56)
+    #[error("no trusted TLS connection to {host}: {detail}")]
+    Tls {
+        /// Host and port that was connected to.
+        host: String,
+        /// What is wrong with the certificate or the connection.
+        detail: String,
+        /// The cause.
+        #[source]
+        source: Option<Cause>,
+    },
+    /// The registry delivers other content than was asked for. (T-90)
+    #[error("{what} is not what the registry delivers")]
+    Content {
+        /// What was asked for.
+        what: String,
+        /// The difference.
+        source: ContentMismatch,
+    },
+    /// The registry names another digest than that of the content. (T-58)
+    #[error("{registry} says that {what} is {got}, but it is {expected}")]
+    OtherDigest {
+        /// Registry that said so.
+        registry: RegistryHost,
+        /// What was sent or fetched.
+        what: String,
+        /// The digest of the bytes.
+        expected: Digest,
+        /// The digest that the registry names.
+        got: Digest,
+    },
+    /// More bytes than are accepted for it. (T-52)
+    #[error("{what} is larger than the {limit} bytes that are accepted")]
+    TooLarge {
+        /// What was asked for.
+        what: String,
+        /// Most bytes that are accepted.
+        limit: u64,
+    },
+    /// The registry answers in a way that the protocol does not allow.
+    #[error("{registry} answers {what} wrongly: {detail}")]
+    Protocol {
+        /// Registry that answered.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
+        /// What is wrong with the answer.
+        detail: String,
+    },
+    /// The registry says no, for none of the reasons above: read-only, too large, invalid.
+    #[error("{registry} refuses {what}: HTTP status {status}{detail}")]
+    Refused {
+        /// Registry that refused.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry said, with a leading `: `, or nothing.
+        detail: String,
+    },
+    /// The registry has no space left. (T-59)
+    #[error("{registry} has no space left for {what}{detail}")]
+    Full {
+        /// Registry that is full.
+        registry: RegistryHost,
+        /// What was sent.
+        what: String,
+        /// What the registry said, with a leading `: `, or nothing.
+        detail: String,
+    },
+    /// A redirect or an upload address that is not followed. (T-57)
+    #[error("{what}: {registry} sends the client to {target}, which is refused: {detail}")]
+    Redirect {
+        /// Registry that sent the client elsewhere.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
+        /// Where to, without the secret parts.
+        target: String,
+        /// Why not.
+        detail: &'static str,
+    },
+    /// The registry asks to send its credentials to a host that has nothing to do with it. (T-57)
+    #[error("{registry} asks for its login to be sent to {realm}, which is refused: {detail}")]
+    Realm {
+        /// Registry that asked.
+        registry: RegistryHost,
+        /// Where to, without the secret parts.
+        realm: String,
+        /// Why not.
+        detail: &'static str,
+    },
+    /// What arrived could not be written here.
+    #[error("blob {digest} cannot be written")]
+    Sink {
+        /// Blob that arrived.
+        digest: Digest,
+        /// The cause.
+        source: io::Error,
+    },
+    /// What is to be sent could not be read here, or is not what its digest says.
+    #[error("blob {digest} cannot be sent")]
+    Source {
+        /// Blob to send.
+        digest: Digest,
+        /// The cause.
+        source: SourceError,
+    },
+    /// The credentials cannot be read.
+    #[error(transparent)]
+    Keychain(#[from] KeychainError),
+    /// A CA or client certificate that was named cannot be used.
+    #[error("the certificate {path} cannot be used: {detail}")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+/// Why content that is to be sent cannot be.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// Reading failed.
+    #[error("it cannot be read")]
+    Read(#[source] io::Error),
+    /// The bytes are not those of the digest. (T-37)
+    #[error(transparent)]
+    Corrupt(#[from] ContentMismatch),
+}
+
+impl Classify for RegistryError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::Keychain(_) => ErrorKind::Auth,
+            Self::NotFound { .. } => ErrorKind::Incomplete,
+            Self::RateLimited { .. } | Self::Unavailable { .. } | Self::Tls { .. } => ErrorKind::Unavailable,
+            Self::Content { .. } | Self::OtherDigest { .. } | Self::TooLarge { .. } => ErrorKind::Corrupt,
+            Self::Protocol { .. } | Self::Refused { .. } => ErrorKind::Other,
+            Self::Full { .. } => ErrorKind::NoSpace,
+            Self::Redirect { .. } | Self::Realm { .. } => ErrorKind::Trust,
+            Self::Sink { source, .. } | Self::Source { source: SourceError::Read(source), .. } => {
+                io_kind(source)
+            }
+            Self::Source { source: SourceError::Corrupt(_), .. } => ErrorKind::Corrupt,
+            Self::Certificate { .. } => ErrorKind::Usage,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::Unauthorized { registry, .. } => format!(
+                "log in first (skopeo login {registry}, docker login {registry}), or name a file with credentials by REGISTRY_AUTH_FILE"
+            ),
+            Self::Forbidden { registry, .. } => {
+                format!("ask for the permission at {registry}, or log in as somebody who has it")
+            }
+            Self::NotFound { .. } => "check the name; some registries also say this to who is not logged in".to_owned(),
+            Self::RateLimited { registry, .. } => {
+                format!("try again later, or log in to {registry}: logged in, the limits are higher")
+            }
+            Self::Unavailable { .. } => {
+                "try again later; what is already there is not fetched or sent again. Behind a proxy, set HTTPS_PROXY and NO_PROXY".to_owned()
+            }
+            Self::Tls { host, .. } => format!(
+                "name the registry's CA with --ca-file, or put it as a *.crt file into /etc/containers/certs.d/{host}/. A registry without TLS needs --plain-http {host}"
+            ),
+            Self::Content { .. } | Self::OtherDigest { .. } => {
+                "the registry, or a proxy before it, holds damaged content: it must be removed there and pushed again".to_owned()
+            }
+            Self::Full { registry, .. } => format!("free space at {registry} (delete images, collect garbage)"),
+            Self::Refused { status: 405, .. } => {
+                "the registry may be read-only, or set up as a pull-through cache".to_owned()
+            }
+            Self::Realm { .. } | Self::Redirect { .. } => {
+                "this looks like an attack or a wrong setup: ask who runs the registry".to_owned()
+            }
+            Self::Source { source: SourceError::Corrupt(_), .. } => {
+                "the medium is damaged: copy the bundle again, and check it with krs verify".to_owned()
+            }
+            Self::Keychain(error) => return error.help(),
+            Self::TooLarge { .. }
+            | Self::Protocol { .. }
+            | Self::Refused { .. }
+            | Self::Sink { .. }
+            | Self::Source { .. }
+            | Self::Certificate { .. } => return None,
+        };
+        Some(text)
+    }
+}

@@ -1,0 +1,625 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where credentials come from: the files of docker and of the containers tools, and credential helpers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::error::{Classify, ErrorKind};
+use crate::redact::Secret;
+use crate::reference::{RegistryHost, RepositoryName};
+
+/// Largest file with credentials that is read, and most that a helper may print, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+/// How long a credential helper may take.
+const HELPER_TIME: Duration = Duration::from_secs(20);
+
+/// Credentials by registry, from files and helpers. Cheap to clone. Helpers are only run for a registry that
+/// asks for a login.
+#[derive(Debug, Clone)]
+pub struct Keychain {
+    explicit: Vec<(RegistryHost, Login)>,
+    files: Arc<Vec<Source>>,
+    /// Files that do not exist, for messages.
+    absent: Arc<Vec<Utf8PathBuf>>,
+    helper_time: Duration,
+    /// Where helpers lie; on PATH where there is none.
+    helper_folder: Option<Utf8PathBuf>,
+}
+
+impl Default for Keychain {
+    fn default() -> Self {
+        Self {
+            explicit: Vec::new(),
+            files: Arc::default(),
+            absent: Arc::default(),
+            helper_time: HELPER_TIME,
+            helper_folder: None,
+        }
+    }
+}
+
+/// Why credentials cannot be read. Never holds what is in a file or what a helper printed. (T-76, T-92)
+#[derive(Debug, Error)]
+pub enum KeychainError {
+    /// A file cannot be read, is too large, or is not of the expected shape.
+    #[error("the credentials in {path} cannot be read: {detail}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong, without any content.
+        detail: String,
+    },
+    /// A credential helper failed.
+    #[error("the credential helper {program} for {registry} failed: {detail}")]
+    Helper {
+        /// The program.
+        program: String,
+        /// Registry that it was asked for.
+        registry: String,
+        /// What is wrong, without any output.
+        detail: String,
+    },
+}
+
+impl Classify for KeychainError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Auth
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::File { .. } => {
+                "expected is what docker login or skopeo login write: {\"auths\": {\"HOST\": {\"auth\": …}}}"
+                    .to_owned()
+            }
+            Self::Helper { program, registry, .. } => {
+                format!("try it by hand: echo {registry} | {program} get")
+            }
+        })
+    }
+}
+
+/// A login to a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Login {
+    /// User name and password.
+    Basic { user: String, password: Secret },
+    /// A refresh token that a token server turns into access tokens.
+    IdentityToken(Secret),
+}
+
+/// The outcome of a search.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    pub(super) login: Option<Login>,
+    /// Where it was found; safe to show.
+    pub(super) origin: Option<String>,
+}
+
+/// A helper to ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Helper {
+    pub(super) program: String,
+    file: Utf8PathBuf,
+    /// Files before this one had no login; this many of them.
+    index: usize,
+}
+
+/// What one file holds. Keys are normalised: `host[:port][/path]`.
+#[derive(Debug)]
+struct Source {
+    path: Utf8PathBuf,
+    logins: HashMap<String, Login>,
+    helpers: HashMap<String, String>,
+    store: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct RawFile {
+    auths: Option<BTreeMap<String, RawEntry>>,
+    cred_helpers: Option<BTreeMap<String, String>>,
+    creds_store: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawEntry {
+    auth: Option<Secretly>,
+    username: Option<String>,
+    password: Option<Secretly>,
+    #[serde(alias = "identityToken")]
+    identitytoken: Option<Secretly>,
+}
+
+/// A secret while it is read.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Secretly(String);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct HelperAnswer {
+    username: String,
+    secret: Secretly,
+}
+
+/// The login that helpers and files call `<token>` is a refresh token.
+const TOKEN_USER: &str = "<token>";
+
+fn login(user: String, password: String) -> Login {
+    if user == TOKEN_USER {
+        return Login::IdentityToken(Secret::new(password));
+    }
+    Login::Basic { user, password: Secret::new(password) }
+}
+
+/// `host[:port][/path]` of a key, as files write it: also `https://host/v1/`, and Docker Hub's several names.
+fn normalise(key: &str) -> String {
+    let rest = key.split_once("://").map_or(key, |(_, rest)| rest).trim_end_matches('/');
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = match host {
+        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io",
+        other => other,
+    };
+    let host = host.to_ascii_lowercase();
+    if matches!(path, "" | "v1" | "v2") { host } else { format!("{host}/{path}") }
+}
+
+fn entry(raw: RawEntry) -> Result<Option<Login>, &'static str> {
+    if let Some(Secretly(token)) = raw.identitytoken.filter(|token| !token.0.is_empty()) {
+        return Ok(Some(Login::IdentityToken(Secret::new(token))));
+    }
+    if let Some(Secretly(auth)) = raw.auth.filter(|auth| !auth.0.trim().is_empty()) {
+        let bytes = STANDARD.decode(auth.trim()).map_err(|_| "`auth` is not base64")?;
+        let text = String::from_utf8(bytes).map_err(|_| "`auth` is not text")?;
+        let (user, password) = text.split_once(':').ok_or("`auth` is not USER:PASSWORD")?;
+        return Ok(Some(login(user.to_owned(), password.trim_end_matches('\0').to_owned())));
+    }
+    match (raw.username, raw.password) {
+        (Some(user), Some(Secretly(password))) if !user.is_empty() => Ok(Some(login(user, password))),
+        _ => Ok(None),
+    }
+}
+
+fn is_helper_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 100
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+impl Source {
+    fn parse(path: &Utf8Path, bytes: &[u8]) -> Result<Self, KeychainError> {
+        let bad = |detail: String| KeychainError::File { path: path.to_string(), detail };
+        // The error's own text would show parts of the content.
+        let place = |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
+        let value = serde_json::from_slice::<serde_json::Value>(bytes)
+            .map_err(|error| bad(format!("it is not JSON ({})", place(&error))))?;
+        // Files of old versions (`.dockercfg`) are the table of logins alone.
+        let old = value.as_object().is_some_and(|map| {
+            !map.is_empty()
+                && !["auths", "credHelpers", "credsStore"].iter().any(|key| map.contains_key(*key))
+                && map.values().all(|entry| entry.get("auth").is_some() || entry.get("username").is_some())
+        });
+        let shape = |_| bad("it does not have the shape of a file with logins".to_owned());
+        let raw = if old {
+            RawFile { auths: Some(serde_json::from_value(value).map_err(shape)?), ..RawFile::default() }
+        } else {
+            serde_json::from_value::<RawFile>(value).map_err(shape)?
+        };
+        let mut logins = HashMap::new();
+        for (key, raw) in raw.auths.unwrap_or_default() {
+            let shown = crate::redact::printable(&key, 100);
+            if let Some(login) = entry(raw).map_err(|detail| bad(format!("entry `{shown}`: {detail}")))? {
+                logins.insert(normalise(&key), login);
+            }
+        }
+        let helpers = raw.cred_helpers.unwrap_or_default();
+        let helpers =
+            helpers.into_iter().map(|(key, name)| (normalise(&key), name)).collect::<HashMap<_, _>>();
+        let store = raw.creds_store.filter(|store| !store.is_empty());
+        if let Some(name) = helpers.values().chain(&store).find(|name| !is_helper_name(name)) {
+            let name = crate::redact::printable(name, 100);
+            return Err(bad(format!("`{name}` is not the name of a credential helper")));
+        }
+        Ok(Self { path: path.to_owned(), logins, helpers, store })
+    }
+
+    /// The most specific login: for the repository, for a path that it lies in, for the registry.
+    fn login(&self, registry: &str, repository: Option<&RepositoryName>) -> Option<(&Login, String)> {
+        let mut key = match repository {
+            Some(repository) => format!("{registry}/{repository}"),
+            None => registry.to_owned(),
+        };
+        loop {
+            if let Some(login) = self.logins.get(&key) {
+                return Some((login, key));
+            }
+            let parent = key.rfind('/')?;
+            key.truncate(parent);
+        }
+    }
+}
+
+impl Keychain {
+    /// No credentials at all.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The credentials of this user: `explicit` alone where it is given, else `$REGISTRY_AUTH_FILE` alone where
+    /// it is set, else the files of the containers tools and of docker, in this order.
+    ///
+    /// # Errors
+    /// A file that was named and is not there, or any file that is damaged.
+    pub fn from_environment(explicit: Option<&Utf8Path>) -> Result<Self, KeychainError> {
+        Self::from_variables(explicit, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn from_variables(
+        explicit: Option<&Utf8Path>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, KeychainError> {
+        let path = |name| variable(name).map(Utf8PathBuf::from);
+        if let Some(named) = explicit.map(Utf8Path::to_path_buf).or_else(|| path("REGISTRY_AUTH_FILE")) {
+            return Self::from_files(&[named], true);
+        }
+        let home = path("HOME").or_else(|| path("USERPROFILE"));
+        let in_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
+        let places = [
+            path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json")),
+            path("XDG_CONFIG_HOME").or_else(|| in_home(".config")).map(|f| f.join("containers/auth.json")),
+            path("DOCKER_CONFIG").or_else(|| in_home(".docker")).map(|folder| folder.join("config.json")),
+        ];
+        Self::from_files(&places.into_iter().flatten().collect::<Vec<_>>(), false)
+    }
+
+    /// The credentials in these files; the first that has a login for a registry counts.
+    fn from_files(paths: &[Utf8PathBuf], required: bool) -> Result<Self, KeychainError> {
+        let (mut files, mut absent) = (Vec::new(), Vec::new());
+        for path in paths {
+            let bad = |detail: String| KeychainError::File { path: path.to_string(), detail };
+            let file = match File::open(path) {
+                Err(error) if !required && missing(&error) => {
+                    absent.push(path.clone());
+                    continue;
+                }
+                other => other.map_err(|error| bad(error.to_string()))?,
+            };
+            let mut bytes = Vec::new();
+            file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
+            if bytes.len() as u64 > MAX_BYTES {
+                return Err(bad(format!("it is larger than {MAX_BYTES} bytes")));
+            }
+            files.push(Source::parse(path, &bytes)?);
+        }
+        Ok(Self { files: Arc::new(files), absent: Arc::new(absent), ..Self::default() })
+    }
+
+    /// The credentials in `bytes`, a file of docker or of the containers tools that came from `origin` (which
+    /// messages name).
+    ///
+    /// # Errors
+    /// Not the shape of such a file.
+    pub fn from_bytes(origin: &str, bytes: &[u8]) -> Result<Self, KeychainError> {
+        let source = Source::parse(Utf8Path::new(origin), bytes)?;
+        Ok(Self { files: Arc::new(vec![source]), ..Self::default() })
+    }
+
+    /// The same keychain with this login for `registry` before all others.
+    #[must_use]
+    pub fn with(mut self, registry: &RegistryHost, user: &str, password: Secret) -> Self {
+        let login = Login::Basic { user: user.to_owned(), password };
+        self.explicit.insert(0, (registry.clone(), login));
+        self
+    }
+
+    /// Where logins were looked for, for a message.
+    pub(super) fn searched(&self) -> String {
+        let with_login = self.files.iter().map(|source| source.path.as_str());
+        let absent = self.absent.iter().map(|path| path.as_str());
+        let places = with_login.chain(absent).collect::<Vec<_>>();
+        if places.is_empty() {
+            return "no login was given".to_owned();
+        }
+        format!("no login for it was found in {}", places.join(", "))
+    }
+
+    /// The helper that has to be asked for a login, where files do not hold one before it.
+    pub(super) fn helper(
+        &self,
+        registry: &RegistryHost,
+        repository: Option<&RepositoryName>,
+    ) -> Option<Helper> {
+        if self.explicit.iter().any(|(host, _)| host == registry) {
+            return None;
+        }
+        let key = normalise(registry.as_str());
+        for (index, source) in self.files.iter().enumerate() {
+            let own = source.helpers.get(&key);
+            if own.is_none() && source.login(&key, repository).is_some() {
+                return None;
+            }
+            if let Some(name) = own.or(source.store.as_ref()) {
+                let program = format!("docker-credential-{name}");
+                return Some(Helper { program, file: source.path.clone(), index });
+            }
+        }
+        None
+    }
+
+    /// The login that files hold, from the file number `from` on.
+    fn stored_from(
+        &self,
+        from: usize,
+        registry: &RegistryHost,
+        repository: Option<&RepositoryName>,
+    ) -> Found {
+        let key = normalise(registry.as_str());
+        for source in self.files.iter().skip(from) {
+            if let Some((login, key)) = source.login(&key, repository) {
+                let origin = format!("{} (entry `{key}`)", source.path);
+                return Found { login: Some(login.clone()), origin: Some(origin) };
+            }
+        }
+        Found::default()
+    }
+
+    /// The login that needs no helper.
+    pub(super) fn stored(&self, registry: &RegistryHost, repository: Option<&RepositoryName>) -> Found {
+        if let Some((_, login)) = self.explicit.iter().find(|(host, _)| host == registry) {
+            return Found { login: Some(login.clone()), origin: Some("the options".to_owned()) };
+        }
+        self.stored_from(0, registry, repository)
+    }
+
+    /// Asks a helper; what it does not know may stand in the files.
+    pub(super) async fn ask(
+        &self,
+        helper: &Helper,
+        registry: &RegistryHost,
+        repository: Option<&RepositoryName>,
+    ) -> Result<Found, KeychainError> {
+        let failed = |detail: String| KeychainError::Helper {
+            program: helper.program.clone(),
+            registry: registry.to_string(),
+            detail,
+        };
+        let answered = tokio::time::timeout(self.helper_time, self.run(helper, registry)).await;
+        let output = match answered {
+            Err(_) => return Err(failed(format!("no answer within {} s", self.helper_time.as_secs()))),
+            Ok(Err(error)) => return Err(failed(format!("it cannot be run: {error}"))),
+            Ok(Ok(output)) => output,
+        };
+        let (success, output) = output;
+        if output.len() as u64 > MAX_BYTES {
+            return Err(failed("it printed too much".to_owned()));
+        }
+        if !success {
+            // This text is how helpers say that they know no login (docker-credential-helpers).
+            if String::from_utf8_lossy(&output).contains("credentials not found") {
+                return Ok(self.stored_from(helper.index, registry, repository));
+            }
+            return Err(failed("it reported an error".to_owned()));
+        }
+        let answer = serde_json::from_slice::<HelperAnswer>(&output)
+            .map_err(|_| failed("what it printed is not a login".to_owned()))?;
+        let login = login(answer.username, answer.secret.0);
+        let origin = format!("{} (named in {})", helper.program, helper.file);
+        Ok(Found { login: Some(login), origin: Some(origin) })
+    }
+
+    /// Runs a helper: whether it succeeded, and at most one byte more than it may print.
+    async fn run(&self, helper: &Helper, registry: &RegistryHost) -> io::Result<(bool, Vec<u8>)> {
+        let program = match &self.helper_folder {
+            Some(folder) => folder.join(&helper.program),
+            None => Utf8PathBuf::from(&helper.program),
+        };
+        let mut child = tokio::process::Command::new(program)
+            .arg("get")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let server = match registry.as_str() {
+            "docker.io" => "https://index.docker.io/v1/",
+            other => other,
+        };
+        if let Some(mut stdin) = child.stdin.take() {
+            // A helper that does not read its input may still answer.
+            let _ = stdin.write_all(server.as_bytes()).await;
+        }
+        let mut output = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(MAX_BYTES + 1).read_to_end(&mut output).await?;
+        }
+        if output.len() as u64 > MAX_BYTES {
+            return Ok((false, output));
+        }
+        Ok((child.wait().await?.success(), output))
+    }
+}
+
+/// Whether an error means that a file is not there.
+fn missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn host(text: &str) -> RegistryHost {
+        text.parse().unwrap()
+    }
+
+    fn found(keychain: &Keychain, registry: &str, repository: &str) -> Option<(String, String)> {
+        let repository = repository.parse().ok();
+        match keychain.stored(&host(registry), repository.as_ref()).login? {
+            Login::Basic { user, password } => Some((user, password.expose().to_owned())),
+            Login::IdentityToken(token) => Some(("<identity>".to_owned(), token.expose().to_owned())),
+        }
+    }
+
+    fn pair(user: &str, password: &str) -> Option<(String, String)> {
+        Some((user.to_owned(), password.to_owned()))
+    }
+
+    fn auth(user: &str, password: &str) -> String {
+        STANDARD.encode(format!("{user}:{password}"))
+    }
+
+    #[test]
+    fn the_most_specific_login_counts_and_all_spellings_of_a_registry_are_known() {
+        let text = format!(
+            r#"{{"auths": {{
+                "quay.io": {{"auth": "{}"}}, "quay.io/team": {{"auth": "{}"}}, "quay.io/team/app": {{"auth": "{}"}},
+                "https://index.docker.io/v1/": {{"auth": "{}"}},
+                "https://old.example:5000/v2/": {{"username": "plain", "password": "pw:1"}},
+                "token.example": {{"identitytoken": "tok", "auth": "{}"}},
+                "empty.example": {{}}
+            }}, "HttpHeaders": {{"x": "y"}}}}"#,
+            auth("host", "1"),
+            auth("team", "2"),
+            auth("app", "3"),
+            auth("hub", "4:5"),
+            auth("ignored", "6"),
+        );
+        let keychain = Keychain::from_bytes("config.json", text.as_bytes()).unwrap();
+        assert_eq!(found(&keychain, "quay.io", "team/app"), pair("app", "3"));
+        assert_eq!(found(&keychain, "quay.io", "team/app/sub"), pair("app", "3"));
+        assert_eq!(found(&keychain, "quay.io", "team/application"), pair("team", "2"));
+        assert_eq!(found(&keychain, "quay.io", "teams/app"), pair("host", "1"));
+        assert_eq!(found(&keychain, "quay.io", ""), pair("host", "1"));
+        assert_eq!(found(&keychain, "docker.io", "library/nginx"), pair("hub", "4:5"));
+        assert_eq!(found(&keychain, "old.example:5000", "a"), pair("plain", "pw:1"));
+        assert_eq!(found(&keychain, "old.example", "a"), None);
+        assert_eq!(found(&keychain, "token.example", "a"), pair("<identity>", "tok"));
+        assert_eq!(found(&keychain, "empty.example", "a"), None);
+        let keychain = keychain.with(&host("quay.io"), "me", Secret::new("x"));
+        assert_eq!(found(&keychain, "quay.io", "team/app"), pair("me", "x"));
+    }
+
+    #[test]
+    fn the_old_shape_without_auths_is_read() {
+        let text =
+            format!(r#"{{"https://index.docker.io/v1/": {{"auth": "{}", "email": "x"}}}}"#, auth("a", "b"));
+        let keychain = Keychain::from_bytes(".dockercfg", text.as_bytes()).unwrap();
+        assert_eq!(found(&keychain, "docker.io", "x"), pair("a", "b"));
+    }
+
+    #[test]
+    fn t76_a_damaged_file_is_named_without_its_content() {
+        for text in [
+            r#"{"auths": {"a.example": {"auth": "hunter2hunter2!"}}}"#,
+            r#"{"auths": {"a.example": "hunter2"}}"#,
+            r#"{"auths": {"a.example": {"auth": 5, "x": "hunter2"}}}"#,
+            r#"{"auths": hunter2}"#,
+            r#"{"auths": {"a.example": {"auth": "aHVudGVyMg=="}}}"#,
+            r#"{"credsStore": "../../hunter2/../bin/sh"}"#,
+            "",
+        ] {
+            let error = Keychain::from_bytes("x/config.json", text.as_bytes()).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains("x/config.json"), "{shown}");
+            assert!(text.contains("credsStore") || !shown.contains("hunter2"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn files_are_found_where_the_other_tools_keep_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let write = |path: &str, user: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, format!(r#"{{"auths":{{"a.example":{{"auth":"{}"}}}}}}"#, auth(user, "p")))
+                .unwrap();
+        };
+        let user = |variables: &[(&str, &str)], explicit: Option<&str>| {
+            let variable = |name: &str| {
+                variables.iter().find(|(n, _)| *n == name).map(|(_, path)| root.join(path).to_string())
+            };
+            let explicit = explicit.map(|path| root.join(path));
+            let keychain = Keychain::from_variables(explicit.as_deref(), variable).ok()?;
+            Some(found(&keychain, "a.example", "x").map_or_else(|| keychain.searched(), |(user, _)| user))
+        };
+        let home = ("HOME", "home");
+        assert!(user(&[home], None).unwrap().contains("home/.docker/config.json"));
+        write("home/.docker/config.json", "docker");
+        assert_eq!(user(&[home], None).unwrap(), "docker");
+        write("home/.config/containers/auth.json", "containers");
+        assert_eq!(user(&[home], None).unwrap(), "containers");
+        write("run/containers/auth.json", "runtime");
+        assert_eq!(user(&[home, ("XDG_RUNTIME_DIR", "run")], None).unwrap(), "runtime");
+        write("other/config.json", "other");
+        assert_eq!(user(&[("DOCKER_CONFIG", "other")], None).unwrap(), "other");
+        let named = ("REGISTRY_AUTH_FILE", "other/config.json");
+        assert_eq!(user(&[home, named], None).unwrap(), "other");
+        assert_eq!(user(&[home, named], Some("run/containers/auth.json")).unwrap(), "runtime");
+        assert_eq!(user(&[home], Some("missing.json")), None);
+    }
+
+    #[cfg(unix)]
+    async fn asked(script: &str) -> Result<Found, KeychainError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        // Written by another process, so that no fork of this one can still hold it open for writing.
+        let program = root.join("docker-credential-test");
+        std::fs::write(root.join("text"), format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::process::Command::new("cp").arg(root.join("text")).arg(&program).status().unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!(
+            r#"{{"auths":{{"a.example":{{"auth":"{}"}}}},"credHelpers":{{"a.example":"test"}}}}"#,
+            auth("file", "p")
+        );
+        let mut keychain = Keychain::from_bytes("config.json", text.as_bytes()).unwrap();
+        keychain.helper_folder = Some(root.to_owned());
+        keychain.helper_time = Duration::from_millis(if script.contains("sleep") { 300 } else { 20_000 });
+        let registry = host("a.example");
+        let helper = keychain.helper(&registry, None).unwrap();
+        keychain.ask(&helper, &registry, None).await
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn t92_helpers_are_asked_and_bad_ones_are_named_but_never_quoted() {
+        let good =
+            r#"read -r host; echo "{\"ServerURL\":\"$host\",\"Username\":\"$1-$host\",\"Secret\":\"s\"}""#;
+        let login = asked(good).await.unwrap().login;
+        assert_eq!(
+            login,
+            Some(Login::Basic { user: "get-a.example".to_owned(), password: Secret::new("s") })
+        );
+        let token = r#"echo '{"Username":"<token>","Secret":"t"}'"#;
+        assert_eq!(asked(token).await.unwrap().login, Some(Login::IdentityToken(Secret::new("t"))));
+        let unknown = "echo credentials not found in native keychain; exit 1";
+        assert!(
+            matches!(asked(unknown).await.unwrap().login, Some(Login::Basic { user, .. }) if user == "file")
+        );
+        for bad in [
+            "echo hunter2",
+            "echo hunter2; exit 3",
+            "sleep 100",
+            "echo '{\"Secret\":\"hunter2\"}'",
+            "yes hunter2",
+        ] {
+            let error = asked(bad).await.unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains("docker-credential-test") && !shown.contains("hunter2"), "{shown}");
+        }
+    }
+}

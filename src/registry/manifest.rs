@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Indexes, manifests and tags.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, LINK};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use serde::Deserialize;
+use url::Url;
+
+use super::FetchedManifest;
+use super::auth::{Asking, Scope};
+use super::client::Repository;
+use super::error::{RegistryError, SourceError};
+use super::redirect::same_origin;
+use super::retry::{Attempts, Failure};
+use super::transport::{Answer, Payload, protocol, refused};
+use crate::digest::{ContentMismatch, Digest};
+use crate::oci::{self, Descriptor};
+use crate::reference::{Selector, Tag};
+
+/// Names the digest of what was asked for or stored.
+const CONTENT_DIGEST: &str = "docker-content-digest";
+/// Largest page of a list of tags, in bytes.
+const MAX_PAGE: u64 = 8 << 20;
+/// Most pages of a list.
+pub(super) const MAX_PAGES: usize = 1000;
+/// Most tags of a repository.
+const MAX_TAGS: usize = 200_000;
+
+enum Head {
+    Is(Descriptor),
+    Absent,
+    /// The registry does not answer HEAD as it should.
+    Unclear,
+}
+
+#[derive(Deserialize)]
+struct TagList {
+    tags: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(rename = "mediaType")]
+    media_type: Option<String>,
+}
+
+fn accept_documents() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(&oci::DOCUMENT_TYPES.join(", ")) {
+        headers.insert(ACCEPT, value);
+    }
+    headers
+}
+
+/// The digest that an answer names, where it names one of an algorithm in use here.
+fn named_digest(answer: &Answer) -> Option<Digest> {
+    answer.header(CONTENT_DIGEST)?.parse().ok()
+}
+
+fn media_type(answer: &Answer) -> Option<String> {
+    let value = answer.header(CONTENT_TYPE)?;
+    let value = value.split(';').next().unwrap_or(value).trim();
+    (!value.is_empty() && value.len() <= 255).then(|| value.to_owned())
+}
+
+/// The next page of a list (`Link: <…>; rel="next"`), which must lie at the same server.
+pub(super) fn next_page(asking: &Asking<'_>, answer: &Answer) -> Result<Option<Url>, Failure> {
+    let Some(link) = answer.header(LINK) else { return Ok(None) };
+    let target = link.split(',').find_map(|link| {
+        let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
+        let next = rest.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
+        next.then_some(target)
+    });
+    let Some(target) = target else { return Ok(None) };
+    match answer.url.join(target) {
+        Ok(url) if same_origin(&url, &asking.home) => Ok(Some(url)),
+        _ => Err(refused(&asking.purpose, target, "a list goes on at its own registry only").into()),
+    }
+}
+
+impl Repository {
+    fn manifest_name(&self, selector: &Selector) -> String {
+        let separator = if matches!(selector, Selector::Tag(_)) { ':' } else { '@' };
+        format!("manifest {}/{}{separator}{selector}", self.registry(), self.name())
+    }
+
+    /// Type, digest and size of an index or manifest, or `None` where there is none.
+    ///
+    /// # Errors
+    /// All but [`RegistryError::NotFound`].
+    pub async fn head_manifest(&self, selector: &Selector) -> Result<Option<Descriptor>, RegistryError> {
+        let mut attempts = Attempts::new(&self.inner);
+        loop {
+            match self.try_head(selector).await {
+                Ok(Head::Is(descriptor)) => return Ok(Some(descriptor)),
+                Ok(Head::Absent) => return Ok(None),
+                Ok(Head::Unclear) => break,
+                Err(failure) => attempts.after(failure).await?,
+            }
+        }
+        match self.manifest(selector).await {
+            Ok(found) => Ok(Some(Descriptor::new(found.media_type, found.digest, found.bytes.len() as u64))),
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn try_head(&self, selector: &Selector) -> Result<Head, Failure> {
+        let asking = self.asking(self.pulling(), self.manifest_name(selector)).await?;
+        let url = self.url(&asking, format_args!("manifests/{selector}"))?;
+        let answer = self.inner.ask(&asking, &Method::HEAD, &url, &accept_documents()).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(Head::Absent),
+            StatusCode::BAD_REQUEST
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_ACCEPTABLE
+            | StatusCode::NOT_IMPLEMENTED => return Ok(Head::Unclear),
+            _ => return Err(self.inner.rejected(&asking, answer).await),
+        }
+        let named = named_digest(&answer);
+        if let (Selector::Digest(asked), Some(named)) = (selector, named) {
+            self.same_digest(&asking, *asked, named)?;
+        }
+        let asked = if let Selector::Digest(asked) = selector { Some(*asked) } else { None };
+        let known = media_type(&answer).filter(|media_type| oci::is_document(media_type));
+        match (known, asked.or(named), answer.length()) {
+            (Some(media_type), Some(digest), Some(size)) if size > 0 => {
+                Ok(Head::Is(Descriptor::new(media_type, digest, size)))
+            }
+            _ => Ok(Head::Unclear),
+        }
+    }
+
+    fn same_digest(&self, asking: &Asking<'_>, expected: Digest, got: Digest) -> Result<(), Failure> {
+        if expected == got {
+            return Ok(());
+        }
+        let (registry, what) = (self.registry().clone(), asking.purpose.what.clone());
+        Err(Failure::again(RegistryError::OtherDigest { registry, what, expected, got }))
+    }
+
+    /// An index or manifest.
+    ///
+    /// # Errors
+    /// [`RegistryError::Content`] where the bytes are not those of the digest that was asked for, and the others.
+    pub async fn manifest(&self, selector: &Selector) -> Result<FetchedManifest, RegistryError> {
+        let mut attempts = Attempts::new(&self.inner);
+        loop {
+            match self.try_manifest(selector).await {
+                Ok(manifest) => return Ok(manifest),
+                Err(failure) => attempts.after(failure).await?,
+            }
+        }
+    }
+
+    async fn try_manifest(&self, selector: &Selector) -> Result<FetchedManifest, Failure> {
+        let asking = self.asking(self.pulling(), self.manifest_name(selector)).await?;
+        let url = self.url(&asking, format_args!("manifests/{selector}"))?;
+        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &accept_documents()).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(self.inner.rejected(&asking, answer).await);
+        }
+        let stated = media_type(&answer);
+        let named = named_digest(&answer);
+        let bytes = answer.body(oci::MAX_DOCUMENT, &asking.purpose).await?;
+        let digest = Digest::of(&bytes);
+        match selector {
+            Selector::Digest(asked) if *asked != digest => {
+                let source = ContentMismatch::Digest { expected: *asked, got: digest };
+                let what = asking.purpose.what.clone();
+                return Err(Failure::again(RegistryError::Content { what, source }));
+            }
+            Selector::Digest(_) => {}
+            Selector::Tag(_) => {
+                if let Some(named) = named {
+                    self.same_digest(&asking, digest, named)?;
+                }
+            }
+        }
+        // Some registries and proxies say `application/json` or nothing; then the document speaks for itself.
+        let media_type = stated.filter(|stated| oci::is_document(stated)).or_else(|| {
+            let limit = usize::try_from(oci::MAX_DOCUMENT).unwrap_or(usize::MAX);
+            crate::json::parse::<Typed>(&bytes, limit).ok()?.media_type.filter(|own| oci::is_document(own))
+        });
+        let Some(media_type) = media_type else {
+            return Err(
+                protocol(&asking.purpose, "what it delivers is neither an index nor a manifest").into()
+            );
+        };
+        Ok(FetchedManifest { media_type, digest, bytes })
+    }
+
+    /// Stores an index or manifest under its digest or under a tag.
+    ///
+    /// # Errors
+    /// [`RegistryError::OtherDigest`] where the registry stored it under another digest, and the others. (T-58)
+    pub async fn push_manifest(
+        &self,
+        selector: &Selector,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<(), RegistryError> {
+        let digest = Digest::of(&bytes);
+        if let Selector::Digest(asked) = selector
+            && *asked != digest
+        {
+            let source = SourceError::Corrupt(ContentMismatch::Digest { expected: *asked, got: digest });
+            return Err(RegistryError::Source { digest: *asked, source });
+        }
+        let mut attempts = Attempts::new(&self.inner);
+        loop {
+            match self.try_push(selector, media_type, digest, bytes.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(failure) => attempts.after(failure).await?,
+            }
+        }
+    }
+
+    async fn try_push(
+        &self,
+        selector: &Selector,
+        media_type: &str,
+        digest: Digest,
+        bytes: Bytes,
+    ) -> Result<(), Failure> {
+        let asking = self.asking(Scope::push(self.name()), self.manifest_name(selector)).await?;
+        let url = self.url(&asking, format_args!("manifests/{selector}"))?;
+        let mut headers = HeaderMap::new();
+        let media_type = HeaderValue::from_str(media_type)
+            .map_err(|_| protocol(&asking.purpose, "its media type cannot be sent"))?;
+        headers.insert(CONTENT_TYPE, media_type);
+        let answer = self.inner.ask_with(&asking, &Method::PUT, &url, headers, Payload::small(bytes)).await?;
+        if !answer.status().is_success() {
+            return Err(not_missing(self.inner.rejected(&asking, answer).await, &asking));
+        }
+        match named_digest(&answer) {
+            Some(named) => self.same_digest(&asking, digest, named),
+            None => Ok(()),
+        }
+    }
+
+    /// All tags that are valid, sorted; none where the repository does not exist or has no tags.
+    ///
+    /// # Errors
+    /// [`RegistryError`], also where there are more tags than are accepted.
+    pub async fn tags(&self) -> Result<Vec<Tag>, RegistryError> {
+        let mut tags = BTreeSet::new();
+        let mut next = None;
+        let mut attempts = Attempts::new(&self.inner);
+        for _ in 0..MAX_PAGES {
+            let (page, following) = loop {
+                match self.try_tags(next.as_ref()).await {
+                    Ok(page) => break page,
+                    Err(failure) => attempts.after(failure).await?,
+                }
+            };
+            tags.extend(page);
+            if tags.len() > MAX_TAGS {
+                break;
+            }
+            match following {
+                None => return Ok(tags.into_iter().collect()),
+                Some(url) => next = Some(url),
+            }
+        }
+        let detail = format!("the list has more than {MAX_PAGES} pages or {MAX_TAGS} tags");
+        let what = format!("tags of {}/{}", self.registry(), self.name());
+        Err(RegistryError::Protocol { registry: self.registry().clone(), what, detail })
+    }
+
+    async fn try_tags(&self, page: Option<&Url>) -> Result<(Vec<Tag>, Option<Url>), Failure> {
+        let what = format!("tags of {}/{}", self.registry(), self.name());
+        let asking = self.asking(self.pulling(), what).await?;
+        let first = self.url(&asking, "tags/list?n=1000")?;
+        let url = page.unwrap_or(&first);
+        let mut answer = self.inner.ask(&asking, &Method::GET, url, &HeaderMap::new()).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok((Vec::new(), None)),
+            _ => return Err(self.inner.rejected(&asking, answer).await),
+        }
+        let next = next_page(&asking, &answer)?;
+        let body = answer.body(MAX_PAGE, &asking.purpose).await?;
+        let list = serde_json::from_slice::<TagList>(&body)
+            .map_err(|error| protocol(&asking.purpose, format_args!("the list cannot be read: {error}")))?;
+        // What is not a tag cannot be asked for either.
+        let tags = list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()).collect();
+        Ok((tags, next))
+    }
+}
+
+/// For what is sent, 404 does not mean that it is missing, but that the registry has no place for it.
+pub(super) fn not_missing(failure: Failure, asking: &Asking<'_>) -> Failure {
+    match failure {
+        Failure::Final(error) => match *error {
+            RegistryError::NotFound { what, detail } => {
+                let registry = asking.purpose.registry.clone();
+                RegistryError::Refused { registry, what, status: 404, detail }.into()
+            }
+            other => other.into(),
+        },
+        other => other,
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A client of OCI registries (OCI distribution-spec 1.1, and what registries make of it).
+//!
+//! Registries and the network are not trusted: every answer is bounded, content is compared with its digest while
+//! it arrives, and credentials go to their registry only. What is cut is gone on with, not begun again.
+
+mod auth;
+mod challenge;
+mod client;
+mod download;
+mod error;
+mod keychain;
+mod manifest;
+mod redirect;
+mod referrers;
+mod retry;
+mod tls;
+mod transport;
+mod upload;
+
+use std::io;
+
+use bytes::Bytes;
+
+pub use client::{Client, ClientOptions, Notify, Repository, Statistics};
+pub use error::{RegistryError, SourceError};
+pub use keychain::{Keychain, KeychainError};
+pub use retry::RetryPolicy;
+
+use crate::digest::Digest;
+
+/// An index or manifest as a registry delivered it, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedManifest {
+    /// What the registry says that it is (`Content-Type`), without parameters.
+    pub media_type: String,
+    /// Digest of `bytes`; where a digest was asked for, that one.
+    pub digest: Digest,
+    /// The document, at most [`crate::oci::MAX_DOCUMENT`] bytes.
+    pub bytes: Bytes,
+}
+
+/// How a blob came into a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// The registry linked the blob that it has in another repository; no byte was sent.
+    Mounted,
+    /// The blob was sent.
+    Uploaded,
+}
+
+/// Takes a blob as it arrives.
+pub trait BlobSink: Send {
+    /// Takes `bytes` that belong at `offset` of the blob. Offsets only go forward without gaps, but after an
+    /// error of the network the blob may begin again at 0. The call may block for as long as a disk does.
+    ///
+    /// # Errors
+    /// Ends the transfer with [`RegistryError::Sink`].
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Gives a blob that is to be sent.
+pub trait BlobSource: Send + Sync {
+    /// Reads from `offset` into `buf`, as much as it can; 0 is the end. Called on a thread that may block.
+    ///
+    /// # Errors
+    /// Ends the transfer with [`RegistryError::Source`].
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+}

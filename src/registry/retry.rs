@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is tried again, when, and when no more.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::{DATE, RETRY_AFTER};
+use jiff::Timestamp;
+
+use super::client::Inner;
+use super::error::RegistryError;
+
+/// What is tried again, and how often.
+#[derive(Debug, Clone)]
+pub struct RetryPolicy {
+    /// Tries of one request, the first included. Progress inside a blob begins the count again.
+    pub attempts: u32,
+    /// The first wait; each further one is twice as long.
+    pub base: Duration,
+    /// The longest wait.
+    pub max: Duration,
+    /// The longest wait that a registry may ask for with `Retry-After`.
+    pub retry_after_cap: Duration,
+    /// Whether a wait is a random part of its length, so that many clients do not come back at once.
+    pub jitter: bool,
+    /// Retries of the whole run, all requests together, without those after progress inside a blob.
+    pub budget: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 6,
+            base: Duration::from_millis(500),
+            max: Duration::from_secs(30),
+            retry_after_cap: Duration::from_secs(120),
+            jitter: true,
+            budget: 1000,
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// How long to wait after `failed` failures in a row (1 or more); `random` lies in 0..=1.
+    fn wait(&self, failed: u32, asked: Option<Duration>, random: f64) -> Duration {
+        if let Some(asked) = asked {
+            return asked.min(self.retry_after_cap);
+        }
+        let doubled = 2_u32.saturating_pow(failed.saturating_sub(1).min(16));
+        let longest = self.base.saturating_mul(doubled).min(self.max);
+        if self.jitter { longest.mul_f64(random.clamp(0.0, 1.0)) } else { longest }
+    }
+}
+
+/// How one try ended, where it did not succeed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The registry asked for a login, which the next try can make; it costs nothing. The error is what it comes
+    /// to where that has no end.
+    LoggedIn(Box<RegistryError>),
+    /// Trying again cannot help.
+    Final(Box<RegistryError>),
+    /// Trying again may help, after the wait where one was asked for.
+    Again(Box<RegistryError>, Option<Duration>),
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        Self::Final(Box::new(error))
+    }
+}
+
+impl Failure {
+    pub(super) fn again(error: RegistryError) -> Self {
+        Self::Again(Box::new(error), None)
+    }
+}
+
+/// Most tries that end in a new login, in a row: one without any, and one with a login that has run out.
+const MAX_LOGINS: u32 = 2;
+
+/// Counts the tries of one request.
+#[derive(Debug)]
+pub(super) struct Attempts<'a> {
+    inner: &'a Inner,
+    failed: u32,
+    logins: u32,
+    progressed: bool,
+    mismatched: bool,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) const fn new(inner: &'a Inner) -> Self {
+        Self { inner, failed: 0, logins: 0, progressed: false, mismatched: false }
+    }
+
+    /// The try has brought the transfer on, so the next failure is a first one again.
+    pub(super) const fn progressed(&mut self) {
+        self.failed = 0;
+        self.logins = 0;
+        self.progressed = true;
+    }
+
+    /// Waits until the next try may begin, or says why there is none.
+    pub(super) async fn after(&mut self, failure: Failure) -> Result<(), RegistryError> {
+        let policy = &self.inner.options.retry;
+        let (error, asked) = match failure {
+            Failure::Final(error) => return Err(*error),
+            Failure::LoggedIn(error) => {
+                self.logins += 1;
+                return if self.logins > MAX_LOGINS { Err(*error) } else { Ok(()) };
+            }
+            Failure::Again(error, asked) => (*error, asked),
+        };
+        self.failed += 1;
+        // Damage on the way is rare and gone with the next try; damaged content stays.
+        let mismatch = matches!(error, RegistryError::Content { .. } | RegistryError::OtherDigest { .. });
+        if mismatch && std::mem::replace(&mut self.mismatched, true) {
+            return Err(error);
+        }
+        if self.failed >= policy.attempts {
+            return Err(error);
+        }
+        if !std::mem::take(&mut self.progressed) {
+            let left = &self.inner.retries_left;
+            if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
+                return Err(error);
+            }
+        }
+        self.inner.counters.retries.fetch_add(1, Ordering::Relaxed);
+        let wait = policy.wait(self.failed, asked, random());
+        self.inner.notify(&format!(
+            "{error}; trying again in {:.1} s ({} of {})",
+            wait.as_secs_f64(),
+            self.failed,
+            policy.attempts.saturating_sub(1)
+        ));
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}
+
+/// A number in 0..=1 that nobody needs to guess: spreads clients in time, guards nothing.
+fn random() -> f64 {
+    let bits = RandomState::new().build_hasher().finish() >> 32;
+    f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+/// How long an answer asks to be left alone: seconds, or a date, which is compared with the answer's own `Date`
+/// because the local clock may be wrong.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let asked = text(RETRY_AFTER)?;
+    if let Ok(seconds) = asked.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
+    let until = date(asked)?;
+    let now = text(DATE).and_then(date).unwrap_or_else(Timestamp::now);
+    Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_are_spread() {
+        let policy = RetryPolicy { base: Duration::from_secs(1), ..RetryPolicy::default() };
+        let waits = (1..=8).map(|n| policy.wait(n, None, 1.0).as_secs()).collect::<Vec<_>>();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(policy.wait(3, None, 0.5), Duration::from_secs(2));
+        assert_eq!(policy.wait(u32::MAX, None, 2.0), Duration::from_secs(30));
+        assert!((0..100).all(|_| (0.0..=1.0).contains(&random())));
+    }
+
+    #[test]
+    fn t54_retry_after_is_read_as_seconds_and_as_date_and_is_capped() {
+        let headers = |asked: &str, date: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, asked.parse().unwrap());
+            headers.insert(DATE, date.parse().unwrap());
+            headers
+        };
+        let now = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(retry_after(&headers("7", now)), Some(Duration::from_secs(7)));
+        let later = "Sun, 06 Nov 1994 08:50:37 GMT";
+        assert_eq!(retry_after(&headers(later, now)), Some(Duration::from_secs(60)));
+        assert_eq!(retry_after(&headers(now, later)), Some(Duration::ZERO));
+        assert_eq!(retry_after(&headers("soon", now)), None);
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.wait(1, Some(Duration::from_secs(86_400)), 0.0), policy.retry_after_cap);
+    }
+}

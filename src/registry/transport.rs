@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Single requests: connections, TLS by host, budgets, time limits, and what their failures mean.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, LOCATION};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use reqwest::Certificate;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use url::Url;
+
+use super::client::Inner;
+use super::error::RegistryError;
+use super::redirect::{MAX_HOPS, next_hop, same_origin};
+use super::retry::{Failure, retry_after};
+use super::tls;
+use crate::redact::{SafeUrl, printable};
+use crate::reference::RegistryHost;
+
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many stall times a registry may take to answer when it has got all of an upload: it hashes and moves it.
+const COMMIT_PATIENCE: u32 = 5;
+/// Most bytes of an error's body that are read.
+const MAX_ERROR_BODY: usize = 64 << 10;
+/// Most characters of an error's body that are shown.
+const MAX_ERROR_TEXT: usize = 300;
+
+/// Takes a lock whose holder cannot have left a half-done change behind.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Which trust a connection needs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Trust {
+    /// No TLS.
+    None,
+    /// System roots and `ca_files`.
+    Shared,
+    /// Any certificate.
+    Anything,
+    /// Those and what `certs.d` holds for this host.
+    Own(String),
+}
+
+/// Connections and budgets of all hosts.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    clients: Mutex<HashMap<(Trust, bool), reqwest::Client>>,
+    budgets: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// A body to send, of known length.
+#[derive(Debug)]
+pub(super) struct Payload {
+    pub(super) body: reqwest::Body,
+    pub(super) length: u64,
+    /// Counts what has left; the sender counts as stalled when it stands still.
+    pub(super) sent: Arc<AtomicU64>,
+}
+
+impl Payload {
+    pub(super) fn small(bytes: Bytes) -> Self {
+        let length = bytes.len() as u64;
+        Self { body: bytes.into(), length, sent: Arc::new(AtomicU64::new(length)) }
+    }
+}
+
+/// What a request is for: names it in messages and finds its login.
+#[derive(Debug, Clone)]
+pub(super) struct Purpose<'a> {
+    pub(super) registry: &'a RegistryHost,
+    pub(super) what: String,
+}
+
+/// The head of an answer, and the way to its body. Holds its place in the host's budget until it is dropped.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: reqwest::Response,
+    pub(super) url: Url,
+    stall: Duration,
+    counters: Arc<super::client::Counters>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// A header as text, where it is there and is text.
+    pub(super) fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok().map(str::trim)
+    }
+
+    /// `Content-Length`, also of an answer to HEAD.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.header(http::header::CONTENT_LENGTH)?.parse().ok()
+    }
+
+    /// The next piece of the body; `None` is its end.
+    pub(super) async fn chunk(&mut self, purpose: &Purpose<'_>) -> Result<Option<Bytes>, Failure> {
+        match tokio::time::timeout(self.stall, self.response.chunk()).await {
+            Ok(Ok(chunk)) => {
+                let length = chunk.as_ref().map_or(0, Bytes::len) as u64;
+                self.counters.received.fetch_add(length, Ordering::Relaxed);
+                Ok(chunk)
+            }
+            Ok(Err(error)) => Err(transport_failure(error, &self.url, purpose)),
+            Err(_) => Err(Failure::again(unavailable(
+                purpose,
+                format!("no byte came for {} s", self.stall.as_secs()),
+            ))),
+        }
+    }
+
+    /// The whole body, where it has at most `limit` bytes.
+    pub(super) async fn body(&mut self, limit: u64, purpose: &Purpose<'_>) -> Result<Bytes, Failure> {
+        let too_large = || RegistryError::TooLarge { what: purpose.what.clone(), limit };
+        let announced = self.length().unwrap_or(0);
+        if announced > limit {
+            return Err(too_large().into());
+        }
+        let mut body = BytesMut::with_capacity(usize::try_from(announced).unwrap_or(0));
+        while let Some(chunk) = self.chunk(purpose).await? {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Err(too_large().into());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+}
+
+pub(super) fn unavailable(purpose: &Purpose<'_>, detail: String) -> RegistryError {
+    let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
+    RegistryError::Unavailable { registry, what, detail, source: None }
+}
+
+pub(super) fn protocol(purpose: &Purpose<'_>, detail: impl ToString) -> RegistryError {
+    let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
+    RegistryError::Protocol { registry, what, detail: detail.to_string() }
+}
+
+/// `host` or `host:port` of an address, as registries are named.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    authority(url).parse::<RegistryHost>().is_ok_and(|host| host.is_loopback())
+}
+
+impl Inner {
+    /// The connections that suit an address.
+    fn http(&self, url: &Url) -> Result<reqwest::Client, RegistryError> {
+        let host = authority(url).parse::<RegistryHost>().ok();
+        let listed = |list: &[RegistryHost]| host.as_ref().is_some_and(|host| list.contains(host));
+        let own = match (&host, url.scheme()) {
+            (Some(host), "https") => self.host_certificates(host)?,
+            _ => None,
+        };
+        let trust = match url.scheme() {
+            "http" => Trust::None,
+            _ if listed(&self.options.insecure) => Trust::Anything,
+            _ if own.is_some() => Trust::Own(authority(url)),
+            _ => Trust::Shared,
+        };
+        // A proxy cannot reach what is meant by loopback here.
+        let direct = is_loopback(url);
+        let key = (trust, direct);
+        let mut clients = lock(&self.connections.clients);
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let options = &self.options;
+        let mut builder = reqwest::Client::builder()
+            // One connection for each transfer: a single one that all transfers share is slower on long ways.
+            .http1_only()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .user_agent(options.user_agent.as_str())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Duration::from_secs(30))
+            .pool_max_idle_per_host(options.connections_per_host.max(1))
+            .pool_idle_timeout(Duration::from_secs(60));
+        if direct {
+            builder = builder.no_proxy();
+        }
+        let mut roots = self.roots.clone();
+        builder = match &key.0 {
+            Trust::None => builder.tls_certs_only(Vec::<Certificate>::new()),
+            Trust::Anything => builder.tls_danger_accept_invalid_certs(true),
+            Trust::Shared => builder.tls_certs_merge(roots),
+            Trust::Own(_) => {
+                let own = own.unwrap_or_default();
+                roots.extend(own.roots);
+                let builder = builder.tls_certs_merge(roots);
+                match own.identity {
+                    Some(identity) => builder.identity(identity),
+                    None => builder,
+                }
+            }
+        };
+        let client = builder.build().map_err(|error| RegistryError::Tls {
+            host: authority(url),
+            detail: format!("it cannot be set up: {}", root_cause(&error)),
+            source: Some(error.into()),
+        })?;
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    /// What `certs.d` holds for a registry, under its own name and under that of the host which stands for it.
+    pub(super) fn host_certificates(
+        &self,
+        host: &RegistryHost,
+    ) -> Result<Option<tls::HostCertificates>, RegistryError> {
+        if let Some(found) = tls::for_host(&self.options.certs_dirs, host)? {
+            return Ok(Some(found));
+        }
+        match super::client::named_by(host) {
+            Some(name) => tls::for_host(&self.options.certs_dirs, &name),
+            None => Ok(None),
+        }
+    }
+
+    async fn place(&self, url: &Url) -> Option<OwnedSemaphorePermit> {
+        let budget = {
+            let mut budgets = lock(&self.connections.budgets);
+            if budgets.len() > 1000 {
+                budgets.retain(|_, budget| Arc::strong_count(budget) > 1);
+            }
+            let most = self.options.connections_per_host.max(1);
+            Arc::clone(budgets.entry(authority(url)).or_insert_with(|| Arc::new(Semaphore::new(most))))
+        };
+        budget.acquire_owned().await.ok()
+    }
+
+    /// Sends one request and waits for the head of its answer.
+    pub(super) async fn send(
+        &self,
+        purpose: &Purpose<'_>,
+        method: &Method,
+        url: &Url,
+        headers: HeaderMap,
+        payload: Option<Payload>,
+    ) -> Result<Answer, Failure> {
+        let client = self.http(url)?;
+        let Some(place) = self.place(url).await else {
+            return Err(unavailable(purpose, "the client is closed".to_owned()).into());
+        };
+        let stall = self.options.stall_timeout;
+        let mut request = reqwest::Request::new(method.clone(), url.clone());
+        *request.headers_mut() = headers;
+        let (length, sent) = payload.as_ref().map_or_else(Default::default, |p| (p.length, p.sent.clone()));
+        if let Some(payload) = payload {
+            *request.body_mut() = Some(payload.body);
+        }
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let patience = if *method == Method::PUT { stall * COMMIT_PATIENCE } else { stall };
+        let exchange = client.execute(request);
+        tokio::pin!(exchange);
+        let mut seen = sent.load(Ordering::Relaxed);
+        let response = loop {
+            let limit = if seen >= length { patience } else { stall };
+            match tokio::time::timeout(limit, &mut exchange).await {
+                Ok(response) => break response,
+                Err(_) => {
+                    let now = sent.load(Ordering::Relaxed);
+                    if now == seen {
+                        let detail = format!("no answer for {} s", limit.as_secs());
+                        return Err(Failure::again(unavailable(purpose, detail)));
+                    }
+                    seen = now;
+                }
+            }
+        };
+        let response = response.map_err(|error| transport_failure(error, url, purpose))?;
+        let counters = Arc::clone(&self.counters);
+        Ok(Answer { response, url: url.clone(), stall, counters, _place: place })
+    }
+
+    /// Sends a request without a body and follows redirects. `authorization` is for the server of `url` only and
+    /// is left behind for good on the way to another.
+    pub(super) async fn follow(
+        &self,
+        purpose: &Purpose<'_>,
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+        mut authorization: Option<HeaderValue>,
+    ) -> Result<Answer, Failure> {
+        let mut at = url.clone();
+        for _ in 0..=MAX_HOPS {
+            let mut headers = headers.clone();
+            if let Some(authorization) = &authorization {
+                headers.insert(AUTHORIZATION, authorization.clone());
+            }
+            let answer = self.send(purpose, method, &at, headers, None).await?;
+            let redirect = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+            let Some(location) = answer.header(LOCATION).filter(|_| redirect) else { return Ok(answer) };
+            let target = next_hop(url, &at, location).map_err(|detail| refused(purpose, location, detail))?;
+            if !same_origin(&at, &target) {
+                authorization = None;
+            }
+            tracing::debug!(from = %SafeUrl::new(at), to = %SafeUrl::new(target.clone()), "redirected");
+            at = target;
+        }
+        Err(refused(purpose, at.as_str(), "too many redirects in a row").into())
+    }
+}
+
+/// A redirect or upload address that is not followed.
+pub(super) fn refused(purpose: &Purpose<'_>, location: &str, detail: &'static str) -> RegistryError {
+    let shown = location.parse::<Url>().map_or_else(
+        |_| location.split(['?', '#']).next().unwrap_or_default().to_owned(),
+        |url| SafeUrl::new(url).to_string(),
+    );
+    let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
+    RegistryError::Redirect { registry, what, target: printable(&shown, 200), detail }
+}
+
+/// The first cause of type `T`, also inside of I/O errors.
+pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(next) = last.source() {
+        last = next;
+    }
+    printable(&last.to_string(), MAX_ERROR_TEXT)
+}
+
+fn transport_failure(error: reqwest::Error, url: &Url, purpose: &Purpose<'_>) -> Failure {
+    let error = error.without_url();
+    let host = authority(url);
+    if let Some(tls) = find::<rustls::Error>(&error) {
+        let detail = tls_detail(tls);
+        return RegistryError::Tls { host, detail, source: Some(error.into()) }.into();
+    }
+    let cause = root_cause(&error);
+    let detail = if error.is_dns() {
+        format!("the name {host} cannot be resolved: {cause}")
+    } else if error.is_connect() {
+        format!("no connection to {host}: {cause}")
+    } else {
+        format!("the connection to {host} was cut: {cause}")
+    };
+    let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
+    Failure::again(RegistryError::Unavailable { registry, what, detail, source: Some(error.into()) })
+}
+
+fn tls_detail(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error as Tls};
+    match error {
+        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "its certificate comes from a CA that is not trusted here".to_owned()
+        }
+        Tls::InvalidCertificate(error) => format!("its certificate is not accepted: {error}"),
+        Tls::InvalidMessage(_) => "it does not speak TLS".to_owned(),
+        other => printable(&other.to_string(), MAX_ERROR_TEXT),
+    }
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(default)]
+    errors: Vec<ErrorEntry>,
+}
+
+#[derive(Deserialize)]
+struct ErrorEntry {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+/// What a registry says about a failure: code and message of its first error, safe to show, after `: `.
+pub(super) async fn error_text(answer: &mut Answer, purpose: &Purpose<'_>) -> String {
+    let mut body = BytesMut::new();
+    while let Ok(Some(chunk)) = answer.chunk(purpose).await {
+        let room = MAX_ERROR_BODY.saturating_sub(body.len());
+        body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+        if body.len() >= MAX_ERROR_BODY {
+            break;
+        }
+    }
+    let Ok(parsed) = crate::json::parse::<ErrorBody>(&body, MAX_ERROR_BODY) else { return String::new() };
+    let Some(first) = parsed.errors.first() else { return String::new() };
+    let message = first.message.as_deref().unwrap_or_default();
+    let parts = [first.code.as_str(), message].into_iter().filter(|part| !part.is_empty());
+    let text = parts.collect::<Vec<_>>().join(" ");
+    if text.is_empty() { text } else { format!(": {}", printable(&text, MAX_ERROR_TEXT)) }
+}
+
+impl Inner {
+    /// What an answer means that is not the one hoped for. `home` is whether the registry itself gave it, not
+    /// a server that it redirected to; `looked` says where a login was looked for.
+    pub(super) async fn rejection(
+        &self,
+        mut answer: Answer,
+        home: bool,
+        looked: impl Future<Output = String>,
+        purpose: &Purpose<'_>,
+    ) -> Failure {
+        let status = answer.status();
+        let wait = retry_after(answer.headers());
+        let detail = error_text(&mut answer, purpose).await;
+        drop(answer);
+        let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
+        match status.as_u16() {
+            401 if home => {
+                RegistryError::Unauthorized { registry, what, detail, looked: looked.await }.into()
+            }
+            403 if home => RegistryError::Forbidden { registry, what, detail, looked: looked.await }.into(),
+            // A pre-signed address may have run out; the registry makes a new one for the next try.
+            401 | 403 => {
+                let detail = format!(": the storage that it redirects to answers {status}");
+                Failure::again(RegistryError::Refused { registry, what, status: status.as_u16(), detail })
+            }
+            404 => RegistryError::NotFound { what, detail }.into(),
+            429 => {
+                let error = RegistryError::RateLimited { registry, what, detail, wait };
+                Failure::Again(Box::new(error), wait)
+            }
+            507 => RegistryError::Full { registry, what, detail }.into(),
+            500 if detail.to_ascii_lowercase().contains("no space left") => {
+                RegistryError::Full { registry, what, detail }.into()
+            }
+            408 | 500 | 502 | 503 | 504 => {
+                let detail = format!("HTTP status {status}{detail}");
+                let error = RegistryError::Unavailable { registry, what, detail, source: None };
+                Failure::Again(Box::new(error), wait)
+            }
+            status => RegistryError::Refused { registry, what, status, detail }.into(),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What references stand for: each is turned into its closure, read from its registry. Fetches documents only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+use thiserror::Error;
+
+use crate::closure::{self, Closure, ClosureError, Documents, StoredDocument};
+use crate::digest::Digest;
+use crate::error::{Classify, ErrorKind};
+use crate::oci::{self, Descriptor, Document};
+use crate::platform::Platform;
+use crate::progress::{Activity, Progress};
+use crate::reference::{Reference, RegistryHost, RepositoryName, Selector, Tag};
+use crate::registry::{Client, RegistryError, Repository};
+use crate::set::Merged;
+
+/// Most referrers of one image, counted over all of its documents.
+const MAX_REFERRERS: usize = 1000;
+/// How far referrers of referrers are followed.
+const MAX_REFERRER_DEPTH: usize = 3;
+/// Suffixes of the tags under which cosign keeps signatures, attestations and SBOMs of a digest.
+const COSIGN_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
+
+/// How to resolve.
+#[derive(Debug, Clone, Copy)]
+pub struct ResolveOptions {
+    /// How many images at once.
+    pub jobs: usize,
+    /// Whether what refers to an image travels with it.
+    pub referrers: bool,
+}
+
+/// Where a blob can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The registry.
+    pub registry: RegistryHost,
+    /// The repository in it.
+    pub repository: RepositoryName,
+}
+
+/// An image whose every part is known by digest and size.
+#[derive(Debug, Clone)]
+pub struct ResolvedImage {
+    /// The reference.
+    pub reference: Reference,
+    /// Platforms asked for; empty: all.
+    pub platforms: Vec<Platform>,
+    /// The document that the reference stands for.
+    pub root: Descriptor,
+    /// Kind of artifact, where it is not a container image.
+    pub artifact_type: Option<String>,
+    /// What it consists of.
+    pub closure: Closure,
+    /// What refers to it, in the order in which it was found.
+    pub referrers: Vec<ResolvedReferrer>,
+}
+
+/// Something that refers to an image or to a part of it.
+#[derive(Debug, Clone)]
+pub struct ResolvedReferrer {
+    /// What it refers to.
+    pub subject: Digest,
+    /// Its document.
+    pub root: Descriptor,
+    /// Kind of artifact.
+    pub artifact_type: Option<String>,
+    /// The tag that names it, where only a tag does.
+    pub tag: Option<Tag>,
+    /// What it consists of.
+    pub closure: Closure,
+}
+
+impl ResolvedImage {
+    /// Where its content can be fetched.
+    pub fn origin(&self) -> Origin {
+        Origin { registry: self.reference.registry.clone(), repository: self.reference.repository.clone() }
+    }
+}
+
+/// All images, with their documents.
+#[derive(Debug, Clone, Default)]
+pub struct Resolved {
+    /// In the order of the merged sets.
+    pub images: Vec<ResolvedImage>,
+    /// Every document of every image.
+    pub documents: Documents,
+}
+
+/// Why one image could not be resolved.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// The registry did not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// It is not acceptable.
+    #[error(transparent)]
+    Content(#[from] ClosureError),
+    /// It needs a blob that could not be fetched for an image that is named before.
+    #[error("it shares {0}, which could not be fetched, with another image")]
+    Shared(Digest),
+    /// So many referrers that something is wrong.
+    #[error("more than {MAX_REFERRERS} signatures, SBOMs and attestations refer to it")]
+    Referrers,
+}
+
+impl Classify for ImageError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry(e) => e.kind(),
+            Self::Content(_) => ErrorKind::Corrupt,
+            // The image that is named before says of which class the failure is.
+            Self::Shared(_) => ErrorKind::Unavailable,
+            Self::Referrers => ErrorKind::Other,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Registry(e) => e.help(),
+            Self::Content(ClosureError::NoPlatform { .. }) => {
+                Some("ask for a platform that the index lists, or leave `platforms` out".to_owned())
+            }
+            Self::Content(_) => Some("build and push the image again".to_owned()),
+            Self::Shared(_) => None,
+            Self::Referrers => Some("leave them behind with --referrers none".to_owned()),
+        }
+    }
+}
+
+/// The images that failed, at least one.
+#[derive(Debug, Error)]
+#[error("{} failed:\n{}", count(.0.len()), list(.0))]
+pub struct ImageErrors(pub Vec<(Reference, ImageError)>);
+
+fn count(images: usize) -> String {
+    if images == 1 { "1 image".to_owned() } else { format!("{images} images") }
+}
+
+fn list(errors: &[(Reference, ImageError)]) -> String {
+    let line = |(reference, error): &(Reference, ImageError)| {
+        format!("  {reference}: {}", crate::error::chain(error))
+    };
+    errors.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+impl Classify for ImageErrors {
+    /// The class of the first failure that a later try would not mend, else of the first.
+    fn kind(&self) -> ErrorKind {
+        let kinds = self.0.iter().map(|(_, error)| error.kind());
+        let lasting = kinds.clone().find(|kind| *kind != ErrorKind::Unavailable);
+        lasting.or_else(|| kinds.clone().next()).unwrap_or(ErrorKind::Other)
+    }
+
+    fn help(&self) -> Option<String> {
+        let all = self.0.iter().filter_map(|(_, error)| error.help()).collect::<BTreeSet<_>>();
+        (!all.is_empty()).then(|| all.into_iter().collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// Resolves every image of `merged`. All are tried, also after one has failed.
+///
+/// # Errors
+/// [`ImageErrors`] with every image that failed.
+pub async fn resolve(
+    client: &Client,
+    merged: &Merged,
+    options: ResolveOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Resolved, ImageErrors> {
+    progress.begin(Activity::Resolve, merged.images.len() as u64);
+    let tasks = merged.images.iter().map(|image| async move {
+        let repository = client.repository(&image.reference.registry, &image.reference.repository);
+        let result = resolve_image(&repository, &image.reference, &image.platforms, options.referrers).await;
+        progress.advance(Activity::Resolve, 1);
+        result.map_err(|error| (image.reference.clone(), error))
+    });
+    // Collected by place, so that the result does not depend on who answered first.
+    let results = stream::iter(tasks).buffered(options.jobs.max(1)).collect::<Vec<_>>().await;
+    progress.end(Activity::Resolve);
+    let (mut resolved, mut errors) = (Resolved::default(), Vec::new());
+    for result in results {
+        match result {
+            Ok((image, documents)) => {
+                resolved.images.push(image);
+                resolved.documents.extend(documents);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(resolved) } else { Err(ImageErrors(errors)) }
+}
+
+async fn resolve_image(
+    repository: &Repository,
+    reference: &Reference,
+    platforms: &[Platform],
+    referrers: bool,
+) -> Result<(ResolvedImage, Documents), ImageError> {
+    let selector = reference.selector().unwrap_or_else(|| {
+        // A parsed reference always has one of them; the digest of nothing is in no registry.
+        Selector::Digest(Digest::of(b""))
+    });
+    let mut documents = Documents::default();
+    let top = repository.manifest(&selector).await?;
+    let root = Descriptor::new(top.media_type.clone(), top.digest, top.bytes.len() as u64);
+    documents.insert(top.digest, StoredDocument { media_type: top.media_type, bytes: top.bytes });
+    let closure = fetch_closure(repository, &root, platforms, &mut documents).await?;
+    let artifact_type = documents.read(&root)?.artifact_type().map(printable);
+    let mut image = ResolvedImage {
+        reference: reference.clone(),
+        platforms: platforms.to_vec(),
+        root,
+        artifact_type,
+        closure,
+        referrers: Vec::new(),
+    };
+    if referrers {
+        image.referrers = fetch_referrers(repository, &image.closure, &mut documents).await?;
+    }
+    Ok((image, documents))
+}
+
+fn printable(text: &str) -> String {
+    crate::redact::printable(text, 200)
+}
+
+/// Fetches the documents below `root` that are not known yet, level by level.
+async fn fetch_closure(
+    repository: &Repository,
+    root: &Descriptor,
+    platforms: &[Platform],
+    documents: &mut Documents,
+) -> Result<Closure, ImageError> {
+    let mut level = vec![root.clone()];
+    for _ in 0..=oci::MAX_INDEX_DEPTH {
+        let unknown = level.iter().filter(|descriptor| documents.get(&descriptor.digest).is_none());
+        let fetches = unknown.map(|descriptor| async move {
+            let fetched = repository.manifest(&Selector::Digest(descriptor.digest)).await?;
+            Ok::<_, ImageError>((descriptor, fetched))
+        });
+        for fetched in futures::future::join_all(fetches).await {
+            let (descriptor, fetched) = fetched?;
+            // The parent says what it is: a registry's header does not change the meaning of a digest.
+            let media_type = descriptor.media_type.clone();
+            documents.insert(fetched.digest, StoredDocument { media_type, bytes: fetched.bytes });
+        }
+        let mut next = Vec::new();
+        for descriptor in &level {
+            if let Document::Index(index) = documents.read(descriptor)? {
+                next.extend(closure::children(descriptor.digest, &index, platforms)?.into_iter().cloned());
+            }
+        }
+        level = next;
+    }
+    Ok(documents.closure(root, platforms)?)
+}
+
+/// Finds what refers to any document of an image, and to that in turn.
+async fn fetch_referrers(
+    repository: &Repository,
+    of: &Closure,
+    documents: &mut Documents,
+) -> Result<Vec<ResolvedReferrer>, ImageError> {
+    let mut found = BTreeMap::<Digest, ()>::new();
+    let mut out = Vec::new();
+    let mut subjects = of.documents.iter().rev().map(|document| document.digest).collect::<Vec<_>>();
+    for _ in 0..MAX_REFERRER_DEPTH {
+        let queries = subjects.iter().map(|subject| referrers_of(repository, *subject));
+        let mut next = Vec::new();
+        for answers in futures::future::join_all(queries).await {
+            for (subject, root, tag) in answers? {
+                if found.insert(root.digest, ()).is_some()
+                    || of.documents.iter().any(|d| d.digest == root.digest)
+                {
+                    continue;
+                }
+                if found.len() > MAX_REFERRERS {
+                    return Err(ImageError::Referrers);
+                }
+                let closure = fetch_closure(repository, &root, &[], documents).await?;
+                let artifact_type = documents.read(&root)?.artifact_type().map(printable);
+                next.extend(closure.documents.iter().map(|document| document.digest));
+                out.push(ResolvedReferrer { subject, root, artifact_type, tag, closure });
+            }
+        }
+        subjects = next;
+    }
+    Ok(out)
+}
+
+async fn referrers_of(
+    repository: &Repository,
+    subject: Digest,
+) -> Result<Vec<(Digest, Descriptor, Option<Tag>)>, ImageError> {
+    let mut out = Vec::new();
+    for descriptor in repository.referrers(&subject).await? {
+        let descriptor = Descriptor::new(descriptor.media_type, descriptor.digest, descriptor.size);
+        out.push((subject, descriptor, None));
+    }
+    let tags =
+        COSIGN_SUFFIXES.iter().filter_map(|suffix| format!("sha256-{}.{suffix}", subject.hex()).parse().ok());
+    let heads = tags.map(|tag: Tag| async move {
+        let descriptor = repository.head_manifest(&Selector::Tag(tag.clone())).await?;
+        Ok::<_, ImageError>((tag, descriptor))
+    });
+    for head in futures::future::join_all(heads).await {
+        if let (tag, Some(descriptor)) = head? {
+            let descriptor = Descriptor::new(descriptor.media_type, descriptor.digest, descriptor.size);
+            out.push((subject, descriptor, Some(tag)));
+        }
+    }
+    Ok(out)
+}

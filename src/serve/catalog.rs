@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which repositories a served bundle has, and what lies in each. Pure.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::{Bundle, BundleImage, BundledImage, BundledImages};
+use crate::digest::Digest;
+use crate::json;
+use crate::oci::{self, Descriptor};
+use crate::reference::Tag;
+
+/// One repository.
+#[derive(Debug, Default)]
+pub(super) struct Repository {
+    /// What each tag names.
+    pub(super) tags: BTreeMap<Tag, Digest>,
+    /// Documents and blobs that may be read through this repository.
+    pub(super) content: HashSet<Digest>,
+    /// What refers to a document, in the order of the manifest.
+    referrers: HashMap<Digest, Vec<Referrer>>,
+}
+
+/// A descriptor in the answer of the referrers API.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Referrer {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    digest: Digest,
+    media_type: String,
+    size: u64,
+}
+
+/// All repositories by name. An image is in the one that its reference names, with the registry
+/// (`docker.io/library/nginx`), and in those that its sets give it at the edge (`library/nginx`).
+#[derive(Debug, Default)]
+pub(super) struct Catalog(BTreeMap<String, Repository>);
+
+impl Catalog {
+    /// What `bundle` offers.
+    pub(super) fn new(bundle: &Bundle, images: &BundledImages) -> Self {
+        let mut catalog = Self::default();
+        let mut edge = HashMap::<(String, &[crate::platform::Platform]), Vec<(String, Tag)>>::new();
+        for wanted in bundle.sets().iter().flat_map(|set| &set.images) {
+            let key = (wanted.reference.to_string(), wanted.platforms.as_slice());
+            edge.entry(key).or_default().push((wanted.repository.to_string(), wanted.tag.clone()));
+        }
+        for (manifest, image) in bundle.manifest().images.iter().zip(&images.images) {
+            let own = (manifest.repository.clone(), manifest.tag.clone());
+            let key = (manifest.reference.to_string(), manifest.platforms.as_slice());
+            let others = edge.remove(&key).unwrap_or_default();
+            let names = others.into_iter().map(|(name, tag)| (name, Some(tag))).chain([own]);
+            for (name, tag) in names {
+                let repository = catalog.0.entry(name).or_default();
+                repository.add(manifest, image, images);
+                repository.tags.extend(tag.map(|tag| (tag, manifest.digest)));
+            }
+        }
+        catalog
+    }
+
+    /// The repository that a request means. `ns` is the registry that containerd was asked for.
+    pub(super) fn get(&self, name: &str, ns: Option<&str>) -> Option<&Repository> {
+        let qualified = ns.and_then(|ns| self.0.get(&format!("{ns}/{name}")));
+        qualified.or_else(|| self.0.get(name))
+    }
+
+    /// Names of all repositories, sorted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+impl Repository {
+    fn add(&mut self, manifest: &BundleImage, image: &BundledImage, images: &BundledImages) {
+        let closures =
+            std::iter::once(&image.closure).chain(image.referrers.iter().map(|(_, closure)| closure));
+        for closure in closures {
+            self.content.extend(closure.documents.iter().chain(&closure.contents).map(|d| d.digest));
+        }
+        for (entry, (root, _)) in manifest.referrers.iter().zip(&image.referrers) {
+            if let Some(tag) = &entry.tag {
+                self.tags.insert(tag.clone(), entry.digest);
+                continue;
+            }
+            let of = self.referrers.entry(entry.subject).or_default();
+            if !of.iter().any(|other| other.digest == entry.digest) {
+                of.push(referrer(root, entry.artifact_type.clone(), images));
+            }
+        }
+    }
+
+    /// The answer of the referrers API for `subject`, filtered where a type is asked for.
+    pub(super) fn referrers(&self, subject: &Digest, artifact_type: Option<&str>) -> Bytes {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Index<'a> {
+            manifests: Vec<&'a Referrer>,
+            media_type: &'static str,
+            schema_version: u32,
+        }
+        let all = self.referrers.get(subject).into_iter().flatten();
+        let asked =
+            |r: &&Referrer| artifact_type.is_none_or(|asked| r.artifact_type.as_deref() == Some(asked));
+        let index =
+            Index { manifests: all.filter(asked).collect(), media_type: oci::OCI_INDEX, schema_version: 2 };
+        json::canonical(&index).unwrap_or_default().into()
+    }
+}
+
+fn referrer(root: &Descriptor, artifact_type: Option<String>, images: &BundledImages) -> Referrer {
+    #[derive(Default, Deserialize)]
+    struct Annotated {
+        #[serde(default)]
+        annotations: BTreeMap<String, String>,
+    }
+    let document = images.documents.get(&root.digest);
+    let annotated = document.and_then(|document| serde_json::from_slice::<Annotated>(&document.bytes).ok());
+    Referrer {
+        annotations: annotated.unwrap_or_default().annotations,
+        artifact_type,
+        digest: root.digest,
+        media_type: root.media_type.clone(),
+        size: root.size,
+    }
+}

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One document, from text to a set that keeps all rules.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
+
+use super::check::{Place, is_object_name};
+use super::outline::{Header, Outline, outline};
+use super::text::{Piece, Spot};
+use super::{CheckedSet, SetError, check_spec};
+use crate::crd::{API_VERSION, DestinationTls, EdgeImage, EdgeImageSetSpec, GROUP, KIND, Naming, Source};
+
+/// Largest document, in bytes. The largest set that the rules allow needs a tenth of it.
+pub(super) const MAX_DOCUMENT: usize = 4 << 20;
+
+/// Reads one document as a set. The document may come from an archive, so nothing in it is trusted.
+///
+/// # Errors
+/// The first thing that is wrong, with its place in the document.
+pub fn check(document: &[u8], file: &str) -> Result<CheckedSet, SetError> {
+    if document.len() > MAX_DOCUMENT {
+        return Err(too_large(file, document.len()));
+    }
+    let text = std::str::from_utf8(document).map_err(|_| SetError::file(file, "is not UTF-8"))?;
+    let piece = Piece::whole(text);
+    let outline = outline(text).map_err(|(spot, message)| piece.error(file, spot, message))?;
+    match judge(&outline.header) {
+        Verdict::Set => {}
+        Verdict::Wrong(spot, message) => return Err(piece.error(file, spot, message)),
+        Verdict::Foreign(_) | Verdict::List | Verdict::Other => {
+            return Err(SetError::file(file, format!("is not an {KIND} of {API_VERSION}")));
+        }
+    }
+    read(&piece, file).map_err(|errors| {
+        errors.into_iter().next().unwrap_or_else(|| SetError::file(file, "does not read as a set"))
+    })
+}
+
+pub(super) fn too_large(file: &str, bytes: usize) -> SetError {
+    SetError::file(
+        file,
+        format!("has a document of {bytes} bytes, more than the {MAX_DOCUMENT} that are allowed"),
+    )
+    .help("divide it into several sets")
+}
+
+/// What a document is, by its first lines.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// A set of this API version.
+    Set,
+    /// A list, which may hold sets.
+    List,
+    /// A set of somebody else's group.
+    Foreign(String),
+    /// None of our business.
+    Other,
+    /// Meant to be a set, and not one.
+    Wrong(Spot, String),
+}
+
+pub(super) fn judge(header: &Header) -> Verdict {
+    let start = Spot { line: 1, column: 1, length: 1 };
+    let group = |version: &str| version.split('/').next().is_some_and(|group| group == GROUP);
+    let (version, kind) = (header.api_version.as_ref(), header.kind.as_ref());
+    let ours = version.is_some_and(|version| group(&version.value));
+    match kind {
+        Some(kind) if kind.value == KIND => match version {
+            Some(version) if version.value == API_VERSION => Verdict::Set,
+            Some(version) if ours => Verdict::Wrong(
+                version.spot,
+                format!("apiVersion `{}` is not supported; expected {API_VERSION}", version.value),
+            ),
+            Some(version) => Verdict::Foreign(version.value.clone()),
+            None => Verdict::Wrong(kind.spot, format!("apiVersion is missing; expected {API_VERSION}")),
+        },
+        Some(kind) if ours && kind.value.eq_ignore_ascii_case(KIND) => {
+            Verdict::Wrong(kind.spot, format!("kind `{}` is not known; did you mean {KIND}?", kind.value))
+        }
+        Some(kind) if kind.value == "List" || kind.value == "EdgeImageSetList" => Verdict::List,
+        None if ours => Verdict::Wrong(
+            version.map_or(start, |version| version.spot),
+            format!("kind is missing; expected {KIND}"),
+        ),
+        _ => Verdict::Other,
+    }
+}
+
+/// Reads a document that [`judge`] takes for a set.
+pub(super) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, Vec<SetError>> {
+    let at = |location: Location, message: String| piece.error(file, spot(location), message);
+    let document = parse(&piece.text).map_err(|(spot, message)| vec![piece.error(file, spot, message)])?;
+    let mut errors = Vec::new();
+    let Metadata { name, namespace } = document.metadata;
+    if !is_object_name(&name.value) {
+        errors.push(at(
+            name.referenced,
+            "metadata.name must be lower-case letters, digits, `-` and `.`, at most 253".to_owned(),
+        ));
+    }
+    if let Some(namespace) = &namespace
+        && (!is_object_name(&namespace.value) || namespace.value.len() > 63 || namespace.value.contains('.'))
+    {
+        errors.push(at(
+            namespace.referenced,
+            "metadata.namespace must be lower-case letters, digits and `-`, at most 63".to_owned(),
+        ));
+    }
+    let spec = document.spec.plain();
+    let mut checked = check_spec(&spec);
+    match &mut checked {
+        Ok(images) => {
+            for (image, written) in images.iter_mut().zip(&document.spec.images.value) {
+                image.line = piece.line(written.image.referenced.line());
+            }
+        }
+        Err(problems) => errors.extend(
+            problems.iter().map(|problem| at(document.spec.place(problem.place), problem.message.clone())),
+        ),
+    }
+    match checked {
+        Ok(images) if errors.is_empty() => Ok(CheckedSet {
+            namespace: namespace.map(|namespace| namespace.value),
+            name: name.value,
+            spec,
+            images,
+        }),
+        _ => Err(errors),
+    }
+}
+
+fn parse(text: &str) -> Result<Document, (Spot, String)> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: 32,
+            max_events: 500_000,
+            max_nodes: 200_000,
+            max_anchors: 1_000,
+            max_aliases: 20_000,
+            max_recorded_anchor_events: 100_000,
+            max_recorded_anchor_bytes: MAX_DOCUMENT,
+            max_total_scalar_bytes: 4 * MAX_DOCUMENT,
+            enforce_alias_anchor_ratio: false,
+        },
+        no_schema: true,
+        with_snippet: false,
+    };
+    let mut options = options;
+    options.alias_limits.max_total_replayed_events = 200_000;
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error.location().map_or(Spot { line: 1, column: 1, length: 1 }, spot);
+        (place, explain(&error))
+    })
+}
+
+/// The parser's message in the words of a set's author.
+fn explain(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as E;
+    match error {
+        E::WithSnippet { error, .. } | E::AliasError { error, .. } => explain(error),
+        E::SerdeUnknownField { field, expected, .. } => {
+            let near = expected.iter().find(|known| distance(known, field) <= 2);
+            let near = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
+            format!("unknown field `{field}`; {near}expected one of {}", expected.join(", "))
+        }
+        E::SerdeUnknownVariant { variant, expected, .. } => {
+            format!("`{variant}` is not one of {}", expected.join(", "))
+        }
+        E::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` stands twice"),
+        E::QuotingRequired { value, .. } if !value.is_empty() => {
+            format!("expected text, got `{value}`; put it in quotes")
+        }
+        E::NullIntoString { .. } => "expected text, got nothing".to_owned(),
+        other => UserMessageFormatter.format_message(other).into_owned(),
+    }
+}
+
+/// Edits that turn one name into the other (Levenshtein), upper and lower case alike.
+fn distance(a: &str, b: &str) -> usize {
+    if a.len().abs_diff(b.len()) > 2 {
+        return usize::MAX;
+    }
+    let b = b.to_ascii_lowercase();
+    let mut row = (0..=b.len()).collect::<Vec<_>>();
+    for (i, x) in a.to_ascii_lowercase().bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let above = *cell;
+            left = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
+            diagonal = above;
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+fn spot(location: Location) -> Spot {
+    let length = usize::try_from(location.span().len()).ok().filter(|length| *length < 4096);
+    Spot {
+        line: location.line().max(1),
+        column: location.column().max(1),
+        length: length.unwrap_or(1).max(1),
+    }
+}
+
+// The types of `crd` once more, with places and strict. They cannot be the same: in a cluster unknown fields must be
+// ignored, or an older importer would stop at a newer set. A test holds the two to the same fields.
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Document {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    metadata: Metadata,
+    spec: Spec,
+    #[serde(default, rename = "status")]
+    _status: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: Spanned<String>,
+    namespace: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Spec {
+    destination_registry: Spanned<String>,
+    destination_client_secret_name: Option<Spanned<String>>,
+    #[serde(rename = "destinationTLS")]
+    destination_tls: Option<Spanned<Tls>>,
+    source: Option<Source>,
+    naming: Option<Naming>,
+    platforms: Option<Vec<Spanned<String>>>,
+    parallelism: Option<Spanned<i32>>,
+    resync_interval: Option<Spanned<String>>,
+    verify_interval: Option<Spanned<String>>,
+    suspend: Option<bool>,
+    images: Spanned<Vec<Image>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Tls {
+    ca_secret_name: Option<Spanned<String>>,
+    ca_config_map_name: Option<Spanned<String>>,
+    insecure_skip_verify: Option<bool>,
+    #[serde(rename = "plainHTTP")]
+    plain_http: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Image {
+    image: Spanned<String>,
+    source_client_secret_name: Option<Spanned<String>>,
+    platforms: Option<Vec<Spanned<String>>>,
+    destination_repository: Option<Spanned<String>>,
+}
+
+fn value<T: Clone>(spanned: Option<&Spanned<T>>) -> Option<T> {
+    spanned.map(|spanned| spanned.value.clone())
+}
+
+fn values(spanned: Option<&Vec<Spanned<String>>>) -> Vec<String> {
+    spanned.into_iter().flatten().map(|text| text.value.clone()).collect()
+}
+
+impl Spec {
+    fn plain(&self) -> EdgeImageSetSpec {
+        use crate::crd::default;
+        EdgeImageSetSpec {
+            destination_registry: self.destination_registry.value.clone(),
+            destination_client_secret_name: value(self.destination_client_secret_name.as_ref()),
+            destination_tls: self.destination_tls.as_ref().map(|tls| DestinationTls {
+                ca_secret_name: value(tls.value.ca_secret_name.as_ref()),
+                ca_config_map_name: value(tls.value.ca_config_map_name.as_ref()),
+                insecure_skip_verify: tls.value.insecure_skip_verify.unwrap_or_default(),
+                plain_http: tls.value.plain_http.unwrap_or_default(),
+            }),
+            source: self.source.unwrap_or_default(),
+            naming: self.naming.unwrap_or_default(),
+            platforms: values(self.platforms.as_ref()),
+            parallelism: value(self.parallelism.as_ref()).unwrap_or_else(default::parallelism),
+            resync_interval: value(self.resync_interval.as_ref()).unwrap_or_else(default::resync_interval),
+            verify_interval: value(self.verify_interval.as_ref()).unwrap_or_else(default::verify_interval),
+            suspend: self.suspend.unwrap_or_default(),
+            images: self.images.value.iter().map(Image::plain).collect(),
+        }
+    }
+
+    /// Where a field stands; the list or the spec where the field itself has no place.
+    fn place(&self, place: Place) -> Location {
+        let of = |spanned: Option<&Spanned<String>>| spanned.map(|spanned| spanned.referenced);
+        let tls = || self.destination_tls.as_ref();
+        let image = |i: usize| self.images.value.get(i);
+        let found = match place {
+            Place::DestinationRegistry => Some(self.destination_registry.referenced),
+            Place::DestinationClientSecretName => of(self.destination_client_secret_name.as_ref()),
+            Place::DestinationTls => tls().map(|tls| tls.referenced),
+            Place::CaSecretName => tls().and_then(|tls| of(tls.value.ca_secret_name.as_ref())),
+            Place::CaConfigMapName => tls().and_then(|tls| of(tls.value.ca_config_map_name.as_ref())),
+            Place::Platform(n) => of(self.platforms.as_ref().and_then(|list| list.get(n))),
+            Place::Parallelism => self.parallelism.as_ref().map(|number| number.referenced),
+            Place::ResyncInterval => of(self.resync_interval.as_ref()),
+            Place::VerifyInterval => of(self.verify_interval.as_ref()),
+            Place::Images => Some(self.images.referenced),
+            Place::Image(i) => of(image(i).map(|image| &image.image)),
+            Place::SourceClientSecretName(i) => {
+                of(image(i).and_then(|image| image.source_client_secret_name.as_ref()))
+            }
+            Place::ImagePlatform(i, n) => {
+                of(image(i).and_then(|image| image.platforms.as_ref()).and_then(|list| list.get(n)))
+            }
+            Place::DestinationRepository(i) => {
+                of(image(i).and_then(|image| image.destination_repository.as_ref()))
+            }
+        };
+        found.unwrap_or(self.images.referenced)
+    }
+}
+
+impl Image {
+    fn plain(&self) -> EdgeImage {
+        EdgeImage {
+            image: self.image.value.clone(),
+            source_client_secret_name: value(self.source_client_secret_name.as_ref()),
+            platforms: values(self.platforms.as_ref()),
+            destination_repository: value(self.destination_repository.as_ref()),
+        }
+    }
+}
+
+/// Every set of a piece of a file, or what is wrong with it.
+pub(super) struct Found<'a> {
+    /// The document, or one item of a list.
+    pub(super) piece: Piece<'a>,
+    /// What it is.
+    pub(super) verdict: Verdict,
+}
+
+/// Looks into a document, and into the items of a list.
+///
+/// # Errors
+/// The document is not YAML.
+pub(super) fn find<'a>(piece: &Piece<'a>) -> Result<Vec<Found<'a>>, (Spot, String)> {
+    let Outline { header, items } = outline(&piece.text)?;
+    let verdict = judge(&header);
+    if verdict != Verdict::List {
+        return Ok(vec![Found { piece: piece.clone(), verdict }]);
+    }
+    let mut found = Vec::with_capacity(items.len());
+    for item in &items {
+        let piece = piece.item(item);
+        let verdict = match outline(&piece.text) {
+            Ok(outline) => judge(&outline.header),
+            Err((spot, message)) => Verdict::Wrong(spot, message),
+        };
+        found.push(Found { piece, verdict });
+    }
+    Ok(found)
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Errors that point at a place in a file.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::{Classify, ErrorKind};
+use crate::redact::printable;
+
+/// Widest part of a source line that is shown, in characters.
+const SHOWN: usize = 100;
+
+/// One thing that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetError {
+    /// Path as in [`super::LoadedSet::file`]; `-` for standard input.
+    pub file: String,
+    /// Line from 1; 0 where the file as a whole is meant.
+    pub line: u64,
+    /// Column from 1, in characters; 0 where the file as a whole is meant.
+    pub column: u64,
+    /// What is wrong.
+    pub message: String,
+    /// What to do next.
+    pub help: Option<String>,
+    /// The file's text, in which every other document is blank: they may be Secrets.
+    pub source_text: Option<Arc<str>>,
+    /// What of `source_text` is meant, in bytes.
+    pub span: Option<Range<usize>>,
+}
+
+impl SetError {
+    /// An error about a file as a whole.
+    pub(super) fn file(file: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            file: file.into(),
+            line: 0,
+            column: 0,
+            message: message.into(),
+            help: None,
+            source_text: None,
+            span: None,
+        }
+    }
+
+    /// Adds what to do next.
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    fn caret(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Some(text), Some(span)) = (&self.source_text, &self.span) else { return Ok(()) };
+        let (Some(before), Some(after)) = (text.get(..span.start), text.get(span.start..)) else {
+            return Ok(());
+        };
+        let head = before.rsplit('\n').next().unwrap_or_default();
+        let tail = after.split('\n').next().unwrap_or_default().trim_end_matches('\r');
+        let wide = text
+            .get(span.clone())
+            .map_or(1, |marked| marked.split(['\n', '\r']).next().unwrap_or_default().chars().count().max(1));
+        let column = head.chars().count();
+        let skip = column.saturating_sub(SHOWN / 2);
+        let line = head.chars().skip(skip).chain(tail.chars()).map(|c| if c == '\t' { ' ' } else { c });
+        let line = printable(&line.collect::<String>(), SHOWN);
+        let cut = if skip > 0 { "…" } else { "" };
+        let number = self.line.to_string();
+        let (margin, indent) = (number.len(), column - skip + usize::from(skip > 0));
+        let carets = "^".repeat(wide.min(SHOWN.saturating_sub(column - skip)).max(1));
+        write!(f, "\n{:margin$} |\n{number} | {cut}{line}\n{:margin$} | {:indent$}{carets}", "", "", "")
+    }
+}
+
+impl fmt::Display for SetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.file, 400))?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        write!(f, ": {}", printable(&self.message, 600))?;
+        self.caret(f)?;
+        self.help.as_ref().map_or(Ok(()), |help| write!(f, "\n  help: {}", printable(help, 600)))
+    }
+}
+
+impl std::error::Error for SetError {}
+
+impl Classify for SetError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Usage
+    }
+
+    fn help(&self) -> Option<String> {
+        self.help.clone()
+    }
+}
+
+/// Everything that is wrong, at least one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetErrors(pub Vec<SetError>);
+
+impl fmt::Display for SetErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, error) in self.0.iter().enumerate() {
+            write!(f, "{}{error}", if n > 0 { "\n\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for SetErrors {}
+
+impl Classify for SetErrors {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Usage
+    }
+
+    fn help(&self) -> Option<String> {
+        match self.0.as_slice() {
+            [one] => one.help.clone(),
+            _ => None,
+        }
+    }
+}
+
+impl From<SetError> for SetErrors {
+    fn from(error: SetError) -> Self {
+        Self(vec![error])
+    }
+}

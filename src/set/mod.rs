@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sets: [`EdgeImageSet`](crate::crd::EdgeImageSet) documents, read from Git checkouts, rendered YAML, or an archive.
+//!
+//! Reading is strict where a mistake would silently leave out an image: a document that says that it is a set and
+//! does not read is an error with its place in the file. What is not a set is none of our business and is passed
+//! over.
+
+mod check;
+mod document;
+mod error;
+mod git;
+mod kustomize;
+mod load;
+mod merge;
+mod outline;
+mod text;
+mod walk;
+
+pub use check::{Place, Problem, check_spec};
+pub use document::check;
+pub use error::{SetError, SetErrors};
+pub use git::Source;
+pub use load::load;
+pub use merge::{Merged, MergedImage, SetUse, collisions, merge};
+
+use crate::crd::EdgeImageSetSpec;
+use crate::platform::Platform;
+use crate::reference::{Reference, RepositoryName, Tag};
+
+/// Everything that [`load`] found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The sets, by file, then by place in the file.
+    pub sets: Vec<LoadedSet>,
+    /// What mentions a set and was deliberately not read as one.
+    pub passed_over: Vec<PassedOver>,
+    /// Commit of the first path that lies in a Git repository.
+    pub source: Option<Source>,
+    /// What works and should be better.
+    pub warnings: Vec<Warning>,
+}
+
+/// A set and where it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadedSet {
+    /// Path relative to the root under which it was found, with `/` between its parts; `-` for standard input.
+    pub file: String,
+    /// Line of the file on which the document begins, from 1.
+    pub line: u64,
+    /// The document verbatim, without the `---` lines. For an item of a list: its lines, moved to the left margin.
+    pub raw: Vec<u8>,
+    /// What it says.
+    pub set: CheckedSet,
+}
+
+/// A set that keeps all rules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CheckedSet {
+    /// `metadata.namespace`.
+    pub namespace: Option<String>,
+    /// `metadata.name`.
+    pub name: String,
+    /// The spec, with defaults filled in.
+    pub spec: EdgeImageSetSpec,
+    /// The images of the spec, in its order.
+    pub images: Vec<SetImage>,
+}
+
+/// One image of a set, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetImage {
+    /// The reference as the set writes it.
+    pub written: String,
+    /// The reference.
+    pub reference: Reference,
+    /// Platforms to bring: the image's, else the set's, without repetition and sorted. Empty: all.
+    pub platforms: Vec<Platform>,
+    /// Repository at the edge, below the prefix of the set's `destinationRegistry`.
+    pub repository: RepositoryName,
+    /// Tag at the edge: the reference's, else [`Tag::of_digest`].
+    pub tag: Tag,
+    /// Line on which the image is written, from 1: of the file after [`load`], of the document after [`check`].
+    pub line: u64,
+}
+
+/// A file or document that mentions a set and is not read as one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PassedOver {
+    /// Path as in [`LoadedSet::file`].
+    pub file: String,
+    /// Line from 1; 0 for the whole file.
+    pub line: u64,
+    /// Why, as part of a sentence: "is a Kustomize patch (listed in kustomization.yaml)".
+    pub reason: String,
+}
+
+/// Something that works and should be better.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Warning {
+    /// Path as in [`LoadedSet::file`].
+    pub file: String,
+    /// Line from 1; 0 for the whole file.
+    pub line: u64,
+    /// One sentence.
+    pub message: String,
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a document is, without reading it: its `apiVersion` and `kind`, and the items of a list.
+//!
+//! It follows the parser's events and expands nothing, so that no document can make it expensive.
+
+use std::ops::Range;
+
+use serde_saphyr::granit_parser::{Event, Parser};
+
+use super::text::Spot;
+
+/// Deepest nesting that is followed.
+const MAX_DEPTH: usize = 128;
+
+/// A text and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Word {
+    pub(super) value: String,
+    pub(super) spot: Spot,
+}
+
+/// The two fields that say what an object is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) api_version: Option<Word>,
+    pub(super) kind: Option<Word>,
+}
+
+/// An item of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    /// Where its text is.
+    pub(super) bytes: Range<usize>,
+    /// Line on which it begins, from 1.
+    pub(super) line: u64,
+    /// Characters before it on that line.
+    pub(super) column: usize,
+    /// Whether it is written in braces.
+    pub(super) flow: bool,
+}
+
+/// What a document is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Outline {
+    pub(super) header: Header,
+    /// Objects under the key `items`.
+    pub(super) items: Vec<Item>,
+}
+
+enum Open {
+    Map { key: Option<String> },
+    List,
+}
+
+/// Reads the outline of a text that is one document.
+///
+/// # Errors
+/// Where and why the text is not YAML.
+pub(super) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
+    let mut outline = Outline::default();
+    let mut open: Vec<Open> = Vec::new();
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| {
+            let marker = error.marker();
+            (spot(marker.line(), marker.col(), 1), error.info().to_owned())
+        })?;
+        let under_items =
+            matches!(open.as_slice(), [Open::Map { key: Some(key) }, Open::List] if key == "items");
+        match event {
+            Event::MappingStart(..) | Event::SequenceStart(..) if open.len() == MAX_DEPTH => {
+                let message = format!("nested deeper than {MAX_DEPTH} levels");
+                return Err((spot(span.start.line(), span.start.col(), 1), message));
+            }
+            Event::MappingStart(..) => {
+                if under_items {
+                    let start = span.start.byte_offset().unwrap_or_default();
+                    outline.items.push(Item {
+                        bytes: start..start,
+                        line: span.start.line().max(1) as u64,
+                        column: span.start.col(),
+                        flow: text.get(start..).is_some_and(|text| text.starts_with('{')),
+                    });
+                }
+                open.push(Open::Map { key: None });
+            }
+            Event::SequenceStart(..) => open.push(Open::List),
+            Event::MappingEnd | Event::SequenceEnd => {
+                open.pop();
+                let item =
+                    matches!(open.as_slice(), [Open::Map { key: Some(key) }, Open::List] if key == "items");
+                if item
+                    && matches!(event, Event::MappingEnd)
+                    && let Some(item) = outline.items.last_mut()
+                {
+                    let end = if item.flow { span.end } else { span.start };
+                    item.bytes.end = end.byte_offset().unwrap_or(text.len()).max(item.bytes.start);
+                }
+                node_ended(&mut open);
+            }
+            Event::Scalar(value, ..) => {
+                if let [Open::Map { key: Some(key) }] = open.as_slice() {
+                    let length = span.end.index().saturating_sub(span.start.index());
+                    let word = || Word {
+                        value: value.to_string(),
+                        spot: spot(span.start.line(), span.start.col(), length),
+                    };
+                    match key.as_str() {
+                        "apiVersion" => outline.header.api_version = Some(word()),
+                        "kind" => outline.header.kind = Some(word()),
+                        _ => {}
+                    }
+                }
+                match open.last_mut() {
+                    Some(Open::Map { key: key @ None }) => *key = Some(value.into_owned()),
+                    _ => node_ended(&mut open),
+                }
+            }
+            Event::Alias(..) => node_ended(&mut open),
+            _ => {}
+        }
+    }
+    Ok(outline)
+}
+
+/// After a value its mapping waits for the next key; after a key that is no scalar, for its value.
+fn node_ended(open: &mut [Open]) {
+    if let Some(Open::Map { key }) = open.last_mut() {
+        *key = match key {
+            Some(_) => None,
+            None => Some(String::new()),
+        };
+    }
+}
+
+fn spot(line: usize, column: usize, length: usize) -> Spot {
+    Spot { line: line.max(1) as u64, column: column as u64 + 1, length: length.max(1) }
+}

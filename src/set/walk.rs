@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Finding the YAML files of a checkout: sorted, bounded, and never outside the root.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use ignore::WalkBuilder;
+
+use super::{SetError, Warning};
+
+/// Most folders between the root and a file.
+const MAX_DEPTH: usize = 64;
+
+/// A file to look into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Candidate {
+    /// Path relative to the root, with `/` between its parts.
+    pub(super) file: String,
+    /// Where it really is.
+    pub(super) path: PathBuf,
+    /// Whether a part of its relative path begins with a dot.
+    pub(super) hidden: bool,
+}
+
+/// What lies below one root.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    pub(super) candidates: Vec<Candidate>,
+    /// Folders that hold a file that Kustomize reads, with the name of that file.
+    pub(super) kustomizations: Vec<PathBuf>,
+    pub(super) errors: Vec<SetError>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+/// Names under which Kustomize finds its file.
+pub(super) const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// The nearest folder at or above `path` that is a Git checkout.
+pub(super) fn checkout(path: &Path) -> Option<&Path> {
+    path.ancestors().take(MAX_DEPTH).find(|folder| folder.join(".git").exists())
+}
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+/// Lists the YAML files below `root`, a canonical path of a folder. What `.gitignore` and `.krsignore` name is left
+/// out, `.git` always. `shown` is what messages call the root.
+pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
+    let mut walked = Walked::default();
+    // Rules of folders above the root count only inside one checkout: a `.gitignore` in a home folder is not ours.
+    let inside = checkout(root).is_some();
+    let mut builder = WalkBuilder::new(root);
+    builder
+        .hidden(false)
+        .parents(inside)
+        .ignore(false)
+        .git_ignore(true)
+        .git_exclude(true)
+        // A bundle must not depend on who makes it.
+        .git_global(false)
+        .require_git(false)
+        .follow_links(false)
+        .max_depth(Some(MAX_DEPTH))
+        .add_custom_ignore_filename(".krsignore")
+        .sort_by_file_path(Path::cmp)
+        .filter_entry(|entry| entry.file_name() != ".git");
+    let mut files = BTreeMap::new();
+    let mut links = Vec::new();
+    for entry in builder.build() {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                walked.errors.push(SetError::file(shown.as_str(), format!("cannot be walked: {error}")));
+                continue;
+            }
+        };
+        let path = entry.path();
+        let relative = path.strip_prefix(root).unwrap_or(path);
+        let file = relative.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
+        if let Some(error) = entry.error() {
+            let message = format!("an ignore file does not read: {error}");
+            walked.warnings.push(Warning { file: file.clone(), line: 0, message });
+        }
+        let Some(kind) = entry.file_type() else { continue };
+        let hidden = relative.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."));
+        if kind.is_file() && KUSTOMIZATIONS.iter().any(|name| entry.file_name() == *name) {
+            walked.kustomizations.push(path.to_owned());
+        }
+        if kind.is_symlink() {
+            links.push((file, path.to_owned(), hidden));
+        } else if kind.is_file() && is_yaml(path) {
+            if Utf8Path::from_path(relative).is_none() {
+                walked.errors.push(SetError::file(file, "has a name that is not UTF-8; rename it"));
+                continue;
+            }
+            files.insert(path.to_owned(), Candidate { file, path: path.to_owned(), hidden });
+        }
+    }
+    // After the files, so that one that is both there and linked to is read once, under its own name.
+    for (file, path, hidden) in links {
+        match link(root, &path) {
+            Ok(Some(target)) => {
+                files.entry(target.clone()).or_insert(Candidate { file, path: target, hidden });
+            }
+            Ok(None) => {}
+            Err(message) if !hidden => walked
+                .errors
+                .push(SetError::file(file, message).help("replace it by the file, or name it in .krsignore")),
+            Err(_) => {}
+        }
+    }
+    walked.candidates = files.into_values().collect();
+    walked.candidates.sort_by(|a, b| a.file.cmp(&b.file));
+    walked
+}
+
+/// Where a link leads: to a YAML file below the root. A folder below the root is walked where it really is.
+fn link(root: &Path, path: &Path) -> Result<Option<PathBuf>, String> {
+    let Ok(target) = path.canonicalize() else {
+        return if is_yaml(path) {
+            Err("is a symbolic link that leads nowhere".to_owned())
+        } else {
+            Ok(None)
+        };
+    };
+    let folder = target.is_dir();
+    if !folder && !is_yaml(path) {
+        return Ok(None);
+    }
+    if !target.starts_with(root) {
+        return Err("is a symbolic link that leaves the folder that is read".to_owned());
+    }
+    Ok((!folder && target.is_file()).then_some(target))
+}
+
+/// What a path of the call is.
+pub(super) enum Root {
+    /// A folder to walk.
+    Folder(PathBuf),
+    /// One file to read, whatever it is called.
+    File(Candidate),
+}
+
+/// Finds what a path of the call is.
+///
+/// # Errors
+/// It does not exist, or is neither a file nor a folder.
+pub(super) fn root(path: &Utf8PathBuf) -> Result<Root, SetError> {
+    let real = path
+        .canonicalize()
+        .map_err(|error| SetError::file(path.as_str(), format!("cannot be opened: {error}")))?;
+    if real.is_dir() {
+        return Ok(Root::Folder(real));
+    }
+    if !real.is_file() {
+        return Err(SetError::file(path.as_str(), "is neither a file nor a folder"));
+    }
+    let file = path.file_name().unwrap_or(path.as_str()).to_owned();
+    Ok(Root::File(Candidate { file, path: real, hidden: false }))
+}

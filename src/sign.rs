@@ -1,0 +1,421 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Signatures in minisign's formats (Ed25519 over BLAKE2b), so that stock `minisign` and `krs` can each check
+//! what the other signed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::Cursor;
+
+use minisign::{KeyPair, PublicKeyBox, SecretKeyBox, SignatureBox};
+use thiserror::Error;
+
+use crate::error::{Classify, ErrorKind};
+use crate::redact::{Secret, printable};
+
+/// Bytes of the `krs/signatures` entry of a bundle. Fixed, so that signing moves no byte.
+pub const SIGNATURES_SIZE: usize = 16 << 10;
+
+/// Largest key file that is read, in bytes.
+pub const MAX_KEY_FILE: u64 = 16 << 10;
+
+/// The name of a key, as minisign prints it: 16 upper-case hex digits. It says which key is meant, it proves nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(u64);
+
+impl KeyId {
+    fn of(keynum: &[u8]) -> Self {
+        Self(keynum.iter().rev().fold(0, |id, byte| (id << 8) | u64::from(*byte)))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016X}", self.0)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Why something is not signed, or not by whom it should be.
+#[derive(Debug, Error)]
+pub enum SignError {
+    /// The text is no public key.
+    #[error("`{name}` is not a minisign public key: {reason}")]
+    PublicKey {
+        /// File or origin of the key.
+        name: String,
+        /// What minisign says.
+        reason: String,
+    },
+    /// The text is no secret key, or the passphrase is wrong.
+    #[error("`{name}` cannot be used as a secret key: {reason}")]
+    SecretKey {
+        /// File or origin of the key.
+        name: String,
+        /// What minisign says.
+        reason: String,
+    },
+    /// There is no signature at all. (T-01)
+    #[error("the bundle is not signed; expected a signature of {expected}")]
+    Missing {
+        /// The keys that are trusted.
+        expected: String,
+    },
+    /// Signed, but by no key that is trusted. (T-02)
+    #[error("no trusted key signed the bundle: expected {expected}, got {got}")]
+    Untrusted {
+        /// The keys that are trusted.
+        expected: String,
+        /// The keys that the signatures name.
+        got: String,
+    },
+    /// A signature names a trusted key and does not fit the content. (T-04)
+    #[error("the signature of key {0} does not fit: the bundle's manifest was changed after it was signed")]
+    Invalid(KeyId),
+    /// The signatures entry is not a list of minisign signatures.
+    #[error("the list of signatures is damaged: {0}")]
+    Damaged(String),
+    /// The entry has no room for one more.
+    #[error("there is no room for another signature (at most {SIGNATURES_SIZE} bytes)")]
+    Full,
+    /// Signing itself failed.
+    #[error("signing failed: {0}")]
+    Failed(String),
+}
+
+impl Classify for SignError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::PublicKey { .. } | Self::SecretKey { .. } => ErrorKind::Usage,
+            Self::Missing { .. } | Self::Untrusted { .. } | Self::Invalid(_) => ErrorKind::Trust,
+            Self::Damaged(_) => ErrorKind::Corrupt,
+            Self::Full | Self::Failed(_) => ErrorKind::Other,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::PublicKey { .. } => "pass the .pub file that `krs keygen` or `minisign -G` wrote",
+            Self::SecretKey { .. } => {
+                "pass the .key file that `krs keygen` or `minisign -G` wrote, and its passphrase"
+            }
+            Self::Missing { .. } => {
+                "sign it with `krs sign --key FILE BUNDLE`, or leave --public-key out to check only integrity"
+            }
+            Self::Untrusted { .. } => {
+                "get the sender's public key by a way that you trust, and pass it with --public-key"
+            }
+            Self::Invalid(_) | Self::Damaged(_) => {
+                "do not use this bundle; copy it again from where it was made, or ask its sender"
+            }
+            Self::Full | Self::Failed(_) => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+/// A key that signatures are checked with.
+#[derive(Clone)]
+pub struct PublicKey(minisign::PublicKey);
+
+impl PublicKey {
+    /// Reads the content of a `.pub` file; `name` says in errors which.
+    ///
+    /// # Errors
+    /// [`SignError::PublicKey`].
+    pub fn parse(text: &str, name: &str) -> Result<Self, SignError> {
+        let bad = |reason: String| SignError::PublicKey { name: printable(name, 200), reason };
+        if text.lines().count() < 2 {
+            return Err(bad("expected two lines, a comment and the key".to_owned()));
+        }
+        let key = PublicKeyBox::from_string(text).and_then(PublicKeyBox::into_public_key);
+        key.map(Self).map_err(|e| bad(e.to_string()))
+    }
+
+    /// Which key it is.
+    pub fn id(&self) -> KeyId {
+        KeyId::of(self.0.keynum())
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({})", self.id())
+    }
+}
+
+/// A key that signs. Never printed.
+pub struct SecretKey(minisign::SecretKey);
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(***)")
+    }
+}
+
+impl SecretKey {
+    /// Whether the content of a `.key` file can only be used with a passphrase.
+    pub fn needs_passphrase(text: &str) -> bool {
+        SecretKeyBox::from_string(text).is_ok_and(|key| key.into_unencrypted_secret_key().is_err())
+    }
+
+    /// Reads the content of a `.key` file; `name` says in errors which.
+    ///
+    /// # Errors
+    /// [`SignError::SecretKey`], also for a wrong passphrase.
+    pub fn parse(text: &str, passphrase: Option<&Secret>, name: &str) -> Result<Self, SignError> {
+        let bad = |reason: String| SignError::SecretKey { name: printable(name, 200), reason };
+        if text.lines().count() < 2 {
+            return Err(bad("expected two lines, a comment and the key".to_owned()));
+        }
+        let key = SecretKeyBox::from_string(text).map_err(|e| bad(e.to_string()))?;
+        let key = match passphrase {
+            Some(passphrase) => key.into_secret_key(Some(passphrase.expose().to_owned())),
+            None => key.into_unencrypted_secret_key(),
+        };
+        key.map(Self).map_err(|e| bad(e.to_string()))
+    }
+
+    /// Which key it is.
+    pub fn id(&self) -> KeyId {
+        KeyId::of(self.0.keynum())
+    }
+}
+
+/// A new key pair as the content of its two files.
+#[derive(Debug)]
+pub struct NewKeyPair {
+    /// Content of `NAME.key`.
+    pub secret: Secret,
+    /// Content of `NAME.pub`.
+    pub public: String,
+    /// Which key it is.
+    pub id: KeyId,
+}
+
+/// Makes a key pair, the secret half encrypted where there is a passphrase.
+///
+/// # Errors
+/// [`SignError::Failed`], when the machine has no randomness or too little memory for the passphrase's hash.
+pub fn generate(passphrase: Option<&Secret>) -> Result<NewKeyPair, SignError> {
+    let failed = |e: minisign::PError| SignError::Failed(e.to_string());
+    let pair = match passphrase {
+        Some(passphrase) => KeyPair::generate_encrypted_keypair(Some(passphrase.expose().to_owned())),
+        None => KeyPair::generate_unencrypted_keypair(),
+    }
+    .map_err(failed)?;
+    let id = KeyId::of(pair.pk.keynum());
+    let secret = pair.sk.to_box(Some(&format!("krs secret key {id}"))).map_err(failed)?;
+    let public = pair.pk.to_base64();
+    Ok(NewKeyPair {
+        secret: Secret::new(secret.into_string()),
+        public: format!("untrusted comment: krs public key {id}\n{public}\n"),
+        id,
+    })
+}
+
+/// Which keys are trusted.
+#[derive(Debug, Clone, Default)]
+pub enum Trust {
+    /// None is asked for: integrity is checked, and nobody vouches for where the bundle comes from.
+    #[default]
+    Anyone,
+    /// A valid signature of one of these is required.
+    Keys(Vec<PublicKey>),
+}
+
+/// The signatures of a bundle: the content of its `krs/signatures` entry.
+#[derive(Clone, Default)]
+pub struct Signatures(Vec<SignatureBox>);
+
+impl fmt::Debug for Signatures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.key_ids()).finish()
+    }
+}
+
+/// The comment that nobody signs is fixed by the key, so that no byte of the entry can change unnoticed.
+fn untrusted_comment(id: KeyId) -> String {
+    format!("signature from krs key {id}")
+}
+
+impl Signatures {
+    /// Reads a padded entry, or signatures that stand one after the other.
+    ///
+    /// # Errors
+    /// [`SignError::Damaged`] for anything but whole minisign signatures followed by new lines.
+    pub fn parse(entry: &[u8]) -> Result<Self, SignError> {
+        let damaged = |what: &str| SignError::Damaged(what.to_owned());
+        if entry.len() > SIGNATURES_SIZE {
+            return Err(damaged("it is larger than 16 KiB"));
+        }
+        let text = std::str::from_utf8(entry).map_err(|_| damaged("it is not text"))?;
+        let text = text.trim_end_matches('\n');
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        let lines = text.split('\n').collect::<Vec<_>>();
+        let groups = lines.chunks_exact(4);
+        if !groups.remainder().is_empty() {
+            return Err(damaged("a signature does not have four lines"));
+        }
+        groups.map(parse_one).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The entry: the signatures one after the other, padded with new lines to [`SIGNATURES_SIZE`].
+    ///
+    /// # Errors
+    /// [`SignError::Full`].
+    pub fn entry(&self) -> Result<Vec<u8>, SignError> {
+        let mut entry = String::new();
+        for signature in &self.0 {
+            entry.push_str(&canonical(signature)?);
+        }
+        let mut entry = entry.into_bytes();
+        if entry.len() > SIGNATURES_SIZE {
+            return Err(SignError::Full);
+        }
+        entry.resize(SIGNATURES_SIZE, b'\n');
+        Ok(entry)
+    }
+
+    /// Signs `message` with `key`; replaces an earlier signature of the same key.
+    ///
+    /// # Errors
+    /// [`SignError::Failed`].
+    pub fn sign(&mut self, message: &[u8], key: &SecretKey, trusted_comment: &str) -> Result<(), SignError> {
+        let id = key.id();
+        let untrusted = untrusted_comment(id);
+        let signature =
+            minisign::sign(None, &key.0, Cursor::new(message), Some(trusted_comment), Some(&untrusted))
+                .map_err(|e| SignError::Failed(e.to_string()))?;
+        self.0.retain(|other| KeyId::of(other.keynum()) != id);
+        self.0.push(signature);
+        Ok(())
+    }
+
+    /// Keys that the signatures name, whether or not they are valid.
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        self.0.iter().map(|signature| KeyId::of(signature.keynum())).collect()
+    }
+
+    /// The distinct trusted keys whose signature over `message` is valid. (T-03, T-08)
+    ///
+    /// # Errors
+    /// With [`Trust::Keys`]: [`SignError::Missing`], [`SignError::Untrusted`], [`SignError::Invalid`]. A signature
+    /// of a trusted key that does not fit is an error even where another one fits: something was changed.
+    pub fn check(&self, message: &[u8], trust: &Trust) -> Result<BTreeSet<KeyId>, SignError> {
+        let Trust::Keys(keys) = trust else { return Ok(BTreeSet::new()) };
+        let list = |ids: Vec<KeyId>| {
+            let ids = ids.iter().map(|id| format!("key {id}")).collect::<Vec<_>>();
+            if ids.is_empty() { "no key".to_owned() } else { ids.join(" or ") }
+        };
+        let expected = || list(keys.iter().map(PublicKey::id).collect());
+        if self.0.is_empty() {
+            return Err(SignError::Missing { expected: expected() });
+        }
+        let mut valid = BTreeSet::new();
+        for signature in &self.0 {
+            let id = KeyId::of(signature.keynum());
+            for key in keys.iter().filter(|key| key.id() == id) {
+                minisign::verify(&key.0, signature, Cursor::new(message), true, false, false)
+                    .map_err(|_| SignError::Invalid(id))?;
+                valid.insert(id);
+            }
+        }
+        if valid.is_empty() {
+            return Err(SignError::Untrusted { expected: expected(), got: list(self.key_ids()) });
+        }
+        Ok(valid)
+    }
+}
+
+/// Reads the four lines of one signature. The lengths are checked here because the library takes them on trust.
+fn parse_one(lines: &[&str]) -> Result<SignatureBox, SignError> {
+    use base64::Engine as _;
+    let damaged = |what: &str| SignError::Damaged(what.to_owned());
+    let length = |line: Option<&&str>| {
+        let line = line.copied().unwrap_or_default();
+        base64::engine::general_purpose::STANDARD.decode(line).map_or(0, |bytes| bytes.len())
+    };
+    // Algorithm, key number and signature; then the signature over the trusted comment.
+    if length(lines.get(1)) != 2 + 8 + 64 || length(lines.get(3)) != 64 {
+        return Err(damaged("a signature does not have the right length"));
+    }
+    let text = lines.join("\n") + "\n";
+    let signature = SignatureBox::from_string(&text).map_err(|e| SignError::Damaged(e.to_string()))?;
+    if canonical(&signature)? != text {
+        return Err(damaged("a signature is not written as krs writes it"));
+    }
+    Ok(signature)
+}
+
+/// The text of a signature with the comment that its key fixes.
+fn canonical(signature: &SignatureBox) -> Result<String, SignError> {
+    let text = signature.to_string();
+    let (_, rest) = text.split_once('\n').ok_or_else(|| SignError::Damaged("it has one line".to_owned()))?;
+    let id = KeyId::of(signature.keynum());
+    Ok(format!("untrusted comment: {}\n{}\n", untrusted_comment(id), rest.trim_end_matches('\n')))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn keys() -> (SecretKey, PublicKey) {
+        let pair = generate(None).unwrap();
+        (
+            SecretKey::parse(pair.secret.expose(), None, "k").unwrap(),
+            PublicKey::parse(&pair.public, "k").unwrap(),
+        )
+    }
+
+    #[test]
+    fn what_was_signed_is_accepted_and_anything_else_is_not() {
+        let ((secret, public), (_, other)) = (keys(), keys());
+        let mut signatures = Signatures::default();
+        let trust = Trust::Keys(vec![public.clone()]);
+        assert!(matches!(signatures.check(b"m", &trust), Err(SignError::Missing { .. })));
+        signatures.sign(b"m", &secret, "c").unwrap();
+        signatures.sign(b"m", &secret, "c").unwrap();
+        let entry = signatures.entry().unwrap();
+        assert_eq!(entry.len(), SIGNATURES_SIZE);
+        let read = Signatures::parse(&entry).unwrap();
+        assert_eq!(read.check(b"m", &trust).unwrap().len(), 1, "T-03: a key counts once");
+        assert!(matches!(read.check(b"n", &trust), Err(SignError::Invalid(_))), "T-04");
+        let foreign = Trust::Keys(vec![other.clone()]);
+        assert!(matches!(read.check(b"m", &foreign), Err(SignError::Untrusted { .. })), "T-02");
+        assert!(read.check(b"m", &Trust::Keys(vec![other, public])).is_ok(), "T-08");
+    }
+
+    #[test]
+    fn every_byte_of_the_entry_counts() {
+        let (secret, public) = keys();
+        let mut signatures = Signatures::default();
+        signatures.sign(b"m", &secret, "stream prod").unwrap();
+        let entry = signatures.entry().unwrap();
+        let trust = Trust::Keys(vec![public]);
+        let used = entry.iter().rposition(|b| *b != b'\n').unwrap();
+        for at in (0..used + 3).chain([SIGNATURES_SIZE - 1]) {
+            let mut changed = entry.clone();
+            changed[at] ^= 0x01;
+            let verdict = Signatures::parse(&changed).and_then(|s| s.check(b"m", &trust));
+            assert!(verdict.is_err(), "byte {at} ({:?}) is not covered", char::from(entry[at]));
+        }
+    }
+
+    #[test]
+    fn a_passphrase_protects_the_secret_key() {
+        let pass = Secret::new("correct horse");
+        let pair = generate(Some(&pass)).unwrap();
+        assert!(SecretKey::needs_passphrase(pair.secret.expose()));
+        assert!(SecretKey::parse(pair.secret.expose(), None, "k").is_err());
+        assert!(SecretKey::parse(pair.secret.expose(), Some(&Secret::new("wrong")), "k").is_err());
+        assert_eq!(SecretKey::parse(pair.secret.expose(), Some(&pass), "k").unwrap().id(), pair.id);
+    }
+}

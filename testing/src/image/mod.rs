@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Images, indexes and artifacts, the same bytes on each run.
+
+mod artifacts;
+mod builder;
+
+use camino::Utf8Path;
+use krs_core::digest::Digest;
+use krs_core::oci::{DOCKER_INDEX, OCI_INDEX};
+use serde_json::{Value, json};
+
+pub use self::artifacts::{
+    cosign_signature, cosign_tag, helm_chart, layers_null, referrers_index, referrers_tag, sbom, signature,
+};
+pub use self::builder::{ImageBuilder, random_bytes, tar_of};
+use crate::registry::Registry;
+
+/// A document (manifest or index) with everything below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Media type of the document.
+    pub media_type: String,
+    /// The bytes of the document.
+    pub manifest: Vec<u8>,
+    /// The digest of the document.
+    pub digest: Digest,
+    /// Config and layers of a manifest, each once, in the order of use.
+    pub blobs: Vec<(Digest, Vec<u8>)>,
+    /// What an index lists.
+    pub children: Vec<Self>,
+    /// The platform that an image was built for.
+    pub platform: Option<String>,
+    /// The kind of artifact, where it states one.
+    pub artifact_type: Option<String>,
+}
+
+impl Image {
+    /// The descriptor of the document, without a platform.
+    pub fn descriptor(&self) -> Value {
+        json!({"mediaType": self.media_type, "digest": self.digest.to_string(), "size": self.manifest.len()})
+    }
+
+    /// Bytes of the document and of everything below it, counting what is shared once.
+    pub fn size(&self) -> u64 {
+        let mut all = self.contents();
+        all.sort_unstable_by_key(|(digest, _)| *digest);
+        all.dedup_by_key(|(digest, _)| *digest);
+        all.iter().map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+
+    /// This document and all below it, inner before outer.
+    pub fn documents(&self) -> Vec<&Self> {
+        self.children.iter().flat_map(Self::documents).chain([self]).collect()
+    }
+
+    fn contents(&self) -> Vec<(Digest, &[u8])> {
+        self.documents()
+            .into_iter()
+            .flat_map(|document| {
+                let blobs = document.blobs.iter().map(|(digest, bytes)| (*digest, bytes.as_slice()));
+                blobs.chain([(document.digest, document.manifest.as_slice())])
+            })
+            .collect()
+    }
+
+    /// Puts everything into a repository, without the network. Without a tag only the digest names it.
+    pub fn push_to(&self, registry: &Registry, repository: &str, tag: Option<&str>) {
+        for document in self.documents() {
+            for (_, bytes) in &document.blobs {
+                registry.put_blob(repository, bytes);
+            }
+            let digest = document.digest.to_string();
+            registry.put_manifest(repository, &digest, &document.media_type, &document.manifest);
+        }
+        if let Some(tag) = tag {
+            registry.put_manifest(repository, tag, &self.media_type, &self.manifest);
+        }
+    }
+
+    /// Writes an OCI image layout with this one image into a folder.
+    pub fn write_layout(&self, folder: &Utf8Path, name: &str) {
+        let blobs = folder.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).unwrap();
+        std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        for (digest, bytes) in self.contents() {
+            std::fs::write(blobs.join(digest.hex()), bytes).unwrap();
+        }
+        let mut descriptor = self.descriptor();
+        descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [descriptor]});
+        std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
+    }
+
+    fn document(media_type: &str, document: &Value) -> Self {
+        let manifest = serde_json::to_vec_pretty(document).unwrap();
+        Self {
+            media_type: media_type.to_owned(),
+            digest: Digest::of(&manifest),
+            manifest,
+            blobs: Vec::new(),
+            children: Vec::new(),
+            platform: None,
+            artifact_type: document["artifactType"].as_str().map(str::to_owned),
+        }
+    }
+}
+
+/// `os/architecture[/variant]` as documents write it.
+fn platform(text: &str) -> Value {
+    let mut parts = text.split('/');
+    let mut next = || parts.next().map(str::to_owned);
+    let mut platform = json!({"os": next(), "architecture": next()});
+    if let Some(variant) = next() {
+        platform["variant"] = variant.into();
+    }
+    platform
+}
+
+fn list(media_type: &str, children: &[(&Image, Option<&str>)]) -> Image {
+    let entries = children.iter().map(|(child, stated)| {
+        let mut descriptor = child.descriptor();
+        if let Some(stated) = stated.or(child.platform.as_deref()) {
+            descriptor["platform"] = platform(stated);
+        }
+        descriptor
+    });
+    let entries = entries.collect::<Vec<_>>();
+    let mut index = Image::document(
+        media_type,
+        &json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries}),
+    );
+    index.children = children.iter().map(|(child, _)| (*child).clone()).collect();
+    index
+}
+
+/// An OCI index of images, artifacts or indexes. A platform that is absent is the image's own.
+pub fn index(children: &[(&Image, Option<&str>)]) -> Image {
+    list(OCI_INDEX, children)
+}
+
+/// A Docker manifest list.
+pub fn docker_list(children: &[(&Image, Option<&str>)]) -> Image {
+    list(DOCKER_INDEX, children)
+}
+
+/// An OCI index as BuildKit writes it: each image is followed by a manifest with its provenance, which has no
+/// platform and names the image in an annotation.
+pub fn with_attestations(images: &[&Image]) -> Image {
+    let attestations = images.iter().map(|image| artifacts::attestation(image)).collect::<Vec<_>>();
+    let children = images.iter().map(|image| (*image, None)).collect::<Vec<_>>();
+    let plain = list(OCI_INDEX, &children);
+    let mut document = serde_json::from_slice::<Value>(&plain.manifest).unwrap();
+    for (image, attestation) in images.iter().zip(&attestations) {
+        let mut descriptor = attestation.descriptor();
+        descriptor["platform"] = platform("unknown/unknown");
+        descriptor["annotations"] = json!({
+            "vnd.docker.reference.digest": image.digest.to_string(),
+            "vnd.docker.reference.type": "attestation-manifest",
+        });
+        document["manifests"].as_array_mut().unwrap().push(descriptor);
+    }
+    let mut index = Image::document(OCI_INDEX, &document);
+    index.children = plain.children.into_iter().chain(attestations).collect();
+    index
+}

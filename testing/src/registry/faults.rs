@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Faults on demand: which requests they hit, and what goes wrong.
+
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _, stream};
+use http::request::Parts;
+use http::{HeaderValue, Response, header};
+use krs_core::digest::Digest;
+
+use super::server::{Cut, Reply};
+
+/// How much [`What::Endless`] sends at most.
+const ENDLESS: u64 = 1 << 30;
+
+/// Something that goes wrong with some requests.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// Which requests it hits.
+    pub on: Matcher,
+    /// What goes wrong.
+    pub what: What,
+}
+
+/// Which requests a fault hits: those that fulfil everything that is set.
+///
+/// A request that is turned away for its credentials does not count, except for [`What::Realm`].
+#[derive(Debug, Clone, Default)]
+pub struct Matcher {
+    /// Only this method, in upper case.
+    pub method: Option<String>,
+    /// Only paths that contain this text.
+    pub path: Option<String>,
+    /// Only this repository.
+    pub repository: Option<String>,
+    /// Only the first, second, … request that fulfils the rest, counted from 1; every one where absent.
+    pub nth: Option<RangeInclusive<u64>>,
+}
+
+impl Matcher {
+    /// Every request.
+    pub fn any() -> Self {
+        Self::default()
+    }
+
+    /// `GET` of blobs.
+    pub fn blobs() -> Self {
+        Self::any().method("GET").path("/blobs/sha256:")
+    }
+
+    /// `GET` of manifests and indexes.
+    pub fn manifests() -> Self {
+        Self::any().method("GET").path("/manifests/")
+    }
+
+    /// Only this method.
+    #[must_use]
+    pub fn method(mut self, method: &str) -> Self {
+        self.method = Some(method.to_owned());
+        self
+    }
+
+    /// Only paths that contain `part`.
+    #[must_use]
+    pub fn path(mut self, part: impl ToString) -> Self {
+        self.path = Some(part.to_string());
+        self
+    }
+
+    /// Only this repository.
+    #[must_use]
+    pub fn repository(mut self, name: &str) -> Self {
+        self.repository = Some(name.to_owned());
+        self
+    }
+
+    /// Only these of the requests that fulfil the rest, counted from 1.
+    #[must_use]
+    pub fn nth(mut self, nth: RangeInclusive<u64>) -> Self {
+        self.nth = Some(nth);
+        self
+    }
+
+    /// Only the first request that fulfils the rest.
+    #[must_use]
+    pub fn once(self) -> Self {
+        self.nth(1..=1)
+    }
+
+    fn fits(&self, method: &str, path: &str, repository: Option<&str>) -> bool {
+        self.method.as_deref().is_none_or(|wanted| wanted == method)
+            && self.path.as_deref().is_none_or(|part| path.contains(part))
+            && self.repository.as_deref().is_none_or(|wanted| repository == Some(wanted))
+    }
+}
+
+/// What goes wrong. Faults on a response's body leave responses without one (`HEAD`) as they are, and those on
+/// content leave responses that are errors anyway as they are.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// An answer with this status, these headers and this body, in place of the real one.
+    Status(u16, Vec<(String, String)>, String),
+    /// An answer with this status and `Retry-After` in seconds.
+    RetryAfter(u16, u64),
+    /// The connection breaks after so many bytes of the response's body; `Content-Length` promised all.
+    CutAfter(u64),
+    /// The connection breaks, without an answer, after so many bytes of the request's body; 0: at once, whatever
+    /// the request. What came before stays in the upload.
+    CutRequestAfter(u64),
+    /// Nothing comes for so long after so many bytes of the response's body; then it goes on.
+    Stall(u64, Duration),
+    /// The answer starts so much later.
+    Delay(Duration),
+    /// As many bytes as there should be, with one bit in the middle turned over.
+    WrongBytes,
+    /// A body without a stated length that goes on until the client closes (at most 1 GiB).
+    Endless,
+    /// `Content-Length` is this number whatever the body: a longer body is cut there, a shorter one ends with the
+    /// connection.
+    LyingLength(u64),
+    /// A 307 to this URL, in which `{path}` stands for the path with its query.
+    Redirect(String),
+    /// `Range` is not heeded: the whole content comes with 200.
+    NoRange,
+    /// `Docker-Content-Digest` names other content.
+    WrongDigestHeader,
+    /// A 401 that sends the client to this realm for a Bearer token.
+    Realm(String),
+    /// The `Location` header is this text, in which `{path}` stands for the path that it should have had.
+    Location(String),
+    /// The body ends after so many bytes as if that were all of it, `Content-Length` included.
+    Truncate(u64),
+}
+
+/// The faults that are in force, each with the number of requests that fitted it.
+#[derive(Debug, Default)]
+pub(crate) struct Faults(Mutex<Vec<(Fault, u64)>>);
+
+impl Faults {
+    pub(crate) fn add(&self, fault: Fault) {
+        self.0.lock().unwrap().push((fault, 0));
+    }
+
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    /// What goes wrong with this request: [`What::Realm`], which comes before credentials are looked at, or the
+    /// rest.
+    pub(crate) fn hit(&self, request: &Parts, repository: Option<&str>, realm: bool) -> Vec<What> {
+        let mut hits = Vec::new();
+        for (fault, count) in self.0.lock().unwrap().iter_mut() {
+            let now = matches!(fault.what, What::Realm(_)) == realm;
+            if now && fault.on.fits(request.method.as_str(), request.uri.path(), repository) {
+                *count += 1;
+                if fault.on.nth.as_ref().is_none_or(|nth| nth.contains(count)) {
+                    hits.push(fault.what.clone());
+                }
+            }
+        }
+        hits
+    }
+}
+
+type Data = Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + Send>>;
+
+/// Faults that take effect on the answer.
+pub(crate) fn after(faults: &[What], reply: Reply, head: bool) -> Reply {
+    let (mut parts, body) = reply.into_parts();
+    let mut body: Data = Box::pin(body.into_data_stream());
+    let sound = parts.status.is_success();
+    for what in faults {
+        let headers = &mut parts.headers;
+        let length =
+            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let length: u64 = length.unwrap_or(0);
+        match what {
+            What::Location(location) => {
+                if let Some(own) = headers.get_mut(header::LOCATION) {
+                    let location = location.replace("{path}", &path_of(own.to_str().unwrap_or_default()));
+                    *own = HeaderValue::try_from(location).unwrap();
+                }
+            }
+            What::WrongDigestHeader => {
+                if let Some(own) = headers.get_mut("docker-content-digest") {
+                    *own = HeaderValue::try_from(Digest::of(b"other content").to_string()).unwrap();
+                }
+            }
+            What::LyingLength(length) if sound => {
+                headers.insert(header::CONTENT_LENGTH, (*length).into());
+            }
+            What::Endless if sound && !head => {
+                headers.remove(header::CONTENT_LENGTH);
+                let zeros = Bytes::from(vec![0; 64 << 10]);
+                let more = usize::try_from(ENDLESS / zeros.len() as u64).unwrap_or(usize::MAX);
+                body = Box::pin(body.chain(stream::repeat_with(move || Ok(zeros.clone())).take(more)));
+            }
+            What::Truncate(bytes) if sound && !head => {
+                headers.insert(header::CONTENT_LENGTH, length.min(*bytes).into());
+                body = Box::pin(until(body, *bytes));
+            }
+            What::WrongBytes if sound && !head => {
+                let middle = length / 2;
+                body = Box::pin(at(body, middle).map(move |(start, bytes)| {
+                    let mut bytes = bytes?.to_vec();
+                    if let Some(first) = bytes.first_mut().filter(|_| start == middle) {
+                        *first ^= 1;
+                    }
+                    Ok(bytes.into())
+                }));
+            }
+            What::Stall(after, time) if sound && !head => {
+                let (after, time) = (*after, *time);
+                body = Box::pin(at(body, after).then(move |(start, bytes)| async move {
+                    if start == after {
+                        tokio::time::sleep(time).await;
+                    }
+                    bytes
+                }));
+            }
+            What::CutAfter(bytes) if sound && !head => {
+                // The pause lets the server send what it has before it learns that there is no more.
+                let end = stream::once(async {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    Err(axum::Error::new(Cut))
+                });
+                body = Box::pin(until(body, *bytes).chain(end));
+            }
+            _ => {}
+        }
+    }
+    Response::from_parts(parts, Body::from_stream(body))
+}
+
+/// Path and query of a URL.
+fn path_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.find('/').map(|at| rest[at..].to_owned()).unwrap_or_default()
+}
+
+/// The body in parts with their offsets, one of which starts at `position`.
+fn at(body: Data, position: u64) -> impl Stream<Item = (u64, Result<Bytes, axum::Error>)> + Send {
+    let mut offset = 0;
+    body.flat_map(move |part| {
+        let start = offset;
+        let mut parts = Vec::new();
+        match part {
+            Ok(mut bytes) => {
+                offset += bytes.len() as u64;
+                if start < position && position < offset {
+                    let rest = bytes.split_off(usize::try_from(position - start).unwrap());
+                    parts.push((start, Ok(bytes)));
+                    parts.push((position, Ok(rest)));
+                } else if !bytes.is_empty() {
+                    parts.push((start, Ok(bytes)));
+                }
+            }
+            Err(error) => parts.push((start, Err(error))),
+        }
+        stream::iter(parts)
+    })
+}
+
+/// The first bytes of a body.
+fn until(body: Data, end: u64) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send {
+    at(body, end).take_while(move |(start, _)| std::future::ready(*start < end)).map(|(_, bytes)| bytes)
+}

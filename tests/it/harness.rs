@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A connected side, a stick and an edge, in one temporary folder.
+
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::bundle::{Bundle, BundledImages, Policy};
+use krs_core::plan::{Plan, PlanOptions, plan};
+use krs_core::progress::{Progress, Silent};
+use krs_core::pull::{PullError, pull};
+use krs_core::push::{PushError, PushReport, push};
+use krs_core::registry::{Client, ClientOptions, RetryPolicy};
+use krs_core::resolve::{ImageErrors, ResolveOptions, Resolved, resolve};
+use krs_core::set::{self, Loaded};
+use krs_core::sign::Signatures;
+use krs_testing::git::Checkout;
+use krs_testing::image::Image;
+use krs_testing::registry::{Options, Registry};
+
+pub struct Site {
+    pub source: Registry,
+    pub edge: Registry,
+    pub checkout: Checkout,
+    folder: tempfile::TempDir,
+    images: Vec<String>,
+}
+
+/// Options that give up soon, so that a test of failure is quick.
+pub fn options() -> ClientOptions {
+    let retry = RetryPolicy {
+        attempts: 4,
+        base: std::time::Duration::from_millis(5),
+        max: std::time::Duration::from_millis(50),
+        ..RetryPolicy::default()
+    };
+    ClientOptions { retry, stall_timeout: std::time::Duration::from_secs(2), ..ClientOptions::default() }
+}
+
+pub fn client() -> Client {
+    Client::new(options()).unwrap()
+}
+
+pub fn silent() -> Arc<dyn Progress> {
+    Arc::new(Silent)
+}
+
+impl Site {
+    pub fn new() -> Self {
+        Self::with(Options::default(), Options::default())
+    }
+
+    pub fn with(source: Options, edge: Options) -> Self {
+        Self {
+            source: Registry::start(source),
+            edge: Registry::start(edge),
+            checkout: Checkout::new(),
+            folder: tempfile::tempdir().unwrap(),
+            images: Vec::new(),
+        }
+    }
+
+    pub fn folder(&self) -> &Utf8Path {
+        Utf8Path::from_path(self.folder.path()).unwrap()
+    }
+
+    pub fn archive(&self, name: &str) -> Utf8PathBuf {
+        self.folder().join(name)
+    }
+
+    /// Puts an image into the source registry and names it, by tag and digest, in the set.
+    pub fn add(&mut self, image: &Image, repository: &str, tag: &str) {
+        image.push_to(&self.source, repository, Some(tag));
+        self.images.push(format!("{}/{repository}:{tag}@{}", self.source.host(), image.digest));
+    }
+
+    /// Names an image in the set without putting it anywhere.
+    pub fn name(&mut self, reference: String) {
+        self.images.push(reference);
+    }
+
+    /// Commits the set as it is now and reads it back.
+    pub fn load(&mut self) -> Loaded {
+        let images = self.images.iter().map(|image| format!("  - image: {image}\n")).collect::<String>();
+        self.checkout.write(
+            "site/images.yaml",
+            format!(
+                "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: site\n  namespace: apps\n\
+                 spec:\n  destinationRegistry: edge.local:5000\n  images:\n{images}"
+            ),
+        );
+        self.checkout.commit("Change the images");
+        set::load(&[self.checkout.path().to_owned()], None).unwrap()
+    }
+
+    pub async fn resolve(&mut self, client: &Client) -> Result<(Loaded, Resolved), ImageErrors> {
+        let loaded = self.load();
+        let merged = set::merge(&loaded.sets).unwrap();
+        let options = ResolveOptions { jobs: 4, referrers: true };
+        let resolved = resolve(client, &merged, options, &silent()).await?;
+        Ok((loaded, resolved))
+    }
+
+    pub async fn plan(&mut self, client: &Client) -> Plan {
+        let (loaded, resolved) = self.resolve(client).await.unwrap();
+        plan(&loaded, &resolved, &PlanOptions::default(), jiff::Timestamp::now()).unwrap()
+    }
+
+    /// Makes the archive `name`.
+    pub async fn bundle(&mut self, client: &Client, name: &str) -> Result<Utf8PathBuf, PullError> {
+        let plan = self.plan(client).await;
+        pull(client, &plan, Signatures::default(), &self.archive(name), 4, &silent()).await
+    }
+
+    /// Makes the archive `name`, verifies it and opens it.
+    pub async fn open(&mut self, name: &str) -> (Arc<Bundle>, BundledImages) {
+        let path = self.bundle(&client(), name).await.unwrap();
+        let bundle = Bundle::open(&path, &Policy::default()).unwrap();
+        let images = bundle.verify(2, &Silent).unwrap();
+        (Arc::new(bundle), images)
+    }
+
+    pub async fn push(&self, bundle: &Arc<Bundle>, images: &BundledImages) -> Result<PushReport, PushError> {
+        let destination = self.edge.host().to_string().parse().unwrap();
+        push(&client(), bundle, images, &destination, 4, &silent()).await
+    }
+}

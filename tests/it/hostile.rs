@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whatever happens to an archive on its way, it is refused, at once, and for the right reason.
+
+use std::fs;
+use std::io::Write as _;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use krs_core::bundle::{Bundle, BundleError, Policy, Writer, trusted_comment};
+use krs_core::closure::{Documents, StoredDocument};
+use krs_core::digest::Digest;
+use krs_core::error::{Classify as _, ErrorKind};
+use krs_core::oci::{self, Descriptor};
+use krs_core::plan::{PlanOptions, plan};
+use krs_core::progress::Silent;
+use krs_core::resolve::{Resolved, ResolvedImage};
+use krs_core::set::{self, Loaded, LoadedSet};
+use krs_core::sign::{self, PublicKey, SecretKey, Signatures, Trust};
+use proptest::prelude::*;
+
+/// A small bundle, once signed and once not, and what opens it.
+struct Sample {
+    unsigned: Vec<u8>,
+    signed: Vec<u8>,
+    trusting: Policy,
+    sets_at: usize,
+    blobs_at: usize,
+}
+
+fn sample() -> &'static Sample {
+    static SAMPLE: OnceLock<Sample> = OnceLock::new();
+    SAMPLE.get_or_init(make)
+}
+
+fn noise(size: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(size).collect()
+}
+
+fn make() -> Sample {
+    let layers = [noise(1000, 1), noise(70_000, 2), noise(512, 3), Vec::new()];
+    let entry = |kind: &str, content: &[u8]| {
+        format!(r#"{{"mediaType":"{kind}","digest":"{}","size":{}}}"#, Digest::of(content), content.len())
+    };
+    let layer = |content: &Vec<u8>| entry("application/vnd.oci.image.layer.v1.tar+gzip", content);
+    let config = entry("application/vnd.oci.image.config.v1+json", b"{}");
+    let list = layers.iter().map(layer).collect::<Vec<_>>().join(",");
+    let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{list}]}}"#);
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entry(oci::OCI_MANIFEST, manifest.as_bytes()));
+    let mut documents = Documents::default();
+    for (media_type, text) in [(oci::OCI_MANIFEST, manifest), (oci::OCI_INDEX, index.clone())] {
+        let document = StoredDocument { media_type: media_type.to_owned(), bytes: text.clone().into() };
+        documents.insert(Digest::of(text.as_bytes()), document);
+    }
+    let root = Descriptor::new(oci::OCI_INDEX, Digest::of(index.as_bytes()), index.len() as u64);
+    let written = format!("quay.io/team/app:1.0@{}", root.digest);
+    let document = format!(
+        "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata: {{name: app, namespace: apps}}\n\
+         spec:\n  destinationRegistry: edge.local:5000\n  images:\n  - image: {written}\n"
+    );
+    let set = set::check(document.as_bytes(), "eis.yaml").unwrap();
+    let sets = vec![LoadedSet { file: "eis.yaml".into(), line: 1, raw: document.into_bytes(), set }];
+    let loaded = Loaded { sets, passed_over: vec![], source: None, warnings: vec![] };
+    let image = ResolvedImage {
+        reference: written.parse().unwrap(),
+        platforms: vec![],
+        closure: documents.closure(&root, &[]).unwrap(),
+        root,
+        artifact_type: None,
+        referrers: vec![],
+    };
+    let resolved = Resolved { images: vec![image], documents };
+    let now = "2026-11-23T04:00:00Z".parse::<Timestamp>().unwrap();
+    let plan = plan(&loaded, &resolved, &PlanOptions::default(), now).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let folder = Utf8Path::from_path(folder.path()).unwrap();
+    let write = |name: &str, signatures: &Signatures| {
+        let path = folder.join(name);
+        let sets = plan.sets.iter().map(Vec::as_slice).collect::<Vec<_>>();
+        let writer = Writer::create(&path, &plan.manifest, &sets, signatures).unwrap();
+        for (blob, bytes) in &plan.documents {
+            writer.write_at(blob, 0, bytes).unwrap();
+        }
+        for fetch in &plan.fetches {
+            let contents = layers.iter().map(Vec::as_slice).chain([&b"{}"[..]]);
+            let content = contents.into_iter().find(|c| Digest::of(c) == fetch.blob.digest).unwrap();
+            writer.write_at(&fetch.blob, 0, content).unwrap();
+        }
+        fs::read(writer.finish().unwrap()).unwrap()
+    };
+    let pair = sign::generate(None).unwrap();
+    let key = SecretKey::parse(pair.secret.expose(), None, "test").unwrap();
+    let mut signatures = Signatures::default();
+    let encoded = plan.manifest.encode().unwrap();
+    signatures.sign(&encoded, &key, &trusted_comment(&plan.manifest)).unwrap();
+    let trust = Trust::Keys(vec![PublicKey::parse(&pair.public, "test").unwrap()]);
+    let layout = krs_core::bundle::Layout::new(&plan.manifest, &encoded).unwrap();
+    Sample {
+        unsigned: write("unsigned.krs.tar", &Signatures::default()),
+        signed: write("signed.krs.tar", &signatures),
+        trusting: Policy { trust, ..Policy::default() },
+        sets_at: usize::try_from(layout.sets_at[0]).unwrap(),
+        blobs_at: usize::try_from(layout.blobs_at).unwrap(),
+    }
+}
+
+/// Opens and verifies `bytes` as a file.
+fn verdict(bytes: &[u8], policy: &Policy) -> Result<(), BundleError> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    let path = Utf8Path::from_path(file.path()).unwrap();
+    let begun = Instant::now();
+    let result = Bundle::open(path, policy).and_then(|bundle| bundle.verify(2, &Silent).map(|_| ()));
+    assert!(begun.elapsed() < Duration::from_secs(2), "a verdict takes less than 2 s");
+    result
+}
+
+#[test]
+fn an_untouched_bundle_is_accepted() {
+    let sample = sample();
+    verdict(&sample.unsigned, &Policy::default()).unwrap();
+    verdict(&sample.signed, &Policy::default()).unwrap();
+    verdict(&sample.signed, &sample.trusting).unwrap();
+    let refused = verdict(&sample.unsigned, &sample.trusting).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Trust, "T-01");
+}
+
+/// One way in which an archive is damaged.
+#[derive(Debug, Clone)]
+enum Damage {
+    Flip { at: usize, bit: u8 },
+    Cut { at: usize },
+    Append { bytes: Vec<u8> },
+    Swap { one: usize, other: usize },
+    Zero { at: usize, length: usize },
+    Duplicate { at: usize },
+    Drop { at: usize },
+}
+
+impl Damage {
+    /// The damaged archive; `None` where the damage changes nothing.
+    fn apply(&self, whole: &[u8]) -> Option<Vec<u8>> {
+        let mut bytes = whole.to_vec();
+        let block = |n: usize| n % (whole.len() / 512) * 512;
+        match self {
+            Self::Flip { at, bit } => bytes[at % whole.len()] ^= 1 << (bit % 8),
+            Self::Cut { at } => bytes.truncate(at % whole.len()),
+            Self::Append { bytes: more } => bytes.extend(more),
+            Self::Swap { one, other } => {
+                let (one, other) = (block(*one), block(*other));
+                bytes[one..one + 512].copy_from_slice(&whole[other..other + 512]);
+                bytes[other..other + 512].copy_from_slice(&whole[one..one + 512]);
+            }
+            Self::Zero { at, length } => {
+                let at = at % whole.len();
+                let end = (at + length).min(whole.len());
+                bytes[at..end].fill(0);
+            }
+            Self::Duplicate { at } => {
+                let copy = whole[block(*at)..block(*at) + 512].to_vec();
+                bytes.splice(block(*at)..block(*at), copy);
+            }
+            Self::Drop { at } => {
+                bytes.drain(block(*at)..block(*at) + 512);
+            }
+        }
+        (bytes != whole).then_some(bytes)
+    }
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let at = || 0..usize::MAX;
+    prop_oneof![
+        4 => (at(), any::<u8>()).prop_map(|(at, bit)| Damage::Flip { at, bit }),
+        // The part before the blobs is small and the most delicate.
+        4 => (0..40_000_usize, any::<u8>()).prop_map(|(at, bit)| Damage::Flip { at, bit }),
+        2 => at().prop_map(|at| Damage::Cut { at }),
+        1 => prop::collection::vec(any::<u8>(), 1..2000).prop_map(|bytes| Damage::Append { bytes }),
+        2 => (at(), at()).prop_map(|(one, other)| Damage::Swap { one, other }),
+        2 => (at(), 1..5000_usize).prop_map(|(at, length)| Damage::Zero { at, length }),
+        2 => at().prop_map(|at| Damage::Duplicate { at }),
+        2 => at().prop_map(|at| Damage::Drop { at }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn t09_t20_no_damage_to_any_byte_goes_unnoticed(damage in damage(), signed: bool) {
+        let sample = sample();
+        let trusting = sample.trusting.clone();
+        let (whole, policy) = if signed { (&sample.signed, trusting) } else { (&sample.unsigned, Policy::default()) };
+        let Some(bytes) = damage.apply(whole) else { return Ok(()) };
+        let Err(error) = verdict(&bytes, &policy) else { panic!("{damage:?} went unnoticed") };
+        let allowed: &[ErrorKind] = match damage {
+            Damage::Cut { .. } => &[ErrorKind::Incomplete],
+            Damage::Append { .. } => &[ErrorKind::Corrupt],
+            _ if signed => &[ErrorKind::Corrupt, ErrorKind::Trust, ErrorKind::Incomplete],
+            _ => &[ErrorKind::Corrupt, ErrorKind::Incomplete],
+        };
+        prop_assert!(allowed.contains(&error.kind()), "{damage:?}: {:?} {error}", error.kind());
+        prop_assert!(error.help().is_some(), "{error} does not say what to do");
+    }
+}
+
+#[test]
+fn every_single_byte_before_the_blobs_counts() {
+    let sample = sample();
+    for (whole, policy) in [(&sample.unsigned, &Policy::default()), (&sample.signed, &sample.trusting)] {
+        let mut bytes = whole.clone();
+        for at in 0..sample.blobs_at + 1024 {
+            // The padding behind the signatures is 16 KiB of new lines: every 97th of them will do.
+            if bytes[at] == b'\n' && at > 4096 && at < sample.sets_at - 1024 && at % 97 != 0 {
+                continue;
+            }
+            bytes[at] ^= 0x20;
+            let verdict = verdict(&bytes, policy);
+            assert!(verdict.is_err(), "byte {at} does not count");
+            bytes[at] ^= 0x20;
+        }
+    }
+}
+
+fn refusal(path: &Utf8Path) -> BundleError {
+    let begun = Instant::now();
+    let error = Bundle::open(path, &Policy::default()).expect_err("it is refused");
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    error
+}
+
+#[cfg(unix)]
+#[test]
+fn t10_t12_t13_links_pipes_and_devices_are_refused_without_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+    fs::create_dir_all(&folder).unwrap();
+    let real = folder.join("real.krs.tar");
+    fs::write(&real, &sample().unsigned).unwrap();
+    let link = folder.join("link.krs.tar");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let pipe = folder.join("pipe.krs.tar");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let socket = folder.join("socket.krs.tar");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for (path, what) in [
+        (link.as_path(), "a symbolic link"),
+        (&pipe, "a named pipe"),
+        (&socket, "a socket"),
+        (Utf8Path::new("/dev/zero"), "a device"),
+        (&folder, "a folder"),
+    ] {
+        let error = refusal(path);
+        assert!(matches!(error, BundleError::Special { .. }), "{path}: {error}");
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn t21_t24_empty_compressed_and_foreign_files_say_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = Utf8Path::from_path(folder.path()).unwrap().join("x.krs.tar");
+    let told = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        refusal(&path)
+    };
+    assert_eq!(told(b"").kind(), ErrorKind::Incomplete);
+    assert!(told(&[0x1f, 0x8b, 8, 0, 0, 0]).to_string().contains("compressed with gzip"));
+    assert!(told(&[0x28, 0xb5, 0x2f, 0xfd, 0, 0]).to_string().contains("compressed with zstd"));
+    assert!(matches!(told(&[0; 4096]), BundleError::NotABundle { .. }));
+    assert!(matches!(told(b"hello, world"), BundleError::NotABundle { .. }));
+}
+
+#[test]
+fn t05_t25_claimed_sizes_take_no_memory() {
+    let sample = sample();
+    let folder = tempfile::tempdir().unwrap();
+    let path = Utf8Path::from_path(folder.path()).unwrap().join("x.krs.tar");
+    for size in [(64 << 20) + 1, 1 << 40, u64::MAX >> 1] {
+        let mut bytes = sample.unsigned.clone();
+        bytes[1024..1536].copy_from_slice(&krs_core::bundle::layout::header("krs/bundle.json", size).unwrap());
+        fs::write(&path, &bytes).unwrap();
+        assert!(matches!(refusal(&path), BundleError::NotABundle { .. }), "{size}");
+    }
+    let mut bytes = sample.unsigned.clone();
+    bytes[1024..1536].copy_from_slice(&krs_core::bundle::layout::header("krs/bundle.json", 60 << 20).unwrap());
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(refusal(&path).kind(), ErrorKind::Incomplete);
+}
