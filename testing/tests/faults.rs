@@ -158,7 +158,8 @@ fn faults_hit_the_requests_that_they_are_meant_for() {
     registry.put_blob("b", b"x");
     let on = Matcher::blobs().path(digest).repository("a").nth(2..=3);
     registry.fail(on, What::Status(500, Vec::new(), String::new()));
-    let get = |name: &str| send(&registry, "GET", &format!("/v2/{name}/blobs/{digest}"), &[], b"").unwrap().status;
+    let get =
+        |name: &str| send(&registry, "GET", &format!("/v2/{name}/blobs/{digest}"), &[], b"").unwrap().status;
     assert_eq!([get("a"), get("b"), get("a"), get("b"), get("a"), get("a")], [200, 200, 500, 200, 500, 200]);
 }
 
@@ -173,7 +174,9 @@ fn a_request_without_credentials_does_not_use_up_a_fault_but_can_be_sent_to_anot
     registry.fail(Matcher::any(), What::Realm("http://evil.example/token".to_owned()));
     let answer = with(&known);
     assert_eq!(answer.status, 401);
-    assert!(answer.header("www-authenticate").unwrap().starts_with(r#"Bearer realm="http://evil.example/token""#));
+    assert!(
+        answer.header("www-authenticate").unwrap().starts_with(r#"Bearer realm="http://evil.example/token""#)
+    );
 }
 
 #[test]
