@@ -4,6 +4,7 @@
 
 mod cache;
 mod corpus;
+mod digest;
 mod parts;
 mod run;
 mod tools;

@@ -8,25 +8,25 @@ use krs_testing::registry::Registry;
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
+pub struct Answer {
+    pub status: u16,
     headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
     /// Whether the body was as long as the headers promised (or ended with the connection where they did not).
-    pub(crate) whole: bool,
+    pub whole: bool,
 }
 
 impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// Path and query of the `Location` header.
-    pub(crate) fn location(&self) -> String {
+    pub fn location(&self) -> String {
         let url = self.header("location").expect("a Location header");
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         rest[rest.find('/').expect("a path")..].to_owned()
@@ -34,7 +34,7 @@ impl Answer {
 }
 
 /// Sends a request; `None`: the connection ended without an answer.
-pub(crate) fn send(
+pub fn send(
     registry: &Registry,
     method: &str,
     path: &str,

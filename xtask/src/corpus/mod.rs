@@ -47,7 +47,7 @@ pub(crate) struct Args {
 enum Action {
     /// Push every image with its tag into a registry
     Push {
-        /// HOST[:PORT][/PREFIX]; without TLS when it is on this machine
+        /// `HOST[:PORT][/PREFIX]`; without TLS when it is on this machine
         registry: String,
         /// The corpus; the full one in the cache when not given
         #[arg(long, value_name = "DIR")]
