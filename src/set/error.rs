@@ -18,7 +18,7 @@ pub struct SetError {
     pub file: String,
     /// Line from 1; 0 where the file as a whole is meant.
     pub line: u64,
-    /// Column from 1, in characters; 0 where the file as a whole is meant.
+    /// Column from 1, in characters; 0 where the line or the file as a whole is meant.
     pub column: u64,
     /// What is wrong.
     pub message: String,
@@ -75,8 +75,8 @@ impl SetError {
 impl fmt::Display for SetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&self.file, 400))?;
-        if self.line > 0 {
-            write!(f, ":{}:{}", self.line, self.column)?;
+        for number in [self.line, self.column].into_iter().take_while(|number| *number > 0) {
+            write!(f, ":{number}")?;
         }
         write!(f, ": {}", printable(&self.message, 600))?;
         self.caret(f)?;

@@ -127,7 +127,7 @@ fn help(text: &str, at: usize) -> Option<String> {
         + text.get(at..)?.split('\n').next().unwrap_or_default();
     let indent = line.len() - line.trim_start().len();
     if line.get(..indent)?.contains('\t') {
-        return Some("YAML takes no tabs for indentation; use spaces".to_owned());
+        return Some("indent with spaces; most editors do so for YAML if asked".to_owned());
     }
     line.contains("{{").then(|| {
         "this looks like a template; render it first, for example: helm template CHART | krs bundle -"
