@@ -23,7 +23,7 @@ pub struct SetError {
     /// What is wrong.
     pub message: String,
     /// What to do next.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     /// The file's text, in which every other document is blank: they may be Secrets.
     pub source_text: Option<Arc<str>>,
     /// What of `source_text` is meant, in bytes.
@@ -45,7 +45,7 @@ impl SetError {
     }
 
     /// Adds what to do next.
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn help(mut self, help: impl Into<Box<str>>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -92,7 +92,7 @@ impl Classify for SetError {
     }
 
     fn help(&self) -> Option<String> {
-        self.help.clone()
+        self.help.as_deref().map(str::to_owned)
     }
 }
 
@@ -118,7 +118,7 @@ impl Classify for SetErrors {
 
     fn help(&self) -> Option<String> {
         match self.0.as_slice() {
-            [one] => one.help.clone(),
+            [one] => Classify::help(one),
             _ => None,
         }
     }

@@ -395,7 +395,7 @@ fn t78_the_largest_set_is_read_and_a_larger_one_refused() {
     let text = set("a", &images);
     assert_eq!(check(text.as_bytes(), "a").unwrap().images.len(), 1000);
     let more = check((text + "  - image: quay.io/a:1\n").as_bytes(), "a").unwrap_err();
-    assert_eq!((more.line, more.message.as_str()), (7, crate::crd::message::IMAGES));
+    assert_eq!((more.line, more.message.as_str()), (8, crate::crd::message::IMAGES));
 }
 
 #[test]
