@@ -55,15 +55,17 @@ impl Corpus {
 
     /// The corpus in `$KRS_CORPUS`, which `cargo xtask test` makes.
     pub fn of_environment() -> Self {
-        let folder = std::env::var("KRS_CORPUS").expect("KRS_CORPUS is missing: run `cargo xtask test`, which sets it");
+        let folder = std::env::var("KRS_CORPUS")
+            .expect("KRS_CORPUS is missing: run `cargo xtask test`, which sets it");
         Self::open(Utf8Path::new(&folder))
     }
 
     /// A set that wants all images from `registry`.
     pub fn set(&self, registry: &RegistryHost) -> String {
-        let mut set = "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata: {name: corpus}\n\
+        let mut set =
+            "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata: {name: corpus}\n\
                        spec:\n  destinationRegistry: edge.local:5000\n  images:\n"
-            .to_owned();
+                .to_owned();
         for CorpusImage { name, tag, digest, .. } in &self.images {
             set += &format!("  - image: {registry}/{name}:{tag}@{digest}\n");
         }

@@ -5,5 +5,5 @@
 
 mod harness;
 mod readers;
-mod registries;
 mod refusal;
+mod registries;

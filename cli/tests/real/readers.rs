@@ -38,7 +38,15 @@ fn skopeo_regctl_and_oras_read_the_archive_and_digests_are_equal_everywhere() {
         if is_image(image) {
             let from = format!("oci-archive:all.krs.tar:{source}/{name}:{tag}");
             let to = format!("docker://{edge}/skopeo/{name}@{digest}");
-            let copy = ["--insecure-policy", "copy", "--all", "--preserve-digests", "--dest-tls-verify=false", &from, &to];
+            let copy = [
+                "--insecure-policy",
+                "copy",
+                "--all",
+                "--preserve-digests",
+                "--dest-tls-verify=false",
+                &from,
+                &to,
+            ];
             place.tool("skopeo", &copy);
         }
         let layout = format!("all.krs.tar@{digest}");
@@ -70,11 +78,23 @@ fn crane_and_skopeo_pull_from_krs_serve() {
         assert_eq!(read.trim(), digest.to_string(), "crane, {note}");
         let to = format!("{}/{name}:{tag}", edge.host());
         place.tool("crane", &["copy", "--insecure", &format!("{address}/{name}:{tag}"), &to]);
-        assert_eq!(place.tool("crane", &["digest", "--insecure", &to]).trim(), digest.to_string(), "crane, {note}");
+        assert_eq!(
+            place.tool("crane", &["digest", "--insecure", &to]).trim(),
+            digest.to_string(),
+            "crane, {note}"
+        );
     }
     let one = corpus.images.iter().find(|image| is_image(image)).unwrap();
     let from = format!("docker://{address}/{}@{}", one.name, one.digest);
-    let copy = ["--insecure-policy", "copy", "--all", "--preserve-digests", "--src-tls-verify=false", &from, "oci:layout:x"];
+    let copy = [
+        "--insecure-policy",
+        "copy",
+        "--all",
+        "--preserve-digests",
+        "--src-tls-verify=false",
+        &from,
+        "oci:layout:x",
+    ];
     place.tool("skopeo", &copy);
 }
 
@@ -96,7 +116,8 @@ fn containerd_imports_the_archive_under_both_names() {
         let mut all = vec!["--address", socket.as_str(), "--namespace", "krs"];
         all.extend(arguments);
         let output = place.try_run(require("ctr").as_str().as_ref(), &all);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        let text =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         (output.status.success(), text)
     };
     let begun = std::time::Instant::now();
@@ -139,11 +160,16 @@ fn gnu_tar_and_python_list_the_same_entries_as_krs_wrote() {
                    \x20 for m in t: print(m.name, m.size, hashlib.sha256(t.extractfile(m).read()).hexdigest())\n";
     let python = place.tool("python3", &["-c", listing]);
     let entries = python.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let entries = entries.map(|e| (e[0].to_owned(), (e[1].to_owned(), e[2].to_owned()))).collect::<BTreeMap<_, _>>();
+    let entries =
+        entries.map(|e| (e[0].to_owned(), (e[1].to_owned(), e[2].to_owned()))).collect::<BTreeMap<_, _>>();
     let names = place.tool("tar", &["-tf", "all.krs.tar"]);
     assert_eq!(names.lines().count(), entries.len(), "no name stands twice");
     assert!(names.lines().all(|name| entries.contains_key(name)));
-    assert!(names.starts_with("oci-layout\nkrs/bundle.json\nkrs/signatures\nkrs/sets/00001.yaml\nindex.json\nblobs/"));
+    assert!(
+        names.starts_with(
+            "oci-layout\nkrs/bundle.json\nkrs/signatures\nkrs/sets/00001.yaml\nindex.json\nblobs/"
+        )
+    );
     for (name, (_, hash)) in entries.iter().filter(|(name, _)| name.starts_with("blobs/")) {
         assert!(name.ends_with(hash.as_str()), "{name}");
     }

@@ -43,7 +43,8 @@ fn g4_a_hostile_archive_is_refused_within_64_mib_and_2_seconds() {
         let file = format!("{name}.krs.tar");
         std::fs::write(place.path().join(&file), bytes).unwrap();
         let krs = env!("CARGO_BIN_EXE_krs");
-        let measured = place.tool("python3", &["-c", MEASURE, krs, "verify", &file, "--public-key", "ci.pub"]);
+        let measured =
+            place.tool("python3", &["-c", MEASURE, krs, "verify", &file, "--public-key", "ci.pub"]);
         let mut figures = measured.split_whitespace();
         let mut next = || figures.next().unwrap().parse::<f64>().unwrap();
         let (code, seconds, memory) = (next(), next(), next());

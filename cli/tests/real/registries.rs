@@ -17,7 +17,12 @@ fn digests_are_equal(corpus: &Corpus, registry: &Distribution) {
             let repository = client.repository(&registry.host(), &image.name.parse().unwrap());
             let tag = Selector::Tag(image.tag.parse().unwrap());
             let manifest = repository.manifest(&tag).await.unwrap();
-            assert_eq!((manifest.digest, &manifest.media_type), (image.digest, &image.media_type), "{}", image.note);
+            assert_eq!(
+                (manifest.digest, &manifest.media_type),
+                (image.digest, &image.media_type),
+                "{}",
+                image.note
+            );
         }
     });
 }
@@ -32,7 +37,16 @@ fn images_go_from_a_private_registry_with_tls_to_an_old_registry_without() {
     let auth = place.login(&[&source.host()]);
     let ca = source.ca_file().unwrap();
     let bundle = |name: &str| {
-        place.krs(&["bundle", checkout.path().as_str(), "-o", name, "--authfile", auth.as_str(), "--ca-file", ca.as_str()])
+        place.krs(&[
+            "bundle",
+            checkout.path().as_str(),
+            "-o",
+            name,
+            "--authfile",
+            auth.as_str(),
+            "--ca-file",
+            ca.as_str(),
+        ])
     };
     bundle("one.krs.tar");
     bundle("two.krs.tar");
@@ -47,7 +61,11 @@ fn images_go_from_a_private_registry_with_tls_to_an_old_registry_without() {
     digests_are_equal(&corpus, &edge);
     let again = place.krs(&["push", "one.krs.tar", &host, "--plain-http", &host, "--output", "json"]);
     let again = serde_json::from_str::<serde_json::Value>(&again).unwrap();
-    assert_eq!(again.pointer("/blobsSent").or_else(|| again.pointer("/blobs/sent")), Some(&0.into()), "{again}");
+    assert_eq!(
+        again.pointer("/blobsSent").or_else(|| again.pointer("/blobs/sent")),
+        Some(&0.into()),
+        "{again}"
+    );
 }
 
 #[test]
@@ -73,7 +91,10 @@ fn t62_what_was_pushed_survives_the_garbage_collection_of_untagged_images() {
     // Without tags in the set, every image gets a tag of its own.
     let mut checkout = krs_testing::git::Checkout::new();
     let set = corpus.set(&source.host());
-    let untagged = corpus.images.iter().fold(set, |set, i| set.replace(&format!(":{}@{}", i.tag, i.digest), &format!("@{}", i.digest)));
+    let untagged = corpus
+        .images
+        .iter()
+        .fold(set, |set, i| set.replace(&format!(":{}@{}", i.tag, i.digest), &format!("@{}", i.digest)));
     checkout.write("corpus.yaml", untagged);
     checkout.commit("Without tags");
     place.krs(&["bundle", checkout.path().as_str(), "-o", "one.krs.tar"]);
