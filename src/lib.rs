@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The core of KubeRegistrySync: everything that knows no terminal and no cluster.
 //!
-//! Direction of use: `digest`, `reference`, `platform`, `redact`, `json` ← `oci`, `crd` ← `set` ← `resolve` ←
-//! `plan` ← `pull`, `push`, `serve`. `registry` and `bundle` do not know each other; only `pull`, `push` and
+//! Direction of use: `digest`, `reference`, `platform`, `redact`, `json` ← `oci`, `crd` ← `closure`, `set` ←
+//! `resolve` ← `plan` ← `pull`, `push`, `serve`. `registry` and `bundle` do not know each other; only `pull`, `push` and
 //! `serve` join them. A test holds the code to it.
 
 pub mod bundle;

@@ -12,10 +12,11 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
 use url::Url;
 
+use super::authfile::Login;
 use super::challenge::{self, Challenge};
 use super::client::Inner;
 use super::error::RegistryError;
-use super::keychain::{Found, Login};
+use super::keychain::Found;
 use super::redirect::check_realm;
 use super::retry::Failure;
 use super::transport::{Answer, Payload, Purpose, lock, protocol};
@@ -87,6 +88,16 @@ fn header(scheme: &str, value: &str) -> Option<HeaderValue> {
 
 fn basic(user: &str, password: &Secret) -> Option<HeaderValue> {
     header("Basic", &STANDARD.encode(format!("{user}:{}", password.expose())))
+}
+
+/// The body of an OAuth2 request that changes a refresh token for an access token.
+fn refresh_form(asking: &Asking<'_>, service: Option<&str>, token: &Secret) -> String {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "refresh_token").append_pair("client_id", "krs");
+    form.extend_pairs(service.map(|service| ("service", service)));
+    form.append_pair("scope", &asking.scope.0.join(" "));
+    form.append_pair("refresh_token", token.expose());
+    form.finish()
 }
 
 /// What is being asked for, of whom, with which rights.
@@ -212,13 +223,8 @@ impl Inner {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut answer = if let Some(Login::IdentityToken(token)) = &found.login {
-            let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.append_pair("grant_type", "refresh_token").append_pair("client_id", "krs");
-            form.extend_pairs(service.map(|service| ("service", service)));
-            form.append_pair("scope", &asking.scope.0.join(" "));
-            form.append_pair("refresh_token", token.expose());
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-            let payload = Payload::small(form.finish().into());
+            let payload = Payload::small(refresh_form(asking, service, token).into());
             self.send(&purpose, &Method::POST, realm, headers, Some(payload)).await?
         } else {
             let mut url = realm.clone();

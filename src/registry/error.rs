@@ -214,14 +214,16 @@ impl Classify for RegistryError {
             Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::Keychain(_) => ErrorKind::Auth,
             Self::NotFound { .. } => ErrorKind::Incomplete,
             Self::RateLimited { .. } | Self::Unavailable { .. } | Self::Tls { .. } => ErrorKind::Unavailable,
-            Self::Content { .. } | Self::OtherDigest { .. } | Self::TooLarge { .. } => ErrorKind::Corrupt,
+            Self::Content { .. }
+            | Self::OtherDigest { .. }
+            | Self::TooLarge { .. }
+            | Self::Source { source: SourceError::Corrupt(_), .. } => ErrorKind::Corrupt,
             Self::Protocol { .. } | Self::Refused { .. } => ErrorKind::Other,
             Self::Full { .. } => ErrorKind::NoSpace,
             Self::Redirect { .. } | Self::Realm { .. } => ErrorKind::Trust,
             Self::Sink { source, .. } | Self::Source { source: SourceError::Read(source), .. } => {
                 io_kind(source)
             }
-            Self::Source { source: SourceError::Corrupt(_), .. } => ErrorKind::Corrupt,
             Self::Certificate { .. } => ErrorKind::Usage,
         }
     }

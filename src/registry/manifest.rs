@@ -30,7 +30,7 @@ pub(super) const MAX_PAGES: usize = 1000;
 const MAX_TAGS: usize = 200_000;
 
 enum Head {
-    Is(Descriptor),
+    Is(Box<Descriptor>),
     Absent,
     /// The registry does not answer HEAD as it should.
     Unclear,
@@ -95,7 +95,7 @@ impl Repository {
         let mut attempts = Attempts::new(&self.inner);
         loop {
             match self.try_head(selector).await {
-                Ok(Head::Is(descriptor)) => return Ok(Some(descriptor)),
+                Ok(Head::Is(descriptor)) => return Ok(Some(*descriptor)),
                 Ok(Head::Absent) => return Ok(None),
                 Ok(Head::Unclear) => break,
                 Err(failure) => attempts.after(failure).await?,
@@ -129,7 +129,7 @@ impl Repository {
         let known = media_type(&answer).filter(|media_type| oci::is_document(media_type));
         match (known, asked.or(named), answer.length()) {
             (Some(media_type), Some(digest), Some(size)) if size > 0 => {
-                Ok(Head::Is(Descriptor::new(media_type, digest, size)))
+                Ok(Head::Is(Box::new(Descriptor::new(media_type, digest, size))))
             }
             _ => Ok(Head::Unclear),
         }
@@ -286,7 +286,7 @@ impl Repository {
         let next = next_page(&asking, &answer)?;
         let body = answer.body(MAX_PAGE, &asking.purpose).await?;
         let list = serde_json::from_slice::<TagList>(&body)
-            .map_err(|error| protocol(&asking.purpose, format_args!("the list cannot be read: {error}")))?;
+            .map_err(|error| protocol(&asking.purpose, format!("the list cannot be read: {error}")))?;
         // What is not a tag cannot be asked for either.
         let tags = list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()).collect();
         Ok((tags, next))

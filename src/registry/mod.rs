@@ -5,18 +5,24 @@
 //! it arrives, and credentials go to their registry only. What is cut is gone on with, not begun again.
 
 mod auth;
+mod authfile;
 mod challenge;
 mod client;
 mod download;
 mod error;
 mod keychain;
 mod manifest;
+mod outgoing;
 mod redirect;
 mod referrers;
+mod rejection;
 mod retry;
 mod tls;
 mod transport;
 mod upload;
+
+#[cfg(test)]
+mod tests;
 
 use std::io;
 

@@ -103,7 +103,7 @@ impl Repository {
         let next = next_page(&asking, &answer)?;
         let bytes = answer.body(MAX_DOCUMENT, &asking.purpose).await?;
         let list = read(&bytes)
-            .map_err(|error| protocol(&asking.purpose, format_args!("the list cannot be read: {error}")))?;
+            .map_err(|error| protocol(&asking.purpose, format!("the list cannot be read: {error}")))?;
         Ok(Page::Listed(list, next))
     }
 

@@ -22,16 +22,16 @@ pub(super) struct HostCertificates {
     pub(super) files: Vec<Utf8PathBuf>,
 }
 
-fn unusable(path: &Utf8Path, detail: impl ToString) -> RegistryError {
-    RegistryError::Certificate { path: path.to_string(), detail: detail.to_string() }
+fn unusable(path: &Utf8Path, detail: impl Into<String>) -> RegistryError {
+    RegistryError::Certificate { path: path.to_string(), detail: detail.into() }
 }
 
 fn read(path: &Utf8Path) -> Result<Vec<u8>, RegistryError> {
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| unusable(path, error))?;
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| unusable(path, error))?;
+    let file = File::open(path).map_err(|error| unusable(path, error.to_string()))?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| unusable(path, error.to_string()))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(unusable(path, format_args!("it is larger than {MAX_FILE} bytes")));
+        return Err(unusable(path, format!("it is larger than {MAX_FILE} bytes")));
     }
     Ok(bytes)
 }
@@ -67,7 +67,7 @@ pub(super) fn for_host(
                     let mut pem = read(&file)?;
                     pem.push(b'\n');
                     pem.extend(read(&key)?);
-                    let bad = |_| unusable(&file, format_args!("it is no certificate with the key {key}"));
+                    let bad = |_| unusable(&file, format!("it is no certificate with the key {key}"));
                     certificates.identity = Some(Identity::from_pem(&pem).map_err(bad)?);
                 }
                 _ => continue,

@@ -1,144 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sending blobs: mounted where the registry has them, else in one request, else gone on with where that was cut.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use hyper::body::{Body, Frame, SizeHint};
-use tokio::task::JoinHandle;
 use url::Url;
 
 use super::auth::{Asking, Scope};
-use super::client::{Counters, Repository};
-use super::error::{RegistryError, SourceError};
+use super::client::Repository;
+use super::error::RegistryError;
 use super::manifest::not_missing;
+use super::outgoing::{Hashing, Outgoing};
 use super::redirect::upload_target;
 use super::retry::{Attempts, Failure};
 use super::transport::{Answer, Payload, lock, protocol, refused};
 use super::{BlobSource, Pushed};
-use crate::digest::{ContentMismatch, Digest, Hasher, check};
+use crate::digest::{Digest, Hasher, check};
 use crate::reference::RepositoryName;
 
-/// Bytes that are read at once; two such pieces are in memory for each upload.
-const PIECE: usize = 256 << 10;
 /// Parts of an upload once a registry has lost one that was cut: halved each time, but not below the least.
 const FIRST_PART: u64 = 64 << 20;
 const LEAST_PART: u64 = 1 << 20;
 /// Longest wait for the answer to a cancellation, which nobody depends on.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What was read of the source so far, over all tries: every byte is hashed once, in order.
-#[derive(Debug, Default)]
-struct Hashing {
-    hasher: Hasher,
-    error: Option<SourceError>,
-}
-
-/// The bytes `next..end` of a blob as the body of a request; reads one piece ahead on a thread that may block.
-struct Outgoing {
-    source: Arc<dyn BlobSource>,
-    digest: Digest,
-    size: u64,
-    hashing: Arc<Mutex<Hashing>>,
-    next: u64,
-    end: u64,
-    left: u64,
-    reading: Option<JoinHandle<Result<Bytes, SourceError>>>,
-    sent: Arc<AtomicU64>,
-    counters: Arc<Counters>,
-}
-
-/// Reads and hashes one piece. The last piece of a blob is only handed out when the whole is what it should be,
-/// so that a registry never gets all of a damaged blob.
-fn read_piece(
-    source: &dyn BlobSource,
-    digest: Digest,
-    size: u64,
-    hashing: &Mutex<Hashing>,
-    (start, length): (u64, usize),
-) -> Result<Bytes, SourceError> {
-    let mut piece = vec![0; length];
-    let mut filled = 0;
-    while let Some(rest) = piece.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match source.read_at(start + filled as u64, rest) {
-            Ok(0) => {
-                let got = start + filled as u64;
-                return Err(ContentMismatch::Size { digest, expected: size, got }.into());
-            }
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(SourceError::Read(error)),
-        }
-    }
-    let mut hashing = lock(hashing);
-    let known = usize::try_from(hashing.hasher.bytes().saturating_sub(start)).unwrap_or(usize::MAX);
-    if let Some(new) = piece.get(known..) {
-        hashing.hasher.update(new);
-    }
-    if start + length as u64 == size {
-        check(hashing.hasher.clone(), digest, size)?;
-    }
-    Ok(piece.into())
-}
-
-impl Outgoing {
-    fn read_ahead(&mut self) {
-        if self.next == self.end || self.reading.is_some() {
-            return;
-        }
-        let length = usize::try_from(self.end - self.next).unwrap_or(PIECE).min(PIECE);
-        let piece = (self.next, length);
-        self.next += length as u64;
-        let (source, hashing) = (Arc::clone(&self.source), Arc::clone(&self.hashing));
-        let (digest, size) = (self.digest, self.size);
-        let read = move || read_piece(&*source, digest, size, &hashing, piece);
-        self.reading = Some(tokio::task::spawn_blocking(read));
-    }
-}
-
-impl Body for Outgoing {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.read_ahead();
-        let Some(reading) = self.reading.as_mut() else { return Poll::Ready(None) };
-        let outcome = ready!(Pin::new(reading).poll(context));
-        self.reading = None;
-        let error = match outcome {
-            Ok(Ok(piece)) => {
-                self.read_ahead();
-                let length = piece.len() as u64;
-                self.left = self.left.saturating_sub(length);
-                self.sent.fetch_add(length, Ordering::Relaxed);
-                self.counters.sent.fetch_add(length, Ordering::Relaxed);
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
-            }
-            Ok(Err(error)) => error,
-            Err(error) => SourceError::Read(io::Error::other(error)),
-        };
-        lock(&self.hashing).error = Some(error);
-        Poll::Ready(Some(Err(io::Error::other("the source failed"))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
-    }
-}
 
 /// An upload that the registry has opened.
 #[derive(Debug)]
@@ -397,8 +285,7 @@ impl Upload<'_> {
     fn reopening(&mut self, failure: Failure, in_part: bool) -> Failure {
         let Failure::Final(error) = failure else { return failure };
         let lost = match &*error {
-            RegistryError::NotFound { .. } => true,
-            RegistryError::Refused { status: 416, .. } => true,
+            RegistryError::NotFound { .. } | RegistryError::Refused { status: 416, .. } => true,
             RegistryError::Refused { status: 400, detail, .. } => {
                 detail.contains("DIGEST_INVALID") || detail.contains("BLOB_UPLOAD")
             }

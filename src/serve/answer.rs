@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Answers requests for a bundle: the pull part of the OCI distribution-spec.
 
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::http::header::{
@@ -38,12 +39,15 @@ pub(super) struct Shelf {
     bundle: Arc<Bundle>,
     documents: Documents,
     catalog: Catalog,
+    /// Blobs that turned out to be damaged while they were sent, so that a client that asks for the rest, which
+    /// is not hashed, does not get it either.
+    damaged: Arc<Mutex<HashSet<Digest>>>,
 }
 
 impl Shelf {
     pub(super) fn new(bundle: Arc<Bundle>, images: BundledImages) -> Self {
         let catalog = Catalog::new(&bundle, &images);
-        Self { bundle, documents: images.documents, catalog }
+        Self { bundle, documents: images.documents, catalog, damaged: Arc::default() }
     }
 
     pub(super) fn answer(&self, request: &Request<Body>) -> Response<Body> {
@@ -121,7 +125,8 @@ impl Shelf {
         let Some(blob) = blob.copied() else {
             return error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "the bundle holds no such blob here");
         };
-        if self.bundle.check_header(&blob).is_err() {
+        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).contains(digest);
+        if damaged || self.bundle.check_header(&blob).is_err() {
             return error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the bundle is damaged here");
         }
         let asked = request.headers().get(RANGE).and_then(|value| value.to_str().ok());
@@ -140,11 +145,8 @@ impl Shelf {
                 return response;
             }
         };
-        let body = if request.method() == Method::HEAD {
-            Body::empty()
-        } else {
-            content(Arc::clone(&self.bundle), blob, first, length)
-        };
+        let body =
+            if request.method() == Method::HEAD { Body::empty() } else { self.content(blob, first, length) };
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -160,43 +162,45 @@ impl Shelf {
         }
         response
     }
-}
 
-/// Streams a part of a blob. A whole blob is hashed on the way, and its last bytes are sent only when the digest
-/// is right: a damaged blob ends as a broken connection, never as a complete answer. (T-37)
-fn content(bundle: Arc<Bundle>, blob: BundleBlob, first: u64, length: u64) -> Body {
-    let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
-    tokio::task::spawn_blocking(move || {
-        let mut hasher = (length == blob.size).then(Hasher::new);
-        let mut sent = 0;
-        while sent < length {
-            let most = usize::try_from(length - sent).unwrap_or(usize::MAX).min(CHUNK);
-            let mut chunk = vec![0; most];
-            let mut result = bundle.read_at(&blob, first + sent, &mut chunk).map(|read| {
-                chunk.truncate(read);
-                sent += read as u64;
-                chunk
-            });
-            if let (Ok(chunk), Some(seen)) = (&result, &mut hasher) {
-                seen.update(chunk);
-                if sent == length
-                    && let Some(Err(mismatch)) =
-                        hasher.take().map(|h| digest::check(h, blob.digest, blob.size))
-                {
-                    tracing::error!("{}: {mismatch}", bundle.path());
-                    result = Err(io::Error::new(io::ErrorKind::InvalidData, mismatch));
+    /// Streams a part of a blob. A whole blob is hashed on the way, and its last bytes are sent only when the digest
+    /// is right: a damaged blob ends as a broken connection, never as a complete answer. (T-37)
+    fn content(&self, blob: BundleBlob, first: u64, length: u64) -> Body {
+        let (bundle, damaged) = (Arc::clone(&self.bundle), Arc::clone(&self.damaged));
+        let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
+        tokio::task::spawn_blocking(move || {
+            let mut hasher = (length == blob.size).then(Hasher::new);
+            let mut sent = 0;
+            while sent < length {
+                let most = usize::try_from(length - sent).unwrap_or(usize::MAX).min(CHUNK);
+                let mut chunk = vec![0; most];
+                let mut result = bundle.read_at(&blob, first + sent, &mut chunk).map(|read| {
+                    chunk.truncate(read);
+                    sent += read as u64;
+                    chunk
+                });
+                if let (Ok(chunk), Some(seen)) = (&result, &mut hasher) {
+                    seen.update(chunk);
+                    if sent == length
+                        && let Some(Err(mismatch)) =
+                            hasher.take().map(|h| digest::check(h, blob.digest, blob.size))
+                    {
+                        tracing::error!("{}: {mismatch}", bundle.path());
+                        damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest);
+                        result = Err(io::Error::new(io::ErrorKind::InvalidData, mismatch));
+                    }
+                }
+                let failed = result.is_err();
+                // Whoever asked has gone: nothing is left to do.
+                if sender.blocking_send(result.map(Bytes::from)).is_err() || failed {
+                    return;
                 }
             }
-            let failed = result.is_err();
-            // Whoever asked has gone: nothing is left to do.
-            if sender.blocking_send(result.map(Bytes::from)).is_err() || failed {
-                return;
-            }
-        }
-    });
-    Body::from_stream(stream::unfold(receiver, |mut receiver| async {
-        receiver.recv().await.map(|chunk| (chunk, receiver))
-    }))
+        });
+        Body::from_stream(stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|chunk| (chunk, receiver))
+        }))
+    }
 }
 
 fn referrers(repository: &Repository, subject: &Digest, text: Option<&str>) -> Response<Body> {

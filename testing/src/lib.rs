@@ -6,9 +6,12 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a helper of a test that cannot go on should end that test, at the place that shows why"
+    clippy::result_large_err,
+    reason = "a helper of a test that cannot go on should end that test, at the place that shows why; \
+              and an answer of the registry may be as large as it is"
 )]
 
+pub mod corpus;
 pub mod distribution;
 pub mod git;
 pub mod image;

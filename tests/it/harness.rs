@@ -23,6 +23,7 @@ pub struct Site {
     pub checkout: Checkout,
     folder: tempfile::TempDir,
     images: Vec<String>,
+    committed: String,
 }
 
 /// Options that give up soon, so that a test of failure is quick.
@@ -56,6 +57,7 @@ impl Site {
             checkout: Checkout::new(),
             folder: tempfile::tempdir().unwrap(),
             images: Vec::new(),
+            committed: String::new(),
         }
     }
 
@@ -81,14 +83,15 @@ impl Site {
     /// Commits the set as it is now and reads it back.
     pub fn load(&mut self) -> Loaded {
         let images = self.images.iter().map(|image| format!("  - image: {image}\n")).collect::<String>();
-        self.checkout.write(
-            "site/images.yaml",
-            format!(
-                "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: site\n  namespace: apps\n\
-                 spec:\n  destinationRegistry: edge.local:5000\n  images:\n{images}"
-            ),
+        let text = format!(
+            "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: site\n  namespace: apps\n\
+             spec:\n  destinationRegistry: edge.local:5000\n  images:\n{images}"
         );
-        self.checkout.commit("Change the images");
+        if self.committed != text {
+            self.checkout.write("site/images.yaml", &text);
+            self.checkout.commit("Change the images");
+            self.committed = text;
+        }
         set::load(&[self.checkout.path().to_owned()], None).unwrap()
     }
 

@@ -52,7 +52,8 @@ fn make() -> Sample {
     let config = entry("application/vnd.oci.image.config.v1+json", b"{}");
     let list = layers.iter().map(layer).collect::<Vec<_>>().join(",");
     let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{list}]}}"#);
-    let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entry(oci::OCI_MANIFEST, manifest.as_bytes()));
+    let index =
+        format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entry(oci::OCI_MANIFEST, manifest.as_bytes()));
     let mut documents = Documents::default();
     for (media_type, text) in [(oci::OCI_MANIFEST, manifest), (oci::OCI_INDEX, index.clone())] {
         let document = StoredDocument { media_type: media_type.to_owned(), bytes: text.clone().into() };
@@ -286,12 +287,14 @@ fn t05_t25_claimed_sizes_take_no_memory() {
     let path = Utf8Path::from_path(folder.path()).unwrap().join("x.krs.tar");
     for size in [(64 << 20) + 1, 1 << 40, u64::MAX >> 1] {
         let mut bytes = sample.unsigned.clone();
-        bytes[1024..1536].copy_from_slice(&krs_core::bundle::layout::header("krs/bundle.json", size).unwrap());
+        bytes[1024..1536]
+            .copy_from_slice(&krs_core::bundle::layout::header("krs/bundle.json", size).unwrap());
         fs::write(&path, &bytes).unwrap();
         assert!(matches!(refusal(&path), BundleError::NotABundle { .. }), "{size}");
     }
     let mut bytes = sample.unsigned.clone();
-    bytes[1024..1536].copy_from_slice(&krs_core::bundle::layout::header("krs/bundle.json", 60 << 20).unwrap());
+    bytes[1024..1536]
+        .copy_from_slice(&krs_core::bundle::layout::header("krs/bundle.json", 60 << 20).unwrap());
     fs::write(&path, &bytes).unwrap();
     assert_eq!(refusal(&path).kind(), ErrorKind::Incomplete);
 }

@@ -12,17 +12,18 @@ use std::process::Command;
 /// `registry` and `bundle` do not know each other; `pull`, `push` and `serve` join them.
 const MODULES: &[(&str, &[&str])] = &[
     ("oci", &[]),
+    ("closure", &["oci"]),
     ("crd", &[]),
     ("sign", &[]),
     ("set", &["crd"]),
     ("registry", &["oci"]),
-    ("bundle", &["oci", "sign", "crd", "set"]),
-    ("receipt", &["oci", "crd", "set", "bundle", "sign"]),
-    ("resolve", &["oci", "crd", "set", "registry"]),
-    ("plan", &["oci", "crd", "set", "resolve", "bundle", "receipt"]),
-    ("pull", &["oci", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
-    ("push", &["oci", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
-    ("serve", &["oci", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
+    ("bundle", &["oci", "closure", "sign", "crd", "set"]),
+    ("receipt", &["oci", "closure", "crd", "set", "bundle", "sign"]),
+    ("resolve", &["oci", "closure", "crd", "set", "registry"]),
+    ("plan", &["oci", "closure", "crd", "set", "resolve", "bundle", "receipt"]),
+    ("pull", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
+    ("push", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
+    ("serve", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
 ];
 
 /// What every module may use; these use only each other.

@@ -13,7 +13,8 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 
 use super::Auth;
-use super::server::{Reply, Route, Shared, error, json_reply};
+use super::route::{Route, pairs};
+use super::server::{Reply, Shared, error, json_reply};
 
 /// The name by which the registry calls itself in challenges.
 const SERVICE: &str = "krs-testing";
@@ -82,7 +83,7 @@ pub(crate) fn check(
     match &shared.options.auth {
         Auth::None => None,
         Auth::Basic { user, password } => {
-            (!is_user(given, user, password)).then(|| denied("Basic realm=\"krs-testing\"".to_owned()))
+            (!is_user(given, user, password)).then(|| denied("Basic realm=\"krs-testing\""))
         }
         Auth::Bearer { .. } => {
             let needed = needed(method, route, query, shared.options.mounts);
@@ -101,7 +102,7 @@ pub(crate) fn check(
             } else if token.is_some() {
                 challenge.push_str(",error=\"invalid_token\"");
             }
-            Some(denied(challenge))
+            Some(denied(&challenge))
         }
     }
 }
@@ -115,10 +116,10 @@ fn challenge(realm: &str, needed: &[(String, Vec<&'static str>)]) -> String {
 
 /// A 401 that sends the client to another realm ([`super::What::Realm`]).
 pub(crate) fn sent_to(realm: &str, method: &str, route: &Route, query: &HashMap<String, String>) -> Reply {
-    denied(challenge(realm, &needed(method, route, query, true)))
+    denied(&challenge(realm, &needed(method, route, query, true)))
 }
 
-fn denied(challenge: String) -> Reply {
+fn denied(challenge: &str) -> Reply {
     let mut reply = error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required");
     reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.parse().unwrap());
     reply
@@ -142,7 +143,7 @@ pub(crate) fn token(shared: &Shared, method: &str, headers: &HeaderMap, query: &
     };
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let form = if method == "POST" { std::str::from_utf8(body).unwrap_or_default() } else { query };
-    let fields = super::server::pairs(form);
+    let fields = pairs(form);
     let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let known = match (method, field("grant_type")) {
         ("GET", _) => is_user(given, user, password),
@@ -151,8 +152,8 @@ pub(crate) fn token(shared: &Shared, method: &str, headers: &HeaderMap, query: &
         (_, Some("refresh_token")) => field("refresh_token") == Some(password),
         _ => false,
     };
-    let anonymous = method == "GET" && given.is_none();
-    if !known && !(anonymous && *anonymous_pull) {
+    let anonymous = *anonymous_pull && method == "GET" && given.is_none();
+    if !known && !anonymous {
         return error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "wrong user or password");
     }
     if field("service").is_some_and(|service| service != SERVICE) {

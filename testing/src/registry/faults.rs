@@ -67,6 +67,7 @@ impl Matcher {
 
     /// Only paths that contain `part`.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "texts and digests alike, owned or not")]
     pub fn path(mut self, part: impl ToString) -> Self {
         self.path = Some(part.to_string());
         self
@@ -193,6 +194,7 @@ pub(crate) fn after(faults: &[What], reply: Reply, head: bool) -> Reply {
             }
             What::LyingLength(length) if sound => {
                 headers.insert(header::CONTENT_LENGTH, (*length).into());
+                body = Box::pin(body.chain(pause()));
             }
             What::Endless if sound && !head => {
                 headers.remove(header::CONTENT_LENGTH);
@@ -224,17 +226,19 @@ pub(crate) fn after(faults: &[What], reply: Reply, head: bool) -> Reply {
                 }));
             }
             What::CutAfter(bytes) if sound && !head => {
-                // The pause lets the server send what it has before it learns that there is no more.
-                let end = stream::once(async {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    Err(axum::Error::new(Cut))
-                });
-                body = Box::pin(until(body, *bytes).chain(end));
+                let end = stream::once(std::future::ready(Err(axum::Error::new(Cut))));
+                body = Box::pin(until(body, *bytes).chain(pause()).chain(end));
             }
             _ => {}
         }
     }
     Response::from_parts(parts, Body::from_stream(body))
+}
+
+/// Lets the server send what it has before it learns that there is no more: it drops what it has not sent when a
+/// body ends before its time.
+fn pause() -> impl Stream<Item = Result<Bytes, axum::Error>> + Send {
+    stream::once(tokio::time::sleep(Duration::from_millis(20))).filter_map(|()| std::future::ready(None))
 }
 
 /// Path and query of a URL.

@@ -9,6 +9,7 @@ mod blobs;
 mod faults;
 mod log;
 mod manifests;
+mod route;
 mod server;
 mod state;
 mod uploads;

@@ -25,6 +25,7 @@ use tokio::sync::oneshot;
 use super::auth::Tokens;
 use super::faults::Faults;
 use super::log::{Entry, Log};
+use super::route::{Route, pairs};
 use super::state::State;
 use super::{Options, What, auth, blobs, manifests, uploads, utf8};
 
@@ -82,61 +83,6 @@ impl std::fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-/// What a request is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Route {
-    Ping,
-    Token,
-    Catalog,
-    Tags(String),
-    Manifest(String, String),
-    Blob(String, String),
-    Uploads(String),
-    Upload(String, String),
-    Referrers(String, String),
-    Unknown,
-}
-
-impl Route {
-    fn of(path: &str) -> Self {
-        let own = |text: &str| text.to_owned();
-        let Some(path) = path.strip_prefix("/v2") else {
-            return if path == "/token" { Self::Token } else { Self::Unknown };
-        };
-        let path = path.strip_prefix('/').unwrap_or(path);
-        if path.is_empty() {
-            return Self::Ping;
-        }
-        if path == "_catalog" {
-            return Self::Catalog;
-        }
-        let parts = path.split('/').collect::<Vec<_>>();
-        let name = |count: usize| parts[..parts.len() - count].join("/");
-        match parts.as_slice() {
-            [_, .., "tags", "list"] => Self::Tags(name(2)),
-            [_, .., "manifests", reference] => Self::Manifest(name(2), own(reference)),
-            [_, .., "blobs", "uploads"] => Self::Uploads(name(2)),
-            [_, .., "blobs", "uploads", ""] => Self::Uploads(name(3)),
-            [_, .., "blobs", "uploads", id] => Self::Upload(name(3), own(id)),
-            [_, .., "blobs", digest] => Self::Blob(name(2), own(digest)),
-            [_, .., "referrers", digest] => Self::Referrers(name(2), own(digest)),
-            _ => Self::Unknown,
-        }
-    }
-
-    pub(crate) fn repository(&self) -> Option<&str> {
-        match self {
-            Self::Tags(name)
-            | Self::Manifest(name, _)
-            | Self::Blob(name, _)
-            | Self::Uploads(name)
-            | Self::Upload(name, _)
-            | Self::Referrers(name, _) => Some(name),
-            Self::Ping | Self::Token | Self::Catalog | Self::Unknown => None,
-        }
-    }
-}
-
 /// The body of a request: counted, and cut where a fault says so.
 pub(crate) struct Upload {
     stream: BodyDataStream,
@@ -151,10 +97,7 @@ impl Upload {
         if self.cut_after == Some(0) {
             return Some(Err(Cut));
         }
-        let mut bytes = match self.stream.next().await? {
-            Ok(bytes) => bytes,
-            Err(_) => return Some(Err(Cut)),
-        };
+        let Ok(mut bytes) = self.stream.next().await? else { return Some(Err(Cut)) };
         if let Some(left) = &mut self.cut_after {
             bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
             *left -= bytes.len() as u64;
@@ -235,8 +178,8 @@ async fn connection(stream: TcpStream, tls: Option<tokio_rustls::TlsAcceptor>, s
 
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, shared: Arc<Shared>) {
     let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-    let server = hyper::server::conn::http1::Builder::new().timer(TokioTimer::new()).keep_alive(true).clone();
-    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    let mut server = hyper::server::conn::http1::Builder::new();
+    let _ = server.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(shared: Arc<Shared>, request: Request<hyper::body::Incoming>) -> Result<Reply, Cut> {
@@ -401,29 +344,4 @@ pub(crate) fn json_reply(status: StatusCode, media_type: &str, value: &Value) ->
 /// An error as the distribution-spec has it.
 pub(crate) fn error(status: StatusCode, code: &str, message: &str) -> Reply {
     json_reply(status, "application/json", &json!({"errors": [{"code": code, "message": message}]}))
-}
-
-/// The fields of a query or a form.
-pub(crate) fn pairs(text: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        let mut bytes = Vec::with_capacity(text.len());
-        let mut rest = text.as_bytes();
-        while let [first, tail @ ..] = rest {
-            let hex =
-                tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-            let (byte, skip) = match (first, hex) {
-                (b'%', Some(byte)) => (byte, 2),
-                _ => (*first, 0),
-            };
-            bytes.push(byte);
-            rest = &tail[skip..];
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
-    let fields = text.split('&').filter(|field| !field.is_empty());
-    fields
-        .map(|field| field.split_once('=').unwrap_or((field, "")))
-        .map(|(k, v)| (decode(k), decode(v)))
-        .collect()
 }

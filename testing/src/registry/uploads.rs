@@ -17,13 +17,13 @@ fn unknown() -> Reply {
     error(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 }
 
-fn set(headers: &mut HeaderMap, name: &'static str, value: impl ToString) {
+fn set(headers: &mut HeaderMap, name: &'static str, value: &dyn std::fmt::Display) {
     headers.insert(name, HeaderValue::try_from(value.to_string()).unwrap());
 }
 
 fn created(call: &Call, repository: &str, digest: &Digest) -> Reply {
     let mut reply = reply(201, "");
-    set(reply.headers_mut(), "location", format!("{}/v2/{repository}/blobs/{digest}", call.base()));
+    set(reply.headers_mut(), "location", &format!("{}/v2/{repository}/blobs/{digest}", call.base()));
     set(reply.headers_mut(), "docker-content-digest", digest);
     reply
 }
@@ -33,10 +33,10 @@ fn running(call: &Call, status: u16, repository: &str, id: &str, len: u64) -> Re
     let mut reply = reply(status, "");
     // The query is a part of the address that clients have to keep; Distribution keeps its state there.
     let location = format!("{}/v2/{repository}/blobs/uploads/{id}?_state={}", call.base(), state_of(id));
-    set(reply.headers_mut(), "location", location);
+    set(reply.headers_mut(), "location", &location);
     // Distribution writes `0-0` for nothing as well as for one byte.
-    set(reply.headers_mut(), "range", format!("0-{}", len.saturating_sub(1)));
-    set(reply.headers_mut(), "docker-upload-uuid", id);
+    set(reply.headers_mut(), "range", &format!("0-{}", len.saturating_sub(1)));
+    set(reply.headers_mut(), "docker-upload-uuid", &id);
     reply
 }
 

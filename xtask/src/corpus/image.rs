@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use flate2::{Compression, GzBuilder};
-use krs_core::oci::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use serde_json::{Value, json};
 
 use super::layer::Built;
@@ -13,6 +12,10 @@ use super::layout::{Layout, Stored};
 use super::recipe::{Format, Image, Kind, Writer};
 use crate::run::Result;
 
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const CREATED: &str = "2026-01-01T00:00:00Z";
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
@@ -49,7 +52,7 @@ impl Maker<'_> {
                         Ok(with(stored.json(), "platform", json!({"architecture": arch, "os": "linux"})))
                     })
                     .collect::<Result<Vec<Value>>>()?;
-                self.index(image.format, entries)?
+                self.index(image.format, &entries)?
             }
             Kind::Attested(layers) => self.attested(image.format, layers)?,
             Kind::Chart => self.chart(image)?,
@@ -98,7 +101,7 @@ impl Maker<'_> {
         self.out.store_json(media_type, &manifest)
     }
 
-    fn index(&self, format: Format, manifests: Vec<Value>) -> Result<Stored> {
+    fn index(&self, format: Format, manifests: &[Value]) -> Result<Stored> {
         let media_type = if format == Format::Oci { OCI_INDEX } else { DOCKER_INDEX };
         let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": manifests});
         self.out.store_json(media_type, &index)
@@ -135,7 +138,7 @@ impl Maker<'_> {
         let attestation = with(attestation.json(), "annotations", reference);
         self.index(
             format,
-            vec![
+            &[
                 with(image.json(), "platform", platform("amd64", "linux")),
                 with(attestation, "platform", platform("unknown", "unknown")),
             ],
@@ -188,7 +191,7 @@ impl Maker<'_> {
             "annotations": {"org.opencontainers.image.created": CREATED},
         });
         let stored = self.out.store_json(OCI_MANIFEST, &manifest)?;
-        let referrers = self.index(Format::Oci, vec![with(stored.json(), "artifactType", json!(SPDX))])?;
+        let referrers = self.index(Format::Oci, &[with(stored.json(), "artifactType", json!(SPDX))])?;
         self.list(name, &format!("sha256-{}", subject.digest.hex()), referrers, "referrers tag schema");
         Ok(stored)
     }

@@ -8,7 +8,6 @@ use std::path::{Component, Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
-use krs_core::digest::{Digest, Hasher};
 use tar::{Archive, Builder, EntryType, Header};
 
 use super::layout::Layout;
@@ -16,6 +15,7 @@ use super::packages::Packages;
 use super::recipe::{Content, Layer, Writer};
 use super::wheel::Wheel;
 use crate::cache::Cache;
+use crate::digest::{Digest, HashWriter};
 use crate::run::Result;
 
 /// The time of every file that a package gives none for: 2026-01-01.
@@ -190,7 +190,7 @@ fn compress(
             (diff_id, digest, size)
         }
     };
-    out.keep(file, digest)?;
+    out.keep(file, &digest)?;
     Ok(Built { digest, size, diff_id, writer })
 }
 
@@ -232,33 +232,4 @@ impl Filter {
 fn wait(child: &mut Child, name: &str) -> Result<()> {
     let status = child.wait()?;
     if status.success() { Ok(()) } else { Err(format!("{name} failed: {status}").into()) }
-}
-
-/// Hashes and counts what it passes on.
-pub(crate) struct HashWriter<W> {
-    inner: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> HashWriter<W> {
-    pub(crate) fn new(inner: W) -> Self {
-        Self { inner, hasher: Hasher::new() }
-    }
-
-    pub(crate) fn finish(self) -> (Digest, u64) {
-        let size = self.hasher.bytes();
-        (self.hasher.finish(), size)
-    }
-}
-
-impl<W: Write> Write for HashWriter<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hasher.update(bytes.get(..written).unwrap_or(bytes));
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }

@@ -5,10 +5,10 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use krs_core::digest::Digest;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
+use crate::digest::Digest;
 use crate::run::Result;
 
 /// A descriptor that lies in the layout.
@@ -51,7 +51,7 @@ impl Layout {
     }
 
     /// Gives a finished blob its name.
-    pub(crate) fn keep(&self, file: NamedTempFile, digest: Digest) -> Result<()> {
+    pub(crate) fn keep(&self, file: NamedTempFile, digest: &Digest) -> Result<()> {
         let kept = file.persist(self.0.join("blobs/sha256").join(digest.hex()))?;
         readable(&kept)
     }
@@ -61,7 +61,7 @@ impl Layout {
         let digest = Digest::of(bytes);
         let mut file = self.temporary()?;
         file.write_all(bytes)?;
-        self.keep(file, digest)?;
+        self.keep(file, &digest)?;
         Ok(Stored { media_type: media_type.to_owned(), digest, size: bytes.len() as u64 })
     }
 

@@ -47,7 +47,7 @@ pub(crate) struct Args {
 enum Action {
     /// Push every image with its tag into a registry
     Push {
-        /// HOST[:PORT][/PREFIX]; without TLS when it is on this machine
+        /// `HOST[:PORT][/PREFIX]`; without TLS when it is on this machine
         registry: String,
         /// The corpus; the full one in the cache when not given
         #[arg(long, value_name = "DIR")]
@@ -69,6 +69,16 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
             make(cache, &recipe, args.out.as_deref().unwrap_or(&default(args.small)))
         }
     }
+}
+
+/// Makes the small corpus in the cache where it is not there yet, and answers its folder.
+pub(crate) fn small(cache: &Cache) -> Result<PathBuf> {
+    let folder = cache.root().join("corpus-small");
+    // Written last: a corpus that was cut off has none.
+    if !folder.join("corpus.json").exists() {
+        make(cache, &SMALL, &folder)?;
+    }
+    Ok(folder)
 }
 
 fn make(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<()> {

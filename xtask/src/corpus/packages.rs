@@ -43,7 +43,7 @@ impl Packages {
                     names.extend(debs.iter().map(|name| deb_name(name, layer)));
                 }
                 Content::Wheels(wheels) | Content::Wheelhouse(wheels) => {
-                    wanted.extend(wheels.iter().copied())
+                    wanted.extend(wheels.iter().copied());
                 }
                 Content::Text(..) => {}
             }
@@ -78,7 +78,10 @@ fn fetch_wheels(cache: &Cache, wanted: &BTreeSet<&'static str>) -> Result<BTreeM
             debian::install(cache, &["python3-pip"])?;
         }
         step(&format!("download {} wheels", missing.len()), || {
-            run::run(Command::new("python3").args(PIP).args(&missing).arg("--dest").arg(cache.packages()))
+            // One by one: pip takes two versions of one package for a conflict.
+            missing.iter().try_for_each(|wheel| {
+                run::run(Command::new("python3").args(PIP).arg(wheel).arg("--dest").arg(cache.packages()))
+            })
         })?;
     }
     wanted.iter().map(|wheel| Ok((*wheel, find_wheel(&cache.packages(), wheel)?))).collect()

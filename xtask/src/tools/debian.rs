@@ -161,9 +161,17 @@ fn refresh(cache: &Cache, now: bool) -> Result<()> {
     for folder in ["apt/lists/partial", "apt/archives/partial"] {
         fs::create_dir_all(cache.root().join(folder))?;
     }
-    step("apt-get update (lists in the cache)", || {
+    let updated = step("apt-get update (lists in the cache)", || {
         run::run(apt(cache, "apt-get", &architectures()?).args(["update", "-qq"]))
-    })?;
+    });
+    match updated {
+        // Without a network, what is in the cache may well be enough.
+        Err(error) if !now && stamp.exists() => {
+            println!("    going on with older lists: {error}");
+            return Ok(());
+        }
+        updated => updated?,
+    }
     Ok(fs::write(stamp, "")?)
 }
 

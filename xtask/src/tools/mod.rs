@@ -11,6 +11,7 @@ use std::process::Command;
 pub(crate) use self::table::Need;
 use self::table::{Source, TOOLS, Tool};
 use crate::cache::Cache;
+use crate::digest::Digest;
 use crate::run::{self, Result, checkout, on_path, step};
 
 /// Arguments of `cargo xtask tools`.
@@ -121,9 +122,9 @@ fn install_crate(cache: &Cache, name: &str, version: &str) -> Result<()> {
 fn version_of_folder(folder: &Path) -> Result<String> {
     let mut files: Vec<_> = fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
     files.sort_by_key(fs::DirEntry::file_name);
-    let mut hasher = krs_core::digest::Hasher::new();
+    let mut all = Vec::new();
     for file in files {
-        hasher.update(&fs::read(file.path())?);
+        all.extend(fs::read(file.path())?);
     }
-    Ok(hasher.finish().to_string())
+    Ok(Digest::of(&all).to_string())
 }

@@ -34,7 +34,13 @@ impl Answer {
 }
 
 /// Sends a request; `None`: the connection ended without an answer.
-pub fn send(registry: &Registry, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<Answer> {
+pub fn send(
+    registry: &Registry,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<Answer> {
     let mut stream = TcpStream::connect(registry.host().as_str()).expect("the registry listens");
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", registry.host());
     if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {

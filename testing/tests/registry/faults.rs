@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Faults of the registry for tests, seen over the wire.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
-
-mod client;
 
 use std::time::{Duration, Instant};
 
-use client::{Answer, send};
 use krs_core::digest::Digest;
 use krs_testing::image::random_bytes;
 use krs_testing::registry::{Auth, Fault, Matcher, Options, Registry, What};
+
+use crate::client::{Answer, send};
 
 const SIZE: usize = 700_000;
 
@@ -158,7 +156,8 @@ fn faults_hit_the_requests_that_they_are_meant_for() {
     registry.put_blob("b", b"x");
     let on = Matcher::blobs().path(digest).repository("a").nth(2..=3);
     registry.fail(on, What::Status(500, Vec::new(), String::new()));
-    let get = |name: &str| send(&registry, "GET", &format!("/v2/{name}/blobs/{digest}"), &[], b"").unwrap().status;
+    let get =
+        |name: &str| send(&registry, "GET", &format!("/v2/{name}/blobs/{digest}"), &[], b"").unwrap().status;
     assert_eq!([get("a"), get("b"), get("a"), get("b"), get("a"), get("a")], [200, 200, 500, 200, 500, 200]);
 }
 
@@ -173,7 +172,9 @@ fn a_request_without_credentials_does_not_use_up_a_fault_but_can_be_sent_to_anot
     registry.fail(Matcher::any(), What::Realm("http://evil.example/token".to_owned()));
     let answer = with(&known);
     assert_eq!(answer.status, 401);
-    assert!(answer.header("www-authenticate").unwrap().starts_with(r#"Bearer realm="http://evil.example/token""#));
+    assert!(
+        answer.header("www-authenticate").unwrap().starts_with(r#"Bearer realm="http://evil.example/token""#)
+    );
 }
 
 #[test]

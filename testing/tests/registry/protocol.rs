@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The registry for tests, seen over the wire: what the distribution-spec and the Distribution project do.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
-
-mod client;
 
 use std::time::Duration;
 
-use client::{Answer, send};
 use krs_core::digest::Digest;
 use krs_core::oci::{OCI_INDEX, OCI_MANIFEST};
 use krs_testing::image::{self, ImageBuilder, random_bytes};
 use krs_testing::registry::{Auth, Options, Registry};
+
+use crate::client::{Answer, send};
 
 fn plain() -> Registry {
     Registry::start(Options::default())
@@ -73,7 +71,10 @@ fn ranges_are_served_from_memory_and_from_files() {
         assert_eq!(middle.header("content-range"), Some(format!("bytes 10-19/{size}").as_str()));
         assert_eq!(range("bytes=900-").body, &bytes[900..]);
         let outside = range(&format!("bytes={size}-"));
-        assert_eq!((outside.status, outside.header("content-range")), (416, Some(&*format!("bytes */{size}"))));
+        assert_eq!(
+            (outside.status, outside.header("content-range")),
+            (416, Some(&*format!("bytes */{size}")))
+        );
         assert_eq!(range("bytes=0-1,5-6").status, 200);
     }
     let without = Registry::start(Options { ranges: false, ..Options::default() });
@@ -200,10 +201,15 @@ fn referrers_are_listed_and_filtered_where_the_api_is_on() {
     let path = format!("/v2/app/referrers/{}", app.digest);
     let all = get(&registry, &path);
     assert_eq!(all.header("content-type"), Some(OCI_INDEX));
-    assert!(all.text().contains(&sbom.digest.to_string()) && all.text().contains(&signature.digest.to_string()));
+    assert!(
+        all.text().contains(&sbom.digest.to_string()) && all.text().contains(&signature.digest.to_string())
+    );
     let some = get(&registry, &format!("{path}?artifactType=application%2Fspdx%2Bjson"));
     assert_eq!(some.header("oci-filters-applied"), Some("artifactType"));
-    assert!(some.text().contains(&sbom.digest.to_string()) && !some.text().contains(&signature.digest.to_string()));
+    assert!(
+        some.text().contains(&sbom.digest.to_string())
+            && !some.text().contains(&signature.digest.to_string())
+    );
     let none = get(&registry, &format!("/v2/app/referrers/{}", sbom.digest));
     assert!(none.status == 200 && none.text().contains(r#""manifests":[]"#));
 
@@ -276,7 +282,10 @@ fn tokens_are_good_for_their_scope_and_their_time() {
     let challenge = denied.header("www-authenticate").unwrap();
     assert_eq!(
         challenge,
-        format!(r#"Bearer realm="{}/token",service="krs-testing",scope="repository:app:pull""#, registry.url())
+        format!(
+            r#"Bearer realm="{}/token",service="krs-testing",scope="repository:app:pull""#,
+            registry.url()
+        )
     );
     let with = |method: &str, path: &str, token: &str| {
         ask(&registry, method, path, &[("Authorization", token)], b"").status

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Logging in, and who gets to see a login.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::error::{Classify, ErrorKind};
+use crate::redact::Secret;
+use crate::reference::Selector;
+
+const LOGIN: &str = "Basic bWU6aHVudGVyMg==";
+
+fn logged_in(server: &Server) -> Repository {
+    let keychain = Keychain::empty().with(&server.host, "me", Secret::new("hunter2"));
+    server.repository_with(ClientOptions { keychain, ..options() })
+}
+
+#[tokio::test]
+async fn t55_a_password_is_sent_to_who_asks_for_it_and_once_only_when_it_is_refused() {
+    let server = Server::start(|request| match request.authorization() {
+        Some(LOGIN) => Reply::ok(b"x"),
+        _ => Reply::new(401).with("www-authenticate", "Basic realm=\"x\""),
+    });
+    let server = server.await;
+    let repository = logged_in(&server);
+    assert_eq!(fetch(&repository, b"x").await.unwrap(), b"x");
+    assert_eq!(fetch(&repository, b"x").await.unwrap(), b"x");
+    assert_eq!(server.count("GET"), 3, "the second blob is asked for with the password at once");
+
+    let server = Server::start(|_| Reply::new(401).with("www-authenticate", "Basic realm=\"x\"")).await;
+    let error = fetch(&logged_in(&server), b"x").await.unwrap_err();
+    assert_eq!((error.kind(), server.count("GET")), (ErrorKind::Auth, 2));
+    let error = fetch(&server.repository(), b"x").await.unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(shown.contains("no login was given") && shown.contains("team/app"), "{shown}");
+}
+
+#[tokio::test]
+async fn t55_a_refusal_names_registry_repository_and_login_but_no_secret() {
+    let server =
+        Server::start(|_| Reply { status: 403, ..Reply::ok(br#"{"errors":[{"code":"DENIED"}]}"#) }).await;
+    let text = r#"{"auths":{"HOST":{"auth":"bWU6aHVudGVyMg=="}}}"#.replace("HOST", server.host.as_str());
+    let keychain = Keychain::from_bytes("/home/me/auth.json", text.as_bytes()).unwrap();
+    let repository = server.repository_with(ClientOptions { keychain, ..options() });
+    let error = fetch(&repository, b"x").await.unwrap_err();
+    let shown = format!("{error} {error:?}");
+    for part in [server.host.as_str(), "team/app", "/home/me/auth.json", "DENIED"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    assert!(!shown.contains("hunter2") && !shown.contains("bWU6"), "{shown}");
+    assert_eq!((error.kind(), server.count("GET")), (ErrorKind::Auth, 1));
+}
+
+/// A token server that hands out `token-1`, `token-2`, ...
+async fn token_server(more: &'static str) -> (Server, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let server = Server::start(move |_| {
+        let n = counted.fetch_add(1, Ordering::Relaxed) + 1;
+        Reply::ok(format!(r#"{{"token":"token-{n}"{more}}}"#).as_bytes())
+    });
+    (server.await, count)
+}
+
+fn bearer(realm: &str) -> Reply {
+    Reply::new(401).with("www-authenticate", format!("Bearer realm=\"{realm}\",service=\"the registry\""))
+}
+
+#[tokio::test]
+async fn a_token_is_fetched_once_for_many_requests() {
+    let (tokens, _) = token_server("").await;
+    let realm = tokens.url("/token?account=a");
+    let server = Server::start(move |request| match request.authorization() {
+        Some("Bearer token-1") => Reply::ok(b"x"),
+        _ => bearer(&realm),
+    });
+    let server = server.await;
+    let repository = logged_in(&server);
+    let fetches = (0..20).map(|_| fetch(&repository, b"x"));
+    for outcome in futures::future::join_all(fetches).await {
+        assert_eq!(outcome.unwrap(), b"x");
+    }
+    let asked = tokens.seen();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].authorization(), Some(LOGIN));
+    assert_eq!(asked[0].path, "/token?account=a&service=the+registry&scope=repository%3Ateam%2Fapp%3Apull");
+    assert!(server.seen().iter().all(|request| request.authorization() != Some(LOGIN)));
+}
+
+#[tokio::test]
+async fn t55_a_token_that_runs_out_in_the_middle_of_a_blob_is_renewed() {
+    let (tokens, issued) = token_server("").await;
+    let realm = tokens.url("/token");
+    let content = noise(1 << 20);
+    let served = content.clone();
+    // Each token is good for one answer, and each answer is cut.
+    let server = Server::start(move |request| {
+        let newest = format!("Bearer token-{}", issued.load(Ordering::Relaxed));
+        if request.authorization() != Some(&newest)
+            || request.header("range").is_some() != (newest != "Bearer token-1")
+        {
+            return bearer(&realm);
+        }
+        let first = request.header("range").map_or(0, |r| r[6..r.len() - 1].parse().unwrap());
+        let reply = Reply { cut: Some(600_000), status: 206, ..Reply::ok(&served[first..]) };
+        match first {
+            0 => Reply { status: 200, ..reply },
+            _ => reply.with("content-range", format!("bytes {first}-1048575/1048576")),
+        }
+    });
+    let server = server.await;
+    assert_eq!(fetch(&logged_in(&server), &content).await.unwrap(), content);
+    assert_eq!(tokens.count("GET"), 2);
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_its_time_is_over() {
+    let (tokens, issued) = token_server(r#","expires_in":1"#).await;
+    let realm = tokens.url("/token");
+    let server = Server::start(move |request| match request.authorization() {
+        Some(_) => Reply::ok(b"x"),
+        None => bearer(&realm),
+    });
+    let server = server.await;
+    let repository = logged_in(&server);
+    fetch(&repository, b"x").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1000)).await;
+    fetch(&repository, b"x").await.unwrap();
+    assert_eq!(issued.load(Ordering::Relaxed), 2);
+    assert_eq!(server.count("GET"), 3, "a registry does not have to refuse a token that has run out");
+}
+
+#[tokio::test]
+async fn t55_tokens_that_are_never_good_enough_cause_no_storm() {
+    let (tokens, issued) = token_server("").await;
+    let realm = tokens.url("/token");
+    let server = Server::start(move |_| bearer(&realm)).await;
+    let error = fetch(&logged_in(&server), b"x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
+    assert!(server.count("GET") <= 3 && issued.load(Ordering::Relaxed) <= 2);
+}
+
+#[tokio::test]
+async fn t55_a_login_that_the_token_server_refuses_is_named() {
+    let tokens = Server::start(|_| Reply::new(401)).await;
+    let realm = tokens.url("/token");
+    let server = Server::start(move |_| bearer(&realm)).await;
+    let error = fetch(&logged_in(&server), b"x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth);
+    assert!(error.to_string().contains("a token for"), "{error}");
+    assert_eq!(tokens.count("GET"), 1);
+}
+
+#[tokio::test]
+async fn an_identity_token_is_changed_for_an_access_token() {
+    let tokens = Server::start(|_| Reply::ok(br#"{"access_token":"at","expires_in":300}"#)).await;
+    let realm = tokens.url("/token");
+    let server = Server::start(move |request| match request.authorization() {
+        Some("Bearer at") => Reply::ok(b"x"),
+        _ => bearer(&realm),
+    });
+    let server = server.await;
+    let text = format!(r#"{{"auths":{{"{}/team":{{"identitytoken":"re fresh"}}}}}}"#, server.host);
+    let keychain = Keychain::from_bytes("x", text.as_bytes()).unwrap();
+    let repository = server.repository_with(ClientOptions { keychain, ..options() });
+    assert_eq!(fetch(&repository, b"x").await.unwrap(), b"x");
+    let asked = tokens.seen().remove(0);
+    assert!(asked.is("POST", "/token"));
+    assert_eq!(
+        String::from_utf8(asked.body).unwrap(),
+        "grant_type=refresh_token&client_id=krs&service=the+registry&scope=repository%3Ateam%2Fapp%3Apull&refresh_token=re+fresh"
+    );
+}
+
+#[tokio::test]
+async fn t57_a_realm_of_somebody_else_gets_no_login() {
+    let server = Server::start(|_| bearer("https://evil.example.net/token?x=1")).await;
+    let error = fetch(&logged_in(&server), b"x").await.unwrap_err();
+    assert!(matches!(error, RegistryError::Realm { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Trust);
+    assert!(error.to_string().contains("https://evil.example.net/token"), "{error}");
+    assert_eq!(server.count("GET"), 1);
+}
+
+#[tokio::test]
+async fn t57_a_redirect_to_another_server_does_not_carry_the_login() {
+    let storage = Server::start(|_| Reply::ok(b"x")).await;
+    let away = storage.url("/bucket/x?sig=1");
+    let server = Server::start(move |request| match request.authorization() {
+        Some(_) => Reply::new(307).with("location", &away),
+        None => Reply::new(401).with("www-authenticate", "Basic realm=\"x\""),
+    });
+    let server = server.await;
+    assert_eq!(fetch(&logged_in(&server), b"x").await.unwrap(), b"x");
+    let asked = storage.seen();
+    assert_eq!((asked.len(), asked[0].authorization(), asked[0].path.as_str()), (1, None, "/bucket/x?sig=1"));
+}
+
+#[tokio::test]
+async fn t57_redirects_within_the_registry_carry_it_and_do_not_go_on_for_ever() {
+    let server = Server::start(|request| match (request.authorization(), request.path.contains("/moved")) {
+        (None, _) => Reply::new(401).with("www-authenticate", "Basic realm=\"x\""),
+        (Some(_), false) => Reply::new(302).with("location", "/moved"),
+        (Some(_), true) => Reply::ok(b"x"),
+    });
+    let server = server.await;
+    assert_eq!(fetch(&logged_in(&server), b"x").await.unwrap(), b"x");
+    let circle = Server::start(|request| Reply::new(302).with("location", &request.path)).await;
+    let error = fetch(&circle.repository(), b"x").await.unwrap_err();
+    assert!(matches!(error, RegistryError::Redirect { .. }), "{error}");
+    assert_eq!(circle.count("GET"), 6);
+    let file = Server::start(|_| Reply::new(302).with("location", "file:///etc/passwd")).await;
+    let error = fetch(&file.repository(), b"x").await.unwrap_err();
+    assert!(matches!(error, RegistryError::Redirect { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn t57_an_upload_elsewhere_does_not_carry_the_login() {
+    let storage = Server::start(|_| Reply::new(201)).await;
+    let away = storage.url("/upload");
+    let server = Server::start(move |request| match request.authorization() {
+        Some(_) => Reply::new(202).with("location", &away),
+        None => Reply::new(401).with("www-authenticate", "Basic realm=\"x\""),
+    });
+    let server = server.await;
+    let pushed =
+        logged_in(&server).push_blob(&Digest::of(b"x"), 1, Arc::new(Slice(b"x".to_vec())), None).await;
+    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+    let asked = storage.seen();
+    assert_eq!((asked.len(), asked[0].authorization()), (1, None));
+}
+
+#[tokio::test]
+async fn an_anonymous_token_is_asked_for_where_there_is_no_login() {
+    let (tokens, _) = token_server("").await;
+    let realm = tokens.url("/token");
+    let server = Server::start(move |request| match request.authorization() {
+        Some("Bearer token-1") => Reply::new(404),
+        _ => bearer(&realm),
+    });
+    let server = server.await;
+    let tag: Selector = "v1".parse().unwrap();
+    assert_eq!(server.repository().head_manifest(&tag).await.unwrap(), None);
+    assert_eq!(tokens.seen()[0].authorization(), None);
+}

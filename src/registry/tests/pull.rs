@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading from registries that fail, lie or misbehave.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::error::{Classify, ErrorKind};
+use crate::oci::OCI_MANIFEST;
+use crate::reference::Selector;
+
+/// The part of `content` that a request asks for.
+fn ranged(request: &Request, content: &[u8]) -> Reply {
+    let range = request.header("range").and_then(|range| range.strip_prefix("bytes="));
+    let Some(first) = range.and_then(|range| range.trim_end_matches('-').parse::<usize>().ok()) else {
+        return Reply::ok(content);
+    };
+    let total = content.len();
+    Reply { status: 206, ..Reply::ok(&content[first..]) }
+        .with("content-range", format!("bytes {first}-{}/{total}", total - 1))
+}
+
+#[tokio::test]
+async fn t53_a_blob_that_is_cut_again_and_again_is_gone_on_with() {
+    let content = noise(3 << 20);
+    let served = content.clone();
+    // Many more cuts than tries: each one brings the transfer on.
+    let server = Server::start(move |request| Reply { cut: Some(200_000), ..ranged(request, &served) }).await;
+    let repository = server.repository();
+    assert_eq!(fetch(&repository, &content).await.unwrap(), content);
+    let requests = server.seen();
+    assert!(requests.len() > 10, "{}", requests.len());
+    assert!(requests.iter().skip(1).all(|request| request.header("range").is_some()));
+}
+
+#[tokio::test]
+async fn t53_without_progress_the_tries_come_to_an_end() {
+    let server = Server::start(|_| Reply { cut: Some(10), ..Reply::ok(&[1; 1000]) }).await;
+    let error = fetch(&server.repository(), &[2; 1000]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(server.count("GET"), 6);
+}
+
+#[tokio::test]
+async fn t53_where_ranges_are_refused_what_is_there_is_passed_over() {
+    for refusal in [200, 206, 416] {
+        let content = noise(500_000);
+        let served = content.clone();
+        let tries = AtomicUsize::new(0);
+        let server = Server::start(move |request| {
+            let whole = Reply::ok(&served);
+            match (tries.fetch_add(1, Ordering::Relaxed), request.header("range")) {
+                (0, None) => Reply { cut: Some(200_000), ..whole },
+                (_, Some(_)) => {
+                    Reply { status: refusal, ..whole }.with("content-range", "bytes 0-499999/500000")
+                }
+                (_, None) => whole,
+            }
+        });
+        let server = server.await;
+        assert_eq!(fetch(&server.repository(), &content).await.unwrap(), content);
+        let unranged = server.seen().iter().filter(|request| request.header("range").is_none()).count();
+        assert_eq!(unranged, if refusal == 200 { 1 } else { 2 });
+    }
+}
+
+#[tokio::test]
+async fn t53_a_transfer_that_stands_still_is_gone_on_with() {
+    let content = noise(400_000);
+    let served = content.clone();
+    let server = Server::start(move |request| {
+        let stall = request.header("range").is_none().then_some(150_000);
+        Reply { stall, ..ranged(request, &served) }
+    });
+    let server = server.await;
+    let options = ClientOptions { stall_timeout: Duration::from_millis(300), ..options() };
+    assert_eq!(fetch(&server.repository_with(options), &content).await.unwrap(), content);
+}
+
+#[tokio::test]
+async fn t54_a_registry_is_left_alone_for_as_long_as_it_asks() {
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |_| match tries.fetch_add(1, Ordering::Relaxed) {
+        0 => Reply::new(429).with("retry-after", "1"),
+        _ => Reply::ok(b"x"),
+    });
+    let server = server.await;
+    let messages = Arc::<Mutex<Vec<String>>>::default();
+    let heard = Arc::clone(&messages);
+    let notify: Notify = Arc::new(move |text: &str| heard.lock().unwrap().push(text.to_owned()));
+    let begun = std::time::Instant::now();
+    let repository = server.repository_with(ClientOptions { notify: Some(notify), ..options() });
+    assert_eq!(fetch(&repository, b"x").await.unwrap(), b"x");
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    let messages = messages.lock().unwrap().join("\n");
+    assert!(messages.contains("limits the rate") && messages.contains("in 1.0 s"), "{messages}");
+}
+
+#[tokio::test]
+async fn t54_a_limit_that_stays_is_reported_as_such() {
+    let server = Server::start(|_| Reply::new(429)).await;
+    let error = fetch(&server.repository(), b"x").await.unwrap_err();
+    assert!(matches!(error, RegistryError::RateLimited { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn t53_one_budget_of_retries_counts_for_all_requests() {
+    let server = Server::start(|_| Reply::new(503)).await;
+    let mut options = options();
+    options.retry.budget = 3;
+    let repository = server.repository_with(options);
+    assert!(fetch(&repository, b"x").await.is_err());
+    assert!(fetch(&repository, b"y").await.is_err());
+    assert_eq!(server.count("GET"), 2 + 3);
+}
+
+#[tokio::test]
+async fn t90_other_bytes_are_fetched_once_more_and_then_refused() {
+    let server = Server::start(|_| Reply::ok(b"evil!")).await;
+    let error = fetch(&server.repository(), b"right").await.unwrap_err();
+    assert!(matches!(error, RegistryError::Content { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert_eq!(server.count("GET"), 2);
+}
+
+#[tokio::test]
+async fn t90_damage_on_the_way_is_healed_by_the_second_try() {
+    let tries = AtomicUsize::new(0);
+    let damaged = move |_: &Request| match tries.fetch_add(1, Ordering::Relaxed) {
+        0 => Reply::ok(b"rigXt"),
+        _ => Reply::ok(b"right"),
+    };
+    let server = Server::start(damaged).await;
+    assert_eq!(fetch(&server.repository(), b"right").await.unwrap(), b"right");
+}
+
+#[tokio::test]
+async fn t22_never_more_bytes_are_taken_than_were_promised() {
+    let server = Server::start(|_| Reply { endless: true, ..Reply::ok(&[0; 60_000]) }).await;
+    let content = vec![0; 100_000];
+    let mut memory = Memory::default();
+    let repository = server.repository();
+    let error = repository.blob(&Digest::of(&content), 100_000, &mut memory).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Content { .. }), "{error}");
+    assert!(memory.0.len() <= 100_000);
+    for size in [4_u64, 6] {
+        let server = Server::start(|_| Reply::ok(b"right")).await;
+        let error =
+            server.repository().blob(&Digest::of(b"right"), size, &mut Memory::default()).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Content { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_the_transfer_at_once() {
+    struct Full;
+    impl BlobSink for Full {
+        fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+    let server = Server::start(|_| Reply::ok(b"right")).await;
+    let error = server.repository().blob(&Digest::of(b"right"), 5, &mut Full).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoSpace);
+    assert_eq!(server.count("GET"), 1);
+}
+
+#[tokio::test]
+async fn a_blob_of_another_size_counts_as_absent() {
+    let server = Server::start(|request| match request.path.contains(&Digest::of(b"gone").hex()) {
+        true => Reply::new(404),
+        false => Reply::new(200).with("content-length", 5),
+    });
+    let server = server.await;
+    let repository = server.repository();
+    assert!(repository.has_blob(&Digest::of(b"right"), 5).await.unwrap());
+    assert!(!repository.has_blob(&Digest::of(b"right"), 6).await.unwrap());
+    assert!(!repository.has_blob(&Digest::of(b"gone"), 5).await.unwrap());
+}
+
+const DOCUMENT: &[u8] = br#"{"schemaVersion":2}"#;
+
+fn document() -> Reply {
+    Reply::ok(DOCUMENT).with("content-type", format!("{OCI_MANIFEST}; charset=utf-8"))
+}
+
+#[tokio::test]
+async fn t90_a_manifest_is_what_its_digest_says() {
+    let server = Server::start(|_| document()).await;
+    let repository = server.repository();
+    let digest = Selector::Digest(Digest::of(DOCUMENT));
+    let found = repository.manifest(&digest).await.unwrap();
+    assert_eq!((found.media_type.as_str(), &found.bytes[..]), (OCI_MANIFEST, DOCUMENT));
+    let other = Selector::Digest(Digest::of(b"other"));
+    assert!(matches!(repository.manifest(&other).await, Err(RegistryError::Content { .. })));
+    let request = server.seen().pop().unwrap();
+    assert_eq!(request.headers.iter().filter(|(name, _)| name == "accept").count(), 1);
+    assert!(request.header("accept").unwrap().contains(OCI_MANIFEST));
+}
+
+#[tokio::test]
+async fn t58_a_tag_whose_digest_is_said_to_be_another_is_refused() {
+    let server = Server::start(|_| document().with("docker-content-digest", Digest::of(b"other"))).await;
+    let tag = Selector::Tag("v1".parse().unwrap());
+    let error = server.repository().manifest(&tag).await.unwrap_err();
+    assert!(matches!(error, RegistryError::OtherDigest { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn t52_a_manifest_that_is_too_large_is_refused() {
+    let server = Server::start(|_| Reply { endless: true, ..document() }).await;
+    let error = server.repository().manifest(&"v1".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+    assert_eq!(server.count("GET"), 1);
+}
+
+#[tokio::test]
+async fn a_head_that_is_not_served_properly_is_made_up_for_by_a_get() {
+    let whole = || document().with("docker-content-digest", Digest::of(DOCUMENT)).with("content-length", 19);
+    let tag: Selector = "v1".parse().unwrap();
+    for (head, gets) in [(whole(), 0), (Reply::new(405), 1), (Reply::new(200), 1)] {
+        let server = Server::start(move |r| if r.method == "HEAD" { head.clone() } else { document() }).await;
+        let found = server.repository().head_manifest(&tag).await.unwrap().unwrap();
+        assert_eq!((found.digest, found.size), (Digest::of(DOCUMENT), 19));
+        assert_eq!(server.count("GET"), gets);
+    }
+    let server = Server::start(|_| Reply::new(404)).await;
+    assert_eq!(server.repository().head_manifest(&tag).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn t84_what_a_registry_says_is_shown_without_control_characters() {
+    let text = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"\u001b[31mgone\nforever"}]}"#;
+    let server = Server::start(|_| Reply { status: 404, ..Reply::ok(text) }).await;
+    let error = server.repository().manifest(&"v1".parse().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("MANIFEST_UNKNOWN") && error.contains("forever"), "{error}");
+    assert!(!error.contains(char::is_control), "{error}");
+}
+
+#[tokio::test]
+async fn tags_are_read_page_by_page() {
+    let server = Server::start(|request| match request.path.split_once("last=") {
+        None => Reply::ok(br#"{"name":"x","tags":["b","a"]}"#)
+            .with("link", "</v2/team/app/tags/list?n=1000&last=b>; rel=\"next\""),
+        Some(_) => Reply::ok(br#"{"name":"x","tags":["c","not a tag"]}"#),
+    });
+    let server = server.await;
+    let tags = server.repository().tags().await.unwrap();
+    assert_eq!(tags.iter().map(crate::reference::Tag::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
+    let none = Server::start(|_| Reply::new(404)).await;
+    assert_eq!(none.repository().tags().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn t57_a_list_does_not_lead_elsewhere_or_on_for_ever() {
+    let away =
+        Server::start(|_| Reply::ok(b"{}").with("link", "<http://other.example/>; rel=\"next\"")).await;
+    assert!(matches!(away.repository().tags().await, Err(RegistryError::Redirect { .. })));
+    let endless =
+        Server::start(|r| Reply::ok(b"{}").with("link", format!("<{}>; rel=\"next\"", r.path))).await;
+    assert!(matches!(endless.repository().tags().await, Err(RegistryError::Protocol { .. })));
+}
+
+fn list(digests: &[Digest]) -> Vec<u8> {
+    let entry = |d: &Digest| {
+        format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{d}","size":7,"artifactType":"x/y"}}"#)
+    };
+    let entries = digests.iter().map(entry).collect::<Vec<_>>().join(",");
+    format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{entries}]}}"#, crate::oci::OCI_INDEX)
+        .into_bytes()
+}
+
+#[tokio::test]
+async fn t50_t66_referrers_are_found_with_and_without_the_api() {
+    let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+    let subject = Digest::of(b"subject");
+    let index = |body: Vec<u8>| Reply::ok(&body).with("content-type", crate::oci::OCI_INDEX);
+    let api = Server::start(move |request| match request.path.contains("page2") {
+        false => index(list(&[one])).with("link", format!("<{}?page2>; rel=\"next\"", request.path)),
+        true => index(list(&[one, two])),
+    });
+    let api = api.await;
+    let found = api.repository().referrers(&subject).await.unwrap();
+    assert_eq!(found.iter().map(|d| d.digest).collect::<Vec<_>>(), [one, two]);
+    assert_eq!(found[0].artifact_type.as_deref(), Some("x/y"));
+    let fallback = format!("/v2/team/app/manifests/sha256-{}", subject.hex());
+    let by_tag = Server::start(move |request| match request.path == fallback {
+        true => index(list(&[two])),
+        false => Reply::new(404),
+    });
+    let by_tag = by_tag.await;
+    assert_eq!(by_tag.repository().referrers(&subject).await.unwrap()[0].digest, two);
+    let none = Server::start(|_| Reply::new(404)).await;
+    assert_eq!(none.repository().referrers(&subject).await.unwrap(), []);
+    let empty = Server::start(move |_| index(list(&[]))).await;
+    assert_eq!(empty.repository().referrers(&subject).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn t53_a_registry_that_is_not_there_is_unavailable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host: RegistryHost = listener.local_addr().unwrap().to_string().parse().unwrap();
+    drop(listener);
+    let client = Client::new(options()).unwrap();
+    let error = client.ping(&host).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains(host.as_str()), "{error}");
+    assert_eq!(client.statistics().retries, 5);
+}

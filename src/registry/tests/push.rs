@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sending to registries that fail or lose what they were sent.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::*;
+use crate::error::{Classify, ErrorKind};
+use crate::oci::OCI_MANIFEST;
+use crate::reference::Selector;
+
+async fn push(repository: &Repository, content: &[u8]) -> Result<Pushed, RegistryError> {
+    let source = Arc::new(Slice(content.to_vec()));
+    repository.push_blob(&Digest::of(content), content.len() as u64, source, None).await
+}
+
+fn opened() -> Reply {
+    Reply::new(202).with("location", "/v2/team/app/blobs/uploads/1?_state=a%2Fb")
+}
+
+#[tokio::test]
+async fn a_blob_is_sent_in_one_request() {
+    let server = Server::start(|r| if r.method == "POST" { opened() } else { Reply::new(201) }).await;
+    let repository = server.repository();
+    for content in [noise(1_000_000), Vec::new()] {
+        assert_eq!(push(&repository, &content).await.unwrap(), Pushed::Uploaded);
+        let seen = server.seen();
+        let [post, put] = &seen[seen.len() - 2..] else { panic!("{seen:?}") };
+        assert!(post.is("POST", "/v2/team/app/blobs/uploads/"));
+        assert_eq!(post.header("content-length"), Some("0"));
+        assert_eq!(put.method, "PUT");
+        let digest = Digest::of(&content).to_string().replace(':', "%3A");
+        assert_eq!(put.path, format!("/v2/team/app/blobs/uploads/1?_state=a%2Fb&digest={digest}"));
+        assert_eq!(put.header("content-length"), Some(content.len().to_string().as_str()));
+        assert_eq!(put.body, content);
+    }
+}
+
+#[tokio::test]
+async fn a_blob_of_another_repository_is_mounted_where_the_registry_can() {
+    let mounting = |status: u16| {
+        move |r: &Request| match r.method.as_str() {
+            "POST" if r.path.contains("mount=") && status == 202 => opened(),
+            "POST" if r.path.contains("mount=") => Reply::new(status),
+            "POST" => opened(),
+            _ => Reply::new(201),
+        }
+    };
+    let from = "other/app".parse().unwrap();
+    let digest = Digest::of(b"x");
+    for (status, pushed, posts) in [
+        (201, Pushed::Mounted, 1),
+        (202, Pushed::Uploaded, 1),
+        (404, Pushed::Uploaded, 2),
+        (405, Pushed::Uploaded, 2),
+        (403, Pushed::Uploaded, 2),
+    ] {
+        let server = Server::start(mounting(status)).await;
+        let source = Arc::new(Slice(b"x".to_vec()));
+        let outcome = server.repository().push_blob(&digest, 1, source, Some(&from)).await.unwrap();
+        assert_eq!((outcome, server.count("POST")), (pushed, posts), "{status}");
+        let query = format!("?mount=sha256%3A{}&from=other%2Fapp", digest.hex());
+        assert!(server.seen()[0].path.ends_with(&query), "{:?}", server.seen()[0]);
+    }
+}
+
+#[tokio::test]
+async fn t37_a_source_that_changed_is_refused_and_its_upload_cancelled() {
+    let server = Server::start(|r| if r.method == "POST" { opened() } else { Reply::new(202) }).await;
+    let content = noise(700_000);
+    let mut damaged = content.clone();
+    damaged[650_000] ^= 1;
+    for source in [damaged, content[..600_000].to_vec()] {
+        let (digest, size) = (Digest::of(&content), content.len() as u64);
+        let repository = server.repository();
+        let error = repository.push_blob(&digest, size, Arc::new(Slice(source)), None).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Source { .. }), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        let put = server.seen().into_iter().rfind(|r| r.method == "PUT");
+        assert!(put.is_none_or(|put| put.body.len() < content.len()), "the registry never has all of it");
+    }
+    assert_eq!(server.count("DELETE"), 2);
+}
+
+/// A registry that takes `most` bytes of each request and then cuts the connection.
+struct Cutting {
+    stored: Mutex<Vec<u8>>,
+    most: usize,
+    done: AtomicBool,
+    /// Keeps what it got of a request that was cut.
+    keeps: bool,
+}
+
+impl Cutting {
+    fn answer(&self, request: &Request) -> Reply {
+        let mut stored = self.stored.lock().unwrap();
+        let range = |stored: &[u8]| format!("0-{}", stored.len().saturating_sub(1));
+        let cut = Reply::new(0);
+        match request.method.as_str() {
+            "POST" => {
+                stored.clear();
+                opened()
+            }
+            "GET" if self.keeps => {
+                Reply::new(204).with("range", range(&stored)).with("location", &request.path)
+            }
+            "GET" => Reply::new(404),
+            "PATCH" | "PUT" => {
+                let start = request
+                    .header("content-range")
+                    .map_or(stored.len(), |range| range.split('-').next().unwrap().parse::<usize>().unwrap());
+                if start != stored.len() {
+                    return Reply::new(416);
+                }
+                if request.body.len() > self.most {
+                    if self.keeps {
+                        stored.extend_from_slice(&request.body[..self.most]);
+                    } else {
+                        stored.clear();
+                    }
+                    return cut;
+                }
+                stored.extend_from_slice(&request.body);
+                if request.method == "PUT" {
+                    self.done.store(true, Ordering::Relaxed);
+                    return Reply::new(201);
+                }
+                Reply::new(202).with("range", range(&stored)).with("location", &request.path)
+            }
+            _ => Reply::new(204),
+        }
+    }
+}
+
+#[tokio::test]
+async fn t53_an_upload_that_is_cut_is_gone_on_with_where_the_registry_got_to() {
+    let content = noise(3_000_000);
+    let registry =
+        Cutting { stored: Mutex::default(), most: 250_000, done: AtomicBool::new(false), keeps: true };
+    let registry = Arc::new(registry);
+    let answering = Arc::clone(&registry);
+    let server = Server::start(move |request| answering.answer(request)).await;
+    assert_eq!(push(&server.repository(), &content).await.unwrap(), Pushed::Uploaded);
+    assert!(registry.done.load(Ordering::Relaxed));
+    assert!(*registry.stored.lock().unwrap() == content);
+    assert_eq!(server.count("POST"), 1);
+}
+
+#[tokio::test]
+async fn t53_where_a_cut_upload_is_lost_it_is_sent_anew_in_parts() {
+    let content = noise(9_000_000);
+    let registry =
+        Cutting { stored: Mutex::default(), most: 5_000_000, done: AtomicBool::new(false), keeps: false };
+    let registry = Arc::new(registry);
+    let answering = Arc::clone(&registry);
+    let server = Server::start(move |request| answering.answer(request)).await;
+    let mut options = options();
+    options.retry.attempts = 8;
+    assert_eq!(push(&server.repository_with(options), &content).await.unwrap(), Pushed::Uploaded);
+    assert!(*registry.stored.lock().unwrap() == content);
+    assert!(server.count("PATCH") >= 2);
+}
+
+#[tokio::test]
+async fn t55_a_token_that_runs_out_during_an_upload_is_renewed() {
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |r| match r.method.as_str() {
+        "POST" => opened(),
+        "PUT" if tries.fetch_add(1, Ordering::Relaxed) == 0 => {
+            Reply::new(401).with("www-authenticate", "Basic realm=\"x\"")
+        }
+        _ => Reply::new(201),
+    });
+    let server = server.await;
+    let keychain = Keychain::empty().with(&server.host, "me", crate::redact::Secret::new("pw"));
+    let repository = server.repository_with(ClientOptions { keychain, ..options() });
+    assert_eq!(push(&repository, &noise(600_000)).await.unwrap(), Pushed::Uploaded);
+    assert_eq!((server.count("POST"), server.count("PUT")), (1, 2));
+}
+
+#[tokio::test]
+async fn t59_a_full_and_a_read_only_registry_are_told_apart_and_not_tried_again() {
+    let full = br#"{"errors":[{"code":"UNKNOWN","message":"write /x: no space left on device"}]}"#;
+    for (reply, kind) in [
+        (Reply::new(507), ErrorKind::NoSpace),
+        (Reply { status: 500, ..Reply::ok(full) }, ErrorKind::NoSpace),
+        (Reply::new(405), ErrorKind::Other),
+        (Reply::new(413), ErrorKind::Other),
+    ] {
+        let status = reply.status;
+        let server = Server::start(move |r| if r.method == "POST" { opened() } else { reply.clone() }).await;
+        let error = push(&server.repository(), b"x").await.unwrap_err();
+        assert_eq!((error.kind(), server.count("PUT")), (kind, 1), "{status}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn t57_an_upload_does_not_leave_http() {
+    let server = Server::start(|_| Reply::new(202).with("location", "ftp://127.0.0.1/x")).await;
+    let error = push(&server.repository(), b"x").await.unwrap_err();
+    assert!(matches!(error, RegistryError::Redirect { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn t58_a_manifest_stored_under_another_digest_is_an_error() {
+    let bytes = Bytes::from_static(b"{}");
+    let server = Server::start(|_| Reply::new(201).with("docker-content-digest", Digest::of(b"other"))).await;
+    let tag: Selector = "v1".parse().unwrap();
+    let error = server.repository().push_manifest(&tag, OCI_MANIFEST, bytes.clone()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::OtherDigest { .. }), "{error}");
+
+    let server = Server::start(|_| Reply::new(201).with("docker-content-digest", Digest::of(b"{}"))).await;
+    let repository = server.repository();
+    repository.push_manifest(&tag, OCI_MANIFEST, bytes.clone()).await.unwrap();
+    let put = server.seen().pop().unwrap();
+    assert!(put.is("PUT", "/v2/team/app/manifests/v1"));
+    assert_eq!((put.header("content-type"), put.body.as_slice()), (Some(OCI_MANIFEST), &b"{}"[..]));
+    let other = Selector::Digest(Digest::of(b"other"));
+    assert!(matches!(
+        repository.push_manifest(&other, OCI_MANIFEST, bytes).await,
+        Err(RegistryError::Source { .. })
+    ));
+}
