@@ -92,7 +92,7 @@ fn an_archive_of_before_stays_when_a_run_fails() {
 #[test]
 fn a_registry_that_fails_now_and_then_is_tried_again_and_the_report_says_so() {
     let site = Site::with_three_images();
-    site.source.fail(Matcher::blobs().once(), What::CutAfter(10_000));
+    site.source.fail(Matcher::blobs().once(), What::CutAfter(100));
     let report = site.bundle("a.krs.tar", &["--output", "json"]).ok().json();
     assert!(report["run"]["retries"].as_u64().unwrap() >= 1, "{report}");
     site.desk.krs(&["verify", "a.krs.tar"]).ok();
