@@ -131,14 +131,13 @@ fn ctrl_c_leaves_no_file() {
         assert!(std::time::Instant::now() < end, "the run has begun to write");
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
-    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
+    crate::harness::interrupt(&child);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(site.desk.files(), Vec::<String>::new());
 }
 
-/// Whatever single byte of the archive's head differs, the program says so and does not crash.
+/// What was put into an archive reaches no terminal, and a program learns the class of the failure.
 #[test]
 fn damage_is_reported_as_an_object_for_programs() {
     let site = Site::with_three_images();

@@ -121,6 +121,7 @@ fn logins_come_from_the_file_of_docker() {
     assert_eq!(site.desk.files(), ["a.krs.tar", "b.krs.tar", "config.json"]);
 }
 
+#[cfg(unix)]
 #[test]
 fn a_bundle_is_served_as_a_registry() {
     let site = Site::with_three_images();
@@ -132,8 +133,8 @@ fn a_bundle_is_served_as_a_registry() {
     // What it serves can be bundled again: the same images under the names of the edge.
     let set = site.set().replace(&site.source.host().to_string(), &address);
     let said = site.desk.krs_stdin(&set, &["bundle", "-", "-o", "again.krs.tar"]);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    crate::harness::interrupt(&child);
+    assert!(child.wait().unwrap().success(), "Ctrl-C is how it is meant to end");
     said.ok();
     assert!(first.starts_with("Serving 3 images at http://127.0.0.1:"), "{first}");
     site.push("again.krs.tar", &[]).ok();

@@ -215,6 +215,13 @@ pub fn app(name: &str, seed: u64) -> Image {
     ImageBuilder::new(name).layer_random(3 << 20, 1).layer_random(40_000, seed).build()
 }
 
+/// Ends a program as Ctrl-C does.
+#[cfg(unix)]
+pub fn interrupt(child: &std::process::Child) {
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+}
+
 /// Takes out of a text what differs from run to run.
 #[macro_export]
 macro_rules! shown {
