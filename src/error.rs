@@ -40,9 +40,13 @@ pub trait Classify: std::error::Error {
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
+    let deepest = std::iter::successors(next, |source| source.source()).last().map(ToString::to_string);
     while let Some(source) = next {
         let cause = source.to_string();
-        // Some errors already say in their own words what caused them.
+        // Some errors already say in their own words what caused them, or what caused that in the end.
+        if deepest.as_ref().is_some_and(|deepest| text.contains(deepest)) {
+            break;
+        }
         if !text.ends_with(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
