@@ -257,7 +257,7 @@ mod tests {
         let mut documents = Documents::default();
         let one = manifest(&mut documents, &[(b"a", 1), (b"b", 1)]);
         let two = manifest(&mut documents, &[(b"b", 1), (b"c", 1)]);
-        let inner = index(&mut documents, &[two.clone()], &[]);
+        let inner = index(&mut documents, std::slice::from_ref(&two), &[]);
         let outer = index(&mut documents, &[one.clone(), inner.clone()], &[]);
         let closure = documents.closure(&outer, &[]).unwrap();
         let digests = |list: &[Descriptor]| list.iter().map(|d| d.digest).collect::<Vec<_>>();

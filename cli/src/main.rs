@@ -1,2 +1,16 @@
-//! cli
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! `krs`: carries the container images that a Git checkout lists into sites without a network.
+
+mod args;
+mod commands;
+mod console;
+mod diagnostic;
+mod exit;
+mod progress;
+mod report;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::main()
+}

@@ -7,6 +7,8 @@
 
 // The derive copies each type into a function, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
+// Printer columns share the names of their settings.
+#![allow(clippy::duplicated_attributes)]
 
 mod conditions;
 mod schema;

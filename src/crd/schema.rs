@@ -69,7 +69,7 @@ pub(super) const IMAGE_REGISTRY: &str =
     "self.contains('://') || self.startsWith('localhost/') || self.matches('^[^/@]*[.:][^/@]*/')";
 pub(super) const IMAGE_DIGEST: &str = "!self.contains('@') || self.matches('^[^@]*@sha256:[0-9a-f]{64}$')";
 pub(super) const IMAGE_BARE: &str = "self.contains('@') || self.matches(':[^/:]+$')";
-pub(super) const IMAGE_NAME: &str = r"self.contains('://') || self.contains('${') || self.contains('{{') || self.matches('^[^/@]+(/[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@.*)?$')";
+pub(super) const IMAGE_NAME: &str = r"self.contains('://') || self.contains('${') || self.contains('{{') || self.matches('^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\\[[0-9a-f:.]+\\])(:[0-9]{1,5})?(/[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@.*)?$')";
 pub(super) const OBJECT_NAME: &str = r"self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')";
 pub(super) const PLATFORMS: &str =
     r"self.all(p, p.matches('^[A-Za-z0-9._-]{1,40}/[A-Za-z0-9._-]{1,40}(/[A-Za-z0-9._-]{1,40})?$'))";
@@ -105,12 +105,46 @@ pub(super) fn synchronized_images(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// Adds what no derive can say: the status that a set has before the importer sees it. Without it every GitOps
-/// engine takes a set that nobody works on for done (T-71).
+/// engine takes a set that nobody works on for done (T-71). And the limits that a `metav1.Condition` has in Go.
 pub(super) fn finish(crd: &mut Value) -> Option<()> {
-    let schema =
-        crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status")?.as_object_mut()?;
-    schema.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
+    let schema = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema")?;
+    tidy(schema);
+    let status = schema.pointer_mut("/properties/status")?.as_object_mut()?;
+    status.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
+    let condition = schema.pointer_mut("/properties/status/properties/conditions/items/properties")?;
+    for (field, limit) in [("message", 32768), ("reason", 1024), ("type", 316)] {
+        condition.get_mut(field)?.as_object_mut()?.insert("maxLength".to_owned(), json!(limit));
+    }
+    let status = condition.get_mut("status")?.as_object_mut()?;
+    status.insert("enum".to_owned(), json!(["True", "False", "Unknown"]));
     Some(())
+}
+
+/// Joins the lines of descriptions, writes whole numbers as such, and takes a null for an absent field, as the API
+/// server does where nothing is nullable.
+fn tidy(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("nullable") == Some(&Value::Bool(true)) {
+                fields.remove("nullable");
+            }
+            for (name, value) in fields {
+                match value {
+                    Value::String(text) if name == "description" => *text = text.replace('\n', " "),
+                    Value::Number(number) => {
+                        if let Some(whole) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 1e9) {
+                            #[allow(clippy::cast_possible_truncation)]
+                            let whole = whole as i64;
+                            *value = json!(whole);
+                        }
+                    }
+                    other => tidy(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(tidy),
+        _ => {}
+    }
 }
 
 /// Reads a duration as Kubernetes writes it, such as `30s`, `10m` or `1h30m`.
@@ -147,4 +181,21 @@ pub fn interval(text: &str) -> Option<Duration> {
         rest = tail;
     }
     (Duration::from_secs(10)..=Duration::from_secs(8760 * 3600)).contains(&total).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t79_durations_are_read_as_kubernetes_writes_them() {
+        for (text, seconds) in [("10s", 10), ("10m", 600), ("1h30m", 5400), ("1.5h", 5400), ("10000ms", 10)] {
+            assert_eq!(interval(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in
+            ["", "10", "s", "9s", "8761h", "1d", "-10m", "10 m", "1..5h", "1.2345h", "9999999h", "é", "10mé"]
+        {
+            assert_eq!(interval(bad), None, "{bad}");
+        }
+    }
 }

@@ -12,10 +12,11 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
 use url::Url;
 
+use super::authfile::Login;
 use super::challenge::{self, Challenge};
 use super::client::Inner;
 use super::error::RegistryError;
-use super::keychain::{Found, Login};
+use super::keychain::Found;
 use super::redirect::check_realm;
 use super::retry::Failure;
 use super::transport::{Answer, Payload, Purpose, lock, protocol};

@@ -15,8 +15,9 @@ use url::Url;
 use super::auth::{Asking, Scope, Session};
 use super::error::RegistryError;
 use super::keychain::Keychain;
+use super::rejection::find;
 use super::retry::{Attempts, Failure, RetryPolicy};
-use super::transport::{Connections, Purpose, find, protocol};
+use super::transport::{Connections, Purpose, protocol};
 use super::{auth, tls};
 use crate::reference::{RegistryHost, RepositoryName};
 

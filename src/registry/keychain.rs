@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where credentials come from: the files of docker and of the containers tools, and credential helpers.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::authfile::{Login, Secretly, Source, login, normalise};
 use crate::error::{Classify, ErrorKind};
 use crate::redact::Secret;
 use crate::reference::{RegistryHost, RepositoryName};
@@ -90,15 +88,6 @@ impl Classify for KeychainError {
     }
 }
 
-/// A login to a registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Login {
-    /// User name and password.
-    Basic { user: String, password: Secret },
-    /// A refresh token that a token server turns into access tokens.
-    IdentityToken(Secret),
-}
-
 /// The outcome of a search.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
@@ -116,139 +105,11 @@ pub(super) struct Helper {
     index: usize,
 }
 
-/// What one file holds. Keys are normalised: `host[:port][/path]`.
-#[derive(Debug)]
-struct Source {
-    path: Utf8PathBuf,
-    logins: HashMap<String, Login>,
-    helpers: HashMap<String, String>,
-    store: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-struct RawFile {
-    auths: Option<BTreeMap<String, RawEntry>>,
-    cred_helpers: Option<BTreeMap<String, String>>,
-    creds_store: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RawEntry {
-    auth: Option<Secretly>,
-    username: Option<String>,
-    password: Option<Secretly>,
-    #[serde(alias = "identityToken")]
-    identitytoken: Option<Secretly>,
-}
-
-/// A secret while it is read.
-#[derive(Deserialize)]
-#[serde(transparent)]
-struct Secretly(String);
-
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct HelperAnswer {
     username: String,
     secret: Secretly,
-}
-
-/// The login that helpers and files call `<token>` is a refresh token.
-const TOKEN_USER: &str = "<token>";
-
-fn login(user: String, password: String) -> Login {
-    if user == TOKEN_USER {
-        return Login::IdentityToken(Secret::new(password));
-    }
-    Login::Basic { user, password: Secret::new(password) }
-}
-
-/// `host[:port][/path]` of a key, as files write it: also `https://host/v1/`, and Docker Hub's several names.
-fn normalise(key: &str) -> String {
-    let rest = key.split_once("://").map_or(key, |(_, rest)| rest).trim_end_matches('/');
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let host = match host {
-        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io",
-        other => other,
-    };
-    let host = host.to_ascii_lowercase();
-    if matches!(path, "" | "v1" | "v2") { host } else { format!("{host}/{path}") }
-}
-
-fn entry(raw: RawEntry) -> Result<Option<Login>, &'static str> {
-    if let Some(Secretly(token)) = raw.identitytoken.filter(|token| !token.0.is_empty()) {
-        return Ok(Some(Login::IdentityToken(Secret::new(token))));
-    }
-    if let Some(Secretly(auth)) = raw.auth.filter(|auth| !auth.0.trim().is_empty()) {
-        let bytes = STANDARD.decode(auth.trim()).map_err(|_| "`auth` is not base64")?;
-        let text = String::from_utf8(bytes).map_err(|_| "`auth` is not text")?;
-        let (user, password) = text.split_once(':').ok_or("`auth` is not USER:PASSWORD")?;
-        return Ok(Some(login(user.to_owned(), password.trim_end_matches('\0').to_owned())));
-    }
-    match (raw.username, raw.password) {
-        (Some(user), Some(Secretly(password))) if !user.is_empty() => Ok(Some(login(user, password))),
-        _ => Ok(None),
-    }
-}
-
-fn is_helper_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 100
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-}
-
-impl Source {
-    fn parse(path: &Utf8Path, bytes: &[u8]) -> Result<Self, KeychainError> {
-        let bad = |detail: String| KeychainError::File { path: path.to_string(), detail };
-        // The error's own text would show parts of the content.
-        let place = |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
-        let value = serde_json::from_slice::<serde_json::Value>(bytes)
-            .map_err(|error| bad(format!("it is not JSON ({})", place(&error))))?;
-        // Files of old versions (`.dockercfg`) are the table of logins alone.
-        let old = value.as_object().is_some_and(|map| {
-            !map.is_empty()
-                && !["auths", "credHelpers", "credsStore"].iter().any(|key| map.contains_key(*key))
-                && map.values().all(|entry| entry.get("auth").is_some() || entry.get("username").is_some())
-        });
-        let shape = |_| bad("it does not have the shape of a file with logins".to_owned());
-        let raw = if old {
-            RawFile { auths: Some(serde_json::from_value(value).map_err(shape)?), ..RawFile::default() }
-        } else {
-            serde_json::from_value::<RawFile>(value).map_err(shape)?
-        };
-        let mut logins = HashMap::new();
-        for (key, raw) in raw.auths.unwrap_or_default() {
-            let shown = crate::redact::printable(&key, 100);
-            if let Some(login) = entry(raw).map_err(|detail| bad(format!("entry `{shown}`: {detail}")))? {
-                logins.insert(normalise(&key), login);
-            }
-        }
-        let helpers = raw.cred_helpers.unwrap_or_default();
-        let helpers =
-            helpers.into_iter().map(|(key, name)| (normalise(&key), name)).collect::<HashMap<_, _>>();
-        let store = raw.creds_store.filter(|store| !store.is_empty());
-        if let Some(name) = helpers.values().chain(&store).find(|name| !is_helper_name(name)) {
-            let name = crate::redact::printable(name, 100);
-            return Err(bad(format!("`{name}` is not the name of a credential helper")));
-        }
-        Ok(Self { path: path.to_owned(), logins, helpers, store })
-    }
-
-    /// The most specific login: for the repository, for a path that it lies in, for the registry.
-    fn login(&self, registry: &str, repository: Option<&RepositoryName>) -> Option<(&Login, String)> {
-        let mut key = match repository {
-            Some(repository) => format!("{registry}/{repository}"),
-            None => registry.to_owned(),
-        };
-        loop {
-            if let Some(login) = self.logins.get(&key) {
-                return Some((login, key));
-            }
-            let parent = key.rfind('/')?;
-            key.truncate(parent);
-        }
-    }
 }
 
 impl Keychain {
@@ -459,6 +320,9 @@ fn missing(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     fn host(text: &str) -> RegistryHost {

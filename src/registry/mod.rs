@@ -5,6 +5,7 @@
 //! it arrives, and credentials go to their registry only. What is cut is gone on with, not begun again.
 
 mod auth;
+mod authfile;
 mod challenge;
 mod client;
 mod download;
@@ -14,6 +15,7 @@ mod manifest;
 mod outgoing;
 mod redirect;
 mod referrers;
+mod rejection;
 mod retry;
 mod tls;
 mod transport;

@@ -5,13 +5,16 @@
 mod auth;
 mod pull;
 mod push;
+mod tls;
 
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -65,8 +68,8 @@ impl Reply {
         Self { body: body.to_vec(), ..Self::new(200) }
     }
 
-    fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.headers.push((name.to_owned(), value.to_string()));
+    fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
+        self.headers.push((name.to_owned(), format!("{value}")));
         self
     }
 }
@@ -88,6 +91,13 @@ impl Drop for Server {
 
 impl Server {
     async fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_with(None, handler).await
+    }
+
+    async fn start_with(
+        tls: Option<tokio_rustls::TlsAcceptor>,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string().parse().unwrap();
         let seen = Arc::<Mutex<Vec<Request>>>::default();
@@ -95,7 +105,14 @@ impl Server {
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&handler), Arc::clone(&log)));
+                let (tls, handler, log) = (tls.clone(), Arc::clone(&handler), Arc::clone(&log));
+                connections.spawn(async move {
+                    stream.set_nodelay(true)?;
+                    match tls {
+                        None => serve(stream, handler, log).await,
+                        Some(tls) => serve(tls.accept(stream).await?, handler, log).await,
+                    }
+                });
             }
         });
         Self { host, seen, task }
@@ -122,7 +139,7 @@ impl Server {
     }
 }
 
-async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+async fn read_request<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> io::Result<Option<Request>> {
     let mut first = Vec::new();
     stream.read_until(b'\n', &mut first).await?;
     // Not a request, such as a client that begins with TLS.
@@ -151,8 +168,11 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Re
     Ok(Some(request))
 }
 
-async fn serve(stream: TcpStream, handler: Handler, seen: Arc<Mutex<Vec<Request>>>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
+async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    handler: Handler,
+    seen: Arc<Mutex<Vec<Request>>>,
+) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read_request(&mut stream).await? {
         seen.lock().unwrap().push(request.clone());
@@ -174,10 +194,11 @@ async fn serve(stream: TcpStream, handler: Handler, seen: Arc<Mutex<Vec<Request>
         if request.method == "HEAD" {
             continue;
         }
-        while reply.endless {
-            stream.write_all(format!("{:x}\r\n", reply.body.len()).as_bytes()).await?;
-            stream.write_all(&reply.body).await?;
-            stream.write_all(b"\r\n").await?;
+        if reply.endless {
+            let chunk = [format!("{:x}\r\n", reply.body.len()).as_bytes(), &reply.body, b"\r\n"].concat();
+            loop {
+                stream.write_all(&chunk).await?;
+            }
         }
         let most = reply.cut.or(reply.stall).unwrap_or(reply.body.len()).min(reply.body.len());
         stream.write_all(&reply.body[..most]).await?;
@@ -186,7 +207,7 @@ async fn serve(stream: TcpStream, handler: Handler, seen: Arc<Mutex<Vec<Request>
             std::future::pending::<()>().await;
         }
         if reply.cut.is_some() {
-            return Ok(());
+            return stream.shutdown().await;
         }
     }
     Ok(())

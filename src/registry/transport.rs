@@ -2,8 +2,6 @@
 //! Single requests: connections, TLS by host, budgets, time limits, and what their failures mean.
 
 use std::collections::HashMap;
-use std::error::Error;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,14 +10,14 @@ use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Certificate;
-use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use super::client::Inner;
 use super::error::RegistryError;
 use super::redirect::{MAX_HOPS, next_hop, same_origin};
-use super::retry::{Failure, retry_after};
+use super::rejection::{root_cause, transport_failure};
+use super::retry::Failure;
 use super::tls;
 use crate::redact::{SafeUrl, printable};
 use crate::reference::RegistryHost;
@@ -28,10 +26,6 @@ use crate::reference::RegistryHost;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many stall times a registry may take to answer when it has got all of an upload: it hashes and moves it.
 const COMMIT_PATIENCE: u32 = 5;
-/// Most bytes of an error's body that are read.
-const MAX_ERROR_BODY: usize = 64 << 10;
-/// Most characters of an error's body that are shown.
-const MAX_ERROR_TEXT: usize = 300;
 
 /// Takes a lock whose holder cannot have left a half-done change behind.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -118,7 +112,7 @@ impl Answer {
                 self.counters.received.fetch_add(length, Ordering::Relaxed);
                 Ok(chunk)
             }
-            Ok(Err(error)) => Err(transport_failure(error, &self.url, purpose)),
+            Ok(Err(error)) => Err(transport_failure(error, &self.url, purpose, "")),
             Err(_) => Err(Failure::again(unavailable(
                 purpose,
                 format!("no byte came for {} s", self.stall.as_secs()),
@@ -239,6 +233,14 @@ impl Inner {
         }
     }
 
+    /// Which CAs are trusted for an address, for a message.
+    fn trusted(&self, url: &Url) -> String {
+        let own = authority(url).parse().ok().and_then(|host| self.host_certificates(&host).ok().flatten());
+        let files = self.options.ca_files.iter().cloned().chain(own.unwrap_or_default().files);
+        let files = files.map(|file| format!(", {file}")).collect::<String>();
+        format!("trusted are those of the system{files}")
+    }
+
     async fn place(&self, url: &Url) -> Option<OwnedSemaphorePermit> {
         let budget = {
             let mut budgets = lock(&self.connections.budgets);
@@ -291,7 +293,8 @@ impl Inner {
                 }
             }
         };
-        let response = response.map_err(|error| transport_failure(error, url, purpose))?;
+        let response =
+            response.map_err(|error| transport_failure(error, url, purpose, &self.trusted(url)))?;
         let counters = Arc::clone(&self.counters);
         Ok(Answer { response, url: url.clone(), stall, counters, _place: place })
     }
@@ -334,135 +337,4 @@ pub(super) fn refused(purpose: &Purpose<'_>, location: &str, detail: &'static st
     );
     let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
     RegistryError::Redirect { registry, what, target: printable(&shown, 200), detail }
-}
-
-/// The first cause of type `T`, also inside of I/O errors.
-pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match inner {
-            Some(inner) => Some(inner as &(dyn Error + 'static)),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(next) = last.source() {
-        last = next;
-    }
-    printable(&last.to_string(), MAX_ERROR_TEXT)
-}
-
-fn transport_failure(error: reqwest::Error, url: &Url, purpose: &Purpose<'_>) -> Failure {
-    let error = error.without_url();
-    let host = authority(url);
-    if let Some(tls) = find::<rustls::Error>(&error) {
-        let detail = tls_detail(tls);
-        return RegistryError::Tls { host, detail, source: Some(error.into()) }.into();
-    }
-    let cause = root_cause(&error);
-    let detail = if error.is_dns() {
-        format!("the name {host} cannot be resolved: {cause}")
-    } else if error.is_connect() {
-        format!("no connection to {host}: {cause}")
-    } else {
-        format!("the connection to {host} was cut: {cause}")
-    };
-    let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
-    Failure::again(RegistryError::Unavailable { registry, what, detail, source: Some(error.into()) })
-}
-
-fn tls_detail(error: &rustls::Error) -> String {
-    use rustls::{CertificateError, Error as Tls};
-    match error {
-        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "its certificate comes from a CA that is not trusted here".to_owned()
-        }
-        Tls::InvalidCertificate(error) => format!("its certificate is not accepted: {error}"),
-        Tls::InvalidMessage(_) => "it does not speak TLS".to_owned(),
-        other => printable(&other.to_string(), MAX_ERROR_TEXT),
-    }
-}
-
-#[derive(Deserialize)]
-struct ErrorBody {
-    #[serde(default)]
-    errors: Vec<ErrorEntry>,
-}
-
-#[derive(Deserialize)]
-struct ErrorEntry {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: Option<String>,
-}
-
-/// What a registry says about a failure: code and message of its first error, safe to show, after `: `.
-pub(super) async fn error_text(answer: &mut Answer, purpose: &Purpose<'_>) -> String {
-    let mut body = BytesMut::new();
-    while let Ok(Some(chunk)) = answer.chunk(purpose).await {
-        let room = MAX_ERROR_BODY.saturating_sub(body.len());
-        body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
-        if body.len() >= MAX_ERROR_BODY {
-            break;
-        }
-    }
-    let Ok(parsed) = crate::json::parse::<ErrorBody>(&body, MAX_ERROR_BODY) else { return String::new() };
-    let Some(first) = parsed.errors.first() else { return String::new() };
-    let message = first.message.as_deref().unwrap_or_default();
-    let parts = [first.code.as_str(), message].into_iter().filter(|part| !part.is_empty());
-    let text = parts.collect::<Vec<_>>().join(" ");
-    if text.is_empty() { text } else { format!(": {}", printable(&text, MAX_ERROR_TEXT)) }
-}
-
-impl Inner {
-    /// What an answer means that is not the one hoped for. `home` is whether the registry itself gave it, not
-    /// a server that it redirected to; `looked` says where a login was looked for.
-    pub(super) async fn rejection(
-        &self,
-        mut answer: Answer,
-        home: bool,
-        looked: impl Future<Output = String>,
-        purpose: &Purpose<'_>,
-    ) -> Failure {
-        let status = answer.status();
-        let wait = retry_after(answer.headers());
-        let detail = error_text(&mut answer, purpose).await;
-        drop(answer);
-        let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
-        match status.as_u16() {
-            401 if home => {
-                RegistryError::Unauthorized { registry, what, detail, looked: looked.await }.into()
-            }
-            403 if home => RegistryError::Forbidden { registry, what, detail, looked: looked.await }.into(),
-            // A pre-signed address may have run out; the registry makes a new one for the next try.
-            401 | 403 => {
-                let detail = format!(": the storage that it redirects to answers {status}");
-                Failure::again(RegistryError::Refused { registry, what, status: status.as_u16(), detail })
-            }
-            404 => RegistryError::NotFound { what, detail }.into(),
-            429 => {
-                let error = RegistryError::RateLimited { registry, what, detail, wait };
-                Failure::Again(Box::new(error), wait)
-            }
-            507 => RegistryError::Full { registry, what, detail }.into(),
-            500 if detail.to_ascii_lowercase().contains("no space left") => {
-                RegistryError::Full { registry, what, detail }.into()
-            }
-            408 | 500 | 502 | 503 | 504 => {
-                let detail = format!("HTTP status {status}{detail}");
-                let error = RegistryError::Unavailable { registry, what, detail, source: None };
-                Failure::Again(Box::new(error), wait)
-            }
-            status => RegistryError::Refused { registry, what, status, detail }.into(),
-        }
-    }
 }

@@ -171,6 +171,11 @@ fn explain(error: &serde_saphyr::Error) -> String {
         E::QuotingRequired { value, .. } if !value.is_empty() => {
             format!("expected text, got `{value}`; put it in quotes")
         }
+        E::Unexpected { expected: "mapping start", .. } => {
+            "expected fields, in lines of `key: value`".to_owned()
+        }
+        E::Unexpected { expected: "sequence start", .. } => "expected a list, in lines of `- …`".to_owned(),
+        E::InvalidScalar { ty: "i32", .. } => "expected a whole number".to_owned(),
         E::NullIntoString { .. } => "expected text, got nothing".to_owned(),
         other => UserMessageFormatter.format_message(other).into_owned(),
     }

@@ -18,12 +18,12 @@ pub struct SetError {
     pub file: String,
     /// Line from 1; 0 where the file as a whole is meant.
     pub line: u64,
-    /// Column from 1, in characters; 0 where the file as a whole is meant.
+    /// Column from 1, in characters; 0 where the line or the file as a whole is meant.
     pub column: u64,
     /// What is wrong.
     pub message: String,
     /// What to do next.
-    pub help: Option<String>,
+    pub help: Option<Box<str>>,
     /// The file's text, in which every other document is blank: they may be Secrets.
     pub source_text: Option<Arc<str>>,
     /// What of `source_text` is meant, in bytes.
@@ -45,7 +45,7 @@ impl SetError {
     }
 
     /// Adds what to do next.
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(super) fn help(mut self, help: impl Into<Box<str>>) -> Self {
         self.help = Some(help.into());
         self
     }
@@ -75,8 +75,8 @@ impl SetError {
 impl fmt::Display for SetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&self.file, 400))?;
-        if self.line > 0 {
-            write!(f, ":{}:{}", self.line, self.column)?;
+        for number in [self.line, self.column].into_iter().take_while(|number| *number > 0) {
+            write!(f, ":{number}")?;
         }
         write!(f, ": {}", printable(&self.message, 600))?;
         self.caret(f)?;
@@ -92,7 +92,7 @@ impl Classify for SetError {
     }
 
     fn help(&self) -> Option<String> {
-        self.help.clone()
+        self.help.as_deref().map(str::to_owned)
     }
 }
 
@@ -118,7 +118,7 @@ impl Classify for SetErrors {
 
     fn help(&self) -> Option<String> {
         match self.0.as_slice() {
-            [one] => one.help.clone(),
+            [one] => Classify::help(one),
             _ => None,
         }
     }

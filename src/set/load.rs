@@ -200,7 +200,7 @@ impl Loader {
             let more = self.errors.len().saturating_sub(MAX_ERRORS);
             self.errors.truncate(MAX_ERRORS);
             if let (Some(last), 1..) = (self.errors.last_mut(), more) {
-                last.help = Some(format!("{more} more errors are not shown"));
+                last.help = Some(format!("{more} more errors are not shown").into());
             }
             return Err(SetErrors(self.errors));
         }

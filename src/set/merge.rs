@@ -86,7 +86,6 @@ pub fn collisions(
             let tag = &image.tag;
             errors.push(SetError {
                 line: image.line,
-                column: 1,
                 ..SetError::file(
                     &loaded.file,
                     format!(

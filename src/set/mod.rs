@@ -13,6 +13,8 @@ mod kustomize;
 mod load;
 mod merge;
 mod outline;
+#[cfg(test)]
+mod tests;
 mod text;
 mod walk;
 

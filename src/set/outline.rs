@@ -62,7 +62,8 @@ pub(super) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
             let marker = error.marker();
-            (spot(marker.line(), marker.col(), 1), error.info().to_owned())
+            tab(text, marker.line(), &error.info())
+                .unwrap_or_else(|| (spot(marker.line(), marker.col(), 1), error.info()))
         })?;
         let under_items =
             matches!(open.as_slice(), [Open::Map { key: Some(key) }, Open::List] if key == "items");
@@ -120,6 +121,21 @@ pub(super) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
         }
     }
     Ok(outline)
+}
+
+/// Where the tab is that the parser stumbled over: it names the value before it.
+fn tab(text: &str, line: usize, message: &str) -> Option<(Spot, String)> {
+    if !message.contains("tab") {
+        return None;
+    }
+    let indented = |line: &str| line.find('\t').filter(|at| line.trim_start().len() < line.len() - at);
+    let (number, column) = text
+        .lines()
+        .enumerate()
+        .skip(line.saturating_sub(1))
+        .find_map(|(number, line)| indented(line).map(|column| (number, column)))?;
+    let message = "a tab stands where YAML takes only spaces".to_owned();
+    Some((spot(number + 1, column, 1), message))
 }
 
 /// After a value its mapping waits for the next key; after a key that is no scalar, for its value.

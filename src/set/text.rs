@@ -122,16 +122,15 @@ fn span(text: &str, line: u64, column: u64, length: usize) -> Option<std::ops::R
     Some(start + byte(first)..start + byte(first.saturating_add(length)))
 }
 
-fn help(text: &str, at: usize) -> Option<String> {
+fn help(text: &str, at: usize) -> Option<Box<str>> {
     let line = text.get(..at)?.rsplit('\n').next().unwrap_or_default().to_owned()
         + text.get(at..)?.split('\n').next().unwrap_or_default();
     let indent = line.len() - line.trim_start().len();
     if line.get(..indent)?.contains('\t') {
-        return Some("YAML takes no tabs for indentation; use spaces".to_owned());
+        return Some("indent with spaces; most editors do so for YAML if asked".into());
     }
     line.contains("{{").then(|| {
-        "this looks like a template; render it first, for example: helm template CHART | krs bundle -"
-            .to_owned()
+        "this looks like a template; render it first, for example: helm template CHART | krs bundle -".into()
     })
 }
 

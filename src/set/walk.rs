@@ -104,11 +104,10 @@ pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
             Ok(Some(target)) => {
                 files.entry(target.clone()).or_insert(Candidate { file, path: target, hidden });
             }
-            Ok(None) => {}
             Err(message) if !hidden => walked
                 .errors
                 .push(SetError::file(file, message).help("replace it by the file, or name it in .krsignore")),
-            Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
     }
     walked.candidates = files.into_values().collect();

@@ -4,6 +4,7 @@
 
 mod cache;
 mod corpus;
+mod demo;
 mod digest;
 mod parts;
 mod run;
@@ -25,6 +26,8 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
+    /// Show the way of images from Git to an edge registry, on this machine alone
+    Demo(demo::Args),
     /// Run all checks and tests; installs what they need first
     Test(parts::Args),
     /// Install the programs that tests and benchmarks use, into a cache outside of the checkout
@@ -36,6 +39,7 @@ enum Chore {
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = Cache::locate().and_then(|cache| match args.chore {
+        Chore::Demo(args) => demo::run(&args),
         Chore::Test(args) => parts::run(&cache, &args),
         Chore::Tools(args) => tools::run(&cache, &args),
         Chore::Corpus(args) => corpus::run(&cache, &args),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 
 use crate::cache::Cache;
+use crate::corpus;
 use crate::run::{self, Result, checkout};
 use crate::tools::{self, Need};
 
@@ -88,7 +89,12 @@ fn do_part(cache: &Cache, part: Part, no_real: bool, notes: &mut Vec<String>) ->
             cargo.args(["clippy", "--workspace", "--all-targets", "--features", "krs-cli/real-parts"]);
             run::run(cargo.args(["--locked", "--", "-D", "warnings"]))
         }
-        Part::Tests => run::run(cargo.args(["test", "--workspace", "--locked"]).args(real)),
+        Part::Tests => {
+            if !no_real {
+                cargo.env("KRS_CORPUS", corpus::small(cache)?);
+            }
+            run::run(cargo.args(["test", "--workspace", "--locked"]).args(real))
+        }
         Part::Docs => {
             let flags = "--deny warnings";
             run::run(cargo.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", flags))

@@ -71,6 +71,16 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     }
 }
 
+/// Makes the small corpus in the cache where it is not there yet, and answers its folder.
+pub(crate) fn small(cache: &Cache) -> Result<PathBuf> {
+    let folder = cache.root().join("corpus-small");
+    // Written last: a corpus that was cut off has none.
+    if !folder.join("corpus.json").exists() {
+        make(cache, &SMALL, &folder)?;
+    }
+    Ok(folder)
+}
+
 fn make(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<()> {
     let packages = Packages::fetch(cache, recipe)?;
     let out = Layout::create(folder)?;

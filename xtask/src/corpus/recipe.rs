@@ -299,3 +299,52 @@ pub(crate) const SMALL: Recipe = Recipe {
         image("library/base", "sbom", Oci, Sbom("library/base", "12"), "referrer of library/base:12"),
     ],
 };
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn layers_of(kind: Kind) -> Vec<&'static str> {
+        match kind {
+            Kind::Image(layers) | Attested(layers) => layers.to_vec(),
+            Index(platforms) => platforms.iter().flat_map(|(_, layers)| layers.iter().copied()).collect(),
+            Chart | Sbom(..) => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_recipe_uses_every_layer_it_makes_and_no_other() {
+        for recipe in [FULL, SMALL] {
+            let made: BTreeSet<&str> = recipe.layers.iter().map(|layer| layer.id).collect();
+            let used: BTreeSet<&str> = recipe.images.iter().flat_map(|image| layers_of(image.kind)).collect();
+            assert_eq!(made, used);
+            assert_eq!(made.len(), recipe.layers.len(), "two layers have one id");
+        }
+    }
+
+    #[test]
+    fn both_recipes_have_every_kind_of_image_and_every_writer() {
+        for recipe in [FULL, SMALL] {
+            let has = |wanted: fn(&Image) -> bool| recipe.images.iter().any(wanted);
+            assert!(has(|image| matches!(image.kind, Index(_)) && image.format == Oci));
+            assert!(has(|image| matches!(image.kind, Index(_)) && image.format == Docker));
+            assert!(has(|image| matches!(image.kind, Kind::Image(_)) && image.format == Docker));
+            assert!(has(|image| matches!(image.kind, Attested(_))));
+            assert!(has(|image| matches!(image.kind, Chart)));
+            assert!(has(|image| matches!(image.kind, Sbom(..))));
+            for writer in [Go, Zlib, Pgzip, Zstd, Plain] {
+                assert!(recipe.layers.iter().any(|layer| layer.writer == writer), "{writer:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_two_images_share_a_name_and_tag() {
+        for recipe in [FULL, SMALL] {
+            let names: BTreeSet<_> = recipe.images.iter().map(|image| (image.name, image.tag)).collect();
+            assert_eq!(names.len(), recipe.images.len());
+        }
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+use camino::Utf8PathBuf;
+use clap::{Args, ValueEnum};
+use krs_core::bundle::StreamName;
+
+use super::{PassphraseFile, RegistryArgs, flag};
+
+const EXAMPLES: &str = "\
+Examples:
+  krs bundle . -o prod.krs.tar
+  krs bundle sites/berlin --stream berlin --key krs.key -o /media/stick/berlin.krs.tar
+  kustomize build overlays/prod | krs bundle - -o prod.krs.tar
+
+The same commit gives the same archive, byte for byte, where every reference has a digest. If one image cannot be
+fetched, no archive is written and every failed image is named.";
+
+/// Write all images of a Git checkout's EdgeImageSets into one archive
+///
+/// Reads the EdgeImageSets below each PATH, finds out what their images consist of, fetches every blob once, and
+/// writes a tar that is an OCI image layout. The file gets its name only when everything in it was proven.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct BundleArgs {
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    /// The archive to write, by convention NAME.krs.tar
+    #[arg(
+        short = 'o',
+        long = "file",
+        value_name = "FILE",
+        env = "KRS_FILE",
+        required_unless_present = "dry_run",
+        help_heading = "Bundle"
+    )]
+    pub(crate) file: Option<Utf8PathBuf>,
+    /// Show what would be written, and fetch only what describes it
+    #[arg(long, env = "KRS_DRY_RUN", value_parser = flag(), help_heading = "Bundle")]
+    pub(crate) dry_run: bool,
+    /// Sign the archive with this secret key (of krs keygen or minisign)
+    #[arg(long, value_name = "FILE", env = "KRS_KEY_FILE", help_heading = "Bundle")]
+    pub(crate) key: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseFile,
+}
+
+/// Show what `krs bundle` would write: images, sizes, what is shared
+///
+/// Fetches only what describes the images. The same as `krs bundle --dry-run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  krs plan sites/berlin")]
+pub(crate) struct PlanArgs {
+    /// Folders of Git checkouts, files, or `-` for rendered YAML on standard input
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<Utf8PathBuf>,
+    /// Name of the line of bundles that this one belongs to
+    #[arg(long, value_name = "NAME", default_value_t, env = "KRS_STREAM", help_heading = "Bundle")]
+    pub(crate) stream: StreamName,
+    /// Number in the stream; must grow from bundle to bundle [default: the commit's time in seconds where every
+    /// reference has a digest, else the present time]
+    #[arg(long, value_name = "N", env = "KRS_SEQUENCE", help_heading = "Bundle")]
+    pub(crate) sequence: Option<u64>,
+    /// A site that the bundle is meant for; may be repeated [default: any]
+    #[arg(long, value_name = "SITE", env = "KRS_AUDIENCE", value_delimiter = ',', help_heading = "Bundle")]
+    pub(crate) audience: Vec<String>,
+    /// From when on the bundle is to be refused: a time (2027-01-31T12:00:00Z), a date, or a duration from now (30d)
+    #[arg(long, value_name = "TIME|DURATION", env = "KRS_NOT_AFTER", help_heading = "Bundle")]
+    pub(crate) not_after: Option<String>,
+    /// Whether signatures, SBOMs and attestations travel with the images
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "all",
+        env = "KRS_REFERRERS",
+        value_enum,
+        help_heading = "Bundle"
+    )]
+    pub(crate) referrers: Referrers,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}
+
+/// What travels beside the images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Referrers {
+    /// Everything that refers to an image
+    All,
+    /// Nothing
+    None,
+}

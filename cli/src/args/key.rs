@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+use camino::Utf8PathBuf;
+use clap::Args;
+
+use super::flag;
+
+/// Where the passphrase of a secret key comes from: a file or a prompt, never an argument or a variable.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PassphraseFile {
+    /// Read the key's passphrase from the first line of this file, `-` for standard input [default: asked for]
+    #[arg(long, value_name = "FILE", env = "KRS_PASSPHRASE_FILE")]
+    pub(crate) passphrase_file: Option<Utf8PathBuf>,
+}
+
+/// Make a pair of keys: NAME.key signs bundles, NAME.pub proves them
+///
+/// Both files have minisign's formats. Existing files are never overwritten.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  krs keygen -o krs                                      asks for a passphrase
+  krs keygen -o ci --no-passphrase                       for a secret store that protects the file itself")]
+pub(crate) struct KeygenArgs {
+    /// Name of the two files, without .key and .pub
+    #[arg(short = 'o', long = "name", value_name = "NAME", env = "KRS_NAME")]
+    pub(crate) name: Utf8PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseFile,
+    /// Do not protect the secret key by a passphrase
+    #[arg(long, env = "KRS_NO_PASSPHRASE", value_parser = flag(), conflicts_with = "passphrase_file")]
+    pub(crate) no_passphrase: bool,
+}
+
+/// Sign a bundle, in place
+///
+/// Overwrites the fixed space for signatures; no other byte of the archive moves. Several keys may sign one bundle.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  krs sign prod.krs.tar --key krs.key")]
+pub(crate) struct SignArgs {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Utf8PathBuf,
+    /// The secret key (of krs keygen or minisign)
+    #[arg(long, value_name = "FILE", env = "KRS_KEY_FILE")]
+    pub(crate) key: Utf8PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: PassphraseFile,
+}

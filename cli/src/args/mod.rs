@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line as data: clap and nothing else.
+
+mod bundle;
+mod global;
+mod key;
+mod other;
+mod read;
+mod registry;
+
+pub(crate) use bundle::{BundleArgs, PlanArgs, Referrers};
+pub(crate) use global::{Color, Format, Global};
+pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
+pub(crate) use other::{CompletionsArgs, ManArgs, ValidateArgs};
+pub(crate) use read::{InspectArgs, PolicyArgs, PublicKeys, PushArgs, ServeArgs, VerifyArgs};
+pub(crate) use registry::RegistryArgs;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit;
+
+/// Carries the container images that a Git checkout lists into sites without a network.
+///
+/// On the connected side `krs bundle` writes one archive of everything that the EdgeImageSets of a checkout name.
+/// At the site `krs verify` proves it and `krs push` brings it into the registry, straight from the archive.
+#[derive(Debug, Parser)]
+#[command(
+    name = "krs",
+    version,
+    propagate_version = true,
+    max_term_width = 110,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_long_help = exit::HELP
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Bundle(BundleArgs),
+    Plan(PlanArgs),
+    Verify(VerifyArgs),
+    Inspect(InspectArgs),
+    Push(PushArgs),
+    Serve(ServeArgs),
+    Validate(ValidateArgs),
+    Keygen(KeygenArgs),
+    Sign(SignArgs),
+    /// Print the CustomResourceDefinition of EdgeImageSet
+    #[command(after_help = "Example:\n  krs crd | kubectl apply --server-side -f -")]
+    Crd,
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+}
+
+/// Reads `1`, `true`, `yes`, `on` and their opposites, so that `KRS_QUIET=1` works.
+fn flag() -> clap::builder::BoolishValueParser {
+    clap::builder::BoolishValueParser::new()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        super::Cli::command().debug_assert();
+    }
+
+    /// Every flag can also be set by a variable, but for what holds a secret or asks for help.
+    #[test]
+    fn t91_every_flag_has_a_variable_and_none_of_them_takes_a_secret() {
+        use clap::CommandFactory as _;
+        for command in super::Cli::command().get_subcommands() {
+            for argument in command.get_arguments().filter(|a| !a.is_positional()) {
+                let id = argument.get_id().as_str();
+                let variable = argument.get_env().map(|env| env.to_string_lossy().into_owned());
+                assert!(
+                    variable.is_some_and(|variable| variable.starts_with("KRS_")),
+                    "krs {}: --{id} has no variable",
+                    command.get_name()
+                );
+                assert!(!matches!(id, "password" | "passphrase" | "token" | "secret"), "--{id}");
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+
+use camino::Utf8PathBuf;
+use clap::Args;
+use krs_core::bundle::StreamName;
+use krs_core::reference::Destination;
+
+use super::{RegistryArgs, flag};
+
+/// Who must have signed a bundle.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Trust")]
+pub(crate) struct PublicKeys {
+    /// Refuse the bundle unless one of these keys signed it; may be repeated. Without it, damage is found, but
+    /// nobody vouches for where the bundle comes from
+    #[arg(long = "public-key", value_name = "FILE", env = "KRS_PUBLIC_KEY")]
+    pub(crate) files: Vec<Utf8PathBuf>,
+}
+
+/// What is asked of a bundle before anything in it is used.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Trust")]
+pub(crate) struct PolicyArgs {
+    #[command(flatten)]
+    pub(crate) public_keys: PublicKeys,
+    /// Refuse a bundle of another stream
+    #[arg(long, value_name = "NAME", env = "KRS_STREAM")]
+    pub(crate) stream: Option<StreamName>,
+    /// Refuse a bundle with a lower sequence: the last one that was brought to this site
+    #[arg(long, value_name = "N", env = "KRS_MIN_SEQUENCE")]
+    pub(crate) min_sequence: Option<u64>,
+    /// Refuse a bundle that is meant for other sites than this one
+    #[arg(long, value_name = "SITE", env = "KRS_AUDIENCE")]
+    pub(crate) audience: Option<String>,
+    /// Accept a bundle that has expired
+    #[arg(long, env = "KRS_IGNORE_EXPIRY", value_parser = flag())]
+    pub(crate) ignore_expiry: bool,
+}
+
+/// Prove a bundle: signature, freshness, completeness, and the digest of every byte
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  krs verify prod.krs.tar
+  krs verify prod.krs.tar --public-key krs.pub --stream prod --min-sequence 118")]
+pub(crate) struct VerifyArgs {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Utf8PathBuf,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    /// Threads that read and hash [default: one for each core]
+    #[arg(long, value_name = "N", env = "KRS_THREADS")]
+    pub(crate) threads: Option<NonZeroUsize>,
+}
+
+/// Show what is in a bundle: images, platforms, sizes, sets, signers, names at the edge
+///
+/// Reads the documents of the bundle and no layers; `krs verify` reads everything.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  krs inspect prod.krs.tar
+  krs inspect prod.krs.tar --tree
+  krs inspect prod.krs.tar --output json | jq '.images[].reference'")]
+pub(crate) struct InspectArgs {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Utf8PathBuf,
+    /// Show each image down to its layers
+    #[arg(long, env = "KRS_TREE", value_parser = flag())]
+    pub(crate) tree: bool,
+    #[command(flatten)]
+    pub(crate) public_keys: PublicKeys,
+}
+
+/// Bring all images of a bundle into a registry, straight from the archive
+///
+/// What the registry has already is not sent again; blobs that it has in another repository are linked. An image
+/// gets its tags only when all of it is there and was read back.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  krs push prod.krs.tar edge.local:5000 --public-key krs.pub
+  krs push prod.krs.tar harbor.local/mirror --ca-file harbor-ca.crt --dry-run")]
+pub(crate) struct PushArgs {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Utf8PathBuf,
+    /// Where to; the prefix is put in front of every repository
+    #[arg(value_name = "REGISTRY[/PREFIX]")]
+    pub(crate) destination: Destination,
+    /// Show what each image would be called, and send nothing
+    #[arg(long, env = "KRS_DRY_RUN", value_parser = flag())]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}
+
+/// Serve a bundle as a read-only registry, straight from the archive
+///
+/// Images can be pulled by the names that they have in the sets (docker.io/library/nginx) and at the edge
+/// (library/nginx), by tag and by digest. Ctrl-C ends it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  krs serve prod.krs.tar
+  krs serve prod.krs.tar --listen 0.0.0.0:5000 --tls-cert server.crt --tls-key server.key")]
+pub(crate) struct ServeArgs {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Utf8PathBuf,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000", env = "KRS_LISTEN")]
+    pub(crate) listen: SocketAddr,
+    /// Serve over TLS with this certificate chain (PEM, leaf first)
+    #[arg(long, value_name = "FILE", env = "KRS_TLS_CERT", requires = "tls_key")]
+    pub(crate) tls_cert: Option<Utf8PathBuf>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE", env = "KRS_TLS_KEY", requires = "tls_cert")]
+    pub(crate) tls_key: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::num::NonZeroUsize;
+
+use camino::Utf8PathBuf;
+use clap::Args;
+use krs_core::reference::RegistryHost;
+
+/// How registries are reached.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Registries")]
+pub(crate) struct RegistryArgs {
+    /// Trust this CA (PEM) beside those of the system; may be repeated
+    #[arg(long, value_name = "FILE", env = "KRS_CA_FILE")]
+    pub(crate) ca_file: Vec<Utf8PathBuf>,
+    /// Speak to this registry without TLS; may be repeated. Not needed on loopback
+    #[arg(long, value_name = "HOST[:PORT]", env = "KRS_PLAIN_HTTP", value_delimiter = ',')]
+    pub(crate) plain_http: Vec<RegistryHost>,
+    /// Do not check the certificate of this registry; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]", env = "KRS_INSECURE_REGISTRY", value_delimiter = ',')]
+    pub(crate) insecure_registry: Vec<RegistryHost>,
+    /// Take logins from this file alone (docker's config.json or podman's auth.json)
+    #[arg(long, value_name = "FILE", env = "KRS_AUTHFILE")]
+    pub(crate) authfile: Option<Utf8PathBuf>,
+    /// Also send a registry's login to this token server, which is not of its domain; may be repeated
+    #[arg(long, value_name = "HOST", env = "KRS_TOKEN_SERVER", value_delimiter = ',')]
+    pub(crate) token_server: Vec<RegistryHost>,
+    /// Transfers at once
+    #[arg(long, value_name = "N", default_value = "6", env = "KRS_JOBS")]
+    pub(crate) jobs: NonZeroUsize,
+    /// Begin a transfer anew that got no byte for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "60", env = "KRS_STALL_TIMEOUT",
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) stall_timeout: u64,
+    /// How often a request that failed is tried again
+    #[arg(long, value_name = "N", default_value = "5", env = "KRS_RETRIES",
+        value_parser = clap::value_parser!(u32).range(..=100))]
+    pub(crate) retries: u32,
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use camino::Utf8Path;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+use krs_core::bundle::trusted_comment;
+use krs_core::plan::{Plan, PlanError, PlanOptions, plan};
+use krs_core::progress::Progress;
+use krs_core::pull::pull;
+use krs_core::registry::Client;
+use krs_core::resolve::{ResolveOptions, Resolved, resolve};
+use krs_core::set::{self, Loaded, Merged};
+use krs_core::sign::{SecretKey, Signatures};
+
+use super::{keys, registries, runtime, sets};
+use crate::args::{BundleArgs, PlanArgs, Referrers};
+use crate::console::Console;
+use crate::diagnostic::Failure;
+use crate::exit;
+use crate::report::{BundleReport, Done, Facts, Signed};
+
+/// `krs plan`
+pub(super) fn plan_only(args: &PlanArgs, console: &Console) -> Result<(), Failure> {
+    let run = Run::prepare(args, console)?;
+    let (resolved, plan) = runtime()?.block_on(run.plan())?;
+    let facts = Facts::of_plan(&plan, None, Vec::new())?;
+    let report = BundleReport::new(facts, &run.loaded, &resolved, plan.fetch_size(), None);
+    console.result(&report, || report.text())
+}
+
+/// `krs bundle`
+pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure> {
+    let Some(file) = args.file.as_ref().filter(|_| !args.dry_run) else {
+        return plan_only(&args.plan, console);
+    };
+    check_file(file, console)?;
+    // All that a person has to type or mend comes before the first request.
+    let key = args.key.as_ref().map(|key| keys::secret_key(key, &args.passphrase, console)).transpose()?;
+    let run = Run::prepare(&args.plan, console)?;
+    let (began, writing) = (Instant::now(), AtomicBool::new(false));
+    let runtime = runtime()?;
+    let work = async {
+        let (resolved, plan) = run.plan().await?;
+        let signatures = sign(&plan, key.as_ref())?;
+        writing.store(true, Ordering::Relaxed);
+        pull(&run.client, &plan, signatures, file, args.plan.registry.jobs.get(), &run.progress).await?;
+        Ok::<_, Failure>((resolved, plan))
+    };
+    let done = runtime.block_on(async {
+        tokio::select! {
+            done = work => Some(done),
+            () = interrupted() => None,
+        }
+    });
+    let Some(done) = done else {
+        // Threads that still write to the file end with the process; its name goes now.
+        runtime.shutdown_background();
+        if writing.into_inner() {
+            let _ = std::fs::remove_file(format!("{file}.part"));
+        }
+        return Err(Failure::interrupted());
+    };
+    let (resolved, plan) = done?;
+    let signed = key.iter().map(|key| Signed::now(key.id())).collect();
+    let facts = Facts::of_plan(&plan, Some(file), signed)?;
+    let done = Done { elapsed: began.elapsed(), statistics: run.client.statistics() };
+    let report = BundleReport::new(facts, &run.loaded, &resolved, plan.fetch_size(), Some(done));
+    console.result(&report, || report.text())
+}
+
+/// Comes with the first Ctrl-C; a second one ends the process at once.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a handler the system ends the process itself.
+        std::future::pending::<()>().await;
+    }
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(i32::from(exit::INTERRUPTED));
+        }
+    });
+}
+
+/// Finds a name that cannot be written before anything is fetched.
+fn check_file(file: &Utf8Path, console: &Console) -> Result<(), Failure> {
+    if file.is_dir() {
+        return Err(Failure::usage(format!("{file} is a folder"))
+            .help(format!("name a file in it: -o {file}/NAME.krs.tar")));
+    }
+    let folder = file.parent().filter(|folder| !folder.as_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(Failure::usage(format!("cannot write {file}: there is no folder {folder}"))
+            .help("make the folder, or check that the medium is mounted"));
+    }
+    if !file.as_str().ends_with(".krs.tar") {
+        console.warning(&format!("{file} does not end in .krs.tar, by which bundles are found"));
+    }
+    Ok(())
+}
+
+fn sign(plan: &Plan, key: Option<&SecretKey>) -> Result<Signatures, Failure> {
+    let mut signatures = Signatures::default();
+    if let Some(key) = key {
+        let manifest = plan.manifest.encode().map_err(PlanError::from)?;
+        signatures.sign(&manifest, key, &trusted_comment(&plan.manifest))?;
+    }
+    Ok(signatures)
+}
+
+/// Everything that is needed to plan and to fetch.
+struct Run {
+    loaded: Loaded,
+    merged: Merged,
+    options: PlanOptions,
+    resolve: ResolveOptions,
+    progress: Arc<dyn Progress>,
+    client: Client,
+}
+
+impl Run {
+    fn prepare(args: &PlanArgs, console: &Console) -> Result<Self, Failure> {
+        let options = PlanOptions {
+            stream: args.stream.clone(),
+            sequence: args.sequence,
+            audience: args.audience.clone(),
+            not_after: args.not_after.as_deref().map(not_after).transpose()?,
+            source_date: source_date()?,
+        };
+        let loaded = sets::load(&args.paths)?;
+        let merged = set::merge(&loaded.sets)?;
+        sets::remarks(&loaded, console);
+        let progress = console.progress();
+        let client = registries::client(&args.registry, &progress)?;
+        let resolve =
+            ResolveOptions { jobs: args.registry.jobs.get(), referrers: args.referrers == Referrers::All };
+        Ok(Self { loaded, merged, options, resolve, progress, client })
+    }
+
+    async fn plan(&self) -> Result<(Resolved, Plan), Failure> {
+        let resolved = resolve(&self.client, &self.merged, self.resolve, &self.progress).await?;
+        // Now that tags are resolved too, two of them may meet at the edge.
+        let digests = resolved.images.iter().map(|image| (&image.reference, image.root.digest));
+        let digests = digests.collect::<HashMap<_, _>>();
+        set::collisions(&self.loaded.sets, |reference| digests.get(reference).copied())?;
+        let plan = plan(&self.loaded, &resolved, &self.options, Timestamp::now())?;
+        Ok((resolved, plan))
+    }
+}
+
+/// A time, a date (its beginning in UTC), or a duration from now; in whole seconds.
+fn not_after(text: &str) -> Result<Timestamp, Failure> {
+    let utc = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+    let from_now =
+        |span: Span| Timestamp::now().to_zoned(TimeZone::UTC).checked_add(span).ok().map(|z| z.timestamp());
+    let time = text.parse::<Timestamp>().ok();
+    let time = time.or_else(|| text.parse::<Date>().ok().and_then(utc));
+    let time = time.or_else(|| text.parse::<Span>().ok().and_then(from_now));
+    let time = time.and_then(|time| Timestamp::from_second(time.as_second()).ok());
+    let time = time.ok_or_else(|| {
+        let shown = krs_core::redact::printable(text, 60);
+        Failure::usage(format!("--not-after `{shown}` is neither a time nor a duration"))
+            .help("write it as 2027-01-31T12:00:00Z, 2027-01-31, 30d or 12h")
+    })?;
+    if time <= Timestamp::now() {
+        return Err(Failure::usage(format!("--not-after {time} has passed already")));
+    }
+    Ok(time)
+}
+
+/// `SOURCE_DATE_EPOCH` (reproducible-builds.org): stands for the time of the commit.
+fn source_date() -> Result<Option<Timestamp>, Failure> {
+    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let seconds = text.to_str().and_then(|text| text.parse::<i64>().ok()).filter(|seconds| *seconds >= 0);
+    let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map(Some).ok_or_else(|| Failure::usage("SOURCE_DATE_EPOCH is not a number of seconds since 1970"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_a_time_a_date_or_a_duration() {
+        let time = |text| not_after(text).map(|time| time.to_string());
+        assert_eq!(time("2999-01-31T12:00:00Z"), Ok("2999-01-31T12:00:00Z".to_owned()));
+        assert_eq!(time("2999-01-31"), Ok("2999-01-31T00:00:00Z".to_owned()));
+        for wrong in ["30", "soon", "2001-01-01", "-3d", ""] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+        let in_30_days = not_after("30d").map(|time| time.as_second() - Timestamp::now().as_second());
+        assert!(in_30_days.is_ok_and(|seconds| (seconds - 30 * 86_400).abs() < 60));
+    }
+}

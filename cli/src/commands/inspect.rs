@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+use krs_core::bundle::{Bundle, Freshness, Policy};
+
+use super::keys;
+use crate::args::InspectArgs;
+use crate::console::Console;
+use crate::diagnostic::Failure;
+use crate::report::InspectReport;
+
+/// `krs inspect`
+pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Result<(), Failure> {
+    // Whoever looks may look at an old bundle too.
+    let policy = Policy { trust: keys::trust(&args.public_keys)?, freshness: Freshness::default() };
+    let bundle = Bundle::open(&args.file, &policy)?;
+    let images = bundle.images()?;
+    let report = InspectReport::new(&bundle, &images)?;
+    console.result(&report, || report.text(args.tree))
+}

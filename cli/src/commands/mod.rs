@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One file for each command: arguments in, the core called, a report out.
+
+mod bundle;
+mod generate;
+mod inspect;
+mod keygen;
+mod keys;
+mod policy;
+mod push;
+mod registries;
+mod serve;
+mod sets;
+mod sign;
+mod validate;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind as ClapKind;
+
+use crate::args::{Cli, Command, Global};
+use crate::console::{self, Console};
+use crate::diagnostic::Failure;
+use crate::exit;
+
+/// Reads the command line, does what it says, and answers the exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(refused(&error)),
+    };
+    let console = Console::new(&cli.global);
+    log(&cli.global);
+    match run(cli.command, &console) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => {
+            console.failure(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(command: Command, console: &Console) -> Result<(), Failure> {
+    match command {
+        Command::Bundle(args) => bundle::bundle(&args, console),
+        Command::Plan(args) => bundle::plan_only(&args, console),
+        Command::Verify(args) => verify::verify(&args, console),
+        Command::Inspect(args) => inspect::inspect(&args, console),
+        Command::Push(args) => push::push(&args, console),
+        Command::Serve(args) => serve::serve(&args, console),
+        Command::Validate(args) => validate::validate(&args, console),
+        Command::Keygen(args) => keygen::keygen(&args, console),
+        Command::Sign(args) => sign::sign(&args, console),
+        Command::Crd => generate::crd(console),
+        Command::Completions(args) => generate::completions(&args, console),
+        Command::Man(args) => generate::man(&args, console),
+    }
+}
+
+/// A call that clap does not take, or a question for help.
+fn refused(error: &clap::Error) -> u8 {
+    let wants_json = || {
+        let named = std::env::args().collect::<Vec<_>>();
+        let pair = named
+            .windows(2)
+            .any(|pair| matches!(pair, [flag, value] if flag == "--output" && value == "json"));
+        pair || named.iter().any(|word| word == "--output=json")
+            || std::env::var("KRS_OUTPUT").is_ok_and(|value| value == "json")
+    };
+    let shows_help = matches!(
+        error.kind(),
+        ClapKind::DisplayHelp | ClapKind::DisplayVersion | ClapKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if !shows_help && wants_json() {
+        let text = error.render().to_string();
+        let message = text.trim().trim_start_matches("error: ");
+        console::stderr(&Failure::usage(message).json());
+    } else {
+        // Where the terminal is gone there is nobody to tell.
+        let _ = error.print();
+    }
+    u8::try_from(error.exit_code()).unwrap_or(exit::USAGE)
+}
+
+/// Writes what the core logs to standard error, where that was asked for.
+fn log(global: &Global) {
+    use tracing_subscriber::EnvFilter;
+    let asked = std::env::var("KRS_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = match (asked, global.verbose) {
+        (Some(filter), _) => filter,
+        (None, 0 | 1) => return,
+        (None, 2) => "krs_core=debug".to_owned(),
+        (None, _) => "trace".to_owned(),
+    };
+    let filter = EnvFilter::builder().parse_lossy(filter);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+}
+
+/// The runtime of commands that speak to a network.
+///
+/// # Errors
+/// The system has no more threads.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|e| Failure::other(format!("cannot start: {e}")))
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+use camino::Utf8Path;
+use jiff::Timestamp;
+use krs_core::bundle::{Bundle, Freshness, HighWaterMark, Policy};
+
+use super::keys;
+use crate::args::PolicyArgs;
+use crate::console::Console;
+use crate::diagnostic::Failure;
+
+/// Opens a bundle that satisfies what was asked of it, and says where nobody vouches for it.
+///
+/// # Errors
+/// The first check that failed.
+pub(super) fn open(path: &Utf8Path, args: &PolicyArgs, console: &Console) -> Result<Bundle, Failure> {
+    let policy = Policy {
+        trust: keys::trust(&args.public_keys)?,
+        freshness: Freshness {
+            stream: args.stream.clone(),
+            accepted: args.min_sequence.map(|sequence| HighWaterMark { sequence, identity: None }),
+            audience: args.audience.clone(),
+            now: (!args.ignore_expiry).then(Timestamp::now),
+        },
+    };
+    let bundle = Bundle::open(path, &policy)?;
+    if bundle.signers().is_empty() {
+        let signed =
+            if bundle.key_ids().is_empty() { "it is not signed" } else { "its signature was not checked" };
+        console.warning(&format!(
+            "nobody vouches for {path}: {signed}; pass --public-key FILE to ask for a signature"
+        ));
+    }
+    Ok(bundle)
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::sync::Arc;
+use std::time::Instant;
+
+use krs_core::push::{self, targets};
+
+use super::{policy, registries, runtime};
+use crate::args::PushArgs;
+use crate::console::Console;
+use crate::diagnostic::Failure;
+use crate::report::{DryPushReport, PushedReport};
+
+/// `krs push`
+pub(super) fn push(args: &PushArgs, console: &Console) -> Result<(), Failure> {
+    let bundle = Arc::new(policy::open(&args.file, &args.policy, console)?);
+    let images = bundle.images()?;
+    if args.dry_run {
+        let report = DryPushReport::new(&args.destination, &targets(&bundle, &args.destination)?);
+        return console.result(&report, || report.text());
+    }
+    let progress = console.progress();
+    let client = registries::client(&args.registry, &progress)?;
+    let began = Instant::now();
+    let pushed = runtime()?.block_on(push::push(
+        &client,
+        &bundle,
+        &images,
+        &args.destination,
+        args.registry.jobs.get(),
+        &progress,
+    ))?;
+    let report = PushedReport::new(&args.destination, &pushed, client.statistics().retries, began.elapsed());
+    console.result(&report, || report.text())
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::sync::Arc;
+use std::time::Duration;
+
+use krs_core::progress::Progress;
+use krs_core::registry::{Client, ClientOptions, Keychain, RetryPolicy};
+
+use crate::args::RegistryArgs;
+use crate::diagnostic::Failure;
+
+/// A client with the logins of this user, whose retries are shown.
+///
+/// # Errors
+/// Logins or certificates that cannot be read.
+pub(super) fn client(args: &RegistryArgs, progress: &Arc<dyn Progress>) -> Result<Client, Failure> {
+    let watcher = Arc::clone(progress);
+    let defaults = ClientOptions::default();
+    let options = ClientOptions {
+        keychain: Keychain::from_environment(args.authfile.as_deref())?,
+        ca_files: args.ca_file.clone(),
+        plain_http: args.plain_http.clone(),
+        insecure: args.insecure_registry.clone(),
+        realm_hosts: args.token_server.clone(),
+        connections_per_host: args.jobs.get().max(defaults.connections_per_host),
+        stall_timeout: Duration::from_secs(args.stall_timeout),
+        retry: RetryPolicy { attempts: args.retries + 1, ..RetryPolicy::default() },
+        notify: Some(Arc::new(move |text: &str| watcher.message(text))),
+        ..defaults
+    };
+    Ok(Client::new(options)?)
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::fs;
+use std::sync::Arc;
+
+use camino::Utf8Path;
+use krs_core::serve::{ServeOptions, Server, Tls};
+use serde::Serialize;
+
+use super::{policy, runtime};
+use crate::args::ServeArgs;
+use crate::console::Console;
+use crate::diagnostic::Failure;
+use crate::report::{SCHEMA_VERSION, count};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    schema_version: u32,
+    url: String,
+    address: String,
+    /// What can be pulled, by the names of the sets.
+    references: Vec<String>,
+}
+
+/// `krs serve`
+pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> {
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls { certificate: read(certificate)?, key: read(key)? }),
+        _ => None,
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let bundle = Arc::new(policy::open(&args.file, &args.policy, console)?);
+    let images = bundle.images()?;
+    let names = bundle.manifest().images.iter().map(|image| match &image.tag {
+        Some(tag) => format!("{}:{tag}", image.repository),
+        None => format!("{}@{}", image.repository, image.digest),
+    });
+    let names = names.collect::<Vec<_>>();
+    runtime()?.block_on(async {
+        let options = ServeOptions { address: args.listen, tls };
+        let server = Server::bind(bundle, images, &options).await?;
+        let address = server.address().to_string();
+        let references = names.iter().map(|name| format!("{address}/{name}")).collect();
+        let report = Report {
+            schema_version: SCHEMA_VERSION,
+            url: format!("{scheme}://{address}"),
+            address,
+            references,
+        };
+        console.result(&report, || text(&report))?;
+        server.run(stopped()).await;
+        Ok(())
+    })
+}
+
+fn text(report: &Report) -> String {
+    let images = count(report.references.len() as u64, "image");
+    let mut text =
+        format!("Serving {images} at {}, read-only; Ctrl-C ends it. To pull, for example:\n", report.url);
+    if let Some(reference) = report.references.first() {
+        let insecure = if report.url.starts_with("https") { "" } else { " --tls-verify=false" };
+        text.push_str(&format!("  podman pull{insecure} {reference}\n"));
+        let insecure = if report.url.starts_with("https") { "" } else { " --insecure" };
+        text.push_str(&format!("  crane pull{insecure} {reference} image.tar\n"));
+    }
+    text
+}
+
+fn read(path: &Utf8Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|e| Failure::usage(format!("cannot read {path}: {e}")))
+}
+
+/// Comes when somebody ends the server: Ctrl-C, or SIGTERM of a service manager.
+async fn stopped() {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            // Without a handler the system ends the process itself.
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return interrupt.await };
+        tokio::select! {
+            () = interrupt => {}
+            _ = terminate.recv() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    interrupt.await;
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+use camino::Utf8PathBuf;
+use krs_core::bundle;
+use serde::Serialize;
+
+use super::keys;
+use crate::args::SignArgs;
+use crate::console::Console;
+use crate::diagnostic::Failure;
+use crate::report::SCHEMA_VERSION;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    schema_version: u32,
+    file: Utf8PathBuf,
+    key: String,
+    stream: String,
+    sequence: u64,
+}
+
+/// `krs sign`
+pub(super) fn sign(args: &SignArgs, console: &Console) -> Result<(), Failure> {
+    let key = keys::secret_key(&args.key, &args.passphrase, console)?;
+    let manifest = bundle::sign(&args.file, &key)?;
+    let report = Report {
+        schema_version: SCHEMA_VERSION,
+        file: args.file.clone(),
+        key: key.id().to_string(),
+        stream: manifest.stream.to_string(),
+        sequence: manifest.sequence,
+    };
+    console.result(&report, || {
+        format!(
+            "Signed {} (stream {}, sequence {}) with key {}\n",
+            report.file, report.stream, report.sequence, report.key
+        )
+    })
+}

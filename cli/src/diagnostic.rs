@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Failures as they are shown: what, where, because of what, what to do next, and with which exit code.
+
+use std::fmt::Write as _;
+
+use krs_core::error::{Classify, ErrorKind, chain};
+use krs_core::set::{SetError, SetErrors};
+use serde::Serialize;
+
+use crate::exit;
+use crate::report::SCHEMA_VERSION;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Failure {
+    code: u8,
+    kind: &'static str,
+    message: String,
+    help: Option<String>,
+    problems: Vec<Problem>,
+}
+
+/// One place of a set that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    pub(crate) file: String,
+    pub(crate) line: u64,
+    pub(crate) column: u64,
+    pub(crate) message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) help: Option<String>,
+    /// With the line itself and carets under what is meant.
+    #[serde(skip)]
+    shown: String,
+}
+
+impl From<&SetError> for Problem {
+    fn from(error: &SetError) -> Self {
+        Self {
+            file: error.file.clone(),
+            line: error.line,
+            column: error.column,
+            message: error.message.clone(),
+            help: error.help.clone(),
+            shown: error.to_string(),
+        }
+    }
+}
+
+impl Failure {
+    /// A failure of a class.
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let (code, kind) = exit::of(kind);
+        Self { code, kind, message: message.into(), ..Self::default() }
+    }
+
+    /// A wrong call.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// A failure without a class.
+    pub(crate) fn other(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Other, message)
+    }
+
+    /// Ends the program with `code` and without a word.
+    pub(crate) fn silent(code: u8) -> Self {
+        Self { code, ..Self::default() }
+    }
+
+    /// Ended by Ctrl-C.
+    pub(crate) fn interrupted() -> Self {
+        Self {
+            code: exit::INTERRUPTED,
+            kind: "interrupted",
+            message: "interrupted".to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The exit code.
+    pub(crate) const fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// For people.
+    pub(crate) fn text(&self, paint: impl Fn(&str) -> String) -> String {
+        let mut text = String::new();
+        for problem in &self.problems {
+            let _ = write!(text, "{} {}\n\n", paint("error:"), problem.shown);
+        }
+        if !self.message.is_empty() {
+            let _ = writeln!(text, "{} {}", paint("error:"), self.message);
+        }
+        for line in self.help.iter().flat_map(|help| help.lines()) {
+            let _ = writeln!(text, "{} {line}", paint("help:"));
+        }
+        text
+    }
+
+    /// For programs: one line.
+    pub(crate) fn json(&self) -> String {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Event<'a> {
+            schema_version: u32,
+            event: &'static str,
+            code: u8,
+            kind: &'a str,
+            message: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            help: Option<&'a str>,
+            #[serde(skip_serializing_if = "<[Problem]>::is_empty")]
+            problems: &'a [Problem],
+        }
+        if self.message.is_empty() {
+            return String::new();
+        }
+        let event = Event {
+            schema_version: SCHEMA_VERSION,
+            event: "error",
+            code: self.code,
+            kind: self.kind,
+            message: &self.message,
+            help: self.help.as_deref(),
+            problems: &self.problems,
+        };
+        serde_json::to_string(&event).map(|json| json + "\n").unwrap_or_default()
+    }
+}
+
+impl<E: Classify + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let errors: &dyn std::any::Any = &error;
+        if let Some(errors) = errors.downcast_ref::<SetErrors>() {
+            return of_sets(errors);
+        }
+        Self { help: error.help(), ..Self::new(error.kind(), chain(&error)) }
+    }
+}
+
+/// All errors of the sets, and how many there are.
+fn of_sets(errors: &SetErrors) -> Failure {
+    let count = errors.0.len();
+    let message = if count == 1 {
+        "the sets are not acceptable: 1 error".to_owned()
+    } else {
+        format!("the sets are not acceptable: {count} errors")
+    };
+    Failure { problems: problems(errors), ..Failure::usage(message) }
+}
+
+/// The errors of sets for programs.
+pub(crate) fn problems(errors: &SetErrors) -> Vec<Problem> {
+    errors.0.iter().map(Problem::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_of_failure_has_its_own_code() {
+        use ErrorKind as K;
+        let kinds = [
+            K::Other,
+            K::Usage,
+            K::Trust,
+            K::Corrupt,
+            K::Rollback,
+            K::Incomplete,
+            K::Auth,
+            K::Unavailable,
+            K::NoSpace,
+        ];
+        let codes = kinds.map(|kind| exit::of(kind).0);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        for code in codes {
+            assert!(exit::HELP.contains(&format!("  {code}  ")), "code {code} is documented");
+        }
+    }
+
+    #[test]
+    fn a_failure_is_one_line_for_programs() {
+        let failure = Failure::usage("a\nb").help("do c");
+        let json = failure.json();
+        assert_eq!(json.lines().count(), 1);
+        assert_eq!(
+            json.trim_end(),
+            r#"{"schemaVersion":1,"event":"error","code":2,"kind":"usage","message":"a\nb","help":"do c"}"#
+        );
+    }
+}

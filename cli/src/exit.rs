@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Exit codes. They are part of the interface: documented in `krs --help`, and never given another meaning.
+
+use krs_core::error::ErrorKind;
+
+/// Everything that was asked for is done.
+pub(crate) const OK: u8 = 0;
+/// A failure that is none of the others.
+pub(crate) const OTHER: u8 = 1;
+/// The call, or a set, is wrong.
+pub(crate) const USAGE: u8 = 2;
+/// No valid signature of a trusted key.
+pub(crate) const TRUST: u8 = 3;
+/// Content is damaged, or is not what its digest says.
+pub(crate) const CORRUPT: u8 = 4;
+/// Older than what was accepted before, past its end, or for other sites.
+pub(crate) const ROLLBACK: u8 = 5;
+/// Something is missing: a part of the file, or an image in its registry.
+pub(crate) const INCOMPLETE: u8 = 6;
+/// A registry wants a login, or refuses it.
+pub(crate) const AUTH: u8 = 7;
+/// A registry or the network is not available; a later try may succeed.
+pub(crate) const UNAVAILABLE: u8 = 8;
+/// No space left.
+pub(crate) const NO_SPACE: u8 = 9;
+/// Ended by Ctrl-C, as shells report it.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// The code of a class of failure, and its name for programs.
+pub(crate) const fn of(kind: ErrorKind) -> (u8, &'static str) {
+    match kind {
+        ErrorKind::Other => (OTHER, "other"),
+        ErrorKind::Usage => (USAGE, "usage"),
+        ErrorKind::Trust => (TRUST, "trust"),
+        ErrorKind::Corrupt => (CORRUPT, "corrupt"),
+        ErrorKind::Rollback => (ROLLBACK, "rollback"),
+        ErrorKind::Incomplete => (INCOMPLETE, "incomplete"),
+        ErrorKind::Auth => (AUTH, "auth"),
+        ErrorKind::Unavailable => (UNAVAILABLE, "unavailable"),
+        ErrorKind::NoSpace => (NO_SPACE, "noSpace"),
+    }
+}
+
+/// The codes as `--help` shows them. Code 10 belongs to commands that compare, and means that they found differences.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  done                                  6  incomplete: a part of the file, or an image, is missing
+  1  any other failure                     7  a registry wants a login, or refuses it
+  2  the call, or a set, is wrong          8  a registry or the network is not available: try again later
+  3  no valid signature of a trusted key   9  no space left
+  4  content is damaged                   10  differences were found
+  5  too old, expired, or for other sites
+
+Results go to standard output, messages and progress to standard error.
+Logins come from $REGISTRY_AUTH_FILE, the files of podman and skopeo (auth.json) and of docker (config.json), with
+credential helpers. HTTPS_PROXY and NO_PROXY are honoured, NO_COLOR too.";

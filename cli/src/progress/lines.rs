@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+use krs_core::progress::{Activity, Progress};
+use krs_core::redact::printable;
+
+use super::{Meter, State, name};
+use crate::console::stderr;
+use crate::report::{count, duration, rate, size};
+
+/// Plain lines for logs: one when an activity begins, then one every few seconds.
+#[derive(Debug, Default)]
+pub(crate) struct Lines(Meter);
+
+impl Progress for Lines {
+    fn begin(&self, activity: Activity, total: u64) {
+        self.0.begin(activity, total);
+        if total > 0 {
+            let total = if activity.in_bytes() { size(total) } else { count(total, "image") };
+            stderr(&format!("{} {total}\n", name(activity)));
+        }
+    }
+
+    fn advance(&self, activity: Activity, amount: u64) {
+        if let Some(state) = self.0.advance(activity, amount) {
+            stderr(&line(activity, state));
+        }
+    }
+
+    fn end(&self, activity: Activity) {
+        self.0.end(activity);
+    }
+
+    fn message(&self, text: &str) {
+        stderr(&format!("{}\n", printable(text, 600)));
+    }
+}
+
+fn line(activity: Activity, state: State) -> String {
+    let State { done, total, began, .. } = state;
+    let mut line = if activity.in_bytes() {
+        let percent = done.min(total) * 100 / total.max(1);
+        let rate = rate(done, began.elapsed());
+        format!("{}: {} of {} ({percent} %), {rate}", name(activity), size(done), size(total))
+    } else {
+        format!("{}: {done} of {total}", name(activity))
+    };
+    if let Some(left) = state.left() {
+        line.push_str(&format!(", {} left", duration(left)));
+    }
+    line.push('\n');
+    line
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::time::Duration;
+
+use krs_core::registry::Statistics;
+use krs_core::resolve::Resolved;
+use krs_core::set::Loaded;
+use serde::Serialize;
+
+use super::SCHEMA_VERSION;
+use super::facts::Facts;
+use super::human::{count, duration, rate, size};
+use super::images::{self, ImageFacts, Input};
+use super::sets::Place;
+use super::table::facts;
+
+/// A bundle that was written, or would be.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BundleReport {
+    schema_version: u32,
+    dry_run: bool,
+    #[serde(flatten)]
+    facts: Facts,
+    /// Bytes that have to be fetched besides the documents.
+    fetch_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<Run>,
+    images: Vec<ImageFacts>,
+    warnings: Vec<Place>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Run {
+    elapsed_seconds: f64,
+    bytes_received: u64,
+    requests: u64,
+    retries: u64,
+}
+
+/// How a run went.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Done {
+    /// From the first request to the finished file.
+    pub(crate) elapsed: Duration,
+    /// What the client did.
+    pub(crate) statistics: Statistics,
+}
+
+impl BundleReport {
+    /// Of a plan; `done` where it was carried out.
+    pub(crate) fn new(
+        facts: Facts,
+        loaded: &Loaded,
+        resolved: &Resolved,
+        fetch_bytes: u64,
+        done: Option<Done>,
+    ) -> Self {
+        let input = |image| {
+            let image: &krs_core::resolve::ResolvedImage = image;
+            Input {
+                reference: &image.reference,
+                asked: &image.platforms,
+                artifact_type: image.artifact_type.as_deref(),
+                root: &image.root,
+                closure: &image.closure,
+                referrers: image
+                    .referrers
+                    .iter()
+                    .map(|referrer| (&referrer.root, &referrer.closure))
+                    .collect(),
+            }
+        };
+        let inputs = resolved.images.iter().map(input).collect::<Vec<_>>();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            dry_run: done.is_none(),
+            facts,
+            fetch_bytes,
+            run: done.map(|Done { elapsed, statistics }| Run {
+                elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
+                bytes_received: statistics.bytes_received,
+                requests: statistics.requests,
+                retries: statistics.retries,
+            }),
+            images: images::describe(&inputs, &resolved.documents),
+            warnings: loaded.warnings.iter().map(Place::from).collect(),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let mut lines = self.facts.lines();
+        if let Some(run) = &self.run {
+            let elapsed = Duration::from_secs_f64(run.elapsed_seconds);
+            let mut took = format!("{}, {}", duration(elapsed), rate(run.bytes_received, elapsed));
+            if run.retries > 0 {
+                took.push_str(&format!(", {} tried again", count(run.retries, "request")));
+            }
+            lines.push(("Took", took));
+        } else {
+            lines.retain(|(name, _)| *name != "Signed by");
+            lines.push(("To fetch", size(self.fetch_bytes)));
+        }
+        let mut text = images::table(&self.images);
+        text.push('\n');
+        text.push_str(&facts(&lines));
+        if self.run.is_some() && !self.facts.is_signed() {
+            text.push_str(
+                "\nThe bundle is not signed: sign it with krs sign, or pass --key FILE next time.\n",
+            );
+        }
+        text
+    }
+}

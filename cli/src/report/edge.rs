@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::time::Duration;
+
+use krs_core::digest::Digest;
+use krs_core::push::{PushReport, Target};
+use krs_core::reference::Destination;
+use serde::Serialize;
+
+use super::SCHEMA_VERSION;
+use super::human::{count, duration, rate, size};
+use super::images::short_name;
+use super::table::{Align, Table};
+
+#[derive(Debug, Serialize)]
+struct TargetFacts {
+    repository: String,
+    tags: Vec<String>,
+    digest: Digest,
+    references: Vec<String>,
+}
+
+impl From<&Target> for TargetFacts {
+    fn from(target: &Target) -> Self {
+        Self {
+            repository: target.repository.to_string(),
+            tags: target.tags.iter().map(ToString::to_string).collect(),
+            digest: target.digest,
+            references: target.references.iter().cloned().collect(),
+        }
+    }
+}
+
+fn table(registry: &str, targets: &[TargetFacts]) -> String {
+    let mut table = Table::new(&[("AT THE EDGE", Align::Left), ("IMAGE", Align::Left)]);
+    for target in targets {
+        let from = target.references.first().map(|reference| short_name(reference)).unwrap_or_default();
+        for tag in &target.tags {
+            let name = format!("{registry}/{}:{tag}", target.repository);
+            table.row([name, from.clone()]);
+        }
+    }
+    table.render()
+}
+
+/// What a push would do.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DryPushReport {
+    schema_version: u32,
+    dry_run: bool,
+    destination: String,
+    #[serde(skip)]
+    registry: String,
+    targets: Vec<TargetFacts>,
+}
+
+impl DryPushReport {
+    /// Of the targets at a destination.
+    pub(crate) fn new(destination: &Destination, targets: &[Target]) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            dry_run: true,
+            destination: destination.to_string(),
+            registry: destination.registry.to_string(),
+            targets: targets.iter().map(TargetFacts::from).collect(),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let images = count(self.targets.len() as u64, "image");
+        let table = table(&self.registry, &self.targets);
+        format!("{table}\n{images} would be brought to {}; nothing was sent\n", self.destination)
+    }
+}
+
+/// What a push did.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PushedReport {
+    schema_version: u32,
+    dry_run: bool,
+    destination: String,
+    #[serde(skip)]
+    registry: String,
+    targets: Vec<TargetFacts>,
+    blobs_sent: u64,
+    bytes_sent: u64,
+    blobs_mounted: u64,
+    blobs_present: u64,
+    documents_sent: u64,
+    retries: u64,
+    elapsed_seconds: f64,
+    #[serde(skip)]
+    elapsed: Duration,
+}
+
+impl PushedReport {
+    /// Of a push that is complete.
+    pub(crate) fn new(
+        destination: &Destination,
+        report: &PushReport,
+        retries: u64,
+        elapsed: Duration,
+    ) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            dry_run: false,
+            destination: destination.to_string(),
+            registry: destination.registry.to_string(),
+            targets: report.targets.iter().map(TargetFacts::from).collect(),
+            blobs_sent: report.blobs_sent,
+            bytes_sent: report.bytes_sent,
+            blobs_mounted: report.blobs_mounted,
+            blobs_present: report.blobs_present,
+            documents_sent: report.documents_sent,
+            retries,
+            elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
+            elapsed,
+        }
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let images = count(self.targets.len() as u64, "image");
+        let moved = if self.blobs_sent + self.blobs_mounted + self.documents_sent == 0 {
+            "everything was there already".to_owned()
+        } else {
+            format!(
+                "{} sent ({}), {} linked, {} there already; {} sent",
+                count(self.blobs_sent, "blob"),
+                size(self.bytes_sent),
+                self.blobs_mounted,
+                self.blobs_present,
+                count(self.documents_sent, "document"),
+            )
+        };
+        let mut took = duration(self.elapsed);
+        if self.bytes_sent > 0 {
+            took.push_str(&format!(", {}", rate(self.bytes_sent, self.elapsed)));
+        }
+        if self.retries > 0 {
+            took.push_str(&format!(", {} tried again", count(self.retries, "request")));
+        }
+        let table = table(&self.registry, &self.targets);
+        format!("{table}\n{images} at {}: {moved} ({took})\n", self.destination)
+    }
+}

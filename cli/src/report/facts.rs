@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is said of a bundle as a whole.
+
+use camino::Utf8Path;
+use jiff::Timestamp;
+use krs_core::bundle::{Bundle, BundleManifest, BundledImages};
+use krs_core::closure::Closure;
+use krs_core::digest::Digest;
+use krs_core::plan::{Plan, PlanError};
+use krs_core::sign::KeyId;
+use serde::Serialize;
+
+use super::human::{count, size};
+
+/// A bundle as a whole.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Facts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// Bytes of the archive.
+    size: u64,
+    /// Of the manifest; names the bundle.
+    digest: Digest,
+    identity: Digest,
+    format_version: u32,
+    stream: String,
+    sequence: u64,
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_after: Option<Timestamp>,
+    audience: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<Commit>,
+    tool: String,
+    image_count: usize,
+    set_count: usize,
+    blob_count: usize,
+    blob_bytes: u64,
+    /// Bytes that the archive would have more, were nothing shared between its images.
+    saved_bytes: u64,
+    signatures: Vec<Signed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Commit {
+    hash: String,
+    dirty: bool,
+}
+
+/// A signature.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Signed {
+    key: String,
+    /// Whether it was checked with a trusted key, and is valid.
+    verified: bool,
+}
+
+impl Signed {
+    /// A signature that was made just now.
+    pub(crate) fn now(key: KeyId) -> Self {
+        Self { key: key.to_string(), verified: true }
+    }
+}
+
+impl Facts {
+    /// Of a bundle that was opened.
+    pub(crate) fn of_bundle(bundle: &Bundle, images: &BundledImages) -> Self {
+        let closures = images.images.iter();
+        let closures = closures
+            .flat_map(|i| std::iter::once(&i.closure).chain(i.referrers.iter().map(|(_, closure)| closure)));
+        let signed = |key: &KeyId| Signed { key: key.to_string(), verified: bundle.signers().contains(key) };
+        Self::new(
+            bundle.manifest(),
+            Some(bundle.path()),
+            bundle.size(),
+            (bundle.digest(), bundle.identity()),
+            closures.map(Closure::size).sum(),
+            bundle.key_ids().iter().map(signed).collect(),
+        )
+    }
+
+    /// Of a bundle that is planned, or was written just now.
+    ///
+    /// # Errors
+    /// None in practice: the manifest was encoded before.
+    pub(crate) fn of_plan(
+        plan: &Plan,
+        file: Option<&Utf8Path>,
+        signatures: Vec<Signed>,
+    ) -> Result<Self, PlanError> {
+        let digests = (Digest::of(&plan.manifest.encode()?), plan.manifest.identity()?);
+        Ok(Self::new(&plan.manifest, file, plan.size, digests, plan.unshared, signatures))
+    }
+
+    fn new(
+        manifest: &BundleManifest,
+        file: Option<&Utf8Path>,
+        size: u64,
+        (digest, identity): (Digest, Digest),
+        unshared: u64,
+        signatures: Vec<Signed>,
+    ) -> Self {
+        let blob_bytes = manifest.blobs.iter().map(|blob| blob.size).sum::<u64>();
+        let commit = manifest.source.as_ref();
+        Self {
+            file: file.map(ToString::to_string),
+            size,
+            digest,
+            identity,
+            format_version: manifest.format_version,
+            stream: manifest.stream.to_string(),
+            sequence: manifest.sequence,
+            created_at: manifest.created_at,
+            not_after: manifest.not_after,
+            audience: manifest.audience.clone(),
+            commit: commit.map(|source| Commit { hash: source.commit.clone(), dirty: source.dirty }),
+            tool: manifest.tool.clone(),
+            image_count: manifest.images.len(),
+            set_count: manifest.sets.len(),
+            blob_count: manifest.blobs.len(),
+            blob_bytes,
+            saved_bytes: unshared.saturating_sub(blob_bytes),
+            signatures,
+        }
+    }
+
+    /// Bytes of all blobs.
+    pub(crate) const fn blob_bytes(&self) -> u64 {
+        self.blob_bytes
+    }
+
+    /// Whether anybody signed it.
+    pub(crate) const fn is_signed(&self) -> bool {
+        !self.signatures.is_empty()
+    }
+
+    /// Whether a trusted key vouches for it.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.signatures.iter().any(|signed| signed.verified)
+    }
+
+    /// The facts as lines of a name and a value.
+    pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut lines = Vec::new();
+        match &self.file {
+            Some(file) => lines.push(("Bundle", format!("{file} ({})", size(self.size)))),
+            None => lines.push(("Bundle", format!("would have {}", size(self.size)))),
+        }
+        lines.push(("Digest", self.digest.to_string()));
+        lines.push(("Stream", format!("{}, sequence {}", self.stream, self.sequence)));
+        lines.push(("Created", format!("{} by {}", self.created_at, self.tool)));
+        if let Some(Commit { hash, dirty }) = &self.commit {
+            let dirty = if *dirty { " and changes that are not committed" } else { "" };
+            lines.push(("Commit", format!("{hash}{dirty}")));
+        }
+        if !self.audience.is_empty() {
+            lines.push(("For", self.audience.join(", ")));
+        }
+        if let Some(end) = self.not_after {
+            lines.push(("Expires", end.to_string()));
+        }
+        lines.push(("Holds", self.holds()));
+        lines.push(("Signed by", self.signed_by()));
+        lines
+    }
+
+    fn holds(&self) -> String {
+        let mut text = format!(
+            "{} of {} in {} ({})",
+            count(self.image_count as u64, "image"),
+            count(self.set_count as u64, "set"),
+            count(self.blob_count as u64, "blob"),
+            size(self.blob_bytes)
+        );
+        if self.saved_bytes > 0 {
+            text.push_str(&format!(", {} saved by sharing", size(self.saved_bytes)));
+        }
+        text
+    }
+
+    fn signed_by(&self) -> String {
+        if self.signatures.is_empty() {
+            return "nobody".to_owned();
+        }
+        let one = |signed: &Signed| {
+            let verdict = if signed.verified { "valid" } else { "not checked" };
+            format!("key {} ({verdict})", signed.key)
+        };
+        self.signatures.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is said of one image: of a plan, or of a bundle.
+
+use std::collections::{BTreeSet, HashSet};
+
+use krs_core::closure::{self, Closure, Documents};
+use krs_core::digest::Digest;
+use krs_core::oci::{self, Descriptor, Document};
+use krs_core::platform::Platform;
+use krs_core::reference::Reference;
+use serde::Serialize;
+
+use super::human::size;
+use super::table::{Align, Table};
+
+/// An image with its closure, wherever it comes from.
+#[derive(Debug)]
+pub(super) struct Input<'a> {
+    pub(super) reference: &'a Reference,
+    pub(super) asked: &'a [Platform],
+    pub(super) artifact_type: Option<&'a str>,
+    pub(super) root: &'a Descriptor,
+    pub(super) closure: &'a Closure,
+    pub(super) referrers: Vec<(&'a Descriptor, &'a Closure)>,
+}
+
+/// An image as it is shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ImageFacts {
+    pub(super) reference: String,
+    pub(super) digest: Digest,
+    media_type: String,
+    /// `image`, `index`, `helmChart` or `artifact`.
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    /// Platforms that it runs on, where they are known.
+    pub(super) platforms: Vec<String>,
+    /// Platforms that the set chose; empty: all.
+    chosen_platforms: Vec<String>,
+    /// Bytes of all its content, with what refers to it.
+    size: u64,
+    /// Bytes of it that other images of the bundle have too.
+    shared_bytes: u64,
+    referrer_count: usize,
+    /// Names at the edge, by the sets.
+    pub(super) edge: Vec<String>,
+    pub(super) tree: Vec<Node>,
+}
+
+/// A document or blob of an image.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Node {
+    /// `index`, `manifest`, `attestation`, `config`, `layer`.
+    pub(super) role: &'static str,
+    pub(super) digest: Digest,
+    pub(super) media_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) artifact_type: Option<String>,
+    pub(super) size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) platform: Option<String>,
+    /// Whether another image of the bundle has it too.
+    pub(super) shared: bool,
+    /// What it refers to, for signatures, SBOMs and attestations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) subject: Option<Digest>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) children: Vec<Self>,
+}
+
+/// Describes every image.
+pub(super) fn describe(inputs: &[Input<'_>], documents: &Documents) -> Vec<ImageFacts> {
+    let closures = inputs.iter().map(|input| (input.root.digest, input.closure)).collect::<Vec<_>>();
+    let shared = krs_core::plan::shared(&closures);
+    inputs.iter().map(|input| describe_one(input, documents, &shared)).collect()
+}
+
+fn describe_one(input: &Input<'_>, documents: &Documents, shared: &BTreeSet<Digest>) -> ImageFacts {
+    let content = input.closure.documents.iter().chain(&input.closure.contents);
+    let mut tree = Tree { documents, shared, asked: input.asked, seen: HashSet::new() };
+    let mut nodes = vec![tree.node(input.root)];
+    tree.asked = &[];
+    nodes.extend(input.referrers.iter().map(|(root, _)| tree.node(root)));
+    ImageFacts {
+        reference: input.reference.to_string(),
+        digest: input.root.digest,
+        media_type: input.root.media_type.clone(),
+        kind: kind(input, documents),
+        artifact_type: input.artifact_type.map(ToOwned::to_owned),
+        platforms: platforms(input, documents),
+        chosen_platforms: input.asked.iter().map(ToString::to_string).collect(),
+        size: input.closure.size() + input.referrers.iter().map(|(_, closure)| closure.size()).sum::<u64>(),
+        shared_bytes: content
+            .filter(|content| shared.contains(&content.digest))
+            .map(|content| content.size)
+            .sum(),
+        referrer_count: input.referrers.len(),
+        edge: Vec::new(),
+        tree: nodes,
+    }
+}
+
+fn kind(input: &Input<'_>, documents: &Documents) -> &'static str {
+    match input.artifact_type {
+        Some("application/vnd.cncf.helm.config.v1+json") => "helmChart",
+        Some(_) => "artifact",
+        None if matches!(documents.read(input.root), Ok(Document::Index(_))) => "index",
+        None => "image",
+    }
+}
+
+/// Platforms that the indexes of the image state for what of it is here, each once.
+fn platforms(input: &Input<'_>, documents: &Documents) -> Vec<String> {
+    let mut platforms = Vec::new();
+    for document in input.closure.documents.iter().rev() {
+        let Ok(Document::Index(index)) = documents.read(document) else { continue };
+        let children = closure::children(document.digest, &index, input.asked).unwrap_or_default();
+        for platform in children.into_iter().filter_map(Descriptor::runs_on) {
+            let platform = platform.to_string();
+            if !platforms.contains(&platform) {
+                platforms.push(platform);
+            }
+        }
+    }
+    platforms
+}
+
+struct Tree<'a> {
+    documents: &'a Documents,
+    shared: &'a BTreeSet<Digest>,
+    asked: &'a [Platform],
+    /// Documents whose children were listed; an index that stands in many places is opened in the first.
+    seen: HashSet<Digest>,
+}
+
+impl Tree<'_> {
+    fn node(&mut self, descriptor: &Descriptor) -> Node {
+        let mut node = self.leaf(descriptor, "layer");
+        if !oci::is_document(&descriptor.media_type) {
+            return node;
+        }
+        let Ok(document) = self.documents.read(descriptor) else { return node };
+        node.artifact_type = document.artifact_type().map(ToOwned::to_owned);
+        node.subject = document.subject().map(|subject| subject.digest).or_else(|| descriptor.attests());
+        let first = self.seen.insert(descriptor.digest);
+        match document {
+            Document::Index(index) => {
+                node.role = "index";
+                let children = closure::children(descriptor.digest, &index, self.asked);
+                if let Ok(children) = children.map_err(drop)
+                    && first
+                {
+                    node.children = children.into_iter().map(|child| self.node(child)).collect();
+                }
+            }
+            Document::Manifest(manifest) => {
+                node.role = if descriptor.attests().is_some() { "attestation" } else { "manifest" };
+                if first {
+                    node.children.push(self.leaf(&manifest.config, "config"));
+                    node.children.extend(manifest.layers.iter().map(|layer| self.leaf(layer, "layer")));
+                }
+            }
+        }
+        node
+    }
+
+    fn leaf(&self, descriptor: &Descriptor, role: &'static str) -> Node {
+        Node {
+            role,
+            digest: descriptor.digest,
+            media_type: descriptor.media_type.clone(),
+            artifact_type: None,
+            size: descriptor.size,
+            platform: descriptor.runs_on().map(|platform| platform.to_string()),
+            shared: self.shared.contains(&descriptor.digest),
+            subject: None,
+            children: Vec::new(),
+        }
+    }
+}
+
+/// The images as a table.
+pub(super) fn table(images: &[ImageFacts]) -> String {
+    let mut table = Table::new(&[
+        ("IMAGE", Align::Left),
+        ("KIND", Align::Left),
+        ("PLATFORMS", Align::Left),
+        ("SIZE", Align::Right),
+        ("SHARED", Align::Right),
+        ("REFERRERS", Align::Right),
+    ]);
+    for image in images {
+        table.row([
+            short_name(&image.reference),
+            match image.kind {
+                "helmChart" => "Helm chart".to_owned(),
+                kind => kind.to_owned(),
+            },
+            short_platforms(&image.platforms),
+            size(image.size),
+            if image.shared_bytes == 0 { "-".to_owned() } else { size(image.shared_bytes) },
+            if image.referrer_count == 0 { "-".to_owned() } else { image.referrer_count.to_string() },
+        ]);
+    }
+    table.render()
+}
+
+/// A reference without its digest where it has a tag, and with a short digest where it has none.
+pub(super) fn short_name(reference: &str) -> String {
+    let Some((name, digest)) = reference.split_once('@') else { return reference.to_owned() };
+    let path = name.rsplit('/').next().unwrap_or(name);
+    if path.contains(':') {
+        return name.to_owned();
+    }
+    format!("{name}@{}", digest.chars().take("sha256:".len() + 12).collect::<String>())
+}
+
+/// The first two platforms, and how many more there are.
+fn short_platforms(platforms: &[String]) -> String {
+    match platforms {
+        [] => "-".to_owned(),
+        [one] => one.clone(),
+        [one, two] => format!("{one} {two}"),
+        [one, two, rest @ ..] => format!("{one} {two} +{}", rest.len()),
+    }
+}

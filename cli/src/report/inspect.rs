@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::collections::HashMap;
+
+use krs_core::bundle::{Bundle, BundleError, BundledImages};
+use krs_core::oci::{Descriptor, Document};
+use krs_core::redact::printable;
+use serde::{Deserialize, Serialize};
+
+use super::SCHEMA_VERSION;
+use super::facts::Facts;
+use super::human::size;
+use super::images::{self, ImageFacts, Input, Node, short_name};
+use super::table::{Align, Table, facts};
+
+/// Largest config that is read for its platform, in bytes.
+const MAX_CONFIG: u64 = 4 << 20;
+
+/// What is in a bundle.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InspectReport {
+    schema_version: u32,
+    #[serde(flatten)]
+    facts: Facts,
+    sets: Vec<SetFacts>,
+    images: Vec<ImageFacts>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SetFacts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    name: String,
+    file: String,
+    destination_registry: String,
+    images: usize,
+}
+
+impl InspectReport {
+    /// Of a bundle. Reads the configs of images without an index, for their platforms.
+    ///
+    /// # Errors
+    /// A config that is damaged.
+    pub(crate) fn new(bundle: &Bundle, bundled: &BundledImages) -> Result<Self, BundleError> {
+        let pairs = bundle.manifest().images.iter().zip(&bundled.images);
+        let input = |(image, bundled)| {
+            let (image, bundled): (&krs_core::bundle::BundleImage, &krs_core::bundle::BundledImage) =
+                (image, bundled);
+            Input {
+                reference: &image.reference,
+                asked: &image.platforms,
+                artifact_type: image.artifact_type.as_deref(),
+                root: &bundled.root,
+                closure: &bundled.closure,
+                referrers: bundled.referrers.iter().map(|(root, closure)| (root, closure)).collect(),
+            }
+        };
+        let inputs = pairs.map(input).collect::<Vec<_>>();
+        let mut images = images::describe(&inputs, &bundled.documents);
+        let mut edge = HashMap::new();
+        for set in bundle.sets() {
+            for wanted in &set.images {
+                let name = format!("{}/{}:{}", set.spec.destination_registry, wanted.repository, wanted.tag);
+                let key = (wanted.reference.to_string(), wanted.platforms.as_slice());
+                edge.entry(key).or_insert_with(Vec::new).push(name);
+            }
+        }
+        for (image, input) in images.iter_mut().zip(&inputs) {
+            let mut names = edge.remove(&(image.reference.clone(), input.asked)).unwrap_or_default();
+            names.sort();
+            names.dedup();
+            image.edge = names;
+            if image.platforms.is_empty() {
+                image.platforms.extend(config_platform(bundle, bundled, input.root)?);
+            }
+        }
+        let sets = bundle.sets().iter().zip(&bundle.manifest().sets).map(|(set, entry)| SetFacts {
+            namespace: set.namespace.clone(),
+            name: set.name.clone(),
+            file: entry.file.clone(),
+            destination_registry: set.spec.destination_registry.clone(),
+            images: set.images.len(),
+        });
+        Ok(Self {
+            schema_version: SCHEMA_VERSION,
+            facts: Facts::of_bundle(bundle, bundled),
+            sets: sets.collect(),
+            images,
+        })
+    }
+
+    /// For people; with `tree` each image down to its layers.
+    pub(crate) fn text(&self, tree: bool) -> String {
+        let mut text = facts(&self.facts.lines());
+        text.push('\n');
+        if tree {
+            for image in &self.images {
+                text.push_str(&printable(&image.reference, 400));
+                text.push('\n');
+                branches(&mut text, "", &image.tree);
+            }
+        } else {
+            text.push_str(&images::table(&self.images));
+        }
+        text.push('\n');
+        text.push_str(&self.names());
+        text.push('\n');
+        text.push_str(&self.set_table());
+        if self.facts.is_signed() && !self.facts.is_trusted() {
+            text.push_str("\nNo signature was checked: pass --public-key FILE.\n");
+        }
+        text
+    }
+
+    fn names(&self) -> String {
+        let mut table = Table::new(&[("AT THE EDGE", Align::Left), ("IMAGE", Align::Left)]);
+        for image in &self.images {
+            for name in &image.edge {
+                table.row([name.clone(), short_name(&image.reference)]);
+            }
+        }
+        table.render()
+    }
+
+    fn set_table(&self) -> String {
+        let mut table = Table::new(&[
+            ("SET", Align::Left),
+            ("IMAGES", Align::Right),
+            ("DESTINATION", Align::Left),
+            ("FILE", Align::Left),
+        ]);
+        for set in &self.sets {
+            let name = set.namespace.iter().chain([&set.name]).cloned().collect::<Vec<_>>().join("/");
+            table.row([name, set.images.to_string(), set.destination_registry.clone(), set.file.clone()]);
+        }
+        table.render()
+    }
+}
+
+/// The platform that the config of a single image states.
+fn config_platform(
+    bundle: &Bundle,
+    bundled: &BundledImages,
+    root: &Descriptor,
+) -> Result<Option<String>, BundleError> {
+    #[derive(Deserialize)]
+    struct Config {
+        os: String,
+        architecture: String,
+        #[serde(default)]
+        variant: String,
+    }
+    let Ok(Document::Manifest(manifest)) = bundled.documents.read(root) else { return Ok(None) };
+    let config = bundle.blob(&manifest.config.digest).filter(|blob| blob.size <= MAX_CONFIG);
+    let (Some(config), None) = (config, &manifest.artifact_type) else { return Ok(None) };
+    let bytes = bundle.read(config, MAX_CONFIG)?;
+    // What is no config of an image has no platform; that is not a fault.
+    let Ok(Config { os, architecture, variant }) = serde_json::from_slice(&bytes) else { return Ok(None) };
+    if os.is_empty() || architecture.is_empty() {
+        return Ok(None);
+    }
+    let mut platform = format!("{os}/{architecture}");
+    if !variant.is_empty() {
+        platform.push('/');
+        platform.push_str(&variant);
+    }
+    Ok(Some(printable(&platform, 100)))
+}
+
+fn branches(text: &mut String, indent: &str, nodes: &[Node]) {
+    for (n, node) in nodes.iter().enumerate() {
+        let last = n + 1 == nodes.len();
+        let (branch, below) = if last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        let mut line = format!("{indent}{branch}{}  {}  {}", node.role, node.digest.short(), size(node.size));
+        for word in node.platform.iter().chain(&node.artifact_type) {
+            line.push_str("  ");
+            line.push_str(&printable(word, 100));
+        }
+        if matches!(node.role, "layer" | "config") {
+            line.push_str("  ");
+            line.push_str(&printable(short_type(&node.media_type), 80));
+        }
+        if indent.is_empty()
+            && n > 0
+            && let Some(subject) = &node.subject
+        {
+            line.push_str(&format!("  refers to {}", subject.short()));
+        }
+        if node.shared {
+            line.push_str("  (shared)");
+        }
+        text.push_str(&line);
+        text.push('\n');
+        branches(text, &format!("{indent}{below}"), &node.children);
+    }
+}
+
+/// The part of a media type that tells layers apart.
+fn short_type(media_type: &str) -> &str {
+    let prefixes =
+        ["application/vnd.oci.image.", "application/vnd.docker.", "application/vnd.", "application/"];
+    prefixes.iter().find_map(|prefix| media_type.strip_prefix(prefix)).unwrap_or(media_type)
+}

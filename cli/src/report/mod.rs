@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Results: tables for people, documents for programs. The fields of the documents are an interface: they are added
+//! to, and [`SCHEMA_VERSION`] grows when one changes its meaning.
+
+mod bundle;
+mod edge;
+mod facts;
+mod human;
+mod images;
+mod inspect;
+mod sets;
+mod table;
+
+pub(crate) use bundle::{BundleReport, Done};
+pub(crate) use edge::{DryPushReport, PushedReport};
+pub(crate) use facts::{Facts, Signed};
+pub(crate) use human::{count, duration, rate, size};
+pub(crate) use inspect::InspectReport;
+pub(crate) use sets::SetsReport;
+pub(crate) use table::facts;
+
+/// Version of the documents that `--output json` prints.
+pub(crate) const SCHEMA_VERSION: u32 = 1;

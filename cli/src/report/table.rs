@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Columns of text. Whatever comes from outside is made printable here. (T-84)
+
+use krs_core::redact::printable;
+
+/// Longest cell, in characters; longer ones are cut in the middle, where names differ least. Names of images are
+/// shorter: people copy them from here.
+const WIDEST: usize = 100;
+
+/// A table with a line of headings.
+#[derive(Debug)]
+pub(crate) struct Table {
+    columns: Vec<(&'static str, Align)>,
+    rows: Vec<Vec<String>>,
+}
+
+/// Where a cell stands in its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    Left,
+    Right,
+}
+
+impl Table {
+    /// A table with these headings.
+    pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
+        Self { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    /// Adds a row; cells that it lacks are empty.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.rows.push(cells.iter().map(|cell| shorten(&printable(cell, 400), WIDEST)).collect());
+    }
+
+    /// The table as text, ending with a new line; nothing where there are no rows.
+    pub(crate) fn render(&self) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
+        let heading = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
+        let all = std::iter::once(&heading).chain(&self.rows);
+        let mut widths = vec![0; self.columns.len()];
+        for row in all.clone() {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        let mut text = String::new();
+        for row in all {
+            let mut line = String::new();
+            for ((cell, width), (_, align)) in row.iter().zip(&widths).zip(&self.columns) {
+                let gap = " ".repeat(width - cell.chars().count());
+                let (before, after) =
+                    if *align == Align::Right { (gap, String::new()) } else { (String::new(), gap) };
+                line.push_str(&format!("{before}{cell}{after}  "));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Cuts the middle out of a text that is longer than `most` characters.
+pub(crate) fn shorten(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let (head, tail) = (most / 2, most - most / 2 - 1);
+    text.chars().take(head).chain(['…']).chain(text.chars().skip(length - tail)).collect()
+}
+
+/// Lines of `NAME  value`, for what is said of one thing.
+pub(crate) fn facts(lines: &[(&str, String)]) -> String {
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    lines.iter().map(|(name, value)| format!("{name:width$}  {}\n", printable(value, 400))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_control_characters_are_shown() {
+        let mut table = Table::new(&[("IMAGE", Align::Left), ("SIZE", Align::Right)]);
+        assert_eq!(table.render(), "");
+        table.row(["a".to_owned(), "1 B".to_owned()]);
+        table.row(["ä\u{1b}[31m".to_owned(), "10.0 KiB".to_owned()]);
+        assert_eq!(table.render(), "IMAGE            SIZE\na                 1 B\nä\\u{1b}[31m  10.0 KiB\n");
+    }
+
+    #[test]
+    fn long_names_lose_their_middle() {
+        assert_eq!(shorten("abcdefghij", 5), "ab…ij");
+        assert_eq!(shorten("abcde", 5), "abcde");
+    }
+}

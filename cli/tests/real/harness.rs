@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Runs `krs` and other people's programs in a folder of their own.
+
+use std::ffi::OsStr;
+use std::process::{Command, Output};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::reference::RegistryHost;
+use krs_core::registry::{Client, ClientOptions, Keychain};
+use krs_testing::corpus::Corpus;
+use krs_testing::distribution::{Distribution, Options, PASSWORD, USER};
+use krs_testing::git::Checkout;
+use krs_testing::tools::require;
+
+pub struct Workplace {
+    folder: tempfile::TempDir,
+}
+
+impl Workplace {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self) -> &Utf8Path {
+        Utf8Path::from_path(self.folder.path()).unwrap()
+    }
+
+    /// Runs `program`, which must succeed; answers what it printed.
+    pub fn run(&self, program: impl AsRef<OsStr>, arguments: &[&str]) -> String {
+        let output = self.try_run(program.as_ref(), arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let shown = format!("{:?} {}", program.as_ref(), arguments.join(" "));
+        assert!(output.status.success(), "{shown}:\n{}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    pub fn try_run(&self, program: &OsStr, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.path()).env("HOME", self.path()).env("TMPDIR", self.path());
+        command.env_remove("DOCKER_CONFIG").env_remove("REGISTRY_AUTH_FILE").env_remove("XDG_RUNTIME_DIR");
+        command.output().unwrap()
+    }
+
+    pub fn krs(&self, arguments: &[&str]) -> String {
+        self.run(env!("CARGO_BIN_EXE_krs"), arguments)
+    }
+
+    /// Runs a foreign program that must be installed.
+    pub fn tool(&self, name: &str, arguments: &[&str]) -> String {
+        self.run(require(name).as_str(), arguments)
+    }
+
+    /// Logs in to registries with [`USER`] and [`PASSWORD`], as `docker login` would.
+    pub fn login(&self, registries: &[&RegistryHost]) -> Utf8PathBuf {
+        let auth = {
+            use base64::Engine as _;
+            base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"))
+        };
+        let auths = registries.iter().map(|host| (host.to_string(), serde_json::json!({"auth": auth})));
+        let config = serde_json::json!({"auths": auths.collect::<serde_json::Map<_, _>>()});
+        let path = self.path().join("auth.json");
+        std::fs::write(&path, config.to_string()).unwrap();
+        path
+    }
+}
+
+/// Distribution 3, empty, plain HTTP.
+pub fn distribution3() -> Distribution {
+    Distribution::start(&require("registry"), Options::default())
+}
+
+/// A client that may write to `registry`.
+pub fn client(registry: &Distribution) -> Client {
+    let keychain = Keychain::empty().with(&registry.host(), USER, krs_core::redact::Secret::new(PASSWORD));
+    let ca_files = registry.ca_file().into_iter().collect();
+    Client::new(ClientOptions { keychain, ca_files, ..ClientOptions::default() }).unwrap()
+}
+
+/// Puts the corpus into `registry`.
+pub fn fill(registry: &Distribution) -> Corpus {
+    let corpus = Corpus::of_environment();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(corpus.push(&client(registry), &registry.host()));
+    corpus
+}
+
+/// A Git checkout with a set of all images of the corpus.
+pub fn checkout(corpus: &Corpus, registry: &RegistryHost) -> Checkout {
+    let mut checkout = Checkout::new();
+    checkout.write("corpus.yaml", corpus.set(registry));
+    checkout.commit("All images");
+    checkout
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The whole way between registries that people run.
+
+use krs_core::reference::Selector;
+use krs_testing::corpus::Corpus;
+use krs_testing::distribution::{Distribution, Options};
+use krs_testing::tools::require;
+
+use crate::harness::{Workplace, checkout, client, distribution3, fill};
+
+/// Asks `registry` for every image by tag: the digest must be Git's.
+fn digests_are_equal(corpus: &Corpus, registry: &Distribution) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = client(registry);
+        for image in &corpus.images {
+            let repository = client.repository(&registry.host(), &image.name.parse().unwrap());
+            let tag = Selector::Tag(image.tag.parse().unwrap());
+            let manifest = repository.manifest(&tag).await.unwrap();
+            assert_eq!(
+                (manifest.digest, &manifest.media_type),
+                (image.digest, &image.media_type),
+                "{}",
+                image.note
+            );
+        }
+    });
+}
+
+#[test]
+fn images_go_from_a_private_registry_with_tls_to_an_old_registry_without() {
+    let place = Workplace::new();
+    let private = Options { password: true, tls: true, ..Options::default() };
+    let source = Distribution::start(&require("registry"), private);
+    let corpus = fill(&source);
+    let checkout = checkout(&corpus, &source.host());
+    let auth = place.login(&[&source.host()]);
+    let ca = source.ca_file().unwrap();
+    let bundle = |name: &str| {
+        place.krs(&[
+            "bundle",
+            checkout.path().as_str(),
+            "-o",
+            name,
+            "--authfile",
+            auth.as_str(),
+            "--ca-file",
+            ca.as_str(),
+        ])
+    };
+    bundle("one.krs.tar");
+    bundle("two.krs.tar");
+    let read = |name: &str| std::fs::read(place.path().join(name)).unwrap();
+    assert!(read("one.krs.tar") == read("two.krs.tar"), "T-89: the same commit gives the same bytes");
+    drop(source);
+
+    place.krs(&["verify", "one.krs.tar"]);
+    let edge = Distribution::start(&require("docker-registry"), Options::default());
+    let host = edge.host().to_string();
+    place.krs(&["push", "one.krs.tar", &host, "--plain-http", &host]);
+    digests_are_equal(&corpus, &edge);
+    let again = place.krs(&["push", "one.krs.tar", &host, "--plain-http", &host, "--output", "json"]);
+    let again = serde_json::from_str::<serde_json::Value>(&again).unwrap();
+    assert_eq!(
+        again.pointer("/blobsSent").or_else(|| again.pointer("/blobs/sent")),
+        Some(&0.into()),
+        "{again}"
+    );
+}
+
+#[test]
+fn images_go_from_an_old_registry_to_a_private_one_with_tls() {
+    let place = Workplace::new();
+    let source = Distribution::start(&require("docker-registry"), Options::default());
+    let corpus = fill(&source);
+    let checkout = checkout(&corpus, &source.host());
+    place.krs(&["bundle", checkout.path().as_str(), "-o", "one.krs.tar"]);
+    let private = Options { password: true, tls: true, ..Options::default() };
+    let edge = Distribution::start(&require("registry"), private);
+    let (auth, ca) = (place.login(&[&edge.host()]), edge.ca_file().unwrap());
+    let host = edge.host().to_string();
+    place.krs(&["push", "one.krs.tar", &host, "--authfile", auth.as_str(), "--ca-file", ca.as_str()]);
+    digests_are_equal(&corpus, &edge);
+}
+
+#[test]
+fn t62_what_was_pushed_survives_the_garbage_collection_of_untagged_images() {
+    let place = Workplace::new();
+    let source = distribution3();
+    let corpus = fill(&source);
+    // Without tags in the set, every image gets a tag of its own.
+    let mut checkout = krs_testing::git::Checkout::new();
+    let set = corpus.set(&source.host());
+    let untagged = corpus
+        .images
+        .iter()
+        .fold(set, |set, i| set.replace(&format!(":{}@{}", i.tag, i.digest), &format!("@{}", i.digest)));
+    checkout.write("corpus.yaml", untagged);
+    checkout.commit("Without tags");
+    place.krs(&["bundle", checkout.path().as_str(), "-o", "one.krs.tar"]);
+    let edge = distribution3();
+    let host = edge.host().to_string();
+    place.krs(&["push", "one.krs.tar", &host]);
+    let config = edge.storage().parent().unwrap().join("config.yml");
+    place.tool("registry", &["garbage-collect", "--delete-untagged", config.as_str()]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for image in &corpus.images {
+            let repository = client(&edge).repository(&edge.host(), &image.name.parse().unwrap());
+            let found = repository.head_manifest(&Selector::Digest(image.digest)).await.unwrap();
+            assert!(found.is_some(), "{} {} was collected", image.name, image.note);
+        }
+    });
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which certificates are trusted, and what is said about those that are not. (T-56)
+
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
+
+use super::*;
+use crate::error::{Classify, ErrorKind};
+
+/// A server with a certificate for `name` from a CA of its own, and the CA in a file.
+async fn server(name: &str) -> (Server, TempDir, Utf8PathBuf) {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "site CA");
+    let ca = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
+        )
+        .unwrap();
+    let server = Server::start_with(Some(Arc::new(config).into()), |_| Reply::ok(b"x")).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = Utf8Path::from_path(folder.path()).unwrap().join("ca.pem");
+    std::fs::write(&file, ca.pem()).unwrap();
+    (server, folder, file)
+}
+
+#[tokio::test]
+async fn t56_a_certificate_of_an_unknown_ca_is_refused_and_never_talked_around() {
+    let (server, _folder, ca) = server("127.0.0.1").await;
+    let error = fetch(&server.repository(), b"x").await.unwrap_err();
+    assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("a CA that is not trusted"), "{error}");
+    assert!(error.help().unwrap().contains("--ca-file"));
+    assert_eq!(server.seen().len(), 0, "nothing was sent, with or without TLS");
+
+    let trusting = ClientOptions { ca_files: vec![ca], ..options() };
+    assert_eq!(fetch(&server.repository_with(trusting), b"x").await.unwrap(), b"x");
+    let insecure = ClientOptions { insecure: vec![server.host.clone()], ..options() };
+    assert_eq!(fetch(&server.repository_with(insecure), b"x").await.unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn t56_certs_d_adds_trust_for_one_host_only() {
+    let (server, folder, ca) = server("127.0.0.1").await;
+    let certs = Utf8Path::from_path(folder.path()).unwrap().join("certs.d");
+    let place = |host: &str| {
+        std::fs::create_dir_all(certs.join(host)).unwrap();
+        std::fs::copy(&ca, certs.join(host).join("site.crt")).unwrap();
+    };
+    let trusting = || ClientOptions { certs_dirs: vec![certs.clone()], ..options() };
+    place("127.0.0.1:1");
+    let error = fetch(&server.repository_with(trusting()), b"x").await.unwrap_err().to_string();
+    assert!(error.contains("trusted are those of the system)"), "{error}");
+    place(server.host.as_str());
+    assert_eq!(fetch(&server.repository_with(trusting()), b"x").await.unwrap(), b"x");
+    std::fs::write(certs.join(server.host.as_str()).join("broken.crt"), "x").unwrap();
+    let error = fetch(&server.repository_with(trusting()), b"x").await.unwrap_err();
+    assert!(error.to_string().contains("broken.crt"), "{error}");
+}
+
+#[tokio::test]
+async fn t56_a_certificate_for_another_name_is_refused() {
+    let (server, _folder, ca) = server("other.example").await;
+    let trusting = ClientOptions { ca_files: vec![ca], ..options() };
+    let error = fetch(&server.repository_with(trusting), b"x").await.unwrap_err();
+    assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
+    assert!(error.to_string().contains("not accepted"), "{error}");
+    assert_eq!(server.seen().len(), 0);
+}
