@@ -41,7 +41,7 @@ impl From<&SetError> for Problem {
             line: error.line,
             column: error.column,
             message: error.message.clone(),
-            help: error.help.clone(),
+            help: error.help.as_deref().map(str::to_owned),
             shown: error.to_string(),
         }
     }

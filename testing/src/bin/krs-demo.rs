@@ -42,12 +42,13 @@ fn main() -> ExitCode {
 
 /// An application: a base that all share, a runtime that some share, and its own part.
 fn app(name: &str, version: u64, platform: &str) -> Image {
-    let own = name.bytes().map(u64::from).sum::<u64>() * 1000 + version;
+    let seed = |text: &str| text.bytes().fold(0, |sum, byte| sum % 1_000_003 * 31 + u64::from(byte));
+    let own = seed(name) + seed(platform) + version;
     ImageBuilder::new(name)
         .platform(platform)
         .gzip()
-        .layer_random(6 << 20, platform.len() as u64)
-        .layer_random(3 << 20, 100 + platform.len() as u64)
+        .layer_random(6 << 20, seed(platform))
+        .layer_random(3 << 20, 1 + seed(platform))
         .layer_random(900 << 10, own)
         .layer_files(&[("etc/version", &format!("{name} {version}\n"))])
         .build()
