@@ -11,6 +11,9 @@ use crate::digest::Digest;
 use crate::oci::{self, Descriptor, Document, DocumentError, Index};
 use crate::platform::Platform;
 
+/// Most indexes and manifests of one image.
+pub const MAX_DOCUMENTS: usize = 10_000;
+
 /// An index or manifest as it was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredDocument {
@@ -56,6 +59,19 @@ pub enum ClosureError {
         /// The other size.
         other: u64,
     },
+    /// Two descriptors disagree on what one document is.
+    #[error("{digest} is described as `{one}` and as `{other}`")]
+    MediaTypes {
+        /// The document.
+        digest: Digest,
+        /// One media type.
+        one: String,
+        /// The other media type.
+        other: String,
+    },
+    /// More documents than an image can sensibly have.
+    #[error("it has more than {MAX_DOCUMENTS} indexes and manifests, {0} being one too many")]
+    TooMany(Digest),
     /// None of the children is for a platform that was asked for.
     #[error("the index {digest} has no image for {asked}; it lists {listed}")]
     NoPlatform {
@@ -117,10 +133,9 @@ impl Documents {
     /// lies about the size.
     pub fn read(&self, descriptor: &Descriptor) -> Result<Document, ClosureError> {
         let digest = descriptor.digest;
-        let stored = self.get(&digest).ok_or_else(|| ClosureError::Missing {
-            digest,
-            media_type: crate::redact::printable(&descriptor.media_type, 100),
-        })?;
+        let stored = self
+            .get(&digest)
+            .ok_or_else(|| ClosureError::Missing { digest, media_type: printable(&descriptor.media_type) })?;
         let size = stored.bytes.len() as u64;
         if size != descriptor.size {
             return Err(ClosureError::Sizes { digest, one: descriptor.size, other: size });
@@ -137,8 +152,9 @@ impl Documents {
         let mut walk = Walk {
             documents: self,
             platforms,
-            seen: HashSet::new(),
             sizes: HashMap::new(),
+            visited: HashMap::new(),
+            listed: HashSet::new(),
             out: Closure { documents: Vec::new(), contents: Vec::new() },
         };
         walk.visit(root, 0)?;
@@ -169,32 +185,48 @@ pub fn children<'a>(
     Ok(chosen)
 }
 
+fn printable(text: &str) -> String {
+    crate::redact::printable(text, 100)
+}
+
 struct Walk<'a> {
     documents: &'a Documents,
     platforms: &'a [Platform],
-    seen: HashSet<Digest>,
     sizes: HashMap<Digest, u64>,
+    /// Documents that were visited, with the media type by which they were.
+    visited: HashMap<Digest, String>,
+    listed: HashSet<Digest>,
     out: Closure,
 }
 
 impl Walk<'_> {
     fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<(), ClosureError> {
-        let document = self.documents.read(descriptor)?;
-        if !self.first_visit(descriptor)? {
-            return Ok(());
-        }
-        match &document {
-            Document::Index(_) if depth == oci::MAX_INDEX_DEPTH => {
-                return Err(ClosureError::Depth(descriptor.digest));
+        self.check_size(descriptor)?;
+        let Descriptor { digest, media_type, .. } = descriptor;
+        // Before it is read: a document that is listed a thousand times is read once.
+        match self.visited.insert(*digest, media_type.clone()) {
+            None => {}
+            Some(other) if other == *media_type => return Ok(()),
+            Some(other) => {
+                let (one, other) = (printable(&other), printable(media_type));
+                return Err(ClosureError::MediaTypes { digest: *digest, one, other });
             }
+        }
+        if self.visited.len() > MAX_DOCUMENTS {
+            return Err(ClosureError::TooMany(*digest));
+        }
+        let document = self.documents.read(descriptor)?;
+        match &document {
+            Document::Index(_) if depth == oci::MAX_INDEX_DEPTH => return Err(ClosureError::Depth(*digest)),
             Document::Index(index) => {
-                for child in children(descriptor.digest, index, self.platforms)? {
+                for child in children(*digest, index, self.platforms)? {
                     self.visit(child, depth + 1)?;
                 }
             }
             Document::Manifest(_) => {
                 for content in document.children() {
-                    if self.first_visit(content)? {
+                    self.check_size(content)?;
+                    if self.listed.insert(content.digest) {
                         self.out.contents.push(content.clone());
                     }
                 }
@@ -204,11 +236,11 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn first_visit(&mut self, descriptor: &Descriptor) -> Result<bool, ClosureError> {
+    fn check_size(&mut self, descriptor: &Descriptor) -> Result<(), ClosureError> {
         let Descriptor { digest, size, .. } = *descriptor;
         match self.sizes.insert(digest, size) {
             Some(other) if other != size => Err(ClosureError::Sizes { digest, one: other, other: size }),
-            _ => Ok(self.seen.insert(digest)),
+            _ => Ok(()),
         }
     }
 }
@@ -293,5 +325,28 @@ mod tests {
         assert!(matches!(documents.closure(&sizes, &[]), Err(ClosureError::Sizes { .. })));
         let gone = Descriptor::new(oci::OCI_MANIFEST, Digest::of(b"gone"), 4);
         assert!(matches!(documents.closure(&gone, &[]), Err(ClosureError::Missing { .. })));
+    }
+
+    #[test]
+    fn t47_a_document_that_is_listed_a_thousand_times_is_read_once() {
+        let mut documents = Documents::default();
+        let mut root = manifest(&mut documents, &[(b"a", 1)]);
+        for _ in 0..oci::MAX_INDEX_DEPTH {
+            root = index(&mut documents, &vec![root; 1000], &[]);
+        }
+        let closure = documents.closure(&root, &[]).unwrap();
+        assert_eq!((closure.documents.len(), closure.contents.len()), (oci::MAX_INDEX_DEPTH + 1, 2));
+    }
+
+    #[test]
+    fn content_that_is_a_document_too_is_both() {
+        let mut documents = Documents::default();
+        let inner = manifest(&mut documents, &[]);
+        let text = documents.get(&inner.digest).unwrap().bytes.clone();
+        let outer = manifest(&mut documents, &[(&text, text.len() as u64)]);
+        let both = index(&mut documents, &[outer, inner.clone()], &[]);
+        let closure = documents.closure(&both, &[]).unwrap();
+        assert!(closure.documents.iter().any(|d| d.digest == inner.digest));
+        assert!(closure.contents.iter().any(|d| d.digest == inner.digest));
     }
 }

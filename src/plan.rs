@@ -20,6 +20,9 @@ use crate::reference::Reference;
 use crate::resolve::{Origin, Resolved, ResolvedImage};
 use crate::set::{Loaded, Source};
 
+/// Most places that are remembered for one blob: enough to try elsewhere, however many images share it.
+const MAX_ORIGINS: usize = 4;
+
 /// What a person decides about a bundle, besides its sets.
 #[derive(Debug, Clone, Default)]
 pub struct PlanOptions {
@@ -211,7 +214,7 @@ impl Blobs {
             return Err(PlanError::Sizes { digest, one: fetch.blob.size, other: size });
         }
         let origin = image.origin();
-        if !fetch.origins.contains(&origin) {
+        if fetch.origins.len() < MAX_ORIGINS && !fetch.origins.contains(&origin) {
             fetch.origins.push(origin);
         }
         if fetch.images.last() != Some(&image.reference) {

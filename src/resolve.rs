@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _};
 use thiserror::Error;
 
-use crate::closure::{self, Closure, ClosureError, Documents, StoredDocument};
+use crate::closure::{self, Closure, ClosureError, Documents, MAX_DOCUMENTS, StoredDocument};
 use crate::digest::Digest;
 use crate::error::{self, Classify, ErrorKind};
 use crate::oci::{self, Descriptor, Document};
@@ -230,7 +230,7 @@ async fn fetch_closure(
     platforms: &[Platform],
     documents: &mut Documents,
 ) -> Result<Closure, ImageError> {
-    let mut level = vec![root.clone()];
+    let (mut level, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
     for _ in 0..=oci::MAX_INDEX_DEPTH {
         let unknown = level.iter().filter(|descriptor| documents.get(&descriptor.digest).is_none());
         let fetches = unknown.map(|descriptor| async move {
@@ -246,8 +246,12 @@ async fn fetch_closure(
         let mut next = Vec::new();
         for descriptor in &level {
             if let Document::Index(index) = documents.read(descriptor)? {
-                next.extend(closure::children(descriptor.digest, &index, platforms)?.into_iter().cloned());
+                let children = closure::children(descriptor.digest, &index, platforms)?;
+                next.extend(children.into_iter().filter(|child| seen.insert(child.digest)).cloned());
             }
+        }
+        if seen.len() > MAX_DOCUMENTS {
+            return Err(ClosureError::TooMany(root.digest).into());
         }
         level = next;
     }

@@ -54,6 +54,12 @@ pub enum BundleError {
         /// What the system says.
         source: io::Error,
     },
+    /// Another run writes the same archive.
+    #[error("{path} is being written by another krs")]
+    Busy {
+        /// The file.
+        path: Utf8PathBuf,
+    },
     /// Somebody compressed the archive. (T-24)
     #[error("{path} is compressed with {with}; expected a plain tar archive")]
     Compressed {
@@ -220,7 +226,7 @@ impl Classify for BundleError {
             Self::Open { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
                 if io_kind(source) == ErrorKind::NoSpace { ErrorKind::NoSpace } else { ErrorKind::Other }
             }
-            Self::Header(_) => ErrorKind::Other,
+            Self::Header(_) | Self::Busy { .. } => ErrorKind::Other,
             Self::Special { .. }
             | Self::Compressed { .. }
             | Self::NotABundle { .. }
@@ -246,6 +252,7 @@ impl Classify for BundleError {
                 "free some space or write to another medium, then run the same command again"
             }
             Self::Write { .. } => "check the path, the permissions, and that the medium is not read-only",
+            Self::Busy { .. } => "wait until it is done, or give this one another name",
             Self::Compressed { with: "gzip", .. } => "decompress it first: gzip -d FILE",
             Self::Compressed { .. } => "decompress it first: zstd -d FILE",
             Self::NotABundle { .. } => "pass a file that `krs bundle` wrote",

@@ -98,6 +98,22 @@ pub(super) fn special(path: &Utf8Path) -> Option<&'static str> {
     })
 }
 
+/// Whether `path` is a name of the open file, and not of another one by now.
+pub(super) fn is_named(file: &File, path: &Utf8Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let (open, named) = (file.metadata()?, std::fs::symlink_metadata(path));
+        Ok(named.is_ok_and(|named| named.dev() == open.dev() && named.ino() == open.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        // An open file cannot be renamed there.
+        let _ = (file, path);
+        Ok(true)
+    }
+}
+
 /// Makes the entries of a folder survive a loss of power.
 pub(super) fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
     #[cfg(unix)]

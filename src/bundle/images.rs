@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use super::error::BundleError;
 use super::manifest::BundleImage;
 use super::open::Bundle;
-use crate::closure::{self, Closure, ClosureError, Documents, StoredDocument};
+use crate::closure::{self, Closure, ClosureError, Documents, MAX_DOCUMENTS, StoredDocument};
 use crate::digest::Digest;
 use crate::oci::{self, Descriptor, Document};
 use crate::platform::Platform;
@@ -83,8 +83,14 @@ impl Bundle {
             let image = image.reference.to_string();
             BundleError::Image { path: self.path().to_owned(), image, source }
         };
-        let mut wanted = vec![(root.clone(), 0)];
+        let (mut wanted, mut seen) = (vec![(root.clone(), 0)], HashSet::new());
         while let Some((descriptor, depth)) = wanted.pop() {
+            if !seen.insert(descriptor.digest) {
+                continue;
+            }
+            if seen.len() > MAX_DOCUMENTS {
+                return Err(refuse(ClosureError::TooMany(descriptor.digest)));
+            }
             if documents.get(&descriptor.digest).is_none() {
                 self.store(image, &descriptor, documents)?;
             }

@@ -2,7 +2,7 @@
 //! Writing a bundle in place. Its final name appears only when every byte was proven and is on disk; until then
 //! the file is called `NAME.part`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -45,13 +45,7 @@ impl Writer {
             }
         }
         let cannot = |source| BundleError::Write { path: part.clone(), source };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&part)
-            .map_err(cannot)?;
+        let file = begin(&part).map_err(cannot)?.ok_or_else(|| BundleError::Busy { path: part.clone() })?;
         let writer = Self { file, path: path.to_owned(), part: part.clone(), layout };
         writer.write_head(manifest, &encoded, sets, signatures).inspect_err(|_| writer.discard())?;
         Ok(writer)
@@ -129,6 +123,22 @@ impl Writer {
     fn error(&self, source: io::Error) -> BundleError {
         BundleError::Write { path: self.part.clone(), source }
     }
+}
+
+/// Opens the file that is to be written and empties it; `None` where another run has it. It is emptied only once it
+/// is known to be ours and to still have this name: the other run may just have given it its final one.
+fn begin(part: &Utf8Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(part)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        // A file system without locks is no reason to refuse: then other runs cannot be told from us.
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+    }
+    if !file::is_named(&file, part)? {
+        return Ok(None);
+    }
+    file.set_len(0)?;
+    Ok(Some(file))
 }
 
 /// Reserves the space of the file where the file system can, else only sets its length.

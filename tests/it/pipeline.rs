@@ -206,3 +206,24 @@ async fn t88_a_blob_that_is_gone_fails_the_images_that_need_it() {
     assert!(!site.archive("x.krs.tar").exists() && !site.archive("x.krs.tar.part").exists());
     assert_ne!(error.kind(), ErrorKind::Usage);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_for_one_name_do_not_write_into_each_other() {
+    let mut site = Site::new();
+    site.add(&app("app", 2).build(), "team/app", "1.0");
+    let plan = site.plan(&client()).await;
+    let sets = plan.sets.iter().map(Vec::as_slice).collect::<Vec<_>>();
+    let begin = || {
+        krs_core::bundle::Writer::create(
+            &site.archive("x.krs.tar"),
+            &plan.manifest,
+            &sets,
+            &Default::default(),
+        )
+    };
+    let first = begin().unwrap();
+    let second = begin().unwrap_err();
+    assert!(second.to_string().contains("is being written by another krs"), "{second}");
+    drop(first);
+    assert!(begin().is_ok(), "what a run that was killed left is begun anew");
+}
