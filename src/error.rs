@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Classes of failure. Every error type of the core says which class it is of, and what to do next.
 
+use std::collections::BTreeSet;
 use std::io;
 
 /// What class a failure is of. The command line makes its exit code of it, the importer a condition's reason.
@@ -36,13 +37,29 @@ pub trait Classify: std::error::Error {
     }
 }
 
+/// The class of several failures together: of the first that a later try would not mend, else of the first.
+pub fn kind_of_all<'a, E: Classify + 'a>(errors: impl Iterator<Item = &'a E> + Clone) -> ErrorKind {
+    let lasting = errors.clone().map(Classify::kind).find(|kind| *kind != ErrorKind::Unavailable);
+    lasting.or_else(|| errors.map(Classify::kind).next()).unwrap_or(ErrorKind::Other)
+}
+
+/// What helps against several failures, each advice once.
+pub fn help_of_all<'a, E: Classify + 'a>(errors: impl Iterator<Item = &'a E>) -> Option<String> {
+    let all = errors.filter_map(Classify::help).collect::<BTreeSet<_>>();
+    (!all.is_empty()).then(|| all.into_iter().collect::<Vec<_>>().join("\n"))
+}
+
 /// An error with all that caused it, in one line: `what: because: because`.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
+    let deepest = std::iter::successors(next, |source| source.source()).last().map(ToString::to_string);
     while let Some(source) = next {
         let cause = source.to_string();
-        // Some errors already say in their own words what caused them.
+        // Some errors already say in their own words what caused them, or what caused that in the end.
+        if deepest.as_ref().is_some_and(|deepest| text.contains(deepest)) {
+            break;
+        }
         if !text.ends_with(&cause) {
             text.push_str(": ");
             text.push_str(&cause);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What references stand for: each is turned into its closure, read from its registry. Fetches documents only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::closure::{self, Closure, ClosureError, Documents, StoredDocument};
 use crate::digest::Digest;
-use crate::error::{Classify, ErrorKind};
+use crate::error::{self, Classify, ErrorKind};
 use crate::oci::{self, Descriptor, Document};
 use crate::platform::Platform;
 use crate::progress::{Activity, Progress};
@@ -141,23 +141,18 @@ fn count(images: usize) -> String {
 }
 
 fn list(errors: &[(Reference, ImageError)]) -> String {
-    let line = |(reference, error): &(Reference, ImageError)| {
-        format!("  {reference}: {}", crate::error::chain(error))
-    };
+    let line =
+        |(reference, error): &(Reference, ImageError)| format!("  {reference}: {}", error::chain(error));
     errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 impl Classify for ImageErrors {
-    /// The class of the first failure that a later try would not mend, else of the first.
     fn kind(&self) -> ErrorKind {
-        let kinds = self.0.iter().map(|(_, error)| error.kind());
-        let lasting = kinds.clone().find(|kind| *kind != ErrorKind::Unavailable);
-        lasting.or_else(|| kinds.clone().next()).unwrap_or(ErrorKind::Other)
+        error::kind_of_all(self.0.iter().map(|(_, error)| error))
     }
 
     fn help(&self) -> Option<String> {
-        let all = self.0.iter().filter_map(|(_, error)| error.help()).collect::<BTreeSet<_>>();
-        (!all.is_empty()).then(|| all.into_iter().collect::<Vec<_>>().join("\n"))
+        error::help_of_all(self.0.iter().map(|(_, error)| error))
     }
 }
 
@@ -265,7 +260,7 @@ async fn fetch_referrers(
     of: &Closure,
     documents: &mut Documents,
 ) -> Result<Vec<ResolvedReferrer>, ImageError> {
-    let mut found = BTreeMap::<Digest, ()>::new();
+    let mut found = HashSet::new();
     let mut out = Vec::new();
     let mut subjects = of.documents.iter().rev().map(|document| document.digest).collect::<Vec<_>>();
     for _ in 0..MAX_REFERRER_DEPTH {
@@ -273,9 +268,7 @@ async fn fetch_referrers(
         let mut next = Vec::new();
         for answers in futures::future::join_all(queries).await {
             for (subject, root, tag) in answers? {
-                if found.insert(root.digest, ()).is_some()
-                    || of.documents.iter().any(|d| d.digest == root.digest)
-                {
+                if !found.insert(root.digest) || of.documents.iter().any(|d| d.digest == root.digest) {
                     continue;
                 }
                 if found.len() > MAX_REFERRERS {

@@ -47,7 +47,7 @@ impl Console {
             _ if global.quiet || global.no_progress => Drawing::Nothing,
             Format::Json => Drawing::Json,
             // Log lines and bars would write over each other.
-            Format::Text if terminal && !plain && global.verbose < 2 => Drawing::Bars,
+            Format::Text if terminal && !plain && global.verbose < 2 && !set("KRS_LOG") => Drawing::Bars,
             Format::Text => Drawing::Lines,
         };
         Self { format: global.output, quiet: global.quiet, verbose: global.verbose, colors, drawing }

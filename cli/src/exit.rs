@@ -44,13 +44,19 @@ pub(crate) const fn of(kind: ErrorKind) -> (u8, &'static str) {
 /// The codes as `--help` shows them. Code 10 belongs to commands that compare, and means that they found differences.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0  done                                  6  incomplete: a part of the file, or an image, is missing
-  1  any other failure                     7  a registry wants a login, or refuses it
-  2  the call, or a set, is wrong          8  a registry or the network is not available: try again later
-  3  no valid signature of a trusted key   9  no space left
-  4  content is damaged                   10  differences were found
-  5  too old, expired, or for other sites
+   0  done
+   1  any other failure
+   2  the call, or a set, is wrong
+   3  no valid signature of a trusted key
+   4  content is damaged, or is not what its digest says
+   5  too old, expired, or for other sites
+   6  incomplete: a part of the file, or an image in its registry, is missing
+   7  a registry wants a login, or refuses it
+   8  a registry or the network is not available: try again later
+   9  no space left
+  10  differences were found
 
 Results go to standard output, messages and progress to standard error.
-Logins come from $REGISTRY_AUTH_FILE, the files of podman and skopeo (auth.json) and of docker (config.json), with
-credential helpers. HTTPS_PROXY and NO_PROXY are honoured, NO_COLOR too.";
+
+Logins come from $REGISTRY_AUTH_FILE, else from the files of podman and skopeo (auth.json) and of
+docker (config.json), with credential helpers. HTTPS_PROXY, NO_PROXY and NO_COLOR are honoured.";

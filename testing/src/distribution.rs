@@ -53,7 +53,7 @@ impl Distribution {
         };
         let storage = Utf8PathBuf::from_path_buf(folder.path().join("storage")).unwrap();
         let mut config = format!(
-            "version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
+            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
              rootdirectory: {storage}\n  delete:\n    enabled: true\nhttp:\n  addr: {address}\n"
         );
         if let Some(authority) = &authority {

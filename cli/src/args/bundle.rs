@@ -11,8 +11,8 @@ Examples:
   krs bundle sites/berlin --stream berlin --key krs.key -o /media/stick/berlin.krs.tar
   kustomize build overlays/prod | krs bundle - -o prod.krs.tar
 
-The same commit gives the same archive, byte for byte, where every reference has a digest. If one image cannot be
-fetched, no archive is written and every failed image is named.";
+The same commit gives the same archive, byte for byte, where every reference has a digest.
+If one image cannot be fetched, no archive is written, and every failed image is named.";
 
 /// Write all images of a Git checkout's EdgeImageSets into one archive
 ///
@@ -37,9 +37,9 @@ pub(crate) struct BundleArgs {
     #[arg(long, env = "KRS_DRY_RUN", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) dry_run: bool,
     /// Sign the archive with this secret key (of krs keygen or minisign)
-    #[arg(long, value_name = "FILE", env = "KRS_KEY_FILE", help_heading = "Bundle")]
+    #[arg(long, value_name = "FILE", env = "KRS_KEY_FILE", help_heading = "Signing")]
     pub(crate) key: Option<Utf8PathBuf>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Signing")]
     pub(crate) passphrase: PassphraseFile,
 }
 

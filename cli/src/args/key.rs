@@ -18,8 +18,8 @@ pub(crate) struct PassphraseFile {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  krs keygen -o krs                                      asks for a passphrase
-  krs keygen -o ci --no-passphrase                       for a secret store that protects the file itself")]
+  krs keygen -o krs                  asks for a passphrase
+  krs keygen -o ci --no-passphrase   where a secret store protects the file itself")]
 pub(crate) struct KeygenArgs {
     /// Name of the two files, without .key and .pub
     #[arg(short = 'o', long = "name", value_name = "NAME", env = "KRS_NAME")]

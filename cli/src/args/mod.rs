@@ -27,8 +27,7 @@ use crate::exit;
 #[command(
     name = "krs",
     version,
-    propagate_version = true,
-    max_term_width = 110,
+    max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
     after_long_help = exit::HELP

@@ -17,7 +17,7 @@ use krs_core::resolve::{ResolveOptions, Resolved, resolve};
 use krs_core::set::{self, Loaded, Merged};
 use krs_core::sign::{SecretKey, Signatures};
 
-use super::{keys, registries, runtime, sets};
+use super::{keys, registries, runtime, sets, signals};
 use crate::args::{BundleArgs, PlanArgs, Referrers};
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -73,16 +73,12 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     console.result(&report, || report.text())
 }
 
-/// Comes with the first Ctrl-C; a second one ends the process at once.
+/// Comes when somebody ends the program for the first time; a second Ctrl-C ends it at once.
 async fn interrupted() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        // Without a handler the system ends the process itself.
-        std::future::pending::<()>().await;
-    }
+    signals::stopped().await;
     tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(i32::from(exit::INTERRUPTED));
-        }
+        signals::stopped().await;
+        std::process::exit(i32::from(exit::INTERRUPTED));
     });
 }
 

@@ -37,6 +37,10 @@ pub(super) fn secret_key(
     console: &Console,
 ) -> Result<SecretKey, Failure> {
     let text = Secret::new(read_text(path, "the secret key")?);
+    if PublicKey::parse(text.expose(), path.as_str()).is_ok() {
+        return Err(Failure::usage(format!("{path} is a public key, which proves signatures"))
+            .help("pass the secret key (.key) that was made with it"));
+    }
     warn_if_readable(path, console);
     let passphrase = if SecretKey::needs_passphrase(text.expose()) {
         Some(match &from.passphrase_file {

@@ -12,6 +12,7 @@ mod registries;
 mod serve;
 mod sets;
 mod sign;
+mod signals;
 mod validate;
 mod verify;
 

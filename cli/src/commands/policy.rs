@@ -8,11 +8,27 @@ use crate::args::PolicyArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
 
-/// Opens a bundle that satisfies what was asked of it, and says where nobody vouches for it.
+/// Opens a bundle that satisfies what was asked of it, and warns where nobody vouches for it.
 ///
 /// # Errors
 /// The first check that failed.
 pub(super) fn open(path: &Utf8Path, args: &PolicyArgs, console: &Console) -> Result<Bundle, Failure> {
+    let bundle = open_quietly(path, args)?;
+    if bundle.signers().is_empty() {
+        let signed =
+            if bundle.key_ids().is_empty() { "it is not signed" } else { "its signature was not checked" };
+        console.warning(&format!(
+            "nobody vouches for {path}: {signed}; pass --public-key FILE to ask for a signature"
+        ));
+    }
+    Ok(bundle)
+}
+
+/// The same for a command whose result says who vouches for the bundle.
+///
+/// # Errors
+/// As for [`open`].
+pub(super) fn open_quietly(path: &Utf8Path, args: &PolicyArgs) -> Result<Bundle, Failure> {
     let policy = Policy {
         trust: keys::trust(&args.public_keys)?,
         freshness: Freshness {
@@ -22,13 +38,5 @@ pub(super) fn open(path: &Utf8Path, args: &PolicyArgs, console: &Console) -> Res
             now: (!args.ignore_expiry).then(Timestamp::now),
         },
     };
-    let bundle = Bundle::open(path, &policy)?;
-    if bundle.signers().is_empty() {
-        let signed =
-            if bundle.key_ids().is_empty() { "it is not signed" } else { "its signature was not checked" };
-        console.warning(&format!(
-            "nobody vouches for {path}: {signed}; pass --public-key FILE to ask for a signature"
-        ));
-    }
-    Ok(bundle)
+    Ok(Bundle::open(path, &policy)?)
 }

@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use krs_core::serve::{ServeOptions, Server, Tls};
 use serde::Serialize;
 
-use super::{policy, runtime};
+use super::{policy, runtime, signals};
 use crate::args::ServeArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -48,7 +48,7 @@ pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> 
             references,
         };
         console.result(&report, || text(&report))?;
-        server.run(stopped()).await;
+        server.run(signals::stopped()).await;
         Ok(())
     })
 }
@@ -68,25 +68,4 @@ fn text(report: &Report) -> String {
 
 fn read(path: &Utf8Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|e| Failure::usage(format!("cannot read {path}: {e}")))
-}
-
-/// Comes when somebody ends the server: Ctrl-C, or SIGTERM of a service manager.
-async fn stopped() {
-    let interrupt = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // Without a handler the system ends the process itself.
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return interrupt.await };
-        tokio::select! {
-            () = interrupt => {}
-            _ = terminate.recv() => {}
-        }
-    }
-    #[cfg(not(unix))]
-    interrupt.await;
 }

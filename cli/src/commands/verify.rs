@@ -26,7 +26,7 @@ struct Report {
 
 /// `krs verify`
 pub(super) fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure> {
-    let bundle = policy::open(&args.file, &args.policy, console)?;
+    let bundle = policy::open_quietly(&args.file, &args.policy)?;
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = args.threads.map_or_else(cores, NonZeroUsize::get);
     let (progress, began) = (console.progress(), Instant::now());
@@ -75,9 +75,9 @@ fn text(report: &Report, elapsed: Duration) -> String {
     let verdict = if report.trusted {
         "The bundle is whole, undamaged and signed by a key that you trust."
     } else if report.facts.is_signed() {
-        "The bundle is whole and undamaged. Its signature was not checked: pass --public-key FILE."
+        "The bundle is whole and undamaged. Nobody vouches for it: pass --public-key FILE to check its signature."
     } else {
-        "The bundle is whole and undamaged. It is not signed: nobody vouches for where it comes from."
+        "The bundle is whole and undamaged. Nobody vouches for it: it is not signed."
     };
     format!("{}\n{verdict}\n", facts(&lines))
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::SCHEMA_VERSION;
 use super::facts::Facts;
 use super::human::{count, duration, rate, size};
-use super::images::{self, ImageFacts, Input};
+use super::images::{self, ImageFacts, Input, Referrer};
 use super::sets::Place;
 use super::table::facts;
 
@@ -67,7 +67,7 @@ impl BundleReport {
                 referrers: image
                     .referrers
                     .iter()
-                    .map(|referrer| (&referrer.root, &referrer.closure))
+                    .map(|r| Referrer { subject: r.subject, root: &r.root, closure: &r.closure })
                     .collect(),
             }
         };
@@ -83,7 +83,7 @@ impl BundleReport {
                 requests: statistics.requests,
                 retries: statistics.retries,
             }),
-            images: images::describe(&inputs, &resolved.documents),
+            images: images::describe(&inputs, &resolved.documents, loaded.sets.iter().map(|set| &set.set)),
             warnings: loaded.warnings.iter().map(Place::from).collect(),
         }
     }

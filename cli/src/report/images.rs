@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is said of one image: of a plan, or of a bundle.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use krs_core::closure::{self, Closure, Documents};
 use krs_core::digest::Digest;
 use krs_core::oci::{self, Descriptor, Document};
 use krs_core::platform::Platform;
 use krs_core::reference::Reference;
+use krs_core::set::CheckedSet;
 use serde::Serialize;
 
 use super::human::size;
@@ -21,7 +22,15 @@ pub(super) struct Input<'a> {
     pub(super) artifact_type: Option<&'a str>,
     pub(super) root: &'a Descriptor,
     pub(super) closure: &'a Closure,
-    pub(super) referrers: Vec<(&'a Descriptor, &'a Closure)>,
+    pub(super) referrers: Vec<Referrer<'a>>,
+}
+
+/// What refers to an image.
+#[derive(Debug)]
+pub(super) struct Referrer<'a> {
+    pub(super) subject: Digest,
+    pub(super) root: &'a Descriptor,
+    pub(super) closure: &'a Closure,
 }
 
 /// An image as it is shown.
@@ -71,19 +80,42 @@ pub(super) struct Node {
     pub(super) children: Vec<Self>,
 }
 
-/// Describes every image.
-pub(super) fn describe(inputs: &[Input<'_>], documents: &Documents) -> Vec<ImageFacts> {
+/// Describes every image; `sets` say what they are called at the edge.
+pub(super) fn describe<'a>(
+    inputs: &[Input<'_>],
+    documents: &Documents,
+    sets: impl IntoIterator<Item = &'a CheckedSet>,
+) -> Vec<ImageFacts> {
     let closures = inputs.iter().map(|input| (input.root.digest, input.closure)).collect::<Vec<_>>();
     let shared = krs_core::plan::shared(&closures);
-    inputs.iter().map(|input| describe_one(input, documents, &shared)).collect()
+    let mut names = HashMap::<_, BTreeSet<String>>::new();
+    for set in sets {
+        for image in &set.images {
+            let name = format!("{}/{}:{}", set.spec.destination_registry, image.repository, image.tag);
+            names.entry((&image.reference, image.platforms.as_slice())).or_default().insert(name);
+        }
+    }
+    let describe = |input: &Input<'_>| {
+        let names = names.get(&(input.reference, input.asked)).cloned().unwrap_or_default();
+        describe_one(input, documents, &shared, names.into_iter().collect())
+    };
+    inputs.iter().map(describe).collect()
 }
 
-fn describe_one(input: &Input<'_>, documents: &Documents, shared: &BTreeSet<Digest>) -> ImageFacts {
+fn describe_one(
+    input: &Input<'_>,
+    documents: &Documents,
+    shared: &BTreeSet<Digest>,
+    edge: Vec<String>,
+) -> ImageFacts {
     let content = input.closure.documents.iter().chain(&input.closure.contents);
     let mut tree = Tree { documents, shared, asked: input.asked, seen: HashSet::new() };
     let mut nodes = vec![tree.node(input.root)];
     tree.asked = &[];
-    nodes.extend(input.referrers.iter().map(|(root, _)| tree.node(root)));
+    nodes.extend(input.referrers.iter().map(|referrer| {
+        // Where only a tag says what it refers to, its document does not.
+        Node { subject: Some(referrer.subject), ..tree.node(referrer.root) }
+    }));
     ImageFacts {
         reference: input.reference.to_string(),
         digest: input.root.digest,
@@ -92,13 +124,14 @@ fn describe_one(input: &Input<'_>, documents: &Documents, shared: &BTreeSet<Dige
         artifact_type: input.artifact_type.map(ToOwned::to_owned),
         platforms: platforms(input, documents),
         chosen_platforms: input.asked.iter().map(ToString::to_string).collect(),
-        size: input.closure.size() + input.referrers.iter().map(|(_, closure)| closure.size()).sum::<u64>(),
+        size: input.closure.size()
+            + input.referrers.iter().map(|referrer| referrer.closure.size()).sum::<u64>(),
         shared_bytes: content
             .filter(|content| shared.contains(&content.digest))
             .map(|content| content.size)
             .sum(),
         referrer_count: input.referrers.len(),
-        edge: Vec::new(),
+        edge,
         tree: nodes,
     }
 }

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::collections::HashMap;
-
 use krs_core::bundle::{Bundle, BundleError, BundledImages};
 use krs_core::oci::{Descriptor, Document};
 use krs_core::redact::printable;
@@ -9,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::SCHEMA_VERSION;
 use super::facts::Facts;
 use super::human::size;
-use super::images::{self, ImageFacts, Input, Node, short_name};
+use super::images::{self, ImageFacts, Input, Node, Referrer, short_name};
 use super::table::{Align, Table, facts};
 
 /// Largest config that is read for its platform, in bytes.
@@ -53,24 +51,17 @@ impl InspectReport {
                 artifact_type: image.artifact_type.as_deref(),
                 root: &bundled.root,
                 closure: &bundled.closure,
-                referrers: bundled.referrers.iter().map(|(root, closure)| (root, closure)).collect(),
+                referrers: image
+                    .referrers
+                    .iter()
+                    .zip(&bundled.referrers)
+                    .map(|(entry, (root, closure))| Referrer { subject: entry.subject, root, closure })
+                    .collect(),
             }
         };
         let inputs = pairs.map(input).collect::<Vec<_>>();
-        let mut images = images::describe(&inputs, &bundled.documents);
-        let mut edge = HashMap::new();
-        for set in bundle.sets() {
-            for wanted in &set.images {
-                let name = format!("{}/{}:{}", set.spec.destination_registry, wanted.repository, wanted.tag);
-                let key = (wanted.reference.to_string(), wanted.platforms.as_slice());
-                edge.entry(key).or_insert_with(Vec::new).push(name);
-            }
-        }
+        let mut images = images::describe(&inputs, &bundled.documents, bundle.sets());
         for (image, input) in images.iter_mut().zip(&inputs) {
-            let mut names = edge.remove(&(image.reference.clone(), input.asked)).unwrap_or_default();
-            names.sort();
-            names.dedup();
-            image.edge = names;
             if image.platforms.is_empty() {
                 image.platforms.extend(config_platform(bundle, bundled, input.root)?);
             }

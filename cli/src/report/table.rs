@@ -29,7 +29,7 @@ impl Table {
 
     /// Adds a row; cells that it lacks are empty.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.iter().map(|cell| shorten(&printable(cell, 400), WIDEST)).collect());
+        self.rows.push(cells.into_iter().map(|cell| shorten(&printable(&cell, 400), WIDEST)).collect());
     }
 
     /// The table as text, ending with a new line; nothing where there are no rows.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Real parts: Distribution 2.8 and 3, skopeo, containerd, regctl, oras, crane, minisign, Python and GNU tar.
 //! `cargo xtask test` installs them and runs these tests.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod harness;
 mod readers;

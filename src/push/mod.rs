@@ -2,37 +2,26 @@
 //! From a bundle to a registry, straight from the archive: asks first what is there, sends each blob once, links
 //! it into the other repositories that need it, puts inner documents before outer ones, reads back, and tags last.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod error;
+mod targets;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::{self, StreamExt as _};
-use thiserror::Error;
 
 use crate::bundle::{Bundle, BundleBlob, BundledImage, BundledImages};
 use crate::closure::Closure;
 use crate::digest::Digest;
-use crate::error::{Classify, ErrorKind};
 use crate::oci::Descriptor;
 use crate::progress::{Activity, Progress};
-use crate::reference::{Destination, ParseReferenceError, RegistryHost, RepositoryName, Selector, Tag};
+use crate::reference::{Destination, RegistryHost, RepositoryName, Selector};
 use crate::registry::{BlobSource, Client, Pushed, RegistryError, Repository};
 
-/// A repository and digest at the edge, with all tags that the sets give it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The repository, with the destination's prefix.
-    pub repository: RepositoryName,
-    /// The image's place in the bundle.
-    pub image: usize,
-    /// The image.
-    pub digest: Digest,
-    /// Its tags.
-    pub tags: BTreeSet<Tag>,
-    /// The references that it comes from, as the sets write them.
-    pub references: BTreeSet<String>,
-}
+pub use error::{PushError, TargetError};
+pub use targets::{Target, targets};
 
 /// What a push did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,154 +38,6 @@ pub struct PushReport {
     pub blobs_present: u64,
     /// Indexes and manifests that were sent.
     pub documents_sent: u64,
-}
-
-/// Why a target is not at the edge.
-#[derive(Debug, Error)]
-pub enum TargetError {
-    /// The registry, or the archive while it was read.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// What was read back is not what was sent. (T-58)
-    #[error("{registry} delivers {got} where {expected} was put")]
-    ReadBack {
-        /// The registry.
-        registry: RegistryHost,
-        /// What was put.
-        expected: Digest,
-        /// What came back.
-        got: Digest,
-    },
-    /// A blob that it needs failed for another target, which is named.
-    #[error("it shares blob {0}, which could not be sent")]
-    Shared(Digest),
-    /// A document is not in the bundle; cannot be, after its structure was checked.
-    #[error("{0} is not in the bundle")]
-    Missing(Digest),
-}
-
-impl Classify for TargetError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Registry(e) => e.kind(),
-            Self::ReadBack { .. } => ErrorKind::Corrupt,
-            Self::Shared(_) => ErrorKind::Unavailable,
-            Self::Missing(_) => ErrorKind::Incomplete,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        match self {
-            Self::Registry(e) => e.help(),
-            Self::ReadBack { .. } => {
-                Some("the registry changes what it stores; check what stands in front of it".to_owned())
-            }
-            Self::Shared(_) | Self::Missing(_) => None,
-        }
-    }
-}
-
-/// Why a push is not complete.
-#[derive(Debug, Error)]
-pub enum PushError {
-    /// A repository name that the destination's prefix makes too long.
-    #[error(transparent)]
-    Name(#[from] ParseReferenceError),
-    /// Two sets give one tag of one repository to different images.
-    #[error("{repository}:{tag} is claimed by {one} and by {other}")]
-    Collision {
-        /// The repository.
-        repository: RepositoryName,
-        /// The tag.
-        tag: Tag,
-        /// One image.
-        one: Digest,
-        /// The other image.
-        other: Digest,
-    },
-    /// Targets that failed, at least one.
-    #[error("{} of {total} images failed:\n{}", .failed.len(), list(.failed))]
-    Targets {
-        /// How many there are.
-        total: usize,
-        /// The failed ones.
-        failed: Vec<(Target, TargetError)>,
-    },
-}
-
-fn list(failed: &[(Target, TargetError)]) -> String {
-    let line = |(target, error): &(Target, TargetError)| {
-        let names = target.references.iter().cloned().collect::<Vec<_>>().join(", ");
-        format!("  {names}: {}", crate::error::chain(error))
-    };
-    failed.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-impl Classify for PushError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Name(_) | Self::Collision { .. } => ErrorKind::Usage,
-            Self::Targets { failed, .. } => {
-                let kinds = failed.iter().map(|(_, error)| error.kind());
-                let lasting = kinds.clone().find(|kind| *kind != ErrorKind::Unavailable);
-                lasting.or_else(|| kinds.clone().next()).unwrap_or(ErrorKind::Other)
-            }
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        match self {
-            Self::Name(_) => Some("use a shorter prefix".to_owned()),
-            Self::Collision { .. } => {
-                Some("give one of them another destinationRepository, or use naming: HostInPath".to_owned())
-            }
-            Self::Targets { failed, .. } => {
-                let all = failed.iter().filter_map(|(_, error)| error.help()).collect::<BTreeSet<_>>();
-                (!all.is_empty()).then(|| all.into_iter().collect::<Vec<_>>().join("\n"))
-            }
-        }
-    }
-}
-
-/// What every image of a bundle is called at `destination`, from the sets that the bundle carries. Pure.
-///
-/// # Errors
-/// [`PushError::Name`], [`PushError::Collision`].
-pub fn targets(bundle: &Bundle, destination: &Destination) -> Result<Vec<Target>, PushError> {
-    let images = bundle.manifest().images.iter().enumerate();
-    let places = images
-        .map(|(n, image)| ((image.reference.to_string(), image.platforms.clone()), n))
-        .collect::<HashMap<_, _>>();
-    let mut targets = BTreeMap::<(RepositoryName, usize), Target>::new();
-    let mut tags = HashMap::<(RepositoryName, Tag), Digest>::new();
-    for wanted in bundle.sets().iter().flat_map(|set| &set.images) {
-        // Opening the bundle has compared the images of the sets with those of the manifest.
-        let key = (wanted.reference.to_string(), wanted.platforms.clone());
-        let Some((place, image)) =
-            places.get(&key).and_then(|n| Some((*n, bundle.manifest().images.get(*n)?)))
-        else {
-            continue;
-        };
-        let repository = destination.repository(&wanted.repository)?;
-        let (tag, digest) = (wanted.tag.clone(), image.digest);
-        let one = *tags.entry((repository.clone(), tag.clone())).or_insert(digest);
-        if one != digest {
-            return Err(PushError::Collision { repository, tag, one, other: digest });
-        }
-        let target = targets.entry((repository.clone(), place)).or_insert_with(|| Target {
-            repository,
-            image: place,
-            digest,
-            tags: BTreeSet::new(),
-            references: BTreeSet::new(),
-        });
-        target.tags.insert(tag);
-        target.references.insert(wanted.written.clone());
-    }
-    let mut targets = targets.into_values().collect::<Vec<_>>();
-    // In the order of the archive, so that the medium is read forward.
-    targets.sort_by_key(|target| target.image);
-    Ok(targets)
 }
 
 /// Brings every image of `bundle` to `destination`, with at most `jobs` transfers at once. What is there already

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a Git checkout to the edge registry, as it should go.
+
+use std::io::{BufRead as _, BufReader};
+
+use krs_testing::image::{ImageBuilder, cosign_signature, cosign_tag, helm_chart, index, sbom};
+use krs_testing::registry::{Auth, Options};
+
+use crate::harness::{Site, app};
+use crate::shown;
+
+#[test]
+fn a_checkout_becomes_a_bundle_that_is_verified_and_pushed() {
+    let site = Site::with_three_images();
+    let mut story = String::new();
+    let mut tell = |title: &str, said: &crate::harness::Said| {
+        story.push_str(&format!("======== {title}\n{said}"));
+    };
+    tell("krs bundle", &site.bundle("a.krs.tar", &[]).ok());
+    assert_eq!(site.desk.files(), ["a.krs.tar"], "no partial file is left");
+    tell("krs verify", &site.desk.krs(&["verify", "a.krs.tar"]).ok());
+    tell("krs push --dry-run", &site.push("a.krs.tar", &["--dry-run"]).ok());
+    assert!(site.edge.repositories().is_empty(), "a dry run sends nothing");
+    tell("krs push", &site.push("a.krs.tar", &[]).ok());
+    for name in ["web", "api", "db"] {
+        site.arrived(&format!("team/{name}"), "1.0");
+    }
+    site.edge.clear_requests();
+    tell("krs push, again", &site.push("a.krs.tar", &[]).ok());
+    let moved = site
+        .edge
+        .requests()
+        .into_iter()
+        .filter(|request| matches!(request.method.as_str(), "POST" | "PATCH" | "PUT"));
+    assert_eq!(moved.map(|request| request.path).collect::<Vec<_>>(), Vec::<String>::new());
+    shown!(story);
+}
+
+#[test]
+fn a_bundle_is_shown_with_everything_in_it() {
+    let mut site = Site::new();
+    let (amd64, arm64) =
+        (app("web", 2), ImageBuilder::new("web").layer_random(3 << 20, 1).platform("linux/arm64").build());
+    let both = index(&[(&amd64, Some("linux/amd64")), (&arm64, Some("linux/arm64"))]);
+    site.add(&both, "team/web", "1.0");
+    let bill = sbom(&amd64);
+    bill.push_to(&site.source, "team/web", None);
+    cosign_signature(&both).push_to(&site.source, "team/web", Some(&cosign_tag(&both.digest, "sig")));
+    let api = app("api", 3);
+    api.push_to(&site.source, "team/api", None);
+    site.name(&format!("team/api@{}", api.digest));
+    site.add(&helm_chart("chart", "1.2.3"), "charts/chart", "1.2.3");
+    site.commit();
+    site.desk.keygen("k");
+    site.bundle(
+        "b.krs.tar",
+        &["--stream", "berlin", "--sequence", "118", "--audience", "berlin", "--key", "k.key"],
+    )
+    .ok();
+    let inspect = |more: &[&str]| site.desk.krs(&[&["inspect", "b.krs.tar"], more].concat()).ok();
+    let table = inspect(&[]).out;
+    let tree = inspect(&["--tree", "--public-key", "k.pub"]).out;
+    shown!(format!("{table}\n======== --tree\n{tree}"));
+    shown!(inspect(&["--output", "json"]).out);
+}
+
+#[test]
+fn the_same_commit_gives_the_same_bytes() {
+    let site = Site::with_three_images();
+    site.bundle("one.krs.tar", &["--jobs", "1"]).ok();
+    site.bundle("two.krs.tar", &["--jobs", "8"]).ok();
+    let read = |name: &str| std::fs::read(site.desk.path(name)).unwrap();
+    assert!(read("one.krs.tar") == read("two.krs.tar"));
+    // Another time decides otherwise.
+    let path = site.checkout.path().as_str();
+    let call = ["bundle", path, "-o", "three.krs.tar", "--output", "json"];
+    let report = site.desk.krs_env(&[("SOURCE_DATE_EPOCH", "1700000000")], &call).ok().json();
+    assert_eq!(report["createdAt"], "2023-11-14T22:13:20Z");
+    assert_eq!(report["sequence"], 1_700_000_000);
+}
+
+#[test]
+fn rendered_sets_come_by_standard_input_and_tags_are_warned_about() {
+    let mut site = Site::new();
+    app("web", 2).push_to(&site.source, "team/web", Some("1.0"));
+    site.name("team/web:1.0");
+    let said = site.desk.krs_stdin(&site.set(), &["bundle", "-", "-o", "t.krs.tar"]).ok();
+    assert!(said.err.contains("team/web:1.0` has no digest"), "{said}");
+    site.push("t.krs.tar", &["--quiet"]).ok();
+    site.arrived("team/web", "1.0");
+}
+
+#[test]
+fn a_dry_run_shows_the_plan_and_writes_nothing() {
+    let site = Site::with_three_images();
+    let path = site.checkout.path().as_str();
+    let plan = site.desk.krs(&["plan", path]).ok();
+    shown!(plan);
+    assert_eq!(site.desk.krs(&["bundle", path, "--dry-run"]).ok().out, plan.out);
+    assert_eq!(site.desk.files(), Vec::<String>::new());
+    let layers =
+        site.source.requests().into_iter().filter(|r| r.method == "GET" && r.path.contains("/blobs/"));
+    assert_eq!(layers.count(), 0, "no blob is fetched");
+}
+
+#[test]
+fn logins_come_from_the_file_of_docker() {
+    let mut site = Site::with(Options { auth: Auth::basic("me", "s3cret-word"), ..Options::default() });
+    site.add(&app("web", 2), "team/web", "1.0");
+    site.commit();
+    site.bundle("a.krs.tar", &[]).failed(7, &["wants a login", "help: log in first"]);
+    let host = site.source.host();
+    // The user and password of the line above, in base64.
+    let config = format!(r#"{{"auths":{{"{host}":{{"auth":"bWU6czNjcmV0LXdvcmQ="}}}}}}"#);
+    let file = site.desk.write("config.json", &config);
+    let said = site.bundle("a.krs.tar", &["--authfile", file.as_str(), "-vv"]).ok();
+    assert!(!said.err.contains("s3cret-word") && !said.err.contains("bWU6czNj"), "T-76: {said}");
+    std::fs::create_dir_all(site.desk.path("home/.docker")).unwrap();
+    site.desk.write("home/.docker/config.json", &config);
+    site.bundle("b.krs.tar", &[]).ok();
+    assert_eq!(site.desk.files(), ["a.krs.tar", "b.krs.tar", "config.json"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_bundle_is_served_as_a_registry() {
+    let site = Site::with_three_images();
+    site.bundle("a.krs.tar", &[]).ok();
+    let mut child = site.desk.command(&["serve", "a.krs.tar", "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let address = first.split("http://").nth(1).and_then(|rest| rest.split(',').next()).unwrap().to_owned();
+    // What it serves can be bundled again: the same images under the names of the edge.
+    let set = site.set().replace(&site.source.host().to_string(), &address);
+    let said = site.desk.krs_stdin(&set, &["bundle", "-", "-o", "again.krs.tar"]);
+    crate::harness::interrupt(&child);
+    assert!(child.wait().unwrap().success(), "Ctrl-C is how it is meant to end");
+    said.ok();
+    assert!(first.starts_with("Serving 3 images at http://127.0.0.1:"), "{first}");
+    site.push("again.krs.tar", &[]).ok();
+    site.arrived("team/db", "1.0");
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tests of `krs` as people and programs use it: the built program, in an empty environment, against registries in
+//! this process.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+mod failures;
+mod flow;
+mod harness;
+mod help;
+mod keys;
+mod output;

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why a push is not complete.
+
+use thiserror::Error;
+
+use super::Target;
+use crate::digest::Digest;
+use crate::error::{self, Classify, ErrorKind};
+use crate::reference::{ParseReferenceError, RegistryHost, RepositoryName, Tag};
+use crate::registry::RegistryError;
+
+/// Why a target is not at the edge.
+#[derive(Debug, Error)]
+pub enum TargetError {
+    /// The registry, or the archive while it was read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// What was read back is not what was sent. (T-58)
+    #[error("{registry} delivers {got} where {expected} was put")]
+    ReadBack {
+        /// The registry.
+        registry: RegistryHost,
+        /// What was put.
+        expected: Digest,
+        /// What came back.
+        got: Digest,
+    },
+    /// A blob that it needs failed for another target, which is named.
+    #[error("it shares blob {0}, which could not be sent")]
+    Shared(Digest),
+    /// A document is not in the bundle; cannot be, after its structure was checked.
+    #[error("{0} is not in the bundle")]
+    Missing(Digest),
+}
+
+impl Classify for TargetError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry(e) => e.kind(),
+            Self::ReadBack { .. } => ErrorKind::Corrupt,
+            Self::Shared(_) => ErrorKind::Unavailable,
+            Self::Missing(_) => ErrorKind::Incomplete,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Registry(e) => e.help(),
+            Self::ReadBack { .. } => {
+                Some("the registry changes what it stores; check what stands in front of it".to_owned())
+            }
+            Self::Shared(_) | Self::Missing(_) => None,
+        }
+    }
+}
+
+/// Why a push is not complete.
+#[derive(Debug, Error)]
+pub enum PushError {
+    /// A repository name that the destination's prefix makes too long.
+    #[error(transparent)]
+    Name(#[from] ParseReferenceError),
+    /// Two sets give one tag of one repository to different images.
+    #[error("{repository}:{tag} is claimed by {one} and by {other}")]
+    Collision {
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+        /// One image.
+        one: Digest,
+        /// The other image.
+        other: Digest,
+    },
+    /// Targets that failed, at least one.
+    #[error("{} of {total} images failed:\n{}", .failed.len(), list(.failed))]
+    Targets {
+        /// How many there are.
+        total: usize,
+        /// The failed ones.
+        failed: Vec<(Target, TargetError)>,
+    },
+}
+
+fn list(failed: &[(Target, TargetError)]) -> String {
+    let line = |(target, error): &(Target, TargetError)| {
+        let names = target.references.iter().cloned().collect::<Vec<_>>().join(", ");
+        format!("  {names}: {}", error::chain(error))
+    };
+    failed.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+impl Classify for PushError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Name(_) | Self::Collision { .. } => ErrorKind::Usage,
+            Self::Targets { failed, .. } => error::kind_of_all(failed.iter().map(|(_, error)| error)),
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Name(_) => Some("use a shorter prefix".to_owned()),
+            Self::Collision { .. } => {
+                Some("give one of them another destinationRepository, or use naming: HostInPath".to_owned())
+            }
+            Self::Targets { failed, .. } => error::help_of_all(failed.iter().map(|(_, error)| error)),
+        }
+    }
+}
