@@ -10,12 +10,12 @@ mod run;
 
 use std::fs;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 const KRS: &str = env!("CARGO_BIN_EXE_krs");
 
-fn checkout() -> &'static Utf8Path {
-    Utf8Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+fn checkout() -> Utf8PathBuf {
+    Utf8Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().canonicalize_utf8().unwrap()
 }
 
 fn read(path: &str) -> String {

@@ -13,7 +13,7 @@ use krs_testing::registry::{Auth, Options, Registry};
 use krs_testing::{process, tools};
 
 use crate::page::parse;
-use crate::{KRS, read, user_pages};
+use crate::{KRS, pages, read, user_pages};
 
 /// Blocks that no test runs; a new one needs a reason that a reviewer accepts.
 const MAX_NOT_RUN: usize = 2;
@@ -162,7 +162,7 @@ fn every_command_of_the_documentation_works() {
     let world = World::new();
     let default_files = parse(&world.fill_in(&read("README.md"))).files;
     let (mut failed, mut blocks, mut not_run) = (Vec::new(), 0, Vec::new());
-    for name in user_pages() {
+    for name in user_pages().into_iter().chain(pages("docs/reference")) {
         let page = parse(&read(&name));
         blocks += page.commands.len();
         not_run.extend(page.not_run.iter().map(|reason| format!("{name}: {reason}")));
