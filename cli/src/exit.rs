@@ -58,5 +58,5 @@ Exit codes:
 
 Results go to standard output, messages and progress to standard error.
 
-Logins come from $REGISTRY_AUTH_FILE, else from the files of podman and skopeo (auth.json) and of
-docker (config.json), with credential helpers. HTTPS_PROXY, NO_PROXY and NO_COLOR are honoured.";
+Logins come from $REGISTRY_AUTH_FILE, else from podman's and skopeo's auth.json and docker's
+config.json, with credential helpers. HTTPS_PROXY, NO_PROXY and NO_COLOR are honoured.";
