@@ -13,6 +13,8 @@ use crate::platform::Platform;
 
 /// Most indexes and manifests of one image.
 pub const MAX_DOCUMENTS: usize = 10_000;
+/// Most bytes of all indexes and manifests of one image.
+pub const MAX_DOCUMENT_BYTES: u64 = 128 << 20;
 
 /// An index or manifest as it was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +72,9 @@ pub enum ClosureError {
         other: String,
     },
     /// More documents than an image can sensibly have.
-    #[error("it has more than {MAX_DOCUMENTS} indexes and manifests, {0} being one too many")]
+    #[error(
+        "its indexes and manifests, {0} among them, are more than {MAX_DOCUMENTS} or larger than {MAX_DOCUMENT_BYTES} bytes"
+    )]
     TooMany(Digest),
     /// None of the children is for a platform that was asked for.
     #[error("the index {digest} has no image for {asked}; it lists {listed}")]

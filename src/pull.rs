@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Carries out a plan: fetches blobs in parallel, each once, and writes them to their places.
 
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,22 +103,31 @@ async fn write_blobs(
     for (blob, bytes) in &plan.documents {
         writer.write_at(blob, 0, bytes).map_err(write_error)?;
     }
-    // The largest first: else one of them is still on its way when all others are done.
     let mut fetches = plan.fetches.iter().collect::<Vec<_>>();
-    fetches.sort_by_key(|fetch| std::cmp::Reverse(fetch.blob.size));
+    if writer.any_order() {
+        // The largest first: else one of them is still on its way when all others are done.
+        fetches.sort_by_key(|fetch| std::cmp::Reverse(fetch.blob.size));
+    }
     // A full disk ends the run: no other blob would fare better.
-    let stop = &AtomicBool::new(false);
-    let tasks = fetches.into_iter().map(|fetch| async move {
-        if stop.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let result = fetch_blob(client, fetch, writer, progress).await;
-        stop.fetch_or(matches!(result, Err(RegistryError::Sink { .. })), Ordering::Relaxed);
-        result.map_err(|error| (fetch, error))
+    let stop = Arc::new(AtomicBool::new(false));
+    // A task of its own for each blob, so that they are hashed and written on all cores.
+    let tasks = fetches.into_iter().map(|fetch| {
+        let (client, own, stop) = (client.clone(), fetch.clone(), Arc::clone(&stop));
+        let (writer, progress) = (Arc::clone(writer), Arc::clone(progress));
+        let task = async move {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let result = fetch_blob(&client, &own, &writer, &progress).await;
+            stop.fetch_or(matches!(result, Err(RegistryError::Sink { .. })), Ordering::Relaxed);
+            result
+        };
+        async move { tokio::spawn(task).await.map(|result| result.map_err(|error| (fetch, error))) }
     });
     let results = stream::iter(tasks).buffer_unordered(jobs.max(1)).collect::<Vec<_>>().await;
     let mut failures = Vec::new();
-    for (fetch, error) in results.into_iter().filter_map(Result::err) {
+    for result in results {
+        let Err((fetch, error)) = result? else { continue };
         match error {
             RegistryError::Sink { source, .. } => return Err(write_error(source)),
             error => failures.push((fetch, error)),
@@ -128,27 +138,30 @@ async fn write_blobs(
 
 /// Names every image that needs a blob that failed, each once, in the order of the sets.
 fn by_image(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ImageErrors {
-    let mut errors = Vec::<(Reference, ImageError)>::new();
-    let mut rest = Vec::new();
+    let places = plan.manifest.images.iter().enumerate().map(|(n, image)| (&image.reference, n));
+    let places = places.collect::<HashMap<_, _>>();
+    let mut errors = BTreeMap::<usize, (Reference, ImageError)>::new();
+    let mut shared = Vec::new();
     for (fetch, error) in failures {
-        let mut images = fetch.images.iter().filter(|image| !errors.iter().any(|(other, _)| other == *image));
-        match images.next().cloned() {
-            Some(first) => {
-                rest.extend(images.map(|image| (image.clone(), fetch.blob.digest)));
-                errors.push((first, error.into()));
+        let mut error = Some(error);
+        for image in &fetch.images {
+            let Some(place) = places.get(image) else { continue };
+            match error.take() {
+                // The first image that is not named yet says why; the others, that they share the blob.
+                Some(error) if !errors.contains_key(place) => {
+                    errors.insert(*place, (image.clone(), error.into()));
+                }
+                kept => {
+                    error = kept;
+                    shared.push((*place, image, fetch.blob.digest));
+                }
             }
-            None => continue,
         }
     }
-    for (image, digest) in rest {
-        if !errors.iter().any(|(other, _)| *other == image) {
-            errors.push((image, ImageError::Shared(digest)));
-        }
+    for (place, image, digest) in shared {
+        errors.entry(place).or_insert_with(|| (image.clone(), ImageError::Shared(digest)));
     }
-    let place =
-        |reference: &Reference| plan.manifest.images.iter().position(|image| image.reference == *reference);
-    errors.sort_by_key(|(reference, _)| place(reference));
-    ImageErrors(errors)
+    ImageErrors(errors.into_values().collect())
 }
 
 async fn fetch_blob(

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _};
 use thiserror::Error;
 
-use crate::closure::{self, Closure, ClosureError, Documents, MAX_DOCUMENTS, StoredDocument};
+use crate::closure::{
+    self, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
+};
 use crate::digest::Digest;
 use crate::error::{self, Classify, ErrorKind};
 use crate::oci::{self, Descriptor, Document};
@@ -231,7 +233,13 @@ async fn fetch_closure(
     documents: &mut Documents,
 ) -> Result<Closure, ImageError> {
     let (mut level, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
+    let mut total = 0_u64;
     for _ in 0..=oci::MAX_INDEX_DEPTH {
+        // Before anything is fetched: a hostile index can list more than memory holds.
+        total = level.iter().fold(total, |total, descriptor| total.saturating_add(descriptor.size));
+        if seen.len() > MAX_DOCUMENTS || total > MAX_DOCUMENT_BYTES {
+            return Err(ClosureError::TooMany(root.digest).into());
+        }
         let unknown = level.iter().filter(|descriptor| documents.get(&descriptor.digest).is_none());
         let fetches = unknown.map(|descriptor| async move {
             let fetched = repository.manifest(&Selector::Digest(descriptor.digest)).await?;
@@ -250,9 +258,6 @@ async fn fetch_closure(
                 next.extend(children.into_iter().filter(|child| seen.insert(child.digest)).cloned());
             }
         }
-        if seen.len() > MAX_DOCUMENTS {
-            return Err(ClosureError::TooMany(root.digest).into());
-        }
         level = next;
     }
     Ok(documents.closure(root, platforms)?)
@@ -264,28 +269,39 @@ async fn fetch_referrers(
     of: &Closure,
     documents: &mut Documents,
 ) -> Result<Vec<ResolvedReferrer>, ImageError> {
-    let mut found = HashSet::new();
-    let mut out = Vec::new();
+    let mut out = Vec::<ResolvedReferrer>::new();
     let mut subjects = of.documents.iter().rev().map(|document| document.digest).collect::<Vec<_>>();
     for _ in 0..MAX_REFERRER_DEPTH {
         let queries = subjects.iter().map(|subject| referrers_of(repository, *subject));
         let mut next = Vec::new();
         for answers in futures::future::join_all(queries).await {
             for (subject, root, tag) in answers? {
-                if !found.insert(root.digest) || of.documents.iter().any(|d| d.digest == root.digest) {
+                if let Some(known) = out.iter_mut().find(|known| known.root.digest == root.digest) {
+                    // Found by the API first: the tag has to travel too.
+                    known.tag = known.tag.take().or(tag);
                     continue;
                 }
-                if found.len() > MAX_REFERRERS {
+                if of.documents.iter().any(|document| document.digest == root.digest) {
+                    continue;
+                }
+                if out.len() == MAX_REFERRERS {
                     return Err(ImageError::Referrers);
                 }
                 let closure = fetch_closure(repository, &root, &[], documents).await?;
-                let artifact_type = documents.read(&root)?.artifact_type().map(printable);
+                let document = documents.read(&root)?;
+                // What only a list says to be a referrer, and does not say so itself, is none.
+                if tag.is_none() && document.subject().map(|own| own.digest) != Some(subject) {
+                    continue;
+                }
+                let artifact_type = document.artifact_type().map(printable);
                 next.extend(closure.documents.iter().map(|document| document.digest));
                 out.push(ResolvedReferrer { subject, root, artifact_type, tag, closure });
             }
         }
         subjects = next;
     }
+    // Whatever order the registry answers in, the same referrers give the same bundle.
+    out.sort_by(|a, b| (a.subject, &a.tag, a.root.digest).cmp(&(b.subject, &b.tag, b.root.digest)));
     Ok(out)
 }
 

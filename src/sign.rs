@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Signatures in minisign's formats (Ed25519 over BLAKE2b), so that stock `minisign` and `krs` can each check
-//! what the other signed.
+//! Signatures in minisign's formats (Ed25519 over BLAKE2b): stock `minisign` checks what `krs` signed, and keys of
+//! either work in the other. In a bundle every byte of a signature is fixed, its untrusted comment too, so what
+//! `minisign -S` writes is not taken as it is.
 
 use std::collections::BTreeSet;
 use std::fmt;

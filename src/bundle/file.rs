@@ -119,7 +119,11 @@ pub(super) fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         let folder = if folder.as_str().is_empty() { Utf8Path::new(".") } else { folder };
-        File::open(folder)?.sync_all()?;
+        match File::open(folder)?.sync_all() {
+            // A file system that has no such thing.
+            Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+            result => result?,
+        }
     }
     #[cfg(not(unix))]
     let _ = folder;

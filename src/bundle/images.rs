@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use super::error::BundleError;
 use super::manifest::BundleImage;
 use super::open::Bundle;
-use crate::closure::{self, Closure, ClosureError, Documents, MAX_DOCUMENTS, StoredDocument};
+use crate::closure::{
+    self, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
+};
 use crate::digest::Digest;
 use crate::oci::{self, Descriptor, Document};
 use crate::platform::Platform;
@@ -83,12 +85,14 @@ impl Bundle {
             let image = image.reference.to_string();
             BundleError::Image { path: self.path().to_owned(), image, source }
         };
+        let mut total = 0_u64;
         let (mut wanted, mut seen) = (vec![(root.clone(), 0)], HashSet::new());
         while let Some((descriptor, depth)) = wanted.pop() {
             if !seen.insert(descriptor.digest) {
                 continue;
             }
-            if seen.len() > MAX_DOCUMENTS {
+            total = total.saturating_add(descriptor.size);
+            if seen.len() > MAX_DOCUMENTS || total > MAX_DOCUMENT_BYTES {
                 return Err(refuse(ClosureError::TooMany(descriptor.digest)));
             }
             if documents.get(&descriptor.digest).is_none() {

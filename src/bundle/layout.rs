@@ -295,6 +295,22 @@ mod tests {
         assert_eq!(end, layout.size());
     }
 
+    /// What changes here makes another format: archives that are out there could not be read any more.
+    #[test]
+    fn version_1_of_the_format_does_not_drift() {
+        let manifest = example();
+        let encoded = manifest.encode().unwrap();
+        let layout = Layout::new(&manifest, &encoded).unwrap();
+        let mut all = encoded.clone();
+        for piece in layout.pieces(&manifest).unwrap() {
+            all.extend(piece.offset.to_be_bytes());
+            all.extend(piece.bytes);
+        }
+        all.extend(header(&blob_path(&manifest.blobs[0].digest), 9 << 30).unwrap());
+        assert_eq!(Digest::of(&encoded).short(), "ca9bd8a0162b");
+        assert_eq!(Digest::of(&all).short(), "fd57b4e9d231");
+    }
+
     #[test]
     fn sizes_of_eight_gibibytes_and_more_fit_a_header() {
         for size in [0, 1, 8 << 30, 1 << 40] {

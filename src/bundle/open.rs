@@ -156,13 +156,14 @@ impl Bundle {
     /// # Errors
     /// [`BundleError::Content`], [`BundleError::Damaged`], [`BundleError::Read`].
     pub fn read(&self, blob: &BundleBlob, limit: u64) -> Result<Bytes, BundleError> {
-        self.check_header(blob)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(blob.size.min(limit)).unwrap_or_default());
-        self.reader(blob).take(limit).read_to_end(&mut bytes).map_err(|e| self.read_error(blob, e))?;
         if blob.size > limit {
             let source = ContentMismatch::Size { digest: blob.digest, expected: limit, got: blob.size };
             return Err(self.content_error(blob, source));
         }
+        self.check_header(blob)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(blob.size).unwrap_or_default());
+        // To its very end, where the reader compares the digest.
+        self.reader(blob).read_to_end(&mut bytes).map_err(|e| self.read_error(blob, e))?;
         Ok(bytes.into())
     }
 

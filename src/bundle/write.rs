@@ -20,6 +20,7 @@ pub struct Writer {
     path: Utf8PathBuf,
     part: Utf8PathBuf,
     layout: Layout,
+    reserved: std::sync::OnceLock<bool>,
 }
 
 impl Writer {
@@ -46,7 +47,8 @@ impl Writer {
         }
         let cannot = |source| BundleError::Write { path: part.clone(), source };
         let file = begin(&part).map_err(cannot)?.ok_or_else(|| BundleError::Busy { path: part.clone() })?;
-        let writer = Self { file, path: path.to_owned(), part: part.clone(), layout };
+        let reserved = std::sync::OnceLock::new();
+        let writer = Self { file, path: path.to_owned(), part: part.clone(), layout, reserved };
         writer.write_head(manifest, &encoded, sets, signatures).inspect_err(|_| writer.discard())?;
         Ok(writer)
     }
@@ -59,7 +61,8 @@ impl Writer {
         signatures: &Signatures,
     ) -> Result<(), BundleError> {
         // All space is asked for at once, so that a full disk is found before the first blob is fetched.
-        allocate(&self.file, self.layout.size()).map_err(|e| self.error(e))?;
+        let reserved = allocate(&self.file, self.layout.size()).map_err(|e| self.error(e))?;
+        self.reserved.get_or_init(|| reserved);
         for piece in self.layout.pieces(manifest)? {
             self.put(&piece.bytes, piece.offset)?;
         }
@@ -74,6 +77,12 @@ impl Writer {
             self.put(&header, self.layout.blobs_at + blob.offset - HEADER)?;
         }
         Ok(())
+    }
+
+    /// Whether blobs may be written in any order at no cost. Where the file system could not reserve the space (FAT,
+    /// exFAT), it fills everything before a write with zeroes first, and the order of the archive is the best.
+    pub fn any_order(&self) -> bool {
+        self.reserved.get().copied().unwrap_or(false)
     }
 
     /// Writes a part of a blob's content, `offset` bytes after its beginning.
@@ -141,18 +150,19 @@ fn begin(part: &Utf8Path) -> io::Result<Option<File>> {
     Ok(Some(file))
 }
 
-/// Reserves the space of the file where the file system can, else only sets its length.
-fn allocate(file: &File, size: u64) -> io::Result<()> {
+/// Reserves the space of the file where the file system can, else only sets its length. Answers whether it could.
+fn allocate(file: &File, size: u64) -> io::Result<bool> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         use rustix::fs::{FallocateFlags, fallocate};
         match fallocate(file, FallocateFlags::empty(), 0, size) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(true),
             Err(e @ (rustix::io::Errno::NOSPC | rustix::io::Errno::FBIG)) => return Err(e.into()),
             Err(_) => {}
         }
     }
-    file.set_len(size)
+    file.set_len(size)?;
+    Ok(false)
 }
 
 /// Adds a signature to a bundle, in place: no other byte moves. The bundle's structure is not read; who signs a

@@ -100,7 +100,7 @@ pub use schema::{interval, message};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeImageSetSpec {
-    /// Registry that the images are brought to, as host[:port][/prefix], without a scheme. The prefix, for
+    /// Registry that the images are brought to, as `host[:port][/prefix]`, without a scheme. The prefix, for
     /// example a project of Harbor, is put in front of every repository.
     #[schemars(length(min = 1, max = 255))]
     #[x_kube(validation = rule(schema::NO_SCHEME, message::DESTINATION_SCHEME))]

@@ -25,6 +25,16 @@ pub enum TargetError {
         /// What came back.
         got: Digest,
     },
+    /// A signature, SBOM or attestation is there, and the registry does not list it.
+    #[error(
+        "the registry does not list {missing} as referring to {subject}, neither by its API nor by the fallback tag"
+    )]
+    Unlisted {
+        /// What it refers to.
+        subject: Digest,
+        /// What is not listed.
+        missing: String,
+    },
     /// A blob that it needs failed for another target, which is named.
     #[error("it shares blob {0}, which could not be sent")]
     Shared(Digest),
@@ -39,7 +49,7 @@ impl Classify for TargetError {
             Self::Registry(e) => e.kind(),
             Self::ReadBack { .. } => ErrorKind::Corrupt,
             Self::Shared(_) => ErrorKind::Unavailable,
-            Self::Missing(_) => ErrorKind::Incomplete,
+            Self::Missing(_) | Self::Unlisted { .. } => ErrorKind::Incomplete,
         }
     }
 
@@ -49,6 +59,10 @@ impl Classify for TargetError {
             Self::ReadBack { .. } => {
                 Some("the registry changes what it stores; check what stands in front of it".to_owned())
             }
+            Self::Unlisted { .. } => Some(
+                "leave them behind when you make the bundle, with --referrers none, or use another registry"
+                    .to_owned(),
+            ),
             Self::Shared(_) | Self::Missing(_) => None,
         }
     }

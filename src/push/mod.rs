@@ -3,6 +3,7 @@
 //! it into the other repositories that need it, puts inner documents before outer ones, reads back, and tags last.
 
 mod error;
+mod referrers;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -248,11 +249,12 @@ impl Run<'_> {
         let (Some(manifest), Some(root)) = (manifest, root) else {
             return Err(TargetError::Missing(target.digest));
         };
-        let named = manifest.referrers.iter().filter_map(|referrer| {
-            let root =
-                self.closures(target).map(|(root, _)| root).find(|root| root.digest == referrer.digest);
-            root.zip(referrer.tag.as_ref())
-        });
+        let root_of = |digest| self.closures(target).map(|(root, _)| root).find(|root| root.digest == digest);
+        let found =
+            manifest.referrers.iter().filter_map(|referrer| Some((referrer, root_of(referrer.digest)?)));
+        let found = found.collect::<Vec<_>>();
+        referrers::list(&repository, &found).await?;
+        let named = found.iter().filter_map(|(referrer, root)| Some((*root, referrer.tag.as_ref()?)));
         // Tags last: what a tag names is whole.
         for (document, tag) in named.chain(target.tags.iter().map(|tag| (root, tag))) {
             self.put_document(&repository, &Selector::Tag(tag.clone()), document).await?;

@@ -241,7 +241,7 @@ impl Classify for RegistryError {
                 format!("try again later, or log in to {registry}: logged in, the limits are higher")
             }
             Self::Unavailable { .. } => {
-                "try again later; what is already there is not fetched or sent again. Behind a proxy, set HTTPS_PROXY and NO_PROXY".to_owned()
+                "try again later. Behind a proxy, set HTTPS_PROXY and NO_PROXY".to_owned()
             }
             Self::Tls { host, .. } => format!(
                 "name the registry's CA with --ca-file, or put it as a *.crt file into /etc/containers/certs.d/{host}/. A registry without TLS needs --plain-http {host}"

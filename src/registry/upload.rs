@@ -12,6 +12,7 @@ use url::Url;
 
 use super::auth::{Asking, Scope};
 use super::client::Repository;
+use super::download::PROGRESS;
 use super::error::RegistryError;
 use super::manifest::not_missing;
 use super::outgoing::{Hashing, Outgoing};
@@ -137,8 +138,12 @@ impl Upload<'_> {
 
     fn has_advanced(&mut self) -> bool {
         let offset = self.session.as_ref().map_or(0, |session| session.offset);
-        let advanced = offset > self.furthest;
-        self.furthest = self.furthest.max(offset);
+        // As for downloads: a byte at a time is no progress.
+        let advanced = offset >= self.furthest.saturating_add(PROGRESS)
+            || (offset == self.size && offset > self.furthest);
+        if advanced {
+            self.furthest = offset;
+        }
         advanced
     }
 
@@ -254,6 +259,9 @@ impl Upload<'_> {
         let next = self.located(&asking, &answer)?;
         // Fewer bytes than were sent may have been kept.
         let offset = confirmed(&answer).filter(|offset| (start..end).contains(offset)).unwrap_or(end);
+        if offset == start {
+            return Err(Failure::again(protocol(&asking.purpose, "it keeps nothing of what it is sent")));
+        }
         drop(asking);
         self.session = Some(Session { location: next, offset });
         Ok(())

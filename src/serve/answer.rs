@@ -75,7 +75,7 @@ impl Shelf {
             Asked::Catalog => page("repositories", None, self.catalog.names(), "/v2/_catalog", text),
             Asked::Tags(name) => match found(name) {
                 Some(repository) => {
-                    let tags = repository.tags.keys().map(crate::reference::Tag::as_str);
+                    let tags = repository.tags().map(crate::reference::Tag::as_str);
                     page("tags", Some(name), tags, path, text)
                 }
                 None => unknown_name(),
@@ -99,7 +99,7 @@ impl Shelf {
 
     fn manifest(&self, repository: &Repository, selector: &Selector) -> Response<Body> {
         let digest = match selector {
-            Selector::Tag(tag) => repository.tags.get(tag).copied(),
+            Selector::Tag(tag) => repository.tagged(tag),
             Selector::Digest(digest) => Some(*digest).filter(|digest| repository.content.contains(digest)),
         };
         let document = digest.and_then(|digest| Some((digest, self.documents.get(&digest)?)));

@@ -15,8 +15,8 @@ use crate::reference::Tag;
 /// One repository.
 #[derive(Debug, Default)]
 pub(super) struct Repository {
-    /// What each tag names.
-    pub(super) tags: BTreeMap<Tag, Digest>,
+    /// What each tag names; nothing where two images claim it.
+    tags: BTreeMap<Tag, Option<Digest>>,
     /// Documents and blobs that may be read through this repository.
     pub(super) content: HashSet<Digest>,
     /// What refers to a document, in the order of the manifest.
@@ -38,13 +38,19 @@ struct Referrer {
 
 /// All repositories by name. An image is in the one that its reference names, with the registry
 /// (`docker.io/library/nginx`), and in those that its sets give it at the edge (`library/nginx`).
-#[derive(Debug, Default)]
-pub(super) struct Catalog(BTreeMap<String, Repository>);
+#[derive(Debug)]
+pub(super) struct Catalog {
+    repositories: BTreeMap<String, Repository>,
+    /// Hosts that the sets bring images to.
+    edges: HashSet<String>,
+}
 
 impl Catalog {
     /// What `bundle` offers.
     pub(super) fn new(bundle: &Bundle, images: &BundledImages) -> Self {
-        let mut catalog = Self::default();
+        let destinations = bundle.sets().iter().map(|set| set.spec.destination_registry.as_str());
+        let edges = destinations.filter_map(|to| to.split('/').next()).map(str::to_owned).collect();
+        let mut catalog = Self { repositories: BTreeMap::new(), edges };
         let mut edge = HashMap::<(String, &[crate::platform::Platform]), Vec<(String, Tag)>>::new();
         for wanted in bundle.sets().iter().flat_map(|set| &set.images) {
             let key = (wanted.reference.to_string(), wanted.platforms.as_slice());
@@ -56,27 +62,48 @@ impl Catalog {
             let others = edge.remove(&key).unwrap_or_default();
             let names = others.into_iter().map(|(name, tag)| (name, Some(tag))).chain([own]);
             for (name, tag) in names {
-                let repository = catalog.0.entry(name).or_default();
+                let repository = catalog.repositories.entry(name).or_default();
                 repository.add(manifest, image, images);
-                repository.tags.extend(tag.map(|tag| (tag, manifest.digest)));
+                tag.into_iter().for_each(|tag| repository.claim(tag, manifest.digest));
             }
         }
         catalog
     }
 
-    /// The repository that a request means. `ns` is the registry that containerd was asked for.
+    /// The repository that a request means. `ns` is the registry that containerd was asked for: one that has no such
+    /// repository must not answer with what is called so at the edge.
     pub(super) fn get(&self, name: &str, ns: Option<&str>) -> Option<&Repository> {
-        let qualified = ns.and_then(|ns| self.0.get(&format!("{ns}/{name}")));
-        qualified.or_else(|| self.0.get(name))
+        match ns.filter(|ns| !self.edges.contains(*ns)) {
+            Some(ns) => self.repositories.get(&format!("{ns}/{name}")),
+            None => self.repositories.get(name),
+        }
     }
 
     /// Names of all repositories, sorted.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.repositories.keys().map(String::as_str)
     }
 }
 
 impl Repository {
+    /// Gives a tag to a digest, and to nobody once a second one wants it. (T-46)
+    fn claim(&mut self, tag: Tag, digest: Digest) {
+        let claimed = self.tags.entry(tag).or_insert(Some(digest));
+        if *claimed != Some(digest) {
+            *claimed = None;
+        }
+    }
+
+    /// What a tag names.
+    pub(super) fn tagged(&self, tag: &Tag) -> Option<Digest> {
+        self.tags.get(tag).copied().flatten()
+    }
+
+    /// All tags that name something, sorted.
+    pub(super) fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.tags.iter().filter_map(|(tag, digest)| digest.map(|_| tag))
+    }
+
     fn add(&mut self, manifest: &BundleImage, image: &BundledImage, images: &BundledImages) {
         let closures =
             std::iter::once(&image.closure).chain(image.referrers.iter().map(|(_, closure)| closure));
@@ -85,7 +112,7 @@ impl Repository {
         }
         for (entry, (root, _)) in manifest.referrers.iter().zip(&image.referrers) {
             if let Some(tag) = &entry.tag {
-                self.tags.insert(tag.clone(), entry.digest);
+                self.claim(tag.clone(), entry.digest);
                 continue;
             }
             let of = self.referrers.entry(entry.subject).or_default();

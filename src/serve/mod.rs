@@ -144,7 +144,11 @@ impl Server {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut stop = pin!(stop);
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let place = tokio::select! {
+                place = Arc::clone(&places).acquire_owned() => place,
+                () = &mut stop => break,
+            };
+            let Ok(place) = place else { break };
             let stream = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => stream,

@@ -35,14 +35,43 @@ pub(super) fn source(top: &Path, paths: &[PathBuf]) -> Result<Source, String> {
     if !hex {
         return Err("git named no commit".to_owned());
     }
-    let status = ["status", "--porcelain=v1", "-z", "--no-renames", "--untracked-files=all", "--"];
+    refuse_filters(top)?;
+    let status = [
+        "status",
+        "--porcelain=v1",
+        "-z",
+        "--no-renames",
+        "--untracked-files=all",
+        "--ignore-submodules=all",
+        "--",
+    ];
     let changes = git(top, &status, paths)?;
-    let dirty = changes.split(|b| *b == 0).any(|entry| match entry.get(..3) {
-        Some(b"?? ") => entry.ends_with(b".yaml") || entry.ends_with(b".yml"),
-        Some(_) => true,
-        None => false,
-    });
+    // So many changes that not all were read are changes for sure.
+    let cut = changes.len() as u64 >= MAX_OUTPUT;
+    let dirty = cut
+        || changes.split(|b| *b == 0).any(|entry| match entry.get(..3) {
+            Some(b"?? ") => entry.ends_with(b".yaml") || entry.ends_with(b".yml"),
+            Some(_) => true,
+            None => false,
+        });
     Ok(Source { commit: commit.to_owned(), dirty, commit_time })
+}
+
+/// `git status` runs the filters (clean, process) that are configured. Those of the user may run; a checkout that
+/// brings its own, in its own configuration, gets no answer.
+fn refuse_filters(top: &Path) -> Result<(), String> {
+    let list = git(top, &["config", "--list", "--show-scope", "--name-only", "-z"], &[])?;
+    if list.len() as u64 >= MAX_OUTPUT {
+        return Err("the configuration of the checkout is too large".to_owned());
+    }
+    let fields = list.split(|b| *b == 0).map(String::from_utf8_lossy).collect::<Vec<_>>();
+    let own = fields.chunks_exact(2).find(|pair| {
+        let [scope, name] = pair else { return false };
+        let name = name.to_ascii_lowercase();
+        let runs = [".clean", ".smudge", ".process"].iter().any(|end| name.ends_with(end));
+        matches!(scope.as_ref(), "local" | "worktree") && name.starts_with("filter.") && runs
+    });
+    own.map_or(Ok(()), |_| Err("the checkout configures filters of its own, which are not run".to_owned()))
 }
 
 fn git(top: &Path, arguments: &[&str], paths: &[PathBuf]) -> Result<Vec<u8>, String> {

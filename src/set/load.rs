@@ -62,6 +62,7 @@ struct Loader {
     seen: HashSet<PathBuf>,
     /// What was asked for, and the folder in which its repository is looked for.
     roots: Vec<(PathBuf, PathBuf)>,
+    read_stdin: bool,
 }
 
 impl Loader {
@@ -83,6 +84,7 @@ impl Loader {
     }
 
     fn stdin(&mut self, stdin: &mut dyn Read) {
+        self.read_stdin = true;
         let mut bytes = Vec::new();
         match stdin.take(MAX_FILE + 1).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() as u64 > MAX_FILE => self.errors.push(file_too_large("-")),
@@ -231,7 +233,10 @@ impl Loader {
             }
         }
         let top = top?;
+        // What came by standard input, or lies elsewhere, is in no commit of this checkout.
+        let elsewhere = self.read_stdin || inside.len() < self.roots.len();
         git::source(&top, &inside)
+            .map(|source| git::Source { dirty: source.dirty || elsewhere, ..source })
             .map_err(|reason| {
                 self.warnings.push(Warning {
                     file: top.to_string_lossy().into_owned(),

@@ -110,22 +110,20 @@ async fn t90_a_wrong_manifest_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t55_logins_work_by_password_and_by_token_over_tls() {
-    let short = Auth::Bearer {
-        user: "robot".into(),
-        password: "s3cret".into(),
-        expires_in: Duration::from_millis(200),
-        anonymous_pull: false,
-    };
-    for auth in [Auth::basic("robot", "s3cret"), Auth::bearer("robot", "s3cret"), short] {
+    for auth in [Auth::basic("robot", "s3cret"), Auth::bearer("robot", "s3cret")] {
         let options = || Options { tls: true, auth: auth.clone(), ..Options::default() };
         let mut site = site(options(), options());
         let client = knowing(&site, "s3cret");
-        let path = site.bundle(&client, "x.krs.tar").await.unwrap();
+        let plan = site.plan(&client).await;
+        // As if time had passed between the manifests and the blobs.
+        site.source.expire_tokens();
+        let path = site.archive("x.krs.tar");
+        let silent = crate::harness::silent();
+        krs_core::pull::pull(&client, &plan, Default::default(), &path, 4, &silent).await.unwrap();
         let bundle = krs_core::bundle::Bundle::open(&path, &krs_core::bundle::Policy::default()).unwrap();
         let images = bundle.images().unwrap();
         let destination = site.edge.host().to_string().parse().unwrap();
         let bundle = std::sync::Arc::new(bundle);
-        let silent = crate::harness::silent();
         let report = krs_core::push::push(&client, &bundle, &images, &destination, 4, &silent).await;
         assert_eq!(report.unwrap().targets.len(), 1, "{auth:?}");
     }
@@ -184,8 +182,7 @@ async fn t59_a_full_registry_is_said_to_be_full() {
     site.edge
         .fail(Matcher::any().method("PUT").path("/blobs/uploads/"), What::Status(507, vec![], String::new()));
     let error = site.push(&bundle, &images).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::NoSpace | ErrorKind::Other), "{error}");
-    assert!(error.to_string().contains("space") || error.to_string().contains("507"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,7 +116,8 @@ async fn t89_the_same_commit_gives_the_same_bytes() {
 async fn t50_signatures_and_sboms_travel_with_their_image() {
     // One registry has the referrers API, the other only the fallback tag.
     for api in [true, false] {
-        let mut site = Site::with(Options { referrers_api: api, ..Options::default() }, Options::default());
+        let options = || Options { referrers_api: api, ..Options::default() };
+        let mut site = Site::with(options(), options());
         let image = app("app", 2).build();
         site.add(&image, "team/app", "1.0");
         let (bill, seal) = (sbom(&image), signature(&image));
@@ -146,6 +147,12 @@ async fn t50_signatures_and_sboms_travel_with_their_image() {
                 "referrers API: {api}"
             );
         }
+        let edge = client().repository(&site.edge.host(), &"team/app".parse().unwrap());
+        let found = edge.referrers(&image.digest).await.unwrap();
+        assert_eq!(found.len(), 2, "referrers API: {api}: an SBOM and a signature are found at the edge");
+        assert_eq!(edge.referrers(&bill.digest).await.unwrap().len(), 1, "referrers API: {api}");
+        let again = site.push(&bundle, &images).await.unwrap();
+        assert_eq!((again.blobs_sent, again.documents_sent), (0, 0), "referrers API: {api}");
         assert_eq!(site.edge.digest("team/app", &cosign_tag(&image.digest, "sig")), Some(cosign.digest));
     }
 }

@@ -38,12 +38,12 @@ enum Chore {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let result = Cache::locate().and_then(|cache| match args.chore {
+    let result = match args.chore {
         Chore::Demo(args) => demo::run(&args),
-        Chore::Test(args) => parts::run(&cache, &args),
-        Chore::Tools(args) => tools::run(&cache, &args),
-        Chore::Corpus(args) => corpus::run(&cache, &args),
-    });
+        Chore::Test(args) => Cache::locate().and_then(|cache| parts::run(&cache, &args)),
+        Chore::Tools(args) => Cache::locate().and_then(|cache| tools::run(&cache, &args)),
+        Chore::Corpus(args) => Cache::locate().and_then(|cache| corpus::run(&cache, &args)),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 
 use crate::cache::Cache;
 use crate::corpus;
+use crate::demo;
 use crate::run::{self, Result, checkout};
 use crate::tools::{self, Need};
 
@@ -35,6 +36,8 @@ enum Part {
     Lint,
     /// Unit and integration tests, with real registries and foreign programs unless --no-real
     Tests,
+    /// The demonstration of the README runs to its end
+    Demo,
     /// The documentation builds without warnings
     Docs,
     /// Licences, bans and sources of dependencies; advisories when their database can be reached
@@ -95,6 +98,7 @@ fn do_part(cache: &Cache, part: Part, no_real: bool, notes: &mut Vec<String>) ->
             }
             run::run(cargo.args(["test", "--workspace", "--locked"]).args(real))
         }
+        Part::Demo => demo::run(&demo::Args {}),
         Part::Docs => {
             let flags = "--deny warnings";
             run::run(cargo.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", flags))

@@ -10,7 +10,7 @@ const MEASURE: &str = "import resource, subprocess, sys, time\n\
     print(code, time.monotonic() - begun, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n";
 
 #[test]
-fn g4_a_hostile_archive_is_refused_within_64_mib_and_2_seconds() {
+fn t05_t06_t22_a_hostile_archive_is_refused_within_64_mib_and_2_seconds() {
     let place = Workplace::new();
     let source = distribution3();
     let corpus = fill(&source);
@@ -38,6 +38,9 @@ fn g4_a_hostile_archive_is_refused_within_64_mib_and_2_seconds() {
         ("manifest", flipped(1600), 3),
         ("nested", nested(), 3),
         ("zeroes", vec![0; 1 << 20], 4),
+        ("twice", [&whole[..middle / 512 * 512], &whole[..]].concat(), 4),
+        ("blank", [&whole[..middle], &vec![0; 4096], &whole[middle + 4096..]].concat(), 4),
+        ("moved", [&whole[512..], &whole[..512]].concat(), 4),
     ];
     for (name, bytes, expected) in cases {
         let file = format!("{name}.krs.tar");

@@ -16,7 +16,44 @@ struct Demo {
     folder: Utf8PathBuf,
     source: Registry,
     edge: Registry,
-    git: Checkout,
+    sets: Sets,
+}
+
+/// The sets: in Git where it is installed, else in a plain folder.
+enum Sets {
+    Git(Checkout),
+    Folder(Utf8PathBuf),
+}
+
+impl Sets {
+    fn new(folder: &Utf8Path) -> Self {
+        if Command::new("git").arg("--version").output().is_ok_and(|output| output.status.success()) {
+            Self::Git(Checkout::new())
+        } else {
+            Self::Folder(folder.join("sets"))
+        }
+    }
+
+    fn path(&self) -> &Utf8Path {
+        match self {
+            Self::Git(checkout) => checkout.path(),
+            Self::Folder(folder) => folder,
+        }
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        let path = self.path().join(file);
+        std::fs::create_dir_all(path.parent().expect("a file lies in a folder")).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    }
+
+    /// What stands for this state: the commit, where there is one.
+    fn commit(&mut self, message: &str) -> String {
+        match self {
+            Self::Git(checkout) => format!("commit {}", &checkout.commit(message)[..12]),
+            Self::Folder(_) => "git is not installed: a plain folder".to_owned(),
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -24,12 +61,13 @@ fn main() -> ExitCode {
         Utf8PathBuf::from_path_buf(std::env::current_exe().expect("a program has a path")).expect("UTF-8");
     let krs = own.with_file_name(if cfg!(windows) { "krs.exe" } else { "krs" });
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = Utf8Path::from_path(folder.path()).expect("UTF-8");
     let demo = Demo {
         krs,
-        folder: Utf8PathBuf::from_path_buf(folder.path().to_owned()).expect("UTF-8"),
+        folder: folder.to_owned(),
+        sets: Sets::new(folder),
         source: Registry::start(Options::default()),
         edge: Registry::start(Options::default()),
-        git: Checkout::new(),
     };
     match demo.run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,7 +106,7 @@ impl Demo {
         println!("source registry  {source}\nedge registry    {edge}");
         let images = self.publish();
         let commit = self.commit(&images);
-        println!("Git checkout     {} (commit {})", self.git.path(), &commit[..12]);
+        println!("sets             {} ({commit})", self.sets.path());
 
         say("The sets are checked, offline.");
         self.krs(&["validate", "sites"])?;
@@ -178,9 +216,9 @@ impl Demo {
                         &format!("  - image: {}/{repository}:{tag}@{}\n", self.source.host(), image.digest);
                 }
             }
-            self.git.write(&format!("{namespace}/images.yaml"), text);
+            self.sets.write(&format!("{namespace}/images.yaml"), &text);
         }
-        self.git.commit("Declare the images of the site")
+        self.sets.commit("Declare the images of the site")
     }
 
     fn krs(&self, arguments: &[&str]) -> Result<(), String> {
@@ -197,13 +235,18 @@ impl Demo {
         let shown = format!("krs {}", arguments.join(" "));
         println!("\n{}", emphasis(&format!("$ {shown}")));
         let arguments = arguments.iter().map(|argument| match *argument {
-            "sites" => self.git.path(),
+            "sites" => self.sets.path(),
             other => Utf8Path::new(other),
         });
         let mut command = Command::new(&self.krs);
         command.args(arguments).current_dir(&self.folder);
         // Nobody's login, proxy or setting has a part in this.
-        command.env("HOME", &self.folder).env_remove("DOCKER_CONFIG").env_remove("REGISTRY_AUTH_FILE");
+        command.env_clear().env("HOME", &self.folder);
+        command.envs(
+            ["PATH", "TERM", "NO_COLOR", "SystemRoot"]
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        );
         let status = command.status().map_err(|error| format!("{shown}: {error}"))?;
         if status.code() == Some(code) { Ok(()) } else { Err(format!("{shown}: {status}")) }
     }
