@@ -166,27 +166,14 @@ impl Documents {
     }
 }
 
-/// The children of an index that travel for `platforms`.
-///
-/// # Errors
-/// [`ClosureError::NoPlatform`] where that would be none.
-pub fn children<'a>(
-    digest: Digest,
-    index: &'a Index,
-    platforms: &[Platform],
-) -> Result<Vec<&'a Descriptor>, ClosureError> {
-    let chosen = oci::select(index, platforms);
-    if chosen.is_empty() {
-        let list = |platforms: Vec<Platform>| {
-            platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        };
-        return Err(ClosureError::NoPlatform {
-            digest,
-            asked: list(platforms.to_vec()),
-            listed: list(index.manifests.iter().filter_map(Descriptor::runs_on).collect()),
-        });
+fn no_platform(digest: Digest, index: &Index, platforms: &[Platform]) -> ClosureError {
+    let list =
+        |platforms: Vec<Platform>| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    ClosureError::NoPlatform {
+        digest,
+        asked: list(platforms.to_vec()),
+        listed: list(index.manifests.iter().filter_map(Descriptor::runs_on).collect()),
     }
-    Ok(chosen)
 }
 
 fn printable(text: &str) -> String {
@@ -197,34 +184,43 @@ struct Walk<'a> {
     documents: &'a Documents,
     platforms: &'a [Platform],
     sizes: HashMap<Digest, u64>,
-    /// Documents that were visited, with the media type by which they were.
-    visited: HashMap<Digest, String>,
+    /// Documents that were visited, with the media type by which they were, and whether they hold anything
+    /// for the platforms asked for.
+    visited: HashMap<Digest, (String, bool)>,
     listed: HashSet<Digest>,
     out: Closure,
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<(), ClosureError> {
+    /// Answers whether the document holds anything for the platforms asked for. An inner index that does not travels
+    /// all the same: whoever reads the outer one has to see why its children are missing.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool, ClosureError> {
         self.check_size(descriptor)?;
         let Descriptor { digest, media_type, .. } = descriptor;
         // Before it is read: a document that is listed a thousand times is read once.
-        match self.visited.insert(*digest, media_type.clone()) {
+        match self.visited.get(digest) {
             None => {}
-            Some(other) if other == *media_type => return Ok(()),
-            Some(other) => {
-                let (one, other) = (printable(&other), printable(media_type));
+            Some((other, useful)) if other == media_type => return Ok(*useful),
+            Some((other, _)) => {
+                let (one, other) = (printable(other), printable(media_type));
                 return Err(ClosureError::MediaTypes { digest: *digest, one, other });
             }
         }
+        self.visited.insert(*digest, (media_type.clone(), true));
         if self.visited.len() > MAX_DOCUMENTS {
             return Err(ClosureError::TooMany(*digest));
         }
         let document = self.documents.read(descriptor)?;
+        let mut useful = true;
         match &document {
             Document::Index(_) if depth == oci::MAX_INDEX_DEPTH => return Err(ClosureError::Depth(*digest)),
             Document::Index(index) => {
-                for child in children(*digest, index, self.platforms)? {
-                    self.visit(child, depth + 1)?;
+                useful = false;
+                for child in oci::select(index, self.platforms) {
+                    useful |= self.visit(child, depth + 1)?;
+                }
+                if !useful && depth == 0 {
+                    return Err(no_platform(*digest, index, self.platforms));
                 }
             }
             Document::Manifest(_) => {
@@ -236,8 +232,9 @@ impl Walk<'_> {
                 }
             }
         }
+        self.visited.insert(*digest, (media_type.clone(), useful));
         self.out.documents.push(descriptor.clone());
-        Ok(())
+        Ok(useful)
     }
 
     fn check_size(&mut self, descriptor: &Descriptor) -> Result<(), ClosureError> {
@@ -352,5 +349,17 @@ mod tests {
         let closure = documents.closure(&both, &[]).unwrap();
         assert!(closure.documents.iter().any(|d| d.digest == inner.digest));
         assert!(closure.contents.iter().any(|d| d.digest == inner.digest));
+    }
+
+    #[test]
+    fn the_children_of_an_inner_index_for_other_platforms_stay_behind() {
+        let mut documents = Documents::default();
+        let (one, two) = (manifest(&mut documents, &[(b"a", 1)]), manifest(&mut documents, &[(b"b", 1)]));
+        let inner = index(&mut documents, &[two], &["arm64"]);
+        let outer = index(&mut documents, &[one.clone(), inner.clone()], &["amd64"]);
+        let closure = documents.closure(&outer, &["linux/amd64".parse().unwrap()]).unwrap();
+        let digests = closure.documents.iter().map(|d| d.digest).collect::<Vec<_>>();
+        assert_eq!(digests, [one.digest, inner.digest, outer.digest]);
+        assert!(documents.closure(&outer, &["windows/amd64".parse().unwrap()]).is_err());
     }
 }

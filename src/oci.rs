@@ -3,7 +3,7 @@
 //!
 //! Documents are never written again from these types: what is fetched is kept, hashed and forwarded byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -308,7 +308,8 @@ pub fn select<'a>(index: &'a Index, platforms: &[Platform]) -> Vec<&'a Descripto
         None => child.attests().is_none(),
     };
     let all = platforms.is_empty();
-    let chosen = index.manifests.iter().filter(|c| all || wanted(c)).map(|c| c.digest).collect::<Vec<_>>();
+    let chosen =
+        index.manifests.iter().filter(|c| all || wanted(c)).map(|c| c.digest).collect::<HashSet<_>>();
     let travels = |child: &&Descriptor| {
         all || chosen.contains(&child.digest)
             || child.attests().is_some_and(|subject| chosen.contains(&subject))

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _};
 use thiserror::Error;
 
-use crate::closure::{
-    self, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
-};
+use crate::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument};
 use crate::digest::Digest;
 use crate::error::{self, Classify, ErrorKind};
 use crate::oci::{self, Descriptor, Document};
@@ -254,7 +252,7 @@ async fn fetch_closure(
         let mut next = Vec::new();
         for descriptor in &level {
             if let Document::Index(index) = documents.read(descriptor)? {
-                let children = closure::children(descriptor.digest, &index, platforms)?;
+                let children = oci::select(&index, platforms);
                 next.extend(children.into_iter().filter(|child| seen.insert(child.digest)).cloned());
             }
         }

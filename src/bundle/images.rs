@@ -7,9 +7,7 @@ use std::collections::HashSet;
 use super::error::BundleError;
 use super::manifest::BundleImage;
 use super::open::Bundle;
-use crate::closure::{
-    self, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
-};
+use crate::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument};
 use crate::digest::Digest;
 use crate::oci::{self, Descriptor, Document};
 use crate::platform::Platform;
@@ -101,7 +99,7 @@ impl Bundle {
             if let Document::Index(index) = documents.read(&descriptor).map_err(refuse)? {
                 // Only as deep as `Documents::closure` goes, which then refuses what lies deeper.
                 if depth < oci::MAX_INDEX_DEPTH {
-                    let children = closure::children(descriptor.digest, &index, platforms).map_err(refuse)?;
+                    let children = oci::select(&index, platforms);
                     wanted.extend(children.into_iter().map(|child| (child.clone(), depth + 1)));
                 }
             }

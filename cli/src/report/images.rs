@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use krs_core::closure::{self, Closure, Documents};
+use krs_core::closure::{Closure, Documents};
 use krs_core::digest::Digest;
 use krs_core::oci::{self, Descriptor, Document};
 use krs_core::platform::Platform;
@@ -150,7 +150,7 @@ fn platforms(input: &Input<'_>, documents: &Documents) -> Vec<String> {
     let mut platforms = Vec::new();
     for document in input.closure.documents.iter().rev() {
         let Ok(Document::Index(index)) = documents.read(document) else { continue };
-        let children = closure::children(document.digest, &index, input.asked).unwrap_or_default();
+        let children = oci::select(&index, input.asked);
         for platform in children.into_iter().filter_map(Descriptor::runs_on) {
             let platform = platform.to_string();
             if !platforms.contains(&platform) {
@@ -182,10 +182,8 @@ impl Tree<'_> {
         match document {
             Document::Index(index) => {
                 node.role = "index";
-                let children = closure::children(descriptor.digest, &index, self.asked);
-                if let Ok(children) = children.map_err(drop)
-                    && first
-                {
+                if first {
+                    let children = oci::select(&index, self.asked);
                     node.children = children.into_iter().map(|child| self.node(child)).collect();
                 }
             }
