@@ -9,15 +9,12 @@ use crate::run::{self, Result, checkout};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
-/// Builds with the profile that the tests use, so that neither has to wait for the other's build.
+/// Builds with the profile that the tests use, then runs.
 pub(crate) fn run(_: &Args) -> Result<()> {
     println!("building krs; the first time this takes some minutes");
-    let cargo = || {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(checkout());
-        cargo
-    };
-    run::run(cargo().args([
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(checkout());
+    run::run(cargo.args([
         "build",
         "--locked",
         "--package",
@@ -26,5 +23,11 @@ pub(crate) fn run(_: &Args) -> Result<()> {
         "krs-testing",
         "--bins",
     ]))?;
-    run::run(cargo().args(["run", "--quiet", "--locked", "--package", "krs-testing", "--bin", "krs-demo"]))
+    run_built()
+}
+
+/// Runs what is built: the binaries lie beside this one.
+pub(crate) fn run_built() -> Result<()> {
+    let demo = std::env::current_exe()?.with_file_name(format!("krs-demo{}", std::env::consts::EXE_SUFFIX));
+    run::run(&mut Command::new(demo))
 }

@@ -98,7 +98,7 @@ fn do_part(cache: &Cache, part: Part, no_real: bool, notes: &mut Vec<String>) ->
             }
             run::run(cargo.args(["test", "--workspace", "--locked"]).args(real))
         }
-        Part::Demo => demo::run(&demo::Args {}),
+        Part::Demo => demo::run_built(),
         Part::Docs => {
             let flags = "--deny warnings";
             run::run(cargo.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", flags))
