@@ -120,16 +120,6 @@ impl Documents {
         self.0.extend(other.0);
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Reads a known document as what `descriptor` says that it is.
     ///
     /// # Errors

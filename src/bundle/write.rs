@@ -20,7 +20,7 @@ pub struct Writer {
     path: Utf8PathBuf,
     part: Utf8PathBuf,
     layout: Layout,
-    reserved: std::sync::OnceLock<bool>,
+    reserved: bool,
 }
 
 impl Writer {
@@ -47,22 +47,22 @@ impl Writer {
         }
         let cannot = |source| BundleError::Write { path: part.clone(), source };
         let file = begin(&part).map_err(cannot)?.ok_or_else(|| BundleError::Busy { path: part.clone() })?;
-        let reserved = std::sync::OnceLock::new();
-        let writer = Self { file, path: path.to_owned(), part: part.clone(), layout, reserved };
-        writer.write_head(manifest, &encoded, sets, signatures).inspect_err(|_| writer.discard())?;
+        let mut writer = Self { file, path: path.to_owned(), part: part.clone(), layout, reserved: false };
+        let written = writer.write_head(manifest, &encoded, sets, signatures);
+        writer.reserved = written.inspect_err(|_| writer.discard())?;
         Ok(writer)
     }
 
+    /// Answers whether the space could be reserved.
     fn write_head(
         &self,
         manifest: &BundleManifest,
         encoded: &[u8],
         sets: &[&[u8]],
         signatures: &Signatures,
-    ) -> Result<(), BundleError> {
+    ) -> Result<bool, BundleError> {
         // All space is asked for at once, so that a full disk is found before the first blob is fetched.
         let reserved = allocate(&self.file, self.layout.size()).map_err(|e| self.error(e))?;
-        self.reserved.get_or_init(|| reserved);
         for piece in self.layout.pieces(manifest)? {
             self.put(&piece.bytes, piece.offset)?;
         }
@@ -76,13 +76,13 @@ impl Writer {
             let header = layout::header(&layout::blob_path(&blob.digest), blob.size)?;
             self.put(&header, self.layout.blobs_at + blob.offset - HEADER)?;
         }
-        Ok(())
+        Ok(reserved)
     }
 
     /// Whether blobs may be written in any order at no cost. Where the file system could not reserve the space (FAT,
     /// exFAT), it fills everything before a write with zeroes first, and the order of the archive is the best.
-    pub fn any_order(&self) -> bool {
-        self.reserved.get().copied().unwrap_or(false)
+    pub const fn any_order(&self) -> bool {
+        self.reserved
     }
 
     /// Writes a part of a blob's content, `offset` bytes after its beginning.

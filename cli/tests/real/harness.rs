@@ -91,3 +91,15 @@ pub fn checkout(corpus: &Corpus, registry: &RegistryHost) -> Checkout {
     checkout.commit("All images");
     checkout
 }
+
+/// A workplace with the bundle `all.krs.tar`, signed, of the corpus under the names of a registry that is gone.
+pub fn bundled() -> (Workplace, Corpus, String) {
+    let place = Workplace::new();
+    let source = distribution3();
+    let corpus = fill(&source);
+    let checkout = checkout(&corpus, &source.host());
+    place.krs(&["keygen", "--no-passphrase", "-o", "ci"]);
+    place.krs(&["bundle", checkout.path().as_str(), "-o", "all.krs.tar", "--key", "ci.key"]);
+    let host = source.host().to_string();
+    (place, corpus, host)
+}

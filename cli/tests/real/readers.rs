@@ -5,23 +5,11 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-use krs_testing::corpus::{Corpus, CorpusImage};
+use krs_testing::corpus::CorpusImage;
 use krs_testing::process::{Running, free_address};
 use krs_testing::tools::require;
 
-use crate::harness::{Workplace, checkout, distribution3, fill};
-
-/// A workplace with the bundle `all.krs.tar`, signed, of the corpus under the names of a registry that is gone.
-fn bundled() -> (Workplace, Corpus, String) {
-    let place = Workplace::new();
-    let source = distribution3();
-    let corpus = fill(&source);
-    let checkout = checkout(&corpus, &source.host());
-    place.krs(&["keygen", "--no-passphrase", "-o", "ci"]);
-    place.krs(&["bundle", checkout.path().as_str(), "-o", "all.krs.tar", "--key", "ci.key"]);
-    let host = source.host().to_string();
-    (place, corpus, host)
-}
+use crate::harness::{bundled, distribution3};
 
 fn is_image(image: &CorpusImage) -> bool {
     !image.note.contains("chart") && !image.note.contains("referrer")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Refusing a hostile archive takes little memory and little time, measured on the whole process.
 
-use crate::harness::{Workplace, checkout, distribution3, fill};
+use crate::harness::bundled;
 
 /// Runs the command in its arguments; prints exit code, seconds, and peak memory in KiB.
 const MEASURE: &str = "import resource, subprocess, sys, time\n\
@@ -11,12 +11,7 @@ const MEASURE: &str = "import resource, subprocess, sys, time\n\
 
 #[test]
 fn t05_t06_t22_a_hostile_archive_is_refused_within_64_mib_and_2_seconds() {
-    let place = Workplace::new();
-    let source = distribution3();
-    let corpus = fill(&source);
-    let checkout = checkout(&corpus, &source.host());
-    place.krs(&["keygen", "--no-passphrase", "-o", "ci"]);
-    place.krs(&["bundle", checkout.path().as_str(), "-o", "all.krs.tar", "--key", "ci.key"]);
+    let (place, ..) = bundled();
     let whole = std::fs::read(place.path().join("all.krs.tar")).unwrap();
     let middle = whole.len() / 2;
     let flipped = |at: usize| {
