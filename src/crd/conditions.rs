@@ -13,6 +13,14 @@ pub mod condition {
     pub const STALLED: &str = "Stalled";
     /// The bundle that the images came from passed all checks.
     pub const BUNDLE_VERIFIED: &str = "BundleVerified";
+    /// ImageBundle: signature, freshness and structure are right; False once a byte turned out to be damaged.
+    pub const VERIFIED: &str = "Verified";
+    /// ImageBundle: every byte of it is there, on a medium that is mounted.
+    pub const COMPLETE: &str = "Complete";
+    /// ImageBundle: no set misses anything that it holds.
+    pub const IMPORTED: &str = "Imported";
+    /// ImageBundle: nothing is read from the medium, and nothing will be.
+    pub const SAFE_TO_REMOVE: &str = "SafeToRemove";
 }
 
 /// Reasons of conditions.
@@ -47,6 +55,24 @@ pub mod reason {
     pub const BASE_MISSING: &str = "BaseMissing";
     /// Stalled: content differs from its digest.
     pub const DIGEST_MISMATCH: &str = "DigestMismatch";
+    /// Ready, Synced: a Secret or ConfigMap that the set names does not hold what is expected.
+    pub const SECRET_INVALID: &str = "SecretInvalid";
+    /// Ready, Synced: the API server refused a copy Job.
+    pub const JOB_REJECTED: &str = "JobRejected";
+    /// Ready, Synced: an image does not exist where it is copied from.
+    pub const IMAGE_NOT_FOUND: &str = "ImageNotFound";
+    /// Ready, Synced: the destination registry refuses what is sent.
+    pub const REGISTRY_REFUSED: &str = "RegistryRefused";
+    /// Ready, Synced: the site's policy does not allow the image's own registry, or no copying without a bundle.
+    pub const SOURCE_NOT_ALLOWED: &str = "SourceNotAllowed";
+    /// Ready, Synced: the medium with the bundle cannot be read.
+    pub const MEDIUM_READ_ERROR: &str = "MediumReadError";
+    /// Ready, Synced: copying failed in a way that has no reason of its own.
+    pub const COPY_FAILED: &str = "CopyFailed";
+    /// Ready, Synced: the set is suspended.
+    pub const SUSPENDED: &str = "Suspended";
+    /// A failure in the status: somebody else moves a tag that the set names.
+    pub const TAG_CONTESTED: &str = "TagContested";
     /// BundleVerified: all checks passed.
     pub const SUCCEEDED: &str = "Succeeded";
 

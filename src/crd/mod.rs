@@ -10,9 +10,11 @@
 // Printer columns share the names of their settings.
 #![allow(clippy::duplicated_attributes)]
 
+mod bundle;
 mod conditions;
 mod schema;
 
+pub use bundle::{ImageBundle, ImageBundleSpec, ImageBundleStatus, VolumeCounts};
 pub use conditions::{condition, reason};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -365,26 +367,40 @@ pub fn edge_image_set_crd_yaml() -> Result<String, String> {
     serde_saphyr::to_string(&crd).map_err(|error| error.to_string())
 }
 
+/// The CustomResourceDefinition of ImageBundle as YAML, the same bytes each time.
+///
+/// # Errors
+/// As [`edge_image_set_crd_yaml`].
+pub fn image_bundle_crd_yaml() -> Result<String, String> {
+    let crd = serde_json::to_value(ImageBundle::crd()).map_err(|error| error.to_string())?;
+    serde_saphyr::to_string(&crd).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use super::*;
 
-    const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/edgeimageset.crd.yaml");
+    type Definition = fn() -> Result<String, String>;
 
     #[test]
-    fn the_definition_is_the_reviewed_one() {
-        let now = edge_image_set_crd_yaml().unwrap();
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(GOLDEN, &now).unwrap();
+    fn the_definitions_are_the_reviewed_ones() {
+        let definitions: [(&str, Definition); 2] =
+            [("edgeimageset", edge_image_set_crd_yaml), ("imagebundle", image_bundle_crd_yaml)];
+        for (name, definition) in definitions {
+            let now = definition().unwrap();
+            let golden_file = format!("{}/testdata/{name}.crd.yaml", env!("CARGO_MANIFEST_DIR"));
+            if std::env::var_os("UPDATE_GOLDEN").is_some() {
+                std::fs::write(&golden_file, &now).unwrap();
+            }
+            let golden = std::fs::read_to_string(&golden_file).unwrap_or_default();
+            assert!(
+                golden == now,
+                "the definition differs from {golden_file}; review and accept it with\n  \
+                 UPDATE_GOLDEN=1 cargo test -p krs-core the_definitions_are_the_reviewed_ones"
+            );
+            assert_eq!(now, definition().unwrap());
         }
-        let golden = std::fs::read_to_string(GOLDEN).unwrap_or_default();
-        assert!(
-            golden == now,
-            "the definition differs from testdata/edgeimageset.crd.yaml; review and accept it with\n  \
-             UPDATE_GOLDEN=1 cargo test -p krs-core the_definition_is_the_reviewed_one"
-        );
-        assert_eq!(now, edge_image_set_crd_yaml().unwrap());
     }
 }

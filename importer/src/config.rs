@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The site's policy and the importer's surroundings: one YAML file that the chart writes. Unknown fields are refused, so
+//! that a misspelt rule is not a rule that silently does not hold.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements, Toleration};
+use krs_core::reference::RegistryHost;
+use serde::{Deserialize, Deserializer, de};
+use thiserror::Error;
+
+/// Largest configuration that is read, in bytes.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// The configuration.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// The importer's own namespace.
+    pub namespace: String,
+    /// Namespaces whose sets are served; empty: all.
+    #[serde(default)]
+    pub watch_namespaces: Vec<String>,
+    /// Edge registries that sets may name: `host[:port][/prefix]`, a `*.` in front of a host stands for one or more labels.
+    /// Nothing is copied to any other.
+    pub allowed_destinations: Vec<String>,
+    /// Copying straight from source registries.
+    #[serde(default)]
+    pub online: Online,
+    /// Whether bundles that nobody signed are accepted.
+    #[serde(default)]
+    pub unsigned_bundles: bool,
+    /// Folder with `*.pub` files of minisign: who may sign bundles.
+    #[serde(default = "default::trusted_keys")]
+    pub trusted_keys: Utf8PathBuf,
+    /// This site, for bundles that are meant for some sites only.
+    #[serde(default)]
+    pub site: Option<String>,
+    /// Whether bundles past their `notAfter` are refused; else they are reported only.
+    #[serde(default)]
+    pub enforce_expiry: bool,
+    /// Whether blobs may be linked from repositories, and read from bundles, across the borders of namespaces.
+    #[serde(default)]
+    pub share_across_namespaces: bool,
+    /// Whether the sets inside a verified bundle are applied to the cluster.
+    #[serde(default)]
+    pub apply_sets: bool,
+    /// The drop folder.
+    #[serde(default)]
+    pub intake: IntakeConfig,
+    /// The registry that copy Jobs read bundles from.
+    pub registry: RegistryConfig,
+    /// The copy Jobs.
+    pub jobs: JobConfig,
+    /// Where health, readiness and metrics are served.
+    #[serde(default = "default::http")]
+    pub http: SocketAddr,
+}
+
+/// Copying straight from source registries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Online {
+    /// Whether it is allowed at all.
+    pub enabled: bool,
+    /// Source registries that may be read from, as [`Config::allowed_destinations`] writes them; empty: any.
+    pub allowed_sources: Vec<String>,
+    /// Source registries that are spoken to without TLS.
+    #[serde(rename = "plainHTTP")]
+    pub plain_http: Vec<RegistryHost>,
+}
+
+/// The drop folder.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct IntakeConfig {
+    /// Where it is mounted. It and the folders right below it are searched.
+    pub folder: Utf8PathBuf,
+    /// How often it is looked at.
+    #[serde(deserialize_with = "interval")]
+    pub scan_interval: Duration,
+    /// Whether a bundle is read to its end before anything is copied from it.
+    pub check_first: bool,
+    /// How long an ImageBundle is kept after its file went away.
+    #[serde(deserialize_with = "interval")]
+    pub keep: Duration,
+}
+
+/// The registry that copy Jobs read bundles from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegistryConfig {
+    /// Where it listens.
+    #[serde(default = "default::registry")]
+    pub listen: SocketAddr,
+    /// How Jobs reach it: `krs-importer.krs-system.svc:5443`. The certificate names this host.
+    pub host: RegistryHost,
+}
+
+/// The copy Jobs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobConfig {
+    /// Image with `krs-importer` and `skopeo`: the importer's own, best by digest.
+    pub image: String,
+    /// When the image is pulled.
+    #[serde(default)]
+    pub image_pull_policy: Option<String>,
+    /// Secrets for pulling the image, in the namespace of the set.
+    #[serde(default)]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// Resources of the container.
+    #[serde(default)]
+    pub resources: Option<ResourceRequirements>,
+    /// Nodes that Jobs may run on.
+    #[serde(default)]
+    pub node_selector: std::collections::BTreeMap<String, String>,
+    /// Taints that Jobs tolerate.
+    #[serde(default)]
+    pub tolerations: Vec<Toleration>,
+    /// Priority of the Jobs' Pods.
+    #[serde(default)]
+    pub priority_class_name: Option<String>,
+    /// Most copy Jobs of all sets at once.
+    #[serde(default = "default::max_jobs")]
+    pub max: usize,
+}
+
+mod default {
+    use std::net::{Ipv6Addr, SocketAddr};
+
+    use camino::Utf8PathBuf;
+
+    pub(super) fn trusted_keys() -> Utf8PathBuf {
+        "/etc/krs/keys".into()
+    }
+
+    pub(super) fn http() -> SocketAddr {
+        (Ipv6Addr::UNSPECIFIED, 8080).into()
+    }
+
+    pub(super) fn registry() -> SocketAddr {
+        (Ipv6Addr::UNSPECIFIED, 5443).into()
+    }
+
+    pub(super) const fn max_jobs() -> usize {
+        8
+    }
+}
+
+impl Default for IntakeConfig {
+    fn default() -> Self {
+        Self {
+            folder: "/bundles".into(),
+            scan_interval: Duration::from_secs(5),
+            check_first: false,
+            keep: Duration::from_secs(30 * 24 * 3600),
+        }
+    }
+}
+
+fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let bad = || de::Error::custom(format!("`{text}` is no duration: expected 30s, 10m or 1h30m"));
+    let duration = text.parse::<jiff::SignedDuration>().map_err(|_| bad())?;
+    Duration::try_from(duration).ok().filter(|duration| *duration >= Duration::from_secs(1)).ok_or_else(bad)
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is not acceptable.
+    #[error("the configuration {path} is not acceptable: {detail}")]
+    Content {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong, with its place.
+        detail: String,
+    },
+}
+
+impl Config {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Utf8Path) -> Result<Self, ConfigError> {
+        use std::io::Read as _;
+        let cannot = |source| ConfigError::Read { path: path.to_owned(), source };
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(cannot)?;
+        file.take(MAX_CONFIG).read_to_string(&mut text).map_err(cannot)?;
+        Self::parse(&text).map_err(|detail| ConfigError::Content { path: path.to_owned(), detail })
+    }
+
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    /// What is wrong, with its place.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        if config.allowed_destinations.is_empty() {
+            return Err(
+                "allowedDestinations is empty, so nothing could ever be copied: name the edge registry"
+                    .to_owned(),
+            );
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const LEAST: &str = "namespace: krs-system\nallowedDestinations: [edge.local:5000]\n\
+        registry: {host: 'krs-importer.krs-system.svc:5443'}\njobs: {image: 'krs-importer:1'}\n";
+
+    #[test]
+    fn what_is_left_out_is_on_the_safe_side() {
+        let config = Config::parse(LEAST).unwrap();
+        assert!(!config.unsigned_bundles && !config.online.enabled && !config.share_across_namespaces);
+        assert!(!config.apply_sets);
+        assert_eq!(config.intake.scan_interval, Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_misspelt_rule_is_refused() {
+        let error = Config::parse(&format!("{LEAST}unsignedBundle: true\n")).unwrap_err();
+        assert!(error.contains("unsignedBundle"), "{error}");
+        let error = Config::parse(&LEAST.replace("[edge.local:5000]", "[]")).unwrap_err();
+        assert!(error.contains("allowedDestinations"), "{error}");
+        assert!(
+            Config::parse(&format!("{LEAST}intake: {{scanInterval: soon}}\n")).unwrap_err().contains("soon")
+        );
+    }
+}

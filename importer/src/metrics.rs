@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What Prometheus sees. No image name and no digest is a label: their number has no bound.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// A set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SetLabels {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Images of a set in one state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ImageLabels {
+    /// Namespace of the set.
+    pub namespace: String,
+    /// Name of the set.
+    pub name: String,
+    /// `desired`, `present`, `missing` or `failed`.
+    pub state: &'static str,
+}
+
+/// A line of bundles.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StreamLabels {
+    /// Its name.
+    pub stream: String,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabels {
+    /// One word.
+    pub result: String,
+}
+
+/// All metrics of the importer. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Sets that were looked at.
+    pub reconciliations: Counter,
+    /// Looks that failed, by reason.
+    pub reconcile_errors: Family<ResultLabels, Counter>,
+    /// Seconds that looking at a set took.
+    pub reconcile_seconds: Histogram,
+    /// Images of each set by state.
+    pub images: Family<ImageLabels, Gauge>,
+    /// Whether a set is ready: 0 or 1.
+    pub ready: Family<SetLabels, Gauge>,
+    /// When something was last synchronised, in seconds of Unix time.
+    pub last_sync: Family<SetLabels, Gauge>,
+    /// Highest sequence that was imported.
+    pub sequence: Family<StreamLabels, Gauge>,
+    /// When the content of that bundle was decided, in seconds of Unix time.
+    pub created: Family<StreamLabels, Gauge>,
+    /// Bundles that were checked, by verdict.
+    pub verifications: Family<ResultLabels, Counter>,
+    /// Images that became present.
+    pub images_synchronized: Counter,
+    /// Bytes that copy Jobs sent to edge registries.
+    pub bytes_synchronized: Counter,
+    /// Copy Jobs by state: `running`.
+    pub jobs: Family<ResultLabels, Gauge>,
+    /// Answers of the embedded registry, by status.
+    pub registry_answers: Family<ResultLabels, Counter>,
+    /// Bytes that the embedded registry sent.
+    pub registry_bytes: Counter,
+    /// Blobs in edge registries that differ from their digest.
+    pub corrupt: Gauge<u64, AtomicU64>,
+}
+
+impl Metrics {
+    /// Registers everything in a registry of its own.
+    pub fn new() -> (Self, Registry) {
+        let metrics = Self {
+            reconciliations: Counter::default(),
+            reconcile_errors: Family::default(),
+            reconcile_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 8)),
+            images: Family::default(),
+            ready: Family::default(),
+            last_sync: Family::default(),
+            sequence: Family::default(),
+            created: Family::default(),
+            verifications: Family::default(),
+            images_synchronized: Counter::default(),
+            bytes_synchronized: Counter::default(),
+            jobs: Family::default(),
+            registry_answers: Family::default(),
+            registry_bytes: Counter::default(),
+            corrupt: Gauge::default(),
+        };
+        let mut all = Registry::with_prefix("krs");
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        all.register("build", "The importer that runs", build);
+        all.register("reconciliations", "Sets that were looked at", metrics.reconciliations.clone());
+        all.register("reconcile_errors", "Looks at sets that failed", metrics.reconcile_errors.clone());
+        all.register(
+            "reconcile_duration_seconds",
+            "Seconds that looking at a set took",
+            metrics.reconcile_seconds.clone(),
+        );
+        all.register("edgeimageset_images", "Images of a set by state", metrics.images.clone());
+        all.register("edgeimageset_ready", "Whether every image of a set is proven", metrics.ready.clone());
+        all.register(
+            "edgeimageset_last_sync_timestamp_seconds",
+            "When something was last synchronised",
+            metrics.last_sync.clone(),
+        );
+        all.register("bundle_sequence", "Highest sequence that was imported", metrics.sequence.clone());
+        all.register(
+            "bundle_created_timestamp_seconds",
+            "When the content of that bundle was decided",
+            metrics.created.clone(),
+        );
+        all.register("bundle_verifications", "Bundles that were checked", metrics.verifications.clone());
+        all.register(
+            "images_synchronized",
+            "Images that became present",
+            metrics.images_synchronized.clone(),
+        );
+        all.register(
+            "synchronized_bytes",
+            "Bytes that copy Jobs sent to edge registries",
+            metrics.bytes_synchronized.clone(),
+        );
+        all.register("copy_jobs", "Copy Jobs by state", metrics.jobs.clone());
+        all.register(
+            "registry_answers",
+            "Answers of the embedded registry",
+            metrics.registry_answers.clone(),
+        );
+        all.register(
+            "registry_sent_bytes",
+            "Bytes that the embedded registry sent",
+            metrics.registry_bytes.clone(),
+        );
+        all.register(
+            "registry_deep_check_corrupt_blobs",
+            "Blobs in edge registries that differ from their digest",
+            metrics.corrupt.clone(),
+        );
+        (metrics, all)
+    }
+}
+
+/// The text that Prometheus reads.
+pub fn encode(registry: &Registry) -> String {
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _ = text::encode(&mut out, registry);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_have_the_documented_names() {
+        let (metrics, registry) = Metrics::new();
+        metrics.reconciliations.inc();
+        metrics.verifications.get_or_create(&ResultLabels { result: "Succeeded".to_owned() }).inc();
+        let text = encode(&registry);
+        for line in ["krs_reconciliations_total 1", "krs_bundle_verifications_total{result=\"Succeeded\"} 1"]
+        {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(text.contains("krs_build_info{version="), "{text}");
+    }
+}

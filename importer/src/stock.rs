@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the drop folder holds, as far as decisions need it: written by the intake, read by everybody else.
+
+use jiff::Timestamp;
+use krs_core::bundle::StreamName;
+use krs_core::crd::BundleReference;
+use krs_core::digest::Digest;
+use krs_core::platform::Platform;
+use krs_core::reference::Reference;
+
+/// The bundles of the drop folder at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// Whether the folder was read to its end at least once since the importer started.
+    pub scanned: bool,
+    /// Bundles whose signature, freshness and completeness were checked, the highest sequence of a stream first.
+    pub bundles: Vec<StockBundle>,
+    /// Files that look like bundles and are not accepted.
+    pub refused: Vec<Refusal>,
+}
+
+/// A bundle that passed the checks that come before copying.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockBundle {
+    /// Name of the file without `.krs.tar`.
+    pub name: String,
+    /// Line of bundles that it belongs to.
+    pub stream: StreamName,
+    /// Its number in the stream.
+    pub sequence: u64,
+    /// Digest of its manifest, which names it.
+    pub digest: Digest,
+    /// When its content was decided.
+    pub created_at: Timestamp,
+    /// Whether the medium is there, so that it can be copied from now.
+    pub present: bool,
+    /// Whether the policy lets copying begin: always, or after a full pass over the medium (`intake.checkFirst`).
+    pub ready: bool,
+    /// Its images.
+    pub images: Vec<StockImage>,
+}
+
+/// An image of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StockImage {
+    /// The reference of the sets, in normal form.
+    pub reference: Reference,
+    /// What it was resolved to.
+    pub digest: Digest,
+    /// Platforms that travel; empty: all.
+    pub platforms: Vec<Platform>,
+    /// Bytes of its content, referrers included.
+    pub size: u64,
+    /// Digests of its configs and layers, for finding repositories to link blobs from.
+    pub contents: Vec<Digest>,
+}
+
+/// A file that is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Name of the file without `.krs.tar`.
+    pub name: String,
+    /// One word for machines, for example `UntrustedKey`.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl StockImage {
+    /// Whether it holds what `platforms` asks for (empty: all).
+    pub fn covers(&self, platforms: &[Platform]) -> bool {
+        self.platforms.is_empty()
+            || (!platforms.is_empty() && platforms.iter().all(|platform| self.platforms.contains(platform)))
+    }
+}
+
+impl StockBundle {
+    /// How a status names it.
+    pub fn reference(&self) -> BundleReference {
+        BundleReference {
+            name: self.name.clone(),
+            stream: self.stream.to_string(),
+            sequence: i64::try_from(self.sequence).unwrap_or(i64::MAX),
+            digest: self.digest.to_string(),
+        }
+    }
+}
+
+impl Stock {
+    /// The bundle to copy an image from: it holds this digest for these platforms. One that can be copied from now comes
+    /// before one whose medium is away or still being checked, then the highest sequence counts. An image that a set names
+    /// by digest may come from any bundle.
+    pub fn find(&self, digest: &Digest, platforms: &[Platform]) -> Option<(&StockBundle, &StockImage)> {
+        let holds = |bundle: &'_ StockBundle| {
+            bundle.images.iter().position(|i| i.digest == *digest && i.covers(platforms))
+        };
+        self.bundles
+            .iter()
+            .filter_map(|bundle| Some((bundle, &bundle.images[holds(bundle)?])))
+            .max_by_key(|(bundle, _)| (bundle.present && bundle.ready, bundle.sequence))
+    }
+
+    /// What a reference without a digest stands for: the answer of the bundle with the highest sequence that has one.
+    pub fn resolve(&self, reference: &Reference) -> Option<Digest> {
+        let answer = |bundle: &StockBundle| {
+            bundle.images.iter().find(|image| image.reference == *reference).map(|image| image.digest)
+        };
+        let answers = self.bundles.iter().filter_map(|bundle| Some((bundle.sequence, answer(bundle)?)));
+        answers.max_by_key(|(sequence, _)| *sequence).map(|(_, digest)| digest)
+    }
+}

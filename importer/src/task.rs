@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a copy Job is told, and what it answers: the contract between the controller and the runner inside the Job's Pod.
+//!
+//! The task is the argument of `krs-importer copy --task JSON`: it holds nothing secret. Secrets are mounted as files. The
+//! answer is the termination message of the container, at most [`MAX_REPORT`] bytes of JSON.
+
+use krs_core::digest::Digest;
+use krs_core::platform::Platform;
+use krs_core::reference::{RegistryHost, RepositoryName, Tag};
+use serde::{Deserialize, Serialize};
+
+/// Most targets of one task.
+pub const MAX_TARGETS: usize = 32;
+/// Most bytes of a task: one argument of a process on Linux may have 128 KiB.
+pub const MAX_TASK: usize = 100 << 10;
+/// Most bytes of a termination message (Kubernetes' limit for a container).
+pub const MAX_REPORT: usize = 4096;
+/// Most repositories of which a task says that blobs may be linked from them, for each target.
+pub const MAX_MOUNT_FROM: usize = 8;
+/// Audience of the ServiceAccount token that a Job's Pod shows to the embedded registry.
+pub const AUDIENCE: &str = "krs-importer";
+
+/// Where a Job's Pod finds its files.
+pub mod path {
+    /// Keys of the Secret with the destination's login, where the set names one.
+    pub const DESTINATION: &str = "/krs/destination";
+    /// Keys of the Secret or ConfigMap with the destination's authorities, where the set names one.
+    pub const DESTINATION_CA: &str = "/krs/destination-ca";
+    /// Keys of the Secret with the login of the source registry, where the images name one.
+    pub const SOURCE: &str = "/krs/source";
+    /// Folder of the projected token for the embedded registry.
+    pub const TOKEN: &str = "/krs/token";
+    /// Memory-backed folder for what the runner prepares for skopeo.
+    pub const WORK: &str = "/krs/work";
+    /// Where the report goes.
+    pub const TERMINATION_MESSAGE: &str = "/dev/termination-log";
+}
+
+/// What to copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CopyTask {
+    /// The edge registry.
+    pub destination: DestinationEndpoint,
+    /// Where the images come from, and how the runner logs in there.
+    pub source: TaskSource,
+    /// 1 to [`MAX_TARGETS`].
+    pub targets: Vec<CopyTarget>,
+}
+
+/// The edge registry and how the connection to it is secured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DestinationEndpoint {
+    /// `host[:port]`.
+    pub registry: RegistryHost,
+    /// Without TLS.
+    #[serde(default, rename = "plainHTTP", skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+    /// Any certificate is accepted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_skip_verify: bool,
+}
+
+/// Where the images come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, tag = "kind")]
+pub enum TaskSource {
+    /// The importer's registry, which serves a bundle. The runner logs in with its Pod's token.
+    #[serde(rename_all = "camelCase")]
+    Bundle {
+        /// Digest of the bundle's manifest.
+        digest: Digest,
+        /// Name of the bundle, for people.
+        name: String,
+        /// The authority of the importer's registry, in PEM.
+        ca: String,
+    },
+    /// The images' own registry, one for all targets of a task. The runner logs in with [`path::SOURCE`], where that is.
+    #[serde(rename_all = "camelCase")]
+    Registry {
+        /// Without TLS, by the site's policy.
+        #[serde(default, rename = "plainHTTP", skip_serializing_if = "std::ops::Not::not")]
+        plain_http: bool,
+    },
+}
+
+/// One repository and digest at the edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CopyTarget {
+    /// The image as the set writes it, for people.
+    pub image: String,
+    /// Registry to read from.
+    pub source_registry: RegistryHost,
+    /// Repository to read from.
+    pub source_repository: RepositoryName,
+    /// Top document, in both registries.
+    pub digest: Digest,
+    /// Repository at the edge.
+    pub repository: RepositoryName,
+    /// Tags at the edge, set last.
+    pub tags: Vec<Tag>,
+    /// Platforms to bring; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
+    /// Repositories at the edge that may already hold blobs of this image; at most [`MAX_MOUNT_FROM`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mount_from: Vec<RepositoryName>,
+}
+
+/// What the runner says at its end. A hint for people and for the next attempt, never a proof: the controller asks the
+/// registry itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CopyReport {
+    /// Targets that are whole, tagged and read back.
+    pub done: u32,
+    /// Targets that are not.
+    pub failed: u32,
+    /// Bytes of blobs that were sent to the edge.
+    pub bytes_copied: u64,
+    /// Blobs that were sent.
+    pub blobs_copied: u64,
+    /// Blobs that the edge registry linked from another repository.
+    pub blobs_mounted: u64,
+    /// Milliseconds that copying took, without the start of the Pod.
+    pub milliseconds: u64,
+    /// The first failures that fit.
+    pub failures: Vec<TargetFailure>,
+}
+
+/// Why a target is not at the edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetFailure {
+    /// Place of the target in the task.
+    pub target: usize,
+    /// A reason of [`krs_core::crd::reason`].
+    pub reason: String,
+    /// A sentence for people, without anything secret.
+    pub message: String,
+}
