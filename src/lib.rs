@@ -2,19 +2,21 @@
 //! The core of KubeRegistrySync: everything that knows no terminal and no cluster.
 //!
 //! Direction of use: `digest`, `reference`, `platform`, `redact`, `json` ← `oci`, `crd` ← `closure`, `set` ←
-//! `resolve` ← `plan` ← `pull`, `push`, `serve`. `registry` and `bundle` do not know each other; only `pull`, `push` and
-//! `serve` join them. A test holds the code to it.
+//! `fetch` ← `prove`, `resolve` ← `plan` ← `pull`, `push`, `serve`. `registry` and `bundle` do not know each other; only
+//! `pull`, `push` and `serve` join them. A test holds the code to it.
 
 pub mod bundle;
 pub mod closure;
 pub mod crd;
 pub mod digest;
 pub mod error;
+pub mod fetch;
 pub mod json;
 pub mod oci;
 pub mod plan;
 pub mod platform;
 pub mod progress;
+pub mod prove;
 pub mod pull;
 pub mod push;
 pub mod redact;

@@ -47,7 +47,7 @@ impl FromStr for Platform {
         let part = |part: Option<&str>| {
             let part = part.ok_or_else(bad)?;
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-            if part.is_empty() || part.len() > 40 || !part.bytes().all(plain) {
+            if part.is_empty() || part.len() > 20 || !part.bytes().all(plain) {
                 return Err(bad());
             }
             Ok(part.to_owned())

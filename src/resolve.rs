@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What references stand for: each is turned into its closure, read from its registry. Fetches documents only.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 use thiserror::Error;
 
-use crate::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument};
+use crate::closure::{Closure, ClosureError, Documents, StoredDocument};
 use crate::digest::Digest;
 use crate::error::{self, Classify, ErrorKind};
-use crate::oci::{self, Descriptor, Document};
+use crate::fetch::{self, FetchError};
+use crate::oci::Descriptor;
 use crate::platform::Platform;
 use crate::progress::{Activity, Progress};
 use crate::reference::{Reference, RegistryHost, RepositoryName, Selector, Tag};
@@ -105,6 +105,15 @@ pub enum ImageError {
     /// So many referrers that something is wrong.
     #[error("more than {MAX_REFERRERS} signatures, SBOMs and attestations refer to it")]
     Referrers,
+}
+
+impl From<FetchError> for ImageError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Absent { source, .. } | FetchError::Registry(source) => Self::Registry(source),
+            FetchError::Closure(error) => Self::Content(error),
+        }
+    }
 }
 
 impl Classify for ImageError {
@@ -203,7 +212,7 @@ async fn resolve_image(
     let top = repository.manifest(&selector).await?;
     let root = Descriptor::new(top.media_type.clone(), top.digest, top.bytes.len() as u64);
     documents.insert(top.digest, StoredDocument { media_type: top.media_type, bytes: top.bytes });
-    let closure = fetch_closure(repository, &root, platforms, &mut documents).await?;
+    let closure = fetch::closure(repository, &root, platforms, &mut documents).await?;
     let artifact_type = documents.read(&root)?.artifact_type().map(printable);
     let mut image = ResolvedImage {
         reference: reference.clone(),
@@ -214,7 +223,7 @@ async fn resolve_image(
         referrers: Vec::new(),
     };
     if referrers {
-        image.referrers = fetch_referrers(repository, &image.closure, &mut documents).await?;
+        image.referrers = find_referrers(repository, &image.closure, &mut documents).await?;
     }
     Ok((image, documents))
 }
@@ -223,46 +232,11 @@ fn printable(text: &str) -> String {
     crate::redact::printable(text, 200)
 }
 
-/// Fetches the documents below `root` that are not known yet, level by level.
-async fn fetch_closure(
-    repository: &Repository,
-    root: &Descriptor,
-    platforms: &[Platform],
-    documents: &mut Documents,
-) -> Result<Closure, ImageError> {
-    let (mut level, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
-    let mut total = 0_u64;
-    for _ in 0..=oci::MAX_INDEX_DEPTH {
-        // Before anything is fetched: a hostile index can list more than memory holds.
-        total = level.iter().fold(total, |total, descriptor| total.saturating_add(descriptor.size));
-        if seen.len() > MAX_DOCUMENTS || total > MAX_DOCUMENT_BYTES {
-            return Err(ClosureError::TooMany(root.digest).into());
-        }
-        let unknown = level.iter().filter(|descriptor| documents.get(&descriptor.digest).is_none());
-        let fetches = unknown.map(|descriptor| async move {
-            let fetched = repository.manifest(&Selector::Digest(descriptor.digest)).await?;
-            Ok::<_, ImageError>((descriptor, fetched))
-        });
-        for fetched in futures::future::join_all(fetches).await {
-            let (descriptor, fetched) = fetched?;
-            // The parent says what it is: a registry's header does not change the meaning of a digest.
-            let media_type = descriptor.media_type.clone();
-            documents.insert(fetched.digest, StoredDocument { media_type, bytes: fetched.bytes });
-        }
-        let mut next = Vec::new();
-        for descriptor in &level {
-            if let Document::Index(index) = documents.read(descriptor)? {
-                let children = oci::select(&index, platforms);
-                next.extend(children.into_iter().filter(|child| seen.insert(child.digest)).cloned());
-            }
-        }
-        level = next;
-    }
-    Ok(documents.closure(root, platforms)?)
-}
-
-/// Finds what refers to any document of an image, and to that in turn.
-async fn fetch_referrers(
+/// Finds what refers to any document of an image, and to that in turn; fetches their documents.
+///
+/// # Errors
+/// [`ImageError`].
+pub async fn find_referrers(
     repository: &Repository,
     of: &Closure,
     documents: &mut Documents,
@@ -285,7 +259,7 @@ async fn fetch_referrers(
                 if out.len() == MAX_REFERRERS {
                     return Err(ImageError::Referrers);
                 }
-                let closure = fetch_closure(repository, &root, &[], documents).await?;
+                let closure = fetch::closure(repository, &root, &[], documents).await?;
                 let document = documents.read(&root)?;
                 // What only a list says to be a referrer, and does not say so itself, is none.
                 if tag.is_none() && document.subject().map(|own| own.digest) != Some(subject) {

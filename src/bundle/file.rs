@@ -3,8 +3,88 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// A file that is open only while somebody reads it, so that its medium can be unmounted in between. A file that lies
+/// there later under the same name with the same size is taken for it: readers compare all that they read.
+#[derive(Debug)]
+pub(super) struct Handle {
+    path: Utf8PathBuf,
+    size: u64,
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: Arc<File>,
+    used: Instant,
+}
+
+impl Handle {
+    /// Of a regular file that is open already.
+    pub(super) fn new(path: Utf8PathBuf, file: File, size: u64) -> Self {
+        let open = Open { file: Arc::new(file), used: Instant::now() };
+        Self { path, size, open: Mutex::new(Some(open)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads as [`read_at`] does, and opens the file for it where nobody has. After a failure the file is opened anew:
+    /// a medium that was pulled and put back is another device to those who had it open.
+    pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let file = self.file()?;
+        let result = read_at(&file, buf, offset);
+        let mut state = self.state();
+        let ours = state.as_mut().filter(|open| Arc::ptr_eq(&open.file, &file));
+        match (&result, ours) {
+            (Ok(_), Some(open)) => open.used = Instant::now(),
+            (Err(_), Some(_)) => *state = None,
+            (_, None) => {}
+        }
+        // Not before the lock is released: whoever counts the readers has to see this one until it has left its mark.
+        drop(file);
+        drop(state);
+        result
+    }
+
+    fn file(&self) -> io::Result<Arc<File>> {
+        let mut state = self.state();
+        if let Some(open) = state.as_mut() {
+            return Ok(Arc::clone(&open.file));
+        }
+        let file = open(&self.path, false)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file any more"));
+        }
+        if metadata.len() != self.size {
+            let text = format!("it has {} bytes now, expected {}", metadata.len(), self.size);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        let file = Arc::new(file);
+        *state = Some(Open { file: Arc::clone(&file), used: Instant::now() });
+        Ok(file)
+    }
+
+    /// Closes the file where nobody has read it for `idle`. Answers whether it is closed now.
+    pub(super) fn close_if_idle(&self, idle: Duration) -> bool {
+        let mut state = self.state();
+        let idle = |open: &Open| Arc::strong_count(&open.file) == 1 && open.used.elapsed() >= idle;
+        if state.as_ref().is_some_and(idle) {
+            *state = None;
+        }
+        state.is_none()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state().is_some()
+    }
+}
 
 /// Reads at `offset` until `buf` is full or the file ends; answers how much it read.
 pub(super) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -128,4 +208,51 @@ pub(super) fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn handle(path: &Utf8Path) -> Handle {
+        let file = open(path, false).unwrap();
+        let size = file.metadata().unwrap().len();
+        Handle::new(path.to_owned(), file, size)
+    }
+
+    #[test]
+    fn t36_a_file_is_closed_when_nobody_reads_it_and_opened_again_by_the_next_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("b");
+        std::fs::write(&path, b"content").unwrap();
+        let handle = handle(&path);
+        assert!(!handle.close_if_idle(Duration::from_secs(3600)) && handle.is_open(), "it was used just now");
+        assert!(handle.close_if_idle(Duration::ZERO) && !handle.is_open());
+        let mut buf = [0; 4];
+        assert_eq!(handle.read_at(&mut buf, 3).unwrap(), 4);
+        assert_eq!((&buf, handle.is_open()), (b"tent", true));
+
+        handle.close_if_idle(Duration::ZERO);
+        std::fs::rename(&path, path.with_extension("away")).unwrap();
+        assert_eq!(handle.read_at(&mut buf, 0).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::write(&path, b"another one").unwrap();
+        assert!(handle.read_at(&mut buf, 0).is_err(), "T-37: it has another size");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(path.with_extension("away"), &path).unwrap();
+        assert_eq!(handle.read_at(&mut buf, 0).unwrap(), 4, "it was put back");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn t10_a_link_in_the_place_of_the_file_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("b");
+        std::fs::write(&path, b"content").unwrap();
+        let handle = handle(&path);
+        handle.close_if_idle(Duration::ZERO);
+        std::fs::rename(&path, path.with_extension("other")).unwrap();
+        std::os::unix::fs::symlink(path.with_extension("other"), &path).unwrap();
+        assert!(handle.read_at(&mut [0; 4], 0).is_err());
+    }
 }

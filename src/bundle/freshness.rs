@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether a bundle may follow what was accepted before, and is meant for here and now. Pure.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use thiserror::Error;
 
@@ -21,8 +23,10 @@ pub struct HighWaterMark {
 pub struct Freshness {
     /// The stream that it must belong to.
     pub stream: Option<StreamName>,
-    /// What was accepted before.
+    /// What was accepted before, whatever the stream.
     pub accepted: Option<HighWaterMark>,
+    /// What was accepted before of each stream.
+    pub streams: BTreeMap<StreamName, HighWaterMark>,
     /// This site, for bundles that are not meant for every one.
     pub audience: Option<String>,
     /// The time; `None` where the end of a bundle does not matter.
@@ -80,7 +84,8 @@ pub fn follows(
     if let Some(expected) = freshness.stream.as_ref().filter(|expected| *expected != stream) {
         return Err(RollbackError::Stream { expected: expected.clone(), got: stream.clone() });
     }
-    let Some(accepted) = &freshness.accepted else { return Ok(()) };
+    let accepted = freshness.accepted.as_ref().or_else(|| freshness.streams.get(stream));
+    let Some(accepted) = accepted else { return Ok(()) };
     if sequence < accepted.sequence {
         return Err(RollbackError::Older {
             stream: stream.clone(),
@@ -111,6 +116,11 @@ mod tests {
         assert!(matches!(verdict(7, other), Err(RollbackError::Reused { .. })));
         assert!(matches!(verdict(6, this), Err(RollbackError::Older { .. })));
         assert_eq!(verdict(u64::MAX, other), Ok(()), "T-29: only a trusted key can sign it");
+        let accepted = HighWaterMark { sequence: 7, identity: Some(this) };
+        let streams = BTreeMap::from([(stream.clone(), accepted)]);
+        let freshness = Freshness { streams, ..Freshness::default() };
+        assert!(matches!(follows(&stream, 6, this, &freshness), Err(RollbackError::Older { .. })));
+        assert_eq!(follows(&"prod".parse().unwrap_or_default(), 6, this, &freshness), Ok(()));
         let elsewhere = Freshness { stream: "prod".parse().ok(), ..Freshness::default() };
         assert!(matches!(follows(&stream, 9, this, &elsewhere), Err(RollbackError::Stream { .. })));
     }

@@ -13,14 +13,14 @@
 //! the images ([`Bundle::images`]).
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::error::BundleError;
-use super::file;
+use super::file::{self, Handle};
 use super::freshness::{self, Freshness};
 use super::layout::{self, HEADER, Layout, MANIFEST_AT};
 use super::manifest::{BundleBlob, BundleManifest, MAX_MANIFEST};
@@ -44,7 +44,7 @@ pub struct Policy {
 /// they are read.
 #[derive(Debug)]
 pub struct Bundle {
-    file: File,
+    file: Handle,
     path: Utf8PathBuf,
     manifest: BundleManifest,
     manifest_digest: Digest,
@@ -92,6 +92,17 @@ impl Bundle {
     /// The file.
     pub fn path(&self) -> &Utf8Path {
         &self.path
+    }
+
+    /// Whether the file is open. It is opened by the first read and stays open until [`Self::close_if_idle`].
+    pub fn is_open(&self) -> bool {
+        self.file.is_open()
+    }
+
+    /// Closes the file where nobody has read it for `idle`, so that its medium can be unmounted; the next read opens it
+    /// again. Answers whether it is closed now.
+    pub fn close_if_idle(&self, idle: Duration) -> bool {
+        self.file.close_if_idle(idle)
     }
 
     /// What the bundle says of itself.
@@ -145,7 +156,7 @@ impl Bundle {
         if most == 0 {
             return Ok(0);
         }
-        match file::read_at(&self.file, &mut buf[..most], self.content_at(blob) + offset)? {
+        match self.file.read_at(&mut buf[..most], self.content_at(blob) + offset)? {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut")),
             n => Ok(n),
         }
@@ -252,7 +263,7 @@ fn check_freshness(
 
 /// Compares the bytes at `offset` with `expected`.
 fn compare(
-    file: &File,
+    file: &Handle,
     path: &Utf8Path,
     offset: u64,
     expected: &[u8],
@@ -269,7 +280,7 @@ fn compare(
     let mut at = offset;
     for chunk in expected.chunks(buf.len().max(1)) {
         let got = &mut buf[..chunk.len()];
-        let read = file::read_at(file, got, at);
+        let read = file.read_at(got, at);
         let read = read.map_err(|source| BundleError::Read { path: path.to_owned(), offset: at, source })?;
         if read < chunk.len() || got != chunk {
             return Err(BundleError::Damaged { path: path.to_owned(), part: name.to_owned(), offset: at });
@@ -281,7 +292,7 @@ fn compare(
 
 /// The file while it is checked.
 struct Reader {
-    file: File,
+    file: Handle,
     path: Utf8PathBuf,
     size: u64,
 }
@@ -298,7 +309,8 @@ impl Reader {
         if !metadata.is_file() {
             return Err(special(file::special(path).unwrap_or("not a regular file")));
         }
-        Ok(Self { file, path: path.to_owned(), size: metadata.len() })
+        let size = metadata.len();
+        Ok(Self { file: Handle::new(path.to_owned(), file, size), path: path.to_owned(), size })
     }
 
     fn incomplete(&self, expected: u64, missing: &str) -> BundleError {
@@ -313,7 +325,7 @@ impl Reader {
             return Err(self.incomplete(offset.saturating_add(size), name));
         }
         let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-        let read = file::read_at(&self.file, &mut bytes, offset).map_err(|source| BundleError::Read {
+        let read = self.file.read_at(&mut bytes, offset).map_err(|source| BundleError::Read {
             path: self.path.clone(),
             offset,
             source,

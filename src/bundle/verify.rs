@@ -30,6 +30,22 @@ impl Bundle {
         self.images()
     }
 
+    /// Reads every byte of every blob and compares it, one blob after the other, until `stop` is set. Answers whether
+    /// it came to the end. Each piece that was read is reported to `progress`.
+    ///
+    /// # Errors
+    /// [`BundleError`] of the first blob that is not right or cannot be read.
+    pub fn verify_until(&self, stop: &AtomicBool, progress: &dyn Progress) -> Result<bool, BundleError> {
+        let mut buf = vec![0; CHUNK];
+        for blob in &self.manifest().blobs {
+            self.verify_blob(blob, &mut buf, stop, progress)?;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn verify_blobs(&self, threads: usize, progress: &dyn Progress) -> Result<(), BundleError> {
         let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
         let first = Mutex::new(None::<(usize, BundleError)>);

@@ -357,13 +357,15 @@ pub struct BundleReference {
     pub digest: String,
 }
 
+const NO_SCHEMA: &str = "the generated definition has no schema";
+
 /// The CustomResourceDefinition of EdgeImageSet as YAML, the same bytes each time.
 ///
 /// # Errors
 /// A text that names what could not be written; it happens only if the types themselves are wrong.
 pub fn edge_image_set_crd_yaml() -> Result<String, String> {
     let mut crd = serde_json::to_value(EdgeImageSet::crd()).map_err(|error| error.to_string())?;
-    schema::finish(&mut crd).ok_or("the generated definition has no schema")?;
+    schema::unseen(&mut crd).and_then(|()| schema::finish(&mut crd)).ok_or(NO_SCHEMA)?;
     serde_saphyr::to_string(&crd).map_err(|error| error.to_string())
 }
 
@@ -372,7 +374,8 @@ pub fn edge_image_set_crd_yaml() -> Result<String, String> {
 /// # Errors
 /// As [`edge_image_set_crd_yaml`].
 pub fn image_bundle_crd_yaml() -> Result<String, String> {
-    let crd = serde_json::to_value(ImageBundle::crd()).map_err(|error| error.to_string())?;
+    let mut crd = serde_json::to_value(ImageBundle::crd()).map_err(|error| error.to_string())?;
+    schema::finish(&mut crd).ok_or(NO_SCHEMA)?;
     serde_saphyr::to_string(&crd).map_err(|error| error.to_string())
 }
 

@@ -72,7 +72,7 @@ pub(super) const IMAGE_BARE: &str = "self.contains('@') || self.matches(':[^/:]+
 pub(super) const IMAGE_NAME: &str = r"self.contains('://') || self.contains('${') || self.contains('{{') || self.matches('^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\\[[0-9a-f:.]+\\])(:[0-9]{1,5})?(/[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@.*)?$')";
 pub(super) const OBJECT_NAME: &str = r"self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$')";
 pub(super) const PLATFORMS: &str =
-    r"self.all(p, p.matches('^[A-Za-z0-9._-]{1,40}/[A-Za-z0-9._-]{1,40}(/[A-Za-z0-9._-]{1,40})?$'))";
+    r"self.all(p, p.matches('^[A-Za-z0-9._-]{1,20}/[A-Za-z0-9._-]{1,20}(/[A-Za-z0-9._-]{1,20})?$'))";
 pub(super) const REPOSITORY: &str =
     r"self.matches('^[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_{1,2}|-+)[a-z0-9]+)*)*$')";
 pub(super) const INTERVAL: &str = r"self.matches('^([0-9]{1,6}([.][0-9]{1,3})?(ms|s|m|h))+$') && duration(self) >= duration('10s') && duration(self) <= duration('8760h')";
@@ -89,7 +89,7 @@ pub(super) fn platforms(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "maxItems": super::MAX_PLATFORMS,
-        "items": { "type": "string", "minLength": 3, "maxLength": 122 },
+        "items": { "type": "string", "minLength": 3, "maxLength": 62 },
         "x-kubernetes-list-type": "set",
     })
 }
@@ -104,13 +104,18 @@ pub(super) fn synchronized_images(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Adds what no derive can say: the status that a set has before the importer sees it. Without it every GitOps
-/// engine takes a set that nobody works on for done (T-71). And the limits that a `metav1.Condition` has in Go.
+/// Adds the status that a set has before the importer sees it, which no derive can say. Without it every GitOps engine
+/// takes a set that nobody works on for done (T-71).
+pub(super) fn unseen(crd: &mut Value) -> Option<()> {
+    let status = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status")?;
+    status.as_object_mut()?.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
+    Some(())
+}
+
+/// Tidies a definition, and adds the limits that a `metav1.Condition` has in Go.
 pub(super) fn finish(crd: &mut Value) -> Option<()> {
     let schema = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema")?;
     tidy(schema);
-    let status = schema.pointer_mut("/properties/status")?.as_object_mut()?;
-    status.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
     let condition = schema.pointer_mut("/properties/status/properties/conditions/items/properties")?;
     for (field, limit) in [("message", 32768), ("reason", 1024), ("type", 316)] {
         condition.get_mut(field)?.as_object_mut()?.insert("maxLength".to_owned(), json!(limit));

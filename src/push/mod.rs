@@ -22,6 +22,7 @@ use crate::reference::{Destination, RegistryHost, RepositoryName, Selector};
 use crate::registry::{BlobSource, Client, Pushed, RegistryError, Repository};
 
 pub use error::{PushError, TargetError};
+pub use referrers::list as list_referrers;
 pub use targets::{Target, targets};
 
 /// What a push did.

@@ -16,7 +16,10 @@ use crate::registry::Repository;
 
 /// Sees to it that `repository` lists all `pushed` referrers that no tag of their own names; their manifests are
 /// there already.
-pub(super) async fn list(
+///
+/// # Errors
+/// [`TargetError`], also where the registry does not list them in spite of the fallback tag.
+pub async fn list(
     repository: &Repository,
     pushed: &[(&BundleReferrer, &Descriptor)],
 ) -> Result<(), TargetError> {

@@ -21,6 +21,22 @@ pub(super) enum Login {
     IdentityToken(Secret),
 }
 
+impl Login {
+    /// As an entry of a file with logins.
+    pub(super) fn entry(&self) -> serde_json::Value {
+        match self {
+            Self::Basic { user, password } => {
+                serde_json::json!({"auth": STANDARD.encode(format!("{user}:{}", password.expose()))})
+            }
+            // Readers take the token only beside an `auth` of the usual shape.
+            Self::IdentityToken(token) => serde_json::json!({
+                "auth": STANDARD.encode(format!("{TOKEN_USER}:")),
+                "identitytoken": token.expose(),
+            }),
+        }
+    }
+}
+
 /// What one file holds. Keys are normalised: `host[:port][/path]`.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -131,6 +147,17 @@ impl Source {
             return Err(bad(format!("`{name}` is not the name of a credential helper")));
         }
         Ok(Self { path: path.to_owned(), logins, helpers, store })
+    }
+
+    /// The logins for a registry and for paths in it.
+    pub(super) fn logins_below<'a>(
+        &'a self,
+        registry: &'a str,
+    ) -> impl Iterator<Item = (String, &'a Login)> + 'a {
+        let belongs = move |key: &str| {
+            key.strip_prefix(registry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.logins.iter().filter(move |(key, _)| belongs(key)).map(|(key, login)| (key.clone(), login))
     }
 
     /// The most specific login: for the repository, for a path that it lies in, for the registry.

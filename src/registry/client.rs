@@ -12,11 +12,13 @@ use http::{HeaderMap, Method, StatusCode};
 use reqwest::Certificate;
 use url::Url;
 
+use super::address::Barred;
 use super::auth::{Asking, Scope, Session};
 use super::error::RegistryError;
 use super::keychain::Keychain;
 use super::rejection::find;
 use super::retry::{Attempts, Failure, RetryPolicy};
+use super::tls::{ClientIdentity, HostCertificates};
 use super::transport::{Connections, Purpose, protocol};
 use super::{auth, tls};
 use crate::reference::{RegistryHost, RepositoryName};
@@ -37,6 +39,13 @@ pub struct ClientOptions {
     /// Folders with a folder `HOST` or `HOST:PORT` for each registry that needs its own trust: `*.crt` are CA
     /// certificates, `NAME.cert` with `NAME.key` a client certificate.
     pub certs_dirs: Vec<Utf8PathBuf>,
+    /// CA certificates (PEM) that are trusted for one registry only, beside those of the system.
+    pub authorities: Vec<(RegistryHost, Vec<u8>)>,
+    /// Certificates that are shown to one registry only.
+    pub identities: Vec<(RegistryHost, ClientIdentity)>,
+    /// Addresses that no connection may lead to, whatever name, redirect or token server leads there. With such a
+    /// rule no proxy is used.
+    pub barred: Option<Barred>,
     /// Registries that are spoken to without TLS. A registry on this machine needs no entry: it is asked.
     pub plain_http: Vec<RegistryHost>,
     /// Registries whose certificate is not checked.
@@ -62,6 +71,9 @@ impl Default for ClientOptions {
             keychain: Keychain::empty(),
             ca_files: Vec::new(),
             certs_dirs: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
+            authorities: Vec::new(),
+            identities: Vec::new(),
+            barred: None,
             plain_http: Vec::new(),
             insecure: Vec::new(),
             realm_hosts: Vec::new(),
@@ -79,6 +91,7 @@ impl fmt::Debug for ClientOptions {
         f.debug_struct("ClientOptions")
             .field("ca_files", &self.ca_files)
             .field("certs_dirs", &self.certs_dirs)
+            .field("barred", &self.barred)
             .field("plain_http", &self.plain_http)
             .field("insecure", &self.insecure)
             .field("connections_per_host", &self.connections_per_host)
@@ -111,6 +124,7 @@ pub(super) struct Counters {
 pub(super) struct Inner {
     pub(super) options: ClientOptions,
     pub(super) roots: Vec<Certificate>,
+    pub(super) given: HashMap<RegistryHost, HostCertificates>,
     pub(super) connections: Connections,
     pub(super) sessions: Mutex<HashMap<RegistryHost, Arc<Session>>>,
     pub(super) counters: Arc<Counters>,
@@ -213,16 +227,18 @@ impl Client {
     /// A client with these options. Nothing is connected yet.
     ///
     /// # Errors
-    /// A CA file that cannot be used.
+    /// A CA or a client certificate that cannot be used.
     pub fn new(options: ClientOptions) -> Result<Self, RegistryError> {
         let mut roots = Vec::new();
         for file in &options.ca_files {
             roots.extend(tls::read_roots(file)?);
         }
+        let given = tls::given(&options.authorities, &options.identities)?;
         let retries_left = AtomicU32::new(options.retry.budget);
         let inner = Inner {
             options,
             roots,
+            given,
             connections: Connections::default(),
             sessions: Mutex::default(),
             counters: Arc::default(),
@@ -296,6 +312,12 @@ impl Repository {
     /// The registry as it was named, e.g. `docker.io`.
     pub fn registry(&self) -> &RegistryHost {
         &self.registry
+    }
+
+    /// Another repository of the same registry, reached by the same client.
+    #[must_use]
+    pub fn sibling(&self, name: &RepositoryName) -> Self {
+        Self { name: name.clone(), ..self.clone() }
     }
 
     /// The repository's path in its registry.

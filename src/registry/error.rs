@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::address::BarredAddress;
 use super::keychain::KeychainError;
 use crate::digest::{ContentMismatch, Digest};
 use crate::error::{Classify, ErrorKind, io_kind};
@@ -168,6 +169,18 @@ pub enum RegistryError {
         /// Why not.
         detail: &'static str,
     },
+    /// The way leads to an address that the site bars.
+    #[error("{what}: {registry} leads to {host}, which is barred")]
+    Barred {
+        /// Registry that was to be reached.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
+        /// Host and port that the connection would have gone to.
+        host: String,
+        /// The address, and why it is barred.
+        source: BarredAddress,
+    },
     /// What arrived could not be written here.
     #[error("blob {digest} cannot be written")]
     Sink {
@@ -220,7 +233,7 @@ impl Classify for RegistryError {
             | Self::Source { source: SourceError::Corrupt(_), .. } => ErrorKind::Corrupt,
             Self::Protocol { .. } | Self::Refused { .. } => ErrorKind::Other,
             Self::Full { .. } => ErrorKind::NoSpace,
-            Self::Redirect { .. } | Self::Realm { .. } => ErrorKind::Trust,
+            Self::Redirect { .. } | Self::Realm { .. } | Self::Barred { .. } => ErrorKind::Trust,
             Self::Sink { source, .. } | Self::Source { source: SourceError::Read(source), .. } => {
                 io_kind(source)
             }
@@ -260,6 +273,7 @@ impl Classify for RegistryError {
                 "the medium is damaged: copy the bundle again, and check it with krs verify".to_owned()
             }
             Self::Keychain(error) => return error.help(),
+            Self::Barred { .. } => "use a registry at another address, or ask who runs the site".to_owned(),
             Self::TooLarge { .. }
             | Self::Protocol { .. }
             | Self::Refused { .. }

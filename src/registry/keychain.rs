@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where credentials come from: the files of docker and of the containers tools, and credential helpers.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::process::Stdio;
@@ -183,6 +184,24 @@ impl Keychain {
         let login = Login::Basic { user: user.to_owned(), password };
         self.explicit.insert(0, (registry.clone(), login));
         self
+    }
+
+    /// The logins for `registry`, and for paths in it, as a file that the containers tools read
+    /// (containers-auth.json); `None` where there are none. Helpers are not asked.
+    pub fn auth_file(&self, registry: &RegistryHost) -> Option<Secret> {
+        let host = normalise(registry.as_str());
+        let mut logins = BTreeMap::new();
+        for source in self.files.iter().rev() {
+            logins.extend(source.logins_below(&host));
+        }
+        let explicit = self.explicit.iter().rev().filter(|(of, _)| of == registry);
+        let explicit = explicit.map(|(_, login)| login).collect::<Vec<_>>();
+        if let Some(login) = explicit.last() {
+            logins = BTreeMap::from([(host, *login)]);
+        }
+        let entries = logins.into_iter().map(|(key, login)| (key, login.entry()));
+        let entries = entries.collect::<serde_json::Map<_, _>>();
+        (!entries.is_empty()).then(|| Secret::new(serde_json::json!({ "auths": entries }).to_string()))
     }
 
     /// Where logins were looked for, for a message.

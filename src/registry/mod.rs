@@ -4,6 +4,7 @@
 //! Registries and the network are not trusted: every answer is bounded, content is compared with its digest while
 //! it arrives, and credentials go to their registry only. What is cut is gone on with, not begun again.
 
+mod address;
 mod auth;
 mod authfile;
 mod challenge;
@@ -28,10 +29,12 @@ use std::io;
 
 use bytes::Bytes;
 
+pub use address::{Barred, BarredAddress};
 pub use client::{Client, ClientOptions, Notify, Repository, Statistics};
 pub use error::{RegistryError, SourceError};
 pub use keychain::{Keychain, KeychainError};
 pub use retry::RetryPolicy;
+pub use tls::ClientIdentity;
 
 use crate::digest::Digest;
 

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use serde::Deserialize;
 use url::Url;
 
+use super::address::BarredAddress;
 use super::client::Inner;
 use super::error::RegistryError;
 use super::retry::{Failure, retry_after};
@@ -55,6 +56,10 @@ pub(super) fn transport_failure(
     if let Some(tls) = find::<rustls::Error>(&error) {
         let detail = tls_detail(tls, trusted);
         return RegistryError::Tls { host, detail, source: Some(error.into()) }.into();
+    }
+    if let Some(barred) = find::<BarredAddress>(&error) {
+        let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
+        return RegistryError::Barred { registry, what, host, source: barred.clone() }.into();
     }
     let cause = root_cause(&error);
     let detail = if error.is_dns() {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which certificates are trusted, and which are shown, host by host.
 
+use std::collections::HashMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Read as _;
 
@@ -8,21 +10,31 @@ use camino::{Utf8Path, Utf8PathBuf};
 use reqwest::{Certificate, Identity};
 
 use super::error::RegistryError;
+use crate::redact::Secret;
 use crate::reference::RegistryHost;
 
 /// Largest certificate or key file that is read, in bytes. Bundles of all public CAs have a few 100 KiB.
 const MAX_FILE: u64 = 4 << 20;
 
-/// What `certs.d` folders hold for one host.
-#[derive(Debug, Default)]
+/// A client certificate with its key, both in PEM.
+#[derive(Debug, Clone)]
+pub struct ClientIdentity {
+    /// The certificate, and the chain to its authority.
+    pub certificate: String,
+    /// The private key.
+    pub key: Secret,
+}
+
+/// What is trusted for one host, and shown to it, beyond what all hosts share.
+#[derive(Debug, Clone, Default)]
 pub(super) struct HostCertificates {
     pub(super) roots: Vec<Certificate>,
     pub(super) identity: Option<Identity>,
-    /// The files, for messages.
-    pub(super) files: Vec<Utf8PathBuf>,
+    /// Where they come from, for messages.
+    pub(super) origins: Vec<String>,
 }
 
-fn unusable(path: &Utf8Path, detail: impl Into<String>) -> RegistryError {
+fn unusable(path: impl Display, detail: impl Into<String>) -> RegistryError {
     RegistryError::Certificate { path: path.to_string(), detail: detail.into() }
 }
 
@@ -38,12 +50,41 @@ fn read(path: &Utf8Path) -> Result<Vec<u8>, RegistryError> {
 
 /// The CA certificates in a PEM file.
 pub(super) fn read_roots(path: &Utf8Path) -> Result<Vec<Certificate>, RegistryError> {
-    let bytes = read(path)?;
-    let roots = Certificate::from_pem_bundle(&bytes).map_err(|_| unusable(path, "it is not PEM"))?;
+    parse_roots(path, &read(path)?)
+}
+
+fn parse_roots(origin: impl Display, pem: &[u8]) -> Result<Vec<Certificate>, RegistryError> {
+    let roots = Certificate::from_pem_bundle(pem).map_err(|_| unusable(&origin, "it is not PEM"))?;
     if roots.is_empty() {
-        return Err(unusable(path, "it holds no certificate (expected PEM, `-----BEGIN CERTIFICATE-----`)"));
+        return Err(unusable(
+            origin,
+            "it holds no certificate (expected PEM, `-----BEGIN CERTIFICATE-----`)",
+        ));
     }
     Ok(roots)
+}
+
+/// What was given in memory, by host.
+pub(super) fn given(
+    authorities: &[(RegistryHost, Vec<u8>)],
+    identities: &[(RegistryHost, ClientIdentity)],
+) -> Result<HashMap<RegistryHost, HostCertificates>, RegistryError> {
+    let mut hosts = HashMap::<RegistryHost, HostCertificates>::new();
+    for (host, pem) in authorities {
+        let roots = parse_roots(format_args!("of the authority for {host}"), pem)?;
+        let own = hosts.entry(host.clone()).or_default();
+        own.roots.extend(roots);
+        own.origins = vec![format!("the authorities given for {host}")];
+    }
+    for (host, ClientIdentity { certificate, key }) in identities {
+        let pem = format!("{certificate}\n{}", key.expose());
+        // The cause could show parts of the key.
+        let bad =
+            |_| unusable(format_args!("to show to {host}"), "it is no certificate with its key, in PEM");
+        let identity = Identity::from_pem(pem.as_bytes()).map_err(bad)?;
+        hosts.entry(host.clone()).or_default().identity = Some(identity);
+    }
+    Ok(hosts)
 }
 
 /// What the folders `DIR/HOST[:PORT]` hold: `*.crt` are CAs, `NAME.cert` with `NAME.key` is shown to the host.
@@ -72,7 +113,7 @@ pub(super) fn for_host(
                 }
                 _ => continue,
             }
-            certificates.files.push(file);
+            certificates.origins.push(file.into_string());
         }
     }
     Ok(found)

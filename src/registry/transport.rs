@@ -41,7 +41,7 @@ enum Trust {
     Shared,
     /// Any certificate.
     Anything,
-    /// Those and what `certs.d` holds for this host.
+    /// Those, and what `certs.d` or the options hold for this host.
     Own(String),
 }
 
@@ -192,6 +192,10 @@ impl Inner {
             .tcp_keepalive(Duration::from_secs(30))
             .pool_max_idle_per_host(options.connections_per_host.max(1))
             .pool_idle_timeout(Duration::from_secs(60));
+        if let Some(barred) = &options.barred {
+            // A proxy would resolve names out of sight.
+            builder = builder.dns_resolver(barred.resolver()).no_proxy();
+        }
         if direct {
             builder = builder.no_proxy();
         }
@@ -219,24 +223,33 @@ impl Inner {
         Ok(client)
     }
 
-    /// What `certs.d` holds for a registry, under its own name and under that of the host which stands for it.
+    /// What is trusted for a registry alone, and shown to it, under its own name and under that of the host which stands for it.
     pub(super) fn host_certificates(
         &self,
         host: &RegistryHost,
     ) -> Result<Option<tls::HostCertificates>, RegistryError> {
-        if let Some(found) = tls::for_host(&self.options.certs_dirs, host)? {
-            return Ok(Some(found));
-        }
+        let own = self.certificates_of(host)?;
         match super::client::named_by(host) {
-            Some(name) => tls::for_host(&self.options.certs_dirs, &name),
-            None => Ok(None),
+            Some(name) if own.is_none() => self.certificates_of(&name),
+            _ => Ok(own),
         }
+    }
+
+    fn certificates_of(&self, host: &RegistryHost) -> Result<Option<tls::HostCertificates>, RegistryError> {
+        let in_files = tls::for_host(&self.options.certs_dirs, host)?;
+        let Some(given) = self.given.get(host) else { return Ok(in_files) };
+        let mut all = in_files.unwrap_or_default();
+        all.roots.extend(given.roots.iter().cloned());
+        all.identity = given.identity.clone().or(all.identity);
+        all.origins.extend(given.origins.iter().cloned());
+        Ok(Some(all))
     }
 
     /// Which CAs are trusted for an address, for a message.
     fn trusted(&self, url: &Url) -> String {
         let own = authority(url).parse().ok().and_then(|host| self.host_certificates(&host).ok().flatten());
-        let files = self.options.ca_files.iter().cloned().chain(own.unwrap_or_default().files);
+        let files = self.options.ca_files.iter().map(ToString::to_string);
+        let files = files.chain(own.unwrap_or_default().origins);
         let files = files.map(|file| format!(", {file}")).collect::<String>();
         format!("trusted are those of the system{files}")
     }
@@ -262,6 +275,12 @@ impl Inner {
         headers: HeaderMap,
         payload: Option<Payload>,
     ) -> Result<Answer, Failure> {
+        if let Some(barred) = &self.options.barred {
+            barred.check(url).map_err(|source| {
+                let (host, registry) = (authority(url), purpose.registry.clone());
+                RegistryError::Barred { registry, what: purpose.what.clone(), host, source }
+            })?;
+        }
         let client = self.http(url)?;
         let Some(place) = self.place(url).await else {
             return Err(unavailable(purpose, "the client is closed".to_owned()).into());

@@ -113,6 +113,56 @@ impl Repository {
     }
 }
 
+/// Where there is nothing to send.
+struct Nothing;
+
+impl BlobSource for Nothing {
+    fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> std::io::Result<usize> {
+        Ok(0)
+    }
+}
+
+impl Repository {
+    /// Has the registry take a blob from another of its repositories, without a byte being sent. With no `from`, or
+    /// where the registry does not do it, an upload is opened and given up: the answer is `false`, and it is known that
+    /// blobs may be sent here.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn mount_blob(
+        &self,
+        digest: &Digest,
+        from: Option<&RepositoryName>,
+    ) -> Result<bool, RegistryError> {
+        let mut upload = Upload {
+            repository: self,
+            digest,
+            size: 0,
+            source: Arc::new(Nothing),
+            mount_from: from,
+            hashing: Arc::default(),
+            session: None,
+            part: None,
+            least_part: LEAST_PART,
+            whole_only: false,
+            furthest: 0,
+        };
+        let mut attempts = Attempts::new(&self.inner);
+        loop {
+            match upload.open().await {
+                Ok(Some(_)) => return Ok(true),
+                Ok(None) if upload.session.is_some() => {
+                    upload.cancel().await;
+                    return Ok(false);
+                }
+                // Not mounted, and nothing opened yet.
+                Ok(None) => {}
+                Err(failure) => attempts.after(failure).await?,
+            }
+        }
+    }
+}
+
 fn octets() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

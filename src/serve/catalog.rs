@@ -14,7 +14,7 @@ use crate::reference::Tag;
 
 /// One repository.
 #[derive(Debug, Default)]
-pub(super) struct Repository {
+pub struct Repository {
     /// What each tag names; nothing where two images claim it.
     tags: BTreeMap<Tag, Option<Digest>>,
     /// Documents and blobs that may be read through this repository.
@@ -86,6 +86,16 @@ impl Catalog {
 }
 
 impl Repository {
+    /// A repository for each image of a bundle, by the digest that its reference stands for. Beside tags that say what
+    /// refers to it, it has none.
+    pub fn by_digest(bundle: &Bundle, images: &BundledImages) -> HashMap<Digest, Self> {
+        let mut repositories = HashMap::<Digest, Self>::new();
+        for (manifest, image) in bundle.manifest().images.iter().zip(&images.images) {
+            repositories.entry(manifest.digest).or_default().add(manifest, image, images);
+        }
+        repositories
+    }
+
     /// Gives a tag to a digest, and to nobody once a second one wants it. (T-46)
     fn claim(&mut self, tag: Tag, digest: Digest) {
         let claimed = self.tags.entry(tag).or_insert(Some(digest));

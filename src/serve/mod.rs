@@ -1,41 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A read-only registry straight from a bundle: manifests and blobs by digest and tag, ranges, lists of tags, and
 //! the referrers API, over plain HTTP or TLS. No byte is unpacked.
+//!
+//! [`Server`] is the whole of it, for one bundle. Its parts serve other registries too: [`Listener`] answers requests with
+//! any function, [`asked`] reads them, and a [`Shelf`] answers them from a bundle.
 
-mod answer;
 mod catalog;
+mod listen;
+mod patience;
 mod request;
+mod shelf;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use axum::http::{Request, Response, StatusCode};
+use bytes::Bytes;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 
-use self::answer::Shelf;
+use self::catalog::Catalog;
+pub use self::catalog::Repository;
+pub use self::listen::{Certificate, Listener};
+pub use self::request::{Asked, asked};
+pub use self::shelf::{Fault, Shelf, error, finish, json, read_only, unknown_name};
 use crate::bundle::{Bundle, BundledImages};
 use crate::error::{Classify, ErrorKind};
-
-/// Most connections at once; further ones wait.
-const MAX_CONNECTIONS: usize = 256;
-/// How long a client may take for the head of a request, and for a TLS handshake.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long requests that are under way may go on after the server was told to stop.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -95,21 +86,11 @@ impl Classify for ServeError {
     }
 }
 
-/// A server that listens, and answers once it runs.
+/// A server of one bundle that listens, and answers once it runs.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<TlsAcceptorBox>,
-    shelf: Arc<Shelf>,
-}
-
-struct TlsAcceptorBox(TlsAcceptor);
-
-impl std::fmt::Debug for TlsAcceptorBox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("TlsAcceptor")
-    }
+    listener: Listener,
+    offer: Arc<Offer>,
 }
 
 impl Server {
@@ -122,95 +103,66 @@ impl Server {
         images: BundledImages,
         options: &ServeOptions,
     ) -> Result<Self, ServeError> {
-        let tls = options.tls.as_ref().map(acceptor).transpose()?.map(TlsAcceptorBox);
-        let cannot = |source| ServeError::Listen { address: options.address, source };
-        let listener = TcpListener::bind(options.address).await.map_err(cannot)?;
-        let address = listener.local_addr().map_err(cannot)?;
-        Ok(Self { listener, address, tls, shelf: Arc::new(Shelf::new(bundle, images)) })
+        let listener = Listener::bind(options).await?;
+        Ok(Self { listener, offer: Arc::new(Offer::new(bundle, images)) })
     }
 
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
-        self.address
+        self.listener.address()
     }
 
     /// Answers requests until `stop` is done, then lets those that are under way come to an end.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
-        let (shelf, graceful) = (self.shelf, GracefulShutdown::new());
-        let router = Router::new().fallback(move |request: Request<Body>| {
-            let shelf = Arc::clone(&shelf);
-            async move { shelf.answer(&request) }
-        });
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut stop = pin!(stop);
-        loop {
-            let place = tokio::select! {
-                place = Arc::clone(&places).acquire_owned() => place,
-                () = &mut stop => break,
-            };
-            let Ok(place) = place else { break };
-            let stream = tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    // Out of file handles, say: wait for connections to end instead of turning in circles.
-                    Err(_) => {
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        continue;
-                    }
-                },
-                () = &mut stop => break,
-            };
-            let (tls, router, watcher) =
-                (self.tls.as_ref().map(|tls| tls.0.clone()), router.clone(), graceful.watcher());
-            tokio::spawn(async move {
-                let _place = place;
-                connection(stream, tls, router, watcher).await;
-            });
-        }
-        drop(self.listener);
-        let _ = tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await;
+        let offer = self.offer;
+        let answer = move |request| {
+            let offer = Arc::clone(&offer);
+            async move { offer.answer(request).await }
+        };
+        self.listener.run(answer, stop).await;
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    watcher: hyper_util::server::graceful::Watcher,
-) {
-    let _ = stream.set_nodelay(true);
-    match tls {
-        None => http(stream, router, watcher).await,
-        Some(tls) => {
-            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-                http(stream, router, watcher).await;
+/// All that a bundle offers, to everybody.
+#[derive(Debug)]
+struct Offer {
+    shelf: Shelf,
+    catalog: Catalog,
+}
+
+impl Offer {
+    fn new(bundle: Arc<Bundle>, images: BundledImages) -> Self {
+        let catalog = Catalog::new(&bundle, &images);
+        let shelf = Shelf::new(bundle, images.documents, |fault| tracing::error!("{}", fault.message));
+        Self { shelf, catalog }
+    }
+
+    async fn answer(&self, request: Request<()>) -> Response<Body> {
+        let response = match read_only(request.method()) {
+            Ok(()) => self.route(&request).await,
+            Err(refusal) => refusal,
+        };
+        finish(response, request.method())
+    }
+
+    async fn route(&self, request: &Request<()>) -> Response<Body> {
+        let text = request.uri().query();
+        let asked = asked(request.uri().path());
+        match &asked {
+            Asked::Base => json(Bytes::from_static(b"{}")),
+            Asked::Catalog => shelf::page("repositories", None, self.catalog.names(), "/v2/_catalog", text),
+            Asked::Tags(name)
+            | Asked::Manifest(name, _)
+            | Asked::Blob(name, _)
+            | Asked::Referrers(name, _) => {
+                let ns = request::query(text, "ns");
+                match self.catalog.get(name, ns.as_deref()) {
+                    Some(repository) => self.shelf.answer(repository, &asked, request).await,
+                    None => unknown_name(),
+                }
             }
+            Asked::Malformed(code) => error(StatusCode::BAD_REQUEST, code, "the reference is malformed"),
+            Asked::Unknown => error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no such endpoint"),
         }
     }
-}
-
-async fn http(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
-    watcher: hyper_util::server::graceful::Watcher,
-) {
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A client that goes away in the middle concerns nobody.
-    let _ = watcher.watch(connection).await;
-}
-
-fn acceptor(tls: &Tls) -> Result<TlsAcceptor, ServeError> {
-    let bad = |what: String| ServeError::Tls(what);
-    let chain = CertificateDer::pem_slice_iter(&tls.certificate).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|e| bad(format!("certificate: {e}")))?;
-    let key = PrivateKeyDer::from_pem_slice(&tls.key).map_err(|e| bad(format!("key: {e}")))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|e| bad(e.to_string()))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -6,7 +6,7 @@ use crate::reference::Selector;
 
 /// A request that the pull part of the specification knows.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked<'a> {
+pub enum Asked<'a> {
     /// `/v2/`
     Base,
     /// `/v2/_catalog`
@@ -26,7 +26,7 @@ pub(super) enum Asked<'a> {
 }
 
 /// Reads the path of a request.
-pub(super) fn asked(path: &str) -> Asked<'_> {
+pub fn asked(path: &str) -> Asked<'_> {
     let Some(rest) = path.strip_prefix("/v2") else { return Asked::Unknown };
     let rest = match rest {
         "" | "/" => return Asked::Base,

@@ -6,4 +6,5 @@ mod faults;
 mod harness;
 mod hostile;
 mod pipeline;
+mod prove;
 mod served;

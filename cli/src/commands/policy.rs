@@ -36,6 +36,7 @@ pub(super) fn open_quietly(path: &Utf8Path, args: &PolicyArgs) -> Result<Bundle,
             accepted: args.min_sequence.map(|sequence| HighWaterMark { sequence, identity: None }),
             audience: args.audience.clone(),
             now: (!args.ignore_expiry).then(Timestamp::now),
+            ..Freshness::default()
         },
     };
     Ok(Bundle::open(path, &policy)?)

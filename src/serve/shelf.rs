@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Answers requests for a bundle: the pull part of the OCI distribution-spec.
+//! Content of a bundle as answers to requests: manifests, blobs and referrers of a repository, as the pull part of the
+//! OCI distribution-spec wants them.
 
 use std::collections::HashSet;
 use std::io;
@@ -9,14 +10,14 @@ use axum::body::Body;
 use axum::http::header::{
     ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LINK, RANGE,
 };
-use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::stream;
 use tokio::sync::mpsc;
 
-use super::catalog::{Catalog, Repository};
-use super::request::{Asked, Range, asked, query, range};
-use crate::bundle::{Bundle, BundleBlob, BundledImages};
+use super::catalog::Repository;
+use super::request::{Asked, Range, query, range};
+use crate::bundle::{Bundle, BundleBlob, BundleError};
 use crate::closure::Documents;
 use crate::digest::{self, Digest, Hasher};
 use crate::oci;
@@ -33,67 +34,69 @@ const DIGEST_HEADER: HeaderName = HeaderName::from_static("docker-content-digest
 const VERSION_HEADER: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const FILTERS_HEADER: HeaderName = HeaderName::from_static("oci-filters-applied");
 
-/// A bundle that answers requests.
+/// Something that went wrong while content was read from a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Whether content differs from what the bundle's manifest says; else the medium failed or went away.
+    pub damaged: bool,
+    /// What happened, and where.
+    pub message: String,
+}
+
+/// A bundle as content that can be asked for.
 #[derive(Debug)]
-pub(super) struct Shelf {
-    bundle: Arc<Bundle>,
+pub struct Shelf {
     documents: Documents,
-    catalog: Catalog,
+    source: Source,
+}
+
+/// Where blobs come from.
+#[derive(Clone)]
+struct Source {
+    bundle: Arc<Bundle>,
     /// Blobs that turned out to be damaged while they were sent, so that a client that asks for the rest, which
     /// is not hashed, does not get it either.
     damaged: Arc<Mutex<HashSet<Digest>>>,
+    /// Who wants to know of faults.
+    told: Arc<dyn Fn(Fault) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("bundle", &self.bundle.path()).finish_non_exhaustive()
+    }
 }
 
 impl Shelf {
-    pub(super) fn new(bundle: Arc<Bundle>, images: BundledImages) -> Self {
-        let catalog = Catalog::new(&bundle, &images);
-        Self { bundle, documents: images.documents, catalog, damaged: Arc::default() }
+    /// What `bundle` holds; `documents` are its documents, already checked. `told` is called once for each blob that
+    /// is damaged, and each time that the medium fails.
+    pub fn new(
+        bundle: Arc<Bundle>,
+        documents: Documents,
+        told: impl Fn(Fault) + Send + Sync + 'static,
+    ) -> Self {
+        Self { documents, source: Source { bundle, damaged: Arc::default(), told: Arc::new(told) } }
     }
 
-    pub(super) fn answer(&self, request: &Request<Body>) -> Response<Body> {
-        let mut response = self.route(request);
-        response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static("registry/2.0"));
-        if request.method() == Method::HEAD {
-            *response.body_mut() = Body::empty();
-        }
-        response
-    }
-
-    fn route(&self, request: &Request<Body>) -> Response<Body> {
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response =
-                error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
-        let uri = request.uri();
-        let (path, text) = (uri.path(), uri.query());
-        let ns = query(text, "ns");
-        let found = |name: &str| self.catalog.get(name, ns.as_deref());
-        match asked(path) {
-            Asked::Base => json(Bytes::from_static(b"{}")),
-            Asked::Catalog => page("repositories", None, self.catalog.names(), "/v2/_catalog", text),
-            Asked::Tags(name) => match found(name) {
-                Some(repository) => {
-                    let tags = repository.tags().map(crate::reference::Tag::as_str);
-                    page("tags", Some(name), tags, path, text)
-                }
-                None => unknown_name(),
-            },
-            Asked::Manifest(name, selector) => match found(name) {
-                Some(repository) => self.manifest(repository, &selector),
-                None => unknown_name(),
-            },
-            Asked::Blob(name, digest) => match found(name) {
-                Some(repository) => self.blob(repository, &digest, request),
-                None => unknown_name(),
-            },
-            Asked::Referrers(name, digest) => match found(name) {
-                Some(repository) => referrers(repository, &digest, text),
-                None => unknown_name(),
-            },
-            Asked::Malformed(code) => error(StatusCode::BAD_REQUEST, code, "the reference is malformed"),
-            Asked::Unknown => error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no such endpoint"),
+    /// Answers what `request` asks of `repository`, which is found already.
+    pub async fn answer(
+        &self,
+        repository: &Repository,
+        asked: &Asked<'_>,
+        request: &Request<()>,
+    ) -> Response<Body> {
+        let (path, text) = (request.uri().path(), request.uri().query());
+        match asked {
+            Asked::Tags(name) => {
+                let tags = repository.tags().map(crate::reference::Tag::as_str);
+                page("tags", Some(name), tags, path, text)
+            }
+            Asked::Manifest(_, selector) => self.manifest(repository, selector),
+            Asked::Blob(_, digest) => self.blob(repository, digest, request).await,
+            Asked::Referrers(_, digest) => referrers(repository, digest, text),
+            Asked::Base | Asked::Catalog | Asked::Malformed(_) | Asked::Unknown => {
+                error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no such endpoint")
+            }
         }
     }
 
@@ -120,14 +123,13 @@ impl Shelf {
         response
     }
 
-    fn blob(&self, repository: &Repository, digest: &Digest, request: &Request<Body>) -> Response<Body> {
-        let blob = repository.content.contains(digest).then(|| self.bundle.blob(digest)).flatten();
+    async fn blob(&self, repository: &Repository, digest: &Digest, request: &Request<()>) -> Response<Body> {
+        let blob = repository.content.contains(digest).then(|| self.source.bundle.blob(digest)).flatten();
         let Some(blob) = blob.copied() else {
             return error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "the bundle holds no such blob here");
         };
-        let damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner).contains(digest);
-        if damaged || self.bundle.check_header(&blob).is_err() {
-            return error(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the bundle is damaged here");
+        if let Err((status, message)) = self.source.check(blob).await {
+            return error(status, "UNKNOWN", message);
         }
         let asked = request.headers().get(RANGE).and_then(|value| value.to_str().ok());
         let (first, length, status) = match range(asked, blob.size) {
@@ -145,8 +147,8 @@ impl Shelf {
                 return response;
             }
         };
-        let body =
-            if request.method() == Method::HEAD { Body::empty() } else { self.content(blob, first, length) };
+        let head = request.method() == Method::HEAD;
+        let body = if head { Body::empty() } else { self.source.content(blob, first, length) };
         let mut response = Response::new(body);
         *response.status_mut() = status;
         let headers = response.headers_mut();
@@ -162,11 +164,32 @@ impl Shelf {
         }
         response
     }
+}
+
+impl Source {
+    /// Looks whether the blob may be sent. The medium may be slow, so not on a thread that others wait for.
+    async fn check(&self, blob: BundleBlob) -> Result<(), (StatusCode, &'static str)> {
+        const DAMAGED: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "the bundle is damaged here");
+        const UNREADABLE: (StatusCode, &str) =
+            (StatusCode::SERVICE_UNAVAILABLE, "the bundle cannot be read at the moment");
+        if self.damaged().contains(&blob.digest) {
+            return Err(DAMAGED);
+        }
+        let source = self.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            source.bundle.check_header(&blob).map_err(|error| source.report(&blob, &error))
+        });
+        match checked.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(true)) => Err(DAMAGED),
+            Ok(Err(false)) | Err(_) => Err(UNREADABLE),
+        }
+    }
 
     /// Streams a part of a blob. A whole blob is hashed on the way, and its last bytes are sent only when the digest
     /// is right: a damaged blob ends as a broken connection, never as a complete answer. (T-37)
     fn content(&self, blob: BundleBlob, first: u64, length: u64) -> Body {
-        let (bundle, damaged) = (Arc::clone(&self.bundle), Arc::clone(&self.damaged));
+        let source = self.clone();
         let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
         tokio::task::spawn_blocking(move || {
             let mut hasher = (length == blob.size).then(Hasher::new);
@@ -174,25 +197,25 @@ impl Shelf {
             while sent < length {
                 let most = usize::try_from(length - sent).unwrap_or(usize::MAX).min(CHUNK);
                 let mut chunk = vec![0; most];
-                let mut result = bundle.read_at(&blob, first + sent, &mut chunk).map(|read| {
+                let read = source.bundle.read_at(&blob, first + sent, &mut chunk).and_then(|read| {
                     chunk.truncate(read);
                     sent += read as u64;
-                    chunk
-                });
-                if let (Ok(chunk), Some(seen)) = (&result, &mut hasher) {
-                    seen.update(chunk);
-                    if sent == length
-                        && let Some(Err(mismatch)) =
-                            hasher.take().map(|h| digest::check(h, blob.digest, blob.size))
-                    {
-                        tracing::error!("{}: {mismatch}", bundle.path());
-                        damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.digest);
-                        result = Err(io::Error::new(io::ErrorKind::InvalidData, mismatch));
+                    if let Some(seen) = &mut hasher {
+                        seen.update(&chunk);
                     }
-                }
+                    match hasher.take_if(|_| sent == length) {
+                        Some(whole) => digest::check(whole, blob.digest, blob.size).map_err(io::Error::other),
+                        None => Ok(()),
+                    }
+                });
+                let result = read.map(|()| Bytes::from(chunk)).map_err(|error| {
+                    let error = source.bundle.read_error(&blob, error);
+                    source.report(&blob, &error);
+                    io::Error::other(error)
+                });
                 let failed = result.is_err();
                 // Whoever asked has gone: nothing is left to do.
-                if sender.blocking_send(result.map(Bytes::from)).is_err() || failed {
+                if sender.blocking_send(result).is_err() || failed {
                     return;
                 }
             }
@@ -201,6 +224,44 @@ impl Shelf {
             receiver.recv().await.map(|chunk| (chunk, receiver))
         }))
     }
+
+    /// Says what went wrong, a damaged blob only once. Answers whether it is damage.
+    fn report(&self, blob: &BundleBlob, error: &BundleError) -> bool {
+        let damaged = !matches!(error, BundleError::Read { .. } | BundleError::Open { .. });
+        if !damaged || self.damaged().insert(blob.digest) {
+            (self.told)(Fault { damaged, message: error.to_string() });
+        }
+        damaged
+    }
+
+    fn damaged(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses what would change something.
+///
+/// # Errors
+/// The answer to any method but GET and HEAD.
+// The answer is the only thing that its caller wants, and it wants it once.
+#[allow(clippy::result_large_err)]
+pub fn read_only(method: &Method) -> Result<(), Response<Body>> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    Err(response)
+}
+
+/// What every answer of a registry has in common: the version of the protocol, and no body where only the head is asked
+/// for.
+pub fn finish(mut response: Response<Body>, method: &Method) -> Response<Body> {
+    response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static("registry/2.0"));
+    if method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
+    response
 }
 
 fn referrers(repository: &Repository, subject: &Digest, text: Option<&str>) -> Response<Body> {
@@ -214,7 +275,7 @@ fn referrers(repository: &Repository, subject: &Digest, text: Option<&str>) -> R
 }
 
 /// A list of names by pages: `n` names after `last`, with a link to the next page.
-fn page<'a>(
+pub(super) fn page<'a>(
     key: &str,
     name: Option<&str>,
     names: impl Iterator<Item = &'a str>,
@@ -240,7 +301,7 @@ fn page<'a>(
     response
 }
 
-fn name_content(headers: &mut axum::http::HeaderMap, digest: &Digest) {
+fn name_content(headers: &mut HeaderMap, digest: &Digest) {
     let (name, tag) = (digest.to_string(), format!("\"{digest}\""));
     if let (Ok(name), Ok(tag)) = (HeaderValue::from_str(&name), HeaderValue::from_str(&tag)) {
         headers.insert(DIGEST_HEADER, name);
@@ -248,7 +309,8 @@ fn name_content(headers: &mut axum::http::HeaderMap, digest: &Digest) {
     }
 }
 
-fn json(body: Bytes) -> Response<Body> {
+/// An answer of JSON.
+pub fn json(body: Bytes) -> Response<Body> {
     let length = body.len();
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -256,11 +318,13 @@ fn json(body: Bytes) -> Response<Body> {
     response
 }
 
-fn unknown_name() -> Response<Body> {
+/// The answer for a repository that is not there, or that whoever asks must not know of.
+pub fn unknown_name() -> Response<Body> {
     error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "the bundle holds no such repository")
 }
 
-fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+/// An error as the specification writes it.
+pub fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
     let body = serde_json::json!({"errors": [{"code": code, "message": message}]});
     let mut response = json(body.to_string().into());
     *response.status_mut() = status;

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Proves that an image is in a registry: walks its closure there. Every manifest is fetched and hashed, every blob is
+//! asked for with its size, every tag must name the image.
+
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use thiserror::Error;
+
+use crate::closure::{Closure, ClosureError, Documents};
+use crate::digest::Digest;
+use crate::error::{Classify, ErrorKind};
+use crate::fetch::{self, FetchError};
+use crate::oci::Descriptor;
+use crate::platform::Platform;
+use crate::reference::{Selector, Tag};
+use crate::registry::{RegistryError, Repository};
+
+/// Blobs that are asked for at once.
+const AT_ONCE: usize = 8;
+
+/// What a walk found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// All is there, and every tag names it.
+    Whole {
+        /// Indexes and manifests, inner before outer.
+        documents: Vec<Descriptor>,
+        /// Configs and layers.
+        contents: Vec<Descriptor>,
+    },
+    /// Something is not there.
+    Missing {
+        /// What was found missing first: `manifest sha256:…` or `blob sha256:…`.
+        what: String,
+    },
+    /// All is there, but a tag names something else, or nothing.
+    Tag {
+        /// The tag.
+        tag: Tag,
+        /// What it names.
+        found: Option<Digest>,
+    },
+}
+
+/// Why nothing was found out.
+#[derive(Debug, Error)]
+pub enum ProveError {
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A document there is not acceptable.
+    #[error(transparent)]
+    Closure(#[from] ClosureError),
+}
+
+impl Classify for ProveError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry(error) => error.kind(),
+            Self::Closure(_) => ErrorKind::Corrupt,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Registry(error) => error.help(),
+            Self::Closure(_) => None,
+        }
+    }
+}
+
+/// Walks the closure of `digest` in `repository`, for `platforms` (empty: all), and compares `tags`. That the registry
+/// answers for the top alone proves nothing: it does so too where a child was deleted.
+///
+/// # Errors
+/// [`ProveError`]: it is not known whether the image is there.
+pub async fn prove(
+    repository: &Repository,
+    digest: &Digest,
+    platforms: &[Platform],
+    tags: &[Tag],
+) -> Result<Proof, ProveError> {
+    let Closure { documents, contents } = match walk(repository, digest, platforms).await {
+        Ok(closure) => closure,
+        Err(FetchError::Absent { digest, .. }) => {
+            return Ok(Proof::Missing { what: format!("manifest {digest}") });
+        }
+        Err(FetchError::Registry(error)) => return Err(error.into()),
+        Err(FetchError::Closure(error)) => return Err(error.into()),
+    };
+    // By value: a future over borrowed items is not `Send` where callers need it to be.
+    let blobs = contents.iter().map(|blob| (blob.digest, blob.size)).collect::<Vec<_>>();
+    let asked = blobs.into_iter().map(|(digest, size)| async move {
+        Ok::<_, RegistryError>((digest, repository.has_blob(&digest, size).await?))
+    });
+    let mut answers = stream::iter(asked).buffered(AT_ONCE);
+    while let Some((digest, there)) = answers.try_next().await? {
+        if !there {
+            return Ok(Proof::Missing { what: format!("blob {digest}") });
+        }
+    }
+    drop(answers);
+    for tag in tags {
+        let found = repository.head_manifest(&Selector::Tag(tag.clone())).await?;
+        let found = found.map(|found| found.digest);
+        if found != Some(*digest) {
+            return Ok(Proof::Tag { tag: tag.clone(), found });
+        }
+    }
+    Ok(Proof::Whole { documents, contents })
+}
+
+async fn walk(
+    repository: &Repository,
+    digest: &Digest,
+    platforms: &[Platform],
+) -> Result<Closure, FetchError> {
+    let mut known = Documents::default();
+    let root = fetch::top(repository, digest, &mut known).await?;
+    fetch::closure(repository, &root, platforms, &mut known).await
+}
