@@ -123,6 +123,9 @@ pub struct JobConfig {
     /// Priority of the Jobs' Pods.
     #[serde(default)]
     pub priority_class_name: Option<String>,
+    /// What the runners log, as `--log` says it; absent: `info`.
+    #[serde(default)]
+    pub log: Option<String>,
     /// Most copy Jobs of all sets at once.
     #[serde(default = "default::max_jobs")]
     pub max: usize,

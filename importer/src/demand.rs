@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use krs_core::crd::EdgeImageSet;
 use krs_core::digest::Digest;
 use krs_core::reference::Reference;
 
@@ -34,6 +35,14 @@ pub struct SetDemand {
     pub missing: BTreeSet<Digest>,
     /// Bundles (digests of their manifests) that running Jobs of this set copy from.
     pub copying_from: BTreeSet<Digest>,
+}
+
+impl SetName {
+    /// The name of a set in the cluster; `None` for one that has none.
+    pub fn of(set: &EdgeImageSet) -> Option<Self> {
+        let meta = &set.metadata;
+        Some(Self { namespace: meta.namespace.clone()?, name: meta.name.clone()? })
+    }
 }
 
 impl std::fmt::Display for SetName {

@@ -2,17 +2,31 @@
 //! KubeRegistrySync in the cluster: the controller (`krs-importer run`) and the process inside a copy Job
 //! (`krs-importer copy`).
 //!
-//! Decisions are pure functions over data: [`decide`], `job`, `status`. Around them: `reconcile` talks to the API
-//! server and to edge registries, `intake` to the drop folder, `registry` to the copy Jobs. They know each other only
-//! by data: [`stock`] is what the drop folder holds, [`demand`] is what the sets need, [`task`] is what a Job is told.
+//! Decisions are pure functions over data: [`decide`], [`job`], [`remember`], [`status`]. Around them: `reconcile` talks
+//! to the API server and to edge registries, [`intake`] to the drop folder, [`registry`] to the copy Jobs, [`copy`] runs
+//! in them. They know each other only by data: [`stock`] is what the drop folder holds, [`library`] the bundles that may
+//! be read, [`demand`] what the sets need, [`task`] what a Job is told.
 
 pub mod config;
+pub mod controller;
+pub mod copy;
+pub mod credentials;
 pub mod decide;
 pub mod demand;
 pub mod events;
+pub mod http;
+pub mod intake;
+pub mod job;
+pub mod library;
 pub mod metrics;
 pub mod policy;
+pub mod reconcile;
+pub mod registry;
+pub mod remember;
+pub mod run;
 pub mod state;
+pub mod status;
 pub mod stock;
 pub mod target;
 pub mod task;
+pub mod tls;

@@ -21,11 +21,24 @@ pub struct SetState {
     pub attempts: BTreeMap<TargetKey, Attempt>,
     /// What references without a digest stood for when they were last resolved online, by reference.
     pub resolved: BTreeMap<String, Resolved>,
+    /// Versions of the Secrets and ConfigMaps that the set names, when they were last read.
+    pub versions: BTreeMap<String, String>,
     /// The bundle that images were last copied from.
     pub bundle: Option<BundleReference>,
     /// When something was last synchronised.
     pub last_sync_time: Option<Timestamp>,
+    /// When proven targets were last looked at.
+    pub looked_at: Option<Timestamp>,
+    /// When the last Job of a target ended whose end was accounted for.
+    pub ended: BTreeMap<TargetKey, Timestamp>,
+    /// The bundle that the last attempt of a target read; none: its source registry, or there was no attempt.
+    pub tried: BTreeMap<TargetKey, Digest>,
+    /// When somebody else was last seen to have moved a tag of a target, at most [`MAX_MOVES`] times, oldest first.
+    pub moved: BTreeMap<TargetKey, Vec<Timestamp>>,
 }
+
+/// How often a moved tag is noted: it is put back twice within the interval of verification, then it is reported only.
+pub const MAX_MOVES: usize = 3;
 
 /// Failed attempts to bring a target to the edge, in a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -53,6 +53,9 @@ pub struct Limits<'a> {
     pub sources: &'a Allowed,
     /// How many more Jobs may run, over all sets.
     pub free_jobs: usize,
+    /// How many of these are kept for what was not tried yet, so that sets that cannot succeed now do not stand in the way
+    /// of those that can.
+    pub kept_jobs: usize,
 }
 
 /// What stops all work on a set.

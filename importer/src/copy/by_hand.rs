@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Copies the blobs of one manifest without skopeo, after that has failed: either the registries say why in a way that
+//! a person can use, or the manifest is an artifact that skopeo does not copy, and gets across all the same.
+
+use std::io;
+use std::sync::Arc;
+
+use krs_core::crd::reason;
+use krs_core::error::ErrorKind;
+use krs_core::oci::Descriptor;
+use krs_core::registry::{BlobSink, BlobSource, Repository};
+
+use super::failure::Failure;
+use super::side::Which;
+
+/// Largest blob that is copied by hand, because it is in memory meanwhile.
+const MAX_BLOB: u64 = 32 << 20;
+
+/// A blob in memory; nothing of it is kept where it is too large.
+struct Buffer {
+    bytes: Vec<u8>,
+    keep: bool,
+}
+
+impl BlobSink for Buffer {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.keep {
+            self.bytes.truncate(usize::try_from(offset).unwrap_or(usize::MAX));
+            self.bytes.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+}
+
+struct Held(Vec<u8>);
+
+impl BlobSource for Held {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let rest = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..)).unwrap_or_default();
+        let length = rest.len().min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..length), rest.get(..length)) {
+            to.copy_from_slice(from);
+        }
+        Ok(length)
+    }
+}
+
+/// Copies `blobs`, of which skopeo has `said` why it did not. Every blob is read and hashed; the first that the source
+/// does not give, or the edge does not take, ends it.
+pub(super) async fn copy(
+    source: &Repository,
+    which: Which,
+    edge: &Repository,
+    blobs: &[&Descriptor],
+    said: &str,
+) -> Result<(), Failure> {
+    let at_edge = |error| Failure::registry(Which::Destination, &error);
+    let mut too_large = None;
+    for blob in blobs {
+        if edge.has_blob(&blob.digest, blob.size).await.map_err(at_edge)? {
+            continue;
+        }
+        // Before the source is read: whether the edge takes blobs at all.
+        edge.mount_blob(&blob.digest, None).await.map_err(at_edge)?;
+        let mut buffer = Buffer { bytes: Vec::new(), keep: blob.size <= MAX_BLOB };
+        let read = source.blob(&blob.digest, blob.size, &mut buffer).await;
+        read.map_err(|error| Failure::registry(which, &error))?;
+        if buffer.keep {
+            let held = Arc::new(Held(buffer.bytes));
+            edge.push_blob(&blob.digest, blob.size, held, None).await.map_err(at_edge)?;
+        } else {
+            too_large.get_or_insert(blob.digest);
+        }
+    }
+    match too_large {
+        None => Ok(()),
+        Some(digest) => {
+            let text =
+                format!("blob {digest} could not be copied, although both registries answer well: {said}");
+            Err(Failure::new(reason::COPY_FAILED, ErrorKind::Unavailable, &text))
+        }
+    }
+}

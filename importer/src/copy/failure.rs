@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why a target is not at the edge, in the words of a condition.
+
+use camino::Utf8Path;
+use krs_core::crd::reason;
+use krs_core::error::{Classify, ErrorKind, chain};
+use krs_core::fetch::FetchError;
+use krs_core::prove::ProveError;
+use krs_core::push::TargetError;
+use krs_core::redact::printable;
+use krs_core::registry::RegistryError;
+use krs_core::resolve::ImageError;
+
+use super::side::Which;
+use crate::credentials::CredentialsError;
+
+/// Most characters of a message.
+const MAX_MESSAGE: usize = 600;
+
+/// Why a target is not at the edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    pub(super) kind: ErrorKind,
+    /// The destination does not take the login: no other target can succeed, and asking again locks accounts. (T-55)
+    pub(super) for_all: bool,
+}
+
+impl Failure {
+    pub(super) fn new(reason: &'static str, kind: ErrorKind, message: &str) -> Self {
+        Self { reason, message: printable(message, MAX_MESSAGE), kind, for_all: false }
+    }
+
+    pub(super) fn registry(which: Which, error: &RegistryError) -> Self {
+        use RegistryError as E;
+        let text = chain(error);
+        let by_medium = which == Which::Bundle
+            && matches!(error, E::Unavailable { detail, .. } if detail.starts_with("HTTP status"));
+        let reason = match error {
+            E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
+            E::Tls { .. } | E::Certificate { .. } => reason::TLS_FAILED,
+            E::Unavailable { .. } if by_medium => reason::MEDIUM_READ_ERROR,
+            E::Unavailable { .. } | E::RateLimited { .. } => reason::REGISTRY_UNREACHABLE,
+            E::Content { .. } | E::OtherDigest { .. } => reason::DIGEST_MISMATCH,
+            E::NotFound { .. } if which != Which::Destination => reason::IMAGE_NOT_FOUND,
+            E::Sink { .. } | E::Source { .. } => reason::COPY_FAILED,
+            _ => reason::REGISTRY_REFUSED,
+        };
+        let advice = match (reason, which) {
+            (reason::AUTH_FAILED, Which::Destination) => {
+                "; check the Secret with the login of the destination registry"
+            }
+            (reason::AUTH_FAILED, Which::Source) => {
+                "; check the Secret with the login of the source registry"
+            }
+            (reason::TLS_FAILED, Which::Destination) => "; check the Secret or ConfigMap with its authority",
+            (reason::IMAGE_NOT_FOUND, _) => "; check the image's name and digest",
+            _ => "",
+        };
+        let for_all = reason == reason::AUTH_FAILED && which == Which::Destination;
+        Self { for_all, ..Self::new(reason, error.kind(), &format!("{}: {text}{advice}", which.name())) }
+    }
+
+    pub(super) fn fetch(which: Which, error: &FetchError) -> Self {
+        match error {
+            FetchError::Absent { source, .. } | FetchError::Registry(source) => Self::registry(which, source),
+            FetchError::Closure(error) => Self::content(which, error),
+        }
+    }
+
+    pub(super) fn referrers(which: Which, error: &ImageError) -> Self {
+        match error {
+            ImageError::Registry(error) => Self::registry(which, error),
+            ImageError::Content(error) => Self::content(which, error),
+            other => Self::new(reason::COPY_FAILED, other.kind(), &chain(other)),
+        }
+    }
+
+    pub(super) fn prove(error: &ProveError) -> Self {
+        match error {
+            ProveError::Registry(error) => Self::registry(Which::Destination, error),
+            ProveError::Closure(error) => Self::content(Which::Destination, error),
+        }
+    }
+
+    pub(super) fn target(error: &TargetError) -> Self {
+        match error {
+            TargetError::Registry(error) => Self::registry(Which::Destination, error),
+            TargetError::ReadBack { .. } => Self::new(reason::DIGEST_MISMATCH, error.kind(), &chain(error)),
+            _ => Self::new(reason::REGISTRY_REFUSED, error.kind(), &chain(error)),
+        }
+    }
+
+    fn content(which: Which, error: &krs_core::closure::ClosureError) -> Self {
+        let text = format!("{}: {}", which.name(), chain(error));
+        Self::new(reason::DIGEST_MISMATCH, ErrorKind::Corrupt, &text)
+    }
+
+    pub(super) fn credentials(which: Which, error: &CredentialsError) -> Self {
+        let text = format!("the Secret for {}: {}", which.name(), chain(error));
+        let failure = Self::new(reason::SECRET_INVALID, ErrorKind::Auth, &text);
+        Self { for_all: which == Which::Destination, ..failure }
+    }
+
+    pub(super) fn files(path: &Utf8Path, error: &std::io::Error) -> Self {
+        let kind = krs_core::error::io_kind(error);
+        Self::new(reason::COPY_FAILED, kind, &format!("{path} cannot be written: {error}"))
+    }
+}
+
+/// The exit code for several failures: what no retry mends first, so that the Job ends at once.
+pub(super) fn exit_code(failures: impl IntoIterator<Item = ErrorKind>) -> u8 {
+    let code = |kind| match kind {
+        ErrorKind::Trust => (0, 3),
+        ErrorKind::Corrupt => (1, 4),
+        ErrorKind::Rollback => (2, 5),
+        ErrorKind::Auth => (3, 7),
+        ErrorKind::NoSpace => (4, 9),
+        ErrorKind::Incomplete => (5, 6),
+        ErrorKind::Other | ErrorKind::Usage => (6, 1),
+        ErrorKind::Unavailable => (7, 8),
+    };
+    failures.into_iter().map(code).min().map_or(0, |(_, code)| code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_is_that_of_the_failure_that_no_retry_mends() {
+        assert_eq!(exit_code([]), 0);
+        assert_eq!(exit_code([ErrorKind::Unavailable, ErrorKind::Corrupt, ErrorKind::Auth]), 4);
+        assert_eq!(exit_code([ErrorKind::Unavailable, ErrorKind::Auth]), 7);
+        assert_eq!(exit_code([ErrorKind::Usage]), 1, "2 to 5 end a Job for good");
+    }
+}

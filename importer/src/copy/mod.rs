@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `krs-importer copy`, the runner: the process inside a copy Job. Can be ended at any moment and run again: what
+//! arrived is not sent again.
+
+mod by_hand;
+mod failure;
+mod side;
+mod skopeo;
+mod target;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use camino::Utf8PathBuf;
+use krs_core::redact::printable;
+use krs_core::reference::RepositoryName;
+use krs_core::registry::RetryPolicy;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::failure::{Failure, exit_code};
+use self::side::Side;
+use self::target::Copy;
+use crate::task::{
+    CopyReport, CopyTask, MAX_MOUNT_FROM, MAX_REPORT, MAX_TARGETS, MAX_TASK, TargetFailure, path,
+};
+
+/// skopeo may do nothing for so long: a registry hashes and moves a large blob when it has all of it.
+const STALL: Duration = Duration::from_secs(900);
+/// Most characters of a failure in the report.
+const MAX_REPORTED: usize = 400;
+
+/// Where the runner finds its files, and how patient it is.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// The destination's login; need not exist.
+    pub destination: Utf8PathBuf,
+    /// The destination's authorities; need not exist.
+    pub destination_ca: Utf8PathBuf,
+    /// The source registry's login; need not exist.
+    pub source: Utf8PathBuf,
+    /// Folder with the file `token`.
+    pub token: Utf8PathBuf,
+    /// For what is prepared for skopeo.
+    pub work: Utf8PathBuf,
+    /// Where the report goes.
+    pub report: Utf8PathBuf,
+    /// The program.
+    pub skopeo: Utf8PathBuf,
+    /// skopeo is ended when it does nothing for so long.
+    pub stall: Duration,
+    /// What is tried again, and how often.
+    pub retry: RetryPolicy,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            destination: path::DESTINATION.into(),
+            destination_ca: path::DESTINATION_CA.into(),
+            source: path::SOURCE.into(),
+            token: path::TOKEN.into(),
+            work: path::WORK.into(),
+            report: path::TERMINATION_MESSAGE.into(),
+            skopeo: "skopeo".into(),
+            stall: STALL,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// Copies what the task says, proves it, and writes the report. Exit codes as in the design: 0 ok, 1 other, 2 the task,
+/// 3 trust,
+/// 4 corrupt, 5 rollback, 6 incomplete, 7 auth, 8 unavailable, 9 no space.
+pub async fn main(task: &str) -> ExitCode {
+    let paths = Paths::default();
+    let task = match parse(task) {
+        Ok(task) => task,
+        Err(message) => {
+            tracing::error!("{message}");
+            let reason = krs_core::crd::reason::COPY_FAILED.to_owned();
+            let failures = vec![TargetFailure { target: 0, reason, message }];
+            write(&paths, CopyReport { failures, ..CopyReport::default() });
+            // The same task is as wrong the next time.
+            return ExitCode::from(2);
+        }
+    };
+    let (report, code) = tokio::select! {
+        done = run(&task, &paths) => done,
+        () = stopped() => {
+            tracing::warn!("stopped; what has arrived is not sent again");
+            // Dropping the run has killed skopeo.
+            return ExitCode::from(1);
+        }
+    };
+    write(&paths, report);
+    ExitCode::from(code)
+}
+
+fn write(paths: &Paths, report: CopyReport) {
+    if let Err(error) = std::fs::write(&paths.report, fit(report)) {
+        // Only a hint for people: the controller asks the registry itself.
+        tracing::warn!(path = %paths.report, %error, "the report cannot be written");
+    }
+}
+
+async fn stopped() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Reads a task.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(text: &str) -> Result<CopyTask, String> {
+    if text.len() > MAX_TASK {
+        return Err(format!("the task has {} bytes, more than {MAX_TASK}", text.len()));
+    }
+    let task = serde_json::from_str::<CopyTask>(text)
+        .map_err(|error| printable(&format!("the task cannot be read: {error}"), 300))?;
+    if task.targets.is_empty() || task.targets.len() > MAX_TARGETS {
+        return Err(format!("the task has {} targets, expected are 1 to {MAX_TARGETS}", task.targets.len()));
+    }
+    if let Some(target) = task.targets.iter().find(|target| target.mount_from.len() > MAX_MOUNT_FROM) {
+        return Err(format!(
+            "{} names more than {MAX_MOUNT_FROM} repositories to link from",
+            printable(&target.image, 300)
+        ));
+    }
+    Ok(task)
+}
+
+/// Copies all targets, one after the other. The report, and the exit code.
+pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
+    let started = Instant::now();
+    let mut report = CopyReport::default();
+    let mut failed = Vec::new();
+    let destination = Side::destination(task, paths);
+    let mut arrived = Vec::<RepositoryName>::new();
+    let mut for_all = None::<Failure>;
+    for (place, target) in task.targets.iter().enumerate() {
+        let result = if let Some(failure) = &for_all {
+            Err(failure.clone())
+        } else {
+            let source = Side::source(task, target, paths);
+            let mut mount_from = target.mount_from.clone();
+            mount_from.extend(arrived.iter().rev().take(MAX_MOUNT_FROM).cloned());
+            let (source, destination, mount_from) = (&source, &destination, mount_from.as_slice());
+            target::copy(Copy { source, destination, target, mount_from, paths, report: &mut report }).await
+        };
+        match result {
+            Ok(()) => {
+                report.done += 1;
+                if !arrived.contains(&target.repository) {
+                    arrived.push(target.repository.clone());
+                }
+                tracing::info!(image = target.image, repository = %target.repository, "done");
+            }
+            Err(failure) => {
+                report.failed += 1;
+                tracing::error!(image = target.image, reason = failure.reason, "{}", failure.message);
+                let (reason, message) =
+                    (failure.reason.to_owned(), printable(&failure.message, MAX_REPORTED));
+                report.failures.push(TargetFailure { target: place, reason, message });
+                failed.push(failure.kind);
+                if failure.for_all {
+                    for_all = Some(failure);
+                }
+            }
+        }
+    }
+    report.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    (report, exit_code(failed))
+}
+
+/// The report as JSON, with as many failures as fit.
+pub fn fit(mut report: CopyReport) -> String {
+    loop {
+        let text = serde_json::to_string(&report).unwrap_or_default();
+        if text.len() <= MAX_REPORT || report.failures.pop().is_none() {
+            return text;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t78_a_report_of_many_failures_fits_into_a_termination_message() {
+        let failure =
+            |target| TargetFailure { target, reason: "CopyFailed".to_owned(), message: "\"".repeat(400) };
+        let report =
+            CopyReport { failed: 32, failures: (0..32).map(failure).collect(), ..CopyReport::default() };
+        let text = fit(report);
+        assert!(text.len() <= MAX_REPORT);
+        let read =
+            serde_json::from_str::<CopyReport>(&text).map(|report| (report.failed, report.failures.len()));
+        assert!(matches!(read, Ok((32, 1..=32))), "{text}");
+    }
+
+    #[test]
+    fn a_task_without_targets_or_with_unknown_fields_is_refused() {
+        assert!(
+            parse(r#"{"destination":{"registry":"a:1"},"source":{"kind":"Registry"},"targets":[]}"#).is_err()
+        );
+        assert!(parse("{}").is_err());
+        assert!(parse(&" ".repeat(MAX_TASK + 1)).is_err());
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Runs skopeo for one image manifest. It is never told a tag, and never to copy an index: it checks nothing where the
+//! destination is a tag, and fails on nested and on sparse indexes.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use krs_core::digest::Digest;
+use krs_core::redact::printable;
+use krs_core::reference::RepositoryName;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
+
+use super::Paths;
+use super::failure::Failure;
+use super::side::Side;
+
+/// Most bytes of skopeo's messages that are kept: the last ones, which say why it ended.
+const MAX_OUTPUT: usize = 16 << 10;
+/// Most characters of them that are shown.
+const MAX_SHOWN: usize = 400;
+/// How often it is looked whether skopeo still does anything.
+const LOOK: Duration = Duration::from_secs(10);
+/// How often skopeo tries again by itself what the network did.
+const RETRIES: &str = "2";
+/// Variables that skopeo needs to reach registries as we do.
+const KEPT: [&str; 9] = [
+    "PATH",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+/// Copies the manifest `digest` and what it needs. `Err` holds what skopeo said; what that means, the registries are
+/// asked.
+pub(super) async fn copy(
+    (source, from): (&Side<'_>, &RepositoryName),
+    (destination, to): (&Side<'_>, &RepositoryName),
+    digest: &Digest,
+    paths: &Paths,
+) -> Result<Result<(), String>, Failure> {
+    let failed = |error| Failure::files(&paths.work, &error);
+    let policy = paths.work.join("policy.json");
+    std::fs::write(&policy, r#"{"default":[{"type":"insecureAcceptAnything"}]}"#).map_err(failed)?;
+    // Empty: no place is asked for signatures of the old kind.
+    let lookaside = paths.work.join("registries.d");
+    std::fs::create_dir_all(&lookaside).map_err(failed)?;
+    let mut command = Command::new(&paths.skopeo);
+    command
+        .arg("--policy")
+        .arg(&policy)
+        .args(["--registries-conf", "/dev/null", "--registries.d"])
+        .arg(&lookaside);
+    command.args(["copy", "--quiet", "--preserve-digests", "--retry-times", RETRIES]);
+    for (side, name) in [(source, "src"), (destination, "dest")] {
+        let files = side.prepare()?;
+        command.arg(format!("--{name}-authfile={}", files.auth_file));
+        command.arg(format!("--{name}-cert-dir={}", files.cert_dir));
+        command.arg(format!("--{name}-tls-verify={}", files.verify));
+    }
+    command.arg(format!("docker://{}/{from}@{digest}", source.registry));
+    command.arg(format!("docker://{}/{to}@{digest}", destination.registry));
+    command.env_clear().envs(KEPT.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
+    command.env("HOME", &paths.work).env("TMPDIR", &paths.work).current_dir(&paths.work);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    // Its own group: a signal to ours is for us to handle. What drops the child, kills it.
+    command.process_group(0).kill_on_drop(true);
+    let mut child = command.spawn().map_err(|error| {
+        let text = format!("{} cannot be started: {error}", paths.skopeo);
+        Failure::new(krs_core::crd::reason::COPY_FAILED, krs_core::error::ErrorKind::Other, &text)
+    })?;
+    let pid = child.id();
+    let stderr = child.stderr.take();
+    let read = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        let Some(mut stderr) = stderr else { return kept };
+        let mut piece = [0; 4096];
+        while let Ok(length @ 1..) = stderr.read(&mut piece).await {
+            kept.extend_from_slice(piece.get(..length).unwrap_or_default());
+            let excess = kept.len().saturating_sub(MAX_OUTPUT);
+            kept.drain(..excess);
+        }
+        kept
+    });
+    let (mut seen, mut since) = (activity(pid), Instant::now());
+    let status = loop {
+        match tokio::time::timeout(LOOK.min(paths.stall), child.wait()).await {
+            Ok(status) => break Some(status.map_err(failed)?),
+            Err(_) => {
+                let now = activity(pid);
+                if now != seen {
+                    (seen, since) = (now, Instant::now());
+                } else if since.elapsed() >= paths.stall {
+                    // Both only fail where it has ended by itself.
+                    let _ = child.kill().await;
+                    break None;
+                }
+            }
+        }
+    };
+    let said = read.await.unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    Ok(match status {
+        None => Err(format!("skopeo did nothing for {} s and was ended", paths.stall.as_secs())),
+        Some(status) if status.success() => Ok(()),
+        Some(status) => {
+            let start = said.trim_end().char_indices().rev().nth(MAX_SHOWN).map_or(0, |(at, _)| at);
+            let end = said.trim_end().get(start..).unwrap_or_default();
+            Err(format!("skopeo ended with {status}: {}", printable(end, MAX_SHOWN + 1)))
+        }
+    })
+}
+
+/// What a process has read and written so far; it stands still where the process does.
+fn activity(pid: Option<u32>) -> Option<String> {
+    std::fs::read_to_string(format!("/proc/{}/io", pid?)).ok()
+}

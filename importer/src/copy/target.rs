@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Brings one image to one repository at the edge: what refers to it, its manifests by skopeo, its indexes byte for
+//! byte, inner before outer; walks it there, and tags it last.
+
+use std::collections::BTreeSet;
+
+use krs_core::bundle::BundleReferrer;
+use krs_core::closure::{Closure, Documents};
+use krs_core::crd::reason;
+use krs_core::digest::Digest;
+use krs_core::error::ErrorKind;
+use krs_core::fetch;
+use krs_core::oci::{Descriptor, Document};
+use krs_core::prove::{Proof, prove};
+use krs_core::push::list_referrers;
+use krs_core::reference::{RepositoryName, Selector};
+use krs_core::registry::{RegistryError, Repository};
+use krs_core::resolve::{ResolvedReferrer, find_referrers};
+
+use super::failure::Failure;
+use super::side::{Side, Which};
+use super::{Paths, by_hand, skopeo};
+use crate::task::{CopyReport, CopyTarget};
+
+/// One target on its way.
+pub(super) struct Copy<'a> {
+    pub(super) source: &'a Side<'a>,
+    pub(super) destination: &'a Side<'a>,
+    pub(super) target: &'a CopyTarget,
+    /// Repositories at the edge that may hold blobs of it.
+    pub(super) mount_from: &'a [RepositoryName],
+    pub(super) paths: &'a Paths,
+    pub(super) report: &'a mut CopyReport,
+}
+
+fn at_edge(error: &RegistryError) -> Failure {
+    Failure::registry(Which::Destination, error)
+}
+
+/// Copies the target, unless all of it is there already.
+pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
+    let target = copy.target;
+    let edge = copy.destination.repository(&target.repository)?;
+    let proof = prove(&edge, &target.digest, &target.platforms, &target.tags).await;
+    if let Proof::Whole { .. } = proof.map_err(|error| Failure::prove(&error))? {
+        tracing::info!(image = target.image, "it is there already");
+        return Ok(());
+    }
+    let (root, closure, referrers, documents) = copy.look().await?;
+    // Before the image: whoever finds the image finds its signatures.
+    for referrer in &referrers {
+        copy.bring(&edge, &referrer.closure, &documents).await?;
+    }
+    copy.bring(&edge, &closure, &documents).await?;
+    list(&edge, &referrers, &documents).await?;
+    let proof = prove(&edge, &target.digest, &target.platforms, &[]).await;
+    match proof.map_err(|error| Failure::prove(&error))? {
+        Proof::Whole { .. } | Proof::Tag { .. } => {}
+        Proof::Missing { what } => {
+            let text = format!("{what} is not at the destination registry after it was copied there");
+            return Err(Failure::new(reason::COPY_FAILED, ErrorKind::Unavailable, &text));
+        }
+    }
+    for tag in &target.tags {
+        put(&edge, &Selector::Tag(tag.clone()), &root, &documents).await?;
+    }
+    Ok(())
+}
+
+/// Makes the referrers findable, by the API, the fallback tag, or the tags that they had.
+async fn list(
+    edge: &Repository,
+    referrers: &[ResolvedReferrer],
+    documents: &Documents,
+) -> Result<(), Failure> {
+    let described = referrers.iter().map(|referrer| {
+        let ResolvedReferrer { subject, root, artifact_type, tag, .. } = referrer;
+        let described = BundleReferrer {
+            artifact_type: artifact_type.clone(),
+            digest: root.digest,
+            media_type: root.media_type.clone(),
+            subject: *subject,
+            tag: tag.clone(),
+        };
+        (described, root)
+    });
+    let described = described.collect::<Vec<_>>();
+    let pairs = described.iter().map(|(referrer, root)| (referrer, *root)).collect::<Vec<_>>();
+    list_referrers(edge, &pairs).await.map_err(|error| Failure::target(&error))?;
+    for (root, tag) in referrers.iter().filter_map(|referrer| Some((&referrer.root, referrer.tag.as_ref()?)))
+    {
+        put(edge, &Selector::Tag(tag.clone()), root, documents).await?;
+    }
+    Ok(())
+}
+
+/// Puts a document where it is not already, byte for byte, and reads it back.
+async fn put(
+    edge: &Repository,
+    selector: &Selector,
+    document: &Descriptor,
+    documents: &Documents,
+) -> Result<(), Failure> {
+    let found = edge.head_manifest(selector).await.map_err(|error| at_edge(&error))?;
+    if found.is_some_and(|found| found.digest == document.digest) {
+        return Ok(());
+    }
+    let Some(stored) = documents.get(&document.digest) else {
+        let text = format!("{} was not fetched", document.digest);
+        return Err(Failure::new(reason::COPY_FAILED, ErrorKind::Other, &text));
+    };
+    let pushed = edge.push_manifest(selector, &document.media_type, stored.bytes.clone()).await;
+    pushed.map_err(|error| at_edge(&error))?;
+    let back = edge.manifest(selector).await.map_err(|error| at_edge(&error))?;
+    if back.digest != document.digest {
+        let text =
+            format!("the destination registry delivers {} where {} was put", back.digest, document.digest);
+        return Err(Failure::new(reason::DIGEST_MISMATCH, ErrorKind::Corrupt, &text));
+    }
+    Ok(())
+}
+
+impl Copy<'_> {
+    /// What the source has of the target.
+    async fn look(&self) -> Result<(Descriptor, Closure, Vec<ResolvedReferrer>, Documents), Failure> {
+        let which = self.source.which;
+        let repository = self.source.repository(&self.target.source_repository)?;
+        let mut documents = Documents::default();
+        let fetched = async {
+            let root = fetch::top(&repository, &self.target.digest, &mut documents).await?;
+            let closure = fetch::closure(&repository, &root, &self.target.platforms, &mut documents).await?;
+            Ok((root, closure))
+        };
+        let (root, closure) = fetched.await.map_err(|error| Failure::fetch(which, &error))?;
+        let referrers = find_referrers(&repository, &closure, &mut documents).await;
+        let referrers = referrers.map_err(|error| Failure::referrers(which, &error))?;
+        Ok((root, closure, referrers, documents))
+    }
+
+    /// Brings all documents of a closure, inner before outer, with what they need.
+    async fn bring(
+        &mut self,
+        edge: &Repository,
+        closure: &Closure,
+        documents: &Documents,
+    ) -> Result<(), Failure> {
+        for descriptor in &closure.documents {
+            let document = documents.read(descriptor);
+            let document = document.map_err(|error| Failure::fetch(self.source.which, &error.into()))?;
+            match &document {
+                Document::Manifest(_) => self.bring_manifest(edge, descriptor, &document, documents).await?,
+                Document::Index(_) => {
+                    let put = put(edge, &Selector::Digest(descriptor.digest), descriptor, documents).await;
+                    put.map_err(|failure| self.sparse(failure))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A refused index that lacks children is refused for that.
+    fn sparse(&self, failure: Failure) -> Failure {
+        if failure.reason != reason::REGISTRY_REFUSED || self.target.platforms.is_empty() {
+            return failure;
+        }
+        let text = format!(
+            "the destination registry takes no index that lacks platforms ({}): leave `platforms` out of the set, or set up the registry to take it (Distribution 3: validation.manifests.indexes.platforms: none)",
+            failure.message
+        );
+        Failure::new(reason::SPARSE_INDEX_REFUSED, ErrorKind::Other, &text)
+    }
+
+    async fn bring_manifest(
+        &mut self,
+        edge: &Repository,
+        descriptor: &Descriptor,
+        document: &Document,
+        documents: &Documents,
+    ) -> Result<(), Failure> {
+        let selector = Selector::Digest(descriptor.digest);
+        let mut missing = Vec::new();
+        let mut asked = BTreeSet::new();
+        for blob in document.children().filter(|blob| asked.insert(blob.digest)) {
+            let there = edge.has_blob(&blob.digest, blob.size).await.map_err(|error| at_edge(&error))?;
+            if !there && !self.mount(edge, blob).await? {
+                missing.push(blob);
+            }
+        }
+        if missing.is_empty() {
+            return put(edge, &selector, descriptor, documents).await;
+        }
+        let bytes = missing.iter().map(|blob| blob.size).sum::<u64>();
+        tracing::info!(
+            image = self.target.image, manifest = %descriptor.digest, blobs = missing.len(), bytes, "copying"
+        );
+        let from = (self.source, &self.target.source_repository);
+        let to = (self.destination, &self.target.repository);
+        if let Err(said) = skopeo::copy(from, to, &descriptor.digest, self.paths).await? {
+            tracing::warn!(image = self.target.image, manifest = %descriptor.digest, "{said}");
+            // What is wrong, the registries say better; and some artifacts are nothing that skopeo copies.
+            let source = self.source.repository(&self.target.source_repository)?;
+            by_hand::copy(&source, self.source.which, edge, &missing, &said).await?;
+        }
+        put(edge, &selector, descriptor, documents).await?;
+        self.report.blobs_copied += missing.len() as u64;
+        self.report.bytes_copied += bytes;
+        Ok(())
+    }
+
+    /// Has the registry link a blob from another repository that has it.
+    async fn mount(&mut self, edge: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
+        for from in self.mount_from.iter().filter(|from| **from != self.target.repository) {
+            let other = edge.sibling(from);
+            // A repository that may not be read is none to link from.
+            if !other.has_blob(&blob.digest, blob.size).await.unwrap_or(false) {
+                continue;
+            }
+            let mounted = edge.mount_blob(&blob.digest, Some(from)).await.map_err(|error| at_edge(&error))?;
+            if mounted && has(edge, &blob.digest, blob.size).await? {
+                self.report.blobs_mounted += 1;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+async fn has(edge: &Repository, digest: &Digest, size: u64) -> Result<bool, Failure> {
+    edge.has_blob(digest, size).await.map_err(|error| at_edge(&error))
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the kubelet and Prometheus ask: `/healthz`, `/readyz`, `/metrics`. Nothing here is secret, and nothing can be changed.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+
+use crate::metrics;
+
+/// The type of what `/metrics` answers.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Something that must be so before the importer counts as ready, and may stop to be so.
+pub type Condition = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// What is asked for.
+pub struct Health {
+    /// While one of these fails, the process should be started anew.
+    pub alive: Vec<Condition>,
+    /// While one of these fails, nobody should count on the importer.
+    pub ready: Vec<Condition>,
+    /// The metrics.
+    pub metrics: Registry,
+}
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Health")
+    }
+}
+
+/// A condition that holds once `flag` is set.
+pub fn once(flag: Arc<AtomicBool>, until_then: &'static str) -> Condition {
+    Box::new(move || if flag.load(Ordering::Acquire) { Ok(()) } else { Err(until_then.to_owned()) })
+}
+
+/// Answers at `address` until `stop` is done.
+///
+/// # Errors
+/// The address is taken or not ours.
+pub async fn serve(
+    address: SocketAddr,
+    health: Health,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    axum::serve(listener, router(health)).with_graceful_shutdown(stop).await
+}
+
+fn router(health: Health) -> Router {
+    Router::new()
+        .route("/healthz", get(|State(health): State<Arc<Health>>| async move { judge(&health.alive) }))
+        .route("/readyz", get(|State(health): State<Arc<Health>>| async move { judge(&health.ready) }))
+        .route(
+            "/metrics",
+            get(|State(health): State<Arc<Health>>| async move {
+                ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics::encode(&health.metrics))
+            }),
+        )
+        .with_state(Arc::new(health))
+}
+
+fn judge(conditions: &[Condition]) -> (StatusCode, String) {
+    let failures = conditions.iter().filter_map(|holds| holds().err()).collect::<Vec<_>>();
+    if failures.is_empty() {
+        (StatusCode::OK, "ok\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, failures.join("\n") + "\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn the_importer_is_ready_once_every_condition_holds_and_says_what_is_missing_until_then() {
+        let flag = Arc::new(AtomicBool::new(false));
+        let health = Health {
+            alive: Vec::new(),
+            ready: vec![once(Arc::clone(&flag), "the drop folder was not read yet")],
+            metrics: metrics::Metrics::new().1,
+        };
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, router(health)).await });
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let answer = get(address, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("drop folder"), "{answer}");
+        flag.store(true, Ordering::Release);
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        let answer = get(address, "/metrics").await;
+        assert!(answer.contains(OPEN_METRICS) && answer.trim_end().ends_with("# EOF"), "{answer}");
+        server.abort();
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+//! ImageBundles, events and sets in the cluster.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use krs_core::bundle::Bundle;
+use krs_core::crd::{API_VERSION, EdgeImageSet, ImageBundle, ImageBundleStatus, KIND, condition, reason};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::json;
+
+use super::view;
+use crate::events::Events;
+use crate::metrics::{Metrics, ResultLabels};
+
+/// Who owns the fields that the importer writes.
+const MANAGER: &str = "krs-importer";
+/// Who owns the fields of sets that come from bundles.
+const BUNDLE_MANAGER: &str = "krs-bundle";
+/// How often progress alone is worth a write.
+const PROGRESS: Duration = Duration::from_secs(5);
+/// How long to wait after the API server refused a write.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Most ImageBundles that are read at once.
+const PAGE: u32 = 500;
+
+/// An ImageBundle as it was last written.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    pub file: String,
+    pub generation: i64,
+    pub status: Option<ImageBundleStatus>,
+    uid: Option<String>,
+    at: Option<Instant>,
+}
+
+/// The ImageBundles of the cluster.
+pub(super) struct Cluster {
+    client: Client,
+    events: Events,
+    metrics: Metrics,
+    /// By name.
+    pub written: BTreeMap<String, Written>,
+    not_before: Option<Instant>,
+}
+
+impl Cluster {
+    pub(super) const fn new(client: Client, events: Events, metrics: Metrics) -> Self {
+        Self { client, events, metrics, written: BTreeMap::new(), not_before: None }
+    }
+
+    fn api(&self) -> Api<ImageBundle> {
+        Api::all(self.client.clone())
+    }
+
+    /// Reads what earlier runs have written.
+    pub(super) async fn load(&mut self) -> Result<(), kube::Error> {
+        let mut parameters = ListParams::default().limit(PAGE);
+        loop {
+            let page = self.api().list(&parameters).await?;
+            for bundle in page.items {
+                let written = Written {
+                    file: bundle.spec.file.clone(),
+                    generation: bundle.metadata.generation.unwrap_or(1),
+                    uid: bundle.uid(),
+                    at: None,
+                    status: bundle.status.clone(),
+                };
+                self.written.insert(bundle.name_any(), written);
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Makes the object be there and its status what it should be. Failures are logged; the next call tries again.
+    pub(super) async fn write(&mut self, name: &str, file: &str, status: ImageBundleStatus) {
+        if self.not_before.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        if let Some(written) = self.written.get(name)
+            && !worth_it(written, &status)
+        {
+            return;
+        }
+        match self.try_write(name, file, &status).await {
+            Ok(()) => {
+                self.not_before = None;
+                self.announce(name, &status).await;
+                if let Some(written) = self.written.get_mut(name) {
+                    (written.status, written.at) = (Some(status), Some(Instant::now()));
+                }
+            }
+            Err(kube::Error::Api(error)) if error.code == 404 => {
+                // Somebody deleted it: it is made again.
+                self.written.remove(name);
+            }
+            Err(error) => {
+                tracing::warn!(bundle = name, %error, "an ImageBundle could not be written");
+                self.not_before = Some(Instant::now() + PATIENCE);
+            }
+        }
+    }
+
+    async fn try_write(
+        &mut self,
+        name: &str,
+        file: &str,
+        status: &ImageBundleStatus,
+    ) -> Result<(), kube::Error> {
+        let parameters = PatchParams::apply(MANAGER).force();
+        if !self.written.contains_key(name) {
+            let object = json!({
+                "apiVersion": API_VERSION,
+                "kind": "ImageBundle",
+                "metadata": {"name": name},
+                "spec": {"file": krs_core::redact::printable(file, 1000)},
+            });
+            let made = self.api().patch(name, &parameters, &Patch::Apply(&object)).await?;
+            let generation = made.metadata.generation.unwrap_or(1);
+            let written =
+                Written { file: file.to_owned(), generation, uid: made.uid(), status: None, at: None };
+            self.written.insert(name.to_owned(), written);
+            let note = format!("found {file} in the drop folder");
+            self.events.normal(&self.about(name), "BundleFound", "Find", &note).await;
+        }
+        let object = json!({"apiVersion": API_VERSION, "kind": "ImageBundle", "status": status});
+        self.api().patch_status(name, &parameters, &Patch::Apply(&object)).await?;
+        Ok(())
+    }
+
+    /// Events for what changed between the status that was written before and `now`.
+    async fn announce(&self, name: &str, now: &ImageBundleStatus) {
+        let before = self.written.get(name).and_then(|written| written.status.as_ref());
+        let about = self.about(name);
+        let message = |type_: &str| {
+            let condition = now.conditions.iter().find(|condition| condition.type_ == type_);
+            condition.map(|condition| condition.message.clone()).unwrap_or_default()
+        };
+        let changed = |type_: &str| {
+            let new = view::state(Some(now), type_);
+            new.filter(|new| view::state(before, type_) != Some(*new))
+        };
+        if let Some((status, why)) = changed(condition::VERIFIED)
+            && status != "Unknown"
+        {
+            self.metrics.verifications.get_or_create(&ResultLabels { result: why.to_owned() }).inc();
+            let note = message(condition::VERIFIED);
+            if status == "True" {
+                self.events.normal(&about, "BundleVerified", "Verify", &note).await;
+            } else {
+                let note = format!("{why}: {note}");
+                self.events.warning(&about, "BundleRefused", "Verify", &note).await;
+            }
+        }
+        match changed(condition::COMPLETE) {
+            Some(("False" | "Unknown", why)) if why == reason::MEDIUM_READ_ERROR => {
+                self.events.warning(&about, why, "Read", &message(condition::COMPLETE)).await;
+            }
+            Some(("False", why)) if why == view::ABSENT && before.is_some() => {
+                self.events.normal(&about, why, "Find", &message(condition::COMPLETE)).await;
+            }
+            _ => {}
+        }
+        for (type_, event) in
+            [(condition::IMPORTED, "BundleImported"), (condition::SAFE_TO_REMOVE, "SafeToRemove")]
+        {
+            let was = view::state(before, type_).is_some_and(|(status, _)| status == "True");
+            let refused =
+                view::state(Some(now), condition::VERIFIED).is_some_and(|(status, _)| status != "True");
+            if !was && !refused && changed(type_).is_some_and(|(status, _)| status == "True") {
+                self.events.normal(&about, event, "Import", &message(type_)).await;
+            }
+        }
+    }
+
+    fn about(&self, name: &str) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(API_VERSION.to_owned()),
+            kind: Some("ImageBundle".to_owned()),
+            name: Some(name.to_owned()),
+            uid: self.written.get(name).and_then(|written| written.uid.clone()),
+            ..ObjectReference::default()
+        }
+    }
+
+    /// Deletes an ImageBundle. Answers whether it is gone.
+    pub(super) async fn delete(&mut self, name: &str) -> bool {
+        match self.api().delete(name, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(error)) if error.code == 404 => {}
+            Err(error) => {
+                tracing::warn!(bundle = name, %error, "an ImageBundle could not be deleted");
+                return false;
+            }
+        }
+        self.written.remove(name);
+        true
+    }
+
+    /// Applies the sets of a bundle to the cluster. Answers whether all were.
+    pub(super) async fn apply_sets(&self, name: &str, bundle: &Bundle) -> bool {
+        let mut all = true;
+        for set in bundle.sets() {
+            let failed = match &set.namespace {
+                None => Some("it names no namespace".to_owned()),
+                Some(namespace) => {
+                    let api = Api::<EdgeImageSet>::namespaced(self.client.clone(), namespace);
+                    let object = json!({
+                        "apiVersion": API_VERSION,
+                        "kind": KIND,
+                        "metadata": {"name": set.name, "namespace": namespace},
+                        "spec": set.spec,
+                    });
+                    let parameters = PatchParams::apply(BUNDLE_MANAGER);
+                    let applied = api.patch(&set.name, &parameters, &Patch::Apply(&object)).await;
+                    applied.err().map(|error| error.to_string())
+                }
+            };
+            if let Some(why) = failed {
+                all = false;
+                let note = format!("set {} of the bundle could not be applied: {why}", set.name);
+                self.events.warning(&self.about(name), "SetNotApplied", "Apply", &note).await;
+            }
+        }
+        all
+    }
+}
+
+/// Whether a write is due: something changed, and if only progress did, not too soon after the last one.
+fn worth_it(written: &Written, status: &ImageBundleStatus) -> bool {
+    let Some(old) = &written.status else { return true };
+    if old == status {
+        return false;
+    }
+    let progress = ImageBundleStatus { bytes_verified: old.bytes_verified, ..status.clone() };
+    *old != progress || written.at.is_none_or(|at| at.elapsed() >= PROGRESS)
+}

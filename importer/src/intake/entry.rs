@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is known of each file, and what a look at the folder changes in it. Pure, but for [`look`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use krs_core::bundle::{Bundle, Freshness, HighWaterMark, Policy, StreamName};
+use krs_core::crd::ImageBundleStatus;
+use krs_core::digest::Digest;
+use krs_core::reference::Reference;
+use krs_core::sign::Trust;
+
+use super::keys;
+use super::scan::{self, Stamp};
+use super::verdict::{self, Failure, Kind, sentence};
+use crate::demand::{Demand, SetName};
+use crate::library::Held;
+use crate::stock::{Refusal, Stock, StockBundle, StockImage};
+
+/// First and longest time to wait before a medium that failed is read again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// A file that was written to so lately is still being copied.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// What is known of a file.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Of its ImageBundle.
+    pub name: String,
+    /// As it was seen last; `None` when it is away.
+    pub stamp: Option<Stamp>,
+    pub last_seen: Timestamp,
+    pub state: State,
+    /// Failures of the medium in a row, and when it is tried again.
+    pub failures: u32,
+    pub retry_at: Option<Timestamp>,
+    /// What went wrong with the medium.
+    pub fault: Option<String>,
+    /// The manifest that was found damaged: it is read to its end before anything is copied from it again.
+    pub suspect: Option<Digest>,
+    /// The manifest whose blobs were all read and found right.
+    pub proven: Option<Digest>,
+    /// What the ImageBundle of an earlier run said.
+    pub earlier: Option<ImageBundleStatus>,
+}
+
+/// What a look into the file gave.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Nobody looked yet.
+    New,
+    /// It is not whole, or still changes.
+    Growing(String),
+    /// It is not accepted.
+    Refused { reason: &'static str, message: String },
+    /// The medium fails.
+    Unreadable(String),
+    /// It passed.
+    Accepted(Accepted),
+}
+
+/// A bundle that passed.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub held: Arc<Held>,
+    pub stock: StockBundle,
+    /// Bytes of all blobs.
+    pub blob_bytes: u64,
+}
+
+/// What a file must satisfy.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub folder: Utf8PathBuf,
+    pub trusted_keys: Utf8PathBuf,
+    pub unsigned: bool,
+    pub site: Option<String>,
+    pub streams: BTreeMap<StreamName, HighWaterMark>,
+    /// The time, where the end of a bundle counts.
+    pub now: Option<Timestamp>,
+    /// The system's clock.
+    pub clock: Timestamp,
+}
+
+/// What one look at the folder found.
+pub(super) struct Look {
+    pub files: Vec<(Utf8PathBuf, Stamp, Finding)>,
+    pub keys: Vec<String>,
+}
+
+/// What was done about a file.
+pub(super) enum Finding {
+    /// As before.
+    Unchanged,
+    /// It changed since the last look.
+    Changing,
+    /// It was opened.
+    Opened(Result<Box<Accepted>, Failure>),
+}
+
+/// What a look has to know of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub stamp: Option<Stamp>,
+    /// Whether it is opened again though it did not change.
+    pub again: bool,
+}
+
+/// What to do about a file that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Keep,
+    Wait,
+    Open,
+}
+
+/// A file that did not change is not opened again; one that changes is left alone until it does not.
+pub(super) fn step(known: Option<Known>, found: &Stamp) -> Step {
+    match known {
+        Some(Known { stamp: Some(stamp), again }) if stamp == *found => {
+            if again {
+                Step::Open
+            } else {
+                Step::Keep
+            }
+        }
+        Some(Known { stamp: Some(stamp), .. }) if stamp.place == found.place => Step::Wait,
+        _ => Step::Open,
+    }
+}
+
+/// Lists the folder and opens what has to be opened. Blocking.
+pub(super) fn look(rules: &Rules, known: &BTreeMap<Utf8PathBuf, Known>, old_keys: &[String]) -> Look {
+    let trusted = keys::read(&rules.trusted_keys);
+    let mut ids = trusted.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>();
+    ids.sort_unstable();
+    let rotated = ids != old_keys;
+    let policy = Policy {
+        trust: if rules.unsigned { Trust::Anyone } else { Trust::Keys(trusted) },
+        freshness: Freshness {
+            audience: rules.site.clone(),
+            streams: rules.streams.clone(),
+            now: rules.now,
+            ..Freshness::default()
+        },
+    };
+    let files = scan::list(&rules.folder).into_iter().map(|file| {
+        let mut known = known.get(&file.path).copied();
+        if let Some(known) = known.as_mut() {
+            known.again |= rotated;
+        }
+        let finding = match step(known, &file.stamp) {
+            Step::Keep => Finding::Unchanged,
+            Step::Wait => Finding::Changing,
+            Step::Open => Finding::Opened(open(rules, &policy, &file.path, &file.stamp)),
+        };
+        (file.path, file.stamp, finding)
+    });
+    Look { files: files.collect(), keys: ids }
+}
+
+fn open(rules: &Rules, policy: &Policy, path: &Utf8Path, stamp: &Stamp) -> Result<Box<Accepted>, Failure> {
+    let full = rules.folder.join(path);
+    let opened = Bundle::open(&full, policy).and_then(|bundle| {
+        let images = bundle.images()?;
+        Ok(Held { bundle: Arc::new(bundle), images })
+    });
+    match opened {
+        Ok(held) => Ok(Box::new(Accepted::new(held))),
+        Err(error) => {
+            let failure = verdict::judge(&error);
+            let age = stamp.modified.and_then(|at| Timestamp::try_from(at).ok());
+            let fresh = age.is_some_and(|at| at.duration_until(rules.clock).unsigned_abs() < FRESH);
+            if failure.kind == Kind::Incomplete && !fresh {
+                return Err(Failure { kind: Kind::Refused, ..failure });
+            }
+            Err(failure)
+        }
+    }
+}
+
+impl Accepted {
+    fn new(held: Held) -> Self {
+        let manifest = held.bundle.manifest();
+        let images = manifest.images.iter().zip(&held.images.images).map(|(image, found)| {
+            let closures = || std::iter::once(&found.closure).chain(found.referrers.iter().map(|(_, c)| c));
+            StockImage {
+                reference: image.reference.clone(),
+                digest: image.digest,
+                platforms: image.platforms.clone(),
+                size: closures().map(krs_core::closure::Closure::size).sum(),
+                contents: closures().flat_map(|c| &c.contents).map(|content| content.digest).collect(),
+            }
+        });
+        let stock = StockBundle {
+            name: String::new(),
+            stream: manifest.stream.clone(),
+            sequence: manifest.sequence,
+            digest: held.bundle.digest(),
+            created_at: manifest.created_at,
+            present: true,
+            ready: true,
+            images: images.collect(),
+        };
+        let blob_bytes = manifest.blobs.iter().map(|blob| blob.size).sum();
+        Self { held: Arc::new(held), stock, blob_bytes }
+    }
+}
+
+impl Entry {
+    /// A file that was seen for the first time.
+    pub(super) fn new(name: String, now: Timestamp) -> Self {
+        Self {
+            name,
+            stamp: None,
+            last_seen: now,
+            state: State::New,
+            failures: 0,
+            retry_at: None,
+            fault: None,
+            suspect: None,
+            proven: None,
+            earlier: None,
+        }
+    }
+
+    /// The bundle, where it passed.
+    pub(super) const fn accepted(&self) -> Option<&Accepted> {
+        match &self.state {
+            State::Accepted(accepted) => Some(accepted),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be copied from now, as far as the medium goes.
+    pub(super) const fn present(&self) -> bool {
+        self.stamp.is_some() && self.fault.is_none()
+    }
+
+    /// Whether every blob was read and found right.
+    pub(super) fn is_proven(&self) -> bool {
+        self.accepted().is_some_and(|accepted| self.proven == Some(accepted.stock.digest))
+    }
+
+    /// Whether copying may begin.
+    pub(super) fn ready(&self, check_first: bool) -> bool {
+        let suspect = self.accepted().is_some_and(|accepted| self.suspect == Some(accepted.stock.digest));
+        self.is_proven() || !(check_first || suspect)
+    }
+
+    /// Takes in what a look found.
+    pub(super) fn found(&mut self, stamp: Stamp, finding: Finding, now: Timestamp) {
+        if let Some(old) = self.stamp.filter(|old| *old != stamp) {
+            self.failures = 0;
+            if (old.size, old.modified) != (stamp.size, stamp.modified) {
+                // Another copy, which may be damaged where this one was not.
+                self.proven = None;
+            }
+        }
+        (self.stamp, self.last_seen) = (Some(stamp), now);
+        match finding {
+            Finding::Unchanged => {}
+            Finding::Changing => {
+                let text = "the file is still being written";
+                self.state = State::Growing(sentence(text, Some("wait until the copy is complete")));
+                // The next look opens it where it did not change until then.
+                self.retry_at = Some(now);
+            }
+            Finding::Opened(Ok(mut accepted)) => {
+                accepted.stock.name.clone_from(&self.name);
+                self.believe(&accepted);
+                (self.fault, self.retry_at) = (None, None);
+                self.state = State::Accepted(*accepted);
+            }
+            Finding::Opened(Err(Failure { kind, reason, message })) => {
+                (self.fault, self.retry_at) = (None, None);
+                match kind {
+                    Kind::Refused => self.state = State::Refused { reason, message },
+                    Kind::Incomplete => {
+                        self.state = State::Growing(message);
+                        self.retry_at = now.checked_add(FRESH).ok();
+                    }
+                    Kind::Medium => self.medium_failed(message, now),
+                }
+            }
+        }
+    }
+
+    /// Believes the verdict that an earlier run left, where it is about the same manifest.
+    fn believe(&mut self, accepted: &Accepted) {
+        let Some(earlier) = self.earlier.take() else { return };
+        let digest = accepted.stock.digest;
+        let size = i64::try_from(accepted.held.bundle.size()).ok();
+        if earlier.digest != Some(digest.to_string()) || earlier.size != size {
+            return;
+        }
+        let verified = earlier.conditions.iter().find(|c| c.type_ == krs_core::crd::condition::VERIFIED);
+        match verified {
+            Some(c)
+                if c.status == "True"
+                    && earlier.bytes_verified == i64::try_from(accepted.blob_bytes).ok() =>
+            {
+                self.proven = Some(digest);
+            }
+            Some(c) if c.reason == verdict::DAMAGED => self.suspect = Some(digest),
+            _ => {}
+        }
+    }
+
+    /// The file is not there any more. Nobody may read it; what it held is still known.
+    pub(super) fn gone(&mut self) {
+        self.stamp = None;
+        if matches!(self.state, State::Growing(_) | State::Unreadable(_)) {
+            self.state = State::New;
+        }
+        (self.fault, self.retry_at, self.failures) = (None, None, 0);
+    }
+
+    /// The medium cannot be read: it is tried again, each time later.
+    pub(super) fn medium_failed(&mut self, message: String, now: Timestamp) {
+        let wait = RETRY.0.saturating_mul(1 << self.failures.min(10)).min(RETRY.1);
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = now.checked_add(wait).ok();
+        if self.accepted().is_none() {
+            self.state = State::Unreadable(message.clone());
+        }
+        self.fault = Some(message);
+    }
+
+    /// Content differs from its digest.
+    pub(super) fn damaged(&mut self, message: String) {
+        self.suspect = self.accepted().map(|accepted| accepted.stock.digest);
+        self.proven = None;
+        self.state = State::Refused { reason: verdict::DAMAGED, message };
+    }
+}
+
+/// Refuses bundles that use the number of another one in the folder for other content; the one that was there before, or
+/// whose path comes first, counts. (T-28)
+pub(super) fn refuse_reused(entries: &mut BTreeMap<Utf8PathBuf, Entry>, opened: &[Utf8PathBuf]) {
+    for path in opened {
+        let Some(this) = entries.get(path).and_then(Entry::accepted) else { continue };
+        let (stream, sequence, identity) =
+            (this.stock.stream.clone(), this.stock.sequence, this.held.bundle.identity());
+        let before = |other: &Utf8PathBuf| !opened.contains(other) || other < path;
+        let clash = entries.iter().filter(|(other, _)| *other != path && before(other)).find(|(_, entry)| {
+            entry.accepted().is_some_and(|other| {
+                let same = other.stock.stream == stream && other.stock.sequence == sequence;
+                same && other.held.bundle.identity() != identity
+            })
+        });
+        let Some((other, _)) = clash else { continue };
+        let text = format!(
+            "{path} and {other} have the same sequence {sequence} of stream `{stream}` and other content"
+        );
+        let message = sentence(&text, Some("ask the sender which one counts, and remove the other"));
+        if let Some(entry) = entries.get_mut(path) {
+            entry.state = State::Refused { reason: verdict::REUSED, message };
+        }
+    }
+}
+
+/// What others see. Bundles whose medium is away are listed while a set misses something that they hold.
+pub(super) fn stock(
+    entries: &BTreeMap<Utf8PathBuf, Entry>,
+    demand: &Demand,
+    check_first: bool,
+    scanned: bool,
+) -> Stock {
+    let mut stock = Stock { scanned, ..Stock::default() };
+    for entry in entries.values() {
+        match &entry.state {
+            State::Accepted(accepted) if entry.present() || misses(&accepted.stock, demand) => {
+                let (present, ready) = (entry.present(), entry.ready(check_first));
+                stock.bundles.push(StockBundle { present, ready, ..accepted.stock.clone() });
+            }
+            State::Refused { reason, message } if entry.stamp.is_some() => stock.refused.push(Refusal {
+                name: entry.name.clone(),
+                reason: (*reason).to_owned(),
+                message: message.clone(),
+            }),
+            _ => {}
+        }
+    }
+    stock.bundles.sort_by(|a, b| {
+        a.stream.cmp(&b.stream).then(b.sequence.cmp(&a.sequence)).then_with(|| a.name.cmp(&b.name))
+    });
+    stock
+}
+
+/// Whether a set misses an image of the bundle.
+pub(super) fn misses(bundle: &StockBundle, demand: &Demand) -> bool {
+    missing(bundle, demand) > 0
+}
+
+/// How many images of the bundle sets miss.
+pub(super) fn missing(bundle: &StockBundle, demand: &Demand) -> usize {
+    let missed = |digest: &Digest| demand.sets.values().any(|set| set.missing.contains(digest));
+    bundle.images.iter().filter(|image| missed(&image.digest)).count()
+}
+
+/// Whether what is known of the sets does not take the stock into account yet: a tag stands for something else now, or a
+/// set that was applied from the bundle is not known as it is in there.
+pub(super) fn outdated(demand: &Demand, stock: &Stock, accepted: &Accepted, applied: bool) -> bool {
+    let held =
+        |reference: &Reference| accepted.stock.images.iter().any(|image| image.reference == *reference);
+    let moved = demand.sets.values().flat_map(|set| &set.images).any(|(reference, digest)| {
+        reference.digest.is_none() && held(reference) && stock.resolve(reference) != *digest
+    });
+    let unknown = || {
+        accepted.held.bundle.sets().iter().any(|set| {
+            let Some(namespace) = set.namespace.clone() else { return false };
+            let known = demand.sets.get(&SetName { namespace, name: set.name.clone() });
+            set.images.iter().any(|image| {
+                !known.is_some_and(|known| {
+                    known.images.iter().any(|(reference, _)| *reference == image.reference)
+                })
+            })
+        })
+    };
+    !demand.complete || moved || (applied && unknown())
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a failure to open or to read a bundle means for the site. Pure.
+
+use krs_core::bundle::{BundleError, ManifestError, RollbackError};
+use krs_core::error::Classify as _;
+use krs_core::redact::printable;
+use krs_core::sign::SignError;
+
+/// Longest sentence, in characters: four bytes each fit the status.
+const MAX_TEXT: usize = 250 * 4;
+
+/// What to do about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The bundle is not accepted until the file is another one.
+    Refused,
+    /// The file is not whole.
+    Incomplete,
+    /// The medium fails or went away: it is tried again.
+    Medium,
+}
+
+/// A failure in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub kind: Kind,
+    /// One word for machines.
+    pub reason: &'static str,
+    /// A sentence for people, with what to do.
+    pub message: String,
+}
+
+/// The reason of a bundle whose bytes are not right.
+pub(super) const DAMAGED: &str = "Damaged";
+/// The reason of a file that ends too early.
+pub(super) const INCOMPLETE: &str = "Incomplete";
+/// The reason of a bundle that is older than one that was imported.
+pub(super) const ROLLBACK: &str = "RollbackRefused";
+/// The reason of a bundle whose number stands for something else.
+pub(super) const REUSED: &str = "SequenceReused";
+
+/// What `error` means.
+pub(super) fn judge(error: &BundleError) -> Failure {
+    use BundleError as E;
+    let (kind, reason) = match error {
+        E::Open { .. } | E::Read { .. } => (Kind::Medium, krs_core::crd::reason::MEDIUM_READ_ERROR),
+        E::Incomplete { .. } => (Kind::Incomplete, INCOMPLETE),
+        E::Trailing { .. } | E::Damaged { .. } | E::Content { .. } => (Kind::Refused, DAMAGED),
+        E::Signature { source, .. } => (Kind::Refused, signature(source)),
+        E::Manifest { source: ManifestError::Version(_), .. } => (Kind::Refused, "UnknownVersion"),
+        E::Manifest { .. } => (Kind::Refused, "InvalidManifest"),
+        E::Rollback { source, .. } => (
+            Kind::Refused,
+            match source {
+                RollbackError::Older { .. } => ROLLBACK,
+                RollbackError::Reused { .. } => REUSED,
+                RollbackError::Stream { .. } => "WrongStream",
+            },
+        ),
+        E::Audience { .. } => (Kind::Refused, "WrongAudience"),
+        E::Expired { .. } => (Kind::Refused, "Expired"),
+        E::Image { .. } | E::BlobMissing { .. } | E::Stray { .. } => (Kind::Refused, "InvalidImage"),
+        E::Set { .. } | E::SetImages { .. } => (Kind::Refused, "InvalidSet"),
+        E::Special { .. }
+        | E::Compressed { .. }
+        | E::NotABundle { .. }
+        | E::Write { .. }
+        | E::Busy { .. }
+        | E::Header(_) => (Kind::Refused, "NotABundle"),
+    };
+    Failure { kind, reason, message: sentence(&error.to_string(), advice(error).as_deref()) }
+}
+
+const fn signature(error: &SignError) -> &'static str {
+    match error {
+        SignError::Missing { .. } => "SignatureMissing",
+        SignError::Untrusted { .. } => "UntrustedKey",
+        _ => "SignatureInvalid",
+    }
+}
+
+/// What the people of the site can do, where that is not what a user of `krs` can.
+fn advice(error: &BundleError) -> Option<String> {
+    let text = match error {
+        BundleError::Signature { source: SignError::Missing { .. }, .. } => {
+            "ask its sender to sign it with `krs sign`, or allow unsigned bundles in the values of the chart"
+        }
+        BundleError::Signature { source: SignError::Untrusted { .. }, .. } => {
+            "get the sender's public key by a way that you trust, and add it to the trusted keys of the site"
+        }
+        BundleError::Special { .. } => "put the file itself into the drop folder",
+        BundleError::NotABundle { .. } => "put a file there that `krs bundle` wrote",
+        BundleError::Open { .. } => "check that the importer may read it, and that the medium is mounted",
+        BundleError::Rollback { source: RollbackError::Reused { .. }, .. } => {
+            "ask its sender for a bundle with a higher sequence"
+        }
+        error => return error.help(),
+    };
+    Some(text.to_owned())
+}
+
+/// One line of text from `what` happened and what to do.
+pub(super) fn sentence(what: &str, advice: Option<&str>) -> String {
+    let text = advice.map_or_else(|| what.to_owned(), |advice| format!("{what}: {advice}"));
+    let mut text = printable(&text, MAX_TEXT);
+    // The API server counts characters for a status and bytes elsewhere.
+    while text.len() > 1000 {
+        text.pop();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use krs_core::digest::Digest;
+
+    #[test]
+    fn each_failure_has_one_word_and_says_what_to_do() {
+        let path = || camino::Utf8PathBuf::from("/bundles/prod-118.krs.tar");
+        let io = || std::io::Error::other("EIO");
+        let sign = |source| BundleError::Signature { path: path(), source };
+        let list = || "key A".to_owned();
+        let rollback = |source| BundleError::Rollback { path: path(), source };
+        let stream = krs_core::bundle::StreamName::default;
+        let digest = Digest::of(b"");
+        let table = [
+            (
+                BundleError::Open { path: path(), source: io() },
+                Kind::Medium,
+                "MediumReadError",
+                "may read it",
+            ),
+            (
+                BundleError::Read { path: path(), offset: 4, source: io() },
+                Kind::Medium,
+                "MediumReadError",
+                "byte 4",
+            ),
+            (
+                BundleError::Incomplete {
+                    path: path(),
+                    expected: 9,
+                    got: 0,
+                    missing: "everything".to_owned(),
+                },
+                Kind::Incomplete,
+                "Incomplete",
+                "wait until the copy is complete",
+            ),
+            (
+                BundleError::Special { path: path(), what: "a named pipe" },
+                Kind::Refused,
+                "NotABundle",
+                "named pipe",
+            ),
+            (sign(SignError::Missing { expected: list() }), Kind::Refused, "SignatureMissing", "krs sign"),
+            (
+                sign(SignError::Untrusted { expected: list(), got: "key B".to_owned() }),
+                Kind::Refused,
+                "UntrustedKey",
+                "key B",
+            ),
+            (
+                rollback(RollbackError::Older { stream: stream(), expected: 5, got: 4 }),
+                Kind::Refused,
+                "RollbackRefused",
+                "newest",
+            ),
+            (
+                rollback(RollbackError::Reused {
+                    stream: stream(),
+                    sequence: 5,
+                    expected: digest,
+                    got: digest,
+                }),
+                Kind::Refused,
+                "SequenceReused",
+                "higher sequence",
+            ),
+            (
+                BundleError::Audience {
+                    path: path(),
+                    expected: "site-1".to_owned(),
+                    got: "site-2".to_owned(),
+                },
+                Kind::Refused,
+                "WrongAudience",
+                "for this site",
+            ),
+            (
+                BundleError::Damaged { path: path(), part: "index.json".to_owned(), offset: 7 },
+                Kind::Refused,
+                "Damaged",
+                "copy the bundle again",
+            ),
+        ];
+        for (error, kind, reason, part) in table {
+            let failure = judge(&error);
+            assert_eq!((failure.kind, failure.reason), (kind, reason), "{error}");
+            assert!(failure.message.contains(part), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn t84_text_from_a_stick_is_made_harmless_and_short() {
+        let text = sentence(&format!("\u{1b}[31m{}", "ü".repeat(5000)), Some("do this"));
+        assert!(text.len() <= 1000 && !text.contains('\u{1b}'), "{text}");
+    }
+}

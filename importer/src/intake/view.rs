@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The status of an ImageBundle. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use krs_core::crd::{ImageBundleStatus, VolumeCounts, condition, reason};
+
+use super::entry::{Accepted, Entry, State};
+use super::verdict::{DAMAGED, INCOMPLETE};
+
+/// Reason of a medium that is away.
+pub(super) const ABSENT: &str = "MediumAbsent";
+
+/// What a bundle is needed for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Use {
+    /// Whether it is known what the sets need of it.
+    pub known: bool,
+    /// Images of it that sets miss.
+    pub missing: usize,
+    /// Whether a Job copies from it.
+    pub copying: bool,
+    /// Whether its file is open.
+    pub open: bool,
+}
+
+impl Use {
+    /// Whether no set misses anything that the bundle holds.
+    pub(super) const fn imported(self) -> bool {
+        self.known && self.missing == 0
+    }
+}
+
+/// What surrounds a status.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub previous: Option<&'a ImageBundleStatus>,
+    pub generation: i64,
+    pub now: Timestamp,
+    /// Bytes that the pass over the medium has read, while it is under way.
+    pub bytes: Option<u64>,
+    /// The newest time that a trusted bundle has told.
+    pub newest: Option<Timestamp>,
+}
+
+/// Type, status, reason, message.
+type Row = (&'static str, &'static str, String, String);
+
+/// The status to write.
+pub(super) fn status(entry: &Entry, file: &str, usage: Use, context: &Context<'_>) -> ImageBundleStatus {
+    let (mut status, rows) = match &entry.state {
+        State::Accepted(accepted) => accepted_rows(entry, accepted, file, usage, context),
+        State::New => earlier_rows(entry, file, context),
+        State::Growing(message) => {
+            let rows = vec![
+                row(condition::VERIFIED, "Unknown", INCOMPLETE, message),
+                row(condition::COMPLETE, "False", INCOMPLETE, message),
+                row(condition::IMPORTED, "False", INCOMPLETE, message),
+                row(
+                    condition::SAFE_TO_REMOVE,
+                    "False",
+                    INCOMPLETE,
+                    "do not pull the medium: the file is not whole yet",
+                ),
+            ];
+            (said(message), rows)
+        }
+        State::Unreadable(message) => {
+            let why = reason::MEDIUM_READ_ERROR;
+            let rows = vec![
+                row(condition::VERIFIED, "Unknown", why, message),
+                row(condition::COMPLETE, "Unknown", why, message),
+                row(condition::IMPORTED, "False", why, message),
+                row(
+                    condition::SAFE_TO_REMOVE,
+                    "True",
+                    why,
+                    "nothing is read from it: you may pull the medium",
+                ),
+            ];
+            (said(message), rows)
+        }
+        State::Refused { reason: why, message } => {
+            let complete = if *why == INCOMPLETE { "False" } else { "True" };
+            let complete = if entry.stamp.is_none() {
+                row(condition::COMPLETE, "False", ABSENT, &away(entry, file, 0))
+            } else if complete == "True" {
+                row(condition::COMPLETE, complete, "FilePresent", "the file is there")
+            } else {
+                row(condition::COMPLETE, complete, why, message)
+            };
+            let rows = vec![
+                row(condition::VERIFIED, "False", why, message),
+                complete,
+                row(condition::IMPORTED, "False", why, "nothing is copied from a bundle that is refused"),
+                row(
+                    condition::SAFE_TO_REMOVE,
+                    "True",
+                    why,
+                    "nothing is read from it: you may pull the medium",
+                ),
+            ];
+            (said(message), rows)
+        }
+    };
+    let old = context.previous.map(|previous| previous.conditions.as_slice()).unwrap_or_default();
+    status.conditions = rows.into_iter().map(|row| condition_of(row, old, context)).collect();
+    status
+}
+
+fn said(message: &str) -> ImageBundleStatus {
+    ImageBundleStatus { message: Some(message.to_owned()), ..ImageBundleStatus::default() }
+}
+
+fn row(type_: &'static str, status: &'static str, reason: &str, message: &str) -> Row {
+    (type_, status, reason.to_owned(), message.to_owned())
+}
+
+const fn truth(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}
+
+fn away(entry: &Entry, file: &str, missing: usize) -> String {
+    let at = entry.last_seen.round(jiff::Unit::Second).unwrap_or(entry.last_seen);
+    let file = krs_core::redact::printable(file, 300);
+    if missing > 0 {
+        format!("insert the medium with {file} again: sets miss {missing} of its images (last seen at {at})")
+    } else {
+        format!("{file} is not there: last seen at {at}")
+    }
+}
+
+fn accepted_rows(
+    entry: &Entry,
+    accepted: &Accepted,
+    file: &str,
+    usage: Use,
+    context: &Context<'_>,
+) -> (ImageBundleStatus, Vec<Row>) {
+    let proven = entry.is_proven();
+    let suspect = entry.suspect == Some(accepted.stock.digest) && !proven;
+    let signers = accepted.held.bundle.signers().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let by = if signers.is_empty() {
+        "nobody vouches for it: the site asks for no signature".to_owned()
+    } else {
+        format!("signed by key {}", signers.join(" and key "))
+    };
+    let verified = if suspect {
+        let text = "it was damaged before: nothing is copied from it until it was read to its end";
+        row(condition::VERIFIED, "Unknown", DAMAGED, text)
+    } else {
+        row(condition::VERIFIED, "True", reason::SUCCEEDED, &by)
+    };
+    let complete = match (&entry.stamp, &entry.fault) {
+        (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, usage.missing)),
+        (_, Some(fault)) => row(condition::COMPLETE, "False", reason::MEDIUM_READ_ERROR, fault),
+        _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
+    };
+    let imported = if usage.imported() {
+        row(condition::IMPORTED, "True", "Imported", "no set misses anything that it holds")
+    } else if usage.known {
+        let text = format!("sets miss {} of its images", usage.missing);
+        row(condition::IMPORTED, "False", "ImagesMissing", &text)
+    } else {
+        row(condition::IMPORTED, "Unknown", "NotLookedAt", "what the sets miss is being found out")
+    };
+    let (safe, why, text) = if usage.copying {
+        (false, "Copying", "copying: do not pull the medium".to_owned())
+    } else if entry.stamp.is_none() {
+        (usage.imported(), ABSENT, away(entry, file, usage.missing))
+    } else if let Some(fault) = &entry.fault {
+        (false, reason::MEDIUM_READ_ERROR, fault.clone())
+    } else if !usage.known {
+        (false, "NotLookedAt", "do not pull the medium: what the sets miss is being found out".to_owned())
+    } else if usage.missing > 0 {
+        let text = format!("do not pull the medium: sets miss {} of its images", usage.missing);
+        (false, "ImagesMissing", text)
+    } else if !proven {
+        (false, "Checking", "do not pull the medium: it is being read to its end".to_owned())
+    } else if usage.open {
+        (false, "Reading", "do not pull the medium: it is being read".to_owned())
+    } else {
+        (true, "Imported", "you may pull the medium".to_owned())
+    };
+    let manifest = accepted.held.bundle.manifest();
+    let mut message = text.clone();
+    if let Some(end) = manifest.not_after.filter(|end| *end < context.now) {
+        message = format!("{message}; it expired at {end}, which this site only reports");
+    }
+    if let Some(newest) = context.newest.filter(|newest| *newest > context.now) {
+        message = format!("{message}; the clock of this site is behind: a bundle was made at {newest}");
+    }
+    let here = i32::from(entry.stamp.is_some());
+    let all = accepted.blob_bytes;
+    let status = ImageBundleStatus {
+        conditions: Vec::new(),
+        message: Some(super::verdict::sentence(&message, None)),
+        stream: Some(accepted.stock.stream.to_string()),
+        sequence: i64::try_from(accepted.stock.sequence).ok(),
+        digest: Some(accepted.stock.digest.to_string()),
+        size: i64::try_from(accepted.held.bundle.size()).ok(),
+        created_at: Some(Time(accepted.stock.created_at)),
+        commit: manifest.source.as_ref().map(|source| source.commit.clone()),
+        signers: signers.into_iter().take(16).collect(),
+        images: i32::try_from(accepted.stock.images.len()).ok(),
+        volumes: Some(VolumeCounts { present: here, expected: 1 }),
+        bytes_verified: i64::try_from(if proven { all } else { context.bytes.unwrap_or(0).min(all) }).ok(),
+    };
+    let safe =
+        (condition::SAFE_TO_REMOVE, truth(safe), why.to_owned(), super::verdict::sentence(&text, None));
+    (status, vec![verified, complete, imported, safe])
+}
+
+/// A bundle of an earlier run whose file is not there: what was said of it holds.
+fn earlier_rows(entry: &Entry, file: &str, context: &Context<'_>) -> (ImageBundleStatus, Vec<Row>) {
+    let mut status = context.previous.cloned().unwrap_or_default();
+    let text = away(entry, file, 0);
+    let old = |type_: &'static str| {
+        let old = status.conditions.iter().find(|condition| condition.type_ == type_);
+        let state = match old.map(|old| old.status.as_str()) {
+            Some("True") => "True",
+            Some("False") => "False",
+            _ => "Unknown",
+        };
+        let words = old.map(|old| (old.reason.clone(), old.message.clone()));
+        let (reason, message) = words.unwrap_or_else(|| (ABSENT.to_owned(), text.clone()));
+        (type_, state, reason, message)
+    };
+    let (verified, imported) = (old(condition::VERIFIED), old(condition::IMPORTED));
+    let safe = truth(imported.1 == "True" || verified.1 == "False");
+    let rows = vec![
+        verified,
+        row(condition::COMPLETE, "False", ABSENT, &text),
+        imported,
+        row(condition::SAFE_TO_REMOVE, safe, ABSENT, &text),
+    ];
+    status.message = Some(text);
+    status.volumes = status.volumes.map(|volumes| VolumeCounts { present: 0, ..volumes });
+    (status, rows)
+}
+
+/// Keeps the time of the last change of a condition whose status stays.
+fn condition_of(
+    (type_, status, reason, message): Row,
+    old: &[Condition],
+    context: &Context<'_>,
+) -> Condition {
+    let same = old.iter().find(|old| old.type_ == type_ && old.status == status);
+    // As the API server stores it, so that what was written is equal to what comes back.
+    let now = context.now.round(jiff::Unit::Second).unwrap_or(context.now);
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason,
+        message,
+        observed_generation: Some(context.generation),
+        last_transition_time: same.map_or(Time(now), |same| same.last_transition_time.clone()),
+    }
+}
+
+/// The status of a condition.
+pub(super) fn state<'a>(status: Option<&'a ImageBundleStatus>, type_: &str) -> Option<(&'a str, &'a str)> {
+    let condition = status?.conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some((&condition.status, &condition.reason))
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Jobs read back from the cluster. Nothing in them is trusted: somebody may have written to them.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use krs_core::redact::printable;
+
+use super::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, SELECTOR, SET_LABEL};
+use crate::decide::{CopyJob, JobPhase};
+use crate::task::{CopyReport, CopyTask, MAX_REPORT, MAX_TARGETS, MAX_TASK};
+
+/// Longest message of a Job, a Pod or a failure that is kept, in characters.
+const MAX_MESSAGE: usize = 1000;
+/// Most failures of a report that are kept: one for each target.
+const MAX_FAILURES: usize = MAX_TARGETS;
+
+/// Reads a Job of ours back, with its Pods for the report and for why they wait. `None`: it is not one of ours.
+pub fn read(job: &Job, pods: &[Pod]) -> Option<CopyJob> {
+    let labels = job.metadata.labels.as_ref()?;
+    let ours = SELECTOR.split(',').filter_map(|pair| pair.split_once('='));
+    if !ours.into_iter().all(|(key, value)| labels.get(key).is_some_and(|is| is == value)) {
+        return None;
+    }
+    labels.get(SET_LABEL)?;
+    let name = job.metadata.name.clone()?;
+    let annotations = job.metadata.annotations.as_ref()?;
+    let batch = annotations.get(BATCH)?.clone();
+    let attempt = annotations.get(ATTEMPT)?.parse::<u32>().ok()?;
+    let own_name = batch.len() == HASH_DIGITS && name.ends_with(&format!("-{batch}-{attempt}"));
+    let task = own_name.then(|| task(job)).flatten()?;
+    let pods = pods_of(job, pods);
+    Some(CopyJob { name, batch, attempt, task, phase: phase(job, &pods) })
+}
+
+fn task(job: &Job) -> Option<CopyTask> {
+    let pod = job.spec.as_ref()?.template.spec.as_ref()?;
+    let container = pod.containers.iter().find(|container| container.name == CONTAINER)?;
+    let [copy, flag, task, ..] = container.args.as_deref()? else { return None };
+    if copy != "copy" || flag != "--task" || task.len() > 2 * MAX_TASK {
+        return None;
+    }
+    let task = serde_json::from_str::<CopyTask>(task).ok()?;
+    (1..=MAX_TARGETS).contains(&task.targets.len()).then_some(task)
+}
+
+/// The Pods that the Job owns, the newest first.
+fn pods_of<'a>(job: &Job, pods: &'a [Pod]) -> Vec<&'a Pod> {
+    let owns = |pod: &&Pod| {
+        let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+        owners.iter().any(|owner| owner.kind == "Job" && Some(&owner.uid) == job.metadata.uid.as_ref())
+    };
+    let mut pods = pods.iter().filter(owns).collect::<Vec<_>>();
+    let created = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    pods.sort_by(|a, b| created(b).cmp(&created(a)).then_with(|| b.metadata.name.cmp(&a.metadata.name)));
+    pods
+}
+
+fn phase(job: &Job, pods: &[&Pod]) -> JobPhase {
+    let status = job.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let is = |type_: &str| conditions.iter().find(|c| c.type_ == type_ && c.status == "True");
+    let at = |condition: &JobCondition| {
+        let completed = status.and_then(|status| status.completion_time.as_ref());
+        let times =
+            [condition.last_transition_time.as_ref(), completed, job.metadata.creation_timestamp.as_ref()];
+        times.into_iter().flatten().next().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
+    };
+    if let Some(condition) = is("Complete") {
+        return JobPhase::Succeeded { at: at(condition), report: report(pods) };
+    }
+    if let Some(condition) = is("Failed") {
+        let parts = [condition.reason.as_deref(), condition.message.as_deref()];
+        let why = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+        return JobPhase::Failed {
+            at: at(condition),
+            why: printable(&why, MAX_MESSAGE),
+            report: report(pods),
+        };
+    }
+    JobPhase::Running { waiting: pods.first().and_then(|pod| waiting(pod)) }
+}
+
+/// What the newest container that ended has said.
+fn report(pods: &[&Pod]) -> Option<CopyReport> {
+    let said = |pod: &&Pod| state(pod)?.terminated.as_ref()?.message.clone();
+    let message = pods.iter().find_map(said).filter(|message| message.len() <= MAX_REPORT)?;
+    let mut report = serde_json::from_str::<CopyReport>(&message).ok()?;
+    report.failures.truncate(MAX_FAILURES);
+    for failure in &mut report.failures {
+        failure.reason = printable(&failure.reason, 64);
+        failure.message = printable(&failure.message, MAX_MESSAGE);
+    }
+    Some(report)
+}
+
+/// Why a Pod does not start.
+fn waiting(pod: &Pod) -> Option<String> {
+    let why = |reason: Option<&String>, message: Option<&String>| {
+        let text = match (reason, message) {
+            (Some(reason), Some(message)) => format!("{reason}: {message}"),
+            (Some(text), None) | (None, Some(text)) => text.clone(),
+            (None, None) => return None,
+        };
+        Some(printable(&text, MAX_MESSAGE))
+    };
+    let waiting = state(pod).and_then(|state| state.waiting.as_ref());
+    // Every Pod goes through these.
+    let waiting = waiting.filter(|waiting| {
+        !matches!(waiting.reason.as_deref(), None | Some("ContainerCreating" | "PodInitializing"))
+    });
+    if let Some(waiting) = waiting {
+        return why(waiting.reason.as_ref(), waiting.message.as_ref());
+    }
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let unscheduled = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+    why(unscheduled.reason.as_ref(), unscheduled.message.as_ref())
+}
+
+fn state(pod: &Pod) -> Option<&ContainerState> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
+    statuses.iter().find(|status| status.name == CONTAINER)?.state.as_ref()
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#![allow(clippy::unwrap_used)]
+use k8s_openapi::api::core::v1::Pod;
+use krs_core::digest::Digest;
+use serde_json::json;
+
+use super::*;
+use crate::decide::{CopyJob, JobPhase};
+
+const CONFIG: &str = "namespace: krs-system\nallowedDestinations: [edge.local:5000]\n\
+    registry: {host: 'krs-importer.krs-system.svc:5443'}\njobs: {image: 'krs-importer:1', imagePullSecrets: [{name: pull}]}\n";
+
+fn set() -> EdgeImageSet {
+    let image = format!("docker.io/library/nginx:1.25@{}", Digest::of(b"nginx"));
+    serde_json::from_value(json!({
+        "apiVersion": "kuberegistrysync.io/v1alpha1", "kind": "EdgeImageSet",
+        "metadata": {"name": "shop.images", "namespace": "shop", "uid": "0b5b2c6e-0000-4000-8000-000000000001"},
+        "spec": {
+            "destinationRegistry": "edge.local:5000", "destinationClientSecretName": "edge-creds",
+            "destinationTLS": {"caConfigMapName": "edge-ca"},
+            "images": [{"image": image, "sourceClientSecretName": "hub"}],
+        },
+    }))
+    .unwrap()
+}
+
+fn batch(set: &EdgeImageSet, source: BatchSource) -> Batch {
+    let images = krs_core::set::check_spec(&set.spec).unwrap();
+    let destination = set.spec.destination_registry.parse().unwrap();
+    let targets =
+        crate::target::targets(&destination, &images, |_| Some("hub".to_owned()), |r| r.digest).unwrap();
+    let targets = targets.into_iter().map(|t| (t, vec!["library/base".parse().unwrap()])).collect();
+    Batch { source, targets, attempt: 2, bytes: Some(5_000_000_000) }
+}
+
+fn from_bundle() -> BatchSource {
+    BatchSource::Bundle { digest: Digest::of(b"bundle"), name: "prod-118".to_owned() }
+}
+
+fn from_registry() -> BatchSource {
+    BatchSource::Registry { registry: "docker.io".parse().unwrap(), secret: Some("hub".to_owned()) }
+}
+
+fn built(source: BatchSource) -> Job {
+    let config = Config::parse(CONFIG).unwrap();
+    let surroundings =
+        Surroundings { config: &config, registry_ca: "PEM", destination_is_dockerconfigjson: true };
+    let set = set();
+    build(&set, &batch(&set, source), &surroundings)
+}
+
+#[test]
+fn jobs_are_the_reviewed_ones() {
+    insta::assert_snapshot!("bundle", serde_saphyr::to_string(&built(from_bundle())).unwrap());
+    insta::assert_snapshot!("registry", serde_saphyr::to_string(&built(from_registry())).unwrap());
+}
+
+#[test]
+fn a_job_is_read_back_as_it_was_written() {
+    for source in [from_bundle(), from_registry()] {
+        let job = built(source.clone());
+        let back = read(&job, &[]).unwrap();
+        let config = Config::parse(CONFIG).unwrap();
+        let surroundings =
+            Surroundings { config: &config, registry_ca: "PEM", destination_is_dockerconfigjson: true };
+        let set = set();
+        let name = job.metadata.name.clone().unwrap();
+        assert!(name.len() <= 63 && name.starts_with("krs-shop-images-"), "{name}");
+        let expected = CopyJob {
+            batch: name.split('-').rev().nth(1).unwrap().to_owned(),
+            name,
+            attempt: 2,
+            task: task(&set, &batch(&set, source), &surroundings),
+            phase: JobPhase::Running { waiting: None },
+        };
+        assert_eq!(back, expected);
+    }
+}
+
+#[test]
+fn a_job_that_is_not_ours_is_none() {
+    let ours = built(from_bundle());
+    let foreign: [fn(&mut Job); 4] = [
+        |job| job.metadata.labels = None,
+        |job| job.metadata.name = Some("other".to_owned()),
+        |job| drop(job.metadata.annotations.as_mut().unwrap().insert(ATTEMPT.to_owned(), "many".to_owned())),
+        |job| job.spec.as_mut().unwrap().template.spec.as_mut().unwrap().containers[0].args = None,
+    ];
+    for change in foreign {
+        let mut job = ours.clone();
+        change(&mut job);
+        assert_eq!(read(&job, &[]), None);
+    }
+}
+
+fn pod(name: &str, created: &str, state: &serde_json::Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": name, "creationTimestamp": created,
+            "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "job-uid"}],
+        },
+        "status": {"containerStatuses": [
+            {"name": "copy", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state},
+        ]},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn t84_the_report_of_the_newest_pod_is_read_and_made_printable() {
+    let mut job = built(from_bundle());
+    job.metadata.uid = Some("job-uid".to_owned());
+    job.status = serde_json::from_value(json!({"conditions": [{
+        "type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too\nlong",
+        "lastTransitionTime": "2026-03-01T08:00:00Z",
+    }]}))
+    .unwrap();
+    let report = |text: &str| json!({"terminated": {"exitCode": 1, "message": text}});
+    let said =
+        r#"{"done":1,"failed":1,"failures":[{"target":0,"reason":"AuthFailed","message":"a\u001b[31m"}]}"#;
+    let pods = [
+        pod("old", "2026-03-01T07:00:00Z", &report("{\"done\": 7}")),
+        pod("new", "2026-03-01T07:30:00Z", &report(said)),
+    ];
+    let JobPhase::Failed { at, why, report: Some(found) } = read(&job, &pods).unwrap().phase else {
+        panic!("it failed, with a report")
+    };
+    assert_eq!(
+        (at.to_string().as_str(), why.as_str()),
+        ("2026-03-01T08:00:00Z", "DeadlineExceeded: too\\u{a}long")
+    );
+    assert_eq!((found.done, found.failures[0].message.as_str()), (1, "a\\u{1b}[31m"));
+    let garbage = [pod("new", "2026-03-01T07:30:00Z", &report("no JSON"))];
+    assert!(matches!(read(&job, &garbage).unwrap().phase, JobPhase::Failed { report: None, .. }));
+}
+
+#[test]
+fn t81_a_pod_that_does_not_start_says_why() {
+    let mut job = built(from_bundle());
+    job.metadata.uid = Some("job-uid".to_owned());
+    let waiting = |reason: &str| {
+        let state = json!({"waiting": {"reason": reason, "message": "no such image"}});
+        read(&job, &[pod("p", "2026-03-01T07:00:00Z", &state)]).unwrap().phase
+    };
+    let why = Some("ErrImagePull: no such image".to_owned());
+    assert_eq!(waiting("ErrImagePull"), JobPhase::Running { waiting: why });
+    assert_eq!(waiting("ContainerCreating"), JobPhase::Running { waiting: None });
+}

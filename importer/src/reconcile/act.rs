@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is done about a set after it was looked at: what it needs is published, Jobs are created and deleted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use krs_core::crd::reason;
+use krs_core::digest::Digest;
+use krs_core::reference::RepositoryName;
+
+use kube::Resource as _;
+
+use super::jobs::{self, Created};
+use super::round::{Round, Seen, digest};
+use super::secrets::Secrets;
+use super::{ReconcileError, lock};
+use crate::decide::{Batch, BatchSource, Decision, JobPhase, Limits, Observation, decide};
+use crate::demand::SetDemand;
+use crate::job::{self, Surroundings};
+use crate::metrics::ResultLabels;
+use crate::state::{Attempt, SetState};
+use crate::target::TargetKey;
+use crate::task::TaskSource;
+
+impl Round<'_> {
+    /// Decides, and does what was decided.
+    pub(super) async fn act(
+        &self,
+        secrets: &Secrets<'_>,
+        seen: &mut Seen,
+        state: &mut SetState,
+    ) -> Result<Decision, ReconcileError> {
+        let _acting = self.importer.acting.lock().await;
+        let holders = self.holders(seen, state);
+        let decision = self.decide(seen, state, &holders);
+        self.needs(seen, state, &decision);
+        let mut result = Ok(());
+        for name in &decision.delete {
+            result = self.delete(&mut seen.jobs, name).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        let mut rejected = Vec::new();
+        if result.is_ok() {
+            result = self.create(secrets, seen, &decision.create, &mut rejected).await;
+        }
+        self.importer.facts.runs(&self.uid, seen.jobs.list.clone());
+        let running = i64::try_from(self.importer.facts.count_running()).unwrap_or(i64::MAX);
+        let label = ResultLabels { result: "running".to_owned() };
+        self.importer.parts.metrics.jobs.get_or_create(&label).set(running);
+        result?;
+        if rejected.is_empty() {
+            return Ok(decision);
+        }
+        self.remember_rejected(seen, state, rejected).await?;
+        let after = self.decide(seen, state, &holders);
+        Ok(Decision { create: Vec::new(), delete: Vec::new(), ..after })
+    }
+
+    fn decide(
+        &self,
+        seen: &Seen,
+        state: &SetState,
+        holders: &BTreeMap<Digest, Vec<RepositoryName>>,
+    ) -> Decision {
+        let parts = &self.importer.parts;
+        let (elsewhere, busy) = self.importer.facts.elsewhere(&self.uid);
+        let here = seen.jobs.list.iter().filter(|job| matches!(job.phase, JobPhase::Running { .. })).count();
+        decide(&Observation {
+            now: self.now,
+            spec: &self.set.spec,
+            targets: &seen.targets,
+            unresolved: &seen.unresolved,
+            obstacle: seen.obstacle.clone(),
+            answers: &seen.said.answers,
+            state,
+            jobs: &seen.jobs.list,
+            busy: &busy,
+            holders,
+            stock: &self.stock,
+            limits: Limits {
+                online: parts.config.online.enabled,
+                sources: &parts.sources,
+                free_jobs: parts.config.jobs.max.saturating_sub(elsewhere + here),
+                kept_jobs: parts.config.jobs.max / 2,
+            },
+        })
+    }
+
+    /// Repositories that blobs of missing images can be linked from.
+    fn holders(&self, seen: &Seen, state: &SetState) -> BTreeMap<Digest, Vec<RepositoryName>> {
+        let missing = seen.targets.iter().filter(|target| !state.proofs.contains_key(&target.key));
+        let found = missing.filter_map(|target| self.stock.find(&target.digest, &target.platforms));
+        let blobs = found.flat_map(|(_, image)| image.contents.iter().copied()).collect::<BTreeSet<_>>();
+        let Some(wanted) = seen.wanted.as_ref().filter(|_| !blobs.is_empty()) else { return BTreeMap::new() };
+        let share = self.importer.config().share_across_namespaces;
+        self.importer.facts.holders(&self.name.namespace, share, &wanted.destination.registry, &blobs)
+    }
+
+    /// Publishes what the set needs, before a Job exists that asks for it.
+    fn needs(&self, seen: &Seen, state: &SetState, decision: &Decision) {
+        let images = seen.wanted.iter().flat_map(|wanted| &wanted.images);
+        let images = images.map(|image| (image.reference.clone(), digest(&image.reference, state)));
+        let missing = seen.targets.iter().filter(|target| !state.proofs.contains_key(&target.key));
+        let bundle = |source: &TaskSource| match source {
+            TaskSource::Bundle { digest, .. } => Some(*digest),
+            TaskSource::Registry { .. } => None,
+        };
+        let kept = |name: &String| !decision.delete.contains(name);
+        let running = seen
+            .jobs
+            .list
+            .iter()
+            .filter(|job| matches!(job.phase, JobPhase::Running { .. }) && kept(&job.name));
+        let running = running.filter_map(|job| bundle(&job.task.source));
+        let created = decision.create.iter().filter_map(|batch| match &batch.source {
+            BatchSource::Bundle { digest, .. } => Some(*digest),
+            BatchSource::Registry { .. } => None,
+        });
+        let needs = SetDemand {
+            images: images.collect(),
+            missing: missing.map(|target| target.digest).collect(),
+            copying_from: running.chain(created).collect(),
+        };
+        self.importer.facts.needs(&self.name, needs);
+    }
+
+    /// Creates Jobs. Those that the API server refuses go to `rejected`; those of which a Secret is missing wait for it.
+    async fn create<'b>(
+        &self,
+        secrets: &Secrets<'_>,
+        seen: &mut Seen,
+        batches: &'b [Batch],
+        rejected: &mut Vec<(&'b Batch, String, String)>,
+    ) -> Result<(), ReconcileError> {
+        let parts = &self.importer.parts;
+        let registry_ca = parts.registry_ca.borrow().clone();
+        let surroundings = Surroundings {
+            config: &parts.config,
+            registry_ca: &registry_ca,
+            destination_is_dockerconfigjson: seen
+                .login
+                .as_ref()
+                .is_some_and(|login| login.is_dockerconfigjson),
+        };
+        for batch in batches {
+            if matches!(batch.source, BatchSource::Registry { .. }) {
+                let mut usable = true;
+                for (target, _) in &batch.targets {
+                    usable &= self.source_login(secrets, target, &mut seen.blocked).await?;
+                }
+                if !usable {
+                    continue;
+                }
+            }
+            let job = job::build(self.set, batch, &surroundings);
+            let name = job.metadata.name.clone().unwrap_or_default();
+            let made = jobs::create(&parts.client, &self.name.namespace, &job).await;
+            match made.map_err(ReconcileError::api("a copy Job cannot be created"))? {
+                Created::Exists => seen.jobs.list.extend(job::read(&job, &[])),
+                Created::Rejected(why) => rejected.push((batch, name, why)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A Job that the API server refuses is a failed attempt. (T-83)
+    async fn remember_rejected(
+        &self,
+        seen: &mut Seen,
+        state: &mut SetState,
+        rejected: Vec<(&Batch, String, String)>,
+    ) -> Result<(), ReconcileError> {
+        let about = self.set.object_ref(&());
+        for (batch, name, why) in rejected {
+            let known = |key: &TargetKey| {
+                state.attempts.get(key).is_some_and(|attempt| attempt.reason == reason::JOB_REJECTED)
+            };
+            if !batch.targets.iter().any(|(target, _)| known(&target.key)) {
+                self.importer.parts.events.warning(&about, reason::JOB_REJECTED, "CreateJob", &why).await;
+            }
+            for (target, _) in &batch.targets {
+                let count = state.attempts.get(&target.key).map_or(0, |attempt| attempt.count);
+                let attempt = Attempt {
+                    count: count.saturating_add(1),
+                    at: self.now,
+                    reason: reason::JOB_REJECTED.to_owned(),
+                    message: why.clone(),
+                    job: name.clone(),
+                };
+                state.attempts.insert(target.key, attempt);
+                let place = |place: &usize| (*place, (reason::JOB_REJECTED, why.clone()));
+                seen.blocked.extend(target.images.iter().map(place));
+            }
+        }
+        self.save(state).await
+    }
+
+    /// Counts what became present, and what Jobs that ended since the last look sent.
+    pub(super) fn count(&self, before: &SetState, after: &SetState, seen: &Seen) {
+        let metrics = &self.importer.parts.metrics;
+        let is_new = |key: &TargetKey| after.proofs.contains_key(key) && !before.proofs.contains_key(key);
+        let new = seen.targets.iter().filter(|target| is_new(&target.key));
+        metrics.images_synchronized.inc_by(new.map(|target| target.images.len() as u64).sum());
+        let mut reports = lock(&self.importer.reports);
+        let old = reports.insert(self.uid.clone(), seen.jobs.reports.clone()).unwrap_or_default();
+        for (uid, job) in &seen.jobs.reports {
+            let (JobPhase::Succeeded { at, report } | JobPhase::Failed { at, report, .. }) = &job.phase
+            else {
+                continue;
+            };
+            if *at >= self.importer.started && !old.contains_key(uid) {
+                metrics.bytes_synchronized.inc_by(report.as_ref().map_or(0, |report| report.bytes_copied));
+            }
+        }
+    }
+}

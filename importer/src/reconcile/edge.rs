@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the edge registry says about the targets of a set.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+use krs_core::crd::{DestinationTls, reason};
+use krs_core::digest::Digest;
+use krs_core::error::{Classify as _, chain};
+use krs_core::prove::{Proof, ProveError, prove};
+use krs_core::reference::{RegistryHost, Selector, Tag};
+use krs_core::registry::{Barred, Client, ClientOptions, RegistryError, Repository, RetryPolicy};
+
+use crate::credentials::Credentials;
+use crate::decide::{Answer, Obstacle};
+use crate::remember::Ask;
+use crate::target::{Target, TargetKey};
+
+/// Targets that are asked for at once.
+const ASKED_AT_ONCE: usize = 8;
+/// How long one target may take: a walk over an image with some hundred layers is far below it.
+const ASK_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How the importer itself talks to registries: a look that fails is repeated by the next reconcile, so that little is
+/// tried again within one.
+pub(super) fn client_options(barred: &Barred) -> ClientOptions {
+    ClientOptions {
+        barred: Some(barred.clone()),
+        certs_dirs: Vec::new(),
+        retry: RetryPolicy { attempts: 3, max: Duration::from_secs(5), budget: 50, ..RetryPolicy::default() },
+        stall_timeout: Duration::from_secs(20),
+        user_agent: concat!("krs-importer/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ..ClientOptions::default()
+    }
+}
+
+/// The edge registry of one set, for one reconcile.
+pub(super) struct Edge {
+    client: Client,
+    registry: RegistryHost,
+    barred: Barred,
+}
+
+/// What the edge registry said.
+#[derive(Default)]
+pub(super) struct Said {
+    pub(super) answers: BTreeMap<TargetKey, Answer>,
+    /// Configs and layers of the targets that are whole.
+    pub(super) contents: BTreeMap<TargetKey, Vec<Digest>>,
+}
+
+impl Edge {
+    pub(super) fn new(
+        registry: &RegistryHost,
+        tls: Option<&DestinationTls>,
+        login: Option<&Credentials>,
+        authorities: Option<Vec<u8>>,
+        barred: &Barred,
+    ) -> Result<Self, Obstacle> {
+        let mut options = client_options(barred);
+        if let Some(login) = login {
+            login.apply(registry, &mut options);
+        }
+        options.authorities.extend(authorities.map(|pem| (registry.clone(), pem)));
+        if let Some(tls) = tls {
+            options.plain_http.extend(tls.plain_http.then(|| registry.clone()));
+            options.insecure.extend(tls.insecure_skip_verify.then(|| registry.clone()));
+        }
+        let client = Client::new(options).map_err(|error| obstacle(&error))?;
+        Ok(Self { client, registry: registry.clone(), barred: barred.clone() })
+    }
+
+    /// Whether the registry answers at an address that the importer may talk to.
+    pub(super) async fn reachable(&self) -> Result<(), Obstacle> {
+        allowed_address(&self.registry, &self.barred).await?;
+        self.client.ping(&self.registry).await.map_err(|error| obstacle(&error))
+    }
+
+    /// Asks about `targets`.
+    pub(super) async fn ask(&self, targets: &[(Target, Ask)]) -> Said {
+        let asked = targets.iter().map(|(target, how)| self.ask_in_time(target, *how).boxed());
+        let asked = asked.collect::<Vec<_>>();
+        let mut said = Said::default();
+        let mut answers = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
+        while let Some((key, (answer, contents))) = answers.next().await {
+            said.answers.insert(key, answer);
+            if let Some(contents) = contents {
+                said.contents.insert(key, contents);
+            }
+        }
+        said
+    }
+
+    async fn ask_in_time(&self, target: &Target, how: Ask) -> (TargetKey, (Answer, Option<Vec<Digest>>)) {
+        let answer = tokio::time::timeout(ASK_TIMEOUT, self.ask_one(target, how)).await;
+        let late = |_| {
+            let message = self.late(target);
+            (Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message }, None)
+        };
+        (target.key, answer.unwrap_or_else(late))
+    }
+
+    fn late(&self, target: &Target) -> String {
+        format!(
+            "{} did not say within {} s whether it has {}",
+            self.registry,
+            ASK_TIMEOUT.as_secs(),
+            target.repository
+        )
+    }
+
+    async fn ask_one(&self, target: &Target, how: Ask) -> (Answer, Option<Vec<Digest>>) {
+        let repository = self.client.repository(&self.registry, &target.repository);
+        match how {
+            Ask::Look => (look(&repository, target).await.unwrap_or_else(|error| failed(&error)), None),
+            Ask::Walk => match prove(&repository, &target.digest, &target.platforms, &target.tags).await {
+                Ok(Proof::Whole { contents, .. }) => {
+                    (Answer::Whole, Some(contents.iter().map(|blob| blob.digest).collect()))
+                }
+                Ok(Proof::Missing { what }) => (Answer::Missing { what }, None),
+                Ok(Proof::Tag { tag, found }) => (tag_answer(&tag, found), None),
+                Err(ProveError::Registry(error)) => (failed(&error), None),
+                Err(ProveError::Closure(error)) => (Answer::Corrupt { message: chain(&error) }, None),
+            },
+        }
+    }
+}
+
+/// HEAD of the top document and of the tags.
+async fn look(repository: &Repository, target: &Target) -> Result<Answer, RegistryError> {
+    if repository.head_manifest(&Selector::Digest(target.digest)).await?.is_none() {
+        return Ok(Answer::Missing { what: format!("manifest {}", target.digest) });
+    }
+    for tag in &target.tags {
+        let found = repository.head_manifest(&Selector::Tag(tag.clone())).await?.map(|top| top.digest);
+        if found != Some(target.digest) {
+            return Ok(tag_answer(tag, found));
+        }
+    }
+    Ok(Answer::Seen)
+}
+
+/// A tag that names nothing is set again; one that somebody moved is reported.
+fn tag_answer(tag: &Tag, found: Option<Digest>) -> Answer {
+    match found {
+        Some(found) => Answer::TagMoved { tag: tag.to_string(), found },
+        None => Answer::Missing { what: format!("tag {tag}") },
+    }
+}
+
+/// Refuses a registry of which one address is barred. The client refuses it again when it connects; here it is said in
+/// the words of the site's policy.
+pub(super) async fn allowed_address(registry: &RegistryHost, barred: &Barred) -> Result<(), Obstacle> {
+    // A port is needed to look a name up, and does not matter.
+    let host = registry.host().to_owned();
+    let Ok(addresses) = tokio::net::lookup_host((host, 443)).await else {
+        // The request itself says better what is wrong with the name.
+        return Ok(());
+    };
+    for address in addresses {
+        if let Err(why) = barred.check_address(address.ip()) {
+            let message = format!(
+                "spec.destinationRegistry: {registry}: {why}, which is never a destination; name the registry by an address that the Pods of this cluster reach"
+            );
+            return Err(Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true });
+        }
+    }
+    Ok(())
+}
+
+/// The reason that a failure of a registry gives a condition.
+pub(super) const fn reason_of(error: &RegistryError) -> &'static str {
+    use RegistryError as E;
+    match error {
+        E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
+        E::Tls { .. } | E::Certificate { .. } => reason::TLS_FAILED,
+        E::NotFound { .. } => reason::IMAGE_NOT_FOUND,
+        E::Content { .. } | E::OtherDigest { .. } | E::TooLarge { .. } => reason::DIGEST_MISMATCH,
+        E::Protocol { .. }
+        | E::Refused { .. }
+        | E::Full { .. }
+        | E::Redirect { .. }
+        | E::Realm { .. }
+        | E::Barred { .. } => reason::REGISTRY_REFUSED,
+        _ => reason::REGISTRY_UNREACHABLE,
+    }
+}
+
+/// A failure as a sentence, with what helps in a cluster.
+pub(super) fn explain(error: &RegistryError) -> String {
+    let text = chain(error);
+    let help = match reason_of(error) {
+        reason::AUTH_FAILED => Some("correct the Secret that the set names; it is read again soon".to_owned()),
+        reason::TLS_FAILED => Some(
+            "put the registry's authority as ca.crt into a Secret or ConfigMap and name that in destinationTLS"
+                .to_owned(),
+        ),
+        reason::REGISTRY_UNREACHABLE => None,
+        _ => error.help(),
+    };
+    help.map_or(text.clone(), |help| format!("{text}; {help}"))
+}
+
+fn obstacle(error: &RegistryError) -> Obstacle {
+    if let RegistryError::Barred { .. } = error {
+        let message = explain(error);
+        return Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true };
+    }
+    Obstacle { reason: reason_of(error), message: explain(error), stalled: false }
+}
+
+fn failed(error: &RegistryError) -> Answer {
+    match error {
+        RegistryError::Content { .. } => Answer::Corrupt { message: explain(error) },
+        _ => Answer::Failed { reason: reason_of(error), message: explain(error) },
+    }
+}

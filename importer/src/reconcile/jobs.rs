@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Copy Jobs in the API server: listed, with what their Pods say; created; deleted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use krs_core::crd::EdgeImageSet;
+use krs_core::redact::printable;
+use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions, PropagationPolicy};
+use kube::{Resource as _, ResourceExt as _};
+
+use super::quiet::until;
+use super::{FIELD_MANAGER, Parts, selector};
+use crate::decide::CopyJob;
+use crate::job;
+
+/// What Jobs that ended said, by their UIDs: neither changes any more.
+pub(super) type Reports = HashMap<String, CopyJob>;
+
+/// Label that Kubernetes gives the Pods of a Job.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+/// How long a Job may be without a Pod before it is asked why.
+const NO_POD: Duration = Duration::from_secs(5);
+/// Reason of the event that says why a Job's Pod could not be created.
+const FAILED_CREATE: &str = "FailedCreate";
+/// Longest message of the API server that is shown.
+const MAX_MESSAGE: usize = 800;
+
+/// The Jobs of one set.
+#[derive(Default)]
+pub(super) struct Jobs {
+    /// They.
+    pub(super) list: Vec<CopyJob>,
+    /// Their UIDs by name.
+    pub(super) uids: BTreeMap<String, String>,
+    /// Why the API server refuses their Pods, by name.
+    pub(super) refused: BTreeMap<String, String>,
+    /// Ended ones, for the next look.
+    pub(super) reports: Reports,
+}
+
+/// Jobs of all sets, by the UID of the set.
+pub(super) async fn all(parts: &Parts) -> Result<Vec<(String, Vec<CopyJob>)>, kube::Error> {
+    let namespaces = &parts.config.watch_namespaces;
+    let client = || parts.client.clone();
+    let apis = match namespaces.as_slice() {
+        [] => vec![Api::<Job>::all(client())],
+        some => some.iter().map(|namespace| Api::namespaced(client(), namespace)).collect(),
+    };
+    let mut sets = BTreeMap::<String, Vec<CopyJob>>::new();
+    for api in apis {
+        for listed in api.list(&ListParams::default().labels(job::SELECTOR)).await? {
+            let Some(owner) = owner(&listed) else { continue };
+            sets.entry(owner).or_default().extend(job::read(&listed, &[]));
+        }
+    }
+    Ok(sets.into_iter().collect())
+}
+
+/// UID of the set that owns a Job.
+fn owner(job: &Job) -> Option<String> {
+    let owners = job.metadata.owner_references.as_ref()?;
+    let set = |kind: &str| kind == EdgeImageSet::kind(&());
+    owners.iter().find(|owner| set(&owner.kind)).map(|owner| owner.uid.clone())
+}
+
+/// The Jobs of a set. `ended` are those that had ended at the last look.
+pub(super) async fn list(
+    client: &kube::Client,
+    namespace: &str,
+    uid: &str,
+    ended: &Reports,
+    now: Timestamp,
+) -> Result<Jobs, kube::Error> {
+    let which = ListParams::default().labels(&selector(uid));
+    let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&which).await?.items;
+    // Whoever may create Jobs in the namespace can give them our labels, but the set's UID as owner only by intent.
+    let own = jobs.into_iter().filter(|job| owner(job).as_deref() == Some(uid)).collect::<Vec<_>>();
+    let unclear =
+        |job: &Job| !ended.contains_key(&job.uid().unwrap_or_default()) && (has_ended(job) || !is_ready(job));
+    let pods = if own.iter().any(unclear) {
+        Api::<Pod>::namespaced(client.clone(), namespace).list(&which).await?.items
+    } else {
+        Vec::new()
+    };
+    let mut found = Jobs::default();
+    for job in own {
+        let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
+        let of_job = |pod: &&Pod| pod.labels().get(JOB_NAME) == Some(&name);
+        let pods = pods.iter().filter(of_job).cloned().collect::<Vec<_>>();
+        let Some(read) = ended.get(&uid).cloned().or_else(|| job::read(&job, &pods)) else { continue };
+        if has_ended(&job) {
+            found.reports.insert(uid.clone(), read.clone());
+        } else if pods.is_empty() && !is_ready(&job) && since_creation(&job, now) >= NO_POD {
+            let refused = refusal(client, namespace, &uid).await?;
+            found.refused.extend(refused.map(|message| (name.clone(), message)));
+        }
+        found.uids.insert(name, uid);
+        found.list.push(read);
+    }
+    Ok(found)
+}
+
+fn has_ended(job: &Job) -> bool {
+    let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|c| c.status == "True" && matches!(c.type_.as_str(), "Complete" | "Failed"))
+}
+
+fn is_ready(job: &Job) -> bool {
+    job.status.as_ref().and_then(|status| status.ready).is_some_and(|ready| ready > 0)
+}
+
+fn since_creation(job: &Job, now: Timestamp) -> Duration {
+    job.metadata.creation_timestamp.as_ref().map_or(Duration::ZERO, |created| until(created.0, now))
+}
+
+/// What the API server last said against a Pod of this Job. (T-83)
+async fn refusal(client: &kube::Client, namespace: &str, uid: &str) -> Result<Option<String>, kube::Error> {
+    let which = ListParams::default().fields(&format!("involvedObject.uid={uid},reason={FAILED_CREATE}"));
+    let events = match Api::<Event>::namespaced(client.clone(), namespace).list(&which).await {
+        Ok(events) => events.items,
+        // Where events may not be read, Kubernetes' own tools still show them.
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let about = |event: &&Event| {
+        event.involved_object.uid.as_deref() == Some(uid) && event.reason.as_deref() == Some(FAILED_CREATE)
+    };
+    let last = events.iter().filter(about).max_by_key(|event| event.metadata.resource_version.clone());
+    let message = last.and_then(|event| event.message.as_deref()).map(|text| printable(text, MAX_MESSAGE));
+    Ok(message.map(|message| format!("the API server refuses the Pod of the copy Job: {message}")))
+}
+
+/// What became of a Job that was to be created.
+pub(super) enum Created {
+    /// It exists.
+    Exists,
+    /// The API server does not take it: why.
+    Rejected(String),
+}
+
+/// Creates a Job. One that is there already was created by an earlier look whose answer was lost.
+pub(super) async fn create(
+    client: &kube::Client,
+    namespace: &str,
+    job: &Job,
+) -> Result<Created, kube::Error> {
+    let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    match Api::<Job>::namespaced(client.clone(), namespace).create(&how, job).await {
+        Ok(_) => Ok(Created::Exists),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Created::Exists),
+        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 413 | 422) => {
+            let message = printable(&status.message, MAX_MESSAGE);
+            Ok(Created::Rejected(format!("the API server refuses the copy Job: {message}")))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes a Job and its Pods, if it is still the same one.
+pub(super) async fn delete(
+    client: &kube::Client,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> Result<(), kube::Error> {
+    let how = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Background),
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match Api::<Job>::namespaced(client.clone(), namespace).delete(name, &how).await {
+        // Gone, or another one by now.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        other => other.map(|_| ()),
+    }
+}

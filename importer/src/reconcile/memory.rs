@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the memory of each set lies: a ConfigMap `krs-state-UID` in the importer's own namespace, which only the importer
+//! writes. What is lost is worked out again: a proof by walking at the edge, an attempt by another one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
+
+use super::FIELD_MANAGER;
+use crate::state::SetState;
+
+/// Begins the name of every such ConfigMap; the UID of the set follows.
+const PREFIX: &str = "krs-state-";
+/// The key in it.
+const KEY: &str = "state.json";
+/// Marks them.
+const LABEL: &str = "kuberegistrysync.io/state";
+/// Most bytes of a state: a ConfigMap takes 1 MiB with its keys.
+const MAX_STATE: usize = 900 << 10;
+
+/// The states of all sets, and a copy of each in memory.
+pub(super) struct Memory {
+    api: Api<ConfigMap>,
+    known: Mutex<HashMap<String, SetState>>,
+}
+
+impl Memory {
+    pub(super) fn new(client: kube::Client, namespace: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace), known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, SetState>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is remembered of the set `uid`; nothing, of one that is new.
+    pub(super) async fn load(&self, uid: &str) -> Result<SetState, kube::Error> {
+        if let Some(state) = self.known().get(uid) {
+            return Ok(state.clone());
+        }
+        let stored = self.api.get_opt(&name(uid)).await?;
+        let text = stored.and_then(|map| map.data.unwrap_or_default().remove(KEY)).unwrap_or_default();
+        let state = if text.is_empty() { SetState::default() } else { parse(uid, &text) };
+        self.known().insert(uid.to_owned(), state.clone());
+        Ok(state)
+    }
+
+    /// Keeps `state`, in the cluster first.
+    pub(super) async fn save(&self, uid: &str, state: &SetState) -> Result<(), kube::Error> {
+        if self.known().get(uid) == Some(state) {
+            return Ok(());
+        }
+        let map = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name(uid), "labels": {LABEL: "true"}},
+            "data": {KEY: encode(state)},
+        });
+        let how = PatchParams::apply(FIELD_MANAGER).force();
+        self.api.patch(&name(uid), &how, &Patch::Apply(map)).await?;
+        self.known().insert(uid.to_owned(), state.clone());
+        Ok(())
+    }
+
+    /// Forgets the sets that are not among `alive`. Their ConfigMaps cannot be owned by them: they lie in another namespace.
+    pub(super) async fn forget_all_but(&self, alive: &BTreeSet<String>) -> Result<(), kube::Error> {
+        self.known().retain(|uid, _| alive.contains(uid));
+        let maps = self.api.list_metadata(&ListParams::default().labels(&format!("{LABEL}=true"))).await?;
+        for map in maps.items {
+            let Some(name) = map.metadata.name else { continue };
+            let Some(uid) = name.strip_prefix(PREFIX) else { continue };
+            if !alive.contains(uid) {
+                match self.api.delete(&name, &DeleteParams::default()).await {
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    other => drop(other?),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name(uid: &str) -> String {
+    format!("{PREFIX}{uid}")
+}
+
+fn parse(uid: &str, text: &str) -> SetState {
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        tracing::warn!(uid, %error, "what was remembered of a set cannot be read; it is worked out again");
+        SetState::default()
+    })
+}
+
+/// The text of a state, in bounds: what is longest and matters least is left out first.
+fn encode(state: &SetState) -> String {
+    let text = |state: &SetState| serde_json::to_string(state).unwrap_or_default();
+    let whole = text(state);
+    if whole.len() <= MAX_STATE {
+        return whole;
+    }
+    let mut less = state.clone();
+    less.attempts.values_mut().for_each(|attempt| attempt.message.clear());
+    let shorter = text(&less);
+    if shorter.len() <= MAX_STATE {
+        return shorter;
+    }
+    less.resolved = BTreeMap::new();
+    text(&less)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::state::{Attempt, Resolved};
+    use krs_core::digest::Digest;
+
+    #[test]
+    fn the_state_of_the_largest_set_fits_a_config_map() {
+        let mut state = SetState::default();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        for n in 0..1000 {
+            let key = format!("{n:032x}").parse().unwrap();
+            state.proofs.insert(key, now);
+            let attempt = Attempt {
+                count: 9,
+                at: now,
+                reason: "RegistryUnreachable".to_owned(),
+                message: "m".repeat(1024),
+                job: "krs-a-name-of-some-length-0123456789ab-99".to_owned(),
+            };
+            state.attempts.insert(key, attempt);
+            state.resolved.insert(format!("{n:0320}"), Resolved { digest: Digest::of(b"x"), at: now });
+        }
+        let text = encode(&state);
+        assert!(text.len() <= MAX_STATE, "{}", text.len());
+        let back = parse("uid", &text);
+        assert_eq!(back.proofs, state.proofs);
+        assert_eq!(back.resolved, state.resolved);
+        assert_eq!(back.attempts.len(), 1000);
+    }
+
+    #[test]
+    fn a_state_that_is_garbage_is_worked_out_again() {
+        assert_eq!(parse("uid", "{\"proofs\": 3}"), SetState::default());
+    }
+}

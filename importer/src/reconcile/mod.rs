@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One look at one set: observes, decides, acts, and writes the status.
+//!
+//! The order of writes makes a process that dies in between harmless: what is remembered is kept before the status says
+//! it, what is needed is published before a Job exists that asks for it, and the name of a Job is a function of what it
+//! copies.
+
+mod act;
+mod blocked;
+mod edge;
+mod facts;
+mod jobs;
+mod memory;
+mod quiet;
+mod report;
+mod resolve;
+mod round;
+mod secrets;
+mod wanted;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use krs_core::crd::EdgeImageSet;
+use krs_core::registry::Barred;
+use kube::ResourceExt as _;
+use kube::runtime::controller::Action;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::demand::{Demand, SetName};
+use crate::events::Events;
+use crate::job;
+use crate::metrics::{Metrics, ResultLabels, SetLabels};
+use crate::policy::Allowed;
+use crate::stock::Stock;
+use facts::Facts;
+use jobs::Reports;
+use memory::Memory;
+use quiet::Quiet;
+use report::Written;
+use round::Round;
+
+/// Field manager of everything that the importer applies.
+pub(crate) const FIELD_MANAGER: &str = "krs-importer";
+/// First wait after a look that failed, doubled by each further one.
+const BACK_OFF: Duration = Duration::from_secs(1);
+/// Longest wait after looks that failed.
+const MAX_BACK_OFF: Duration = Duration::from_secs(120);
+
+/// What time it is.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What the controller is made from.
+pub struct Parts {
+    /// The site's policy.
+    pub config: Arc<Config>,
+    /// The API server.
+    pub client: kube::Client,
+    /// Edge registries that sets may name.
+    pub destinations: Allowed,
+    /// Source registries that may be read from; empty: any.
+    pub sources: Allowed,
+    /// Where events go.
+    pub events: Events,
+    /// Where numbers go.
+    pub metrics: Metrics,
+    /// What the drop folder holds.
+    pub stock: watch::Receiver<Arc<Stock>>,
+    /// What the sets need, for others to see.
+    pub demand: watch::Sender<Arc<Demand>>,
+    /// Authority of the embedded registry, in PEM.
+    pub registry_ca: watch::Receiver<String>,
+    /// Addresses that the importer never talks to.
+    pub barred: Barred,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
+}
+
+/// What all looks share.
+pub struct Importer {
+    parts: Parts,
+    facts: Facts,
+    memory: Memory,
+    /// Looks that failed in a row, by the UID of the set.
+    failures: Mutex<HashMap<String, u32>>,
+    /// What was last written to the status of each set.
+    written: Mutex<HashMap<String, Written>>,
+    /// What Jobs that ended said, by the UID of their set.
+    reports: Mutex<HashMap<String, Reports>>,
+    /// Sets that wait for somebody to mend a Secret.
+    quiet: Mutex<HashMap<String, Quiet>>,
+    /// From deciding until the Jobs exist, sets go one by one: no two Jobs write to one repository, and the limit on
+    /// Jobs holds.
+    acting: tokio::sync::Mutex<()>,
+    /// Whether all sets and Jobs that exist are known by name.
+    learnt: watch::Sender<bool>,
+    started: Timestamp,
+}
+
+impl fmt::Debug for Importer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Importer")
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Importer {
+    /// Nothing is looked at yet.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            facts: Facts::new(parts.demand.clone()),
+            memory: Memory::new(parts.client.clone(), &parts.config.namespace),
+            failures: Mutex::default(),
+            written: Mutex::default(),
+            reports: Mutex::default(),
+            quiet: Mutex::default(),
+            acting: tokio::sync::Mutex::default(),
+            learnt: watch::channel(false).0,
+            started: (parts.clock)(),
+            parts,
+        }
+    }
+
+    /// The site's policy.
+    pub fn config(&self) -> &Config {
+        &self.parts.config
+    }
+
+    /// The API server.
+    pub fn client(&self) -> kube::Client {
+        self.parts.client.clone()
+    }
+
+    fn stock(&self) -> Arc<Stock> {
+        Arc::clone(&self.parts.stock.borrow())
+    }
+
+    /// Learns the names that `sets` give, and once the Jobs that run. No set is looked at before: it might take a name that
+    /// an older one has, or a repository that a Job writes to.
+    ///
+    /// # Errors
+    /// The API server does not list the Jobs.
+    pub async fn learn(&self, sets: &[Arc<EdgeImageSet>]) -> Result<(), kube::Error> {
+        let stock = self.stock();
+        for set in sets {
+            let Some(name) = SetName::of(set) else { continue };
+            if !self.facts.knows(&name) {
+                self.facts.note(&name, wanted::preview(set, &stock));
+            }
+        }
+        if !*self.learnt.borrow() {
+            for (uid, running) in jobs::all(&self.parts).await? {
+                self.facts.runs(&uid, running);
+            }
+            self.learnt.send_replace(true);
+        }
+        Ok(())
+    }
+
+    /// Waits for [`Self::learn`].
+    async fn learnt(&self) {
+        let mut learnt = self.learnt.subscribe();
+        // The sender lives as long as this.
+        let _ = learnt.wait_for(|learnt| *learnt).await;
+    }
+
+    /// Drops what is known of sets that are not among `alive`.
+    pub fn only(&self, alive: &[Arc<EdgeImageSet>]) {
+        let names = alive.iter().filter_map(|set| SetName::of(set)).collect();
+        let uids = alive.iter().filter_map(|set| set.uid()).collect::<BTreeSet<_>>();
+        for gone in self.facts.only(&names) {
+            let labels = SetLabels { namespace: gone.namespace, name: gone.name };
+            self.parts.metrics.ready.remove(&labels);
+            self.parts.metrics.last_sync.remove(&labels);
+            report::IMAGE_STATES.iter().for_each(|state| {
+                self.parts.metrics.images.remove(&report::image_labels(&labels, state));
+            });
+        }
+        self.facts.only_uids(&uids);
+        lock(&self.failures).retain(|uid, _| uids.contains(uid));
+        lock(&self.written).retain(|uid, _| uids.contains(uid));
+        lock(&self.reports).retain(|uid, _| uids.contains(uid));
+        lock(&self.quiet).retain(|uid, _| uids.contains(uid));
+    }
+
+    /// Deletes what is remembered of sets that are not among `alive`.
+    pub async fn forget_all_but(&self, alive: &[Arc<EdgeImageSet>]) {
+        let uids = alive.iter().filter_map(|set| set.uid()).collect();
+        if let Err(error) = self.memory.forget_all_but(&uids).await {
+            tracing::warn!(%error, "what is remembered of sets that are gone could not be deleted");
+        }
+    }
+}
+
+/// Why a look at a set did not end well. It is repeated.
+#[derive(Debug, Error)]
+pub enum ReconcileError {
+    /// The API server did not do something.
+    #[error("{what}: {source}")]
+    Api {
+        /// What it was to do.
+        what: &'static str,
+        /// What it said.
+        source: kube::Error,
+    },
+    /// The set has no name, namespace or UID: it does not come from an API server.
+    #[error("the set has no name, namespace or UID")]
+    Nameless,
+}
+
+impl ReconcileError {
+    fn api(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Api { what, source }
+    }
+}
+
+/// Looks at a set.
+///
+/// # Errors
+/// [`ReconcileError`]; nothing is said in the status that was not found out.
+pub fn reconcile(
+    set: Arc<EdgeImageSet>,
+    importer: Arc<Importer>,
+) -> BoxFuture<'static, Result<Action, ReconcileError>> {
+    // Boxed: the compiler does not see of the bare one that it may go from thread to thread.
+    look(set, importer).boxed()
+}
+
+async fn look(set: Arc<EdgeImageSet>, importer: Arc<Importer>) -> Result<Action, ReconcileError> {
+    if set.metadata.deletion_timestamp.is_some() {
+        // Its Jobs are owned by it and go with it.
+        return Ok(Action::await_change());
+    }
+    importer.learnt().await;
+    let started = Instant::now();
+    let again = Round::new(&set, &importer)?.run().await?;
+    importer.parts.metrics.reconciliations.inc();
+    importer.parts.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
+    lock(&importer.failures).remove(&set.uid().unwrap_or_default());
+    Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// When to look again after a look that did not end well.
+#[allow(clippy::needless_pass_by_value)]
+pub fn on_error(set: Arc<EdgeImageSet>, error: &ReconcileError, importer: Arc<Importer>) -> Action {
+    let uid = set.uid().unwrap_or_default();
+    let count = {
+        let mut failures = lock(&importer.failures);
+        let count = failures.entry(uid).or_default();
+        *count = count.saturating_add(1);
+        *count
+    };
+    let result = match error {
+        ReconcileError::Api { .. } => "Api",
+        ReconcileError::Nameless => "Nameless",
+    };
+    importer.parts.metrics.reconcile_errors.get_or_create(&ResultLabels { result: result.to_owned() }).inc();
+    let wait = BACK_OFF.saturating_mul(1 << (count - 1).min(10)).min(MAX_BACK_OFF);
+    let set = SetName::of(&set).map(|name| name.to_string()).unwrap_or_default();
+    let error = krs_core::error::chain(error);
+    tracing::warn!(set, error, wait = wait.as_secs(), "a look at a set did not end well; it is repeated");
+    Action::requeue(wait)
+}
+
+/// Selector of the Jobs and Pods of one set.
+fn selector(uid: &str) -> String {
+    format!("{},{}={uid}", job::SELECTOR, job::SET_LABEL)
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is said about a set: its status, events when something changes, metrics.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use krs_core::crd::{API_VERSION, EdgeImageSet, EdgeImageSetStatus, KIND, condition, reason};
+use kube::Resource as _;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use super::{FIELD_MANAGER, Importer, ReconcileError, lock};
+use crate::decide::Verdict;
+use crate::demand::SetName;
+use crate::metrics::{ImageLabels, SetLabels};
+use crate::state::SetState;
+use crate::status;
+
+/// States of images in the metrics.
+pub(super) const IMAGE_STATES: [&str; 4] = ["desired", "present", "missing", "failed"];
+/// Most images that one event names.
+const SHOWN: usize = 3;
+
+/// What was last written to a status.
+pub(super) struct Written {
+    at: Timestamp,
+    /// Absent while it is not known whether it arrived.
+    status: Option<EdgeImageSetStatus>,
+}
+
+/// Writes the status, and answers how long that must wait if it cannot be now.
+pub(super) async fn write(
+    importer: &Importer,
+    set: &EdgeImageSet,
+    name: &SetName,
+    uid: &str,
+    verdict: &Verdict,
+    state: &SetState,
+) -> Result<Option<Duration>, ReconcileError> {
+    let now = (importer.parts.clock)();
+    let (written, known) = match lock(&importer.written).get(uid) {
+        Some(written) => (Some(written.at), written.status.clone()),
+        None => (None, None),
+    };
+    // What was written last may not have come back through the watch yet.
+    let before = known.or_else(|| set.status.clone());
+    let generation = set.metadata.generation.unwrap_or_default();
+    let after = status::status(before.as_ref(), generation, &set.spec, verdict, state.last_sync_time, now);
+    measure(importer, name, &after, state);
+    match status::write_in(before.as_ref(), &after, written, now) {
+        None => return Ok(None),
+        Some(wait) if !wait.is_zero() => return Ok(Some(wait)),
+        Some(_) => {}
+    }
+    lock(&importer.written).insert(uid.to_owned(), Written { at: now, status: None });
+    let patch = json!({
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": name.name, "namespace": name.namespace, "uid": uid},
+        "status": after,
+    });
+    let api = Api::<EdgeImageSet>::namespaced(importer.client(), &name.namespace);
+    let how = PatchParams::apply(FIELD_MANAGER).force();
+    match api.patch_status(&name.name, &how, &Patch::Apply(patch)).await {
+        Ok(_) => {}
+        // The set is gone, or another one has its name by now.
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return Ok(None),
+        Err(error) => return Err(ReconcileError::api("the status cannot be written")(error)),
+    }
+    lock(&importer.written).insert(uid.to_owned(), Written { at: now, status: Some(after.clone()) });
+    tell(importer, set, before.as_ref(), &after).await;
+    Ok(None)
+}
+
+fn ready(status: &EdgeImageSetStatus) -> Option<(&str, &str)> {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == condition::READY)?;
+    Some((ready.reason.as_str(), ready.message.as_str()))
+}
+
+/// Events for what changed.
+async fn tell(
+    importer: &Importer,
+    set: &EdgeImageSet,
+    before: Option<&EdgeImageSetStatus>,
+    after: &EdgeImageSetStatus,
+) {
+    let about = set.object_ref(&());
+    let events = &importer.parts.events;
+    let was = before.and_then(ready).map(|(reason, _)| reason);
+    if let Some((now, message)) = ready(after).filter(|(now, _)| was != Some(*now)) {
+        match now {
+            reason::SYNC_SUCCESSFUL => events.normal(&about, "SyncComplete", "Sync", message).await,
+            reason::COPYING | reason::WAITING_FOR_BUNDLE | reason::SUSPENDED => {
+                events.normal(&about, now, "Sync", message).await;
+            }
+            _ => events.warning(&about, now, "Sync", message).await,
+        }
+    }
+    if let Some(note) = new_failures(before, after) {
+        events.warning(&about, "ImageFailed", "Copy", &note).await;
+    }
+}
+
+/// What to say about images that failed since the status said `before`. Pure.
+fn new_failures(before: Option<&EdgeImageSetStatus>, after: &EdgeImageSetStatus) -> Option<String> {
+    let old = before.map_or(&[][..], |before| before.failures.as_slice());
+    let known = |image: &str, reason: &str| old.iter().any(|f| f.image == image && f.reason == reason);
+    let new = after.failures.iter().filter(|failure| !known(&failure.image, &failure.reason));
+    let new = new.collect::<Vec<_>>();
+    if new.is_empty() {
+        return None;
+    }
+    let shown = new.iter().take(SHOWN).map(|f| format!("{}: {}: {}", f.image, f.reason, f.message));
+    let more = new.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Some(shown.collect::<Vec<_>>().join("; ") + &more)
+}
+
+/// Labels of the images of a set in one state.
+pub(super) fn image_labels(set: &SetLabels, state: &'static str) -> ImageLabels {
+    ImageLabels { namespace: set.namespace.clone(), name: set.name.clone(), state }
+}
+
+fn measure(importer: &Importer, name: &SetName, status: &EdgeImageSetStatus, state: &SetState) {
+    let metrics = &importer.parts.metrics;
+    let labels = SetLabels { namespace: name.namespace.clone(), name: name.name.clone() };
+    let counts = status.images.unwrap_or_default();
+    let counts = [counts.desired, counts.present, counts.missing, counts.failed];
+    for (of, count) in IMAGE_STATES.into_iter().zip(counts) {
+        metrics.images.get_or_create(&image_labels(&labels, of)).set(count.into());
+    }
+    let is_ready = ready(status).is_some_and(|(why, _)| why == reason::SYNC_SUCCESSFUL);
+    metrics.ready.get_or_create(&labels).set(is_ready.into());
+    if let Some(at) = state.last_sync_time {
+        metrics.last_sync.get_or_create(&labels).set(at.as_second());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use krs_core::crd::ImageFailure;
+
+    fn failed(images: &[&str]) -> EdgeImageSetStatus {
+        let failure = |image: &&str| ImageFailure {
+            image: (*image).to_owned(),
+            reason: reason::IMAGE_NOT_FOUND.to_owned(),
+            message: "gone".to_owned(),
+        };
+        EdgeImageSetStatus { failures: images.iter().map(failure).collect(), ..EdgeImageSetStatus::default() }
+    }
+
+    #[test]
+    fn one_event_names_what_failed_since_and_nothing_twice() {
+        assert_eq!(new_failures(Some(&failed(&["a"])), &failed(&["a"])), None);
+        assert_eq!(new_failures(None, &failed(&["a"])).unwrap(), "a: ImageNotFound: gone");
+        let note = new_failures(Some(&failed(&["a"])), &failed(&["a", "b", "c", "d", "e", "f"])).unwrap();
+        assert!(note.starts_with("b: ") && note.ends_with("; and 2 more"), "{note}");
+    }
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What references with only a tag stand for: the signed answer of a bundle, else, where the site allows it, the image's
+//! own registry, once per resync. An answer is kept until there is a newer one: a stick that is pulled and a registry that
+//! is down turn nothing red.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use krs_core::crd::{EdgeImageSetSpec, Source, reason};
+use krs_core::digest::Digest;
+use krs_core::reference::Reference;
+use krs_core::registry::Client;
+
+use super::Parts;
+use super::blocked::Blocked;
+use super::edge::{client_options, explain, reason_of};
+use super::quiet::until;
+use super::secrets::{SecretError, Secrets};
+use super::wanted::Wanted;
+use crate::state::{Resolved, SetState};
+use crate::stock::Stock;
+
+/// Tags that are asked for at once.
+const ASKED_AT_ONCE: usize = 8;
+/// How long one tag may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Brings `state.resolved` up to date as far as nobody has to be asked, and answers the places of the images whose tags
+/// are to be asked for now. Pure.
+pub(super) fn known(
+    parts: &Parts,
+    spec: &EdgeImageSetSpec,
+    wanted: &Wanted,
+    stock: &Stock,
+    state: &mut SetState,
+    resync: Duration,
+    now: Timestamp,
+) -> Vec<usize> {
+    let bare = wanted.images.iter().enumerate().filter(|(_, image)| image.reference.digest.is_none());
+    let names = bare.clone().map(|(_, image)| image.reference.to_string()).collect::<BTreeSet<_>>();
+    state.resolved.retain(|name, _| names.contains(name));
+    let mut ask = Vec::new();
+    for (place, image) in bare {
+        let name = image.reference.to_string();
+        let in_stock = (spec.source != Source::Registry).then(|| stock.resolve(&image.reference)).flatten();
+        let held = state.resolved.get(&name);
+        if let Some(digest) = in_stock {
+            if held.is_none_or(|held| held.digest != digest) {
+                state.resolved.insert(name, Resolved { digest, at: now });
+            }
+            continue;
+        }
+        let fresh = held.is_some_and(|held| until(held.at, now) < resync && held.at <= now);
+        if !fresh && online(parts, spec, &image.reference) {
+            ask.push(place);
+        }
+    }
+    ask
+}
+
+/// Whether the image's own registry may be asked.
+pub(super) fn online(parts: &Parts, spec: &EdgeImageSetSpec, reference: &Reference) -> bool {
+    let sources = &parts.sources;
+    parts.config.online.enabled
+        && spec.source != Source::Bundle
+        && (sources.is_empty() || sources.source(&reference.registry, &reference.repository))
+}
+
+/// Asks source registries what tags stand for. What cannot be found out is blocked, and keeps its older answer.
+pub(super) async fn ask(
+    parts: &Parts,
+    secrets: &Secrets<'_>,
+    spec: &EdgeImageSetSpec,
+    wanted: &Wanted,
+    places: &[usize],
+    state: &mut SetState,
+    now: Timestamp,
+) -> Result<Blocked, kube::Error> {
+    let mut blocked = Blocked::new();
+    let mut clients = BTreeMap::new();
+    let mut asked = Vec::new();
+    for place in places {
+        let (Some(image), Some(written)) = (wanted.images.get(*place), spec.images.get(*place)) else {
+            continue;
+        };
+        let reference = &image.reference;
+        let secret = written.source_client_secret_name.as_deref();
+        let key = (reference.registry.clone(), secret);
+        if !clients.contains_key(&key) {
+            let client = match client(parts, secrets, reference, secret, *place).await {
+                Err(SecretError::Api(error)) => return Err(error),
+                Err(SecretError::Obstacle(obstacle)) => Err((obstacle.reason, obstacle.message)),
+                Ok(client) => client,
+            };
+            clients.insert(key.clone(), client);
+        }
+        match clients.get(&key) {
+            Some(Ok(client)) => asked.push((*place, reference.clone(), client.clone())),
+            Some(Err(why)) => drop(blocked.insert(*place, why.clone())),
+            None => {}
+        }
+    }
+    let answers = asked.into_iter().map(|(place, reference, client)| async move {
+        let answer = tokio::time::timeout(TIMEOUT, tag(&client, &reference)).await;
+        let late = || {
+            let seconds = TIMEOUT.as_secs();
+            Err((
+                reason::REGISTRY_UNREACHABLE,
+                format!("{} did not say within {seconds} s what {reference} is", reference.registry),
+            ))
+        };
+        (place, reference.to_string(), answer.unwrap_or_else(|_| late()))
+    });
+    let mut answers = stream::iter(answers).buffer_unordered(ASKED_AT_ONCE);
+    while let Some((place, name, answer)) = answers.next().await {
+        match answer {
+            Ok(digest) => drop(state.resolved.insert(name, Resolved { digest, at: now })),
+            Err(why) => drop(blocked.insert(place, why)),
+        }
+    }
+    Ok(blocked)
+}
+
+async fn client(
+    parts: &Parts,
+    secrets: &Secrets<'_>,
+    reference: &Reference,
+    secret: Option<&str>,
+    place: usize,
+) -> Result<Result<Client, (&'static str, String)>, SecretError> {
+    let mut options = client_options(&parts.barred);
+    options.plain_http.clone_from(&parts.config.online.plain_http);
+    if let Some(secret) = secret {
+        let login = secrets.login(secret, &source_field(place)).await?;
+        login.credentials.apply(&reference.registry, &mut options);
+    }
+    Ok(Client::new(options).map_err(|error| (reason_of(&error), explain(&error))))
+}
+
+/// The field that names the login of an image's own registry.
+pub(super) fn source_field(place: usize) -> String {
+    format!("spec.images[{place}].sourceClientSecretName")
+}
+
+async fn tag(client: &Client, reference: &Reference) -> Result<Digest, (&'static str, String)> {
+    let repository = client.repository(&reference.registry, &reference.repository);
+    let missing = || (reason::IMAGE_NOT_FOUND, format!("{reference} does not exist"));
+    let selector = reference.selector().ok_or_else(missing)?;
+    match repository.head_manifest(&selector).await {
+        Ok(Some(top)) => Ok(top.digest),
+        Ok(None) => Err(missing()),
+        Err(error) => Err((reason_of(&error), explain(&error))),
+    }
+}

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The steps of one look at one set.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use krs_core::crd::{EdgeImageSet, reason};
+use krs_core::digest::Digest;
+use krs_core::reference::Reference;
+use kube::ResourceExt as _;
+
+use super::blocked::{self, Blocked};
+use super::edge::{Edge, Said};
+use super::jobs::{self, Jobs};
+use super::quiet::{self, MENDED_BY_SECRETS, Quiet};
+use super::secrets::{self, Login, SecretError, Secrets};
+use super::wanted::{self, Wanted};
+use super::{Importer, ReconcileError, facts, lock, report, resolve};
+use crate::decide::{JobPhase, Obstacle};
+use crate::demand::SetName;
+use crate::remember::{asks, remember};
+use crate::state::SetState;
+use crate::stock::Stock;
+use crate::target::Target;
+
+/// Least time between two full looks at a set that waits for a mended Secret: a wrong password is not tried often.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One look at one set.
+pub(super) struct Round<'a> {
+    pub(super) importer: &'a Importer,
+    pub(super) set: &'a EdgeImageSet,
+    pub(super) name: SetName,
+    pub(super) uid: String,
+    pub(super) now: Timestamp,
+    pub(super) stock: Arc<Stock>,
+    resync: Duration,
+    verify: Duration,
+}
+
+/// What was found out about a set.
+pub(super) struct Seen {
+    /// The spec, where it is understood.
+    pub(super) wanted: Option<Wanted>,
+    pub(super) targets: Vec<Target>,
+    pub(super) unresolved: Vec<usize>,
+    pub(super) obstacle: Option<Obstacle>,
+    pub(super) blocked: Blocked,
+    pub(super) said: Said,
+    pub(super) login: Option<Login>,
+    pub(super) jobs: Jobs,
+}
+
+/// What a reference stands for, as far as it is known.
+pub(super) fn digest(reference: &Reference, state: &SetState) -> Option<Digest> {
+    reference.digest.or_else(|| state.resolved.get(&reference.to_string()).map(|resolved| resolved.digest))
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(set: &'a EdgeImageSet, importer: &'a Importer) -> Result<Self, ReconcileError> {
+        let name = SetName::of(set).ok_or(ReconcileError::Nameless)?;
+        let uid = set.uid().ok_or(ReconcileError::Nameless)?;
+        let (resync, verify) = wanted::intervals(&set.spec);
+        let (now, stock) = ((importer.parts.clock)(), importer.stock());
+        Ok(Self { importer, set, name, uid, now, stock, resync, verify })
+    }
+
+    /// Looks, and answers when to look again.
+    pub(super) async fn run(&self) -> Result<Option<Duration>, ReconcileError> {
+        if let Some(wait) = self.nothing_mended().await? {
+            return Ok(Some(wait));
+        }
+        let secrets = Secrets::new(&self.importer.parts.client, &self.name.namespace);
+        let loaded = self.importer.memory.load(&self.uid).await;
+        let before = loaded.map_err(ReconcileError::api("what is remembered of the set cannot be read"))?;
+        let mut state = before.clone();
+        let mut seen = self.observe(&secrets, &mut state).await?;
+        if seen.wanted.is_some() {
+            state = remember(&state, &seen.targets, &seen.said.answers, &seen.jobs.list, self.now);
+        }
+        self.save(&state).await?;
+        self.count(&before, &state, &seen);
+        let decision = self.act(&secrets, &mut seen, &mut state).await?;
+        let mut verdict = decision.verdict;
+        blocked::say(&mut verdict, &self.set.spec, &seen.blocked);
+        let parts = (self.set, &self.name, self.uid.as_str());
+        let wait = report::write(self.importer, parts.0, parts.1, parts.2, &verdict, &state).await?;
+        Ok(Some(self.again(decision.again, wait, &seen, &state, &secrets)))
+    }
+
+    /// How long to wait where only a mended Secret would help, and none was mended.
+    async fn nothing_mended(&self) -> Result<Option<Duration>, ReconcileError> {
+        let quiet = lock(&self.importer.quiet).get(&self.uid).cloned();
+        let Some(quiet) = quiet.filter(|quiet| quiet.holds(self.set, &self.stock, self.now)) else {
+            return Ok(None);
+        };
+        let client = &self.importer.parts.client;
+        let now = secrets::versions(client, &self.name.namespace, &quiet.versions).await;
+        let now = now.map_err(ReconcileError::api("Secrets cannot be read"))?;
+        let wait = quiet::until(self.now, quiet.until).min(quiet::LOOK);
+        Ok((now == quiet.versions).then_some(wait))
+    }
+
+    fn again(
+        &self,
+        again: Duration,
+        write: Option<Duration>,
+        seen: &Seen,
+        state: &SetState,
+        secrets: &Secrets<'_>,
+    ) -> Duration {
+        let mut again = again.min(self.resync);
+        let mended = |reason: &str| MENDED_BY_SECRETS.contains(&reason);
+        let waits = seen.obstacle.as_ref().is_some_and(|obstacle| mended(obstacle.reason))
+            || seen.blocked.values().any(|(reason, _)| mended(reason))
+            || state.attempts.values().any(|attempt| mended(&attempt.reason));
+        let running = seen.jobs.list.iter().any(|job| matches!(job.phase, JobPhase::Running { .. }));
+        lock(&self.importer.quiet).remove(&self.uid);
+        if waits && !running && write.is_none() {
+            let patience = again.max(PATIENCE).min(self.resync);
+            let until = self.now.checked_add(patience).unwrap_or(self.now);
+            let quiet = Quiet::new(self.set, Arc::clone(&self.stock), secrets.versions(), until);
+            lock(&self.importer.quiet).insert(self.uid.clone(), quiet);
+        }
+        if waits || !seen.jobs.refused.is_empty() {
+            again = again.min(quiet::LOOK);
+        }
+        // Sets that were created together are not looked at together for ever.
+        let jitter = self.now.subsec_nanosecond().unsigned_abs() % 100;
+        let again = again - again * jitter / 1000;
+        write.map_or(again, |write| again.min(write))
+    }
+
+    pub(super) async fn save(&self, state: &SetState) -> Result<(), ReconcileError> {
+        let saved = self.importer.memory.save(&self.uid, state).await;
+        saved.map_err(ReconcileError::api("what is remembered of the set cannot be kept"))
+    }
+
+    /// Finds out everything that the decision needs.
+    async fn observe(&self, secrets: &Secrets<'_>, state: &mut SetState) -> Result<Seen, ReconcileError> {
+        let spec = &self.set.spec;
+        let mut seen = Seen {
+            wanted: None,
+            targets: Vec::new(),
+            unresolved: Vec::new(),
+            obstacle: None,
+            blocked: Blocked::new(),
+            said: Said::default(),
+            login: None,
+            jobs: self.jobs().await?,
+        };
+        match wanted::read(spec) {
+            Ok(wanted) => seen.wanted = Some(wanted),
+            Err(obstacle) => seen.obstacle = Some(obstacle),
+        }
+        if let Some(wanted) = &seen.wanted {
+            let allowed = wanted::allowed(&wanted.destination, &self.importer.parts.destinations);
+            seen.obstacle = allowed.err();
+            let idle = seen.obstacle.is_some() || spec.suspend;
+            seen.blocked = self.resolve(secrets, wanted, state, idle).await?;
+            let digest = |reference: &Reference| digest(reference, state);
+            match wanted.targets(spec, digest) {
+                Ok(targets) => seen.targets = targets,
+                Err(obstacle) => seen.obstacle = Some(obstacle),
+            }
+            let images = wanted.images.iter().enumerate();
+            let open = images.filter(|(_, image)| digest(&image.reference).is_none());
+            seen.unresolved = open.map(|(place, _)| place).collect();
+        }
+        let elsewhere = self.importer.facts.note(&self.name, wanted::facts(self.set, seen.targets.clone()));
+        let clash = facts::clash_within(&seen.targets).or(elsewhere);
+        if let (None, Some(message)) = (&seen.obstacle, clash) {
+            seen.obstacle = Some(Obstacle { reason: reason::NAMING_COLLISION, message, stalled: true });
+        }
+        if seen.obstacle.is_none() && !spec.suspend {
+            self.ask(secrets, &mut seen, state).await?;
+        }
+        self.refused(&mut seen, state);
+        Ok(seen)
+    }
+
+    async fn jobs(&self) -> Result<Jobs, ReconcileError> {
+        let ended = lock(&self.importer.reports).get(&self.uid).cloned().unwrap_or_default();
+        let client = &self.importer.parts.client;
+        let found = jobs::list(client, &self.name.namespace, &self.uid, &ended, self.now).await;
+        found.map_err(ReconcileError::api("the copy Jobs cannot be listed"))
+    }
+
+    async fn resolve(
+        &self,
+        secrets: &Secrets<'_>,
+        wanted: &Wanted,
+        state: &mut SetState,
+        idle: bool,
+    ) -> Result<Blocked, ReconcileError> {
+        let (parts, spec) = (&self.importer.parts, &self.set.spec);
+        let places = resolve::known(parts, spec, wanted, &self.stock, state, self.resync, self.now);
+        if idle || places.is_empty() {
+            return Ok(Blocked::new());
+        }
+        let blocked = resolve::ask(parts, secrets, spec, wanted, &places, state, self.now).await;
+        blocked.map_err(ReconcileError::api("Secrets cannot be read"))
+    }
+
+    /// Asks the edge registry, with what the set's Secrets hold now.
+    async fn ask(
+        &self,
+        secrets: &Secrets<'_>,
+        seen: &mut Seen,
+        state: &mut SetState,
+    ) -> Result<(), ReconcileError> {
+        let Some(registry) = seen.wanted.as_ref().map(|wanted| wanted.destination.registry.clone()) else {
+            return Ok(());
+        };
+        let due = |seen: &Seen, state: &SetState| {
+            let due = asks(&seen.targets, state, &seen.jobs.list, self.resync, self.verify, self.now);
+            due.into_iter().map(|(target, how)| (target.clone(), how)).collect::<Vec<_>>()
+        };
+        if due(seen, state).is_empty() {
+            return Ok(());
+        }
+        let tls = self.set.spec.destination_tls.as_ref();
+        let found = self.destination(secrets).await;
+        let failing = seen.targets.iter().filter(|target| {
+            let attempt = state.attempts.get(&target.key);
+            attempt.is_some_and(|attempt| MENDED_BY_SECRETS.contains(&attempt.reason.as_str()))
+        });
+        let logins = failing.filter_map(|target| Some((target.source_secret.as_deref()?, target)));
+        for target in logins.collect::<BTreeMap<_, _>>().into_values() {
+            self.source_login(secrets, target, &mut seen.blocked).await?;
+        }
+        let (login, authorities) = match found {
+            Ok(found) => found,
+            Err(SecretError::Api(error)) => {
+                return Err(ReconcileError::api("Secrets cannot be read")(error));
+            }
+            Err(SecretError::Obstacle(obstacle)) => {
+                self.mended(secrets, state, &mut seen.jobs).await?;
+                seen.obstacle = Some(obstacle);
+                return Ok(());
+            }
+        };
+        self.mended(secrets, state, &mut seen.jobs).await?;
+        let barred = &self.importer.parts.barred;
+        let credentials = login.as_ref().map(|login| &login.credentials);
+        let edge = match Edge::new(&registry, tls, credentials, authorities, barred) {
+            Ok(edge) => edge,
+            Err(obstacle) => {
+                seen.obstacle = Some(obstacle);
+                return Ok(());
+            }
+        };
+        seen.login = login;
+        match edge.reachable().await {
+            Ok(()) => seen.said = edge.ask(&due(seen, state)).await,
+            Err(obstacle) => seen.obstacle = Some(obstacle),
+        }
+        for (key, blobs) in std::mem::take(&mut seen.said.contents) {
+            let Some(target) = seen.targets.iter().find(|target| target.key == key) else { continue };
+            let (namespace, blobs) = (&self.name.namespace, blobs.into_iter());
+            self.importer.facts.holds(namespace, &target.registry, &target.repository, blobs);
+        }
+        Ok(())
+    }
+
+    /// The login and the authorities of the destination.
+    async fn destination(
+        &self,
+        secrets: &Secrets<'_>,
+    ) -> Result<(Option<Login>, Option<Vec<u8>>), SecretError> {
+        let spec = &self.set.spec;
+        let login = match &spec.destination_client_secret_name {
+            Some(name) => Some(secrets.login(name, "spec.destinationClientSecretName").await?),
+            None => None,
+        };
+        let tls = spec.destination_tls.as_ref();
+        let secret = tls.and_then(|tls| tls.ca_secret_name.as_deref());
+        let map = tls.and_then(|tls| tls.ca_config_map_name.as_deref());
+        let authorities = match (secret, map) {
+            (Some(name), _) => Some(secrets.authorities(name, "spec.destinationTLS.caSecretName").await?),
+            (None, Some(name)) => {
+                Some(secrets.config_map_authorities(name, "spec.destinationTLS.caConfigMapName").await?)
+            }
+            (None, None) => None,
+        };
+        Ok((login, authorities))
+    }
+
+    /// Whether the login of a target's own registry can be used; else its images are blocked.
+    pub(super) async fn source_login(
+        &self,
+        secrets: &Secrets<'_>,
+        target: &Target,
+        blocked: &mut Blocked,
+    ) -> Result<bool, ReconcileError> {
+        let (Some(name), Some(first)) = (&target.source_secret, target.images.first()) else {
+            return Ok(true);
+        };
+        match secrets.login(name, &resolve::source_field(*first)).await {
+            Ok(_) => Ok(true),
+            Err(SecretError::Api(error)) => Err(ReconcileError::api("Secrets cannot be read")(error)),
+            Err(SecretError::Obstacle(why)) => {
+                blocked.extend(target.images.iter().map(|place| (*place, (why.reason, why.message.clone()))));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Forgets what failed for want of a good Secret once a Secret has changed. The failed Jobs go first: as long as they
+    /// are there, they would be counted again.
+    async fn mended(
+        &self,
+        secrets: &Secrets<'_>,
+        state: &mut SetState,
+        jobs: &mut Jobs,
+    ) -> Result<(), ReconcileError> {
+        let versions =
+            secrets.versions().into_iter().map(|(key, version)| (key, version.unwrap_or_default()));
+        let versions = versions.collect::<BTreeMap<_, _>>();
+        let changed =
+            versions.iter().any(|(key, version)| state.versions.get(key).is_some_and(|old| old != version));
+        state.versions.extend(versions);
+        if !changed {
+            return Ok(());
+        }
+        let curable = |reason: &str| MENDED_BY_SECRETS.contains(&reason) || reason == reason::IMAGE_NOT_FOUND;
+        state.attempts.retain(|_, attempt| !curable(&attempt.reason));
+        let failed = jobs.list.iter().filter(|job| matches!(job.phase, JobPhase::Failed { .. }));
+        for name in failed.map(|job| job.name.clone()).collect::<Vec<_>>() {
+            self.delete(jobs, &name).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn delete(&self, jobs: &mut Jobs, name: &str) -> Result<(), ReconcileError> {
+        let Some(uid) = jobs.uids.get(name) else { return Ok(()) };
+        let deleted = jobs::delete(&self.importer.parts.client, &self.name.namespace, name, uid).await;
+        deleted.map_err(ReconcileError::api("a copy Job cannot be deleted"))?;
+        jobs.list.retain(|job| job.name != name);
+        Ok(())
+    }
+
+    /// Images are blocked whose Jobs the API server refuses, or refused last time, or whose Pods it refuses.
+    fn refused(&self, seen: &mut Seen, state: &SetState) {
+        for target in &seen.targets {
+            let attempt = state.attempts.get(&target.key);
+            if let Some(attempt) = attempt.filter(|attempt| attempt.reason == reason::JOB_REJECTED) {
+                let why = |place: &usize| (*place, (reason::JOB_REJECTED, attempt.message.clone()));
+                seen.blocked.extend(target.images.iter().map(why));
+            }
+        }
+        for job in &seen.jobs.list {
+            let Some(message) = seen.jobs.refused.get(&job.name) else { continue };
+            for copied in &job.task.targets {
+                let of_job = |target: &&Target| {
+                    target.digest == copied.digest && target.repository == copied.repository
+                };
+                let places = seen.targets.iter().filter(of_job).flat_map(|target| &target.images);
+                let why = |place: &usize| (*place, (reason::JOB_REJECTED, message.clone()));
+                seen.blocked.extend(places.map(why));
+            }
+        }
+    }
+}

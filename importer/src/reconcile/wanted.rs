@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a set wants, as far as its spec says it. Pure.
+
+use std::time::Duration;
+
+use krs_core::crd::{EdgeImageSet, EdgeImageSetSpec, Source, interval, reason};
+use krs_core::digest::Digest;
+use krs_core::reference::{Destination, Reference};
+use krs_core::set::{SetImage, check_spec};
+
+use super::facts::SetFacts;
+use crate::decide::Obstacle;
+use crate::policy::Allowed;
+use crate::stock::Stock;
+use crate::target::{Target, targets};
+
+/// Most problems of a spec that a message names.
+const SHOWN: usize = 3;
+
+/// A spec that is understood.
+pub(super) struct Wanted {
+    pub(super) destination: Destination,
+    pub(super) images: Vec<SetImage>,
+}
+
+/// Understands a spec. The API server has judged it before, but perhaps by the rules of another version. (T-79)
+pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<Wanted, Obstacle> {
+    let images = check_spec(spec).map_err(|problems| {
+        let mut shown =
+            problems.iter().take(SHOWN).map(|problem| format!("{}: {}", problem.place, problem.message));
+        let mut message = shown.by_ref().collect::<Vec<_>>().join("; ");
+        if problems.len() > SHOWN {
+            message += &format!("; and {} more", problems.len() - SHOWN);
+        }
+        invalid(message)
+    })?;
+    if spec.destination_registry.contains("${") {
+        return Err(invalid(
+            "spec.destinationRegistry holds a variable that nothing has filled in: let the GitOps engine fill it in (Flux: postBuild.substitute; else kustomize or helm template), or write the registry itself".to_owned(),
+        ));
+    }
+    let destination = spec
+        .destination_registry
+        .parse::<Destination>()
+        .map_err(|error| invalid(format!("spec.destinationRegistry: {error}")))?;
+    Ok(Wanted { destination, images })
+}
+
+fn invalid(message: String) -> Obstacle {
+    Obstacle { reason: reason::INVALID_SPEC, message, stalled: true }
+}
+
+/// Whether the site allows the destination.
+pub(super) fn allowed(destination: &Destination, list: &Allowed) -> Result<(), Obstacle> {
+    if list.destination(destination) {
+        return Ok(());
+    }
+    let message = format!(
+        "the site's policy does not allow {destination} as a destination: whoever runs the importer can add it to allowedDestinations"
+    );
+    Err(Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true })
+}
+
+impl Wanted {
+    /// What has to be at the edge, where `digest` knows what the references stand for.
+    pub(super) fn targets(
+        &self,
+        spec: &EdgeImageSetSpec,
+        digest: impl Fn(&Reference) -> Option<Digest>,
+    ) -> Result<Vec<Target>, Obstacle> {
+        let secret = |n: usize| spec.images.get(n).and_then(|image| image.source_client_secret_name.clone());
+        targets(&self.destination, &self.images, secret, digest).map_err(|error| invalid(error.to_string()))
+    }
+}
+
+/// What a set gives names to, as far as it is known without asking anybody.
+pub(super) fn preview(set: &EdgeImageSet, stock: &Stock) -> SetFacts {
+    let in_stock = |reference: &Reference| match set.spec.source {
+        Source::Registry => None,
+        Source::Auto | Source::Bundle => stock.resolve(reference),
+    };
+    let digest = |reference: &Reference| reference.digest.or_else(|| in_stock(reference));
+    let targets = read(&set.spec).and_then(|wanted| wanted.targets(&set.spec, digest));
+    facts(set, targets.unwrap_or_default())
+}
+
+/// Facts on a set that wants `targets`.
+pub(super) fn facts(set: &EdgeImageSet, targets: Vec<Target>) -> SetFacts {
+    SetFacts { created: set.metadata.creation_timestamp.as_ref().map(|time| time.0), targets }
+}
+
+/// How often the registry is looked at, and how often it is walked. A set that says nothing acceptable gets what one gets
+/// that says nothing.
+pub(super) fn intervals(spec: &EdgeImageSetSpec) -> (Duration, Duration) {
+    use krs_core::crd::default;
+    let read = |text: &str, otherwise: &str| {
+        interval(text).or_else(|| interval(otherwise)).unwrap_or(Duration::from_secs(600))
+    };
+    (
+        read(&spec.resync_interval, &default::resync_interval()),
+        read(&spec.verify_interval, &default::verify_interval()),
+    )
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Answers requests: who asks, may they, and what does the bundle hold?
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use axum::body::Body;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Request, Response, StatusCode};
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use krs_core::digest::Digest;
+use krs_core::serve::{self, Asked, Repository, Shelf, asked};
+use tokio::sync::watch;
+
+use super::access::{Access, Verdict, token};
+use crate::demand::{Demand, SetName};
+use crate::library::{Held, Library, ReadFault};
+use crate::metrics::{Metrics, ResultLabels};
+
+/// The realm is what people see who open it in a browser.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"krs-importer\"");
+/// After how many seconds a client may ask again when the API server did not answer.
+const RETRY: HeaderValue = HeaderValue::from_static("5");
+
+/// All that stands behind the server.
+#[derive(Debug)]
+pub(super) struct Front {
+    access: Access,
+    library: Arc<Library>,
+    demand: watch::Receiver<Arc<Demand>>,
+    metrics: Metrics,
+    /// Bundles that were asked for, as long as the library holds them.
+    offers: Mutex<HashMap<Digest, Offered>>,
+}
+
+/// What is made of a bundle, for as long as the library holds it.
+type Offered = (Weak<Held>, Arc<Offer>);
+
+/// A bundle that was asked for.
+#[derive(Debug)]
+struct Offer {
+    shelf: Shelf,
+    /// By the digest of the image.
+    repositories: HashMap<Digest, Repository>,
+}
+
+impl Front {
+    pub(super) fn new(
+        access: Access,
+        library: Arc<Library>,
+        demand: watch::Receiver<Arc<Demand>>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { access, library, demand, metrics, offers: Mutex::default() }
+    }
+
+    pub(super) async fn answer(&self, request: Request<()>) -> Response<Body> {
+        let response = match serve::read_only(request.method()) {
+            Ok(()) => self.admit(&request).await,
+            Err(refusal) => refusal,
+        };
+        let result = response.status().as_u16().to_string();
+        self.metrics.registry_answers.get_or_create(&ResultLabels { result }).inc();
+        let sent = self.metrics.registry_bytes.clone();
+        serve::finish(response, request.method()).map(|body| {
+            let counted = body.into_data_stream().inspect_ok(move |bytes| {
+                sent.inc_by(bytes.len() as u64);
+            });
+            Body::from_stream(counted)
+        })
+    }
+
+    /// Answers whoever may read; nobody else learns anything.
+    async fn admit(&self, request: &Request<()>) -> Response<Body> {
+        let verdict = match token(request.headers()) {
+            Some(token) => self.access.verdict(token).await,
+            None => Ok(Verdict::Refused),
+        };
+        match verdict {
+            Ok(Verdict::Reader { namespace }) => self.route(&namespace, request).await,
+            Ok(Verdict::Refused) => {
+                let message = "show the token of a copy Job's Pod as password";
+                let mut response = serve::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message);
+                response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
+                response
+            }
+            Err(_) => {
+                let message = "the API server cannot be asked about the token at the moment";
+                let mut response = serve::error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message);
+                response.headers_mut().insert(RETRY_AFTER, RETRY);
+                response
+            }
+        }
+    }
+
+    async fn route(&self, namespace: &str, request: &Request<()>) -> Response<Body> {
+        let asked = asked(request.uri().path());
+        let name = match &asked {
+            Asked::Base => return serve::json(Bytes::from_static(b"{}")),
+            Asked::Tags(name)
+            | Asked::Manifest(name, _)
+            | Asked::Blob(name, _)
+            | Asked::Referrers(name, _) => *name,
+            Asked::Malformed(code) => {
+                return serve::error(StatusCode::BAD_REQUEST, code, "the reference is malformed");
+            }
+            Asked::Catalog | Asked::Unknown => {
+                return serve::error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no such endpoint");
+            }
+        };
+        let Some((bundle, image)) = parse(name) else { return serve::unknown_name() };
+        if !is_listed(&self.demand.borrow(), namespace, &image) {
+            return serve::unknown_name();
+        }
+        let Some(offer) = self.library.get(&bundle).map(|held| self.offer(bundle, &held)) else {
+            return serve::unknown_name();
+        };
+        match offer.repositories.get(&image) {
+            Some(repository) => offer.shelf.answer(repository, &asked, request).await,
+            None => serve::unknown_name(),
+        }
+    }
+
+    fn offer(&self, digest: Digest, held: &Arc<Held>) -> Arc<Offer> {
+        let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        // The library lets go of a bundle when its medium goes away.
+        offers.retain(|_, (held, _)| held.strong_count() > 0);
+        if let Some((of, offer)) = offers.get(&digest)
+            && Weak::ptr_eq(of, &Arc::downgrade(held))
+        {
+            return Arc::clone(offer);
+        }
+        let library = Arc::downgrade(&self.library);
+        let told = move |fault: serve::Fault| {
+            tracing::error!("{}", fault.message);
+            if let Some(library) = library.upgrade() {
+                let serve::Fault { damaged, message } = fault;
+                library.report(ReadFault { bundle: digest, damaged, message });
+            }
+        };
+        let shelf = Shelf::new(Arc::clone(&held.bundle), held.images.documents.clone(), told);
+        let repositories = Repository::by_digest(&held.bundle, &held.images);
+        let offer = Arc::new(Offer { shelf, repositories });
+        offers.insert(digest, (Arc::downgrade(held), Arc::clone(&offer)));
+        offer
+    }
+}
+
+/// Reads what [`super::repository`] wrote: bundle and image.
+fn parse(name: &str) -> Option<(Digest, Digest)> {
+    let (bundle, image) = name.split_once('/')?;
+    let digest = |hex: &str| format!("sha256:{hex}").parse().ok();
+    Some((digest(bundle)?, digest(image)?))
+}
+
+/// Whether a set of the namespace lists the image.
+fn is_listed(demand: &Demand, namespace: &str, image: &Digest) -> bool {
+    let first = SetName { namespace: namespace.to_owned(), name: String::new() };
+    let sets = demand.sets.range(first..).take_while(|(name, _)| name.namespace == namespace);
+    sets.flat_map(|(_, set)| &set.images).any(|(_, digest)| digest.as_ref() == Some(image))
+}
+
+#[cfg(test)]
+#[path = "front_tests.rs"]
+mod tests;

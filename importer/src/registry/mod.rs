@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The read-only registry that copy Jobs read bundles from, over TLS.
+//!
+//! The image with digest I of the bundle whose manifest has digest B is the repository `HEX(B)/HEX(I)`; what it holds is
+//! read by digest. See [`repository`].
+
+mod access;
+#[cfg(test)]
+pub(crate) mod fake;
+mod front;
+mod review;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use krs_core::digest::Digest;
+use krs_core::serve::{self, Listener, ServeError, ServeOptions, Tls};
+use tokio::sync::watch;
+
+use self::access::Access;
+use self::front::Front;
+use crate::config::RegistryConfig;
+use crate::demand::Demand;
+use crate::library::Library;
+use crate::metrics::Metrics;
+use crate::tls::ServerIdentity;
+
+/// Repository of an image in the embedded registry: `HEX(bundle)/HEX(image)`.
+pub fn repository(bundle: &Digest, image: &Digest) -> String {
+    format!("{}/{}", bundle.hex(), image.hex())
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Registry {
+    listener: Listener,
+    front: Arc<Front>,
+}
+
+/// What the server shows to its clients; can be replaced while it runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Certificate(Option<serve::Certificate>);
+
+impl Certificate {
+    /// Shows another certificate from the next connection on.
+    ///
+    /// # Errors
+    /// [`ServeError::Tls`]: it cannot be used, and the one before stays.
+    pub fn replace(&self, identity: &ServerIdentity) -> Result<(), ServeError> {
+        self.0.as_ref().map_or(Ok(()), |certificate| certificate.replace(&pem(identity)))
+    }
+}
+
+impl Registry {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn bind(
+        config: &RegistryConfig,
+        identity: &ServerIdentity,
+        client: kube::Client,
+        library: Arc<Library>,
+        demand: watch::Receiver<Arc<Demand>>,
+        metrics: Metrics,
+    ) -> Result<Self, ServeError> {
+        let listener =
+            Listener::bind(&ServeOptions { address: config.listen, tls: Some(pem(identity)) }).await?;
+        let access = Access::new(review::reviewer(client));
+        Ok(Self { listener, front: Arc::new(Front::new(access, library, demand, metrics)) })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// What it shows to its clients, for the time when it is renewed.
+    pub fn certificate(&self) -> Certificate {
+        Certificate(self.listener.certificate())
+    }
+
+    /// Answers until `stop` is done, then lets transfers that are under way come to an end.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) {
+        let front = self.front;
+        let answer = move |request| {
+            let front = Arc::clone(&front);
+            async move { front.answer(request).await }
+        };
+        self.listener.run(answer, stop).await;
+    }
+}
+
+fn pem(identity: &ServerIdentity) -> Tls {
+    Tls { certificate: identity.certificate.clone().into_bytes(), key: identity.key.clone().into_bytes() }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What to ask the edge registry, and what to keep of its answers and of Jobs that ended. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use krs_core::crd::reason;
+
+use crate::decide::{Answer, CopyJob, Index, JobPhase};
+use crate::state::{Attempt, MAX_MOVES, SetState};
+use crate::target::{Target, TargetKey};
+use crate::task::{CopyReport, TaskSource};
+
+/// How the edge registry is asked about a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// HEAD of the top document and of the tags: enough to see that a proven target did not go away.
+    Look,
+    /// The whole closure: the only thing that makes a target present.
+    Walk,
+}
+
+/// Which targets to ask about now, and how. A target without a proof, with a proof older than `verify_interval`, or with
+/// a Job that ended since, is walked; the others are looked at, at most once in `resync_interval`.
+pub fn asks<'a>(
+    targets: &'a [Target],
+    state: &SetState,
+    jobs: &[CopyJob],
+    resync_interval: Duration,
+    verify_interval: Duration,
+    now: Timestamp,
+) -> Vec<(&'a Target, Ask)> {
+    let index = Index::new(targets);
+    let ended = news(&index, targets, state, jobs).into_iter().map(|end| end.key).collect::<BTreeSet<_>>();
+    let look = state.looked_at.is_none_or(|at| is_over(at, resync_interval, now));
+    let ask = |target: &Target| match state.proofs.get(&target.key) {
+        Some(proof) if !is_over(*proof, verify_interval, now) && !ended.contains(&target.key) => {
+            look.then_some(Ask::Look)
+        }
+        _ => Some(Ask::Walk),
+    };
+    targets.iter().filter_map(|target| Some((target, ask(target)?))).collect()
+}
+
+/// The state after this round. Ended Jobs count each attempt once; proofs and attempts of targets that the set no longer
+/// has are dropped.
+pub fn remember(
+    state: &SetState,
+    targets: &[Target],
+    answers: &BTreeMap<TargetKey, Answer>,
+    jobs: &[CopyJob],
+    now: Timestamp,
+) -> SetState {
+    let mut next = state.clone();
+    let wanted = targets.iter().map(|target| target.key).collect::<BTreeSet<_>>();
+    next.proofs.retain(|key, _| wanted.contains(key));
+    next.attempts.retain(|key, _| wanted.contains(key));
+    next.ended.retain(|key, _| wanted.contains(key));
+    next.tried.retain(|key, _| wanted.contains(key));
+    next.moved.retain(|key, _| wanted.contains(key));
+
+    let index = Index::new(targets);
+    let ends = news(&index, targets, state, jobs);
+    let mut repaired = BTreeSet::new();
+    for end in &ends {
+        account(&mut next, end, answers.get(&end.key), &mut repaired);
+    }
+    for (key, answer) in answers.iter().filter(|(key, _)| wanted.contains(key)) {
+        match answer {
+            Answer::Whole => {
+                if next.proofs.insert(*key, now).is_none() {
+                    next.last_sync_time = Some(now);
+                }
+                next.attempts.remove(key);
+            }
+            Answer::Seen => next.looked_at = Some(now),
+            Answer::Missing { .. } | Answer::Corrupt { .. } => drop(next.proofs.remove(key)),
+            Answer::TagMoved { .. } => {
+                let was_proven = next.proofs.remove(key).is_some();
+                if was_proven || repaired.contains(key) {
+                    let moves = next.moved.entry(*key).or_default();
+                    moves.push(now);
+                    let surplus = moves.len().saturating_sub(MAX_MOVES);
+                    moves.drain(..surplus);
+                }
+            }
+            Answer::Failed { .. } => {}
+        }
+    }
+    next
+}
+
+/// The end of a Job that is not accounted for yet, for one of its targets.
+struct End<'a> {
+    key: TargetKey,
+    job: &'a CopyJob,
+    /// Place of the target in the task.
+    place: usize,
+    at: Timestamp,
+    /// Kubernetes' word for why it failed; none: it succeeded.
+    why: Option<&'a str>,
+    report: Option<&'a CopyReport>,
+}
+
+/// What ended since, the oldest end first.
+fn news<'a>(index: &Index<'_>, targets: &[Target], state: &SetState, jobs: &'a [CopyJob]) -> Vec<End<'a>> {
+    let mut ends = Vec::new();
+    for job in jobs {
+        let (at, why, report) = match &job.phase {
+            JobPhase::Running { .. } => continue,
+            JobPhase::Succeeded { at, report } => (*at, None, report.as_ref()),
+            JobPhase::Failed { at, why, report } => (*at, Some(why.as_str()), report.as_ref()),
+        };
+        for (place, target) in index.places(job).into_iter().enumerate() {
+            let Some(target) = target.and_then(|n| targets.get(n)) else { continue };
+            let key = target.key;
+            if state.ended.get(&key).is_none_or(|accounted| at > *accounted) {
+                ends.push(End { key, job, place, at, why, report });
+            }
+        }
+    }
+    ends.sort_by_key(|end| (end.at, end.job.attempt));
+    ends
+}
+
+fn account(next: &mut SetState, end: &End<'_>, answer: Option<&Answer>, repaired: &mut BTreeSet<TargetKey>) {
+    let key = end.key;
+    let failed = match (end.why, answer) {
+        // The registry decides, not the Job; damage there is a failure by its own name.
+        (_, Some(Answer::Whole)) | (None, Some(Answer::Corrupt { .. })) => None,
+        (Some(why), _) => Some(reported(end.report, end.place, why)),
+        // What it did cannot be seen yet: this end is looked at again in a later round.
+        (None, None | Some(Answer::Failed { .. } | Answer::Seen)) => return,
+        (None, Some(Answer::Missing { what })) => Some((
+            reason::COPY_FAILED,
+            format!("Job {} ended well, but the destination registry does not have {what}", end.job.name),
+        )),
+        (None, Some(Answer::TagMoved { .. })) => {
+            repaired.insert(key);
+            None
+        }
+    };
+    next.ended.insert(key, end.at);
+    match &end.job.task.source {
+        TaskSource::Bundle { digest, .. } => drop(next.tried.insert(key, *digest)),
+        TaskSource::Registry { .. } => drop(next.tried.remove(&key)),
+    }
+    if let Some((reason, message)) = failed {
+        let count = next.attempts.get(&key).map_or(0, |attempt| attempt.count).saturating_add(1);
+        let attempt =
+            Attempt { count, at: end.at, reason: reason.to_owned(), message, job: end.job.name.clone() };
+        next.attempts.insert(key, attempt);
+    }
+}
+
+/// Why a target of a failed Job is missing: what the runner said about it, else what Kubernetes said about the Job.
+fn reported(report: Option<&CopyReport>, place: usize, why: &str) -> (&'static str, String) {
+    let failures = report.map(|report| report.failures.as_slice()).unwrap_or_default();
+    match failures.iter().find(|failure| failure.target == place) {
+        Some(failure) => (known_failure(&failure.reason), failure.message.clone()),
+        None => (reason::COPY_FAILED, format!("the copy Job failed: {why}")),
+    }
+}
+
+/// The reason of that name, of those that a failed copy may have. A Job's Pod says what it likes; never may it make a set
+/// Ready, or give machines a word that they do not know.
+pub(crate) fn known_failure(text: &str) -> &'static str {
+    const KNOWN: [&str; 12] = [
+        reason::REGISTRY_UNREACHABLE,
+        reason::AUTH_FAILED,
+        reason::TLS_FAILED,
+        reason::SECRET_NOT_FOUND,
+        reason::SECRET_INVALID,
+        reason::SPARSE_INDEX_REFUSED,
+        reason::BASE_MISSING,
+        reason::DIGEST_MISMATCH,
+        reason::IMAGE_NOT_FOUND,
+        reason::REGISTRY_REFUSED,
+        reason::MEDIUM_READ_ERROR,
+        reason::TAG_CONTESTED,
+    ];
+    KNOWN.into_iter().find(|known| *known == text).unwrap_or(reason::COPY_FAILED)
+}
+
+/// Whether `interval` passed since `at`. A time that is yet to come is over too: the clock was set back.
+pub(crate) fn is_over(at: Timestamp, interval: Duration, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(at)).map_or(true, |passed| passed >= interval)
+}
+
+#[cfg(test)]
+mod tests;

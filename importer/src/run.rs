@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `krs-importer run`: puts the parts together, and ends them in order.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use camino::Utf8Path;
+use krs_core::error::chain;
+use krs_core::registry::Barred;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{Config, ConfigError};
+use crate::controller;
+use crate::demand::Demand;
+use crate::events::Events;
+use crate::http::{self, Health};
+use crate::intake::Intake;
+use crate::library::Library;
+use crate::metrics::Metrics;
+use crate::policy::{self, Allowed};
+use crate::reconcile::{Importer, Parts};
+use crate::registry::{Certificate, Registry};
+use crate::stock::Stock;
+use crate::tls::{self, ServerIdentity};
+
+/// How long everything may take to come to an end.
+const STOPPING: Duration = Duration::from_secs(25);
+
+/// How often the certificate of the embedded registry is looked at.
+const RENEWAL: Duration = Duration::from_secs(6 * 3600);
+
+/// Why the importer does not run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The configuration is not acceptable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A list of registries in the configuration is not acceptable.
+    #[error("{field}: {detail}")]
+    Registries {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// There is no way to the API server.
+    #[error("the API server cannot be reached: {0}")]
+    Kube(#[from] kube::Error),
+    /// The surroundings do not say where the API server is.
+    #[error("nothing says where the API server is: {0}")]
+    Surroundings(#[from] kube::config::InferConfigError),
+    /// The certificate of the embedded registry cannot be made or kept.
+    #[error("the certificate of the embedded registry cannot be made: {0}")]
+    Tls(#[from] tls::TlsError),
+    /// The embedded registry cannot be started.
+    #[error(transparent)]
+    Serve(#[from] krs_core::serve::ServeError),
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A part of the importer ended by itself.
+    #[error("{0} ended by itself")]
+    Ended(&'static str),
+    /// A part of the importer broke off.
+    #[error("a part of the importer broke off: {0}")]
+    Panicked(tokio::task::JoinError),
+    /// Signals of the system cannot be received.
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+    /// Something was still under way when the time to stop was over.
+    #[error("not everything came to an end within {} s", STOPPING.as_secs())]
+    Late,
+}
+
+/// Runs the importer until the system asks it to stop.
+///
+/// # Errors
+/// [`RunError`]; Kubernetes starts the process anew.
+pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
+    let config = Arc::new(Config::read(path)?);
+    let lists = |field, entries: &[String]| {
+        Allowed::parse(entries).map_err(|detail| RunError::Registries { field, detail })
+    };
+    let destinations = lists("allowedDestinations", &config.allowed_destinations)?;
+    let sources = lists("online.allowedSources", &config.online.allowed_sources)?;
+    let asked_to_stop = signals()?;
+    let surroundings = kube::Config::infer().await?;
+    let api_server = api_server(&surroundings).await;
+    let client = kube::Client::try_from(surroundings)?;
+    let identity = tls::identity(&client, &config.namespace, &config.registry.host).await?;
+    let (ca, registry_ca) = watch::channel(identity.ca.clone());
+
+    let events = Events::new(client.clone(), std::env::var("POD_NAME").ok());
+    let (metrics, measured) = Metrics::new();
+    let (library, faults) = Library::new();
+    let (demand, demanded) = watch::channel(Arc::<Demand>::default());
+    let (stock, stocked) = watch::channel(Arc::<Stock>::default());
+    let (stop, stopping) = watch::channel(false);
+    let seen = Arc::new(AtomicBool::new(false));
+
+    let registry = Registry::bind(
+        &config.registry,
+        &identity,
+        client.clone(),
+        Arc::clone(&library),
+        demanded.clone(),
+        metrics.clone(),
+    )
+    .await?;
+    let intake = Intake::new(
+        Arc::clone(&config),
+        client.clone(),
+        events.clone(),
+        metrics.clone(),
+        library,
+        faults,
+        demanded,
+        stock,
+    );
+    let importer = Importer::new(Parts {
+        config: Arc::clone(&config),
+        client: client.clone(),
+        destinations,
+        sources,
+        events,
+        metrics,
+        stock: stocked.clone(),
+        demand,
+        registry_ca,
+        barred: Barred::new(move |address| forbidden(address, &api_server)),
+        clock: Arc::new(jiff::Timestamp::now),
+    });
+    let health = health(measured, &stocked, &seen);
+    let address = config.http;
+
+    let mut parts = JoinSet::new();
+    let renewal = renew(client, Arc::clone(&config), registry.certificate(), identity, ca);
+    parts.spawn(named("the renewal of the certificate", async move {
+        tokio::select! { () = renewal => {} () = ended(stopping.clone()) => {} }
+        Ok(())
+    }));
+    let stopped = || ended(stop.subscribe());
+    parts.spawn(named("the embedded registry", ok(registry.run(stopped()))));
+    parts.spawn(named("the intake", ok(intake.run(stopped()))));
+    parts.spawn(named("the controller", ok(controller::run(Arc::new(importer), stocked, seen, stopped()))));
+    let serving = http::serve(address, health, stopped());
+    parts.spawn(named("the health server", async move {
+        serving.await.map_err(|source| RunError::Listen { address, source })
+    }));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace, "the importer runs");
+
+    let outcome = tokio::select! {
+        () = asked_to_stop => {
+            tracing::info!("asked to stop");
+            Ok(())
+        }
+        Some(first) = parts.join_next() => Err(first_end(first)),
+    };
+    stop.send_replace(true);
+    let rest = async { while parts.join_next().await.is_some() {} };
+    let in_time = tokio::time::timeout(STOPPING, rest).await;
+    outcome?;
+    in_time.map_err(|_| RunError::Late)
+}
+
+/// A part of the importer: its name, and how it ended.
+type Part = (&'static str, Result<(), RunError>);
+
+async fn named(name: &'static str, part: impl Future<Output = Result<(), RunError>>) -> Part {
+    (name, part.await)
+}
+
+async fn ok(part: impl Future<Output = ()>) -> Result<(), RunError> {
+    part.await;
+    Ok(())
+}
+
+/// The error that the first part to end ends the process with: each is to go on until it is asked to stop.
+fn first_end(end: Result<Part, tokio::task::JoinError>) -> RunError {
+    match end {
+        Ok((name, Ok(()))) => RunError::Ended(name),
+        Ok((_, Err(error))) => error,
+        Err(panic) => RunError::Panicked(panic),
+    }
+}
+
+/// Done once `stop` says so, or nobody is left who could.
+async fn ended(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn health(
+    metrics: prometheus_client::registry::Registry,
+    stock: &watch::Receiver<Arc<Stock>>,
+    seen: &Arc<AtomicBool>,
+) -> Health {
+    let scanned = stock.clone();
+    Health {
+        // A part that ends takes the process with it, so that whoever answers is alive.
+        alive: Vec::new(),
+        ready: vec![
+            http::once(Arc::clone(seen), "the sets of the cluster are not known yet"),
+            Box::new(move || {
+                if scanned.borrow().scanned {
+                    Ok(())
+                } else {
+                    Err("the drop folder was not read yet".to_owned())
+                }
+            }),
+        ],
+        metrics,
+    }
+}
+
+/// Shows new certificates in time. Never ends.
+async fn renew(
+    client: kube::Client,
+    config: Arc<Config>,
+    shown: Certificate,
+    mut identity: ServerIdentity,
+    ca: watch::Sender<String>,
+) {
+    loop {
+        tokio::time::sleep(RENEWAL).await;
+        let now = match tls::identity(&client, &config.namespace, &config.registry.host).await {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the certificate cannot be renewed; it is tried again");
+                continue;
+            }
+        };
+        if now.certificate == identity.certificate {
+            continue;
+        }
+        match shown.replace(&now) {
+            Ok(()) => {
+                tracing::info!("the embedded registry shows a new certificate");
+                ca.send_replace(now.ca.clone());
+                identity = now;
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "the new certificate cannot be used"),
+        }
+    }
+}
+
+/// Addresses of the API server, which are never a destination.
+async fn api_server(config: &kube::Config) -> Vec<IpAddr> {
+    let named = config.cluster_url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let in_pods = std::env::var("KUBERNETES_SERVICE_HOST").ok();
+    let mut addresses = Vec::new();
+    for host in in_pods.into_iter().chain([named]) {
+        if let Ok(found) = tokio::net::lookup_host((host.as_str(), 443)).await {
+            addresses.extend(found.map(|address| address.ip().to_canonical()));
+        }
+    }
+    addresses
+}
+
+fn forbidden(address: IpAddr, api_server: &[IpAddr]) -> Option<&'static str> {
+    let mut reasons = api_server.iter().filter_map(|api| policy::forbidden(address, Some(*api)));
+    reasons.next().or_else(|| policy::forbidden(address, None))
+}
+
+/// Done once the system asks the process to stop.
+fn signals() -> Result<impl Future<Output = ()>, RunError> {
+    let listen = |kind| signal(kind).map_err(RunError::Signals);
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_address_of_the_api_server_is_barred_beside_those_that_always_are() {
+        let api = ["10.96.0.1".parse().unwrap(), "192.0.2.7".parse().unwrap()];
+        for (address, barred) in
+            [("10.96.0.1", true), ("192.0.2.7", true), ("127.0.0.1", true), ("192.0.2.8", false)]
+        {
+            assert_eq!(forbidden(address.parse().unwrap(), &api).is_some(), barred, "{address}");
+        }
+        assert!(forbidden("169.254.169.254".parse().unwrap(), &[]).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_by_itself_is_named() {
+        let part = named("the intake", ok(async {})).await;
+        assert_eq!(first_end(Ok(part)).to_string(), "the intake ended by itself");
+    }
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What helm makes of the chart.
+
+use std::process::Command;
+
+use krs_importer::config::Config;
+use krs_importer::policy::Allowed;
+use krs_testing::tools;
+use serde_json::{Value, json};
+
+use crate::{chart, definitions, read, yaml};
+
+/// Runs `helm template` with a file of values and more settings.
+fn template(values: &str, settings: &[&str]) -> Result<Vec<Value>, String> {
+    let mut helm = Command::new(tools::require("helm"));
+    helm.args(["template", "krs", "--namespace", "krs-system"]).arg(chart()).args(["--values", values]);
+    for setting in settings {
+        helm.args(["--set-json", setting]);
+    }
+    let output = helm.output().unwrap();
+    if !output.status.success() {
+        return Err(String::from_utf8(output.stderr).unwrap());
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    let documents = text.split("\n---\n").map(|text| text.trim_start_matches("---\n"));
+    let said = |text: &&str| text.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    Ok(documents.filter(said).map(yaml).collect())
+}
+
+fn value_sets() -> Vec<String> {
+    let files = chart().join("ci").read_dir_utf8().unwrap().map(|file| file.unwrap().path().to_string());
+    let mut files = files.collect::<Vec<_>>();
+    files.sort();
+    assert!(files.len() >= 4, "{files:?}");
+    files
+}
+
+fn minimal() -> String {
+    chart().join("ci/minimal.yaml").to_string()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+fn one<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let found = of_kind(objects, kind);
+    assert_eq!(found.len(), 1, "{kind}");
+    found[0]
+}
+
+fn config(objects: &[Value]) -> Config {
+    let text = one(objects, "ConfigMap")["data"]["config.yaml"].as_str().unwrap();
+    Config::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+#[test]
+fn the_importer_understands_the_configuration_that_the_chart_writes() {
+    for values in value_sets() {
+        let config = config(&template(&values, &[]).unwrap());
+        Allowed::parse(&config.allowed_destinations).unwrap();
+        Allowed::parse(&config.online.allowed_sources).unwrap();
+        assert_eq!(config.namespace, "krs-system");
+        assert_eq!(config.registry.host.as_str(), "krs-krs-importer.krs-system.svc:5443");
+    }
+}
+
+#[test]
+fn defaults_of_the_chart_are_those_of_the_program() {
+    let said = config(&template(&minimal(), &[]).unwrap());
+    let least = json!({
+        "namespace": said.namespace,
+        "allowedDestinations": said.allowed_destinations,
+        "registry": {"host": said.registry.host.as_str()},
+        "jobs": {"image": said.jobs.image, "log": "info"},
+    });
+    assert_eq!(said, Config::parse(&least.to_string()).unwrap());
+}
+
+#[test]
+fn jobs_run_the_image_of_the_importer_unless_told_otherwise() {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let image = format!(r#"image={{"repository":"edge.local/krs","digest":"{digest}"}}"#);
+    let objects = template(&minimal(), &[&image]).unwrap();
+    let container = &one(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], format!("edge.local/krs@{digest}"));
+    assert_eq!(config(&objects).jobs.image, format!("edge.local/krs@{digest}"));
+    let objects = template(&minimal(), &[&image, r#"jobs.image="edge.local/other:1""#]).unwrap();
+    assert_eq!(config(&objects).jobs.image, "edge.local/other:1");
+}
+
+#[test]
+fn the_definitions_are_rendered_as_they_are_and_stay_when_the_release_goes() {
+    let objects = template(&minimal(), &[]).unwrap();
+    let rendered = of_kind(&objects, "CustomResourceDefinition");
+    for ((_, expected), rendered) in definitions().iter().zip(&rendered) {
+        let (mut rendered, mut expected) = ((*rendered).clone(), yaml(expected));
+        assert_eq!(rendered["metadata"]["annotations"], json!({"helm.sh/resource-policy": "keep"}));
+        for object in [&mut rendered, &mut expected] {
+            object["metadata"]["annotations"] = Value::Null;
+            object["metadata"]["labels"] = Value::Null;
+        }
+        assert_eq!(rendered, expected);
+    }
+    assert_eq!(rendered.len(), definitions().len());
+    let gone = template(&minimal(), &["crds.enabled=false"]).unwrap();
+    assert!(of_kind(&gone, "CustomResourceDefinition").is_empty());
+    let loose = template(&minimal(), &["crds.keep=false"]).unwrap();
+    assert!(
+        of_kind(&loose, "CustomResourceDefinition")
+            .iter()
+            .all(|crd| crd["metadata"]["annotations"].is_null())
+    );
+}
+
+/// Rules as (namespace or nothing, group, resource, verb).
+fn rights(objects: &[Value]) -> Vec<(String, String, String, String)> {
+    let mut rights = Vec::new();
+    for role in
+        objects.iter().filter(|object| ["ClusterRole", "Role"].iter().any(|kind| object["kind"] == *kind))
+    {
+        let namespace = role["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        for rule in role["rules"].as_array().unwrap() {
+            let words = |field: &str| {
+                let words = rule[field].as_array().unwrap().iter();
+                words.map(|word| word.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+            };
+            for group in words("apiGroups") {
+                for resource in words("resources") {
+                    let right = |verb| (namespace.clone(), group.clone(), resource.clone(), verb);
+                    rights.extend(words("verbs").into_iter().map(right));
+                }
+            }
+        }
+    }
+    rights
+}
+
+#[test]
+fn secrets_are_read_by_name_and_never_listed_and_no_right_has_a_wildcard() {
+    for values in value_sets() {
+        let rights = rights(&template(&values, &[]).unwrap());
+        assert!(rights.len() > 20);
+        for right in &rights {
+            assert!(![&right.1, &right.2, &right.3].iter().any(|word| word.contains('*')), "{right:?}");
+            let reads_many = ["list", "watch"].contains(&right.3.as_str());
+            assert!(!(right.2 == "secrets" && reads_many), "{right:?}");
+        }
+    }
+}
+
+#[test]
+fn with_watched_namespaces_nothing_of_any_other_namespace_is_reached() {
+    let values = chart().join("ci/watch-namespaces.yaml").to_string();
+    let rights = rights(&template(&values, &[]).unwrap());
+    let everywhere = rights.iter().filter(|(namespace, ..)| namespace.is_empty());
+    let mut resources = everywhere.map(|(_, _, resource, _)| resource.as_str()).collect::<Vec<_>>();
+    resources.dedup();
+    assert_eq!(resources, ["imagebundles", "imagebundles/status", "tokenreviews"]);
+    for namespace in ["shop", "plant"] {
+        assert!(rights.contains(&(namespace.into(), String::new(), "secrets".into(), "get".into())));
+    }
+}
+
+#[test]
+fn only_who_applies_sets_may_write_them() {
+    let writes = |apply: bool| {
+        let rights = rights(&template(&minimal(), &[&format!("applySets={apply}")]).unwrap());
+        rights.iter().any(|(_, _, resource, verb)| resource == "edgeimagesets" && verb == "patch")
+    };
+    assert!(!writes(false) && writes(true));
+}
+
+#[test]
+fn the_pod_is_one_that_pod_security_restricted_admits() {
+    for values in value_sets() {
+        let objects = template(&values, &[]).unwrap();
+        let deployment = one(&objects, "Deployment");
+        assert_eq!(deployment["spec"]["replicas"], 1);
+        assert_eq!(deployment["spec"]["strategy"]["type"], "Recreate");
+        let pod = &deployment["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+        let container = &pod["containers"][0]["securityContext"];
+        assert_eq!(container["allowPrivilegeEscalation"], false);
+        assert_eq!(container["readOnlyRootFilesystem"], true);
+        assert_eq!(container["capabilities"], json!({"drop": ["ALL"]}));
+        for volume in pod["volumes"].as_array().unwrap() {
+            assert!(volume["hostPath"].is_null(), "{volume}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_in_the_values_are_refused_with_their_place() {
+    for (setting, said) in [
+        ("allowedDestinations=[]", "allowedDestinations"),
+        (r#"allowedDestinations=["https://edge.local"]"#, "allowedDestinations"),
+        ("allowedDestinaitons=[]", "allowedDestinaitons"),
+        ("online.enable=true", "enable"),
+        ("jobs.max=0", "max"),
+        (r#"image.digest="sha256:short""#, "digest"),
+        (r#"trustedKeys.existingSecret="""#, "name who may sign bundles"),
+        (r#"trustedKeys.keys={"ci.pub":"RW"}"#, "not both"),
+        (r#"dropFolder.existingClaim="""#, "exactly one of"),
+        ("dropFolder.create.enabled=true", "exactly one of"),
+        (r#"dropFolder={"node":{"path":"/media/usb"}}"#, "name the node"),
+    ] {
+        let error = template(&minimal(), &[setting]).err().unwrap_or_else(|| panic!("{setting} is taken"));
+        assert!(error.contains(said), "{setting}: {error}");
+    }
+}
+
+#[test]
+fn alerts_ask_for_metrics_that_the_importer_has() {
+    let code = read(chart().parent().unwrap().join("src/metrics.rs"));
+    let objects = template(chart().join("ci/full.yaml").as_str(), &[]).unwrap();
+    let rules = one(&objects, "PrometheusRule")["spec"]["groups"][0]["rules"].as_array().unwrap().clone();
+    assert_eq!(rules.len(), 4);
+    for rule in rules {
+        let expression = rule["expr"].as_str().unwrap();
+        let names = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let names = names.filter_map(|word| word.strip_prefix("krs_")).collect::<Vec<_>>();
+        assert_eq!(names.len(), 1, "{expression}");
+        let name = names[0].trim_end_matches("_total");
+        assert!(code.contains(&format!("\"{name}\"")), "{expression}: no metric {name}");
+    }
+}
+
+#[test]
+fn the_values_that_the_documentation_shows_are_taken() {
+    let page = read(chart().join("../../docs/install.md"));
+    let blocks = page.split("```yaml\n# values.yaml").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let blocks = blocks.collect::<Vec<_>>();
+    assert!(!blocks.is_empty(), "docs/install.md shows no values");
+    let folder = tempfile::tempdir().unwrap();
+    for (n, block) in blocks.iter().enumerate() {
+        let file = folder.path().join(format!("{n}.yaml"));
+        std::fs::write(&file, format!("# {block}")).unwrap();
+        config(&template(file.to_str().unwrap(), &[]).unwrap_or_else(|error| panic!("{error}\n{block}")));
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The commands of the documentation that need a cluster.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::edge::edges;
+use crate::harness::{apply, cluster, run, wait_ready};
+use crate::site::{SYSTEM, Site};
+use crate::source::{Ci, namespace, node_name, reference, registry, set, small_image};
+
+/// Begins the comment before a block that is for here.
+const MARK: &str = "<!-- not run: needs a cluster";
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// The first block of this language after `mark`.
+fn block<'a>(page: &'a str, mark: &str, language: &str) -> &'a str {
+    let after = page.split(mark).nth(1).unwrap();
+    after.split(&format!("```{language}\n")).nth(1).unwrap().split("```").next().unwrap()
+}
+
+/// Runs a block as one who copies it would, in the folder of the repository.
+fn bash(commands: &str) {
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", commands])
+        .current_dir(format!("{}/..", env!("CARGO_MANIFEST_DIR")))
+        .env("KUBECONFIG", cluster().kubeconfig())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{commands}\n{}{said}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn the_commands_of_the_documentation_work() {
+    let source = registry(None, false);
+    let image = small_image("docs", 20_000);
+    image.push_to(&source, "docs/app", Some("1"));
+    let (access, _) = edges().open.access("shop");
+    let references = [reference(&source, "docs/app", "1", &image)];
+    let tills = set("shop", "tills", edges().open.host().as_str(), &references, &access);
+    let mut ci = Ci::new();
+    ci.commit(std::slice::from_ref(&tills));
+    let site = Site::new(&[&ci.public_key()], &json!({}));
+    namespace("shop");
+    apply(&tills);
+    site.insert(&ci.bundle("docs", "docs", 1, &source));
+    wait_ready("shop", "tills");
+    let operate = page("operate.md");
+    bash(block(&operate, MARK, "sh"));
+    let annotate = operate.split('`').find(|code| code.starts_with("kubectl annotate")).unwrap();
+    bash(&format!("{annotate} --namespace shop"));
+
+    // Another installation beside ours would be a second writer: ours goes, and the next test installs it again.
+    run("helm", &["uninstall", "krs-importer", "--namespace", SYSTEM, "--wait"], None);
+    let install = page("install.md");
+    let folder = tempfile::tempdir().unwrap();
+    let values = folder.path().join("values.yaml");
+    let text = block(&install, "## Values", "yaml").replace("/media/usb", site.stick().to_str().unwrap());
+    std::fs::write(&values, text.replace("edge-1", &node_name())).unwrap();
+    run("kubectl", &["delete", "namespace", SYSTEM, "--wait=true"], None);
+    bash(&block(&install, MARK, "sh").replace("values.yaml", values.to_str().unwrap()));
+    run("helm", &["uninstall", "krs-importer", "--namespace", SYSTEM, "--wait"], None);
+}

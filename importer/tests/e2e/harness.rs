@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The cluster, as a person with `kubectl` and `helm` sees it.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Longest that anything but a large copy may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+const MOMENT: Duration = Duration::from_millis(150);
+
+/// Where the cluster is, by the environment:
+/// - `KUBECONFIG_E2E`: how to reach it
+/// - `KRS_E2E_IMAGE`: the importer's image, which its nodes have or can pull
+/// - `KRS_E2E_NODE`: folder of the node that `cargo xtask cluster` made; without it, tests that need the node itself say
+///   so and do nothing
+/// - `KRS_E2E_KRS`: the program `krs`
+pub(crate) struct Cluster {
+    pub(crate) image: String,
+    pub(crate) node: Option<PathBuf>,
+    kubeconfig: PathBuf,
+    krs: PathBuf,
+}
+
+impl Cluster {
+    /// How to reach it.
+    pub(crate) fn kubeconfig(&self) -> &std::path::Path {
+        &self.kubeconfig
+    }
+}
+
+pub(crate) fn cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| {
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let beside = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("krs");
+        Cluster {
+            image: std::env::var("KRS_E2E_IMAGE").unwrap_or_else(|_| "krs.test/krs-importer:e2e".to_owned()),
+            node: path("KRS_E2E_NODE"),
+            kubeconfig: path("KUBECONFIG_E2E").expect("KUBECONFIG_E2E names the cluster to test on"),
+            krs: path("KRS_E2E_KRS").unwrap_or(beside),
+        }
+    })
+}
+
+/// Runs a program with the cluster's kubeconfig.
+pub(crate) fn try_run(program: &str, arguments: &[&str], input: Option<&str>) -> Output {
+    let mut command = Command::new(program);
+    command.args(arguments).env("KUBECONFIG", &cluster().kubeconfig);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{program} cannot be started: {error}"));
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.unwrap_or_default().to_owned();
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().unwrap();
+    let _ = writer.join();
+    output
+}
+
+pub(crate) fn run(program: &str, arguments: &[&str], input: Option<&str>) -> String {
+    let output = try_run(program, arguments, input);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {}: {}\n{said}", arguments.join(" "), output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn kubectl(arguments: &[&str]) -> String {
+    run("kubectl", arguments, None)
+}
+
+/// Applies objects, as a GitOps engine does.
+pub(crate) fn apply(objects: &Value) {
+    run("kubectl", &["apply", "--server-side", "-f", "-"], Some(&list(objects)));
+}
+
+/// What the API server says to an object that it must refuse.
+pub(crate) fn refusal(object: &Value) -> String {
+    let output = try_run("kubectl", &["create", "-f", "-"], Some(&object.to_string()));
+    assert!(!output.status.success(), "accepted:\n{object}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn list(objects: &Value) -> String {
+    match objects {
+        Value::Array(items) => {
+            serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+        }
+        one => one.to_string(),
+    }
+}
+
+/// An object, where it exists.
+pub(crate) fn get(kind: &str, namespace: &str, name: &str) -> Option<Value> {
+    let arguments = ["get", kind, name, "--namespace", namespace, "--ignore-not-found", "--output=json"];
+    let text = kubectl(&arguments);
+    (!text.trim().is_empty()).then(|| serde_json::from_str(&text).unwrap())
+}
+
+/// All objects of a kind in a namespace.
+pub(crate) fn all(kind: &str, namespace: &str) -> Vec<Value> {
+    let text = kubectl(&["get", kind, "--namespace", namespace, "--output=json"]);
+    serde_json::from_str::<Value>(&text).unwrap()["items"].as_array().unwrap().clone()
+}
+
+/// The condition `type_` of an object: status, reason and message.
+pub(crate) fn condition(object: &Value, type_: &str) -> Option<(String, String, String)> {
+    let conditions = object["status"]["conditions"].as_array()?;
+    let found = conditions.iter().find(|condition| condition["type"] == type_)?;
+    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+    Some((text("status"), text("reason"), text("message")))
+}
+
+/// Waits until `look` finds something, and says what there is instead when it does not.
+pub(crate) fn wait_for<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < patience, "{what}: not within {} s\n{}", patience.as_secs(), situation());
+        std::thread::sleep(MOMENT);
+    }
+}
+
+/// Makes sure that for a while `holds` stays true.
+pub(crate) fn stays(what: &str, while_: Duration, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while start.elapsed() < while_ {
+        assert!(holds(), "{what}: no longer\n{}", situation());
+        std::thread::sleep(MOMENT);
+    }
+}
+
+/// Waits until a set is ready at its present generation.
+pub(crate) fn wait_ready(namespace: &str, name: &str) -> Value {
+    wait_for(&format!("{namespace}/{name} is Ready"), PATIENCE, || {
+        let set = get("edgeimagesets", namespace, name)?;
+        let current = set["status"]["observedGeneration"] == set["metadata"]["generation"];
+        (current && condition(&set, "Ready")?.0 == "True").then_some(set)
+    })
+}
+
+/// Waits until a set is not ready for this reason, and answers its message.
+pub(crate) fn wait_not_ready(namespace: &str, name: &str, reason: &str) -> String {
+    wait_for(&format!("{namespace}/{name} says {reason}"), PATIENCE, || {
+        let set = get("edgeimagesets", namespace, name)?;
+        let (status, found, message) = condition(&set, "Ready")?;
+        let current = set["status"]["observedGeneration"] == set["metadata"]["generation"];
+        (current && status == "False" && found == reason).then_some(message)
+    })
+}
+
+/// Waits until a condition of an ImageBundle has this status and reason, and answers its message.
+pub(crate) fn wait_bundle(name: &str, type_: &str, status: &str, reason: Option<&str>) -> String {
+    wait_for(&format!("ImageBundle {name}: {type_}={status} {reason:?}"), PATIENCE, || {
+        let bundle = get("imagebundles", "", name)?;
+        let (is, why, message) = condition(&bundle, type_)?;
+        (is == status && reason.is_none_or(|reason| reason == why)).then_some(message)
+    })
+}
+
+/// Whether an Event with this reason tells of the object.
+pub(crate) fn has_event(namespace: &str, kind: &str, name: &str, reason: &str) -> bool {
+    all("events.events.k8s.io", namespace).iter().any(|event| {
+        event["regarding"]["kind"] == kind && event["regarding"]["name"] == name && event["reason"] == reason
+    })
+}
+
+/// Runs `krs` as a person would, in a folder.
+pub(crate) fn krs(folder: &camino::Utf8Path, arguments: &[&str]) -> String {
+    let output = Command::new(&cluster().krs)
+        .args(arguments)
+        .current_dir(folder)
+        .env("HOME", folder)
+        .env("REGISTRY_AUTH_FILE", folder.join("auth.json"))
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", cluster().krs.display()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "krs {}: {}\n{said}", arguments.join(" "), output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What a person would look at when something does not come about.
+fn situation() -> String {
+    let mut text = String::new();
+    for arguments in [
+        &["get", "eis,ib", "-A", "-o", "wide"][..],
+        &["get", "jobs,pods", "-A", "-o", "wide"],
+        &["get", "events", "-A", "--sort-by=.metadata.creationTimestamp"],
+        &["logs", "-n", "krs-system", "deploy/krs-importer", "--tail=40"],
+        &["logs", "-A", "-l", "app.kubernetes.io/component=copy", "--tail=15", "--prefix"],
+        &["logs", "-n", "krs-system", "deploy/krs-importer", "--previous", "--tail=20"],
+    ] {
+        let output = try_run("kubectl", arguments, None);
+        let said = if output.status.success() { &output.stdout } else { &output.stderr };
+        let said = String::from_utf8_lossy(said);
+        let lines = said.lines().collect::<Vec<_>>();
+        let from = lines.len().saturating_sub(60);
+        text.push_str(&format!("---- kubectl {}\n{}\n", arguments.join(" "), lines[from..].join("\n")));
+    }
+    text
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The importer in a real cluster, from the stick to `Ready`. `cargo xtask test` runs this inside of a cluster that it
+//! started; with `KUBECONFIG_E2E` it runs against any other one, see `harness::Cluster`.
+//!
+//! The tests share one installation and follow each other: `--test-threads=1`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
+mod admission;
+mod damage;
+mod demo;
+mod docs;
+mod edge;
+mod gitops;
+mod harness;
+mod journey;
+mod kill;
+mod measure;
+mod online;
+mod secrets;
+mod site;
+mod source;
+mod tenants;
+mod updates;

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where passwords must never be.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::edge::{Edge, edges};
+use crate::harness::{all, apply, kubectl, wait_not_ready, wait_ready};
+use crate::site::Site;
+use crate::source::{Ci, Login, login_secret, namespace, reference, registry, set, small_image};
+
+/// What is looked for, and where it was found.
+struct Search {
+    forms: Vec<String>,
+    found: BTreeSet<String>,
+}
+
+impl Search {
+    fn look(&mut self, place: &str, text: &[u8]) {
+        for form in &self.forms {
+            if text.windows(form.len()).any(|window| window == form.as_bytes()) {
+                self.found.insert(format!("{place}: {}…", &form[..6]));
+            }
+        }
+    }
+
+    /// Looks at arguments and environments of all processes, again and again. Answers how often skopeo was seen.
+    fn watch_processes(&mut self, done: &AtomicBool) -> usize {
+        let mut seen = 0;
+        while !done.load(Ordering::SeqCst) {
+            for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+                if !entry.file_name().as_encoded_bytes()[0].is_ascii_digit() {
+                    continue;
+                }
+                for file in ["cmdline", "environ"] {
+                    let Ok(text) = std::fs::read(entry.path().join(file)) else { continue };
+                    let start = String::from_utf8_lossy(&text[..text.len().min(80)]).replace('\0', " ");
+                    seen += usize::from(file == "cmdline" && start.contains("skopeo"));
+                    self.look(&format!("{file} of {start}"), &text);
+                }
+            }
+            std::thread::yield_now();
+        }
+        seen
+    }
+}
+
+#[test]
+fn e10_passwords_are_nowhere_but_in_secrets() {
+    let (login, wrong) = (Login::unique("source"), Login::unique("krs"));
+    let source = registry(Some(&login), false);
+    let host = source.host().to_string();
+    let image = |name: &str| {
+        let image = small_image(name, 400_000);
+        image.push_to(&source, &format!("secrets/{name}"), Some("1"));
+        reference(&source, &format!("secrets/{name}"), "1", &image)
+    };
+    let (packed, straight) = (image("packed"), image("straight"));
+    let (access, objects) = edges().private.access("e10");
+    let edge = edges().private.host().to_string();
+    let by_bundle = set("e10", "by-bundle", &edge, std::slice::from_ref(&packed), &access);
+    let mut online = set("e10", "online", &edge, &[straight], &access);
+    online["spec"]["source"] = "Registry".into();
+    online["spec"]["images"][0]["sourceClientSecretName"] = "source".into();
+    let mut refused = set("e10", "refused", &edge, &[packed], &access);
+    refused["spec"]["destinationClientSecretName"] = "wrong".into();
+    let mut ci = Ci::new();
+    ci.login(&host, &login);
+    ci.commit(std::slice::from_ref(&by_bundle));
+    let bundle = ci.bundle("e10", "e10", 1, &source);
+    let values = json!({"log": "trace", "online": {"enabled": true, "plainHTTP": [host]}});
+    let site = Site::new(&[&ci.public_key()], &values);
+    namespace("e10");
+    apply(&json!(objects));
+    apply(&json!([
+        login_secret("e10", "source", &host, &login),
+        login_secret("e10", "wrong", &edge, &wrong)
+    ]));
+
+    let forms = [&login, &wrong, &Edge::login()].into_iter().flat_map(Login::forms).collect();
+    let mut search = Search { forms, found: BTreeSet::new() };
+    let done = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| search.watch_processes(&done));
+        let work = std::panic::catch_unwind(|| {
+            apply(&json!([by_bundle, online, refused]));
+            site.insert(&bundle);
+            wait_ready("e10", "by-bundle");
+            wait_ready("e10", "online");
+            wait_not_ready("e10", "refused", "AuthFailed");
+        });
+        done.store(true, Ordering::SeqCst);
+        let seen = watcher.join().unwrap();
+        work.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        seen
+    });
+    assert!(seen > 0, "no skopeo was seen, so the search proves nothing");
+
+    // Every object of every kind but Secrets, with its status; Events are among them.
+    let kinds = kubectl(&["api-resources", "--verbs=list", "--output=name"]);
+    let kinds = kinds.lines().filter(|kind| *kind != "secrets").collect::<Vec<_>>().join(",");
+    let objects = kubectl(&["get", &kinds, "--all-namespaces", "--output=json", "--show-managed-fields"]);
+    for kind in ["Job", "Pod", "EdgeImageSet", "ImageBundle", "Event"] {
+        assert!(objects.contains(&format!("\"kind\": \"{kind}\"")), "no {kind} among the objects");
+    }
+    for object in serde_json::from_str::<Value>(&objects).unwrap()["items"].as_array().unwrap() {
+        let place = format!("{} {}", object["kind"], object["metadata"]["name"]);
+        search.look(&place, object.to_string().as_bytes());
+    }
+    let log = Site::log();
+    assert!(log.contains("TRACE"), "the importer says everything");
+    search.look("the importer's log", log.as_bytes());
+    let runners = kubectl(&["logs", "-n", "e10", "-l", "app.kubernetes.io/component=copy", "--tail=-1"]);
+    assert!(runners.contains("\"level\":\"INFO\""), "the runners say what they do: {runners}");
+    // They have nothing of their own below INFO; what their libraries would say is held back whatever the level.
+    let told = |job: &Value| {
+        let args = job["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+        args.windows(2).any(|pair| pair[0] == "--log" && pair[1] == "trace")
+    };
+    let jobs = all("jobs", "e10");
+    assert!(!jobs.is_empty() && jobs.iter().all(told), "the runners are told to say everything: {jobs:#?}");
+    search.look("a runner's log", runners.as_bytes());
+    assert!(search.found.is_empty(), "{:#?}", search.found);
+}

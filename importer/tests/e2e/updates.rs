@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Days after the first stick: an image is added, sticks come late, are pulled, and are put back.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::edge::edges;
+use crate::harness::{
+    PATIENCE, all, apply, condition, get, wait_bundle, wait_for, wait_not_ready, wait_ready,
+};
+use crate::site::Site;
+use crate::source::{Ci, namespace, reference, registry, set, small_image};
+
+#[test]
+fn e6_only_what_is_new_is_copied_from_a_second_bundle() {
+    let source = registry(None, false);
+    let images = ["one", "two", "three"].map(|name| small_image(name, 30_000));
+    let references = ["one", "two", "three"].iter().zip(&images).map(|(name, image)| {
+        image.push_to(&source, &format!("update/{name}"), Some("1"));
+        reference(&source, &format!("update/{name}"), "1", image)
+    });
+    let references = references.collect::<Vec<_>>();
+    let host = edges().open.host().to_string();
+    let (access, _) = edges().open.access("e6");
+    let mut ci = Ci::new();
+    let before = set("e6", "app", &host, &references[..2], &access);
+    ci.commit(std::slice::from_ref(&before));
+    let first = ci.bundle("e6-1", "e6", 1, &source);
+    let site = Site::new(&[&ci.public_key()], &json!({}));
+    namespace("e6");
+    apply(&before);
+    site.insert(&first);
+    let ready = wait_ready("e6", "app");
+    let uploads = edges().open.uploads("update/");
+
+    // In Git there is a third image now, and no bundle that has it.
+    let after = set("e6", "app", &host, &references, &access);
+    apply(&after);
+    let message = wait_not_ready("e6", "app", "WaitingForBundle");
+    assert!(message.contains("1 "), "{message}");
+    let waiting = get("edgeimagesets", "e6", "app").unwrap();
+    assert_eq!(waiting["status"]["images"]["present"], 2);
+    assert_eq!(waiting["status"]["synchronizedImages"], json!(references[..2]));
+    assert_eq!(condition(&waiting, "Reconciling").unwrap().0, "True");
+    assert!(condition(&waiting, "Stalled").is_none());
+
+    ci.commit(std::slice::from_ref(&after));
+    site.insert(&ci.bundle("e6-2", "e6", 2, &source));
+    let done = wait_ready("e6", "app");
+    assert_eq!(done["status"]["bundle"]["sequence"], 2);
+    assert!(done["metadata"]["generation"].as_i64() > ready["metadata"]["generation"].as_i64());
+    edges().open.must_have("update/three", "1", &images[2]);
+    assert_eq!(edges().open.uploads("update/") - uploads, 2, "the config and the layer of the new image");
+    let copied = all("jobs", "e6")
+        .iter()
+        .map(|job| job["spec"]["template"]["spec"]["containers"][0]["args"].to_string())
+        .filter(|args| args.contains("update/one"))
+        .count();
+    assert_eq!(copied, 1, "what is there is not copied again");
+}
+
+/// A stick that is mounted after the importer has started, pulled, and put back. (T-36)
+#[test]
+fn e6_t36_a_stick_comes_late_is_pulled_and_put_back() {
+    let source = registry(None, false);
+    let (one, two) = (small_image("late-one", 30_000), small_image("late-two", 30_000));
+    one.push_to(&source, "late/one", Some("1"));
+    two.push_to(&source, "late/two", Some("1"));
+    let references = [reference(&source, "late/one", "1", &one), reference(&source, "late/two", "1", &two)];
+    let host = edges().open.host().to_string();
+    let (access, _) = edges().open.access("e6-late");
+    let mut ci = Ci::new();
+    let whole = set("e6-late", "app", &host, &references, &access);
+    ci.commit(std::slice::from_ref(&whole));
+    let bundle = ci.bundle("e6-late", "e6-late", 1, &source);
+    let site = Site::new(&[&ci.public_key()], &json!({}));
+    namespace("e6-late");
+    apply(&set("e6-late", "app", &host, &references[..1], &access));
+    wait_not_ready("e6-late", "app", "WaitingForBundle");
+
+    // Not a folder that fills: a file system that is mounted below the folder that the importer has.
+    let usb = site.stick().join("usb");
+    std::fs::create_dir_all(&usb).unwrap();
+    let stick = Stick::mount(&usb);
+    site.insert_into(&usb, &bundle);
+    wait_ready("e6-late", "app");
+    wait_bundle("e6-late", "SafeToRemove", "True", None);
+    stick.pull();
+    wait_bundle("e6-late", "Complete", "False", None);
+    let set_now = get("edgeimagesets", "e6-late", "app").unwrap();
+    assert_eq!(condition(&set_now, "Ready").unwrap().0, "True", "a set does not need the stick any more");
+
+    apply(&whole);
+    let message = wait_not_ready("e6-late", "app", "WaitingForBundle");
+    wait_for("the set says which stick is wanted", PATIENCE, || {
+        let message = wait_not_ready("e6-late", "app", "WaitingForBundle");
+        message.contains("e6-late").then_some(message)
+    });
+    assert!(!message.is_empty());
+    let _stick = Stick::mount(&usb);
+    site.insert_into(&usb, &bundle);
+    wait_ready("e6-late", "app");
+    edges().open.must_have("late/two", "1", &two);
+}
+
+/// A file system in memory, in the place of a USB stick.
+struct Stick<'a>(&'a std::path::Path);
+
+impl<'a> Stick<'a> {
+    fn mount(folder: &'a std::path::Path) -> Self {
+        let status =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "tmpfs"]).arg(folder).status();
+        assert!(status.unwrap().success(), "mount");
+        Self(folder)
+    }
+
+    /// As a person does: nothing may hold it any more.
+    fn pull(self) {
+        wait_for("the stick can be unmounted", PATIENCE, || {
+            Command::new("umount").arg(self.0).status().unwrap().success().then_some(())
+        });
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Stick<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The drop folder with real files, against an API server in memory.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[allow(dead_code, reason = "other tests use more of it")]
+#[path = "../reconcile/api.rs"]
+mod api;
+mod world;
+
+use krs_core::plan::PlanOptions;
+use world::{Key, World, flip, is, last_blob, numbered};
+
+const VERIFIED: &str = "Verified";
+const COMPLETE: &str = "Complete";
+const SAFE: &str = "SafeToRemove";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t26_two_bundles_are_verified_imported_and_may_be_pulled() {
+    let world = World::new();
+    std::fs::create_dir(world.at("usb1")).unwrap();
+    world.drop("prod-4.krs.tar", 4).await;
+    world.drop("prod-5.krs.tar", 5).await;
+    let other = PlanOptions { audience: vec!["site-2".to_owned()], ..numbered(6) };
+    let foreign = world.make("other-6.krs.tar", "", other, Some(&world.key)).await;
+    std::fs::copy(foreign, world.at("usb1/other-6.krs.tar")).unwrap();
+    let mut intake = world.start();
+    let stock = intake.stock(|stock| stock.bundles.len() == 2).await;
+    let order =
+        stock.bundles.iter().map(|bundle| (bundle.name.as_str(), bundle.sequence)).collect::<Vec<_>>();
+    assert_eq!(order, [("prod-5", 5), ("prod-4", 4)], "the highest sequence comes first");
+    assert!(stock.bundles.iter().all(|bundle| bundle.present && bundle.ready));
+    assert_eq!(stock.refused[0].reason, "WrongAudience");
+
+    let newest = stock.bundles[0].digest;
+    assert!(intake.library.get(&newest).is_some());
+    intake.copying(newest, world.image.digest);
+    world.condition("prod-5", SAFE, "False", "Copying").await;
+    assert!(world.api.get("configmaps", "krs-system", "krs-streams").is_none(), "nothing is imported yet");
+    intake.missing(&[]);
+    let status = world.condition("prod-5", SAFE, "True", "Imported").await;
+    assert_eq!(status["message"], "you may pull the medium");
+    assert_eq!(status["sequence"], 5);
+    assert!(!intake.library.get(&newest).unwrap().bundle.is_open(), "umount must not say busy");
+    let marks = world.api.get("configmaps", "krs-system", "krs-streams").unwrap();
+    assert!(marks["data"]["prod"].as_str().unwrap().contains("\"sequence\":5"), "{marks}");
+    assert_eq!(world.events("BundleVerified"), 2, "once each");
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t27_t28_what_is_older_or_contradicts_what_was_imported_is_refused() {
+    let world = World::new();
+    world.drop("new.krs.tar", 5).await;
+    let mut intake = world.start();
+    intake.stock(|stock| stock.bundles.len() == 1).await;
+    intake.missing(&[]);
+    world.condition("new", "Imported", "True", "Imported").await;
+    world.drop("old.krs.tar", 4).await;
+    let reused = world.make("reused.krs.tar", "-other", numbered(5), Some(&world.key)).await;
+    std::fs::copy(reused, world.at("reused.krs.tar")).unwrap();
+    let stock = intake.stock(|stock| stock.refused.len() == 2).await;
+    let reasons = stock.refused.iter().map(|refusal| refusal.reason.as_str()).collect::<Vec<_>>();
+    assert_eq!(reasons, ["RollbackRefused", "SequenceReused"]);
+    let status = world.condition("old", SAFE, "True", "RollbackRefused").await;
+    assert!(status["message"].as_str().unwrap().contains("lower than 5"), "{status}");
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t28_two_bundles_with_one_number_are_not_both_accepted() {
+    let world = World::new();
+    world.drop("a.krs.tar", 5).await;
+    let reused = world.make("b.krs.tar", "-other", numbered(5), Some(&world.key)).await;
+    std::fs::copy(reused, world.at("b.krs.tar")).unwrap();
+    let mut intake = world.start();
+    let stock = intake.stock(|_| true).await;
+    assert_eq!((stock.bundles.len(), stock.bundles[0].name.as_str()), (1, "a"));
+    assert_eq!(stock.refused[0].reason, "SequenceReused");
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t01_t02_t10_t12_what_is_not_a_bundle_of_a_trusted_sender_is_refused_and_nothing_of_it_shown() {
+    let world = World::new();
+    let unsigned = world.make("unsigned.krs.tar", "", numbered(1), None).await;
+    std::fs::copy(&unsigned, world.at("unsigned.krs.tar")).unwrap();
+    let foreign = world.make("foreign.krs.tar", "", numbered(2), Some(&Key::new())).await;
+    std::fs::copy(foreign, world.at("foreign.krs.tar")).unwrap();
+    let damaged = world.drop("header.krs.tar", 3).await;
+    // The owner's name in the header of the last blob: no reader needs it.
+    let blob = last_blob(&damaged);
+    flip(&damaged, blob - 512 + 265);
+    std::os::unix::fs::symlink(&unsigned, world.at("link.krs.tar")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(world.at("pipe.krs.tar")).status().unwrap();
+    assert!(made.success());
+    std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
+    let mut intake = world.start();
+    for (name, reason) in [
+        ("unsigned", "SignatureMissing"),
+        ("foreign", "UntrustedKey"),
+        ("link", "NotABundle"),
+        ("pipe", "NotABundle"),
+        ("text", "NotABundle"),
+        ("header", "Damaged"),
+    ] {
+        let status = world.condition(name, VERIFIED, "False", reason).await;
+        assert!(status["stream"].is_null() && status["sequence"].is_null(), "{status}");
+        assert!(is(&status, SAFE, "True", reason), "{status}");
+    }
+    let stock = intake.stock(|_| true).await;
+    assert!(stock.bundles.is_empty(), "{stock:?}");
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t42_one_wrong_byte_in_a_blob_withdraws_the_bundle() {
+    let world = World::new();
+    let path = world.drop("prod-1.krs.tar", 1).await;
+    let at = last_blob(&path);
+    flip(&path, at + 100_000);
+    let mut intake = world.start();
+    let status = world.condition("prod-1", VERIFIED, "False", "Damaged").await;
+    assert!(is(&status, SAFE, "True", "Damaged"), "{status}");
+    let stock = intake.stock(|stock| stock.bundles.is_empty()).await;
+    assert_eq!(stock.refused[0].reason, "Damaged");
+    assert_eq!(world.events("BundleRefused"), 1);
+
+    // A good copy of the same bundle counts once it was read to its end.
+    std::fs::remove_file(&path).unwrap();
+    world.drop("prod-1.krs.tar", 1).await;
+    world.condition("prod-1", VERIFIED, "True", "Succeeded").await;
+    intake.stock(|stock| stock.bundles.first().is_some_and(|bundle| bundle.ready)).await;
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t42_damage_that_a_transfer_finds_withdraws_the_bundle_and_a_failing_medium_is_tried_again() {
+    let world = World::new();
+    world.drop("prod-1.krs.tar", 1).await;
+    let mut intake = world.start();
+    let digest = intake.stock(|stock| !stock.bundles.is_empty()).await.bundles[0].digest;
+    intake.missing(&[world.image.digest]);
+    intake.report(digest, false);
+    let stock = intake.stock(|stock| stock.bundles.iter().all(|bundle| !bundle.present)).await;
+    assert_eq!(stock.bundles.len(), 1, "it is known what the medium holds");
+    intake.stock(|stock| stock.bundles.iter().any(|bundle| bundle.present)).await;
+    intake.report(digest, true);
+    world.condition("prod-1", VERIFIED, "False", "Damaged").await;
+    intake.stock(|stock| stock.bundles.is_empty()).await;
+    assert!(intake.library.get(&digest).is_none());
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t21_t38_a_file_that_grows_is_waited_for() {
+    use std::io::Write as _;
+    let world = World::new();
+    let path = world.make("prod-1.krs.tar", "", numbered(1), Some(&world.key)).await;
+    let bytes = std::fs::read(path).unwrap();
+    let mut file = std::fs::File::create(world.at("prod-1.krs.tar")).unwrap();
+    let mut intake = world.start();
+    world.condition("prod-1", COMPLETE, "False", "Incomplete").await;
+    for piece in bytes.chunks(bytes.len() / 3) {
+        file.write_all(piece).unwrap();
+        let status = world.condition("prod-1", COMPLETE, "False", "Incomplete").await;
+        assert!(status["message"].as_str().unwrap().contains("wait until the copy is complete"), "{status}");
+    }
+    world.condition("prod-1", VERIFIED, "True", "Succeeded").await;
+    assert_eq!(world.events("BundleRefused"), 0);
+    intake.stock(|stock| stock.bundles.len() == 1).await;
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t36_a_stick_that_is_pulled_and_put_back_goes_on_without_a_restart() {
+    let world = World::new();
+    std::fs::create_dir(world.at("usb1")).unwrap();
+    let path = world.drop("prod-1.krs.tar", 1).await;
+    std::fs::rename(&path, world.at("usb1/prod-1.krs.tar")).unwrap();
+    let mut intake = world.start();
+    intake.missing(&[world.image.digest]);
+    intake.stock(|stock| !stock.bundles.is_empty()).await;
+    std::fs::rename(world.at("usb1"), world.at(".away")).unwrap();
+    let stock = intake.stock(|stock| stock.bundles.iter().all(|bundle| !bundle.present)).await;
+    assert_eq!(stock.bundles.len(), 1, "people can be told which stick to insert");
+    let status = world.condition("prod-1", COMPLETE, "False", "MediumAbsent").await;
+    assert!(status["message"].as_str().unwrap().contains("insert the medium"), "{status}");
+    std::fs::rename(world.at(".away"), world.at("usb1")).unwrap();
+    intake.stock(|stock| stock.bundles.iter().any(|bundle| bundle.present && bundle.ready)).await;
+    world.condition("prod-1", COMPLETE, "True", "FilePresent").await;
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_does_not_read_the_stick_again() {
+    let world = World::new();
+    let path = world.drop("prod-1.krs.tar", 1).await;
+    let intake = world.start();
+    intake.missing(&[]);
+    let before = world.condition("prod-1", SAFE, "True", "Imported").await;
+    intake.stop().await;
+    // A second pass would find it.
+    flip(&path, last_blob(&path) + 100_000);
+    world.api.fail(None);
+    let mut intake = world.start();
+    intake.missing(&[]);
+    intake.stock(|stock| !stock.bundles.is_empty()).await;
+    let status = world.condition("prod-1", SAFE, "True", "Imported").await;
+    assert_eq!(status["bytesVerified"], before["bytesVerified"]);
+    assert_eq!(world.events("BundleVerified"), 1);
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t08_keys_that_are_changed_count_without_a_restart() {
+    let world = World::new();
+    let other = Key::new();
+    let path = world.make("prod-1.krs.tar", "", numbered(1), Some(&other)).await;
+    std::fs::copy(path, world.at("prod-1.krs.tar")).unwrap();
+    let mut intake = world.start();
+    world.condition("prod-1", VERIFIED, "False", "UntrustedKey").await;
+    std::fs::write(world.config.trusted_keys.join("new.pub"), &other.public).unwrap();
+    let digest = intake.stock(|stock| stock.bundles.len() == 1).await.bundles[0].digest;
+    std::fs::remove_file(world.config.trusted_keys.join("new.pub")).unwrap();
+    intake.stock(|stock| stock.bundles.is_empty() && stock.refused.len() == 1).await;
+    assert!(intake.library.get(&digest).is_none(), "it is withdrawn");
+    intake.stop().await;
+}

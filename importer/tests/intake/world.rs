@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A sender who makes bundles, a drop folder, and an importer's intake that watches it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::bundle;
+use krs_core::digest::Digest;
+use krs_core::plan::{PlanOptions, plan};
+use krs_core::progress::{Progress, Silent};
+use krs_core::pull::pull;
+use krs_core::registry::{Client, ClientOptions};
+use krs_core::resolve::{ResolveOptions, resolve};
+use krs_core::set;
+use krs_core::sign::{SecretKey, Signatures, generate};
+use krs_importer::config::Config;
+use krs_importer::demand::{Demand, SetDemand, SetName};
+use krs_importer::events::Events;
+use krs_importer::intake::Intake;
+use krs_importer::library::{Library, ReadFault};
+use krs_importer::metrics::Metrics;
+use krs_importer::stock::Stock;
+use krs_testing::git::Checkout;
+use krs_testing::image::{Image, ImageBuilder};
+use krs_testing::registry::{Options, Registry};
+use serde_json::Value;
+use tokio::sync::{oneshot, watch};
+
+use crate::api::FakeApi;
+
+/// Longest time that anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A key and what makes others trust it.
+pub(crate) struct Key {
+    pub(crate) secret: SecretKey,
+    pub(crate) public: String,
+}
+
+impl Key {
+    pub(crate) fn new() -> Self {
+        let pair = generate(None).unwrap();
+        Self { secret: SecretKey::parse(pair.secret.expose(), None, "k").unwrap(), public: pair.public }
+    }
+}
+
+/// The sender and the site. The importer is stopped and started by [`World::start`].
+pub(crate) struct World {
+    pub(crate) api: FakeApi,
+    pub(crate) config: Config,
+    pub(crate) key: Key,
+    pub(crate) image: Image,
+    source: Registry,
+    home: tempfile::TempDir,
+}
+
+/// An importer's intake that runs.
+pub(crate) struct Running {
+    pub(crate) stock: watch::Receiver<Arc<Stock>>,
+    pub(crate) demand: watch::Sender<Arc<Demand>>,
+    pub(crate) library: Arc<Library>,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(home.path()).unwrap();
+        let (keys, folder) = (root.join("keys"), root.join("bundles"));
+        for path in [&keys, &folder, &root.join("sender")] {
+            std::fs::create_dir(path).unwrap();
+        }
+        let key = Key::new();
+        std::fs::write(keys.join("ci.pub"), &key.public).unwrap();
+        let mut config = Config::parse(
+            "namespace: krs-system\nallowedDestinations: [edge.local:5000]\n\
+             registry: {host: 'krs-importer.krs-system.svc:5443'}\njobs: {image: 'krs-importer:1'}\n",
+        )
+        .unwrap();
+        (config.trusted_keys, config.intake.folder) = (keys, folder);
+        config.site = Some("site-1".to_owned());
+        config.intake.scan_interval = Duration::from_millis(50);
+        let image = ImageBuilder::new("app").layer_random(200_000, 7).build();
+        let source = Registry::start(Options::default());
+        image.push_to(&source, "app", Some("1"));
+        Self { api: FakeApi::default(), config, key, image, source, home }
+    }
+
+    /// A path in the drop folder.
+    pub(crate) fn at(&self, name: &str) -> Utf8PathBuf {
+        self.config.intake.folder.join(name)
+    }
+
+    /// Makes a bundle away from the drop folder, signed where there is a key.
+    pub(crate) async fn make(
+        &self,
+        name: &str,
+        more: &str,
+        options: PlanOptions,
+        key: Option<&Key>,
+    ) -> Utf8PathBuf {
+        let mut checkout = Checkout::new();
+        let reference = format!("{}/app:1@{}", self.source.host(), self.image.digest);
+        checkout.write(
+            "images.yaml",
+            format!(
+                "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: app{more}\n  \
+                 namespace: apps\nspec:\n  destinationRegistry: edge.local:5000\n  images:\n  - image: {reference}\n"
+            ),
+        );
+        checkout.commit("Change the images");
+        let loaded = set::load(&[checkout.path().to_owned()], None).unwrap();
+        let client = Client::new(ClientOptions::default()).unwrap();
+        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        let merged = set::merge(&loaded.sets).unwrap();
+        let resolved =
+            resolve(&client, &merged, ResolveOptions { jobs: 2, referrers: false }, &silent).await.unwrap();
+        let plan = plan(&loaded, &resolved, &options, jiff::Timestamp::now()).unwrap();
+        let path = Utf8Path::from_path(self.home.path()).unwrap().join("sender").join(name);
+        let path = pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();
+        if let Some(key) = key {
+            bundle::sign(&path, &key.secret).unwrap();
+        }
+        path
+    }
+
+    /// Makes a good bundle of a sequence in the drop folder.
+    pub(crate) async fn drop(&self, name: &str, sequence: u64) -> Utf8PathBuf {
+        let path = self.make(name, "", numbered(sequence), Some(&self.key)).await;
+        std::fs::copy(&path, self.at(name)).unwrap();
+        self.at(name)
+    }
+
+    pub(crate) fn start(&self) -> Running {
+        let client = self.api.client();
+        let events = Events::new(client.clone(), None);
+        let (library, faults) = Library::new();
+        let (demand, demanded) = watch::channel(Arc::<Demand>::default());
+        let (stock, stocked) = watch::channel(Arc::<Stock>::default());
+        let config = Arc::new(self.config.clone());
+        let metrics = Metrics::new().0;
+        let intake =
+            Intake::new(config, client, events, metrics, Arc::clone(&library), faults, demanded, stock);
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(intake.run(async move {
+            let _ = stopped.await;
+        }));
+        Running { stock: stocked, demand, library, stop, task }
+    }
+
+    /// Waits until the status of an ImageBundle is as wanted.
+    pub(crate) async fn until(&self, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let waiting = async {
+            loop {
+                let status = self.api.get("imagebundles", "", name).map(|object| object["status"].clone());
+                if let Some(status) = status.filter(|status| wanted(status)) {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let result = tokio::time::timeout(PATIENCE, waiting).await;
+        result.unwrap_or_else(|_| panic!("{name}: {:#?}", self.api.all("imagebundles")))
+    }
+
+    /// Waits until a condition of an ImageBundle has this status and reason.
+    pub(crate) async fn condition(&self, name: &str, type_: &str, status: &str, reason: &str) -> Value {
+        self.until(name, |all| is(all, type_, status, reason)).await
+    }
+
+    pub(crate) fn events(&self, reason: &str) -> usize {
+        self.api.all("events").iter().filter(|event| event["reason"] == reason).count()
+    }
+}
+
+impl Running {
+    pub(crate) async fn stock(&mut self, wanted: impl Fn(&Stock) -> bool) -> Stock {
+        let waiting =
+            tokio::time::timeout(PATIENCE, self.stock.wait_for(|stock| stock.scanned && wanted(stock)));
+        let result = waiting.await.map(|stock| (**stock.unwrap()).clone());
+        result.unwrap_or_else(|_| panic!("{:#?}", self.stock.borrow()))
+    }
+
+    /// Says that one set misses these images.
+    pub(crate) fn missing(&self, missing: &[Digest]) {
+        let set = SetDemand { missing: missing.iter().copied().collect(), ..SetDemand::default() };
+        let name = SetName { namespace: "apps".to_owned(), name: "app".to_owned() };
+        self.demand.send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, set)]) }));
+    }
+
+    /// Says that a Job copies from a bundle.
+    pub(crate) fn copying(&self, from: Digest, missing: Digest) {
+        let (missing, copying_from) = (BTreeSet::from([missing]), BTreeSet::from([from]));
+        let set = SetDemand { missing, copying_from, ..SetDemand::default() };
+        let name = SetName { namespace: "apps".to_owned(), name: "app".to_owned() };
+        self.demand.send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, set)]) }));
+    }
+
+    pub(crate) fn report(&self, bundle: Digest, damaged: bool) {
+        self.library.report(ReadFault { bundle, damaged, message: "a transfer failed at byte 7".to_owned() });
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.task.await.unwrap();
+    }
+}
+
+pub(crate) fn is(status: &Value, type_: &str, state: &str, reason: &str) -> bool {
+    let all = status["conditions"].as_array();
+    let mut all = all.into_iter().flatten();
+    all.any(|c| c["type"] == type_ && c["status"] == state && c["reason"] == reason)
+}
+
+/// Options of a bundle with a number.
+pub(crate) fn numbered(sequence: u64) -> PlanOptions {
+    PlanOptions { stream: "prod".parse().unwrap(), sequence: Some(sequence), ..PlanOptions::default() }
+}
+
+/// Changes one byte of a file in place.
+pub(crate) fn flip(path: &Utf8Path, at: u64) {
+    use std::os::unix::fs::FileExt as _;
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+}
+
+/// Where the content of the last blob begins.
+pub(crate) fn last_blob(path: &Utf8Path) -> u64 {
+    let bundle = bundle::Bundle::open(path, &bundle::Policy::default()).unwrap();
+    let largest = bundle.manifest().blobs.iter().max_by_key(|blob| blob.size).unwrap();
+    // The content is random: its beginning is found in the file.
+    let mut begin = [0; 32];
+    bundle.read_at(largest, 0, &mut begin).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    bytes.windows(32).position(|window| window == begin).unwrap() as u64
+}

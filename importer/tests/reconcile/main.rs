@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sets from their creation to their end, against an API server in memory and a registry in this process.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod api;
+mod world;
+
+use api::Fault;
+use krs_core::registry::Barred;
+use krs_testing::registry::Auth;
+use serde_json::json;
+use world::{SETS, World};
+
+const READY: &str = "SyncSuccessful";
+
+#[tokio::test]
+async fn a_new_set_becomes_ready_and_an_idle_one_costs_next_to_nothing() {
+    let world = World::new(3, Auth::None);
+    world.set("x", &[0, 1, 2], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    assert_eq!(world.reason("x"), "Copying");
+    assert_eq!(world.status("x")["observedGeneration"], 1);
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+    let status = world.status("x");
+    let order = (0..3).map(|n| world.reference(n)).collect::<Vec<_>>();
+    assert_eq!(status["synchronizedImages"], json!(order));
+    assert_eq!(world.api.all("events").len(), 2, "Copying and SyncComplete, once each");
+    world.api.fail(None);
+    world.wait(60);
+    world.look(&importer).await.unwrap();
+    assert_eq!(world.api.calls(), ["GET jobs"], "a look at a set that is Ready");
+}
+
+/// The process dies at every call in turn, before and after its effect; another one goes on.
+#[tokio::test]
+async fn t67_whatever_call_the_importer_dies_at_the_same_end_is_reached() {
+    for n in 0..40 {
+        for fault in [Fault::Before(n), Fault::After(n)] {
+            let world = World::new(2, Auth::None);
+            world.set("x", &[0, 1], |_| {});
+            world.api.fail(Some(fault));
+            let mut importer = world.importer();
+            let mut jobs = std::collections::BTreeSet::new();
+            for _ in 0..12 {
+                if world.look(&importer).await.is_err() {
+                    importer = world.importer();
+                }
+                jobs.extend(world.running().into_iter().map(|(name, _)| name));
+                if world.api.calls().len().is_multiple_of(2) {
+                    world.run_jobs();
+                }
+                world.wait(11);
+            }
+            world.api.fail(None);
+            world.settle(&world.importer()).await;
+            assert_eq!(world.reason("x"), READY, "{fault:?}");
+            let all = world.api.all("jobs");
+            assert_eq!(all.len(), jobs.len(), "{fault:?}: {jobs:?}");
+            assert!(jobs.iter().all(|name| name.ends_with("-1")), "{fault:?}: one attempt: {jobs:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_spec_that_changes_leaves_running_copies_alone_and_ends_those_that_nobody_wants() {
+    let world = World::new(3, Auth::None);
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let first = world.running();
+    world.set("x", &[0, 1], |_| {});
+    world.wait(11);
+    world.look(&importer).await.unwrap();
+    let both = world.running();
+    assert!(both.len() == 2 && both.contains(&first[0]), "{both:?}");
+    world.set("x", &[1], |_| {});
+    world.wait(11);
+    world.look(&importer).await.unwrap();
+    let rest = world.running();
+    assert!(rest.len() == 1 && rest[0].0 != first[0].0, "{rest:?}");
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+    assert_eq!(world.status("x")["observedGeneration"], 3);
+}
+
+#[tokio::test]
+async fn a_name_that_an_older_set_gives_is_not_given_to_something_else() {
+    let world = World::new(2, Auth::None);
+    world.set("old", &[0], |set| {
+        set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
+        set["spec"]["images"][0]["destinationRepository"] = json!("same");
+    });
+    world.set("late", &[1], |set| set["spec"]["images"][0]["destinationRepository"] = json!("same"));
+    let importer = world.importer();
+    world.settle(&importer).await;
+    assert_eq!(world.reason("old"), READY);
+    let (_, reason, message) = world.condition("late", "Stalled").unwrap();
+    assert_eq!(reason, "NamingCollision");
+    assert!(message.contains("shop/old") && message.contains("shop/late"), "{message}");
+    assert_eq!(world.edge.digest("same", "1"), Some(world.images[0].digest));
+}
+
+#[tokio::test]
+async fn t80_a_job_that_was_deleted_before_anybody_saw_its_end_is_not_run_again() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let name = world.running().remove(0).0;
+    world.run_jobs();
+    world.api.remove("jobs", "shop", &name);
+    world.wait(11);
+    world.look(&importer).await.unwrap();
+    assert_eq!(world.reason("x"), READY);
+    assert!(world.api.all("jobs").is_empty());
+}
+
+#[tokio::test]
+async fn t61_a_layer_that_the_registry_lost_is_found_and_copied_again() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+    let layer = world.images[0].blobs.last().unwrap().0;
+    assert!(world.edge.delete_blob(&layer));
+    world.wait(25 * 3600);
+    world.look(&importer).await.unwrap();
+    assert_ne!(world.reason("x"), READY);
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+    assert!(world.edge.has_blob("shop/app0", &layer));
+}
+
+#[tokio::test]
+async fn t83_a_job_that_the_api_server_refuses_is_reported_in_its_words_and_tried_later() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    world.api.refuse("jobs", Some("exceeded quota: team"));
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let (_, reason, message) = world.condition("x", "Ready").unwrap();
+    assert_eq!(reason, "JobRejected");
+    assert!(message.contains("exceeded quota: team"), "{message}");
+    world.wait(2);
+    world.look(&importer).await.unwrap();
+    assert_eq!(world.reason("x"), "JobRejected", "while it waits, too");
+    world.api.refuse("jobs", None);
+    world.wait(700);
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+}
+
+/// Pod Security judges the Pod, not the Job: only an event tells.
+#[tokio::test]
+async fn t83_a_job_whose_pod_is_refused_is_reported_in_the_words_of_the_api_server() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let job = world.api.get("jobs", "shop", &world.running()[0].0).unwrap();
+    world.api.put(
+        "coreevents",
+        json!({
+            "metadata": {"name": "e", "namespace": "shop"}, "reason": "FailedCreate",
+            "involvedObject": {"uid": job["metadata"]["uid"]}, "message": "violates PodSecurity restricted",
+        }),
+    );
+    world.wait(11);
+    world.look(&importer).await.unwrap();
+    let (_, reason, message) = world.condition("x", "Ready").unwrap();
+    assert_eq!(reason, "JobRejected");
+    assert!(message.contains("violates PodSecurity"), "{message}");
+}
+
+fn secret(password: &str) -> serde_json::Value {
+    let encode = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/basic-auth",
+        "metadata": {"name": "login", "namespace": "shop"},
+        "data": {"username": encode("u"), "password": encode(password)},
+    })
+}
+
+#[tokio::test]
+async fn a_secret_that_is_missing_then_wrong_then_right_needs_no_restart_and_is_not_tried_in_a_storm() {
+    let world = World::new(1, Auth::basic("u", "right"));
+    world.set("x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("login"));
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let (_, reason, message) = world.condition("x", "Ready").unwrap();
+    assert_eq!(reason, "SecretNotFound");
+    assert!(message.contains("login") && message.contains("shop"), "{message}");
+    world.api.put("secrets", secret("wrong"));
+    world.wait(15);
+    world.look(&importer).await.unwrap();
+    assert_eq!(world.reason("x"), "AuthFailed");
+    let asked = world.edge.requests().len();
+    world.api.fail(None);
+    for _ in 0..10 {
+        world.wait(15);
+        world.look(&importer).await.unwrap();
+    }
+    assert_eq!(world.edge.requests().len(), asked, "a wrong password is not tried again and again");
+    assert!(world.api.calls().iter().all(|call| call == "GET secrets"), "{:?}", world.api.calls());
+    world.api.put("secrets", secret("right"));
+    world.wait(15);
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+}
+
+#[tokio::test]
+async fn nothing_is_done_for_a_suspended_set() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |set| set["spec"]["suspend"] = json!(true));
+    world.look(&world.importer()).await.unwrap();
+    assert_eq!(world.reason("x"), "Suspended");
+    assert!(world.api.all("jobs").is_empty() && world.edge.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_destination_that_the_site_does_not_allow_is_never_spoken_to() {
+    let mut world = World::new(1, Auth::None);
+    world.allowed = vec!["edge.example".to_owned()];
+    world.set("x", &[0], |_| {});
+    world.look(&world.importer()).await.unwrap();
+    let stalled = world.condition("x", "Stalled").unwrap();
+    assert_eq!(stalled.1, "DestinationNotAllowed");
+    assert!(stalled.2.contains("allowedDestinations"), "{}", stalled.2);
+    assert!(world.edge.requests().is_empty() && world.api.all("jobs").is_empty());
+}
+
+#[tokio::test]
+async fn t57_loopback_is_never_a_destination_even_where_it_is_allowed() {
+    let mut world = World::new(1, Auth::None);
+    world.barred = Barred::new(|address| krs_importer::policy::forbidden(address, None));
+    world.set("x", &[0], |_| {});
+    world.look(&world.importer()).await.unwrap();
+    let stalled = world.condition("x", "Stalled").unwrap();
+    assert_eq!(stalled.1, "DestinationNotAllowed");
+    assert!(stalled.2.contains("loopback"), "{}", stalled.2);
+    assert!(world.edge.requests().is_empty());
+}
+
+#[tokio::test]
+async fn t79_a_set_that_is_older_than_the_rules_is_reported_not_a_crash() {
+    let world = World::new(1, Auth::None);
+    for (name, registry) in [("scheme", "https://edge"), ("variable", "${EDGE}"), ("empty", "")] {
+        world.set(name, &[0], |set| {
+            set["spec"]["destinationRegistry"] = json!(registry);
+            set["spec"]["resyncInterval"] = json!("never");
+        });
+    }
+    world.set("text", &[0], |set| set["spec"]["destinationRegistry"] = json!("${EDGE}"));
+    world.look(&world.importer()).await.unwrap();
+    for name in ["scheme", "variable", "empty", "text"] {
+        assert_eq!(world.condition(name, "Stalled").unwrap().1, "InvalidSpec", "{name}");
+        assert_eq!(world.status(name)["observedGeneration"], 1);
+    }
+    assert!(world.condition("text", "Ready").unwrap().2.contains("variable"));
+    assert_eq!(world.api.all(SETS).len(), 4);
+}

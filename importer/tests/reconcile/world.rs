@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A site for the tests: an API server in memory, a registry in this process, a clock that stands still, and somebody who
+//! runs the copy Jobs.
+
+use std::sync::{Arc, Mutex};
+
+use jiff::{SignedDuration, Timestamp};
+use krs_core::bundle::StreamName;
+use krs_core::crd::EdgeImageSet;
+use krs_core::digest::Digest;
+use krs_core::registry::Barred;
+use krs_importer::config::Config;
+use krs_importer::demand::Demand;
+use krs_importer::events::Events;
+use krs_importer::metrics::Metrics;
+use krs_importer::policy::Allowed;
+use krs_importer::reconcile::{Importer, Parts, ReconcileError, reconcile};
+use krs_importer::stock::{Stock, StockBundle, StockImage};
+use krs_importer::task::CopyTask;
+use krs_testing::image::{Image, ImageBuilder};
+use krs_testing::registry::{Auth, Options, Registry};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::api::FakeApi;
+
+pub(crate) const SETS: &str = "edgeimagesets";
+
+pub(crate) struct World {
+    pub(crate) api: FakeApi,
+    pub(crate) edge: Registry,
+    pub(crate) images: Vec<Image>,
+    pub(crate) barred: Barred,
+    pub(crate) allowed: Vec<String>,
+    clock: Arc<Mutex<Timestamp>>,
+    stock: watch::Sender<Arc<Stock>>,
+    demand: watch::Sender<Arc<Demand>>,
+}
+
+impl World {
+    /// A site whose stick holds `count` images.
+    pub(crate) fn new(count: usize, auth: Auth) -> Self {
+        let edge = Registry::start(Options { auth, ..Options::default() });
+        let images =
+            (0..count).map(|n| ImageBuilder::new(&format!("app{n}")).layer(format!("layer {n}")).build());
+        let images = images.collect::<Vec<_>>();
+        let world = Self {
+            api: FakeApi::default(),
+            allowed: vec![edge.host().to_string()],
+            edge,
+            barred: Barred::new(|_| None),
+            clock: Arc::new(Mutex::new("2026-01-01T00:00:01Z".parse().unwrap())),
+            stock: watch::channel(Arc::default()).0,
+            demand: watch::channel(Arc::default()).0,
+            images,
+        };
+        world.plug_in();
+        world
+    }
+
+    fn plug_in(&self) {
+        let image = |(n, image): (usize, &Image)| StockImage {
+            reference: self.reference(n).parse().unwrap(),
+            digest: image.digest,
+            platforms: Vec::new(),
+            size: image.size(),
+            contents: image.blobs.iter().map(|(digest, _)| *digest).collect(),
+        };
+        let bundle = StockBundle {
+            name: "prod-1".to_owned(),
+            stream: "prod".parse::<StreamName>().unwrap(),
+            sequence: 1,
+            digest: Digest::of(b"bundle"),
+            created_at: self.now(),
+            present: true,
+            ready: true,
+            images: self.images.iter().enumerate().map(image).collect(),
+        };
+        let stock = Stock { scanned: true, bundles: vec![bundle], refused: Vec::new() };
+        self.stock.send_replace(Arc::new(stock));
+    }
+
+    /// The image as a set writes it.
+    pub(crate) fn reference(&self, n: usize) -> String {
+        format!("example.com/shop/app{n}:1@{}", self.images[n].digest)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        *self.clock.lock().unwrap()
+    }
+
+    pub(crate) fn wait(&self, seconds: i64) {
+        let mut clock = self.clock.lock().unwrap();
+        *clock = clock.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+    }
+
+    /// Stores a set of these images, as a user would.
+    pub(crate) fn set(&self, name: &str, images: &[usize], change: impl FnOnce(&mut Value)) {
+        let images = images.iter().map(|n| json!({"image": self.reference(*n)})).collect::<Vec<_>>();
+        let old = self.api.get(SETS, "shop", name);
+        let generation = old.as_ref().map_or(0, |old| old["metadata"]["generation"].as_i64().unwrap());
+        let mut set = old.unwrap_or_else(|| {
+            json!({
+                "apiVersion": "kuberegistrysync.io/v1alpha1", "kind": "EdgeImageSet",
+                "metadata": {"name": name, "namespace": "shop"}, "status": {"observedGeneration": -1},
+            })
+        });
+        set["metadata"]["generation"] = json!(generation + 1);
+        set["spec"] = json!({
+            "destinationRegistry": self.edge.host(), "destinationTLS": {"plainHTTP": true}, "images": images,
+            "parallelism": 2, "resyncInterval": "10m", "verifyInterval": "24h",
+        });
+        change(&mut set);
+        self.api.put(SETS, set);
+    }
+
+    /// An importer that was just started.
+    pub(crate) fn importer(&self) -> Arc<Importer> {
+        let config = "namespace: krs-system\nallowedDestinations: [x]\nregistry: {host: 'krs.krs-system.svc:5443'}\n\
+            jobs: {image: 'krs-importer:1'}\n";
+        let clock = Arc::clone(&self.clock);
+        Arc::new(Importer::new(Parts {
+            config: Arc::new(Config::parse(config).unwrap()),
+            client: self.api.client(),
+            destinations: Allowed::parse(&self.allowed).unwrap(),
+            sources: Allowed::default(),
+            events: Events::new(self.api.client(), Some("krs-importer-0".to_owned())),
+            metrics: Metrics::new().0,
+            stock: self.stock.subscribe(),
+            demand: self.demand.clone(),
+            registry_ca: watch::channel("CA".to_owned()).1,
+            barred: self.barred.clone(),
+            clock: Arc::new(move || *clock.lock().unwrap()),
+        }))
+    }
+
+    /// One look at every set.
+    pub(crate) async fn look(&self, importer: &Arc<Importer>) -> Result<(), ReconcileError> {
+        let sets = self.api.all(SETS).into_iter();
+        let sets = sets.map(|set| Arc::new(serde_json::from_value::<EdgeImageSet>(set).unwrap()));
+        let sets = sets.collect::<Vec<_>>();
+        importer
+            .learn(&sets)
+            .await
+            .map_err(|source| ReconcileError::Api { what: "the copy Jobs cannot be listed", source })?;
+        for set in sets {
+            reconcile(set, Arc::clone(importer)).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks and copies until nothing more happens.
+    pub(crate) async fn settle(&self, importer: &Arc<Importer>) {
+        for _ in 0..6 {
+            self.look(importer).await.unwrap();
+            self.run_jobs();
+            self.wait(11);
+        }
+        self.look(importer).await.unwrap();
+    }
+
+    /// What the Jobs that have not ended are told, by their names.
+    pub(crate) fn running(&self) -> Vec<(String, CopyTask)> {
+        let running = self.api.all("jobs").into_iter().filter(|job| job["status"]["conditions"].is_null());
+        let task = |job: Value| {
+            let task = job["spec"]["template"]["spec"]["containers"][0]["args"][2].as_str().unwrap();
+            (job["metadata"]["name"].as_str().unwrap().to_owned(), serde_json::from_str(task).unwrap())
+        };
+        running.map(task).collect()
+    }
+
+    /// Does what the kubelet and the runner would do.
+    pub(crate) fn run_jobs(&self) {
+        for (name, task) in self.running() {
+            for target in &task.targets {
+                let image = self.images.iter().find(|image| image.digest == target.digest).unwrap();
+                for tag in &target.tags {
+                    image.push_to(&self.edge, target.repository.as_str(), Some(tag.as_str()));
+                }
+            }
+            self.end(&name, "Complete", "");
+        }
+    }
+
+    /// Ends a Job.
+    pub(crate) fn end(&self, name: &str, how: &str, why: &str) {
+        let mut job = self.api.get("jobs", "shop", name).unwrap();
+        job["status"] = json!({"conditions": [{
+            "type": how, "status": "True", "reason": why, "message": "",
+            "lastTransitionTime": self.now().to_string(), "lastProbeTime": self.now().to_string(),
+        }]});
+        self.api.put("jobs", job);
+    }
+
+    pub(crate) fn status(&self, name: &str) -> Value {
+        self.api.get(SETS, "shop", name).unwrap()["status"].clone()
+    }
+
+    /// Status and reason of a condition.
+    pub(crate) fn condition(&self, name: &str, type_: &str) -> Option<(String, String, String)> {
+        let status = self.status(name);
+        let found = status["conditions"].as_array()?.iter().find(|c| c["type"] == type_)?;
+        let text = |field: &str| found[field].as_str().unwrap().to_owned();
+        Some((text("status"), text("reason"), text("message")))
+    }
+
+    pub(crate) fn reason(&self, name: &str) -> String {
+        self.condition(name, "Ready").map(|(_, reason, _)| reason).unwrap_or_default()
+    }
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What goes wrong is named by its reason, ends without a storm, and does not stop the other targets.
+
+use std::time::Duration;
+
+use krs_importer::copy;
+use krs_testing::image::{Image, ImageBuilder, index};
+use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
+
+use crate::harness::*;
+
+fn image(seed: u64) -> Image {
+    ImageBuilder::new("app").gzip().layer_random(20_000, seed).build()
+}
+
+#[tokio::test]
+async fn t55_a_wrong_password_fails_all_targets_without_a_storm() {
+    let source = Registry::start(Options::default());
+    let edge = Registry::start(Options { auth: Auth::basic("me", "right"), ..Options::default() });
+    let images = (0..5).map(image).collect::<Vec<_>>();
+    let targets = images.iter().map(|image| {
+        image.push_to(&source, "team/app", None);
+        target(&source.host(), "team/app", &image.digest, "v1")
+    });
+    let task = online(&source, &edge, targets.collect());
+    let pod = Pod::new();
+    pod.mount("destination", &[("username", "me"), ("password", "hunter2")]);
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.failed), (7, 5));
+    for failure in &report.failures {
+        assert_eq!(failure.reason, "AuthFailed", "{failure:?}");
+        assert!(
+            failure.message.contains("destination") && !failure.message.contains("hunter2"),
+            "{failure:?}"
+        );
+    }
+    assert!(edge.requests().len() <= 3, "{:?}", edge.requests());
+}
+
+#[tokio::test]
+async fn t55_a_private_source_is_named_where_its_login_is_missing() {
+    let source = Registry::start(Options { auth: Auth::bearer("you", "pw"), ..Options::default() });
+    let edge = Registry::start(Options::default());
+    let image = image(1);
+    image.push_to(&source, "team/app", None);
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &image.digest, "v1")]);
+    let pod = Pod::new();
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.failures[0].reason.as_str()), (7, "AuthFailed"));
+    assert!(report.failures[0].message.contains("source registry"), "{report:?}");
+    pod.mount("source", &[("username", "you"), ("password", "pw")]);
+    assert_eq!(pod.run(&task).await.1, 0);
+}
+
+#[tokio::test]
+async fn t90_other_bytes_than_the_digest_says_are_a_mismatch_and_do_not_arrive() {
+    let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+    let (bad, good) = (image(2), image(3));
+    bad.push_to(&source, "team/bad", None);
+    good.push_to(&source, "team/app", None);
+    let layer = bad.blobs[1].0;
+    source.fail(Matcher::blobs().path(layer), What::WrongBytes);
+    let host = source.host();
+    let targets =
+        vec![target(&host, "team/bad", &bad.digest, "v1"), target(&host, "team/app", &good.digest, "v1")];
+    let (report, code) = Pod::new().run(&online(&source, &edge, targets)).await;
+    assert_eq!((code, report.done, report.failed), (4, 1, 1), "{report:?}");
+    assert_eq!(report.failures[0].reason, "DigestMismatch", "{report:?}");
+    assert!(!edge.has_blob("mirror/team/bad", &layer));
+    assert_eq!(edge.digest("mirror/team/bad", "v1"), None);
+    arrived(&good, &edge);
+}
+
+#[tokio::test]
+async fn t53_t59_registries_that_are_away_or_read_only_are_named() {
+    let image = image(4);
+    let reason = async |edge: &Registry, source: &Registry| {
+        let task = online(source, edge, vec![target(&source.host(), "team/app", &image.digest, "v1")]);
+        let (report, code) = Pod::new().run(&task).await;
+        (report.failures[0].reason.clone(), code)
+    };
+    let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+    assert_eq!(reason(&edge, &source).await, ("ImageNotFound".to_owned(), 6));
+    image.push_to(&source, "team/app", None);
+    edge.fail(Matcher::any().method("POST"), What::Status(405, Vec::new(), String::new()));
+    assert_eq!(reason(&edge, &source).await, ("RegistryRefused".to_owned(), 1));
+    edge.clear_faults();
+    edge.fail(Matcher::any().method("POST"), What::Status(403, Vec::new(), String::new()));
+    assert_eq!(reason(&edge, &source).await, ("AuthFailed".to_owned(), 7));
+    edge.clear_faults();
+    edge.fail(Matcher::any(), What::Status(503, Vec::new(), String::new()));
+    assert_eq!(reason(&edge, &source).await, ("RegistryUnreachable".to_owned(), 8));
+}
+
+#[tokio::test]
+async fn t68_a_run_that_is_killed_is_gone_on_with() {
+    let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+    let (one, two) = (image(5), image(6));
+    let both = index(&[(&one, None), (&two, Some("linux/arm64"))]);
+    both.push_to(&source, "team/app", None);
+    // The second image stands still at its layer until the run is dropped.
+    source.fail(Matcher::blobs().path(two.blobs[1].0).once(), What::Stall(100, Duration::from_secs(60)));
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &both.digest, "v1")]);
+    let pod = Pod::new();
+    let paths = pod.paths();
+    let seen = async {
+        while !source.requests().iter().any(|r| r.path.contains(&two.blobs[1].0.to_string()))
+            || edge.manifest("mirror/team/app", &one.digest.to_string()).is_none()
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        done = copy::run(&task, &paths) => panic!("{done:?}"),
+        () = seen => {}
+    }
+    assert_eq!(edge.digest("mirror/team/app", "v1"), None, "tags come last");
+    edge.clear_requests();
+    let (report, code) = pod.run(&task).await;
+    assert_eq!(code, 0, "{report:?}");
+    arrived(&both, &edge);
+    let sent = two.blobs.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+    assert!(report.bytes_copied <= sent && blob_bytes(&edge) <= sent, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_skopeo_that_does_nothing_is_ended() {
+    let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+    let image = image(7);
+    image.push_to(&source, "team/app", None);
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &image.digest, "v1")]);
+    let pod = Pod::new();
+    let script = pod.path("idle");
+    std::fs::write(&script, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    let made = std::process::Command::new("chmod").arg("+x").arg(&script).status().unwrap();
+    assert!(made.success());
+    let paths = copy::Paths { skopeo: script, stall: Duration::from_millis(300), ..pod.paths() };
+    // What skopeo does not do for small blobs, the runner does.
+    let (report, code) = copy::run(&task, &paths).await;
+    assert_eq!(code, 0, "{report:?}");
+    arrived(&image, &edge);
+}
