@@ -42,10 +42,15 @@ impl Cache {
         self.0.join("packages")
     }
 
-    /// Waits until no other run changes the folder. The lock ends with the returned file.
-    pub(crate) fn lock(&self) -> Result<File> {
+    /// Everything of clusters for tests: programs, images, and the nodes' own folders.
+    pub(crate) fn cluster(&self) -> PathBuf {
+        self.0.join("cluster")
+    }
+
+    /// Waits until no other run does the work that this lock is for. The lock ends with the returned file.
+    pub(crate) fn lock(&self, name: &str) -> Result<File> {
         fs::create_dir_all(&self.0)?;
-        let file = File::create(self.0.join("lock"))?;
+        let file = File::create(self.0.join(name))?;
         if file.try_lock().is_err() {
             println!("waiting for another run that uses {}", self.0.display());
             file.lock()?;

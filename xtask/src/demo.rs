@@ -3,14 +3,28 @@
 
 use std::process::Command;
 
+use crate::cache::Cache;
+use crate::e2e;
 use crate::run::{self, Result, checkout};
+use crate::tools::{self, Need};
 
 /// Arguments of `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// With the importer in a real Kubernetes, which is built and started for it; needs root and Go
+    #[arg(long)]
+    cluster: bool,
+}
 
 /// Builds with the profile that the tests use, then runs.
-pub(crate) fn run(_: &Args) -> Result<()> {
+pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
+    if args.cluster {
+        println!(
+            "building Kubernetes, krs and the importer; the first time this takes a quarter of an hour or more"
+        );
+        tools::install(cache, &[Need::Cluster, Need::Real])?;
+        return e2e::run(cache, "demo", &["--ignored", "--exact", "demo::demonstration", "--nocapture"]);
+    }
     println!("building krs; the first time this takes some minutes");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(checkout());

@@ -3,9 +3,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore speaks to the person who started it")]
 
 mod cache;
+mod cluster;
 mod corpus;
 mod demo;
 mod digest;
+mod e2e;
+mod image;
 mod parts;
 mod run;
 mod tools;
@@ -34,15 +37,21 @@ enum Chore {
     Tools(tools::Args),
     /// Make real images from Debian and PyPI packages, as an OCI image layout
     Corpus(corpus::Args),
+    /// A real Kubernetes for tests, in namespaces of its own
+    Cluster(cluster::Args),
+    /// Build the importer's image as an OCI archive, without a daemon
+    Image(image::Args),
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let result = match args.chore {
-        Chore::Demo(args) => demo::run(&args),
+        Chore::Demo(args) => Cache::locate().and_then(|cache| demo::run(&cache, &args)),
         Chore::Test(args) => Cache::locate().and_then(|cache| parts::run(&cache, &args)),
         Chore::Tools(args) => Cache::locate().and_then(|cache| tools::run(&cache, &args)),
         Chore::Corpus(args) => Cache::locate().and_then(|cache| corpus::run(&cache, &args)),
+        Chore::Cluster(args) => Cache::locate().and_then(|cache| cluster::run(&cache, &args)),
+        Chore::Image(args) => Cache::locate().and_then(|cache| image::run(&cache, &args)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,20 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask test`: all checks, part by part, with a table of what each cost.
 
-use std::path::Path;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
 use crate::cache::Cache;
+use crate::cluster::build;
 use crate::corpus;
 use crate::demo;
+use crate::e2e;
 use crate::run::{self, Result, checkout};
 use crate::tools::{self, Need};
 
 /// How long the database of advisories may take to answer.
 const ADVISORIES_LIMIT: Duration = Duration::from_secs(60);
+/// What tests are built with in all parts, so that no part builds anew what another one has.
+const ALL_TESTS: &[&str] = &["--features", "krs-cli/real-parts,krs-importer/real-parts,krs-importer/e2e"];
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -22,6 +28,9 @@ pub(crate) struct Args {
     /// Leave out the tests against real registries and foreign programs, and installing these
     #[arg(long)]
     no_real: bool,
+    /// Leave out what needs Kubernetes and helm, and building these
+    #[arg(long)]
+    no_cluster: bool,
     /// Run only this part; may be given more than once
     #[arg(long, value_name = "PART")]
     only: Vec<Part>,
@@ -42,6 +51,10 @@ enum Part {
     Docs,
     /// Licences, bans and sources of dependencies; advisories when their database can be reached
     Deny,
+    /// helm's checks of the chart, what it renders, and what GitOps engines make of a set
+    Chart,
+    /// The importer in a real Kubernetes, or in the cluster of KUBECONFIG_E2E
+    Cluster,
 }
 
 #[derive(Debug)]
@@ -61,9 +74,22 @@ struct Row {
 /// Runs the parts until one fails, and prints the table either way.
 pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     let start = Instant::now();
-    let chosen = |part: &Part| args.only.is_empty() || args.only.contains(part);
+    let with_cluster = |part: &Part| matches!(part, Part::Chart | Part::Cluster);
+    let chosen = |part: &Part| {
+        (args.only.is_empty() || args.only.contains(part)) && !(args.no_cluster && with_cluster(part))
+    };
+    // Beside everything that comes before: it is the longest single piece of work.
+    let mut building = match Part::value_variants().iter().filter(|part| chosen(part)).any(with_cluster) {
+        true => Some(build::in_background(cache)?),
+        false => None,
+    };
     let mut rows = Vec::new();
     for part in Part::value_variants().iter().copied().filter(chosen) {
+        if with_cluster(&part)
+            && let Some(building) = building.take()
+        {
+            rows.push(timed("wait for helm, ...", |_| building.finish()));
+        }
         let needs = needs(part, args.no_real);
         let installing = (!needs.is_empty())
             .then(|| timed(&format!("tools for {}", name(part)), |_| tools::install(cache, needs)));
@@ -75,6 +101,9 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
             break;
         }
     }
+    if let Some(building) = building {
+        building.stop();
+    }
     print_table(&rows, start.elapsed());
     match rows.iter().find(|row| !row.passed()) {
         Some(row) => Err(format!("{} failed", row.part).into()),
@@ -85,11 +114,12 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
 fn do_part(cache: &Cache, part: Part, no_real: bool, notes: &mut Vec<String>) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(checkout()).env("KRS_TOOLS", cache.tools());
-    let real: &[&str] = if no_real { &[] } else { &["--features", "krs-cli/real-parts"] };
+    let real: &[&str] =
+        if no_real { &[] } else { &["--features", "krs-cli/real-parts,krs-importer/real-parts"] };
     match part {
         Part::Fmt => run::run(cargo.args(["fmt", "--all", "--check"])),
         Part::Lint => {
-            cargo.args(["clippy", "--workspace", "--all-targets", "--features", "krs-cli/real-parts"]);
+            cargo.args(["clippy", "--workspace", "--all-targets"]).args(ALL_TESTS);
             run::run(cargo.args(["--locked", "--", "-D", "warnings"]))
         }
         Part::Tests => {
@@ -104,7 +134,42 @@ fn do_part(cache: &Cache, part: Part, no_real: bool, notes: &mut Vec<String>) ->
             run::run(cargo.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", flags))
         }
         Part::Deny => deny(cache, notes),
+        Part::Chart => chart(cache, notes),
+        Part::Cluster => e2e::run(cache, "test", &["--test-threads=1"]),
     }
+}
+
+/// The chart with each of its sets of values, and the tests that need its programs.
+fn chart(cache: &Cache, notes: &mut Vec<String>) -> Result<()> {
+    let chart = checkout().join("importer/chart");
+    if !chart.join("Chart.yaml").is_file() {
+        notes.push("importer/chart is not there".to_owned());
+        return Ok(());
+    }
+    let mut values: Vec<PathBuf> = Vec::new();
+    if let Ok(folder) = fs::read_dir(chart.join("ci")) {
+        values = folder.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
+        values.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
+        values.sort();
+    }
+    if values.is_empty() {
+        return Err("importer/chart/ci has no values file to check the chart with".into());
+    }
+    for file in &values {
+        println!("with {}", file.display());
+        let helm = |args: &[&str]| {
+            let mut helm = Command::new(cache.cluster().join("bin/helm"));
+            helm.args(args).arg(&chart).arg("--values").arg(file);
+            helm
+        };
+        run::run(&mut helm(&["lint", "--strict", "--quiet"]))?;
+        run::output(&mut helm(&["template", "krs", "--namespace", "krs-system", "--include-crds"]))?;
+    }
+    // What is rendered, and what GitOps engines make of a set: with helm, kstatus and Lua. Built as for the cluster.
+    let mut test = Command::new(env!("CARGO"));
+    test.args(["test", "--locked", "--package", "krs-importer", "--features", "e2e"]);
+    test.args(["--test", "chart", "--test", "gitops"]).current_dir(checkout());
+    run::run(test.env("KRS_TOOLS", cache.tools()).env("PATH", e2e::with_cluster_programs(cache)))
 }
 
 fn deny(cache: &Cache, notes: &mut Vec<String>) -> Result<()> {
@@ -127,6 +192,8 @@ fn needs(part: Part, no_real: bool) -> &'static [Need] {
     match part {
         Part::Tests if !no_real => &[Need::Real, Need::Corpus],
         Part::Deny => &[Need::Deny],
+        Part::Cluster if !no_real => &[Need::Cluster, Need::Real],
+        Part::Chart | Part::Cluster => &[Need::Cluster],
         _ => &[],
     }
 }

@@ -28,6 +28,27 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// Builds with cargo and answers the program of this name that was built, wherever cargo puts it.
+pub(crate) fn executable(cargo: &mut Command, name: &str) -> Result<PathBuf> {
+    // Errors and progress still reach the person who waits.
+    let said = cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()).output()?;
+    if !said.status.success() {
+        return Err(format!("{} failed: {}", shown(cargo), said.status).into());
+    }
+    String::from_utf8_lossy(&said.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .ok_or_else(|| format!("{} built no {name}", shown(cargo)).into())
+}
+
+/// The last lines of a text.
+pub(crate) fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
+}
+
 /// Runs a command that says nothing worth reading unless it fails, for at most `limit`.
 pub(crate) fn quiet_within(command: &mut Command, limit: Duration) -> Result<()> {
     let start = Instant::now();

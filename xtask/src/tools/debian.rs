@@ -15,6 +15,7 @@ use crate::run::{self, Result, is_root, on_path, step};
 
 const LISTS_ARE_FRESH_FOR: Duration = Duration::from_secs(24 * 3600);
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A Debian package file.
 #[derive(Debug, Clone)]
@@ -175,6 +176,95 @@ fn refresh(cache: &Cache, now: bool) -> Result<()> {
     Ok(fs::write(stamp, "")?)
 }
 
+/// Downloads packages of another release with all that they depend on, as if nothing were installed; answers the files.
+///
+/// The release comes from the mirrors that this machine uses for its own.
+pub(crate) fn closure(cache: &Cache, release: &str, packages: &[&str]) -> Result<Vec<PathBuf>> {
+    let folder = cache.root().join(format!("apt-{release}"));
+    for below in ["lists/partial", "archives/partial"] {
+        fs::create_dir_all(folder.join(below))?;
+    }
+    fs::write(folder.join("status"), "")?;
+    let set = |name: &str, path: &str| format!("{name}={}", folder.join(path).display());
+    let other = || {
+        let mut command = Command::new("apt-get");
+        for setting in [
+            set("Dir::State::status", "status"),
+            set("Dir::State::extended_states", "extended_states"),
+            set("Dir::State::lists", "lists"),
+            set("Dir::Cache", ""),
+            set("Dir::Etc::sourcelist", "sources.list"),
+            "Dir::Etc::sourceparts=/dev/null".to_owned(),
+            "APT::Sandbox::User=root".to_owned(),
+            "Dpkg::Use-Pty=0".to_owned(),
+        ] {
+            command.args(["-o", &setting]);
+        }
+        command
+    };
+    let stamp = folder.join("refreshed");
+    let age = fs::metadata(&stamp).ok().and_then(|data| data.modified().ok()?.elapsed().ok());
+    if age.is_none_or(|age| age > LISTS_ARE_FRESH_FOR) {
+        fs::write(folder.join("sources.list"), sources(cache, release)?)?;
+        let updated = step(&format!("apt-get update (lists of Debian {release} in the cache)"), || {
+            run::run(other().args(["update", "-qq"]))
+        });
+        match updated {
+            Err(error) if stamp.exists() => println!("    going on with older lists: {error}"),
+            updated => {
+                updated?;
+                fs::write(&stamp, "")?;
+            }
+        }
+    }
+    let install = |mode: &str| {
+        let mut command = other();
+        command.args(["install", "--yes", "-qq", "--no-install-recommends", mode]).args(packages);
+        command
+    };
+    let plan = run::output(&mut install("--simulate"))?;
+    let files: Vec<PathBuf> =
+        plan.lines().filter_map(deb_of_plan).map(|name| folder.join("archives").join(name)).collect();
+    if files.is_empty() {
+        return Err(format!("Debian {release} has no {}", packages.join(" ")).into());
+    }
+    if !files.iter().all(|file| file.is_file()) {
+        step(&format!("download {} packages of Debian {release}", files.len()), || {
+            run::output(&mut install("--download-only")).map(drop)
+        })?;
+    }
+    Ok(files)
+}
+
+/// `Inst NAME (VERSION ORIGIN [ARCHITECTURE])`, as the name of the file that apt-get makes of it.
+fn deb_of_plan(line: &str) -> Option<String> {
+    let (name, rest) = line.strip_prefix("Inst ")?.split_once(" (")?;
+    let version = rest.split(' ').next()?.replace(':', "%3a");
+    let architecture = rest.split_once("])")?.0.rsplit_once('[')?.1;
+    Some(format!("{name}_{version}_{architecture}.deb"))
+}
+
+/// Lines for another release: Debian and its security updates, from the mirrors that this machine uses.
+fn sources(cache: &Cache, release: &str) -> Result<String> {
+    refresh(cache, false)?;
+    let mut command = apt(cache, "apt-get", &architectures()?);
+    command.args(["indextargets", "--format", "$(REPO_URI) $(LABEL)", "Created-By: Packages"]);
+    let targets = run::output(&mut command)?;
+    let mirror = |label: &str| {
+        targets
+            .lines()
+            .find_map(|line| line.split_once(' ').filter(|(_, of)| *of == label))
+            .map(|(uri, _)| uri)
+    };
+    let signed = if Path::new(KEYRING).is_file() { format!("[signed-by={KEYRING}] ") } else { String::new() };
+    let debian = mirror("Debian").ok_or("this machine uses no mirror of Debian")?;
+    let mut lines = format!("deb {signed}{debian} {release} main\n");
+    if let Some(security) = mirror("Debian-Security") {
+        lines.push_str(&format!("deb {signed}{security} {release}-security main\n"));
+    }
+    Ok(lines)
+}
+
 fn apt(cache: &Cache, program: &str, architectures: &[&str]) -> Command {
     let mut command = Command::new(program);
     let folder = |name: &str, path: &str| format!("{name}={}", cache.root().join(path).display());
@@ -217,5 +307,19 @@ impl Drop for NothingStarts {
         if self.ours {
             let _ = fs::remove_file(POLICY);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_of_apt_names_the_files_it_downloads() {
+        let line = "Inst zlib1g (1:1.3.dfsg+really1.3.1-1 Debian:13.1/stable [amd64])";
+        assert_eq!(deb_of_plan(line).as_deref(), Some("zlib1g_1%3a1.3.dfsg+really1.3.1-1_amd64.deb"));
+        let line = "Inst libc6 (2.41-12 Debian:13/stable, Debian-Security:13/stable-security [amd64]) []";
+        assert_eq!(deb_of_plan(line).as_deref(), Some("libc6_2.41-12_amd64.deb"));
+        assert_eq!(deb_of_plan("Conf zlib1g (1:1.3 Debian:13.1/stable [amd64])"), None);
     }
 }

@@ -5,7 +5,7 @@ pub(crate) mod debian;
 mod table;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) use self::table::Need;
@@ -20,17 +20,27 @@ pub(crate) struct Args {}
 
 /// Installs everything.
 pub(crate) fn run(cache: &Cache, _: &Args) -> Result<()> {
-    install(cache, &[Need::Real, Need::Corpus, Need::Deny])?;
+    install(cache, &[Need::Real, Need::Corpus, Need::Deny, Need::Cluster])?;
     println!("\nprograms are in {}", cache.bin().display());
     Ok(())
 }
 
 /// Installs what is missing of the programs that some work needs.
 pub(crate) fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
-    let _lock = cache.lock()?;
-    fs::create_dir_all(cache.bin())?;
     let wanted: Vec<&Tool> =
         TOOLS.iter().filter(|tool| tool.needs.iter().any(|need| needs.contains(need))).collect();
+    // Whoever lacks nothing need not wait for another run that installs.
+    if wanted
+        .iter()
+        .map(|tool| is_there(cache, tool))
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .all(|there| there)
+    {
+        return Ok(());
+    }
+    let _lock = cache.lock("lock")?;
+    fs::create_dir_all(cache.bin())?;
 
     let packages: Vec<&str> = wanted.iter().filter_map(|tool| missing_package(tool)).collect();
     if !packages.is_empty() {
@@ -45,24 +55,52 @@ pub(crate) fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
         match tool.source {
             Source::Debian(_) | Source::Unpacked(..) => {}
             Source::Go(package, version) => {
-                once(cache, tool.program, version, &format!("go install {package}@{version}"), || {
-                    run::output(go(cache)?.arg("install").arg(format!("{package}@{version}"))).map(drop)
+                once(cache, tool, &format!("go install {package}@{version}"), || {
+                    run::output(go_install(cache)?.arg(format!("{package}@{version}"))).map(drop)
                 })?;
             }
             Source::GoHere(folder) => {
-                let folder = checkout().join("xtask").join(folder);
-                once(cache, tool.program, &version_of_folder(&folder)?, "go install krs-gzip", || {
-                    run::output(go(cache)?.arg("install").arg(".").current_dir(&folder)).map(drop)
+                once(cache, tool, "go install krs-gzip", || {
+                    let folder = checkout().join("xtask").join(folder);
+                    run::output(go_install(cache)?.arg(".").current_dir(&folder)).map(drop)
                 })?;
             }
             Source::Crate(name, version) => {
-                once(cache, tool.program, version, &format!("cargo install {name}@{version}"), || {
+                once(cache, tool, &format!("cargo install {name}@{version}"), || {
                     install_crate(cache, name, version)
                 })?;
             }
         }
     }
     Ok(())
+}
+
+fn is_there(cache: &Cache, tool: &Tool) -> Result<bool> {
+    let program = cache.bin().join(tool.program).is_file();
+    Ok(match tool.source {
+        Source::Debian(_) => missing_package(tool).is_none(),
+        Source::Unpacked(..) => program,
+        Source::Go(..) | Source::GoHere(_) | Source::Crate(..) => {
+            let stamp = fs::read_to_string(stamp(cache, tool));
+            program && stamp.is_ok_and(|made_by| version(tool).is_ok_and(|version| made_by == version))
+        }
+    })
+}
+
+/// What a program is built from: it is built again when this changes.
+fn version(tool: &Tool) -> Result<String> {
+    Ok(match tool.source {
+        Source::Debian(_) | Source::Unpacked(..) => String::new(),
+        Source::Go(_, version) => format!("{version} {GO_FLAGS}"),
+        Source::GoHere(folder) => {
+            format!("{} {GO_FLAGS}", version_of_folder(&checkout().join("xtask").join(folder))?)
+        }
+        Source::Crate(_, version) => version.to_owned(),
+    })
+}
+
+fn stamp(cache: &Cache, tool: &Tool) -> PathBuf {
+    cache.tools().join("stamps").join(tool.program)
 }
 
 fn missing_package(tool: &Tool) -> Option<&'static str> {
@@ -75,32 +113,35 @@ fn missing_package(tool: &Tool) -> Option<&'static str> {
     }
 }
 
-/// Does the work unless the program is there and the stamp beside it says that it was made by the same version.
-fn once(
-    cache: &Cache,
-    program: &str,
-    version: &str,
-    title: &str,
-    work: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    let stamp = cache.tools().join("stamps").join(program);
-    let there = cache.bin().join(program).is_file();
-    if there && fs::read_to_string(&stamp).is_ok_and(|made_by| made_by == version) {
+/// Does the work unless the program is there and the stamp beside it says that it was made of the same version.
+fn once(cache: &Cache, tool: &Tool, title: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    if is_there(cache, tool)? {
         return Ok(());
     }
     step(title, work)?;
     fs::create_dir_all(cache.tools().join("stamps"))?;
-    Ok(fs::write(&stamp, version)?)
+    Ok(fs::write(stamp(cache, tool), version(tool)?)?)
 }
 
-fn go(cache: &Cache) -> Result<Command> {
+/// Static programs, which run in images of their own too; the same choices as for the cluster's programs, so that Go's
+/// own packages are compiled once for all.
+const GO_FLAGS: &str = "-trimpath -gcflags=all=-dwarf=false -ldflags=-s";
+
+/// Go, or the program that is to start it, for static programs of this machine's kind.
+pub(crate) fn go(program: &str) -> Result<Command> {
     if on_path("go").is_none() {
         return Err(
             "Go is missing: install a current version from https://go.dev/dl/ and put it on PATH".into()
         );
     }
-    let mut command = Command::new("go");
-    command.env("GOFLAGS", "-trimpath").env("GOBIN", cache.bin()).env_remove("GOOS").env_remove("GOARCH");
+    let mut command = Command::new(program);
+    command.env("CGO_ENABLED", "0").env_remove("GOOS").env_remove("GOARCH");
+    Ok(command)
+}
+
+fn go_install(cache: &Cache) -> Result<Command> {
+    let mut command = go("go")?;
+    command.env("GOFLAGS", GO_FLAGS).env("GOBIN", cache.bin()).arg("install");
     Ok(command)
 }
 
@@ -119,12 +160,19 @@ fn install_crate(cache: &Cache, name: &str, version: &str) -> Result<()> {
 }
 
 /// Our own programs have no version: any change of a file rebuilds them.
-fn version_of_folder(folder: &Path) -> Result<String> {
-    let mut files: Vec<_> = fs::read_dir(folder)?.collect::<std::io::Result<Vec<_>>>()?;
-    files.sort_by_key(fs::DirEntry::file_name);
+pub(crate) fn version_of_folder(folder: &Path) -> Result<String> {
+    let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
     let mut all = Vec::new();
     for file in files {
-        all.extend(fs::read(file.path())?);
+        all.extend(file.strip_prefix(folder)?.as_os_str().as_encoded_bytes());
+        all.extend(fs::read(&file)?);
     }
     Ok(Digest::of(&all).to_string())
 }

@@ -12,6 +12,8 @@ pub(crate) enum Need {
     Corpus,
     /// Pushing it.
     Push,
+    /// A cluster, and the images that run in it.
+    Cluster,
 }
 
 /// Where a program comes from.
@@ -44,23 +46,37 @@ const fn tool(program: &'static str, source: Source, needs: &'static [Need]) -> 
     Tool { program, source, needs }
 }
 
-use Need::{Corpus, Deny, Push, Real};
+use Need::{Cluster, Corpus, Deny, Push, Real};
 use Source::{Crate, Debian, Go, GoHere, Unpacked};
 
 /// All of them, in the order in which they are installed.
 pub(crate) const TOOLS: &[Tool] = &[
     tool("git", Debian("git"), &[Real]),
-    tool("curl", Debian("curl"), &[Real]),
+    tool("curl", Debian("curl"), &[Real, Cluster]),
     tool("update-ca-certificates", Debian("ca-certificates"), &[Real, Corpus]),
     tool("tar", Debian("tar"), &[Real]),
     tool("jq", Debian("jq"), &[Real]),
     tool("minisign", Debian("minisign"), &[Real]),
     tool("skopeo", Debian("skopeo"), &[Real]),
     tool("python3", Debian("python3"), &[Real, Corpus]),
+    tool("runc", Debian("runc"), &[Cluster]),
+    tool("nft", Debian("nftables"), &[Cluster]),
+    tool("ip", Debian("iproute2"), &[Cluster]),
+    tool("openssl", Debian("openssl"), &[Cluster]),
+    tool("sysctl", Debian("procps"), &[Cluster]),
+    tool("nsenter", Debian("util-linux"), &[Cluster]),
+    tool("mount", Debian("mount"), &[Cluster]),
+    // For the health check that Argo CD gets.
+    tool("lua5.1", Debian("lua5.1"), &[Cluster]),
+    tool("hostname", Debian("hostname"), &[Cluster]),
+    // The network of Pods.
+    tool("bridge", Unpacked("containernetworking-plugins", "usr/lib/cni/bridge"), &[Cluster]),
+    tool("host-local", Unpacked("containernetworking-plugins", "usr/lib/cni/host-local"), &[Cluster]),
+    tool("loopback", Unpacked("containernetworking-plugins", "usr/lib/cni/loopback"), &[Cluster]),
     tool("docker-registry", Unpacked("docker-registry", "usr/bin/docker-registry"), &[Real]),
     tool("containerd", Unpacked("containerd", "usr/bin/containerd"), &[Real]),
     tool("ctr", Unpacked("containerd", "usr/bin/ctr"), &[Real]),
-    tool("registry", Go("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"), &[Real]),
+    tool("registry", Go("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"), &[Real, Cluster]),
     tool("crane", Go("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"), &[Real]),
     tool("regctl", Go("github.com/regclient/regclient/cmd/regctl", "v0.11.7"), &[Real, Push]),
     tool("oras", Go("oras.land/oras/cmd/oras", "v1.3.6"), &[Real]),

@@ -16,13 +16,14 @@ import (
 func main() {
 	in := json.NewDecoder(os.Stdin)
 	for {
-		var object map[string]any
+		// Not into a map: Kubernetes' own decoder keeps whole numbers whole.
+		var object unstructured.Unstructured
 		if err := in.Decode(&object); errors.Is(err, io.EOF) {
 			return
 		} else if err != nil {
 			fail(err)
 		}
-		result, err := status.Compute(&unstructured.Unstructured{Object: object})
+		result, err := status.Compute(&object)
 		if err != nil {
 			fail(err)
 		}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is in the importer's image: the one definition of [`super::importer`] and of `importer/Dockerfile`.
+
+/// The release of Debian that skopeo and its libraries come from.
+pub(crate) const DEBIAN: &str = "trixie";
+/// Debian packages, of which only what [`PROGRAMS`] load and [`ROOTS`] are taken.
+pub(crate) const PACKAGES: &[&str] = &["skopeo", "ca-certificates"];
+/// Programs of these packages.
+pub(crate) const PROGRAMS: &[&str] = &["usr/bin/skopeo"];
+/// Where the importer lies, and what starts.
+pub(crate) const IMPORTER: &str = "usr/bin/krs-importer";
+/// The folder of single roots in ca-certificates.
+pub(crate) const ROOTS: &str = "usr/share/ca-certificates/mozilla";
+/// Where programs look for all of them.
+pub(crate) const ROOTS_FILE: &str = "etc/ssl/certs/ca-certificates.crt";
+/// Not root.
+pub(crate) const USER: &str = "65532:65532";
+
+/// Files with their content; all may be read by everybody.
+pub(crate) const FILES: &[(&str, &str)] = &[
+    ("etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/tmp:/sbin/nologin\n"),
+    ("etc/group", "root:x:0:\nnonroot:x:65532:\n"),
+    ("etc/nsswitch.conf", "hosts: files dns\n"),
+    // What is copied is named by digest, and skopeo checks it.
+    ("etc/containers/policy.json", "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}\n"),
+];
+/// Folders where anybody may write.
+pub(crate) const SCRATCH: &[&str] = &["tmp", "var/tmp"];
+/// Links of a Debian system, so that programs find their loader.
+pub(crate) const LINKS: &[(&str, &str)] = &[("lib", "usr/lib"), ("lib64", "usr/lib64")];
+/// Labels, without the version.
+pub(crate) const LABELS: &[(&str, &str)] = &[
+    ("org.opencontainers.image.title", "krs-importer"),
+    (
+        "org.opencontainers.image.description",
+        "KubeRegistrySync: brings images from verified bundles into an edge registry",
+    ),
+    ("org.opencontainers.image.licenses", "Apache-2.0"),
+];
+
+/// The same for those who build with Docker, Podman or Buildah; amd64 and arm64.
+pub(crate) fn dockerfile(version: &str) -> String {
+    let programs: Vec<String> = PROGRAMS.iter().map(|program| format!("/{program}")).collect();
+    let programs = programs.join(" ");
+    let mut lines = vec![
+        "# SPDX-License-Identifier: Apache-2.0".to_owned(),
+        "# Written by `cargo xtask image --dockerfile` from xtask/src/image/definition.rs; change it there."
+            .to_owned(),
+        "# From the top of the checkout: docker build -f importer/Dockerfile .".to_owned(),
+        format!("FROM docker.io/library/rust:1-{DEBIAN} AS build"),
+        "WORKDIR /src".to_owned(),
+        "COPY . .".to_owned(),
+        "RUN cargo build --release --locked --package krs-importer".to_owned(),
+        String::new(),
+        format!("FROM docker.io/library/debian:{DEBIAN}-slim AS files"),
+        format!("RUN apt-get update && apt-get install --yes --no-install-recommends {}", PACKAGES.join(" ")),
+        format!("COPY --from=build /src/target/release/krs-importer /{IMPORTER}"),
+        "# Programs, what their loader names, and nothing else.".to_owned(),
+        "RUN set -eu; mkdir -p /image; cd /image; \\".to_owned(),
+        format!(
+            "    for program in {programs} /{IMPORTER}; do install -D \"$program\" \".$program\"; done; \\"
+        ),
+        format!(
+            "    ldd {programs} /{IMPORTER} | grep -o '/lib[^ ]*' | grep -v ':$' | sort -u | while read -r library; do \\"
+        ),
+        "      install -D \"$library\" \"usr$library\"; done; \\".to_owned(),
+    ];
+    for (link, target) in LINKS {
+        lines.push(format!("    if [ -e {target} ]; then ln -s {target} {link}; fi; \\"));
+    }
+    for (path, content) in FILES {
+        lines.push(format!(
+            "    install -D -m 644 /dev/null {path}; printf '{}' >{path}; \\",
+            content.replace('\n', "\\n")
+        ));
+    }
+    lines.push(format!("    install -d -m 1777 {}; \\", SCRATCH.join(" ")));
+    lines.push(format!("    install -D -m 644 /dev/null {ROOTS_FILE}; cat /{ROOTS}/*.crt >{ROOTS_FILE}"));
+    lines.push(String::new());
+    lines.push("FROM scratch".to_owned());
+    lines.push("COPY --from=files /image/ /".to_owned());
+    for (label, value) in LABELS.iter().copied().chain([("org.opencontainers.image.version", version)]) {
+        lines.push(format!("LABEL {label}=\"{value}\""));
+    }
+    lines.push("ENV PATH=/usr/bin".to_owned());
+    lines.push(format!("USER {USER}"));
+    lines.push(format!("ENTRYPOINT [\"/{IMPORTER}\"]"));
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::run::checkout;
+
+    #[test]
+    fn the_dockerfile_is_the_one_of_this_definition() {
+        let written = fs::read_to_string(checkout().join("importer/Dockerfile")).unwrap_or_default();
+        let ours = dockerfile(env!("CARGO_PKG_VERSION"));
+        assert_eq!(written, ours, "cargo xtask image --dockerfile writes it anew");
+    }
+}
