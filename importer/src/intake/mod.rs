@@ -149,10 +149,23 @@ impl Intake {
                 Some(fault) = self.faults.recv() => self.fault(&fault),
                 // Without a sender the importer is stopping.
                 Ok(()) = self.demand.changed() => {}
-                _ = beat.tick() => {}
+                _ = beat.tick() => {
+                    if !self.reads() {
+                        continue;
+                    }
+                }
             }
             self.settle().await;
         }
+    }
+
+    /// Whether a medium is read or a file is open, so that time alone changes what there is to do. Else what others see
+    /// is not worked out again between two looks at the folder.
+    fn reads(&self) -> bool {
+        let mut accepted = self.entries.values().filter_map(Entry::accepted);
+        self.pass.is_some()
+            || !self.closing.is_empty()
+            || accepted.any(|accepted| accepted.held.bundle.is_open())
     }
 
     async fn load(&mut self) -> Result<(), kube::Error> {
