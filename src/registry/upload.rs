@@ -73,19 +73,7 @@ impl Repository {
             let empty = check(Hasher::new(), *digest, 0);
             empty.map_err(|e| RegistryError::Source { digest: *digest, source: e.into() })?;
         }
-        let mut upload = Upload {
-            repository: self,
-            digest,
-            size,
-            source,
-            mount_from,
-            hashing: Arc::default(),
-            session: None,
-            part: None,
-            least_part: LEAST_PART,
-            whole_only: false,
-            furthest: 0,
-        };
+        let mut upload = Upload::new(self, digest, size, source, mount_from);
         let mut attempts = Attempts::new(&self.inner);
         loop {
             match upload.step().await {
@@ -134,19 +122,7 @@ impl Repository {
         digest: &Digest,
         from: Option<&RepositoryName>,
     ) -> Result<bool, RegistryError> {
-        let mut upload = Upload {
-            repository: self,
-            digest,
-            size: 0,
-            source: Arc::new(Nothing),
-            mount_from: from,
-            hashing: Arc::default(),
-            session: None,
-            part: None,
-            least_part: LEAST_PART,
-            whole_only: false,
-            furthest: 0,
-        };
+        let mut upload = Upload::new(self, digest, 0, Arc::new(Nothing), from);
         let mut attempts = Attempts::new(&self.inner);
         loop {
             match upload.open().await {
@@ -177,7 +153,29 @@ fn confirmed(answer: &Answer) -> Option<u64> {
     Some(if last == 0 { 0 } else { last.saturating_add(1) })
 }
 
-impl Upload<'_> {
+impl<'a> Upload<'a> {
+    fn new(
+        repository: &'a Repository,
+        digest: &'a Digest,
+        size: u64,
+        source: Arc<dyn BlobSource>,
+        mount_from: Option<&'a RepositoryName>,
+    ) -> Self {
+        Self {
+            repository,
+            digest,
+            size,
+            source,
+            mount_from,
+            hashing: Arc::default(),
+            session: None,
+            part: None,
+            least_part: LEAST_PART,
+            whole_only: false,
+            furthest: 0,
+        }
+    }
+
     async fn asking(&self, scope: Scope) -> Result<Asking<'_>, Failure> {
         self.repository.asking(scope, self.repository.blob_name(self.digest)).await
     }

@@ -19,3 +19,17 @@ pub mod process;
 pub mod registry;
 pub mod tls;
 pub mod tools;
+
+use serde_json::Value;
+
+/// Puts the fields of `from` into `into`, object by object; anything else is replaced.
+pub fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}

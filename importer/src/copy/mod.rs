@@ -69,8 +69,7 @@ impl Default for Paths {
 }
 
 /// Copies what the task says, proves it, and writes the report. Exit codes as in the design: 0 ok, 1 other, 2 the task,
-/// 3 trust,
-/// 4 corrupt, 5 rollback, 6 incomplete, 7 auth, 8 unavailable, 9 no space.
+/// 3 trust, 4 corrupt, 5 rollback, 6 incomplete, 7 auth, 8 unavailable, 9 no space.
 pub async fn main(task: &str) -> ExitCode {
     let paths = Paths::default();
     let task = match parse(task) {

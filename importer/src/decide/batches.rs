@@ -34,7 +34,7 @@ pub(super) type Holders<'a> = BTreeMap<Digest, BTreeSet<&'a RepositoryName>>;
 pub(super) fn batches(
     mut open: Vec<Open<'_>>,
     mut slots: usize,
-    mut claimed: BTreeSet<(RegistryHost, RepositoryName)>,
+    claimed: &mut BTreeSet<(RegistryHost, RepositoryName)>,
     holders: &Holders<'_>,
 ) -> Vec<(Batch, Vec<usize>)> {
     let mut batches = Vec::new();

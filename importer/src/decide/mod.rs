@@ -133,13 +133,9 @@ fn create(o: &Observation<'_>, picture: &Picture<'_>, delete: &[String]) -> Vec<
     // What failed before waits for a place that nobody else needs.
     let (again, first): (Vec<_>, Vec<_>) =
         open.into_iter().partition(|open| o.state.attempts.contains_key(&open.target.key));
-    let mut made = batches(first, slots, claimed.clone(), &holders);
-    for (batch, _) in &made {
-        let repositories = batch.targets.iter().map(|(t, _)| (t.registry.clone(), t.repository.clone()));
-        claimed.extend(repositories);
-    }
+    let mut made = batches(first, slots, &mut claimed, &holders);
     let left = o.limits.free_jobs.saturating_sub(made.len() + o.limits.kept_jobs);
-    made.extend(batches(again, slots.saturating_sub(made.len()).min(left), claimed, &holders));
+    made.extend(batches(again, slots.saturating_sub(made.len()).min(left), &mut claimed, &holders));
     made
 }
 

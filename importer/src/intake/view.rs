@@ -52,53 +52,37 @@ pub(super) fn status(entry: &Entry, file: &str, usage: Use, context: &Context<'_
         State::Accepted(accepted) => accepted_rows(entry, accepted, file, usage, context),
         State::New => earlier_rows(entry, file, context),
         State::Growing(message) => {
+            let wait = "do not pull the medium: the file is not whole yet";
+            let incomplete = |type_, status| row(type_, status, INCOMPLETE, message);
             let rows = vec![
-                row(condition::VERIFIED, "Unknown", INCOMPLETE, message),
-                row(condition::COMPLETE, "False", INCOMPLETE, message),
-                row(condition::IMPORTED, "False", INCOMPLETE, message),
-                row(
-                    condition::SAFE_TO_REMOVE,
-                    "False",
-                    INCOMPLETE,
-                    "do not pull the medium: the file is not whole yet",
-                ),
+                incomplete(condition::VERIFIED, "Unknown"),
+                incomplete(condition::COMPLETE, "False"),
+                incomplete(condition::IMPORTED, "False"),
+                row(condition::SAFE_TO_REMOVE, "False", INCOMPLETE, wait),
             ];
             (said(message), rows)
         }
         State::Unreadable(message) => {
-            let why = reason::MEDIUM_READ_ERROR;
+            let failing = |type_, status| row(type_, status, reason::MEDIUM_READ_ERROR, message);
             let rows = vec![
-                row(condition::VERIFIED, "Unknown", why, message),
-                row(condition::COMPLETE, "Unknown", why, message),
-                row(condition::IMPORTED, "False", why, message),
-                row(
-                    condition::SAFE_TO_REMOVE,
-                    "True",
-                    why,
-                    "nothing is read from it: you may pull the medium",
-                ),
+                failing(condition::VERIFIED, "Unknown"),
+                failing(condition::COMPLETE, "Unknown"),
+                failing(condition::IMPORTED, "False"),
+                not_read(reason::MEDIUM_READ_ERROR),
             ];
             (said(message), rows)
         }
         State::Refused { reason: why, message } => {
-            let complete = if *why == INCOMPLETE { "False" } else { "True" };
-            let complete = if entry.stamp.is_none() {
-                row(condition::COMPLETE, "False", ABSENT, &away(entry, file, 0))
-            } else if complete == "True" {
-                row(condition::COMPLETE, complete, "FilePresent", "the file is there")
-            } else {
-                row(condition::COMPLETE, complete, why, message)
+            let complete = match (&entry.stamp, *why) {
+                (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, 0)),
+                (_, INCOMPLETE) => row(condition::COMPLETE, "False", why, message),
+                _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
             };
             let rows = vec![
                 row(condition::VERIFIED, "False", why, message),
                 complete,
                 row(condition::IMPORTED, "False", why, "nothing is copied from a bundle that is refused"),
-                row(
-                    condition::SAFE_TO_REMOVE,
-                    "True",
-                    why,
-                    "nothing is read from it: you may pull the medium",
-                ),
+                not_read(why),
             ];
             (said(message), rows)
         }
@@ -114,6 +98,11 @@ fn said(message: &str) -> ImageBundleStatus {
 
 fn row(type_: &'static str, status: &'static str, reason: &str, message: &str) -> Row {
     (type_, status, reason.to_owned(), message.to_owned())
+}
+
+/// Of a medium that nothing is taken from.
+fn not_read(why: &str) -> Row {
+    row(condition::SAFE_TO_REMOVE, "True", why, "nothing is read from it: you may pull the medium")
 }
 
 const fn truth(value: bool) -> &'static str {

@@ -3,13 +3,14 @@
 //! every set needs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use krs_core::digest::Digest;
 use krs_core::reference::{RegistryHost, RepositoryName, Tag};
 use tokio::sync::watch;
 
+use super::lock;
 use crate::decide::{CopyJob, JobPhase};
 use crate::demand::{Demand, SetDemand, SetName};
 use crate::target::Target;
@@ -43,11 +44,11 @@ impl Facts {
     }
 
     fn sets(&self) -> MutexGuard<'_, BTreeMap<SetName, SetFacts>> {
-        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sets)
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, Vec<CopyJob>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.running)
     }
 
     /// Whether something is known of a set.
@@ -135,7 +136,7 @@ impl Facts {
         repository: &RepositoryName,
         blobs: impl Iterator<Item = Digest>,
     ) {
-        let mut all = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.holders);
         let holders = all.entry(registry.clone()).or_default();
         for blob in blobs {
             if holders.len() < MAX_HELD || holders.contains_key(&blob) {
@@ -153,7 +154,7 @@ impl Facts {
         registry: &RegistryHost,
         blobs: &BTreeSet<Digest>,
     ) -> BTreeMap<Digest, Vec<RepositoryName>> {
-        let all = self.holders.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = lock(&self.holders);
         let Some(holders) = all.get(registry) else { return BTreeMap::new() };
         let visible = |held: &BTreeSet<(String, RepositoryName)>| {
             let own = held.iter().filter(|(whose, _)| share || whose == namespace);

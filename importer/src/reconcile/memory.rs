@@ -3,13 +3,13 @@
 //! writes. What is lost is worked out again: a proof by walking at the edge, an attempt by another one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::FIELD_MANAGER;
+use super::{FIELD_MANAGER, lock};
 use crate::state::SetState;
 
 /// Begins the name of every such ConfigMap; the UID of the set follows.
@@ -33,7 +33,7 @@ impl Memory {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, SetState>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 
     /// What is remembered of the set `uid`; nothing, of one that is new.

@@ -85,8 +85,7 @@ impl<'a> Round<'a> {
         let decision = self.act(&secrets, &mut seen, &mut state).await?;
         let mut verdict = decision.verdict;
         blocked::say(&mut verdict, &self.set.spec, &seen.blocked);
-        let parts = (self.set, &self.name, self.uid.as_str());
-        let wait = report::write(self.importer, parts.0, parts.1, parts.2, &verdict, &state).await?;
+        let wait = report::write(self.importer, self.set, &self.name, &self.uid, &verdict, &state).await?;
         Ok(Some(self.again(decision.again, wait, &seen, &state, &secrets)))
     }
 

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use krs_testing::merge;
 use serde_json::{Value, json};
 
 use crate::edge::edges;
@@ -141,15 +142,4 @@ pub(crate) fn processes(program: &str, argument: &str) -> Vec<(i32, String)> {
         }
     }
     found
-}
-
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from.clone(),
-    }
 }

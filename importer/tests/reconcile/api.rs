@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode};
+use krs_testing::merge;
 use serde_json::{Value, json};
 
 /// Where an object lies: plural, namespace, name.
@@ -213,17 +214,6 @@ impl State {
         });
         let items = here.map(|(_, object)| object).filter(matches).cloned().collect::<Vec<_>>();
         json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": self.version.to_string()}, "items": items})
-    }
-}
-
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from.clone(),
     }
 }
 
