@@ -14,6 +14,7 @@ use crate::run::{self, Result, checkout};
 const KUBECONFIG: &str = "KUBECONFIG_E2E";
 /// How many lines of a log are shown when tests on the cluster fail.
 const LOG_LINES: usize = 20;
+
 /// Runs the tests end to end, with these arguments: on a cluster of our own with this name that is taken down afterwards, or
 /// on the user's.
 pub(crate) fn run(cache: &Cache, name: &str, arguments: &[&str]) -> Result<()> {
