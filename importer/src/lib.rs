@@ -30,3 +30,6 @@ pub mod stock;
 pub mod target;
 pub mod task;
 pub mod tls;
+
+/// How the importer and its runner call themselves to registries.
+pub(crate) const USER_AGENT: &str = concat!("krs-importer/", env!("CARGO_PKG_VERSION"));

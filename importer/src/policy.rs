@@ -26,19 +26,14 @@ impl Allowed {
         entries.iter().map(|entry| Pattern::parse(entry)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether nothing is listed.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether images may be brought to `destination`.
+    /// Whether images may be brought to `destination`. An empty list allows none.
     pub fn destination(&self, destination: &Destination) -> bool {
         self.0.iter().any(|pattern| pattern.allows(&destination.registry, destination.prefix.as_ref()))
     }
 
-    /// Whether images may be read from `registry` and `repository`.
+    /// Whether images may be read from `registry` and `repository`. An empty list allows all.
     pub fn source(&self, registry: &RegistryHost, repository: &RepositoryName) -> bool {
-        self.0.iter().any(|pattern| pattern.allows(registry, Some(repository)))
+        self.0.is_empty() || self.0.iter().any(|pattern| pattern.allows(registry, Some(repository)))
     }
 }
 

@@ -19,6 +19,8 @@ pub const MAX_REPORT: usize = 4096;
 pub const MAX_MOUNT_FROM: usize = 8;
 /// Audience of the ServiceAccount token that a Job's Pod shows to the embedded registry.
 pub const AUDIENCE: &str = "krs-importer";
+/// Largest such token that is shown and taken, in bytes.
+pub const MAX_TOKEN: usize = 16 << 10;
 
 /// Where a Job's Pod finds its files.
 pub mod path {

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::stream::{self, StreamExt as _};
 
 use crate::bundle::{Bundle, BundleBlob, BundledImage, BundledImages};
-use crate::closure::Closure;
+use crate::closure::{Closure, Documents};
 use crate::digest::Digest;
 use crate::oci::Descriptor;
 use crate::progress::{Activity, Progress};
@@ -279,28 +279,41 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Puts a document where it is not already, and reads it back.
     async fn put_document(
         &self,
         repository: &Repository,
         selector: &Selector,
         document: &Descriptor,
     ) -> Result<(), TargetError> {
-        let found = repository.head_manifest(selector).await?;
-        if found.is_some_and(|found| found.digest == document.digest) {
-            return Ok(());
-        }
-        let stored =
-            self.images.documents.get(&document.digest).ok_or(TargetError::Missing(document.digest))?;
-        repository.push_manifest(selector, &document.media_type, stored.bytes.clone()).await?;
-        self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
-        let back = repository.manifest(selector).await?;
-        if back.digest != document.digest {
-            let (registry, expected) = (self.registry.clone(), document.digest);
-            return Err(TargetError::ReadBack { registry, expected, got: back.digest });
+        if put_document(repository, selector, document, &self.images.documents).await? {
+            self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
+}
+
+/// Puts one of `documents` where it is not already, byte for byte, and reads it back. Answers whether it was sent.
+///
+/// # Errors
+/// [`TargetError::Registry`], [`TargetError::ReadBack`]; [`TargetError::Missing`] where it is not among `documents`.
+pub async fn put_document(
+    repository: &Repository,
+    selector: &Selector,
+    document: &Descriptor,
+    documents: &Documents,
+) -> Result<bool, TargetError> {
+    let found = repository.head_manifest(selector).await?;
+    if found.is_some_and(|found| found.digest == document.digest) {
+        return Ok(false);
+    }
+    let stored = documents.get(&document.digest).ok_or(TargetError::Missing(document.digest))?;
+    repository.push_manifest(selector, &document.media_type, stored.bytes.clone()).await?;
+    let back = repository.manifest(selector).await?;
+    if back.digest != document.digest {
+        let (registry, expected) = (repository.registry().clone(), document.digest);
+        return Err(TargetError::ReadBack { registry, expected, got: back.digest });
+    }
+    Ok(true)
 }
 
 /// Reads a blob of the archive for the registry client, which hashes it on the way.

@@ -88,6 +88,9 @@ impl Failure {
         match error {
             TargetError::Registry(error) => Self::registry(Which::Destination, error),
             TargetError::ReadBack { .. } => Self::new(reason::DIGEST_MISMATCH, error.kind(), &chain(error)),
+            TargetError::Missing(digest) => {
+                Self::new(reason::COPY_FAILED, ErrorKind::Other, &format!("{digest} was not fetched"))
+            }
             _ => Self::new(reason::REGISTRY_REFUSED, error.kind(), &chain(error)),
         }
     }

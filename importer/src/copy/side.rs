@@ -13,12 +13,10 @@ use krs_core::registry::{Client, ClientOptions, Repository};
 use super::Paths;
 use super::failure::Failure;
 use crate::credentials::{Credentials, authorities, read_folder};
-use crate::task::{CopyTarget, CopyTask, TaskSource};
+use crate::task::{CopyTarget, CopyTask, MAX_TOKEN, TaskSource};
 
 /// User name beside a Pod's token.
 const TOKEN_USER: &str = "krs";
-/// Largest token, in bytes.
-const MAX_TOKEN: usize = 16 << 10;
 
 /// Which side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +107,7 @@ impl<'a> Side<'a> {
             plain_http: one(self.plain_http),
             insecure: one(self.insecure),
             retry: self.paths.retry.clone(),
-            user_agent: concat!("krs-importer/", env!("CARGO_PKG_VERSION")).to_owned(),
+            user_agent: crate::USER_AGENT.to_owned(),
             ..ClientOptions::default()
         };
         self.credentials()?.apply(&self.registry, &mut options);

@@ -12,7 +12,7 @@ use krs_core::error::ErrorKind;
 use krs_core::fetch;
 use krs_core::oci::{Descriptor, Document};
 use krs_core::prove::{Proof, prove};
-use krs_core::push::list_referrers;
+use krs_core::push::{list_referrers, put_document};
 use krs_core::reference::{RepositoryName, Selector};
 use krs_core::registry::{RegistryError, Repository};
 use krs_core::resolve::{ResolvedReferrer, find_referrers};
@@ -94,30 +94,14 @@ async fn list(
     Ok(())
 }
 
-/// Puts a document where it is not already, byte for byte, and reads it back.
 async fn put(
     edge: &Repository,
     selector: &Selector,
     document: &Descriptor,
     documents: &Documents,
 ) -> Result<(), Failure> {
-    let found = edge.head_manifest(selector).await.map_err(|error| at_edge(&error))?;
-    if found.is_some_and(|found| found.digest == document.digest) {
-        return Ok(());
-    }
-    let Some(stored) = documents.get(&document.digest) else {
-        let text = format!("{} was not fetched", document.digest);
-        return Err(Failure::new(reason::COPY_FAILED, ErrorKind::Other, &text));
-    };
-    let pushed = edge.push_manifest(selector, &document.media_type, stored.bytes.clone()).await;
-    pushed.map_err(|error| at_edge(&error))?;
-    let back = edge.manifest(selector).await.map_err(|error| at_edge(&error))?;
-    if back.digest != document.digest {
-        let text =
-            format!("the destination registry delivers {} where {} was put", back.digest, document.digest);
-        return Err(Failure::new(reason::DIGEST_MISMATCH, ErrorKind::Corrupt, &text));
-    }
-    Ok(())
+    let put = put_document(edge, selector, document, documents).await;
+    put.map(drop).map_err(|error| Failure::target(&error))
 }
 
 impl Copy<'_> {
@@ -181,7 +165,7 @@ impl Copy<'_> {
         let mut missing = Vec::new();
         let mut asked = BTreeSet::new();
         for blob in document.children().filter(|blob| asked.insert(blob.digest)) {
-            let there = edge.has_blob(&blob.digest, blob.size).await.map_err(|error| at_edge(&error))?;
+            let there = has(edge, &blob.digest, blob.size).await?;
             if !there && !self.mount(edge, blob).await? {
                 missing.push(blob);
             }

@@ -19,7 +19,8 @@ pub use observation::{
 };
 
 use batches::{Open, batches, fits, holders};
-use situation::{Awaited, Intervals, Situation, after, situation};
+pub(crate) use situation::Intervals;
+use situation::{Awaited, Situation, after, situation};
 
 /// Soonest next look: what is due now was done in this one.
 const SOONEST: Duration = Duration::from_secs(1);
@@ -35,7 +36,7 @@ const QUEUE: Duration = Duration::from_secs(5);
 /// there is left to end by itself, which it does at once. With an obstacle nothing is deleted: what is wanted is not
 /// known for sure.
 pub fn decide(o: &Observation<'_>) -> Decision {
-    let intervals = Intervals::of(o);
+    let intervals = Intervals::of(o.spec);
     let picture = Picture::of(o, intervals);
     let delete = delete(o, &picture);
     let create =

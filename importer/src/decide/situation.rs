@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use krs_core::crd::{Source, interval, reason};
+use krs_core::crd::{EdgeImageSetSpec, Source, default, interval, reason};
 use krs_core::digest::Digest;
 
 use super::{Answer, BatchSource, Observation};
@@ -18,17 +18,23 @@ const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 /// Longest wait between attempts that may succeed by themselves.
 const MAX_BACK_OFF: Duration = Duration::from_secs(600);
 
-/// The two intervals of a spec.
+/// How often the registry is looked at, and how often it is walked.
 #[derive(Clone, Copy)]
-pub(super) struct Intervals {
-    pub(super) resync: Duration,
-    pub(super) verify: Duration,
+pub(crate) struct Intervals {
+    pub(crate) resync: Duration,
+    pub(crate) verify: Duration,
 }
 
 impl Intervals {
-    pub(super) fn of(o: &Observation<'_>) -> Self {
-        let read = |text: &str, or: u64| interval(text).unwrap_or(Duration::from_secs(or));
-        Self { resync: read(&o.spec.resync_interval, 600), verify: read(&o.spec.verify_interval, 24 * 3600) }
+    /// Those of a spec. One that says nothing acceptable gets what one gets that says nothing.
+    pub(crate) fn of(spec: &EdgeImageSetSpec) -> Self {
+        let read = |text: &str, otherwise: &str| {
+            interval(text).or_else(|| interval(otherwise)).unwrap_or(Duration::from_secs(600))
+        };
+        Self {
+            resync: read(&spec.resync_interval, &default::resync_interval()),
+            verify: read(&spec.verify_interval, &default::verify_interval()),
+        }
     }
 }
 
@@ -168,7 +174,7 @@ fn source<'a>(
         return Err(Situation::Waiting(Awaited::Scan));
     }
     let (registry, repository) = (&target.reference.registry, &target.reference.repository);
-    let allowed = o.limits.sources.is_empty() || o.limits.sources.source(registry, repository);
+    let allowed = o.limits.sources.source(registry, repository);
     if o.spec.source != Source::Bundle && o.limits.online && allowed {
         let source =
             BatchSource::Registry { registry: registry.clone(), secret: target.source_secret.clone() };

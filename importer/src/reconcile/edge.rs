@@ -30,7 +30,7 @@ pub(super) fn client_options(barred: &Barred) -> ClientOptions {
         certs_dirs: Vec::new(),
         retry: RetryPolicy { attempts: 3, max: Duration::from_secs(5), budget: 50, ..RetryPolicy::default() },
         stall_timeout: Duration::from_secs(20),
-        user_agent: concat!("krs-importer/", env!("CARGO_PKG_VERSION")).to_owned(),
+        user_agent: crate::USER_AGENT.to_owned(),
         ..ClientOptions::default()
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn online(parts: &Parts, spec: &EdgeImageSetSpec, reference: &Referen
     let sources = &parts.sources;
     parts.config.online.enabled
         && spec.source != Source::Bundle
-        && (sources.is_empty() || sources.source(&reference.registry, &reference.repository))
+        && sources.source(&reference.registry, &reference.repository)
 }
 
 /// Asks source registries what tags stand for. What cannot be found out is blocked, and keeps its older answer.

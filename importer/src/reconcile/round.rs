@@ -18,7 +18,7 @@ use super::quiet::{self, MENDED_BY_SECRETS, Quiet};
 use super::secrets::{self, Login, SecretError, Secrets};
 use super::wanted::{self, Wanted};
 use super::{Importer, ReconcileError, facts, lock, report, resolve};
-use crate::decide::{JobPhase, Obstacle};
+use crate::decide::{Intervals, JobPhase, Obstacle};
 use crate::demand::SetName;
 use crate::remember::{asks, remember};
 use crate::state::SetState;
@@ -62,7 +62,7 @@ impl<'a> Round<'a> {
     pub(super) fn new(set: &'a EdgeImageSet, importer: &'a Importer) -> Result<Self, ReconcileError> {
         let name = SetName::of(set).ok_or(ReconcileError::Nameless)?;
         let uid = set.uid().ok_or(ReconcileError::Nameless)?;
-        let (resync, verify) = wanted::intervals(&set.spec);
+        let Intervals { resync, verify } = Intervals::of(&set.spec);
         let (now, stock) = ((importer.parts.clock)(), importer.stock());
         Ok(Self { importer, set, name, uid, now, stock, resync, verify })
     }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a set wants, as far as its spec says it. Pure.
 
-use std::time::Duration;
-
-use krs_core::crd::{EdgeImageSet, EdgeImageSetSpec, Source, interval, reason};
+use krs_core::crd::{EdgeImageSet, EdgeImageSetSpec, Source, reason};
 use krs_core::digest::Digest;
 use krs_core::reference::{Destination, Reference};
 use krs_core::set::{SetImage, check_spec};
@@ -87,17 +85,4 @@ pub(super) fn preview(set: &EdgeImageSet, stock: &Stock) -> SetFacts {
 /// Facts on a set that wants `targets`.
 pub(super) fn facts(set: &EdgeImageSet, targets: Vec<Target>) -> SetFacts {
     SetFacts { created: set.metadata.creation_timestamp.as_ref().map(|time| time.0), targets }
-}
-
-/// How often the registry is looked at, and how often it is walked. A set that says nothing acceptable gets what one gets
-/// that says nothing.
-pub(super) fn intervals(spec: &EdgeImageSetSpec) -> (Duration, Duration) {
-    use krs_core::crd::default;
-    let read = |text: &str, otherwise: &str| {
-        interval(text).or_else(|| interval(otherwise)).unwrap_or(Duration::from_secs(600))
-    };
-    (
-        read(&spec.resync_interval, &default::resync_interval()),
-        read(&spec.verify_interval, &default::verify_interval()),
-    )
 }

@@ -15,8 +15,8 @@ use krs_core::digest::Digest;
 use krs_core::redact::Secret;
 use tokio::sync::Semaphore;
 
-/// Largest token, in bytes.
-const MAX_TOKEN: usize = 16 << 10;
+use crate::task::MAX_TOKEN;
+
 /// Largest header with a token: Base64 of a user name and the token.
 const MAX_HEADER: usize = (MAX_TOKEN + 1024) / 3 * 4;
 /// How long an answer counts.
