@@ -7,5 +7,6 @@ mod failures;
 mod flow;
 mod harness;
 mod help;
+mod hostile;
 mod keys;
 mod output;

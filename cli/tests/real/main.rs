@@ -3,6 +3,7 @@
 //! `cargo xtask test` installs them and runs these tests.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod differential;
 mod harness;
 mod readers;
 mod refusal;
