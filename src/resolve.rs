@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What references stand for: each is turned into its closure, read from its registry. Fetches documents only.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
@@ -81,11 +82,24 @@ impl ResolvedImage {
     }
 }
 
+/// An image that could not be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingImage {
+    /// The reference.
+    pub reference: Reference,
+    /// Platforms asked for; empty: all.
+    pub platforms: Vec<Platform>,
+    /// Why, in one line.
+    pub reason: String,
+}
+
 /// All images, with their documents.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
     /// In the order of the merged sets.
     pub images: Vec<ResolvedImage>,
+    /// Images that a bundle is made without.
+    pub missing: Vec<MissingImage>,
     /// Every document of every image.
     pub documents: Documents,
 }
@@ -165,6 +179,22 @@ impl Classify for ImageErrors {
     }
 }
 
+impl Resolved {
+    /// Goes on without the images that failed; they count as missing.
+    pub fn without(&mut self, failed: &ImageErrors) {
+        let reasons = failed.0.iter().map(|(reference, error)| (reference, error::chain(error)));
+        let reasons = reasons.collect::<HashMap<_, _>>();
+        for image in self.images.extract_if(.., |image| reasons.contains_key(&image.reference)) {
+            let reason = reasons.get(&image.reference).cloned().unwrap_or_default();
+            self.missing.push(MissingImage {
+                reference: image.reference,
+                platforms: image.platforms,
+                reason,
+            });
+        }
+    }
+}
+
 /// Resolves every image of `merged`. All are tried, also after one has failed.
 ///
 /// # Errors
@@ -175,12 +205,23 @@ pub async fn resolve(
     options: ResolveOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Resolved, ImageErrors> {
+    let (resolved, errors) = resolve_most(client, merged, options, progress).await;
+    if errors.0.is_empty() { Ok(resolved) } else { Err(errors) }
+}
+
+/// Resolves as many images of `merged` as it can; those that failed count as missing, and are the second answer.
+pub async fn resolve_most(
+    client: &Client,
+    merged: &Merged,
+    options: ResolveOptions,
+    progress: &Arc<dyn Progress>,
+) -> (Resolved, ImageErrors) {
     progress.begin(Activity::Resolve, merged.images.len() as u64);
     let tasks = merged.images.iter().map(|image| async move {
         let repository = client.repository(&image.reference.registry, &image.reference.repository);
         let result = resolve_image(&repository, &image.reference, &image.platforms, options.referrers).await;
         progress.advance(Activity::Resolve, 1);
-        result.map_err(|error| (image.reference.clone(), error))
+        result.map_err(|error| (image, error))
     });
     // Collected by place, so that the result does not depend on who answered first.
     let results = stream::iter(tasks).buffered(options.jobs.max(1)).collect::<Vec<_>>().await;
@@ -192,10 +233,15 @@ pub async fn resolve(
                 resolved.images.push(image);
                 resolved.documents.extend(documents);
             }
-            Err(error) => errors.push(error),
+            Err((image, error)) => {
+                let (reference, platforms) = (image.reference.clone(), image.platforms.clone());
+                let reason = error::chain(&error);
+                resolved.missing.push(MissingImage { reference: reference.clone(), platforms, reason });
+                errors.push((reference, error));
+            }
         }
     }
-    if errors.is_empty() { Ok(resolved) } else { Err(ImageErrors(errors)) }
+    (resolved, ImageErrors(errors))
 }
 
 async fn resolve_image(

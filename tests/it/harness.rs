@@ -110,8 +110,9 @@ impl Site {
 
     /// Makes the archive `name`.
     pub async fn bundle(&mut self, client: &Client, name: &str) -> Result<Utf8PathBuf, PullError> {
-        let plan = self.plan(client).await;
-        pull(client, &plan, Signatures::default(), &self.archive(name), 4, &silent()).await
+        let (plan, path) = (self.plan(client).await, self.archive(name));
+        pull(client, &plan, Signatures::default(), &path, 4, &silent()).await?;
+        Ok(path)
     }
 
     /// Makes the archive `name`, verifies it and opens it.

@@ -76,7 +76,7 @@ fn make() -> Sample {
         artifact_type: None,
         referrers: vec![],
     };
-    let resolved = Resolved { images: vec![image], documents };
+    let resolved = Resolved { images: vec![image], missing: vec![], documents };
     let now = "2026-11-23T04:00:00Z".parse::<Timestamp>().unwrap();
     let plan = plan(&loaded, &resolved, &PlanOptions::default(), now).unwrap();
 
@@ -85,7 +85,7 @@ fn make() -> Sample {
     let write = |name: &str, signatures: &Signatures| {
         let path = folder.join(name);
         let sets = plan.sets.iter().map(Vec::as_slice).collect::<Vec<_>>();
-        let writer = Writer::create(&path, &plan.manifest, &sets, signatures).unwrap();
+        let writer = Writer::create(&path, &plan.manifest, &sets, signatures, None).unwrap();
         for (blob, bytes) in &plan.documents {
             writer.write_at(blob, 0, bytes).unwrap();
         }
@@ -94,7 +94,8 @@ fn make() -> Sample {
             let content = contents.into_iter().find(|c| Digest::of(c) == fetch.blob.digest).unwrap();
             writer.write_at(&fetch.blob, 0, content).unwrap();
         }
-        fs::read(writer.finish().unwrap()).unwrap()
+        writer.finish().unwrap();
+        fs::read(&path).unwrap()
     };
     let pair = sign::generate(None).unwrap();
     let key = SecretKey::parse(pair.secret.expose(), None, "test").unwrap();

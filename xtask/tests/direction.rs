@@ -21,6 +21,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("receipt", &["oci", "closure", "crd", "set", "bundle", "sign"]),
     ("fetch", &["oci", "closure", "registry"]),
     ("prove", &["oci", "closure", "registry", "fetch"]),
+    ("survey", &["oci", "closure", "registry", "receipt"]),
     ("resolve", &["oci", "closure", "crd", "set", "registry", "fetch"]),
     ("plan", &["oci", "closure", "crd", "set", "resolve", "bundle", "receipt"]),
     ("pull", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),

@@ -6,13 +6,16 @@ mod global;
 mod key;
 mod other;
 mod read;
+mod receipt;
 mod registry;
+mod size;
 
-pub(crate) use bundle::{BundleArgs, PlanArgs, Referrers};
+pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs, Referrers};
 pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
 pub(crate) use other::{CompletionsArgs, ManArgs, ValidateArgs};
-pub(crate) use read::{InspectArgs, PolicyArgs, PublicKeys, PushArgs, ServeArgs, VerifyArgs};
+pub(crate) use read::{InspectArgs, PolicyArgs, PublicKeys, PushArgs, ServeArgs, VerifyArgs, VolumeArgs};
+pub(crate) use receipt::ReceiptArgs;
 pub(crate) use registry::RegistryArgs;
 
 use clap::{Parser, Subcommand};
@@ -42,10 +45,11 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Bundle(BundleArgs),
-    Plan(PlanArgs),
+    Plan(PlanOnlyArgs),
     Verify(VerifyArgs),
     Inspect(InspectArgs),
     Push(PushArgs),
+    Receipt(ReceiptArgs),
     Serve(ServeArgs),
     Validate(ValidateArgs),
     Keygen(KeygenArgs),

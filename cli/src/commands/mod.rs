@@ -2,12 +2,14 @@
 //! One file for each command: arguments in, the core called, a report out.
 
 mod bundle;
+mod files;
 mod generate;
 mod inspect;
 mod keygen;
 mod keys;
 mod policy;
 mod push;
+mod receipt;
 mod registries;
 mod serve;
 mod sets;
@@ -50,6 +52,7 @@ fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Verify(args) => verify::verify(&args, console),
         Command::Inspect(args) => inspect::inspect(&args, console),
         Command::Push(args) => push::push(&args, console),
+        Command::Receipt(args) => receipt::receipt(&args, console),
         Command::Serve(args) => serve::serve(&args, console),
         Command::Validate(args) => validate::validate(&args, console),
         Command::Keygen(args) => keygen::keygen(&args, console),

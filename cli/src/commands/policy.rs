@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use krs_core::bundle::{Bundle, Freshness, HighWaterMark, Policy};
 
 use super::keys;
-use crate::args::PolicyArgs;
+use crate::args::{PolicyArgs, VolumeArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
 
@@ -12,14 +12,22 @@ use crate::diagnostic::Failure;
 ///
 /// # Errors
 /// The first check that failed.
-pub(super) fn open(path: &Utf8Path, args: &PolicyArgs, console: &Console) -> Result<Bundle, Failure> {
-    let bundle = open_quietly(path, args)?;
+pub(super) fn open(
+    path: &Utf8Path,
+    volumes: &VolumeArgs,
+    args: &PolicyArgs,
+    console: &Console,
+) -> Result<Bundle, Failure> {
+    let bundle = open_quietly(path, volumes, args)?;
     if bundle.signers().is_empty() {
         let signed =
             if bundle.key_ids().is_empty() { "it is not signed" } else { "its signature was not checked" };
         console.warning(&format!(
             "nobody vouches for {path}: {signed}; pass --public-key FILE to ask for a signature"
         ));
+    }
+    for missing in &bundle.manifest().missing {
+        console.warning(&format!("{path} was made without {}: {}", missing.reference, missing.reason));
     }
     Ok(bundle)
 }
@@ -28,7 +36,11 @@ pub(super) fn open(path: &Utf8Path, args: &PolicyArgs, console: &Console) -> Res
 ///
 /// # Errors
 /// As for [`open`].
-pub(super) fn open_quietly(path: &Utf8Path, args: &PolicyArgs) -> Result<Bundle, Failure> {
+pub(super) fn open_quietly(
+    path: &Utf8Path,
+    volumes: &VolumeArgs,
+    args: &PolicyArgs,
+) -> Result<Bundle, Failure> {
     let policy = Policy {
         trust: keys::trust(&args.public_keys)?,
         freshness: Freshness {
@@ -39,5 +51,5 @@ pub(super) fn open_quietly(path: &Utf8Path, args: &PolicyArgs) -> Result<Bundle,
             ..Freshness::default()
         },
     };
-    Ok(Bundle::open(path, &policy)?)
+    Ok(Bundle::open_with(path, &volumes.volumes, &policy)?)
 }

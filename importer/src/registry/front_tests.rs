@@ -76,8 +76,7 @@ impl Site {
         let options = ResolveOptions { jobs: 2, referrers: true };
         let resolved = resolve(&client, &merged, options, &silent).await.unwrap();
         let plan = plan(&loaded, &resolved, &PlanOptions::default(), jiff::Timestamp::now()).unwrap();
-        let path =
-            krs_core::pull::pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();
+        krs_core::pull::pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();
         let bundle = Bundle::open(&path, &Policy::default()).unwrap();
         let images = bundle.images().unwrap();
         let digest = bundle.digest();

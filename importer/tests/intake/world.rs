@@ -120,7 +120,7 @@ impl World {
             resolve(&client, &merged, ResolveOptions { jobs: 2, referrers: false }, &silent).await.unwrap();
         let plan = plan(&loaded, &resolved, &options, jiff::Timestamp::now()).unwrap();
         let path = Utf8Path::from_path(self.home.path()).unwrap().join("sender").join(name);
-        let path = pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();
+        pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();
         if let Some(key) = key {
             bundle::sign(&path, &key.secret).unwrap();
         }
