@@ -24,7 +24,7 @@ use super::error::BundleError;
 use super::freshness::{self, Freshness};
 use super::layout::{self, HEADER, Layout, MANIFEST_AT};
 use super::manifest::{BundleBlob, BundleManifest};
-use super::parts::Parts;
+use super::parts::{Part, Parts};
 use super::reader::Reader;
 use super::volumes::VolumeList;
 use crate::digest::{ContentMismatch, Digest, VerifyReader};
@@ -275,8 +275,22 @@ impl Bundle {
 
     pub(crate) fn content_error(&self, blob: &BundleBlob, source: ContentMismatch) -> BundleError {
         let name = layout::blob_path(&blob.digest);
-        let (path, offset) = self.place(self.content_at(blob));
+        let (first, offset) = self.place(self.content_at(blob));
+        let path = self.damaged_volume(blob).unwrap_or(first);
         BundleError::Content { path, name, offset, source }
+    }
+
+    /// Of the volumes that a damaged blob lies in, the first that is not what the list of volumes says. The list is not
+    /// trusted: it only helps to say which file to copy again.
+    fn damaged_volume(&self, blob: &BundleBlob) -> Option<Utf8PathBuf> {
+        let list = self.volumes.as_ref()?;
+        let differs = |part: &&Part| {
+            let volume = part.path.file_name().and_then(|name| list.volumes.iter().find(|v| v.name == name));
+            let read = |buf: &mut [u8], done| part.handle.read_at(buf, done);
+            volume.is_some_and(|volume| super::write::hash(part.size, read).ok() != Some(volume.digest))
+        };
+        let part = self.files.holding(self.content_at(blob), blob.size).find(differs)?;
+        Some(part.path.clone())
     }
 
     /// The file that holds a byte of the archive, and where in it: a volume, where it lies in volumes.

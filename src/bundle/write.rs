@@ -355,7 +355,7 @@ fn may_be_written(
 }
 
 /// Hashes `size` bytes that `read` gives from an offset.
-fn hash(size: u64, read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> io::Result<Digest> {
+pub(super) fn hash(size: u64, read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> io::Result<Digest> {
     let (mut hasher, mut buf) = (Hasher::new(), vec![0; CHUNK]);
     while hasher.bytes() < size {
         let most = usize::try_from(size - hasher.bytes()).unwrap_or(usize::MAX).min(CHUNK);

@@ -3,9 +3,12 @@
 //! this process.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod delta;
 mod failures;
 mod flow;
 mod harness;
 mod help;
 mod keys;
 mod output;
+mod resume;
+mod volumes;
