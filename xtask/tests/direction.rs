@@ -24,6 +24,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("survey", &["oci", "closure", "registry", "receipt"]),
     ("resolve", &["oci", "closure", "crd", "set", "registry", "fetch"]),
     ("plan", &["oci", "closure", "crd", "set", "resolve", "bundle", "receipt"]),
+    ("compare", &["oci", "closure", "crd", "set", "bundle", "receipt", "resolve"]),
     ("pull", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
     ("push", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
     ("serve", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),

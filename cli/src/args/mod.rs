@@ -2,6 +2,7 @@
 //! The command line as data: clap and nothing else.
 
 mod bundle;
+mod diff;
 mod global;
 mod key;
 mod other;
@@ -11,6 +12,7 @@ mod registry;
 mod size;
 
 pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs, Referrers};
+pub(crate) use diff::DiffArgs;
 pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
 pub(crate) use other::{CompletionsArgs, ManArgs, ValidateArgs};
@@ -46,6 +48,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Bundle(BundleArgs),
     Plan(PlanOnlyArgs),
+    Diff(DiffArgs),
     Verify(VerifyArgs),
     Inspect(InspectArgs),
     Push(PushArgs),

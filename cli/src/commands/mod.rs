@@ -2,6 +2,7 @@
 //! One file for each command: arguments in, the core called, a report out.
 
 mod bundle;
+mod diff;
 mod files;
 mod generate;
 mod inspect;
@@ -48,6 +49,7 @@ pub(crate) fn main() -> ExitCode {
 fn run(command: Command, console: &Console) -> Result<(), Failure> {
     match command {
         Command::Bundle(args) => bundle::bundle(&args, console),
+        Command::Diff(args) => diff::diff(&args, console),
         Command::Plan(args) => bundle::plan_only(&args, console),
         Command::Verify(args) => verify::verify(&args, console),
         Command::Inspect(args) => inspect::inspect(&args, console),

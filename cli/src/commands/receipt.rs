@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::collections::{BTreeMap, BTreeSet};
-
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use krs_core::digest::Digest;
 use krs_core::receipt::Receipt;
 use krs_core::redact::printable;
-use krs_core::reference::{Destination, RepositoryName};
-use krs_core::set::CheckedSet;
 use krs_core::survey::{Lack, SurveyOptions, survey};
 use serde::Serialize;
 
@@ -44,10 +39,13 @@ struct RepositoryFacts {
 pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failure> {
     let progress = console.progress();
     let options = SurveyOptions {
-        repositories: repositories(&args.sets, &args.destination, console)?,
+        repositories: sets::below(&args.destination, &sets::repositories(&args.sets, console)?)?,
         site: args.site.as_deref().map(|site| printable(site, 100)),
         jobs: args.registry.jobs.get(),
     };
+    if options.repositories.is_empty() {
+        return Err(Failure::usage("no EdgeImageSet was found, so no repository is known"));
+    }
     let client = registries::client(&args.registry, &progress)?;
     let registry = &args.destination.registry;
     let work = survey(&client, registry, &options, Timestamp::now(), progress.as_ref());
@@ -63,37 +61,6 @@ pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failu
     files::replace(file, &document)?;
     let report = report(file, &receipt, &lacks);
     console.result(&report, || text(&report))
-}
-
-/// Repositories that the sets give their images at the destination, with the digests that they name.
-fn repositories(
-    paths: &[Utf8PathBuf],
-    destination: &Destination,
-    console: &Console,
-) -> Result<BTreeMap<RepositoryName, BTreeSet<Digest>>, Failure> {
-    let mut found = BTreeMap::<RepositoryName, BTreeSet<Digest>>::new();
-    let mut add = |set: &CheckedSet| {
-        for wanted in &set.images {
-            let name = destination.repository(&wanted.repository);
-            let name = name.map_err(|e| Failure::usage(e.to_string()).help("use a shorter prefix"))?;
-            found.entry(name).or_default().extend(wanted.reference.digest);
-        }
-        Ok::<_, Failure>(())
-    };
-    let (bundles, checkouts): (Vec<_>, Vec<_>) =
-        paths.iter().cloned().partition(|path| files::is_bundle(path));
-    for bundle in bundles {
-        files::open_anyones(&bundle, &[])?.sets().iter().try_for_each(&mut add)?;
-    }
-    if !checkouts.is_empty() {
-        let loaded = sets::load(&checkouts)?;
-        sets::remarks(&loaded, console);
-        loaded.sets.iter().try_for_each(|loaded| add(&loaded.set))?;
-    }
-    if found.is_empty() {
-        return Err(Failure::usage("no EdgeImageSet was found, so no repository is known"));
-    }
-    Ok(found)
 }
 
 fn sentence(lack: &Lack) -> String {

@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod delta;
+mod diff;
 mod failures;
 mod flow;
 mod harness;
