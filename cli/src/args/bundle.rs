@@ -52,7 +52,7 @@ pub(crate) struct BundleArgs {
     pub(crate) passphrase: PassphraseFile,
 }
 
-/// Show what `krs bundle` would write: images, sizes, what is shared, what the site has, how long it takes
+/// Show what `krs bundle` would write: images, sizes, what is shared, what the site has
 ///
 /// Fetches only what describes the images. The same as `krs bundle --dry-run`.
 #[derive(Debug, Args)]

@@ -4,8 +4,8 @@
 use krs_importer::task::{CopyTask, DestinationEndpoint, TaskSource};
 use krs_testing::distribution::{self, Distribution};
 use krs_testing::image::{
-    Image, ImageBuilder, cosign_signature, cosign_tag, docker_list, helm_chart, index, layers_null, referrers_tag,
-    sbom, signature, with_attestations,
+    Image, ImageBuilder, cosign_signature, cosign_tag, docker_list, helm_chart, index, layers_null,
+    referrers_tag, sbom, signature, with_attestations,
 };
 use krs_testing::registry::{Auth, Options, Registry};
 use krs_testing::tools::require;
@@ -153,7 +153,8 @@ fn delta(source: &Registry, edge: &Registry, image: &Image, mount_from: &[&str])
 #[tokio::test]
 async fn t32_a_delta_finds_its_base_at_the_edge_or_is_refused_before_anything_is_written() {
     let (old, new) = (image(40).build(), image(40).layer_random(9000, 41).build());
-    let base = old.blobs.iter().find(|(digest, _)| new.blobs.iter().any(|(other, _)| other == digest)).unwrap();
+    let base =
+        old.blobs.iter().find(|(digest, _)| new.blobs.iter().any(|(other, _)| other == digest)).unwrap();
     let auth = || Auth::basic("krs", "t");
     for mounts in [true, false] {
         let source = Registry::start(Options { tls: true, auth: auth(), ..Options::default() });
@@ -165,7 +166,10 @@ async fn t32_a_delta_finds_its_base_at_the_edge_or_is_refused_before_anything_is
         assert_eq!((code, report.failures[0].reason.as_str()), (6, "BaseMissing"), "{report:?}");
         let message = &report.failures[0].message;
         assert!(message.contains(&base.0.to_string()) && message.contains("other/old"), "{message}");
-        assert!(edge.requests().iter().all(|r| matches!(r.method.as_str(), "GET" | "HEAD")), "nothing was written");
+        assert!(
+            edge.requests().iter().all(|r| matches!(r.method.as_str(), "GET" | "HEAD")),
+            "nothing was written"
+        );
 
         // The prefix of the destination stands in front of what an earlier bundle called `other/old`.
         old.push_to(&edge, "mirror/other/old", Some("v0"));
