@@ -8,7 +8,7 @@ mod other;
 mod read;
 mod registry;
 
-pub(crate) use bundle::{BundleArgs, PlanArgs, Referrers};
+pub(crate) use bundle::{BundleArgs, PlanArgs};
 pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
 pub(crate) use other::{CompletionsArgs, ManArgs, ValidateArgs};

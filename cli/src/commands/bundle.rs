@@ -18,7 +18,7 @@ use krs_core::set::{self, Loaded, Merged};
 use krs_core::sign::{SecretKey, Signatures};
 
 use super::{keys, registries, runtime, sets, signals};
-use crate::args::{BundleArgs, PlanArgs, Referrers};
+use crate::args::{BundleArgs, PlanArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::exit;
@@ -132,13 +132,12 @@ impl Run {
         sets::remarks(&loaded, console);
         let progress = console.progress();
         let client = registries::client(&args.registry, &progress)?;
-        let resolve =
-            ResolveOptions { jobs: args.registry.jobs.get(), referrers: args.referrers == Referrers::All };
+        let resolve = ResolveOptions { jobs: args.registry.jobs.get(), referrers: args.referrers.clone() };
         Ok(Self { loaded, merged, options, resolve, progress, client })
     }
 
     async fn plan(&self) -> Result<(Resolved, Plan), Failure> {
-        let resolved = resolve(&self.client, &self.merged, self.resolve, &self.progress).await?;
+        let resolved = resolve(&self.client, &self.merged, self.resolve.clone(), &self.progress).await?;
         // Now that tags are resolved too, two of them may meet at the edge.
         let digests = resolved.images.iter().map(|image| (&image.reference, image.root.digest));
         let digests = digests.collect::<HashMap<_, _>>();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use krs_core::registry::Statistics;
-use krs_core::resolve::Resolved;
+use krs_core::resolve::{LeftBehind, Resolved};
 use krs_core::set::Loaded;
 use serde::Serialize;
 
@@ -26,7 +27,35 @@ pub(crate) struct BundleReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<Run>,
     images: Vec<ImageFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_behind: Option<Left>,
     warnings: Vec<Place>,
+}
+
+/// What refers to the images and stays behind.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Left {
+    /// Whether registries were asked for it.
+    asked: bool,
+    /// How many of which artifact type.
+    referrers: BTreeMap<String, usize>,
+}
+
+impl Left {
+    fn new(left: &LeftBehind) -> Option<Self> {
+        let referrers = left.by_type.iter().map(|(kind, digests)| (kind.clone(), digests.len())).collect();
+        (left.unasked || !left.by_type.is_empty()).then_some(Self { asked: !left.unasked, referrers })
+    }
+
+    fn text(&self) -> String {
+        if !self.asked {
+            return "signatures, SBOMs and attestations were not looked for (--referrers none)".to_owned();
+        }
+        let total = self.referrers.values().sum::<usize>();
+        let kinds = self.referrers.iter().map(|(kind, number)| format!("{number} of {kind}"));
+        format!("{} ({})", count(total as u64, "referrer"), kinds.collect::<Vec<_>>().join(", "))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -84,6 +113,7 @@ impl BundleReport {
                 retries: statistics.retries,
             }),
             images: images::describe(&inputs, &resolved.documents, loaded.sets.iter().map(|set| &set.set)),
+            left_behind: Left::new(&resolved.left_behind),
             warnings: loaded.warnings.iter().map(Place::from).collect(),
         }
     }
@@ -101,6 +131,9 @@ impl BundleReport {
         } else {
             lines.retain(|(name, _)| *name != "Signed by");
             lines.push(("To fetch", size(self.fetch_bytes)));
+        }
+        if let Some(left) = &self.left_behind {
+            lines.push(("Left behind", left.text()));
         }
         let mut text = images::table(&self.images);
         text.push('\n');
