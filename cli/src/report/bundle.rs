@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::facts::Facts;
-use super::human::{count, duration, rate, size};
+use super::human::{count, duration, rate, retries, size};
 use super::images::{self, ImageFacts, Input, Referrer};
 use super::sets::Place;
 use super::table::facts;
@@ -65,6 +65,7 @@ struct Run {
     bytes_received: u64,
     requests: u64,
     retries: u64,
+    retries_left: u32,
 }
 
 /// How a run went.
@@ -111,6 +112,7 @@ impl BundleReport {
                 bytes_received: statistics.bytes_received,
                 requests: statistics.requests,
                 retries: statistics.retries,
+                retries_left: statistics.retries_left,
             }),
             images: images::describe(&inputs, &resolved.documents, loaded.sets.iter().map(|set| &set.set)),
             left_behind: Left::new(&resolved.left_behind),
@@ -124,9 +126,7 @@ impl BundleReport {
         if let Some(run) = &self.run {
             let elapsed = Duration::from_secs_f64(run.elapsed_seconds);
             let mut took = format!("{}, {}", duration(elapsed), rate(run.bytes_received, elapsed));
-            if run.retries > 0 {
-                took.push_str(&format!(", {} tried again", count(run.retries, "request")));
-            }
+            took.push_str(&retries(run.retries, run.retries_left));
             lines.push(("Took", took));
         } else {
             lines.retain(|(name, _)| *name != "Signed by");
