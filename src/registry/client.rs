@@ -48,9 +48,9 @@ pub struct ClientOptions {
     /// Addresses that no connection may lead to, whatever name, redirect or token server leads there. With such a
     /// rule no proxy is used.
     pub barred: Option<Barred>,
-    /// Registries that are spoken to without TLS. A registry on this machine needs no entry: it is asked.
+    /// Registries that are spoken to without TLS, with or without `:80`. A registry on this machine needs no entry: it is asked.
     pub plain_http: Vec<RegistryHost>,
-    /// Registries whose certificate is not checked.
+    /// Registries whose certificate is not checked, with or without `:443`.
     pub insecure: Vec<RegistryHost>,
     /// Hosts outside of a registry's own domain that may be sent its login where it names them as its token
     /// server. The port is not compared.
@@ -132,7 +132,7 @@ pub(super) struct Counters {
 pub(super) struct Inner {
     pub(super) options: ClientOptions,
     pub(super) roots: Vec<Certificate>,
-    pub(super) given: HashMap<RegistryHost, HostCertificates>,
+    pub(super) given: HashMap<String, HostCertificates>,
     pub(super) connections: Connections,
     pub(super) sessions: Mutex<HashMap<RegistryHost, Arc<Session>>>,
     pub(super) counters: Arc<Counters>,
@@ -177,10 +177,10 @@ impl Inner {
             let url = format!("{scheme}://{host}/").parse::<Url>();
             url.map_err(|_| Failure::from(protocol(purpose, "its name is not an address")))
         };
-        if self.options.plain_http.contains(registry) {
+        if tls::listed(&self.options.plain_http, registry, tls::HTTP) {
             return address("http");
         }
-        let encrypted = self.options.insecure.contains(registry) || !registry.is_loopback();
+        let encrypted = !registry.is_loopback() || tls::listed(&self.options.insecure, registry, tls::HTTPS);
         if encrypted || self.host_certificates(registry)?.is_some() {
             return address("https");
         }

@@ -187,14 +187,15 @@ impl Inner {
     /// The connections that suit an address.
     fn http(&self, url: &Url) -> Result<reqwest::Client, RegistryError> {
         let host = authority(url).parse::<RegistryHost>().ok();
-        let listed = |list: &[RegistryHost]| host.as_ref().is_some_and(|host| list.contains(host));
+        let insecure =
+            host.as_ref().is_some_and(|host| tls::listed(&self.options.insecure, host, tls::HTTPS));
         let own = match (&host, url.scheme()) {
             (Some(host), "https") => self.host_certificates(host)?,
             _ => None,
         };
         let trust = match url.scheme() {
             "http" => Trust::None,
-            _ if listed(&self.options.insecure) => Trust::Anything,
+            _ if insecure => Trust::Anything,
             _ if own.is_some() => Trust::Own(authority(url)),
             _ => Trust::Shared,
         };
@@ -262,7 +263,7 @@ impl Inner {
 
     fn certificates_of(&self, host: &RegistryHost) -> Result<Option<tls::HostCertificates>, RegistryError> {
         let in_files = tls::for_host(&self.options.certs_dirs, host)?;
-        let Some(given) = self.given.get(host) else { return Ok(in_files) };
+        let Some(given) = self.given.get(tls::bare(host, tls::HTTPS)) else { return Ok(in_files) };
         let mut all = in_files.unwrap_or_default();
         all.roots.extend(given.roots.iter().cloned());
         all.identity = given.identity.clone().or(all.identity);

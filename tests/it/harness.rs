@@ -85,7 +85,7 @@ impl Site {
 
     /// Commits the set as it is now and reads it back.
     pub fn load(&mut self) -> Loaded {
-        let images = self.images.iter().map(|image| format!("  - image: {image}\n")).collect::<String>();
+        let images = self.images.iter().map(|image| format!("  - image: \"{image}\"\n")).collect::<String>();
         let text = format!(
             "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: site\n  namespace: apps\n\
              spec:\n  destinationRegistry: edge.local:5000\n  images:\n{images}"

@@ -5,6 +5,7 @@
 mod faults;
 mod harness;
 mod hostile;
+mod network;
 mod pipeline;
 mod prove;
 mod referrers;
