@@ -61,6 +61,9 @@ struct Token {
 
 type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
 
+/// What a credential helper knows, or how it failed.
+type HelperAnswer = Result<Option<Found>, KeychainError>;
+
 /// What is known about the login to one registry.
 #[derive(Debug, Default)]
 pub(super) struct Session {
@@ -68,7 +71,7 @@ pub(super) struct Session {
     // One lock for each scope, held while its token is fetched: many requests wait for one token.
     tokens: Mutex<HashMap<(Scope, Option<String>), Slot>>,
     // Also what a helper failed with: one that hangs costs its time limit once, not for every image.
-    helper: tokio::sync::Mutex<HashMap<String, (Instant, Result<Option<Found>, KeychainError>)>>,
+    helper: tokio::sync::Mutex<HashMap<String, (Instant, HelperAnswer)>>,
 }
 
 #[derive(Deserialize)]

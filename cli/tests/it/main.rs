@@ -9,3 +9,4 @@ mod harness;
 mod help;
 mod keys;
 mod output;
+mod proxy;
