@@ -14,7 +14,7 @@ use crate::digest::{ContentMismatch, Digest, Hasher, check};
 
 /// A try that brings so many bytes counts as progress, after which the tries are counted anew. A server that
 /// sends a byte at a time does not get endless tries by it.
-pub(super) const PROGRESS: u64 = 64 << 10;
+pub(super) const PROGRESS: u64 = 16 << 10;
 
 /// What has arrived, over all tries.
 struct Incoming<'a> {

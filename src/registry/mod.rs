@@ -14,6 +14,7 @@ mod error;
 mod keychain;
 mod manifest;
 mod outgoing;
+mod pace;
 mod redirect;
 mod referrers;
 mod rejection;

@@ -16,6 +16,7 @@ pub mod distribution;
 pub mod git;
 pub mod image;
 pub mod process;
+pub mod proxy;
 pub mod registry;
 pub mod tls;
 pub mod tools;

@@ -76,7 +76,7 @@ fn make() -> Sample {
         artifact_type: None,
         referrers: vec![],
     };
-    let resolved = Resolved { images: vec![image], missing: vec![], documents };
+    let resolved = Resolved { images: vec![image], documents, ..Resolved::default() };
     let now = "2026-11-23T04:00:00Z".parse::<Timestamp>().unwrap();
     let plan = plan(&loaded, &resolved, &PlanOptions::default(), now).unwrap();
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 use camino::Utf8PathBuf;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use krs_core::bundle::StreamName;
+use krs_core::resolve::Referrers;
 
 use super::{PassphraseFile, RegistryArgs, flag, size};
 
@@ -98,13 +99,14 @@ pub(crate) struct PlanArgs {
     /// 3900MiB for FAT]
     #[arg(long, value_name = "SIZE", env = "KRS_VOLUME_SIZE", value_parser = size::volume_size, help_heading = "Bundle")]
     pub(crate) volume_size: Option<u64>,
-    /// Whether signatures, SBOMs and attestations travel with the images
+    /// Which signatures, SBOMs and attestations travel with the images: all, none, or those of these artifact types.
+    /// What cosign wrote without an artifact type counts by the media type of its layers
     #[arg(
         long,
-        value_name = "WHICH",
+        value_name = "all|none|TYPE[,TYPE...]",
         default_value = "all",
         env = "KRS_REFERRERS",
-        value_enum,
+        value_parser = referrers,
         help_heading = "Bundle"
     )]
     pub(crate) referrers: Referrers,
@@ -112,11 +114,41 @@ pub(crate) struct PlanArgs {
     pub(crate) registry: RegistryArgs,
 }
 
-/// What travels beside the images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Referrers {
-    /// Everything that refers to an image
-    All,
-    /// Nothing
-    None,
+/// `all`, `none`, or media types (RFC 6838) with commas between them.
+fn referrers(text: &str) -> Result<Referrers, String> {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    match text {
+        "all" => Ok(Referrers::All),
+        "none" => Ok(Referrers::None),
+        types => types
+            .split(',')
+            .map(|of| match of.trim().split_once('/') {
+                Some((kind, rest)) if part(kind) && part(rest) => Ok(of.trim().to_owned()),
+                _ => Err(format!(
+                    "`{}` is not an artifact type, e.g. application/spdx+json; nor is it all or none",
+                    krs_core::redact::printable(of, 100)
+                )),
+            })
+            .collect::<Result<_, _>>()
+            .map(Referrers::Types),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn referrers_are_all_none_or_types() {
+        assert_eq!(referrers("all"), Ok(Referrers::All));
+        assert_eq!(referrers("none"), Ok(Referrers::None));
+        let types = ["application/spdx+json", "application/vnd.dev.cosign.simplesigning.v1+json"];
+        let both = Referrers::Types(types.map(str::to_owned).to_vec());
+        assert_eq!(referrers(&types.join(", ")), Ok(both));
+        for wrong in ["", "some", "all,none", "a/b,", "a/b/c", "a /b"] {
+            assert!(referrers(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ mod receipt;
 mod registry;
 mod size;
 
-pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs, Referrers};
+pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs};
 pub(crate) use diff::DiffArgs;
 pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};

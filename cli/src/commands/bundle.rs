@@ -18,7 +18,7 @@ use krs_core::set::{self, Loaded, Merged};
 use krs_core::sign::{SecretKey, Signatures};
 
 use super::{files, keys, registries, runtime, sets, signals};
-use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs, Referrers};
+use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::exit;
@@ -163,13 +163,13 @@ impl Run {
         sets::remarks(&loaded, console);
         let progress = console.progress();
         let client = registries::client(&args.registry, &progress)?;
-        let resolve =
-            ResolveOptions { jobs: args.registry.jobs.get(), referrers: args.referrers == Referrers::All };
+        let resolve = ResolveOptions { jobs: args.registry.jobs.get(), referrers: args.referrers.clone() };
         Ok(Self { loaded, merged, options, resolve, keep_going, progress, client })
     }
 
     async fn plan(&self) -> Result<(Resolved, Plan), Failure> {
-        let (resolved, errors) = resolve_most(&self.client, &self.merged, self.resolve, &self.progress).await;
+        let (resolved, errors) =
+            resolve_most(&self.client, &self.merged, self.resolve.clone(), &self.progress).await;
         if !errors.0.is_empty() && (!self.keep_going || resolved.images.is_empty()) {
             return Err(errors.into());
         }

@@ -9,7 +9,7 @@ use krs_core::digest::Digest;
 use krs_core::progress::Progress;
 use krs_core::reference::{Destination, RepositoryName};
 use krs_core::registry::Client;
-use krs_core::resolve::{ResolveOptions, resolve};
+use krs_core::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::set::{self, Loaded};
 use krs_core::survey::{SurveyOptions, survey};
 use serde::Serialize;
@@ -170,7 +170,7 @@ impl Look<'_> {
             return Ok(Asked::Stock(stock));
         }
         let merged = set::merge(&loaded.sets)?;
-        let options = ResolveOptions { jobs: self.args.registry.jobs.get(), referrers: false };
+        let options = ResolveOptions { jobs: self.args.registry.jobs.get(), referrers: Referrers::None };
         let resolved = resolve(self.client, &merged, options, self.progress).await?;
         Ok(Asked::Stock(Stock::of_sets(&loaded, Some(&resolved))))
     }

@@ -30,7 +30,7 @@ pub(super) fn push(args: &PushArgs, console: &Console) -> Result<(), Failure> {
         args.registry.jobs.get(),
         &progress,
     ))?;
-    let report = PushedReport::new(&args.destination, &pushed, client.statistics().retries, began.elapsed());
+    let report = PushedReport::new(&args.destination, &pushed, client.statistics(), began.elapsed());
     console.result(&report, || report.text())?;
     let missing = &bundle.manifest().missing;
     if missing.is_empty() {

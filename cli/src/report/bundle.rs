@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use krs_core::pull::Pulled;
 use krs_core::registry::Statistics;
-use krs_core::resolve::Resolved;
+use krs_core::resolve::{LeftBehind, Resolved};
 use krs_core::set::Loaded;
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::facts::Facts;
-use super::human::{count, duration, rate, size};
+use super::human::{count, duration, rate, retries, size};
 use super::images::{self, ImageFacts, Input, Referrer};
 use super::outlook::Outlook;
 use super::sets::Place;
@@ -30,7 +31,35 @@ pub(crate) struct BundleReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<Run>,
     images: Vec<ImageFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_behind: Option<Left>,
     warnings: Vec<Place>,
+}
+
+/// What refers to the images and stays behind.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Left {
+    /// Whether registries were asked for it.
+    asked: bool,
+    /// How many of which artifact type.
+    referrers: BTreeMap<String, usize>,
+}
+
+impl Left {
+    fn new(left: &LeftBehind) -> Option<Self> {
+        let referrers = left.by_type.iter().map(|(kind, digests)| (kind.clone(), digests.len())).collect();
+        (left.unasked || !left.by_type.is_empty()).then_some(Self { asked: !left.unasked, referrers })
+    }
+
+    fn text(&self) -> String {
+        if !self.asked {
+            return "signatures, SBOMs and attestations were not looked for (--referrers none)".to_owned();
+        }
+        let total = self.referrers.values().sum::<usize>();
+        let kinds = self.referrers.iter().map(|(kind, number)| format!("{number} of {kind}"));
+        format!("{} ({})", count(total as u64, "referrer"), kinds.collect::<Vec<_>>().join(", "))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -45,6 +74,7 @@ struct Run {
     /// Bytes that came from earlier bundles.
     bytes_reused: u64,
     files: Vec<String>,
+    retries_left: u32,
 }
 
 /// How a run went.
@@ -98,8 +128,10 @@ impl BundleReport {
                 bytes_resumed: pulled.resumed,
                 bytes_reused: pulled.reused,
                 files: pulled.files.iter().map(ToString::to_string).collect(),
+                retries_left: statistics.retries_left,
             }),
             images: images::describe(&inputs, &resolved.documents, loaded.sets.iter().map(|set| &set.set)),
+            left_behind: Left::new(&resolved.left_behind),
             warnings: loaded.warnings.iter().map(Place::from).collect(),
         }
     }
@@ -115,9 +147,7 @@ impl BundleReport {
         if let Some(run) = &self.run {
             let elapsed = Duration::from_secs_f64(run.elapsed_seconds);
             let mut took = format!("{}, {}", duration(elapsed), rate(run.bytes_received, elapsed));
-            if run.retries > 0 {
-                took.push_str(&format!(", {} tried again", count(run.retries, "request")));
-            }
+            took.push_str(&retries(run.retries, run.retries_left));
             lines.push(("Took", took));
             if run.bytes_resumed > 0 {
                 lines.push((
@@ -137,6 +167,9 @@ impl BundleReport {
             lines.retain(|(name, _)| *name != "Signed by");
             lines.push(("To fetch", size(self.fetch_bytes)));
             lines.extend(self.outlook.lines());
+        }
+        if let Some(left) = &self.left_behind {
+            lines.push(("Left behind", left.text()));
         }
         let mut text = images::table(&self.images);
         text.push('\n');

@@ -11,5 +11,6 @@ mod harness;
 mod help;
 mod keys;
 mod output;
+mod proxy;
 mod resume;
 mod volumes;
