@@ -16,6 +16,7 @@ pub(crate) struct Connection {
 }
 
 /// What goes with a request.
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Body<'a> {
     Nothing,
     Bytes(&'a [u8], &'a str),

@@ -242,9 +242,9 @@ mod tests {
         let inventory = corpus(folder.path());
         assert_eq!(inventory.blobs.iter().map(|blob| blob.size).collect::<Vec<_>>(), [6, 6, 3, 2, 2]);
         assert_eq!(inventory.layers().len(), 3);
-        let roots = inventory.images.iter().map(|image| &image.digest);
+        let last = inventory.images.last().map(|image| &image.digest);
         assert_eq!(inventory.manifests.len(), 3);
-        assert_eq!(inventory.manifests.last().map(|manifest| &manifest.digest), roots.last());
+        assert_eq!(inventory.manifests.last().map(|manifest| &manifest.digest), last);
         let blobs: u64 = 6 + 6 + 3 + 2 + 2;
         assert_eq!(inventory.bytes(), blobs + inventory.manifests.iter().map(|m| m.size).sum::<u64>());
     }

@@ -79,7 +79,7 @@ impl Link {
                 if own.stopped.load(Ordering::Relaxed) {
                     break;
                 }
-                carry(&own, client);
+                carry(&own, &client);
             }
         });
         Ok(Self { state, address })
@@ -121,7 +121,7 @@ struct Budget {
 }
 
 /// Starts to carry the bytes of one connection.
-fn carry(state: &Arc<State>, client: TcpStream) {
+fn carry(state: &Arc<State>, client: &TcpStream) {
     let Ok(server) = TcpStream::connect(state.to) else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     // A connection takes a round trip to be made before its first byte leaves.

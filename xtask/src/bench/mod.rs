@@ -79,6 +79,8 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     if let Some(Part::Floor { floor }) = &args.part {
         return floor::run(floor);
     }
+    // Two at once would measure each other.
+    let _lock = cache.lock("bench.lock")?;
     tools::install(cache, &[Need::Real, Need::Corpus, Need::Push])?;
     let krs = match &args.krs {
         Some(krs) => std::path::absolute(krs)?,
@@ -124,6 +126,10 @@ fn build() -> Result<PathBuf> {
 fn prepare(cache: &Cache, args: &Args, krs: PathBuf, corpus: PathBuf) -> Result<Bench> {
     // On the file system of the cache: that of temporary files may be in memory.
     let folder = cache.root().join("bench");
+    if folder.exists() {
+        // Of a run that was ended; no other is running.
+        fs::remove_dir_all(&folder)?;
+    }
     fs::create_dir_all(&folder)?;
     let work = tempfile::tempdir_in(folder)?;
     let registry_program = cache.bin().join("registry");

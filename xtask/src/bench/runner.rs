@@ -52,6 +52,9 @@ impl Who {
     }
 }
 
+/// The cost of one run, and the bytes over the link, both ways, where there was one.
+type Pass = Result<(Cost, Option<u64>)>;
+
 /// What one contender did in a scenario, round by round.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
@@ -62,7 +65,7 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    fn add(&mut self, result: Result<(Cost, Option<u64>)>, counts: bool) {
+    fn add(&mut self, result: Pass, counts: bool) {
         match result {
             Ok((cost, wire)) => {
                 self.wire = wire.or(self.wire);
@@ -218,7 +221,7 @@ impl Bench {
         inventory: &Inventory,
         who: Who,
         link: Option<Shape>,
-    ) -> (Result<(Cost, Option<u64>)>, Option<Result<(Cost, Option<u64>)>>) {
+    ) -> (Pass, Option<Pass>) {
         let place = match Place::new(self, scenario, link) {
             Ok(place) => place,
             Err(error) => return (Err(error), None),
@@ -229,14 +232,7 @@ impl Bench {
         (first, again)
     }
 
-    fn pass(
-        &self,
-        scenario: &Scenario,
-        inventory: &Inventory,
-        who: Who,
-        place: &Place,
-        again: bool,
-    ) -> Result<(Cost, Option<u64>)> {
+    fn pass(&self, scenario: &Scenario, inventory: &Inventory, who: Who, place: &Place, again: bool) -> Pass {
         let folder = place.folder.path();
         let commands = self.commands(scenario, inventory, who, &place.address, folder)?;
         // What earlier runs wrote shall not be brought to the disk in this one's time.
