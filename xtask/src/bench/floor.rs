@@ -5,14 +5,12 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
 
 use super::http::{Body, Connection, path_of};
@@ -152,5 +150,10 @@ fn on_all_cores(file: &Path, hash: bool) -> Result<()> {
 pub(crate) fn forget(file: &Path) -> Result<()> {
     let file = File::open(file)?;
     file.sync_all()?;
-    Ok(fadvise(&file, 0, NonZeroU64::new(file.metadata()?.len()), Advice::DontNeed)?)
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{Advice, fadvise};
+        fadvise(&file, 0, std::num::NonZeroU64::new(file.metadata()?.len()), Advice::DontNeed)?;
+    }
+    Ok(())
 }

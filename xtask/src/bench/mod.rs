@@ -31,6 +31,7 @@ use self::registry::Registry;
 use self::report::{Against, Table, Verdict};
 use self::runner::{Bench, Lane};
 use self::scenario::{Name, SCENARIOS};
+use self::stats::Goal;
 use crate::cache::Cache;
 use crate::corpus;
 use crate::run::{self, Result, checkout, step};
@@ -56,6 +57,9 @@ pub(crate) struct Args {
     /// Rounds of each scenario; over the slow link always one
     #[arg(long, value_name = "N", default_value_t = ROUNDS)]
     rounds: usize,
+    /// Leave out other programs
+    #[arg(long)]
+    no_peers: bool,
     /// Write the page here, else docs/benchmarks.md after a full run of everything
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
@@ -86,25 +90,34 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
         Some(krs) => std::path::absolute(krs)?,
         None => build()?,
     };
-    let corpus = if args.small { corpus::small(cache)? } else { corpus::full(cache)? };
+    // Many images are made, not taken from the corpus.
+    let corpus = match args.small || args.only == [Name::Scale] {
+        true => corpus::small(cache)?,
+        false => corpus::full(cache)?,
+    };
     let bench = prepare(cache, args, krs, corpus)?;
     let (mut tables, mut verdicts) = (Vec::new(), Vec::new());
     let load = machine::load();
     for name in Name::value_variants() {
         let is_chosen = args.only.is_empty() || args.only.contains(name);
-        if is_chosen {
-            let (more, judged) = one(&bench, *name, args.small)?;
-            for table in &more {
-                print!("{}", report::text(table));
-            }
-            tables.extend(more);
-            verdicts.extend(judged);
+        if !is_chosen {
+            continue;
         }
+        // What cannot be measured is a goal that is not met, and no reason to forget what was measured.
+        let (more, judged) = one(&bench, *name, args.small).unwrap_or_else(|error| {
+            let what = format!("{name:?}");
+            (Vec::new(), vec![Verdict::new(&what, Goal::Completes, None, Some(&error.to_string()))])
+        });
+        for table in &more {
+            print!("{}", report::text(table));
+        }
+        tables.extend(more);
+        verdicts.extend(judged);
     }
     print!("{}", report::text(&report::goals(&verdicts)));
     let (mut facts, load_at_end) = (machine::describe(&bench)?, machine::load());
     facts.push(("load before and after".to_owned(), format!("{load}, {load_at_end}")));
-    let whole = !args.small && args.only.is_empty();
+    let whole = !args.small && !args.no_peers && args.only.is_empty();
     let path = args.page.clone().or_else(|| whole.then(|| checkout().join(PAGE)));
     if let Some(path) = path {
         fs::write(&path, page::write(&facts, &bench, &tables, &verdicts))?;
@@ -135,7 +148,8 @@ fn prepare(cache: &Cache, args: &Args, krs: PathBuf, corpus: PathBuf) -> Result<
     let registry_program = cache.bin().join("registry");
     let source = Registry::start(&registry_program, work.path())?;
     corpus::push_to(cache, &source.address().to_string(), &corpus)?;
-    let (peers, inventory) = (peers::found(cache), Inventory::read(&corpus)?);
+    let peers = if args.no_peers { Vec::new() } else { peers::found(cache) };
+    let inventory = Inventory::read(&corpus)?;
     let (sources, names) = (RefCell::new(BTreeMap::new()), Cell::new(0));
     let rounds = args.rounds.max(1);
     Ok(Bench { work, corpus, inventory, krs, registry_program, source, peers, rounds, sources, names })
