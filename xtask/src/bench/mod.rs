@@ -114,6 +114,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
         tables.extend(more);
         verdicts.extend(judged);
     }
+    let verdicts = report::worst(verdicts);
     print!("{}", report::text(&report::goals(&verdicts)));
     let (mut facts, load_at_end) = (machine::describe(&bench)?, machine::load());
     facts.push(("load before and after".to_owned(), format!("{load}, {load_at_end}")));

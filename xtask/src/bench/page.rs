@@ -36,13 +36,16 @@ fn page(
                    cargo xtask bench --only push --rounds 5\n```\n\n"
         .to_owned();
     out += &markdown(&goals(verdicts)).replacen("### ", "## ", 1);
+    for verdict in verdicts.iter().filter(|verdict| !verdict.is_met && !verdict.why.is_empty()) {
+        let _ = writeln!(out, "*{}*: {}\n", verdict.what, verdict.why);
+    }
     out += "## How it is measured\n\n";
     let _ = writeln!(
         out,
         "- The content: {content} (`cargo xtask corpus`). The same package files give the same bytes.\n\
          - Registries are Distribution 3 on the same machine, over loopback and without TLS; each cold push has an empty \
          one.\n\
-         - All take turns, {rounds} rounds; the table has the median, the least and the most. A ratio is the median of \
+         - All take turns; rounds: {rounds}. The table has the median, the least and the most. A ratio is the median of \
          the ratios of each round. `sync` runs before each. Over links of the benchmark's own there is one round.\n\
          - Processor time and memory are those of the programs, without the registry. Where a program has to be called \
          once for each image, times are added up and the most memory counts.\n\
@@ -72,9 +75,16 @@ mod tests {
     fn the_page_has_goals_machine_and_tables() {
         let table =
             Table { title: "T".into(), note: "N".into(), head: vec!["a"], rows: vec![vec!["b".into()]] };
-        let verdict = Verdict { what: "w".into(), goal: "g".into(), got: "x".into(), is_met: false };
+        let (what, goal, got) = ("w".into(), "g".into(), "x".into());
+        let verdict = Verdict { what, goal, got, is_met: false, why: "because", worst_of: None };
         let page = page(&[("cpu".into(), "fast".into())], "much", 3, &[table], &[verdict]);
-        for part in ["| w | g | x | **not met** |", "| cpu | fast |", "### T\n\nN\n\n| a |", "3 rounds"] {
+        for part in [
+            "| w | g | x | **not met** |",
+            "*w*: because",
+            "| cpu | fast |",
+            "### T\n\nN\n\n| a |",
+            "rounds: 3",
+        ] {
             assert!(page.contains(part), "{part} is not in:\n{page}");
         }
     }

@@ -20,12 +20,16 @@ pub(crate) struct Table {
 }
 
 /// A goal, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Verdict {
     pub(crate) what: String,
     pub(crate) goal: String,
     pub(crate) got: String,
     pub(crate) is_met: bool,
+    /// Why it is not met, and what would get there.
+    pub(crate) why: &'static str,
+    /// How much, where of many such goals only the worst is shown.
+    pub(crate) worst_of: Option<f64>,
 }
 
 impl Verdict {
@@ -42,7 +46,7 @@ impl Verdict {
             (None, None, _) => "not measured".to_owned(),
         };
         let is_met = failed.is_none() && value.is_some_and(|value| goal.is_met(value));
-        Self { what: what.to_owned(), goal: goal.text(), got, is_met }
+        Self { what: what.to_owned(), goal: goal.text(), got, is_met, why: "", worst_of: None }
     }
 }
 
@@ -85,7 +89,8 @@ pub(crate) fn table(
                 Goal::Completes => Some(0.0),
                 _ => times,
             };
-            verdicts.push(Verdict::new(title, goal, value, runs.failed.as_deref()));
+            let verdict = Verdict::new(title, goal, value, runs.failed.as_deref());
+            verdicts.push(Verdict { why: scenario.why, ..verdict });
         }
         if is_krs && !runs.costs.is_empty() {
             verdicts.extend(limits(title, scenario, runs));
@@ -167,17 +172,33 @@ fn row(
 
 /// What krs may use, whatever it does.
 fn limits(title: &str, scenario: &Scenario, runs: &Runs) -> Vec<Verdict> {
-    let most = summary(runs.costs.iter().map(|cost| float(cost.rss))).map(|rss| rss.most);
-    let mut verdicts = vec![Verdict::new(&format!("{title}: memory"), MEMORY, most, None)];
-    if scenario.work == Work::Fetch {
-        // Whole blocks of the file system make it a little more.
-        let times = summary(
-            runs.costs.iter().map(|cost| (float(cost.disk) / float(cost.left) * 100.0).round() / 100.0),
-        );
-        let goal = Goal::Times(DISK);
-        verdicts.push(Verdict::new(&format!("{title}: disk"), goal, times.map(|times| times.most), None));
+    let most = |value: fn(&Cost) -> f64| summary(runs.costs.iter().map(value)).map(|summary| summary.most);
+    // Whole blocks of the file system make an archive a little larger.
+    let disk = |cost: &Cost| (float(cost.disk) / float(cost.left) * 100.0).round() / 100.0;
+    let disk = (scenario.work == Work::Fetch).then(|| most(disk)).flatten();
+    let all = [("most memory", MEMORY, most(|cost| float(cost.rss))), ("most disk", Goal::Times(DISK), disk)];
+    let judged = all.into_iter().filter(|(.., value)| value.is_some()).map(|(what, goal, value)| {
+        let worst_of = value;
+        let mut verdict = Verdict { worst_of, ..Verdict::new(what, goal, value, None) };
+        verdict.got = format!("{} ({title})", verdict.got);
+        verdict
+    });
+    judged.collect()
+}
+
+/// Of goals of which only the worst is shown, that one, at the end.
+pub(crate) fn worst(verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    let (mut kept, many): (Vec<_>, Vec<_>) = verdicts.into_iter().partition(|v| v.worst_of.is_none());
+    let mut worst: Vec<Verdict> = Vec::new();
+    for verdict in many {
+        match worst.iter_mut().find(|other| other.what == verdict.what) {
+            Some(other) if other.worst_of < verdict.worst_of => *other = verdict,
+            Some(_) => {}
+            None => worst.push(verdict),
+        }
     }
-    verdicts
+    kept.append(&mut worst);
+    kept
 }
 
 fn set(row: &mut [String], at: usize, text: &str) {
@@ -279,6 +300,22 @@ mod tests {
         assert_eq!(table.rows[0][7], "");
         assert_eq!(verdicts.iter().map(|v| v.is_met).collect::<Vec<_>>(), [true, true, true]);
         assert!(markdown(&table).contains("| krs bundle | 12.00 (11.00–13.00) |"));
+    }
+
+    #[test]
+    fn of_many_such_goals_the_worst_is_shown() {
+        let verdict = |what: &str, worst_of| Verdict {
+            worst_of,
+            ..Verdict::new(what, Goal::Completes, worst_of, None)
+        };
+        let all = vec![
+            verdict("m", Some(1.0)),
+            verdict("a", None),
+            verdict("m", Some(3.0)),
+            verdict("m", Some(2.0)),
+        ];
+        let kept = worst(all).into_iter().map(|v| (v.what, v.worst_of)).collect::<Vec<_>>();
+        assert_eq!(kept, [("a".to_owned(), None), ("m".to_owned(), Some(3.0))]);
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(crate) struct Scenario {
     pub(crate) goal: Option<Goal>,
     /// What is done once more with the same target, and what krs is to reach then.
     pub(crate) again: Option<(&'static str, Option<Goal>)>,
+    /// Where a goal is not met: why, and what would get there.
+    pub(crate) why: &'static str,
 }
 
 /// 50 ms there and back, 100 Mbit/s in each direction.
@@ -82,6 +84,12 @@ pub(crate) const MEMORY: Goal = Goal::Memory(64 << 20);
 /// What krs may take of the disk, as a multiple of the archive.
 pub(crate) const DISK: f64 = 1.0;
 
+const ON_DISK: &str = "krs says that an archive is ready when it is on the disk, the floor when it is in memory: the line \
+                       below the floor's has one that waits for the disk too. What would get there is a disk that writes \
+                       as fast as the registry reads, or writing back while more is fetched.";
+const ROUND_TRIPS: &str = "Small questions (is it there, where may it go, was it taken) each take a round trip, and as \
+                           many are under way as blobs are. What would get there are more of them at once.";
+
 /// Scenarios that the general runner carries out.
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -93,6 +101,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: None,
         goal: Some(Goal::Times(1.2)),
         again: None,
+        why: ON_DISK,
     },
     Scenario {
         name: Name::Push,
@@ -103,6 +112,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: None,
         goal: Some(Goal::Times(1.1)),
         again: Some(("Into a registry that has it all", None)),
+        why: "",
     },
     Scenario {
         name: Name::Repeat,
@@ -113,6 +123,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: None,
         goal: None,
         again: Some(("15 images into a registry that has them", Some(Goal::Seconds(0.15)))),
+        why: "",
     },
     Scenario {
         name: Name::Verify,
@@ -123,6 +134,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: None,
         goal: Some(Goal::Speed(0.85)),
         again: Some(("Proving an archive that comes from the disk", Some(Goal::Speed(0.85)))),
+        why: "",
     },
     Scenario {
         name: Name::SlowBundle,
@@ -133,6 +145,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: Some(1),
         goal: Some(Goal::Times(1.05)),
         again: None,
+        why: ROUND_TRIPS,
     },
     Scenario {
         name: Name::SlowPush,
@@ -143,6 +156,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: Some(1),
         goal: Some(Goal::Times(1.05)),
         again: Some(("Into a registry that has it all, 50 ms and 100 Mbit/s away", Some(Goal::Seconds(0.5)))),
+        why: ROUND_TRIPS,
     },
     Scenario {
         name: Name::Cut,
@@ -153,5 +167,6 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         rounds: Some(1),
         goal: Some(Goal::Completes),
         again: None,
+        why: "",
     },
 ];
