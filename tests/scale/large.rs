@@ -28,13 +28,14 @@ fn small(n: usize) -> Vec<u8> {
 
 /// A plan of one image whose layers are large and small in turn. The content of the large ones is never looked at.
 fn large_plan(checkout: &mut Checkout) -> Plan {
-    let layer = |digest: Digest, size: u64| json!({"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest.to_string(), "size": size});
+    let blob = |media_type: &str, digest: Digest, size: u64| json!({"mediaType": media_type, "digest": digest.to_string(), "size": size});
+    let layer = |digest, size| blob("application/vnd.oci.image.layer.v1.tar", digest, size);
     let layers = (0..LAYERS).flat_map(|n| {
         let (small, large) = (small(n), format!("large layer {n}"));
         [layer(Digest::of(large.as_bytes()), LARGE + n as u64), layer(Digest::of(&small), small.len() as u64)]
     });
     let layers = layers.collect::<Vec<_>>();
-    let config = json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::of(b"{}").to_string(), "size": 2});
+    let config = blob("application/vnd.oci.empty.v1+json", Digest::of(b"{}"), 2);
     let manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers});
     let bytes = manifest.to_string().into_bytes();
     let root = Descriptor::new(OCI_MANIFEST, Digest::of(&bytes), bytes.len() as u64);

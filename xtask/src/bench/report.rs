@@ -160,10 +160,11 @@ fn row(
         3,
         &of(|cost| float(cost.rss) / 1_048_576.0).map_or_else(String::new, |rss| format!("{:.0}", rss.most)),
     );
-    if work == Work::Fetch {
-        let disk = of(|cost| float(cost.disk)).map(|disk| disk.most);
-        let disk = disk.map(|disk| format!("{:.1} ({:.2} ×)", disk / 1e6, disk / float(bytes)));
-        set(&mut row, 4, &disk.unwrap_or_default());
+    // Of a push this is what it unpacks beside what it pushes from.
+    if let Some(disk) = of(|cost| float(cost.disk)).map(|disk| disk.most).filter(|disk| *disk > 1e6) {
+        let times =
+            if work == Work::Fetch { format!(" ({:.2} ×)", disk / float(bytes)) } else { String::new() };
+        set(&mut row, 4, &format!("{:.1}{times}", disk / 1e6));
     }
     set(&mut row, 5, &runs.wire.map_or_else(String::new, |wire| format!("{:.1}", float(wire) / 1e6)));
     set(&mut row, 6, &times.map_or_else(String::new, |times| format!("{times:.2}")));

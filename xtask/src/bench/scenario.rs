@@ -84,11 +84,13 @@ pub(crate) const MEMORY: Goal = Goal::Memory(64 << 20);
 /// What krs may take of the disk, as a multiple of the archive.
 pub(crate) const DISK: f64 = 1.0;
 
-const ON_DISK: &str = "krs says that an archive is ready when it is on the disk, the floor when it is in memory: the line \
-                       below the floor's has one that waits for the disk too. What would get there is a disk that writes \
-                       as fast as the registry reads, or writing back while more is fetched.";
-const ROUND_TRIPS: &str = "Small questions (is it there, where may it go, was it taken) each take a round trip, and as \
-                           many are under way as blobs are. What would get there are more of them at once.";
+const ON_DISK: &str = "\
+    krs says that an archive is ready when it is on the disk, the floor when it is in memory; \"the same, and to the \
+    disk\" is the floor that waits too. What would get there is to write back while more is fetched, and a disk that \
+    takes what the registry gives.";
+const ROUND_TRIPS: &str = "\
+    Small questions (is it there, where may it go, was it taken) take a round trip each, and only as many are under way \
+    as blobs are. What would get there are more of them at once.";
 
 /// Scenarios that the general runner carries out.
 pub(crate) const SCENARIOS: &[Scenario] = &[
