@@ -15,6 +15,7 @@ pub mod corpus;
 pub mod distribution;
 pub mod git;
 pub mod image;
+pub mod many;
 pub mod process;
 pub mod proxy;
 pub mod registry;
