@@ -10,6 +10,8 @@ use thiserror::Error;
 
 /// Deepest nesting that a document may have. Our own documents and OCI manifests need fewer than 10.
 const MAX_DEPTH: usize = 32;
+/// Most keys in one object: all of them are held while it is read. (T-06)
+const MAX_KEYS: usize = 1 << 16;
 
 /// Why JSON was not accepted.
 #[derive(Debug, Error)]
@@ -28,7 +30,7 @@ pub enum JsonError {
 }
 
 /// Reads a document of at most `limit` bytes. Refuses a key that stands twice in one object, because readers
-/// disagree on which one counts, nesting deeper than 32, and anything after the document. (T-06)
+/// disagree on which one counts, nesting deeper than 32, more than 65,536 keys in one object, and anything after the document. (T-06)
 ///
 /// # Errors
 /// [`JsonError`], with line and column where the text is wrong.
@@ -160,6 +162,11 @@ impl<'de> Visitor<'de> for Shape {
                 let twice = crate::redact::printable(&twice, 60);
                 return Err(serde::de::Error::custom(format_args!("the key `{twice}` stands twice")));
             }
+            if seen.len() > MAX_KEYS {
+                return Err(serde::de::Error::custom(format_args!(
+                    "more than {MAX_KEYS} keys in one object"
+                )));
+            }
         }
         Ok(())
     }
@@ -185,6 +192,9 @@ mod tests {
         assert!(refused(&("[".repeat(100_000) + &"]".repeat(100_000))));
         assert!(refused(&("[".repeat(40) + &"]".repeat(40))));
         assert!(parse::<Value>(b"[1,2,3]", 6).is_err());
+        let keys = |n: usize| (0..n).map(|n| format!("\"{n}\":0")).collect::<Vec<_>>().join(",");
+        assert!(!refused(&format!("{{{}}}", keys(MAX_KEYS))));
+        assert!(refused(&format!("{{{}}}", keys(MAX_KEYS + 1))));
     }
 
     #[test]

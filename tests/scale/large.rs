@@ -60,7 +60,7 @@ fn large_plan(checkout: &mut Checkout) -> Plan {
         artifact_type: None,
         referrers: Vec::new(),
     };
-    let resolved = Resolved { images: vec![image], documents };
+    let resolved = Resolved { images: vec![image], documents, ..Resolved::default() };
     plan(&loaded, &resolved, &PlanOptions::default(), jiff::Timestamp::now()).unwrap()
 }
 

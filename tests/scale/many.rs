@@ -10,7 +10,7 @@ use krs_core::progress::{Progress, Silent};
 use krs_core::pull::pull;
 use krs_core::push::push;
 use krs_core::registry::{Client, ClientOptions};
-use krs_core::resolve::{ResolveOptions, resolve};
+use krs_core::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::set;
 use krs_core::sign::Signatures;
 use krs_testing::git::Checkout;
@@ -40,7 +40,7 @@ async fn all_steps(images: usize) -> Requests {
 
     let client = Client::new(ClientOptions::default()).unwrap();
     let silent: Arc<dyn Progress> = Arc::new(Silent);
-    let options = ResolveOptions { jobs: 6, referrers: true };
+    let options = ResolveOptions { jobs: 6, referrers: Referrers::All };
     let resolved = resolve(&client, &merged, options, &silent).await.unwrap();
     let requests_of_resolve = source.requests().len();
     source.clear_requests();

@@ -1,137 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whatever happens to an archive on its way, it is refused, at once, and for the right reason.
+//! Damage of any kind, and files that are no archives.
 
 use std::fs;
-use std::io::Write as _;
-use std::sync::OnceLock;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use jiff::Timestamp;
-use krs_core::bundle::{Bundle, BundleError, Policy, Writer, trusted_comment};
-use krs_core::closure::{Documents, StoredDocument};
-use krs_core::digest::Digest;
+use krs_core::bundle::{Bundle, BundleError, Policy};
 use krs_core::error::{Classify as _, ErrorKind};
-use krs_core::oci::{self, Descriptor};
-use krs_core::plan::{PlanOptions, plan};
-use krs_core::progress::Silent;
-use krs_core::resolve::{Resolved, ResolvedImage};
-use krs_core::set::{self, Loaded, LoadedSet};
-use krs_core::sign::{self, PublicKey, SecretKey, Signatures, Trust};
 use proptest::prelude::*;
 
-/// A small bundle, once signed and once not, and what opens it.
-struct Sample {
-    unsigned: Vec<u8>,
-    signed: Vec<u8>,
-    trusting: Policy,
-    sets_at: usize,
-    blobs_at: usize,
-}
-
-fn sample() -> &'static Sample {
-    static SAMPLE: OnceLock<Sample> = OnceLock::new();
-    SAMPLE.get_or_init(make)
-}
-
-fn noise(size: usize, seed: u64) -> Vec<u8> {
-    let mut state = seed;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        state.to_be_bytes()[0]
-    };
-    std::iter::repeat_with(next).take(size).collect()
-}
-
-fn make() -> Sample {
-    let layers = [noise(1000, 1), noise(70_000, 2), noise(512, 3), Vec::new()];
-    let entry = |kind: &str, content: &[u8]| {
-        format!(r#"{{"mediaType":"{kind}","digest":"{}","size":{}}}"#, Digest::of(content), content.len())
-    };
-    let layer = |content: &Vec<u8>| entry("application/vnd.oci.image.layer.v1.tar+gzip", content);
-    let config = entry("application/vnd.oci.image.config.v1+json", b"{}");
-    let list = layers.iter().map(layer).collect::<Vec<_>>().join(",");
-    let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{list}]}}"#);
-    let index =
-        format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entry(oci::OCI_MANIFEST, manifest.as_bytes()));
-    let mut documents = Documents::default();
-    for (media_type, text) in [(oci::OCI_MANIFEST, manifest), (oci::OCI_INDEX, index.clone())] {
-        let document = StoredDocument { media_type: media_type.to_owned(), bytes: text.clone().into() };
-        documents.insert(Digest::of(text.as_bytes()), document);
-    }
-    let root = Descriptor::new(oci::OCI_INDEX, Digest::of(index.as_bytes()), index.len() as u64);
-    let written = format!("quay.io/team/app:1.0@{}", root.digest);
-    let document = format!(
-        "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata: {{name: app, namespace: apps}}\n\
-         spec:\n  destinationRegistry: edge.local:5000\n  images:\n  - image: {written}\n"
-    );
-    let set = set::check(document.as_bytes(), "eis.yaml").unwrap();
-    let sets = vec![LoadedSet { file: "eis.yaml".into(), line: 1, raw: document.into_bytes(), set }];
-    let loaded = Loaded { sets, passed_over: vec![], source: None, warnings: vec![] };
-    let image = ResolvedImage {
-        reference: written.parse().unwrap(),
-        platforms: vec![],
-        closure: documents.closure(&root, &[]).unwrap(),
-        root,
-        artifact_type: None,
-        referrers: vec![],
-    };
-    let resolved = Resolved { images: vec![image], documents, ..Resolved::default() };
-    let now = "2026-11-23T04:00:00Z".parse::<Timestamp>().unwrap();
-    let plan = plan(&loaded, &resolved, &PlanOptions::default(), now).unwrap();
-
-    let folder = tempfile::tempdir().unwrap();
-    let folder = Utf8Path::from_path(folder.path()).unwrap();
-    let write = |name: &str, signatures: &Signatures| {
-        let path = folder.join(name);
-        let sets = plan.sets.iter().map(Vec::as_slice).collect::<Vec<_>>();
-        let writer = Writer::create(&path, &plan.manifest, &sets, signatures, None).unwrap();
-        for (blob, bytes) in &plan.documents {
-            writer.write_at(blob, 0, bytes).unwrap();
-        }
-        for fetch in &plan.fetches {
-            let contents = layers.iter().map(Vec::as_slice).chain([&b"{}"[..]]);
-            let content = contents.into_iter().find(|c| Digest::of(c) == fetch.blob.digest).unwrap();
-            writer.write_at(&fetch.blob, 0, content).unwrap();
-        }
-        writer.finish().unwrap();
-        fs::read(&path).unwrap()
-    };
-    let pair = sign::generate(None).unwrap();
-    let key = SecretKey::parse(pair.secret.expose(), None, "test").unwrap();
-    let mut signatures = Signatures::default();
-    let encoded = plan.manifest.encode().unwrap();
-    signatures.sign(&encoded, &key, &trusted_comment(&plan.manifest)).unwrap();
-    let trust = Trust::Keys(vec![PublicKey::parse(&pair.public, "test").unwrap()]);
-    let layout = krs_core::bundle::Layout::new(&plan.manifest, &encoded).unwrap();
-    Sample {
-        unsigned: write("unsigned.krs.tar", &Signatures::default()),
-        signed: write("signed.krs.tar", &signatures),
-        trusting: Policy { trust, ..Policy::default() },
-        sets_at: usize::try_from(layout.sets_at[0]).unwrap(),
-        blobs_at: usize::try_from(layout.blobs_at).unwrap(),
-    }
-}
-
-/// Opens and verifies `bytes` as a file.
-fn verdict(bytes: &[u8], policy: &Policy) -> Result<(), BundleError> {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(bytes).unwrap();
-    let path = Utf8Path::from_path(file.path()).unwrap();
-    let judge = || Bundle::open(path, policy).and_then(|bundle| bundle.verify(2, &Silent).map(|_| ()));
-    // The best of three: the machine may do something else for a while.
-    for _ in 0..2 {
-        let begun = Instant::now();
-        let result = judge();
-        if begun.elapsed() < Duration::from_secs(2) {
-            return result;
-        }
-    }
-    let begun = Instant::now();
-    let result = judge();
-    assert!(begun.elapsed() < Duration::from_secs(2), "a verdict takes less than 2 s");
-    result
-}
+use super::forge::{Stick, sample, verdict};
 
 #[test]
 fn an_untouched_bundle_is_accepted() {
@@ -226,17 +105,22 @@ proptest! {
 fn every_single_byte_before_the_blobs_counts() {
     let sample = sample();
     for (whole, policy) in [(&sample.unsigned, &Policy::default()), (&sample.signed, &sample.trusting)] {
-        let mut bytes = whole.clone();
-        for at in 0..sample.blobs_at + 1024 {
+        let stick = Stick::with(whole);
+        let mut file = fs::OpenOptions::new().write(true).open(&stick.path).unwrap();
+        let mut put = |at: usize, byte: u8| {
+            file.seek(SeekFrom::Start(at as u64)).unwrap();
+            file.write_all(&[byte]).unwrap();
+        };
+        for (at, byte) in whole.iter().copied().enumerate().take(sample.blobs_at + 1024) {
             // The padding behind the signatures is 16 KiB of new lines: every 97th of them will do.
-            if bytes[at] == b'\n' && at > 4096 && at < sample.sets_at - 1024 && at % 97 != 0 {
+            if byte == b'\n' && at > 4096 && at < sample.sets_at - 1024 && at % 97 != 0 {
                 continue;
             }
-            bytes[at] ^= 0x20;
-            let verdict = verdict(&bytes, policy);
-            assert!(verdict.is_err(), "byte {at} does not count");
-            bytes[at] ^= 0x20;
+            put(at, byte ^ 0x20);
+            assert!(stick.judge(policy).is_err(), "byte {at} does not count");
+            put(at, byte);
         }
+        stick.judge(policy).unwrap();
     }
 }
 
