@@ -71,6 +71,14 @@ impl Failure {
         self
     }
 
+    /// Adds to what happened.
+    #[must_use]
+    pub(crate) fn more(mut self, text: &str) -> Self {
+        self.message.push('\n');
+        self.message.push_str(text);
+        self
+    }
+
     /// Ends the program with `code` and without a word.
     pub(crate) fn silent(code: u8) -> Self {
         Self { code, ..Self::default() }

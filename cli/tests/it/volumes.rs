@@ -84,6 +84,21 @@ fn t33_a_missing_volume_is_named_with_what_it_holds() {
         site.push("a.krs.tar", &[]).failed(6, &[&missing]);
         back(n);
     }
+    // Each of the others is checked by itself, by the signed list beside them.
+    keep(3);
+    let second = read(&site, "a.krs.tar.002");
+    let mut flipped = second.clone();
+    flipped[1000] ^= 1;
+    site.desk.write("a.krs.tar.002", &flipped);
+    let states = [
+        "a.krs.tar.001 is right",
+        "a.krs.tar.002 is damaged",
+        "a.krs.tar.003 is not here",
+        "a.krs.tar.004 is right",
+    ];
+    site.desk.krs(&["verify", "a.krs.tar.001", "--public-key", "ci.pub"]).failed(6, &states);
+    site.desk.write("a.krs.tar.002", &second);
+    back(3);
     // Without the list too: the sizes of the others say where it belongs.
     std::fs::remove_file(site.desk.path("a.krs.json")).unwrap();
     keep(2);
