@@ -65,7 +65,7 @@ impl FromStr for Digest {
     type Err = ParseDigestError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let shown = || text.chars().take(90).collect::<String>();
+        let shown = || crate::redact::printable(text, 90);
         let digits = text.strip_prefix("sha256:").ok_or_else(|| ParseDigestError::Algorithm(shown()))?;
         let lower = digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         let mut bytes = [0; 32];
@@ -228,6 +228,14 @@ mod tests {
         let upper = EMPTY.to_uppercase().replace("SHA256", "sha256");
         for bad in ["", "sha512:00", "sha256:", &EMPTY[..70], &format!("{EMPTY}0"), &upper, &EMPTY[7..]] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn t84_a_digest_that_is_none_is_shown_without_control_characters() {
+        for bad in ["\u{1b}[31m", "sha256:\u{1b}[31m"] {
+            let error = bad.parse::<Digest>().map_err(|e| e.to_string());
+            assert!(error.is_err_and(|text| !text.contains('\u{1b}')));
         }
     }
 

@@ -12,6 +12,9 @@ pub mod crd;
 pub mod digest;
 pub mod error;
 pub mod fetch;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod json;
 pub mod oci;
 pub mod plan;

@@ -43,7 +43,7 @@ impl FromStr for Platform {
     type Err = ParsePlatformError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = || ParsePlatformError(text.chars().take(80).collect());
+        let bad = || ParsePlatformError(crate::redact::printable(text, 80));
         let part = |part: Option<&str>| {
             let part = part.ok_or_else(bad)?;
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
@@ -88,5 +88,7 @@ mod tests {
         for bad in ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux/am d64"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+        let shown = parse("linux/\u{1b}[31m").map_err(|e| e.to_string());
+        assert!(shown.is_err_and(|text| !text.contains('\u{1b}')), "T-84");
     }
 }

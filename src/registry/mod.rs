@@ -11,6 +11,8 @@ mod challenge;
 mod client;
 mod download;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod keychain;
 mod manifest;
 mod outgoing;

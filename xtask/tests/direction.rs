@@ -28,6 +28,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("pull", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
     ("push", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
     ("serve", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
+    ("fuzz", &["oci", "set", "registry", "bundle", "sign"]),
 ];
 
 /// What every module may use; these use only each other.

@@ -9,6 +9,7 @@ mod failures;
 mod flow;
 mod harness;
 mod help;
+mod hostile;
 mod keys;
 mod output;
 mod proxy;

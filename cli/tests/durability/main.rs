@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Power is lost, disks are full, sectors cannot be read: `krs` on a disk that does so.
+#![cfg(target_os = "linux")]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+mod disk;
+#[path = "../it/harness.rs"]
+#[allow(dead_code, unused_macros)]
+mod harness;
+
+use std::ffi::OsStr;
+
+use disk::{Disk, Files};
+use harness::{Site, app};
+
+const NAME: &str = "a.krs.tar";
+
+/// Whether the archive is there; then it must be whole.
+#[track_caller]
+fn is_there(site: &Site, files: &Files, when: usize) -> bool {
+    let Some(bytes) = files.get(OsStr::new(NAME)) else { return false };
+    let copy = site.desk.write("survivor.krs.tar", bytes.as_slice());
+    let said = site.desk.krs(&["verify", copy.as_str()]);
+    assert_eq!(said.code, 0, "power was lost after operation {when}: {said}");
+    true
+}
+
+#[test]
+fn t69_t87_whenever_power_is_lost_the_archive_is_whole_or_not_there() {
+    let Some(disk) = Disk::mount() else { return };
+    let mut site = Site::with_three_images();
+    let path = disk.path(NAME);
+    site.bundle(path.as_str(), &[]).ok();
+    let operations = disk.operations();
+    assert!(operations > 25, "the disk saw {operations} operations");
+    let moments = disk.history();
+    let there = moments.iter().map(|(when, files)| is_there(&site, files, *when)).collect::<Vec<_>>();
+    assert!(there.contains(&false) && there.contains(&true), "before and after it got its name: {there:?}");
+    // What was reported as done is not lost.
+    let first = disk.after_a_loss_of_power();
+    assert!(is_there(&site, &first, operations));
+    assert_eq!(first.keys().collect::<Vec<_>>(), [NAME], "nothing else is left");
+
+    // Over the archive of before: one of the two is there at every moment.
+    site.add(&app("new", 9), "team/new", "1.0");
+    site.commit();
+    site.bundle(path.as_str(), &[]).ok();
+    for (when, files) in disk.history() {
+        assert!(is_there(&site, &files, when), "there is no archive after operation {when}");
+    }
+    let second = disk.after_a_loss_of_power();
+    assert!(is_there(&site, &second, disk.operations()));
+    assert_ne!(first.get(OsStr::new(NAME)), second.get(OsStr::new(NAME)), "it is the new one");
+}
+
+#[test]
+fn t69_a_signature_that_was_reported_is_not_lost() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::with_three_images();
+    site.desk.keygen("ci");
+    let path = disk.path(NAME);
+    site.bundle(path.as_str(), &[]).ok();
+    site.desk.krs(&["sign", path.as_str(), "--key", "ci.key"]).ok();
+    let files = disk.after_a_loss_of_power();
+    let copy = site.desk.write("survivor.krs.tar", files[OsStr::new(NAME)].as_slice());
+    site.desk.krs(&["verify", copy.as_str(), "--public-key", "ci.pub"]).ok();
+}
+
+#[test]
+fn t70_t87_a_full_disk_is_said_to_be_one_and_no_archive_is_left() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::with_three_images();
+    let path = disk.path(NAME);
+    // At once, where the file system says so; in the middle of the first layer where it does not.
+    for sparse in [false, true] {
+        disk.set_room(Some(1 << 20), sparse);
+        site.bundle(path.as_str(), &[]).failed(9, &["help: free some space"]);
+        assert!(!disk.names().contains(&NAME.to_owned()));
+    }
+    disk.set_room(None, false);
+    site.bundle(path.as_str(), &[]).ok();
+    site.desk.krs(&["verify", path.as_str()]).ok();
+    assert_eq!(disk.names(), [NAME]);
+}
+
+#[test]
+fn t35_a_sector_that_cannot_be_read_is_an_error_with_its_place() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::with_three_images();
+    let path = disk.path(NAME);
+    site.bundle(path.as_str(), &[]).ok();
+    let size = std::fs::metadata(&path).unwrap().len();
+    disk.break_from(Some(size / 2));
+    site.desk
+        .krs(&["verify", path.as_str()])
+        .failed(1, &[NAME, "at byte ", "help: the medium may be failing"]);
+    let pushed = site.push(path.as_str(), &[]);
+    assert_ne!(pushed.code, 0, "{pushed}");
+    assert_eq!(site.edge.tags("team/web"), Vec::<String>::new(), "nothing became visible");
+    disk.break_from(None);
+    site.desk.krs(&["verify", path.as_str()]).ok();
+    site.push(path.as_str(), &[]).ok();
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Everything that reads bytes from places that are not trusted, as functions of bytes alone: for the fuzzer, and for
+//! the tests that run its corpus. Each answers whether the bytes are accepted, and asserts what must hold then.
+
+use std::io::Write as _;
+
+use camino::Utf8Path;
+
+use crate::bundle::{Bundle, BundleManifest, Layout, Policy};
+use crate::digest::Digest;
+use crate::oci::{DOCUMENT_TYPES, Document, OCI_INDEX, OCI_MANIFEST};
+use crate::platform::Platform;
+use crate::progress::Silent;
+use crate::reference::{Destination, Reference, RegistryHost, Selector};
+use crate::set;
+use crate::sign::{PublicKey, SIGNATURES_SIZE, Signatures, Trust};
+
+/// Longest error that is shown for bytes of any size.
+const MAX_MESSAGE: usize = 64 << 10;
+
+/// The key that the good signatures of the corpus are of, over the message `message`.
+const KEY: &str = include_str!("../testdata/corpus/signature.pub");
+
+/// An entry point.
+pub type Target = fn(&[u8]) -> bool;
+
+/// Every entry point by its name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("archive", archive),
+    ("manifest", manifest),
+    ("signature", signature),
+    ("oci_document", oci_document),
+    ("reference", reference),
+    ("challenge", challenge),
+    ("set_yaml", set_yaml),
+    ("docker_config", docker_config),
+];
+
+fn bounded(error: &dyn std::fmt::Display) {
+    let text = error.to_string();
+    assert!(text.len() <= MAX_MESSAGE, "an error of {} bytes", text.len());
+    assert!(!text.contains('\u{1b}'), "an error that reaches the terminal: {text:?}");
+}
+
+/// A whole bundle, opened and verified.
+pub fn archive(bytes: &[u8]) -> bool {
+    let Ok(mut file) = tempfile::NamedTempFile::new() else { return false };
+    let written = file.write_all(bytes).and_then(|()| file.flush());
+    let (Ok(()), Some(path)) = (written, Utf8Path::from_path(file.path())) else { return false };
+    let bundle = match Bundle::open(path, &Policy::default()) {
+        Ok(bundle) => bundle,
+        Err(error) => {
+            bounded(&error);
+            return false;
+        }
+    };
+    assert_eq!(bundle.size(), bytes.len() as u64);
+    match bundle.verify(1, &Silent) {
+        Ok(images) => {
+            assert_eq!(images.images.len(), bundle.manifest().images.len());
+            true
+        }
+        Err(error) => {
+            bounded(&error);
+            false
+        }
+    }
+}
+
+/// `krs/bundle.json`.
+pub fn manifest(bytes: &[u8]) -> bool {
+    let manifest = match BundleManifest::parse(bytes) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            bounded(&error);
+            return false;
+        }
+    };
+    assert!(manifest.encode().is_ok_and(|encoded| encoded == bytes), "it is written as it was read");
+    assert!(manifest.identity().is_ok());
+    if let Ok(layout) = Layout::new(&manifest, bytes) {
+        let pieces = layout.pieces(&manifest).unwrap_or_default();
+        assert!(
+            !pieces.is_empty() && pieces.iter().all(|p| p.offset + p.bytes.len() as u64 <= layout.size())
+        );
+    }
+    true
+}
+
+/// `krs/signatures`; accepted is what a trusted key has signed.
+pub fn signature(bytes: &[u8]) -> bool {
+    let signatures = match Signatures::parse(bytes) {
+        Ok(signatures) => signatures,
+        Err(error) => {
+            bounded(&error);
+            return false;
+        }
+    };
+    if let Ok(entry) = signatures.entry() {
+        assert_eq!(entry.len(), SIGNATURES_SIZE);
+        let used = bytes.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 1);
+        assert_eq!(entry.get(..used), bytes.get(..used), "every byte of it counts");
+    }
+    let Ok(key) = PublicKey::parse(KEY, "corpus") else { return false };
+    let id = key.id();
+    let valid = signatures.check(b"message", &Trust::Keys(vec![key])).unwrap_or_default();
+    assert!(valid.iter().all(|signer| *signer == id));
+    !valid.is_empty()
+}
+
+/// An index or a manifest, of whatever type somebody says that it is.
+pub fn oci_document(bytes: &[u8]) -> bool {
+    let parsed = DOCUMENT_TYPES.map(|media_type| match Document::parse(media_type, bytes) {
+        Ok(document) => {
+            assert!(document.children().count() <= crate::oci::MAX_ENTRIES + 1);
+            Some(document)
+        }
+        Err(error) => {
+            bounded(&error);
+            None
+        }
+    });
+    let reads = |wanted: &str| {
+        let mut all = DOCUMENT_TYPES.iter().zip(&parsed);
+        all.any(|(media_type, document)| *media_type == wanted && document.is_some())
+    };
+    assert!(!(reads(OCI_INDEX) && reads(OCI_MANIFEST)), "it is one or the other");
+    parsed.iter().any(Option::is_some)
+}
+
+/// Names of images, registries, platforms and digests; accepted is that of an image.
+pub fn reference(bytes: &[u8]) -> bool {
+    fn again<T: std::str::FromStr + std::fmt::Display + PartialEq>(text: &str) -> bool
+    where
+        T::Err: std::fmt::Display,
+    {
+        match text.parse::<T>() {
+            Ok(value) => {
+                let shown = value.to_string();
+                assert!(shown.parse::<T>().is_ok_and(|again| again == value), "`{shown}` reads as it was");
+                assert!(!shown.contains(char::is_control));
+                true
+            }
+            Err(error) => {
+                bounded(&error);
+                false
+            }
+        }
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    again::<Destination>(text);
+    again::<Digest>(text);
+    again::<Platform>(text);
+    again::<RegistryHost>(text);
+    again::<Selector>(text);
+    again::<Reference>(text)
+}
+
+/// `WWW-Authenticate`, a header in each line.
+pub fn challenge(bytes: &[u8]) -> bool {
+    crate::registry::fuzz::challenge(bytes)
+}
+
+/// A file with sets, or one document of it.
+pub fn set_yaml(bytes: &[u8]) -> bool {
+    let one = set::check(bytes, "corpus.yaml");
+    let all = set::load(&["-".into()], Some(&mut &*bytes));
+    if let Err(error) = &one {
+        assert!(error.to_string().len() <= 1 << 20);
+    }
+    if let Err(error) = &all {
+        assert!(error.to_string().len() <= 1 << 20);
+    }
+    all.is_ok()
+}
+
+/// A file with logins.
+pub fn docker_config(bytes: &[u8]) -> bool {
+    crate::registry::fuzz::docker_config(bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The parts of [`crate::fuzz`] that are private to this module.
+
+use camino::Utf8Path;
+use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+
+use super::authfile::Source;
+use super::challenge::{Challenge, pick};
+
+pub(crate) fn challenge(bytes: &[u8]) -> bool {
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n').take(100) {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            headers.append(WWW_AUTHENTICATE, value);
+        }
+    }
+    match pick(&headers) {
+        Some(Challenge::Bearer { realm, service }) => {
+            assert!(realm.has_host(), "{realm}");
+            assert!(service.is_none_or(|service| !service.is_empty()));
+            true
+        }
+        Some(Challenge::Basic) => true,
+        None => false,
+    }
+}
+
+pub(crate) fn docker_config(bytes: &[u8]) -> bool {
+    match Source::parse(Utf8Path::new("config.json"), bytes) {
+        Ok(source) => {
+            let repository = "team/app".parse().ok();
+            for registry in ["docker.io", "registry.example.com:5000", "localhost"] {
+                let below = source.logins_below(registry).count();
+                let found = source.login(registry, None).is_some();
+                assert!(!found || below > 0, "a login of the registry is one below it");
+                let _ = source.login(registry, repository.as_ref());
+            }
+            true
+        }
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.len() <= 1 << 10 && !text.contains('\u{1b}'), "{text:?}");
+            false
+        }
+    }
+}
