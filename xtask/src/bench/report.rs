@@ -78,7 +78,7 @@ pub(crate) fn table(
         set(&mut row, 1, &format!("{:.2}", link.as_secs_f64()));
         rows.push(row);
     }
-    for lane in lanes {
+    for lane in lanes.iter().filter(|lane| !again || !lane.again.is_empty()) {
         let (runs, is_krs) = (pick(lane, again), matches!(lane.who, Who::Krs));
         let times = ratio(&walls(runs), &floor);
         let goal = goal.filter(|_| is_krs);
