@@ -95,9 +95,16 @@ pub struct Closure {
     pub documents: Vec<Descriptor>,
     /// Configs and layers, in the order in which the manifests name them.
     pub contents: Vec<Descriptor>,
+    /// Those of `contents` that a manifest names as its config. All others are layers.
+    pub configs: HashSet<Digest>,
 }
 
 impl Closure {
+    /// Contents that are layers and nothing else.
+    pub fn layers(&self) -> impl Iterator<Item = &Descriptor> {
+        self.contents.iter().filter(|content| !self.configs.contains(&content.digest))
+    }
+
     /// Bytes of all content.
     pub fn size(&self) -> u64 {
         self.documents.iter().chain(&self.contents).map(|descriptor| descriptor.size).sum()
@@ -149,7 +156,7 @@ impl Documents {
             sizes: HashMap::new(),
             visited: HashMap::new(),
             listed: HashSet::new(),
-            out: Closure { documents: Vec::new(), contents: Vec::new() },
+            out: Closure { documents: Vec::new(), contents: Vec::new(), configs: HashSet::new() },
         };
         walk.visit(root, 0)?;
         Ok(walk.out)
@@ -213,7 +220,8 @@ impl Walk<'_> {
                     return Err(no_platform(*digest, index, self.platforms));
                 }
             }
-            Document::Manifest(_) => {
+            Document::Manifest(manifest) => {
+                self.out.configs.insert(manifest.config.digest);
                 for content in document.children() {
                     self.check_size(content)?;
                     if self.listed.insert(content.digest) {

@@ -8,6 +8,8 @@ use crate::digest::Digest;
 pub enum Activity {
     /// Finding out what the references stand for; counted in references.
     Resolve,
+    /// Looking at what a registry has; counted in repositories.
+    Survey,
     /// Blobs from a registry into a bundle; counted in bytes.
     Pull,
     /// Reading a bundle and hashing it; counted in bytes.
@@ -19,7 +21,7 @@ pub enum Activity {
 impl Activity {
     /// Whether amounts are bytes; otherwise they are items.
     pub const fn in_bytes(self) -> bool {
-        !matches!(self, Self::Resolve)
+        !matches!(self, Self::Resolve | Self::Survey)
     }
 }
 

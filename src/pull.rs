@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::stream::{self, StreamExt as _};
 use thiserror::Error;
 
-use crate::bundle::{BundleBlob, BundleError, Writer};
+use crate::bundle::{Bundle, BundleBlob, BundleError, Writer};
+use crate::digest::Hasher;
 use crate::error::{Classify, ErrorKind};
 use crate::plan::{Fetch, Plan};
 use crate::progress::{Activity, Progress};
@@ -18,6 +19,9 @@ use crate::reference::Reference;
 use crate::registry::{BlobSink, Client, RegistryError};
 use crate::resolve::{ImageError, ImageErrors};
 use crate::sign::Signatures;
+
+/// Bytes of a blob that are noted at once, at least.
+const NOTE_STEP: u64 = 1 << 20;
 
 /// Why there is no archive.
 #[derive(Debug, Error)]
@@ -63,77 +67,191 @@ impl Classify for PullError {
     }
 }
 
-/// Fetches everything that `plan` lacks and writes the archive `path`, with at most `jobs` blobs at once.
+/// How to carry out a plan.
+#[derive(Debug, Clone)]
+pub struct PullOptions {
+    /// Blobs that are fetched at once.
+    pub jobs: usize,
+    /// Bytes of each volume; `None`: one file.
+    pub volume_size: Option<u64>,
+    /// Earlier bundles, whose blobs are taken before the network is asked.
+    pub reuse: Vec<Arc<Bundle>>,
+}
+
+impl From<usize> for PullOptions {
+    fn from(jobs: usize) -> Self {
+        Self { jobs, volume_size: None, reuse: Vec::new() }
+    }
+}
+
+/// What a pull did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pulled {
+    /// The archive, or its volumes.
+    pub files: Vec<Utf8PathBuf>,
+    /// Bytes of blobs that an interrupted run had fetched.
+    pub resumed: u64,
+    /// Bytes of blobs that came from earlier bundles.
+    pub reused: u64,
+}
+
+/// Fetches everything that `plan` lacks and writes the archive `path`; `options` may be just the number of blobs at
+/// once. What an interrupted run has left there is gone on with, whatever it was to become.
 ///
 /// # Errors
-/// [`PullError`] with every image that failed; then no file called `path` was written.
+/// [`PullError`] with every image that failed; then no file called `path` was written, and the next run goes on.
 pub async fn pull(
     client: &Client,
     plan: &Plan,
     signatures: Signatures,
     path: &Utf8Path,
-    jobs: usize,
+    options: impl Into<PullOptions>,
     progress: &Arc<dyn Progress>,
-) -> Result<Utf8PathBuf, PullError> {
+) -> Result<Pulled, PullError> {
+    let options = options.into();
     let (manifest, sets, target) = (plan.manifest.clone(), plan.sets.clone(), path.to_owned());
+    let volume_size = options.volume_size;
     let create = move || {
         let sets = sets.iter().map(Vec::as_slice).collect::<Vec<_>>();
-        Writer::create(&target, &manifest, &sets, &signatures)
+        Writer::create(&target, &manifest, &sets, &signatures, volume_size)
     };
     let writer = Arc::new(tokio::task::spawn_blocking(create).await??);
     progress.begin(Activity::Pull, plan.fetch_size());
-    let result = write_blobs(client, plan, &writer, path, jobs, progress).await;
+    let run = Arc::new(Run {
+        client: client.clone(),
+        writer: Arc::clone(&writer),
+        reuse: options.reuse,
+        progress: Arc::clone(progress),
+        stop: AtomicBool::new(false),
+        resumed: AtomicU64::new(0),
+        reused: AtomicU64::new(0),
+    });
+    let result = run.blobs(plan, path, options.jobs).await;
     progress.end(Activity::Pull);
     if let Err(error) = result {
-        writer.discard();
+        writer.abandon();
         return Err(error);
     }
-    Ok(tokio::task::spawn_blocking(move || writer.finish()).await??)
+    let files = tokio::task::spawn_blocking(move || writer.finish()).await??;
+    Ok(Pulled {
+        files,
+        resumed: run.resumed.load(Ordering::Relaxed),
+        reused: run.reused.load(Ordering::Relaxed),
+    })
 }
 
-async fn write_blobs(
-    client: &Client,
-    plan: &Plan,
-    writer: &Arc<Writer>,
-    path: &Utf8Path,
-    jobs: usize,
-    progress: &Arc<dyn Progress>,
-) -> Result<(), PullError> {
-    let write_error = |source| PullError::Write { path: path.to_owned(), source };
-    for (blob, bytes) in &plan.documents {
-        writer.write_at(blob, 0, bytes).map_err(write_error)?;
-    }
-    let mut fetches = plan.fetches.iter().collect::<Vec<_>>();
-    if writer.any_order() {
-        // The largest first: else one of them is still on its way when all others are done.
-        fetches.sort_by_key(|fetch| std::cmp::Reverse(fetch.blob.size));
-    }
-    // A full disk ends the run: no other blob would fare better.
-    let stop = Arc::new(AtomicBool::new(false));
-    // A task of its own for each blob, so that they are hashed and written on all cores.
-    let tasks = fetches.into_iter().map(|fetch| {
-        let (client, own, stop) = (client.clone(), fetch.clone(), Arc::clone(&stop));
-        let (writer, progress) = (Arc::clone(writer), Arc::clone(progress));
-        let task = async move {
-            if stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            let result = fetch_blob(&client, &own, &writer, &progress).await;
-            stop.fetch_or(matches!(result, Err(RegistryError::Sink { .. })), Ordering::Relaxed);
-            result
-        };
-        async move { tokio::spawn(task).await.map(|result| result.map_err(|error| (fetch, error))) }
-    });
-    let results = stream::iter(tasks).buffer_unordered(jobs.max(1)).collect::<Vec<_>>().await;
-    let mut failures = Vec::new();
-    for result in results {
-        let Err((fetch, error)) = result? else { continue };
-        match error {
-            RegistryError::Sink { source, .. } => return Err(write_error(source)),
-            error => failures.push((fetch, error)),
+/// What all blobs of a run share.
+struct Run {
+    client: Client,
+    writer: Arc<Writer>,
+    reuse: Vec<Arc<Bundle>>,
+    progress: Arc<dyn Progress>,
+    /// A full disk ends the run: no other blob would fare better.
+    stop: AtomicBool,
+    resumed: AtomicU64,
+    reused: AtomicU64,
+}
+
+impl Run {
+    async fn blobs(self: &Arc<Self>, plan: &Plan, path: &Utf8Path, jobs: usize) -> Result<(), PullError> {
+        let write_error = |source| PullError::Write { path: path.to_owned(), source };
+        for (blob, bytes) in &plan.documents {
+            self.writer.write_at(blob, 0, bytes).map_err(write_error)?;
         }
+        let mut fetches = plan.fetches.iter().collect::<Vec<_>>();
+        if self.writer.any_order() {
+            // The largest first: else one of them is still on its way when all others are done.
+            fetches.sort_by_key(|fetch| std::cmp::Reverse(fetch.blob.size));
+        }
+        // A task of its own for each blob, so that they are hashed and written on all cores.
+        let tasks = fetches.into_iter().map(|fetch| {
+            let (run, own) = (Arc::clone(self), fetch.clone());
+            let task = async move {
+                if run.stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                let result = run.blob(&own).await;
+                run.stop.fetch_or(matches!(result, Err(RegistryError::Sink { .. })), Ordering::Relaxed);
+                result
+            };
+            async move { tokio::spawn(task).await.map(|result| result.map_err(|error| (fetch, error))) }
+        });
+        let results = stream::iter(tasks).buffer_unordered(jobs.max(1)).collect::<Vec<_>>().await;
+        let mut failures = Vec::new();
+        for result in results {
+            let Err((fetch, error)) = result? else { continue };
+            match error {
+                RegistryError::Sink { source, .. } => return Err(write_error(source)),
+                error => failures.push((fetch, error)),
+            }
+        }
+        if failures.is_empty() { Ok(()) } else { Err(by_image(plan, failures).into()) }
     }
-    if failures.is_empty() { Ok(()) } else { Err(by_image(plan, failures).into()) }
+
+    /// Brings one blob to its place: from what is there, from earlier bundles, else from the network.
+    async fn blob(self: &Arc<Self>, fetch: &Fetch) -> Result<(), RegistryError> {
+        let BundleBlob { digest, size, .. } = fetch.blob;
+        let name = fetch.images.first().map(ToString::to_string).unwrap_or_default();
+        self.progress.blob_begin(Activity::Pull, &digest, size, &name);
+        let result = self.bring(fetch).await;
+        self.progress.blob_end(&digest);
+        result
+    }
+
+    async fn bring(self: &Arc<Self>, fetch: &Fetch) -> Result<(), RegistryError> {
+        let BundleBlob { digest, size, .. } = fetch.blob;
+        let sink_error = |source| RegistryError::Sink { digest, source };
+        let (run, blob) = (Arc::clone(self), fetch.blob);
+        let here = tokio::task::spawn_blocking(move || run.here(&blob)).await;
+        let begun = match here.map_err(|e| sink_error(io::Error::other(e)))?.map_err(sink_error)? {
+            None => return Ok(()),
+            Some(begun) => begun,
+        };
+        let mut result = Ok(());
+        for origin in &fetch.origins {
+            let repository = self.client.repository(&origin.registry, &origin.repository);
+            let mut sink = ArchiveSink::new(self, fetch.blob, begun.bytes());
+            result = repository.rest_of_blob(&digest, size, begun.clone(), &mut sink).await;
+            match &result {
+                Ok(()) => {
+                    self.writer.note(&digest, size);
+                    break;
+                }
+                Err(RegistryError::Sink { .. }) => break,
+                // What arrived is not the blob: nothing of it is gone on with.
+                Err(RegistryError::Content { .. }) => self.writer.note(&digest, 0),
+                // The next origin may have what this one has not.
+                Err(_) => {}
+            }
+        }
+        result
+    }
+
+    /// Looks for a blob on this side of the network. Nothing is left to do where the answer is `None`; else it is what
+    /// is there of it already, hashed. Blocking.
+    fn here(&self, blob: &BundleBlob) -> io::Result<Option<Hasher>> {
+        let begun = self.writer.hash(blob, self.writer.begun(blob))?.unwrap_or_default();
+        let done = begun.bytes();
+        if done > 0 && (done < blob.size || begun.clone().finish() == blob.digest) {
+            self.resumed.fetch_add(done, Ordering::Relaxed);
+            self.advance(blob, done);
+            return Ok((done < blob.size).then_some(begun));
+        }
+        for bundle in &self.reuse {
+            if self.writer.copy_from(blob, bundle)? {
+                self.reused.fetch_add(blob.size, Ordering::Relaxed);
+                self.advance(blob, blob.size);
+                self.writer.note(&blob.digest, blob.size);
+                return Ok(None);
+            }
+        }
+        Ok(Some(Hasher::new()))
+    }
+
+    fn advance(&self, blob: &BundleBlob, bytes: u64) {
+        self.progress.advance(Activity::Pull, bytes);
+        self.progress.blob_advance(&blob.digest, bytes);
+    }
 }
 
 /// Names every image that needs a blob that failed, each once, in the order of the sets.
@@ -164,43 +282,31 @@ fn by_image(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ImageErrors 
     ImageErrors(errors.into_values().collect())
 }
 
-async fn fetch_blob(
-    client: &Client,
-    fetch: &Fetch,
-    writer: &Arc<Writer>,
-    progress: &Arc<dyn Progress>,
-) -> Result<(), RegistryError> {
-    let BundleBlob { digest, size, .. } = fetch.blob;
-    let name = fetch.images.first().map(ToString::to_string).unwrap_or_default();
-    progress.blob_begin(Activity::Pull, &digest, size, &name);
-    let mut sink =
-        ArchiveSink { writer: Arc::clone(writer), blob: fetch.blob, progress: Arc::clone(progress) };
-    let mut result = Ok(());
-    for origin in &fetch.origins {
-        let repository = client.repository(&origin.registry, &origin.repository);
-        result = repository.blob(&digest, size, &mut sink).await;
-        match &result {
-            // The next origin may have what this one has not.
-            Err(e) if !matches!(e, RegistryError::Sink { .. }) => {}
-            _ => break,
-        }
-    }
-    progress.blob_end(&digest);
-    result
+/// Writes a blob to its place in the archive, and notes how far it is.
+struct ArchiveSink {
+    run: Arc<Run>,
+    blob: BundleBlob,
+    noted: u64,
+    /// How many bytes are noted at once: a large blob does not fill the journal.
+    step: u64,
 }
 
-/// Writes a blob to its place in the archive.
-struct ArchiveSink {
-    writer: Arc<Writer>,
-    blob: BundleBlob,
-    progress: Arc<dyn Progress>,
+impl ArchiveSink {
+    fn new(run: &Arc<Run>, blob: BundleBlob, noted: u64) -> Self {
+        Self { run: Arc::clone(run), blob, noted, step: (blob.size / 64).max(NOTE_STEP) }
+    }
 }
 
 impl BlobSink for ArchiveSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.writer.write_at(&self.blob, offset, bytes)?;
-        self.progress.advance(Activity::Pull, bytes.len() as u64);
-        self.progress.blob_advance(&self.blob.digest, bytes.len() as u64);
+        self.run.writer.write_at(&self.blob, offset, bytes)?;
+        self.run.advance(&self.blob, bytes.len() as u64);
+        let end = offset + bytes.len() as u64;
+        // It began anew where it is behind what was noted.
+        if end >= self.noted.saturating_add(self.step) || end < self.noted {
+            self.noted = end;
+            self.run.writer.note(&self.blob.digest, end);
+        }
         Ok(())
     }
 }

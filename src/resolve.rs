@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What references stand for: each is turned into its closure, read from its registry. Fetches documents only.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
@@ -10,7 +11,7 @@ use crate::closure::{Closure, ClosureError, Documents, StoredDocument};
 use crate::digest::Digest;
 use crate::error::{self, Classify, ErrorKind};
 use crate::fetch::{self, FetchError};
-use crate::oci::Descriptor;
+use crate::oci::{Descriptor, Document};
 use crate::platform::Platform;
 use crate::progress::{Activity, Progress};
 use crate::reference::{Reference, RegistryHost, RepositoryName, Selector, Tag};
@@ -19,18 +20,72 @@ use crate::set::Merged;
 
 /// Most referrers of one image, counted over all of its documents.
 const MAX_REFERRERS: usize = 1000;
-/// How far referrers of referrers are followed.
-const MAX_REFERRER_DEPTH: usize = 3;
+/// How far referrers of referrers are followed. A signature of an SBOM is two deep.
+const MAX_REFERRER_DEPTH: usize = 8;
 /// Suffixes of the tags under which cosign keeps signatures, attestations and SBOMs of a digest.
 const COSIGN_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 
 /// How to resolve.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ResolveOptions {
     /// How many images at once.
     pub jobs: usize,
-    /// Whether what refers to an image travels with it.
-    pub referrers: bool,
+    /// What travels of that which refers to an image.
+    pub referrers: Referrers,
+}
+
+/// Which signatures, SBOMs and attestations travel with their image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Referrers {
+    /// All of them.
+    #[default]
+    All,
+    /// None; registries are not asked for them.
+    None,
+    /// Those of these artifact types. One without an artifact type, as older versions of cosign write them, counts by
+    /// the media types of its config and layers.
+    Types(Vec<String>),
+}
+
+impl Referrers {
+    fn chooses(&self, document: &Document) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Types(types) => {
+                let wanted = |found: &str| types.iter().any(|asked| asked.eq_ignore_ascii_case(found));
+                match document.artifact_type() {
+                    Some(own) => wanted(own),
+                    None => document.children().any(|child| wanted(&child.media_type)),
+                }
+            }
+        }
+    }
+}
+
+/// What refers to images and does not travel, because [`ResolveOptions::referrers`] says so.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// Registries were not asked, so that nobody knows what there is.
+    pub unasked: bool,
+    /// By artifact type, else by the media type of the first layer. What refers to one of these alone is not looked
+    /// for.
+    pub by_type: BTreeMap<String, BTreeSet<Digest>>,
+}
+
+impl LeftBehind {
+    fn add(&mut self, digest: Digest, document: &Document) {
+        // The config comes first and says the least.
+        let content = || document.children().nth(1).map(|layer| layer.media_type.as_str());
+        let kind = document.artifact_type().or_else(content).unwrap_or("unknown");
+        self.by_type.entry(printable(kind)).or_default().insert(digest);
+    }
+
+    fn extend(&mut self, other: Self) {
+        for (kind, digests) in other.by_type {
+            self.by_type.entry(kind).or_default().extend(digests);
+        }
+    }
 }
 
 /// Where a blob can be fetched.
@@ -81,13 +136,28 @@ impl ResolvedImage {
     }
 }
 
+/// An image that could not be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingImage {
+    /// The reference.
+    pub reference: Reference,
+    /// Platforms asked for; empty: all.
+    pub platforms: Vec<Platform>,
+    /// Why, in one line.
+    pub reason: String,
+}
+
 /// All images, with their documents.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
     /// In the order of the merged sets.
     pub images: Vec<ResolvedImage>,
+    /// Images that a bundle is made without.
+    pub missing: Vec<MissingImage>,
     /// Every document of every image.
     pub documents: Documents,
+    /// What refers to the images and does not travel.
+    pub left_behind: LeftBehind,
 }
 
 /// Why one image could not be resolved.
@@ -105,6 +175,9 @@ pub enum ImageError {
     /// So many referrers that something is wrong.
     #[error("more than {MAX_REFERRERS} signatures, SBOMs and attestations refer to it")]
     Referrers,
+    /// Such a long chain of referrers that something is wrong.
+    #[error("signatures, SBOMs and attestations refer to each other more than {MAX_REFERRER_DEPTH} deep")]
+    ReferrerDepth,
 }
 
 impl From<FetchError> for ImageError {
@@ -123,7 +196,7 @@ impl Classify for ImageError {
             Self::Content(_) => ErrorKind::Corrupt,
             // The image that is named before says of which class the failure is.
             Self::Shared(_) => ErrorKind::Unavailable,
-            Self::Referrers => ErrorKind::Other,
+            Self::Referrers | Self::ReferrerDepth => ErrorKind::Other,
         }
     }
 
@@ -135,7 +208,9 @@ impl Classify for ImageError {
             }
             Self::Content(_) => Some("build and push the image again".to_owned()),
             Self::Shared(_) => None,
-            Self::Referrers => Some("leave them behind with --referrers none".to_owned()),
+            Self::Referrers | Self::ReferrerDepth => Some(
+                "leave them behind with --referrers none, or name the types that are to travel".to_owned(),
+            ),
         }
     }
 }
@@ -165,6 +240,22 @@ impl Classify for ImageErrors {
     }
 }
 
+impl Resolved {
+    /// Goes on without the images that failed; they count as missing.
+    pub fn without(&mut self, failed: &ImageErrors) {
+        let reasons = failed.0.iter().map(|(reference, error)| (reference, error::chain(error)));
+        let reasons = reasons.collect::<HashMap<_, _>>();
+        for image in self.images.extract_if(.., |image| reasons.contains_key(&image.reference)) {
+            let reason = reasons.get(&image.reference).cloned().unwrap_or_default();
+            self.missing.push(MissingImage {
+                reference: image.reference,
+                platforms: image.platforms,
+                reason,
+            });
+        }
+    }
+}
+
 /// Resolves every image of `merged`. All are tried, also after one has failed.
 ///
 /// # Errors
@@ -175,35 +266,54 @@ pub async fn resolve(
     options: ResolveOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Resolved, ImageErrors> {
+    let (resolved, errors) = resolve_most(client, merged, options, progress).await;
+    if errors.0.is_empty() { Ok(resolved) } else { Err(errors) }
+}
+
+/// Resolves as many images of `merged` as it can; those that failed count as missing, and are the second answer.
+pub async fn resolve_most(
+    client: &Client,
+    merged: &Merged,
+    options: ResolveOptions,
+    progress: &Arc<dyn Progress>,
+) -> (Resolved, ImageErrors) {
     progress.begin(Activity::Resolve, merged.images.len() as u64);
+    let choice = &options.referrers;
     let tasks = merged.images.iter().map(|image| async move {
         let repository = client.repository(&image.reference.registry, &image.reference.repository);
-        let result = resolve_image(&repository, &image.reference, &image.platforms, options.referrers).await;
+        let result = resolve_image(&repository, &image.reference, &image.platforms, choice).await;
         progress.advance(Activity::Resolve, 1);
-        result.map_err(|error| (image.reference.clone(), error))
+        result.map_err(|error| (image, error))
     });
     // Collected by place, so that the result does not depend on who answered first.
     let results = stream::iter(tasks).buffered(options.jobs.max(1)).collect::<Vec<_>>().await;
     progress.end(Activity::Resolve);
     let (mut resolved, mut errors) = (Resolved::default(), Vec::new());
+    resolved.left_behind.unasked = options.referrers == Referrers::None;
     for result in results {
         match result {
-            Ok((image, documents)) => {
+            Ok((image, documents, left_behind)) => {
                 resolved.images.push(image);
                 resolved.documents.extend(documents);
+                resolved.left_behind.extend(left_behind);
             }
-            Err(error) => errors.push(error),
+            Err((image, error)) => {
+                let (reference, platforms) = (image.reference.clone(), image.platforms.clone());
+                let reason = error::chain(&error);
+                resolved.missing.push(MissingImage { reference: reference.clone(), platforms, reason });
+                errors.push((reference, error));
+            }
         }
     }
-    if errors.is_empty() { Ok(resolved) } else { Err(ImageErrors(errors)) }
+    (resolved, ImageErrors(errors))
 }
 
 async fn resolve_image(
     repository: &Repository,
     reference: &Reference,
     platforms: &[Platform],
-    referrers: bool,
-) -> Result<(ResolvedImage, Documents), ImageError> {
+    choice: &Referrers,
+) -> Result<(ResolvedImage, Documents, LeftBehind), ImageError> {
     let selector = reference.selector().unwrap_or_else(|| {
         // A parsed reference always has one of them; the digest of nothing is in no registry.
         Selector::Digest(Digest::of(b""))
@@ -222,10 +332,12 @@ async fn resolve_image(
         closure,
         referrers: Vec::new(),
     };
-    if referrers {
-        image.referrers = find_referrers(repository, &image.closure, &mut documents).await?;
+    let mut left = LeftBehind::default();
+    if *choice != Referrers::None {
+        let found = find_chosen(repository, &image.closure, choice, &mut documents, &mut left).await?;
+        image.referrers = found;
     }
-    Ok((image, documents))
+    Ok((image, documents, left))
 }
 
 fn printable(text: &str) -> String {
@@ -241,9 +353,26 @@ pub async fn find_referrers(
     of: &Closure,
     documents: &mut Documents,
 ) -> Result<Vec<ResolvedReferrer>, ImageError> {
+    find_chosen(repository, of, &Referrers::All, documents, &mut LeftBehind::default()).await
+}
+
+/// [`find_referrers`], without those that are not chosen and what refers to them; they are noted in `left`.
+async fn find_chosen(
+    repository: &Repository,
+    of: &Closure,
+    choice: &Referrers,
+    documents: &mut Documents,
+    left: &mut LeftBehind,
+) -> Result<Vec<ResolvedReferrer>, ImageError> {
     let mut out = Vec::<ResolvedReferrer>::new();
     let mut subjects = of.documents.iter().rev().map(|document| document.digest).collect::<Vec<_>>();
-    for _ in 0..MAX_REFERRER_DEPTH {
+    for depth in 0.. {
+        if subjects.is_empty() {
+            break;
+        }
+        if depth == MAX_REFERRER_DEPTH {
+            return Err(ImageError::ReferrerDepth);
+        }
         let queries = subjects.iter().map(|subject| referrers_of(repository, *subject));
         let mut next = Vec::new();
         for answers in futures::future::join_all(queries).await {
@@ -263,6 +392,10 @@ pub async fn find_referrers(
                 let document = documents.read(&root)?;
                 // What only a list says to be a referrer, and does not say so itself, is none.
                 if tag.is_none() && document.subject().map(|own| own.digest) != Some(subject) {
+                    continue;
+                }
+                if !choice.chooses(&document) {
+                    left.add(root.digest, &document);
                     continue;
                 }
                 let artifact_type = document.artifact_type().map(printable);

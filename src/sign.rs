@@ -284,6 +284,14 @@ impl Signatures {
         Ok(entry)
     }
 
+    /// The signatures as a file beside what they sign, as minisign writes and reads it.
+    ///
+    /// # Errors
+    /// [`SignError::Damaged`] where one cannot be expressed.
+    pub fn text(&self) -> Result<String, SignError> {
+        self.0.iter().map(canonical).collect()
+    }
+
     /// Signs `message` with `key`; replaces an earlier signature of the same key.
     ///
     /// # Errors

@@ -64,6 +64,21 @@ impl Failure {
         Self::new(ErrorKind::Other, message)
     }
 
+    /// Says which file it is about.
+    #[must_use]
+    pub(crate) fn at(mut self, file: &camino::Utf8Path) -> Self {
+        self.message = format!("{file}: {}", self.message);
+        self
+    }
+
+    /// Adds to what happened.
+    #[must_use]
+    pub(crate) fn more(mut self, text: &str) -> Self {
+        self.message.push('\n');
+        self.message.push_str(text);
+        self
+    }
+
     /// Ends the program with `code` and without a word.
     pub(crate) fn silent(code: u8) -> Self {
         Self { code, ..Self::default() }

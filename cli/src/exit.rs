@@ -23,6 +23,8 @@ pub(crate) const AUTH: u8 = 7;
 pub(crate) const UNAVAILABLE: u8 = 8;
 /// No space left.
 pub(crate) const NO_SPACE: u8 = 9;
+/// What was compared differs.
+pub(crate) const DIFFERENT: u8 = 10;
 /// Ended by Ctrl-C, as shells report it.
 pub(crate) const INTERRUPTED: u8 = 130;
 

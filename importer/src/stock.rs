@@ -6,7 +6,7 @@ use krs_core::bundle::StreamName;
 use krs_core::crd::BundleReference;
 use krs_core::digest::Digest;
 use krs_core::platform::Platform;
-use krs_core::reference::Reference;
+use krs_core::reference::{Reference, RepositoryName};
 
 /// The bundles of the drop folder at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,6 +53,10 @@ pub struct StockImage {
     pub size: u64,
     /// Digests of its configs and layers, for finding repositories to link blobs from.
     pub contents: Vec<Digest>,
+    /// Whether the bundle leaves layers of it to the site.
+    pub partial: bool,
+    /// Repositories in which the bundle expects these layers; the first few that hold all of them.
+    pub expected_in: Vec<RepositoryName>,
 }
 
 /// A file that is not accepted.
@@ -88,7 +92,8 @@ impl StockBundle {
 
 impl Stock {
     /// The bundle to copy an image from: it holds this digest for these platforms. One that can be copied from now comes
-    /// before one whose medium is away or still being checked, then the highest sequence counts. An image that a set names
+    /// before one whose medium is away or still being checked, one that holds all of it before one that leaves layers to the
+    /// site, then the highest sequence counts. An image that a set names
     /// by digest may come from any bundle.
     pub fn find(&self, digest: &Digest, platforms: &[Platform]) -> Option<(&StockBundle, &StockImage)> {
         let holds = |bundle: &'_ StockBundle| {
@@ -97,7 +102,7 @@ impl Stock {
         self.bundles
             .iter()
             .filter_map(|bundle| Some((bundle, &bundle.images[holds(bundle)?])))
-            .max_by_key(|(bundle, _)| (bundle.present && bundle.ready, bundle.sequence))
+            .max_by_key(|(bundle, image)| (bundle.present && bundle.ready, !image.partial, bundle.sequence))
     }
 
     /// What a reference without a digest stands for: the answer of the bundle with the highest sequence that has one.

@@ -60,6 +60,34 @@ pub enum BundleError {
         /// The file.
         path: Utf8PathBuf,
     },
+    /// The file system cannot hold a file of this size. (T-34)
+    #[error(
+        "{path}: the file system can hold files of at most {limit} bytes (it is FAT), and this one has {size}"
+    )]
+    FileLimit {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Its bytes.
+        size: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// So small volumes that there would be too many.
+    #[error("{path} would have {count} volumes, more than {most}")]
+    ManyVolumes {
+        /// The archive.
+        path: Utf8PathBuf,
+        /// How many.
+        count: u64,
+        /// The limit.
+        most: u64,
+    },
+    /// An archive has the name that volumes are to have.
+    #[error("{path} is there already, as one file; it would be read in place of the volumes")]
+    InTheWay {
+        /// The file.
+        path: Utf8PathBuf,
+    },
     /// Somebody compressed the archive. (T-24)
     #[error("{path} is compressed with {with}; expected a plain tar archive")]
     Compressed {
@@ -89,6 +117,16 @@ pub enum BundleError {
         got: u64,
         /// What is cut off first.
         missing: String,
+    },
+    /// Volumes are missing, or are not whole. (T-33)
+    #[error("{path} is incomplete: {}", volumes(.lacking, *.count))]
+    Volumes {
+        /// The archive.
+        path: Utf8PathBuf,
+        /// How many volumes it has, where that is known.
+        count: Option<u64>,
+        /// Those that are missing or cut.
+        lacking: Vec<Lacking>,
     },
     /// Something follows the end. (T-19)
     #[error("{path} has {got} bytes, {} more than expected", got - expected)]
@@ -188,8 +226,16 @@ pub enum BundleError {
         /// Its size.
         size: u64,
     },
+    /// An image is said to be whole and is not, or the other way round.
+    #[error("{path}: image {image} and what the bundle says of its layers do not agree")]
+    Partial {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The image.
+        image: String,
+    },
     /// A blob that no image needs.
-    #[error("{path} holds blob {digest}, which belongs to none of its images")]
+    #[error("{path} lists blob {digest}, which belongs to none of its images")]
     Stray {
         /// The file.
         path: Utf8PathBuf,
@@ -217,16 +263,46 @@ pub enum BundleError {
     Header(#[from] HeaderError),
 }
 
+/// A volume that is missing or cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lacking {
+    /// Its file.
+    pub name: String,
+    /// Bytes that it should have, where that is known.
+    pub expected: Option<u64>,
+    /// Bytes that it has, where it is there.
+    pub got: Option<u64>,
+    /// What it holds.
+    pub holds: String,
+}
+
+fn volumes(lacking: &[Lacking], count: Option<u64>) -> String {
+    let of = count.map(|count| format!(" of {count}")).unwrap_or_default();
+    let one = |volume: &Lacking| {
+        let Lacking { name, holds, .. } = volume;
+        match (volume.got, volume.expected) {
+            (None, _) => format!("volume {name}{of} is missing; it holds {holds}"),
+            (Some(got), Some(expected)) => {
+                format!("volume {name}{of} has {got} bytes, expected {expected}; it holds {holds}")
+            }
+            (Some(got), None) => format!("volume {name}{of} ends after {got} bytes; it holds {holds}"),
+        }
+    };
+    lacking.iter().map(one).collect::<Vec<_>>().join("\n  ")
+}
+
 impl Classify for BundleError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Signature { source, .. } => source.kind(),
             Self::Rollback { .. } | Self::Expired { .. } | Self::Audience { .. } => ErrorKind::Rollback,
-            Self::Incomplete { .. } => ErrorKind::Incomplete,
+            Self::Incomplete { .. } | Self::Volumes { .. } => ErrorKind::Incomplete,
             Self::Open { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
                 if io_kind(source) == ErrorKind::NoSpace { ErrorKind::NoSpace } else { ErrorKind::Other }
             }
             Self::Header(_) | Self::Busy { .. } => ErrorKind::Other,
+            Self::FileLimit { .. } => ErrorKind::NoSpace,
+            Self::ManyVolumes { .. } | Self::InTheWay { .. } => ErrorKind::Usage,
             Self::Special { .. }
             | Self::Compressed { .. }
             | Self::NotABundle { .. }
@@ -236,6 +312,7 @@ impl Classify for BundleError {
             | Self::Content { .. }
             | Self::Image { .. }
             | Self::BlobMissing { .. }
+            | Self::Partial { .. }
             | Self::Stray { .. }
             | Self::Set { .. }
             | Self::SetImages { .. } => ErrorKind::Corrupt,
@@ -252,12 +329,20 @@ impl Classify for BundleError {
                 "free some space or write to another medium, then run the same command again"
             }
             Self::Write { .. } => "check the path, the permissions, and that the medium is not read-only",
+            Self::FileLimit { .. } => {
+                "write volumes: --volume-size 3900MiB; or format the medium as exFAT or ext4"
+            }
+            Self::ManyVolumes { .. } => "choose a larger --volume-size",
+            Self::InTheWay { .. } => "remove it, or give the volumes another name",
             Self::Busy { .. } => "wait until it is done, or give this one another name",
             Self::Compressed { with: "gzip", .. } => "decompress it first: gzip -d FILE",
             Self::Compressed { .. } => "decompress it first: zstd -d FILE",
             Self::NotABundle { .. } => "pass a file that `krs bundle` wrote",
             Self::Incomplete { .. } => {
                 "wait until the copy is complete, or copy the bundle again from where it was made"
+            }
+            Self::Volumes { .. } => {
+                "put all volumes into one folder, or name the other folders with --volumes; copy a cut one again"
             }
             Self::Manifest { source: ManifestError::Version(_), .. } => "use a newer krs",
             Self::Rollback { .. } => "use the newest bundle of the stream",

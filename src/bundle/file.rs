@@ -52,7 +52,8 @@ impl Handle {
         result
     }
 
-    fn file(&self) -> io::Result<Arc<File>> {
+    /// The file, opened where it is closed.
+    pub(super) fn file(&self) -> io::Result<Arc<File>> {
         let mut state = self.state();
         if let Some(open) = state.as_mut() {
             return Ok(Arc::clone(&open.file));

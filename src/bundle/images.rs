@@ -36,10 +36,11 @@ pub struct BundledImages {
 
 impl Bundle {
     /// Reads and checks all indexes and manifests. With it the structure is known to be closed: every document is
-    /// acceptable, every blob that one names is in the archive with that size, and no blob belongs to no image.
+    /// acceptable, every blob that one names is in the archive or, a layer, in the base, with that size, and nothing of
+    /// either belongs to no image.
     ///
     /// # Errors
-    /// [`BundleError::Image`], [`BundleError::BlobMissing`], [`BundleError::Stray`], and those of [`Bundle::read`].
+    /// [`BundleError::Image`], [`BundleError::BlobMissing`], [`BundleError::Stray`], [`BundleError::Partial`], and those of [`Bundle::read`].
     pub fn images(&self) -> Result<BundledImages, BundleError> {
         let mut documents = Documents::default();
         let mut images = Vec::with_capacity(self.manifest().images.len());
@@ -53,10 +54,18 @@ impl Bundle {
                 let closure = self.closure(image, &root, &[], &mut documents, &mut used)?;
                 referrers.push((root, closure));
             }
+            let parts = std::iter::once(&closure).chain(referrers.iter().map(|(_, closure)| closure));
+            if parts.flat_map(|part| &part.contents).any(|c| self.blob(&c.digest).is_none()) != image.partial
+            {
+                let image = image.reference.to_string();
+                return Err(BundleError::Partial { path: self.path().to_owned(), image });
+            }
             images.push(BundledImage { index, root, closure, referrers });
         }
-        if let Some(blob) = self.manifest().blobs.iter().find(|blob| !used.contains(&blob.digest)) {
-            return Err(BundleError::Stray { path: self.path().to_owned(), digest: blob.digest });
+        let base = self.manifest().base.iter().flat_map(|base| &base.layers).map(|layer| layer.digest);
+        let listed = self.manifest().blobs.iter().map(|blob| blob.digest).chain(base);
+        if let Some(digest) = listed.into_iter().find(|digest| !used.contains(digest)) {
+            return Err(BundleError::Stray { path: self.path().to_owned(), digest });
         }
         Ok(BundledImages { images, documents })
     }
@@ -106,10 +115,14 @@ impl Bundle {
         }
         let closure = documents.closure(root, platforms).map_err(refuse)?;
         for descriptor in closure.documents.iter().chain(&closure.contents) {
-            match self.blob(&descriptor.digest) {
-                Some(blob) if blob.size == descriptor.size => used.insert(blob.digest),
-                _ => return Err(self.blob_missing(image, descriptor.digest, descriptor.size)),
-            };
+            let held = self.blob(&descriptor.digest).map(|blob| blob.size);
+            // Only layers may be left to the base: skopeo reads configs, and documents say what the rest is.
+            let layer = || !closure.configs.contains(&descriptor.digest);
+            let in_base = || self.base_layer(&descriptor.digest).filter(|_| layer()).map(|base| base.size);
+            if held.or_else(in_base) != Some(descriptor.size) {
+                return Err(self.blob_missing(image, descriptor.digest, descriptor.size));
+            }
+            used.insert(descriptor.digest);
         }
         Ok(closure)
     }

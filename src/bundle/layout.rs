@@ -217,7 +217,8 @@ struct Names {
 
 /// `index.json`: for each image an entry `REPO:TAG` and one `REPO@DIGEST`, because a Pod that is pinned by digest
 /// finds its image only under the latter; for each referrer an entry without names. A name that two digests claim
-/// is given to neither, because foreign readers would take the first silently. (T-46)
+/// is given to neither, because foreign readers would take the first silently. (T-46) An image whose layers are not all
+/// in the archive has an entry without names, so that containerd cannot register what it cannot run.
 fn index(manifest: &BundleManifest, manifest_digest: Digest) -> Result<Vec<u8>, ManifestError> {
     let sizes = manifest.blobs.iter().map(|blob| (blob.digest, blob.size)).collect::<HashMap<_, _>>();
     let size = |digest: &Digest| {
@@ -234,6 +235,9 @@ fn index(manifest: &BundleManifest, manifest_digest: Digest) -> Result<Vec<u8>, 
     }
     let (mut manifests, mut named) = (Vec::new(), BTreeSet::new());
     for image in &manifest.images {
+        if image.partial {
+            continue;
+        }
         let tag = tag_name(image).filter(|name| claims.get(name).is_some_and(|digests| digests.len() == 1));
         for name in tag.into_iter().chain([format!("{}@{}", image.repository, image.digest)]) {
             if named.insert(name.clone()) {
@@ -247,9 +251,20 @@ fn index(manifest: &BundleManifest, manifest_digest: Digest) -> Result<Vec<u8>, 
             }
         }
     }
-    let mut referrers = BTreeSet::new();
+    let mut unnamed = BTreeSet::new();
+    for image in manifest.images.iter().filter(|image| image.partial) {
+        if unnamed.insert(image.digest) {
+            manifests.push(IndexEntry {
+                annotations: None,
+                artifact_type: image.artifact_type.clone(),
+                digest: image.digest,
+                media_type: image.media_type.clone(),
+                size: size(&image.digest)?,
+            });
+        }
+    }
     for referrer in manifest.images.iter().flat_map(|image| &image.referrers) {
-        if referrers.insert(referrer.digest) {
+        if unnamed.insert(referrer.digest) {
             manifests.push(IndexEntry {
                 annotations: None,
                 artifact_type: referrer.artifact_type.clone(),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use super::base::{BundleBase, BundleMissing};
 use super::layout;
 use crate::digest::Digest;
 use crate::json::{self, JsonError};
@@ -36,6 +37,9 @@ pub struct BundleManifest {
     /// Sites that the bundle is meant for; empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audience: Vec<String>,
+    /// Layers that are not in the archive, because the site has them; absent: it is a full bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BundleBase>,
     /// Every blob, in the order in which they lie in the archive.
     pub blobs: Vec<BundleBlob>,
     /// When the content was decided: the commit's time, else when the references were resolved.
@@ -44,6 +48,9 @@ pub struct BundleManifest {
     pub format_version: u32,
     /// Every image, once per reference and choice of platforms.
     pub images: Vec<BundleImage>,
+    /// Images that the sets ask for and that are not in the archive, because they could not be fetched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<BundleMissing>,
     /// From when on the bundle is not to be imported any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
@@ -83,6 +90,9 @@ pub struct BundleImage {
     pub digest: Digest,
     /// Media type of the document with that digest.
     pub media_type: String,
+    /// Whether layers of it are in the base and not in the archive.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub partial: bool,
     /// Platforms that were chosen from an index; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Platform>,
@@ -96,6 +106,12 @@ pub struct BundleImage {
     /// Tag of the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
+}
+
+// The shape that serde asks for.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// Something that refers to an image or to a part of it.
@@ -248,6 +264,7 @@ impl BundleManifest {
 
     /// What of the bundle decides: SHA-256 over stream, sequence, sets, and reference → digest. Two bundles with
     /// one identity (a full one and a delta, say) may follow each other; two identities with one sequence may not.
+    /// An image that is missing counts where its reference has a digest: the whole bundle may follow.
     ///
     /// # Errors
     /// None in practice, as for [`Self::encode`].
@@ -259,8 +276,11 @@ impl BundleManifest {
             sets: BTreeSet<Digest>,
             stream: &'a StreamName,
         }
+        let images = self.images.iter().map(|image| (image.reference.to_string(), image.digest));
+        let missing = self.missing.iter().map(|missing| &missing.reference);
+        let missing = missing.filter_map(|reference| Some((reference.to_string(), reference.digest?)));
         let identity = Identity {
-            images: self.images.iter().map(|image| (image.reference.to_string(), image.digest)).collect(),
+            images: images.chain(missing).collect(),
             sequence: self.sequence,
             sets: self.sets.iter().map(|set| set.digest).collect(),
             stream: &self.stream,
@@ -306,7 +326,8 @@ impl BundleManifest {
             }
         }
         self.check_blobs()?;
-        self.check_images()
+        self.check_images()?;
+        self.check_lacking()
     }
 
     fn check_blobs(&self) -> Result<(), ManifestError> {
@@ -368,6 +389,7 @@ pub(crate) mod tests {
         let reference = format!("docker.io/library/nginx:1.25@{manifest}").parse::<Reference>().unwrap();
         BundleManifest {
             audience: vec![],
+            base: None,
             blobs: vec![
                 BundleBlob { digest: manifest, offset: 512, size: 8 },
                 BundleBlob { digest: layer, offset: 1536, size: 5 },
@@ -378,12 +400,14 @@ pub(crate) mod tests {
                 artifact_type: None,
                 digest: manifest,
                 media_type: oci::OCI_MANIFEST.to_owned(),
+                partial: false,
                 platforms: vec![],
                 repository: reference.name(),
                 tag: reference.tag.clone(),
                 reference,
                 referrers: vec![],
             }],
+            missing: vec![],
             not_after: None,
             sequence: 118,
             sets: vec![BundleSet {

@@ -4,17 +4,26 @@
 //! No tar parser stands in the trusted path: a reader makes every byte outside the blobs again from the signed
 //! manifest, and compares.
 
+mod base;
 mod error;
 mod file;
 mod freshness;
 mod images;
+mod journal;
 pub mod layout;
+mod leftover;
 mod manifest;
 mod open;
+mod output;
+mod parts;
+mod reader;
+mod single;
 mod verify;
+mod volumes;
 mod write;
 
-pub use error::BundleError;
+pub use base::{BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES};
+pub use error::{BundleError, Lacking};
 pub use freshness::{Freshness, HighWaterMark, RollbackError, follows};
 pub use images::{BundledImage, BundledImages};
 pub use layout::Layout;
@@ -23,4 +32,7 @@ pub use manifest::{
     MAX_SET, MAX_SETS, ManifestError, StreamName,
 };
 pub use open::{Bundle, Policy};
-pub use write::{Writer, sign, trusted_comment};
+pub use output::{Space, space};
+pub use single::{VolumeState, check_volumes};
+pub use volumes::{MAX_VOLUMES, Volume, VolumeList, list_path, volume_of};
+pub use write::{Writer, sign, sign_list, trusted_comment};

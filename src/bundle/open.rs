@@ -19,13 +19,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::base::BaseLayer;
 use super::error::BundleError;
-use super::file::{self, Handle};
 use super::freshness::{self, Freshness};
 use super::layout::{self, HEADER, Layout, MANIFEST_AT};
-use super::manifest::{BundleBlob, BundleManifest, MAX_MANIFEST};
+use super::manifest::{BundleBlob, BundleManifest};
+use super::parts::{Part, Parts};
+use super::reader::Reader;
+use super::volumes::VolumeList;
 use crate::digest::{ContentMismatch, Digest, VerifyReader};
-use crate::set::{self, CheckedSet};
+use crate::set::CheckedSet;
 use crate::sign::{KeyId, SIGNATURES_SIZE, Signatures, Trust};
 
 /// Bytes that are compared at once.
@@ -44,8 +47,10 @@ pub struct Policy {
 /// they are read.
 #[derive(Debug)]
 pub struct Bundle {
-    file: Handle,
+    files: Parts,
     path: Utf8PathBuf,
+    volumes: Option<VolumeList>,
+    volume_size: u64,
     manifest: BundleManifest,
     manifest_digest: Digest,
     identity: Digest,
@@ -62,7 +67,17 @@ impl Bundle {
     /// # Errors
     /// [`BundleError`] names the first check that failed; nothing was taken from the bundle then.
     pub fn open(path: &Utf8Path, policy: &Policy) -> Result<Self, BundleError> {
-        let reader = Reader::open(path)?;
+        Self::open_with(path, &[], policy)
+    }
+
+    /// Opens the bundle at `path`, whose volumes may also lie in `folders`. `path` is the archive, one of its volumes, or
+    /// their list; whether the archive is one file or several does not matter after this.
+    ///
+    /// # Errors
+    /// As for [`Self::open`]; [`BundleError::Volumes`] names volumes that are missing, and what they hold.
+    pub fn open_with(path: &Utf8Path, folders: &[Utf8PathBuf], policy: &Policy) -> Result<Self, BundleError> {
+        let reader = Reader::open(path, folders)?;
+        let path = &reader.path.clone();
         let manifest_size = reader.manifest_size()?;
         let encoded = reader.exactly(MANIFEST_AT, manifest_size, layout::MANIFEST)?;
         let signatures_at = layout::next_header(MANIFEST_AT, manifest_size) + HEADER;
@@ -79,30 +94,43 @@ impl Bundle {
         let layout = Layout::new(&manifest, &encoded).map_err(unacceptable)?;
         reader.complete(&manifest, &layout)?;
         for piece in layout.pieces(&manifest)? {
-            compare(&reader.file, path, piece.offset, &piece.bytes, &piece.name)?;
+            compare(&reader.files, path, piece.offset, &piece.bytes, &piece.name)?;
         }
         let sets = reader.sets(&manifest, &layout)?;
         let places = manifest.blobs.iter().enumerate().map(|(n, blob)| (blob.digest, n)).collect();
         let manifest_digest = Digest::of(&encoded);
-        let Reader { file, path, .. } = reader;
+        let Reader { files, path, volumes, volume_size, .. } = reader;
         let key_ids = signatures.key_ids();
-        Ok(Self { file, path, manifest, manifest_digest, identity, layout, places, key_ids, signers, sets })
+        Ok(Self {
+            files,
+            path,
+            volumes,
+            volume_size,
+            manifest,
+            manifest_digest,
+            identity,
+            layout,
+            places,
+            key_ids,
+            signers,
+            sets,
+        })
     }
 
-    /// The file.
+    /// The archive; where it lies in volumes, what they are named after.
     pub fn path(&self) -> &Utf8Path {
         &self.path
     }
 
     /// Whether the file is open. It is opened by the first read and stays open until [`Self::close_if_idle`].
     pub fn is_open(&self) -> bool {
-        self.file.is_open()
+        self.files.is_open()
     }
 
     /// Closes the file where nobody has read it for `idle`, so that its medium can be unmounted; the next read opens it
     /// again. Answers whether it is closed now.
     pub fn close_if_idle(&self, idle: Duration) -> bool {
-        self.file.close_if_idle(idle)
+        self.files.close_if_idle(idle)
     }
 
     /// What the bundle says of itself.
@@ -145,6 +173,13 @@ impl Bundle {
         self.places.get(digest).and_then(|n| self.manifest.blobs.get(*n))
     }
 
+    /// A layer that the bundle leaves to the site.
+    pub fn base_layer(&self, digest: &Digest) -> Option<&BaseLayer> {
+        let layers = &self.manifest.base.as_ref()?.layers;
+        let place = layers.binary_search_by_key(digest, |layer| layer.digest).ok()?;
+        layers.get(place)
+    }
+
     /// Reads a part of a blob's content; answers 0 at its end. Does not check the digest: whoever reads a whole
     /// blob with it has to.
     ///
@@ -156,7 +191,7 @@ impl Bundle {
         if most == 0 {
             return Ok(0);
         }
-        match self.file.read_at(&mut buf[..most], self.content_at(blob) + offset)? {
+        match self.files.read_at(&mut buf[..most], self.content_at(blob) + offset)? {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut")),
             n => Ok(n),
         }
@@ -190,7 +225,7 @@ impl Bundle {
     pub fn check_header(&self, blob: &BundleBlob) -> Result<(), BundleError> {
         let (at, name) = (self.content_at(blob), layout::blob_path(&blob.digest));
         compare(
-            &self.file,
+            &self.files,
             &self.path,
             at - HEADER,
             &layout::header(&name, blob.size)?,
@@ -198,7 +233,28 @@ impl Bundle {
         )?;
         let padding = [0; 512];
         let length = usize::try_from(layout::padded(blob.size) - blob.size).unwrap_or_default();
-        compare(&self.file, &self.path, at + blob.size, &padding[..length], &format!("the padding of {name}"))
+        compare(
+            &self.files,
+            &self.path,
+            at + blob.size,
+            &padding[..length],
+            &format!("the padding of {name}"),
+        )
+    }
+
+    /// The file that holds a byte of a blob, where in it, and how many bytes follow there.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn file_at(
+        &self,
+        blob: &BundleBlob,
+        offset: u64,
+    ) -> Option<(std::sync::Arc<std::fs::File>, u64, u64)> {
+        self.files.file_at(self.content_at(blob) + offset)
+    }
+
+    /// Bytes of each volume but the last; of the whole where it is one file.
+    pub(super) const fn volume_size(&self) -> u64 {
+        self.volume_size
     }
 
     /// Where a blob's content begins in the file.
@@ -211,14 +267,41 @@ impl Bundle {
         match source.downcast::<ContentMismatch>() {
             Ok(mismatch) => self.content_error(blob, mismatch),
             Err(source) => {
-                BundleError::Read { path: self.path.clone(), offset: self.content_at(blob), source }
+                let (path, offset) = self.place(self.content_at(blob));
+                BundleError::Read { path, offset, source }
             }
         }
     }
 
     pub(crate) fn content_error(&self, blob: &BundleBlob, source: ContentMismatch) -> BundleError {
         let name = layout::blob_path(&blob.digest);
-        BundleError::Content { path: self.path.clone(), name, offset: self.content_at(blob), source }
+        let (first, offset) = self.place(self.content_at(blob));
+        let path = self.damaged_volume(blob).unwrap_or(first);
+        BundleError::Content { path, name, offset, source }
+    }
+
+    /// Of the volumes that a damaged blob lies in, the first that is not what the list of volumes says. The list is not
+    /// trusted: it only helps to say which file to copy again.
+    fn damaged_volume(&self, blob: &BundleBlob) -> Option<Utf8PathBuf> {
+        let list = self.volumes.as_ref()?;
+        let differs = |part: &&Part| {
+            let volume = part.path.file_name().and_then(|name| list.volumes.iter().find(|v| v.name == name));
+            let read = |buf: &mut [u8], done| part.handle.read_at(buf, done);
+            volume.is_some_and(|volume| super::write::hash(part.size, read).ok() != Some(volume.digest))
+        };
+        let part = self.files.holding(self.content_at(blob), blob.size).find(differs)?;
+        Some(part.path.clone())
+    }
+
+    /// The file that holds a byte of the archive, and where in it: a volume, where it lies in volumes.
+    fn place(&self, offset: u64) -> (Utf8PathBuf, u64) {
+        let place = self.files.place(offset).map(|(path, at)| (path.to_owned(), at));
+        place.unwrap_or_else(|| (self.path.clone(), offset))
+    }
+
+    /// What lies beside the volumes (`NAME.krs.json`), where the archive lies in volumes and it is there.
+    pub const fn volumes(&self) -> Option<&VolumeList> {
+        self.volumes.as_ref()
     }
 }
 
@@ -262,8 +345,8 @@ fn check_freshness(
 }
 
 /// Compares the bytes at `offset` with `expected`.
-fn compare(
-    file: &Handle,
+pub(super) fn compare(
+    files: &Parts,
     path: &Utf8Path,
     offset: u64,
     expected: &[u8],
@@ -280,7 +363,7 @@ fn compare(
     let mut at = offset;
     for chunk in expected.chunks(buf.len().max(1)) {
         let got = &mut buf[..chunk.len()];
-        let read = file.read_at(got, at);
+        let read = files.read_at(got, at);
         let read = read.map_err(|source| BundleError::Read { path: path.to_owned(), offset: at, source })?;
         if read < chunk.len() || got != chunk {
             return Err(BundleError::Damaged { path: path.to_owned(), part: name.to_owned(), offset: at });
@@ -288,138 +371,4 @@ fn compare(
         at += chunk.len() as u64;
     }
     Ok(())
-}
-
-/// The file while it is checked.
-struct Reader {
-    file: Handle,
-    path: Utf8PathBuf,
-    size: u64,
-}
-
-impl Reader {
-    fn open(path: &Utf8Path) -> Result<Self, BundleError> {
-        let special = |what| BundleError::Special { path: path.to_owned(), what };
-        let file = file::open(path, false).map_err(|source| match file::special(path) {
-            Some(what) => special(what),
-            None => BundleError::Open { path: path.to_owned(), source },
-        })?;
-        let metadata =
-            file.metadata().map_err(|source| BundleError::Open { path: path.to_owned(), source })?;
-        if !metadata.is_file() {
-            return Err(special(file::special(path).unwrap_or("not a regular file")));
-        }
-        let size = metadata.len();
-        Ok(Self { file: Handle::new(path.to_owned(), file, size), path: path.to_owned(), size })
-    }
-
-    fn incomplete(&self, expected: u64, missing: &str) -> BundleError {
-        let (path, missing) = (self.path.clone(), missing.to_owned());
-        BundleError::Incomplete { path, expected, got: self.size, missing }
-    }
-
-    /// Reads `size` bytes at `offset`, which must be there.
-    fn exactly(&self, offset: u64, size: u64, name: &str) -> Result<Vec<u8>, BundleError> {
-        // The size is compared before memory is taken for it.
-        if offset.saturating_add(size) > self.size {
-            return Err(self.incomplete(offset.saturating_add(size), name));
-        }
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-        let read = self.file.read_at(&mut bytes, offset).map_err(|source| BundleError::Read {
-            path: self.path.clone(),
-            offset,
-            source,
-        })?;
-        if read < bytes.len() { Err(self.incomplete(offset + size, name)) } else { Ok(bytes) }
-    }
-
-    /// The size of `krs/bundle.json`: the only number that is read from a header, and then the header must be the
-    /// one that this number makes.
-    fn manifest_size(&self) -> Result<u64, BundleError> {
-        let not =
-            |reason: &str| BundleError::NotABundle { path: self.path.clone(), reason: reason.to_owned() };
-        if self.size == 0 {
-            return Err(self.incomplete(MANIFEST_AT, "everything"));
-        }
-        let magic = self.exactly(0, self.size.min(4), "its beginning")?;
-        for (with, number) in [("gzip", &[0x1f, 0x8b][..]), ("zstd", &[0x28, 0xb5, 0x2f, 0xfd])] {
-            if magic.starts_with(number) {
-                return Err(BundleError::Compressed { path: self.path.clone(), with });
-            }
-        }
-        let first = layout::header(layout::OCI_LAYOUT, layout::OCI_LAYOUT_CONTENT.len() as u64)?;
-        let begin = self.exactly(0, self.size.min(HEADER), "its beginning")?;
-        if !first.starts_with(&begin) {
-            return Err(not("it does not begin as one"));
-        }
-        let header = self.exactly(MANIFEST_AT - HEADER, HEADER, layout::MANIFEST)?;
-        let header = <[u8; 512]>::try_from(header).unwrap_or([0; 512]);
-        let size = tar::Header::from_byte_slice(&header).entry_size();
-        let size = size.map_err(|_| not("its second header is damaged"))?;
-        if size > MAX_MANIFEST {
-            return Err(not(&format!("its manifest would have {size} bytes, more than {MAX_MANIFEST}")));
-        }
-        if layout::header(layout::MANIFEST, size)? != header {
-            return Err(not("its second entry is not krs/bundle.json"));
-        }
-        Ok(size)
-    }
-
-    fn complete(&self, manifest: &BundleManifest, layout: &Layout) -> Result<(), BundleError> {
-        let expected = layout.size();
-        if self.size > expected {
-            return Err(BundleError::Trailing { path: self.path.clone(), expected, got: self.size });
-        }
-        if self.size == expected {
-            return Ok(());
-        }
-        let cut =
-            |blob: &&BundleBlob| layout::next_header(layout.blobs_at + blob.offset, blob.size) > self.size;
-        let missing = if self.size < layout.blobs_at {
-            layout::INDEX.to_owned()
-        } else {
-            let blob = manifest.blobs.iter().find(cut);
-            blob.map_or_else(|| "its end".to_owned(), |blob| layout::blob_path(&blob.digest))
-        };
-        Err(self.incomplete(expected, &missing))
-    }
-
-    fn sets(&self, manifest: &BundleManifest, layout: &Layout) -> Result<Vec<CheckedSet>, BundleError> {
-        let mut sets = Vec::with_capacity(manifest.sets.len());
-        for (entry, at) in manifest.sets.iter().zip(&layout.sets_at) {
-            let document = self.exactly(*at, entry.size, &entry.path)?;
-            let got = Digest::of(&document);
-            if got != entry.digest {
-                let source = ContentMismatch::Digest { expected: entry.digest, got };
-                let name = entry.path.clone();
-                return Err(BundleError::Content { path: self.path.clone(), name, offset: *at, source });
-            }
-            let unacceptable = |e| BundleError::Set { path: self.path.clone(), source: Box::new(e) };
-            sets.push(set::check(&document, &entry.file).map_err(unacceptable)?);
-        }
-        self.same_images(manifest, &sets)?;
-        Ok(sets)
-    }
-
-    /// The images of the sets and those of the manifest must be the same: nothing is pushed that no set asks for,
-    /// and nothing that a set asks for was left out unsaid.
-    fn same_images(&self, manifest: &BundleManifest, sets: &[CheckedSet]) -> Result<(), BundleError> {
-        let key = |reference: &crate::reference::Reference, platforms: &[crate::platform::Platform]| {
-            (reference.to_string(), platforms.to_vec())
-        };
-        let wanted = sets.iter().flat_map(|set| &set.images);
-        let wanted = wanted.map(|image| key(&image.reference, &image.platforms)).collect::<BTreeSet<_>>();
-        let held = manifest.images.iter();
-        let held = held.map(|image| key(&image.reference, &image.platforms)).collect::<BTreeSet<_>>();
-        let say = |what: &str, (image, _): &(String, _)| {
-            Err(BundleError::SetImages { path: self.path.clone(), reason: format!("{what} {image}") })
-        };
-        if let Some(image) = wanted.difference(&held).next() {
-            return say("its sets ask for an image that it does not list:", image);
-        }
-        if let Some(image) = held.difference(&wanted).next() {
-            return say("it lists an image that none of its sets asks for:", image);
-        }
-        Ok(())
-    }
 }

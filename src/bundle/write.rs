@@ -1,69 +1,117 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writing a bundle in place. Its final name appears only when every byte was proven and is on disk; until then
-//! the file is called `NAME.part`.
+//! Writing a bundle in place, into one file or into volumes. Its final name appears only when every byte was proven and
+//! is on disk; until then the files are called `NAME.part`, and a journal beside them says how far they are.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::collections::HashMap;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::error::BundleError;
 use super::file;
+use super::journal::{Journal, Noted};
 use super::layout::{self, HEADER, Layout, MANIFEST_AT};
+use super::leftover::{Leftover, OLD, PART};
 use super::manifest::{BundleBlob, BundleManifest};
-use crate::sign::{SIGNATURES_SIZE, Signatures, Trust};
+use super::open::Bundle;
+use super::output::{self, Output};
+use super::volumes::{self, Volume, VolumeList};
+use crate::digest::{Digest, Hasher};
+use crate::sign::{SIGNATURES_SIZE, SecretKey, Signatures, Trust};
+
+/// Bytes that are copied or hashed at once.
+const CHUNK: usize = 1 << 20;
 
 /// An archive that is being written. All methods may be called from several threads at once, for different blobs.
 #[derive(Debug)]
 pub struct Writer {
-    file: File,
+    output: Output,
+    names: Vec<Utf8PathBuf>,
     path: Utf8PathBuf,
-    part: Utf8PathBuf,
+    manifest: BundleManifest,
     layout: Layout,
+    volume_size: Option<u64>,
+    journal: Journal,
+    begun: HashMap<Digest, u64>,
     reserved: bool,
 }
 
+/// Where the journal of an archive lies.
+fn journal_path(path: &Utf8Path) -> Utf8PathBuf {
+    format!("{path}.journal").into()
+}
+
 impl Writer {
-    /// Begins `path` anew as `path.part`, and writes all but the blobs' contents.
+    /// Begins `path` as `path.part`, or as volumes of `volume_size` bytes, and writes all but the blobs' contents. Goes on
+    /// from what an interrupted run has left there, whatever bundle that was to become: [`Self::begun`] says what is there.
     ///
     /// `sets` are the documents, in the order of the manifest.
     ///
     /// # Errors
-    /// [`BundleError::Special`] where something other than a file has one of the names, [`BundleError::Write`].
+    /// [`BundleError::Special`] where something other than a file has one of the names, [`BundleError::Busy`],
+    /// [`BundleError::FileLimit`], [`BundleError::Write`].
     pub fn create(
         path: &Utf8Path,
         manifest: &BundleManifest,
         sets: &[&[u8]],
         signatures: &Signatures,
+        volume_size: Option<u64>,
     ) -> Result<Self, BundleError> {
         let unacceptable = |source| BundleError::Manifest { path: path.to_owned(), source };
         let encoded = manifest.encode().map_err(unacceptable)?;
         let layout = Layout::new(manifest, &encoded).map_err(unacceptable)?;
-        let part = Utf8PathBuf::from(format!("{path}.part"));
-        for name in [path, &part] {
-            if let Some(what) = file::special(name) {
-                return Err(BundleError::Special { path: name.to_owned(), what });
+        let names = output::names(path, layout.size(), volume_size);
+        may_be_written(path, &names, layout.size(), volume_size)?;
+        let journal_at = journal_path(path);
+        let cannot = |path: &Utf8Path| {
+            let path = path.to_owned();
+            move |source| BundleError::Write { path: path.clone(), source }
+        };
+        let busy = || BundleError::Busy { path: path.to_owned() };
+        let journal = Journal::take(&journal_at).map_err(cannot(&journal_at))?.ok_or_else(busy)?;
+        let (same, other) = Leftover::find(path, &journal, &layout, manifest, volume_size);
+        // A journal that goes on is never emptied: what it says must survive whatever happens here.
+        let begun = match same {
+            Some(noted) => noted.blobs,
+            None => {
+                let anew = Noted { volume_size, blobs: HashMap::new() };
+                journal.begin(&anew).map_err(cannot(&journal_at))?;
+                anew.blobs
             }
+        };
+        let output = Output::open(&names, PART, volume_size, true).map_err(cannot(path))?;
+        let (path, manifest) = (path.to_owned(), manifest.clone());
+        let reserved = false;
+        let mut writer =
+            Self { output, names, path, manifest, layout, volume_size, journal, begun, reserved };
+        let written = writer.write_head(&encoded, sets, signatures, other);
+        if written.is_err() {
+            writer.abandon();
         }
-        let cannot = |source| BundleError::Write { path: part.clone(), source };
-        let file = begin(&part).map_err(cannot)?.ok_or_else(|| BundleError::Busy { path: part.clone() })?;
-        let mut writer = Self { file, path: path.to_owned(), part: part.clone(), layout, reserved: false };
-        let written = writer.write_head(manifest, &encoded, sets, signatures);
-        writer.reserved = written.inspect_err(|_| writer.discard())?;
+        written?;
         Ok(writer)
     }
 
-    /// Answers whether the space could be reserved.
     fn write_head(
-        &self,
-        manifest: &BundleManifest,
+        &mut self,
         encoded: &[u8],
         sets: &[&[u8]],
         signatures: &Signatures,
-    ) -> Result<bool, BundleError> {
-        // All space is asked for at once, so that a full disk is found before the first blob is fetched.
-        let reserved = allocate(&self.file, self.layout.size()).map_err(|e| self.error(e))?;
-        for piece in self.layout.pieces(manifest)? {
+        leftover: Option<Leftover>,
+    ) -> Result<(), BundleError> {
+        // All space is asked for at once, so that a full disk is found before the first blob is fetched; but what is taken
+        // over from another file gives its space free bit by bit.
+        let allocate = |reserve| self.output.allocate(self.layout.size(), reserve).map_err(|e| self.error(e));
+        let mut reserved = allocate(leftover.is_none())?;
+        let mut taken = HashMap::new();
+        if let Some(leftover) = leftover {
+            taken = self.take_over(&leftover).map_err(|e| self.error(e))?;
+            leftover.remove();
+            reserved = allocate(true)?;
+        }
+        self.begun.extend(taken);
+        self.reserved = reserved;
+        for piece in self.layout.pieces(&self.manifest)? {
             self.put(&piece.bytes, piece.offset)?;
         }
         self.put(encoded, MANIFEST_AT)?;
@@ -72,11 +120,45 @@ impl Writer {
         for (at, document) in self.layout.sets_at.iter().zip(sets) {
             self.put(document, *at)?;
         }
-        for blob in &manifest.blobs {
+        for blob in &self.manifest.blobs {
             let header = layout::header(&layout::blob_path(&blob.digest), blob.size)?;
             self.put(&header, self.layout.blobs_at + blob.offset - HEADER)?;
+            let padding = usize::try_from(layout::padded(blob.size) - blob.size).unwrap_or_default();
+            self.put(&[0; 512][..padding], self.content_at(blob) + blob.size)?;
         }
-        Ok(reserved)
+        Ok(())
+    }
+
+    /// Moves what an interrupted run has fetched to where it belongs now.
+    fn take_over(&self, leftover: &Leftover) -> io::Result<HashMap<Digest, u64>> {
+        let (mut taken, mut buf) = (HashMap::new(), vec![0; CHUNK]);
+        for blob in &self.manifest.blobs {
+            let Some((from, bytes)) = leftover.blob(&blob.digest, blob.size) else { continue };
+            let mut done = 0;
+            while done < bytes {
+                let most = usize::try_from(bytes - done).unwrap_or(usize::MAX).min(CHUNK);
+                let read = leftover.output.read_at(&mut buf[..most], from + done)?;
+                if read == 0 {
+                    break;
+                }
+                self.output.write_at(&buf[..read], self.content_at(blob) + done)?;
+                leftover.output.punch(from + done, read as u64);
+                done += read as u64;
+            }
+            self.journal.note(&blob.digest, done);
+            taken.insert(blob.digest, done);
+        }
+        Ok(taken)
+    }
+
+    /// Bytes of a blob's beginning that an earlier run has written. They are not proven: whoever goes on hashes them.
+    pub fn begun(&self, blob: &BundleBlob) -> u64 {
+        self.begun.get(&blob.digest).copied().unwrap_or(0).min(blob.size)
+    }
+
+    /// Notes that the first `bytes` of a blob are written; 0 gives it up.
+    pub fn note(&self, digest: &Digest, bytes: u64) {
+        self.journal.note(digest, bytes);
     }
 
     /// Whether blobs may be written in any order at no cost. Where the file system could not reserve the space (FAT,
@@ -93,76 +175,237 @@ impl Writer {
         if offset.saturating_add(bytes.len() as u64) > blob.size {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "more bytes than the blob has"));
         }
-        file::write_at(&self.file, bytes, self.layout.blobs_at + blob.offset + offset)
+        self.output.write_at(bytes, self.content_at(blob) + offset)
+    }
+
+    /// Hashes the first `bytes` of a blob as they are on disk; `None` where there are fewer.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn hash(&self, blob: &BundleBlob, bytes: u64) -> io::Result<Option<Hasher>> {
+        let (mut hasher, mut buf) = (Hasher::new(), vec![0; CHUNK]);
+        while hasher.bytes() < bytes {
+            let most = usize::try_from(bytes - hasher.bytes()).unwrap_or(usize::MAX).min(CHUNK);
+            match self.output.read_at(&mut buf[..most], self.content_at(blob) + hasher.bytes())? {
+                0 => return Ok(None),
+                read => hasher.update(&buf[..read]),
+            }
+        }
+        Ok(Some(hasher))
+    }
+
+    /// Copies a blob out of another bundle, inside of the file system where it can. Answers whether what arrived is the
+    /// blob; nothing is said of the other bundle where it is not.
+    ///
+    /// # Errors
+    /// What the system says about the archive that is written.
+    pub fn copy_from(&self, blob: &BundleBlob, other: &Bundle) -> io::Result<bool> {
+        let Some(from) = other.blob(&blob.digest).filter(|from| from.size == blob.size).copied() else {
+            return Ok(false);
+        };
+        let mut done = self.copy_range(blob, other, &from);
+        let mut buf = vec![0; CHUNK];
+        while done < blob.size {
+            match other.read_at(&from, done, &mut buf) {
+                Ok(read) if read > 0 => {
+                    self.write_at(blob, done, &buf[..read])?;
+                    done += read as u64;
+                }
+                _ => return Ok(false),
+            }
+        }
+        let hasher = self.hash(blob, blob.size)?;
+        Ok(hasher.is_some_and(|hasher| hasher.finish() == blob.digest))
+    }
+
+    /// `copy_file_range(2)`, which shares the blocks where the file system can. Answers how far it came.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn copy_range(&self, blob: &BundleBlob, other: &Bundle, from: &BundleBlob) -> u64 {
+        let mut done = 0;
+        while done < blob.size {
+            let Some((file, mut at, left)) = other.file_at(from, done) else { break };
+            let Ok((to, mut to_at, room)) = self.output.place(self.content_at(blob) + done) else { break };
+            let most = usize::try_from(left.min(room).min(blob.size - done)).unwrap_or(usize::MAX);
+            match rustix::fs::copy_file_range(&*file, Some(&mut at), to, Some(&mut to_at), most) {
+                Ok(copied) if copied > 0 => done += copied as u64,
+                // Another file system, or one that cannot: bytes are read and written then.
+                _ => break,
+            }
+        }
+        done
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn copy_range(&self, _: &BundleBlob, _: &Bundle, _: &BundleBlob) -> u64 {
+        0
     }
 
     /// Brings everything to the disk, then gives the archive its name. Every blob must have been written and
-    /// compared with its digest before.
+    /// compared with its digest before. Answers the files.
     ///
     /// # Errors
-    /// [`BundleError::Write`].
-    pub fn finish(&self) -> Result<Utf8PathBuf, BundleError> {
-        let length = self.file.metadata().map_err(|e| self.error(e))?.len();
+    /// [`BundleError`].
+    pub fn finish(&self) -> Result<Vec<Utf8PathBuf>, BundleError> {
+        let length = self.output.length().map_err(|e| self.error(e))?;
         if length != self.layout.size() {
-            let (path, expected) = (self.part.clone(), self.layout.size());
-            return Err(BundleError::Incomplete {
-                path,
-                expected,
-                got: length,
-                missing: "its end".to_owned(),
-            });
+            let (path, expected) = (self.path.clone(), self.layout.size());
+            let missing = "its end".to_owned();
+            return Err(BundleError::Incomplete { path, expected, got: length, missing });
         }
-        self.file.sync_all().map_err(|e| self.error(e))?;
-        std::fs::rename(&self.part, &self.path).map_err(|e| self.error(e))?;
-        let folder = self.path.parent().unwrap_or(Utf8Path::new("."));
-        file::sync_folder(folder).map_err(|e| self.error(e))?;
-        Ok(self.path.clone())
+        self.output.sync().map_err(|e| self.error(e))?;
+        let list = self.volume_size.map(|each| self.list(each)).transpose()?;
+        // The first volume last: without it nobody takes the others for a bundle.
+        for (part, name) in self.output.paths().zip(&self.names).rev() {
+            std::fs::rename(part, name).map_err(|e| self.error(e))?;
+        }
+        if let Some(list) = list {
+            write_list(&self.path, &list)?;
+            for (n, stale) in volumes::find(&self.path, &[]) {
+                // Of a bundle of this name that was larger.
+                if n > list.volumes.len() as u64 {
+                    std::fs::remove_file(stale).map_err(|e| self.error(e))?;
+                }
+            }
+        }
+        file::sync_folder(folder(&self.path)).map_err(|e| self.error(e))?;
+        let _ = std::fs::remove_file(journal_path(&self.path));
+        Ok(self.names.clone())
     }
 
-    /// Removes what was begun.
-    pub fn discard(&self) {
-        // What cannot be removed is overwritten by the next run.
-        let _ = std::fs::remove_file(&self.part);
+    /// What the volumes are, by reading them back.
+    fn list(&self, volume_size: u64) -> Result<VolumeList, BundleError> {
+        let mut volumes = Vec::with_capacity(self.names.len());
+        for (n, name) in (1..).zip(&self.names) {
+            let (start, size) = ((n - 1) * volume_size, volumes::size_of(n, self.layout.size(), volume_size));
+            let digest = hash(size, |buf, done| self.output.read_at(buf, start + done));
+            let name = name.file_name().unwrap_or_default().to_owned();
+            volumes.push(Volume { digest: digest.map_err(|e| self.error(e))?, name, size });
+        }
+        let unacceptable = |source| BundleError::Manifest { path: self.path.clone(), source };
+        Ok(VolumeList {
+            bundle: Digest::of(&self.manifest.encode().map_err(unacceptable)?),
+            created_at: self.manifest.created_at,
+            format_version: super::FORMAT_VERSION,
+            sequence: self.manifest.sequence,
+            size: self.layout.size(),
+            stream: self.manifest.stream.clone(),
+            volume_size,
+            volumes,
+        })
+    }
+
+    /// Leaves what was fetched to the next run, or removes what was begun where nothing was.
+    pub fn abandon(&self) {
+        if self.journal.read().is_none_or(|noted| noted.blobs.is_empty()) {
+            self.output.remove();
+            let _ = std::fs::remove_file(journal_path(&self.path));
+        }
+    }
+
+    fn content_at(&self, blob: &BundleBlob) -> u64 {
+        self.layout.blobs_at + blob.offset
     }
 
     fn put(&self, bytes: &[u8], offset: u64) -> Result<(), BundleError> {
-        file::write_at(&self.file, bytes, offset).map_err(|e| self.error(e))
+        self.output.write_at(bytes, offset).map_err(|e| self.error(e))
     }
 
     fn error(&self, source: io::Error) -> BundleError {
-        BundleError::Write { path: self.part.clone(), source }
+        BundleError::Write { path: format!("{}{PART}", self.path).into(), source }
     }
 }
 
-/// Opens the file that is to be written and empties it; `None` where another run has it. It is emptied only once it
-/// is known to be ours and to still have this name: the other run may just have given it its final one.
-fn begin(part: &Utf8Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(part)?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        // A file system without locks is no reason to refuse: then other runs cannot be told from us.
-        Ok(()) | Err(TryLockError::Error(_)) => {}
-    }
-    if !file::is_named(&file, part)? {
-        return Ok(None);
-    }
-    file.set_len(0)?;
-    Ok(Some(file))
+fn folder(path: &Utf8Path) -> &Utf8Path {
+    path.parent().unwrap_or(Utf8Path::new("."))
 }
 
-/// Reserves the space of the file where the file system can, else only sets its length. Answers whether it could.
-fn allocate(file: &File, size: u64) -> io::Result<bool> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        use rustix::fs::{FallocateFlags, fallocate};
-        match fallocate(file, FallocateFlags::empty(), 0, size) {
-            Ok(()) => return Ok(true),
-            Err(e @ (rustix::io::Errno::NOSPC | rustix::io::Errno::FBIG)) => return Err(e.into()),
-            Err(_) => {}
+/// Finds before the first byte what would stop the last one.
+fn may_be_written(
+    path: &Utf8Path,
+    names: &[Utf8PathBuf],
+    size: u64,
+    volume_size: Option<u64>,
+) -> Result<(), BundleError> {
+    if let Some(each) = volume_size {
+        if volumes::count(size, each) > volumes::MAX_VOLUMES {
+            let most = volumes::MAX_VOLUMES;
+            return Err(BundleError::ManyVolumes {
+                path: path.to_owned(),
+                count: volumes::count(size, each),
+                most,
+            });
+        }
+        if path.symlink_metadata().is_ok() {
+            return Err(BundleError::InTheWay { path: path.to_owned() });
         }
     }
-    file.set_len(size)?;
-    Ok(false)
+    let parts = names.iter().flat_map(|name| [name.clone(), format!("{name}{PART}").into()]);
+    for name in parts.chain([journal_path(path), format!("{path}{PART}{OLD}").into()]) {
+        if let Some(what) = file::special(&name) {
+            return Err(BundleError::Special { path: name, what });
+        }
+    }
+    let largest = volume_size.unwrap_or(size).min(size);
+    match output::largest_file(folder(path)) {
+        Some(limit) if largest > limit => {
+            Err(BundleError::FileLimit { path: path.to_owned(), size: largest, limit })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Hashes `size` bytes that `read` gives from an offset.
+pub(super) fn hash(size: u64, read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> io::Result<Digest> {
+    let (mut hasher, mut buf) = (Hasher::new(), vec![0; CHUNK]);
+    while hasher.bytes() < size {
+        let most = usize::try_from(size - hasher.bytes()).unwrap_or(usize::MAX).min(CHUNK);
+        match read(&mut buf[..most], hasher.bytes())? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => hasher.update(&buf[..n]),
+        }
+    }
+    Ok(hasher.finish())
+}
+
+/// Writes `NAME.krs.json` beside the volumes.
+fn write_list(archive: &Utf8Path, list: &VolumeList) -> Result<(), BundleError> {
+    let path = volumes::list_path(archive);
+    let encoded = list
+        .encode()
+        .map_err(|source| BundleError::Manifest { path: path.clone(), source: source.into() })?;
+    replace(&path, &encoded)
+}
+
+/// Replaces a small file: a temporary one first, on the disk, then the name.
+fn replace(path: &Utf8Path, bytes: &[u8]) -> Result<(), BundleError> {
+    use std::io::Write as _;
+    let temporary = Utf8PathBuf::from(format!("{path}{PART}"));
+    let write = || {
+        let mut file = std::fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        file::sync_folder(folder(path))
+    };
+    write().map_err(|source| BundleError::Write { path: path.to_owned(), source })
+}
+
+/// Signs `NAME.krs.json`, where the bundle at `path` lies in volumes: each medium can then be trusted by itself.
+///
+/// # Errors
+/// [`BundleError`] of reading and writing, and of signing.
+pub fn sign_list(path: &Utf8Path, key: &SecretKey) -> Result<(), BundleError> {
+    let Some((list_path, bytes)) = super::reader::read_list(&volumes::archive_of(path), &[])? else {
+        return Ok(());
+    };
+    let list = VolumeList::parse(&bytes);
+    let list = list.map_err(|source| BundleError::Manifest { path: list_path.clone(), source })?;
+    let comment = format!("krs volumes, stream {}, sequence {}", list.stream, list.sequence);
+    let mut signatures = Signatures::default();
+    let untrusted = |source| BundleError::Signature { path: list_path.clone(), source };
+    signatures.sign(&bytes, key, &comment).map_err(untrusted)?;
+    let text = signatures.text().map_err(untrusted)?;
+    replace(Utf8Path::new(&format!("{list_path}.minisig")), text.as_bytes())
 }
 
 /// Adds a signature to a bundle, in place: no other byte moves. The bundle's structure is not read; who signs a
@@ -178,13 +421,29 @@ pub fn sign(path: &Utf8Path, key: &crate::sign::SecretKey) -> Result<super::Bund
     let layout = Layout::new(bundle.manifest(), &encoded).map_err(unacceptable)?;
     let cannot = |source| BundleError::Write { path: path.to_owned(), source };
     let untrusted = |source| BundleError::Signature { path: path.to_owned(), source };
-    let file = file::open(path, true).map_err(cannot)?;
+    let in_volumes = bundle.path().symlink_metadata().is_err();
+    let volume_size = in_volumes.then(|| bundle.volume_size());
+    let names = output::names(bundle.path(), bundle.size(), volume_size);
+    let file = Output::open(&names, "", volume_size, false).map_err(cannot)?;
     let mut entry = vec![0; SIGNATURES_SIZE];
-    file::read_at(&file, &mut entry, layout.signatures_at).map_err(cannot)?;
+    file.read_at(&mut entry, layout.signatures_at).map_err(cannot)?;
     let mut signatures = Signatures::parse(&entry).map_err(untrusted)?;
     signatures.sign(&encoded, key, &trusted_comment(bundle.manifest())).map_err(untrusted)?;
     let entry = signatures.entry().map_err(untrusted)?;
-    file::write_at(&file, &entry, layout.signatures_at).and_then(|()| file.sync_all()).map_err(cannot)?;
+    file.write_at(&entry, layout.signatures_at).and_then(|()| file.sync()).map_err(cannot)?;
+    if let Some(list) = bundle.volumes() {
+        let mut list = list.clone();
+        // The signatures lie in the first volumes, which are other bytes now.
+        for (n, volume) in (1..).zip(&mut list.volumes) {
+            let start = (n - 1) * list.volume_size;
+            if start < layout.signatures_at + SIGNATURES_SIZE as u64 {
+                volume.digest =
+                    hash(volume.size, |buf, done| file.read_at(buf, start + done)).map_err(cannot)?;
+            }
+        }
+        write_list(bundle.path(), &list)?;
+        sign_list(bundle.path(), key)?;
+    }
     Ok(bundle.manifest().clone())
 }
 

@@ -86,6 +86,17 @@ pub enum PushError {
         /// The other image.
         other: Digest,
     },
+    /// The registry could not be asked where it has the base of a delta.
+    #[error(transparent)]
+    Ask(#[from] RegistryError),
+    /// Layers that a delta leaves to the site and that are not there. Nothing was written. (T-32)
+    #[error("{registry} lacks {} that the bundle expects there:\n{}", count(.missing.len()), layers(.missing))]
+    Base {
+        /// The registry.
+        registry: RegistryHost,
+        /// The layers, at least one.
+        missing: Vec<MissingLayer>,
+    },
     /// Targets that failed, at least one.
     #[error("{} of {total} images failed:\n{}", .failed.len(), list(.failed))]
     Targets {
@@ -94,6 +105,31 @@ pub enum PushError {
         /// The failed ones.
         failed: Vec<(Target, TargetError)>,
     },
+}
+
+/// A layer that is nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingLayer {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// Images that need it, as the sets write them.
+    pub images: Vec<String>,
+    /// Repositories in which it was looked for.
+    pub expected: String,
+}
+
+fn count(layers: usize) -> String {
+    if layers == 1 { "a layer".to_owned() } else { format!("{layers} layers") }
+}
+
+fn layers(missing: &[MissingLayer]) -> String {
+    let line = |layer: &MissingLayer| {
+        let MissingLayer { digest, size, images, expected } = layer;
+        format!("  {digest} ({size} bytes), looked for in {expected}; needed by {}", images.join(", "))
+    };
+    missing.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn list(failed: &[(Target, TargetError)]) -> String {
@@ -108,6 +144,8 @@ impl Classify for PushError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Name(_) | Self::Collision { .. } => ErrorKind::Usage,
+            Self::Ask(e) => e.kind(),
+            Self::Base { .. } => ErrorKind::Incomplete,
             Self::Targets { failed, .. } => error::kind_of_all(failed.iter().map(|(_, error)| error)),
         }
     }
@@ -118,6 +156,12 @@ impl Classify for PushError {
             Self::Collision { .. } => {
                 Some("give one of them another destinationRepository, or use naming: HostInPath".to_owned())
             }
+            Self::Ask(e) => e.help(),
+            Self::Base { .. } => Some(
+                "make the bundle again against a new receipt of this registry (krs receipt), or without --against: \
+                 a full bundle always works"
+                    .to_owned(),
+            ),
             Self::Targets { failed, .. } => error::help_of_all(failed.iter().map(|(_, error)| error)),
         }
     }

@@ -2,6 +2,7 @@
 //! From a bundle to a registry, straight from the archive: asks first what is there, sends each blob once, links
 //! it into the other repositories that need it, puts inner documents before outer ones, reads back, and tags last.
 
+mod base;
 mod error;
 mod referrers;
 mod targets;
@@ -19,9 +20,10 @@ use crate::digest::Digest;
 use crate::oci::Descriptor;
 use crate::progress::{Activity, Progress};
 use crate::reference::{Destination, RegistryHost, RepositoryName, Selector};
-use crate::registry::{BlobSource, Client, Pushed, RegistryError, Repository};
+use crate::registry::{BlobSource, Client, Pushed, RegistryError, Repository, SourceError};
 
-pub use error::{PushError, TargetError};
+pub use base::{ReadThrough, expected as expected_in, find as find_layer};
+pub use error::{MissingLayer, PushError, TargetError};
 pub use referrers::list as list_referrers;
 pub use targets::{Target, targets};
 
@@ -65,8 +67,10 @@ pub async fn push(
         progress,
         counts: Counts::default(),
     };
-    let needs = run.needs(&targets);
+    let mut needs = run.needs(&targets);
     let (present, mut failures) = run.ask(&needs).await;
+    // Before anything is written: a delta whose base is not there changes nothing.
+    run.find_base(&mut needs, &present, &targets, destination).await?;
     run.send(&needs, present, &mut failures).await;
     let failures = &failures;
     let tasks = targets.into_iter().map(|target| {
@@ -112,8 +116,13 @@ impl Counts {
 
 /// A blob and the repositories that need it.
 struct Need {
-    blob: BundleBlob,
+    digest: Digest,
+    size: u64,
+    /// Its place in the archive; `None`: the bundle leaves it to the site.
+    blob: Option<BundleBlob>,
     repositories: BTreeSet<RepositoryName>,
+    /// A repository that has it, beside those that need it.
+    elsewhere: Option<RepositoryName>,
 }
 
 /// Where blobs are: repository and digest.
@@ -138,15 +147,55 @@ impl Run<'_> {
 
     /// Configs and layers by the repositories that need them, in the order of the archive.
     fn needs(&self, targets: &[Target]) -> Vec<Need> {
-        let mut needs = BTreeMap::<u64, Need>::new();
+        let mut needs = BTreeMap::<(u64, Digest), Need>::new();
         for target in targets {
             for content in self.closures(target).flat_map(|(_, closure)| &closure.contents) {
-                let Some(blob) = self.bundle.blob(&content.digest) else { continue };
-                let need = || Need { blob: *blob, repositories: BTreeSet::new() };
-                needs.entry(blob.offset).or_insert_with(need).repositories.insert(target.repository.clone());
+                let Descriptor { digest, size, .. } = *content;
+                let blob = self.bundle.blob(&digest).copied();
+                let need = || Need { digest, size, blob, repositories: BTreeSet::new(), elsewhere: None };
+                let place = (blob.map_or(0, |blob| blob.offset), digest);
+                needs.entry(place).or_insert_with(need).repositories.insert(target.repository.clone());
             }
         }
         needs.into_values().collect()
+    }
+
+    /// Finds where the registry has the layers that the bundle leaves to the site.
+    async fn find_base(
+        &self,
+        needs: &mut [Need],
+        present: &Present,
+        targets: &[Target],
+        destination: &Destination,
+    ) -> Result<(), PushError> {
+        let mut lacking = Vec::new();
+        for need in needs.iter_mut().filter(|need| need.blob.is_none()) {
+            let has = |name: &&RepositoryName| present.contains(&((*name).clone(), need.digest));
+            if need.repositories.iter().any(|name| has(&name)) {
+                continue;
+            }
+            let (Some(layer), Some(any)) = (self.bundle.base_layer(&need.digest), need.repositories.first())
+            else {
+                continue;
+            };
+            let expected = base::expected(layer, destination);
+            let elsewhere = expected.difference(&need.repositories);
+            let found = base::find(&self.repository(any), (&need.digest, need.size), elsewhere).await?;
+            if found.is_none() {
+                let needing = |target: &&Target| {
+                    let mut contents = self.closures(target).flat_map(|(_, closure)| &closure.contents);
+                    contents.any(|content| content.digest == need.digest)
+                };
+                let images = targets.iter().filter(needing).flat_map(|target| target.references.clone());
+                let looked = need.repositories.union(&expected).cloned().collect();
+                lacking.push(base::missing(layer, images.collect(), &looked));
+            }
+            need.elsewhere = found;
+        }
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        Err(PushError::Base { registry: self.registry.clone(), missing: lacking })
     }
 
     /// The image of a target and what refers to it.
@@ -159,9 +208,9 @@ impl Run<'_> {
 
     /// Asks the registry which blobs it has where.
     async fn ask(&self, needs: &[Need]) -> (Present, Failures) {
-        let pairs = needs.iter().flat_map(|need| need.repositories.iter().map(|name| (need.blob, name)));
-        let heads = pairs.map(|(blob, name)| async move {
-            (blob.digest, name.clone(), self.repository(name).has_blob(&blob.digest, blob.size).await)
+        let pairs = needs.iter().flat_map(|need| need.repositories.iter().map(move |name| (need, name)));
+        let heads = pairs.map(|(need, name)| async move {
+            (need.digest, name.clone(), self.repository(name).has_blob(&need.digest, need.size).await)
         });
         let answers = stream::iter(heads).buffer_unordered(self.jobs).collect::<Vec<_>>().await;
         let (mut present, mut failures) = (Present::new(), BTreeMap::new());
@@ -184,24 +233,24 @@ impl Run<'_> {
     async fn send(&self, needs: &[Need], present: Present, failures: &mut Failures) {
         let known = failures.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let work = needs.iter().filter_map(|need| {
-            let has = |name: &&RepositoryName| present.contains(&((*name).clone(), need.blob.digest));
-            let failed = |name: &&RepositoryName| known.contains_key(&(need.blob.digest, (*name).clone()));
-            let holder = need.repositories.iter().find(has).cloned();
+            let has = |name: &&RepositoryName| present.contains(&((*name).clone(), need.digest));
+            let failed = |name: &&RepositoryName| known.contains_key(&(need.digest, (*name).clone()));
+            let holder = need.repositories.iter().find(has).or(need.elsewhere.as_ref()).cloned();
             let lacking = need.repositories.iter().filter(|name| !has(name) && !failed(name)).cloned();
             let lacking = lacking.collect::<Vec<_>>();
-            (!lacking.is_empty()).then_some((need.blob, holder, lacking))
+            (!lacking.is_empty()).then_some((need, holder, lacking))
         });
         let work = work.collect::<Vec<_>>();
-        let bytes = work.iter().filter(|(_, holder, _)| holder.is_none()).map(|(blob, ..)| blob.size).sum();
+        let bytes = work.iter().filter(|(_, holder, _)| holder.is_none()).map(|(need, ..)| need.size).sum();
         self.progress.begin(Activity::Push, bytes);
         let failures = &*failures;
-        let tasks = work.into_iter().map(|(blob, mut holder, lacking)| async move {
+        let tasks = work.into_iter().map(|(need, mut holder, lacking)| async move {
             for name in lacking {
-                match self.send_blob(blob, &name, holder.as_ref()).await {
+                match self.send_blob(need, &name, holder.as_ref()).await {
                     Ok(()) => holder = holder.or(Some(name)),
                     Err(error) => {
                         let mut failures = failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        failures.insert((blob.digest, name), Some(error));
+                        failures.insert((need.digest, name), Some(error));
                     }
                 }
             }
@@ -212,25 +261,37 @@ impl Run<'_> {
 
     async fn send_blob(
         &self,
-        blob: BundleBlob,
+        need: &Need,
         to: &RepositoryName,
         from: Option<&RepositoryName>,
     ) -> Result<(), RegistryError> {
-        self.progress.blob_begin(Activity::Push, &blob.digest, blob.size, to.as_str());
-        let source = Arc::new(ArchiveSource {
-            bundle: Arc::clone(self.bundle),
-            blob,
-            progress: Arc::clone(self.progress),
-        });
-        let pushed = self.repository(to).push_blob(&blob.digest, blob.size, source, from).await;
-        self.progress.blob_end(&blob.digest);
+        let Need { digest, size, .. } = *need;
+        let source: Arc<dyn BlobSource> = match (need.blob, from) {
+            (Some(blob), _) => Arc::new(ArchiveSource {
+                bundle: Arc::clone(self.bundle),
+                blob,
+                progress: Arc::clone(self.progress),
+            }),
+            // Only for a registry that does not mount.
+            (None, Some(from)) => Arc::new(ReadThrough::new(self.repository(from), digest, size)),
+            // The base was found before; it can only be gone since.
+            (None, None) => {
+                return Err(RegistryError::Source {
+                    digest,
+                    source: SourceError::Read(io::ErrorKind::NotFound.into()),
+                });
+            }
+        };
+        self.progress.blob_begin(Activity::Push, &digest, size, to.as_str());
+        let pushed = self.repository(to).push_blob(&digest, size, source, from).await;
+        self.progress.blob_end(&digest);
         match pushed? {
             Pushed::Mounted => {
                 self.counts.blobs_mounted.fetch_add(1, Ordering::Relaxed);
             }
             Pushed::Uploaded => {
                 self.counts.blobs_sent.fetch_add(1, Ordering::Relaxed);
-                self.counts.bytes_sent.fetch_add(blob.size, Ordering::Relaxed);
+                self.counts.bytes_sent.fetch_add(size, Ordering::Relaxed);
             }
         }
         Ok(())

@@ -16,7 +16,7 @@ use super::authfile::Login;
 use super::challenge::{self, Challenge};
 use super::client::Inner;
 use super::error::RegistryError;
-use super::keychain::Found;
+use super::keychain::{Found, KeychainError};
 use super::redirect::check_realm;
 use super::retry::Failure;
 use super::transport::{Answer, Payload, Purpose, lock, protocol};
@@ -61,13 +61,17 @@ struct Token {
 
 type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
 
+/// What a credential helper knows, or how it failed.
+type HelperAnswer = Result<Option<Found>, KeychainError>;
+
 /// What is known about the login to one registry.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     challenge: Mutex<Option<Challenge>>,
     // One lock for each scope, held while its token is fetched: many requests wait for one token.
     tokens: Mutex<HashMap<(Scope, Option<String>), Slot>>,
-    helper: tokio::sync::Mutex<HashMap<String, (Instant, Found)>>,
+    // Also what a helper failed with: one that hangs costs its time limit once, not for every image.
+    helper: tokio::sync::Mutex<HashMap<String, (Instant, HelperAnswer)>>,
 }
 
 #[derive(Deserialize)]
@@ -124,14 +128,17 @@ impl Inner {
         };
         let session = self.session(registry);
         let mut kept = session.helper.lock().await;
-        if let Some((at, found)) = kept.get(&helper.program)
-            && at.elapsed() < HELPER_LIFETIME
-        {
-            return Ok(found.clone());
-        }
-        let found = keychain.ask(&helper, registry, repository).await.map_err(RegistryError::from)?;
-        kept.insert(helper.program, (Instant::now(), found.clone()));
-        Ok(found)
+        let known = kept.get(&helper.program).filter(|(at, _)| at.elapsed() < HELPER_LIFETIME);
+        let answer = match known {
+            Some((_, answer)) => answer.clone(),
+            None => {
+                let answer = keychain.ask(&helper, registry).await;
+                kept.insert(helper.program.clone(), (Instant::now(), answer.clone()));
+                answer
+            }
+        };
+        let found = answer.map_err(RegistryError::from)?;
+        Ok(found.unwrap_or_else(|| keychain.beside(&helper, registry, repository)))
     }
 
     /// Where a login was looked for, for a message.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::address::Barred;
 use super::auth::{Asking, Scope, Session};
 use super::error::RegistryError;
 use super::keychain::Keychain;
+use super::pace::Pace;
 use super::rejection::find;
 use super::retry::{Attempts, Failure, RetryPolicy};
 use super::tls::{ClientIdentity, HostCertificates};
@@ -46,16 +48,18 @@ pub struct ClientOptions {
     /// Addresses that no connection may lead to, whatever name, redirect or token server leads there. With such a
     /// rule no proxy is used.
     pub barred: Option<Barred>,
-    /// Registries that are spoken to without TLS. A registry on this machine needs no entry: it is asked.
+    /// Registries that are spoken to without TLS, with or without `:80`. A registry on this machine needs no entry: it is asked.
     pub plain_http: Vec<RegistryHost>,
-    /// Registries whose certificate is not checked.
+    /// Registries whose certificate is not checked, with or without `:443`.
     pub insecure: Vec<RegistryHost>,
     /// Hosts outside of a registry's own domain that may be sent its login where it names them as its token
     /// server. The port is not compared.
     pub realm_hosts: Vec<RegistryHost>,
     /// Requests to one host at the same time.
     pub connections_per_host: usize,
-    /// A transfer without a byte for so long is taken for cut.
+    /// Bytes that all bodies together may have in a second, sent and received; no limit where there is none.
+    pub bandwidth: Option<NonZeroU64>,
+    /// A transfer without a byte for so long is taken for cut; one with hardly any, after twice as long.
     pub stall_timeout: Duration,
     /// What is tried again, and how often.
     pub retry: RetryPolicy,
@@ -78,6 +82,7 @@ impl Default for ClientOptions {
             insecure: Vec::new(),
             realm_hosts: Vec::new(),
             connections_per_host: 8,
+            bandwidth: None,
             stall_timeout: Duration::from_secs(60),
             retry: RetryPolicy::default(),
             user_agent: concat!("krs/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -95,6 +100,7 @@ impl fmt::Debug for ClientOptions {
             .field("plain_http", &self.plain_http)
             .field("insecure", &self.insecure)
             .field("connections_per_host", &self.connections_per_host)
+            .field("bandwidth", &self.bandwidth)
             .finish_non_exhaustive()
     }
 }
@@ -110,6 +116,8 @@ pub struct Statistics {
     pub bytes_sent: u64,
     /// Requests and transfers that were tried again.
     pub retries: u64,
+    /// How many more there may be ([`RetryPolicy::budget`]).
+    pub retries_left: u32,
 }
 
 #[derive(Debug, Default)]
@@ -124,11 +132,12 @@ pub(super) struct Counters {
 pub(super) struct Inner {
     pub(super) options: ClientOptions,
     pub(super) roots: Vec<Certificate>,
-    pub(super) given: HashMap<RegistryHost, HostCertificates>,
+    pub(super) given: HashMap<String, HostCertificates>,
     pub(super) connections: Connections,
     pub(super) sessions: Mutex<HashMap<RegistryHost, Arc<Session>>>,
     pub(super) counters: Arc<Counters>,
     pub(super) retries_left: AtomicU32,
+    pub(super) pace: Arc<Pace>,
     /// Addresses of registries on this machine, by asking them.
     local: tokio::sync::Mutex<HashMap<RegistryHost, Url>>,
 }
@@ -168,10 +177,10 @@ impl Inner {
             let url = format!("{scheme}://{host}/").parse::<Url>();
             url.map_err(|_| Failure::from(protocol(purpose, "its name is not an address")))
         };
-        if self.options.plain_http.contains(registry) {
+        if tls::listed(&self.options.plain_http, registry, tls::HTTP) {
             return address("http");
         }
-        let encrypted = self.options.insecure.contains(registry) || !registry.is_loopback();
+        let encrypted = !registry.is_loopback() || tls::listed(&self.options.insecure, registry, tls::HTTPS);
         if encrypted || self.host_certificates(registry)?.is_some() {
             return address("https");
         }
@@ -235,6 +244,7 @@ impl Client {
         }
         let given = tls::given(&options.authorities, &options.identities)?;
         let retries_left = AtomicU32::new(options.retry.budget);
+        let pace = Arc::new(Pace::new(options.bandwidth));
         let inner = Inner {
             options,
             roots,
@@ -243,6 +253,7 @@ impl Client {
             sessions: Mutex::default(),
             counters: Arc::default(),
             retries_left,
+            pace,
             local: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -276,6 +287,7 @@ impl Client {
             bytes_received: counters.received.load(Ordering::Relaxed),
             bytes_sent: counters.sent.load(Ordering::Relaxed),
             retries: counters.retries.load(Ordering::Relaxed),
+            retries_left: self.inner.retries_left.load(Ordering::Relaxed),
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Fetching blobs: hashed as they arrive, gone on with where they were cut, never more than was promised.
 
-use bytes::Buf as _;
+use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
@@ -14,7 +14,7 @@ use crate::digest::{ContentMismatch, Digest, Hasher, check};
 
 /// A try that brings so many bytes counts as progress, after which the tries are counted anew. A server that
 /// sends a byte at a time does not get endless tries by it.
-pub(super) const PROGRESS: u64 = 64 << 10;
+pub(super) const PROGRESS: u64 = 16 << 10;
 
 /// What has arrived, over all tries.
 struct Incoming<'a> {
@@ -88,12 +88,28 @@ impl Repository {
         size: u64,
         sink: &mut dyn BlobSink,
     ) -> Result<(), RegistryError> {
+        self.rest_of_blob(digest, size, Hasher::new(), sink).await
+    }
+
+    /// Fetches what a blob has beyond the bytes that `begun` has hashed, as [`Self::blob`] does. Where they turn out not
+    /// to be the blob's, it is fetched once more from the start.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; what `sink` has taken until then is not the blob.
+    pub async fn rest_of_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        begun: Hasher,
+        sink: &mut dyn BlobSink,
+    ) -> Result<(), RegistryError> {
         if size == 0 {
             let what = self.blob_name(digest);
             return check(Hasher::new(), *digest, 0)
                 .map_err(|source| RegistryError::Content { what, source });
         }
-        let mut incoming = Incoming { digest, size, hasher: Hasher::new(), ranges: true };
+        let begun = if begun.bytes() < size { begun } else { Hasher::new() };
+        let mut incoming = Incoming { digest, size, hasher: begun, ranges: true };
         let mut attempts = Attempts::new(&self.inner);
         loop {
             let before = incoming.hasher.bytes();
@@ -103,6 +119,70 @@ impl Repository {
             }
             attempts.after(failure).await?;
         }
+    }
+
+    /// Fetches `length` bytes of a blob of `size` bytes, from `offset` on. They are not compared with anything: whoever
+    /// puts the parts together has to.
+    ///
+    /// # Errors
+    /// [`RegistryError`], also where the blob ends before.
+    pub async fn blob_part(
+        &self,
+        digest: &Digest,
+        size: u64,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes, RegistryError> {
+        let mut attempts = Attempts::new(&self.inner);
+        loop {
+            match self.try_blob_part(digest, size, offset, length).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(failure) => attempts.after(failure).await?,
+            }
+        }
+    }
+
+    async fn try_blob_part(
+        &self,
+        digest: &Digest,
+        size: u64,
+        offset: u64,
+        length: u64,
+    ) -> Result<Bytes, Failure> {
+        let asking = self.asking(self.pulling(), self.blob_name(digest)).await?;
+        let url = self.url(&asking, format_args!("blobs/{digest}"))?;
+        let mut headers = HeaderMap::new();
+        let range = format!("bytes={offset}-{}", offset.saturating_add(length).saturating_sub(1));
+        headers.extend(HeaderValue::from_str(&range).ok().map(|range| (RANGE, range)));
+        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &headers).await?;
+        // Where ranges are refused, all that comes before is passed over.
+        let mut skip = match answer.status() {
+            StatusCode::OK => offset,
+            StatusCode::PARTIAL_CONTENT
+                if content_range(&answer, size).is_some_and(|(first, _)| first == offset) =>
+            {
+                0
+            }
+            StatusCode::PARTIAL_CONTENT => {
+                let detail = "it does not deliver the range that was asked for";
+                return Err(Failure::again(protocol(&asking.purpose, detail)));
+            }
+            _ => return Err(self.inner.rejected(&asking, answer).await),
+        };
+        let wanted = usize::try_from(length).unwrap_or(usize::MAX);
+        let mut bytes = BytesMut::new();
+        while bytes.len() < wanted {
+            let Some(mut chunk) = answer.chunk(&asking.purpose).await? else {
+                let detail = format!("the transfer ended after {} of {length} bytes", bytes.len());
+                return Err(Failure::again(unavailable(&asking.purpose, detail)));
+            };
+            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+            chunk.advance(known);
+            skip -= known as u64;
+            chunk.truncate(wanted - bytes.len());
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes.freeze())
     }
 
     async fn try_blob(&self, incoming: &mut Incoming<'_>, sink: &mut dyn BlobSink) -> Result<(), Failure> {

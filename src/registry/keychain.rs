@@ -49,7 +49,7 @@ impl Default for Keychain {
 }
 
 /// Why credentials cannot be read. Never holds what is in a file or what a helper printed. (T-76, T-92)
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum KeychainError {
     /// A file cannot be read, is too large, or is not of the expected shape.
     #[error("the credentials in {path} cannot be read: {detail}")]
@@ -263,13 +263,22 @@ impl Keychain {
         self.stored_from(0, registry, repository)
     }
 
-    /// Asks a helper; what it does not know may stand in the files.
-    pub(super) async fn ask(
+    /// The login beside a helper that knows none.
+    pub(super) fn beside(
         &self,
         helper: &Helper,
         registry: &RegistryHost,
         repository: Option<&RepositoryName>,
-    ) -> Result<Found, KeychainError> {
+    ) -> Found {
+        self.stored_from(helper.index, registry, repository)
+    }
+
+    /// Asks a helper for the login to a registry; `None` where it knows none.
+    pub(super) async fn ask(
+        &self,
+        helper: &Helper,
+        registry: &RegistryHost,
+    ) -> Result<Option<Found>, KeychainError> {
         let failed = |detail: String| KeychainError::Helper {
             program: helper.program.clone(),
             registry: registry.to_string(),
@@ -288,7 +297,7 @@ impl Keychain {
         if !success {
             // This text is how helpers say that they know no login (docker-credential-helpers).
             if String::from_utf8_lossy(&output).contains("credentials not found") {
-                return Ok(self.stored_from(helper.index, registry, repository));
+                return Ok(None);
             }
             return Err(failed("it reported an error".to_owned()));
         }
@@ -296,7 +305,7 @@ impl Keychain {
             .map_err(|_| failed("what it printed is not a login".to_owned()))?;
         let login = login(answer.username, answer.secret.0);
         let origin = format!("{} (named in {})", helper.program, helper.file);
-        Ok(Found { login: Some(login), origin: Some(origin) })
+        Ok(Some(Found { login: Some(login), origin: Some(origin) }))
     }
 
     /// Runs a helper: whether it succeeded, and at most one byte more than it may print.
@@ -336,173 +345,30 @@ fn missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-
-    use super::*;
-
-    fn host(text: &str) -> RegistryHost {
-        text.parse().unwrap()
-    }
-
-    fn found(keychain: &Keychain, registry: &str, repository: &str) -> Option<(String, String)> {
-        let repository = repository.parse().ok();
-        match keychain.stored(&host(registry), repository.as_ref()).login? {
-            Login::Basic { user, password } => Some((user, password.expose().to_owned())),
-            Login::IdentityToken(token) => Some(("<identity>".to_owned(), token.expose().to_owned())),
-        }
-    }
-
-    fn pair(user: &str, password: &str) -> Option<(String, String)> {
-        Some((user.to_owned(), password.to_owned()))
-    }
-
-    fn auth(user: &str, password: &str) -> String {
-        STANDARD.encode(format!("{user}:{password}"))
-    }
-
-    #[test]
-    fn the_most_specific_login_counts_and_all_spellings_of_a_registry_are_known() {
-        let text = format!(
-            r#"{{"auths": {{
-                "quay.io": {{"auth": "{}"}}, "quay.io/team": {{"auth": "{}"}}, "quay.io/team/app": {{"auth": "{}"}},
-                "https://index.docker.io/v1/": {{"auth": "{}"}},
-                "https://old.example:5000/v2/": {{"username": "plain", "password": "pw:1"}},
-                "token.example": {{"identitytoken": "tok", "auth": "{}"}},
-                "empty.example": {{}}
-            }}, "HttpHeaders": {{"x": "y"}}}}"#,
-            auth("host", "1"),
-            auth("team", "2"),
-            auth("app", "3"),
-            auth("hub", "4:5"),
-            auth("ignored", "6"),
-        );
-        let keychain = Keychain::from_bytes("config.json", text.as_bytes()).unwrap();
-        assert_eq!(found(&keychain, "quay.io", "team/app"), pair("app", "3"));
-        assert_eq!(found(&keychain, "quay.io", "team/app/sub"), pair("app", "3"));
-        assert_eq!(found(&keychain, "quay.io", "team/application"), pair("team", "2"));
-        assert_eq!(found(&keychain, "quay.io", "teams/app"), pair("host", "1"));
-        assert_eq!(found(&keychain, "quay.io", ""), pair("host", "1"));
-        assert_eq!(found(&keychain, "docker.io", "library/nginx"), pair("hub", "4:5"));
-        assert_eq!(found(&keychain, "old.example:5000", "a"), pair("plain", "pw:1"));
-        assert_eq!(found(&keychain, "old.example", "a"), None);
-        assert_eq!(found(&keychain, "token.example", "a"), pair("<identity>", "tok"));
-        assert_eq!(found(&keychain, "empty.example", "a"), None);
-        let keychain = keychain.with(&host("quay.io"), "me", Secret::new("x"));
-        assert_eq!(found(&keychain, "quay.io", "team/app"), pair("me", "x"));
-    }
-
-    #[test]
-    fn the_old_shape_without_auths_is_read() {
-        let text =
-            format!(r#"{{"https://index.docker.io/v1/": {{"auth": "{}", "email": "x"}}}}"#, auth("a", "b"));
-        let keychain = Keychain::from_bytes(".dockercfg", text.as_bytes()).unwrap();
-        assert_eq!(found(&keychain, "docker.io", "x"), pair("a", "b"));
-    }
-
-    #[test]
-    fn t76_a_damaged_file_is_named_without_its_content() {
-        for text in [
-            r#"{"auths": {"a.example": {"auth": "hunter2hunter2!"}}}"#,
-            r#"{"auths": {"a.example": "hunter2"}}"#,
-            r#"{"auths": {"a.example": {"auth": 5, "x": "hunter2"}}}"#,
-            r#"{"auths": hunter2}"#,
-            r#"{"auths": {"a.example": {"auth": "aHVudGVyMg=="}}}"#,
-            r#"{"credsStore": "../../hunter2/../bin/sh"}"#,
-            "",
-        ] {
-            let error = Keychain::from_bytes("x/config.json", text.as_bytes()).unwrap_err();
-            let shown = format!("{error} {error:?}");
-            assert!(shown.contains("x/config.json"), "{shown}");
-            assert!(text.contains("credsStore") || !shown.contains("hunter2"), "{shown}");
-        }
-    }
-
-    #[test]
-    fn files_are_found_where_the_other_tools_keep_them() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
-        let write = |path: &str, user: &str| {
-            let path = root.join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, format!(r#"{{"auths":{{"a.example":{{"auth":"{}"}}}}}}"#, auth(user, "p")))
-                .unwrap();
-        };
-        let user = |variables: &[(&str, &str)], explicit: Option<&str>| {
-            let variable = |name: &str| {
-                variables.iter().find(|(n, _)| *n == name).map(|(_, path)| root.join(path).to_string())
-            };
-            let explicit = explicit.map(|path| root.join(path));
-            let keychain = Keychain::from_variables(explicit.as_deref(), variable).ok()?;
-            Some(found(&keychain, "a.example", "x").map_or_else(|| keychain.searched(), |(user, _)| user))
-        };
-        let home = ("HOME", "home");
-        assert!(user(&[home], None).unwrap().contains("home/.docker/config.json"));
-        write("home/.docker/config.json", "docker");
-        assert_eq!(user(&[home], None).unwrap(), "docker");
-        write("home/.config/containers/auth.json", "containers");
-        assert_eq!(user(&[home], None).unwrap(), "containers");
-        write("run/containers/auth.json", "runtime");
-        assert_eq!(user(&[home, ("XDG_RUNTIME_DIR", "run")], None).unwrap(), "runtime");
-        write("other/config.json", "other");
-        assert_eq!(user(&[("DOCKER_CONFIG", "other")], None).unwrap(), "other");
-        let named = ("REGISTRY_AUTH_FILE", "other/config.json");
-        assert_eq!(user(&[home, named], None).unwrap(), "other");
-        assert_eq!(user(&[home, named], Some("run/containers/auth.json")).unwrap(), "runtime");
-        assert_eq!(user(&[home], Some("missing.json")), None);
-    }
-
-    #[cfg(unix)]
-    async fn asked(script: &str) -> Result<Found, KeychainError> {
+#[cfg(all(test, unix))]
+impl Keychain {
+    /// With a helper that is this script, for `registry`, beside a login of the user `file`.
+    pub(super) fn with_helper(
+        folder: &std::path::Path,
+        script: &str,
+        registry: &str,
+        time: Duration,
+    ) -> Self {
+        #![allow(clippy::unwrap_used)]
         use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let root = Utf8Path::from_path(folder).unwrap();
         // Written by another process, so that no fork of this one can still hold it open for writing.
         let program = root.join("docker-credential-test");
-        std::fs::write(root.join("text"), format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::write(root.join("text"), script).unwrap();
         std::process::Command::new("cp").arg(root.join("text")).arg(&program).status().unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let text = format!(
-            r#"{{"auths":{{"a.example":{{"auth":"{}"}}}},"credHelpers":{{"a.example":"test"}}}}"#,
-            auth("file", "p")
+            r#"{{"auths":{{"{registry}":{{"auth":"ZmlsZTpw"}}}},"credHelpers":{{"{registry}":"test"}}}}"#
         );
-        let mut keychain = Keychain::from_bytes("config.json", text.as_bytes()).unwrap();
-        keychain.helper_folder = Some(root.to_owned());
-        keychain.helper_time = Duration::from_millis(if script.contains("sleep") { 300 } else { 20_000 });
-        let registry = host("a.example");
-        let helper = keychain.helper(&registry, None).unwrap();
-        keychain.ask(&helper, &registry, None).await
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn t92_helpers_are_asked_and_bad_ones_are_named_but_never_quoted() {
-        let good =
-            r#"read -r host; echo "{\"ServerURL\":\"$host\",\"Username\":\"$1-$host\",\"Secret\":\"s\"}""#;
-        let login = asked(good).await.unwrap().login;
-        assert_eq!(
-            login,
-            Some(Login::Basic { user: "get-a.example".to_owned(), password: Secret::new("s") })
-        );
-        let token = r#"echo '{"Username":"<token>","Secret":"t"}'"#;
-        assert_eq!(asked(token).await.unwrap().login, Some(Login::IdentityToken(Secret::new("t"))));
-        let unknown = "echo credentials not found in native keychain; exit 1";
-        assert!(
-            matches!(asked(unknown).await.unwrap().login, Some(Login::Basic { user, .. }) if user == "file")
-        );
-        for bad in [
-            "echo hunter2",
-            "echo hunter2; exit 3",
-            "sleep 100",
-            "echo '{\"Secret\":\"hunter2\"}'",
-            "yes hunter2",
-        ] {
-            let error = asked(bad).await.unwrap_err();
-            let shown = format!("{error} {error:?}");
-            assert!(shown.contains("docker-credential-test") && !shown.contains("hunter2"), "{shown}");
-        }
+        let keychain = Self::from_bytes("config.json", text.as_bytes()).unwrap();
+        Self { helper_folder: Some(root.to_owned()), helper_time: time, ..keychain }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ pub(crate) mod fuzz;
 mod keychain;
 mod manifest;
 mod outgoing;
+mod pace;
 mod redirect;
 mod referrers;
 mod rejection;

@@ -10,10 +10,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
+use tokio::time::Sleep;
 
 use super::BlobSource;
 use super::client::Counters;
 use super::error::SourceError;
+use super::pace::Pace;
 use super::transport::lock;
 use crate::digest::{ContentMismatch, Digest, Hasher, check};
 
@@ -37,6 +39,9 @@ pub(super) struct Outgoing {
     pub(super) end: u64,
     pub(super) left: u64,
     pub(super) reading: Option<JoinHandle<Result<Bytes, SourceError>>>,
+    /// A piece that may not leave yet.
+    pub(super) held: Option<(Pin<Box<Sleep>>, Bytes)>,
+    pub(super) pace: Arc<Pace>,
     pub(super) sent: Arc<AtomicU64>,
     pub(super) counters: Arc<Counters>,
 }
@@ -79,13 +84,22 @@ impl Outgoing {
         if self.next == self.end || self.reading.is_some() {
             return;
         }
-        let length = usize::try_from(self.end - self.next).unwrap_or(PIECE).min(PIECE);
+        let most = self.pace.piece(PIECE);
+        let length = usize::try_from(self.end - self.next).unwrap_or(most).min(most);
         let piece = (self.next, length);
         self.next += length as u64;
         let (source, hashing) = (Arc::clone(&self.source), Arc::clone(&self.hashing));
         let (digest, size) = (self.digest, self.size);
         let read = move || read_piece(&*source, digest, size, &hashing, piece);
         self.reading = Some(tokio::task::spawn_blocking(read));
+    }
+
+    fn leaves(&mut self, piece: Bytes) -> Option<Result<Frame<Bytes>, io::Error>> {
+        let length = piece.len() as u64;
+        self.left = self.left.saturating_sub(length);
+        self.sent.fetch_add(length, Ordering::Relaxed);
+        self.counters.sent.fetch_add(length, Ordering::Relaxed);
+        Some(Ok(Frame::data(piece)))
     }
 }
 
@@ -97,6 +111,11 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Some((sleep, _)) = self.held.as_mut() {
+            ready!(sleep.as_mut().poll(context));
+            let piece = self.held.take().map(|(_, piece)| piece);
+            return Poll::Ready(piece.and_then(|piece| self.leaves(piece)));
+        }
         self.read_ahead();
         let Some(reading) = self.reading.as_mut() else { return Poll::Ready(None) };
         let outcome = ready!(Pin::new(reading).poll(context));
@@ -104,11 +123,12 @@ impl Body for Outgoing {
         let error = match outcome {
             Ok(Ok(piece)) => {
                 self.read_ahead();
-                let length = piece.len() as u64;
-                self.left = self.left.saturating_sub(length);
-                self.sent.fetch_add(length, Ordering::Relaxed);
-                self.counters.sent.fetch_add(length, Ordering::Relaxed);
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
+                let wait = self.pace.take(piece.len() as u64);
+                if wait.is_zero() {
+                    return Poll::Ready(self.leaves(piece));
+                }
+                self.held = Some((Box::pin(tokio::time::sleep(wait)), piece));
+                return self.poll_frame(context);
             }
             Ok(Err(error)) => error,
             Err(error) => SourceError::Read(io::Error::other(error)),

@@ -5,6 +5,7 @@
 mod auth;
 mod pull;
 mod push;
+mod slow;
 mod tls;
 
 use std::io;
@@ -57,6 +58,8 @@ struct Reply {
     stall: Option<usize>,
     /// The body is sent in chunks, over and over.
     endless: bool,
+    /// The body is sent in pieces of so many bytes, with a pause before each.
+    drops: Option<(usize, Duration)>,
 }
 
 impl Reply {
@@ -199,6 +202,14 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             loop {
                 stream.write_all(&chunk).await?;
             }
+        }
+        if let Some((bytes, pause)) = reply.drops {
+            for piece in reply.body.chunks(bytes) {
+                tokio::time::sleep(pause).await;
+                stream.write_all(piece).await?;
+                stream.flush().await?;
+            }
+            continue;
         }
         let most = reply.cut.or(reply.stall).unwrap_or(reply.body.len()).min(reply.body.len());
         stream.write_all(&reply.body[..most]).await?;

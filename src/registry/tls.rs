@@ -13,6 +13,11 @@ use super::error::RegistryError;
 use crate::redact::Secret;
 use crate::reference::RegistryHost;
 
+/// The port of TLS.
+pub(super) const HTTPS: u16 = 443;
+/// The port of HTTP without TLS.
+pub(super) const HTTP: u16 = 80;
+
 /// Largest certificate or key file that is read, in bytes. Bundles of all public CAs have a few 100 KiB.
 const MAX_FILE: u64 = 4 << 20;
 
@@ -23,6 +28,18 @@ pub struct ClientIdentity {
     pub certificate: String,
     /// The private key.
     pub key: Secret,
+}
+
+/// A name without the port that goes without saying: 443 with TLS, 80 without. `HOST` and `HOST:443` are one registry,
+/// whichever way a reference, a flag or a folder writes it.
+pub(super) fn bare(host: &RegistryHost, usual: u16) -> &str {
+    let name = host.as_str();
+    name.strip_suffix(&format!(":{usual}")).unwrap_or(name)
+}
+
+/// Whether `host` is one of `list`.
+pub(super) fn listed(list: &[RegistryHost], host: &RegistryHost, usual: u16) -> bool {
+    list.iter().any(|one| bare(one, usual) == bare(host, usual))
 }
 
 /// What is trusted for one host, and shown to it, beyond what all hosts share.
@@ -64,15 +81,16 @@ fn parse_roots(origin: impl Display, pem: &[u8]) -> Result<Vec<Certificate>, Reg
     Ok(roots)
 }
 
-/// What was given in memory, by host.
+/// What was given in memory, by host without the usual port.
 pub(super) fn given(
     authorities: &[(RegistryHost, Vec<u8>)],
     identities: &[(RegistryHost, ClientIdentity)],
-) -> Result<HashMap<RegistryHost, HostCertificates>, RegistryError> {
-    let mut hosts = HashMap::<RegistryHost, HostCertificates>::new();
+) -> Result<HashMap<String, HostCertificates>, RegistryError> {
+    let mut hosts = HashMap::<String, HostCertificates>::new();
+    let name = |host: &RegistryHost| bare(host, HTTPS).to_owned();
     for (host, pem) in authorities {
         let roots = parse_roots(format_args!("of the authority for {host}"), pem)?;
-        let own = hosts.entry(host.clone()).or_default();
+        let own = hosts.entry(name(host)).or_default();
         own.roots.extend(roots);
         own.origins = vec![format!("the authorities given for {host}")];
     }
@@ -82,7 +100,7 @@ pub(super) fn given(
         let bad =
             |_| unusable(format_args!("to show to {host}"), "it is no certificate with its key, in PEM");
         let identity = Identity::from_pem(pem.as_bytes()).map_err(bad)?;
-        hosts.entry(host.clone()).or_default().identity = Some(identity);
+        hosts.entry(name(host)).or_default().identity = Some(identity);
     }
     Ok(hosts)
 }
@@ -94,8 +112,11 @@ pub(super) fn for_host(
     host: &RegistryHost,
 ) -> Result<Option<HostCertificates>, RegistryError> {
     let mut found = None;
-    for folder in folders {
-        let folder = folder.join(host.as_str());
+    let name = bare(host, HTTPS);
+    // A name without a port, and what ends in the usual one, may stand for the same registry.
+    let ported = host.as_str() == name && name.rsplit(']').next().is_some_and(|end| end.contains(':'));
+    let names = if ported { vec![name.to_owned()] } else { vec![name.to_owned(), format!("{name}:{HTTPS}")] };
+    for folder in folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))) {
         let Ok(entries) = folder.read_dir_utf8() else { continue };
         let certificates = found.get_or_insert_with(HostCertificates::default);
         let mut files = entries.filter_map(|entry| Some(entry.ok()?.into_path())).collect::<Vec<_>>();

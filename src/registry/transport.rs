@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
@@ -15,6 +15,7 @@ use url::Url;
 
 use super::client::Inner;
 use super::error::RegistryError;
+use super::pace::Pace;
 use super::redirect::{MAX_HOPS, next_hop, same_origin};
 use super::rejection::{root_cause, transport_failure};
 use super::retry::Failure;
@@ -26,6 +27,10 @@ use crate::reference::RegistryHost;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many stall times a registry may take to answer when it has got all of an upload: it hashes and moves it.
 const COMMIT_PATIENCE: u32 = 5;
+
+/// What an answer has to bring for each second that it is waited for, in bytes, or it is taken for cut: a registry that
+/// sends a byte now and then would hold the client for ever.
+const LEAST_RATE: u64 = 256;
 
 /// Takes a lock whose holder cannot have left a half-done change behind.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,6 +86,10 @@ pub(super) struct Answer {
     pub(super) response: reqwest::Response,
     pub(super) url: Url,
     stall: Duration,
+    /// How long the registry was waited for since the rate was looked at, and what came.
+    waited: Duration,
+    came: u64,
+    pace: Arc<Pace>,
     counters: Arc<super::client::Counters>,
     _place: OwnedSemaphorePermit,
 }
@@ -106,18 +115,29 @@ impl Answer {
 
     /// The next piece of the body; `None` is its end.
     pub(super) async fn chunk(&mut self, purpose: &Purpose<'_>) -> Result<Option<Bytes>, Failure> {
-        match tokio::time::timeout(self.stall, self.response.chunk()).await {
-            Ok(Ok(chunk)) => {
-                let length = chunk.as_ref().map_or(0, Bytes::len) as u64;
-                self.counters.received.fetch_add(length, Ordering::Relaxed);
-                Ok(chunk)
+        let begun = Instant::now();
+        let chunk = match tokio::time::timeout(self.stall, self.response.chunk()).await {
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Err(error)) => return Err(transport_failure(error, &self.url, purpose, "")),
+            Err(_) => {
+                let detail = format!("no byte came for {} s", self.stall.as_secs());
+                return Err(Failure::again(unavailable(purpose, detail)));
             }
-            Ok(Err(error)) => Err(transport_failure(error, &self.url, purpose, "")),
-            Err(_) => Err(Failure::again(unavailable(
-                purpose,
-                format!("no byte came for {} s", self.stall.as_secs()),
-            ))),
+        };
+        let length = chunk.len() as u64;
+        self.counters.received.fetch_add(length, Ordering::Relaxed);
+        self.waited += begun.elapsed();
+        self.came += length;
+        if self.waited >= self.stall {
+            if self.came < least(self.waited) {
+                let detail = format!("only {} bytes came in {} s", self.came, self.waited.as_secs());
+                return Err(Failure::again(unavailable(purpose, detail)));
+            }
+            (self.waited, self.came) = (Duration::ZERO, 0);
         }
+        self.pace.pass(length).await;
+        Ok(Some(chunk))
     }
 
     /// The whole body, where it has at most `limit` bytes.
@@ -136,6 +156,11 @@ impl Answer {
         }
         Ok(body.freeze())
     }
+}
+
+/// What must have come in this time.
+fn least(waited: Duration) -> u64 {
+    u64::try_from(waited.as_millis()).unwrap_or(u64::MAX).saturating_mul(LEAST_RATE) / 1000
 }
 
 pub(super) fn unavailable(purpose: &Purpose<'_>, detail: String) -> RegistryError {
@@ -162,14 +187,15 @@ impl Inner {
     /// The connections that suit an address.
     fn http(&self, url: &Url) -> Result<reqwest::Client, RegistryError> {
         let host = authority(url).parse::<RegistryHost>().ok();
-        let listed = |list: &[RegistryHost]| host.as_ref().is_some_and(|host| list.contains(host));
+        let insecure =
+            host.as_ref().is_some_and(|host| tls::listed(&self.options.insecure, host, tls::HTTPS));
         let own = match (&host, url.scheme()) {
             (Some(host), "https") => self.host_certificates(host)?,
             _ => None,
         };
         let trust = match url.scheme() {
             "http" => Trust::None,
-            _ if listed(&self.options.insecure) => Trust::Anything,
+            _ if insecure => Trust::Anything,
             _ if own.is_some() => Trust::Own(authority(url)),
             _ => Trust::Shared,
         };
@@ -237,7 +263,7 @@ impl Inner {
 
     fn certificates_of(&self, host: &RegistryHost) -> Result<Option<tls::HostCertificates>, RegistryError> {
         let in_files = tls::for_host(&self.options.certs_dirs, host)?;
-        let Some(given) = self.given.get(host) else { return Ok(in_files) };
+        let Some(given) = self.given.get(tls::bare(host, tls::HTTPS)) else { return Ok(in_files) };
         let mut all = in_files.unwrap_or_default();
         all.roots.extend(given.roots.iter().cloned());
         all.identity = given.identity.clone().or(all.identity);
@@ -293,6 +319,8 @@ impl Inner {
             request.headers_mut().insert(CONTENT_LENGTH, payload.length.into());
             *request.body_mut() = Some(payload.body);
         }
+        // A small body leaves as one piece, so all of it counts as sent; others wait piece by piece.
+        self.pace.pass(sent.load(Ordering::Relaxed)).await;
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let patience = if *method == Method::PUT { stall * COMMIT_PATIENCE } else { stall };
         let exchange = client.execute(request);
@@ -314,8 +342,9 @@ impl Inner {
         };
         let response =
             response.map_err(|error| transport_failure(error, url, purpose, &self.trusted(url)))?;
-        let counters = Arc::clone(&self.counters);
-        Ok(Answer { response, url: url.clone(), stall, counters, _place: place })
+        let (pace, counters) = (Arc::clone(&self.pace), Arc::clone(&self.counters));
+        let (waited, came) = (Duration::ZERO, 0);
+        Ok(Answer { response, url: url.clone(), stall, waited, came, pace, counters, _place: place })
     }
 
     /// Sends a request without a body and follows redirects. `authorization` is for the server of `url` only and

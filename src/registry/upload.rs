@@ -215,6 +215,8 @@ impl<'a> Upload<'a> {
             end,
             left: end - start,
             reading: None,
+            held: None,
+            pace: Arc::clone(&self.repository.inner.pace),
             sent: Arc::clone(&sent),
             counters: Arc::clone(&self.repository.inner.counters),
         };

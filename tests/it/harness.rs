@@ -10,7 +10,7 @@ use krs_core::progress::{Progress, Silent};
 use krs_core::pull::{PullError, pull};
 use krs_core::push::{PushError, PushReport, push};
 use krs_core::registry::{Client, ClientOptions, RetryPolicy};
-use krs_core::resolve::{ImageErrors, ResolveOptions, Resolved, resolve};
+use krs_core::resolve::{ImageErrors, Referrers, ResolveOptions, Resolved, resolve};
 use krs_core::set::{self, Loaded};
 use krs_core::sign::Signatures;
 use krs_testing::git::Checkout;
@@ -21,6 +21,8 @@ pub struct Site {
     pub source: Registry,
     pub edge: Registry,
     pub checkout: Checkout,
+    /// Which signatures, SBOMs and attestations travel.
+    pub referrers: Referrers,
     folder: tempfile::TempDir,
     images: Vec<String>,
     committed: String,
@@ -55,6 +57,7 @@ impl Site {
             source: Registry::start(source),
             edge: Registry::start(edge),
             checkout: Checkout::new(),
+            referrers: Referrers::All,
             folder: tempfile::tempdir().unwrap(),
             images: Vec::new(),
             committed: String::new(),
@@ -82,7 +85,7 @@ impl Site {
 
     /// Commits the set as it is now and reads it back.
     pub fn load(&mut self) -> Loaded {
-        let images = self.images.iter().map(|image| format!("  - image: {image}\n")).collect::<String>();
+        let images = self.images.iter().map(|image| format!("  - image: \"{image}\"\n")).collect::<String>();
         let text = format!(
             "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: site\n  namespace: apps\n\
              spec:\n  destinationRegistry: edge.local:5000\n  images:\n{images}"
@@ -98,7 +101,7 @@ impl Site {
     pub async fn resolve(&mut self, client: &Client) -> Result<(Loaded, Resolved), ImageErrors> {
         let loaded = self.load();
         let merged = set::merge(&loaded.sets).unwrap();
-        let options = ResolveOptions { jobs: 4, referrers: true };
+        let options = ResolveOptions { jobs: 4, referrers: self.referrers.clone() };
         let resolved = resolve(client, &merged, options, &silent()).await?;
         Ok((loaded, resolved))
     }
@@ -110,8 +113,9 @@ impl Site {
 
     /// Makes the archive `name`.
     pub async fn bundle(&mut self, client: &Client, name: &str) -> Result<Utf8PathBuf, PullError> {
-        let plan = self.plan(client).await;
-        pull(client, &plan, Signatures::default(), &self.archive(name), 4, &silent()).await
+        let (plan, path) = (self.plan(client).await, self.archive(name));
+        pull(client, &plan, Signatures::default(), &path, 4, &silent()).await?;
+        Ok(path)
     }
 
     /// Makes the archive `name`, verifies it and opens it.

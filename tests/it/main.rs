@@ -5,6 +5,8 @@
 mod faults;
 mod harness;
 mod hostile;
+mod network;
 mod pipeline;
 mod prove;
+mod referrers;
 mod served;

@@ -2,6 +2,7 @@
 //! `cargo xtask`: the chores of this repository, as a program that runs wherever Rust does.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore speaks to the person who started it")]
 
+mod bench;
 mod cache;
 mod cluster;
 mod corpus;
@@ -37,6 +38,8 @@ enum Chore {
     Tools(tools::Args),
     /// Make real images from Debian and PyPI packages, as an OCI image layout
     Corpus(corpus::Args),
+    /// Measure krs beside the least that must be done and beside other programs; writes docs/benchmarks.md
+    Bench(bench::Args),
     /// A real Kubernetes for tests, in namespaces of its own
     Cluster(cluster::Args),
     /// Build the importer's image as an OCI archive, without a daemon
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => Cache::locate().and_then(|cache| parts::run(&cache, &args)),
         Chore::Tools(args) => Cache::locate().and_then(|cache| tools::run(&cache, &args)),
         Chore::Corpus(args) => Cache::locate().and_then(|cache| corpus::run(&cache, &args)),
+        Chore::Bench(args) => Cache::locate().and_then(|cache| bench::run(&cache, &args)),
         Chore::Cluster(args) => Cache::locate().and_then(|cache| cluster::run(&cache, &args)),
         Chore::Image(args) => Cache::locate().and_then(|cache| image::run(&cache, &args)),
     };

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 use camino::Utf8PathBuf;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use krs_core::bundle::StreamName;
+use krs_core::resolve::Referrers;
 
-use super::{PassphraseFile, RegistryArgs, flag};
+use super::{PassphraseFile, RegistryArgs, flag, size};
 
 const EXAMPLES: &str = "\
 Examples:
   krs bundle . -o prod.krs.tar
   krs bundle sites/berlin --stream berlin --key krs.key -o /media/stick/berlin.krs.tar
   kustomize build overlays/prod | krs bundle - -o prod.krs.tar
+  krs bundle . --against berlin.receipt.json -o delta.krs.tar
+  krs bundle . --volume-size 3900MiB -o /media/stick/prod.krs.tar
 
 The same commit gives the same archive, byte for byte, where every reference has a digest.
-If one image cannot be fetched, no archive is written, and every failed image is named.";
+If one image cannot be fetched, no archive is written, and every failed image is named. What was fetched
+stays beside the file as FILE.part: the same command, also with changed sets, goes on from it.";
 
 /// Write all images of a Git checkout's EdgeImageSets into one archive
 ///
@@ -33,6 +37,12 @@ pub(crate) struct BundleArgs {
         help_heading = "Bundle"
     )]
     pub(crate) file: Option<Utf8PathBuf>,
+    /// Take blobs from this earlier bundle before asking the network; may be repeated
+    #[arg(long, value_name = "BUNDLE", env = "KRS_REUSE", help_heading = "Bundle")]
+    pub(crate) reuse: Vec<Utf8PathBuf>,
+    /// Write the archive also when some images cannot be fetched: it says which, and the exit code is 6
+    #[arg(long, env = "KRS_KEEP_GOING", value_parser = flag(), help_heading = "Bundle")]
+    pub(crate) keep_going: bool,
     /// Show what would be written, and fetch only what describes it
     #[arg(long, env = "KRS_DRY_RUN", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) dry_run: bool,
@@ -43,11 +53,27 @@ pub(crate) struct BundleArgs {
     pub(crate) passphrase: PassphraseFile,
 }
 
-/// Show what `krs bundle` would write: images, sizes, what is shared
+/// Show what `krs bundle` would write: images, sizes, what is shared, what the site has
 ///
 /// Fetches only what describes the images. The same as `krs bundle --dry-run`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  krs plan sites/berlin")]
+#[command(after_help = "\
+Examples:
+  krs plan sites/berlin
+  krs plan sites/berlin --against berlin.receipt.json --target /media/stick --rate 4MB")]
+pub(crate) struct PlanOnlyArgs {
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    /// Folder that the bundle is to be written to: whether it has the space, and can hold such files
+    #[arg(long, value_name = "DIR", env = "KRS_TARGET", help_heading = "Plan")]
+    pub(crate) target: Option<Utf8PathBuf>,
+    /// Bytes that the network carries in a second, to say how long it takes
+    #[arg(long, value_name = "SIZE", env = "KRS_RATE", value_parser = size::bytes, help_heading = "Plan")]
+    pub(crate) rate: Option<u64>,
+}
+
+/// What decides about the content of a bundle.
+#[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     /// Folders of Git checkouts, files, or `-` for rendered YAML on standard input
     #[arg(required = true, value_name = "PATH")]
@@ -65,13 +91,22 @@ pub(crate) struct PlanArgs {
     /// From when on the bundle is to be refused: a time (2027-01-31T12:00:00Z), a date, or a duration from now (30d)
     #[arg(long, value_name = "TIME|DURATION", env = "KRS_NOT_AFTER", help_heading = "Bundle")]
     pub(crate) not_after: Option<String>,
-    /// Whether signatures, SBOMs and attestations travel with the images
+    /// Leave out the layers that the site has: by a receipt of its registry (krs receipt), or by an earlier bundle that
+    /// arrived there; may be repeated, and then only what all of them have is left out
+    #[arg(long, value_name = "FILE", env = "KRS_AGAINST", help_heading = "Bundle")]
+    pub(crate) against: Vec<Utf8PathBuf>,
+    /// Write volumes FILE.001, FILE.002 and so on of this size, for media that cannot hold it as one file [example:
+    /// 3900MiB for FAT]
+    #[arg(long, value_name = "SIZE", env = "KRS_VOLUME_SIZE", value_parser = size::volume_size, help_heading = "Bundle")]
+    pub(crate) volume_size: Option<u64>,
+    /// Which signatures, SBOMs and attestations travel with the images: all, none, or those of these artifact types.
+    /// What cosign wrote without an artifact type counts by the media type of its layers
     #[arg(
         long,
-        value_name = "WHICH",
+        value_name = "all|none|TYPE[,TYPE...]",
         default_value = "all",
         env = "KRS_REFERRERS",
-        value_enum,
+        value_parser = referrers,
         help_heading = "Bundle"
     )]
     pub(crate) referrers: Referrers,
@@ -79,11 +114,41 @@ pub(crate) struct PlanArgs {
     pub(crate) registry: RegistryArgs,
 }
 
-/// What travels beside the images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Referrers {
-    /// Everything that refers to an image
-    All,
-    /// Nothing
-    None,
+/// `all`, `none`, or media types (RFC 6838) with commas between them.
+fn referrers(text: &str) -> Result<Referrers, String> {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    match text {
+        "all" => Ok(Referrers::All),
+        "none" => Ok(Referrers::None),
+        types => types
+            .split(',')
+            .map(|of| match of.trim().split_once('/') {
+                Some((kind, rest)) if part(kind) && part(rest) => Ok(of.trim().to_owned()),
+                _ => Err(format!(
+                    "`{}` is not an artifact type, e.g. application/spdx+json; nor is it all or none",
+                    krs_core::redact::printable(of, 100)
+                )),
+            })
+            .collect::<Result<_, _>>()
+            .map(Referrers::Types),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn referrers_are_all_none_or_types() {
+        assert_eq!(referrers("all"), Ok(Referrers::All));
+        assert_eq!(referrers("none"), Ok(Referrers::None));
+        let types = ["application/spdx+json", "application/vnd.dev.cosign.simplesigning.v1+json"];
+        let both = Referrers::Types(types.map(str::to_owned).to_vec());
+        assert_eq!(referrers(&types.join(", ")), Ok(both));
+        for wrong in ["", "some", "all,none", "a/b,", "a/b/c", "a /b"] {
+            assert!(referrers(wrong).is_err(), "{wrong}");
+        }
+    }
 }

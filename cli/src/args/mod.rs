@@ -2,17 +2,22 @@
 //! The command line as data: clap and nothing else.
 
 mod bundle;
+mod diff;
 mod global;
 mod key;
 mod other;
 mod read;
+mod receipt;
 mod registry;
+mod size;
 
-pub(crate) use bundle::{BundleArgs, PlanArgs, Referrers};
+pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs};
+pub(crate) use diff::DiffArgs;
 pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
 pub(crate) use other::{CompletionsArgs, ManArgs, ValidateArgs};
-pub(crate) use read::{InspectArgs, PolicyArgs, PublicKeys, PushArgs, ServeArgs, VerifyArgs};
+pub(crate) use read::{InspectArgs, PolicyArgs, PublicKeys, PushArgs, ServeArgs, VerifyArgs, VolumeArgs};
+pub(crate) use receipt::ReceiptArgs;
 pub(crate) use registry::RegistryArgs;
 
 use clap::{Parser, Subcommand};
@@ -42,10 +47,12 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Bundle(BundleArgs),
-    Plan(PlanArgs),
+    Plan(PlanOnlyArgs),
+    Diff(DiffArgs),
     Verify(VerifyArgs),
     Inspect(InspectArgs),
     Push(PushArgs),
+    Receipt(ReceiptArgs),
     Serve(ServeArgs),
     Validate(ValidateArgs),
     Keygen(KeygenArgs),

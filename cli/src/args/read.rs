@@ -39,6 +39,15 @@ pub(crate) struct PolicyArgs {
     pub(crate) ignore_expiry: bool,
 }
 
+/// Where the volumes of a bundle lie.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Volumes")]
+pub(crate) struct VolumeArgs {
+    /// Look for volumes of the bundle in this folder too; may be repeated
+    #[arg(long, value_name = "DIR", env = "KRS_VOLUMES")]
+    pub(crate) volumes: Vec<Utf8PathBuf>,
+}
+
 /// Prove a bundle: signature, freshness, completeness, and the digest of every byte
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -46,9 +55,11 @@ Examples:
   krs verify prod.krs.tar
   krs verify prod.krs.tar --public-key krs.pub --stream prod --min-sequence 118")]
 pub(crate) struct VerifyArgs {
-    /// The bundle
+    /// The bundle, or one of its volumes
     #[arg(value_name = "FILE")]
     pub(crate) file: Utf8PathBuf,
+    #[command(flatten)]
+    pub(crate) volumes: VolumeArgs,
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
     /// Threads that read and hash [default: one for each core]
@@ -66,9 +77,11 @@ Examples:
   krs inspect prod.krs.tar --tree
   krs inspect prod.krs.tar --output json | jq '.images[].reference'")]
 pub(crate) struct InspectArgs {
-    /// The bundle
+    /// The bundle, or one of its volumes
     #[arg(value_name = "FILE")]
     pub(crate) file: Utf8PathBuf,
+    #[command(flatten)]
+    pub(crate) volumes: VolumeArgs,
     /// Show each image down to its layers
     #[arg(long, env = "KRS_TREE", value_parser = flag())]
     pub(crate) tree: bool,
@@ -86,9 +99,11 @@ Examples:
   krs push prod.krs.tar edge.local:5000 --public-key krs.pub
   krs push prod.krs.tar harbor.local/mirror --ca-file harbor-ca.crt --dry-run")]
 pub(crate) struct PushArgs {
-    /// The bundle
+    /// The bundle, or one of its volumes
     #[arg(value_name = "FILE")]
     pub(crate) file: Utf8PathBuf,
+    #[command(flatten)]
+    pub(crate) volumes: VolumeArgs,
     /// Where to; the prefix is put in front of every repository
     #[arg(value_name = "REGISTRY[/PREFIX]")]
     pub(crate) destination: Destination,
@@ -111,9 +126,11 @@ Examples:
   krs serve prod.krs.tar
   krs serve prod.krs.tar --listen 0.0.0.0:5000 --tls-cert server.crt --tls-key server.key")]
 pub(crate) struct ServeArgs {
-    /// The bundle
+    /// The bundle, or one of its volumes
     #[arg(value_name = "FILE")]
     pub(crate) file: Utf8PathBuf,
+    #[command(flatten)]
+    pub(crate) volumes: VolumeArgs,
     /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000", env = "KRS_LISTEN")]
     pub(crate) listen: SocketAddr,

@@ -1,76 +1,105 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use camino::Utf8Path;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use krs_core::bundle::trusted_comment;
+use krs_core::bundle::{sign_list, trusted_comment};
+use krs_core::error::ErrorKind;
 use krs_core::plan::{Plan, PlanError, PlanOptions, plan};
 use krs_core::progress::Progress;
-use krs_core::pull::pull;
+use krs_core::pull::{PullError, PullOptions, Pulled, pull};
 use krs_core::registry::Client;
-use krs_core::resolve::{ResolveOptions, Resolved, resolve};
+use krs_core::resolve::{MissingImage, ResolveOptions, Resolved, resolve_most};
 use krs_core::set::{self, Loaded, Merged};
 use krs_core::sign::{SecretKey, Signatures};
 
-use super::{keys, registries, runtime, sets, signals};
-use crate::args::{BundleArgs, PlanArgs, Referrers};
+use super::{files, keys, registries, runtime, sets, signals};
+use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::exit;
-use crate::report::{BundleReport, Done, Facts, Signed};
+use crate::report::{BundleReport, Done, Facts, Outlook, Signed, count};
 
 /// `krs plan`
-pub(super) fn plan_only(args: &PlanArgs, console: &Console) -> Result<(), Failure> {
-    let run = Run::prepare(args, console)?;
+pub(super) fn plan_only(args: &PlanOnlyArgs, console: &Console) -> Result<(), Failure> {
+    show_plan(&args.plan, args.target.as_deref(), args.rate, false, console)
+}
+
+fn show_plan(
+    args: &PlanArgs,
+    target: Option<&Utf8Path>,
+    rate: Option<u64>,
+    keep_going: bool,
+    console: &Console,
+) -> Result<(), Failure> {
+    let run = Run::prepare(args, keep_going, console)?;
     let (resolved, plan) = runtime()?.block_on(run.plan())?;
     let facts = Facts::of_plan(&plan, None, Vec::new())?;
-    let report = BundleReport::new(facts, &run.loaded, &resolved, plan.fetch_size(), None);
-    console.result(&report, || report.text())
+    let outlook = Outlook::new(&plan, args.volume_size, target, rate);
+    let report = BundleReport::new(facts, &run.loaded, &resolved, plan.fetch_size(), outlook, None);
+    console.result(&report, || report.text())?;
+    match report.obstacle() {
+        Some(obstacle) => Err(Failure::new(ErrorKind::NoSpace, obstacle)
+            .help("free some space, choose another medium, or write volumes with --volume-size")),
+        None => incomplete(&resolved),
+    }
 }
 
 /// `krs bundle`
 pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure> {
     let Some(file) = args.file.as_ref().filter(|_| !args.dry_run) else {
-        return plan_only(&args.plan, console);
+        return show_plan(&args.plan, None, None, args.keep_going, console);
     };
     check_file(file, console)?;
     // All that a person has to type or mend comes before the first request.
     let key = args.key.as_ref().map(|key| keys::secret_key(key, &args.passphrase, console)).transpose()?;
-    let run = Run::prepare(&args.plan, console)?;
-    let (began, writing) = (Instant::now(), AtomicBool::new(false));
-    let runtime = runtime()?;
-    let work = async {
-        let (resolved, plan) = run.plan().await?;
-        let signatures = sign(&plan, key.as_ref())?;
-        writing.store(true, Ordering::Relaxed);
-        pull(&run.client, &plan, signatures, file, args.plan.registry.jobs.get(), &run.progress).await?;
-        Ok::<_, Failure>((resolved, plan))
+    let options = PullOptions {
+        jobs: args.plan.registry.jobs.get(),
+        volume_size: args.plan.volume_size,
+        reuse: files::reusable(&args.reuse)?,
     };
+    let run = Run::prepare(&args.plan, args.keep_going, console)?;
+    let began = Instant::now();
+    let runtime = runtime()?;
     let done = runtime.block_on(async {
         tokio::select! {
-            done = work => Some(done),
+            done = run.write(file, &options, key.as_ref()) => Some(done),
             () = interrupted() => None,
         }
     });
     let Some(done) = done else {
-        // Threads that still write to the file end with the process; its name goes now.
+        // Threads that still write to the file end with the process.
         runtime.shutdown_background();
-        if writing.into_inner() {
-            let _ = std::fs::remove_file(format!("{file}.part"));
-        }
-        return Err(Failure::interrupted());
+        let help = format!("run the same command again to go on; what was fetched is in {file}.part");
+        return Err(Failure::interrupted().help(help));
     };
-    let (resolved, plan) = done?;
+    let (resolved, plan, pulled) = done?;
+    if let Some(key) = &key {
+        sign_list(file, key)?;
+    }
     let signed = key.iter().map(|key| Signed::now(key.id())).collect();
     let facts = Facts::of_plan(&plan, Some(file), signed)?;
-    let done = Done { elapsed: began.elapsed(), statistics: run.client.statistics() };
-    let report = BundleReport::new(facts, &run.loaded, &resolved, plan.fetch_size(), Some(done));
-    console.result(&report, || report.text())
+    let done = Done { elapsed: began.elapsed(), statistics: run.client.statistics(), pulled };
+    let outlook = Outlook::default();
+    let report = BundleReport::new(facts, &run.loaded, &resolved, plan.fetch_size(), outlook, Some(done));
+    console.result(&report, || report.text())?;
+    incomplete(&resolved)
+}
+
+/// A bundle that lacks images is no success, whoever wanted it so.
+fn incomplete(resolved: &Resolved) -> Result<(), Failure> {
+    if resolved.missing.is_empty() {
+        return Ok(());
+    }
+    let line = |missing: &MissingImage| format!("  {}: {}", missing.reference, missing.reason);
+    let list = resolved.missing.iter().map(line).collect::<Vec<_>>().join("\n");
+    let count = count(resolved.missing.len() as u64, "image");
+    Err(Failure::new(ErrorKind::Incomplete, format!("the bundle lacks {count}:\n{list}"))
+        .help("run the same command again once they can be fetched"))
 }
 
 /// Comes when somebody ends the program for the first time; a second Ctrl-C ends it at once.
@@ -114,37 +143,73 @@ struct Run {
     merged: Merged,
     options: PlanOptions,
     resolve: ResolveOptions,
+    keep_going: bool,
     progress: Arc<dyn Progress>,
     client: Client,
 }
 
 impl Run {
-    fn prepare(args: &PlanArgs, console: &Console) -> Result<Self, Failure> {
+    fn prepare(args: &PlanArgs, keep_going: bool, console: &Console) -> Result<Self, Failure> {
         let options = PlanOptions {
             stream: args.stream.clone(),
             sequence: args.sequence,
             audience: args.audience.clone(),
             not_after: args.not_after.as_deref().map(not_after).transpose()?,
             source_date: source_date()?,
+            base: files::base(&args.against)?,
         };
         let loaded = sets::load(&args.paths)?;
         let merged = set::merge(&loaded.sets)?;
         sets::remarks(&loaded, console);
         let progress = console.progress();
         let client = registries::client(&args.registry, &progress)?;
-        let resolve =
-            ResolveOptions { jobs: args.registry.jobs.get(), referrers: args.referrers == Referrers::All };
-        Ok(Self { loaded, merged, options, resolve, progress, client })
+        let resolve = ResolveOptions { jobs: args.registry.jobs.get(), referrers: args.referrers.clone() };
+        Ok(Self { loaded, merged, options, resolve, keep_going, progress, client })
     }
 
     async fn plan(&self) -> Result<(Resolved, Plan), Failure> {
-        let resolved = resolve(&self.client, &self.merged, self.resolve, &self.progress).await?;
+        let (resolved, errors) =
+            resolve_most(&self.client, &self.merged, self.resolve.clone(), &self.progress).await;
+        if !errors.0.is_empty() && (!self.keep_going || resolved.images.is_empty()) {
+            return Err(errors.into());
+        }
+        let plan = self.lay_out(&resolved)?;
+        Ok((resolved, plan))
+    }
+
+    fn lay_out(&self, resolved: &Resolved) -> Result<Plan, Failure> {
         // Now that tags are resolved too, two of them may meet at the edge.
         let digests = resolved.images.iter().map(|image| (&image.reference, image.root.digest));
         let digests = digests.collect::<HashMap<_, _>>();
         set::collisions(&self.loaded.sets, |reference| digests.get(reference).copied())?;
-        let plan = plan(&self.loaded, &resolved, &self.options, Timestamp::now())?;
-        Ok((resolved, plan))
+        Ok(plan(&self.loaded, resolved, &self.options, Timestamp::now())?)
+    }
+
+    /// Writes the archive; without the images that fail, where the run is to keep going.
+    async fn write(
+        &self,
+        file: &Utf8Path,
+        options: &PullOptions,
+        key: Option<&SecretKey>,
+    ) -> Result<(Resolved, Plan, Pulled), Failure> {
+        let (mut resolved, mut plan) = self.plan().await?;
+        loop {
+            let signatures = sign(&plan, key)?;
+            let pulled = pull(&self.client, &plan, signatures, file, options.clone(), &self.progress).await;
+            match pulled {
+                Ok(pulled) => return Ok((resolved, plan, pulled)),
+                Err(PullError::Images(errors)) if self.keep_going => {
+                    let before = resolved.images.len();
+                    resolved.without(&errors);
+                    // The bundle is laid out anew, and what was fetched is taken over.
+                    if resolved.images.is_empty() || resolved.images.len() == before {
+                        return Err(PullError::Images(errors).into());
+                    }
+                    plan = self.lay_out(&resolved)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::report::InspectReport;
 pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Result<(), Failure> {
     // Whoever looks may look at an old bundle too.
     let policy = Policy { trust: keys::trust(&args.public_keys)?, freshness: Freshness::default() };
-    let bundle = Bundle::open(&args.file, &policy)?;
+    let bundle = Bundle::open_with(&args.file, &args.volumes.volumes, &policy)?;
     let images = bundle.images()?;
     let report = InspectReport::new(&bundle, &images)?;
     console.result(&report, || report.text(args.tree))

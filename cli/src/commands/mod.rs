@@ -2,12 +2,15 @@
 //! One file for each command: arguments in, the core called, a report out.
 
 mod bundle;
+mod diff;
+mod files;
 mod generate;
 mod inspect;
 mod keygen;
 mod keys;
 mod policy;
 mod push;
+mod receipt;
 mod registries;
 mod serve;
 mod sets;
@@ -46,10 +49,12 @@ pub(crate) fn main() -> ExitCode {
 fn run(command: Command, console: &Console) -> Result<(), Failure> {
     match command {
         Command::Bundle(args) => bundle::bundle(&args, console),
+        Command::Diff(args) => diff::diff(&args, console),
         Command::Plan(args) => bundle::plan_only(&args, console),
         Command::Verify(args) => verify::verify(&args, console),
         Command::Inspect(args) => inspect::inspect(&args, console),
         Command::Push(args) => push::push(&args, console),
+        Command::Receipt(args) => receipt::receipt(&args, console),
         Command::Serve(args) => serve::serve(&args, console),
         Command::Validate(args) => validate::validate(&args, console),
         Command::Keygen(args) => keygen::keygen(&args, console),

@@ -21,11 +21,35 @@ pub(super) fn client(args: &RegistryArgs, progress: &Arc<dyn Progress>) -> Resul
         plain_http: args.plain_http.clone(),
         insecure: args.insecure_registry.clone(),
         realm_hosts: args.token_server.clone(),
-        connections_per_host: args.jobs.get().max(defaults.connections_per_host),
+        connections_per_host: connections(args.jobs.get(), defaults.connections_per_host),
+        bandwidth: args.bandwidth_limit,
         stall_timeout: Duration::from_secs(args.stall_timeout),
-        retry: RetryPolicy { attempts: args.retries + 1, ..RetryPolicy::default() },
+        retry: RetryPolicy {
+            attempts: args.retries + 1,
+            budget: args.retry_budget,
+            ..RetryPolicy::default()
+        },
         notify: Some(Arc::new(move |text: &str| watcher.message(text))),
         ..defaults
     };
     Ok(Client::new(options)?)
+}
+
+/// Jobs that are usual (the default of `--jobs`).
+const USUAL_JOBS: usize = 6;
+
+/// Connections to one registry. Who asks for fewer transfers than usual spares the registry, or a link, and does not
+/// expect more connections than that for documents either.
+fn connections(jobs: usize, usual: usize) -> usize {
+    if jobs < USUAL_JOBS { jobs } else { jobs.max(usual) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_follow_jobs_both_ways() {
+        assert_eq!([1, 5, 6, 8, 20].map(|jobs| connections(jobs, 8)), [1, 5, 8, 8, 20]);
+    }
 }

@@ -29,7 +29,7 @@ pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> 
         _ => None,
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let bundle = Arc::new(policy::open(&args.file, &args.policy, console)?);
+    let bundle = Arc::new(policy::open(&args.file, &args.volumes, &args.policy, console)?);
     let images = bundle.images()?;
     let names = bundle.manifest().images.iter().map(|image| match &image.tag {
         Some(tag) => format!("{}:{tag}", image.repository),

@@ -26,7 +26,7 @@ struct Report {
 
 /// `krs verify`
 pub(super) fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure> {
-    let bundle = policy::open_quietly(&args.file, &args.policy)?;
+    let bundle = policy::open_quietly(&args.file, &args.volumes, &args.policy)?;
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = args.threads.map_or_else(cores, NonZeroUsize::get);
     let (progress, began) = (console.progress(), Instant::now());

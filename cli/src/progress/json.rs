@@ -36,6 +36,7 @@ fn write(event: &Event<'_>) {
 fn write_state(activity: Activity, done: u64, total: u64) {
     let name = match activity {
         Activity::Resolve => "resolve",
+        Activity::Survey => "survey",
         Activity::Pull => "pull",
         Activity::Verify => "verify",
         Activity::Push => "push",

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use krs_core::pull::Pulled;
 use krs_core::registry::Statistics;
-use krs_core::resolve::Resolved;
+use krs_core::resolve::{LeftBehind, Resolved};
 use krs_core::set::Loaded;
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::facts::Facts;
-use super::human::{count, duration, rate, size};
+use super::human::{count, duration, rate, retries, size};
 use super::images::{self, ImageFacts, Input, Referrer};
+use super::outlook::Outlook;
 use super::sets::Place;
 use super::table::facts;
 
@@ -23,10 +26,40 @@ pub(crate) struct BundleReport {
     facts: Facts,
     /// Bytes that have to be fetched besides the documents.
     fetch_bytes: u64,
+    #[serde(flatten)]
+    outlook: Outlook,
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<Run>,
     images: Vec<ImageFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_behind: Option<Left>,
     warnings: Vec<Place>,
+}
+
+/// What refers to the images and stays behind.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Left {
+    /// Whether registries were asked for it.
+    asked: bool,
+    /// How many of which artifact type.
+    referrers: BTreeMap<String, usize>,
+}
+
+impl Left {
+    fn new(left: &LeftBehind) -> Option<Self> {
+        let referrers = left.by_type.iter().map(|(kind, digests)| (kind.clone(), digests.len())).collect();
+        (left.unasked || !left.by_type.is_empty()).then_some(Self { asked: !left.unasked, referrers })
+    }
+
+    fn text(&self) -> String {
+        if !self.asked {
+            return "signatures, SBOMs and attestations were not looked for (--referrers none)".to_owned();
+        }
+        let total = self.referrers.values().sum::<usize>();
+        let kinds = self.referrers.iter().map(|(kind, number)| format!("{number} of {kind}"));
+        format!("{} ({})", count(total as u64, "referrer"), kinds.collect::<Vec<_>>().join(", "))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -36,15 +69,23 @@ struct Run {
     bytes_received: u64,
     requests: u64,
     retries: u64,
+    /// Bytes that an interrupted run had fetched.
+    bytes_resumed: u64,
+    /// Bytes that came from earlier bundles.
+    bytes_reused: u64,
+    files: Vec<String>,
+    retries_left: u32,
 }
 
 /// How a run went.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Done {
     /// From the first request to the finished file.
     pub(crate) elapsed: Duration,
     /// What the client did.
     pub(crate) statistics: Statistics,
+    /// What was fetched, and what did not have to be.
+    pub(crate) pulled: Pulled,
 }
 
 impl BundleReport {
@@ -54,6 +95,7 @@ impl BundleReport {
         loaded: &Loaded,
         resolved: &Resolved,
         fetch_bytes: u64,
+        outlook: Outlook,
         done: Option<Done>,
     ) -> Self {
         let input = |image| {
@@ -77,15 +119,26 @@ impl BundleReport {
             dry_run: done.is_none(),
             facts,
             fetch_bytes,
-            run: done.map(|Done { elapsed, statistics }| Run {
+            outlook,
+            run: done.map(|Done { elapsed, statistics, pulled }| Run {
                 elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
                 bytes_received: statistics.bytes_received,
                 requests: statistics.requests,
                 retries: statistics.retries,
+                bytes_resumed: pulled.resumed,
+                bytes_reused: pulled.reused,
+                files: pulled.files.iter().map(ToString::to_string).collect(),
+                retries_left: statistics.retries_left,
             }),
             images: images::describe(&inputs, &resolved.documents, loaded.sets.iter().map(|set| &set.set)),
+            left_behind: Left::new(&resolved.left_behind),
             warnings: loaded.warnings.iter().map(Place::from).collect(),
         }
+    }
+
+    /// What stands in the way of writing what is planned.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        self.outlook.obstacle()
     }
 
     /// For people.
@@ -94,13 +147,29 @@ impl BundleReport {
         if let Some(run) = &self.run {
             let elapsed = Duration::from_secs_f64(run.elapsed_seconds);
             let mut took = format!("{}, {}", duration(elapsed), rate(run.bytes_received, elapsed));
-            if run.retries > 0 {
-                took.push_str(&format!(", {} tried again", count(run.retries, "request")));
-            }
+            took.push_str(&retries(run.retries, run.retries_left));
             lines.push(("Took", took));
+            if run.bytes_resumed > 0 {
+                lines.push((
+                    "Resumed",
+                    format!("{} were here from an interrupted run", size(run.bytes_resumed)),
+                ));
+            }
+            if run.bytes_reused > 0 {
+                lines.push(("Reused", format!("{} came from earlier bundles", size(run.bytes_reused))));
+            }
+            if run.files.len() > 1 {
+                let (first, last) = (run.files.first(), run.files.last());
+                let (first, last) = (first.cloned().unwrap_or_default(), last.cloned().unwrap_or_default());
+                lines.push(("Volumes", format!("{}: {first} to {last}", run.files.len())));
+            }
         } else {
             lines.retain(|(name, _)| *name != "Signed by");
             lines.push(("To fetch", size(self.fetch_bytes)));
+            lines.extend(self.outlook.lines());
+        }
+        if let Some(left) = &self.left_behind {
+            lines.push(("Left behind", left.text()));
         }
         let mut text = images::table(&self.images);
         text.push('\n');

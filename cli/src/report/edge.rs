@@ -4,10 +4,11 @@ use std::time::Duration;
 use krs_core::digest::Digest;
 use krs_core::push::{PushReport, Target};
 use krs_core::reference::Destination;
+use krs_core::registry::Statistics;
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
-use super::human::{count, duration, rate, size};
+use super::human::{count, duration, rate, retries, size};
 use super::images::short_name;
 use super::table::{Align, Table};
 
@@ -90,6 +91,7 @@ pub(crate) struct PushedReport {
     blobs_present: u64,
     documents_sent: u64,
     retries: u64,
+    retries_left: u32,
     elapsed_seconds: f64,
     #[serde(skip)]
     elapsed: Duration,
@@ -100,7 +102,7 @@ impl PushedReport {
     pub(crate) fn new(
         destination: &Destination,
         report: &PushReport,
-        retries: u64,
+        statistics: Statistics,
         elapsed: Duration,
     ) -> Self {
         Self {
@@ -114,7 +116,8 @@ impl PushedReport {
             blobs_mounted: report.blobs_mounted,
             blobs_present: report.blobs_present,
             documents_sent: report.documents_sent,
-            retries,
+            retries: statistics.retries,
+            retries_left: statistics.retries_left,
             elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
             elapsed,
         }
@@ -139,9 +142,7 @@ impl PushedReport {
         if self.bytes_sent > 0 {
             took.push_str(&format!(", {}", rate(self.bytes_sent, self.elapsed)));
         }
-        if self.retries > 0 {
-            took.push_str(&format!(", {} tried again", count(self.retries, "request")));
-        }
+        took.push_str(&retries(self.retries, self.retries_left));
         let table = table(&self.registry, &self.targets);
         format!("{table}\n{images} at {}: {moved} ({took})\n", self.destination)
     }

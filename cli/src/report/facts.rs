@@ -3,7 +3,7 @@
 
 use camino::Utf8Path;
 use jiff::Timestamp;
-use krs_core::bundle::{Bundle, BundleManifest, BundledImages};
+use krs_core::bundle::{BaseSource, Bundle, BundleBase, BundleManifest, BundleMissing, BundledImages};
 use krs_core::closure::Closure;
 use krs_core::digest::Digest;
 use krs_core::plan::{Plan, PlanError};
@@ -39,7 +39,27 @@ pub(crate) struct Facts {
     blob_bytes: u64,
     /// Bytes that the archive would have more, were nothing shared between its images.
     saved_bytes: u64,
+    /// What a delta assumes at the site.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base: Option<Base>,
+    /// Images that it was made without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing: Vec<BundleMissing>,
     signatures: Vec<Signed>,
+}
+
+#[derive(Debug, Serialize)]
+struct Base {
+    layers: usize,
+    bytes: u64,
+    sources: Vec<BaseSource>,
+}
+
+impl From<&BundleBase> for Base {
+    fn from(base: &BundleBase) -> Self {
+        let bytes = base.layers.iter().map(|layer| layer.size).sum();
+        Self { layers: base.layers.len(), bytes, sources: base.sources.clone() }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -102,7 +122,7 @@ impl Facts {
         signatures: Vec<Signed>,
     ) -> Self {
         let blob_bytes = manifest.blobs.iter().map(|blob| blob.size).sum::<u64>();
-        let commit = manifest.source.as_ref();
+        let (commit, base) = (manifest.source.as_ref(), manifest.base.as_ref().map(Base::from));
         Self {
             file: file.map(ToString::to_string),
             size,
@@ -120,7 +140,9 @@ impl Facts {
             set_count: manifest.sets.len(),
             blob_count: manifest.blobs.len(),
             blob_bytes,
-            saved_bytes: unshared.saturating_sub(blob_bytes),
+            saved_bytes: unshared.saturating_sub(blob_bytes + base.as_ref().map_or(0, |base| base.bytes)),
+            base,
+            missing: manifest.missing.clone(),
             signatures,
         }
     }
@@ -161,6 +183,14 @@ impl Facts {
             lines.push(("Expires", end.to_string()));
         }
         lines.push(("Holds", self.holds()));
+        if let Some(Base { layers, bytes, sources }) = &self.base {
+            let sources = sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join("; ");
+            let layers = count(*layers as u64, "layer");
+            lines.push(("Base", format!("{layers} ({}) that the site has, by {sources}", size(*bytes))));
+        }
+        for missing in &self.missing {
+            lines.push(("Lacks", format!("{}: {}", missing.reference, missing.reason)));
+        }
         lines.push(("Signed by", self.signed_by()));
         lines
     }

@@ -8,6 +8,7 @@ mod facts;
 mod human;
 mod images;
 mod inspect;
+mod outlook;
 mod sets;
 mod table;
 
@@ -16,8 +17,9 @@ pub(crate) use edge::{DryPushReport, PushedReport};
 pub(crate) use facts::{Facts, Signed};
 pub(crate) use human::{count, duration, rate, size};
 pub(crate) use inspect::InspectReport;
+pub(crate) use outlook::Outlook;
 pub(crate) use sets::SetsReport;
-pub(crate) use table::facts;
+pub(crate) use table::{Align, Table, facts};
 
 /// Version of the documents that `--output json` prints.
 pub(crate) const SCHEMA_VERSION: u32 = 1;

@@ -3,12 +3,14 @@
 
 use crate::harness::Desk;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 14] = [
     "bundle",
     "plan",
+    "diff",
     "verify",
     "inspect",
     "push",
+    "receipt",
     "serve",
     "validate",
     "keygen",

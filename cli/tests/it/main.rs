@@ -3,6 +3,8 @@
 //! this process.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod delta;
+mod diff;
 mod failures;
 mod flow;
 mod harness;
@@ -10,3 +12,6 @@ mod help;
 mod hostile;
 mod keys;
 mod output;
+mod proxy;
+mod resume;
+mod volumes;

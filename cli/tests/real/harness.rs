@@ -10,6 +10,7 @@ use krs_core::registry::{Client, ClientOptions, Keychain};
 use krs_testing::corpus::Corpus;
 use krs_testing::distribution::{Distribution, Options, PASSWORD, USER};
 use krs_testing::git::Checkout;
+use krs_testing::image::Image;
 use krs_testing::tools::require;
 
 pub struct Workplace {
@@ -90,6 +91,16 @@ pub fn checkout(corpus: &Corpus, registry: &RegistryHost) -> Checkout {
     checkout.write("corpus.yaml", corpus.set(registry));
     checkout.commit("All images");
     checkout
+}
+
+/// A set of these images of a registry, by tag and digest.
+pub fn set_of(registry: &RegistryHost, images: &[(&str, &Image)]) -> String {
+    let line = |(name, image): &(&str, &Image)| format!("  - image: {registry}/{name}@{}\n", image.digest);
+    let images = images.iter().map(line).collect::<String>();
+    format!(
+        "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: site\n  namespace: apps\n\
+         spec:\n  destinationRegistry: edge.local:5000\n  images:\n{images}"
+    )
 }
 
 /// A workplace with the bundle `all.krs.tar`, signed, of the corpus under the names of a registry that is gone.

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Real parts: Distribution 2.8 and 3, skopeo, containerd, regctl, oras, crane, minisign, Python and GNU tar.
+//! Real parts: Distribution 2.8 and 3, a registry of another family, the conformance suite of the distribution-spec,
+//! skopeo, containerd, regctl, oras, crane, minisign, Python and GNU tar.
 //! `cargo xtask test` installs them and runs these tests.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod conformance;
 mod differential;
 mod harness;
+mod other_family;
 mod readers;
 mod refusal;
 mod registries;

@@ -2,6 +2,7 @@
 //! `krs-importer copy`, the runner: the process inside a copy Job. Can be ended at any moment and run again: what
 //! arrived is not sent again.
 
+mod base;
 mod by_hand;
 mod failure;
 mod side;
@@ -17,6 +18,7 @@ use krs_core::reference::RepositoryName;
 use krs_core::registry::RetryPolicy;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::base::Base;
 use self::failure::{Failure, exit_code};
 use self::side::Side;
 use self::target::Copy;
@@ -151,7 +153,9 @@ pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
             let mut mount_from = target.mount_from.clone();
             mount_from.extend(arrived.iter().rev().take(MAX_MOUNT_FROM).cloned());
             let (source, destination, mount_from) = (&source, &destination, mount_from.as_slice());
-            target::copy(Copy { source, destination, target, mount_from, paths, report: &mut report }).await
+            let base = Base::default();
+            target::copy(Copy { source, destination, target, mount_from, base, paths, report: &mut report })
+                .await
         };
         match result {
             Ok(()) => {

@@ -14,9 +14,10 @@ use krs_core::oci::{Descriptor, Document};
 use krs_core::prove::{Proof, prove};
 use krs_core::push::{list_referrers, put_document};
 use krs_core::reference::{RepositoryName, Selector};
-use krs_core::registry::{RegistryError, Repository};
+use krs_core::registry::{Pushed, RegistryError, Repository};
 use krs_core::resolve::{ResolvedReferrer, find_referrers};
 
+use super::base::Base;
 use super::failure::Failure;
 use super::side::{Side, Which};
 use super::{Paths, by_hand, skopeo};
@@ -29,6 +30,8 @@ pub(super) struct Copy<'a> {
     pub(super) target: &'a CopyTarget,
     /// Repositories at the edge that may hold blobs of it.
     pub(super) mount_from: &'a [RepositoryName],
+    /// Layers that the bundle leaves to the site.
+    pub(super) base: Base,
     pub(super) paths: &'a Paths,
     pub(super) report: &'a mut CopyReport,
 }
@@ -47,6 +50,11 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     let (root, closure, referrers, documents) = copy.look().await?;
+    if copy.source.which == Which::Bundle {
+        let source = copy.source.repository(&target.source_repository)?;
+        let closures = std::iter::once(&closure).chain(referrers.iter().map(|referrer| &referrer.closure));
+        copy.base = Base::find(&source, &edge, copy.mount_from, closures).await?;
+    }
     // Before the image: whoever finds the image finds its signatures.
     for referrer in &referrers {
         copy.bring(&edge, &referrer.closure, &documents).await?;
@@ -166,8 +174,16 @@ impl Copy<'_> {
         let mut asked = BTreeSet::new();
         for blob in document.children().filter(|blob| asked.insert(blob.digest)) {
             let there = has(edge, &blob.digest, blob.size).await?;
-            if !there && !self.mount(edge, blob).await? {
-                missing.push(blob);
+            if there || self.mount(edge, blob).await? {
+                continue;
+            }
+            match self.base.bring(edge, blob).await? {
+                Some(Pushed::Mounted) => self.report.blobs_mounted += 1,
+                Some(Pushed::Uploaded) => {
+                    self.report.blobs_copied += 1;
+                    self.report.bytes_copied += blob.size;
+                }
+                None => missing.push(blob),
             }
         }
         if missing.is_empty() {

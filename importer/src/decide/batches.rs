@@ -99,7 +99,11 @@ fn mount_from(open: &Open<'_>, holders: &Holders<'_>) -> Vec<RepositoryName> {
     held.remove(&open.target.repository);
     let mut held = held.into_iter().collect::<Vec<_>>();
     held.sort_by(|(a, held_by_a), (b, held_by_b)| held_by_b.cmp(held_by_a).then(a.cmp(b)));
-    held.into_iter().take(MAX_MOUNT_FROM).map(|(repository, _)| repository.clone()).collect()
+    // What a delta cannot do without comes first.
+    let expected = open.image.map(|image| image.expected_in.as_slice()).unwrap_or_default();
+    let mut names = expected.iter().filter(|name| **name != open.target.repository).collect::<Vec<_>>();
+    names.extend(held.into_iter().map(|(repository, _)| repository).filter(|name| !expected.contains(name)));
+    names.into_iter().take(MAX_MOUNT_FROM).cloned().collect()
 }
 
 /// Which repositories hold what: as proofs of other sets tell, and the proven targets of this one.

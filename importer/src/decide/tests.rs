@@ -134,6 +134,8 @@ fn bundle(sequence: u64, targets: &[Target]) -> StockBundle {
         platforms: Vec::new(),
         size: 1000,
         contents: vec![Digest::of(b"shared"), Digest::of(t.repository.as_str().as_bytes())],
+        partial: false,
+        expected_in: Vec::new(),
     };
     StockBundle {
         name: format!("prod-{sequence}"),

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use krs_core::bundle::{Bundle, Freshness, HighWaterMark, Policy, StreamName};
 use krs_core::crd::ImageBundleStatus;
 use krs_core::digest::Digest;
-use krs_core::reference::Reference;
+use krs_core::oci::Descriptor;
+use krs_core::reference::{Reference, RepositoryName};
 use krs_core::sign::Trust;
 
 use super::keys;
@@ -19,6 +20,7 @@ use super::verdict::{self, Failure, Kind, sentence};
 use crate::demand::{Demand, SetName};
 use crate::library::Held;
 use crate::stock::{Refusal, Stock, StockBundle, StockImage};
+use crate::task::MAX_MOUNT_FROM;
 
 /// First and longest time to wait before a medium that failed is read again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
@@ -164,7 +166,8 @@ pub(super) fn look(rules: &Rules, known: &BTreeMap<Utf8PathBuf, Known>, old_keys
 
 fn open(rules: &Rules, policy: &Policy, path: &Utf8Path, stamp: &Stamp) -> Result<Box<Accepted>, Failure> {
     let full = rules.folder.join(path);
-    let opened = Bundle::open(&full, policy).and_then(|bundle| {
+    let folders = scan::folders(&rules.folder);
+    let opened = Bundle::open_with(&full, &folders, policy).and_then(|bundle| {
         let images = bundle.images()?;
         Ok(Held { bundle: Arc::new(bundle), images })
     });
@@ -182,6 +185,27 @@ fn open(rules: &Rules, policy: &Policy, path: &Utf8Path, stamp: &Stamp) -> Resul
     }
 }
 
+/// As few repositories as hold all layers that the bundle leaves to the site.
+fn expected_in<'a>(bundle: &Bundle, contents: impl Iterator<Item = &'a Descriptor>) -> Vec<RepositoryName> {
+    let layers = contents.filter_map(|content| bundle.base_layer(&content.digest));
+    let mut open = layers.map(|layer| (layer.digest, &layer.repositories)).collect::<BTreeMap<_, _>>();
+    let mut chosen = Vec::new();
+    while chosen.len() < MAX_MOUNT_FROM {
+        let mut holds = BTreeMap::<&str, usize>::new();
+        for name in open.values().flat_map(|names| names.iter()) {
+            *holds.entry(name).or_default() += 1;
+        }
+        let Some((best, _)) = holds.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0))) else {
+            break;
+        };
+        let best = best.to_owned();
+        open.retain(|_, names| !names.contains(&best));
+        // A name that is none cannot be looked into either.
+        chosen.extend(best.parse().ok());
+    }
+    chosen
+}
+
 impl Accepted {
     fn new(held: Held) -> Self {
         let manifest = held.bundle.manifest();
@@ -193,6 +217,8 @@ impl Accepted {
                 platforms: image.platforms.clone(),
                 size: closures().map(krs_core::closure::Closure::size).sum(),
                 contents: closures().flat_map(|c| &c.contents).map(|content| content.digest).collect(),
+                partial: image.partial,
+                expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.contents)),
             }
         });
         let stock = StockBundle {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What lies in the drop folder. Blocking.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
+use krs_core::bundle::volume_of;
 
 /// What the names of bundles end with.
 pub(super) const SUFFIX: &str = ".krs.tar";
@@ -35,28 +37,28 @@ pub(super) struct Found {
     pub stamp: Stamp,
 }
 
-/// The files with names of bundles in `folder` and the folders right below it, in the order of their paths. What cannot
-/// be read holds nothing: a mount that is empty or went away is no fault.
+/// The bundles in `folder` and the folders right below it, in the order of their paths: files with names of bundles, and
+/// volumes, which count as one file wherever they lie. What cannot be read holds nothing: a mount that is empty or went
+/// away is no fault.
 pub(super) fn list(folder: &Utf8Path) -> Vec<Found> {
-    let mut found = Vec::new();
-    let mut folders = Vec::new();
-    for entry in entries(folder) {
-        let Ok(kind) = entry.file_type() else { continue };
-        if kind.is_dir() {
-            folders.push(entry.file_name().to_owned());
-        } else {
-            found.extend(bundle(&entry, Utf8PathBuf::from(entry.file_name())));
-        }
-    }
-    folders.sort_unstable();
-    for name in folders.into_iter().take(MAX_FOLDERS) {
-        for entry in entries(&folder.join(&name)) {
-            if entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
-                found.extend(bundle(&entry, Utf8Path::new(&name).join(entry.file_name())));
+    let (mut found, mut volumes) = (Vec::new(), BTreeMap::<String, BTreeMap<u64, Found>>::new());
+    for sub in folders(folder) {
+        let below = sub.strip_prefix(folder).unwrap_or(&sub);
+        for entry in entries(&sub).filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir())) {
+            let path = below.join(entry.file_name());
+            if let Some((archive, n)) = volume_of(Utf8Path::new(entry.file_name())) {
+                if let Some(volume) = named(archive.as_str(), &entry, path) {
+                    volumes.entry(archive.into_string()).or_default().entry(n).or_insert(volume);
+                }
+            } else {
+                found.extend(named(entry.file_name(), &entry, path));
             }
         }
     }
+    found.extend(volumes.into_iter().filter_map(|(archive, volumes)| joined(&archive, volumes)));
     found.sort_by(|a, b| a.path.cmp(&b.path));
+    // Where an archive lies beside its volumes, it is read in their place.
+    found.dedup_by(|b, a| a.path == b.path);
     if found.len() > MAX_BUNDLES {
         tracing::warn!(
             files = found.len(),
@@ -67,6 +69,31 @@ pub(super) fn list(folder: &Utf8Path) -> Vec<Found> {
     found
 }
 
+/// The drop folder and the folders right below it.
+pub(super) fn folders(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let below = entries(folder).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut folders = below.map(|entry| folder.join(entry.file_name())).collect::<Vec<_>>();
+    folders.sort_unstable();
+    folders.truncate(MAX_FOLDERS);
+    folders.insert(0, folder.to_owned());
+    folders
+}
+
+/// Volumes as one file, which lies where the first of them does. It changed when one of them did, or came, or went.
+fn joined(archive: &str, volumes: BTreeMap<u64, Found>) -> Option<Found> {
+    let first = volumes.values().next()?;
+    let path = first.path.with_file_name(archive);
+    let stamp = volumes.iter().fold(Stamp { size: 0, ..first.stamp }, |all, (n, volume)| Stamp {
+        size: all.size.saturating_add(volume.stamp.size),
+        modified: all.modified.max(volume.stamp.modified),
+        place: (
+            all.place.0.rotate_left(7) ^ volume.stamp.place.0,
+            all.place.1.rotate_left(7) ^ volume.stamp.place.1 ^ n,
+        ),
+    });
+    Some(Found { path, stamp })
+}
+
 fn entries(folder: &Utf8Path) -> impl Iterator<Item = Utf8DirEntry> {
     let entries = folder.read_dir_utf8().into_iter().flatten();
     // The first error ends it: a medium that went away may give one for ever.
@@ -74,9 +101,9 @@ fn entries(folder: &Utf8Path) -> impl Iterator<Item = Utf8DirEntry> {
     entries.filter(|entry| !entry.file_name().starts_with('.') && !SYSTEM.contains(&entry.file_name()))
 }
 
-fn bundle(entry: &Utf8DirEntry, path: Utf8PathBuf) -> Option<Found> {
+fn named(bundle: &str, entry: &Utf8DirEntry, path: Utf8PathBuf) -> Option<Found> {
     use std::os::unix::fs::MetadataExt as _;
-    if entry.file_name().strip_suffix(SUFFIX)?.is_empty() {
+    if bundle.strip_suffix(SUFFIX)?.is_empty() {
         return None;
     }
     // Of a link: about the link itself.
@@ -120,5 +147,16 @@ mod tests {
         let found = list(root).into_iter().map(|file| file.path.into_string()).collect::<Vec<_>>();
         assert_eq!(found, ["b.krs.tar", "usb1/a.krs.tar", "ä ö.krs.tar"]);
         assert_eq!(list(&root.join("gone")), [], "T-36: an empty mount holds nothing");
+
+        for name in ["usb1/v.krs.tar.002", "v.krs.tar.003", "usb1/v.krs.json", "a.krs.tar.001"] {
+            std::fs::write(root.join(name), name).unwrap();
+        }
+        let found = list(root);
+        let paths = found.iter().map(|file| file.path.as_str()).collect::<Vec<_>>();
+        let two = ["a.krs.tar", "b.krs.tar", "usb1/a.krs.tar", "usb1/v.krs.tar", "ä ö.krs.tar"];
+        assert_eq!(paths, two, "T-33: volumes are one bundle, wherever they lie");
+        std::fs::write(root.join("v.krs.tar.001"), "v").unwrap();
+        let now = list(root).into_iter().find(|file| file.path == "v.krs.tar").unwrap();
+        assert!(found.iter().all(|file| file.stamp != now.stamp), "it changed when a volume came");
     }
 }

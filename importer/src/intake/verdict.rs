@@ -44,7 +44,7 @@ pub(super) fn judge(error: &BundleError) -> Failure {
     use BundleError as E;
     let (kind, reason) = match error {
         E::Open { .. } | E::Read { .. } => (Kind::Medium, krs_core::crd::reason::MEDIUM_READ_ERROR),
-        E::Incomplete { .. } => (Kind::Incomplete, INCOMPLETE),
+        E::Incomplete { .. } | E::Volumes { .. } => (Kind::Incomplete, INCOMPLETE),
         E::Trailing { .. } | E::Damaged { .. } | E::Content { .. } => (Kind::Refused, DAMAGED),
         E::Signature { source, .. } => (Kind::Refused, signature(source)),
         E::Manifest { source: ManifestError::Version(_), .. } => (Kind::Refused, "UnknownVersion"),
@@ -59,12 +59,17 @@ pub(super) fn judge(error: &BundleError) -> Failure {
         ),
         E::Audience { .. } => (Kind::Refused, "WrongAudience"),
         E::Expired { .. } => (Kind::Refused, "Expired"),
-        E::Image { .. } | E::BlobMissing { .. } | E::Stray { .. } => (Kind::Refused, "InvalidImage"),
+        E::Image { .. } | E::BlobMissing { .. } | E::Partial { .. } | E::Stray { .. } => {
+            (Kind::Refused, "InvalidImage")
+        }
         E::Set { .. } | E::SetImages { .. } => (Kind::Refused, "InvalidSet"),
         E::Special { .. }
         | E::Compressed { .. }
         | E::NotABundle { .. }
         | E::Write { .. }
+        | E::FileLimit { .. }
+        | E::ManyVolumes { .. }
+        | E::InTheWay { .. }
         | E::Busy { .. }
         | E::Header(_) => (Kind::Refused, "NotABundle"),
     };
@@ -87,6 +92,9 @@ fn advice(error: &BundleError) -> Option<String> {
         }
         BundleError::Signature { source: SignError::Untrusted { .. }, .. } => {
             "get the sender's public key by a way that you trust, and add it to the trusted keys of the site"
+        }
+        BundleError::Volumes { .. } => {
+            "insert the medium with it too, or copy all volumes into the drop folder; copy a cut one again"
         }
         BundleError::Special { .. } => "put the file itself into the drop folder",
         BundleError::NotABundle { .. } => "put a file there that `krs bundle` wrote",

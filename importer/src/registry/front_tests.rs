@@ -12,7 +12,7 @@ use krs_core::bundle::{Bundle, Policy};
 use krs_core::plan::{PlanOptions, plan};
 use krs_core::progress::{Progress, Silent};
 use krs_core::registry::{Client, ClientOptions};
-use krs_core::resolve::{ResolveOptions, resolve};
+use krs_core::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::sign::Signatures;
 use krs_testing::git::Checkout;
 use krs_testing::image::{Image, ImageBuilder, cosign_signature, cosign_tag, sbom};
@@ -73,11 +73,10 @@ impl Site {
         let silent: Arc<dyn Progress> = Arc::new(Silent);
         let loaded = krs_core::set::load(&[checkout.path().to_owned()], None).unwrap();
         let merged = krs_core::set::merge(&loaded.sets).unwrap();
-        let options = ResolveOptions { jobs: 2, referrers: true };
+        let options = ResolveOptions { jobs: 2, referrers: Referrers::All };
         let resolved = resolve(&client, &merged, options, &silent).await.unwrap();
         let plan = plan(&loaded, &resolved, &PlanOptions::default(), jiff::Timestamp::now()).unwrap();
-        let path =
-            krs_core::pull::pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();
+        krs_core::pull::pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();
         let bundle = Bundle::open(&path, &Policy::default()).unwrap();
         let images = bundle.images().unwrap();
         let digest = bundle.digest();

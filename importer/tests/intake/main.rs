@@ -48,6 +48,30 @@ async fn t26_two_bundles_are_verified_imported_and_may_be_pulled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn t33_volumes_on_two_sticks_are_one_bundle_and_the_missing_one_is_named() {
+    let world = World::new();
+    for folder in ["usb1", "usb2"] {
+        std::fs::create_dir(world.at(folder)).unwrap();
+    }
+    let whole = std::fs::read(world.make("prod-5.krs.tar", "", numbered(5), Some(&world.key)).await).unwrap();
+    let volumes = whole.chunks(100_000).collect::<Vec<_>>();
+    assert!(volumes.len() >= 2);
+    std::fs::write(world.at("usb2/prod-5.krs.tar.001"), volumes[0]).unwrap();
+    let mut intake = world.start();
+    let awaited = world.until("prod-5", |status| is(status, COMPLETE, "False", "Incomplete")).await;
+    let text = awaited.to_string();
+    assert!(text.contains("prod-5.krs.tar.002") && text.contains("insert the medium"), "{text}");
+    for (n, volume) in volumes.iter().enumerate().skip(1) {
+        std::fs::write(world.at(&format!("usb1/prod-5.krs.tar.{:03}", n + 1)), volume).unwrap();
+    }
+    let stock = intake.stock(|stock| stock.bundles.len() == 1).await;
+    assert_eq!((stock.bundles[0].name.as_str(), stock.bundles[0].sequence), ("prod-5", 5));
+    intake.missing(&[]);
+    world.condition("prod-5", "Imported", "True", "Imported").await;
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn t27_t28_what_is_older_or_contradicts_what_was_imported_is_refused() {
     let world = World::new();
     world.drop("new.krs.tar", 5).await;

@@ -12,7 +12,7 @@ use krs_core::plan::{PlanOptions, plan};
 use krs_core::progress::{Progress, Silent};
 use krs_core::pull::pull;
 use krs_core::registry::{Client, ClientOptions};
-use krs_core::resolve::{ResolveOptions, resolve};
+use krs_core::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::set;
 use krs_core::sign::{SecretKey, Signatures, generate};
 use krs_importer::config::Config;
@@ -117,10 +117,12 @@ impl World {
         let silent: Arc<dyn Progress> = Arc::new(Silent);
         let merged = set::merge(&loaded.sets).unwrap();
         let resolved =
-            resolve(&client, &merged, ResolveOptions { jobs: 2, referrers: false }, &silent).await.unwrap();
+            resolve(&client, &merged, ResolveOptions { jobs: 2, referrers: Referrers::None }, &silent)
+                .await
+                .unwrap();
         let plan = plan(&loaded, &resolved, &options, jiff::Timestamp::now()).unwrap();
         let path = Utf8Path::from_path(self.home.path()).unwrap().join("sender").join(name);
-        let path = pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();
+        pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();
         if let Some(key) = key {
             bundle::sign(&path, &key.secret).unwrap();
         }

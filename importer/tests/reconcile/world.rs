@@ -65,6 +65,8 @@ impl World {
             platforms: Vec::new(),
             size: image.size(),
             contents: image.blobs.iter().map(|(digest, _)| *digest).collect(),
+            partial: false,
+            expected_in: Vec::new(),
         };
         let bundle = StockBundle {
             name: "prod-1".to_owned(),

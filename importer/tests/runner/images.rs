@@ -4,8 +4,8 @@
 use krs_importer::task::{CopyTask, DestinationEndpoint, TaskSource};
 use krs_testing::distribution::{self, Distribution};
 use krs_testing::image::{
-    ImageBuilder, cosign_signature, cosign_tag, docker_list, helm_chart, index, layers_null, referrers_tag,
-    sbom, signature, with_attestations,
+    Image, ImageBuilder, cosign_signature, cosign_tag, docker_list, helm_chart, index, layers_null,
+    referrers_tag, sbom, signature, with_attestations,
 };
 use krs_testing::registry::{Auth, Options, Registry};
 use krs_testing::tools::require;
@@ -137,6 +137,47 @@ async fn a_bundle_is_copied_with_the_pods_token_between_private_registries_with_
     assert_eq!(code, 0, "{report:?}");
     arrived(&image, &edge);
     assert!(by_skopeo(&edge) > 0);
+}
+
+/// A task that takes an image out of a bundle, some of whose layers are not there.
+fn delta(source: &Registry, edge: &Registry, image: &Image, mount_from: &[&str]) -> (Pod, CopyTask) {
+    let pod = Pod::new();
+    pod.mount("token", &[("token", "t")]);
+    let mut wanted = target(&source.host(), "team/app", &image.digest, "v1");
+    wanted.mount_from = mount_from.iter().map(|name| name.parse().unwrap()).collect();
+    let ca = source.ca_pem().unwrap().to_owned();
+    let from = TaskSource::Bundle { digest: image.digest, name: "delta".to_owned(), ca };
+    (pod, CopyTask { destination: endpoint(edge), source: from, targets: vec![wanted] })
+}
+
+#[tokio::test]
+async fn t32_a_delta_finds_its_base_at_the_edge_or_is_refused_before_anything_is_written() {
+    let (old, new) = (image(40).build(), image(40).layer_random(9000, 41).build());
+    let base =
+        old.blobs.iter().find(|(digest, _)| new.blobs.iter().any(|(other, _)| other == digest)).unwrap();
+    let auth = || Auth::basic("krs", "t");
+    for mounts in [true, false] {
+        let source = Registry::start(Options { tls: true, auth: auth(), ..Options::default() });
+        new.push_to(&source, "team/app", None);
+        source.delete_blob(&base.0);
+        let edge = Registry::start(Options { mounts, ..Options::default() });
+        let (pod, task) = delta(&source, &edge, &new, &["other/old"]);
+        let (report, code) = pod.run(&task).await;
+        assert_eq!((code, report.failures[0].reason.as_str()), (6, "BaseMissing"), "{report:?}");
+        let message = &report.failures[0].message;
+        assert!(message.contains(&base.0.to_string()) && message.contains("other/old"), "{message}");
+        assert!(
+            edge.requests().iter().all(|r| matches!(r.method.as_str(), "GET" | "HEAD")),
+            "nothing was written"
+        );
+
+        // The prefix of the destination stands in front of what an earlier bundle called `other/old`.
+        old.push_to(&edge, "mirror/other/old", Some("v0"));
+        let (report, code) = pod.run(&task).await;
+        assert_eq!((code, report.done), (0, 1), "{report:?}");
+        arrived(&new, &edge);
+        assert_eq!(report.blobs_mounted > 0, mounts, "{report:?}");
+    }
 }
 
 #[tokio::test]

@@ -243,3 +243,45 @@ async fn an_anonymous_token_is_asked_for_where_there_is_no_login() {
     assert_eq!(server.repository().head_manifest(&tag).await.unwrap(), None);
     assert_eq!(tokens.seen()[0].authorization(), None);
 }
+
+#[tokio::test]
+async fn each_path_of_a_registry_can_have_a_login_of_its_own() {
+    // `me:app` and `me:rest` in base64.
+    let (app, rest) = ("bWU6YXBw", "bWU6cmVzdA==");
+    let server = Server::start(move |request| {
+        let wanted = if request.path.starts_with("/v2/team/app/") { app } else { rest };
+        match request.authorization() {
+            Some(given) if given == format!("Basic {wanted}") => Reply::ok(b"x"),
+            _ => Reply::new(401).with("www-authenticate", "Basic realm=\"x\""),
+        }
+    });
+    let server = server.await;
+    let host = server.host.as_str();
+    let text =
+        format!(r#"{{"auths":{{"{host}/team/app":{{"auth":"{app}"}},"{host}":{{"auth":"{rest}"}}}}}}"#);
+    let keychain = Keychain::from_bytes("auth.json", text.as_bytes()).unwrap();
+    let repository = server.repository_with(ClientOptions { keychain, ..options() });
+    for name in ["team/app", "team/other", "app"] {
+        assert_eq!(fetch(&repository.sibling(&name.parse().unwrap()), b"x").await.unwrap(), b"x", "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn t92_a_helper_that_hangs_costs_its_time_limit_once_and_not_for_every_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let script = format!("#!/bin/sh\necho asked >> {}\nexec sleep 100\n", log.display());
+    let server = Server::start(|_| Reply::new(401).with("www-authenticate", "Basic realm=\"x\"")).await;
+    let keychain =
+        Keychain::with_helper(folder.path(), &script, server.host.as_str(), Duration::from_millis(300));
+    let repository = server.repository_with(ClientOptions { keychain, ..options() });
+    let begun = std::time::Instant::now();
+    for outcome in futures::future::join_all((0..20).map(|_| fetch(&repository, b"x"))).await {
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
+        assert!(error.to_string().contains("docker-credential-test"), "{error}");
+    }
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "asked\n");
+    assert!(begun.elapsed() < Duration::from_secs(20 * 300 / 1000), "not one after the other");
+}

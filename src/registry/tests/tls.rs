@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::error::{Classify, ErrorKind};
+use crate::reference::RegistryHost;
+use crate::registry::tls::{HTTPS, for_host, listed as in_list};
 
 /// A server with a certificate for `name` from a CA of its own, and the CA in a file.
 async fn server(name: &str) -> (Server, TempDir, Utf8PathBuf) {
@@ -79,4 +81,30 @@ async fn t56_a_certificate_for_another_name_is_refused() {
     assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
     assert!(error.to_string().contains("not accepted"), "{error}");
     assert_eq!(server.seen().len(), 0);
+}
+
+#[test]
+fn a_host_and_the_same_host_with_the_usual_port_are_one() {
+    let hosts =
+        |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<RegistryHost>>();
+    let listed = |list: &str, host: &str| in_list(&hosts(&[list]), &host.parse().unwrap(), HTTPS);
+    for (one, other) in [("a.example:443", "a.example"), ("[::1]:443", "[::1]"), ("a.example", "a.example")] {
+        assert!(listed(one, other) && listed(other, one), "{one} {other}");
+    }
+    for (one, other) in
+        [("a.example:80", "a.example"), ("a.example:8443", "a.example"), ("[::1]:4430", "[::1]")]
+    {
+        assert!(!listed(one, other) && !listed(other, one), "{one} {other}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let certs = vec![Utf8Path::from_path(folder.path()).unwrap().to_owned()];
+    let found = |host: &str| for_host(&certs, &host.parse().unwrap()).unwrap().is_some();
+    std::fs::create_dir(certs[0].join("a.example:443")).unwrap();
+    std::fs::create_dir(certs[0].join("b.example")).unwrap();
+    for host in ["a.example", "a.example:443", "b.example", "b.example:443"] {
+        assert!(found(host), "{host}");
+    }
+    for host in ["a.example:5000", "b.example:80", "c.example"] {
+        assert!(!found(host), "{host}");
+    }
 }

@@ -138,7 +138,23 @@ impl Demo {
         say("Once more: everything is there, nothing moves.");
         self.krs(&["push", "site-1.krs.tar", &to, "--public-key", "ci.pub", "--plain-http", &to])?;
 
-        say("One image changes in Git. The next bundle; only what is new reaches the registry.");
+        say("The site says what it has: a small file that travels back.");
+        self.krs(&[
+            "receipt",
+            &to,
+            "--set",
+            "sites",
+            "--site",
+            "berlin",
+            "-o",
+            "site.receipt.json",
+            "--plain-http",
+            &to,
+        ])?;
+
+        say(
+            "One image changes in Git. What would travel? The next bundle is a delta: what the site has stays at home.",
+        );
         let images = images.into_iter().map(|(repository, tag, image)| match repository {
             "shop/api" => (repository, "1.4.3", both("api", 2)),
             _ => (repository, tag, image),
@@ -148,6 +164,7 @@ impl Demo {
             image.push_to(&self.source, repository, Some(tag));
         }
         self.commit(&images);
+        self.refused(&["diff", "site.receipt.json", "sites", "--plain-http", &plain], 10)?;
         self.krs(&[
             "bundle",
             "sites",
@@ -155,6 +172,8 @@ impl Demo {
             "site-2.krs.tar",
             "--stream",
             "site",
+            "--against",
+            "site.receipt.json",
             "--key",
             "ci.key",
             "--plain-http",

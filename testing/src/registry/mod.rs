@@ -6,6 +6,7 @@
 
 mod auth;
 mod blobs;
+mod cut;
 mod faults;
 mod log;
 mod manifests;
@@ -50,7 +51,13 @@ pub struct Options {
     pub docker_types: bool,
     /// Where it listens; absent: 127.0.0.1.
     pub address: Option<IpAddr>,
+    /// Every connection breaks when it has carried so many bytes, counted over all of its requests in both directions.
+    pub cut_connections: Option<u64>,
 }
+
+/// A name that no resolver knows, for which the certificate of a registry with [`Options::tls`] is good: it can only be
+/// reached through a proxy.
+pub const UNRESOLVED: &str = "registry.invalid";
 
 impl Default for Options {
     /// Plain HTTP on loopback for everybody, and everything that Distribution does in its default configuration.
@@ -65,6 +72,7 @@ impl Default for Options {
             sparse_indexes: false,
             docker_types: true,
             address: None,
+            cut_connections: None,
         }
     }
 }
@@ -129,7 +137,7 @@ impl Registry {
         let client = authority.as_ref().filter(|_| options.client_certificate).map(|a| a.client("krs"));
         let tls = authority.as_ref().map(|authority| {
             let ca = authority.pem();
-            let identity = authority.server(&[&ip.to_string(), "localhost"]);
+            let identity = authority.server(&[&ip.to_string(), "localhost", UNRESOLVED]);
             crate::tls::server_config(&identity, options.client_certificate.then_some(ca.as_str()))
         });
         let shared = Arc::new(server::Shared::new(options, address, authority.map(|a| a.pem())));

@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::auth::Tokens;
+use super::cut::Breaking;
 use super::faults::Faults;
 use super::log::{Entry, Log};
 use super::route::{Route, pairs};
@@ -165,6 +166,7 @@ pub(crate) async fn run(
 
 async fn connection(stream: TcpStream, tls: Option<tokio_rustls::TlsAcceptor>, shared: Arc<Shared>) {
     let _ = stream.set_nodelay(true);
+    let stream = Breaking::new(stream, shared.options.cut_connections.unwrap_or(u64::MAX));
     match tls {
         None => serve(stream, shared).await,
         Some(tls) => {

@@ -123,7 +123,7 @@ impl Parts {
             artifact_type: None,
             referrers: vec![],
         };
-        let resolved = Resolved { images: vec![image], documents };
+        let resolved = Resolved { images: vec![image], documents, ..Resolved::default() };
         let now = "2026-11-23T04:00:00Z".parse::<Timestamp>().unwrap();
         let plan = plan(&loaded, &resolved, &PlanOptions::default(), now).unwrap();
         let contents = layers.into_iter().chain([b"{}".to_vec(), manifest, index]);

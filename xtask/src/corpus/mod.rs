@@ -24,6 +24,7 @@ use self::image::{Listed, Maker};
 use self::layer::Built;
 use self::layout::Layout;
 use self::packages::Packages;
+pub(crate) use self::push::push as push_to;
 use self::recipe::{FULL, Recipe, SMALL};
 use crate::cache::Cache;
 use crate::run::{Result, step};
@@ -73,10 +74,19 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
 
 /// Makes the small corpus in the cache where it is not there yet, and answers its folder.
 pub(crate) fn small(cache: &Cache) -> Result<PathBuf> {
-    let folder = cache.root().join("corpus-small");
+    in_cache(cache, "corpus-small", &SMALL)
+}
+
+/// The same with the full one.
+pub(crate) fn full(cache: &Cache) -> Result<PathBuf> {
+    in_cache(cache, "corpus", &FULL)
+}
+
+fn in_cache(cache: &Cache, name: &str, recipe: &Recipe) -> Result<PathBuf> {
+    let folder = cache.root().join(name);
     // Written last: a corpus that was cut off has none.
     if !folder.join("corpus.json").exists() {
-        make(cache, &SMALL, &folder)?;
+        make(cache, recipe, &folder)?;
     }
     Ok(folder)
 }

@@ -60,7 +60,7 @@ pub(crate) fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
                 })?;
             }
             Source::GoHere(folder) => {
-                once(cache, tool, "go install krs-gzip", || {
+                once(cache, tool, &format!("go install {}", tool.program), || {
                     let folder = checkout().join("xtask").join(folder);
                     run::output(go_install(cache)?.arg(".").current_dir(&folder)).map(drop)
                 })?;

@@ -80,6 +80,13 @@ pub(crate) const TOOLS: &[Tool] = &[
     tool("crane", Go("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"), &[Real]),
     tool("regctl", Go("github.com/regclient/regclient/cmd/regctl", "v0.11.7"), &[Real, Push]),
     tool("oras", Go("oras.land/oras/cmd/oras", "v1.3.6"), &[Real]),
+    // The suite of the distribution-spec has no versions; this is what it was on that day.
+    tool(
+        "conformance",
+        Go("github.com/opencontainers/distribution-spec/conformance", "v0.0.0-20260831232431-97274622c111"),
+        &[Real],
+    ),
+    tool("krs-ocimem", GoHere("assets/ocimem"), &[Real]),
     tool("krs-gzip", GoHere("assets/gzip"), &[Corpus]),
     tool("cargo-deny", Crate("cargo-deny", "0.20.2"), &[Deny]),
 ];

@@ -2,7 +2,9 @@
 //! What a bundle will hold and where every byte of it comes from. Pure: made from data, printed by `--dry-run`,
 //! carried out by [`crate::pull`].
 
-use std::collections::{BTreeSet, HashMap};
+mod base;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -10,15 +12,18 @@ use thiserror::Error;
 
 use crate::bundle::layout::{HEADER, next_header};
 use crate::bundle::{
-    BundleBlob, BundleImage, BundleManifest, BundleReferrer, BundleSet, BundleSource, FORMAT_VERSION, Layout,
-    MAX_SET, MAX_SETS, ManifestError, StreamName, layout,
+    BundleBlob, BundleImage, BundleManifest, BundleMissing, BundleReferrer, BundleSet, BundleSource,
+    FORMAT_VERSION, Layout, MAX_SET, MAX_SETS, ManifestError, StreamName, layout,
 };
+use crate::closure::Closure;
 use crate::digest::Digest;
 use crate::error::{Classify, ErrorKind};
 use crate::oci::Descriptor;
 use crate::reference::Reference;
-use crate::resolve::{Origin, Resolved, ResolvedImage};
+use crate::resolve::{MissingImage, Origin, Resolved, ResolvedImage};
 use crate::set::{Loaded, Source};
+
+pub use self::base::Base;
 
 /// Most places that are remembered for one blob: enough to try elsewhere, however many images share it.
 const MAX_ORIGINS: usize = 4;
@@ -36,6 +41,8 @@ pub struct PlanOptions {
     pub not_after: Option<Timestamp>,
     /// Stands for the time of the commit (`SOURCE_DATE_EPOCH`).
     pub source_date: Option<Timestamp>,
+    /// What the sites have already.
+    pub base: Base,
 }
 
 /// A blob to fetch.
@@ -64,6 +71,8 @@ pub struct Plan {
     pub size: u64,
     /// Bytes of all images together, were nothing shared between them.
     pub unshared: u64,
+    /// Bytes of the layers that are left to the site.
+    pub left_out: u64,
 }
 
 impl Plan {
@@ -103,6 +112,18 @@ pub enum PlanError {
     /// The time of the commit cannot be expressed.
     #[error("{0} is not a time that a bundle can carry")]
     Time(i64),
+    /// The site cannot take a part of an index.
+    #[error(
+        "{image} is to travel for {platforms} only, and {registry} takes no index some of whose images are missing"
+    )]
+    Sparse {
+        /// The image.
+        image: String,
+        /// Platforms that were chosen.
+        platforms: String,
+        /// The registry.
+        registry: String,
+    },
     /// The manifest cannot be made.
     #[error("the manifest of the bundle is not acceptable: {0}")]
     Manifest(#[from] ManifestError),
@@ -123,6 +144,9 @@ impl Classify for PlanError {
             }
             Self::TooManySets(_) | Self::LargeSet { .. } => "make several bundles",
             Self::Sizes { .. } => "one of the registries lies: build and push the image again",
+            Self::Sparse { .. } => {
+                "leave `platforms` out for this image, or have the site's registry take sparse indexes (Distribution 3: validation.manifests.indexes.platforms: none)"
+            }
             Self::Time(_) => "check the commit's date and SOURCE_DATE_EPOCH",
             Self::Manifest(_) => return None,
         };
@@ -142,6 +166,11 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let sets = bundle_sets(loaded)?;
     let created_at = decided_at(loaded.source.as_ref(), resolved, options, now)?;
+    if let Some(registry) = options.base.dense() {
+        takes_sparse(resolved, registry)?;
+    }
+    let kept = not_layers(resolved);
+    let mut left_out = BTreeSet::new();
     let mut blobs = Blobs::default();
     // Documents lie together at the front: who inspects a slow medium reads one place.
     for image in &resolved.images {
@@ -152,17 +181,23 @@ pub fn plan(
     let documents = blobs.list.len();
     for image in &resolved.images {
         for content in closures(image).flat_map(|closure| &closure.contents) {
-            blobs.add(content, image)?;
+            if !kept.contains(&content.digest) && options.base.has(&content.digest, content.size) {
+                left_out.insert(content.digest);
+            } else {
+                blobs.add(content, image)?;
+            }
         }
     }
     let sequence =
         options.sequence.unwrap_or_else(|| u64::try_from(created_at.as_second()).unwrap_or_default());
     let manifest = BundleManifest {
         audience: options.audience.clone(),
+        base: options.base.stated(&left_out),
         blobs: blobs.list.iter().map(|fetch| fetch.blob).collect(),
         created_at,
         format_version: FORMAT_VERSION,
-        images: resolved.images.iter().map(bundle_image).collect(),
+        images: resolved.images.iter().map(|image| bundle_image(image, &left_out)).collect(),
+        missing: resolved.missing.iter().map(bundle_missing).collect(),
         not_after: options.not_after,
         sequence,
         sets,
@@ -172,6 +207,7 @@ pub fn plan(
     };
     manifest.check()?;
     let size = Layout::new(&manifest, &manifest.encode()?)?.size();
+    let base = manifest.base.clone();
     let fetches = blobs.list.split_off(documents);
     let stored = |fetch: Fetch| {
         let document = resolved.documents.get(&fetch.blob.digest)?;
@@ -183,12 +219,29 @@ pub fn plan(
         documents: blobs.list.into_iter().filter_map(stored).collect(),
         fetches,
         size,
-        unshared: resolved.images.iter().flat_map(closures).map(crate::closure::Closure::size).sum(),
+        unshared: resolved.images.iter().flat_map(closures).map(Closure::size).sum(),
+        left_out: base.iter().flat_map(|base| &base.layers).map(|layer| layer.size).sum(),
     })
 }
 
+/// Documents and configs, which always travel, also where another image has one of them as a layer.
+fn not_layers(resolved: &Resolved) -> HashSet<Digest> {
+    let closures = resolved.images.iter().flat_map(closures);
+    closures.flat_map(|c| c.documents.iter().map(|d| d.digest).chain(c.configs.iter().copied())).collect()
+}
+
+fn takes_sparse(resolved: &Resolved, registry: &str) -> Result<(), PlanError> {
+    let chosen = |image: &&ResolvedImage| {
+        !image.platforms.is_empty() && !matches!(image.closure.documents.as_slice(), [_])
+    };
+    let Some(image) = resolved.images.iter().find(chosen) else { return Ok(()) };
+    let platforms = image.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (image, registry) = (image.reference.to_string(), registry.to_owned());
+    Err(PlanError::Sparse { image, platforms, registry })
+}
+
 /// All that belongs to an image: itself, then what refers to it.
-fn closures(image: &ResolvedImage) -> impl Iterator<Item = &crate::closure::Closure> {
+fn closures(image: &ResolvedImage) -> impl Iterator<Item = &Closure> {
     std::iter::once(&image.closure).chain(image.referrers.iter().map(|referrer| &referrer.closure))
 }
 
@@ -224,7 +277,15 @@ impl Blobs {
     }
 }
 
-fn bundle_image(image: &ResolvedImage) -> BundleImage {
+fn bundle_missing(missing: &MissingImage) -> BundleMissing {
+    BundleMissing {
+        platforms: missing.platforms.clone(),
+        reason: crate::redact::printable(&missing.reason, 300),
+        reference: missing.reference.clone(),
+    }
+}
+
+fn bundle_image(image: &ResolvedImage, left_out: &BTreeSet<Digest>) -> BundleImage {
     let referrers = image.referrers.iter().map(|referrer| BundleReferrer {
         artifact_type: referrer.artifact_type.clone(),
         digest: referrer.root.digest,
@@ -236,6 +297,7 @@ fn bundle_image(image: &ResolvedImage) -> BundleImage {
         artifact_type: image.artifact_type.clone(),
         digest: image.root.digest,
         media_type: image.root.media_type.clone(),
+        partial: closures(image).flat_map(|c| &c.contents).any(|c| left_out.contains(&c.digest)),
         platforms: image.platforms.clone(),
         reference: image.reference.clone(),
         referrers: referrers.collect(),
@@ -282,7 +344,7 @@ fn decided_at(
 }
 
 /// The digests that are in more than one image, for tables that show what is shared.
-pub fn shared(images: &[(Digest, &crate::closure::Closure)]) -> BTreeSet<Digest> {
+pub fn shared(images: &[(Digest, &Closure)]) -> BTreeSet<Digest> {
     let (mut once, mut twice) = (BTreeSet::new(), BTreeSet::new());
     let mut roots = BTreeSet::new();
     for (root, closure) in images {

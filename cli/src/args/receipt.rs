@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+use camino::Utf8PathBuf;
+use clap::Args;
+use krs_core::reference::Destination;
+
+use super::RegistryArgs;
+
+/// Write down what a registry has, for `krs bundle --against`
+///
+/// Looks into the repositories that the sets name: walks every tag and every digest of the sets, fetches and hashes each
+/// manifest, and asks for each blob. Reads only. The receipt goes back to where bundles are made.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  krs receipt edge.local:5000 --set sites/berlin -o berlin.receipt.json
+  krs bundle sites/berlin --against berlin.receipt.json -o delta.krs.tar")]
+pub(crate) struct ReceiptArgs {
+    /// The registry; the prefix stands in front of every repository of the sets
+    #[arg(value_name = "REGISTRY[/PREFIX]")]
+    pub(crate) destination: Destination,
+    /// Folder, file or bundle with the EdgeImageSets whose repositories are looked into; may be repeated
+    #[arg(long = "set", value_name = "PATH", env = "KRS_SET", required = true)]
+    pub(crate) sets: Vec<Utf8PathBuf>,
+    /// The receipt to write; else it goes to standard output
+    #[arg(short = 'o', long = "file", value_name = "FILE", env = "KRS_RECEIPT_FILE")]
+    pub(crate) file: Option<Utf8PathBuf>,
+    /// Name of the site, to be shown where the receipt is used
+    #[arg(long, value_name = "NAME", env = "KRS_SITE")]
+    pub(crate) site: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+}

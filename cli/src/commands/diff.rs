@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use camino::Utf8Path;
+use jiff::Timestamp;
+use krs_core::compare::{Difference, Differences, Stock, compare};
+use krs_core::digest::Digest;
+use krs_core::progress::Progress;
+use krs_core::reference::{Destination, RepositoryName};
+use krs_core::registry::Client;
+use krs_core::resolve::{Referrers, ResolveOptions, resolve};
+use krs_core::set::{self, Loaded};
+use krs_core::survey::{SurveyOptions, survey};
+use serde::Serialize;
+
+use super::{files, registries, runtime, sets};
+use crate::args::DiffArgs;
+use crate::console::Console;
+use crate::diagnostic::Failure;
+use crate::exit;
+use crate::report::{Align, SCHEMA_VERSION, Table, count, size};
+
+/// One side, as far as it can be known without a registry.
+enum Side {
+    Known(Stock),
+    Checkout(Box<Loaded>),
+    Registry(Destination),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    schema_version: u32,
+    added: Vec<Row>,
+    removed: Vec<Row>,
+    changed: Vec<Row>,
+    unchanged: usize,
+    /// Bytes that are new, each blob once.
+    new_bytes: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Digest>,
+    /// Layers and configs that are not there before; absent where they are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_blobs: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_bytes: Option<u64>,
+}
+
+impl From<Difference> for Row {
+    fn from(difference: Difference) -> Self {
+        let Difference { name, before, after, new } = difference;
+        let (new_blobs, new_bytes) = new.unzip();
+        Self { name, before, after, new_blobs, new_bytes }
+    }
+}
+
+/// `krs diff`
+pub(super) fn diff(args: &DiffArgs, console: &Console) -> Result<(), Failure> {
+    let mut names = sets::repositories(&args.sets, console)?;
+    let mut side = |text: &str| side(text, &mut names, console);
+    let (before, after) = (side(&args.before)?, side(&args.after)?);
+    let progress = console.progress();
+    let client = registries::client(&args.registry, &progress)?;
+    let look = Look { args, client: &client, progress: &progress, names: &names };
+    let differences = runtime()?.block_on(async {
+        let (before, after) = (look.ask(before).await?, look.ask(after).await?);
+        let before = look.resolve(before, &after).await?;
+        let after = look.resolve(after, &before).await?;
+        Ok::<_, Failure>(compare(before.stock(), after.stock()))
+    })?;
+    let same = differences.is_empty();
+    let Differences { added, removed, changed, unchanged, new_bytes } = differences;
+    let rows = |list: Vec<Difference>| list.into_iter().map(Row::from).collect();
+    let (added, removed, changed) = (rows(added), rows(removed), rows(changed));
+    let report = Report { schema_version: SCHEMA_VERSION, added, removed, changed, unchanged, new_bytes };
+    console.result(&report, || text(&report))?;
+    if same { Ok(()) } else { Err(Failure::silent(exit::DIFFERENT)) }
+}
+
+/// What an argument means. Adds the repositories that a side names, for a side that is a registry.
+fn side(
+    text: &str,
+    names: &mut BTreeMap<RepositoryName, BTreeSet<Digest>>,
+    console: &Console,
+) -> Result<Side, Failure> {
+    let path = Utf8Path::new(text);
+    if files::is_bundle(path) {
+        let (bundle, images) = files::with_images(path)?;
+        names.extend(sets::names(bundle.sets()));
+        return Ok(Side::Known(Stock::of_bundle(&bundle, &images)));
+    }
+    if path.extension() == Some("json") {
+        let receipt = files::read_receipt(path)?;
+        names
+            .extend(receipt.repositories.iter().map(|repository| (repository.name.clone(), BTreeSet::new())));
+        return Ok(Side::Known(Stock::of_receipt(&receipt, None)));
+    }
+    if path.exists() {
+        let loaded = sets::load(&[path.to_owned()])?;
+        sets::remarks(&loaded, console);
+        names.extend(sets::names(loaded.sets.iter().map(|loaded| &loaded.set)));
+        return Ok(Side::Checkout(Box::new(loaded)));
+    }
+    text.parse().map(Side::Registry).map_err(|e: krs_core::reference::ParseReferenceError| {
+        Failure::usage(format!(
+            "`{}` is no file, and no registry: {e}",
+            krs_core::redact::printable(text, 200)
+        ))
+    })
+}
+
+/// A side that was asked, with the checkout that it comes from.
+enum Asked {
+    Stock(Stock),
+    Checkout(Stock, Box<Loaded>),
+}
+
+impl Asked {
+    const fn stock(&self) -> &Stock {
+        match self {
+            Self::Stock(stock) | Self::Checkout(stock, _) => stock,
+        }
+    }
+}
+
+struct Look<'a> {
+    args: &'a DiffArgs,
+    client: &'a Client,
+    progress: &'a Arc<dyn Progress>,
+    names: &'a BTreeMap<RepositoryName, BTreeSet<Digest>>,
+}
+
+impl Look<'_> {
+    async fn ask(&self, side: Side) -> Result<Asked, Failure> {
+        let destination = match side {
+            Side::Known(stock) => return Ok(Asked::Stock(stock)),
+            Side::Checkout(loaded) => return Ok(Asked::Checkout(Stock::of_sets(&loaded, None), loaded)),
+            Side::Registry(destination) => destination,
+        };
+        let options = SurveyOptions {
+            repositories: sets::below(&destination, self.names)?,
+            site: None,
+            jobs: self.args.registry.jobs.get(),
+        };
+        if options.repositories.is_empty() {
+            return Err(Failure::usage(format!(
+                "it is not known which repositories of {destination} to look into"
+            ))
+            .help("name the EdgeImageSets with --set"));
+        }
+        let registry = &destination.registry;
+        let look = survey(self.client, registry, &options, Timestamp::now(), self.progress.as_ref());
+        let (receipt, _) = look.await?;
+        Ok(Asked::Stock(Stock::of_receipt(&receipt, destination.prefix.as_ref())))
+    }
+
+    /// Asks the source registries about a checkout, where the other side does not know its images.
+    async fn resolve(&self, side: Asked, other: &Asked) -> Result<Asked, Failure> {
+        let Asked::Checkout(stock, loaded) = side else { return Ok(side) };
+        if self.args.offline || stock.is_known_with(other.stock()) {
+            return Ok(Asked::Stock(stock));
+        }
+        let merged = set::merge(&loaded.sets)?;
+        let options = ResolveOptions { jobs: self.args.registry.jobs.get(), referrers: Referrers::None };
+        let resolved = resolve(self.client, &merged, options, self.progress).await?;
+        Ok(Asked::Stock(Stock::of_sets(&loaded, Some(&resolved))))
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        ("AT THE EDGE", Align::Left),
+        ("NEW", Align::Right),
+        ("BLOBS", Align::Right),
+    ]);
+    for (sign, rows) in [("+", &report.added), ("~", &report.changed), ("-", &report.removed)] {
+        for row in rows {
+            let unknown = || if sign == "-" { String::new() } else { "?".to_owned() };
+            let bytes = row.new_bytes.map_or_else(unknown, size);
+            let blobs = row.new_blobs.map_or_else(unknown, |blobs| blobs.to_string());
+            table.row([sign.to_owned(), row.name.clone(), bytes, blobs]);
+        }
+    }
+    let table = table.render();
+    let gap = if table.is_empty() { "" } else { "\n" };
+    format!(
+        "{table}{gap}{} added, {} changed, {} removed, {} the same; {} are new\n",
+        count(report.added.len() as u64, "image"),
+        report.changed.len(),
+        report.removed.len(),
+        report.unchanged,
+        size(report.new_bytes)
+    )
+}

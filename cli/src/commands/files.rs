@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files that are read and written whole, and bundles that are opened without asking who made them.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::bundle::{self, Bundle, BundledImages, Freshness, Policy};
+use krs_core::plan::{Base, PlanError};
+use krs_core::receipt::{MAX_RECEIPT, Receipt};
+use krs_core::sign::Trust;
+
+use crate::diagnostic::Failure;
+
+/// Whether a path is named as bundles and their volumes are.
+pub(super) fn is_bundle(path: &Utf8Path) -> bool {
+    let name = path.as_str();
+    name.ends_with(".krs.tar") || name.ends_with(".krs.json") || bundle::volume_of(path).is_some()
+}
+
+/// Opens a bundle of which only the structure matters: what is taken out of it is compared with digests that others vouch
+/// for.
+///
+/// # Errors
+/// The first check that failed.
+pub(super) fn open_anyones(path: &Utf8Path, folders: &[Utf8PathBuf]) -> Result<Bundle, Failure> {
+    let policy = Policy { trust: Trust::Anyone, freshness: Freshness::default() };
+    Ok(Bundle::open_with(path, folders, &policy)?)
+}
+
+/// Earlier bundles that blobs are taken from.
+///
+/// # Errors
+/// One that cannot be opened.
+pub(super) fn reusable(paths: &[Utf8PathBuf]) -> Result<Vec<Arc<Bundle>>, Failure> {
+    paths.iter().map(|path| open_anyones(path, &[]).map(Arc::new)).collect()
+}
+
+/// What all of the receipts and earlier bundles have.
+///
+/// # Errors
+/// One that cannot be read.
+pub(super) fn base(paths: &[Utf8PathBuf]) -> Result<Base, Failure> {
+    let mut base = Base::default();
+    for path in paths {
+        let one = if is_bundle(path) {
+            let bundle = open_anyones(path, &[])?;
+            let images = bundle.images()?;
+            Base::of_bundle(&bundle, &images).map_err(PlanError::from)?
+        } else {
+            Base::of_receipt(&read_receipt(path)?)?
+        };
+        base = base.and(one);
+    }
+    Ok(base)
+}
+
+/// Reads a receipt.
+///
+/// # Errors
+/// A file that cannot be read, or is none.
+pub(super) fn read_receipt(path: &Utf8Path) -> Result<Receipt, Failure> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|e| Failure::usage(format!("cannot read {path}: {e}")))?;
+    let read = file.take(MAX_RECEIPT as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|e| Failure::other(format!("cannot read {path}: {e}")))?;
+    Receipt::parse(&bytes).map_err(|e| Failure::from(e).at(path))
+}
+
+/// A bundle with its images, as a side of a comparison.
+///
+/// # Errors
+/// The first check that failed.
+pub(super) fn with_images(path: &Utf8Path) -> Result<(Bundle, BundledImages), Failure> {
+    let bundle = open_anyones(path, &[])?;
+    let images = bundle.images()?;
+    Ok((bundle, images))
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn replace(path: &Utf8Path, content: &[u8]) -> Result<(), Failure> {
+    let temporary = Utf8PathBuf::from(format!("{path}.part"));
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|e| {
+        Failure::new(krs_core::error::io_kind(&e), format!("cannot write {path}: {e}"))
+            .help("check the path, the permissions, and the space on the medium")
+    })
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use krs_core::receipt::Receipt;
+use krs_core::redact::printable;
+use krs_core::survey::{Lack, SurveyOptions, survey};
+use serde::Serialize;
+
+use super::{files, registries, runtime, sets};
+use crate::args::ReceiptArgs;
+use crate::console::Console;
+use crate::diagnostic::Failure;
+use crate::report::{Align, SCHEMA_VERSION, Table, count, size};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    schema_version: u32,
+    file: Utf8PathBuf,
+    registry: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<String>,
+    repositories: Vec<RepositoryFacts>,
+    /// What is not whole there.
+    incomplete: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RepositoryFacts {
+    name: String,
+    tags: usize,
+    manifests: usize,
+    blobs: usize,
+    bytes: u64,
+}
+
+/// `krs receipt`
+pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failure> {
+    let progress = console.progress();
+    let options = SurveyOptions {
+        repositories: sets::below(&args.destination, &sets::repositories(&args.sets, console)?)?,
+        site: args.site.as_deref().map(|site| printable(site, 100)),
+        jobs: args.registry.jobs.get(),
+    };
+    if options.repositories.is_empty() {
+        return Err(Failure::usage("no EdgeImageSet was found, so no repository is known"));
+    }
+    let client = registries::client(&args.registry, &progress)?;
+    let registry = &args.destination.registry;
+    let work = survey(&client, registry, &options, Timestamp::now(), progress.as_ref());
+    let (receipt, lacks) = runtime()?.block_on(work)?;
+    for lack in &lacks {
+        console.warning(&sentence(lack));
+    }
+    let mut document = receipt.encode()?;
+    document.push(b'\n');
+    let Some(file) = &args.file else {
+        return console.document(&String::from_utf8_lossy(&document));
+    };
+    files::replace(file, &document)?;
+    let report = report(file, &receipt, &lacks);
+    console.result(&report, || text(&report))
+}
+
+fn sentence(lack: &Lack) -> String {
+    format!("{}: {} is not whole, it lacks {}", lack.repository, printable(&lack.name, 200), lack.missing)
+}
+
+fn report(file: &Utf8Path, receipt: &Receipt, lacks: &[Lack]) -> Report {
+    let repositories = receipt.repositories.iter().map(|repository| RepositoryFacts {
+        name: repository.name.to_string(),
+        tags: repository.tags.len(),
+        manifests: repository.manifests.len(),
+        blobs: repository.blobs.len(),
+        bytes: repository.blobs.iter().map(|blob| blob.size).sum(),
+    });
+    Report {
+        schema_version: SCHEMA_VERSION,
+        file: file.to_owned(),
+        registry: receipt.registry.to_string(),
+        site: receipt.site.clone(),
+        repositories: repositories.collect(),
+        incomplete: lacks.iter().map(sentence).collect(),
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut table = Table::new(&[
+        ("REPOSITORY", Align::Left),
+        ("TAGS", Align::Right),
+        ("MANIFESTS", Align::Right),
+        ("BLOBS", Align::Right),
+        ("SIZE", Align::Right),
+    ]);
+    for repository in &report.repositories {
+        let RepositoryFacts { name, tags, manifests, blobs, bytes } = repository;
+        table.row([name.clone(), tags.to_string(), manifests.to_string(), blobs.to_string(), size(*bytes)]);
+    }
+    let repositories =
+        count(report.repositories.len() as u64, "repository").replace("repositorys", "repositories");
+    let table = table.render();
+    let gap = if table.is_empty() { "" } else { "\n" };
+    format!("{table}{gap}{} has {repositories} of the sets; written to {}\n", report.registry, report.file)
+}

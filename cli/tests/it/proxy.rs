@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Registries behind a proxy, as the usual variables name it.
+
+use krs_testing::proxy::{Asked, Proxy};
+use krs_testing::registry::{Options, UNRESOLVED};
+
+use crate::harness::{Said, Site, app};
+
+/// A site whose source registry is only reached through a proxy, under a name that nobody resolves.
+fn behind_a_proxy(tls: bool) -> (Site, Proxy) {
+    let mut site = Site::with(Options { tls, ..Options::default() });
+    site.add(&app("web", 2), "team/web", "1.0");
+    site.checkout.write("sites/berlin.yaml", site.set().replace(site.source.host().as_str(), UNRESOLVED));
+    site.checkout.commit("Behind a proxy");
+    let proxy = Proxy::start(site.source.host().to_string().parse().unwrap());
+    (site, proxy)
+}
+
+fn bundle(site: &Site, variables: &[(&str, &str)], more: &[&str]) -> Said {
+    let arguments = ["bundle", site.checkout.path().as_str(), "-o", "a.krs.tar", "--retries", "0"];
+    site.desk.krs_env(variables, &[&arguments, more].concat())
+}
+
+#[test]
+fn https_goes_through_a_tunnel_with_the_proxys_login_and_no_proxy_goes_around_it() {
+    let (site, proxy) = behind_a_proxy(true);
+    let url = format!("http://courier:hunter2@{}", proxy.address());
+    let ca = site.source.ca_file().unwrap().to_string();
+    bundle(&site, &[("HTTPS_PROXY", &url)], &["--ca-file", &ca]).ok();
+    let tunnel = Asked { method: "CONNECT".into(), target: format!("{UNRESOLVED}:443"), had_login: true };
+    let asked = proxy.asked();
+    assert!(!asked.is_empty() && asked.iter().all(|one| *one == tunnel), "{asked:?}");
+
+    let around = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", "other.example,registry.invalid")];
+    let said = bundle(&site, &around, &["--ca-file", &ca]).failed(8, &[UNRESOLVED]);
+    assert!(!said.err.contains("hunter2"), "{said}");
+    assert_eq!(proxy.asked().len(), asked.len());
+}
+
+#[test]
+fn a_host_is_the_same_with_the_port_that_goes_without_saying() {
+    let (site, proxy) = behind_a_proxy(true);
+    let url = format!("http://{}", proxy.address());
+    let named = format!("{UNRESOLVED}:443");
+    bundle(&site, &[("HTTPS_PROXY", &url)], &["--insecure-registry", &named]).ok();
+}
+
+#[test]
+fn http_goes_through_the_proxy_too_and_loopback_never_does() {
+    let (site, proxy) = behind_a_proxy(false);
+    let url = format!("http://{}", proxy.address());
+    bundle(&site, &[("HTTP_PROXY", &url)], &["--plain-http", &format!("{UNRESOLVED}:80")]).ok();
+    let asked = proxy.asked();
+    let first = format!("http://{UNRESOLVED}/v2/team/web/");
+    assert!(!asked.is_empty() && asked.iter().all(|one| one.target.starts_with(&first)), "{asked:?}");
+
+    let mut near = Site::new();
+    near.add(&app("web", 2), "team/web", "1.0");
+    near.commit();
+    bundle(&near, &[("HTTP_PROXY", &url), ("HTTPS_PROXY", &url), ("ALL_PROXY", &url)], &[]).ok();
+    assert_eq!(proxy.asked().len(), asked.len());
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_said_to_be_the_trouble() {
+    let (site, _) = behind_a_proxy(true);
+    let nobody = krs_testing::process::free_address();
+    let url = format!("http://{nobody}");
+    let said = bundle(&site, &[("HTTPS_PROXY", &url)], &[]).failed(8, &[UNRESOLVED, "NO_PROXY"]);
+    assert!(!site.desk.path("a.krs.tar").exists(), "{said}");
+}

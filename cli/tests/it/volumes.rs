@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Bundles in volumes: written straight, read from one folder or several, and a missing or damaged one is named.
+
+use krs_testing::image::ImageBuilder;
+
+use crate::harness::{Site, app};
+
+/// The large layer goes over several borders.
+fn written(more: &[&str]) -> Site {
+    let site = Site::with_three_images();
+    site.desk.keygen("ci");
+    site.bundle("whole.krs.tar", &["--key", "ci.key"]).ok();
+    let mut arguments = vec!["--volume-size", "1MiB", "--key", "ci.key"];
+    arguments.extend_from_slice(more);
+    site.bundle("a.krs.tar", &arguments).ok();
+    site
+}
+
+fn read(site: &Site, name: &str) -> Vec<u8> {
+    std::fs::read(site.desk.path(name)).unwrap()
+}
+
+#[test]
+fn t34_volumes_joined_are_the_single_file_byte_for_byte() {
+    let site = written(&[]);
+    let names = [
+        "a.krs.json",
+        "a.krs.json.minisig",
+        "a.krs.tar.001",
+        "a.krs.tar.002",
+        "a.krs.tar.003",
+        "a.krs.tar.004",
+    ];
+    assert_eq!(
+        site.desk.files().into_iter().filter(|name| name.starts_with("a.")).collect::<Vec<_>>(),
+        names
+    );
+    let joined = names[2..].iter().flat_map(|name| read(&site, name)).collect::<Vec<_>>();
+    let whole = read(&site, "whole.krs.tar");
+    assert_eq!(joined.len(), whole.len());
+    // Two signatures of one key over the same bytes differ in their random part only, and in nothing else of the file.
+    let differing = joined.iter().zip(&whole).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at);
+    let differing = differing.collect::<Vec<_>>();
+    let (first, last) = (differing.first().copied().unwrap_or(0), differing.last().copied().unwrap_or(0));
+    assert!(last - first < 16 << 10, "from {first} to {last}");
+    assert!(names[2..5].iter().all(|name| read(&site, name).len() == 1 << 20));
+}
+
+#[test]
+fn t33_volumes_are_read_under_every_name_from_several_folders_in_any_order() {
+    let site = written(&[]);
+    for folder in ["usb1", "usb2"] {
+        std::fs::create_dir(site.desk.path(folder)).unwrap();
+    }
+    for (n, folder) in [(1, "usb2"), (2, "usb1"), (3, "usb2"), (4, "usb1")] {
+        let name = format!("a.krs.tar.00{n}");
+        std::fs::rename(site.desk.path(&name), site.desk.path(folder).join(&name)).unwrap();
+    }
+    let key = ["--public-key", "ci.pub"];
+    for name in ["usb1/a.krs.tar", "usb1/a.krs.tar.004", "usb1/a.krs.json", "a.krs.tar"] {
+        let mut arguments = vec!["verify", name, "--volumes", "usb1", "--volumes", "usb2"];
+        arguments.extend(key);
+        site.desk.krs(&arguments).ok();
+    }
+    site.desk.krs(&["inspect", "usb1/a.krs.tar", "--volumes", "usb2"]).ok();
+    site.push("usb1/a.krs.tar", &["--volumes", "usb2"]).ok();
+    site.arrived("team/web", "1.0");
+}
+
+#[test]
+fn t33_a_missing_volume_is_named_with_what_it_holds() {
+    let site = written(&[]);
+    let keep = |n: u32| {
+        std::fs::rename(site.desk.path(&format!("a.krs.tar.00{n}")), site.desk.path("kept")).unwrap()
+    };
+    let back = |n: u32| {
+        std::fs::rename(site.desk.path("kept"), site.desk.path(&format!("a.krs.tar.00{n}"))).unwrap()
+    };
+    for (n, holds) in [(1, "what the others hold"), (3, "blobs/sha256/"), (4, "blobs/sha256/")] {
+        keep(n);
+        let missing = format!("volume a.krs.tar.00{n} of 4 is missing; it holds ");
+        let said = site.desk.krs(&["verify", "a.krs.tar"]).failed(6, &[&missing, holds, "--volumes"]);
+        assert_eq!(said.out, "");
+        site.push("a.krs.tar", &[]).failed(6, &[&missing]);
+        back(n);
+    }
+    // Each of the others is checked by itself, by the signed list beside them.
+    keep(3);
+    let second = read(&site, "a.krs.tar.002");
+    let mut flipped = second.clone();
+    flipped[1000] ^= 1;
+    site.desk.write("a.krs.tar.002", &flipped);
+    let states = [
+        "a.krs.tar.001 is right",
+        "a.krs.tar.002 is damaged",
+        "a.krs.tar.003 is not here",
+        "a.krs.tar.004 is right",
+    ];
+    site.desk.krs(&["verify", "a.krs.tar.001", "--public-key", "ci.pub"]).failed(6, &states);
+    site.desk.write("a.krs.tar.002", &second);
+    back(3);
+    // Without the list too: the sizes of the others say where it belongs.
+    std::fs::remove_file(site.desk.path("a.krs.json")).unwrap();
+    keep(2);
+    site.desk.krs(&["verify", "a.krs.tar"]).failed(6, &["volume a.krs.tar.002 of 4 is missing"]);
+    back(2);
+    site.desk.krs(&["verify", "a.krs.tar"]).ok();
+    assert!(site.edge.requests().iter().all(|request| request.method != "PUT"), "nothing was written");
+}
+
+#[test]
+fn t33_a_cut_a_damaged_and_a_foreign_volume_are_told_apart() {
+    let mut site = written(&[]);
+    let second = read(&site, "a.krs.tar.002");
+    site.desk.write("a.krs.tar.002", &second[..second.len() / 2]);
+    site.desk
+        .krs(&["verify", "a.krs.tar"])
+        .failed(6, &["volume a.krs.tar.002 of 4 has 524288 bytes, expected 1048576; it holds "]);
+    let mut flipped = second.clone();
+    flipped[1000] ^= 1;
+    site.desk.write("a.krs.tar.002", &flipped);
+    site.desk.krs(&["verify", "a.krs.tar"]).failed(4, &["a.krs.tar.002 is damaged: blobs/sha256/"]);
+    // Of another bundle of the same size.
+    site.add(&app("new", 9), "team/new", "2.0");
+    site.commit();
+    site.bundle("b.krs.tar", &["--volume-size", "1MiB"]).ok();
+    std::fs::copy(site.desk.path("b.krs.tar.002"), site.desk.path("a.krs.tar.002")).unwrap();
+    site.desk.krs(&["verify", "a.krs.tar"]).failed(4, &["a.krs.tar.002"]);
+    std::fs::copy(site.desk.path("b.krs.json"), site.desk.path("a.krs.json")).unwrap();
+    site.desk.krs(&["verify", "a.krs.tar"]).failed(4, &["a.krs.json", "belongs to another bundle"]);
+}
+
+#[test]
+fn a_bundle_in_volumes_is_signed_later_and_each_volume_can_be_checked_by_itself() {
+    let site = Site::with_three_images();
+    site.bundle("a.krs.tar", &["--volume-size", "1MiB"]).ok();
+    site.desk.keygen("office");
+    site.desk.krs(&["sign", "a.krs.tar", "--key", "office.key"]).ok();
+    site.desk.krs(&["verify", "a.krs.tar", "--public-key", "office.pub"]).ok();
+    let list: serde_json::Value = serde_json::from_slice(&read(&site, "a.krs.json")).unwrap();
+    for volume in list["volumes"].as_array().unwrap() {
+        let content = read(&site, volume["name"].as_str().unwrap());
+        assert_eq!(volume["digest"], krs_core::digest::Digest::of(&content).to_string());
+        assert_eq!(volume["size"], content.len());
+    }
+    let key = std::fs::read_to_string(site.desk.path("office.pub")).unwrap();
+    let key = krs_core::sign::PublicKey::parse(&key, "office.pub").unwrap();
+    let signatures = krs_core::sign::Signatures::parse(&read(&site, "a.krs.json.minisig")).unwrap();
+    let trust = krs_core::sign::Trust::Keys(vec![key]);
+    signatures.check(&read(&site, "a.krs.json"), &trust).unwrap();
+}
+
+#[test]
+fn a_smaller_bundle_in_place_of_a_larger_one_leaves_no_volume_of_it() {
+    let site = Site::with_three_images();
+    site.bundle("a.krs.tar", &["--volume-size", "1MiB"]).ok();
+    let large = site.desk.files();
+    let mut other = Site::new();
+    other.add(&ImageBuilder::new("small").layer_random(1000, 1).build(), "team/small", "1.0");
+    other.commit();
+    let small = other.checkout.path().as_str();
+    site.desk.krs(&["bundle", small, "-o", "a.krs.tar", "--volume-size", "1MiB"]).ok();
+    assert!(large.len() > site.desk.files().len());
+    assert_eq!(site.desk.files(), ["a.krs.json", "a.krs.tar.001"]);
+    site.desk.krs(&["verify", "a.krs.tar"]).ok();
+}
+
+#[test]
+fn volumes_are_not_written_beside_a_file_that_would_be_read_in_their_place() {
+    let site = Site::with_three_images();
+    site.bundle("a.krs.tar", &[]).ok();
+    site.bundle("a.krs.tar", &["--volume-size", "1MiB"])
+        .failed(2, &["is there already", "the volumes another name"]);
+}

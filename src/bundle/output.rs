@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The files that an archive is written to, as one: the archive itself, or its volumes.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{file, volumes};
+
+/// Files that are written to at positions of the archive, from several threads at once.
+#[derive(Debug)]
+pub(super) struct Output {
+    files: Vec<(Utf8PathBuf, File)>,
+    /// Bytes of each file but the last.
+    each: u64,
+}
+
+/// The names of the files of an archive, without what they are called until they are whole.
+pub(super) fn names(archive: &Utf8Path, size: u64, volume_size: Option<u64>) -> Vec<Utf8PathBuf> {
+    match volume_size {
+        None => vec![archive.to_owned()],
+        Some(each) => (1..=volumes::count(size, each)).map(|n| volumes::path(archive, n)).collect(),
+    }
+}
+
+impl Output {
+    /// Opens the files `names`, each with `suffix`; makes those that are not there where `create` is set.
+    pub(super) fn open(
+        names: &[Utf8PathBuf],
+        suffix: &str,
+        volume_size: Option<u64>,
+        create: bool,
+    ) -> io::Result<Self> {
+        let mut files = Vec::with_capacity(names.len());
+        for name in names {
+            let path = Utf8PathBuf::from(format!("{name}{suffix}"));
+            if file::special(&path).is_some() {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+            }
+            let file =
+                OpenOptions::new().read(true).write(true).create(create).truncate(false).open(&path)?;
+            files.push((path, file));
+        }
+        Ok(Self { files, each: volume_size.unwrap_or(u64::MAX).max(1) })
+    }
+
+    /// The file of a byte, and where in it.
+    fn at(&self, offset: u64) -> io::Result<(&File, u64, u64)> {
+        let n = usize::try_from(offset / self.each).unwrap_or(usize::MAX);
+        let (_, file) = self.files.get(n).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let within = offset % self.each;
+        Ok((file, within, self.each - within))
+    }
+
+    pub(super) fn write_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let (file, within, left) = self.at(offset)?;
+            let (now, later) = bytes.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()));
+            file::write_at(file, now, within)?;
+            offset += now.len() as u64;
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Reads at `offset` until `buf` is full or a file ends; answers how much it read.
+    pub(super) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut done = 0;
+        while done < buf.len() {
+            let (file, within, left) = self.at(offset + done as u64)?;
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len() - done);
+            let read = file::read_at(file, &mut buf[done..done + most], within)?;
+            done += read;
+            if read < most {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Gives the files the lengths that they have in the end, and reserves the space where `reserve` is set. Answers
+    /// whether it could.
+    pub(super) fn allocate(&self, size: u64, reserve: bool) -> io::Result<bool> {
+        let mut reserved = reserve;
+        for (n, (_, file)) in self.files.iter().enumerate() {
+            let start = (n as u64).saturating_mul(self.each);
+            let length = size.saturating_sub(start).min(self.each);
+            // What was longer before is cut; what is shorter is grown by the reservation, or else here.
+            if file.metadata()?.len() > length {
+                file.set_len(length)?;
+            }
+            reserved &= reserve && allocate(file, length)?;
+            file.set_len(length)?;
+        }
+        Ok(reserved)
+    }
+
+    /// Frees the space of a range that is not needed any more, where the file system can.
+    pub(super) fn punch(&self, offset: u64, size: u64) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Ok((file, within, left)) = self.at(offset) {
+            use rustix::fs::{FallocateFlags, fallocate};
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            // Only saves space; without it there has to be more.
+            let _ = fallocate(file, flags, within, size.min(left));
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = (offset, size);
+    }
+
+    pub(super) fn paths(&self) -> impl DoubleEndedIterator<Item = &Utf8Path> + ExactSizeIterator {
+        self.files.iter().map(|(path, _)| path.as_path())
+    }
+
+    /// Bytes of all files.
+    pub(super) fn length(&self) -> io::Result<u64> {
+        self.files.iter().map(|(_, file)| Ok(file.metadata()?.len())).sum()
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(|(_, file)| file.sync_all())
+    }
+
+    /// The file and the place in it of a byte, and how many bytes follow there.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub(super) fn place(&self, offset: u64) -> io::Result<(&File, u64, u64)> {
+        self.at(offset)
+    }
+
+    pub(super) fn remove(&self) {
+        for path in self.paths() {
+            // What cannot be removed is overwritten by the next run.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Reserves the space of a file where the file system can. Answers whether it could.
+fn allocate(file: &File, size: u64) -> io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        if size == 0 {
+            return Ok(true);
+        }
+        match fallocate(file, FallocateFlags::empty(), 0, size) {
+            Ok(()) => return Ok(true),
+            Err(e @ (rustix::io::Errno::NOSPC | rustix::io::Errno::FBIG)) => return Err(e.into()),
+            Err(_) => {}
+        }
+    }
+    let _ = (file, size);
+    Ok(false)
+}
+
+/// What a folder has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that are free for this user.
+    pub free: u64,
+    /// Bytes of the largest file that its file system can hold, where that is less than a bundle may have.
+    pub largest_file: Option<u64>,
+}
+
+/// What a folder has room for, where the system says it.
+pub fn space(folder: &Utf8Path) -> Option<Space> {
+    #[cfg(unix)]
+    {
+        let found = rustix::fs::statvfs(folder.as_std_path()).ok()?;
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        Some(Space { free, largest_file: largest_file(folder) })
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        None
+    }
+}
+
+/// The largest file that the file system of `folder` can hold, where that is known to be less than an archive may need.
+pub(super) fn largest_file(folder: &Utf8Path) -> Option<u64> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let folder = if folder.as_str().is_empty() { Utf8Path::new(".") } else { folder };
+        let kind = rustix::fs::statfs(folder.as_std_path()).ok()?.f_type;
+        fat_limit(i64::try_from(kind).ok()?)
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    {
+        let _ = folder;
+        None
+    }
+}
+
+/// The limit of a file system by its number in `statfs(2)`: FAT cannot hold 4 GiB in one file, exFAT can.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const fn fat_limit(kind: i64) -> Option<u64> {
+    const MSDOS: i64 = 0x4d44;
+    if kind == MSDOS { Some((1 << 32) - 1) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn t34_fat_is_known_by_its_number_and_other_file_systems_have_no_such_limit() {
+        assert_eq!(fat_limit(0x4d44), Some(4_294_967_295));
+        for (name, kind) in [("ext4", 0xef53), ("tmpfs", 0x0102_1994), ("exfat", 0x2011_bab0)] {
+            assert_eq!(fat_limit(kind), None, "{name}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(largest_file(Utf8Path::from_path(folder.path()).unwrap()), None);
+    }
+
+    #[test]
+    fn bytes_go_across_the_borders_of_volumes_and_come_back_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Utf8Path::from_path(folder.path()).unwrap().join("a.krs.tar");
+        let names = names(&archive, 10, Some(4));
+        assert_eq!(names.iter().filter_map(|n| n.extension()).collect::<Vec<_>>(), ["001", "002", "003"]);
+        let output = Output::open(&names, ".part", Some(4), true).unwrap();
+        output.allocate(10, true).unwrap();
+        output.write_at(b"bcdefgh", 1).unwrap();
+        let mut buf = [0; 8];
+        assert_eq!(output.read_at(&mut buf, 0).unwrap(), 8);
+        assert_eq!(&buf, b"\0bcdefgh");
+        assert_eq!(output.length().unwrap(), 10);
+        let sizes = output.paths().map(|path| path.metadata().unwrap().len()).collect::<Vec<_>>();
+        assert_eq!(sizes, [4, 4, 2]);
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `docs/benchmarks.md`. Pure.
+
+use std::fmt::Write as _;
+
+use super::report::{Table, Verdict, goals, markdown, megabytes};
+use super::runner::Bench;
+
+/// The page.
+pub(crate) fn write(
+    facts: &[(String, String)],
+    bench: &Bench,
+    tables: &[Table],
+    verdicts: &[Verdict],
+) -> String {
+    let content = format!(
+        "{} images of Debian and PyPI packages, {} of content in {} blobs",
+        bench.inventory.images.len(),
+        megabytes(bench.inventory.bytes()),
+        bench.inventory.blobs.len() + bench.inventory.manifests.len(),
+    );
+    page(facts, &content, bench.rounds, tables, verdicts)
+}
+
+fn page(
+    facts: &[(String, String)],
+    content: &str,
+    rounds: usize,
+    tables: &[Table],
+    verdicts: &[Verdict],
+) -> String {
+    let mut out = "# Benchmarks\n\nWhat krs costs, beside the least that must be done for the same work (the *floor*) \
+                   and beside other programs.\nThis page is written by the command that repeats it:\n\n\
+                   ```text\ncargo xtask bench            # most of an hour or more; needs Rust, Go and root on Debian 12\n\
+                   cargo xtask bench --small    # a look at whether it works\n\
+                   cargo xtask bench --only push --rounds 5\n```\n\n"
+        .to_owned();
+    out += &markdown(&goals(verdicts)).replacen("### ", "## ", 1);
+    for verdict in verdicts.iter().filter(|verdict| !verdict.is_met && !verdict.why.is_empty()) {
+        let _ = writeln!(out, "*{}*: {}\n", verdict.what, verdict.why);
+    }
+    out += "## How it is measured\n\n";
+    let _ = writeln!(
+        out,
+        "- The content: {content} (`cargo xtask corpus`). The same package files give the same bytes.\n\
+         - Registries are Distribution 3 on the same machine, over loopback and without TLS; each cold push has an empty \
+         one.\n\
+         - All take turns; rounds: {rounds}. The table has the median, the least and the most. A ratio is the median of \
+         the ratios of each round. `sync` runs before each. Over links of the benchmark's own there is one round.\n\
+         - Processor time and memory are those of the programs, without the registry. Where a program has to be called \
+         once for each image, times are added up and the most memory counts.\n\
+         - Peers carry no signatures and SBOMs by reference, krs asks for them. krs brings the archive to the disk before \
+         it says that it is ready, the floor and the peers do not.\n\
+         - The slow link is a forwarder that holds each byte for 25 ms each way, with 100 Mbit/s in each direction for \
+         all connections together; a connection takes a round trip to be made.\n"
+    );
+    out += "## Machine and programs\n\n| | |\n| --- | --- |\n";
+    for (name, value) in facts {
+        let _ = writeln!(out, "| {name} | {value} |");
+    }
+    out += "\n## Numbers\n\n";
+    for table in tables {
+        out += &markdown(table);
+    }
+    out.truncate(out.trim_end().len());
+    out.push('\n');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_goals_machine_and_tables() {
+        let table =
+            Table { title: "T".into(), note: "N".into(), head: vec!["a"], rows: vec![vec!["b".into()]] };
+        let (what, goal, got) = ("w".into(), "g".into(), "x".into());
+        let verdict = Verdict { what, goal, got, is_met: false, why: "because", worst_of: None };
+        let page = page(&[("cpu".into(), "fast".into())], "much", 3, &[table], &[verdict]);
+        for part in [
+            "| w | g | x | **not met** |",
+            "*w*: because",
+            "| cpu | fast |",
+            "### T\n\nN\n\n| a |",
+            "rounds: 3",
+        ] {
+            assert!(page.contains(part), "{part} is not in:\n{page}");
+        }
+    }
+}

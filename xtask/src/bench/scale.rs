@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Many small images: time and memory, and whether ten times the images take more than ten times as long.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use super::inventory::commit;
+use super::measure::{self, Cost};
+use super::report::{Table, Verdict, float};
+use super::runner::Bench;
+use super::stats::Goal;
+use crate::run::{self, Result, checkout};
+
+/// Few and many images; each has nine blobs of its own, and one that all share.
+const SIZES: [u32; 2] = [1_000, 10_000];
+const SMALL_SIZES: [u32; 2] = [100, 500];
+/// How much longer one of many images may take than one of few.
+const LINEAR: Goal = Goal::Times(1.5);
+const MEMORY: Goal = Goal::Memory(256 << 20);
+const LIMIT: Duration = Duration::from_secs(1800);
+
+/// A registry of the tests, as a process.
+struct Registry {
+    child: Child,
+    ask: ChildStdin,
+    said: BufReader<ChildStdout>,
+    host: String,
+}
+
+impl Registry {
+    fn start(program: &Path, images: u32, sets: Option<&Path>) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.arg(images.to_string()).args(sets).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let (ask, said) = (child.stdin.take(), child.stdout.take());
+        let (ask, said) = ask.zip(said).ok_or("a registry without pipes")?;
+        let mut registry = Self { child, ask, said: BufReader::new(said), host: String::new() };
+        registry.host = registry.line()?;
+        Ok(registry)
+    }
+
+    /// Requests since the last time.
+    fn requests(&mut self) -> Result<u64> {
+        writeln!(self.ask)?;
+        Ok(self.line()?.parse()?)
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.said.read_line(&mut line)?;
+        if line.is_empty() { Err("the registry has ended".into()) } else { Ok(line.trim_end().to_owned()) }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A step with so many images.
+struct Step {
+    name: &'static str,
+    cost: Cost,
+    requests: Option<u64>,
+}
+
+/// All steps with few and with many images.
+pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<Verdict>)> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(checkout());
+    cargo.args(["build", "--locked", "--package", "krs-testing", "--bin", "krs-registry"]);
+    let program = run::executable(&mut cargo, "krs-registry")?;
+    let sizes = if small { SMALL_SIZES } else { SIZES };
+    let (mut rows, mut verdicts) = (Vec::new(), Vec::new());
+    let mut earlier: Option<(u32, Vec<Step>)> = None;
+    for images in sizes {
+        let steps = steps(bench, &program, images)?;
+        for (n, step) in steps.iter().enumerate() {
+            let before = earlier.as_ref().and_then(|(few, steps)| Some((*few, steps.get(n)?)));
+            let times = before.map(|(few, before)| {
+                let each = |step: &Step, images: u32| step.cost.wall.as_secs_f64() / f64::from(images);
+                each(step, images) / each(before, few)
+            });
+            let what = format!("{images} images: krs {}", step.name);
+            if let Some(times) = times {
+                verdicts.push(Verdict::new(
+                    &format!("{what}, time for each image"),
+                    LINEAR,
+                    Some(times),
+                    None,
+                ));
+                verdicts.push(Verdict::new(
+                    &format!("{what}, memory"),
+                    MEMORY,
+                    Some(float(step.cost.rss)),
+                    None,
+                ));
+            }
+            rows.push(vec![
+                images.to_string(),
+                step.name.to_owned(),
+                format!("{:.2}", step.cost.wall.as_secs_f64()),
+                format!("{:.2}", step.cost.cpu.as_secs_f64()),
+                format!("{:.0}", float(step.cost.rss) / 1_048_576.0),
+                step.requests.map_or_else(String::new, |requests| requests.to_string()),
+                times.map_or_else(String::new, |times| format!("{times:.2}")),
+            ]);
+        }
+        earlier = Some((images, steps));
+    }
+    let head = vec!["images", "krs", "seconds", "CPU s", "RSS MiB", "requests", "× for each image"];
+    let note = "Each image has nine blobs of its own of some hundred bytes, and one that all share; the registries are \
+                those of the tests, in memory."
+        .to_owned();
+    Ok((vec![Table { title: "Many images".to_owned(), note, head, rows }], verdicts))
+}
+
+fn steps(bench: &Bench, program: &Path, images: u32) -> Result<Vec<Step>> {
+    let sets: PathBuf = bench.new_path("sets");
+    fs::create_dir_all(&sets)?;
+    let mut source = Registry::start(program, images, Some(&sets))?;
+    let mut edge = Registry::start(program, 0, None)?;
+    commit(&sets)?;
+    let folder = tempfile::Builder::new().prefix("run-").tempdir_in(bench.work.path())?;
+    let archive = folder.path().join("many.krs.tar");
+    let (from, to) = (source.host.clone(), edge.host.clone());
+    let mut steps = Vec::new();
+    let mut step = |name, command, registry: Option<&mut Registry>| -> Result<()> {
+        let cost = measure::measure(vec![command], folder.path(), LIMIT)?;
+        println!("    {images} images: {name}: {:.2} s", cost.wall.as_secs_f64());
+        let requests = registry.map(Registry::requests).transpose()?;
+        steps.push(Step { name, cost, requests });
+        Ok(())
+    };
+    let with = |arguments: &[&str], more: &[&Path]| {
+        let mut krs = bench.krs(arguments);
+        krs.args(more);
+        krs
+    };
+    let out = Path::new("-o");
+    step("plan", with(&["plan", "--plain-http", &from], &[&sets]), Some(&mut source))?;
+    step("bundle", with(&["bundle", "--plain-http", &from], &[&sets, out, &archive]), Some(&mut source))?;
+    step("verify", with(&["verify"], &[&archive]), None)?;
+    let push = || with(&["push", "--plain-http", &to], &[&archive, Path::new(&to)]);
+    step("push", push(), Some(&mut edge))?;
+    step("push again", push(), Some(&mut edge))?;
+    Ok(steps)
+}
