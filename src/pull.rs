@@ -203,10 +203,8 @@ impl Run {
         let sink_error = |source| RegistryError::Sink { digest, source };
         let (run, blob) = (Arc::clone(self), fetch.blob);
         let here = tokio::task::spawn_blocking(move || run.here(&blob)).await;
-        let begun = match here.map_err(|e| sink_error(io::Error::other(e)))?.map_err(sink_error)? {
-            None => return Ok(()),
-            Some(begun) => begun,
-        };
+        let here = here.map_err(|e| sink_error(io::Error::other(e)))?.map_err(sink_error)?;
+        let Some(begun) = here else { return Ok(()) };
         let mut result = Ok(());
         for origin in &fetch.origins {
             let repository = self.client.repository(&origin.registry, &origin.repository);

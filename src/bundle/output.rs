@@ -184,7 +184,7 @@ pub(super) fn largest_file(folder: &Utf8Path) -> Option<u64> {
     {
         let folder = if folder.as_str().is_empty() { Utf8Path::new(".") } else { folder };
         let kind = rustix::fs::statfs(folder.as_std_path()).ok()?.f_type;
-        fat_limit(i64::try_from(kind).ok()?)
+        fat_limit(kind)
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     {
@@ -195,9 +195,9 @@ pub(super) fn largest_file(folder: &Utf8Path) -> Option<u64> {
 
 /// The limit of a file system by its number in `statfs(2)`: FAT cannot hold 4 GiB in one file, exFAT can.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const fn fat_limit(kind: i64) -> Option<u64> {
+fn fat_limit(kind: impl TryInto<i64>) -> Option<u64> {
     const MSDOS: i64 = 0x4d44;
-    if kind == MSDOS { Some((1 << 32) - 1) } else { None }
+    (kind.try_into().ok() == Some(MSDOS)).then_some((1 << 32) - 1)
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Parts {
     /// Closes every file that nobody has read for `idle`. Answers whether all are closed now.
     pub(super) fn close_if_idle(&self, idle: Duration) -> bool {
         // All of them, also after one is still in use.
-        self.0.iter().fold(true, |closed, part| part.handle.close_if_idle(idle) && closed)
+        self.0.iter().filter(|part| !part.handle.close_if_idle(idle)).count() == 0
     }
 
     pub(super) fn is_open(&self) -> bool {

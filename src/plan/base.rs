@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::bundle::{
     BaseKind, BaseLayer, BaseSource, Bundle, BundleBase, BundledImages, MAX_REPOSITORIES, ManifestError,
 };
+use crate::closure::Closure;
 use crate::digest::Digest;
 use crate::receipt::{Receipt, ReceiptError};
 
@@ -55,7 +56,7 @@ impl Base {
         for (entry, image) in manifest.images.iter().zip(&images.images) {
             let repositories = names.get(&entry.reference.to_string()).cloned().unwrap_or_default();
             let referrers = image.referrers.iter().map(|(_, closure)| closure);
-            for layer in std::iter::once(&image.closure).chain(referrers).flat_map(|c| c.layers()) {
+            for layer in std::iter::once(&image.closure).chain(referrers).flat_map(Closure::layers) {
                 let place = layers.entry(layer.digest).or_insert_with(|| (layer.size, BTreeSet::new()));
                 place.1.extend(repositories.iter().cloned());
             }

@@ -71,10 +71,10 @@ fn t33_volumes_are_read_under_every_name_from_several_folders_in_any_order() {
 fn t33_a_missing_volume_is_named_with_what_it_holds() {
     let site = written(&[]);
     let keep = |n: u32| {
-        std::fs::rename(site.desk.path(&format!("a.krs.tar.00{n}")), site.desk.path("kept")).unwrap()
+        std::fs::rename(site.desk.path(&format!("a.krs.tar.00{n}")), site.desk.path("kept")).unwrap();
     };
     let back = |n: u32| {
-        std::fs::rename(site.desk.path("kept"), site.desk.path(&format!("a.krs.tar.00{n}"))).unwrap()
+        std::fs::rename(site.desk.path("kept"), site.desk.path(&format!("a.krs.tar.00{n}"))).unwrap();
     };
     for (n, holds) in [(1, "what the others hold"), (3, "blobs/sha256/"), (4, "blobs/sha256/")] {
         keep(n);

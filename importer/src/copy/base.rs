@@ -34,7 +34,7 @@ impl Base {
     ) -> Result<Self, Failure> {
         let candidates = candidates(edge.name(), expected_in);
         let (mut found, mut missing, mut seen) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        let layers = closures.flat_map(|closure| closure.layers());
+        let layers = closures.flat_map(Closure::layers);
         for Descriptor { digest, size, .. } in layers.filter(|layer| seen.insert(layer.digest)) {
             let at_edge = |error| Failure::registry(Which::Destination, &error);
             if edge.has_blob(digest, *size).await.map_err(at_edge)? {

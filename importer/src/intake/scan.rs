@@ -55,7 +55,7 @@ pub(super) fn list(folder: &Utf8Path) -> Vec<Found> {
             }
         }
     }
-    found.extend(volumes.into_iter().filter_map(|(archive, volumes)| joined(&archive, volumes)));
+    found.extend(volumes.into_iter().filter_map(|(archive, volumes)| joined(&archive, &volumes)));
     found.sort_by(|a, b| a.path.cmp(&b.path));
     // Where an archive lies beside its volumes, it is read in their place.
     found.dedup_by(|b, a| a.path == b.path);
@@ -80,7 +80,7 @@ pub(super) fn folders(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
 }
 
 /// Volumes as one file, which lies where the first of them does. It changed when one of them did, or came, or went.
-fn joined(archive: &str, volumes: BTreeMap<u64, Found>) -> Option<Found> {
+fn joined(archive: &str, volumes: &BTreeMap<u64, Found>) -> Option<Found> {
     let first = volumes.values().next()?;
     let path = first.path.with_file_name(archive);
     let stamp = volumes.iter().fold(Stamp { size: 0, ..first.stamp }, |all, (n, volume)| Stamp {
