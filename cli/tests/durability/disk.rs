@@ -18,6 +18,9 @@ use fuser::{
 /// Files by their names.
 pub type Files = BTreeMap<OsString, Arc<Vec<u8>>>;
 
+/// Largest file that comes to the disk with its name.
+const SMALL: usize = 4096;
+
 #[derive(Debug, Default)]
 struct Node {
     now: Vec<u8>,
@@ -41,20 +44,30 @@ struct State {
 
 impl State {
     /// What a loss of power leaves: contents as they were synced, under the names that were synced, or under those of
-    /// this moment, because a file system may bring names to the disk before it is asked to.
-    fn survivors(&self) -> [Files; 2] {
-        [&self.synced_names, &self.names].map(|names| {
-            let file = |(name, node): (&OsString, &u64)| {
-                (name.clone(), self.nodes.get(node).map(|node| Arc::clone(&node.synced)).unwrap_or_default())
-            };
-            names.iter().map(file).collect()
-        })
+    /// this moment, because a file system may bring names to the disk before it is asked to. Last, what many make of
+    /// it: names, lengths and small files are those of this moment, and large files are zero where they were not synced.
+    fn survivors(&self) -> [Files; 3] {
+        let files = |names: &BTreeMap<OsString, u64>, content: fn(&Node) -> Arc<Vec<u8>>| {
+            let file =
+                |(name, node)| (OsString::clone(name), self.nodes.get(node).map(content).unwrap_or_default());
+            names.iter().map(file).collect::<Files>()
+        };
+        let synced = |node: &Node| Arc::clone(&node.synced);
+        let torn = |node: &Node| {
+            if node.now.len() <= SMALL {
+                return Arc::new(node.now.clone());
+            }
+            let mut bytes = node.synced.to_vec();
+            bytes.resize(node.now.len(), 0);
+            Arc::new(bytes)
+        };
+        [files(&self.synced_names, synced), files(&self.names, synced), files(&self.names, torn)]
     }
 
     fn changed(&mut self) {
         self.operations += 1;
         for files in self.survivors() {
-            if !self.history.iter().rev().take(2).any(|(_, before)| *before == files) {
+            if !self.history.iter().rev().take(3).any(|(_, before)| *before == files) {
                 self.history.push((self.operations, files));
             }
         }
@@ -127,7 +140,7 @@ impl Disk {
 
     /// What a loss of power leaves now, at the least.
     pub fn after_a_loss_of_power(&self) -> Files {
-        let [least, _] = self.state().survivors();
+        let [least, ..] = self.state().survivors();
         least
     }
 
