@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The faults that krs must survive, and what it does about each.
 
-/// Titles of the groups, each with its faults: number, what goes wrong, what happens then.
-pub(crate) const GROUPS: &[(&str, &[(u8, &str, &str)])] = &[
+/// Its number, what goes wrong, what happens then.
+pub(crate) type Fault = (u8, &'static str, &'static str);
+
+/// Titles of the groups, each with its faults.
+pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
     (
         "Media and archives that are not trusted",
         &[
