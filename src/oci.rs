@@ -72,6 +72,11 @@ pub struct DescriptorPlatform {
 }
 
 impl Descriptor {
+    /// Whether it describes an index.
+    pub fn is_index(&self) -> bool {
+        matches!(self.media_type.as_str(), OCI_INDEX | DOCKER_INDEX)
+    }
+
     /// A descriptor without any of the optional fields.
     pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
         Self {

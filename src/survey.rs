@@ -31,6 +31,8 @@ pub struct SurveyOptions {
     pub site: Option<String>,
     /// Repositories that are looked into at once.
     pub jobs: usize,
+    /// A repository that an index without its images is put into, to find out whether the registry takes one.
+    pub probe: Option<RepositoryName>,
 }
 
 /// Something that is not whole, and so not in the receipt as a whole.
@@ -106,8 +108,12 @@ pub async fn survey(
             repositories.push(look.repository);
         }
     }
+    let mut sparse_index = sparse.then_some(true);
+    if let Some(name) = options.probe.as_ref().filter(|_| !sparse) {
+        sparse_index = Some(takes_sparse(&client.repository(registry, name)).await?);
+    }
     let receipt = Receipt {
-        abilities: Abilities { sparse_index: sparse.then_some(true) },
+        abilities: Abilities { sparse_index },
         created_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
         format_version: FORMAT_VERSION,
         registry: registry.clone(),
@@ -116,6 +122,26 @@ pub async fn survey(
         tool: format!("krs {}", env!("CARGO_PKG_VERSION")),
     };
     Ok((receipt, lacks))
+}
+
+/// Puts an index that lists an image which nobody has. It has no tag, so that the registry's garbage collection takes it.
+async fn takes_sparse(repository: &Repository) -> Result<bool, RegistryError> {
+    let absent = Digest::of(b"an image that nobody has");
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": oci::OCI_INDEX,
+        "manifests": [{
+            "mediaType": oci::OCI_MANIFEST, "digest": absent, "size": 2,
+            "platform": {"os": "unknown", "architecture": "unknown"},
+        }],
+    });
+    let index = index.to_string();
+    let selector = Selector::Digest(Digest::of(index.as_bytes()));
+    match repository.push_manifest(&selector, oci::OCI_INDEX, index.into()).await {
+        Ok(()) => Ok(true),
+        Err(RegistryError::Refused { .. } | RegistryError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 struct Look {

@@ -54,6 +54,9 @@ pub struct BundleManifest {
     /// From when on the bundle is not to be imported any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
+    /// Platforms that were chosen for the images whose sets say nothing of them, sorted; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
     /// Grows from bundle to bundle of a stream.
     pub sequence: u64,
     /// The sets, in the order of their entries.
@@ -409,6 +412,7 @@ pub(crate) mod tests {
             }],
             missing: vec![],
             not_after: None,
+            platforms: vec![],
             sequence: 118,
             sets: vec![BundleSet {
                 digest: set,

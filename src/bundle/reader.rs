@@ -239,7 +239,9 @@ impl Reader {
                 return Err(BundleError::Content { path: self.path.clone(), name, offset: *at, source });
             }
             let unacceptable = |e| BundleError::Set { path: self.path.clone(), source: Box::new(e) };
-            sets.push(set::check(&document, &entry.file).map_err(unacceptable)?);
+            let mut set = set::check(&document, &entry.file).map_err(unacceptable)?;
+            set.choose(&manifest.platforms);
+            sets.push(set);
         }
         self.same_images(manifest, &sets)?;
         Ok(sets)

@@ -19,6 +19,7 @@ use crate::closure::Closure;
 use crate::digest::Digest;
 use crate::error::{Classify, ErrorKind};
 use crate::oci::Descriptor;
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::resolve::{MissingImage, Origin, Resolved, ResolvedImage};
 use crate::set::{Loaded, Source};
@@ -41,6 +42,8 @@ pub struct PlanOptions {
     pub not_after: Option<Timestamp>,
     /// Stands for the time of the commit (`SOURCE_DATE_EPOCH`).
     pub source_date: Option<Timestamp>,
+    /// Platforms that were chosen for images whose sets say nothing of them (with [`crate::set::CheckedSet::choose`]).
+    pub platforms: Vec<Platform>,
     /// What the sites have already.
     pub base: Base,
 }
@@ -199,6 +202,7 @@ pub fn plan(
         images: resolved.images.iter().map(|image| bundle_image(image, &left_out)).collect(),
         missing: resolved.missing.iter().map(bundle_missing).collect(),
         not_after: options.not_after,
+        platforms: options.platforms.clone(),
         sequence,
         sets,
         source: loaded.source.as_ref().map(|s| BundleSource { commit: s.commit.clone(), dirty: s.dirty }),

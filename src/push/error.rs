@@ -35,6 +35,18 @@ pub enum TargetError {
         /// What is not listed.
         missing: String,
     },
+    /// The registry takes no index some of whose images are not there.
+    #[error(
+        "{registry} refuses index {digest}, some of whose images were left behind by a choice of platforms: {source}"
+    )]
+    Sparse {
+        /// The registry.
+        registry: RegistryHost,
+        /// The index.
+        digest: Digest,
+        /// What it says.
+        source: RegistryError,
+    },
     /// A blob that it needs failed for another target, which is named.
     #[error("it shares blob {0}, which could not be sent")]
     Shared(Digest),
@@ -47,6 +59,7 @@ impl Classify for TargetError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Registry(e) => e.kind(),
+            Self::Sparse { source, .. } => source.kind(),
             Self::ReadBack { .. } => ErrorKind::Corrupt,
             Self::Shared(_) => ErrorKind::Unavailable,
             Self::Missing(_) | Self::Unlisted { .. } => ErrorKind::Incomplete,
@@ -59,6 +72,11 @@ impl Classify for TargetError {
             Self::ReadBack { .. } => {
                 Some("the registry changes what it stores; check what stands in front of it".to_owned())
             }
+            Self::Sparse { .. } => Some(
+                "leave `platforms` out of the set and --platform out of the command, or set up the registry to take such \
+                 indexes (Distribution 3: validation.manifests.indexes.platforms: none)"
+                    .to_owned(),
+            ),
             Self::Unlisted { .. } => Some(
                 "leave them behind when you make the bundle, with --referrers none, or use another registry"
                     .to_owned(),

@@ -303,7 +303,8 @@ impl Run<'_> {
         for (_, closure) in self.closures(target) {
             self.blobs_arrived(target, closure, failures)?;
             for document in &closure.documents {
-                self.put_document(&repository, &Selector::Digest(document.digest), document).await?;
+                let put = self.put_document(&repository, &Selector::Digest(document.digest), document).await;
+                put.map_err(|error| self.sparse(target, document, error))?;
             }
         }
         let manifest = self.bundle.manifest().images.get(target.image);
@@ -322,6 +323,19 @@ impl Run<'_> {
             self.put_document(&repository, &Selector::Tag(tag.clone()), document).await?;
         }
         Ok(())
+    }
+
+    /// A refused index that lacks children is refused for that.
+    fn sparse(&self, target: &Target, document: &Descriptor, error: TargetError) -> TargetError {
+        let chosen = self.bundle.manifest().images.get(target.image).is_some_and(|i| !i.platforms.is_empty());
+        match error {
+            TargetError::Registry(
+                source @ (RegistryError::Refused { .. } | RegistryError::NotFound { .. }),
+            ) if chosen && document.is_index() => {
+                TargetError::Sparse { registry: self.registry.clone(), digest: document.digest, source }
+            }
+            other => other,
+        }
     }
 
     fn blobs_arrived(

@@ -68,6 +68,15 @@ pub struct CheckedSet {
     pub images: Vec<SetImage>,
 }
 
+impl CheckedSet {
+    /// Chooses platforms for the images that say nothing of them.
+    pub fn choose(&mut self, platforms: &[Platform]) {
+        for image in self.images.iter_mut().filter(|image| image.platforms.is_empty()) {
+            image.platforms = platforms.to_vec();
+        }
+    }
+}
+
 /// One image of a set, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetImage {

@@ -2,6 +2,7 @@
 use camino::Utf8PathBuf;
 use clap::Args;
 use krs_core::bundle::StreamName;
+use krs_core::platform::Platform;
 use krs_core::resolve::Referrers;
 
 use super::{PassphraseFile, RegistryArgs, flag, size};
@@ -91,6 +92,16 @@ pub(crate) struct PlanArgs {
     /// From when on the bundle is to be refused: a time (2027-01-31T12:00:00Z), a date, or a duration from now (30d)
     #[arg(long, value_name = "TIME|DURATION", env = "KRS_NOT_AFTER", help_heading = "Bundle")]
     pub(crate) not_after: Option<String>,
+    /// Only these platforms of images whose sets say nothing of platforms; may be repeated [default: all that an image
+    /// has]
+    #[arg(
+        long,
+        value_name = "OS/ARCH",
+        env = "KRS_PLATFORM",
+        value_delimiter = ',',
+        help_heading = "Bundle"
+    )]
+    pub(crate) platform: Vec<Platform>,
     /// Leave out the layers that the site has: by a receipt of its registry (krs receipt), or by an earlier bundle that
     /// arrived there; may be repeated, and then only what all of them have is left out
     #[arg(long, value_name = "FILE", env = "KRS_AGAINST", help_heading = "Bundle")]

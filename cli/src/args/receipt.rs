@@ -3,12 +3,12 @@ use camino::Utf8PathBuf;
 use clap::Args;
 use krs_core::reference::Destination;
 
-use super::RegistryArgs;
+use super::{RegistryArgs, flag};
 
 /// Write down what a registry has, for `krs bundle --against`
 ///
 /// Looks into the repositories that the sets name: walks every tag and every digest of the sets, fetches and hashes each
-/// manifest, and asks for each blob. Reads only. The receipt goes back to where bundles are made.
+/// manifest, and asks for each blob. Reads only, but for --probe. The receipt goes back to where bundles are made.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -27,6 +27,9 @@ pub(crate) struct ReceiptArgs {
     /// Name of the site, to be shown where the receipt is used
     #[arg(long, value_name = "NAME", env = "KRS_SITE")]
     pub(crate) site: Option<String>,
+    /// Also find out whether the registry takes a choice of platforms: puts a small index into the repository krs-probe
+    #[arg(long, env = "KRS_PROBE", value_parser = flag())]
+    pub(crate) probe: bool,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
 }

@@ -10,6 +10,7 @@ use jiff::{Span, Timestamp};
 use krs_core::bundle::{sign_list, trusted_comment};
 use krs_core::error::ErrorKind;
 use krs_core::plan::{Plan, PlanError, PlanOptions, plan};
+use krs_core::platform::Platform;
 use krs_core::progress::Progress;
 use krs_core::pull::{PullError, PullOptions, Pulled, pull};
 use krs_core::registry::Client;
@@ -156,9 +157,11 @@ impl Run {
             audience: args.audience.clone(),
             not_after: args.not_after.as_deref().map(not_after).transpose()?,
             source_date: source_date()?,
+            platforms: platforms(&args.platform),
             base: files::base(&args.against)?,
         };
-        let loaded = sets::load(&args.paths)?;
+        let mut loaded = sets::load(&args.paths)?;
+        loaded.sets.iter_mut().for_each(|loaded| loaded.set.choose(&options.platforms));
         let merged = set::merge(&loaded.sets)?;
         sets::remarks(&loaded, console);
         let progress = console.progress();
@@ -211,6 +214,14 @@ impl Run {
             }
         }
     }
+}
+
+/// Each once, sorted, as sets have them.
+fn platforms(asked: &[Platform]) -> Vec<Platform> {
+    let mut platforms = asked.to_vec();
+    platforms.sort_unstable();
+    platforms.dedup();
+    platforms
 }
 
 /// A time, a date (its beginning in UTC), or a duration from now; in whole seconds.

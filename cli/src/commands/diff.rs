@@ -150,6 +150,7 @@ impl Look<'_> {
             repositories: sets::below(&destination, self.names)?,
             site: None,
             jobs: self.args.registry.jobs.get(),
+            probe: None,
         };
         if options.repositories.is_empty() {
             return Err(Failure::usage(format!(

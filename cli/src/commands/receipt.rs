@@ -3,6 +3,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use krs_core::receipt::Receipt;
 use krs_core::redact::printable;
+use krs_core::reference::RepositoryName;
 use krs_core::survey::{Lack, SurveyOptions, survey};
 use serde::Serialize;
 
@@ -42,6 +43,7 @@ pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failu
         repositories: sets::below(&args.destination, &sets::repositories(&args.sets, console)?)?,
         site: args.site.as_deref().map(|site| printable(site, 100)),
         jobs: args.registry.jobs.get(),
+        probe: probe(args)?,
     };
     if options.repositories.is_empty() {
         return Err(Failure::usage("no EdgeImageSet was found, so no repository is known"));
@@ -61,6 +63,13 @@ pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failu
     files::replace(file, &document)?;
     let report = report(file, &receipt, &lacks);
     console.result(&report, || text(&report))
+}
+
+/// The repository for the probe, below the prefix, which may be all that the login may write to.
+fn probe(args: &ReceiptArgs) -> Result<Option<RepositoryName>, Failure> {
+    let name = "krs-probe".parse().map(|name| args.destination.repository(&name));
+    let name = name.and_then(|name| name).map_err(|e| Failure::usage(e.to_string()))?;
+    Ok(Some(name).filter(|_| args.probe))
 }
 
 fn sentence(lack: &Lack) -> String {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Receipts and deltas: only what the site lacks travels, and what was wrongly left out costs a refusal, not an image.
 
-use krs_testing::image::{Image, ImageBuilder};
+use krs_testing::image::{Image, ImageBuilder, index};
 use krs_testing::registry::Options;
 use serde_json::Value;
 
@@ -191,4 +191,38 @@ fn t88_keep_going_writes_an_archive_that_says_what_is_missing() {
         json(&site, &["inspect", "b.krs.tar"])["identity"],
         "T-28: a whole bundle may follow under the same sequence"
     );
+}
+
+#[test]
+fn t66_a_choice_of_platforms_travels_and_a_registry_that_refuses_it_is_named() {
+    for sparse_indexes in [true, false] {
+        let mut site = Site::new();
+        site.edge = krs_testing::registry::Registry::start(Options { sparse_indexes, ..Options::default() });
+        let image = |platform: &str, seed| {
+            ImageBuilder::new("app").platform(platform).layer_random(3000, seed).build()
+        };
+        let (amd64, arm64) = (image("linux/amd64", 1), image("linux/arm64", 2));
+        let both = index(&[(&amd64, Some("linux/amd64")), (&arm64, Some("linux/arm64"))]);
+        site.add(&both, "team/app", "1.0");
+        site.commit();
+        site.bundle("a.krs.tar", &["--platform", "linux/arm64"]).ok();
+        let facts = json(&site, &["inspect", "a.krs.tar"]);
+        assert_eq!(facts["images"][0]["chosenPlatforms"][0], "linux/arm64");
+        let edge = site.edge.host().to_string();
+        let receipt = ["receipt", &edge, "--set", "a.krs.tar", "-o", "site.json", "--probe"];
+        site.desk.krs(&receipt).ok();
+        let against = ["--against", "site.json", "--platform", "linux/arm64"];
+        if sparse_indexes {
+            site.push("a.krs.tar", &[]).ok();
+            assert_eq!(site.edge.digest("team/app", "1.0"), Some(both.digest), "the index is unchanged");
+            assert!(site.edge.manifest("team/app", &amd64.digest.to_string()).is_none());
+            site.bundle("b.krs.tar", &against).ok();
+        } else {
+            let said =
+                site.push("a.krs.tar", &[]).failed(1, &["refuses index", "--platform", "Distribution 3"]);
+            assert!(said.err.contains(&edge), "{said}");
+            site.bundle("b.krs.tar", &against)
+                .failed(2, &["takes no index some of whose images are missing", &edge]);
+        }
+    }
 }
