@@ -16,8 +16,9 @@ Examples:
   krs bundle . --volume-size 3900MiB -o /media/stick/prod.krs.tar
 
 The same commit gives the same archive, byte for byte, where every reference has a digest.
-If one image cannot be fetched, no archive is written, and every failed image is named. What was fetched
-stays beside the file as FILE.part: the same command, also with changed sets, goes on from it.";
+If one image cannot be fetched, no archive is written, and every failed image is named. What
+was fetched stays beside the file as FILE.part; the same command, also with changed sets, goes on
+from it.";
 
 /// Write all images of a Git checkout's EdgeImageSets into one archive
 ///
