@@ -4,9 +4,6 @@
 /// Its number, what goes wrong, what happens then.
 pub(crate) type Fault = (u8, &'static str, &'static str);
 
-/// Its number, what goes wrong, and what happens then.
-pub(crate) type Fault = (u8, &'static str, &'static str);
-
 /// Titles of the groups, each with its faults.
 pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
     (
