@@ -17,6 +17,7 @@ mod open;
 mod output;
 mod parts;
 mod reader;
+mod signing;
 mod single;
 mod verify;
 mod volumes;
@@ -33,6 +34,7 @@ pub use manifest::{
 };
 pub use open::{Bundle, Policy};
 pub use output::{Space, space};
+pub use signing::{sign, sign_list, trusted_comment};
 pub use single::{VolumeState, check_volumes};
 pub use volumes::{MAX_VOLUMES, Volume, VolumeList, list_path, volume_of};
-pub use write::{Writer, sign, sign_list, trusted_comment};
+pub use write::Writer;
