@@ -1,30 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Numbers of bytes as people write them.
 
-/// Units and what they stand for, in bytes.
-const UNITS: [(&str, u64); 10] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-    ("kB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("TB", 1_000_000_000_000),
-    ("B", 1),
-    ("", 1),
-];
-
-/// Reads `3900MiB`, `4GB`, `512` and the like; at least 1.
+/// Reads `3900MiB`, `1.5GB`, `512` and the like; at least 1. Bits are not meant, so that `Mb` is refused.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let bad = || {
+        let shown = krs_core::redact::printable(text, 40);
+        format!("`{shown}` is not a number of bytes; write it as 500kB, 3900MiB or 1.5GB")
+    };
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let factor = UNITS.iter().find(|(name, _)| *name == unit.trim()).map(|(_, factor)| *factor);
-    let bytes =
-        number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
-    bytes
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| "expected a whole number with a unit, such as 3900MiB, 4GB or 500kB".to_owned())
+    let unit: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" | "k" => 1000,
+        "MB" | "M" => 1_000_000,
+        "GB" | "G" => 1_000_000_000,
+        "TB" | "T" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err(bad()),
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+    // Three digits after the point are more than anybody means.
+    if part.is_empty() || part.len() > 3 {
+        return Err(bad());
+    }
+    let thousandths = format!("{part:0<3}").parse::<u64>().map_err(|_| bad())?;
+    let whole = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(unit)).ok_or_else(bad)?;
+    let bytes = whole.checked_add(unit / 1000 * thousandths + unit % 1000 * thousandths / 1000);
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(bad)
 }
 
 /// The size of volumes: large enough that there is something in each of them.
@@ -40,9 +46,20 @@ mod tests {
 
     #[test]
     fn sizes_have_decimal_and_binary_units() {
-        assert_eq!(bytes("3900MiB"), Ok(3900 << 20));
-        assert_eq!((bytes("4GB"), bytes("500 kB"), bytes("7")), (Ok(4_000_000_000), Ok(500_000), Ok(7)));
-        for wrong in ["", "MiB", "0", "1.5GiB", "-1", "4gb", "99999999999TiB"] {
+        for (text, expected) in [
+            ("3900MiB", 3900 << 20),
+            ("4GB", 4_000_000_000),
+            ("500 kB", 500_000),
+            ("1.5 MB", 1_500_000),
+            ("1.5GiB", 3 << 29),
+            ("0.001kB", 1),
+            ("7", 7),
+        ] {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for wrong in
+            ["", "MiB", "0", "0MB", "8Mb", "-1", "4gb", "1e6", "1.2345MB", ".", "1.", "99999999999TiB"]
+        {
             assert!(bytes(wrong).is_err(), "{wrong}");
         }
         assert!(volume_size("1KiB").is_err() && volume_size("64KiB").is_ok());
