@@ -7,7 +7,8 @@ use super::{RegistryArgs, flag};
 /// Show what changes from one stock of images to another: images, layers, bytes
 ///
 /// Each side is a bundle (NAME.krs.tar), a receipt (NAME.json), a folder or file with EdgeImageSets, or a registry
-/// (HOST[:PORT][/PREFIX]). Images are compared by their names at the edge. The exit code is 10 where there are differences.
+/// (HOST or HOST:PORT, with /PREFIX where it has one). Images are compared by their names at the edge. The exit code
+/// is 10 where there are differences.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
