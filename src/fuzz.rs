@@ -6,11 +6,12 @@ use std::io::Write as _;
 
 use camino::Utf8Path;
 
-use crate::bundle::{Bundle, BundleManifest, Layout, Policy};
+use crate::bundle::{Bundle, BundleManifest, Layout, Policy, VolumeList};
 use crate::digest::Digest;
 use crate::oci::{DOCUMENT_TYPES, Document, OCI_INDEX, OCI_MANIFEST};
 use crate::platform::Platform;
 use crate::progress::Silent;
+use crate::receipt::Receipt;
 use crate::reference::{Destination, Reference, RegistryHost, Selector};
 use crate::set;
 use crate::sign::{PublicKey, SIGNATURES_SIZE, Signatures, Trust};
@@ -28,6 +29,8 @@ pub type Target = fn(&[u8]) -> bool;
 pub const TARGETS: &[(&str, Target)] = &[
     ("archive", archive),
     ("manifest", manifest),
+    ("volume_list", volume_list),
+    ("receipt", receipt),
     ("signature", signature),
     ("oci_document", oci_document),
     ("reference", reference),
@@ -85,6 +88,38 @@ pub fn manifest(bytes: &[u8]) -> bool {
         );
     }
     true
+}
+
+/// `NAME.krs.json`, which lies beside volumes.
+pub fn volume_list(bytes: &[u8]) -> bool {
+    match VolumeList::parse(bytes) {
+        Ok(list) => {
+            let again = list.encode().ok().and_then(|encoded| VolumeList::parse(&encoded).ok());
+            assert_eq!(again.as_ref(), Some(&list), "it reads as it was written");
+            assert_eq!(list.volumes.iter().map(|volume| volume.size).sum::<u64>(), list.size);
+            true
+        }
+        Err(error) => {
+            bounded(&error);
+            false
+        }
+    }
+}
+
+/// What a site says that it has.
+pub fn receipt(bytes: &[u8]) -> bool {
+    match Receipt::parse(bytes) {
+        Ok(receipt) => {
+            let again = receipt.encode().ok().and_then(|encoded| Receipt::parse(&encoded).ok());
+            assert_eq!(again.as_ref(), Some(&receipt), "it reads as it was written");
+            assert!(!receipt.title().contains(char::is_control));
+            true
+        }
+        Err(error) => {
+            bounded(&error);
+            false
+        }
+    }
 }
 
 /// `krs/signatures`; accepted is what a trusted key has signed.

@@ -106,6 +106,16 @@ fn t06_changed_manifests_break_nothing() {
 }
 
 #[test]
+fn t33_changed_lists_of_volumes_break_nothing() {
+    run("volume_list");
+}
+
+#[test]
+fn t32_changed_receipts_break_nothing() {
+    run("receipt");
+}
+
+#[test]
 fn t04_changed_signatures_break_nothing() {
     run("signature");
 }
