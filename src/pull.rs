@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Carries out a plan: fetches blobs in parallel, each once, and writes them to their places.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::plan::{Fetch, Plan};
 use crate::progress::{Activity, Progress};
 use crate::reference::Reference;
 use crate::registry::{BlobSink, Client, RegistryError};
-use crate::resolve::{ImageError, ImageErrors};
+use crate::resolve::{ImageError, ImageErrors, Origin};
 use crate::sign::Signatures;
 
 /// Bytes of a blob that are noted at once, at least.
@@ -165,12 +165,15 @@ impl Run {
         }
         // A task of its own for each blob, so that they are hashed and written on all cores.
         let tasks = fetches.into_iter().map(|fetch| {
-            let (run, own) = (Arc::clone(self), fetch.clone());
+            let (run, blob, origins) = (Arc::clone(self), fetch.blob, plan.origins(fetch));
+            let name = plan.images(fetch).next().map(ToString::to_string).unwrap_or_default();
             let task = async move {
                 if run.stop.load(Ordering::Relaxed) {
                     return Ok(());
                 }
-                let result = run.blob(&own).await;
+                run.progress.blob_begin(Activity::Pull, &blob.digest, blob.size, &name);
+                let result = run.bring(blob, &origins).await;
+                run.progress.blob_end(&blob.digest);
                 run.stop.fetch_or(matches!(result, Err(RegistryError::Sink { .. })), Ordering::Relaxed);
                 result
             };
@@ -189,26 +192,17 @@ impl Run {
     }
 
     /// Brings one blob to its place: from what is there, from earlier bundles, else from the network.
-    async fn blob(self: &Arc<Self>, fetch: &Fetch) -> Result<(), RegistryError> {
-        let BundleBlob { digest, size, .. } = fetch.blob;
-        let name = fetch.images.first().map(ToString::to_string).unwrap_or_default();
-        self.progress.blob_begin(Activity::Pull, &digest, size, &name);
-        let result = self.bring(fetch).await;
-        self.progress.blob_end(&digest);
-        result
-    }
-
-    async fn bring(self: &Arc<Self>, fetch: &Fetch) -> Result<(), RegistryError> {
-        let BundleBlob { digest, size, .. } = fetch.blob;
+    async fn bring(self: &Arc<Self>, blob: BundleBlob, origins: &[Origin]) -> Result<(), RegistryError> {
+        let BundleBlob { digest, size, .. } = blob;
         let sink_error = |source| RegistryError::Sink { digest, source };
-        let (run, blob) = (Arc::clone(self), fetch.blob);
+        let run = Arc::clone(self);
         let here = tokio::task::spawn_blocking(move || run.here(&blob)).await;
         let here = here.map_err(|e| sink_error(io::Error::other(e)))?.map_err(sink_error)?;
         let Some(begun) = here else { return Ok(()) };
         let mut result = Ok(());
-        for origin in &fetch.origins {
+        for origin in origins {
             let repository = self.client.repository(&origin.registry, &origin.repository);
-            let mut sink = ArchiveSink::new(self, fetch.blob, begun.bytes());
+            let mut sink = ArchiveSink::new(self, blob, begun.bytes());
             result = repository.rest_of_blob(&digest, size, begun.clone(), &mut sink).await;
             match &result {
                 Ok(()) => {
@@ -240,10 +234,20 @@ impl Run {
                 self.reused.fetch_add(blob.size, Ordering::Relaxed);
                 self.advance(blob, blob.size);
                 self.writer.note(&blob.digest, blob.size);
+                self.sync_behind();
                 return Ok(None);
             }
         }
         Ok(Some(Hasher::new()))
+    }
+
+    /// Lets the disk begin while more is fetched.
+    fn sync_behind(&self) {
+        if self.writer.is_sync_due() {
+            let writer = Arc::clone(&self.writer);
+            // Nobody waits for it: its failure is that of the next write, and of the end.
+            tokio::task::spawn_blocking(move || writer.sync_behind());
+        }
     }
 
     fn advance(&self, blob: &BundleBlob, bytes: u64) {
@@ -254,14 +258,11 @@ impl Run {
 
 /// Names every image that needs a blob that failed, each once, in the order of the sets.
 fn by_image(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ImageErrors {
-    let places = plan.manifest.images.iter().enumerate().map(|(n, image)| (&image.reference, n));
-    let places = places.collect::<HashMap<_, _>>();
     let mut errors = BTreeMap::<usize, (Reference, ImageError)>::new();
     let mut shared = Vec::new();
     for (fetch, error) in failures {
         let mut error = Some(error);
-        for image in &fetch.images {
-            let Some(place) = places.get(image) else { continue };
+        for (place, image) in fetch.images.iter().zip(plan.images(fetch)) {
             match error.take() {
                 // The first image that is not named yet says why; the others, that they share the blob.
                 Some(error) if !errors.contains_key(place) => {
@@ -299,6 +300,7 @@ impl BlobSink for ArchiveSink {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.run.writer.write_at(&self.blob, offset, bytes)?;
         self.run.advance(&self.blob, bytes.len() as u64);
+        self.run.sync_behind();
         let end = offset + bytes.len() as u64;
         // It began anew where it is behind what was noted.
         if end >= self.noted.saturating_add(self.step) || end < self.noted {

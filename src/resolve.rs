@@ -129,13 +129,6 @@ pub struct ResolvedReferrer {
     pub closure: Closure,
 }
 
-impl ResolvedImage {
-    /// Where its content can be fetched.
-    pub fn origin(&self) -> Origin {
-        Origin { registry: self.reference.registry.clone(), repository: self.reference.repository.clone() }
-    }
-}
-
 /// An image that could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingImage {

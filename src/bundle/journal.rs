@@ -97,6 +97,15 @@ impl Journal {
         file.write_all(noted.text().as_bytes())
     }
 
+    /// Has it say nothing any more, whatever is added. What did not reach the disk may still be read from memory, and
+    /// the next run would take it for proven.
+    pub(super) fn forget(&self) {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.set_len(0) {
+            tracing::debug!(%error, "the journal cannot be emptied");
+        }
+    }
+
     /// Adds that so many bytes of a blob are written. What cannot be noted has to be fetched again after an
     /// interruption, and is no reason to end the run.
     pub(super) fn note(&self, digest: &Digest, bytes: u64) {
@@ -141,5 +150,19 @@ mod tests {
         journal.note(&Digest::of(b"1"), 5);
         assert_eq!(journal.read().unwrap().bytes(), 5);
         assert!(Journal::take(&path).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_journal_that_was_told_to_forget_says_nothing_whatever_is_added() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("a.krs.tar.journal");
+        let journal = Journal::take(&path).unwrap().unwrap();
+        journal.begin(&Noted::default()).unwrap();
+        journal.note(&Digest::of(b"1"), 5);
+        journal.forget();
+        journal.note(&Digest::of(b"2"), 6);
+        assert_eq!(journal.read(), None);
+        drop(journal);
+        assert_eq!(Journal::take(&path).unwrap().unwrap().read(), None);
     }
 }

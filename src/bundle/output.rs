@@ -3,10 +3,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError, TryLockError};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{file, volumes};
+
+/// Bytes after which what was written is sent to the disk, while more is fetched. Left to the system, gigabytes would wait in
+/// memory for the end, and a stick that fails would say so only then.
+const SYNC_STEP: u64 = 64 << 20;
 
 /// Files that are written to at positions of the archive, from several threads at once.
 #[derive(Debug)]
@@ -14,6 +20,11 @@ pub(super) struct Output {
     files: Vec<(Utf8PathBuf, File)>,
     /// Bytes of each file but the last.
     each: u64,
+    /// Bytes that were written since the last sync began.
+    unsynced: AtomicU64,
+    syncing: Mutex<()>,
+    /// Why a sync failed. The system says it once; after that it would call the same bytes written.
+    failed: OnceLock<io::Error>,
 }
 
 /// The names of the files of an archive, without what they are called until they are whole.
@@ -42,7 +53,9 @@ impl Output {
                 OpenOptions::new().read(true).write(true).create(create).truncate(false).open(&path)?;
             files.push((path, file));
         }
-        Ok(Self { files, each: volume_size.unwrap_or(u64::MAX).max(1) })
+        let each = volume_size.unwrap_or(u64::MAX).max(1);
+        let (unsynced, syncing, failed) = (AtomicU64::new(0), Mutex::new(()), OnceLock::new());
+        Ok(Self { files, each, unsynced, syncing, failed })
     }
 
     /// The file of a byte, and where in it.
@@ -54,6 +67,8 @@ impl Output {
     }
 
     pub(super) fn write_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        self.has_not_failed()?;
+        self.wrote(bytes.len() as u64);
         while !bytes.is_empty() {
             let (file, within, left) = self.at(offset)?;
             let (now, later) = bytes.split_at(usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()));
@@ -118,8 +133,50 @@ impl Output {
         self.files.iter().map(|(_, file)| Ok(file.metadata()?.len())).sum()
     }
 
+    /// Counts bytes that were written.
+    pub(super) fn wrote(&self, bytes: u64) {
+        self.unsynced.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether enough was written for [`Self::sync_behind`]. Counts anew after a yes.
+    pub(super) fn is_sync_due(&self) -> bool {
+        self.unsynced.load(Ordering::Relaxed) >= SYNC_STEP
+            && self.unsynced.swap(0, Ordering::Relaxed) >= SYNC_STEP
+    }
+
+    /// Brings what was written until now to the disk, unless that is being done already. Its failure is that of every
+    /// later write and sync.
+    pub(super) fn sync_behind(&self) -> io::Result<()> {
+        let _turn = match self.syncing.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
+        };
+        self.keep_failure(self.files.iter().try_for_each(|(_, file)| file.sync_data()))
+    }
+
+    /// Brings everything to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.files.iter().try_for_each(|(_, file)| file.sync_all())
+        // Waits for one that is under way: the failure that both wait for is told to one of them only.
+        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_not_failed()?;
+        self.keep_failure(self.files.iter().try_for_each(|(_, file)| file.sync_all()))
+    }
+
+    fn keep_failure(&self, synced: io::Result<()>) -> io::Result<()> {
+        if let Err(error) = synced {
+            let _ = self.failed.set(error);
+        }
+        self.has_not_failed()
+    }
+
+    fn has_not_failed(&self) -> io::Result<()> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(error) => {
+                Err(error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error))
+            }
+        }
     }
 
     /// The file and the place in it of a byte, and how many bytes follow there.
@@ -213,6 +270,25 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(largest_file(Utf8Path::from_path(folder.path()).unwrap()), None);
+    }
+
+    #[test]
+    fn t69_what_did_not_reach_the_disk_once_is_a_failure_ever_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Utf8Path::from_path(folder.path()).unwrap().join("a.krs.tar");
+        let output = Output::open(&[archive], "", None, true).unwrap();
+        output.write_at(b"a", 0).unwrap();
+        assert!(!output.is_sync_due());
+        output.wrote(SYNC_STEP);
+        assert!(output.is_sync_due() && !output.is_sync_due(), "once for each step");
+        output.sync_behind().unwrap();
+        output.sync().unwrap();
+        let broken = || Err(io::Error::from_raw_os_error(5));
+        for attempt in
+            [output.keep_failure(broken()), output.write_at(b"b", 1), output.sync_behind(), output.sync()]
+        {
+            assert_eq!(attempt.unwrap_err().raw_os_error(), Some(5));
+        }
     }
 
     #[test]

@@ -228,7 +228,10 @@ impl Writer {
             let Ok((to, mut to_at, room)) = self.output.place(self.content_at(blob) + done) else { break };
             let most = usize::try_from(left.min(room).min(blob.size - done)).unwrap_or(usize::MAX);
             match rustix::fs::copy_file_range(&*file, Some(&mut at), to, Some(&mut to_at), most) {
-                Ok(copied) if copied > 0 => done += copied as u64,
+                Ok(copied) if copied > 0 => {
+                    self.output.wrote(copied as u64);
+                    done += copied as u64;
+                }
                 // Another file system, or one that cannot: bytes are read and written then.
                 _ => break,
             }
@@ -239,6 +242,20 @@ impl Writer {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     fn copy_range(&self, _: &BundleBlob, _: &Bundle, _: &BundleBlob) -> u64 {
         0
+    }
+
+    /// Whether so much was written that [`Self::sync_behind`] should be called, on a thread of its own.
+    pub fn is_sync_due(&self) -> bool {
+        self.output.is_sync_due()
+    }
+
+    /// Brings what was written until now to the disk, while more is written. Where that fails, so do all later writes
+    /// and [`Self::finish`].
+    pub fn sync_behind(&self) {
+        if let Err(error) = self.output.sync_behind() {
+            tracing::debug!(%error, "what was written did not reach the disk");
+            self.journal.forget();
+        }
     }
 
     /// Brings everything to the disk, then gives the archive its name. Every blob must have been written and
@@ -253,7 +270,11 @@ impl Writer {
             let missing = "its end".to_owned();
             return Err(BundleError::Incomplete { path, expected, got: length, missing });
         }
-        self.output.sync().map_err(|e| self.error(e))?;
+        if let Err(error) = self.output.sync() {
+            self.journal.forget();
+            self.abandon();
+            return Err(self.error(error));
+        }
         let list = self.volume_size.map(|each| self.list(each)).transpose()?;
         // The first volume last: without it nobody takes the others for a bundle.
         for (part, name) in self.output.paths().zip(&self.names).rev() {

@@ -26,7 +26,7 @@ use crate::set::{Loaded, Source};
 
 pub use self::base::Base;
 
-/// Most places that are remembered for one blob: enough to try elsewhere, however many images share it.
+/// Most places that one blob is asked for at: enough to try elsewhere, however many images share it.
 const MAX_ORIGINS: usize = 4;
 
 /// What a person decides about a bundle, besides its sets.
@@ -53,10 +53,8 @@ pub struct PlanOptions {
 pub struct Fetch {
     /// The blob and its place.
     pub blob: BundleBlob,
-    /// Where it can be had, in the order of the images.
-    pub origins: Vec<Origin>,
-    /// The images that need it.
-    pub images: Vec<Reference>,
+    /// The images that need it, by their places in the manifest.
+    pub images: Vec<usize>,
 }
 
 /// A bundle before its content is fetched.
@@ -82,6 +80,26 @@ impl Plan {
     /// Bytes to fetch.
     pub fn fetch_size(&self) -> u64 {
         self.fetches.iter().map(|fetch| fetch.blob.size).sum()
+    }
+
+    /// The images that need a blob.
+    pub fn images<'a>(&'a self, fetch: &'a Fetch) -> impl Iterator<Item = &'a Reference> {
+        fetch.images.iter().filter_map(|place| Some(&self.manifest.images.get(*place)?.reference))
+    }
+
+    /// Where a blob can be had, in the order of the images.
+    pub fn origins(&self, fetch: &Fetch) -> Vec<Origin> {
+        let mut origins = Vec::new();
+        for image in self.images(fetch) {
+            let origin = Origin { registry: image.registry.clone(), repository: image.repository.clone() };
+            if !origins.contains(&origin) {
+                origins.push(origin);
+            }
+            if origins.len() == MAX_ORIGINS {
+                break;
+            }
+        }
+        origins
     }
 }
 
@@ -176,18 +194,18 @@ pub fn plan(
     let mut left_out = BTreeSet::new();
     let mut blobs = Blobs::default();
     // Documents lie together at the front: who inspects a slow medium reads one place.
-    for image in &resolved.images {
+    for (place, image) in resolved.images.iter().enumerate() {
         for document in closures(image).flat_map(|closure| closure.documents.iter().rev()) {
-            blobs.add(document, image)?;
+            blobs.add(document, place)?;
         }
     }
     let documents = blobs.list.len();
-    for image in &resolved.images {
+    for (place, image) in resolved.images.iter().enumerate() {
         for content in closures(image).flat_map(|closure| &closure.contents) {
             if !kept.contains(&content.digest) && options.base.has(&content.digest, content.size) {
                 left_out.insert(content.digest);
             } else {
-                blobs.add(content, image)?;
+                blobs.add(content, place)?;
             }
         }
     }
@@ -258,24 +276,20 @@ struct Blobs {
 }
 
 impl Blobs {
-    fn add(&mut self, descriptor: &Descriptor, image: &ResolvedImage) -> Result<(), PlanError> {
+    fn add(&mut self, descriptor: &Descriptor, image: usize) -> Result<(), PlanError> {
         let Descriptor { digest, size, .. } = *descriptor;
         let place = *self.places.entry(digest).or_insert_with(|| {
             let blob = BundleBlob { digest, offset: self.end + HEADER, size };
             self.end = next_header(blob.offset, size);
-            self.list.push(Fetch { blob, origins: Vec::new(), images: Vec::new() });
+            self.list.push(Fetch { blob, images: Vec::new() });
             self.list.len() - 1
         });
         let Some(fetch) = self.list.get_mut(place) else { return Ok(()) };
         if fetch.blob.size != size {
             return Err(PlanError::Sizes { digest, one: fetch.blob.size, other: size });
         }
-        let origin = image.origin();
-        if fetch.origins.len() < MAX_ORIGINS && !fetch.origins.contains(&origin) {
-            fetch.origins.push(origin);
-        }
-        if fetch.images.last() != Some(&image.reference) {
-            fetch.images.push(image.reference.clone());
+        if fetch.images.last() != Some(&image) {
+            fetch.images.push(image);
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! it into the other repositories that need it, puts inner documents before outer ones, reads back, and tags last.
 
 mod base;
+mod documents;
 mod error;
 mod referrers;
 mod targets;
@@ -15,17 +16,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures::stream::{self, StreamExt as _};
 
 use crate::bundle::{Bundle, BundleBlob, BundledImage, BundledImages};
-use crate::closure::{Closure, Documents};
+use crate::closure::Closure;
 use crate::digest::Digest;
 use crate::oci::Descriptor;
 use crate::progress::{Activity, Progress};
-use crate::reference::{Destination, RegistryHost, RepositoryName, Selector};
+use crate::reference::{Destination, RegistryHost, RepositoryName};
 use crate::registry::{BlobSource, Client, Pushed, RegistryError, Repository, SourceError};
 
 pub use base::{ReadThrough, expected as expected_in, find as find_layer};
+pub use documents::put_document;
 pub use error::{MissingLayer, PushError, TargetError};
 pub use referrers::list as list_referrers;
 pub use targets::{Target, targets};
+
+/// Small questions and documents that are under way at once, as far as the client has connections: over a slow link
+/// each of them takes a round trip, and hardly any bytes.
+const QUESTIONS: usize = 64;
 
 /// What a push did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,7 +86,7 @@ pub async fn push(
             (target, result)
         }
     });
-    let results = stream::iter(tasks).buffered(run.jobs).collect::<Vec<_>>().await;
+    let results = stream::iter(tasks).buffered(QUESTIONS).collect::<Vec<_>>().await;
     let total = results.len();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for (target, result) in results {
@@ -212,7 +218,7 @@ impl Run<'_> {
         let heads = pairs.map(|(need, name)| async move {
             (need.digest, name.clone(), self.repository(name).has_blob(&need.digest, need.size).await)
         });
-        let answers = stream::iter(heads).buffer_unordered(self.jobs).collect::<Vec<_>>().await;
+        let answers = stream::iter(heads).buffer_unordered(QUESTIONS).collect::<Vec<_>>().await;
         let (mut present, mut failures) = (Present::new(), BTreeMap::new());
         for (digest, name, answer) in answers {
             match answer {
@@ -296,99 +302,6 @@ impl Run<'_> {
         }
         Ok(())
     }
-
-    /// Puts the documents of a target, reads them back, and tags it.
-    async fn put_target(&self, target: &Target, failures: &Failures) -> Result<(), TargetError> {
-        let repository = self.repository(&target.repository);
-        for (_, closure) in self.closures(target) {
-            self.blobs_arrived(target, closure, failures)?;
-            for document in &closure.documents {
-                let put = self.put_document(&repository, &Selector::Digest(document.digest), document).await;
-                put.map_err(|error| self.sparse(target, document, error))?;
-            }
-        }
-        let manifest = self.bundle.manifest().images.get(target.image);
-        let root = self.closures(target).next().map(|(root, _)| root);
-        let (Some(manifest), Some(root)) = (manifest, root) else {
-            return Err(TargetError::Missing(target.digest));
-        };
-        let root_of = |digest| self.closures(target).map(|(root, _)| root).find(|root| root.digest == digest);
-        let found =
-            manifest.referrers.iter().filter_map(|referrer| Some((referrer, root_of(referrer.digest)?)));
-        let found = found.collect::<Vec<_>>();
-        referrers::list(&repository, &found).await?;
-        let named = found.iter().filter_map(|(referrer, root)| Some((*root, referrer.tag.as_ref()?)));
-        // Tags last: what a tag names is whole.
-        for (document, tag) in named.chain(target.tags.iter().map(|tag| (root, tag))) {
-            self.put_document(&repository, &Selector::Tag(tag.clone()), document).await?;
-        }
-        Ok(())
-    }
-
-    /// A refused index that lacks children is refused for that.
-    fn sparse(&self, target: &Target, document: &Descriptor, error: TargetError) -> TargetError {
-        let chosen = self.bundle.manifest().images.get(target.image).is_some_and(|i| !i.platforms.is_empty());
-        match error {
-            TargetError::Registry(
-                source @ (RegistryError::Refused { .. } | RegistryError::NotFound { .. }),
-            ) if chosen && document.is_index() => {
-                TargetError::Sparse { registry: self.registry.clone(), digest: document.digest, source }
-            }
-            other => other,
-        }
-    }
-
-    fn blobs_arrived(
-        &self,
-        target: &Target,
-        closure: &Closure,
-        failures: &Failures,
-    ) -> Result<(), TargetError> {
-        let mut failures = failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for content in &closure.contents {
-            if let Some(error) = failures.get_mut(&(content.digest, target.repository.clone())) {
-                let shared = || TargetError::Shared(content.digest);
-                return Err(error.take().map_or_else(shared, TargetError::Registry));
-            }
-        }
-        Ok(())
-    }
-
-    async fn put_document(
-        &self,
-        repository: &Repository,
-        selector: &Selector,
-        document: &Descriptor,
-    ) -> Result<(), TargetError> {
-        if put_document(repository, selector, document, &self.images.documents).await? {
-            self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-}
-
-/// Puts one of `documents` where it is not already, byte for byte, and reads it back. Answers whether it was sent.
-///
-/// # Errors
-/// [`TargetError::Registry`], [`TargetError::ReadBack`]; [`TargetError::Missing`] where it is not among `documents`.
-pub async fn put_document(
-    repository: &Repository,
-    selector: &Selector,
-    document: &Descriptor,
-    documents: &Documents,
-) -> Result<bool, TargetError> {
-    let found = repository.head_manifest(selector).await?;
-    if found.is_some_and(|found| found.digest == document.digest) {
-        return Ok(false);
-    }
-    let stored = documents.get(&document.digest).ok_or(TargetError::Missing(document.digest))?;
-    repository.push_manifest(selector, &document.media_type, stored.bytes.clone()).await?;
-    let back = repository.manifest(selector).await?;
-    if back.digest != document.digest {
-        let (registry, expected) = (repository.registry().clone(), document.digest);
-        return Err(TargetError::ReadBack { registry, expected, got: back.digest });
-    }
-    Ok(true)
 }
 
 /// Reads a blob of the archive for the registry client, which hashes it on the way.

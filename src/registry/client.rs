@@ -81,7 +81,7 @@ impl Default for ClientOptions {
             plain_http: Vec::new(),
             insecure: Vec::new(),
             realm_hosts: Vec::new(),
-            connections_per_host: 8,
+            connections_per_host: 16,
             bandwidth: None,
             stall_timeout: Duration::from_secs(60),
             retry: RetryPolicy::default(),

@@ -40,6 +40,8 @@ struct State {
     sparse: bool,
     /// No byte from here on can be read.
     bad_from: Option<u64>,
+    /// Nothing that is written reaches the disk.
+    is_worn: bool,
 }
 
 impl State {
@@ -155,6 +157,11 @@ impl Disk {
         self.state().bad_from = offset;
     }
 
+    /// Whether every sync fails.
+    pub fn wear_out(&self, is_worn: bool) {
+        self.state().is_worn = is_worn;
+    }
+
     /// Names of the files.
     pub fn names(&self) -> Vec<String> {
         self.state().names.keys().map(|name| name.to_str().unwrap().to_owned()).collect()
@@ -180,6 +187,9 @@ impl Server {
 
     fn sync(&self, ino: u64, reply: ReplyEmpty) {
         let mut state = self.state();
+        if state.is_worn {
+            return reply.error(Errno::EIO);
+        }
         if let Some(node) = state.nodes.get_mut(&ino) {
             node.synced = Arc::new(node.now.clone());
         } else {

@@ -99,6 +99,20 @@ fn t69_a_signature_that_was_reported_is_not_lost() {
 }
 
 #[test]
+fn t69_what_did_not_reach_the_disk_is_never_gone_on_with() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::with_three_images();
+    let path = disk.path(NAME);
+    disk.wear_out(true);
+    site.bundle(path.as_str(), &[]).failed(1, &[NAME, "Input/output error"]);
+    // It could still be read from memory: nothing may tell the next run that it is there.
+    assert_eq!(disk.names(), Vec::<String>::new());
+    disk.wear_out(false);
+    site.bundle(path.as_str(), &[]).ok();
+    site.desk.krs(&["verify", path.as_str()]).ok();
+}
+
+#[test]
 fn t70_t87_a_full_disk_is_said_to_be_one_and_no_archive_is_left() {
     let Some(disk) = Disk::mount() else { return };
     let site = Site::with_three_images();

@@ -79,8 +79,8 @@ pub(crate) fn delta(bench: &Bench) -> Result<(Table, Verdict)> {
 
     let (sets, receipt) = (bench.new_path("checkout"), bench.new_path("site").with_extension("receipt.json"));
     before.checkout(&source, &sets)?;
-    let mut ask = bench.krs(&["receipt", &registry, "--plain-http", &registry, "--set"]);
-    run::output(ask.arg(&sets).arg("-o").arg(&receipt))?;
+    let mut ask = bench.krs(&["receipt", &registry, "--plain-http", &registry]);
+    run::output(ask.arg("--set").arg(&sets).arg("-o").arg(&receipt))?;
     let (full, update) = (
         bench.new_path("full").with_extension("krs.tar"),
         bench.new_path("update").with_extension("krs.tar"),
