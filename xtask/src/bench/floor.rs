@@ -39,6 +39,8 @@ pub(crate) enum Floor {
     Hash { file: PathBuf },
     /// Reads a file on all cores
     Read { file: PathBuf },
+    /// Writes so many bytes and brings them to the disk
+    Write { file: PathBuf, bytes: u64 },
 }
 
 /// Does it.
@@ -51,6 +53,7 @@ pub(crate) fn run(floor: &Floor) -> Result<()> {
         }
         Floor::Hash { file } => on_all_cores(file, true),
         Floor::Read { file } => on_all_cores(file, false),
+        Floor::Write { file, bytes } => to_disk(file, *bytes),
     }
 }
 
@@ -144,6 +147,26 @@ fn on_all_cores(file: &Path, hash: bool) -> Result<()> {
         let workers: Vec<_> = (0..cores).map(|n| scope.spawn(move || part(n))).collect();
         workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a worker panicked")?)
     })
+}
+
+fn to_disk(file: &Path, bytes: u64) -> Result<()> {
+    // Neither zeroes nor one block again and again, for disks that know how to save such.
+    let mut next = 0x2545_f491_4f6c_dd1d_u64;
+    let mut words = std::iter::repeat_with(|| {
+        next ^= next << 13;
+        next ^= next >> 7;
+        next ^= next << 17;
+        next.to_le_bytes()
+    });
+    let chunk: Vec<u8> = words.by_ref().take(CHUNK / 8).flatten().collect();
+    let file = File::create(file)?;
+    let mut at = 0;
+    while at < bytes {
+        let most = usize::try_from(bytes - at).unwrap_or(CHUNK).min(CHUNK);
+        file.write_all_at(chunk.get(..most).unwrap_or_default(), at)?;
+        at += most as u64;
+    }
+    Ok(file.sync_all()?)
 }
 
 /// Lets the system forget a file, so that the next reader waits for the disk.

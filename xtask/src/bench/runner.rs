@@ -30,6 +30,8 @@ pub(crate) enum Who {
     Floor,
     /// The floor, and then what it wrote is brought to the disk, which krs does before it is done.
     FloorOnDisk,
+    /// As many bytes to the disk, out of memory.
+    Disk,
     /// Reading alone.
     Read,
     Peer(&'static Peer),
@@ -45,6 +47,7 @@ impl Who {
             (Self::Floor, Work::Push) => "floor: POST and PUT, 4 connections",
             (Self::Floor, Work::Verify) => "floor: SHA-256 on all cores",
             (Self::FloorOnDisk, _) => "the same, and to the disk",
+            (Self::Disk, _) => "as many bytes from memory to the disk",
             (Self::Read, _) => "reading alone",
             (Self::Peer(peer), _) => peer.program,
         }
@@ -188,7 +191,9 @@ impl Bench {
             }
             (Name::Repeat, _) => vec![Who::Krs],
             (_, Work::Push) => [Who::Floor, Who::Krs].into_iter().chain(peers).collect(),
-            (_, Work::Fetch) => [Who::Floor, Who::Krs, Who::FloorOnDisk].into_iter().chain(peers).collect(),
+            (_, Work::Fetch) => {
+                [Who::Floor, Who::Krs, Who::FloorOnDisk, Who::Disk].into_iter().chain(peers).collect()
+            }
         }
     }
 
@@ -280,6 +285,11 @@ impl Bench {
                 let mut sync = Command::new("sh");
                 sync.args(["-c", "exec sync fetched/*"]);
                 vec![floor::fetch(registry, inventory, folder)?, sync]
+            }
+            (Who::Disk, _) => {
+                let mut own = own(&["write"]);
+                own.arg(folder.join("written")).arg(inventory.bytes().to_string());
+                vec![own]
             }
             (Who::Floor, Work::Push) => {
                 let images = folder.join("images");

@@ -85,9 +85,9 @@ pub(crate) const MEMORY: Goal = Goal::Memory(64 << 20);
 pub(crate) const DISK: f64 = 1.0;
 
 const ON_DISK: &str = "\
-    krs says that an archive is ready when it is on the disk, the floor when it is in memory; \"the same, and to the \
-    disk\" is the floor that waits too. What would get there is to write back while more is fetched, and a disk that \
-    takes what the registry gives.";
+    krs says that an archive is ready when it is on the disk, the floor when it is in memory. Fetching and writing go on \
+    side by side, so that the slower of the two decides: here \"as many bytes from memory to the disk\". What would get \
+    there is a disk that takes what the registry gives.";
 const ROUND_TRIPS: &str = "\
     Small questions (is it there, where may it go, was it taken) take a round trip each, and only as many are under way \
     as blobs are. What would get there are more of them at once.";
