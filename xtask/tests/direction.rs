@@ -28,7 +28,7 @@ const MODULES: &[(&str, &[&str])] = &[
     ("pull", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
     ("push", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
     ("serve", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
-    ("fuzz", &["oci", "set", "registry", "bundle", "sign"]),
+    ("fuzz", &["oci", "set", "registry", "bundle", "sign", "receipt"]),
 ];
 
 /// What every module may use; these use only each other.

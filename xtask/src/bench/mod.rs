@@ -106,7 +106,10 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
         // What cannot be measured is a goal that is not met, and no reason to forget what was measured.
         let (more, judged) = one(&bench, *name, args.small).unwrap_or_else(|error| {
             let what = format!("{name:?}");
-            (Vec::new(), vec![Verdict::new(&what, Goal::Completes, None, Some(&error.to_string()))])
+            (
+                Vec::new(),
+                vec![Verdict::new(&what, Goal::Completes, None, Some(&bench.shown(&error.to_string())))],
+            )
         });
         for table in &more {
             print!("{}", report::text(table));

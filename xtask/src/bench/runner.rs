@@ -73,13 +73,13 @@ impl Runs {
         self.costs.is_empty() && self.failed.is_none()
     }
 
-    fn add(&mut self, result: Pass, counts: bool) {
+    fn add(&mut self, bench: &Bench, result: Pass, counts: bool) {
         match result {
             Ok((cost, wire)) => {
                 self.wire = wire.or(self.wire);
                 self.costs.extend(counts.then_some(cost));
             }
-            Err(error) => self.failed = Some(error.to_string()),
+            Err(error) => self.failed = Some(bench.shown(&error.to_string())),
         }
     }
 }
@@ -113,6 +113,12 @@ impl Bench {
     pub(crate) fn new_path(&self, what: &str) -> PathBuf {
         self.names.set(self.names.get() + 1);
         self.work.path().join(format!("{what}-{}", self.names.get()))
+    }
+
+    /// What somebody said, without the folders of this machine: it goes into a page.
+    pub(crate) fn shown(&self, said: &str) -> String {
+        let krs = self.krs.display().to_string();
+        said.replace(&krs, "krs").replace(&self.work.path().display().to_string(), "FOLDER")
     }
 
     /// An empty registry.
@@ -215,9 +221,9 @@ impl Bench {
                     |(cost, _)| format!("{:.2} s", cost.wall.as_secs_f64()),
                 );
                 println!("    round {round}: {}: {shown}", lane.who.name(scenario.work));
-                lane.first.add(first, round > 0);
+                lane.first.add(self, first, round > 0);
                 if let Some(again) = again {
-                    lane.again.add(again, round > 0);
+                    lane.again.add(self, again, round > 0);
                 }
             }
         }
