@@ -79,17 +79,29 @@ pub async fn push(
     run.find_base(&mut needs, &present, &targets, destination).await?;
     run.send(&needs, present, &mut failures).await;
     let failures = &failures;
-    let tasks = targets.into_iter().map(|target| {
+    // One after the other in each repository: two that put one manifest, or list themselves under one subject, at the same
+    // time would read what the other has half written.
+    let mut repositories = BTreeMap::<RepositoryName, Vec<(usize, Target)>>::new();
+    for (place, target) in targets.into_iter().enumerate() {
+        repositories.entry(target.repository.clone()).or_default().push((place, target));
+    }
+    let tasks = repositories.into_values().map(|targets| {
         let run = &run;
         async move {
-            let result = run.put_target(&target, failures).await;
-            (target, result)
+            let mut results = Vec::with_capacity(targets.len());
+            for (place, target) in targets {
+                let result = run.put_target(&target, failures).await;
+                results.push((place, target, result));
+            }
+            results
         }
     });
-    let results = stream::iter(tasks).buffered(QUESTIONS).collect::<Vec<_>>().await;
+    let results = stream::iter(tasks).buffer_unordered(QUESTIONS).collect::<Vec<_>>().await;
+    let mut results = results.into_iter().flatten().collect::<Vec<_>>();
+    results.sort_unstable_by_key(|(place, ..)| *place);
     let total = results.len();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
-    for (target, result) in results {
+    for (_, target, result) in results {
         match result {
             Ok(()) => done.push(target),
             Err(error) => failed.push((target, error)),
