@@ -57,7 +57,7 @@ fn e5_t02_t27_t42_a_damaged_or_foreign_stick_turns_nothing_red_and_pushes_nothin
     damage(&blob, size - 1024 - largest.size / 2);
     let header = ci.bundle("e5-header", "e5", 6, &source);
     damage(&header, 100);
-    let foreign = ci.bundle_with("e5-foreign", "e5", 6, &source, &["--key", ci.foreign_key()]);
+    let foreign = ci.bundle_with("e5-foreign", "e5", 6, &source, ci.foreign_key());
     let older = ci.bundle("e5-older", "e5", 4, &source);
     drop(source);
 

@@ -130,7 +130,7 @@ impl Ci {
 
     /// Runs `krs bundle`. Answers the file.
     pub(crate) fn bundle(&self, name: &str, stream: &str, sequence: u64, source: &Registry) -> Utf8PathBuf {
-        self.bundle_with(name, stream, sequence, source, &["--key", "ci.key"])
+        self.bundle_with(name, stream, sequence, source, "ci.key")
     }
 
     pub(crate) fn bundle_with(
@@ -139,27 +139,16 @@ impl Ci {
         stream: &str,
         sequence: u64,
         source: &Registry,
-        more: &[&str],
+        key: &str,
     ) -> Utf8PathBuf {
         let file = self.path().join(format!("{name}.krs.tar"));
         let (sequence, host) = (sequence.to_string(), source.host().to_string());
         let mut arguments = vec!["bundle", self.checkout.path().as_str(), "-o", file.as_str()];
-        arguments.extend(["--stream", stream, "--sequence", &sequence, "--no-progress"]);
-        arguments.extend(more);
+        arguments.extend(["--stream", stream, "--sequence", &sequence, "--key", key, "--no-progress"]);
         match source.ca_file() {
             Some(ca) => arguments.extend(["--ca-file", ca.as_str()]),
             None => arguments.extend(["--plain-http", &host]),
         }
-        krs(self.path(), &arguments);
-        file
-    }
-
-    /// Runs `krs receipt`, which somebody at the site does. Answers the file.
-    pub(crate) fn receipt(&self, registry: &str) -> Utf8PathBuf {
-        let file = self.path().join("site.receipt.json");
-        let sets = self.checkout.path();
-        let arguments =
-            ["receipt", registry, "--plain-http", registry, "--set", sets.as_str(), "-o", file.as_str()];
         krs(self.path(), &arguments);
         file
     }

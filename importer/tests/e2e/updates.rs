@@ -3,7 +3,6 @@
 
 use std::process::Command;
 
-use krs_testing::image::ImageBuilder;
 use serde_json::json;
 
 use crate::edge::edges;
@@ -59,49 +58,6 @@ fn e6_only_what_is_new_is_copied_from_a_second_bundle() {
         .filter(|args| args.contains("update/one"))
         .count();
     assert_eq!(copied, 1, "what is there is not copied again");
-}
-
-/// A patch: what the site has stays at home, and the rest comes on two sticks.
-#[test]
-fn e6_t32_t33_a_delta_on_two_sticks_finds_its_base_at_the_edge() {
-    let source = registry(None, false);
-    let version = |name: &str| {
-        let image = ImageBuilder::new(name).gzip().layer_random(600_000, 71);
-        image.layer_random(100_000, name.len() as u64).build()
-    };
-    let (old, new) = (version("patch-1"), version("patch-two"));
-    old.push_to(&source, "patch/app", Some("1"));
-    new.push_to(&source, "patch/app", Some("2"));
-    let host = edges().open.host().to_string();
-    let (access, _) = edges().open.access("e6-patch");
-    let mut ci = Ci::new();
-    let before = set("e6-patch", "app", &host, &[reference(&source, "patch/app", "1", &old)], &access);
-    ci.commit(std::slice::from_ref(&before));
-    let full = ci.bundle("e6-patch", "e6-patch", 1, &source);
-    let site = Site::new(&[&ci.public_key()], &json!({}));
-    namespace("e6-patch");
-    apply(&before);
-    site.insert(&full);
-    wait_ready("e6-patch", "app");
-    let uploads = edges().open.uploads("patch/");
-    let receipt = ci.receipt(&host);
-    site.wipe();
-
-    let after = set("e6-patch", "app", &host, &[reference(&source, "patch/app", "2", &new)], &access);
-    ci.commit(std::slice::from_ref(&after));
-    let more = ["--key", "ci.key", "--against", receipt.as_str(), "--volume-size", "100KiB"];
-    let delta = ci.bundle_with("e6-patch-2", "e6-patch", 2, &source, &more);
-    let volume = |n: u32| camino::Utf8PathBuf::from(format!("{delta}.00{n}"));
-    let bytes = (1..=2).map(|n| std::fs::metadata(volume(n)).unwrap().len()).sum::<u64>();
-    assert!(bytes < 200_000 && !volume(3).exists(), "{bytes} bytes are more than what is new");
-    apply(&after);
-    for (folder, n) in [("red", 1), ("blue", 2)] {
-        site.insert_into(&site.stick().join(folder), &volume(n));
-    }
-    let done = wait_ready("e6-patch", "app");
-    assert_eq!(done["status"]["bundle"]["sequence"], 2);
-    edges().open.must_have("patch/app", "2", &new);
-    assert_eq!(edges().open.uploads("patch/") - uploads, 2, "the config and the layer that is new");
 }
 
 /// A stick that is mounted after the importer has started, pulled, and put back. (T-36)
