@@ -29,7 +29,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
     }
     let thousandths = format!("{part:0<3}").parse::<u64>().map_err(|_| bad())?;
     let whole = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(unit)).ok_or_else(bad)?;
-    let bytes = whole.checked_add(unit / 1000 * thousandths + unit % 1000 * thousandths / 1000);
+    let bytes = whole.checked_add(unit * thousandths / 1000);
     bytes.filter(|bytes| *bytes > 0).ok_or_else(bad)
 }
 

@@ -150,15 +150,15 @@ fn on_all_cores(file: &Path, hash: bool) -> Result<()> {
 }
 
 fn to_disk(file: &Path, bytes: u64) -> Result<()> {
-    // Neither zeroes nor one block again and again, for disks that know how to save such.
+    // Not zeroes, which some disks know how to save.
     let mut next = 0x2545_f491_4f6c_dd1d_u64;
-    let mut words = std::iter::repeat_with(|| {
+    let words = std::iter::repeat_with(|| {
         next ^= next << 13;
         next ^= next >> 7;
         next ^= next << 17;
         next.to_le_bytes()
     });
-    let chunk: Vec<u8> = words.by_ref().take(CHUNK / 8).flatten().collect();
+    let chunk: Vec<u8> = words.take(CHUNK / 8).flatten().collect();
     let file = File::create(file)?;
     let mut at = 0;
     while at < bytes {

@@ -90,7 +90,7 @@ const ON_DISK: &str = "\
     there is a disk that takes what the registry gives.";
 const ROUND_TRIPS: &str = "\
     Small questions (is it there, where may it go, was it taken) take a round trip each, and only as many are under way \
-    as blobs are. What would get there are more of them at once.";
+    as there are connections. What would get there are more of those.";
 
 /// Scenarios that the general runner carries out.
 pub(crate) const SCENARIOS: &[Scenario] = &[
