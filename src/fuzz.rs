@@ -45,18 +45,17 @@ fn bounded(error: &dyn std::fmt::Display) {
     assert!(!text.contains('\u{1b}'), "an error that reaches the terminal: {text:?}");
 }
 
+/// What was read; an error is looked at and dropped.
+fn accepted<T, E: std::fmt::Display>(read: Result<T, E>) -> Option<T> {
+    read.inspect_err(|error| bounded(error)).ok()
+}
+
 /// A whole bundle, opened and verified.
 pub fn archive(bytes: &[u8]) -> bool {
     let Ok(mut file) = tempfile::NamedTempFile::new() else { return false };
     let written = file.write_all(bytes).and_then(|()| file.flush());
     let (Ok(()), Some(path)) = (written, Utf8Path::from_path(file.path())) else { return false };
-    let bundle = match Bundle::open(path, &Policy::default()) {
-        Ok(bundle) => bundle,
-        Err(error) => {
-            bounded(&error);
-            return false;
-        }
-    };
+    let Some(bundle) = accepted(Bundle::open(path, &Policy::default())) else { return false };
     assert_eq!(bundle.size(), bytes.len() as u64);
     match bundle.verify(1, &Silent) {
         Ok(images) => {
@@ -72,13 +71,7 @@ pub fn archive(bytes: &[u8]) -> bool {
 
 /// `krs/bundle.json`.
 pub fn manifest(bytes: &[u8]) -> bool {
-    let manifest = match BundleManifest::parse(bytes) {
-        Ok(manifest) => manifest,
-        Err(error) => {
-            bounded(&error);
-            return false;
-        }
-    };
+    let Some(manifest) = accepted(BundleManifest::parse(bytes)) else { return false };
     assert!(manifest.encode().is_ok_and(|encoded| encoded == bytes), "it is written as it was read");
     assert!(manifest.identity().is_ok());
     if let Ok(layout) = Layout::new(&manifest, bytes) {
@@ -92,45 +85,25 @@ pub fn manifest(bytes: &[u8]) -> bool {
 
 /// `NAME.krs.json`, which lies beside volumes.
 pub fn volume_list(bytes: &[u8]) -> bool {
-    match VolumeList::parse(bytes) {
-        Ok(list) => {
-            let again = list.encode().ok().and_then(|encoded| VolumeList::parse(&encoded).ok());
-            assert_eq!(again.as_ref(), Some(&list), "it reads as it was written");
-            assert_eq!(list.volumes.iter().map(|volume| volume.size).sum::<u64>(), list.size);
-            true
-        }
-        Err(error) => {
-            bounded(&error);
-            false
-        }
-    }
+    let Some(list) = accepted(VolumeList::parse(bytes)) else { return false };
+    let again = list.encode().ok().and_then(|encoded| VolumeList::parse(&encoded).ok());
+    assert_eq!(again.as_ref(), Some(&list), "it reads as it was written");
+    assert_eq!(list.volumes.iter().map(|volume| volume.size).sum::<u64>(), list.size);
+    true
 }
 
 /// What a site says that it has.
 pub fn receipt(bytes: &[u8]) -> bool {
-    match Receipt::parse(bytes) {
-        Ok(receipt) => {
-            let again = receipt.encode().ok().and_then(|encoded| Receipt::parse(&encoded).ok());
-            assert_eq!(again.as_ref(), Some(&receipt), "it reads as it was written");
-            assert!(!receipt.title().contains(char::is_control));
-            true
-        }
-        Err(error) => {
-            bounded(&error);
-            false
-        }
-    }
+    let Some(receipt) = accepted(Receipt::parse(bytes)) else { return false };
+    let again = receipt.encode().ok().and_then(|encoded| Receipt::parse(&encoded).ok());
+    assert_eq!(again.as_ref(), Some(&receipt), "it reads as it was written");
+    assert!(!receipt.title().contains(char::is_control));
+    true
 }
 
 /// `krs/signatures`; accepted is what a trusted key has signed.
 pub fn signature(bytes: &[u8]) -> bool {
-    let signatures = match Signatures::parse(bytes) {
-        Ok(signatures) => signatures,
-        Err(error) => {
-            bounded(&error);
-            return false;
-        }
-    };
+    let Some(signatures) = accepted(Signatures::parse(bytes)) else { return false };
     if let Ok(entry) = signatures.entry() {
         assert_eq!(entry.len(), SIGNATURES_SIZE);
         let used = bytes.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 1);
