@@ -12,6 +12,7 @@ pub mod crd;
 pub mod digest;
 pub mod error;
 pub mod fetch;
+pub mod format;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;

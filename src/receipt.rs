@@ -11,14 +11,17 @@ use thiserror::Error;
 
 use crate::digest::Digest;
 use crate::error::{Classify, ErrorKind};
+use crate::format::{self, FORMAT_VERSION, LaterField};
 use crate::json::{self, JsonError};
 use crate::redact::printable;
 use crate::reference::{RegistryHost, RepositoryName, Tag};
 
-/// The version of the format that this code writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
 /// Largest receipt, in bytes.
 pub const MAX_RECEIPT: usize = 64 << 20;
+/// Most entries of [`Receipt::incomplete`].
+pub const MAX_INCOMPLETE: usize = 10_000;
+/// Longest name and longest reason of such an entry, in characters.
+pub const MAX_INCOMPLETE_TEXT: usize = 300;
 
 /// What one registry was proven to hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +31,11 @@ pub struct Receipt {
     pub abilities: Abilities,
     /// When the registry was looked at.
     pub created_at: Timestamp,
-    /// Version of the format.
+    /// Version of the format: at least [`Receipt::lowest_version`].
     pub format_version: u32,
+    /// What is not in the receipt, sorted by repository and name. Since format version 2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<ReceiptIncomplete>,
     /// The registry, as it was asked.
     pub registry: RegistryHost,
     /// Its repositories, sorted by name, each once.
@@ -64,6 +70,20 @@ pub struct ReceiptRepository {
     pub tags: BTreeMap<Tag, Digest>,
 }
 
+/// An image that is not complete in the registry, or something that the registry did not let be read. The receipt does
+/// not count on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReceiptIncomplete {
+    /// Tag or digest; absent: the repository as a whole, whose list of tags could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Why, in one line.
+    pub reason: String,
+    /// Repository, with the destination's prefix.
+    pub repository: RepositoryName,
+}
+
 /// A blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -81,7 +101,7 @@ pub enum ReceiptError {
     #[error("the receipt cannot be read: {0}")]
     Json(#[from] JsonError),
     /// Made by a later version of krs.
-    #[error("the receipt is of format version {0}; this krs reads version {FORMAT_VERSION}")]
+    #[error("the receipt is of format version {0}; this krs reads up to version {FORMAT_VERSION}")]
     Version(u32),
     /// It contradicts itself.
     #[error("the receipt contradicts itself: {0}")]
@@ -95,17 +115,12 @@ impl Classify for ReceiptError {
 
     fn help(&self) -> Option<String> {
         Some(match self {
-            Self::Version(_) => "use a newer krs".to_owned(),
+            Self::Version(_) => {
+                format!("update krs, or make the receipt with krs receipt --format-version {FORMAT_VERSION}")
+            }
             _ => "make it again at the site: krs receipt REGISTRY --set PATH -o FILE".to_owned(),
         })
     }
-}
-
-/// Reads only the version, so that a later format is told from a damaged one.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Version {
-    format_version: u32,
 }
 
 impl Receipt {
@@ -114,9 +129,9 @@ impl Receipt {
     /// # Errors
     /// [`ReceiptError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ReceiptError> {
-        let Version { format_version } = json::parse(bytes, MAX_RECEIPT)?;
-        if format_version != FORMAT_VERSION {
-            return Err(ReceiptError::Version(format_version));
+        let version = format::stated_version(bytes, MAX_RECEIPT)?;
+        if !format::is_supported(version) {
+            return Err(ReceiptError::Version(version));
         }
         let receipt = serde_json::from_slice::<Self>(bytes).map_err(JsonError::from)?;
         receipt.check()?;
@@ -131,8 +146,45 @@ impl Receipt {
         Ok(json::canonical(self)?)
     }
 
+    /// The fields in use that came with a later version than the first.
+    pub fn later_fields(&self) -> Vec<LaterField> {
+        let field = || LaterField { version: 2, name: "incomplete", owner: "the receipt".to_owned() };
+        (!self.incomplete.is_empty()).then(field).into_iter().collect()
+    }
+
+    /// The lowest version that can express this receipt.
+    pub fn lowest_version(&self) -> u32 {
+        format::lowest_version(&self.later_fields())
+    }
+
+    /// Removes the fields that came with a later version than `highest`, states the lowest version that is left, and
+    /// answers what was removed. What the receipt says that the registry has stays the same.
+    pub fn restrict_to(&mut self, highest: u32) -> Vec<LaterField> {
+        let removed = self.later_fields().into_iter().filter(|field| field.version > highest).collect();
+        if highest < 2 {
+            self.incomplete.clear();
+        }
+        self.format_version = self.lowest_version();
+        removed
+    }
+
     fn check(&self) -> Result<(), ReceiptError> {
         let bad = |what: String| Err(ReceiptError::Inconsistent(what));
+        if let Some(field) = self.later_fields().into_iter().find(|field| field.version > self.format_version)
+        {
+            return bad(format!("{field}, and it is of version {}", self.format_version));
+        }
+        let sorted = self.incomplete.is_sorted_by_key(|entry| (&entry.repository, &entry.name));
+        if self.incomplete.len() > MAX_INCOMPLETE || !sorted {
+            return bad("`incomplete` is not in order or has too many entries".to_owned());
+        }
+        let incomplete = self.incomplete.iter().flat_map(|entry| entry.name.iter().chain([&entry.reason]));
+        for text in incomplete {
+            let shown = printable(text, MAX_INCOMPLETE_TEXT);
+            if shown != *text || text.is_empty() {
+                return bad(format!("`{shown}` is not plain text"));
+            }
+        }
         for text in self.site.iter().chain([&self.tool]) {
             let shown = printable(text, 300);
             if shown != *text || text.is_empty() {
@@ -176,7 +228,8 @@ mod tests {
         Receipt {
             abilities: Abilities { sparse_index: Some(true) },
             created_at: "2026-11-24T04:00:00Z".parse().unwrap(),
-            format_version: FORMAT_VERSION,
+            format_version: format::FIRST_VERSION,
+            incomplete: vec![],
             registry: "edge.local:5000".parse().unwrap(),
             repositories: vec![ReceiptRepository {
                 blobs: vec![ReceiptBlob { digest: layer, size: 5 }],
@@ -198,10 +251,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_incomplete_needs_version_2_and_is_left_out_for_an_older_krs() {
+        let entry = |repository: &str, name: Option<&str>| ReceiptIncomplete {
+            name: name.map(str::to_owned),
+            reason: "its list of tags could not be read".to_owned(),
+            repository: repository.parse().unwrap(),
+        };
+        let mut receipt = example();
+        receipt.incomplete = vec![entry("a", Some("1.0")), entry("b", None), entry("b", Some("1.0"))];
+        let parse = |receipt: &Receipt| Receipt::parse(&receipt.encode().unwrap());
+        let error = parse(&receipt).unwrap_err().to_string();
+        assert!(error.contains("`incomplete` of the receipt needs format version 2"), "{error}");
+        assert_eq!(receipt.restrict_to(FORMAT_VERSION), []);
+        assert_eq!(receipt.format_version, 2);
+        assert!(json::is_canonical(&receipt.encode().unwrap()));
+        assert_eq!(parse(&receipt).unwrap(), receipt);
+        let mut wrong = receipt.clone();
+        wrong.incomplete.swap(0, 1);
+        assert!(parse(&wrong).is_err(), "not in order");
+        wrong.incomplete = vec![entry("a", None); MAX_INCOMPLETE + 1];
+        assert!(parse(&wrong).is_err(), "too many");
+        wrong.incomplete = vec![entry("a", Some("\u{1b}[31m"))];
+        assert!(parse(&wrong).is_err(), "not plain");
+        assert_eq!(receipt.restrict_to(1).len(), 1);
+        assert_eq!(receipt, example());
+    }
+
+    #[test]
     fn a_receipt_that_was_tampered_with_or_comes_from_a_later_krs_is_refused() {
         let text = String::from_utf8(example().encode().unwrap()).unwrap();
         let refused = |text: &str| Receipt::parse(text.as_bytes()).unwrap_err().to_string();
-        assert!(refused(&text.replace("\"formatVersion\":1", "\"formatVersion\":2")).contains("version 2"));
+        let later = format!("\"formatVersion\":{}", FORMAT_VERSION + 1);
+        let error = refused(&text.replace("\"formatVersion\":1", &later));
+        assert!(error.contains(&format!("version {}; this krs reads up to", FORMAT_VERSION + 1)), "{error}");
         assert!(refused(&text.replace("\"site\"", "\"town\"")).contains("unknown field"));
         assert!(refused(&text.replace("berlin", "ber\\u001b[31mlin")).contains("not plain text"));
         assert!(refused("{}").contains("cannot be read"));

@@ -104,6 +104,11 @@ pub fn printable(text: &str, most: usize) -> String {
     out
 }
 
+/// As [`printable`], and never longer than `most` characters and an ellipsis, however many of them had to be escaped.
+pub fn bounded(text: &str, most: usize) -> String {
+    printable(&printable(text, most), most)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +129,8 @@ mod tests {
     fn t84_control_characters_do_not_reach_a_terminal() {
         assert_eq!(printable("a\u{1b}[31mb\nc", 99), "a\\u{1b}[31mb\\u{a}c");
         assert_eq!(printable("abcdef", 3), "abc…");
+        let escaped = bounded(&"\u{1b}".repeat(10), 12);
+        assert_eq!(escaped, "\\u{1b}\\u{1b}…");
+        assert_eq!(printable(&escaped, 12), escaped, "it is accepted where it is read");
     }
 }

@@ -112,6 +112,8 @@ pub struct ResolvedImage {
     pub closure: Closure,
     /// What refers to it, in the order in which it was found.
     pub referrers: Vec<ResolvedReferrer>,
+    /// How many referrers could not be fetched; a look-up that failed counts as one.
+    pub missing_referrers: u32,
 }
 
 /// Something that refers to an image or to a part of it.
@@ -324,6 +326,7 @@ async fn resolve_image(
         artifact_type,
         closure,
         referrers: Vec::new(),
+        missing_referrers: 0,
     };
     let mut left = LeftBehind::default();
     if *choice != Referrers::None {

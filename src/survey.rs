@@ -11,9 +11,14 @@ use thiserror::Error;
 use crate::closure::{Documents, MAX_DOCUMENTS, StoredDocument};
 use crate::digest::Digest;
 use crate::error::{Classify, ErrorKind};
+use crate::format;
 use crate::oci::{self, Descriptor, Document};
 use crate::progress::{Activity, Progress};
-use crate::receipt::{Abilities, FORMAT_VERSION, Receipt, ReceiptBlob, ReceiptRepository};
+use crate::receipt::{
+    Abilities, MAX_INCOMPLETE, MAX_INCOMPLETE_TEXT, Receipt, ReceiptBlob, ReceiptIncomplete,
+    ReceiptRepository,
+};
+use crate::redact::bounded;
 use crate::reference::{RegistryHost, RepositoryName, Selector, Tag};
 use crate::registry::{Client, RegistryError, Repository};
 
@@ -112,16 +117,31 @@ pub async fn survey(
     if let Some(name) = options.probe.as_ref().filter(|_| !sparse) {
         sparse_index = Some(takes_sparse(&client.repository(registry, name)).await?);
     }
-    let receipt = Receipt {
+    let mut receipt = Receipt {
         abilities: Abilities { sparse_index },
         created_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
-        format_version: FORMAT_VERSION,
+        format_version: format::FIRST_VERSION,
+        incomplete: incomplete(&lacks),
         registry: registry.clone(),
         repositories,
         site: options.site.clone(),
         tool: format!("krs {}", env!("CARGO_PKG_VERSION")),
     };
+    receipt.format_version = receipt.lowest_version();
     Ok((receipt, lacks))
+}
+
+/// As the receipt lists it, in its order; of very many the first.
+fn incomplete(lacks: &[Lack]) -> Vec<ReceiptIncomplete> {
+    let one = |lack: &Lack| ReceiptIncomplete {
+        name: Some(bounded(&lack.name, MAX_INCOMPLETE_TEXT)),
+        reason: bounded(&format!("{} is missing", lack.missing), MAX_INCOMPLETE_TEXT),
+        repository: lack.repository.clone(),
+    };
+    let mut list = lacks.iter().map(one).collect::<Vec<_>>();
+    list.sort_by(|a, b| (&a.repository, &a.name).cmp(&(&b.repository, &b.name)));
+    list.truncate(MAX_INCOMPLETE);
+    list
 }
 
 /// Puts an index that lists an image which nobody has. It has no tag, so that the registry's garbage collection takes it.

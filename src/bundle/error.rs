@@ -14,6 +14,7 @@ use super::manifest::ManifestError;
 use crate::closure::ClosureError;
 use crate::digest::{ContentMismatch, Digest};
 use crate::error::{Classify, ErrorKind, io_kind};
+use crate::format::FORMAT_VERSION;
 use crate::set::SetError;
 use crate::sign::SignError;
 
@@ -344,7 +345,11 @@ impl Classify for BundleError {
             Self::Volumes { .. } => {
                 "put all volumes into one folder, or name the other folders with --volumes; copy a cut one again"
             }
-            Self::Manifest { source: ManifestError::Version(_), .. } => "use a newer krs",
+            Self::Manifest { source: ManifestError::Version(_), .. } => {
+                return Some(format!(
+                    "update krs, or ask for a bundle that was made with krs bundle --format-version {FORMAT_VERSION}"
+                ));
+            }
             Self::Rollback { .. } => "use the newest bundle of the stream",
             Self::Audience { .. } => "ask for a bundle for this site",
             Self::Expired { .. } => "ask for a newer bundle, and check the clock",

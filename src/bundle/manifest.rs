@@ -13,13 +13,12 @@ use thiserror::Error;
 use super::base::{BundleBase, BundleMissing};
 use super::layout;
 use crate::digest::Digest;
+use crate::format::{self, FORMAT_VERSION, LaterField};
 use crate::json::{self, JsonError};
 use crate::oci;
 use crate::platform::Platform;
 use crate::reference::{Reference, Tag};
 
-/// The version of the format that this code writes, and the highest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
 /// Largest `krs/bundle.json`, in bytes.
 pub(super) const MAX_MANIFEST: u64 = 64 << 20;
 /// Largest set document in a bundle, in bytes.
@@ -44,7 +43,7 @@ pub struct BundleManifest {
     pub blobs: Vec<BundleBlob>,
     /// When the content was decided: the commit's time, else when the references were resolved.
     pub created_at: Timestamp,
-    /// Version of the format, see [`FORMAT_VERSION`].
+    /// Version of the format: at least [`BundleManifest::lowest_version`].
     pub format_version: u32,
     /// Every image, once per reference and choice of platforms.
     pub images: Vec<BundleImage>,
@@ -93,6 +92,10 @@ pub struct BundleImage {
     pub digest: Digest,
     /// Media type of the document with that digest.
     pub media_type: String,
+    /// How many of its signatures, SBOMs and attestations stayed behind because they could not be fetched. A look-up that
+    /// failed counts as one. Since format version 2.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missing_referrers: u32,
     /// Whether layers of it are in the base and not in the archive.
     #[serde(default, skip_serializing_if = "is_false")]
     pub partial: bool,
@@ -115,6 +118,12 @@ pub struct BundleImage {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_false(value: &bool) -> bool {
     !*value
+}
+
+// The shape that serde asks for.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(value: &u32) -> bool {
+    *value == 0
 }
 
 /// Something that refers to an image or to a part of it.
@@ -231,13 +240,6 @@ pub enum ManifestError {
     Inconsistent(String),
 }
 
-/// Reads only the version, so that a later format is told from a damaged one.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Version {
-    format_version: u32,
-}
-
 impl BundleManifest {
     /// Reads the content of `krs/bundle.json`, strictly: unknown fields, other forms and contradictions are refused.
     ///
@@ -245,9 +247,9 @@ impl BundleManifest {
     /// [`ManifestError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let limit = usize::try_from(MAX_MANIFEST).unwrap_or(usize::MAX);
-        let Version { format_version } = json::parse(bytes, limit)?;
-        if format_version != FORMAT_VERSION {
-            return Err(ManifestError::Version(format_version));
+        let version = format::stated_version(bytes, limit)?;
+        if !format::is_supported(version) {
+            return Err(ManifestError::Version(version));
         }
         let manifest = serde_json::from_slice::<Self>(bytes).map_err(JsonError::from)?;
         if manifest.encode()? != bytes {
@@ -263,6 +265,32 @@ impl BundleManifest {
     /// None in practice: every field can be expressed in JSON.
     pub fn encode(&self) -> Result<Vec<u8>, ManifestError> {
         Ok(json::canonical(self)?)
+    }
+
+    /// The fields in use that came with a later version than the first.
+    pub fn later_fields(&self) -> Vec<LaterField> {
+        let incomplete = self.images.iter().filter(|image| image.missing_referrers > 0);
+        let field = |image: &BundleImage| LaterField {
+            version: 2,
+            name: "missingReferrers",
+            owner: format!("image {}", image.reference),
+        };
+        incomplete.map(field).collect()
+    }
+
+    /// The lowest version that can express this manifest.
+    pub fn lowest_version(&self) -> u32 {
+        format::lowest_version(&self.later_fields())
+    }
+
+    /// Removes the fields that came with a later version than `highest`, and answers them. What they say is lost; what
+    /// the bundle holds and what a site does with it stays the same.
+    pub fn restrict_to(&mut self, highest: u32) -> Vec<LaterField> {
+        let removed = self.later_fields().into_iter().filter(|field| field.version > highest).collect();
+        if highest < 2 {
+            self.images.iter_mut().for_each(|image| image.missing_referrers = 0);
+        }
+        removed
     }
 
     /// What of the bundle decides: SHA-256 over stream, sequence, sets, and reference → digest. Two bundles with
@@ -305,6 +333,10 @@ impl BundleManifest {
                 Ok(())
             }
         };
+        if let Some(field) = self.later_fields().into_iter().find(|field| field.version > self.format_version)
+        {
+            return bad(format!("{field}, and it is of version {}", self.format_version));
+        }
         text("tool", &self.tool)?;
         for site in &self.audience {
             text("audience", site)?;
@@ -398,11 +430,12 @@ pub(crate) mod tests {
                 BundleBlob { digest: layer, offset: 1536, size: 5 },
             ],
             created_at: "2026-11-23T04:00:00Z".parse().unwrap(),
-            format_version: FORMAT_VERSION,
+            format_version: format::FIRST_VERSION,
             images: vec![BundleImage {
                 artifact_type: None,
                 digest: manifest,
                 media_type: oci::OCI_MANIFEST.to_owned(),
+                missing_referrers: 0,
                 partial: false,
                 platforms: vec![],
                 repository: reference.name(),
@@ -448,14 +481,47 @@ pub(crate) mod tests {
     #[test]
     fn t07_a_later_format_is_told_from_a_damaged_one() {
         let text = String::from_utf8(example().encode().unwrap()).unwrap();
-        let later = text.replace("\"formatVersion\":1", "\"formatVersion\":2,\"new\":true");
-        assert!(matches!(BundleManifest::parse(later.as_bytes()), Err(ManifestError::Version(2))));
+        let next = FORMAT_VERSION + 1;
+        for version in [0, next] {
+            let later =
+                text.replace("\"formatVersion\":1", &format!("\"formatVersion\":{version},\"new\":true"));
+            let error = BundleManifest::parse(later.as_bytes());
+            assert!(matches!(error, Err(ManifestError::Version(v)) if v == version), "{error:?}");
+        }
         let unknown = text.replace("\"formatVersion\":1", "\"formatVersion\":1,\"new\":true");
         assert!(matches!(BundleManifest::parse(unknown.as_bytes()), Err(ManifestError::Json(_))));
         assert!(matches!(
             BundleManifest::parse(format!("{text} ").as_bytes()),
             Err(ManifestError::NotCanonical)
         ));
+    }
+
+    #[test]
+    fn a_later_field_needs_its_version_and_a_manifest_without_one_is_of_the_first() {
+        let mut manifest = example();
+        assert_eq!(manifest.lowest_version(), format::FIRST_VERSION);
+        manifest.images[0].missing_referrers = 3;
+        assert_eq!(manifest.lowest_version(), 2);
+        let error = BundleManifest::parse(&manifest.encode().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("`missingReferrers` of image docker.io/library/nginx:1.25"), "{error}");
+        manifest.format_version = 2;
+        let bytes = manifest.encode().unwrap();
+        assert!(json::is_canonical(&bytes), "declare the fields in the order of their JSON names");
+        assert_eq!(BundleManifest::parse(&bytes).unwrap(), manifest);
+        let zero =
+            String::from_utf8(bytes).unwrap().replace("\"missingReferrers\":3", "\"missingReferrers\":0");
+        assert!(matches!(BundleManifest::parse(zero.as_bytes()), Err(ManifestError::NotCanonical)));
+    }
+
+    #[test]
+    fn a_manifest_is_restricted_to_what_an_older_krs_reads() {
+        let mut manifest = example();
+        manifest.images[0].missing_referrers = 3;
+        assert_eq!(manifest.restrict_to(2), []);
+        let removed = manifest.restrict_to(1);
+        assert_eq!(removed.len(), 1);
+        assert!(removed[0].owner.starts_with("image docker.io/library/nginx:1.25"), "{removed:?}");
+        assert_eq!(manifest, example());
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub use freshness::{Freshness, HighWaterMark, RollbackError, follows};
 pub use images::{BundledImage, BundledImages};
 pub use layout::Layout;
 pub use manifest::{
-    BundleBlob, BundleImage, BundleManifest, BundleReferrer, BundleSet, BundleSource, FORMAT_VERSION,
-    MAX_SET, MAX_SETS, ManifestError, StreamName,
+    BundleBlob, BundleImage, BundleManifest, BundleReferrer, BundleSet, BundleSource, MAX_SET, MAX_SETS,
+    ManifestError, StreamName,
 };
 pub use open::{Bundle, Policy};
 pub use output::{Space, space};

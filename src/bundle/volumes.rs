@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::manifest::{ManifestError, StreamName};
 use crate::digest::Digest;
+use crate::format;
 use crate::json::{self, JsonError};
 
 /// Most volumes of one bundle.
@@ -61,10 +62,11 @@ impl VolumeList {
     /// # Errors
     /// [`ManifestError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let list = json::parse::<Self>(bytes, MAX_LIST)?;
-        if list.format_version != super::FORMAT_VERSION {
-            return Err(ManifestError::Version(list.format_version));
+        let version = format::stated_version(bytes, MAX_LIST)?;
+        if !format::is_supported(version) {
+            return Err(ManifestError::Version(version));
         }
+        let list = serde_json::from_slice::<Self>(bytes).map_err(JsonError::from)?;
         let bad = |what: &str| Err(ManifestError::Inconsistent(what.to_owned()));
         if list.volume_size == 0 || list.volumes.len() as u64 != count(list.size, list.volume_size) {
             return bad("the number of volumes does not fit their sizes");
@@ -178,7 +180,7 @@ mod tests {
         let list = VolumeList {
             bundle: Digest::of(b""),
             created_at: "2026-11-24T04:00:00Z".parse().unwrap(),
-            format_version: super::super::FORMAT_VERSION,
+            format_version: format::FIRST_VERSION,
             sequence: 1,
             size: 10,
             stream: StreamName::default(),

@@ -307,7 +307,7 @@ impl Writer {
         Ok(VolumeList {
             bundle: Digest::of(&self.manifest.encode().map_err(unacceptable)?),
             created_at: self.manifest.created_at,
-            format_version: super::FORMAT_VERSION,
+            format_version: crate::format::FIRST_VERSION,
             sequence: self.manifest.sequence,
             size: self.layout.size(),
             stream: self.manifest.stream.clone(),

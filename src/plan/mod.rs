@@ -12,12 +12,13 @@ use thiserror::Error;
 
 use crate::bundle::layout::{HEADER, next_header};
 use crate::bundle::{
-    BundleBlob, BundleImage, BundleManifest, BundleMissing, BundleReferrer, BundleSet, BundleSource,
-    FORMAT_VERSION, Layout, MAX_SET, MAX_SETS, ManifestError, StreamName, layout,
+    BundleBlob, BundleImage, BundleManifest, BundleMissing, BundleReferrer, BundleSet, BundleSource, Layout,
+    MAX_SET, MAX_SETS, ManifestError, StreamName, layout,
 };
 use crate::closure::Closure;
 use crate::digest::Digest;
 use crate::error::{Classify, ErrorKind};
+use crate::format::{FIRST_VERSION, LaterField};
 use crate::oci::Descriptor;
 use crate::platform::Platform;
 use crate::reference::Reference;
@@ -46,6 +47,8 @@ pub struct PlanOptions {
     pub platforms: Vec<Platform>,
     /// What the sites have already.
     pub base: Base,
+    /// The highest format version that the sites read; `None`: what this code writes.
+    pub format_version: Option<u32>,
 }
 
 /// A blob to fetch.
@@ -74,6 +77,8 @@ pub struct Plan {
     pub unshared: u64,
     /// Bytes of the layers that are left to the site.
     pub left_out: u64,
+    /// Fields that are left out for [`PlanOptions::format_version`].
+    pub omitted: Vec<LaterField>,
 }
 
 impl Plan {
@@ -211,12 +216,12 @@ pub fn plan(
     }
     let sequence =
         options.sequence.unwrap_or_else(|| u64::try_from(created_at.as_second()).unwrap_or_default());
-    let manifest = BundleManifest {
+    let mut manifest = BundleManifest {
         audience: options.audience.clone(),
         base: options.base.stated(&left_out),
         blobs: blobs.list.iter().map(|fetch| fetch.blob).collect(),
         created_at,
-        format_version: FORMAT_VERSION,
+        format_version: FIRST_VERSION,
         images: resolved.images.iter().map(|image| bundle_image(image, &left_out)).collect(),
         missing: resolved.missing.iter().map(bundle_missing).collect(),
         not_after: options.not_after,
@@ -227,6 +232,8 @@ pub fn plan(
         stream: options.stream.clone(),
         tool: format!("krs {}", env!("CARGO_PKG_VERSION")),
     };
+    let omitted = options.format_version.map(|highest| manifest.restrict_to(highest)).unwrap_or_default();
+    manifest.format_version = manifest.lowest_version();
     manifest.check()?;
     let size = Layout::new(&manifest, &manifest.encode()?)?.size();
     let base = manifest.base.clone();
@@ -243,6 +250,7 @@ pub fn plan(
         size,
         unshared: resolved.images.iter().flat_map(closures).map(Closure::size).sum(),
         left_out: base.iter().flat_map(|base| &base.layers).map(|layer| layer.size).sum(),
+        omitted,
     })
 }
 
@@ -298,7 +306,7 @@ impl Blobs {
 fn bundle_missing(missing: &MissingImage) -> BundleMissing {
     BundleMissing {
         platforms: missing.platforms.clone(),
-        reason: crate::redact::printable(&missing.reason, 300),
+        reason: crate::redact::bounded(&missing.reason, 300),
         reference: missing.reference.clone(),
     }
 }
@@ -315,6 +323,7 @@ fn bundle_image(image: &ResolvedImage, left_out: &BTreeSet<Digest>) -> BundleIma
         artifact_type: image.artifact_type.clone(),
         digest: image.root.digest,
         media_type: image.root.media_type.clone(),
+        missing_referrers: image.missing_referrers,
         partial: closures(image).flat_map(|c| &c.contents).any(|c| left_out.contains(&c.digest)),
         platforms: image.platforms.clone(),
         reference: image.reference.clone(),

@@ -5,7 +5,7 @@ use krs_core::bundle::StreamName;
 use krs_core::platform::Platform;
 use krs_core::resolve::Referrers;
 
-use super::{PassphraseFile, RegistryArgs, flag, size};
+use super::{PassphraseFile, RegistryArgs, flag, format_version, size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -122,6 +122,16 @@ pub(crate) struct PlanArgs {
         help_heading = "Bundle"
     )]
     pub(crate) referrers: Referrers,
+    /// Write no later version of the format than this one, for sites with an older krs: 1 is what krs 0.1 reads. What
+    /// needs a later version is left out with a warning [default: the lowest version that can express the bundle]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "KRS_FORMAT_VERSION",
+        value_parser = format_version(),
+        help_heading = "Bundle"
+    )]
+    pub(crate) format_version: Option<u32>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
 }

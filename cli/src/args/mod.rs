@@ -69,6 +69,12 @@ fn flag() -> clap::builder::BoolishValueParser {
     clap::builder::BoolishValueParser::new()
 }
 
+/// A version of the format that this program writes.
+fn format_version() -> clap::builder::RangedI64ValueParser<u32> {
+    let (first, last) = (krs_core::format::FIRST_VERSION, krs_core::format::FORMAT_VERSION);
+    clap::value_parser!(u32).range(i64::from(first)..=i64::from(last))
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -3,7 +3,7 @@ use camino::Utf8PathBuf;
 use clap::Args;
 use krs_core::reference::Destination;
 
-use super::{RegistryArgs, flag};
+use super::{RegistryArgs, flag, format_version};
 
 /// Write down what a registry has, for `krs bundle --against`
 ///
@@ -30,6 +30,11 @@ pub(crate) struct ReceiptArgs {
     /// Also find out whether the registry takes a choice of platforms: puts a small index into the repository krs-probe
     #[arg(long, env = "KRS_PROBE", value_parser = flag())]
     pub(crate) probe: bool,
+    /// Write no later version of the format than this one, for an older krs where bundles are made: 1 is what krs 0.1
+    /// reads. What needs a later version is left out with a warning [default: the lowest version that can express the
+    /// receipt]
+    #[arg(long, value_name = "N", env = "KRS_FORMAT_VERSION", value_parser = format_version())]
+    pub(crate) format_version: Option<u32>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
 }

@@ -39,9 +39,10 @@ fn show_plan(
 ) -> Result<(), Failure> {
     let run = Run::prepare(args, keep_going, console)?;
     let (resolved, plan) = runtime()?.block_on(run.plan())?;
+    warn_omitted(&plan, console);
     let facts = Facts::of_plan(&plan, None, Vec::new())?;
     let outlook = Outlook::new(&plan, args.volume_size, target, rate);
-    let report = BundleReport::new(facts, &run.loaded, &resolved, plan.fetch_size(), outlook, None);
+    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, None);
     console.result(&report, || report.text())?;
     match report.obstacle() {
         Some(obstacle) => Err(Failure::new(ErrorKind::NoSpace, obstacle)
@@ -79,6 +80,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         return Err(Failure::interrupted().help(help));
     };
     let (resolved, plan, pulled) = done?;
+    warn_omitted(&plan, console);
     if let Some(key) = &key {
         sign_list(file, key)?;
     }
@@ -86,9 +88,14 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     let facts = Facts::of_plan(&plan, Some(file), signed)?;
     let done = Done { elapsed: began.elapsed(), statistics: run.client.statistics(), pulled };
     let outlook = Outlook::default();
-    let report = BundleReport::new(facts, &run.loaded, &resolved, plan.fetch_size(), outlook, Some(done));
+    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, Some(done));
     console.result(&report, || report.text())?;
     incomplete(&resolved)
+}
+
+/// What `--format-version` cost.
+fn warn_omitted(plan: &Plan, console: &Console) {
+    plan.omitted.iter().for_each(|field| console.warning(&format!("left out: {field}")));
 }
 
 /// A bundle that lacks images is no success, whoever wanted it so.
@@ -159,6 +166,7 @@ impl Run {
             source_date: source_date()?,
             platforms: platforms(&args.platform),
             base: files::base(&args.against)?,
+            format_version: args.format_version,
         };
         let mut loaded = sets::load(&args.paths)?;
         loaded.sets.iter_mut().for_each(|loaded| loaded.set.choose(&options.platforms));

@@ -51,7 +51,9 @@ pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failu
     let client = registries::client(&args.registry, &progress)?;
     let registry = &args.destination.registry;
     let work = survey(&client, registry, &options, Timestamp::now(), progress.as_ref());
-    let (receipt, lacks) = runtime()?.block_on(work)?;
+    let (mut receipt, lacks) = runtime()?.block_on(work)?;
+    let omitted = args.format_version.map(|highest| receipt.restrict_to(highest)).unwrap_or_default();
+    omitted.iter().for_each(|field| console.warning(&format!("left out: {field}")));
     for lack in &lacks {
         console.warning(&sentence(lack));
     }

@@ -2,6 +2,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use krs_core::plan::Plan;
 use krs_core::pull::Pulled;
 use krs_core::registry::Statistics;
 use krs_core::resolve::{LeftBehind, Resolved};
@@ -33,6 +34,9 @@ pub(crate) struct BundleReport {
     images: Vec<ImageFacts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     left_behind: Option<Left>,
+    /// Fields that a site with an older krs could not read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    omitted: Vec<String>,
     warnings: Vec<Place>,
 }
 
@@ -94,7 +98,7 @@ impl BundleReport {
         facts: Facts,
         loaded: &Loaded,
         resolved: &Resolved,
-        fetch_bytes: u64,
+        plan: &Plan,
         outlook: Outlook,
         done: Option<Done>,
     ) -> Self {
@@ -118,7 +122,7 @@ impl BundleReport {
             schema_version: SCHEMA_VERSION,
             dry_run: done.is_none(),
             facts,
-            fetch_bytes,
+            fetch_bytes: plan.fetch_size(),
             outlook,
             run: done.map(|Done { elapsed, statistics, pulled }| Run {
                 elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
@@ -132,6 +136,7 @@ impl BundleReport {
             }),
             images: images::describe(&inputs, &resolved.documents, loaded.sets.iter().map(|set| &set.set)),
             left_behind: Left::new(&resolved.left_behind),
+            omitted: plan.omitted.iter().map(ToString::to_string).collect(),
             warnings: loaded.warnings.iter().map(Place::from).collect(),
         }
     }

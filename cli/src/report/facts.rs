@@ -42,10 +42,19 @@ pub(crate) struct Facts {
     /// What a delta assumes at the site.
     #[serde(skip_serializing_if = "Option::is_none")]
     base: Option<Base>,
+    /// Signatures, SBOMs and attestations of its images that could not be fetched.
+    #[serde(skip_serializing_if = "is_zero")]
+    missing_referrers: u64,
     /// Images that it was made without.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<BundleMissing>,
     signatures: Vec<Signed>,
+}
+
+// The shape that serde asks for.
+#[expect(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 #[derive(Debug, Serialize)]
@@ -142,6 +151,7 @@ impl Facts {
             blob_bytes,
             saved_bytes: unshared.saturating_sub(blob_bytes + base.as_ref().map_or(0, |base| base.bytes)),
             base,
+            missing_referrers: manifest.images.iter().map(|image| u64::from(image.missing_referrers)).sum(),
             missing: manifest.missing.clone(),
             signatures,
         }
@@ -190,6 +200,10 @@ impl Facts {
         }
         for missing in &self.missing {
             lines.push(("Lacks", format!("{}: {}", missing.reference, missing.reason)));
+        }
+        if self.missing_referrers > 0 {
+            let kinds = "signatures, SBOMs or attestations could not be fetched";
+            lines.push(("Left behind", format!("{}: {kinds}", count(self.missing_referrers, "referrer"))));
         }
         lines.push(("Signed by", self.signed_by()));
         lines

@@ -9,6 +9,7 @@ use krs_core::bundle::{
     Bundle, BundleError, Freshness, HighWaterMark, Layout, ManifestError, Policy, RollbackError, StreamName,
 };
 use krs_core::error::{Classify as _, ErrorKind};
+use krs_core::format::FORMAT_VERSION;
 use krs_core::sign::{SIGNATURES_SIZE, SignError, Signatures, Trust};
 
 use super::forge::{Parts, Stick, keys, refused, sample, verdict};
@@ -138,14 +139,19 @@ fn t06_a_manifest_that_is_no_sane_json_is_refused() {
 fn t07_a_bundle_of_a_later_format_asks_for_a_newer_krs() {
     let (parts, none) = (Parts::new(1), Signatures::default().entry().unwrap());
     let good = String::from_utf8(parts.manifest.encode().unwrap()).unwrap();
-    for version in [2, 3, u32::MAX] {
+    for version in [0, FORMAT_VERSION + 1, u32::MAX] {
         let text = format!("\"formatVersion\":{version},\"more\":{{\"than\":\"we know\"}}");
         let later = good.replace("\"formatVersion\":1", &text);
         let error = refused(&parts.assemble(later.as_bytes(), &none), ErrorKind::Corrupt);
         let is_version =
             |source: &ManifestError| matches!(source, ManifestError::Version(n) if *n == version);
         assert!(matches!(&error, BundleError::Manifest { source, .. } if is_version(source)), "{error}");
-        assert_eq!(error.help().as_deref(), Some("use a newer krs"));
+        assert!(error.to_string().contains(&format!("reads up to version {FORMAT_VERSION}")), "{error}");
+        let help = error.help().unwrap();
+        assert!(
+            help.starts_with("update krs") && help.ends_with(&format!("--format-version {FORMAT_VERSION}")),
+            "{help}"
+        );
     }
 }
 
