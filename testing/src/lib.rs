@@ -11,6 +11,7 @@
               and an answer of the registry may be as large as it is"
 )]
 
+pub mod conformance;
 pub mod corpus;
 pub mod distribution;
 pub mod git;

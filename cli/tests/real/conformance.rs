@@ -1,34 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The conformance suite of the OCI distribution-spec against `krs serve`: its pull part, since nothing can be pushed
-//! there, with the content of a bundle for it to read.
+//! The conformance suite of the OCI distribution-spec against the registry that every test of a fault trusts, and against
+//! `krs serve`: there its pull part, since nothing can be pushed, with the content of a bundle for it to read.
 
-use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
-use krs_testing::image::{Image, ImageBuilder, index, sbom, signature};
+use krs_testing::conformance::Suite;
+use krs_testing::image::{ImageBuilder, index, sbom, signature};
 use krs_testing::process::{Running, free_address};
-use krs_testing::registry::{Options, Registry};
-use krs_testing::tools::require;
+use krs_testing::registry::{Auth, Options, Registry};
 
 use crate::harness::{Workplace, set_of};
 
-/// What the suite calls the parts that a read-only registry can pass.
-const PARTS: [&str; 9] = [
-    "Ping",
-    "Tag listing",
-    "Blob get",
-    "Blob head",
-    "Manifest get by digest",
-    "Manifest get by tag",
-    "Manifest head by digest",
-    "Manifest head by tag",
-    "Referrers",
+/// What the registry of the tests does not do. Content is addressed with sha256 only, as by krs; a mount without `from`
+/// becomes an upload, as in Distribution; images never lack layers (indexes may lack images, with an option); tags as
+/// parameters of a PUT are in no version of the specification yet.
+const LEFT_OUT: [(&str, &str); 8] = [
+    ("/sha256 blobs/mount anonymous/blob-mount-anonymous", "Skip"),
+    ("Blob anonymous mount", "Skip"),
+    ("Blobs sha512", "Disabled"),
+    ("Digest Algorithm sha512", "Disabled"),
+    ("Manifest put with tag params", "Disabled"),
+    ("Sparse Manifests", "Disabled"),
+    ("Tag Param", "Disabled"),
+    ("Tag Param sha512", "Disabled"),
 ];
 
-/// Names divided by spaces, each once.
-fn words(names: impl Iterator<Item = String>) -> String {
-    names.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
+#[test]
+fn the_registry_of_the_tests_passes_all_groups_of_the_conformance_suite() {
+    let registry = Registry::start(Options::default());
+    let open = Suite::new(registry.address());
+    let guarded = Registry::start(Options { auth: Auth::bearer("ci", "secret"), ..Options::default() });
+    let tokens = Suite::new(guarded.address()).user("ci", "secret");
+    for suite in [open, tokens] {
+        suite.set("OCI_DATA_SHA512", "false").run().assert_passed_but(&LEFT_OUT);
+    }
 }
 
 #[test]
@@ -51,33 +57,7 @@ fn krs_serve_passes_the_pull_part_of_the_conformance_suite() {
     let mut serve = Command::new(env!("CARGO_BIN_EXE_krs"));
     serve.args(["serve", "all.krs.tar", "--listen", &address.to_string()]).current_dir(place.path());
     let _serving = Running::start(serve, address, Duration::from_secs(30));
-    let documents = [&both, &bill, &seal].into_iter().flat_map(Image::documents).collect::<Vec<_>>();
-    let blobs = documents.iter().flat_map(|document| &document.blobs);
-    let mut suite = Command::new(require("conformance").as_str());
-    suite
-        .current_dir(place.path())
-        .env("OCI_REGISTRY", address.to_string())
-        .env("OCI_TLS", "disabled")
-        .env("OCI_REPO1", "team/app")
-        .env("OCI_REPO2", "team/app")
-        .env("OCI_RO_DATA_TAGS", "1.0")
-        .env("OCI_RO_DATA_MANIFESTS", words(documents.iter().map(|document| document.digest.to_string())))
-        .env("OCI_RO_DATA_BLOBS", words(blobs.map(|(digest, _)| digest.to_string())))
-        .env("OCI_RO_DATA_REFERRERS", words([&both, &amd64].iter().map(|image| image.digest.to_string())));
-    for part in ["PUSH", "BLOBS_DELETE", "MANIFESTS_DELETE", "TAGS_DELETE"] {
-        suite.env(format!("OCI_API_{part}"), "false");
-    }
-    // Its exit code says nothing: it stops at its last report, which has no word for a part that was not tried.
-    let output = suite.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let field = |name: &str| {
-        let line = said.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('.'));
-        line.and_then(|rest| rest.trim_start_matches('.').strip_prefix(':')).map(str::trim)
-    };
-    let shown = || format!("{said}{}", String::from_utf8_lossy(&output.stderr));
-    for part in PARTS {
-        assert_eq!(field(part), Some("Pass"), "{part}\n{}", shown());
-    }
-    assert_eq!((field("FAIL"), field("Error")), (Some("0"), Some("0")), "{}", shown());
-    assert_eq!(field("Read Only Inputs"), Some("Pass"), "{}", shown());
+    let suite = Suite::new(address);
+    let suite = suite.read_only("team/app", &[&both, &bill, &seal], &["1.0"], &[&both, &amd64]);
+    suite.run().assert_passed_reading();
 }

@@ -157,6 +157,11 @@ impl Registry {
         self.address.to_string().parse().unwrap()
     }
 
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// `http://host:port` or `https://host:port`.
     pub fn url(&self) -> String {
         let scheme = if self.shared.ca_pem.is_some() { "https" } else { "http" };

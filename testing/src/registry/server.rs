@@ -292,7 +292,7 @@ async fn handle(call: &mut Call, route: &Route) -> Result<Reply, Cut> {
         (Route::Upload(name, id), "GET" | "HEAD") => uploads::status(call, name, id).await,
         (Route::Upload(name, id), "PATCH") => uploads::patch(call, name, id).await?,
         (Route::Upload(name, id), "PUT") => uploads::put(call, name, id).await?,
-        (Route::Upload(_, id), "DELETE") => uploads::cancel(call, id),
+        (Route::Upload(name, id), "DELETE") => uploads::cancel(call, name, id),
         (Route::Unknown, _) => error(StatusCode::NOT_FOUND, "NOT_FOUND", "there is nothing here"),
         _ => error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "the operation is unsupported"),
     })

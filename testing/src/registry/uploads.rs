@@ -32,7 +32,8 @@ fn created(call: &Call, repository: &str, digest: &Digest) -> Reply {
 fn running(call: &Call, status: u16, repository: &str, id: &str, len: u64) -> Reply {
     let mut reply = reply(status, "");
     // The query is a part of the address that clients have to keep; Distribution keeps its state there.
-    let location = format!("{}/v2/{repository}/blobs/uploads/{id}?_state={}", call.base(), state_of(id));
+    let location =
+        format!("{}/v2/{repository}/blobs/uploads/{id}?_state={}", call.base(), state_of(repository, id));
     set(reply.headers_mut(), "location", &location);
     // Distribution writes `0-0` for nothing as well as for one byte.
     set(reply.headers_mut(), "range", &format!("0-{}", len.saturating_sub(1)));
@@ -40,16 +41,17 @@ fn running(call: &Call, status: u16, repository: &str, id: &str, len: u64) -> Re
     reply
 }
 
-fn state_of(id: &str) -> String {
-    Digest::of(id.as_bytes()).short()
+fn state_of(repository: &str, id: &str) -> String {
+    Digest::of(format!("{repository}/{id}").as_bytes()).short()
 }
 
-/// The upload, where the address is one that this registry gave.
-fn session(call: &Call, id: &str) -> Result<Session, Reply> {
+/// The upload, where the address is one that this registry gave for this repository.
+fn session(call: &Call, repository: &str, id: &str) -> Result<Session, Reply> {
     let session = call.shared.state.stock().uploads.get(id).cloned();
     let session = session.ok_or_else(unknown)?;
-    if call.query.get("_state") != Some(&state_of(id)) {
-        return Err(error(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", "the Location's query is missing"));
+    if call.query.get("_state") != Some(&state_of(repository, id)) {
+        let message = "the query of the Location is missing, or of another repository";
+        return Err(error(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", message));
     }
     Ok(session)
 }
@@ -78,7 +80,7 @@ pub(crate) async fn start(call: &mut Call, repository: &str) -> Result<Reply, Cu
 }
 
 pub(crate) async fn status(call: &mut Call, repository: &str, id: &str) -> Reply {
-    let session = match session(call, id) {
+    let session = match session(call, repository, id) {
         Ok(session) => session,
         Err(reply) => return reply,
     };
@@ -116,7 +118,7 @@ fn does_not_fit(call: &Call, repository: &str, id: &str, len: u64) -> Reply {
 }
 
 pub(crate) async fn patch(call: &mut Call, repository: &str, id: &str) -> Result<Reply, Cut> {
-    let session = match session(call, id) {
+    let session = match session(call, repository, id) {
         Ok(session) => session,
         Err(reply) => return Ok(reply),
     };
@@ -130,7 +132,7 @@ pub(crate) async fn patch(call: &mut Call, repository: &str, id: &str) -> Result
 }
 
 pub(crate) async fn put(call: &mut Call, repository: &str, id: &str) -> Result<Reply, Cut> {
-    let session = match session(call, id) {
+    let session = match session(call, repository, id) {
         Ok(session) => session,
         Err(reply) => return Ok(reply),
     };
@@ -166,8 +168,8 @@ async fn end(
     Ok((created(call, repository, &digest), true))
 }
 
-pub(crate) fn cancel(call: &Call, id: &str) -> Reply {
-    if let Err(reply) = session(call, id) {
+pub(crate) fn cancel(call: &Call, repository: &str, id: &str) -> Reply {
+    if let Err(reply) = session(call, repository, id) {
         return reply;
     }
     call.shared.state.stock().uploads.remove(id);

@@ -76,6 +76,7 @@ fn ranges_are_served_from_memory_and_from_files() {
             (416, Some(&*format!("bytes */{size}")))
         );
         assert_eq!(range("bytes=0-1,5-6").status, 200);
+        assert_eq!(range("bytes=5-4").status, 416);
     }
     let without = Registry::start(Options { ranges: false, ..Options::default() });
     let path = format!("/v2/app/blobs/{}", without.put_blob("app", b"0123456789"));
@@ -118,11 +119,13 @@ fn a_blob_is_uploaded_in_one_request_in_two_and_in_chunks() {
 }
 
 #[test]
-fn an_upload_with_another_digest_or_without_its_query_is_refused() {
+fn an_upload_with_another_digest_or_repository_or_without_its_query_is_refused() {
     let registry = plain();
     let start = ask(&registry, "POST", "/v2/app/blobs/uploads/", &[], b"");
     let without = start.location().split_once('?').unwrap().0.to_owned();
     assert_eq!(ask(&registry, "PATCH", &without, &[], b"abc").status, 400);
+    let elsewhere = start.location().replace("/v2/app/", "/v2/other/");
+    assert_eq!(ask(&registry, "PATCH", &elsewhere, &[], b"abc").status, 400);
     let other = Digest::of(b"other");
     let end = ask(&registry, "PUT", &format!("{}&digest={other}", start.location()), &[], b"abc");
     assert_eq!(end.status, 400);
