@@ -15,6 +15,7 @@ pub mod conformance;
 pub mod corpus;
 pub mod distribution;
 pub mod git;
+pub mod gitea;
 pub mod image;
 pub mod many;
 pub mod process;

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Leave out the tests against real registries and foreign programs, and installing these
     #[arg(long)]
     no_real: bool,
+    /// Also run the slow tests, against registries that take minutes to build
+    #[arg(long, conflicts_with = "no_real")]
+    full: bool,
     /// Leave out what needs Kubernetes and helm, and building these
     #[arg(long)]
     no_cluster: bool,
@@ -45,6 +48,8 @@ enum Part {
     Lint,
     /// Unit and integration tests, with real registries and foreign programs unless --no-real
     Tests,
+    /// Slow tests, only with --full or when named: registries that take minutes to build
+    Full,
     /// The demonstration of the README runs to its end
     Demo,
     /// The documentation builds without warnings
@@ -76,7 +81,11 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     let start = Instant::now();
     let with_cluster = |part: &Part| matches!(part, Part::Chart | Part::Cluster);
     let chosen = |part: &Part| {
-        (args.only.is_empty() || args.only.contains(part)) && !(args.no_cluster && with_cluster(part))
+        let named = args.only.contains(part);
+        match part {
+            Part::Full => args.full || named,
+            _ => (args.only.is_empty() || named) && !(args.no_cluster && with_cluster(part)),
+        }
     };
     // Beside everything that comes before: it is the longest single piece of work.
     let mut building = match Part::value_variants().iter().filter(|part| chosen(part)).any(with_cluster) {
@@ -127,6 +136,12 @@ fn do_part(cache: &Cache, part: Part, no_real: bool, notes: &mut Vec<String>) ->
                 cargo.env("KRS_CORPUS", corpus::small(cache)?);
             }
             run::run(cargo.args(["test", "--workspace", "--locked"]).args(real))
+        }
+        Part::Full => {
+            cargo.env("KRS_CORPUS", corpus::small(cache)?);
+            // Those that are marked as slow, of what "tests" has built.
+            cargo.args(["test", "--workspace", "--locked"]).args(real);
+            run::run(cargo.args(["--test", "real", "--", "--ignored", "--nocapture"]))
         }
         Part::Demo => demo::run_built(),
         Part::Docs => {
@@ -187,6 +202,7 @@ fn deny(cache: &Cache, notes: &mut Vec<String>) -> Result<()> {
 fn needs(part: Part, no_real: bool) -> &'static [Need] {
     match part {
         Part::Tests if !no_real => &[Need::Real, Need::Corpus],
+        Part::Full => &[Need::Real, Need::Corpus, Need::Full],
         Part::Deny => &[Need::Deny],
         Part::Cluster if !no_real => &[Need::Cluster, Need::Real],
         Part::Chart | Part::Cluster => &[Need::Cluster],

@@ -6,6 +6,7 @@
 
 mod conformance;
 mod differential;
+mod gitea;
 mod harness;
 mod other_family;
 mod readers;

@@ -5,22 +5,30 @@ pub(crate) mod debian;
 mod table;
 
 use std::fs;
+use std::os::unix::fs as unix;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) use self::table::Need;
-use self::table::{Source, TOOLS, Tool};
+use self::table::{GoModule, Source, TOOLS, Tool};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::run::{self, Result, checkout, on_path, step};
 
 /// Arguments of `cargo xtask tools`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Also the programs of `cargo xtask test --full`, which take minutes to build
+    #[arg(long)]
+    full: bool,
+}
 
 /// Installs everything.
-pub(crate) fn run(cache: &Cache, _: &Args) -> Result<()> {
+pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     install(cache, &[Need::Real, Need::Corpus, Need::Deny, Need::Cluster])?;
+    if args.full {
+        install(cache, &[Need::Full])?;
+    }
     println!("\nprograms are in {}", cache.bin().display());
     Ok(())
 }
@@ -59,6 +67,11 @@ pub(crate) fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
                     run::output(go_install(cache)?.arg(format!("{package}@{version}"))).map(drop)
                 })?;
             }
+            Source::GoModule(module) => {
+                once(cache, tool, &format!("go build {}@{}", module.path, module.version), || {
+                    build_module(cache, tool.program, &module)
+                })?;
+            }
             Source::GoHere(folder) => {
                 once(cache, tool, &format!("go install {}", tool.program), || {
                     let folder = checkout().join("xtask").join(folder);
@@ -80,7 +93,7 @@ fn is_there(cache: &Cache, tool: &Tool) -> Result<bool> {
     Ok(match tool.source {
         Source::Debian(_) => missing_package(tool).is_none(),
         Source::Unpacked(..) => program,
-        Source::Go(..) | Source::GoHere(_) | Source::Crate(..) => {
+        Source::Go(..) | Source::GoModule(_) | Source::GoHere(_) | Source::Crate(..) => {
             let stamp = fs::read_to_string(stamp(cache, tool));
             program && stamp.is_ok_and(|made_by| version(tool).is_ok_and(|version| made_by == version))
         }
@@ -92,6 +105,7 @@ fn version(tool: &Tool) -> Result<String> {
     Ok(match tool.source {
         Source::Debian(_) | Source::Unpacked(..) => String::new(),
         Source::Go(_, version) => format!("{version} {GO_FLAGS}"),
+        Source::GoModule(module) => format!("{} {} {GO_FLAGS}", module.version, module.tags),
         Source::GoHere(folder) => {
             format!("{} {GO_FLAGS}", version_of_folder(&checkout().join("xtask").join(folder))?)
         }
@@ -143,6 +157,49 @@ fn go_install(cache: &Cache) -> Result<Command> {
     let mut command = go("go")?;
     command.env("GOFLAGS", GO_FLAGS).env("GOBIN", cache.bin()).arg("install");
     Ok(command)
+}
+
+/// Builds a module in a copy of it: Go builds no program inside of its own cache of modules.
+fn build_module(cache: &Cache, program: &str, module: &GoModule) -> Result<()> {
+    let copy = tempfile::tempdir_in(cache.root())?;
+    let mut download = go("go")?;
+    download.args(["mod", "download", "-json"]).arg(format!("{}@{}", module.path, module.version));
+    let download = run::output(download.current_dir(copy.path()))?;
+    let download = serde_json::from_str::<serde_json::Value>(&download)?;
+    let downloaded = download["Dir"].as_str().ok_or("Go does not say where it put the module")?;
+    let source = copy.path().join("source");
+    copy_folder(Path::new(downloaded), &source)?;
+    // Program and data come into being together, under the name of their version.
+    let partial = copy.path().join(program);
+    fs::create_dir(&partial)?;
+    let mut build = go("go")?;
+    build.env("CGO_ENABLED", "1").env("GOFLAGS", GO_FLAGS).args(["build", "-tags", module.tags, "-o"]);
+    run::output(build.arg(&partial).arg(".").current_dir(&source))?;
+    for folder in module.data {
+        fs::rename(source.join(folder), partial.join(folder))?;
+    }
+    let place = cache.tools().join("go").join(program).join(module.version);
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    fs::create_dir_all(place.parent().ok_or("a folder has a parent")?)?;
+    fs::rename(&partial, &place)?;
+    let link = cache.bin().join(program);
+    if link.is_symlink() {
+        fs::remove_file(&link)?;
+    }
+    Ok(unix::symlink(place.join(program), link)?)
+}
+
+/// Copies a folder of files; what is copied can be written to.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() { copy_folder(&from, &to)? } else { fs::write(&to, fs::read(&from)?)? }
+    }
+    Ok(())
 }
 
 /// A debug build: it takes half the time, and the check of a few hundred crates takes a second either way.

@@ -6,6 +6,8 @@
 pub(crate) enum Need {
     /// Tests against real registries and foreign readers of the archive.
     Real,
+    /// The tests of `cargo xtask test --full`, beside those of `Real`.
+    Full,
     /// The check of dependencies.
     Deny,
     /// Making the corpus.
@@ -25,10 +27,26 @@ pub(crate) enum Source {
     Unpacked(&'static str, &'static str),
     /// A program of a Go module, at a version.
     Go(&'static str, &'static str),
+    /// A program that is a Go module of its own and replaces modules that it needs, which `go install` refuses. It
+    /// needs cgo, and finds its folders of data beside itself.
+    GoModule(GoModule),
     /// A program in Go that is part of this repository: its folder.
     GoHere(&'static str),
     /// A crate, at a version.
     Crate(&'static str, &'static str),
+}
+
+/// A Go module that is built in a copy of itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct GoModule {
+    /// The module's path.
+    pub(crate) path: &'static str,
+    /// Its version.
+    pub(crate) version: &'static str,
+    /// Build tags.
+    pub(crate) tags: &'static str,
+    /// The folders of data.
+    pub(crate) data: &'static [&'static str],
 }
 
 /// One program.
@@ -46,8 +64,16 @@ const fn tool(program: &'static str, source: Source, needs: &'static [Need]) -> 
     Tool { program, source, needs }
 }
 
-use Need::{Cluster, Corpus, Deny, Push, Real};
+use Need::{Cluster, Corpus, Deny, Full, Push, Real};
 use Source::{Crate, Debian, Go, GoHere, Unpacked};
+
+/// Gitea, without its front end. From 1.27 on the module has another path.
+const GITEA: GoModule = GoModule {
+    path: "code.gitea.io/gitea",
+    version: "v1.26.4",
+    tags: "sqlite sqlite_unlock_notify",
+    data: &["options", "public", "templates"],
+};
 
 /// All of them, in the order in which they are installed.
 pub(crate) const TOOLS: &[Tool] = &[
@@ -86,6 +112,7 @@ pub(crate) const TOOLS: &[Tool] = &[
         Go("github.com/opencontainers/distribution-spec/conformance", "v0.0.0-20260831232431-97274622c111"),
         &[Real],
     ),
+    tool("gitea", Source::GoModule(GITEA), &[Full]),
     tool("krs-ocimem", GoHere("assets/ocimem"), &[Real]),
     tool("krs-gzip", GoHere("assets/gzip"), &[Corpus]),
     tool("cargo-deny", Crate("cargo-deny", "0.20.2"), &[Deny]),

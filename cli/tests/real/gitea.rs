@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Gitea as source and as edge: token authentication, packages that nobody else sees, a prefix that must be the owner's
+//! name, no referrers API, no `Range`, no sparse indexes, and a last page of tags that is empty.
+//! Slow, since Gitea takes minutes to build: `cargo xtask test --full`.
+
+use camino::Utf8PathBuf;
+use krs_core::digest::Digest;
+use krs_core::redact::Secret;
+use krs_core::reference::{RegistryHost, Selector};
+use krs_core::registry::{Client, ClientOptions, Keychain};
+use krs_testing::gitea::{Gitea, USER};
+use krs_testing::image::{
+    Image, ImageBuilder, cosign_signature, cosign_tag, helm_chart, index, sbom, signature,
+};
+use krs_testing::registry::{Options, Registry};
+use serde_json::Value;
+
+use crate::harness::{Workplace, checkout, distribution3, fill, set_of};
+
+/// What every repository of the edge is below.
+fn prefix(gitea: &Gitea) -> String {
+    format!("{}/{USER}", gitea.host())
+}
+
+fn login(place: &Workplace, name: &str, gitea: &Gitea, token: &str) -> Utf8PathBuf {
+    use base64::Engine as _;
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{token}"));
+    let config = serde_json::json!({"auths": {gitea.host().to_string(): {"auth": auth}}});
+    let path = place.path().join(name);
+    std::fs::write(&path, config.to_string()).unwrap();
+    path
+}
+
+fn json(place: &Workplace, arguments: &[&str]) -> Value {
+    serde_json::from_str(&place.krs(&[arguments, &["--output", "json"]].concat())).unwrap()
+}
+
+/// What a registry says, asked with the token of Gitea's user.
+struct Reader {
+    client: Client,
+    host: RegistryHost,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Reader {
+    fn new(gitea: &Gitea) -> Self {
+        let keychain = Keychain::empty().with(&gitea.host(), USER, Secret::new(gitea.read_token()));
+        Self {
+            client: Client::new(ClientOptions { keychain, ..ClientOptions::default() }).unwrap(),
+            host: gitea.host(),
+            runtime: tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap(),
+        }
+    }
+
+    fn digest(&self, name: &str, tag: &str) -> Option<Digest> {
+        let repository = self.client.repository(&self.host, &name.parse().unwrap());
+        let tag = Selector::Tag(tag.parse().unwrap());
+        self.runtime.block_on(repository.head_manifest(&tag)).unwrap().map(|found| found.digest)
+    }
+
+    fn referrers(&self, name: &str, subject: &Image) -> Vec<Digest> {
+        let repository = self.client.repository(&self.host, &name.parse().unwrap());
+        let found = self.runtime.block_on(repository.referrers(&subject.digest)).unwrap();
+        let mut found = found.iter().map(|found| found.digest).collect::<Vec<_>>();
+        found.sort();
+        found
+    }
+
+    fn tags(&self, name: &str) -> Vec<String> {
+        let repository = self.client.repository(&self.host, &name.parse().unwrap());
+        self.runtime.block_on(repository.tags()).unwrap().iter().map(ToString::to_string).collect()
+    }
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --full"]
+fn t50_t66_images_with_referrers_go_into_gitea_and_from_there_into_another_registry() {
+    let (place, gitea, first) = (Workplace::new(), Gitea::start(), Registry::start(Options::default()));
+    let amd64 = ImageBuilder::new("app").layer_random(600_000, 1).empty_layer().build();
+    let arm64 = ImageBuilder::new("app").docker().layer_random(1000, 2).platform("linux/arm64").build();
+    let both = index(&[(&amd64, Some("linux/amd64")), (&arm64, Some("linux/arm64/v8"))]);
+    let chart = helm_chart("chart", "1.2.3");
+    let (bill, seal) = (sbom(&amd64), signature(&both));
+    let (sealed_bill, old) = (signature(&bill), cosign_signature(&both));
+    let old_tag = cosign_tag(&both.digest, "sig");
+    both.push_to(&first, "team/app", Some("1.0"));
+    chart.push_to(&first, "team/chart", Some("1.2.3"));
+    for referrer in [&bill, &seal, &sealed_bill] {
+        referrer.push_to(&first, "team/app", None);
+    }
+    old.push_to(&first, "team/app", Some(&old_tag));
+    let set = set_of(&first.host(), &[("team/app:1.0", &both), ("team/chart:1.2.3", &chart)]);
+    std::fs::write(place.path().join("set.yaml"), set).unwrap();
+    place.krs(&["bundle", "set.yaml", "-o", "a.krs.tar"]);
+
+    let (prefix, reader) = (prefix(&gitea), Reader::new(&gitea));
+    let write = login(&place, "write.json", &gitea, gitea.write_token());
+    let sent = json(&place, &["push", "a.krs.tar", &prefix, "--authfile", write.as_str()]);
+    assert!(sent["bytesSent"].as_u64() > Some(600_000), "{sent}");
+    assert_eq!(sent["retries"], 0, "nothing of what Gitea does is an error to krs: {sent}");
+    let app = format!("{USER}/team/app");
+    assert_eq!(reader.digest(&app, "1.0"), Some(both.digest));
+    assert_eq!(reader.digest(&app, &old_tag), Some(old.digest));
+    assert_eq!(reader.digest(&format!("{USER}/team/chart"), "1.2.3"), Some(chart.digest));
+    for (subject, referrer) in [(&both, &seal), (&amd64, &bill), (&bill, &sealed_bill)] {
+        assert_eq!(reader.referrers(&app, subject), [referrer.digest]);
+    }
+    let fallback = [&both, &amd64, &bill].map(|subject| format!("sha256-{}", subject.digest.hex()));
+    let mut tags = [&["1.0".to_owned(), old_tag.clone()][..], &fallback].concat();
+    tags.sort();
+    assert_eq!(reader.tags(&app), tags);
+    // What is there is not sent again, nor written again.
+    let again = json(&place, &["push", "a.krs.tar", &prefix, "--authfile", write.as_str()]);
+    assert_eq!((&again["blobsSent"], &again["documentsSent"]), (&0.into(), &0.into()), "{again}");
+
+    // Back out: nobody sees the packages without a token, and the one that may only read is enough.
+    let name = format!("{USER}/team/app:1.0");
+    let set = set_of(&gitea.host(), &[(&name, &both), (&format!("{USER}/team/chart:1.2.3"), &chart)]);
+    std::fs::write(place.path().join("set.yaml"), set).unwrap();
+    let krs = std::ffi::OsStr::new(env!("CARGO_BIN_EXE_krs"));
+    let refused = place.try_run(krs, &["bundle", "set.yaml", "-o", "b.krs.tar"]);
+    assert_eq!(refused.status.code(), Some(7), "{}", String::from_utf8_lossy(&refused.stderr));
+    let read = login(&place, "read.json", &gitea, gitea.read_token());
+    place.krs(&["bundle", "set.yaml", "-o", "b.krs.tar", "--authfile", read.as_str()]);
+    let refused = place.try_run(krs, &["push", "b.krs.tar", &prefix, "--authfile", read.as_str()]);
+    assert_ne!(refused.status.code(), Some(0), "a token that may only read");
+    let last = Registry::start(Options::default());
+    place.krs(&["push", "b.krs.tar", last.host().as_str()]);
+    assert_eq!(last.digest(&app, "1.0"), Some(both.digest));
+    for image in [&both, &bill, &seal, &sealed_bill, &old] {
+        for manifest in image.documents() {
+            assert!(last.manifest(&app, &manifest.digest.to_string()).is_some(), "{}", manifest.digest);
+        }
+    }
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --full"]
+fn a_delta_goes_into_gitea_which_has_its_base() {
+    let (place, gitea, source) = (Workplace::new(), Gitea::start(), Registry::start(Options::default()));
+    let one = ImageBuilder::new("app").layer_random(3 << 20, 1).layer_random(40_000, 2).build();
+    let two = ImageBuilder::new("app").layer_random(3 << 20, 1).layer_random(40_000, 2);
+    let two = two.layer_random(7000, 3).build();
+    let (prefix, edge) = (prefix(&gitea), Reader::new(&gitea));
+    let write = login(&place, "write.json", &gitea, gitea.write_token());
+    let bundle = |image: &Image, name: &str, more: &[&str]| {
+        image.push_to(&source, "team/app", Some("1.0"));
+        let set = set_of(&source.host(), &[("team/app:1.0", image)]);
+        std::fs::write(place.path().join("set.yaml"), set).unwrap();
+        place.krs(&[&["bundle", "set.yaml", "-o", name][..], more].concat());
+    };
+    bundle(&one, "one.krs.tar", &[]);
+    let push = |name: &str| json(&place, &["push", name, &prefix, "--authfile", write.as_str()]);
+    push("one.krs.tar");
+    // Also what Gitea does with an index whose images it does not have.
+    place.krs(&[
+        "receipt",
+        &prefix,
+        "--set",
+        "one.krs.tar",
+        "--probe",
+        "--authfile",
+        write.as_str(),
+        "-o",
+        "site.json",
+    ]);
+    let receipt = std::fs::read(place.path().join("site.json")).unwrap();
+    let receipt = serde_json::from_slice::<Value>(&receipt).unwrap();
+    assert_eq!(receipt["abilities"]["sparseIndex"], false, "{receipt}");
+    assert_eq!(receipt["repositories"][0]["tags"]["1.0"], one.digest.to_string(), "{receipt}");
+    bundle(&two, "two.krs.tar", &["--against", "site.json"]);
+    assert!(std::fs::metadata(place.path().join("two.krs.tar")).unwrap().len() < 100_000);
+    let sent = push("two.krs.tar");
+    assert!(sent["bytesSent"].as_u64() < Some(20_000), "{sent}");
+    assert_eq!(edge.digest(&format!("{USER}/team/app"), "1.0"), Some(two.digest), "the tag moved");
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --full"]
+fn gitea_refuses_an_index_without_all_of_its_images_and_an_owner_that_it_does_not_have() {
+    let (place, gitea, source) = (Workplace::new(), Gitea::start(), Registry::start(Options::default()));
+    let amd64 = ImageBuilder::new("app").layer_random(1000, 1).build();
+    let arm64 = ImageBuilder::new("app").layer_random(1000, 2).platform("linux/arm64").build();
+    let both = index(&[(&amd64, Some("linux/amd64")), (&arm64, Some("linux/arm64"))]);
+    both.push_to(&source, "team/app", Some("1.0"));
+    std::fs::write(place.path().join("set.yaml"), set_of(&source.host(), &[("team/app:1.0", &both)]))
+        .unwrap();
+    place.krs(&["bundle", "set.yaml", "-o", "a.krs.tar", "--platform", "linux/arm64"]);
+    let write = login(&place, "write.json", &gitea, gitea.write_token());
+    let refused = |destination: &str| {
+        let krs = std::ffi::OsStr::new(env!("CARGO_BIN_EXE_krs"));
+        let output = place.try_run(krs, &["push", "a.krs.tar", destination, "--authfile", write.as_str()]);
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = refused(&prefix(&gitea));
+    assert!(said.contains("left behind by a choice of platforms") && said.contains("help:"), "{said}");
+    assert_eq!(Reader::new(&gitea).digest(&format!("{USER}/team/app"), "1.0"), None, "no tag was written");
+    let said = refused(gitea.host().as_str());
+    assert!(said.contains("404"), "{said}");
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --full"]
+fn images_of_real_programs_go_into_gitea_and_back() {
+    let (place, gitea, source) = (Workplace::new(), Gitea::start(), distribution3());
+    let corpus = fill(&source);
+    let made = checkout(&corpus, &source.host());
+    place.krs(&["bundle", made.path().as_str(), "-o", "a.krs.tar"]);
+    let write = login(&place, "write.json", &gitea, gitea.write_token());
+    let prefix = prefix(&gitea);
+    place.krs(&["push", "a.krs.tar", &prefix, "--authfile", write.as_str()]);
+    let reader = Reader::new(&gitea);
+    for image in &corpus.images {
+        let name = format!("{USER}/{}", image.name);
+        assert_eq!(reader.digest(&name, &image.tag), Some(image.digest), "{}", image.note);
+    }
+    let again = json(&place, &["push", "a.krs.tar", &prefix, "--authfile", write.as_str()]);
+    assert_eq!((&again["blobsSent"], &again["documentsSent"]), (&0.into(), &0.into()), "{again}");
+    place.krs(&["receipt", &prefix, "--set", "a.krs.tar", "--authfile", write.as_str(), "-o", "site.json"]);
+}
