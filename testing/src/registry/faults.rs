@@ -136,6 +136,11 @@ pub enum What {
     Location(String),
     /// The body ends after so many bytes as if that were all of it, `Content-Length` included.
     Truncate(u64),
+    /// The request is carried out, and then its answer is lost: this status comes in its place, or the connection breaks
+    /// where it is 0.
+    LoseAnswer(u16),
+    /// Before the request is carried out, the registry's garbage collection runs ([`super::Registry::collect_garbage`]).
+    CollectGarbage,
 }
 
 /// The faults that are in force, each with the number of requests that fitted it.

@@ -80,6 +80,15 @@ pub(crate) fn put(call: &Call, repository: &str, reference: &str, bytes: Bytes) 
     }
     let manifest = StoredManifest { media_type: media_type.to_owned(), bytes };
     let stored = stock.repository(repository);
+    if !options.mutable_tags
+        && let Some(tag) = &tag
+        && stored.tags.get(tag).is_some_and(|found| *found != digest)
+    {
+        // As Harbor says it.
+        let message =
+            format!("Failed to process request due to '{repository}:{tag}' configured as immutable.");
+        return error(StatusCode::PRECONDITION_FAILED, "PRECONDITION", &message);
+    }
     stored.manifests.insert(digest, manifest);
     if let Some(tag) = tag {
         stored.tags.insert(tag, digest);

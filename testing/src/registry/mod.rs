@@ -49,6 +49,8 @@ pub struct Options {
     pub sparse_indexes: bool,
     /// Whether it takes Docker's media types.
     pub docker_types: bool,
+    /// Whether a tag can be given to another image; otherwise that is refused.
+    pub mutable_tags: bool,
     /// Where it listens; absent: 127.0.0.1.
     pub address: Option<IpAddr>,
     /// Every connection breaks when it has carried so many bytes, counted over all of its requests in both directions.
@@ -71,6 +73,7 @@ impl Default for Options {
             ranges: true,
             sparse_indexes: false,
             docker_types: true,
+            mutable_tags: true,
             address: None,
             cut_connections: None,
         }
@@ -289,6 +292,11 @@ impl Registry {
     /// Bytes of all blobs, each counted once.
     pub fn stored_bytes(&self) -> u64 {
         self.stock(|stock| stock.blobs.values().map(Content::len).sum())
+    }
+
+    /// Removes manifests that neither a tag nor another manifest names, and blobs that no manifest does.
+    pub fn collect_garbage(&self) {
+        self.stock(Stock::collect_garbage);
     }
 
     /// Removes a blob from all repositories, behind the backs of the manifests that need it.

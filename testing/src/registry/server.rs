@@ -203,6 +203,14 @@ async fn answer(shared: Arc<Shared>, request: Request<hyper::body::Incoming>) ->
         None => handle(&mut call, &route).await?,
     };
     drain(&mut call).await?;
+    let reply = match faults
+        .iter()
+        .find_map(|what| if let What::LoseAnswer(status) = what { Some(*status) } else { None })
+    {
+        Some(0) => return Err(Cut),
+        Some(status) => self::reply(status, ""),
+        None => reply,
+    };
     let reply = super::faults::after(&faults, reply, call.parts.method == http::Method::HEAD);
     entry.status.store(reply.status().as_u16(), Ordering::SeqCst);
     Ok(finish(reply, &call.parts, entry))
@@ -230,6 +238,7 @@ async fn before(faults: &[What], call: &mut Call) -> Result<Option<Reply>, Cut> 
     for what in faults {
         match what {
             What::Delay(time) => tokio::time::sleep(*time).await,
+            What::CollectGarbage => call.shared.state.stock().collect_garbage(),
             What::CutRequestAfter(0) => return Err(Cut),
             What::CutRequestAfter(bytes) => call.body.cut_after = Some(*bytes),
             What::NoRange => {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use krs_core::digest::{Digest, Hasher};
+use serde_json::Value;
 
 /// Content of up to so many bytes stays in memory; larger content goes to a file.
 const IN_MEMORY: usize = 256 << 10;
@@ -142,6 +143,14 @@ impl Repository {
     }
 }
 
+/// The digests that a manifest or index names.
+fn named(bytes: &[u8]) -> Vec<Digest> {
+    let document = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+    let lists = ["layers", "manifests"].into_iter().filter_map(|field| document[field].as_array());
+    let descriptors = lists.flatten().chain(document.get("config"));
+    descriptors.filter_map(|descriptor| descriptor["digest"].as_str()?.parse().ok()).collect()
+}
+
 /// Everything behind the lock.
 #[derive(Debug, Default)]
 pub(crate) struct Stock {
@@ -160,6 +169,25 @@ impl Stock {
     pub(crate) fn blob(&self, repository: &str, digest: &Digest) -> Option<Content> {
         self.repositories.get(repository)?.blobs.get(digest)?;
         self.blobs.get(digest).cloned()
+    }
+
+    /// Removes manifests that neither a tag nor another manifest names, and blobs that no manifest does.
+    pub(crate) fn collect_garbage(&mut self) {
+        for repository in self.repositories.values_mut() {
+            let mut marked = HashSet::new();
+            let mut wanted = repository.tags.values().copied().collect::<Vec<_>>();
+            while let Some(digest) = wanted.pop() {
+                if marked.insert(digest)
+                    && let Some(manifest) = repository.manifests.get(&digest)
+                {
+                    wanted.extend(named(&manifest.bytes));
+                }
+            }
+            repository.manifests.retain(|digest, _| marked.contains(digest));
+            repository.blobs.retain(|digest| marked.contains(digest));
+        }
+        let Self { blobs, repositories, .. } = self;
+        blobs.retain(|digest, _| repositories.values().any(|repository| repository.blobs.contains(digest)));
     }
 
     pub(crate) fn add_blob(&mut self, repository: &str, digest: Digest, content: Content) {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use krs_core::digest::Digest;
-use krs_testing::image::random_bytes;
+use krs_testing::image::{Image, ImageBuilder, random_bytes};
 use krs_testing::registry::{Auth, Fault, Matcher, Options, Registry, What};
 
 use crate::client::{Answer, send};
@@ -187,4 +187,33 @@ fn stored_content_can_be_damaged_and_lost() {
     assert!(damaged.len() == bytes.len() && Digest::of(&damaged) != digest);
     assert!(registry.delete_blob(&digest) && !registry.has_blob("app", &digest));
     assert!(!registry.corrupt_blob(&digest));
+}
+
+#[test]
+fn a_request_can_be_carried_out_and_its_answer_lost() {
+    let digest = Digest::of(b"kept");
+    for status in [0, 504] {
+        let registry = Registry::start(Options::default());
+        registry.fail(Matcher::any().once(), What::LoseAnswer(status));
+        let path = format!("/v2/app/blobs/uploads/?digest={digest}");
+        let answer = send(&registry, "POST", &path, &[], b"kept");
+        assert_eq!(answer.map(|answer| answer.status), (status > 0).then_some(status));
+        assert!(registry.has_blob("app", &digest));
+    }
+}
+
+#[test]
+fn garbage_collection_takes_what_no_tag_leads_to() {
+    let registry = Registry::start(Options::default());
+    let [tagged, untagged] = [1, 2].map(|seed| ImageBuilder::new("app").layer_random(100, seed).build());
+    tagged.push_to(&registry, "app", Some("1"));
+    untagged.push_to(&registry, "app", None);
+    let alone = registry.put_blob("app", b"alone");
+    registry.fail(Matcher::any().once(), What::CollectGarbage);
+    assert_eq!(send(&registry, "GET", "/v2/", &[], b"").unwrap().status, 200);
+    let there = |image: &Image| {
+        let manifest = registry.manifest("app", &image.digest.to_string()).is_some();
+        manifest && image.blobs.iter().all(|(digest, _)| registry.has_blob("app", digest))
+    };
+    assert!(there(&tagged) && !there(&untagged) && !registry.has_blob("app", &alone));
 }

@@ -337,3 +337,18 @@ async fn a_registry_can_be_started_and_dropped_inside_a_runtime() {
     assert!(registry.url().starts_with("http://127.0.0.1:"));
     drop(registry);
 }
+
+#[test]
+fn a_tag_can_be_kept_from_being_changed() {
+    let registry = Registry::start(Options { mutable_tags: false, ..Options::default() });
+    let [one, other] = [1, 2].map(|seed| ImageBuilder::new("app").layer_random(100, seed).build());
+    for (_, bytes) in one.blobs.iter().chain(&other.blobs) {
+        registry.put_blob("app", bytes);
+    }
+    assert_eq!([&one, &one].map(|image| put(&registry, image, "app", "1").status), [201, 201]);
+    let refused = put(&registry, &other, "app", "1");
+    assert_eq!(refused.status, 412);
+    assert!(refused.text().contains("immutable"), "{}", refused.text());
+    assert_eq!(put(&registry, &other, "app", &other.digest.to_string()).status, 201);
+    assert_eq!(registry.digest("app", "1"), Some(one.digest));
+}
