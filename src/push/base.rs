@@ -3,20 +3,12 @@
 //! them. (T-32)
 
 use std::collections::BTreeSet;
-use std::io;
-use std::sync::{Mutex, PoisonError};
-
-use bytes::Bytes;
-use tokio::runtime::Handle;
 
 use super::MissingLayer;
 use crate::bundle::BaseLayer;
 use crate::digest::Digest;
 use crate::reference::{Destination, RepositoryName};
-use crate::registry::{BlobSource, RegistryError, Repository};
-
-/// Bytes that are asked for at once where a registry has to be read through.
-const WINDOW: u64 = 4 << 20;
+use crate::registry::{RegistryError, Repository};
 
 /// Repositories of `destination` in which the bundle expects a layer, with and without its prefix: a receipt names them
 /// in full, an earlier bundle as its sets do.
@@ -25,7 +17,9 @@ pub fn expected(layer: &BaseLayer, destination: &Destination) -> BTreeSet<Reposi
     names.flat_map(|name| destination.repository(&name).into_iter().chain([name])).collect()
 }
 
-/// The first of `candidates`, repositories of the registry of `repository`, that has the layer.
+/// The first of `candidates`, repositories of the registry of `repository`, that has the layer. One that may not be read
+/// is as good as one that lacks it, unless no other has it. Only where none says at once that it has the layer, each is
+/// asked so that its answer can be relied on.
 ///
 /// # Errors
 /// [`RegistryError`]: it is not known whether one has it.
@@ -34,12 +28,22 @@ pub async fn find(
     layer: (&Digest, u64),
     candidates: impl IntoIterator<Item = &RepositoryName>,
 ) -> Result<Option<RepositoryName>, RegistryError> {
-    for candidate in candidates {
-        if repository.sibling(candidate).has_blob(layer.0, layer.1).await? {
-            return Ok(Some(candidate.clone()));
+    let candidates = candidates.into_iter().collect::<Vec<_>>();
+    for candidate in &candidates {
+        if repository.sibling(candidate).has_blob_for_push(layer.0, layer.1).await? {
+            return Ok(Some((*candidate).clone()));
         }
     }
-    Ok(None)
+    let mut refusal = None;
+    for candidate in candidates {
+        match repository.sibling(candidate).has_blob(layer.0, layer.1).await {
+            Ok(true) => return Ok(Some(candidate.clone())),
+            Ok(false) => {}
+            Err(error) if error.is_refusal() => refusal = refusal.or(Some(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    refusal.map_or(Ok(None), Err)
 }
 
 /// A layer that no repository has, and where it was looked for.
@@ -50,46 +54,4 @@ pub(super) fn missing(
 ) -> MissingLayer {
     let expected = looked.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     MissingLayer { digest: layer.digest, size: layer.size, images: images.into_iter().collect(), expected }
-}
-
-/// A blob of one repository, for another one of a registry that does not mount: read in windows, as it is sent.
-pub struct ReadThrough {
-    from: Repository,
-    digest: Digest,
-    size: u64,
-    runtime: Handle,
-    window: Mutex<(u64, Bytes)>,
-}
-
-impl std::fmt::Debug for ReadThrough {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ReadThrough").field("digest", &self.digest).finish_non_exhaustive()
-    }
-}
-
-impl ReadThrough {
-    /// Reads the blob from `from`. To be called within a runtime of tokio.
-    pub fn new(from: Repository, digest: Digest, size: u64) -> Self {
-        Self { from, digest, size, runtime: Handle::current(), window: Mutex::default() }
-    }
-}
-
-impl BlobSource for ReadThrough {
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        let (start, bytes) = &*window;
-        if offset < *start || offset >= *start + bytes.len() as u64 {
-            let length = WINDOW.min(self.size.saturating_sub(offset));
-            if length == 0 {
-                return Ok(0);
-            }
-            let part = self.from.blob_part(&self.digest, self.size, offset, length);
-            *window = (offset, self.runtime.block_on(part).map_err(io::Error::other)?);
-        }
-        let (start, bytes) = &*window;
-        let rest = bytes.get(usize::try_from(offset - start).unwrap_or(usize::MAX)..).unwrap_or_default();
-        let most = rest.len().min(buf.len());
-        buf[..most].copy_from_slice(&rest[..most]);
-        Ok(most)
-    }
 }

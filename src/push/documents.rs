@@ -10,16 +10,46 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::{Failures, QUESTIONS, Run, Target, TargetError, referrers};
 use crate::closure::{Closure, Documents};
 use crate::oci::Descriptor;
-use crate::reference::Selector;
+use crate::reference::{Selector, Tag};
 use crate::registry::{RegistryError, Repository};
 
 impl Run<'_> {
-    /// Puts the documents of a target, reads them back, and tags it.
+    /// Puts the documents of a target, reads them back, and tags it. Where the registry lacks what it had a moment ago,
+    /// because its garbage collection ran meanwhile, that is sent again, and all is put once more. (T-63)
     pub(super) async fn put_target(&self, target: &Target, failures: &Failures) -> Result<(), TargetError> {
-        let repository = self.repository(&target.repository);
         for (_, closure) in self.closures(target) {
             blobs_arrived(target, closure, failures)?;
         }
+        let Err(error) = self.try_put_target(target).await else { return Ok(()) };
+        if error.may_be_collected() && self.restore(target).await? {
+            return self.try_put_target(target).await;
+        }
+        Err(error)
+    }
+
+    /// Sends the blobs of a target that are not there although they were. Whether that, or a manifest that is gone, may
+    /// have been the reason why the registry refused it.
+    async fn restore(&self, target: &Target) -> Result<bool, TargetError> {
+        let repository = &self.repository(&target.repository);
+        let mut seen = BTreeSet::new();
+        let contents = self.closures(target).flat_map(|(_, closure)| &closure.contents);
+        let contents = contents.filter(|content| seen.insert(content.digest)).cloned().collect::<Vec<_>>();
+        let restored = contents.into_iter().map(|Descriptor { digest, size, .. }| async move {
+            if repository.has_blob_for_push(&digest, size).await? {
+                return Ok::<_, RegistryError>(false);
+            }
+            self.send_again(digest, size, &target.repository).await.map(|()| true)
+        });
+        let restored = stream::iter(restored).buffer_unordered(QUESTIONS).try_collect::<Vec<_>>().await?;
+        let blobs = restored.into_iter().filter(|restored| *restored).count();
+        tracing::debug!(repository = %target.repository, blobs, "sent again what the registry lost meanwhile");
+        // An index that was left without some of its images by a choice of platforms is refused for that.
+        let manifest = self.bundle.manifest().images.get(target.image);
+        Ok(blobs > 0 || manifest.is_some_and(|image| image.platforms.is_empty()))
+    }
+
+    async fn try_put_target(&self, target: &Target) -> Result<(), TargetError> {
+        let repository = self.repository(&target.repository);
         let manifest = self.bundle.manifest().images.get(target.image);
         let root = self.closures(target).next().map(|(root, _)| root);
         let (Some(manifest), Some(root)) = (manifest, root) else {
@@ -32,25 +62,38 @@ impl Run<'_> {
 
         let mut seen = BTreeSet::new();
         let documents = self.closures(target).flat_map(|(_, closure)| &closure.documents);
-        let documents = documents.filter(|document| seen.insert(document.digest));
-        let documents = documents.map(|document| (Selector::Digest(document.digest), document));
-        let documents = self.lacking(&repository, documents.collect());
+        let documents = documents.filter(|document| seen.insert(document.digest)).collect::<Vec<_>>();
+        // What a tag says of the image need not be asked a second time.
+        let is_tagged = |document: &Descriptor| document.digest == root.digest && !target.tags.is_empty();
+        let asked = documents.iter().filter(|document| !is_tagged(document));
+        let asked = asked.map(|document| (Selector::Digest(document.digest), *document));
+        let asked = self.lacking(&repository, asked.collect());
         let named = found.iter().filter_map(|(referrer, root)| Some((*root, referrer.tag.as_ref()?)));
         let tags = named.chain(target.tags.iter().map(|tag| (root, tag)));
         let tags = tags.map(|(document, tag)| (Selector::Tag(tag.clone()), document));
         let tags = self.lacking(&repository, tags.collect());
-        let (documents, tags) = futures::try_join!(documents, tags)?;
+        let (lacking, tags) = futures::try_join!(asked, tags)?;
+        let mut lacking = lacking.into_iter().map(|(_, document)| document.digest).collect::<BTreeSet<_>>();
+        let untagged = tags.iter().filter(|(_, document)| document.digest == root.digest).count();
+        if untagged > 0 && untagged == target.tags.len() {
+            lacking.insert(root.digest);
+        }
 
-        for (selector, document) in documents {
-            let put = self.put(&repository, &selector, document).await;
+        for document in documents.into_iter().filter(|document| lacking.contains(&document.digest)) {
+            let put = self.put(&repository, &Selector::Digest(document.digest), document).await;
             put.map_err(|error| self.sparse(target, document, error))?;
         }
         referrers::list(&repository, &found).await?;
-        // Tags last: what a tag names is whole.
+        // Tags last: what a tag names is whole. One that may not be changed keeps none of the others.
+        let mut fixed = None;
         for (selector, document) in tags {
-            self.put(&repository, &selector, document).await?;
+            if let Err(error) = self.put(&repository, &selector, document).await {
+                let documents = &self.images.documents;
+                let error = fixed_tag(&repository, &selector, document, documents, error).await;
+                fixed = fixed.or(error.map_err(|error| self.sparse(target, document, error))?);
+            }
         }
-        Ok(())
+        fixed.map_or(Ok(()), Err)
     }
 
     /// Of these, in their order, what the registry does not have.
@@ -84,9 +127,11 @@ impl Run<'_> {
         match error {
             TargetError::Registry(
                 source @ (RegistryError::Refused { .. } | RegistryError::NotFound { .. }),
-            ) if chosen && document.is_index() => {
-                TargetError::Sparse { registry: self.registry.clone(), digest: document.digest, source }
-            }
+            ) if chosen && document.is_index() => TargetError::Sparse {
+                registry: self.destination.registry.clone(),
+                digest: document.digest,
+                source,
+            },
             other => other,
         }
     }
@@ -108,7 +153,7 @@ async fn has_document(
     selector: &Selector,
     document: &Descriptor,
 ) -> Result<bool, TargetError> {
-    let found = repository.head_manifest(selector).await?;
+    let found = repository.head_manifest_for_push(selector).await?;
     Ok(found.is_some_and(|found| found.digest == document.digest))
 }
 
@@ -144,4 +189,56 @@ pub async fn put_document(
     }
     send_document(repository, selector, document, documents).await?;
     Ok(true)
+}
+
+/// Tags one of `documents` where the tag does not name it already. Answers whether it was sent.
+///
+/// # Errors
+/// As [`put_document`]; [`TargetError::FixedTag`] where the tag names another image and may not be changed. Then the
+/// document is there under its digest.
+pub async fn put_tag(
+    repository: &Repository,
+    tag: &Tag,
+    document: &Descriptor,
+    documents: &Documents,
+) -> Result<bool, TargetError> {
+    let selector = Selector::Tag(tag.clone());
+    match put_document(repository, &selector, document, documents).await {
+        Err(error) => {
+            let fixed = fixed_tag(repository, &selector, document, documents, error).await?;
+            fixed.map_or(Ok(false), Err)
+        }
+        sent => sent,
+    }
+}
+
+/// A refused tag that names another image is one that may not be changed: the image is put under its digest, and what
+/// is to be reported is answered. (T-65)
+async fn fixed_tag(
+    repository: &Repository,
+    selector: &Selector,
+    document: &Descriptor,
+    documents: &Documents,
+    error: TargetError,
+) -> Result<Option<TargetError>, TargetError> {
+    let Selector::Tag(tag) = selector else { return Err(error) };
+    let refusal = match error {
+        TargetError::Registry(refusal) if matches!(refusal.status(), Some(400..500)) => refusal,
+        other => return Err(other),
+    };
+    let found = match repository.head_manifest_for_push(selector).await? {
+        // The answer to an earlier try was lost, or somebody else put the same.
+        Some(found) if found.digest == document.digest => return Ok(None),
+        Some(found) => found.digest,
+        None => return Err(refusal.into()),
+    };
+    put_document(repository, &Selector::Digest(document.digest), document, documents).await?;
+    Ok(Some(TargetError::FixedTag {
+        registry: repository.registry().clone(),
+        repository: repository.name().clone(),
+        tag: tag.clone(),
+        found,
+        digest: document.digest,
+        source: Box::new(refusal),
+    }))
 }

@@ -47,6 +47,24 @@ pub enum TargetError {
         /// What it says.
         source: RegistryError,
     },
+    /// A tag names another image already, and the registry does not let it be changed. (T-65)
+    #[error(
+        "{registry} does not let tag {repository}:{tag} be changed from {found}; {digest} is there under its digest: {source}"
+    )]
+    FixedTag {
+        /// The registry.
+        registry: RegistryHost,
+        /// The repository.
+        repository: RepositoryName,
+        /// The tag.
+        tag: Tag,
+        /// What it names.
+        found: Digest,
+        /// What it should name.
+        digest: Digest,
+        /// What the registry says.
+        source: Box<RegistryError>,
+    },
     /// A blob that it needs failed for another target, which is named.
     #[error("it shares blob {0}, which could not be sent")]
     Shared(Digest),
@@ -55,11 +73,24 @@ pub enum TargetError {
     Missing(Digest),
 }
 
+impl TargetError {
+    /// Whether this is what a registry says that has lost what was sent to it.
+    pub fn may_be_collected(&self) -> bool {
+        match self {
+            Self::Registry(error) | Self::Sparse { source: error, .. } => {
+                matches!(error.status(), Some(400 | 404 | 409 | 412 | 422))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Classify for TargetError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Registry(e) => e.kind(),
             Self::Sparse { source, .. } => source.kind(),
+            Self::FixedTag { .. } => ErrorKind::Other,
             Self::ReadBack { .. } => ErrorKind::Corrupt,
             Self::Shared(_) => ErrorKind::Unavailable,
             Self::Missing(_) | Self::Unlisted { .. } => ErrorKind::Incomplete,
@@ -75,6 +106,11 @@ impl Classify for TargetError {
             Self::Sparse { .. } => Some(
                 "leave `platforms` out of the set and --platform out of the command, or set up the registry to take such \
                  indexes (Distribution 3: validation.manifests.indexes.platforms: none)"
+                    .to_owned(),
+            ),
+            Self::FixedTag { .. } => Some(
+                "give the image a new tag in the set, or delete the old tag. Without a tag, a garbage collection that \
+                 deletes untagged manifests takes the image"
                     .to_owned(),
             ),
             Self::Unlisted { .. } => Some(

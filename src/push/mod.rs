@@ -10,21 +10,24 @@ mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Once, PoisonError};
 
 use futures::stream::{self, StreamExt as _};
+use tokio::sync::Semaphore;
 
-use crate::bundle::{Bundle, BundleBlob, BundledImage, BundledImages};
+use crate::bundle::{BaseLayer, Bundle, BundleBlob, BundledImage, BundledImages};
 use crate::closure::Closure;
 use crate::digest::Digest;
 use crate::oci::Descriptor;
 use crate::progress::{Activity, Progress};
-use crate::reference::{Destination, RegistryHost, RepositoryName};
-use crate::registry::{BlobSource, Client, Pushed, RegistryError, Repository, SourceError};
+use crate::reference::{Destination, RepositoryName};
+use crate::registry::{
+    BlobContent, BlobPush, BlobSource, Client, Pushed, RegistryError, Repository, SourceError,
+};
 
-pub use base::{ReadThrough, expected as expected_in, find as find_layer};
-pub use documents::put_document;
+pub use base::{expected as expected_in, find as find_layer};
+pub use documents::{put_document, put_tag};
 pub use error::{MissingLayer, PushError, TargetError};
 pub use referrers::list as list_referrers;
 pub use targets::{Target, targets};
@@ -32,6 +35,9 @@ pub use targets::{Target, targets};
 /// Small questions and documents that are under way at once, as far as the client has connections: over a slow link
 /// each of them takes a round trip, and hardly any bytes.
 const QUESTIONS: usize = 64;
+/// Blobs of up to so many bytes are sent as such small requests are. Larger ones are transfers, of which there are as
+/// many at once as were asked for.
+const SMALL: u64 = 256 << 10;
 
 /// What a push did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,17 +72,17 @@ pub async fn push(
     let targets = targets(bundle, destination)?;
     let run = Run {
         client,
-        registry: &destination.registry,
+        destination,
         bundle,
         images,
-        jobs: jobs.max(1),
+        transfers: Arc::new(Semaphore::new(jobs.clamp(1, Semaphore::MAX_PERMITS))),
         progress,
         counts: Counts::default(),
     };
     let mut needs = run.needs(&targets);
     let (present, mut failures) = run.ask(&needs).await;
     // Before anything is written: a delta whose base is not there changes nothing.
-    run.find_base(&mut needs, &present, &targets, destination).await?;
+    run.find_base(&mut needs, &present, &targets).await?;
     run.send(&needs, present, &mut failures).await;
     let failures = &failures;
     // One after the other in each repository: two that put one manifest, or list themselves under one subject, at the same
@@ -150,17 +156,18 @@ type Failures = std::sync::Mutex<BTreeMap<(Digest, RepositoryName), Option<Regis
 
 struct Run<'a> {
     client: &'a Client,
-    registry: &'a RegistryHost,
+    destination: &'a Destination,
     bundle: &'a Arc<Bundle>,
     images: &'a BundledImages,
-    jobs: usize,
+    /// One permit for each transfer that may be under way.
+    transfers: Arc<Semaphore>,
     progress: &'a Arc<dyn Progress>,
     counts: Counts,
 }
 
 impl Run<'_> {
     fn repository(&self, name: &RepositoryName) -> Repository {
-        self.client.repository(self.registry, name)
+        self.client.repository(&self.destination.registry, name)
     }
 
     /// Configs and layers by the repositories that need them, in the order of the archive.
@@ -184,36 +191,48 @@ impl Run<'_> {
         needs: &mut [Need],
         present: &Present,
         targets: &[Target],
-        destination: &Destination,
     ) -> Result<(), PushError> {
+        let searched = needs.iter().enumerate().filter_map(|(place, need)| {
+            let has = |name: &RepositoryName| present.contains(&(name.clone(), need.digest));
+            let wanted = need.blob.is_none() && !need.repositories.iter().any(has);
+            let layer = self.bundle.base_layer(&need.digest).filter(|_| wanted)?;
+            Some((place, layer, &need.repositories))
+        });
+        let searches = searched
+            .map(|(place, layer, own)| async move { (place, layer, self.find_layer(layer, own).await) });
+        let found = stream::iter(searches).buffered(QUESTIONS).collect::<Vec<_>>().await;
         let mut lacking = Vec::new();
-        for need in needs.iter_mut().filter(|need| need.blob.is_none()) {
-            let has = |name: &&RepositoryName| present.contains(&((*name).clone(), need.digest));
-            if need.repositories.iter().any(|name| has(&name)) {
-                continue;
-            }
-            let (Some(layer), Some(any)) = (self.bundle.base_layer(&need.digest), need.repositories.first())
-            else {
-                continue;
-            };
-            let expected = base::expected(layer, destination);
-            let elsewhere = expected.difference(&need.repositories);
-            let found = base::find(&self.repository(any), (&need.digest, need.size), elsewhere).await?;
-            if found.is_none() {
+        for (place, layer, found) in found {
+            let Some(need) = needs.get_mut(place) else { continue };
+            need.elsewhere = found?;
+            if need.elsewhere.is_none() {
                 let needing = |target: &&Target| {
                     let mut contents = self.closures(target).flat_map(|(_, closure)| &closure.contents);
                     contents.any(|content| content.digest == need.digest)
                 };
                 let images = targets.iter().filter(needing).flat_map(|target| target.references.clone());
+                let expected = base::expected(layer, self.destination);
                 let looked = need.repositories.union(&expected).cloned().collect();
                 lacking.push(base::missing(layer, images.collect(), &looked));
             }
-            need.elsewhere = found;
         }
         if lacking.is_empty() {
             return Ok(());
         }
-        Err(PushError::Base { registry: self.registry.clone(), missing: lacking })
+        Err(PushError::Base { registry: self.destination.registry.clone(), missing: lacking })
+    }
+
+    /// A repository in which the registry has a layer of the base.
+    async fn find_layer(
+        &self,
+        layer: &BaseLayer,
+        own: &BTreeSet<RepositoryName>,
+    ) -> Result<Option<RepositoryName>, RegistryError> {
+        let Some(any) = own.first() else { return Ok(None) };
+        let expected = base::expected(layer, self.destination);
+        // Its own repositories come last: the answer that they lack it may have been no answer.
+        let candidates = expected.difference(own).chain(own);
+        base::find(&self.repository(any), (&layer.digest, layer.size), candidates).await
     }
 
     /// The image of a target and what refers to it.
@@ -228,7 +247,8 @@ impl Run<'_> {
     async fn ask(&self, needs: &[Need]) -> (Present, Failures) {
         let pairs = needs.iter().flat_map(|need| need.repositories.iter().map(move |name| (need, name)));
         let heads = pairs.map(|(need, name)| async move {
-            (need.digest, name.clone(), self.repository(name).has_blob(&need.digest, need.size).await)
+            let has = self.repository(name).has_blob_for_push(&need.digest, need.size).await;
+            (need.digest, name.clone(), has)
         });
         let answers = stream::iter(heads).buffer_unordered(QUESTIONS).collect::<Vec<_>>().await;
         let (mut present, mut failures) = (Present::new(), BTreeMap::new());
@@ -249,7 +269,7 @@ impl Run<'_> {
 
     /// Sends each blob that is nowhere once, and links it into the other repositories that need it.
     async fn send(&self, needs: &[Need], present: Present, failures: &mut Failures) {
-        let known = failures.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = failures.get_mut().unwrap_or_else(PoisonError::into_inner);
         let work = needs.iter().filter_map(|need| {
             let has = |name: &&RepositoryName| present.contains(&((*name).clone(), need.digest));
             let failed = |name: &&RepositoryName| known.contains_key(&(need.digest, (*name).clone()));
@@ -263,18 +283,51 @@ impl Run<'_> {
         self.progress.begin(Activity::Push, bytes);
         let failures = &*failures;
         let tasks = work.into_iter().map(|(need, mut holder, lacking)| async move {
-            for name in lacking {
-                match self.send_blob(need, &name, holder.as_ref()).await {
-                    Ok(()) => holder = holder.or(Some(name)),
-                    Err(error) => {
-                        let mut failures = failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        failures.insert((need.digest, name), Some(error));
-                    }
-                }
+            let mut lacking = lacking.into_iter();
+            // One after the other until one has it; then all others have it linked from there.
+            while holder.is_none()
+                && let Some(name) = lacking.next()
+            {
+                let sent = self.send_or_note(need, &name, None, failures).await;
+                holder = sent.then_some(name);
             }
+            let holder = holder.as_ref();
+            let links = lacking.map(|name| async move {
+                self.send_or_note(need, &name, holder, failures).await;
+            });
+            stream::iter(links).buffer_unordered(QUESTIONS).collect::<Vec<()>>().await;
         });
-        stream::iter(tasks).buffer_unordered(self.jobs).collect::<Vec<()>>().await;
+        stream::iter(tasks).buffer_unordered(QUESTIONS).collect::<Vec<()>>().await;
         self.progress.end(Activity::Push);
+    }
+
+    /// Sends a blob; whether it is there now. The error goes to the targets that need it.
+    async fn send_or_note(
+        &self,
+        need: &Need,
+        to: &RepositoryName,
+        from: Option<&RepositoryName>,
+        failures: &Failures,
+    ) -> bool {
+        let sent = self.send_blob(need, to, from).await;
+        if let Err(error) = sent {
+            let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.insert((need.digest, to.clone()), Some(error));
+            return false;
+        }
+        true
+    }
+
+    /// Sends a blob that a repository had and lost.
+    async fn send_again(&self, digest: Digest, size: u64, to: &RepositoryName) -> Result<(), RegistryError> {
+        let blob = self.bundle.blob(&digest).copied();
+        let repositories = BTreeSet::from([to.clone()]);
+        let elsewhere = match self.bundle.base_layer(&digest) {
+            Some(layer) if blob.is_none() => self.find_layer(layer, &repositories).await?,
+            _ => None,
+        };
+        let need = Need { digest, size, blob, repositories, elsewhere };
+        self.send_blob(&need, to, need.elsewhere.as_ref()).await
     }
 
     async fn send_blob(
@@ -284,14 +337,24 @@ impl Run<'_> {
         from: Option<&RepositoryName>,
     ) -> Result<(), RegistryError> {
         let Need { digest, size, .. } = *need;
-        let source: Arc<dyn BlobSource> = match (need.blob, from) {
-            (Some(blob), _) => Arc::new(ArchiveSource {
-                bundle: Arc::clone(self.bundle),
-                blob,
-                progress: Arc::clone(self.progress),
-            }),
+        let shown = Arc::new(Shown {
+            progress: Arc::clone(self.progress),
+            digest,
+            size,
+            repository: to.clone(),
+            begun: Once::new(),
+        });
+        let content = match (need.blob, from) {
+            (Some(blob), _) => {
+                let (bundle, shown) = (Arc::clone(self.bundle), Arc::clone(&shown));
+                BlobContent::Source(Arc::new(ArchiveSource { bundle, blob, shown }))
+            }
             // Only for a registry that does not mount.
-            (None, Some(from)) => Arc::new(ReadThrough::new(self.repository(from), digest, size)),
+            (None, Some(from)) => {
+                let shown = Arc::clone(&shown);
+                let received = Arc::new(move |bytes| shown.advance(bytes));
+                BlobContent::Repository { name: from.clone(), received }
+            }
             // The base was found before; it can only be gone since.
             (None, None) => {
                 return Err(RegistryError::Source {
@@ -300,9 +363,10 @@ impl Run<'_> {
                 });
             }
         };
-        self.progress.blob_begin(Activity::Push, &digest, size, to.as_str());
-        let pushed = self.repository(to).push_blob(&digest, size, source, from).await;
-        self.progress.blob_end(&digest);
+        let transfers = (size > SMALL).then(|| Arc::clone(&self.transfers));
+        let push = BlobPush { digest, size, content, mount_from: from.cloned(), transfers };
+        let pushed = self.repository(to).send_blob(&push).await;
+        shown.end();
         match pushed? {
             Pushed::Mounted => {
                 self.counts.blobs_mounted.fetch_add(1, Ordering::Relaxed);
@@ -316,18 +380,42 @@ impl Run<'_> {
     }
 }
 
+/// A blob as whoever watches sees it: from its first byte on, so that what is mounted or waits is not shown.
+struct Shown {
+    progress: Arc<dyn Progress>,
+    digest: Digest,
+    size: u64,
+    repository: RepositoryName,
+    begun: Once,
+}
+
+impl Shown {
+    fn advance(&self, bytes: u64) {
+        self.begun.call_once(|| {
+            self.progress.blob_begin(Activity::Push, &self.digest, self.size, self.repository.as_str());
+        });
+        self.progress.advance(Activity::Push, bytes);
+        self.progress.blob_advance(&self.digest, bytes);
+    }
+
+    fn end(&self) {
+        if self.begun.is_completed() {
+            self.progress.blob_end(&self.digest);
+        }
+    }
+}
+
 /// Reads a blob of the archive for the registry client, which hashes it on the way.
 struct ArchiveSource {
     bundle: Arc<Bundle>,
     blob: BundleBlob,
-    progress: Arc<dyn Progress>,
+    shown: Arc<Shown>,
 }
 
 impl BlobSource for ArchiveSource {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.bundle.read_at(&self.blob, offset, buf)?;
-        self.progress.advance(Activity::Push, read as u64);
-        self.progress.blob_advance(&self.blob.digest, read as u64);
+        self.shown.advance(read as u64);
         Ok(read)
     }
 }

@@ -19,7 +19,7 @@ use super::error::RegistryError;
 use super::keychain::{Found, KeychainError};
 use super::redirect::check_realm;
 use super::retry::Failure;
-use super::transport::{Answer, Payload, Purpose, lock, protocol};
+use super::transport::{Answer, Lane, Payload, Purpose, lock, protocol};
 use crate::redact::{SafeUrl, Secret, printable};
 use crate::reference::{RegistryHost, RepositoryName};
 
@@ -141,6 +141,17 @@ impl Inner {
         Ok(found.unwrap_or_else(|| keychain.beside(&helper, registry, repository)))
     }
 
+    /// Whether two repositories of a registry are reached with the same credentials.
+    pub(super) async fn same_credentials(
+        &self,
+        one: &Asking<'_>,
+        other: &RepositoryName,
+    ) -> Result<bool, Failure> {
+        let other = Asking { repository: Some(other), ..one.clone() };
+        let (one, other) = (self.login(one).await?, self.login(&other).await?);
+        Ok(one.origin == other.origin)
+    }
+
     /// Where a login was looked for, for a message.
     pub(super) async fn looked(&self, asking: &Asking<'_>) -> String {
         match self.login(asking).await {
@@ -226,7 +237,7 @@ impl Inner {
             RegistryError::Realm { registry: registry.clone(), realm, detail }
         })?;
         let what = format!("a token for {} from {}", asking.purpose.what, super::transport::authority(realm));
-        let purpose = Purpose { registry, what };
+        let purpose = Purpose { registry, what, lane: Lane::Tokens };
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut answer = if let Some(Login::IdentityToken(token)) = &found.login {

@@ -15,13 +15,14 @@ use url::Url;
 
 use super::address::Barred;
 use super::auth::{Asking, Scope, Session};
+use super::capabilities::Capabilities;
 use super::error::RegistryError;
 use super::keychain::Keychain;
 use super::pace::Pace;
 use super::rejection::find;
 use super::retry::{Attempts, Failure, RetryPolicy};
 use super::tls::{ClientIdentity, HostCertificates};
-use super::transport::{Connections, Purpose, protocol};
+use super::transport::{Connections, Lane, Purpose, protocol};
 use super::{auth, tls};
 use crate::reference::{RegistryHost, RepositoryName};
 
@@ -134,6 +135,7 @@ pub(super) struct Inner {
     pub(super) roots: Vec<Certificate>,
     pub(super) given: HashMap<String, HostCertificates>,
     pub(super) connections: Connections,
+    pub(super) capabilities: Capabilities,
     pub(super) sessions: Mutex<HashMap<RegistryHost, Arc<Session>>>,
     pub(super) counters: Arc<Counters>,
     pub(super) retries_left: AtomicU32,
@@ -250,6 +252,7 @@ impl Client {
             roots,
             given,
             connections: Connections::default(),
+            capabilities: Capabilities::default(),
             sessions: Mutex::default(),
             counters: Arc::default(),
             retries_left,
@@ -261,7 +264,12 @@ impl Client {
 
     /// A repository, whether or not it exists.
     pub fn repository(&self, registry: &RegistryHost, name: &RepositoryName) -> Repository {
-        Repository { inner: Arc::clone(&self.inner), registry: registry.clone(), name: name.clone() }
+        Repository {
+            inner: Arc::clone(&self.inner),
+            registry: registry.clone(),
+            name: name.clone(),
+            lane: Lane::Requests,
+        }
     }
 
     /// Whether the registry answers, and takes the credentials if it asks for any.
@@ -293,7 +301,7 @@ impl Client {
 }
 
 async fn ping(inner: &Inner, registry: &RegistryHost) -> Result<(), Failure> {
-    let purpose = Purpose { registry, what: format!("https://{registry}/v2/") };
+    let purpose = Purpose { registry, what: format!("https://{registry}/v2/"), lane: Lane::Requests };
     let mut asking = inner.asking(purpose, None, Scope::default()).await?;
     let url = url(&asking, "v2/")?;
     asking.purpose.what = url.to_string();
@@ -318,6 +326,7 @@ pub struct Repository {
     pub(super) inner: Arc<Inner>,
     registry: RegistryHost,
     name: RepositoryName,
+    lane: Lane,
 }
 
 impl Repository {
@@ -332,6 +341,11 @@ impl Repository {
         Self { name: name.clone(), ..self.clone() }
     }
 
+    /// The same repository for downloads that are the body of an upload.
+    pub(super) fn for_relay(&self) -> Self {
+        Self { lane: Lane::Relay, ..self.clone() }
+    }
+
     /// The repository's path in its registry.
     pub fn name(&self) -> &RepositoryName {
         &self.name
@@ -339,7 +353,7 @@ impl Repository {
 
     /// What a request is for, with the registry's address.
     pub(super) async fn asking(&self, scope: Scope, what: String) -> Result<Asking<'_>, Failure> {
-        let purpose = Purpose { registry: &self.registry, what };
+        let purpose = Purpose { registry: &self.registry, what, lane: self.lane };
         self.inner.asking(purpose, Some(&self.name), scope).await
     }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Fetching blobs: hashed as they arrive, gone on with where they were cut, never more than was promised.
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes};
 use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::sync::mpsc::Sender;
 
 use super::BlobSink;
+use super::auth::Asking;
 use super::client::Repository;
 use super::error::RegistryError;
 use super::retry::{Attempts, Failure};
@@ -38,6 +40,22 @@ impl Incoming<'_> {
     }
 }
 
+/// A blob on its way to whoever takes its bytes.
+struct Streaming<'a> {
+    /// How far it got.
+    position: u64,
+    /// Whether the registry is asked for the rest only.
+    ranges: bool,
+    chunks: &'a Sender<Result<Bytes, RegistryError>>,
+}
+
+/// Takes away what is there already; `skip` is how much of it is still to come.
+fn skip_known(chunk: &mut Bytes, skip: &mut u64) {
+    let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(chunk.len());
+    chunk.advance(known);
+    *skip -= known as u64;
+}
+
 /// First and last byte of `Content-Range: bytes FIRST-LAST/TOTAL`, where the total is `size` or not said.
 fn content_range(answer: &Answer, size: u64) -> Option<(u64, u64)> {
     let (range, total) = answer.header(CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
@@ -50,31 +68,6 @@ fn content_range(answer: &Answer, size: u64) -> Option<(u64, u64)> {
 impl Repository {
     pub(super) fn blob_name(&self, digest: &Digest) -> String {
         format!("blob {}/{}@{digest}", self.registry(), self.name())
-    }
-
-    /// Whether the repository has a blob of this digest and size. A blob of another size counts as absent.
-    ///
-    /// # Errors
-    /// All but [`RegistryError::NotFound`].
-    pub async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, RegistryError> {
-        let mut attempts = Attempts::new(&self.inner);
-        loop {
-            match self.try_has_blob(digest, size).await {
-                Ok(has) => return Ok(has),
-                Err(failure) => attempts.after(failure).await?,
-            }
-        }
-    }
-
-    async fn try_has_blob(&self, digest: &Digest, size: u64) -> Result<bool, Failure> {
-        let asking = self.asking(self.pulling(), self.blob_name(digest)).await?;
-        let url = self.url(&asking, format_args!("blobs/{digest}"))?;
-        let answer = self.inner.ask(&asking, &Method::HEAD, &url, &HeaderMap::new()).await?;
-        match answer.status() {
-            StatusCode::OK => Ok(answer.length().is_none_or(|length| length == size)),
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(self.inner.rejected(&asking, answer).await),
-        }
     }
 
     /// Fetches a blob of exactly this digest and size into `sink`. A connection that is cut or stalls is gone on
@@ -121,98 +114,96 @@ impl Repository {
         }
     }
 
-    /// Fetches `length` bytes of a blob of `size` bytes, from `offset` on. They are not compared with anything: whoever
-    /// puts the parts together has to.
+    /// Sends the bytes of a blob from `offset` on into `chunks`, each once and in order. They are not compared with
+    /// anything: whoever puts them together has to. Ends quietly where nobody takes them any more.
     ///
     /// # Errors
-    /// [`RegistryError`], also where the blob ends before.
-    pub async fn blob_part(
+    /// [`RegistryError`], also where the blob ends before `size`.
+    pub(super) async fn stream_blob(
         &self,
         digest: &Digest,
         size: u64,
         offset: u64,
-        length: u64,
-    ) -> Result<Bytes, RegistryError> {
+        chunks: &Sender<Result<Bytes, RegistryError>>,
+    ) -> Result<(), RegistryError> {
+        let mut stream = Streaming { position: offset, ranges: true, chunks };
         let mut attempts = Attempts::new(&self.inner);
         loop {
-            match self.try_blob_part(digest, size, offset, length).await {
-                Ok(bytes) => return Ok(bytes),
-                Err(failure) => attempts.after(failure).await?,
+            let before = stream.position;
+            let Err(failure) = self.try_stream(digest, size, &mut stream).await else { return Ok(()) };
+            if stream.position >= before + PROGRESS {
+                attempts.progressed();
             }
+            attempts.after(failure).await?;
         }
     }
 
-    async fn try_blob_part(
+    async fn try_stream(
         &self,
         digest: &Digest,
         size: u64,
-        offset: u64,
-        length: u64,
-    ) -> Result<Bytes, Failure> {
+        stream: &mut Streaming<'_>,
+    ) -> Result<(), Failure> {
         let asking = self.asking(self.pulling(), self.blob_name(digest)).await?;
-        let url = self.url(&asking, format_args!("blobs/{digest}"))?;
-        let mut headers = HeaderMap::new();
-        let range = format!("bytes={offset}-{}", offset.saturating_add(length).saturating_sub(1));
-        headers.extend(HeaderValue::from_str(&range).ok().map(|range| (RANGE, range)));
-        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &headers).await?;
-        // Where ranges are refused, all that comes before is passed over.
-        let mut skip = match answer.status() {
-            StatusCode::OK => offset,
-            StatusCode::PARTIAL_CONTENT
-                if content_range(&answer, size).is_some_and(|(first, _)| first == offset) =>
-            {
-                0
-            }
-            StatusCode::PARTIAL_CONTENT => {
-                let detail = "it does not deliver the range that was asked for";
-                return Err(Failure::again(protocol(&asking.purpose, detail)));
-            }
-            _ => return Err(self.inner.rejected(&asking, answer).await),
-        };
-        let wanted = usize::try_from(length).unwrap_or(usize::MAX);
-        let mut bytes = BytesMut::new();
-        while bytes.len() < wanted {
+        let (mut answer, mut skip) =
+            self.get_from(&asking, (digest, size), stream.position, &mut stream.ranges).await?;
+        while stream.position < size {
             let Some(mut chunk) = answer.chunk(&asking.purpose).await? else {
-                let detail = format!("the transfer ended after {} of {length} bytes", bytes.len());
+                let detail = format!("the transfer ended after {} of {size} bytes", stream.position);
                 return Err(Failure::again(unavailable(&asking.purpose, detail)));
             };
-            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
-            chunk.advance(known);
-            skip -= known as u64;
-            chunk.truncate(wanted - bytes.len());
-            bytes.extend_from_slice(&chunk);
+            skip_known(&mut chunk, &mut skip);
+            // More than was promised does not pass.
+            chunk.truncate(usize::try_from(size - stream.position).unwrap_or(usize::MAX));
+            let length = chunk.len() as u64;
+            if length > 0 && stream.chunks.send(Ok(chunk)).await.is_err() {
+                return Ok(());
+            }
+            stream.position += length;
         }
-        Ok(bytes.freeze())
+        Ok(())
+    }
+
+    /// Asks for a blob from `offset` on. Also answers how many bytes come before that.
+    async fn get_from(
+        &self,
+        asking: &Asking<'_>,
+        (digest, size): (&Digest, u64),
+        offset: u64,
+        ranges: &mut bool,
+    ) -> Result<(Answer, u64), Failure> {
+        let url = self.url(asking, format_args!("blobs/{digest}"))?;
+        let mut headers = HeaderMap::new();
+        if offset > 0
+            && *ranges
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={offset}-"))
+        {
+            headers.insert(RANGE, range);
+        }
+        let answer = self.inner.ask(asking, &Method::GET, &url, &headers).await?;
+        match answer.status() {
+            StatusCode::OK => Ok((answer, offset)),
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+                if headers.contains_key(RANGE) =>
+            {
+                if content_range(&answer, size).is_none_or(|(first, _)| first != offset) {
+                    *ranges = false;
+                    let detail = "it does not deliver the range that was asked for";
+                    return Err(Failure::again(protocol(&asking.purpose, detail)));
+                }
+                Ok((answer, 0))
+            }
+            _ => Err(self.inner.rejected(asking, answer).await),
+        }
     }
 
     async fn try_blob(&self, incoming: &mut Incoming<'_>, sink: &mut dyn BlobSink) -> Result<(), Failure> {
         let asking = self.asking(self.pulling(), self.blob_name(incoming.digest)).await?;
         let (what, size) = (asking.purpose.what.as_str(), incoming.size);
-        let url = self.url(&asking, format_args!("blobs/{}", incoming.digest))?;
         let offset = incoming.hasher.bytes();
-        let mut headers = HeaderMap::new();
-        if offset > 0
-            && incoming.ranges
-            && let Ok(range) = HeaderValue::from_str(&format!("bytes={offset}-"))
-        {
-            headers.insert(RANGE, range);
-        }
-        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &headers).await?;
         // How many bytes to pass over, because they are there already.
-        let mut skip = match answer.status() {
-            StatusCode::OK => offset,
-            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
-                if headers.contains_key(RANGE) =>
-            {
-                if content_range(&answer, size).is_none_or(|(first, _)| first != offset) {
-                    incoming.ranges = false;
-                    let detail = "it does not deliver the range that was asked for";
-                    return Err(Failure::again(protocol(&asking.purpose, detail)));
-                }
-                0
-            }
-            _ => return Err(self.inner.rejected(&asking, answer).await),
-        };
+        let blob = (incoming.digest, size);
+        let (mut answer, mut skip) = self.get_from(&asking, blob, offset, &mut incoming.ranges).await?;
         if let Some(length) = answer.length() {
             let total = (offset - skip).saturating_add(length);
             // A part of the rest is a cut that was announced, but no range may lead beyond the end.
@@ -228,9 +219,7 @@ impl Repository {
                 Err(_) if incoming.hasher.bytes() == size => break,
                 Err(failure) => return Err(failure),
             };
-            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
-            chunk.advance(known);
-            skip -= known as u64;
+            skip_known(&mut chunk, &mut skip);
             let at = incoming.hasher.bytes();
             if chunk.len() as u64 > size - at {
                 return Err(incoming.wrong_size(what, size.saturating_add(1)));

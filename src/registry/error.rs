@@ -221,6 +221,33 @@ pub enum SourceError {
     Corrupt(#[from] ContentMismatch),
 }
 
+impl RegistryError {
+    /// Whether the registry answered, and the answer was no or made no sense. Another request may still do what is wanted;
+    /// where nothing answers, or nothing may be asked, it cannot.
+    pub(crate) const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized { .. }
+                | Self::Forbidden { .. }
+                | Self::NotFound { .. }
+                | Self::Protocol { .. }
+                | Self::Refused { .. }
+                | Self::Redirect { .. }
+        )
+    }
+
+    /// The HTTP status of a refusal.
+    pub(crate) const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Unauthorized { .. } => Some(401),
+            Self::Forbidden { .. } => Some(403),
+            Self::NotFound { .. } => Some(404),
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
 impl Classify for RegistryError {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -265,6 +292,10 @@ impl Classify for RegistryError {
             Self::Full { registry, .. } => format!("free space at {registry} (delete images, collect garbage)"),
             Self::Refused { status: 405, .. } => {
                 "the registry may be read-only, or set up as a pull-through cache".to_owned()
+            }
+            Self::Refused { status: 413, .. } => {
+                "a proxy in front of the registry limits the size of a request's body: raise it or remove it \
+                 (nginx: client_max_body_size, ingress-nginx: nginx.ingress.kubernetes.io/proxy-body-size)".to_owned()
             }
             Self::Realm { .. } | Self::Redirect { .. } => {
                 "this looks like an attack or a wrong setup: ask who runs the registry".to_owned()

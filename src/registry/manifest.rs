@@ -11,6 +11,7 @@ use url::Url;
 
 use super::FetchedManifest;
 use super::auth::{Asking, Scope};
+use super::capabilities::{HeadSupport, Kind, is_passing};
 use super::client::Repository;
 use super::error::{RegistryError, SourceError};
 use super::redirect::same_origin;
@@ -32,8 +33,11 @@ const MAX_TAGS: usize = 200_000;
 enum Head {
     Is(Box<Descriptor>),
     Absent,
-    /// The registry does not answer HEAD as it should.
-    Unclear,
+    /// It is refused, or says too little.
+    Unclear {
+        /// Whether the next one would be, too.
+        lasting: bool,
+    },
 }
 
 #[derive(Deserialize)]
@@ -87,24 +91,81 @@ impl Repository {
         format!("manifest {}/{}{separator}{selector}", self.registry(), self.name())
     }
 
-    /// Type, digest and size of an index or manifest, or `None` where there is none.
+    /// Type, digest and size of an index or manifest, or `None` where there is none. Where `HEAD` is refused or says too
+    /// little, a `GET` decides.
     ///
     /// # Errors
     /// All but [`RegistryError::NotFound`].
     pub async fn head_manifest(&self, selector: &Selector) -> Result<Option<Descriptor>, RegistryError> {
-        let mut attempts = Attempts::new(&self.inner);
-        loop {
-            match self.try_head(selector).await {
-                Ok(Head::Is(descriptor)) => return Ok(Some(*descriptor)),
-                Ok(Head::Absent) => return Ok(None),
-                Ok(Head::Unclear) => break,
-                Err(failure) => attempts.after(failure).await?,
+        self.find_manifest(selector, false).await
+    }
+
+    /// What is there of an index or manifest that may have to be pushed. Where the registry does not say, it has to be:
+    /// then the push decides.
+    ///
+    /// # Errors
+    /// [`RegistryError`], but no refusal.
+    pub async fn head_manifest_for_push(
+        &self,
+        selector: &Selector,
+    ) -> Result<Option<Descriptor>, RegistryError> {
+        match self.find_manifest(selector, true).await {
+            Err(error) if error.is_refusal() => Ok(None),
+            found => found,
+        }
+    }
+
+    async fn find_manifest(
+        &self,
+        selector: &Selector,
+        for_push: bool,
+    ) -> Result<Option<Descriptor>, RegistryError> {
+        let (capabilities, registry) = (&self.inner.capabilities, self.registry());
+        let known = capabilities.head(registry, Kind::Manifest);
+        let mut unclear = false;
+        if known != HeadSupport::Contradicted {
+            match self.head(selector).await? {
+                Head::Is(descriptor) => return Ok(Some(*descriptor)),
+                Head::Absent => return Ok(None),
+                Head::Unclear { .. } if for_push && known == HeadSupport::RefusedAlike => return Ok(None),
+                Head::Unclear { lasting } => unclear = lasting,
             }
         }
+        let learn = |support| {
+            if unclear {
+                capabilities.set_head(registry, Kind::Manifest, support);
+            }
+        };
         match self.manifest(selector).await {
-            Ok(found) => Ok(Some(Descriptor::new(found.media_type, found.digest, found.bytes.len() as u64))),
-            Err(RegistryError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
+            Ok(found) => {
+                learn(HeadSupport::Contradicted);
+                Ok(Some(Descriptor::new(found.media_type, found.digest, found.bytes.len() as u64)))
+            }
+            Err(RegistryError::NotFound { .. }) => {
+                learn(HeadSupport::Contradicted);
+                Ok(None)
+            }
+            Err(error) => {
+                if error.is_refusal() {
+                    learn(HeadSupport::RefusedAlike);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn head(&self, selector: &Selector) -> Result<Head, RegistryError> {
+        let mut attempts = Attempts::new(&self.inner);
+        loop {
+            let failure = match self.try_head(selector).await {
+                Ok(head) => return Ok(head),
+                Err(failure) => failure,
+            };
+            match attempts.after(failure).await {
+                Ok(()) => {}
+                Err(error) if error.is_refusal() => return Ok(Head::Unclear { lasting: true }),
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -115,11 +176,11 @@ impl Repository {
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(Head::Absent),
-            StatusCode::BAD_REQUEST
-            | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::NOT_ACCEPTABLE
-            | StatusCode::NOT_IMPLEMENTED => return Ok(Head::Unclear),
-            _ => return Err(self.inner.rejected(&asking, answer).await),
+            status if is_passing(status) => return Err(self.inner.rejected(&asking, answer).await),
+            status => {
+                let lasting = !status.is_server_error() || status == StatusCode::NOT_IMPLEMENTED;
+                return Ok(Head::Unclear { lasting });
+            }
         }
         let named = named_digest(&answer);
         if let (Selector::Digest(asked), Some(named)) = (selector, named) {
@@ -131,7 +192,7 @@ impl Repository {
             (Some(media_type), Some(digest), Some(size)) if size > 0 => {
                 Ok(Head::Is(Box::new(Descriptor::new(media_type, digest, size))))
             }
-            _ => Ok(Head::Unclear),
+            _ => Ok(Head::Unclear { lasting: true }),
         }
     }
 

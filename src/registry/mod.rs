@@ -7,6 +7,7 @@
 mod address;
 mod auth;
 mod authfile;
+mod capabilities;
 mod challenge;
 mod client;
 mod download;
@@ -17,9 +18,11 @@ mod keychain;
 mod manifest;
 mod outgoing;
 mod pace;
+mod presence;
 mod redirect;
 mod referrers;
 mod rejection;
+mod relay;
 mod retry;
 mod tls;
 mod transport;
@@ -36,8 +39,10 @@ pub use address::{Barred, BarredAddress};
 pub use client::{Client, ClientOptions, Notify, Repository, Statistics};
 pub use error::{RegistryError, SourceError};
 pub use keychain::{Keychain, KeychainError};
+pub use relay::Received;
 pub use retry::RetryPolicy;
 pub use tls::ClientIdentity;
+pub use upload::{BlobContent, BlobPush};
 
 use crate::digest::Digest;
 

@@ -14,8 +14,9 @@ use tokio::time::Sleep;
 
 use super::BlobSource;
 use super::client::Counters;
-use super::error::SourceError;
+use super::error::{RegistryError, SourceError};
 use super::pace::Pace;
+use super::relay::Relay;
 use super::transport::lock;
 use crate::digest::{ContentMismatch, Digest, Hasher, check};
 
@@ -26,19 +27,26 @@ const PIECE: usize = 256 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Hashing {
     pub(super) hasher: Hasher,
-    pub(super) error: Option<SourceError>,
+    pub(super) error: Option<RegistryError>,
 }
 
-/// The bytes `next..end` of a blob as the body of a request; reads one piece ahead on a thread that may block.
+/// Where the pieces of a body come from.
+pub(super) enum Feed {
+    /// Read here, one piece ahead, on a thread that may block.
+    Source { source: Arc<dyn BlobSource>, reading: Option<JoinHandle<Result<Bytes, SourceError>>> },
+    /// Downloaded meanwhile. Where the body ends well, the download goes back to `kept` for the next part.
+    Relay { relay: Option<Relay>, what: String, kept: Arc<Mutex<Option<Relay>>> },
+}
+
+/// The bytes `next..end` of a blob as the body of a request.
 pub(super) struct Outgoing {
-    pub(super) source: Arc<dyn BlobSource>,
+    pub(super) feed: Feed,
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) hashing: Arc<Mutex<Hashing>>,
     pub(super) next: u64,
     pub(super) end: u64,
     pub(super) left: u64,
-    pub(super) reading: Option<JoinHandle<Result<Bytes, SourceError>>>,
     /// A piece that may not leave yet.
     pub(super) held: Option<(Pin<Box<Sleep>>, Bytes)>,
     pub(super) pace: Arc<Pace>,
@@ -46,8 +54,27 @@ pub(super) struct Outgoing {
     pub(super) counters: Arc<Counters>,
 }
 
-/// Reads and hashes one piece. The last piece of a blob is only handed out when the whole is what it should be,
-/// so that a registry never gets all of a damaged blob.
+/// Hashes a piece. The last piece of a blob is only handed out when the whole is what it should be, so that a registry
+/// never gets all of a damaged blob.
+fn hash_piece(
+    hashing: &Mutex<Hashing>,
+    digest: Digest,
+    size: u64,
+    start: u64,
+    piece: &[u8],
+) -> Result<(), ContentMismatch> {
+    let mut hashing = lock(hashing);
+    let known = usize::try_from(hashing.hasher.bytes().saturating_sub(start)).unwrap_or(usize::MAX);
+    if let Some(new) = piece.get(known..) {
+        hashing.hasher.update(new);
+    }
+    if start + piece.len() as u64 == size {
+        check(hashing.hasher.clone(), digest, size)?;
+    }
+    Ok(())
+}
+
+/// Reads and hashes one piece.
 fn read_piece(
     source: &dyn BlobSource,
     digest: Digest,
@@ -68,30 +95,63 @@ fn read_piece(
             Err(error) => return Err(SourceError::Read(error)),
         }
     }
-    let mut hashing = lock(hashing);
-    let known = usize::try_from(hashing.hasher.bytes().saturating_sub(start)).unwrap_or(usize::MAX);
-    if let Some(new) = piece.get(known..) {
-        hashing.hasher.update(new);
-    }
-    if start + length as u64 == size {
-        check(hashing.hasher.clone(), digest, size)?;
-    }
+    hash_piece(hashing, digest, size, start, &piece)?;
     Ok(piece.into())
 }
 
 impl Outgoing {
+    /// How much of the body is still to be read, as far as one piece may have of it.
+    fn room(&self) -> usize {
+        let most = self.pace.piece(PIECE);
+        usize::try_from(self.end - self.next).unwrap_or(most).min(most)
+    }
+
     fn read_ahead(&mut self) {
-        if self.next == self.end || self.reading.is_some() {
+        let length = self.room();
+        let Feed::Source { source, reading } = &mut self.feed else { return };
+        if length == 0 || reading.is_some() {
             return;
         }
-        let most = self.pace.piece(PIECE);
-        let length = usize::try_from(self.end - self.next).unwrap_or(most).min(most);
         let piece = (self.next, length);
         self.next += length as u64;
-        let (source, hashing) = (Arc::clone(&self.source), Arc::clone(&self.hashing));
+        let (source, hashing) = (Arc::clone(source), Arc::clone(&self.hashing));
         let (digest, size) = (self.digest, self.size);
         let read = move || read_piece(&*source, digest, size, &hashing, piece);
-        self.reading = Some(tokio::task::spawn_blocking(read));
+        *reading = Some(tokio::task::spawn_blocking(read));
+    }
+
+    /// The next piece; `None` is the end.
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, RegistryError>>> {
+        self.read_ahead();
+        let (digest, size, room) = (self.digest, self.size, self.room());
+        let of_source = |source| RegistryError::Source { digest, source };
+        match &mut self.feed {
+            Feed::Source { reading, .. } => {
+                let Some(running) = reading.as_mut() else { return Poll::Ready(None) };
+                let outcome = ready!(Pin::new(running).poll(context));
+                *reading = None;
+                self.read_ahead();
+                Poll::Ready(Some(match outcome {
+                    Ok(read) => read.map_err(of_source),
+                    Err(error) => Err(of_source(SourceError::Read(io::Error::other(error)))),
+                }))
+            }
+            Feed::Relay { relay, what, .. } => {
+                let Some(relay) = relay.as_mut().filter(|_| room > 0) else { return Poll::Ready(None) };
+                let start = relay.position();
+                let Some(came) = ready!(relay.poll_next(context, room)) else {
+                    let ended = io::Error::from(io::ErrorKind::UnexpectedEof);
+                    return Poll::Ready(Some(Err(of_source(SourceError::Read(ended)))));
+                };
+                let piece = came.and_then(|piece| {
+                    let hashed = hash_piece(&self.hashing, digest, size, start, &piece);
+                    let wrong = |source| RegistryError::Content { what: what.clone(), source };
+                    hashed.map_err(wrong).map(|()| piece)
+                });
+                self.next += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+                Poll::Ready(Some(piece))
+            }
+        }
     }
 
     fn leaves(&mut self, piece: Bytes) -> Option<Result<Frame<Bytes>, io::Error>> {
@@ -99,6 +159,11 @@ impl Outgoing {
         self.left = self.left.saturating_sub(length);
         self.sent.fetch_add(length, Ordering::Relaxed);
         self.counters.sent.fetch_add(length, Ordering::Relaxed);
+        if self.left == 0
+            && let Feed::Relay { relay, kept, .. } = &mut self.feed
+        {
+            *lock(kept) = relay.take();
+        }
         Some(Ok(Frame::data(piece)))
     }
 }
@@ -116,13 +181,9 @@ impl Body for Outgoing {
             let piece = self.held.take().map(|(_, piece)| piece);
             return Poll::Ready(piece.and_then(|piece| self.leaves(piece)));
         }
-        self.read_ahead();
-        let Some(reading) = self.reading.as_mut() else { return Poll::Ready(None) };
-        let outcome = ready!(Pin::new(reading).poll(context));
-        self.reading = None;
-        let error = match outcome {
-            Ok(Ok(piece)) => {
-                self.read_ahead();
+        let error = match ready!(self.poll_piece(context)) {
+            None => return Poll::Ready(None),
+            Some(Ok(piece)) => {
                 let wait = self.pace.take(piece.len() as u64);
                 if wait.is_zero() {
                     return Poll::Ready(self.leaves(piece));
@@ -130,8 +191,7 @@ impl Body for Outgoing {
                 self.held = Some((Box::pin(tokio::time::sleep(wait)), piece));
                 return self.poll_frame(context);
             }
-            Ok(Err(error)) => error,
-            Err(error) => SourceError::Read(io::Error::other(error)),
+            Some(Err(error)) => error,
         };
         lock(&self.hashing).error = Some(error);
         Poll::Ready(Some(Err(io::Error::other("the source failed"))))

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auth;
+mod presence;
 mod pull;
 mod push;
+mod relay;
 mod slow;
 mod tls;
 

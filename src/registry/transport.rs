@@ -50,11 +50,23 @@ enum Trust {
     Own(String),
 }
 
+/// The budget of connections that a request counts in. A request that others wait for must never wait for a connection
+/// that one of them holds, so each kind has a budget of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    /// Requests that nothing else waits for.
+    Requests,
+    /// Downloads that are the body of an upload, which holds a connection meanwhile.
+    Relay,
+    /// Token servers: every request may have to wait for a token.
+    Tokens,
+}
+
 /// Connections and budgets of all hosts.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     clients: Mutex<HashMap<(Trust, bool), reqwest::Client>>,
-    budgets: Mutex<HashMap<String, Arc<Semaphore>>>,
+    budgets: Mutex<HashMap<(String, Lane), Arc<Semaphore>>>,
 }
 
 /// A body to send, of known length.
@@ -78,6 +90,7 @@ impl Payload {
 pub(super) struct Purpose<'a> {
     pub(super) registry: &'a RegistryHost,
     pub(super) what: String,
+    pub(super) lane: Lane,
 }
 
 /// The head of an answer, and the way to its body. Holds its place in the host's budget until it is dropped.
@@ -280,14 +293,16 @@ impl Inner {
         format!("trusted are those of the system{files}")
     }
 
-    async fn place(&self, url: &Url) -> Option<OwnedSemaphorePermit> {
+    async fn place(&self, url: &Url, lane: Lane) -> Option<OwnedSemaphorePermit> {
         let budget = {
             let mut budgets = lock(&self.connections.budgets);
             if budgets.len() > 1000 {
                 budgets.retain(|_, budget| Arc::strong_count(budget) > 1);
             }
             let most = self.options.connections_per_host.max(1);
-            Arc::clone(budgets.entry(authority(url)).or_insert_with(|| Arc::new(Semaphore::new(most))))
+            Arc::clone(
+                budgets.entry((authority(url), lane)).or_insert_with(|| Arc::new(Semaphore::new(most))),
+            )
         };
         budget.acquire_owned().await.ok()
     }
@@ -308,7 +323,7 @@ impl Inner {
             })?;
         }
         let client = self.http(url)?;
-        let Some(place) = self.place(url).await else {
+        let Some(place) = self.place(url, purpose.lane).await else {
             return Err(unavailable(purpose, "the client is closed".to_owned()).into());
         };
         let stall = self.options.stall_timeout;

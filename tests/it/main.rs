@@ -2,6 +2,7 @@
 //! Tests of the core over its public interface: real archives on disk, a real HTTP registry in this process.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+mod edge;
 mod faults;
 mod harness;
 mod hostile;

@@ -76,6 +76,10 @@ async fn t60_a_blob_of_another_size_does_not_count() {
     let (edge, image) = edge();
     let layer = image.children[0].children[0].blobs[1].0;
     edge.fail(Matcher::any().method("HEAD").path(layer), What::LyingLength(0));
+    // HEAD alone proves nothing.
+    assert!(matches!(proven(&edge, &image, &[], &[]).await.unwrap(), Proof::Whole { .. }));
+    let empty = vec![("content-range".to_owned(), "bytes */0".to_owned())];
+    edge.fail(Matcher::blobs().path(layer), What::Status(416, empty, String::new()));
     assert_eq!(
         proven(&edge, &image, &[], &[]).await.unwrap(),
         Proof::Missing { what: format!("blob {layer}") }

@@ -3,14 +3,14 @@
 //! repository that needs them, or read through where the registry does not link. (T-32)
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use krs_core::closure::Closure;
 use krs_core::crd::reason;
 use krs_core::digest::Digest;
 use krs_core::error::ErrorKind;
 use krs_core::oci::Descriptor;
-use krs_core::push::{ReadThrough, find_layer};
+use krs_core::push::find_layer;
 use krs_core::reference::RepositoryName;
 use krs_core::registry::{Pushed, Repository};
 
@@ -19,6 +19,8 @@ use super::side::Which;
 
 /// Most repositories in which one layer is looked for.
 const MAX_LOOKS: usize = 64;
+/// Layers that are looked for at once.
+const AT_ONCE: usize = 16;
 
 /// Where the edge has the layers that neither the bundle nor the target's repository has.
 #[derive(Debug, Default)]
@@ -34,21 +36,30 @@ impl Base {
     ) -> Result<Self, Failure> {
         let candidates = candidates(edge.name(), expected_in);
         let (mut found, mut missing, mut seen) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
-        let layers = closures.flat_map(Closure::layers);
-        for Descriptor { digest, size, .. } in layers.filter(|layer| seen.insert(layer.digest)) {
+        let layers = closures.flat_map(Closure::layers).filter(|layer| seen.insert(layer.digest));
+        let layers = layers.map(|layer| (layer.digest, layer.size)).collect::<Vec<_>>();
+        let candidates = &candidates;
+        let searches = layers.into_iter().map(|(digest, size)| async move {
             let at_edge = |error| Failure::registry(Which::Destination, &error);
-            if edge.has_blob(digest, *size).await.map_err(at_edge)? {
-                continue;
+            if edge.has_blob_for_push(&digest, size).await.map_err(at_edge)? {
+                return Ok(None);
             }
-            let held = source.has_blob(digest, *size).await;
+            let held = source.has_blob(&digest, size).await;
             if held.map_err(|error| Failure::registry(Which::Bundle, &error))? {
-                continue;
+                return Ok(None);
             }
-            match find_layer(edge, (digest, *size), &candidates).await.map_err(at_edge)? {
-                Some(place) => drop(found.insert(*digest, place)),
-                None => missing.push(*digest),
+            let place = find_layer(edge, (&digest, size), candidates).await.map_err(at_edge)?;
+            Ok::<_, Failure>(Some((digest, place)))
+        });
+        let mut searches = stream::iter(searches).buffered(AT_ONCE);
+        while let Some(searched) = searches.try_next().await? {
+            match searched {
+                Some((digest, Some(place))) => drop(found.insert(digest, place)),
+                Some((digest, None)) => missing.push(digest),
+                None => {}
             }
         }
+        drop(searches);
         let Some(first) = missing.first() else { return Ok(Self(found)) };
         let looked = candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let text = format!(
@@ -68,8 +79,7 @@ impl Base {
         blob: &Descriptor,
     ) -> Result<Option<Pushed>, Failure> {
         let Some(from) = self.0.get(&blob.digest) else { return Ok(None) };
-        let source = Arc::new(ReadThrough::new(edge.sibling(from), blob.digest, blob.size));
-        let pushed = edge.push_blob(&blob.digest, blob.size, source, Some(from)).await;
+        let pushed = edge.copy_blob(&blob.digest, blob.size, from).await;
         pushed.map(Some).map_err(|error| Failure::registry(Which::Destination, &error))
     }
 }

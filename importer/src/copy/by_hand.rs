@@ -57,7 +57,7 @@ pub(super) async fn copy(
     let at_edge = |error| Failure::registry(Which::Destination, &error);
     let mut too_large = None;
     for blob in blobs {
-        if edge.has_blob(&blob.digest, blob.size).await.map_err(at_edge)? {
+        if edge.has_blob_for_push(&blob.digest, blob.size).await.map_err(at_edge)? {
             continue;
         }
         // Before the source is read: whether the edge takes blobs at all.

@@ -23,13 +23,15 @@ pub(super) struct Failure {
     pub(super) reason: &'static str,
     pub(super) message: String,
     pub(super) kind: ErrorKind,
+    /// The destination lacks what it had a moment ago: to be brought once more. (T-63)
+    pub(super) collected: bool,
     /// The destination does not take the login: no other target can succeed, and asking again locks accounts. (T-55)
     pub(super) for_all: bool,
 }
 
 impl Failure {
     pub(super) fn new(reason: &'static str, kind: ErrorKind, message: &str) -> Self {
-        Self { reason, message: printable(message, MAX_MESSAGE), kind, for_all: false }
+        Self { reason, message: printable(message, MAX_MESSAGE), kind, collected: false, for_all: false }
     }
 
     pub(super) fn registry(which: Which, error: &RegistryError) -> Self {
@@ -85,14 +87,15 @@ impl Failure {
     }
 
     pub(super) fn target(error: &TargetError) -> Self {
-        match error {
+        let failure = match error {
             TargetError::Registry(error) => Self::registry(Which::Destination, error),
             TargetError::ReadBack { .. } => Self::new(reason::DIGEST_MISMATCH, error.kind(), &chain(error)),
             TargetError::Missing(digest) => {
                 Self::new(reason::COPY_FAILED, ErrorKind::Other, &format!("{digest} was not fetched"))
             }
             _ => Self::new(reason::REGISTRY_REFUSED, error.kind(), &chain(error)),
-        }
+        };
+        Self { collected: error.may_be_collected(), ..failure }
     }
 
     fn content(which: Which, error: &krs_core::closure::ClosureError) -> Self {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use krs_core::bundle::BundleReferrer;
 use krs_core::closure::{Closure, Documents};
 use krs_core::crd::reason;
@@ -11,8 +12,8 @@ use krs_core::digest::Digest;
 use krs_core::error::ErrorKind;
 use krs_core::fetch;
 use krs_core::oci::{Descriptor, Document};
-use krs_core::prove::{Proof, prove};
-use krs_core::push::{list_referrers, put_document};
+use krs_core::prove::{Proof, ProveError, prove};
+use krs_core::push::{TargetError, list_referrers, put_document, put_tag};
 use krs_core::reference::{RepositoryName, Selector};
 use krs_core::registry::{Pushed, RegistryError, Repository};
 use krs_core::resolve::{ResolvedReferrer, find_referrers};
@@ -22,6 +23,17 @@ use super::failure::Failure;
 use super::side::{Side, Which};
 use super::{Paths, by_hand, skopeo};
 use crate::task::{CopyReport, CopyTarget};
+
+/// Blobs of a manifest that are asked for, or linked, at once.
+const AT_ONCE: usize = 8;
+
+/// How a blob is at the edge.
+enum Brought {
+    Present,
+    Now(Pushed),
+    /// It has to come from the source.
+    Not,
+}
 
 /// One target on its way.
 pub(super) struct Copy<'a> {
@@ -44,10 +56,15 @@ fn at_edge(error: &RegistryError) -> Failure {
 pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     let target = copy.target;
     let edge = copy.destination.repository(&target.repository)?;
-    let proof = prove(&edge, &target.digest, &target.platforms, &target.tags).await;
-    if let Proof::Whole { .. } = proof.map_err(|error| Failure::prove(&error))? {
-        tracing::info!(image = target.image, "it is there already");
-        return Ok(());
+    match prove(&edge, &target.digest, &target.platforms, &target.tags).await {
+        Ok(Proof::Whole { .. }) => {
+            tracing::info!(image = target.image, "it is there already");
+            return Ok(());
+        }
+        Ok(_) => {}
+        // Some registries say this of what is absent. Whether the image may be put there, putting it says.
+        Err(ProveError::Registry(RegistryError::Forbidden { .. } | RegistryError::Refused { .. })) => {}
+        Err(error) => return Err(Failure::prove(&error)),
     }
     let (root, closure, referrers, documents) = copy.look().await?;
     if copy.source.which == Which::Bundle {
@@ -69,10 +86,16 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
             return Err(Failure::new(reason::COPY_FAILED, ErrorKind::Unavailable, &text));
         }
     }
+    let mut refused = None;
     for tag in &target.tags {
-        put(&edge, &Selector::Tag(tag.clone()), &root, &documents).await?;
+        // One that may not be changed keeps none of the others.
+        match put_tag(&edge, tag, &root, &documents).await {
+            Ok(_) => {}
+            Err(error @ TargetError::FixedTag { .. }) => refused = refused.or(Some(error)),
+            Err(error) => return Err(Failure::target(&error)),
+        }
     }
-    Ok(())
+    refused.map_or(Ok(()), |error| Err(Failure::target(&error)))
 }
 
 /// Makes the referrers findable, by the API, the fallback tag, or the tags that they had.
@@ -129,8 +152,21 @@ impl Copy<'_> {
         Ok((root, closure, referrers, documents))
     }
 
-    /// Brings all documents of a closure, inner before outer, with what they need.
+    /// Brings all documents of a closure, inner before outer, with what they need. What the edge's garbage collection
+    /// takes meanwhile is brought once more. (T-63)
     async fn bring(
+        &mut self,
+        edge: &Repository,
+        closure: &Closure,
+        documents: &Documents,
+    ) -> Result<(), Failure> {
+        match self.try_bring(edge, closure, documents).await {
+            Err(failure) if failure.collected => self.try_bring(edge, closure, documents).await,
+            brought => brought,
+        }
+    }
+
+    async fn try_bring(
         &mut self,
         edge: &Repository,
         closure: &Closure,
@@ -170,20 +206,23 @@ impl Copy<'_> {
         documents: &Documents,
     ) -> Result<(), Failure> {
         let selector = Selector::Digest(descriptor.digest);
-        let mut missing = Vec::new();
         let mut asked = BTreeSet::new();
-        for blob in document.children().filter(|blob| asked.insert(blob.digest)) {
-            let there = has(edge, &blob.digest, blob.size).await?;
-            if there || self.mount(edge, blob).await? {
-                continue;
-            }
-            match self.base.bring(edge, blob).await? {
-                Some(Pushed::Mounted) => self.report.blobs_mounted += 1,
-                Some(Pushed::Uploaded) => {
+        let blobs = document.children().filter(|blob| asked.insert(blob.digest)).collect::<Vec<_>>();
+        let this = &*self;
+        let brought = blobs
+            .into_iter()
+            .map(|blob| async move { Ok::<_, Failure>((blob, this.bring_blob(edge, blob).await?)) });
+        let brought = stream::iter(brought).buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
+        let mut missing = Vec::new();
+        for (blob, brought) in brought {
+            match brought {
+                Brought::Present => {}
+                Brought::Now(Pushed::Mounted) => self.report.blobs_mounted += 1,
+                Brought::Now(Pushed::Uploaded) => {
                     self.report.blobs_copied += 1;
                     self.report.bytes_copied += blob.size;
                 }
-                None => missing.push(blob),
+                Brought::Not => missing.push(blob),
             }
         }
         if missing.is_empty() {
@@ -207,8 +246,19 @@ impl Copy<'_> {
         Ok(())
     }
 
+    /// Brings a blob that the edge has somewhere already.
+    async fn bring_blob(&self, edge: &Repository, blob: &Descriptor) -> Result<Brought, Failure> {
+        if has(edge, &blob.digest, blob.size).await? {
+            return Ok(Brought::Present);
+        }
+        if self.mount(edge, blob).await? {
+            return Ok(Brought::Now(Pushed::Mounted));
+        }
+        Ok(self.base.bring(edge, blob).await?.map_or(Brought::Not, Brought::Now))
+    }
+
     /// Has the registry link a blob from another repository that has it.
-    async fn mount(&mut self, edge: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
+    async fn mount(&self, edge: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
         for from in self.mount_from.iter().filter(|from| **from != self.target.repository) {
             let other = edge.sibling(from);
             // A repository that may not be read is none to link from.
@@ -217,7 +267,6 @@ impl Copy<'_> {
             }
             let mounted = edge.mount_blob(&blob.digest, Some(from)).await.map_err(|error| at_edge(&error))?;
             if mounted && has(edge, &blob.digest, blob.size).await? {
-                self.report.blobs_mounted += 1;
                 return Ok(true);
             }
         }
@@ -226,5 +275,5 @@ impl Copy<'_> {
 }
 
 async fn has(edge: &Repository, digest: &Digest, size: u64) -> Result<bool, Failure> {
-    edge.has_blob(digest, size).await.map_err(|error| at_edge(&error))
+    edge.has_blob_for_push(digest, size).await.map_err(|error| at_edge(&error))
 }

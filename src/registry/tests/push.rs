@@ -220,3 +220,195 @@ async fn t58_a_manifest_stored_under_another_digest_is_an_error() {
         Err(RegistryError::Source { .. })
     ));
 }
+
+/// A registry that stores what is put, and then answers like this. The second answer counts the bytes of all bodies.
+async fn losing(answer: Reply, head: Reply) -> (Server, Arc<AtomicUsize>) {
+    let (stored, bytes) = (AtomicBool::new(false), Arc::<AtomicUsize>::default());
+    let counted = Arc::clone(&bytes);
+    let server = Server::start(move |r| match r.method.as_str() {
+        "POST" => opened(),
+        "PUT" => {
+            counted.fetch_add(r.body.len(), Ordering::Relaxed);
+            stored.store(true, Ordering::Relaxed);
+            answer.clone()
+        }
+        "HEAD" if stored.load(Ordering::Relaxed) => head.clone(),
+        "GET" if r.header("range").is_some() && stored.load(Ordering::Relaxed) => {
+            Reply { status: 206, ..Reply::ok(b"x") }.with("content-range", "bytes 0-0/700000")
+        }
+        _ => Reply::new(404),
+    });
+    (server.await, bytes)
+}
+
+#[tokio::test]
+async fn t99_a_lost_answer_to_the_last_request_costs_a_question_and_not_the_blob() {
+    let content = noise(700_000);
+    let there = || Reply::new(200).with("content-length", content.len());
+    // Also where HEAD is of no use.
+    for head in [there(), Reply::new(403), Reply::new(200).with("content-length", 0)] {
+        for answer in [0, 500, 502, 503, 504, 404] {
+            let (server, bytes) = losing(Reply::new(answer), head.clone()).await;
+            assert_eq!(push(&server.repository(), &content).await.unwrap(), Pushed::Uploaded, "{answer}");
+            assert_eq!(bytes.load(Ordering::Relaxed), content.len(), "{answer}");
+        }
+    }
+    // With the last try, too.
+    let mut options = options();
+    options.retry.attempts = 1;
+    let (server, _) = losing(Reply::new(504), there()).await;
+    assert_eq!(push(&server.repository_with(options), &content).await.unwrap(), Pushed::Uploaded);
+}
+
+#[tokio::test]
+async fn t99_what_was_not_stored_is_sent_again() {
+    let tries = AtomicUsize::new(0);
+    let server = Server::start(move |r| match r.method.as_str() {
+        "POST" => opened(),
+        "PUT" if tries.fetch_add(1, Ordering::Relaxed) == 0 => Reply::new(504),
+        "PUT" | "PATCH" => Reply::new(if r.method == "PUT" { 201 } else { 202 })
+            .with("location", "/v2/team/app/blobs/uploads/1"),
+        _ => Reply::new(404),
+    });
+    let server = server.await;
+    assert_eq!(push(&server.repository(), &noise(700_000)).await.unwrap(), Pushed::Uploaded);
+    assert_eq!((server.count("HEAD"), server.count("PUT")), (1, 2));
+}
+
+#[tokio::test]
+async fn t101_a_mount_that_is_refused_or_fails_is_an_upload() {
+    let from = "other/app".parse().unwrap();
+    let digest = Digest::of(b"x");
+    for status in [0, 400, 401, 403, 404, 405, 409, 500, 501, 502, 503, 504] {
+        let refused = Reply::new(status).with("www-authenticate", "Basic realm=\"x\"");
+        let server = Server::start(move |r| match r.method.as_str() {
+            "POST" if r.path.contains("mount=") => refused.clone(),
+            "POST" => opened(),
+            _ => Reply::new(201),
+        });
+        let server = server.await;
+        let keychain = Keychain::empty().with(&server.host, "me", crate::redact::Secret::new("pw"));
+        let repository = server.repository_with(ClientOptions { keychain, ..options() });
+        let source = Arc::new(Slice(b"x".to_vec()));
+        let pushed = repository.push_blob(&digest, 1, source, Some(&from)).await.unwrap();
+        assert_eq!(pushed, Pushed::Uploaded, "{status}");
+        assert!(server.count("POST") <= 4, "{status}: {}", server.count("POST"));
+    }
+}
+
+#[tokio::test]
+async fn t101_nothing_is_mounted_across_two_credentials() {
+    let server = Server::start(|r| match (r.method.as_str(), r.authorization()) {
+        (_, None) => Reply::new(401).with("www-authenticate", "Basic realm=\"x\""),
+        ("POST", _) => opened(),
+        _ => Reply::new(201),
+    });
+    let server = server.await;
+    let host = server.host.as_str();
+    let text = format!(
+        r#"{{"auths":{{"{host}/team":{{"auth":"bWU6YQ=="}},"{host}/other":{{"auth":"bWU6Yg=="}}}}}}"#
+    );
+    let keychain = Keychain::from_bytes("auth.json", text.as_bytes()).unwrap();
+    let repository = server.repository_with(ClientOptions { keychain, ..options() });
+    let push = async |from: &str| {
+        let source = Arc::new(Slice(b"x".to_vec()));
+        let from = from.parse().unwrap();
+        repository.push_blob(&Digest::of(b"x"), 1, source, Some(&from)).await.unwrap();
+        server.seen().iter().filter(|r| r.path.contains("mount=")).count()
+    };
+    assert_eq!(push("other/app").await, 0);
+    assert_eq!(push("team/more").await, 1, "the same credentials");
+}
+
+#[tokio::test]
+async fn t101_a_token_server_that_refuses_the_other_repository_costs_the_mount_only() {
+    for status in [400, 401, 403] {
+        let tokens =
+            Server::start(move |r| match r.path.contains("other%2Fapp") || r.path.contains("other/app") {
+                true => Reply::new(status),
+                false => Reply::ok(br#"{"token":"t"}"#),
+            });
+        let tokens = tokens.await;
+        let challenge = format!("Bearer realm=\"{}\",service=\"s\"", tokens.url("/token"));
+        let server = Server::start(move |r| match (r.method.as_str(), r.authorization()) {
+            (_, None) => Reply::new(401).with("www-authenticate", &challenge),
+            ("POST", _) => opened(),
+            _ => Reply::new(201),
+        });
+        let server = server.await;
+        let (repository, source) = (server.repository(), Arc::new(Slice(b"x".to_vec())));
+        let from = "other/app".parse().unwrap();
+        let pushed = repository.push_blob(&Digest::of(b"x"), 1, source, Some(&from)).await.unwrap();
+        assert_eq!(pushed, Pushed::Uploaded, "{status}");
+    }
+}
+
+/// A registry that loses what was cut at first, refuses parts, and then takes the whole.
+#[tokio::test]
+async fn t101_where_parts_are_refused_the_blob_goes_in_one_request() {
+    let content = noise(3_000_000);
+    for status in [400, 403, 404, 405, 409, 411, 415, 416, 422, 501] {
+        let tries = AtomicUsize::new(0);
+        let server = Server::start(move |r| match r.method.as_str() {
+            "POST" => opened(),
+            "PUT" if tries.fetch_add(1, Ordering::Relaxed) == 0 => Reply::new(0),
+            "PUT" => Reply::new(201),
+            "PATCH" => Reply::new(status),
+            _ => Reply::new(404),
+        });
+        let server = server.await;
+        assert_eq!(push(&server.repository(), &content).await.unwrap(), Pushed::Uploaded, "{status}");
+        assert_eq!((server.count("PATCH"), server.count("PUT")), (1, 2), "{status}");
+        let last = server.seen().into_iter().rfind(|r| r.method == "PUT").unwrap();
+        assert!(last.body == content, "{status}");
+    }
+}
+
+/// A registry behind a proxy that lets bodies of so many bytes pass.
+fn behind_proxy(most: usize) -> impl Fn(&Request) -> Reply + Send + Sync + 'static {
+    let stored = Mutex::new(Vec::new());
+    move |r| {
+        if r.body.len() > most {
+            return Reply::new(413);
+        }
+        let mut stored = stored.lock().unwrap();
+        stored.extend_from_slice(&r.body);
+        match r.method.as_str() {
+            "POST" => {
+                stored.clear();
+                opened()
+            }
+            "PATCH" => Reply::new(202)
+                .with("location", "/v2/team/app/blobs/uploads/1")
+                .with("range", format!("0-{}", stored.len() - 1)),
+            "PUT" => Reply::new(201).with("docker-content-digest", Digest::of(&stored)),
+            _ => Reply::new(404),
+        }
+    }
+}
+
+#[tokio::test]
+async fn t102_a_body_that_is_too_large_for_a_proxy_goes_in_smaller_parts() {
+    let content = noise(9_000_000);
+    let server = Server::start(behind_proxy(1 << 20)).await;
+    let repository = server.repository();
+    assert_eq!(push(&repository, &content).await.unwrap(), Pushed::Uploaded);
+    let refused = |server: &Server| server.seen().iter().filter(|r| r.body.len() > 1 << 20).count();
+    let (first, requests) = (refused(&server), server.seen().len());
+    assert!(first <= 4, "{first}");
+    // The next blob begins with parts that pass.
+    assert_eq!(push(&repository, &noise(5_000_000)).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(refused(&server), first);
+    assert!(server.seen().len() - requests <= 8);
+}
+
+#[tokio::test]
+async fn t102_where_no_part_is_small_enough_the_proxy_s_limit_is_named() {
+    for size in [100, 3_000_000] {
+        let server = Server::start(behind_proxy(10)).await;
+        let error = push(&server.repository(), &noise(size)).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Refused { status: 413, .. }), "{error}");
+        assert!(error.help().unwrap().contains("client_max_body_size"));
+        assert!(server.seen().len() < 12);
+    }
+}

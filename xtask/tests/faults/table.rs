@@ -161,10 +161,39 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
             (60, "a damaged blob in the registry", "found by proving the content"),
             (61, "a layer that the registry lost", "found, and sent again"),
             (62, "garbage collection between two runs", "every image has a tag, so it stays"),
-            (63, "garbage collection during a push", "tried again, and read back at the end"),
+            (
+                63,
+                "garbage collection during a push",
+                "what it took is sent again; the manifest is put once more",
+            ),
             (64, "two that push to one registry", "nothing flaps: both push the same"),
             (65, "tags that may not be changed", "the digest is pushed, the tag is reported"),
             (66, "registries without some feature", "they work, or the missing feature is named"),
+            (
+                99,
+                "the answer to an upload is lost after the registry stored it",
+                "the registry is asked before anything is sent again",
+            ),
+            (
+                100,
+                "`HEAD` that is refused, or says something else than `GET`",
+                "a `GET` of one byte decides, else the upload; learned once for each registry",
+            ),
+            (
+                101,
+                "a registry that refuses a mount, or a part of an upload",
+                "the blob is uploaded in one request; nothing is mounted across two credentials",
+            ),
+            (
+                102,
+                "a proxy that limits the size of a request",
+                "smaller parts, then an error that names the limit",
+            ),
+            (
+                103,
+                "a delta whose layers must be read from the registry that they are sent to",
+                "one download for each layer, on a connection of its own; hashed, and resumed where it was cut",
+            ),
         ],
     ),
     (

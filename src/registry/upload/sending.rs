@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One blob on its way: a mount, else a session that is opened, filled and completed in as many tries as it takes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use url::Url;
+
+use super::BlobContent;
+use super::way::{Sent, Way, way_after};
+use crate::digest::Digest;
+use crate::reference::RepositoryName;
+use crate::registry::auth::{Asking, Scope};
+use crate::registry::client::Repository;
+use crate::registry::download::PROGRESS;
+use crate::registry::error::RegistryError;
+use crate::registry::manifest::not_missing;
+use crate::registry::outgoing::{Feed, Hashing, Outgoing};
+use crate::registry::redirect::upload_target;
+use crate::registry::relay::Relay;
+use crate::registry::retry::{Attempts, Failure};
+use crate::registry::transport::{Answer, Payload, lock, protocol, refused};
+
+/// Parts of an upload once a registry has lost one that was cut: halved each time, but not below the least.
+const FIRST_PART: u64 = 64 << 20;
+const LEAST_PART: u64 = 1 << 20;
+/// Longest wait for the answer to a cancellation, which nobody depends on.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a blob is asked for at most after the answer to its upload was lost: the registry may still be storing it.
+const MAX_STORING: Duration = Duration::from_secs(60);
+/// The first wait between two such requests; each further one is twice as long.
+const FIRST_STORING_WAIT: Duration = Duration::from_millis(250);
+
+/// An upload that the registry has opened.
+#[derive(Debug)]
+struct Session {
+    location: Url,
+    /// Bytes that the registry has for sure.
+    offset: u64,
+}
+
+/// One blob on its way.
+pub(super) struct Upload<'a> {
+    repository: &'a Repository,
+    digest: &'a Digest,
+    size: u64,
+    content: BlobContent,
+    hashing: Arc<Mutex<Hashing>>,
+    /// A download that the next part goes on with.
+    relay: Arc<Mutex<Option<Relay>>>,
+    session: Option<Session>,
+    /// The blob goes in parts of so many bytes; in one where there is none.
+    part: Option<u64>,
+    /// `OCI-Chunk-Min-Length`.
+    least_part: u64,
+    /// Parts are refused, so the blob goes in one or not at all.
+    whole_only: bool,
+    /// A body was too large for whoever stands before the registry, so the blob goes in parts or not at all.
+    parts_only: bool,
+    /// All bytes were sent in so much time, and what became of them was not said.
+    unanswered: Option<Duration>,
+    /// The furthest offset that the registry has confirmed, over all sessions.
+    furthest: u64,
+}
+
+fn is_rate_limit(failure: &Failure) -> bool {
+    matches!(failure, Failure::Again(error, _) if matches!(**error, RegistryError::RateLimited { .. }))
+}
+
+fn octets() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers
+}
+
+/// How many bytes the registry has: `Range: 0-LAST`. Distribution says `0-0` for none, too.
+fn confirmed(answer: &Answer) -> Option<u64> {
+    let range = answer.header(RANGE)?;
+    let (first, last) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;
+    let last = last.parse::<u64>().ok().filter(|_| first == "0")?;
+    Some(if last == 0 { 0 } else { last.saturating_add(1) })
+}
+
+impl<'a> Upload<'a> {
+    pub(super) fn new(
+        repository: &'a Repository,
+        digest: &'a Digest,
+        size: u64,
+        content: BlobContent,
+    ) -> Self {
+        let max_part = repository.inner.capabilities.max_part(repository.registry());
+        let part = max_part.filter(|part| *part < size);
+        Self {
+            repository,
+            digest,
+            size,
+            content,
+            hashing: Arc::default(),
+            relay: Arc::default(),
+            session: None,
+            part,
+            least_part: LEAST_PART,
+            whole_only: false,
+            parts_only: part.is_some(),
+            unanswered: None,
+            furthest: 0,
+        }
+    }
+
+    /// Sends the blob, in as many tries as it takes and are allowed.
+    pub(super) async fn send(&mut self) -> Result<(), RegistryError> {
+        let repository = self.repository;
+        let mut attempts = Attempts::new(&repository.inner);
+        loop {
+            let failure = match self.step().await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    if self.has_advanced() {
+                        attempts.progressed();
+                    }
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            let renewed = matches!(failure, Failure::LoggedIn(_));
+            let outcome = attempts.after(failure).await;
+            // Before all of it is sent again, or given up.
+            if let Some(sending) = self.unanswered.take()
+                && self.is_stored(sending).await
+            {
+                return Ok(());
+            }
+            if let Err(error) = outcome {
+                self.cancel().await;
+                return Err(error);
+            }
+            if !renewed {
+                self.recover().await;
+                if self.has_advanced() {
+                    attempts.progressed();
+                }
+            }
+        }
+    }
+
+    /// Whether the blob arrived although nothing said so. The registry may still be storing it: it is asked again for as
+    /// long as sending the blob once more would take.
+    async fn is_stored(&self, sending: Duration) -> bool {
+        let (begun, mut wait) = (Instant::now(), FIRST_STORING_WAIT);
+        loop {
+            if self.repository.has_blob_now(self.digest, self.size).await {
+                return true;
+            }
+            if begun.elapsed() + wait > sending.min(MAX_STORING) {
+                return false;
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+    }
+
+    async fn asking(&self, scope: Scope) -> Result<Asking<'a>, Failure> {
+        self.repository.asking(scope, self.repository.blob_name(self.digest)).await
+    }
+
+    fn pushing(&self) -> Scope {
+        Scope::push(self.repository.name())
+    }
+
+    fn has_advanced(&mut self) -> bool {
+        let offset = self.session.as_ref().map_or(0, |session| session.offset);
+        // As for downloads: a byte at a time is no progress.
+        let advanced = offset >= self.furthest.saturating_add(PROGRESS)
+            || (offset == self.size && offset > self.furthest);
+        if advanced {
+            self.furthest = offset;
+        }
+        advanced
+    }
+
+    fn located(asking: &Asking<'_>, answer: &Answer) -> Result<Url, Failure> {
+        let location = answer
+            .header(LOCATION)
+            .ok_or_else(|| protocol(&asking.purpose, "the answer to an upload has no Location"))?;
+        let target = upload_target(&asking.home, &answer.url, location);
+        target.map_err(|detail| refused(&asking.purpose, location, detail).into())
+    }
+
+    fn feed(&self, start: u64) -> Feed {
+        let (name, received) = match &self.content {
+            BlobContent::Source(source) => {
+                return Feed::Source { source: Arc::clone(source), reading: None };
+            }
+            BlobContent::Repository { name, received } => (name, received),
+        };
+        let from = self.repository.sibling(name);
+        let kept = lock(&self.relay).take().filter(|kept| kept.position() == start);
+        let relay =
+            kept.unwrap_or_else(|| Relay::new(&from, *self.digest, self.size, start, Arc::clone(received)));
+        Feed::Relay { relay: Some(relay), what: from.blob_name(self.digest), kept: Arc::clone(&self.relay) }
+    }
+
+    /// The bytes from `start` to `end` as a body.
+    fn payload(&self, start: u64, end: u64) -> Payload {
+        let sent = Arc::new(AtomicU64::new(0));
+        let body = Outgoing {
+            feed: self.feed(start),
+            digest: *self.digest,
+            size: self.size,
+            hashing: Arc::clone(&self.hashing),
+            next: start,
+            end,
+            left: end - start,
+            held: None,
+            pace: Arc::clone(&self.repository.inner.pace),
+            sent: Arc::clone(&sent),
+            counters: Arc::clone(&self.repository.inner.counters),
+        };
+        Payload { body: reqwest::Body::wrap(body), length: end - start, sent }
+    }
+
+    /// The next request; whether it was the last.
+    async fn step(&mut self) -> Result<bool, Failure> {
+        let Some(session) = &self.session else { return self.open().await.map(|()| false) };
+        let (location, offset) = (session.location.clone(), session.offset);
+        let outcome = if offset < self.size && (offset > 0 || self.part.is_some()) {
+            self.send_part(location, offset).await.map(|()| false)
+        } else {
+            self.complete(location, offset).await
+        };
+        // Why a body ended early is known here, not at the other end of the connection.
+        match lock(&self.hashing).error.take() {
+            Some(error) => Err(error.into()),
+            None => outcome,
+        }
+    }
+
+    /// Has the registry take the blob from another of its repositories. Where it does not, an upload may be open. A
+    /// refused mount decides nothing: the blob can be sent.
+    pub(super) async fn mount(&mut self, from: &RepositoryName) -> bool {
+        let repository = self.repository;
+        let mut attempts = Attempts::new(&repository.inner);
+        let mut failed = false;
+        loop {
+            let failure = match self.try_mount(from).await {
+                Ok(mounted) => return mounted,
+                Err(failure) => failure,
+            };
+            let broken = matches!(failure, Failure::Again(..)) && !is_rate_limit(&failure);
+            let repeated = broken && std::mem::replace(&mut failed, true);
+            if repeated || attempts.after(failure).await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    async fn try_mount(&mut self, from: &RepositoryName) -> Result<bool, Failure> {
+        let asking = self.asking(self.pushing().and_pull(from)).await?;
+        if !self.repository.inner.same_credentials(&asking, from).await? {
+            return Ok(false);
+        }
+        let answer = self.post(&asking, Some(from)).await?;
+        match answer.status() {
+            StatusCode::CREATED => Ok(true),
+            StatusCode::ACCEPTED => self.opened(&asking, &answer).map(|()| false),
+            _ => Err(self.repository.inner.rejected(&asking, answer).await),
+        }
+    }
+
+    async fn post(
+        &self,
+        asking: &Asking<'_>,
+        mount_from: Option<&RepositoryName>,
+    ) -> Result<Answer, Failure> {
+        let mut url = self.repository.url(asking, "blobs/uploads/")?;
+        if let Some(from) = mount_from {
+            let mut query = url.query_pairs_mut();
+            query.append_pair("mount", &self.digest.to_string()).append_pair("from", from.as_str());
+        }
+        let payload = Payload::small(Bytes::new());
+        self.repository.inner.ask_with(asking, &Method::POST, &url, HeaderMap::new(), payload).await
+    }
+
+    /// Opens an upload, in as many tries as it takes and are allowed.
+    pub(super) async fn open_any(&mut self) -> Result<(), RegistryError> {
+        let repository = self.repository;
+        let mut attempts = Attempts::new(&repository.inner);
+        while self.session.is_none() {
+            if let Err(failure) = self.open().await {
+                attempts.after(failure).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens an upload.
+    async fn open(&mut self) -> Result<(), Failure> {
+        let asking = self.asking(self.pushing()).await?;
+        let answer = self.post(&asking, None).await?;
+        if answer.status() == StatusCode::ACCEPTED {
+            return self.opened(&asking, &answer);
+        }
+        Err(not_missing(self.repository.inner.rejected(&asking, answer).await, &asking))
+    }
+
+    fn opened(&mut self, asking: &Asking<'_>, answer: &Answer) -> Result<(), Failure> {
+        let location = Self::located(asking, answer)?;
+        let least = answer.header("oci-chunk-min-length").and_then(|value| value.parse().ok());
+        self.least_part = least.unwrap_or(0).max(LEAST_PART);
+        self.session = Some(Session { location, offset: 0 });
+        Ok(())
+    }
+
+    /// Sends the next part, or all that is left.
+    async fn send_part(&mut self, location: Url, start: u64) -> Result<(), Failure> {
+        let part = self.part.map_or(u64::MAX, |part| part.max(self.least_part));
+        let end = start.saturating_add(part).min(self.size);
+        let asking = self.asking(self.pushing()).await?;
+        let mut headers = octets();
+        if let Ok(range) = HeaderValue::from_str(&format!("{start}-{}", end - 1)) {
+            headers.insert(CONTENT_RANGE, range);
+        }
+        let payload = self.payload(start, end);
+        let inner = &self.repository.inner;
+        let answer = inner.ask_with(&asking, &Method::PATCH, &location, headers, payload).await?;
+        if !answer.status().is_success() {
+            let failure = inner.rejected(&asking, answer).await;
+            return self.refused(failure, Sent::Part { first: start == 0 }).await;
+        }
+        let next = Self::located(&asking, &answer)?;
+        // Fewer bytes than were sent may have been kept.
+        let offset = confirmed(&answer).filter(|offset| (start..end).contains(offset)).unwrap_or(end);
+        if offset == start {
+            return Err(Failure::again(protocol(&asking.purpose, "it keeps nothing of what it is sent")));
+        }
+        if self.parts_only {
+            inner.capabilities.set_max_part(self.repository.registry(), part);
+        }
+        self.session = Some(Session { location: next, offset });
+        Ok(())
+    }
+
+    /// Sends the rest, or nothing where all is there, and has the blob stored. Answers whether it is.
+    async fn complete(&mut self, mut location: Url, start: u64) -> Result<bool, Failure> {
+        let asking = self.asking(self.pushing()).await?;
+        location.query_pairs_mut().append_pair("digest", &self.digest.to_string());
+        let payload = self.payload(start, self.size);
+        let (sent, length, begun) = (Arc::clone(&payload.sent), payload.length, Instant::now());
+        let inner = &self.repository.inner;
+        let outcome = inner.ask_with(&asking, &Method::PUT, &location, octets(), payload).await;
+        let stored = match outcome {
+            Ok(answer) if answer.status().is_success() => Ok(answer),
+            Ok(answer) => Err(inner.rejected(&asking, answer).await),
+            Err(failure) => Err(failure),
+        };
+        let answer = match stored {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let all = sent.load(Ordering::Relaxed) == length;
+                // A session that is not known any more was perhaps completed before, by a proxy that repeats requests.
+                let unknown = matches!(&failure, Failure::Final(error) if error.status() == Some(404));
+                let limited = is_rate_limit(&failure);
+                if all && !limited && (unknown || matches!(failure, Failure::Again(..))) {
+                    self.unanswered = Some(begun.elapsed());
+                }
+                return self.refused(failure, Sent::Last).await.map(|()| false);
+            }
+        };
+        let named = answer.header("docker-content-digest").and_then(|digest| digest.parse().ok());
+        match named {
+            Some(got) if got != *self.digest => {
+                let (registry, what) = (asking.purpose.registry.clone(), asking.purpose.what.clone());
+                Err(RegistryError::OtherDigest { registry, what, expected: *self.digest, got }.into())
+            }
+            _ => Ok(true),
+        }
+    }
+
+    /// Changes how the blob is sent, where that helps against a refusal.
+    async fn refused(&mut self, failure: Failure, sent: Sent) -> Result<(), Failure> {
+        let Failure::Final(error) = failure else { return Err(failure) };
+        match way_after(&error, sent) {
+            Way::Reopen => {
+                self.session = None;
+                return Err(Failure::Again(error, None));
+            }
+            Way::Whole if !self.whole_only && !self.parts_only => {
+                (self.whole_only, self.part) = (true, None);
+            }
+            Way::SmallerParts if !self.whole_only => {
+                let Some(part) = self.smaller_part(4) else { return Err(Failure::Final(error)) };
+                (self.parts_only, self.part) = (true, Some(part));
+                if self.session.as_ref().is_some_and(|session| session.offset > 0) {
+                    return Ok(());
+                }
+            }
+            _ => return Err(Failure::Final(error)),
+        }
+        self.cancel().await;
+        self.session = None;
+        Ok(())
+    }
+
+    /// A smaller part than the last one, or than the whole; `None` where there is none.
+    fn smaller_part(&self, divisor: u64) -> Option<u64> {
+        let now = self.part.unwrap_or(self.size).min(self.size);
+        let next = self.part.map_or_else(|| (now / 2).min(FIRST_PART), |part| part / divisor);
+        Some(next.max(self.least_part)).filter(|next| *next < now)
+    }
+
+    /// After a failure: how far the registry got, or a new beginning.
+    async fn recover(&mut self) {
+        let Some(session) = &self.session else { return };
+        let location = session.location.clone();
+        let hashed = lock(&self.hashing).hasher.bytes();
+        match self.status(&location).await {
+            Ok(session) if self.can_resume(session.offset, hashed) => self.session = Some(session),
+            _ => {
+                self.cancel().await;
+                self.session = None;
+                // Nothing of it was kept: smaller parts lose less.
+                if !self.whole_only {
+                    self.part = self.smaller_part(2).or(self.part);
+                }
+            }
+        }
+    }
+
+    /// Whether an upload goes on at `offset`, where `hashed` bytes of the blob are known here.
+    const fn can_resume(&self, offset: u64, hashed: u64) -> bool {
+        let known = offset <= self.size && offset <= hashed;
+        // Without parts there is nothing to go on with, unless all has arrived.
+        known && (!self.whole_only || offset == self.size) && (offset > 0 || hashed == 0)
+    }
+
+    async fn status(&self, location: &Url) -> Result<Session, Failure> {
+        let asking = self.asking(self.pushing()).await?;
+        let answer = self.repository.inner.ask(&asking, &Method::GET, location, &HeaderMap::new()).await?;
+        if !answer.status().is_success() {
+            return Err(self.repository.inner.rejected(&asking, answer).await);
+        }
+        let offset = confirmed(&answer).ok_or_else(|| protocol(&asking.purpose, "no Range"))?;
+        let location = if answer.headers().contains_key(LOCATION) {
+            Self::located(&asking, &answer)?
+        } else {
+            location.clone()
+        };
+        Ok(Session { location, offset })
+    }
+
+    /// Tells the registry to forget the upload. It forgets it later by itself, so the answer does not matter.
+    pub(super) async fn cancel(&self) {
+        let Some(session) = &self.session else { return };
+        let cancel = async {
+            let asking = self.asking(self.pushing()).await?;
+            let inner = &self.repository.inner;
+            inner.ask(&asking, &Method::DELETE, &session.location, &HeaderMap::new()).await
+        };
+        if let Ok(Err(failure)) = tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
+            tracing::debug!(?failure, "an upload was not cancelled");
+        }
+    }
+}
