@@ -3,6 +3,10 @@
 //!
 //! The task is the argument of `krs-importer copy --task JSON`: it holds nothing secret. Secrets are mounted as files. The
 //! answer is the termination message of the container, at most [`MAX_REPORT`] bytes of JSON.
+//!
+//! The runner belongs to the version of the importer that made the Job, and refuses a task that it does not understand to
+//! the end ([`CopyTask::parse`]). An importer also reads the Jobs that an older or a newer one left behind, and ignores
+//! what it does not know there.
 
 use krs_core::digest::Digest;
 use krs_core::platform::Platform;
@@ -40,7 +44,7 @@ pub mod path {
 
 /// What to copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct CopyTask {
     /// The edge registry.
     pub destination: DestinationEndpoint,
@@ -50,9 +54,27 @@ pub struct CopyTask {
     pub targets: Vec<CopyTarget>,
 }
 
+impl CopyTask {
+    /// Reads a task to be carried out: nothing of it may be ignored.
+    ///
+    /// # Errors
+    /// It is not JSON of this shape, or says more than this version understands.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let unreadable = |error: serde_json::Error| format!("the task cannot be read: {error}");
+        let given = serde_json::from_str::<serde_json::Value>(text).map_err(unreadable)?;
+        let task = serde_json::from_str::<Self>(text).map_err(unreadable)?;
+        if serde_json::to_value(&task).map_err(unreadable)? == given {
+            Ok(task)
+        } else {
+            Err("the task says more than this runner understands: it must be of the importer's version"
+                .to_owned())
+        }
+    }
+}
+
 /// The edge registry and how the connection to it is secured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct DestinationEndpoint {
     /// `host[:port]`.
     pub registry: RegistryHost,
@@ -66,7 +88,7 @@ pub struct DestinationEndpoint {
 
 /// Where the images come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, tag = "kind")]
+#[serde(rename_all = "camelCase", tag = "kind")]
 pub enum TaskSource {
     /// The importer's registry, which serves a bundle. The runner logs in with its Pod's token.
     #[serde(rename_all = "camelCase")]
@@ -89,7 +111,7 @@ pub enum TaskSource {
 
 /// One repository and digest at the edge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct CopyTarget {
     /// The image as the set writes it, for people.
     pub image: String,
@@ -142,4 +164,87 @@ pub struct TargetFailure {
     pub reason: String,
     /// A sentence for people, without anything secret.
     pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A task with every field.
+    fn full(source: TaskSource) -> CopyTask {
+        CopyTask {
+            destination: DestinationEndpoint {
+                registry: "edge.local:5000".parse().unwrap(),
+                plain_http: true,
+                insecure_skip_verify: true,
+            },
+            source,
+            targets: vec![CopyTarget {
+                image: "quay.io/team/web:1.0".to_owned(),
+                source_registry: "quay.io".parse().unwrap(),
+                source_repository: "team/web".parse().unwrap(),
+                digest: Digest::of(b"web"),
+                repository: "mirror/team/web".parse().unwrap(),
+                tags: vec!["1.0".parse().unwrap()],
+                platforms: vec!["linux/amd64".parse().unwrap()],
+                mount_from: vec!["mirror/team/base".parse().unwrap()],
+            }],
+        }
+    }
+
+    fn of_bundle() -> CopyTask {
+        let (digest, name, ca) = (Digest::of(b"bundle"), "prod-7".to_owned(), "PEM".to_owned());
+        full(TaskSource::Bundle { digest, name, ca })
+    }
+
+    fn of_registry() -> CopyTask {
+        full(TaskSource::Registry { plain_http: true })
+    }
+
+    fn report() -> CopyReport {
+        let failure = TargetFailure {
+            target: 1,
+            reason: "RegistryUnreachable".to_owned(),
+            message: "edge.local:5000 cannot be reached".to_owned(),
+        };
+        CopyReport {
+            done: 1,
+            failed: 1,
+            bytes_copied: 5,
+            blobs_copied: 2,
+            blobs_mounted: 3,
+            milliseconds: 40,
+            failures: vec![failure],
+        }
+    }
+
+    const BUNDLE: &str = include_str!("../../testdata/golden/0.1/importer/task-bundle.json");
+    const REGISTRY: &str = include_str!("../../testdata/golden/0.1/importer/task-registry.json");
+    const REPORT: &str = include_str!("../../testdata/golden/0.1/importer/report.json");
+
+    #[test]
+    fn t82_tasks_and_reports_of_0_1_are_read() {
+        for (golden, task) in [(BUNDLE, of_bundle()), (REGISTRY, of_registry())] {
+            assert_eq!(CopyTask::parse(golden).unwrap(), task);
+            assert_eq!(serde_json::from_str::<CopyTask>(golden).unwrap(), task);
+        }
+        assert_eq!(serde_json::from_str::<CopyReport>(REPORT).unwrap(), report());
+        let later = REPORT.replacen('{', "{\"added\":{\"later\":[1]},", 1);
+        assert_eq!(serde_json::from_str::<CopyReport>(&later).unwrap(), report());
+    }
+
+    #[test]
+    fn t82_a_runner_refuses_what_it_does_not_understand_and_an_importer_reads_the_job_all_the_same() {
+        let added = |before: &str| BUNDLE.replacen(before, &format!("\"added\":true,{before}"), 1);
+        for place in ["\"destination\"", "\"registry\"", "\"kind\"", "\"image\""] {
+            let later = added(place);
+            assert_ne!(later, BUNDLE, "{place}");
+            let refused = CopyTask::parse(&later).unwrap_err();
+            assert!(refused.contains("importer's version"), "{place}: {refused}");
+            assert_eq!(serde_json::from_str::<CopyTask>(&later).unwrap(), of_bundle(), "{place}");
+        }
+        let kind = BUNDLE.replace("\"kind\":\"bundle\"", "\"kind\":\"tape\"");
+        assert!(CopyTask::parse(&kind).unwrap_err().contains("tape"));
+    }
 }

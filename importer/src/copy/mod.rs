@@ -123,8 +123,7 @@ pub fn parse(text: &str) -> Result<CopyTask, String> {
     if text.len() > MAX_TASK {
         return Err(format!("the task has {} bytes, more than {MAX_TASK}", text.len()));
     }
-    let task = serde_json::from_str::<CopyTask>(text)
-        .map_err(|error| printable(&format!("the task cannot be read: {error}"), 300))?;
+    let task = CopyTask::parse(text).map_err(|error| printable(&error, 300))?;
     if task.targets.is_empty() || task.targets.len() > MAX_TARGETS {
         return Err(format!("the task has {} targets, expected are 1 to {MAX_TARGETS}", task.targets.len()));
     }

@@ -16,9 +16,10 @@ use thiserror::Error;
 /// Name of the ConfigMap.
 pub(super) const NAME: &str = "krs-streams";
 
-/// An imported bundle.
+/// An imported bundle. Importers of all versions read each other's marks, after an update and after a rollback: these three
+/// fields never change, and what a later version adds is ignored (`docs/adr/0006-how-formats-change.md`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Mark {
     pub sequence: u64,
     pub identity: Digest,
@@ -109,5 +110,37 @@ mod tests {
         let marks = parse(&data(&written)).unwrap();
         assert_eq!(freshness(&marks)[&"prod".parse().unwrap()].sequence, 7);
         assert!(parse(&data("7")).unwrap_err().to_string().contains("prod"));
+    }
+
+    /// What version 0.1 wrote into the ConfigMap.
+    const GOLDEN: &str = include_str!("../../../testdata/golden/0.1/importer/streams.json");
+
+    #[test]
+    fn t82_marks_survive_an_update_from_0_1_and_a_rollback_to_it() {
+        let data = serde_json::from_str::<BTreeMap<String, String>>(GOLDEN).unwrap();
+        let marks = parse(&data).unwrap();
+        let of = |stream: &str| &marks[&stream.parse().unwrap()];
+        assert_eq!((of("prod").sequence, of("default").sequence), (7, 1_795_406_400));
+        assert_eq!(
+            (of("prod").identity, of("prod").created_at.as_second()),
+            (Digest::of(b"identity"), 1_795_492_800)
+        );
+        // 0.1 refuses a mark with any further field, and then every bundle: what is written today is what it wrote.
+        let written = |mark: &Mark| serde_json::json!(mark).to_string();
+        let again = marks.iter().map(|(stream, mark)| (stream.to_string(), written(mark)));
+        assert_eq!(again.collect::<BTreeMap<_, _>>(), data);
+    }
+
+    #[test]
+    fn t82_marks_survive_a_rollback_from_a_later_version() {
+        let data = serde_json::from_str::<BTreeMap<String, String>>(GOLDEN).unwrap();
+        let later = |text: &String| text.replacen('{', "{\"added\":{\"later\":[1]},", 1);
+        let later = data.iter().map(|(stream, text)| (stream.clone(), later(text))).collect();
+        assert_eq!(parse(&later).unwrap(), parse(&data).unwrap());
+        let without = data["prod"].replace("\"sequence\"", "\"number\"");
+        assert!(
+            parse(&BTreeMap::from([("prod".to_owned(), without)])).is_err(),
+            "nothing is taken for a mark"
+        );
     }
 }

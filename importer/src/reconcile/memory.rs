@@ -147,4 +147,52 @@ mod tests {
     fn a_state_that_is_garbage_is_worked_out_again() {
         assert_eq!(parse("uid", "{\"proofs\": 3}"), SetState::default());
     }
+
+    /// A state with every field.
+    fn full() -> SetState {
+        let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+        let key = |n: u8| format!("{n:032x}").parse().unwrap();
+        let attempt = Attempt {
+            count: 2,
+            at: at("2026-11-24T04:00:01Z"),
+            reason: "RegistryUnreachable".to_owned(),
+            message: "edge.local:5000 cannot be reached".to_owned(),
+            job: "krs-berlin-0123456789ab-2".to_owned(),
+        };
+        let resolved = Resolved { digest: Digest::of(b"web"), at: at("2026-11-24T04:00:02Z") };
+        let bundle = krs_core::crd::BundleReference {
+            name: "prod-7".to_owned(),
+            stream: "prod".to_owned(),
+            sequence: 7,
+            digest: Digest::of(b"bundle").to_string(),
+        };
+        SetState {
+            proofs: BTreeMap::from([(key(1), at("2026-11-24T04:00:03Z"))]),
+            attempts: BTreeMap::from([(key(2), attempt)]),
+            resolved: BTreeMap::from([("quay.io/team/web:1.0".to_owned(), resolved)]),
+            versions: BTreeMap::from([("Secret/apps/edge".to_owned(), "17".to_owned())]),
+            bundle: Some(bundle),
+            last_sync_time: Some(at("2026-11-24T04:00:04Z")),
+            looked_at: Some(at("2026-11-24T04:00:05Z")),
+            ended: BTreeMap::from([(key(2), at("2026-11-24T04:00:06Z"))]),
+            tried: BTreeMap::from([(key(2), Digest::of(b"bundle"))]),
+            moved: BTreeMap::from([(key(1), vec![at("2026-11-24T04:00:07Z")])]),
+        }
+    }
+
+    #[test]
+    fn t82_the_state_of_a_set_survives_an_update_from_0_1_and_a_rollback_to_any_version() {
+        let golden = include_str!("../../../testdata/golden/0.1/importer/state.json");
+        assert_eq!(parse("uid", golden), full());
+        let later = golden.replacen('{', "{\"added\":{\"later\":[1]},", 1);
+        assert_eq!(parse("uid", &later), full());
+        let attempt = golden.replacen("{\"count\"", "{\"added\":1,\"count\"", 1);
+        assert_eq!(parse("uid", &attempt), full());
+        // What 0.1 reads: all of its fields, with the types that they had.
+        let (now, before) = (encode(&full()), serde_json::from_str::<serde_json::Value>(golden).unwrap());
+        let now = serde_json::from_str::<serde_json::Value>(&now).unwrap();
+        for (key, value) in before.as_object().unwrap() {
+            assert_eq!(&now[key], value, "{key}");
+        }
+    }
 }
