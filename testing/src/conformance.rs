@@ -63,10 +63,15 @@ impl Suite {
         self
     }
 
-    /// With a certificate that the suite does not check.
+    /// Over TLS, with a certificate of this authority.
     #[must_use]
-    pub fn tls(self) -> Self {
-        self.set("OCI_TLS", "insecure")
+    pub fn tls(self, ca_pem: &str) -> Self {
+        let file = self.folder.path().join("ca.pem");
+        std::fs::write(&file, ca_pem).unwrap();
+        let mut suite = self.set("OCI_TLS", "enabled");
+        // What Go reads in place of the system's certificates.
+        suite.command.env("SSL_CERT_FILE", file);
+        suite
     }
 
     /// With credentials.

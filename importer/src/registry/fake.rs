@@ -10,6 +10,15 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
+use crate::task::AUDIENCE;
+
+/// Path of the Pod in [`FakeApi::with_copy_job`].
+pub(crate) const POD: &str = "/api/v1/namespaces/apps/pods/pod";
+/// Path of its Job.
+pub(crate) const JOB: &str = "/apis/batch/v1/namespaces/apps/jobs/job";
+/// Path of the set that the Job copies for.
+pub(crate) const SET: &str = "/apis/kuberegistrysync.io/v1alpha1/namespaces/apps/edgeimagesets/set";
+
 #[derive(Debug, Default)]
 pub(crate) struct State {
     /// By path: `/api/v1/namespaces/apps/pods/p`.
@@ -34,6 +43,28 @@ impl FakeApi {
         f(&mut self.0.lock().unwrap())
     }
 
+    /// A cluster with a copy Job of a set in namespace `apps`, whose Pod may read with the token `good`.
+    pub(crate) fn with_copy_job() -> Self {
+        let api = Self::default();
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "status": {"phase": "Running"}, "metadata":
+            {"name": "pod", "namespace": "apps", "uid": "p1", "ownerReferences": owner("batch/v1", "Job", "job", "j1")}});
+        let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job", "namespace": "apps",
+            "uid": "j1",
+            "labels": {"app.kubernetes.io/managed-by": "krs-importer", "app.kubernetes.io/component": "copy"},
+            "ownerReferences": owner("kuberegistrysync.io/v1alpha1", "EdgeImageSet", "set", "s1")}});
+        let set = json!({"apiVersion": "kuberegistrysync.io/v1alpha1", "kind": "EdgeImageSet",
+            "metadata": {"name": "set", "namespace": "apps", "uid": "s1"}});
+        let extra = json!({"authentication.kubernetes.io/pod-name": ["pod"],
+            "authentication.kubernetes.io/pod-uid": ["p1"]});
+        let status = json!({"authenticated": true, "audiences": [AUDIENCE],
+            "user": {"username": "system:serviceaccount:apps:default", "extra": extra}});
+        api.with(|state| {
+            state.tokens.insert("good".to_owned(), status);
+            state.objects.extend([(POD.to_owned(), pod), (JOB.to_owned(), job), (SET.to_owned(), set)]);
+        });
+        api
+    }
+
     pub(crate) fn client(&self) -> kube::Client {
         let api = self.clone();
         let router = Router::new().fallback(move |request: Request<Body>| {
@@ -49,6 +80,11 @@ impl FakeApi {
         });
         kube::Client::new(router, "default")
     }
+}
+
+/// The owner of an object, as in its metadata.
+pub(crate) fn owner(group: &str, kind: &str, name: &str, uid: &str) -> Value {
+    json!([{"apiVersion": group, "kind": kind, "name": name, "uid": uid, "controller": true}])
 }
 
 fn failure(code: u16) -> (StatusCode, Value) {

@@ -267,3 +267,38 @@ async fn a_medium_that_fails_is_told_from_damage() {
     std::fs::rename(&away, &site.path).unwrap();
     assert!(site.get(&path).await.body.unwrap() == content, "the stick is back");
 }
+
+/// As copy Jobs reach it: over TLS, with a token that the API server is asked about.
+#[cfg(feature = "real-parts")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registry_passes_the_pull_part_of_the_conformance_suite() {
+    let site = Site::new().await;
+    let api = crate::registry::fake::FakeApi::with_copy_job();
+    let authority = krs_testing::tls::Authority::new("krs test importer");
+    let server = authority.server(&["127.0.0.1"]);
+    let identity =
+        crate::tls::ServerIdentity { ca: authority.pem(), certificate: server.certificate, key: server.key };
+    let config = crate::config::RegistryConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        host: "127.0.0.1:1".parse().unwrap(),
+    };
+    let (library, demand, metrics) = (Arc::clone(&site.library), site.demand.subscribe(), Metrics::new().0);
+    let registry =
+        crate::registry::Registry::bind(&config, &identity, api.client(), library, demand, metrics)
+            .await
+            .unwrap();
+    let address = registry.address();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(registry.run(async { drop(stopped.await) }));
+    let tag = cosign_tag(&site.app.digest, "sig");
+    let images = [&site.app, &site.bill, &site.signature];
+    let suite = krs_testing::conformance::Suite::new(address)
+        .tls(&identity.ca)
+        .user("krs", "good")
+        .read_only(&repository(&site.bundle, &site.app.digest), &images, &[&tag], &[&site.app]);
+    let report = tokio::task::spawn_blocking(|| suite.run()).await.unwrap();
+    report.assert_passed_reading();
+    assert!(api.with(|state| state.calls.iter().any(|call| call.ends_with("/tokenreviews"))));
+    drop(stop);
+    serving.await.unwrap();
+}

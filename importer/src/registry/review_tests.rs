@@ -4,34 +4,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::registry::fake::FakeApi;
-
-const POD: &str = "/api/v1/namespaces/apps/pods/pod";
-const JOB: &str = "/apis/batch/v1/namespaces/apps/jobs/job";
-const SET: &str = "/apis/kuberegistrysync.io/v1alpha1/namespaces/apps/edgeimagesets/set";
-
-fn owner(group: &str, kind: &str, name: &str, uid: &str) -> Value {
-    json!([{"apiVersion": group, "kind": kind, "name": name, "uid": uid, "controller": true}])
-}
-
-/// A cluster in which token `good` may read.
-fn cluster() -> FakeApi {
-    let api = FakeApi::default();
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "status": {"phase": "Running"}, "metadata":
-        {"name": "pod", "namespace": "apps", "uid": "p1", "ownerReferences": owner("batch/v1", "Job", "job", "j1")}});
-    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job", "namespace": "apps", "uid": "j1",
-        "labels": {"app.kubernetes.io/managed-by": "krs-importer", "app.kubernetes.io/component": "copy"},
-        "ownerReferences": owner("kuberegistrysync.io/v1alpha1", "EdgeImageSet", "set", "s1")}});
-    let set = json!({"apiVersion": "kuberegistrysync.io/v1alpha1", "kind": "EdgeImageSet",
-        "metadata": {"name": "set", "namespace": "apps", "uid": "s1"}});
-    let status = json!({"authenticated": true, "audiences": [AUDIENCE], "user": {
-        "username": "system:serviceaccount:apps:default", "extra": {POD_NAME: ["pod"], POD_UID: ["p1"]}}});
-    api.with(|state| {
-        state.tokens.insert("good".to_owned(), status);
-        state.objects.extend([(POD.to_owned(), pod), (JOB.to_owned(), job), (SET.to_owned(), set)]);
-    });
-    api
-}
+use crate::registry::fake::{FakeApi, JOB, POD, SET, owner};
 
 async fn ask(api: &FakeApi) -> Result<Verdict, Unavailable> {
     reviewer(api.client())(Secret::new("good")).await
@@ -39,7 +12,7 @@ async fn ask(api: &FakeApi) -> Result<Verdict, Unavailable> {
 
 #[tokio::test]
 async fn the_token_of_a_live_pod_of_a_copy_job_stands_for_its_namespace() {
-    assert_eq!(ask(&cluster()).await, Ok(Verdict::Reader { namespace: "apps".to_owned() }));
+    assert_eq!(ask(&FakeApi::with_copy_job()).await, Ok(Verdict::Reader { namespace: "apps".to_owned() }));
 }
 
 #[tokio::test]
@@ -70,7 +43,7 @@ async fn a_token_is_refused_when_anything_between_it_and_a_set_is_not_as_it_must
         (SET, "/metadata/uid", json!("s2")),
     ];
     for (place, pointer, value) in cases {
-        let api = cluster();
+        let api = FakeApi::with_copy_job();
         api.with(|state| {
             let object = match state.objects.get_mut(*place) {
                 Some(object) => object,
@@ -82,7 +55,7 @@ async fn a_token_is_refused_when_anything_between_it_and_a_set_is_not_as_it_must
         assert_eq!(ask(&api).await, Ok(Verdict::Refused), "{place} {pointer} {value}");
     }
     for gone in [POD, JOB, SET] {
-        let api = cluster();
+        let api = FakeApi::with_copy_job();
         api.with(|state| state.objects.remove(gone));
         assert_eq!(ask(&api).await, Ok(Verdict::Refused), "{gone}");
     }
@@ -94,7 +67,7 @@ async fn an_api_server_that_does_not_answer_refuses_nobody() {
         ["POST /apis/authentication.k8s.io", "GET /api/v1/namespaces", "GET /apis/batch", "GET /apis/kube"]
     {
         for code in [403, 500] {
-            let api = cluster();
+            let api = FakeApi::with_copy_job();
             api.with(|state| state.failing = Some((call, code)));
             let error = ask(&api).await.unwrap_err();
             assert!(!error.to_string().contains("good"), "{error}");
