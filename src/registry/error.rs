@@ -293,6 +293,11 @@ impl Classify for RegistryError {
             Self::Refused { status: 405, .. } => {
                 "the registry may be read-only, or set up as a pull-through cache".to_owned()
             }
+            // Where something is sent, it is the place for it that is missing.
+            Self::Refused { status: 404, registry, detail, .. } if !detail.contains("BLOB_UNKNOWN") => format!(
+                "the registry has no such project or owner: create it there, or name one that exists ({registry}/NAME \
+                 puts NAME in front of every repository)"
+            ),
             Self::Refused { status: 413, .. } => {
                 "a proxy in front of the registry limits the size of a request's body: raise it or remove it \
                  (nginx: client_max_body_size, ingress-nginx: nginx.ingress.kubernetes.io/proxy-body-size)".to_owned()
