@@ -14,6 +14,8 @@ use crate::platform::Platform;
 
 /// Largest index or manifest that is accepted, in bytes. Registries commonly stop at 4 MiB. (T-52)
 pub const MAX_DOCUMENT: u64 = 4 << 20;
+/// Largest blob that is carried, in bytes: 1 TiB.
+pub const MAX_BLOB: u64 = 1 << 40;
 /// Most children of an index, and most layers of a manifest.
 pub const MAX_ENTRIES: usize = 4096;
 /// How deep indexes may lie in each other. (T-47)
@@ -100,6 +102,14 @@ impl Descriptor {
             architecture: stated.architecture.clone(),
             variant,
         })
+    }
+
+    /// Whether it describes an attestation inside an index (BuildKit's convention).
+    pub fn is_attestation(&self) -> bool {
+        let annotations = self.annotations.as_ref();
+        annotations.is_some_and(|annotations| annotations.contains_key("vnd.docker.reference.type"))
+            && self.platform.is_some()
+            && self.runs_on().is_none()
     }
 
     /// The child that this one describes, where it is an attestation inside an index (BuildKit's convention).

@@ -17,7 +17,7 @@ use crate::plan::{Fetch, Plan};
 use crate::progress::{Activity, Progress};
 use crate::reference::Reference;
 use crate::registry::{BlobSink, Client, RegistryError};
-use crate::resolve::{ImageError, ImageErrors, Origin};
+use crate::resolve::{ImageError, ImageErrors, Origin, ReferrerErrors, ReferrerFailure};
 use crate::sign::Signatures;
 
 /// Bytes of a blob that are noted at once, at least.
@@ -32,6 +32,11 @@ pub enum PullError {
     /// Images that could not be fetched.
     #[error(transparent)]
     Images(#[from] ImageErrors),
+    /// All images could be fetched, but not all signatures, SBOMs and attestations. Without these
+    /// ([`crate::resolve::Resolved::without_referrers`]) the next plan can be carried out, and what was fetched is taken
+    /// over.
+    #[error(transparent)]
+    Referrers(#[from] ReferrerErrors),
     /// The disk was full, or failed, in the middle.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -50,6 +55,7 @@ impl Classify for PullError {
         match self {
             Self::Bundle(e) => e.kind(),
             Self::Images(e) => e.kind(),
+            Self::Referrers(e) => e.kind(),
             Self::Write { source, .. } => crate::error::io_kind(source),
             Self::Task(_) => ErrorKind::Other,
         }
@@ -59,6 +65,7 @@ impl Classify for PullError {
         match self {
             Self::Bundle(e) => e.help(),
             Self::Images(e) => e.help(),
+            Self::Referrers(e) => e.help(),
             Self::Write { .. } => {
                 Some("free some space or write to another medium, then run the same command again".to_owned())
             }
@@ -188,7 +195,16 @@ impl Run {
                 error => failures.push((fetch, error)),
             }
         }
-        if failures.is_empty() { Ok(()) } else { Err(by_image(plan, failures).into()) }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        let (images, referrers): (Vec<_>, Vec<_>) =
+            failures.into_iter().partition(|(fetch, _)| !fetch.images.is_empty());
+        if images.is_empty() {
+            Err(by_referrer(plan, referrers).into())
+        } else {
+            Err(by_image(plan, images).into())
+        }
     }
 
     /// Brings one blob to its place: from what is there, from earlier bundles, else from the network.
@@ -256,12 +272,31 @@ impl Run {
     }
 }
 
+/// Names the referrers that need a blob that failed.
+fn by_referrer(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ReferrerErrors {
+    let mut named = Vec::new();
+    for (fetch, error) in failures {
+        let error = Arc::new(error);
+        for (place, referrer) in &fetch.referrers {
+            let image = plan.manifest.images.get(*place);
+            let found =
+                image.and_then(|image| Some((&image.reference, image.referrers.get(*referrer)?.digest)));
+            if let Some((reference, digest)) = found {
+                let (reference, error) = (reference.clone(), Arc::clone(&error));
+                named.push(ReferrerFailure { image: *place, reference, digest, error });
+            }
+        }
+    }
+    ReferrerErrors(named)
+}
+
 /// Names every image that needs a blob that failed, each once, in the order of the sets.
 fn by_image(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ImageErrors {
     let mut errors = BTreeMap::<usize, (Reference, ImageError)>::new();
     let mut shared = Vec::new();
     for (fetch, error) in failures {
         let mut error = Some(error);
+        // `Plan::images` names those first that need the blob for themselves.
         for (place, image) in fetch.images.iter().zip(plan.images(fetch)) {
             match error.take() {
                 // The first image that is not named yet says why; the others, that they share the blob.

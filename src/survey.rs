@@ -158,7 +158,7 @@ async fn takes_sparse(repository: &Repository) -> Result<bool, RegistryError> {
     let index = index.to_string();
     let selector = Selector::Digest(Digest::of(index.as_bytes()));
     match repository.push_manifest(&selector, oci::OCI_INDEX, index.into()).await {
-        Ok(()) => Ok(true),
+        Ok(_) => Ok(true),
         Err(RegistryError::Refused { .. } | RegistryError::NotFound { .. }) => Ok(false),
         Err(error) => Err(error),
     }

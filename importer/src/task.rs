@@ -148,6 +148,9 @@ pub struct CopyReport {
     pub blobs_copied: u64,
     /// Blobs that the edge registry linked from another repository.
     pub blobs_mounted: u64,
+    /// Signatures, SBOMs and attestations that are not at the edge as they should be, and look-ups of them that failed. The
+    /// log says which and why; the images are there all the same.
+    pub referrers_missing: u32,
     /// Milliseconds that copying took, without the start of the Pod.
     pub milliseconds: u64,
     /// The first failures that fit.
@@ -214,6 +217,7 @@ mod tests {
             bytes_copied: 5,
             blobs_copied: 2,
             blobs_mounted: 3,
+            referrers_missing: 0,
             milliseconds: 40,
             failures: vec![failure],
         }

@@ -25,8 +25,7 @@ pub(super) const MAX_MANIFEST: u64 = 64 << 20;
 pub const MAX_SET: u64 = 4 << 20;
 /// Most sets in a bundle.
 pub const MAX_SETS: usize = 10_000;
-/// Largest blob, in bytes: 1 TiB.
-pub(super) const MAX_BLOB: u64 = 1 << 40;
+pub(super) use crate::oci::MAX_BLOB;
 
 /// What a bundle holds. The fields of every type here are declared in the order of their JSON names, which makes
 /// their serialisation canonical (see [`json::canonical`]).

@@ -56,8 +56,10 @@ pub struct PlanOptions {
 pub struct Fetch {
     /// The blob and its place.
     pub blob: BundleBlob,
-    /// The images that need it, by their places in the manifest.
+    /// The images that need it for themselves, by their places in the manifest.
     pub images: Vec<usize>,
+    /// Referrers that need it: the place of the image, and the place among its referrers.
+    pub referrers: Vec<(usize, usize)>,
 }
 
 /// A bundle before its content is fetched.
@@ -87,9 +89,10 @@ impl Plan {
         self.fetches.iter().map(|fetch| fetch.blob.size).sum()
     }
 
-    /// The images that need a blob.
+    /// The images that need a blob, for themselves or for a referrer.
     pub fn images<'a>(&'a self, fetch: &'a Fetch) -> impl Iterator<Item = &'a Reference> {
-        fetch.images.iter().filter_map(|place| Some(&self.manifest.images.get(*place)?.reference))
+        let places = fetch.images.iter().chain(fetch.referrers.iter().map(|(image, _)| image));
+        places.filter_map(|place| Some(&self.manifest.images.get(*place)?.reference))
     }
 
     /// Where a blob can be had, in the order of the images.
@@ -200,17 +203,19 @@ pub fn plan(
     let mut blobs = Blobs::default();
     // Documents lie together at the front: who inspects a slow medium reads one place.
     for (place, image) in resolved.images.iter().enumerate() {
-        for document in closures(image).flat_map(|closure| closure.documents.iter().rev()) {
-            blobs.add(document, place)?;
+        for (closure, owner) in closures(image).zip(owners(place)) {
+            closure.documents.iter().rev().try_for_each(|document| blobs.add(document, owner))?;
         }
     }
     let documents = blobs.list.len();
     for (place, image) in resolved.images.iter().enumerate() {
-        for content in closures(image).flat_map(|closure| &closure.contents) {
-            if !kept.contains(&content.digest) && options.base.has(&content.digest, content.size) {
-                left_out.insert(content.digest);
-            } else {
-                blobs.add(content, place)?;
+        for (closure, owner) in closures(image).zip(owners(place)) {
+            for content in &closure.contents {
+                if !kept.contains(&content.digest) && options.base.has(&content.digest, content.size) {
+                    left_out.insert(content.digest);
+                } else {
+                    blobs.add(content, owner)?;
+                }
             }
         }
     }
@@ -275,6 +280,18 @@ fn closures(image: &ResolvedImage) -> impl Iterator<Item = &Closure> {
     std::iter::once(&image.closure).chain(image.referrers.iter().map(|referrer| &referrer.closure))
 }
 
+/// Who needs a blob.
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    Image(usize),
+    Referrer(usize, usize),
+}
+
+/// The owners of the [`closures`] of the image at `place`.
+fn owners(place: usize) -> impl Iterator<Item = Owner> {
+    std::iter::once(Owner::Image(place)).chain((0..).map(move |referrer| Owner::Referrer(place, referrer)))
+}
+
 /// Blobs in the order of their first use.
 #[derive(Default)]
 struct Blobs {
@@ -284,20 +301,24 @@ struct Blobs {
 }
 
 impl Blobs {
-    fn add(&mut self, descriptor: &Descriptor, image: usize) -> Result<(), PlanError> {
+    fn add(&mut self, descriptor: &Descriptor, owner: Owner) -> Result<(), PlanError> {
         let Descriptor { digest, size, .. } = *descriptor;
         let place = *self.places.entry(digest).or_insert_with(|| {
             let blob = BundleBlob { digest, offset: self.end + HEADER, size };
             self.end = next_header(blob.offset, size);
-            self.list.push(Fetch { blob, images: Vec::new() });
+            self.list.push(Fetch { blob, images: Vec::new(), referrers: Vec::new() });
             self.list.len() - 1
         });
         let Some(fetch) = self.list.get_mut(place) else { return Ok(()) };
         if fetch.blob.size != size {
             return Err(PlanError::Sizes { digest, one: fetch.blob.size, other: size });
         }
-        if fetch.images.last() != Some(&image) {
-            fetch.images.push(image);
+        match owner {
+            Owner::Image(image) if fetch.images.last() != Some(&image) => fetch.images.push(image),
+            Owner::Referrer(image, referrer) if fetch.referrers.last() != Some(&(image, referrer)) => {
+                fetch.referrers.push((image, referrer));
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -323,7 +344,7 @@ fn bundle_image(image: &ResolvedImage, left_out: &BTreeSet<Digest>) -> BundleIma
         artifact_type: image.artifact_type.clone(),
         digest: image.root.digest,
         media_type: image.root.media_type.clone(),
-        missing_referrers: image.missing_referrers,
+        missing_referrers: u32::try_from(image.missing_referrers.len()).unwrap_or(u32::MAX),
         partial: closures(image).flat_map(|c| &c.contents).any(|c| left_out.contains(&c.digest)),
         platforms: image.platforms.clone(),
         reference: image.reference.clone(),

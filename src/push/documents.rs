@@ -3,43 +3,51 @@
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::{Failures, QUESTIONS, Run, Target, TargetError, referrers};
+use super::attach::Attached;
+use super::{Failures, QUESTIONS, Run, Target, TargetError};
+use crate::bundle::BundledImage;
 use crate::closure::{Closure, Documents};
+use crate::digest::Digest;
 use crate::oci::Descriptor;
 use crate::reference::{Selector, Tag};
 use crate::registry::{RegistryError, Repository};
 
 impl Run<'_> {
-    /// Puts the documents of a target, reads them back, and tags it. Where the registry lacks what it had a moment ago,
-    /// because its garbage collection ran meanwhile, that is sent again, and all is put once more. (T-63)
-    pub(super) async fn put_target(&self, target: &Target, failures: &Failures) -> Result<(), TargetError> {
-        for (_, closure) in self.closures(target) {
-            blobs_arrived(target, closure, failures)?;
+    /// Puts the documents of a target, reads them back, puts what refers to it, and tags it. Where the registry lacks what
+    /// it had a moment ago, because its garbage collection ran meanwhile, that is sent again, and all is put once more.
+    /// (T-63)
+    pub(super) async fn put_target(
+        &self,
+        target: &Target,
+        failures: &Failures,
+    ) -> Result<Attached, TargetError> {
+        let image = self.images.images.get(target.image).ok_or(TargetError::Missing(target.digest))?;
+        blobs_arrived(target, &image.closure, failures)?;
+        match self.try_put_target(target, image, failures).await {
+            Err(error) if error.may_be_collected() => {
+                if !self.restore(target, &image.closure).await? {
+                    return Err(error);
+                }
+                self.try_put_target(target, image, failures).await
+            }
+            put => put,
         }
-        let Err(error) = self.try_put_target(target).await else { return Ok(()) };
-        if error.may_be_collected() && self.restore(target).await? {
-            return self.try_put_target(target).await;
-        }
-        Err(error)
     }
 
     /// Sends the blobs of a target that are not there although they were. Whether that, or a manifest that is gone, may
     /// have been the reason why the registry refused it.
-    async fn restore(&self, target: &Target) -> Result<bool, TargetError> {
+    async fn restore(&self, target: &Target, closure: &Closure) -> Result<bool, TargetError> {
         let repository = &self.repository(&target.repository);
-        let mut seen = BTreeSet::new();
-        let contents = self.closures(target).flat_map(|(_, closure)| &closure.contents);
-        let contents = contents.filter(|content| seen.insert(content.digest)).cloned().collect::<Vec<_>>();
-        let restored = contents.into_iter().map(|Descriptor { digest, size, .. }| async move {
-            if repository.has_blob_for_push(&digest, size).await? {
-                return Ok::<_, RegistryError>(false);
-            }
-            self.send_again(digest, size, &target.repository).await.map(|()| true)
-        });
+        let restored =
+            closure.contents.clone().into_iter().map(|Descriptor { digest, size, .. }| async move {
+                if repository.has_blob_for_push(&digest, size).await? {
+                    return Ok::<_, RegistryError>(false);
+                }
+                self.send_again(digest, size, &target.repository).await.map(|()| true)
+            });
         let restored = stream::iter(restored).buffer_unordered(QUESTIONS).try_collect::<Vec<_>>().await?;
         let blobs = restored.into_iter().filter(|restored| *restored).count();
         tracing::debug!(repository = %target.repository, blobs, "sent again what the registry lost meanwhile");
@@ -48,29 +56,20 @@ impl Run<'_> {
         Ok(blobs > 0 || manifest.is_some_and(|image| image.platforms.is_empty()))
     }
 
-    async fn try_put_target(&self, target: &Target) -> Result<(), TargetError> {
+    async fn try_put_target(
+        &self,
+        target: &Target,
+        image: &BundledImage,
+        failures: &Failures,
+    ) -> Result<Attached, TargetError> {
         let repository = self.repository(&target.repository);
-        let manifest = self.bundle.manifest().images.get(target.image);
-        let root = self.closures(target).next().map(|(root, _)| root);
-        let (Some(manifest), Some(root)) = (manifest, root) else {
-            return Err(TargetError::Missing(target.digest));
-        };
-        let root_of = |digest| self.closures(target).map(|(root, _)| root).find(|root| root.digest == digest);
-        let found =
-            manifest.referrers.iter().filter_map(|referrer| Some((referrer, root_of(referrer.digest)?)));
-        let found = found.collect::<Vec<_>>();
-
-        let mut seen = BTreeSet::new();
-        let documents = self.closures(target).flat_map(|(_, closure)| &closure.documents);
-        let documents = documents.filter(|document| seen.insert(document.digest)).collect::<Vec<_>>();
+        let (root, documents) = (&image.root, &image.closure.documents);
         // What a tag says of the image need not be asked a second time.
         let is_tagged = |document: &Descriptor| document.digest == root.digest && !target.tags.is_empty();
         let asked = documents.iter().filter(|document| !is_tagged(document));
-        let asked = asked.map(|document| (Selector::Digest(document.digest), *document));
+        let asked = asked.map(|document| (Selector::Digest(document.digest), document));
         let asked = self.lacking(&repository, asked.collect());
-        let named = found.iter().filter_map(|(referrer, root)| Some((*root, referrer.tag.as_ref()?)));
-        let tags = named.chain(target.tags.iter().map(|tag| (root, tag)));
-        let tags = tags.map(|(document, tag)| (Selector::Tag(tag.clone()), document));
+        let tags = target.tags.iter().map(|tag| (Selector::Tag(tag.clone()), root));
         let tags = self.lacking(&repository, tags.collect());
         let (lacking, tags) = futures::try_join!(asked, tags)?;
         let mut lacking = lacking.into_iter().map(|(_, document)| document.digest).collect::<BTreeSet<_>>();
@@ -79,11 +78,12 @@ impl Run<'_> {
             lacking.insert(root.digest);
         }
 
-        for document in documents.into_iter().filter(|document| lacking.contains(&document.digest)) {
+        for document in documents.iter().filter(|document| lacking.contains(&document.digest)) {
             let put = self.put(&repository, &Selector::Digest(document.digest), document).await;
             put.map_err(|error| self.sparse(target, document, error))?;
         }
-        referrers::list(&repository, &found).await?;
+        // Before the tags: whoever finds the image finds its signatures.
+        let attached = self.put_referrers(target, failures).await;
         // Tags last: what a tag names is whole. One that may not be changed keeps none of the others.
         let mut fixed = None;
         for (selector, document) in tags {
@@ -93,7 +93,7 @@ impl Run<'_> {
                 fixed = fixed.or(error.map_err(|error| self.sparse(target, document, error))?);
             }
         }
-        fixed.map_or(Ok(()), Err)
+        fixed.map_or(Ok(attached), Err)
     }
 
     /// Of these, in their order, what the registry does not have.
@@ -108,17 +108,6 @@ impl Run<'_> {
         });
         let answers = stream::iter(asked).buffered(QUESTIONS).try_collect::<Vec<_>>().await?;
         Ok(answers.into_iter().flatten().collect())
-    }
-
-    async fn put(
-        &self,
-        repository: &Repository,
-        selector: &Selector,
-        document: &Descriptor,
-    ) -> Result<(), TargetError> {
-        send_document(repository, selector, document, &self.images.documents).await?;
-        self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
-        Ok(())
     }
 
     /// A refused index that lacks children is refused for that.
@@ -148,7 +137,7 @@ fn blobs_arrived(target: &Target, closure: &Closure, failures: &Failures) -> Res
     Ok(())
 }
 
-async fn has_document(
+pub(super) async fn has_document(
     repository: &Repository,
     selector: &Selector,
     document: &Descriptor,
@@ -157,21 +146,21 @@ async fn has_document(
     Ok(found.is_some_and(|found| found.digest == document.digest))
 }
 
-/// Puts one of `documents` and reads it back.
-async fn send_document(
+/// Puts one of `documents` and reads it back. Answers the subject that the registry says it has processed.
+pub(super) async fn send_document(
     repository: &Repository,
     selector: &Selector,
     document: &Descriptor,
     documents: &Documents,
-) -> Result<(), TargetError> {
+) -> Result<Option<Digest>, TargetError> {
     let stored = documents.get(&document.digest).ok_or(TargetError::Missing(document.digest))?;
-    repository.push_manifest(selector, &document.media_type, stored.bytes.clone()).await?;
+    let subject = repository.push_manifest(selector, &document.media_type, stored.bytes.clone()).await?;
     let back = repository.manifest(selector).await?;
     if back.digest != document.digest {
         let (registry, expected) = (repository.registry().clone(), document.digest);
         return Err(TargetError::ReadBack { registry, expected, got: back.digest });
     }
-    Ok(())
+    Ok(subject)
 }
 
 /// Puts one of `documents` where it is not already, byte for byte, and reads it back. Answers whether it was sent.

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::Target;
+use super::{ReferrerProblem, Target};
 use crate::digest::Digest;
 use crate::error::{self, Classify, ErrorKind};
 use crate::reference::{ParseReferenceError, RegistryHost, RepositoryName, Tag};
@@ -25,15 +25,13 @@ pub enum TargetError {
         /// What came back.
         got: Digest,
     },
-    /// A signature, SBOM or attestation is there, and the registry does not list it.
-    #[error(
-        "the registry does not list {missing} as referring to {subject}, neither by its API nor by the fallback tag"
-    )]
-    Unlisted {
-        /// What it refers to.
-        subject: Digest,
-        /// What is not listed.
-        missing: String,
+    /// A blob of a referrer did not arrive.
+    #[error("blob {digest} could not be sent: {reason}")]
+    Blob {
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        reason: String,
     },
     /// The registry takes no index some of whose images are not there.
     #[error(
@@ -93,7 +91,7 @@ impl Classify for TargetError {
             Self::FixedTag { .. } => ErrorKind::Other,
             Self::ReadBack { .. } => ErrorKind::Corrupt,
             Self::Shared(_) => ErrorKind::Unavailable,
-            Self::Missing(_) | Self::Unlisted { .. } => ErrorKind::Incomplete,
+            Self::Missing(_) | Self::Blob { .. } => ErrorKind::Incomplete,
         }
     }
 
@@ -113,11 +111,7 @@ impl Classify for TargetError {
                  deletes untagged manifests takes the image"
                     .to_owned(),
             ),
-            Self::Unlisted { .. } => Some(
-                "leave them behind when you make the bundle, with --referrers none, or use another registry"
-                    .to_owned(),
-            ),
-            Self::Shared(_) | Self::Missing(_) => None,
+            Self::Shared(_) | Self::Missing(_) | Self::Blob { .. } => None,
         }
     }
 }
@@ -158,6 +152,8 @@ pub enum PushError {
         total: usize,
         /// The failed ones.
         failed: Vec<(Target, TargetError)>,
+        /// Referrers of the others that are not there as they should be.
+        referrers: Vec<ReferrerProblem>,
     },
 }
 

@@ -2,6 +2,7 @@
 //! From a bundle to a registry, straight from the archive: asks first what is there, sends each blob once, links
 //! it into the other repositories that need it, puts inner documents before outer ones, reads back, and tags last.
 
+mod attach;
 mod base;
 mod documents;
 mod error;
@@ -29,7 +30,9 @@ use crate::registry::{
 pub use base::{expected as expected_in, find as find_layer};
 pub use documents::{put_document, put_tag};
 pub use error::{MissingLayer, PushError, TargetError};
-pub use referrers::list as list_referrers;
+pub use referrers::{
+    PushedReferrer, ReferrerProblem, WrittenList, list as list_referrers, mend as mend_lists,
+};
 pub use targets::{Target, targets};
 
 /// Small questions and documents that are under way at once, as far as the client has connections: over a slow link
@@ -54,10 +57,27 @@ pub struct PushReport {
     pub blobs_present: u64,
     /// Indexes and manifests that were sent.
     pub documents_sent: u64,
+    /// Signatures, SBOMs and attestations that are not at the edge as they should be, and why.
+    pub referrers: Vec<ReferrerProblem>,
 }
 
-/// Brings every image of `bundle` to `destination`, with at most `jobs` transfers at once. What is there already
-/// is not sent again; a failed image does not stop the others.
+/// How to push.
+#[derive(Debug, Clone, Copy)]
+pub struct PushOptions {
+    /// Transfers at once.
+    pub jobs: usize,
+    /// Whether signatures, SBOMs and attestations follow their images.
+    pub referrers: bool,
+}
+
+impl From<usize> for PushOptions {
+    fn from(jobs: usize) -> Self {
+        Self { jobs, referrers: true }
+    }
+}
+
+/// Brings every image of `bundle` to `destination`; `options` may be just the number of transfers at once. What is there
+/// already is not sent again; a failed image does not stop the others, and a failed referrer does not stop its image.
 ///
 /// # Errors
 /// [`PushError`]; with [`PushError::Targets`] all other targets are at the edge.
@@ -66,9 +86,10 @@ pub async fn push(
     bundle: &Arc<Bundle>,
     images: &BundledImages,
     destination: &Destination,
-    jobs: usize,
+    options: impl Into<PushOptions>,
     progress: &Arc<dyn Progress>,
 ) -> Result<PushReport, PushError> {
+    let PushOptions { jobs, referrers } = options.into();
     let targets = targets(bundle, destination)?;
     let run = Run {
         client,
@@ -76,6 +97,7 @@ pub async fn push(
         bundle,
         images,
         transfers: Arc::new(Semaphore::new(jobs.clamp(1, Semaphore::MAX_PERMITS))),
+        referrers,
         progress,
         counts: Counts::default(),
     };
@@ -107,13 +129,23 @@ pub async fn push(
     results.sort_unstable_by_key(|(place, ..)| *place);
     let total = results.len();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
+    let (mut written, mut problems) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
     for (_, target, result) in results {
         match result {
-            Ok(()) => done.push(target),
+            Ok(attached) => {
+                written.entry(target.repository.clone()).or_default().extend(attached.written);
+                problems.extend(attached.problems);
+                done.push(target);
+            }
             Err(error) => failed.push((target, error)),
         }
     }
-    if failed.is_empty() { Ok(run.counts.report(done)) } else { Err(PushError::Targets { total, failed }) }
+    problems.extend(run.mend_lists(written).await);
+    if failed.is_empty() {
+        Ok(PushReport { referrers: problems, ..run.counts.report(done) })
+    } else {
+        Err(PushError::Targets { total, failed, referrers: problems })
+    }
 }
 
 #[derive(Default)]
@@ -134,6 +166,7 @@ impl Counts {
             blobs_mounted: self.blobs_mounted.load(Ordering::Relaxed),
             blobs_present: self.blobs_present.load(Ordering::Relaxed),
             documents_sent: self.documents_sent.load(Ordering::Relaxed),
+            referrers: Vec::new(),
         }
     }
 }
@@ -161,6 +194,7 @@ struct Run<'a> {
     images: &'a BundledImages,
     /// One permit for each transfer that may be under way.
     transfers: Arc<Semaphore>,
+    referrers: bool,
     progress: &'a Arc<dyn Progress>,
     counts: Counts,
 }
@@ -204,12 +238,17 @@ impl Run<'_> {
         let mut lacking = Vec::new();
         for (place, layer, found) in found {
             let Some(need) = needs.get_mut(place) else { continue };
+            let needing = |target: &&Target| {
+                let image = self.images.images.get(target.image);
+                image.is_some_and(|image| image.closure.contents.iter().any(|c| c.digest == need.digest))
+            };
+            // What only a referrer lacks costs the referrer: the blob fails when it is to be sent.
+            if !targets.iter().any(|target| needing(&target)) {
+                need.elsewhere = found.ok().flatten();
+                continue;
+            }
             need.elsewhere = found?;
             if need.elsewhere.is_none() {
-                let needing = |target: &&Target| {
-                    let mut contents = self.closures(target).flat_map(|(_, closure)| &closure.contents);
-                    contents.any(|content| content.digest == need.digest)
-                };
                 let images = targets.iter().filter(needing).flat_map(|target| target.references.clone());
                 let expected = base::expected(layer, self.destination);
                 let looked = need.repositories.union(&expected).cloned().collect();
@@ -235,12 +274,22 @@ impl Run<'_> {
         base::find(&self.repository(any), (&layer.digest, layer.size), candidates).await
     }
 
-    /// The image of a target and what refers to it.
+    /// The image of a target, and what refers to it where that is wanted.
     fn closures(&self, target: &Target) -> impl Iterator<Item = (&Descriptor, &Closure)> {
-        let image = self.images.images.get(target.image).into_iter();
-        image.flat_map(|BundledImage { root, closure, referrers, .. }| {
-            std::iter::once((root, closure)).chain(referrers.iter().map(|(root, closure)| (root, closure)))
+        let (image, wanted) = (self.images.images.get(target.image).into_iter(), self.referrers);
+        image.flat_map(move |BundledImage { root, closure, referrers, .. }| {
+            let referrers = referrers.iter().filter(move |_| wanted);
+            std::iter::once((root, closure)).chain(referrers.map(|(root, closure)| (root, closure)))
         })
+    }
+
+    /// Reads again the lists of referrers that this run wrote: another writer may have overwritten them. (T-114)
+    async fn mend_lists(&self, written: BTreeMap<RepositoryName, Vec<WrittenList>>) -> Vec<ReferrerProblem> {
+        let mended = written
+            .into_iter()
+            .map(|(name, written)| async move { referrers::mend(&self.repository(&name), written).await });
+        let problems = stream::iter(mended).buffered(QUESTIONS).collect::<Vec<_>>().await;
+        problems.into_iter().flatten().collect()
     }
 
     /// Asks the registry which blobs it has where.

@@ -23,8 +23,10 @@ use crate::reference::{Selector, Tag};
 
 /// Names the digest of what was asked for or stored.
 const CONTENT_DIGEST: &str = "docker-content-digest";
+/// Names the subject of a stored manifest that the registry has processed.
+const SUBJECT: &str = "oci-subject";
 /// Largest page of a list of tags, in bytes.
-const MAX_PAGE: u64 = 8 << 20;
+pub(super) const MAX_PAGE: u64 = 8 << 20;
 /// Most pages of a list.
 pub(super) const MAX_PAGES: usize = 1000;
 /// Most tags of a repository.
@@ -41,8 +43,8 @@ enum Head {
 }
 
 #[derive(Deserialize)]
-struct TagList {
-    tags: Option<Vec<String>>,
+pub(super) struct TagList {
+    pub(super) tags: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -255,7 +257,8 @@ impl Repository {
         Ok(FetchedManifest { media_type, digest, bytes })
     }
 
-    /// Stores an index or manifest under its digest or under a tag.
+    /// Stores an index or manifest under its digest or under a tag. Answers the subject that the registry says it
+    /// has processed (`OCI-Subject`): then its referrers API lists the manifest.
     ///
     /// # Errors
     /// [`RegistryError::OtherDigest`] where the registry stored it under another digest, and the others. (T-58)
@@ -264,7 +267,7 @@ impl Repository {
         selector: &Selector,
         media_type: &str,
         bytes: Bytes,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Option<Digest>, RegistryError> {
         let digest = Digest::of(&bytes);
         if let Selector::Digest(asked) = selector
             && *asked != digest
@@ -275,7 +278,7 @@ impl Repository {
         let mut attempts = Attempts::new(&self.inner);
         loop {
             match self.try_push(selector, media_type, digest, bytes.clone()).await {
-                Ok(()) => return Ok(()),
+                Ok(subject) => return Ok(subject),
                 Err(failure) => attempts.after(failure).await?,
             }
         }
@@ -287,7 +290,7 @@ impl Repository {
         media_type: &str,
         digest: Digest,
         bytes: Bytes,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<Digest>, Failure> {
         let asking = self.asking(Scope::push(self.name()), self.manifest_name(selector)).await?;
         let url = self.url(&asking, format_args!("manifests/{selector}"))?;
         let mut headers = HeaderMap::new();
@@ -298,10 +301,10 @@ impl Repository {
         if !answer.status().is_success() {
             return Err(not_missing(self.inner.rejected(&asking, answer).await, &asking));
         }
-        match named_digest(&answer) {
-            Some(named) => self.same_digest(&asking, digest, named),
-            None => Ok(()),
+        if let Some(named) = named_digest(&answer) {
+            self.same_digest(&asking, digest, named)?;
         }
+        Ok(answer.header(SUBJECT).and_then(|subject| subject.parse().ok()))
     }
 
     /// All tags that are valid, sorted; none where the repository does not exist or has no tags.

@@ -39,6 +39,7 @@ pub use address::{Barred, BarredAddress};
 pub use client::{Client, ClientOptions, Notify, Repository, Statistics};
 pub use error::{RegistryError, SourceError};
 pub use keychain::{Keychain, KeychainError};
+pub use referrers::{ReferrerList, ReferrersApi, ReferrersTag, UnusableEntry, referrers_tag};
 pub use relay::Received;
 pub use retry::RetryPolicy;
 pub use tls::ClientIdentity;

@@ -1,79 +1,292 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What refers to an image: signatures, SBOMs, attestations (referrers API, else the fallback tag).
+//! What refers to a manifest: signatures, SBOMs, attestations (referrers API, and the tags that stand in for it).
+//!
+//! Registries and clients that write these lists make mistakes. An entry that cannot be used costs only itself.
 
+use std::collections::HashSet;
+
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use super::client::Repository;
 use super::error::RegistryError;
-use super::manifest::{MAX_PAGES, next_page};
+use super::manifest::{MAX_PAGE, MAX_PAGES, TagList, next_page};
 use super::retry::{Attempts, Failure};
 use super::transport::protocol;
 use crate::digest::Digest;
+use crate::json::JsonError;
 use crate::oci::{self, Descriptor, MAX_DOCUMENT, MAX_ENTRIES, OCI_INDEX};
-use crate::reference::Selector;
+use crate::redact::printable;
+use crate::reference::{Selector, Tag};
+
+/// Tags that one page of a list is asked for.
+const TAGS_ON_A_PAGE: usize = 1000;
+/// Registries that cut a list without saying so cut it at a round number.
+const ROUND_NUMBER: usize = 50;
+
+/// What a registry lists as referring to a manifest.
+#[derive(Debug, Default)]
+pub struct ReferrerList {
+    /// Indexes and manifests, each once, in the order of the list. Media type, size and artifact type are what the
+    /// list says.
+    pub found: Vec<Descriptor>,
+    /// Entries that cannot be used.
+    pub unusable: Vec<UnusableEntry>,
+    /// Why the list ends before its end.
+    pub cut_off: Option<RegistryError>,
+}
+
+/// An entry of a list of referrers that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnusableEntry {
+    /// Artifact type, where the entry states one.
+    pub artifact_type: Option<String>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// The answer of the referrers API.
+#[derive(Debug)]
+pub enum ReferrersApi {
+    /// The list.
+    Listed(ReferrerList),
+    /// The registry has no referrers API for this repository.
+    Unsupported,
+    /// The registry does not know the manifest, and says so by a status that is not one of the API.
+    UnknownManifest,
+}
+
+/// What lies under the tag that stands in for the referrers API (distribution-spec 1.1, "Referrers Tag Schema").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReferrersTag {
+    /// Nothing.
+    Absent,
+    /// An index, which is to be read as a list ([`ReferrerList::parse`]).
+    List(Bytes),
+    /// Something else.
+    NotAList(String),
+}
 
 /// An index that may be empty, other than one of an image.
 #[derive(Deserialize)]
 struct List {
-    manifests: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Value>>,
+}
+
+/// Only what is needed of an entry: what else is odd about it harms nobody.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    media_type: String,
+    digest: String,
+    size: u64,
+    artifact_type: Option<String>,
+}
+
+impl ReferrerList {
+    /// Reads a list. An entry that cannot be used costs only itself.
+    ///
+    /// # Errors
+    /// [`JsonError`]: not a list at all.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        let limit = usize::try_from(MAX_DOCUMENT).unwrap_or(usize::MAX);
+        let list = crate::json::parse::<List>(bytes, limit)?;
+        let mut read = Self::default();
+        for entry in list.manifests.unwrap_or_default() {
+            match usable(entry) {
+                Ok(descriptor) => read.found.push(descriptor),
+                Err(unusable) => read.unusable.push(unusable),
+            }
+        }
+        Ok(read)
+    }
+
+    /// Adds what is new in `page`. Answers whether there is room for more.
+    fn extend(&mut self, page: Self, known: &mut HashSet<Digest>) -> bool {
+        let new = page.found.into_iter().filter(|descriptor| known.insert(descriptor.digest));
+        self.found.extend(new);
+        self.unusable.extend(page.unusable);
+        self.found.len() + self.unusable.len() <= MAX_ENTRIES
+    }
+}
+
+fn usable(entry: Value) -> Result<Descriptor, UnusableEntry> {
+    let unusable = |artifact_type, reason| UnusableEntry { artifact_type, reason };
+    let entry = serde_json::from_value::<Entry>(entry).map_err(|error| {
+        unusable(None, format!("an entry of the list of referrers cannot be read: {error}"))
+    })?;
+    let artifact_type = entry.artifact_type.map(|stated| printable(&stated, 200));
+    let shown = printable(&entry.digest, 140);
+    let Ok(digest) = entry.digest.parse::<Digest>() else {
+        let reason = format!("`{shown}` is not a digest that krs can check (sha256)");
+        return Err(unusable(artifact_type, reason));
+    };
+    if !oci::is_document(&entry.media_type) {
+        let media_type = printable(&entry.media_type, 100);
+        let reason =
+            format!("{shown} is of media type `{media_type}`, which is neither an index nor a manifest");
+        return Err(unusable(artifact_type, reason));
+    }
+    let mut descriptor = Descriptor::new(entry.media_type, digest, entry.size);
+    descriptor.artifact_type = artifact_type;
+    Ok(descriptor)
 }
 
 enum Page {
-    Listed(Vec<Descriptor>, Option<Url>),
-    /// The registry does not have the referrers API.
-    NoApi,
-}
-
-fn read(bytes: &[u8]) -> Result<Vec<Descriptor>, crate::json::JsonError> {
-    let limit = usize::try_from(MAX_DOCUMENT).unwrap_or(usize::MAX);
-    Ok(crate::json::parse::<List>(bytes, limit)?.manifests.unwrap_or_default())
+    Listed(ReferrerList, Option<Url>),
+    Unsupported,
+    UnknownManifest,
 }
 
 impl Repository {
-    /// What refers to the document of this digest: signatures, SBOMs, attestations. In the registry's order,
-    /// each once; what is neither an index nor a manifest is left out.
+    /// What refers to the manifest of this digest: signatures, SBOMs, attestations, by the referrers API, else by the
+    /// tag that stands in for it. In the registry's order, each once; entries that cannot be used are left out.
     ///
     /// # Errors
     /// [`RegistryError`], also where there are more referrers than are accepted.
     pub async fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        let mut found: Vec<Descriptor> = Vec::new();
-        let mut next = None;
-        let mut attempts = Attempts::new(&self.inner);
-        for _ in 0..MAX_PAGES {
-            let page = loop {
-                match self.try_referrers(digest, next.as_ref()).await {
-                    Ok(page) => break page,
-                    Err(failure) => attempts.after(failure).await?,
+        let list = match self.referrers_by_api(digest, true).await? {
+            ReferrersApi::Listed(list) => list,
+            ReferrersApi::Unsupported | ReferrersApi::UnknownManifest => {
+                match self.referrers_tag(digest).await? {
+                    ReferrersTag::List(bytes) => self.referrer_list(digest, &bytes)?,
+                    ReferrersTag::Absent | ReferrersTag::NotAList(_) => ReferrerList::default(),
                 }
-            };
-            let following = match page {
-                Page::NoApi => {
-                    add(&mut found, self.referrers_by_tag(digest).await?);
-                    None
-                }
-                Page::Listed(page, following) => {
-                    add(&mut found, page);
-                    following
-                }
-            };
-            if found.len() > MAX_ENTRIES {
-                break;
             }
-            match following {
-                None => return Ok(found),
-                Some(url) => next = Some(url),
+        };
+        list.cut_off.map_or(Ok(list.found), Err)
+    }
+
+    /// What the referrers API lists. Without `retry` a failure is not retried, as where the API has failed before:
+    /// what is optional must not use up the retries of what is not.
+    ///
+    /// # Errors
+    /// [`RegistryError`] where the first page cannot be had; a failure of a later one is in the list.
+    pub async fn referrers_by_api(
+        &self,
+        digest: &Digest,
+        retry: bool,
+    ) -> Result<ReferrersApi, RegistryError> {
+        let (mut list, mut known) = (ReferrerList::default(), HashSet::new());
+        let mut next = None::<Url>;
+        for _ in 0..MAX_PAGES {
+            let (page, following) = match self.referrers_page(digest, next.as_ref(), retry).await {
+                Ok(Page::Listed(page, following)) => (page, following),
+                Ok(Page::Unsupported) => return Ok(ReferrersApi::Unsupported),
+                Ok(Page::UnknownManifest) => return Ok(ReferrersApi::UnknownManifest),
+                Err(error) if next.is_none() => return Err(error),
+                Err(error) => {
+                    list.cut_off = Some(error);
+                    return Ok(ReferrersApi::Listed(list));
+                }
+            };
+            let room = list.extend(page, &mut known);
+            next = match following {
+                Some(url) if room => Some(url),
+                None if room => return Ok(ReferrersApi::Listed(list)),
+                _ => break,
+            };
+        }
+        let (registry, what) = (self.registry().clone(), self.referrers_name(digest));
+        let detail = format!("it lists more than {MAX_ENTRIES} referrers");
+        list.found.truncate(MAX_ENTRIES);
+        list.cut_off = Some(RegistryError::Protocol { registry, what, detail });
+        Ok(ReferrersApi::Listed(list))
+    }
+
+    /// What lies under the tag that stands in for the referrers API.
+    ///
+    /// # Errors
+    /// [`RegistryError`] but for [`RegistryError::NotFound`].
+    pub async fn referrers_tag(&self, subject: &Digest) -> Result<ReferrersTag, RegistryError> {
+        let Some(tag) = referrers_tag(subject) else { return Ok(ReferrersTag::Absent) };
+        let found = match self.manifest(&Selector::Tag(tag.clone())).await {
+            Ok(found) => found,
+            Err(RegistryError::NotFound { .. }) => return Ok(ReferrersTag::Absent),
+            Err(error) => return Err(error),
+        };
+        // GitLab takes `sha256-HEX` for the digest, and an image that is an index would be read as a list.
+        if found.digest == *subject {
+            let reason = format!("the registry takes the tag {tag} for the digest of the image");
+            return Ok(ReferrersTag::NotAList(reason));
+        }
+        if found.media_type != OCI_INDEX {
+            let reason = format!("there is a manifest of type `{}` under the tag {tag}", found.media_type);
+            return Ok(ReferrersTag::NotAList(reason));
+        }
+        Ok(ReferrersTag::List(found.bytes))
+    }
+
+    /// Reads what lies under the tag that stands in for the referrers API.
+    ///
+    /// # Errors
+    /// [`RegistryError::Protocol`]: it is not a list.
+    pub fn referrer_list(&self, subject: &Digest, bytes: &[u8]) -> Result<ReferrerList, RegistryError> {
+        let mut list = ReferrerList::default();
+        let parsed = ReferrerList::parse(bytes).map_err(|error| RegistryError::Protocol {
+            registry: self.registry().clone(),
+            what: self.referrers_name(subject),
+            detail: format!("the list under the tag that stands in for the API cannot be read: {error}"),
+        })?;
+        list.extend(parsed, &mut HashSet::new());
+        Ok(list)
+    }
+
+    /// All tags of the repository, where the registry gives them on one page that it cannot have cut. Only saves
+    /// requests, so that any trouble with it is `None`.
+    pub async fn tags_on_one_page(&self) -> Option<HashSet<Tag>> {
+        let mut attempts = Attempts::new(&self.inner);
+        loop {
+            match self.try_tags_page().await {
+                Ok(tags) => return tags,
+                Err(failure @ Failure::LoggedIn(_)) => attempts.after(failure).await.ok()?,
+                Err(_) => return None,
             }
         }
-        let what = self.referrers_name(digest);
-        let detail = format!("it lists more than {MAX_ENTRIES} referrers");
-        Err(RegistryError::Protocol { registry: self.registry().clone(), what, detail })
+    }
+
+    async fn try_tags_page(&self) -> Result<Option<HashSet<Tag>>, Failure> {
+        let what = format!("tags of {}/{}", self.registry(), self.name());
+        let asking = self.asking(self.pulling(), what).await?;
+        let url = self.url(&asking, format_args!("tags/list?n={TAGS_ON_A_PAGE}"))?;
+        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &HeaderMap::new()).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(self.inner.rejected(&asking, answer).await);
+        }
+        if next_page(&asking, &answer)?.is_some() {
+            return Ok(None);
+        }
+        let body = answer.body(MAX_PAGE, &asking.purpose).await?;
+        let list = serde_json::from_slice::<TagList>(&body)
+            .map_err(|error| protocol(&asking.purpose, format!("the list cannot be read: {error}")))?;
+        let Some(tags) = list.tags else { return Ok(None) };
+        let cut = !tags.is_empty() && tags.len() % ROUND_NUMBER == 0;
+        // What is not a tag cannot be asked for either.
+        Ok((!cut).then(|| tags.iter().filter_map(|tag| tag.parse().ok()).collect()))
     }
 
     fn referrers_name(&self, digest: &Digest) -> String {
         format!("referrers of {}/{}@{digest}", self.registry(), self.name())
+    }
+
+    async fn referrers_page(
+        &self,
+        digest: &Digest,
+        page: Option<&Url>,
+        retry: bool,
+    ) -> Result<Page, RegistryError> {
+        let mut attempts = Attempts::new(&self.inner);
+        loop {
+            match self.try_referrers(digest, page).await {
+                Ok(page) => return Ok(page),
+                Err(Failure::Again(error, _)) if !retry => return Err(*error),
+                Err(failure) => attempts.after(failure).await?,
+            }
+        }
     }
 
     async fn try_referrers(&self, digest: &Digest, page: Option<&Url>) -> Result<Page, Failure> {
@@ -92,45 +305,66 @@ impl Repository {
             | StatusCode::NOT_IMPLEMENTED
                 if page.is_none() =>
             {
-                return Ok(Page::NoApi);
+                return Ok(match self.inner.rejected(&asking, answer).await {
+                    Failure::Final(error) if is_about_the_manifest(&error) => Page::UnknownManifest,
+                    _ => Page::Unsupported,
+                });
             }
             _ => return Err(self.inner.rejected(&asking, answer).await),
         }
         // Something before the registry that answers everything, for example with a page for people.
         if page.is_none() && !answer.header(CONTENT_TYPE).is_some_and(|value| value.starts_with(OCI_INDEX)) {
-            return Ok(Page::NoApi);
+            return Ok(Page::Unsupported);
         }
         let next = next_page(&asking, &answer)?;
         let bytes = answer.body(MAX_DOCUMENT, &asking.purpose).await?;
-        let list = read(&bytes)
+        let list = ReferrerList::parse(&bytes)
             .map_err(|error| protocol(&asking.purpose, format!("the list cannot be read: {error}")))?;
         Ok(Page::Listed(list, next))
     }
-
-    /// Where there is no referrers API, clients keep the list under the tag `sha256-<hex>`.
-    async fn referrers_by_tag(&self, digest: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        let Ok(tag) = format!("sha256-{}", digest.hex()).parse() else { return Ok(Vec::new()) };
-        let list = match self.manifest(&Selector::Tag(tag)).await {
-            Ok(list) => list,
-            Err(RegistryError::NotFound { .. }) => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        if list.media_type != OCI_INDEX {
-            return Ok(Vec::new());
-        }
-        read(&list.bytes).map_err(|error| RegistryError::Protocol {
-            registry: self.registry().clone(),
-            what: self.referrers_name(digest),
-            detail: format!("the list under the fallback tag cannot be read: {error}"),
-        })
-    }
 }
 
-fn add(found: &mut Vec<Descriptor>, page: Vec<Descriptor>) {
-    for descriptor in page {
-        let known = found.iter().any(|known| known.digest == descriptor.digest);
-        if !known && oci::is_document(&descriptor.media_type) && found.len() <= MAX_ENTRIES {
-            found.push(descriptor);
+/// The tag that stands in for the referrers API: `sha256-<hex>`.
+pub fn referrers_tag(subject: &Digest) -> Option<Tag> {
+    // Always a tag: 71 letters, digits and a `-`.
+    format!("sha256-{}", subject.hex()).parse().ok()
+}
+
+/// Whether a registry that has the API says by 404 that it does not know this one manifest: another one may have
+/// referrers all the same.
+fn is_about_the_manifest(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::NotFound { detail, .. } if detail.contains("MANIFEST_UNKNOWN"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_odd_entry_of_a_list_costs_only_itself() {
+        let good = Digest::of(b"good");
+        let entry = |more: &str| {
+            format!(r#"{{"mediaType":"{}","digest":"{good}","size":7{more}}}"#, oci::OCI_MANIFEST)
+        };
+        let odd = [
+            r#"{"mediaType":"application/vnd.oci.artifact.manifest.v1+json","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":1,"artifactType":"a/b"}"#.to_owned(),
+            format!(r#"{{"mediaType":"{}","digest":"sha512:{}","size":1}}"#, oci::OCI_MANIFEST, "a".repeat(128)),
+            format!(r#"{{"mediaType":"{}","digest":"{good}","size":-7}}"#, oci::OCI_MANIFEST),
+            "null".to_owned(),
+            "3".to_owned(),
+        ];
+        let harmless = entry(r#","platform":{},"annotations":{"a":null},"urls":null,"artifactType":"x/y""#);
+        for odd in &odd {
+            let text = format!(r#"{{"schemaVersion":2,"manifests":[{odd},{harmless}]}}"#);
+            let list = ReferrerList::parse(text.as_bytes()).unwrap();
+            assert_eq!(list.unusable.len(), 1, "{odd}");
+            assert_eq!(list.found.iter().map(|found| found.digest).collect::<Vec<_>>(), [good], "{odd}");
+            assert_eq!(list.found[0].artifact_type.as_deref(), Some("x/y"));
+        }
+        assert!(ReferrerList::parse(br#"{"manifests":null}"#).unwrap().found.is_empty());
+        for wrong in ["[]", "<html>", r#"{"manifests":{}}"#, r#"{"manifests":[],"manifests":[]}"#] {
+            assert!(ReferrerList::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 }

@@ -90,7 +90,7 @@ async fn t65_a_tag_that_may_not_be_changed_is_reported_and_its_image_is_there_un
     let error = site.push(&bundle, &images).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Other);
     let text = error.to_string();
-    let PushError::Targets { total: 2, failed } = error else { panic!("{text}") };
+    let PushError::Targets { total: 2, failed, .. } = error else { panic!("{text}") };
     let [(_, TargetError::FixedTag { tag, found, digest, .. })] = failed.as_slice() else { panic!("{text}") };
     assert_eq!((tag.as_str(), *found, *digest), ("1.0", image(1).digest, image(2).digest));
     assert!(text.contains("team/app:1.0") && text.contains("configured as immutable"), "{text}");

@@ -2,15 +2,20 @@
 //! Signatures, SBOMs and attestations: which travel, what is said of the others, and how they are found at the edge.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use krs_core::bundle::{Bundle, BundledImages};
 use krs_core::digest::Digest;
+use krs_core::push::{PushOptions, PushReport, push};
 use krs_core::resolve::{ImageError, LeftBehind, Referrers};
 use krs_testing::image::{
     Image, ImageBuilder, cosign_signature, cosign_tag, index, referrers_index, referrers_tag, sbom, signature,
 };
-use krs_testing::registry::Options;
+use krs_testing::registry::{Matcher, Options, Registry, What};
+use serde_json::Value;
+use tokio::sync::Barrier;
 
-use crate::harness::{Site, client};
+use crate::harness::{Site, client, silent};
 
 const SPDX: &str = "application/spdx+json";
 const SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
@@ -165,15 +170,171 @@ async fn t50_what_somebody_else_attached_at_the_edge_stays_attached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn referrers_that_refer_to_each_other_without_end_are_refused_not_cut_off() {
+async fn t110_of_referrers_that_refer_to_each_other_without_end_the_first_travel() {
     let mut site = Site::new();
     let image = app();
     site.add(&image, "team/app", "1.0");
     let mut last = image;
-    for _ in 0..9 {
+    for _ in 0..12 {
         last = signature(&last);
         last.push_to(&site.source, "team/app", None);
     }
+    let (_, resolved) = site.resolve(&client()).await.unwrap();
+    let image = &resolved.images[0];
+    assert_eq!((image.referrers.len(), image.missing_referrers.len()), (8, 1));
+    assert!(image.missing_referrers[0].reason.contains("more than 8 deep"), "{:?}", image.missing_referrers);
+    site.referrers = Referrers::Required;
     let errors = site.resolve(&client()).await.unwrap_err();
-    assert!(matches!(errors.0[..], [(_, ImageError::ReferrerDepth)]), "{errors}");
+    assert!(matches!(errors.0[..], [(_, ImageError::Referrers(_))]), "{errors}");
+}
+
+async fn push_to(edge: &Registry, bundle: &Arc<Bundle>, images: &BundledImages) -> PushReport {
+    let destination = edge.host().to_string().parse().unwrap();
+    push(&client(), bundle, images, &destination, 4, &silent()).await.unwrap()
+}
+
+fn without_api() -> Options {
+    Options { referrers_api: false, ..Options::default() }
+}
+
+/// A site whose edge has these options, with an image, its SBOM and its signature in a bundle.
+async fn attached(edge: Options) -> (Site, Image, Arc<Bundle>, BundledImages) {
+    let mut site = Site::with(Options::default(), edge);
+    let image = app();
+    site.add(&image, "team/app", "1.0");
+    for referrer in [sbom(&image), signature(&image)] {
+        referrer.push_to(&site.source, "team/app", None);
+    }
+    let (bundle, images) = site.open("x.krs.tar").await;
+    (site, image, bundle, images)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t50_where_the_registry_says_that_it_lists_them_nothing_is_asked_and_no_list_written() {
+    let (site, image, bundle, images) = attached(Options::default()).await;
+    let report = site.push(&bundle, &images).await.unwrap();
+    assert_eq!(report.referrers, []);
+    let requests = site.edge.requests();
+    assert!(!requests.iter().any(|r| r.path.contains("/referrers/") || r.path.contains("sha256-")));
+    assert_eq!(found_at_the_edge(&site, &image.digest).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t50_a_list_has_the_artifact_types_and_annotations_of_the_manifests() {
+    let (site, image, bundle, images) = attached(without_api()).await;
+    site.push(&bundle, &images).await.unwrap();
+    let (_, written) = site.edge.manifest("team/app", &referrers_tag(&image.digest)).unwrap();
+    let written = serde_json::from_slice::<Value>(&written).unwrap();
+    let mut expected = vec![sbom(&image), signature(&image)];
+    expected.sort_by_key(|referrer| referrer.digest);
+    let expected = referrers_index(&expected.iter().collect::<Vec<_>>());
+    let expected = serde_json::from_slice::<Value>(&expected.manifest).unwrap();
+    assert_eq!(written, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t113_at_a_registry_that_takes_the_tag_for_the_digest_the_image_is_tagged_all_the_same() {
+    let (site, image, bundle, images) = attached(Options { digest_tags: true, ..without_api() }).await;
+    let report = site.push(&bundle, &images).await.unwrap();
+    assert_eq!(report.referrers.len(), 2);
+    for problem in &report.referrers {
+        assert!(problem.unlisted && problem.reason.contains("takes the tag"), "{problem:?}");
+        assert!(site.edge.manifest("team/app", &problem.digest.to_string()).is_some());
+    }
+    assert_eq!(site.edge.tags("team/app"), ["1.0"], "nothing is put over the image");
+    assert_eq!(site.edge.digest("team/app", "1.0"), Some(image.digest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t114_two_pushes_that_write_one_list_at_the_same_time_are_both_found() {
+    let edge = Registry::start(without_api());
+    let image = app();
+    let referrers = [sbom(&image), signature(&image)];
+    let mut bundles = Vec::new();
+    for referrer in &referrers {
+        let mut site = Site::new();
+        site.add(&image, "team/app", "1.0");
+        referrer.push_to(&site.source, "team/app", None);
+        let (bundle, images) = site.open("x.krs.tar").await;
+        bundles.push((site, bundle, images));
+    }
+    // Both have read that there is no list when the first of them writes it.
+    let first_two = Matcher::any().method("PUT").path("/manifests/sha256-").nth(1..=2);
+    edge.fail(first_two, What::Together(Arc::new(Barrier::new(2))));
+    let pushes = bundles.iter().map(|(_, bundle, images)| push_to(&edge, bundle, images));
+    let reports = futures::future::join_all(pushes).await;
+    assert!(reports.iter().all(|report| report.referrers.is_empty()), "{reports:?}");
+    let mut expected = referrers.map(|referrer| referrer.digest).to_vec();
+    expected.sort();
+    let repository = client().repository(&edge.host(), &"team/app".parse().unwrap());
+    let found = repository.referrers(&image.digest).await.unwrap();
+    let mut found = found.iter().map(|found| found.digest).collect::<Vec<_>>();
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t115_a_registry_that_lists_or_takes_no_referrers_gets_the_image_all_the_same() {
+    let refused = |status| What::Status(status, vec![], String::new());
+    for (on, what, unlisted) in [
+        (Matcher::any().method("PUT").path("/manifests/sha256-"), refused(403), true),
+        (Matcher::any().method("PUT").path("/manifests/sha256-"), refused(400), true),
+        (Matcher::any().method("GET").path("/manifests/sha256-"), refused(401), true),
+        (Matcher::any().method("GET").path("/referrers/"), refused(500), true),
+    ] {
+        let (site, image, bundle, images) = attached(without_api()).await;
+        site.edge.fail(on.clone(), what);
+        let report = site.push(&bundle, &images).await.unwrap();
+        assert_eq!(site.edge.digest("team/app", "1.0"), Some(image.digest), "{on:?}");
+        // A list is written also where the API fails.
+        let expected = if on.path.as_deref() == Some("/referrers/") { 0 } else { 2 };
+        assert_eq!(report.referrers.len(), expected, "{on:?}");
+        assert!(report.referrers.iter().all(|problem| problem.unlisted == unlisted), "{on:?}");
+    }
+    // It does not take the manifest of one, or the medium is damaged where a blob of one lies.
+    for damaged in [false, true] {
+        let (site, image, bundle, images) = attached(Options::default()).await;
+        let seal = signature(&image);
+        if damaged {
+            let (path, (_, content)) = (site.archive("x.krs.tar"), seal.blobs.last().unwrap());
+            let mut bytes = std::fs::read(&path).unwrap();
+            let position = bytes.windows(content.len()).position(|window| window == content).unwrap();
+            bytes[position] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        } else {
+            let path = format!("/manifests/{}", seal.digest);
+            site.edge.fail(Matcher::any().method("PUT").path(path), refused(405));
+        }
+        let report = site.push(&bundle, &images).await.unwrap();
+        let missing = report.referrers.iter().map(|problem| (problem.digest, problem.unlisted));
+        assert_eq!(missing.collect::<Vec<_>>(), [(seal.digest, false)], "damaged {damaged}");
+        assert_eq!(site.edge.digest("team/app", "1.0"), Some(image.digest), "damaged {damaged}");
+        assert_eq!(found_at_the_edge(&site, &image.digest).await, [sbom(&image).digest], "damaged {damaged}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t115_what_cannot_be_read_as_a_list_is_not_overwritten() {
+    let (site, image, bundle, images) = attached(without_api()).await;
+    let tag = referrers_tag(&image.digest);
+    app().push_to(&site.edge, "team/app", None);
+    let other = ImageBuilder::new("other").layer("of somebody").build();
+    other.push_to(&site.edge, "team/app", Some(&tag));
+    let report = site.push(&bundle, &images).await.unwrap();
+    assert_eq!(report.referrers.len(), 2);
+    assert_eq!(site.edge.digest("team/app", &tag), Some(other.digest));
+    assert_eq!(site.edge.digest("team/app", "1.0"), Some(image.digest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_referrers_are_not_wanted_at_the_edge_none_are_sent() {
+    let (site, image, bundle, images) = attached(without_api()).await;
+    let destination = site.edge.host().to_string().parse().unwrap();
+    let options = PushOptions { jobs: 4, referrers: false };
+    let report = push(&client(), &bundle, &images, &destination, options, &silent()).await.unwrap();
+    assert_eq!(report.referrers, []);
+    assert_eq!(site.edge.tags("team/app"), ["1.0"]);
+    for referrer in [sbom(&image), signature(&image)] {
+        assert!(site.edge.manifest("team/app", &referrer.digest.to_string()).is_none());
+    }
 }

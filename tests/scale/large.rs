@@ -59,7 +59,7 @@ fn large_plan(checkout: &mut Checkout) -> Plan {
         root,
         artifact_type: None,
         referrers: Vec::new(),
-        missing_referrers: 0,
+        missing_referrers: Vec::new(),
     };
     let resolved = Resolved { images: vec![image], documents, ..Resolved::default() };
     plan(&loaded, &resolved, &PlanOptions::default(), jiff::Timestamp::now()).unwrap()

@@ -111,11 +111,12 @@ pub(crate) struct PlanArgs {
     /// 3900MiB for FAT]
     #[arg(long, value_name = "SIZE", env = "KRS_VOLUME_SIZE", value_parser = size::volume_size, help_heading = "Bundle")]
     pub(crate) volume_size: Option<u64>,
-    /// Which signatures, SBOMs and attestations travel with the images: all, none, or those of these artifact types.
+    /// Which signatures, SBOMs and attestations travel with the images: all, none, or those of these artifact types. One
+    /// that cannot be read costs a warning, not the image; with `required` all travel and the image fails without them.
     /// What cosign wrote without an artifact type counts by the media type of its layers
     #[arg(
         long,
-        value_name = "all|none|TYPE[,TYPE...]",
+        value_name = "all|none|required|TYPE[,TYPE...]",
         default_value = "all",
         env = "KRS_REFERRERS",
         value_parser = referrers,
@@ -136,7 +137,7 @@ pub(crate) struct PlanArgs {
     pub(crate) registry: RegistryArgs,
 }
 
-/// `all`, `none`, or media types (RFC 6838) with commas between them.
+/// `all`, `none`, `required`, or media types (RFC 6838) with commas between them.
 fn referrers(text: &str) -> Result<Referrers, String> {
     let part = |part: &str| {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
@@ -144,12 +145,13 @@ fn referrers(text: &str) -> Result<Referrers, String> {
     match text {
         "all" => Ok(Referrers::All),
         "none" => Ok(Referrers::None),
+        "required" => Ok(Referrers::Required),
         types => types
             .split(',')
             .map(|of| match of.trim().split_once('/') {
                 Some((kind, rest)) if part(kind) && part(rest) => Ok(of.trim().to_owned()),
                 _ => Err(format!(
-                    "`{}` is not an artifact type, e.g. application/spdx+json; nor is it all or none",
+                    "`{}` is not an artifact type, e.g. application/spdx+json; nor is it all, none or required",
                     krs_core::redact::printable(of, 100)
                 )),
             })
@@ -163,9 +165,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn referrers_are_all_none_or_types() {
+    fn referrers_are_all_none_required_or_types() {
         assert_eq!(referrers("all"), Ok(Referrers::All));
         assert_eq!(referrers("none"), Ok(Referrers::None));
+        assert_eq!(referrers("required"), Ok(Referrers::Required));
         let types = ["application/spdx+json", "application/vnd.dev.cosign.simplesigning.v1+json"];
         let both = Referrers::Types(types.map(str::to_owned).to_vec());
         assert_eq!(referrers(&types.join(", ")), Ok(both));

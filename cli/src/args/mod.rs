@@ -16,7 +16,9 @@ pub(crate) use diff::DiffArgs;
 pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
 pub(crate) use other::{CompletionsArgs, ManArgs, ValidateArgs};
-pub(crate) use read::{InspectArgs, PolicyArgs, PublicKeys, PushArgs, ServeArgs, VerifyArgs, VolumeArgs};
+pub(crate) use read::{
+    InspectArgs, PolicyArgs, PublicKeys, PushArgs, PushReferrers, ServeArgs, VerifyArgs, VolumeArgs,
+};
 pub(crate) use receipt::ReceiptArgs;
 pub(crate) use registry::RegistryArgs;
 

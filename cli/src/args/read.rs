@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 
 use camino::Utf8PathBuf;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use krs_core::bundle::StreamName;
 use krs_core::reference::Destination;
 
@@ -110,10 +110,29 @@ pub(crate) struct PushArgs {
     /// Show what each image would be called, and send nothing
     #[arg(long, env = "KRS_DRY_RUN", value_parser = flag())]
     pub(crate) dry_run: bool,
+    /// Whether signatures, SBOMs and attestations follow their images. Trouble with one is a warning; with `required` it
+    /// is an error, after everything else was brought
+    #[arg(
+        long,
+        value_enum,
+        value_name = "all|none|required",
+        hide_possible_values = true,
+        default_value = "all",
+        env = "KRS_PUSH_REFERRERS"
+    )]
+    pub(crate) referrers: PushReferrers,
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
+}
+
+/// What of the signatures, SBOMs and attestations of a bundle is pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PushReferrers {
+    All,
+    None,
+    Required,
 }
 
 /// Serve a bundle as a read-only registry, straight from the archive

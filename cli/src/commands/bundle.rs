@@ -14,7 +14,7 @@ use krs_core::platform::Platform;
 use krs_core::progress::Progress;
 use krs_core::pull::{PullError, PullOptions, Pulled, pull};
 use krs_core::registry::Client;
-use krs_core::resolve::{MissingImage, ResolveOptions, Resolved, resolve_most};
+use krs_core::resolve::{MissingImage, Referrers, ResolveOptions, Resolved, reasons, resolve_most};
 use krs_core::set::{self, Loaded, Merged};
 use krs_core::sign::{SecretKey, Signatures};
 
@@ -44,6 +44,7 @@ fn show_plan(
     let outlook = Outlook::new(&plan, args.volume_size, target, rate);
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, None);
     console.result(&report, || report.text())?;
+    warn_of_missing_referrers(&resolved, console);
     match report.obstacle() {
         Some(obstacle) => Err(Failure::new(ErrorKind::NoSpace, obstacle)
             .help("free some space, choose another medium, or write volumes with --volume-size")),
@@ -90,12 +91,33 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     let outlook = Outlook::default();
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, Some(done));
     console.result(&report, || report.text())?;
+    warn_of_missing_referrers(&resolved, console);
     incomplete(&resolved)
 }
 
 /// What `--format-version` cost.
 fn warn_omitted(plan: &Plan, console: &Console) {
     plan.omitted.iter().for_each(|field| console.warning(&format!("left out: {field}")));
+}
+
+/// One warning for each image that travels without some of its signatures, SBOMs and attestations.
+fn warn_of_missing_referrers(resolved: &Resolved, console: &Console) {
+    for image in resolved.images.iter().filter(|image| !image.missing_referrers.is_empty()) {
+        let (reference, missing) = (&image.reference, &image.missing_referrers);
+        let (known, unknown): (Vec<_>, Vec<_>) = missing.iter().partition(|missing| missing.digest.is_some());
+        let mut parts = Vec::new();
+        if !known.is_empty() {
+            parts.push(format!("{} cannot be read", count(known.len() as u64, "referrer")));
+        }
+        if !unknown.is_empty() {
+            parts.push(format!("{} of referrers failed", count(unknown.len() as u64, "look-up")));
+        }
+        console.warning(&format!(
+            "{reference} travels without signatures, SBOMs or attestations that it may have: {}: {}",
+            parts.join(", "),
+            reasons(missing)
+        ));
+    }
 }
 
 /// A bundle that lacks images is no success, whoever wanted it so.
@@ -209,6 +231,13 @@ impl Run {
             let pulled = pull(&self.client, &plan, signatures, file, options.clone(), &self.progress).await;
             match pulled {
                 Ok(pulled) => return Ok((resolved, plan, pulled)),
+                // They are optional: the images travel without them, unless the user requires them.
+                Err(PullError::Referrers(errors)) if self.resolve.referrers != Referrers::Required => {
+                    if !resolved.without_referrers(&errors) {
+                        return Err(PullError::Referrers(errors).into());
+                    }
+                    plan = self.lay_out(&resolved)?;
+                }
                 Err(PullError::Images(errors)) if self.keep_going => {
                     let before = resolved.images.len();
                     resolved.without(&errors);

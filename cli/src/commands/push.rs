@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use krs_core::error::ErrorKind;
-use krs_core::push::{self, targets};
+use krs_core::push::{self, PushError, PushOptions, ReferrerProblem, targets};
 
 use super::{policy, registries, runtime};
-use crate::args::PushArgs;
+use crate::args::{PushArgs, PushReferrers};
 use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::report::{DryPushReport, PushedReport, count};
@@ -22,16 +23,24 @@ pub(super) fn push(args: &PushArgs, console: &Console) -> Result<(), Failure> {
     let progress = console.progress();
     let client = registries::client(&args.registry, &progress)?;
     let began = Instant::now();
-    let pushed = runtime()?.block_on(push::push(
-        &client,
-        &bundle,
-        &images,
-        &args.destination,
-        args.registry.jobs.get(),
-        &progress,
-    ))?;
+    let options =
+        PushOptions { jobs: args.registry.jobs.get(), referrers: args.referrers != PushReferrers::None };
+    let push = push::push(&client, &bundle, &images, &args.destination, options, &progress);
+    let pushed = runtime()?.block_on(push);
+    if let Err(PushError::Targets { referrers, .. }) = &pushed {
+        warn_of_problems(referrers, args, console);
+    }
+    let pushed = pushed?;
     let report = PushedReport::new(&args.destination, &pushed, client.statistics(), began.elapsed());
     console.result(&report, || report.text())?;
+    warn_of_problems(&pushed.referrers, args, console);
+    if args.referrers == PushReferrers::Required && !pushed.referrers.is_empty() {
+        let count = count(pushed.referrers.len() as u64, "referrer");
+        let registry = &args.destination.registry;
+        let message = format!("{count} (signatures, SBOMs, attestations) cannot be found at {registry}");
+        let help = "with --referrers all this is a warning; the images are there and tagged";
+        return Err(Failure::new(ErrorKind::Incomplete, message).help(help));
+    }
     let missing = &bundle.manifest().missing;
     if missing.is_empty() {
         return Ok(());
@@ -39,4 +48,24 @@ pub(super) fn push(args: &PushArgs, console: &Console) -> Result<(), Failure> {
     let names = missing.iter().map(|missing| missing.reference.to_string()).collect::<Vec<_>>().join(", ");
     let message = format!("the bundle was made without {}: {names}", count(missing.len() as u64, "image"));
     Err(Failure::new(ErrorKind::Incomplete, message).help("make a whole bundle, and bring that too"))
+}
+
+/// One warning for each image whose signatures, SBOMs or attestations are not at the edge as they should be.
+fn warn_of_problems(problems: &[ReferrerProblem], args: &PushArgs, console: &Console) {
+    let mut images = BTreeMap::<_, Vec<&ReferrerProblem>>::new();
+    for problem in problems {
+        images.entry((&problem.repository, problem.subject)).or_default().push(problem);
+    }
+    for ((repository, subject), problems) in images {
+        let missing = problems.iter().filter(|problem| !problem.unlisted).count();
+        let unlisted = problems.len() - missing;
+        let numbers = [(missing, "not there"), (unlisted, "there but not listed")];
+        let numbers = numbers.iter().filter(|(number, _)| *number > 0);
+        let numbers = numbers.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ");
+        let reason = problems.first().map(|problem| problem.reason.as_str()).unwrap_or_default();
+        console.warning(&format!(
+            "signatures, SBOMs or attestations of {}/{repository}@{subject}: {numbers}: {reason}",
+            args.destination.registry
+        ));
+    }
 }

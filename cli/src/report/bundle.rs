@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::SCHEMA_VERSION;
 use super::facts::Facts;
 use super::human::{count, duration, rate, retries, size};
-use super::images::{self, ImageFacts, Input, Referrer};
+use super::images::{self, ImageFacts, Input, MissingFacts, Referrer};
 use super::outlook::Outlook;
 use super::sets::Place;
 use super::table::facts;
@@ -95,7 +95,7 @@ pub(crate) struct Done {
 impl BundleReport {
     /// Of a plan; `done` where it was carried out.
     pub(crate) fn new(
-        facts: Facts,
+        mut facts: Facts,
         loaded: &Loaded,
         resolved: &Resolved,
         plan: &Plan,
@@ -115,9 +115,16 @@ impl BundleReport {
                     .iter()
                     .map(|r| Referrer { subject: r.subject, root: &r.root, closure: &r.closure })
                     .collect(),
+                missing_referrers: image.missing_referrers.len(),
             }
         };
         let inputs = resolved.images.iter().map(input).collect::<Vec<_>>();
+        let sets = loaded.sets.iter().map(|set| &set.set);
+        let mut images = images::describe(&inputs, &resolved.documents, sets);
+        for (described, image) in images.iter_mut().zip(&resolved.images) {
+            described.missing_referrers = image.missing_referrers.iter().map(MissingFacts::from).collect();
+        }
+        facts.set_missing_referrers(images.iter().map(|image| image.missing_referrers.len()).sum());
         Self {
             schema_version: SCHEMA_VERSION,
             dry_run: done.is_none(),
@@ -134,7 +141,7 @@ impl BundleReport {
                 files: pulled.files.iter().map(ToString::to_string).collect(),
                 retries_left: statistics.retries_left,
             }),
-            images: images::describe(&inputs, &resolved.documents, loaded.sets.iter().map(|set| &set.set)),
+            images,
             left_behind: Left::new(&resolved.left_behind),
             omitted: plan.omitted.iter().map(ToString::to_string).collect(),
             warnings: loaded.warnings.iter().map(Place::from).collect(),

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use krs_core::digest::Digest;
-use krs_core::push::{PushReport, Target};
+use krs_core::push::{PushReport, ReferrerProblem, Target};
 use krs_core::reference::Destination;
 use krs_core::registry::Statistics;
 use serde::Serialize;
@@ -27,6 +27,30 @@ impl From<&Target> for TargetFacts {
             tags: target.tags.iter().map(ToString::to_string).collect(),
             digest: target.digest,
             references: target.references.iter().cloned().collect(),
+        }
+    }
+}
+
+/// A signature, SBOM or attestation that is not at the edge as it should be.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProblemFacts {
+    repository: String,
+    subject: Digest,
+    digest: Digest,
+    /// `missing`, or `unlisted`: there, and found by its digest alone.
+    state: &'static str,
+    reason: String,
+}
+
+impl From<&ReferrerProblem> for ProblemFacts {
+    fn from(problem: &ReferrerProblem) -> Self {
+        Self {
+            repository: problem.repository.to_string(),
+            subject: problem.subject,
+            digest: problem.digest,
+            state: if problem.unlisted { "unlisted" } else { "missing" },
+            reason: problem.reason.clone(),
         }
     }
 }
@@ -90,6 +114,8 @@ pub(crate) struct PushedReport {
     blobs_mounted: u64,
     blobs_present: u64,
     documents_sent: u64,
+    /// Signatures, SBOMs and attestations that are not at the edge as they should be.
+    referrer_problems: Vec<ProblemFacts>,
     retries: u64,
     retries_left: u32,
     elapsed_seconds: f64,
@@ -116,6 +142,7 @@ impl PushedReport {
             blobs_mounted: report.blobs_mounted,
             blobs_present: report.blobs_present,
             documents_sent: report.documents_sent,
+            referrer_problems: report.referrers.iter().map(ProblemFacts::from).collect(),
             retries: statistics.retries,
             retries_left: statistics.retries_left,
             elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
@@ -144,6 +171,13 @@ impl PushedReport {
         }
         took.push_str(&retries(self.retries, self.retries_left));
         let table = table(&self.registry, &self.targets);
-        format!("{table}\n{images} at {}: {moved} ({took})\n", self.destination)
+        let mut text = format!("{table}\n{images} at {}: {moved} ({took})\n", self.destination);
+        for ProblemFacts { repository, subject, digest, state, reason } in &self.referrer_problems {
+            text.push_str(&format!(
+                "{state}: {digest}, which refers to {}/{repository}@{subject}: {reason}\n",
+                self.registry
+            ));
+        }
+        text
     }
 }

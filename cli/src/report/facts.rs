@@ -157,6 +157,11 @@ impl Facts {
         }
     }
 
+    /// Counts the referrers that are missing, where the manifest may not say it (`--format-version 1`).
+    pub(crate) fn set_missing_referrers(&mut self, missing: usize) {
+        self.missing_referrers = missing as u64;
+    }
+
     /// Bytes of all blobs.
     pub(crate) const fn blob_bytes(&self) -> u64 {
         self.blob_bytes

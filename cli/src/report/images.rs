@@ -8,6 +8,7 @@ use krs_core::digest::Digest;
 use krs_core::oci::{self, Descriptor, Document};
 use krs_core::platform::Platform;
 use krs_core::reference::Reference;
+use krs_core::resolve::MissingReferrer;
 use krs_core::set::CheckedSet;
 use serde::Serialize;
 
@@ -23,6 +24,8 @@ pub(super) struct Input<'a> {
     pub(super) root: &'a Descriptor,
     pub(super) closure: &'a Closure,
     pub(super) referrers: Vec<Referrer<'a>>,
+    /// How many it travels without.
+    pub(super) missing_referrers: usize,
 }
 
 /// What refers to an image.
@@ -53,9 +56,40 @@ pub(super) struct ImageFacts {
     /// Bytes of it that other images of the bundle have too.
     shared_bytes: u64,
     referrer_count: usize,
+    /// Signatures, SBOMs and attestations that could not be read, and look-ups of them that failed.
+    pub(super) missing_referrer_count: usize,
+    /// Which and why, where it was found out in this run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) missing_referrers: Vec<MissingFacts>,
     /// Names at the edge, by the sets.
     pub(super) edge: Vec<String>,
     pub(super) tree: Vec<Node>,
+}
+
+/// A signature, SBOM or attestation that an image travels without, or a look-up of them that failed.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MissingFacts {
+    subject: Digest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<Digest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    reason: String,
+}
+
+impl From<&MissingReferrer> for MissingFacts {
+    fn from(missing: &MissingReferrer) -> Self {
+        Self {
+            subject: missing.subject,
+            digest: missing.digest,
+            tag: missing.tag.as_ref().map(ToString::to_string),
+            artifact_type: missing.artifact_type.clone(),
+            reason: missing.reason.clone(),
+        }
+    }
 }
 
 /// A document or blob of an image.
@@ -131,6 +165,8 @@ fn describe_one(
             .map(|content| content.size)
             .sum(),
         referrer_count: input.referrers.len(),
+        missing_referrer_count: input.missing_referrers,
+        missing_referrers: Vec::new(),
         edge,
         tree: nodes,
     }

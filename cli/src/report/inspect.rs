@@ -57,6 +57,7 @@ impl InspectReport {
                     .zip(&bundled.referrers)
                     .map(|(entry, (root, closure))| Referrer { subject: entry.subject, root, closure })
                     .collect(),
+                missing_referrers: usize::try_from(image.missing_referrers).unwrap_or(usize::MAX),
             }
         };
         let inputs = pairs.map(input).collect::<Vec<_>>();

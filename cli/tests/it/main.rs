@@ -14,5 +14,6 @@ mod hostile;
 mod keys;
 mod output;
 mod proxy;
+mod referrers;
 mod resume;
 mod volumes;

@@ -9,7 +9,6 @@ use krs_core::prove::ProveError;
 use krs_core::push::TargetError;
 use krs_core::redact::printable;
 use krs_core::registry::RegistryError;
-use krs_core::resolve::ImageError;
 
 use super::side::Which;
 use crate::credentials::CredentialsError;
@@ -68,14 +67,6 @@ impl Failure {
         match error {
             FetchError::Absent { source, .. } | FetchError::Registry(source) => Self::registry(which, source),
             FetchError::Closure(error) => Self::content(which, error),
-        }
-    }
-
-    pub(super) fn referrers(which: Which, error: &ImageError) -> Self {
-        match error {
-            ImageError::Registry(error) => Self::registry(which, error),
-            ImageError::Content(error) => Self::content(which, error),
-            other => Self::new(reason::COPY_FAILED, other.kind(), &chain(other)),
         }
     }
 

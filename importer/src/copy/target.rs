@@ -13,10 +13,10 @@ use krs_core::error::ErrorKind;
 use krs_core::fetch;
 use krs_core::oci::{Descriptor, Document};
 use krs_core::prove::{Proof, ProveError, prove};
-use krs_core::push::{TargetError, list_referrers, put_document, put_tag};
+use krs_core::push::{PushedReferrer, TargetError, list_referrers, mend_lists, put_document, put_tag};
 use krs_core::reference::{RepositoryName, Selector};
 use krs_core::registry::{Pushed, RegistryError, Repository};
-use krs_core::resolve::{ResolvedReferrer, find_referrers};
+use krs_core::resolve::{FoundReferrers, ResolvedReferrer, find_referrers};
 
 use super::base::Base;
 use super::failure::Failure;
@@ -66,18 +66,29 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
         Err(ProveError::Registry(RegistryError::Forbidden { .. } | RegistryError::Refused { .. })) => {}
         Err(error) => return Err(Failure::prove(&error)),
     }
-    let (root, closure, referrers, documents) = copy.look().await?;
+    let (root, closure, found, documents) = copy.look().await?;
+    for missing in &found.missing {
+        copy.lose(&missing.digest.unwrap_or(missing.subject), &missing.reason);
+    }
+    let referrers = found.referrers;
     if copy.source.which == Which::Bundle {
         let source = copy.source.repository(&target.source_repository)?;
         let closures = std::iter::once(&closure).chain(referrers.iter().map(|referrer| &referrer.closure));
         copy.base = Base::find(&source, &edge, copy.mount_from, closures).await?;
     }
-    // Before the image: whoever finds the image finds its signatures.
-    for referrer in &referrers {
-        copy.bring(&edge, &referrer.closure, &documents).await?;
+    // Before the image: whoever finds the image finds its signatures. They are optional: what fails with one of them
+    // costs that one.
+    let mut brought = Vec::with_capacity(referrers.len());
+    for referrer in referrers {
+        match copy.bring(&edge, &referrer.closure, &documents).await {
+            Ok(()) => brought.push(referrer),
+            // No other request can succeed either.
+            Err(failure) if failure.for_all => return Err(failure),
+            Err(failure) => copy.lose(&referrer.root.digest, &failure.message),
+        }
     }
     copy.bring(&edge, &closure, &documents).await?;
-    list(&edge, &referrers, &documents).await?;
+    copy.list(&edge, &brought, &documents).await;
     let proof = prove(&edge, &target.digest, &target.platforms, &[]).await;
     match proof.map_err(|error| Failure::prove(&error))? {
         Proof::Whole { .. } | Proof::Tag { .. } => {}
@@ -98,33 +109,6 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     refused.map_or(Ok(()), |error| Err(Failure::target(&error)))
 }
 
-/// Makes the referrers findable, by the API, the fallback tag, or the tags that they had.
-async fn list(
-    edge: &Repository,
-    referrers: &[ResolvedReferrer],
-    documents: &Documents,
-) -> Result<(), Failure> {
-    let described = referrers.iter().map(|referrer| {
-        let ResolvedReferrer { subject, root, artifact_type, tag, .. } = referrer;
-        let described = BundleReferrer {
-            artifact_type: artifact_type.clone(),
-            digest: root.digest,
-            media_type: root.media_type.clone(),
-            subject: *subject,
-            tag: tag.clone(),
-        };
-        (described, root)
-    });
-    let described = described.collect::<Vec<_>>();
-    let pairs = described.iter().map(|(referrer, root)| (referrer, *root)).collect::<Vec<_>>();
-    list_referrers(edge, &pairs).await.map_err(|error| Failure::target(&error))?;
-    for (root, tag) in referrers.iter().filter_map(|referrer| Some((&referrer.root, referrer.tag.as_ref()?)))
-    {
-        put(edge, &Selector::Tag(tag.clone()), root, documents).await?;
-    }
-    Ok(())
-}
-
 async fn put(
     edge: &Repository,
     selector: &Selector,
@@ -136,8 +120,44 @@ async fn put(
 }
 
 impl Copy<'_> {
+    /// Counts a referrer that is not at the edge as it should be.
+    fn lose(&mut self, what: &impl std::fmt::Display, reason: &str) {
+        self.report.referrers_missing += 1;
+        tracing::warn!(image = self.target.image, referrer = %what, "the image is without it: {reason}");
+    }
+
+    /// Makes the referrers findable: by the API, by a list under a tag, or by the tags that they had.
+    async fn list(&mut self, edge: &Repository, referrers: &[ResolvedReferrer], documents: &Documents) {
+        let described = referrers.iter().map(|referrer| {
+            let ResolvedReferrer { subject, root, artifact_type, tag, .. } = referrer;
+            let described = BundleReferrer {
+                artifact_type: artifact_type.clone(),
+                digest: root.digest,
+                media_type: root.media_type.clone(),
+                subject: *subject,
+                tag: tag.clone(),
+            };
+            (described, root)
+        });
+        let described = described.collect::<Vec<_>>();
+        let pushed =
+            described.iter().map(|(referrer, root)| PushedReferrer { referrer, root, acknowledged: false });
+        let (written, mut problems) = list_referrers(edge, &pushed.collect::<Vec<_>>(), documents).await;
+        problems.extend(mend_lists(edge, written).await);
+        for problem in problems {
+            self.lose(&problem.digest, &problem.reason);
+        }
+        for (root, tag) in
+            referrers.iter().filter_map(|referrer| Some((&referrer.root, referrer.tag.as_ref()?)))
+        {
+            if let Err(failure) = put(edge, &Selector::Tag(tag.clone()), root, documents).await {
+                self.lose(tag, &failure.message);
+            }
+        }
+    }
+
     /// What the source has of the target.
-    async fn look(&self) -> Result<(Descriptor, Closure, Vec<ResolvedReferrer>, Documents), Failure> {
+    async fn look(&self) -> Result<(Descriptor, Closure, FoundReferrers, Documents), Failure> {
         let which = self.source.which;
         let repository = self.source.repository(&self.target.source_repository)?;
         let mut documents = Documents::default();
@@ -147,9 +167,8 @@ impl Copy<'_> {
             Ok((root, closure))
         };
         let (root, closure) = fetched.await.map_err(|error| Failure::fetch(which, &error))?;
-        let referrers = find_referrers(&repository, &closure, &mut documents).await;
-        let referrers = referrers.map_err(|error| Failure::referrers(which, &error))?;
-        Ok((root, closure, referrers, documents))
+        let found = find_referrers(&repository, &closure, &mut documents).await;
+        Ok((root, closure, found, documents))
     }
 
     /// Brings all documents of a closure, inner before outer, with what they need. What the edge's garbage collection

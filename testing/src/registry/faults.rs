@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 use std::pin::Pin;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,6 +12,7 @@ use futures::{Stream, StreamExt as _, stream};
 use http::request::Parts;
 use http::{HeaderValue, Response, header};
 use krs_core::digest::Digest;
+use tokio::sync::Barrier;
 
 use super::server::{Cut, Reply};
 
@@ -134,6 +135,9 @@ pub enum What {
     Realm(String),
     /// The `Location` header is this text, in which `{path}` stands for the path that it should have had.
     Location(String),
+    /// The request waits until as many as the barrier counts are there, and its answer until all of these have taken
+    /// effect: what each of them read before, it read before any of them wrote.
+    Together(Arc<Barrier>),
     /// The body ends after so many bytes as if that were all of it, `Content-Length` included.
     Truncate(u64),
     /// The request is carried out, and then its answer is lost: this status comes in its place, or the connection breaks

@@ -37,6 +37,11 @@ fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
 
 pub(crate) fn get(call: &Call, repository: &str, reference: &str) -> Reply {
     let stock = call.shared.state.stock();
+    let digest = reference.replacen("sha256-", "sha256:", 1);
+    let known =
+        |digest: &str| stock.repositories.get(repository).is_some_and(|r| r.manifest(digest).is_some());
+    let as_digest = call.shared.options.digest_tags && digest.parse::<Digest>().is_ok() && known(&digest);
+    let reference = if as_digest { digest.as_str() } else { reference };
     let found = stock.repositories.get(repository).and_then(|found| found.manifest(reference));
     let Some((digest, manifest)) = found else { return unknown(reference) };
     if !accepts(&call.parts.headers, &manifest.media_type) {

@@ -51,6 +51,8 @@ pub struct Options {
     pub docker_types: bool,
     /// Whether a tag can be given to another image; otherwise that is refused.
     pub mutable_tags: bool,
+    /// Whether it takes the tag `sha256-HEX` for the digest `sha256:HEX`, as GitLab does.
+    pub digest_tags: bool,
     /// Where it listens; absent: 127.0.0.1.
     pub address: Option<IpAddr>,
     /// Every connection breaks when it has carried so many bytes, counted over all of its requests in both directions.
@@ -74,6 +76,7 @@ impl Default for Options {
             sparse_indexes: false,
             docker_types: true,
             mutable_tags: true,
+            digest_tags: false,
             address: None,
             cut_connections: None,
         }

@@ -202,6 +202,7 @@ async fn answer(shared: Arc<Shared>, request: Request<hyper::body::Incoming>) ->
         Some(reply) => reply,
         None => handle(&mut call, &route).await?,
     };
+    together(&faults).await;
     drain(&mut call).await?;
     let reply = match faults
         .iter()
@@ -235,6 +236,7 @@ fn turned_away(call: &Call, route: &Route) -> Option<Reply> {
 
 /// Faults that take effect before the handler. Answers the reply in place of the handler's, where there is one.
 async fn before(faults: &[What], call: &mut Call) -> Result<Option<Reply>, Cut> {
+    together(faults).await;
     for what in faults {
         match what {
             What::Delay(time) => tokio::time::sleep(*time).await,
@@ -268,6 +270,14 @@ async fn before(faults: &[What], call: &mut Call) -> Result<Option<Reply>, Cut> 
         }
     }
     Ok(None)
+}
+
+async fn together(faults: &[What]) {
+    for what in faults {
+        if let What::Together(barrier) = what {
+            barrier.wait().await;
+        }
+    }
 }
 
 async fn handle(call: &mut Call, route: &Route) -> Result<Reply, Cut> {

@@ -122,7 +122,7 @@ impl Parts {
             root,
             artifact_type: None,
             referrers: vec![],
-            missing_referrers: 0,
+            missing_referrers: vec![],
         };
         let resolved = Resolved { images: vec![image], documents, ..Resolved::default() };
         let now = "2026-11-23T04:00:00Z".parse::<Timestamp>().unwrap();

@@ -194,6 +194,32 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "a delta whose layers must be read from the registry that they are sent to",
                 "one download for each layer, on a connection of its own; hashed, and resumed where it was cut",
             ),
+            (
+                110,
+                "a listed signature, SBOM or attestation that is missing or damaged",
+                "it stays behind, with a warning and counted; the image travels. `--referrers required` makes it an error",
+            ),
+            (111, "an odd entry in a list of referrers", "it costs only that entry"),
+            (
+                112,
+                "look-ups of referrers that are refused or fail",
+                "the image travels, with a warning; a tag that the list of tags lacks is absent, whatever the status says",
+            ),
+            (
+                113,
+                "a registry that takes the tag `sha256-…` for the digest",
+                "the image is not read as a list of its referrers, and not overwritten by one",
+            ),
+            (
+                114,
+                "two pushes that write one list of referrers at the same time",
+                "read again at the end, and what is missing is added",
+            ),
+            (
+                115,
+                "a destination that takes or lists no referrers",
+                "the image is tagged all the same; what is not found there is named",
+            ),
         ],
     ),
     (

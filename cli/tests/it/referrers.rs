@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `krs` says of signatures, SBOMs and attestations that it cannot bring, and the exit code of it.
+
+use krs_testing::image::{sbom, signature};
+use krs_testing::registry::{Matcher, What};
+
+use crate::harness::{Site, app};
+
+fn refused(status: u16) -> What {
+    What::Status(status, vec![], String::new())
+}
+
+/// One image with an SBOM and a signature.
+fn site() -> Site {
+    let mut site = Site::new();
+    let image = app("app", 1);
+    site.add(&image, "team/app", "1.0");
+    site.commit();
+    for referrer in [sbom(&image), signature(&image)] {
+        referrer.push_to(&site.source, "team/app", None);
+    }
+    site
+}
+
+#[test]
+fn t110_t112_an_image_travels_without_its_signature_with_one_warning_and_exit_code_0() {
+    let site = site();
+    let seal = signature(&app("app", 1));
+    // Its manifest can be read, and one of its blobs is gone.
+    assert!(site.source.delete_blob(&seal.blobs.last().unwrap().0));
+    let said = site.bundle("a.krs.tar", &[]).ok();
+    assert_eq!(said.err.matches("warning: ").count(), 1, "{said}");
+    assert!(said.err.contains("/team/app:1.0@") && said.err.contains("1 referrer cannot be read"), "{said}");
+    assert!(
+        said.out.contains("1 referrer: signatures, SBOMs or attestations could not be fetched"),
+        "{said}"
+    );
+    site.push("a.krs.tar", &[]).ok();
+    site.arrived("team/app", "1.0");
+
+    let json = site.bundle("b.krs.tar", &["--output", "json"]).ok().json();
+    let image = &json["images"][0];
+    assert_eq!((&image["referrerCount"], &image["missingReferrerCount"]), (&1.into(), &1.into()));
+    assert_eq!(image["missingReferrers"][0]["digest"], seal.digest.to_string());
+    assert_eq!((&json["missingReferrers"], &json["formatVersion"]), (&1.into(), &2.into()));
+    let inspected = site.desk.krs(&["inspect", "b.krs.tar", "--output", "json"]).ok().json();
+    assert_eq!(inspected["images"][0]["missingReferrerCount"], 1, "the signed manifest counts it");
+    // What krs 0.1 reads has no place for the count; the report has.
+    let arguments = ["--format-version", "1", "--output", "json"];
+    let json = site.bundle("f.krs.tar", &arguments).ok().json();
+    assert_eq!((&json["missingReferrers"], &json["formatVersion"]), (&1.into(), &1.into()));
+    assert_eq!(json["omitted"].as_array().map(Vec::len), Some(1));
+    let required = ["--referrers", "required"];
+    site.bundle("c.krs.tar", &required).failed(6, &["signatures, SBOMs or attestations cannot be fetched"]);
+
+    site.source.fail(Matcher::any().path("/referrers/"), refused(403));
+    let said = site.bundle("d.krs.tar", &[]).ok();
+    assert!(said.err.contains("1 look-up of referrers failed"), "{said}");
+    site.bundle("e.krs.tar", &required).failed(7, &["signatures, SBOMs or attestations of it are missing"]);
+    let files = site.desk.files();
+    assert!(!files.iter().any(|file| file == "c.krs.tar" || file == "e.krs.tar"), "{files:?}");
+}
+
+#[test]
+fn t115_a_push_names_what_is_not_found_at_the_edge() {
+    let site = site();
+    let seal = signature(&app("app", 1));
+    site.bundle("a.krs.tar", &[]).ok();
+    let put = Matcher::any().method("PUT").path(format!("/manifests/{}", seal.digest));
+    site.edge.fail(put, refused(405));
+    let said = site.push("a.krs.tar", &[]).ok();
+    site.arrived("team/app", "1.0");
+    assert_eq!(said.err.matches("warning: signatures, SBOMs").count(), 1, "{said}");
+    assert!(said.err.contains("1 not there") && said.out.contains(&seal.digest.to_string()), "{said}");
+    let json = site.push("a.krs.tar", &["--output", "json"]).ok().json();
+    assert_eq!(json["referrerProblems"][0]["digest"], seal.digest.to_string());
+    assert_eq!(json["referrerProblems"][0]["state"], "missing");
+    site.push("a.krs.tar", &["--referrers", "required"]).failed(6, &["cannot be found at"]);
+    let said = site.push("a.krs.tar", &["--referrers", "none"]).ok();
+    assert!(!said.err.contains("SBOMs"), "{said}");
+}
+
+#[test]
+fn t115_a_base_layer_that_only_a_signature_lacks_costs_no_image() {
+    let site = site();
+    let seal = signature(&app("app", 1));
+    site.bundle("a.krs.tar", &[]).ok();
+    site.push("a.krs.tar", &[]).ok();
+    site.edge.delete_blob(&seal.blobs.last().unwrap().0);
+    let against = site.desk.path("a.krs.tar");
+    site.bundle("b.krs.tar", &["--against", against.as_str()]).ok();
+    let said = site.push("b.krs.tar", &[]).ok();
+    assert!(said.out.contains(&format!("missing: {}", seal.digest)), "{said}");
+    site.arrived("team/app", "1.0");
+}

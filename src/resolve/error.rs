@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why images cannot be resolved.
+
+use thiserror::Error;
+
+use super::MissingReferrer;
+use crate::closure::ClosureError;
+use crate::digest::Digest;
+use crate::error::{self, Classify, ErrorKind};
+use crate::fetch::FetchError;
+use crate::reference::Reference;
+use crate::registry::RegistryError;
+
+/// Why one image could not be resolved.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// The registry did not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// It is not acceptable.
+    #[error(transparent)]
+    Content(#[from] ClosureError),
+    /// It needs a blob that could not be fetched for an image that is named before.
+    #[error("it shares {0}, which could not be fetched, with another image")]
+    Shared(Digest),
+    /// Signatures, SBOMs or attestations are missing, and all of them are required.
+    #[error("signatures, SBOMs or attestations of it are missing: {}", reasons(.0))]
+    Referrers(Vec<MissingReferrer>),
+}
+
+/// Why referrers are missing, each reason once, the first three of them.
+pub fn reasons(missing: &[MissingReferrer]) -> String {
+    const SHOWN: usize = 3;
+    let mut reasons = Vec::<&str>::new();
+    for missing in missing {
+        if !reasons.contains(&missing.reason.as_str()) {
+            reasons.push(&missing.reason);
+        }
+    }
+    let more = reasons.len().saturating_sub(SHOWN);
+    reasons.truncate(SHOWN);
+    let text = reasons.join("; ");
+    if more > 0 { format!("{text}; and {more} more") } else { text }
+}
+
+impl From<FetchError> for ImageError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Absent { source, .. } | FetchError::Registry(source) => Self::Registry(source),
+            FetchError::Closure(error) => Self::Content(error),
+        }
+    }
+}
+
+impl Classify for ImageError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry(e) => e.kind(),
+            Self::Content(_) => ErrorKind::Corrupt,
+            // The image that is named before says of which class the failure is.
+            Self::Shared(_) => ErrorKind::Unavailable,
+            Self::Referrers(missing) => {
+                let kinds = || missing.iter().map(|missing| missing.kind);
+                let lasting = kinds().find(|kind| *kind != ErrorKind::Unavailable);
+                lasting.or_else(|| kinds().next()).unwrap_or(ErrorKind::Incomplete)
+            }
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Registry(e) => e.help(),
+            Self::Content(ClosureError::NoPlatform { .. }) => {
+                Some("ask for a platform that the index lists, or leave `platforms` out".to_owned())
+            }
+            Self::Content(_) => Some("build and push the image again".to_owned()),
+            Self::Shared(_) => None,
+            Self::Referrers(_) => {
+                Some("with --referrers all the image travels without them, and the bundle says so".to_owned())
+            }
+        }
+    }
+}
+
+/// The images that failed, at least one.
+#[derive(Debug, Error)]
+#[error("{} failed:\n{}", count(.0.len()), list(.0))]
+pub struct ImageErrors(pub Vec<(Reference, ImageError)>);
+
+fn count(images: usize) -> String {
+    if images == 1 { "1 image".to_owned() } else { format!("{images} images") }
+}
+
+fn list(errors: &[(Reference, ImageError)]) -> String {
+    let line =
+        |(reference, error): &(Reference, ImageError)| format!("  {reference}: {}", error::chain(error));
+    errors.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+impl Classify for ImageErrors {
+    fn kind(&self) -> ErrorKind {
+        error::kind_of_all(self.0.iter().map(|(_, error)| error))
+    }
+
+    fn help(&self) -> Option<String> {
+        error::help_of_all(self.0.iter().map(|(_, error)| error))
+    }
+}
