@@ -56,7 +56,8 @@ enum Trust {
 pub(super) enum Lane {
     /// Requests that nothing else waits for.
     Requests,
-    /// Downloads that are the body of an upload, which holds a connection meanwhile.
+    /// Downloads that are the body of an upload, which holds a connection meanwhile. There is one for each upload at most,
+    /// and it may be kept between two requests of that: so there is no limit of their own, for which one could wait.
     Relay,
     /// Token servers: every request may have to wait for a token.
     Tokens,
@@ -299,7 +300,10 @@ impl Inner {
             if budgets.len() > 1000 {
                 budgets.retain(|_, budget| Arc::strong_count(budget) > 1);
             }
-            let most = self.options.connections_per_host.max(1);
+            let most = match lane {
+                Lane::Relay => Semaphore::MAX_PERMITS,
+                Lane::Requests | Lane::Tokens => self.options.connections_per_host.max(1),
+            };
             Arc::clone(
                 budgets.entry((authority(url), lane)).or_insert_with(|| Arc::new(Semaphore::new(most))),
             )

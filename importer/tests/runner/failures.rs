@@ -140,3 +140,48 @@ async fn a_skopeo_that_does_nothing_is_ended() {
     assert_eq!(code, 0, "{report:?}");
     arrived(&image, &edge);
 }
+
+#[tokio::test]
+async fn t63_what_garbage_collection_takes_during_a_copy_is_copied_once_more() {
+    let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+    let both = index(&[(&image(20), Some("linux/amd64")), (&image(21), Some("linux/arm64"))]);
+    both.push_to(&source, "team/app", None);
+    // The index is refused, because its images were not named by any tag yet.
+    edge.fail(Matcher::any().method("PUT").path(both.digest).once(), What::CollectGarbage);
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &both.digest, "v1")]);
+    let (report, code) = Pod::new().run(&task).await;
+    assert_eq!((code, report.done), (0, 1), "{report:?}");
+    arrived(&both, &edge);
+}
+
+#[tokio::test]
+async fn t65_a_tag_that_may_not_be_changed_is_reported_and_the_others_are_set() {
+    let source = Registry::start(Options::default());
+    let edge = Registry::start(Options { mutable_tags: false, ..Options::default() });
+    let (old, new) = (image(22), image(23));
+    old.push_to(&edge, "mirror/team/app", Some("v1"));
+    new.push_to(&source, "team/app", None);
+    let mut wanted = target(&source.host(), "team/app", &new.digest, "v1");
+    wanted.tags.push("v2".parse().unwrap());
+    let (report, code) = Pod::new().run(&online(&source, &edge, vec![wanted])).await;
+    assert_eq!((code, report.failures[0].reason.as_str()), (1, "RegistryRefused"), "{report:?}");
+    let message = &report.failures[0].message;
+    assert!(message.contains("does not let tag mirror/team/app:v1 be changed"), "{message}");
+    assert_eq!(edge.digest("mirror/team/app", "v1"), Some(old.digest));
+    assert_eq!(edge.digest("mirror/team/app", "v2"), Some(new.digest));
+}
+
+#[tokio::test]
+async fn t100_a_destination_that_says_forbidden_of_what_is_absent_gets_its_images() {
+    let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+    let image = image(24);
+    image.push_to(&source, "team/app", None);
+    for method in ["GET", "HEAD"] {
+        let first = Matcher::any().method(method).path("/manifests/").once();
+        edge.fail(first, What::Status(403, Vec::new(), String::new()));
+    }
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &image.digest, "v1")]);
+    let (report, code) = Pod::new().run(&task).await;
+    assert_eq!((code, report.done), (0, 1), "{report:?}");
+    arrived(&image, &edge);
+}

@@ -139,3 +139,39 @@ async fn t103_t90_other_content_than_the_digest_says_is_never_sent_whole() {
     assert!(error.to_string().contains("other/app"), "{error}");
     assert!(edge.stored.lock().unwrap().len() < 3_000_000);
 }
+
+#[tokio::test]
+async fn t103_a_download_that_waits_for_its_next_part_keeps_no_other_from_its_connection() {
+    // Both go in parts, and each part needs the one connection.
+    let edge = Arc::new(Edge { cut_upload: true, ..Edge::new(noise(6_000_000)) });
+    let stored = Arc::<Mutex<std::collections::HashMap<String, Vec<u8>>>>::default();
+    let answering = Arc::clone(&edge);
+    let server = Server::start(move |r| {
+        let path = r.path.split('?').next().unwrap_or_default().to_owned();
+        match r.method.as_str() {
+            // Parts of 1 MiB at most.
+            "PUT" | "PATCH" if r.body.len() > 1 << 20 => Reply::new(413),
+            "POST" => Reply::new(202).with("location", format!("{path}1")),
+            "PATCH" => {
+                let mut stored = stored.lock().unwrap();
+                let stored = stored.entry(path.clone()).or_default();
+                stored.extend_from_slice(&r.body);
+                Reply::new(202).with("location", path).with("range", format!("0-{}", stored.len() - 1))
+            }
+            "PUT" => Reply::new(201),
+            "GET" => answering.download(r),
+            _ => Reply::new(404),
+        }
+    });
+    let server = server.await;
+    let client = Client::new(ClientOptions { connections_per_host: 1, ..options() }).unwrap();
+    let (from, digest) = ("other/app".parse().unwrap(), Digest::of(&edge.content));
+    let [one, other] =
+        ["team/one", "team/other"].map(|name| client.repository(&server.host, &name.parse().unwrap()));
+    let both = async {
+        tokio::join!(one.copy_blob(&digest, 6_000_000, &from), other.copy_blob(&digest, 6_000_000, &from))
+    };
+    let (one, other) =
+        tokio::time::timeout(Duration::from_secs(60), both).await.expect("neither waits for the other");
+    assert_eq!((one.unwrap(), other.unwrap()), (Pushed::Uploaded, Pushed::Uploaded));
+}
