@@ -95,6 +95,13 @@ impl Console {
         }
     }
 
+    /// A warning that nobody may miss, not even with `--quiet`.
+    pub(crate) fn important(&self, text: &str) {
+        if !self.json() {
+            self.stderr(&format!("{} {text}\n", self.paint(YELLOW, "warning:")));
+        }
+    }
+
     /// Something that only somebody who asks wants to know.
     pub(crate) fn detail(&self, text: &str) {
         if self.verbose > 0 && !self.quiet && !self.json() {

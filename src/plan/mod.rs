@@ -81,6 +81,19 @@ pub struct Plan {
     pub left_out: u64,
     /// Fields that are left out for [`PlanOptions::format_version`].
     pub omitted: Vec<LaterField>,
+    /// Why its time is the present one; `None`: it is that of the commit, or `SOURCE_DATE_EPOCH`.
+    pub present_time: Option<PresentTime>,
+}
+
+/// Why the time of a bundle is not that of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresentTime {
+    /// It is not known which commit the sets are of.
+    NoCommit,
+    /// The sets are not those of the commit.
+    Dirty,
+    /// So many images have no digest, and are resolved each time anew.
+    Tags(usize),
 }
 
 impl Plan {
@@ -169,7 +182,7 @@ impl Classify for PlanError {
     fn help(&self) -> Option<String> {
         let text = match self {
             Self::NoSets => {
-                "pass the folder that holds them; `krs validate PATH` says what was passed over and why"
+                "pass the folder that holds them"
             }
             Self::TooManySets(_) | Self::LargeSet { .. } => "make several bundles",
             Self::Sizes { .. } => "one of the registries lies: build and push the image again",
@@ -194,7 +207,7 @@ pub fn plan(
     now: Timestamp,
 ) -> Result<Plan, PlanError> {
     let sets = bundle_sets(loaded)?;
-    let created_at = decided_at(loaded.source.as_ref(), resolved, options, now)?;
+    let (created_at, present_time) = decided_at(loaded.source.as_ref(), resolved, options, now)?;
     if let Some(registry) = options.base.dense() {
         takes_sparse(resolved, registry)?;
     }
@@ -256,6 +269,7 @@ pub fn plan(
         unshared: resolved.images.iter().flat_map(closures).map(Closure::size).sum(),
         left_out: base.iter().flat_map(|base| &base.layers).map(|layer| layer.size).sum(),
         omitted,
+        present_time,
     })
 }
 
@@ -378,15 +392,17 @@ fn decided_at(
     resolved: &Resolved,
     options: &PlanOptions,
     now: Timestamp,
-) -> Result<Timestamp, PlanError> {
-    let pinned = resolved.images.iter().all(|image| image.reference.digest.is_some());
-    let seconds = match (options.source_date, source) {
-        (Some(date), _) => date.as_second(),
-        (None, Some(source)) if pinned && !source.dirty => source.commit_time,
-        _ => now.as_second(),
+) -> Result<(Timestamp, Option<PresentTime>), PlanError> {
+    let tags = resolved.images.iter().filter(|image| image.reference.digest.is_none()).count();
+    let (seconds, present) = match (options.source_date, source) {
+        (Some(date), _) => (date.as_second(), None),
+        (None, None) => (now.as_second(), Some(PresentTime::NoCommit)),
+        (None, Some(source)) if source.dirty => (now.as_second(), Some(PresentTime::Dirty)),
+        (None, Some(_)) if tags > 0 => (now.as_second(), Some(PresentTime::Tags(tags))),
+        (None, Some(source)) => (source.commit_time, None),
     };
     match Timestamp::from_second(seconds) {
-        Ok(time) if seconds >= 0 => Ok(time),
+        Ok(time) if seconds >= 0 => Ok((time, present)),
         _ => Err(PlanError::Time(seconds)),
     }
 }

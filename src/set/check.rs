@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::SetImage;
+use super::characters::unseen;
 use crate::crd::{
     DestinationTls, EdgeImage, EdgeImageSetSpec, MAX_IMAGES, MAX_PLATFORMS, Naming, interval, message,
 };
@@ -109,8 +110,16 @@ impl Problems {
         self.0.push(Problem { place, message: message.into() });
     }
 
+    /// Names a character that nobody sees, of which no rule says anything. Answers whether there is one.
+    fn unseen(&mut self, place: Place, text: &str) -> bool {
+        unseen(text).map(|message| self.add(place, message)).is_some()
+    }
+
     fn destination(&mut self, text: &str) -> Option<Destination> {
         let place = Place::DestinationRegistry;
+        if self.unseen(place, text) {
+            return None;
+        }
         let filled = fill_in(text);
         match filled.parse::<Destination>() {
             Ok(destination) if text.len() <= 255 => (filled == text).then_some(destination),
@@ -127,7 +136,9 @@ impl Problems {
 
     fn tls(&mut self, tls: &DestinationTls) {
         self.name(Place::CaSecretName, tls.ca_secret_name.as_deref());
-        if tls.ca_config_map_name.as_deref().is_some_and(|name| !is_object_name(name)) {
+        if let Some(name) = tls.ca_config_map_name.as_deref().filter(|name| !is_object_name(name))
+            && !self.unseen(Place::CaConfigMapName, name)
+        {
             self.add(Place::CaConfigMapName, message::CONFIG_MAP_NAME);
         }
         let (secret, config_map) = (tls.ca_secret_name.is_some(), tls.ca_config_map_name.is_some());
@@ -140,7 +151,9 @@ impl Problems {
     }
 
     fn name(&mut self, place: Place, name: Option<&str>) {
-        if name.is_some_and(|name| !is_object_name(name)) {
+        if let Some(name) = name.filter(|name| !is_object_name(name))
+            && !self.unseen(place, name)
+        {
             self.add(place, message::SECRET_NAME);
         }
     }
@@ -157,6 +170,7 @@ impl Problems {
                     self.add(place(n), message::PLATFORM_DUPLICATE);
                 }
                 Ok(platform) => platforms.push(platform),
+                Err(_) if self.unseen(place(n), text) => {}
                 Err(_) => self.add(place(n), message::PLATFORM),
             }
         }
@@ -175,13 +189,17 @@ impl Problems {
         self.name(Place::SourceClientSecretName(i), image.source_client_secret_name.as_deref());
         let own = self.platforms(&image.platforms, |n| Place::ImagePlatform(i, n));
         let given = image.destination_repository.as_deref().map(str::parse::<RepositoryName>);
-        if let Some(Err(_)) = given {
+        if let (Some(Err(_)), Some(text)) = (&given, &image.destination_repository)
+            && !self.unseen(Place::DestinationRepository(i), text)
+        {
             self.add(Place::DestinationRepository(i), message::REPOSITORY);
         }
         let reference = match image.image.parse::<Reference>() {
             Ok(reference) => reference,
             Err(error) => {
-                self.add(Place::Image(i), reference_message(&error));
+                if !self.unseen(Place::Image(i), &image.image) {
+                    self.add(Place::Image(i), reference_message(&error));
+                }
                 return None;
             }
         };

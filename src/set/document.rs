@@ -6,7 +6,9 @@ use serde::de::IgnoredAny;
 use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
 use super::check::{Place, is_object_name};
-use super::outline::{Header, Outline, outline};
+use super::characters::unseen;
+use super::expand::Expander;
+use super::outline::{Header, Outline, odd_indent, outline};
 use super::text::{Piece, Spot};
 use super::{CheckedSet, SetError, check_spec};
 use crate::crd::{API_VERSION, DestinationTls, EdgeImage, EdgeImageSetSpec, GROUP, KIND, Naming, Source};
@@ -96,7 +98,9 @@ pub(super) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, Vec<SetE
     if !is_object_name(&name.value) {
         errors.push(at(
             name.referenced,
-            "metadata.name must be lower-case letters, digits, `-` and `.`, at most 253".to_owned(),
+            unseen(&name.value).unwrap_or_else(|| {
+                "metadata.name must be lower-case letters, digits, `-` and `.`, at most 253".to_owned()
+            }),
         ));
     }
     if let Some(namespace) = &namespace
@@ -104,7 +108,9 @@ pub(super) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, Vec<SetE
     {
         errors.push(at(
             namespace.referenced,
-            "metadata.namespace must be lower-case letters, digits and `-`, at most 63".to_owned(),
+            unseen(&namespace.value).unwrap_or_else(|| {
+                "metadata.namespace must be lower-case letters, digits and `-`, at most 63".to_owned()
+            }),
         ));
     }
     let spec = document.spec.plain();
@@ -150,7 +156,7 @@ fn parse(text: &str) -> Result<Document, (Spot, String)> {
     options.alias_limits.max_total_replayed_events = 200_000;
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error.location().map_or(Spot { line: 1, column: 1, length: 1 }, spot);
-        (place, explain(&error))
+        odd_indent(text).unwrap_or_else(|| (place, explain(&error)))
     })
 }
 
@@ -363,8 +369,20 @@ pub(super) fn find<'a>(piece: &Piece<'a>) -> Result<Vec<Found<'a>>, (Spot, Strin
         return Ok(vec![Found { piece: piece.clone(), verdict }]);
     }
     let mut found = Vec::with_capacity(items.len());
+    let mut list = None;
     for item in &items {
-        let piece = piece.item(item);
+        let written = if item.foreign {
+            let list = list.get_or_insert_with(|| Expander::new(&piece.text));
+            list.as_mut().and_then(|list| piece.expanded(item, list))
+        } else {
+            Some(piece.item(item))
+        };
+        let Some(piece) = written else {
+            let message = "uses anchors of other items in a way that cannot be written out; write the values out";
+            let spot = Spot { line: item.line, column: item.column as u64 + 1, length: 1 };
+            found.push(Found { piece: piece.clone(), verdict: Verdict::Wrong(spot, message.to_owned()) });
+            continue;
+        };
         let verdict = match outline(&piece.text) {
             Ok(outline) => judge(&outline.header),
             Err((spot, message)) => Verdict::Wrong(spot, message),

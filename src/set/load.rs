@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading all sets of a call.
 
-use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use camino::Utf8PathBuf;
 
+use super::compare::{Comparison, Relation};
 use super::document::{MAX_DOCUMENT, Verdict, find, read, too_large};
-use super::kustomize::{Patches, is_helm_template};
+use super::git::Source;
+use super::kustomize::{FoundSet, Kustomizations, chart_of_template, effects};
+use super::nothing::nothing_found;
+use super::read::{Content, MAX_FILE, is_utf16, mentions, read_file};
 use super::text::{Piece, says_set, split};
-use super::walk::{Candidate, Root, checkout, root, walk};
-use super::{CheckedSet, Loaded, LoadedSet, PassedOver, SetError, SetErrors, Warning, git};
+use super::walk::{Candidate, Root, Walked, checkout, root, walk};
+use super::{CheckedSet, Loaded, LoadedSet, PassedOver, SetError, SetErrors, Warning};
 use crate::crd::GROUP;
 
-/// Largest file that is read, in bytes; rendered YAML of a whole site fits.
-const MAX_FILE: u64 = 32 << 20;
 /// Most sets of one call.
 const MAX_SETS: usize = 10_000;
 /// Most errors that are reported at once.
@@ -25,12 +26,14 @@ const MAX_ERRORS: usize = 50;
 /// Reads every set below `paths`, each a folder or a file; `-` is `stdin`.
 ///
 /// A file that is reached twice is read once. The commit is that of the first path that lies in a Git repository;
-/// paths in another repository are warned about.
+/// paths in another repository are warned about. Whatever Git or Kustomize would apply and is not read is warned
+/// about, too.
 ///
 /// # Errors
 /// Everything that is wrong, not only the first; also when there is no set at all.
 pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<Loaded, SetErrors> {
     let mut loader = Loader::default();
+    let mut candidates = Vec::new();
     for path in paths {
         if path == "-" {
             match stdin.take() {
@@ -40,15 +43,20 @@ pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<L
             continue;
         }
         match root(path) {
-            Ok(Root::Folder(folder)) => loader.folder(folder, path),
+            Ok(Root::Folder(folder)) => candidates.extend(loader.folder(&folder, path)),
             Ok(Root::File(candidate)) => {
-                if let Some(folder) = candidate.path.parent() {
-                    loader.roots.push((candidate.path.clone(), folder.to_owned()));
-                }
-                loader.candidate(&candidate, &Patches::default());
+                loader.files.push(candidate.path.clone());
+                candidates.push(candidate);
             }
             Err(error) => loader.errors.push(error),
         }
+    }
+    loader.open_commit();
+    for candidate in &candidates {
+        loader.candidate(candidate);
+    }
+    for candidate in loader.comparison.as_mut().map(Comparison::unread).unwrap_or_default() {
+        loader.candidate(&candidate);
     }
     loader.finish(paths)
 }
@@ -56,78 +64,208 @@ pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<L
 #[derive(Default)]
 struct Loader {
     sets: Vec<LoadedSet>,
+    /// Where the file of each set really is.
+    paths: Vec<PathBuf>,
     passed_over: Vec<PassedOver>,
     warnings: Vec<Warning>,
     errors: Vec<SetError>,
     seen: HashSet<PathBuf>,
-    /// What was asked for, and the folder in which its repository is looked for.
-    roots: Vec<(PathBuf, PathBuf)>,
-    read_stdin: bool,
+    /// Folders that were asked for, with what messages call them.
+    folders: Vec<(PathBuf, Utf8PathBuf)>,
+    /// Files that were asked for.
+    files: Vec<PathBuf>,
+    kustomizations: Kustomizations,
+    comparison: Option<Comparison>,
+    /// Whether something was read that is in no commit of the checkout: from standard input, or elsewhere.
+    elsewhere: bool,
+}
+
+/// Why a file is not read as a set.
+struct Skip {
+    reason: String,
+    /// The file that says so.
+    because: Option<PathBuf>,
+    /// What to do to have it read.
+    advice: String,
 }
 
 impl Loader {
-    fn folder(&mut self, folder: PathBuf, shown: &Utf8PathBuf) {
-        let walked = walk(&folder, shown);
-        self.errors.extend(walked.errors);
-        self.warnings.extend(walked.warnings);
-        let mut patches = Patches::default();
-        for kustomization in &walked.kustomizations {
-            patches.add(kustomization);
+    fn folder(&mut self, folder: &Path, shown: &Utf8PathBuf) -> Vec<Candidate> {
+        let Walked { candidates, kustomizations, errors, warnings } = walk(folder, shown);
+        self.errors.extend(errors);
+        self.warnings.extend(warnings);
+        self.folders.push((folder.to_owned(), shown.clone()));
+        for kustomization in &kustomizations {
+            self.kustomizations.add(kustomization);
         }
-        if let Some(top) = checkout(&folder) {
-            patches.add_above(&folder, top);
+        if let Some(top) = checkout(folder) {
+            self.kustomizations.add_above(folder, top);
         }
-        for candidate in &walked.candidates {
-            self.candidate(candidate, &patches);
+        candidates
+    }
+
+    /// Opens the commit of the first checkout that is read.
+    fn open_commit(&mut self) {
+        let folders = self.folders.iter().map(|(folder, _)| (folder, folder.as_path()));
+        let files = self.files.iter().filter_map(|file| Some((file, file.parent()?)));
+        let mut top: Option<&Path> = None;
+        let mut inside = Vec::new();
+        for (path, folder) in folders.chain(files) {
+            // A submodule, or a repository inside of another, is read with what is around it.
+            if inside.iter().any(|earlier: &&PathBuf| path.starts_with(earlier)) {
+                continue;
+            }
+            match (checkout(folder), top) {
+                (Some(found), None) => {
+                    top = Some(found);
+                    inside.push(path);
+                }
+                (Some(found), Some(top)) if found == top => inside.push(path),
+                (Some(_), Some(_)) => {
+                    self.elsewhere = true;
+                    self.warnings.push(Warning {
+                        file: path.to_string_lossy().into_owned(),
+                        line: 0,
+                        message: "lies in another Git repository; only the commit of the first one is recorded"
+                            .to_owned(),
+                    });
+                }
+                (None, _) => self.elsewhere = true,
+            }
         }
-        self.roots.push((folder.clone(), folder));
+        let Some(top) = top else { return };
+        let folders = self.folders.iter().map(|(folder, _)| folder).filter(|folder| inside.contains(folder));
+        let folders = folders.cloned().collect::<Vec<_>>();
+        let files = self.files.iter().filter(|file| inside.contains(file)).cloned().collect::<Vec<_>>();
+        match Comparison::open(top, &folders, &files) {
+            Ok(comparison) => self.comparison = Some(comparison),
+            Err(reason) => self.warnings.push(no_commit(top, &reason)),
+        }
     }
 
     fn stdin(&mut self, stdin: &mut dyn Read) {
-        self.read_stdin = true;
+        self.elsewhere = true;
         let mut bytes = Vec::new();
         match stdin.take(MAX_FILE + 1).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() as u64 > MAX_FILE => self.errors.push(file_too_large("-")),
-            Ok(_) => self.bytes("-", &bytes),
+            Ok(_) => {
+                self.bytes("-", &bytes);
+                self.paths.resize(self.sets.len(), PathBuf::new());
+            }
             Err(error) => self.errors.push(SetError::file("-", format!("cannot be read: {error}"))),
         }
     }
 
-    fn candidate(&mut self, candidate: &Candidate, patches: &Patches) {
+    fn candidate(&mut self, candidate: &Candidate) {
         if !self.seen.insert(candidate.path.clone()) {
             return;
         }
         let file = candidate.file.as_str();
-        let bytes = match read_if_mentioned(&candidate.path) {
-            Ok(Mentioned::No) => return,
-            Ok(Mentioned::TooLarge) => return self.errors.push(file_too_large(file)),
-            Ok(Mentioned::Yes(bytes)) => bytes,
+        let comparison = self.comparison.as_ref();
+        let hasher = comparison.map(|comparison| move |size: u64| comparison.hasher(size));
+        let hasher = hasher.as_ref().map(|hasher| hasher as &dyn Fn(u64) -> super::git::Hasher);
+        let Content { mut bytes, mut mentions, id } = match read_file(&candidate.path, hasher) {
+            Ok(content) => content,
             Err(error) => return self.errors.push(SetError::file(file, format!("cannot be read: {error}"))),
         };
-        let reason = if let Some(kustomization) = patches.lists(&candidate.path) {
-            let name = kustomization.file_name().unwrap_or_default().to_string_lossy();
-            Some(format!("is a Kustomize patch (listed in {name})"))
-        } else if is_helm_template(&candidate.path) {
-            Some("is a template of a Helm chart".to_owned())
-        } else {
-            candidate.hidden.then(|| "is hidden (a part of its path begins with a dot)".to_owned())
+        let mut relation = match (&mut self.comparison, id) {
+            (Some(comparison), Some(id)) => comparison.relate(candidate, id, bytes.as_deref()),
+            _ => Relation::Unknown,
         };
-        match reason {
-            Some(_) if !says_set(&String::from_utf8_lossy(&bytes)) => {}
-            Some(reason) => {
-                self.passed_over.push(PassedOver { file: file.to_owned(), line: 0, reason });
+        if let Relation::LineEnds(blob) = &mut relation {
+            mentions = self::mentions(blob);
+            bytes = Some(std::mem::take(blob));
+        }
+        let before = (self.sets.len(), self.errors.len());
+        let skip = self.skip(candidate);
+        let skipped = skip.is_some();
+        match (bytes, skip) {
+            _ if !mentions => {}
+            (None, None) => self.errors.push(file_too_large(file)),
+            (None, Some(_)) => {}
+            (Some(bytes), None) => self.bytes(file, &bytes),
+            (Some(bytes), Some(skip)) => self.skipped(candidate, &bytes, skip),
+        }
+        self.paths.resize(self.sets.len(), candidate.path.clone());
+        let Some(comparison) = &mut self.comparison else { return };
+        if (self.sets.len(), self.errors.len()) == before {
+            if !skipped {
+                comparison.gave_none(candidate, &relation);
             }
-            None => self.bytes(file, &bytes),
+        } else {
+            comparison.gave_sets(candidate, &relation);
         }
     }
 
-    fn bytes(&mut self, file: &str, bytes: &[u8]) {
-        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-            let wide = bytes.iter().copied().filter(|b| *b != 0).collect::<Vec<_>>();
-            if mentions(&wide) {
-                self.errors.push(SetError::file(file, "is UTF-16").help("save it as UTF-8"));
-            }
+    fn skipped(&mut self, candidate: &Candidate, bytes: &[u8], skip: Skip) {
+        if !says_set(&String::from_utf8_lossy(bytes)) {
             return;
+        }
+        let Skip { reason, because, advice } = skip;
+        let file = candidate.file.clone();
+        self.warnings.push(Warning {
+            file: file.clone(),
+            line: 0,
+            message: format!("holds a set and was skipped: it {reason}. {advice}"),
+        });
+        self.passed_over.push(PassedOver { file, line: 0, reason });
+        if let (Some(because), Some(comparison)) = (because, &mut self.comparison) {
+            comparison.skipped(candidate, &because);
+        }
+    }
+
+    fn skip(&self, candidate: &Candidate) -> Option<Skip> {
+        // What is named as a file is read whatever it is.
+        if self.files.contains(&candidate.path) {
+            return None;
+        }
+        if let Some(kustomization) = self.kustomizations.lists(&candidate.path) {
+            let name = kustomization.file_name().unwrap_or_default().to_string_lossy();
+            return Some(Skip {
+                reason: format!("is a Kustomize patch (listed in {name})"),
+                because: Some(kustomization.to_owned()),
+                advice: self.render(kustomization),
+            });
+        }
+        if let Some(chart) = chart_of_template(&candidate.path) {
+            let folder = chart.parent().unwrap_or(&chart);
+            return Some(Skip {
+                reason: "is a template of a Helm chart".to_owned(),
+                advice: format!("Render it: helm template {} | krs bundle -", quoted(&self.shown(folder))),
+                because: Some(chart),
+            });
+        }
+        candidate.hidden.then(|| Skip {
+            reason: "is hidden (a part of its path begins with a dot)".to_owned(),
+            because: None,
+            advice: format!("To read it, name it: {}", quoted(&self.shown(&candidate.path))),
+        })
+    }
+
+    /// How to have Kustomize's result.
+    fn render(&self, kustomization: &Path) -> String {
+        let folder = kustomization.parent().unwrap_or(kustomization);
+        format!("Render it: kustomize build {} | krs bundle -", quoted(&self.shown(folder)))
+    }
+
+    /// A path as the call would name it.
+    fn shown(&self, path: &Path) -> String {
+        let below = |(folder, shown): &(PathBuf, Utf8PathBuf)| {
+            let relative = path.strip_prefix(folder).ok()?;
+            let shown = if relative.as_os_str().is_empty() {
+                shown.clone().into_std_path_buf()
+            } else {
+                shown.as_std_path().join(relative)
+            };
+            Some(shown)
+        };
+        let shown = self.folders.iter().find_map(below).unwrap_or_else(|| path.to_owned());
+        shown.to_string_lossy().into_owned()
+    }
+
+    fn bytes(&mut self, file: &str, bytes: &[u8]) {
+        if is_utf16(bytes) {
+            return self.errors.push(SetError::file(file, "is UTF-16").help("save it as UTF-8"));
         }
         match std::str::from_utf8(bytes) {
             Ok(text) => split(text).iter().for_each(|piece| self.piece(file, piece)),
@@ -194,8 +332,13 @@ impl Loader {
     }
 
     fn finish(mut self, paths: &[Utf8PathBuf]) -> Result<Loaded, SetErrors> {
+        self.name_effects();
         if self.sets.is_empty() && self.errors.is_empty() {
-            self.errors.push(nothing_found(paths, &self.passed_over));
+            let asked = paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
+            let folders = self.folders.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>();
+            self.warnings.extend(self.comparison.take().and_then(|c| Some(c.finish(true).ok()?.1)).unwrap_or_default());
+            self.warnings.sort();
+            self.errors.push(nothing_found(&asked, &self.seen, &folders, &self.warnings));
         }
         if !self.errors.is_empty() {
             self.errors.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
@@ -209,55 +352,80 @@ impl Loader {
         let source = self.source();
         // Stable: sets of one file stay in their order.
         self.sets.sort_by(|a, b| a.file.cmp(&b.file));
+        self.name_twins();
         self.passed_over.sort();
         self.warnings.sort();
+        self.warnings.dedup();
         Ok(Loaded { sets: self.sets, passed_over: self.passed_over, source, warnings: self.warnings })
     }
 
-    fn source(&mut self) -> Option<git::Source> {
-        let mut top: Option<PathBuf> = None;
-        let mut inside = Vec::new();
-        for (path, folder) in &self.roots {
-            let Some(found) = checkout(folder) else { continue };
-            match &top {
-                Some(top) if top != found => self.warnings.push(Warning {
-                    file: path.to_string_lossy().into_owned(),
-                    line: 0,
-                    message: "lies in another Git repository; only the commit of the first one is recorded"
-                        .to_owned(),
-                }),
-                _ => {
-                    top = Some(found.to_owned());
-                    inside.push(path.clone());
-                }
+    fn source(&mut self) -> Option<Source> {
+        let comparison = self.comparison.take()?;
+        let top = comparison.top().to_owned();
+        match comparison.finish(self.elsewhere) {
+            Ok((source, warnings)) => {
+                self.warnings.extend(warnings);
+                Some(source)
+            }
+            Err(reason) => {
+                self.warnings.push(no_commit(&top, &reason));
+                None
             }
         }
-        let top = top?;
-        // What came by standard input, or lies elsewhere, is in no commit of this checkout.
-        let elsewhere = self.read_stdin || inside.len() < self.roots.len();
-        git::source(&top, &inside)
-            .map(|source| git::Source { dirty: source.dirty || elsewhere, ..source })
-            .map_err(|reason| {
+    }
+
+    /// Warns of what Kustomize would make of the sets.
+    fn name_effects(&mut self) {
+        fn found<'a>((loaded, path): (&'a LoadedSet, &'a PathBuf)) -> FoundSet<'a> {
+            FoundSet {
+                path,
+                file: &loaded.file,
+                name: &loaded.set.name,
+                namespace: loaded.set.namespace.as_deref(),
+                images: loaded.set.images.iter().map(|image| image.written.as_str()).collect(),
+            }
+        }
+        let sets = self.sets.iter().zip(&self.paths).map(found).collect::<Vec<_>>();
+        let is_below = |path: &Path| self.folders.iter().any(|(folder, _)| path.starts_with(folder));
+        let warning = |effect: super::kustomize::Effect| {
+            let relative = self.folders.iter().find_map(|(folder, _)| effect.kustomization.strip_prefix(folder).ok());
+            Warning {
+                file: relative.unwrap_or(&effect.kustomization).to_string_lossy().into_owned(),
+                line: 0,
+                message: format!("{}. {}", effect.message, self.render(&effect.kustomization)),
+            }
+        };
+        let warnings = effects(&self.kustomizations, &sets, &is_below).into_iter().map(warning);
+        let warnings = warnings.collect::<Vec<_>>();
+        self.warnings.extend(warnings);
+    }
+
+    /// Warns of sets that have one name: a cluster keeps only one of them.
+    fn name_twins(&mut self) {
+        let mut first = BTreeMap::<(Option<&str>, &str), &LoadedSet>::new();
+        for loaded in &self.sets {
+            let CheckedSet { namespace, name, .. } = &loaded.set;
+            let other = *first.entry((namespace.as_deref(), name.as_str())).or_insert(loaded);
+            if !std::ptr::eq(other, loaded) {
+                let full = namespace.iter().map(|namespace| format!("{namespace}/")).collect::<String>() + name;
                 self.warnings.push(Warning {
-                    file: top.to_string_lossy().into_owned(),
-                    line: 0,
-                    message: format!("the commit is not recorded: {reason}"),
+                    file: loaded.file.clone(),
+                    line: loaded.line,
+                    message: format!(
+                        "the set {full} is also in {}:{}; the bundle carries the images of both, and a cluster keeps only one of the sets",
+                        other.file, other.line
+                    ),
                 });
-            })
-            .ok()
+            }
+        }
     }
 }
 
-fn nothing_found(paths: &[Utf8PathBuf], passed_over: &[PassedOver]) -> SetError {
-    let asked = paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
-    let error = SetError::file(asked, "holds no EdgeImageSet");
-    match passed_over {
-        [] => error
-            .help("a set is a YAML document with apiVersion kuberegistrysync.io/v1alpha1, kind EdgeImageSet"),
-        [first, rest @ ..] => {
-            let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
-            error.help(format!("passed over: {} {}{more}", first.file, first.reason))
-        }
+fn no_commit(top: &Path, reason: &str) -> Warning {
+    Warning {
+        file: top.to_string_lossy().into_owned(),
+        line: 0,
+        message: format!("no commit is recorded: {reason}"),
     }
 }
 
@@ -269,60 +437,11 @@ fn file_too_large(file: &str) -> SetError {
     .help("divide it, or name it in .krsignore if it holds no set")
 }
 
-/// Whether reading further can be worth it. A set whose kind is misspelt still names the group.
-fn mentions(bytes: &[u8]) -> bool {
-    contains(bytes, b"EdgeImageSet") || contains(bytes, GROUP.as_bytes())
-}
-
-fn contains(bytes: &[u8], word: &[u8]) -> bool {
-    let Some(first) = word.first() else { return true };
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|b| b == first) {
-        rest = rest.get(at..).unwrap_or_default();
-        if rest.starts_with(word) {
-            return true;
-        }
-        rest = rest.get(1..).unwrap_or_default();
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ':' | '@' | '=');
+    if path.chars().all(plain) && !path.is_empty() {
+        return path.to_owned();
     }
-    false
-}
-
-enum Mentioned {
-    Yes(Vec<u8>),
-    No,
-    TooLarge,
-}
-
-/// Reads a file that mentions a set. A file that is too large is searched, in bounded memory, but not kept.
-fn read_if_mentioned(path: &Path) -> io::Result<Mentioned> {
-    let mut file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Ok(Mentioned::No);
-    }
-    if metadata.len() <= MAX_FILE {
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-        let wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
-        return Ok(match wide || mentions(&bytes) {
-            true if bytes.len() as u64 > MAX_FILE => Mentioned::TooLarge,
-            true => Mentioned::Yes(bytes),
-            false => Mentioned::No,
-        });
-    }
-    let mut window = vec![0; 256 << 10];
-    let mut kept = 0;
-    loop {
-        let read = file.read(window.get_mut(kept..).unwrap_or_default())?;
-        if read == 0 {
-            return Ok(Mentioned::No);
-        }
-        let filled = kept + read;
-        if mentions(window.get(..filled).unwrap_or_default()) {
-            return Ok(Mentioned::TooLarge);
-        }
-        // The word may lie across the border of two reads.
-        kept = filled.min(32);
-        window.copy_within(filled - kept..filled, 0);
-    }
+    format!("'{}'", path.replace('\'', "'\\''"))
 }

@@ -5,14 +5,21 @@
 //! does not read is an error with its place in the file. What is not a set is none of our business and is passed
 //! over.
 
+mod characters;
 mod check;
+#[cfg(test)]
+mod commit_tests;
+mod compare;
 mod document;
 mod error;
+mod expand;
 mod git;
 mod kustomize;
 mod load;
 mod merge;
+mod nothing;
 mod outline;
+mod read;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -49,7 +56,8 @@ pub struct LoadedSet {
     pub file: String,
     /// Line of the file on which the document begins, from 1.
     pub line: u64,
-    /// The document verbatim, without the `---` lines. For an item of a list: its lines, moved to the left margin.
+    /// The document verbatim, without the `---` lines. For an item of a list: its lines, moved to the left margin; where
+    /// it uses anchors of other items, written anew.
     pub raw: Vec<u8>,
     /// What it says.
     pub set: CheckedSet,

@@ -3,10 +3,12 @@
 //!
 //! It follows the parser's events and expands nothing, so that no document can make it expensive.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use serde_saphyr::granit_parser::{Event, Parser};
 
+use super::characters::{character_name, describe};
 use super::text::Spot;
 
 /// Deepest nesting that is followed.
@@ -37,6 +39,8 @@ pub(super) struct Item {
     pub(super) column: usize,
     /// Whether it is written in braces.
     pub(super) flow: bool,
+    /// Whether it uses anchors that stand outside of it.
+    pub(super) foreign: bool,
 }
 
 /// What a document is.
@@ -59,14 +63,25 @@ enum Open {
 pub(super) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
     let mut outline = Outline::default();
     let mut open: Vec<Open> = Vec::new();
+    // The item that is open, and the items in which anchors stand.
+    let mut current = None;
+    let mut owners = HashMap::new();
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            let marker = error.marker();
-            tab(text, marker.line(), &error.info())
-                .unwrap_or_else(|| (spot(marker.line(), marker.col(), 1), error.info()))
+            let (marker, info) = (error.marker(), error.info());
+            tab(text, marker.line(), &info)
+                .or_else(|| odd_indent(text))
+                .unwrap_or_else(|| (spot(marker.line(), marker.col(), 1), explain(info)))
         })?;
         let under_items =
             matches!(open.as_slice(), [Open::Map { key: Some(key) }, Open::List] if key == "items");
+        if let Event::MappingStart(_, anchor, _) | Event::SequenceStart(_, anchor, _) | Event::Scalar(_, _, anchor, _) =
+            event
+        {
+            // The item that begins here is counted below.
+            let begins = under_items && matches!(event, Event::MappingStart(..));
+            owners.insert(anchor, if begins { Some(outline.items.len()) } else { current });
+        }
         match event {
             Event::MappingStart(..) | Event::SequenceStart(..) if open.len() == MAX_DEPTH => {
                 let message = format!("nested deeper than {MAX_DEPTH} levels");
@@ -80,7 +95,9 @@ pub(super) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
                         line: span.start.line().max(1) as u64,
                         column: span.start.col(),
                         flow: text.get(start..).is_some_and(|text| text.starts_with('{')),
+                        foreign: false,
                     });
+                    current = Some(outline.items.len() - 1);
                 }
                 open.push(Open::Map { key: None });
             }
@@ -95,20 +112,24 @@ pub(super) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
                 {
                     let end = if item.flow { span.end } else { span.start };
                     item.bytes.end = end.byte_offset().unwrap_or(text.len()).max(item.bytes.start);
+                    current = None;
                 }
                 node_ended(&mut open);
             }
             Event::Scalar(value, ..) => {
-                if let [Open::Map { key: Some(key) }] = open.as_slice() {
+                if let Some((key, merged)) = header_key(&open) {
                     let length = span.end.index().saturating_sub(span.start.index());
-                    let word = || Word {
+                    let word = Word {
                         value: value.to_string(),
                         spot: spot(span.start.line(), span.start.col(), length),
                     };
-                    match key.as_str() {
-                        "apiVersion" => outline.header.api_version = Some(word()),
-                        "kind" => outline.header.kind = Some(word()),
-                        _ => {}
+                    let field = match key {
+                        "apiVersion" => Some(&mut outline.header.api_version),
+                        "kind" => Some(&mut outline.header.kind),
+                        _ => None,
+                    };
+                    if let Some(field) = field.filter(|field| !merged || field.is_none()) {
+                        *field = Some(word);
                     }
                 }
                 match open.last_mut() {
@@ -116,11 +137,33 @@ pub(super) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
                     _ => node_ended(&mut open),
                 }
             }
-            Event::Alias(..) => node_ended(&mut open),
+            Event::Alias(anchor) => {
+                if owners.get(&anchor) != Some(&current)
+                    && let Some(item) = current.and_then(|item| outline.items.get_mut(item))
+                {
+                    item.foreign = true;
+                }
+                node_ended(&mut open);
+            }
             _ => {}
         }
     }
     Ok(outline)
+}
+
+/// The key whose value comes next, where that can say what the object is; whether a merge key brings it, behind the
+/// object's own.
+fn header_key(open: &[Open]) -> Option<(&str, bool)> {
+    match open {
+        [Open::Map { key: Some(key) }] => Some((key, false)),
+        [Open::Map { key: Some(merge) }, Open::Map { key: Some(key) }]
+        | [Open::Map { key: Some(merge) }, Open::List, Open::Map { key: Some(key) }]
+            if merge == "<<" =>
+        {
+            Some((key, true))
+        }
+        _ => None,
+    }
 }
 
 /// Where the tab is that the parser stumbled over: it names the value before it.
@@ -136,6 +179,30 @@ fn tab(text: &str, line: usize, message: &str) -> Option<(Spot, String)> {
         .find_map(|(number, line)| indented(line).map(|column| (number, column)))?;
     let message = "a tab stands where YAML takes only spaces".to_owned();
     Some((spot(number + 1, column, 1), message))
+}
+
+/// Indentation by something that only looks like blanks.
+pub(super) fn odd_indent(text: &str) -> Option<(Spot, String)> {
+    text.lines().enumerate().find_map(|(number, line)| {
+        let indent = line.chars().take_while(|c| c.is_whitespace() || character_name(*c).is_some());
+        // A byte order mark is no indentation, but the beginning of a file.
+        let column = indent.clone().position(|c| !matches!(c, ' ' | '\t' | '\u{feff}'))?;
+        let name = describe(indent.clone().nth(column)?);
+        let has_more = line.chars().count() > indent.count();
+        has_more.then(|| (spot(number + 1, column, 1), format!("the line is indented with {name}; use spaces")))
+    })
+}
+
+/// The parser's message in the words of a set's author.
+fn explain(message: String) -> String {
+    if message.contains("unknown anchor") {
+        return "there is no anchor of this name before the alias in the same document".to_owned();
+    }
+    if message.contains("BOM") {
+        return "a byte order mark (U+FEFF) stands inside of the document; were two files joined without `---`?"
+            .to_owned();
+    }
+    message
 }
 
 /// After a value its mapping waits for the next key; after a key that is no scalar, for its value.

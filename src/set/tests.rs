@@ -2,8 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
 use camino::Utf8PathBuf;
 use proptest::prelude::*;
@@ -265,8 +263,8 @@ fn t85_a_checkout_is_read_in_order_and_without_what_it_ignores() {
     assert_eq!(loaded.sets[1].raw, a.as_bytes());
     assert_eq!(loaded.passed_over.len(), 1);
     assert_eq!(loaded.passed_over[0].file, ".hidden/x.yaml");
-    let warning = &loaded.warnings[0];
-    assert_eq!((warning.file.as_str(), warning.line), ("m/one.yml", 8));
+    let places = loaded.warnings.iter().map(|warning| (warning.file.as_str(), warning.line));
+    assert_eq!(places.collect::<Vec<_>>(), [(".hidden/x.yaml", 0), ("m/one.yml", 8)]);
     assert_eq!(loaded.source, None);
 }
 
@@ -399,6 +397,121 @@ fn t78_the_largest_set_is_read_and_a_larger_one_refused() {
 }
 
 #[test]
+fn t85_files_that_were_joined_are_divided() {
+    let (a, b) = (set("a", &[&nginx()]), set("b", &[&nginx()]));
+    for (joined, line) in [
+        (format!("{a}\u{feff}---\n{b}"), 10),
+        (format!("{a}---\n\u{feff}{b}"), 10),
+        (format!("{a}\u{feff}--- # b\n{b}"), 10),
+        (format!("\u{feff}{}\u{feff}---\r\n{}", a.replace('\n', "\r\n"), b.replace('\n', "\r\n")), 10),
+    ] {
+        let loaded = load_files(&[("a.yaml", &joined)]).unwrap();
+        assert_eq!(places(&loaded), [("a.yaml", 1, "a"), ("a.yaml", line, "b")], "{joined:?}");
+        for found in &loaded.sets {
+            assert_eq!(check(&found.raw, "raw").unwrap().spec, found.set.spec);
+        }
+    }
+    let error = load_files(&[("a.yaml", &format!("{a}\u{feff}{b}"))]).unwrap_err().to_string();
+    assert!(error.contains("a.yaml:9:1: a byte order mark (U+FEFF) stands inside"), "{error}");
+}
+
+#[test]
+fn t85_characters_that_nobody_sees_are_named() {
+    for (put, message) in [
+        (format!("docker.io/nginx:1.25@{D1}\u{a0}"), "8:12: the value ends with a no-break space (U+00A0); remove it"),
+        (format!("\"docker.io/nginx:1.25@{D1} \""), "8:12: the value ends with a blank (U+0020); remove it"),
+        (format!("docker.io/ng\u{200b}inx:1.25@{D1}"), "has a zero-width space (U+200B) behind `docker.io/ng`"),
+        (format!("|\n      docker.io/nginx:1.25@{D1}"), "ends with a line break (U+000A); write it on one line"),
+        (format!("docker.io/nginx:1.25 @{D1}"), "has a blank (U+0020) behind `docker.io/nginx:1.25`"),
+    ] {
+        let said = fault(&nginx(), &put);
+        assert!(said.contains(message), "{said}");
+    }
+    let said = fault("edge.local:5000", "edge.local:5000\u{a0}");
+    assert!(said.contains("the value ends with a no-break space"), "{said}");
+    let said = fault("  name: shop", "\u{a0}\u{a0}name: shop");
+    assert!(said.starts_with("sets/shop.yaml:4:1: the line is indented with a no-break space (U+00A0)"), "{said}");
+}
+
+#[test]
+fn t85_items_of_a_list_may_use_the_anchors_of_other_items() {
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n- &item\n  apiVersion: kuberegistrysync.io/v1alpha1\n  kind: EdgeImageSet\n  \
+         metadata: {{name: a}}\n  spec: &spec\n    destinationRegistry: edge.local:5000\n    images:\n    - image: {}\n\
+         - <<: *item\n  metadata: {{name: b}}\n  spec:\n    <<: *spec\n    destinationRegistry: other.local:5000\n",
+        nginx()
+    );
+    let loaded = load_files(&[("list.yaml", &list)]).unwrap();
+    assert_eq!(places(&loaded), [("list.yaml", 5, "a"), ("list.yaml", 12, "b")]);
+    let [a, b] = loaded.sets.as_slice() else { panic!("{loaded:?}") };
+    assert_eq!(b.set.images, a.set.images, "the image is written in the first item");
+    assert_eq!(b.set.spec.destination_registry, "other.local:5000");
+    let raw = String::from_utf8(b.raw.clone()).unwrap();
+    assert!(!raw.contains(['*', '&']), "{raw}");
+    for found in &loaded.sets {
+        assert_eq!(check(&found.raw, "raw").unwrap().spec, found.set.spec);
+    }
+    // What is wrong is shown where it is written.
+    let wrong = list.replace("other.local", "https://other.local").replace("- image: docker", "- image: Docker");
+    let errors = load_files(&[("list.yaml", &wrong)]).unwrap_err().0;
+    let at = errors.iter().map(|error| error.line).collect::<Vec<_>>();
+    assert_eq!(at, [11, 11, 16]);
+    // An anchor ends with its document.
+    let two = format!("{}---\n{}", set("a", &[&nginx()]).replace("spec:", "spec: &spec"), "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata: {name: b}\nspec: *spec\n");
+    let error = load_files(&[("a.yaml", &two)]).unwrap_err().to_string();
+    assert!(error.contains("a.yaml:13:7: there is no anchor of this name"), "{error}");
+}
+
+#[test]
+fn sets_in_json_are_read_and_other_json_is_not_touched() {
+    let json = serde_json::to_string_pretty(&serde_saphyr::from_str::<serde_json::Value>(&set("a", &[&nginx()])).unwrap());
+    let json = json.unwrap();
+    let loaded = load_files(&[
+        ("a.json", &json),
+        ("tabs.json", &json.replace("  ", "\t").replace("\"a\"", "\"tabs\"")),
+        ("one-line.json", &json.replace(['\n', ' '], "").replace("\"a\"", "\"line\"")),
+        ("package.json", "{\"name\": \"x\", // comment\n}"),
+        ("schema.json", "{\"enum\": [\"EdgeImageSet\"]}"),
+        ("list.json", "[1, 2]"),
+    ])
+    .unwrap();
+    let names = loaded.sets.iter().map(|set| (set.file.as_str(), set.set.name.as_str())).collect::<Vec<_>>();
+    assert_eq!(names, [("a.json", "a"), ("one-line.json", "line"), ("tabs.json", "tabs")]);
+    let error = load_files(&[("a.json", &json.replace("nginx:", "NGINX:"))]).unwrap_err().to_string();
+    assert!(error.starts_with("a.json:"), "{error}");
+}
+
+#[test]
+fn sets_of_one_name_are_named() {
+    let two = set("shop", &[&nginx()]).replace("  name:", "  namespace: apps\n  name:");
+    let loaded = load_files(&[("a.yaml", &two), ("b.yaml", &two), ("c.yaml", &set("shop", &[&nginx()]))]).unwrap();
+    let warnings = loaded.warnings.iter().map(|w| (w.file.as_str(), w.line, w.message.as_str()));
+    let [(file, line, message)] = warnings.collect::<Vec<_>>()[..] else { panic!("{:?}", loaded.warnings) };
+    assert_eq!((file, line), ("b.yaml", 1));
+    assert!(message.starts_with("the set apps/shop is also in a.yaml:1;"), "{message}");
+}
+
+#[test]
+fn where_no_set_is_found_it_is_said_what_is_there_instead() {
+    let error = load_files(&[
+        ("a.yaml", "apiVersion: apps/v1\nkind: Deployment\n---\napiVersion: v1\nkind: Pod\n"),
+        ("b.json", "{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}"),
+        (".gitignore", "out\n"),
+        ("out/c.yaml", ""),
+        (".hidden/d.yaml", &set("d", &[&nginx()])),
+    ])
+    .unwrap_err();
+    let [error] = error.0.as_slice() else { panic!("{error}") };
+    assert_eq!(
+        error.message,
+        "no EdgeImageSet (3 files read: 2 Pod, 1 Deployment, 1 EdgeImageSet; 1 ignored by .gitignore or .krsignore)"
+    );
+    let help = error.help.as_deref().unwrap();
+    assert!(help.contains("does not read images from Deployments"), "{help}");
+    assert!(help.contains(".hidden/d.yaml: holds a set and was skipped: it is hidden"), "{help}");
+}
+
+#[test]
 fn t85_large_files_are_refused_only_if_they_can_hold_a_set() {
     let (folder, path) = folder(&[("set.yaml", &set("a", &[&nginx()]))]);
     let large = |name: &str, tail: &[u8]| {
@@ -453,7 +566,7 @@ fn files_and_standard_input_are_read_and_nothing_is_read_twice() {
     assert!(missing.contains("cannot be opened"), "{missing}");
     assert!(load(&[Utf8PathBuf::from("-")], None).is_err());
     let empty = load_files(&[("x.yaml", "a: 1\n")]).unwrap_err().to_string();
-    assert!(empty.contains("holds no EdgeImageSet"), "{empty}");
+    assert!(empty.contains("no EdgeImageSet (1 file read)"), "{empty}");
 }
 
 #[test]
@@ -485,44 +598,6 @@ fn images_are_merged_and_collisions_name_both_places() {
             .or_else(|| if reference.registry.as_str() == "quay.io" { D1 } else { D2 }.parse().ok())
     };
     assert_eq!(collisions(&loaded.sets, resolved).unwrap_err().0.len(), 1);
-}
-
-fn git(folder: &Path, arguments: &[&str]) {
-    let identity = ["-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "init.defaultBranch=main"];
-    let status = Command::new("git")
-        .arg("-C")
-        .arg(folder)
-        .args(identity)
-        .args(arguments)
-        .env("GIT_COMMITTER_DATE", "1700000000 +0000")
-        .env("GIT_AUTHOR_DATE", "1600000000 +0000")
-        .output()
-        .unwrap();
-    assert!(status.status.success(), "{status:?}");
-}
-
-#[test]
-fn the_commit_of_a_checkout_is_recorded() {
-    if Command::new("git").arg("--version").output().is_err() {
-        return;
-    }
-    let (folder, path) = folder(&[("sets/a.yaml", &set("a", &[&nginx()])), ("readme", "")]);
-    git(folder.path(), &["init", "-q"]);
-    let load = || load(&[path.join("sets")], None).unwrap();
-    assert!(load().source.is_none());
-    assert!(load().warnings.iter().any(|warning| warning.message.contains("commit is not recorded")));
-    git(folder.path(), &["add", "."]);
-    git(folder.path(), &["commit", "-qm", "x"]);
-    let source = load().source.unwrap();
-    assert_eq!((source.commit.len(), source.commit_time, source.dirty), (40, 1_700_000_000, false));
-    fs::write(folder.path().join("sets/notes.txt"), "").unwrap();
-    fs::write(folder.path().join("readme"), "changed").unwrap();
-    assert!(!load().source.unwrap().dirty);
-    fs::write(folder.path().join("sets/b.yaml"), "").unwrap();
-    assert!(load().source.unwrap().dirty);
-    fs::remove_file(folder.path().join("sets/b.yaml")).unwrap();
-    fs::write(folder.path().join("sets/a.yaml"), set("a", &["quay.io/a:1"])).unwrap();
-    assert!(load().source.unwrap().dirty);
 }
 
 proptest! {

@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::SetError;
+use super::expand::{Expanded, Expander};
 use super::outline::Item;
 
 /// A place in a document.
@@ -32,6 +33,8 @@ pub(super) struct Piece<'a> {
     line: u64,
     /// Characters before the first line of `text`, and before all others.
     columns: (usize, usize),
+    /// Where `text` was written anew: for each of its lines the line of `shown`, from 1.
+    lines: Option<Arc<[u64]>>,
     source: OnceCell<Arc<str>>,
 }
 
@@ -43,6 +46,7 @@ impl<'a> Piece<'a> {
             shown_at: (line, column),
             line: 0,
             columns: (column, 0),
+            lines: None,
             source: OnceCell::new(),
         }
     }
@@ -69,13 +73,29 @@ impl<'a> Piece<'a> {
             text: Cow::Owned(moved),
             line: item.line - 1,
             columns: (item.column, column),
+            lines: None,
             source: self.source.clone(),
             ..*self
         }
     }
 
+    /// An item that uses anchors of other items, with what they stand for. `None`: it cannot be written out.
+    pub(super) fn expanded(&self, item: &Item, list: &mut Expander<'_>) -> Option<Self> {
+        let Expanded { text, lines } = list.item(item.bytes.start)?;
+        Some(Self {
+            text: Cow::Owned(text),
+            line: 0,
+            columns: (0, 0),
+            lines: Some(lines.into()),
+            source: self.source.clone(),
+            ..*self
+        })
+    }
+
     /// Line of the file for a line of the document.
     pub(super) fn line(&self, line: u64) -> u64 {
+        let written = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
+        let line = self.lines.as_ref().and_then(|lines| lines.get(written)).copied().unwrap_or(line);
         self.shown_at.0 + self.line + line.saturating_sub(1)
     }
 
@@ -88,6 +108,10 @@ impl<'a> Piece<'a> {
     /// An error at a place in the document.
     pub(super) fn error(&self, file: &str, spot: Spot, message: String) -> SetError {
         let line = self.line(spot.line);
+        if self.lines.is_some() {
+            // It stands in other columns there.
+            return SetError { line, ..SetError::file(file, message) };
+        }
         let removed = if spot.line == 1 { self.columns.0 } else { self.columns.1 };
         let column = spot.column + removed as u64;
         let source = self.source.get_or_init(|| {
@@ -156,13 +180,17 @@ pub(super) fn split(text: &str) -> Vec<Piece<'_>> {
     };
     for line in text.split_inclusive('\n') {
         let next = (offset + line.len(), number + 1, 0);
+        // Where files are joined, each may begin with a byte order mark.
+        let unmarked = line.trim_start_matches('\u{feff}');
+        let mark = line.len() - unmarked.len();
         let marker = |mark: &str| {
-            line.strip_prefix(mark)
+            unmarked
+                .strip_prefix(mark)
                 .filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
         };
         if let Some(rest) = marker("---") {
             close(open, offset);
-            open = if has_content(rest) { (offset + 3, number, 3) } else { next };
+            open = if has_content(rest) { (offset + mark + 3, number, 3) } else { next };
         } else if marker("...").is_some() {
             close(open, offset);
             open = next;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Finding the YAML files of a checkout: sorted, bounded, and never outside the root.
+//! Finding the YAML and JSON files of a checkout: sorted, bounded, and never outside the root.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use camino::{Utf8Path, Utf8PathBuf};
 use ignore::WalkBuilder;
 
+use super::read::{Content, read_file};
 use super::{SetError, Warning};
 
 /// Most folders between the root and a file.
@@ -21,6 +22,8 @@ pub(super) struct Candidate {
     pub(super) path: PathBuf,
     /// Whether a part of its relative path begins with a dot.
     pub(super) hidden: bool,
+    /// The symbolic link by which it was found.
+    pub(super) link: Option<PathBuf>,
 }
 
 /// What lies below one root.
@@ -41,11 +44,29 @@ pub(super) fn checkout(path: &Path) -> Option<&Path> {
     path.ancestors().take(MAX_DEPTH).find(|folder| folder.join(".git").exists())
 }
 
-fn is_yaml(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+/// The file that excludes others from being read, in the syntax of `.gitignore`.
+pub(super) const IGNORE_FILE: &str = ".krsignore";
+
+/// Whether a file has a name under which `kubectl` and Kustomize read manifests.
+pub(super) fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known))
 }
 
-/// Lists the YAML files below `root`, a canonical path of a folder. What `.gitignore` and `.krsignore` name is left
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
+}
+
+/// Whether trouble with a JSON file is worth an error: most are no manifests.
+fn mentions_set(path: &Path) -> bool {
+    !matches!(read_file(path, None), Ok(Content { mentions: false, .. }))
+}
+
+/// Whether a part of a relative path begins with a dot.
+pub(super) fn is_hidden(relative: &Path) -> bool {
+    relative.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."))
+}
+
+/// Lists the YAML and JSON files below `root`, a canonical path of a folder. What `.gitignore` and `.krsignore` name is left
 /// out, `.git` always. `shown` is what messages call the root.
 pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
     let mut walked = Walked::default();
@@ -63,7 +84,7 @@ pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
         .require_git(false)
         .follow_links(false)
         .max_depth(Some(MAX_DEPTH))
-        .add_custom_ignore_filename(".krsignore")
+        .add_custom_ignore_filename(IGNORE_FILE)
         .sort_by_file_path(Path::cmp)
         .filter_entry(|entry| entry.file_name() != ".git");
     let mut files = BTreeMap::new();
@@ -84,25 +105,30 @@ pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
             walked.warnings.push(Warning { file: file.clone(), line: 0, message });
         }
         let Some(kind) = entry.file_type() else { continue };
-        let hidden = relative.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."));
+        let hidden = is_hidden(relative);
         if kind.is_file() && KUSTOMIZATIONS.iter().any(|name| entry.file_name() == *name) {
             walked.kustomizations.push(path.to_owned());
         }
         if kind.is_symlink() {
             links.push((file, path.to_owned(), hidden));
-        } else if kind.is_file() && is_yaml(path) {
-            if Utf8Path::from_path(relative).is_none() {
+        } else if kind.is_file() && is_manifest(path) {
+            if Utf8Path::from_path(relative).is_none() && (!is_json(path) || mentions_set(path)) {
                 walked.errors.push(SetError::file(file, "has a name that is not UTF-8; rename it"));
                 continue;
             }
-            files.insert(path.to_owned(), Candidate { file, path: path.to_owned(), hidden });
+            files.insert(path.to_owned(), Candidate { file, path: path.to_owned(), hidden, link: None });
         }
     }
     // After the files, so that one that is both there and linked to is read once, under its own name.
     for (file, path, hidden) in links {
         match link(root, &path) {
             Ok(Some(target)) => {
-                files.entry(target.clone()).or_insert(Candidate { file, path: target, hidden });
+                files.entry(target.clone()).or_insert(Candidate {
+                    file,
+                    path: target,
+                    hidden,
+                    link: Some(path),
+                });
             }
             Err(message) if !hidden => walked
                 .errors
@@ -115,20 +141,23 @@ pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
     walked
 }
 
-/// Where a link leads: to a YAML file below the root. A folder below the root is walked where it really is.
+/// Where a link leads: to a YAML or JSON file below the root. A folder below the root is walked where it really is.
 fn link(root: &Path, path: &Path) -> Result<Option<PathBuf>, String> {
     let Ok(target) = path.canonicalize() else {
-        return if is_yaml(path) {
+        return if is_manifest(path) && !is_json(path) {
             Err("is a symbolic link that leads nowhere".to_owned())
         } else {
             Ok(None)
         };
     };
     let folder = target.is_dir();
-    if !folder && !is_yaml(path) {
+    if !folder && !is_manifest(path) {
         return Ok(None);
     }
     if !target.starts_with(root) {
+        if !folder && is_json(path) && !mentions_set(&target) {
+            return Ok(None);
+        }
         return Err("is a symbolic link that leaves the folder that is read".to_owned());
     }
     Ok((!folder && target.is_file()).then_some(target))
@@ -157,5 +186,5 @@ pub(super) fn root(path: &Utf8PathBuf) -> Result<Root, SetError> {
         return Err(SetError::file(path.as_str(), "is neither a file nor a folder"));
     }
     let file = path.file_name().unwrap_or(path.as_str()).to_owned();
-    Ok(Root::File(Candidate { file, path: real, hidden: false }))
+    Ok(Root::File(Candidate { file, path: real, hidden: false, link: None }))
 }

@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use krs_core::bundle::{sign_list, trusted_comment};
+use krs_core::bundle::{Bundle, sign_list, trusted_comment};
 use krs_core::error::ErrorKind;
 use krs_core::plan::{Plan, PlanError, PlanOptions, plan};
 use krs_core::platform::Platform;
@@ -18,6 +18,7 @@ use krs_core::resolve::{MissingImage, Referrers, ResolveOptions, Resolved, reaso
 use krs_core::set::{self, Loaded, Merged};
 use krs_core::sign::{SecretKey, Signatures};
 
+use super::sequence::{self, Earlier};
 use super::{files, keys, registries, runtime, sets, signals};
 use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
@@ -27,19 +28,21 @@ use crate::report::{BundleReport, Done, Facts, Outlook, Signed, count};
 
 /// `krs plan`
 pub(super) fn plan_only(args: &PlanOnlyArgs, console: &Console) -> Result<(), Failure> {
-    show_plan(&args.plan, args.target.as_deref(), args.rate, false, console)
+    let mut run = Run::prepare(&args.plan, false, console)?;
+    run.know(&[], &args.plan, None)?;
+    show_plan(run, &args.plan, args.target.as_deref(), args.rate, console)
 }
 
 fn show_plan(
+    mut run: Run,
     args: &PlanArgs,
     target: Option<&Utf8Path>,
     rate: Option<u64>,
-    keep_going: bool,
     console: &Console,
 ) -> Result<(), Failure> {
-    let run = Run::prepare(args, keep_going, console)?;
     let (resolved, plan) = runtime()?.block_on(run.plan())?;
     warn_omitted(&plan, console);
+    run.remark_sequence(&plan, console)?;
     let facts = Facts::of_plan(&plan, None, Vec::new())?;
     let outlook = Outlook::new(&plan, args.volume_size, target, rate);
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, None);
@@ -55,7 +58,9 @@ fn show_plan(
 /// `krs bundle`
 pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure> {
     let Some(file) = args.file.as_ref().filter(|_| !args.dry_run) else {
-        return show_plan(&args.plan, None, None, args.keep_going, console);
+        let mut run = Run::prepare(&args.plan, args.keep_going, console)?;
+        run.know(&files::reusable(&args.reuse)?, &args.plan, args.file.as_deref())?;
+        return show_plan(run, &args.plan, None, None, console);
     };
     check_file(file, console)?;
     // All that a person has to type or mend comes before the first request.
@@ -65,7 +70,8 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         volume_size: args.plan.volume_size,
         reuse: files::reusable(&args.reuse)?,
     };
-    let run = Run::prepare(&args.plan, args.keep_going, console)?;
+    let mut run = Run::prepare(&args.plan, args.keep_going, console)?;
+    run.know(&options.reuse, &args.plan, Some(file))?;
     let began = Instant::now();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
@@ -82,6 +88,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     };
     let (resolved, plan, pulled) = done?;
     warn_omitted(&plan, console);
+    run.remark_sequence(&plan, console)?;
     if let Some(key) = &key {
         sign_list(file, key)?;
     }
@@ -176,6 +183,10 @@ struct Run {
     keep_going: bool,
     progress: Arc<dyn Progress>,
     client: Client,
+    /// Bundles that were made before.
+    earlier: Vec<Earlier>,
+    /// What was asked for.
+    asked: String,
 }
 
 impl Run {
@@ -197,7 +208,23 @@ impl Run {
         let progress = console.progress();
         let client = registries::client(&args.registry, &progress)?;
         let resolve = ResolveOptions { jobs: args.registry.jobs.get(), referrers: args.referrers.clone() };
-        Ok(Self { loaded, merged, options, resolve, keep_going, progress, client })
+        let asked = args.paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
+        Ok(Self { loaded, merged, options, resolve, keep_going, progress, client, earlier: Vec::new(), asked })
+    }
+
+    /// Takes in the bundles whose sequences count: those that blobs are taken from, and the one that is replaced.
+    fn know(&mut self, reused: &[Arc<Bundle>], args: &PlanArgs, file: Option<&Utf8Path>) -> Result<(), Failure> {
+        self.earlier = sequence::earlier(reused, &args.against, file)?;
+        Ok(())
+    }
+
+    /// Says what must be known about the sequence, and puts it among the warnings of the report.
+    fn remark_sequence(&mut self, plan: &Plan, console: &Console) -> Result<(), Failure> {
+        let chosen = self.options.sequence.is_some();
+        let remarks = sequence::remarks(plan, &self.earlier, chosen, &self.asked)?;
+        remarks.iter().for_each(|remark| console.important(&remark.message));
+        self.loaded.warnings.extend(remarks);
+        Ok(())
     }
 
     async fn plan(&self) -> Result<(Resolved, Plan), Failure> {
@@ -226,6 +253,7 @@ impl Run {
         key: Option<&SecretKey>,
     ) -> Result<(Resolved, Plan, Pulled), Failure> {
         let (mut resolved, mut plan) = self.plan().await?;
+        sequence::refuse(&plan, &self.earlier)?;
         loop {
             let signatures = sign(&plan, key)?;
             let pulled = pull(&self.client, &plan, signatures, file, options.clone(), &self.progress).await;

@@ -13,6 +13,7 @@ mod push;
 mod receipt;
 mod registries;
 mod serve;
+mod sequence;
 mod sets;
 mod sign;
 mod signals;

@@ -27,7 +27,9 @@ pub(super) fn remarks(loaded: &Loaded, console: &Console) {
         let file = krs_core::redact::printable(file, 300);
         if line == 0 { file } else { format!("{file}:{line}") }
     };
-    for passed in &loaded.passed_over {
+    // What was skipped and matters is among the warnings.
+    let warned = |file: &str| loaded.warnings.iter().any(|warning| warning.line == 0 && warning.file == file);
+    for passed in loaded.passed_over.iter().filter(|passed| !warned(&passed.file)) {
         console.detail(&format!(
             "{} was passed over: it {}",
             place(&passed.file, passed.line),

@@ -16,4 +16,5 @@ mod output;
 mod proxy;
 mod referrers;
 mod resume;
+mod sets;
 mod volumes;

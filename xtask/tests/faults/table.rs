@@ -280,6 +280,32 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "credential helpers that hang or print nonsense",
                 "given up in time; nothing of it is shown",
             ),
+            (
+                104,
+                "a checkout whose sets are not those of its commit, whatever the index says",
+                "the bundle says so; each file is named",
+            ),
+            (
+                105,
+                "a tracked set that is not read: sparse checkout, ignore files, submodules",
+                "read where Git would, else named, and the bundle says so",
+            ),
+            (106, "line ends that Git changed on checkout", "undone: the bytes of the commit travel"),
+            (
+                107,
+                "a checkout that names programs in its configuration, or belongs to another user",
+                "none of them runs and nothing is fetched; its commit is recorded",
+            ),
+            (
+                108,
+                "Kustomize would change sets, or take some from elsewhere",
+                "a warning with the command that renders them",
+            ),
+            (
+                109,
+                "a newer bundle with a lower sequence",
+                "refused, exit code 5, with both numbers; nothing is written",
+            ),
         ],
     ),
 ];

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `krs` says of the checkout that it reads, and of the sequence that comes of it.
+
+use crate::harness::Site;
+
+/// One image that is named by its tag alone.
+fn by_tag() -> Site {
+    let mut site = Site::with_three_images();
+    site.name("team/web:1.0");
+    site.commit();
+    site
+}
+
+fn sequence(site: &Site, file: &str) -> u64 {
+    site.desk.krs(&["inspect", file, "--output", "json"]).ok().json()["sequence"].as_u64().unwrap()
+}
+
+#[test]
+fn t107_a_checkout_of_another_user_gives_the_same_bundle() {
+    let site = Site::with_three_images();
+    site.bundle("own.krs.tar", &[]).ok();
+    let arguments = ["bundle", site.checkout.path().as_str(), "-o", "other.krs.tar"];
+    // Git's own tests set this: every repository then seems to belong to somebody else.
+    let foreign = [("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")];
+    let refused = std::process::Command::new("git")
+        .args(["-C", site.checkout.path().as_str(), "status"])
+        .envs(foreign)
+        .output()
+        .unwrap();
+    assert!(!refused.status.success(), "git does not mind: {refused:?}");
+    let said = site.desk.krs_env(&foreign, &arguments).ok();
+    assert!(!said.err.contains("warning"), "{said}");
+    let read = |name| std::fs::read(site.desk.path(name)).unwrap();
+    assert!(read("own.krs.tar") == read("other.krs.tar"));
+}
+
+#[test]
+fn the_present_time_as_sequence_is_always_said() {
+    let expect = |site: &Site, reason: &str| {
+        let said = site.bundle("a.krs.tar", &["--quiet"]).ok();
+        let number = sequence(site, "a.krs.tar");
+        let expected = format!("the sequence is the present time ({number}) and not the commit's: {reason}");
+        assert!(said.err.contains(&expected), "{said}");
+        let json = site.bundle("b.krs.tar", &["--output", "json", "--dry-run"]).ok().json();
+        let warnings = json["warnings"].as_array().unwrap();
+        assert!(warnings.iter().any(|warning| warning["message"].as_str().unwrap().contains(reason)), "{json}");
+        // Who numbers bundles does not care.
+        let said = site.bundle("c.krs.tar", &["--quiet", "--sequence", &(number + 1).to_string()]).ok();
+        assert_eq!(said.err, "");
+    };
+    expect(&by_tag(), "1 image has no digest");
+    let site = Site::with_three_images();
+    site.checkout.write("sites/berlin.yaml", site.set() + "# changed\n");
+    expect(&site, "what was read is not what the commit holds");
+    let site = Site::with_three_images();
+    std::fs::remove_dir_all(site.checkout.path().join(".git")).unwrap();
+    expect(&site, "no commit is recorded");
+}
+
+#[test]
+fn t109_a_newer_bundle_never_gets_a_lower_sequence_unnoticed() {
+    let mut site = by_tag();
+    site.bundle("a.krs.tar", &["--stream", "prod"]).ok();
+    let now = sequence(&site, "a.krs.tar").to_string();
+    // Pinned and committed: the sequence is the commit's, long before.
+    let pinned = Site::with_three_images();
+    site.checkout.write("sites/berlin.yaml", pinned.set().replace(&pinned.source.host().to_string(), &site.source.host().to_string()));
+    let commit = site.checkout.commit("Pin");
+    let time = site.checkout.git(&["show", "--no-patch", "--format=%ct", &commit]).trim().to_owned();
+    let next = (now.parse::<u64>().unwrap() + 1).to_string();
+    let help = format!("--sequence {next} or higher");
+    let parts = [time.as_str(), now.as_str(), help.as_str()];
+    let before = std::fs::read(site.desk.path("a.krs.tar")).unwrap();
+    for more in [&["a.krs.tar"][..], &["b.krs.tar", "--reuse", "a.krs.tar"], &["b.krs.tar", "--against", "a.krs.tar"]] {
+        let arguments = [&more[1..], &["--stream", "prod"]].concat();
+        site.bundle(more[0], &arguments).failed(5, &parts);
+        let dry = site.bundle(more[0], &[&arguments[..], &["--dry-run", "--quiet"]].concat()).ok();
+        assert!(parts.iter().all(|part| dry.err.contains(part)), "{dry}");
+    }
+    assert!(std::fs::read(site.desk.path("a.krs.tar")).unwrap() == before, "it was not touched");
+    assert!(!site.desk.path("b.krs.tar").exists());
+    // Another stream, and a number of one's own.
+    site.bundle("b.krs.tar", &["--reuse", "a.krs.tar"]).ok();
+    site.bundle("a.krs.tar", &["--stream", "prod", "--sequence", &next]).ok();
+    // The same number again is a matter of the content.
+    let said = site.bundle("a.krs.tar", &["--stream", "prod", "--sequence", &next, "--quiet"]).ok();
+    assert_eq!(said.err, "");
+    site.checkout.write("sites/berlin.yaml", site.set());
+    let more = ["--stream", "prod", "--sequence", next.as_str(), "--quiet"];
+    let said = site.bundle("c.krs.tar", &[&more[..], &["--reuse", "a.krs.tar"]].concat()).ok();
+    assert!(said.err.contains("has the same sequence"), "{said}");
+    site.bundle("d.krs.tar", &[&more[..], &["--against", "a.krs.tar"]].concat()).failed(5, &["the same sequence", "--sequence"]);
+}
+
+#[test]
+fn t108_what_kustomize_would_change_is_among_the_warnings() {
+    let site = Site::with_three_images();
+    site.checkout.write("sites/kustomization.yaml", "resources: [berlin.yaml]\nnamePrefix: x-\n");
+    let path = site.checkout.path().as_str();
+    let said = site.desk.krs(&["validate", path]).ok();
+    assert!(said.err.contains("warning: sites/kustomization.yaml: namePrefix would change"), "{said}");
+    let json = site.desk.krs(&["validate", path, "--output", "json"]).ok().json();
+    assert_eq!(json["warnings"][0]["file"], "sites/kustomization.yaml");
+    let json = site.desk.krs(&["plan", path, "--output", "json"]).ok().json();
+    assert!(json["warnings"][0]["message"].as_str().unwrap().contains(" | krs bundle -"), "{json}");
+}
