@@ -80,7 +80,8 @@ impl fmt::Display for SetError {
         }
         write!(f, ": {}", printable(&self.message, 600))?;
         self.caret(f)?;
-        self.help.as_ref().map_or(Ok(()), |help| write!(f, "\n  help: {}", printable(help, 600)))
+        let lines = self.help.iter().flat_map(|help| help.lines());
+        lines.into_iter().try_for_each(|line| write!(f, "\n  help: {}", printable(line, 600)))
     }
 }
 

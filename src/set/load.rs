@@ -177,7 +177,9 @@ impl Loader {
             bytes = Some(std::mem::take(blob));
         }
         let before = (self.sets.len(), self.errors.len());
-        let skip = self.skip(candidate);
+        // Few files concern sets; of the others nothing more is asked.
+        let held_set = matches!(relation, Relation::Changed { held_set: true });
+        let skip = if mentions || held_set { self.skip(candidate) } else { None };
         let skipped = skip.is_some();
         match (bytes, skip) {
             _ if !mentions => {}
