@@ -181,9 +181,7 @@ impl Classify for PlanError {
 
     fn help(&self) -> Option<String> {
         let text = match self {
-            Self::NoSets => {
-                "pass the folder that holds them"
-            }
+            Self::NoSets => "pass the folder that holds them",
             Self::TooManySets(_) | Self::LargeSet { .. } => "make several bundles",
             Self::Sizes { .. } => "one of the registries lies: build and push the image again",
             Self::Sparse { .. } => {

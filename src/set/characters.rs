@@ -13,7 +13,9 @@ pub(super) const fn character_name(c: char) -> Option<&'static str> {
         '\u{200b}' => "a zero-width space",
         '\u{200c}' | '\u{200d}' => "a zero-width joiner",
         '\u{2060}' => "a word joiner",
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => "a mark of writing direction",
+        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            "a mark of writing direction"
+        }
         '\u{feff}' => "a byte order mark",
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => "a control character",
         _ => return None,
@@ -38,7 +40,8 @@ pub(super) fn unseen(value: &str) -> Option<String> {
         format!("has {name} behind `{}`", crate::redact::printable(value.get(..at).unwrap_or_default(), 80))
     };
     // A block scalar keeps the line break at its end.
-    let advice = if c == '\n' { "; write it on one line, or with `>-` in place of `|` or `>`" } else { "; remove it" };
+    let advice =
+        if c == '\n' { "; write it on one line, or with `>-` in place of `|` or `>`" } else { "; remove it" };
     Some(format!("the value {place}{advice}"))
 }
 
@@ -53,7 +56,12 @@ mod tests {
             ("a\u{200b}:1", Some("the value has a zero-width space (U+200B) behind `a`; remove it")),
             (" a", Some("the value begins with a blank (U+0020); remove it")),
             ("a  ", Some("the value ends with a blank (U+0020); remove it")),
-            ("a\n", Some("the value ends with a line break (U+000A); write it on one line, or with `>-` in place of `|` or `>`")),
+            (
+                "a\n",
+                Some(
+                    "the value ends with a line break (U+000A); write it on one line, or with `>-` in place of `|` or `>`",
+                ),
+            ),
             ("a/b:1@sha256:0", None),
             ("ä", None),
         ] {

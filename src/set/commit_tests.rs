@@ -430,7 +430,11 @@ fn t104_links_and_odd_names_are_compared_as_git_has_them() {
     fs::remove_file(&link).unwrap();
     symlink("kept.txt", &link).unwrap();
     checkout.write("sites/kept.txt", set("changed"));
-    assert_dirty(checkout.path(), &["odd", "a", "changed"], &[("sites/link.yaml", "is not as in the commit")]);
+    assert_dirty(
+        checkout.path(),
+        &["odd", "a", "changed"],
+        &[("sites/link.yaml", "is not as in the commit")],
+    );
 }
 
 #[test]

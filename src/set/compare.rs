@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
+use super::Warning;
 use super::git::{Commit, Hasher, ObjectId, Source, TrackedFile};
 use super::kustomize;
 use super::text::says_set;
 use super::walk::{Candidate, IGNORE_FILE, KUSTOMIZATIONS, is_hidden, is_manifest};
-use super::Warning;
 
 /// Most differences that are named.
 const MAX_NAMED: usize = 50;
@@ -28,7 +28,9 @@ pub(super) enum Relation {
     /// It differs in line ends only, as `core.autocrlf` makes it; this is the commit's.
     LineEnds(Vec<u8>),
     /// It has other content; whether the commit's holds a set.
-    Changed { held_set: bool },
+    Changed {
+        held_set: bool,
+    },
     Untracked,
 }
 
@@ -162,13 +164,18 @@ impl Comparison {
             if self.visited.contains(&path) || !is_manifest_name(name) {
                 continue;
             }
-            let (Some(folder), Some(file)) = (self.folder_of(&path), self.commit.file(&path)) else { continue };
+            let (Some(folder), Some(file)) = (self.folder_of(&path), self.commit.file(&path)) else {
+                continue;
+            };
             if of_commit.exclude(&path, &folder, |rules| self.committed(rules)) {
                 continue;
             }
             let shown = shown(&path, &folder);
             let Some(text) = self.content(file) else {
-                self.differs(&shown, "is neither here nor in the repository (partial clone): it may hold a set");
+                self.differs(
+                    &shown,
+                    "is neither here nor in the repository (partial clone): it may hold a set",
+                );
                 continue;
             };
             if file.link {
@@ -187,7 +194,8 @@ impl Comparison {
             match here {
                 None => self.differs(&shown, "holds a set in the commit, and is not here"),
                 Some(_) if of_disk.exclude(&path, &folder, |rules| self.on_disk(rules)) => {
-                    let message = format!("holds a set, and is excluded by a {IGNORE_FILE} that is not in the commit");
+                    let message =
+                        format!("holds a set, and is excluded by a {IGNORE_FILE} that is not in the commit");
                     self.differs(&shown, &message);
                 }
                 Some(file) => {
@@ -250,15 +258,16 @@ impl Comparison {
         }
         for (path, shown) in std::mem::take(&mut self.gave) {
             let folder = self.folder_of(&path);
-            let reason = if folder.is_some_and(|f| of_commit.exclude(&path, &f, |rules| self.committed(rules))) {
-                format!("is excluded by a {IGNORE_FILE} of the commit that is not so here")
-            } else if let Some(kustomization) = patches.get(&path) {
-                format!("is a patch in the commit, by {}", String::from_utf8_lossy(kustomization))
-            } else if self.is_template(&path) {
-                "is a template of a Helm chart in the commit".to_owned()
-            } else {
-                continue;
-            };
+            let reason =
+                if folder.is_some_and(|f| of_commit.exclude(&path, &f, |rules| self.committed(rules))) {
+                    format!("is excluded by a {IGNORE_FILE} of the commit that is not so here")
+                } else if let Some(kustomization) = patches.get(&path) {
+                    format!("is a patch in the commit, by {}", String::from_utf8_lossy(kustomization))
+                } else if self.is_template(&path) {
+                    "is a template of a Helm chart in the commit".to_owned()
+                } else {
+                    continue;
+                };
             self.differs(&shown, &reason);
         }
     }
@@ -281,7 +290,8 @@ impl Comparison {
 
     fn check_submodules(&mut self) {
         let mut of_commit = IgnoreRules::default();
-        let absent = self.commit.absent_submodules().map(|(path, id)| (path.to_vec(), id)).collect::<Vec<_>>();
+        let absent =
+            self.commit.absent_submodules().map(|(path, id)| (path.to_vec(), id)).collect::<Vec<_>>();
         for (path, id) in absent {
             let Some(folder) = self.folder_of(&path) else { continue };
             let shown = shown(&path, &folder);
@@ -324,7 +334,8 @@ impl Comparison {
     /// The innermost folder that was asked for and holds `path`.
     fn folder_of(&self, path: &[u8]) -> Option<Vec<u8>> {
         let below = |folder: &&Vec<u8>| {
-            folder.is_empty() || path.strip_prefix(folder.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))
+            folder.is_empty()
+                || path.strip_prefix(folder.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))
         };
         self.folders.iter().filter(below).max_by_key(|folder| folder.len()).cloned()
     }
@@ -343,8 +354,14 @@ impl Comparison {
         let Some(path) = resolve(parent(link), target) else { return false };
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         // A link to a folder: what is in there is read where it is.
-        let folder = self.commit.paths().any(|other| other.strip_prefix(path.as_slice()).is_some_and(|r| r.starts_with(b"/")));
-        folder || (is_manifest_name(name) && self.commit.file(&path).is_some() && self.folder_of(&path).is_some())
+        let folder = self
+            .commit
+            .paths()
+            .any(|other| other.strip_prefix(path.as_slice()).is_some_and(|r| r.starts_with(b"/")));
+        folder
+            || (is_manifest_name(name)
+                && self.commit.file(&path).is_some()
+                && self.folder_of(&path).is_some())
     }
 }
 
@@ -355,7 +372,12 @@ struct IgnoreRules(HashMap<Vec<u8>, Gitignore>);
 impl IgnoreRules {
     /// Whether `.krsignore` files exclude `path`, which lies below `root`, when `root` is read. `content` answers the
     /// text of such a file.
-    fn exclude(&mut self, path: &[u8], root: &[u8], mut content: impl FnMut(&[u8]) -> Option<Vec<u8>>) -> bool {
+    fn exclude(
+        &mut self,
+        path: &[u8],
+        root: &[u8],
+        mut content: impl FnMut(&[u8]) -> Option<Vec<u8>>,
+    ) -> bool {
         let start = if root.is_empty() { 0 } else { root.len() + 1 };
         let ends = (start..path.len()).filter(|at| path.get(*at) == Some(&b'/')).chain([path.len()]);
         // As the walk does: a folder that is excluded is not entered.
@@ -365,7 +387,12 @@ impl IgnoreRules {
         })
     }
 
-    fn decide(&mut self, path: &[u8], folder: bool, content: &mut impl FnMut(&[u8]) -> Option<Vec<u8>>) -> bool {
+    fn decide(
+        &mut self,
+        path: &[u8],
+        folder: bool,
+        content: &mut impl FnMut(&[u8]) -> Option<Vec<u8>>,
+    ) -> bool {
         let shown = String::from_utf8_lossy(path).into_owned();
         let mut above = path;
         while !above.is_empty() {

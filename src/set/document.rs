@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
-use super::check::{Place, is_object_name};
 use super::characters::unseen;
+use super::check::{Place, is_object_name};
 use super::expand::Expander;
 use super::outline::{Header, Outline, odd_indent, outline};
 use super::text::{Piece, Spot};
@@ -378,7 +378,8 @@ pub(super) fn find<'a>(piece: &Piece<'a>) -> Result<Vec<Found<'a>>, (Spot, Strin
             Some(piece.item(item))
         };
         let Some(piece) = written else {
-            let message = "uses anchors of other items in a way that cannot be written out; write the values out";
+            let message =
+                "uses anchors of other items in a way that cannot be written out; write the values out";
             let spot = Spot { line: item.line, column: item.column as u64 + 1, length: 1 };
             found.push(Found { piece: piece.clone(), verdict: Verdict::Wrong(spot, message.to_owned()) });
             continue;

@@ -144,11 +144,12 @@ impl<'a> Writer<'a> {
                 self.node(&mut node, Place { depth: place.depth + 1, ..place })
             }
             Event::Scalar(value, style, _, tag) => {
-                let blank = if place.after == After::Nothing || value.is_empty() && *style == ScalarStyle::Plain {
-                    ""
-                } else {
-                    " "
-                };
+                let blank =
+                    if place.after == After::Nothing || value.is_empty() && *style == ScalarStyle::Plain {
+                        ""
+                    } else {
+                        " "
+                    };
                 let scalar = scalar(value, *style, tag.as_deref());
                 self.text.push_str(&format!("{blank}{scalar}"));
                 self.end_line(*line);

@@ -126,8 +126,9 @@ impl Loader {
                     self.warnings.push(Warning {
                         file: path.to_string_lossy().into_owned(),
                         line: 0,
-                        message: "lies in another Git repository; only the commit of the first one is recorded"
-                            .to_owned(),
+                        message:
+                            "lies in another Git repository; only the commit of the first one is recorded"
+                                .to_owned(),
                     });
                 }
                 (None, _) => self.elsewhere = true,
@@ -338,7 +339,9 @@ impl Loader {
         if self.sets.is_empty() && self.errors.is_empty() {
             let asked = paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
             let folders = self.folders.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>();
-            self.warnings.extend(self.comparison.take().and_then(|c| Some(c.finish(true).ok()?.1)).unwrap_or_default());
+            self.warnings.extend(
+                self.comparison.take().and_then(|c| Some(c.finish(true).ok()?.1)).unwrap_or_default(),
+            );
             self.warnings.sort();
             self.errors.push(nothing_found(&asked, &self.seen, &folders, &self.warnings));
         }
@@ -390,7 +393,8 @@ impl Loader {
         let sets = self.sets.iter().zip(&self.paths).map(found).collect::<Vec<_>>();
         let is_below = |path: &Path| self.folders.iter().any(|(folder, _)| path.starts_with(folder));
         let warning = |effect: super::kustomize::Effect| {
-            let relative = self.folders.iter().find_map(|(folder, _)| effect.kustomization.strip_prefix(folder).ok());
+            let relative =
+                self.folders.iter().find_map(|(folder, _)| effect.kustomization.strip_prefix(folder).ok());
             Warning {
                 file: relative.unwrap_or(&effect.kustomization).to_string_lossy().into_owned(),
                 line: 0,
@@ -409,7 +413,8 @@ impl Loader {
             let CheckedSet { namespace, name, .. } = &loaded.set;
             let other = *first.entry((namespace.as_deref(), name.as_str())).or_insert(loaded);
             if !std::ptr::eq(other, loaded) {
-                let full = namespace.iter().map(|namespace| format!("{namespace}/")).collect::<String>() + name;
+                let full =
+                    namespace.iter().map(|namespace| format!("{namespace}/")).collect::<String>() + name;
                 self.warnings.push(Warning {
                     file: loaded.file.clone(),
                     line: loaded.line,

@@ -34,9 +34,10 @@ pub(super) fn nothing_found(
     }
     let count = |number: usize| if number == 1 { "1 file".to_owned() } else { format!("{number} files") };
     let details = if details.is_empty() { String::new() } else { format!(": {}", details.join("; ")) };
-    let mut help = "krs carries what an EdgeImageSet lists; it does not read images from Deployments or charts. An \
+    let mut help =
+        "krs carries what an EdgeImageSet lists; it does not read images from Deployments or charts. An \
                     example: docs/sets.md"
-        .to_owned();
+            .to_owned();
     for warning in warnings.iter().take(MAX_NAMED) {
         help.push_str(&format!("\n{}: {}", warning.file, warning.message));
     }

@@ -75,8 +75,9 @@ pub(super) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
         })?;
         let under_items =
             matches!(open.as_slice(), [Open::Map { key: Some(key) }, Open::List] if key == "items");
-        if let Event::MappingStart(_, anchor, _) | Event::SequenceStart(_, anchor, _) | Event::Scalar(_, _, anchor, _) =
-            event
+        if let Event::MappingStart(_, anchor, _)
+        | Event::SequenceStart(_, anchor, _)
+        | Event::Scalar(_, _, anchor, _) = event
         {
             // The item that begins here is counted below.
             let begins = under_items && matches!(event, Event::MappingStart(..));
@@ -189,7 +190,8 @@ pub(super) fn odd_indent(text: &str) -> Option<(Spot, String)> {
         let column = indent.clone().position(|c| !matches!(c, ' ' | '\t' | '\u{feff}'))?;
         let name = describe(indent.clone().nth(column)?);
         let has_more = line.chars().count() > indent.count();
-        has_more.then(|| (spot(number + 1, column, 1), format!("the line is indented with {name}; use spaces")))
+        has_more
+            .then(|| (spot(number + 1, column, 1), format!("the line is indented with {name}; use spaces")))
     })
 }
 

@@ -29,10 +29,7 @@ pub(super) struct Content {
 ///
 /// # Errors
 /// What the system says.
-pub(super) fn read_file(
-    path: &Path,
-    hasher: Option<&dyn Fn(u64) -> Hasher>,
-) -> io::Result<Content> {
+pub(super) fn read_file(path: &Path, hasher: Option<&dyn Fn(u64) -> Hasher>) -> io::Result<Content> {
     let mut file = File::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {

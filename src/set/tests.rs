@@ -418,10 +418,19 @@ fn t85_files_that_were_joined_are_divided() {
 #[test]
 fn t85_characters_that_nobody_sees_are_named() {
     for (put, message) in [
-        (format!("docker.io/nginx:1.25@{D1}\u{a0}"), "8:12: the value ends with a no-break space (U+00A0); remove it"),
+        (
+            format!("docker.io/nginx:1.25@{D1}\u{a0}"),
+            "8:12: the value ends with a no-break space (U+00A0); remove it",
+        ),
         (format!("\"docker.io/nginx:1.25@{D1} \""), "8:12: the value ends with a blank (U+0020); remove it"),
-        (format!("docker.io/ng\u{200b}inx:1.25@{D1}"), "has a zero-width space (U+200B) behind `docker.io/ng`"),
-        (format!("|\n      docker.io/nginx:1.25@{D1}"), "ends with a line break (U+000A); write it on one line"),
+        (
+            format!("docker.io/ng\u{200b}inx:1.25@{D1}"),
+            "has a zero-width space (U+200B) behind `docker.io/ng`",
+        ),
+        (
+            format!("|\n      docker.io/nginx:1.25@{D1}"),
+            "ends with a line break (U+000A); write it on one line",
+        ),
         (format!("docker.io/nginx:1.25 @{D1}"), "has a blank (U+0020) behind `docker.io/nginx:1.25`"),
     ] {
         let said = fault(&nginx(), &put);
@@ -430,7 +439,10 @@ fn t85_characters_that_nobody_sees_are_named() {
     let said = fault("edge.local:5000", "edge.local:5000\u{a0}");
     assert!(said.contains("the value ends with a no-break space"), "{said}");
     let said = fault("  name: shop", "\u{a0}\u{a0}name: shop");
-    assert!(said.starts_with("sets/shop.yaml:4:1: the line is indented with a no-break space (U+00A0)"), "{said}");
+    assert!(
+        said.starts_with("sets/shop.yaml:4:1: the line is indented with a no-break space (U+00A0)"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -452,19 +464,26 @@ fn t85_items_of_a_list_may_use_the_anchors_of_other_items() {
         assert_eq!(check(&found.raw, "raw").unwrap().spec, found.set.spec);
     }
     // What is wrong is shown where it is written; what a merge key brings, where that begins.
-    let wrong = list.replace("other.local", "https://other.local").replace("- image: docker", "- image: Docker");
+    let wrong =
+        list.replace("other.local", "https://other.local").replace("- image: docker", "- image: Docker");
     let errors = load_files(&[("list.yaml", &wrong)]).unwrap_err().0;
     let at = errors.iter().map(|error| error.line).collect::<Vec<_>>();
     assert_eq!(at, [9, 11, 16]);
     // An anchor ends with its document.
-    let two = format!("{}---\n{}", set("a", &[&nginx()]).replace("spec:", "spec: &spec"), "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata: {name: b}\nspec: *spec\n");
+    let two = format!(
+        "{}---\n{}",
+        set("a", &[&nginx()]).replace("spec:", "spec: &spec"),
+        "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata: {name: b}\nspec: *spec\n"
+    );
     let error = load_files(&[("a.yaml", &two)]).unwrap_err().to_string();
     assert!(error.contains("a.yaml:13:7: there is no anchor of this name"), "{error}");
 }
 
 #[test]
 fn sets_in_json_are_read_and_other_json_is_not_touched() {
-    let json = serde_json::to_string_pretty(&serde_saphyr::from_str::<serde_json::Value>(&set("a", &[&nginx()])).unwrap());
+    let json = serde_json::to_string_pretty(
+        &serde_saphyr::from_str::<serde_json::Value>(&set("a", &[&nginx()])).unwrap(),
+    );
     let json = json.unwrap();
     let loaded = load_files(&[
         ("a.json", &json),
@@ -484,7 +503,8 @@ fn sets_in_json_are_read_and_other_json_is_not_touched() {
 #[test]
 fn sets_of_one_name_are_named() {
     let two = set("shop", &[&nginx()]).replace("  name:", "  namespace: apps\n  name:");
-    let loaded = load_files(&[("a.yaml", &two), ("b.yaml", &two), ("c.yaml", &set("shop", &[&nginx()]))]).unwrap();
+    let loaded =
+        load_files(&[("a.yaml", &two), ("b.yaml", &two), ("c.yaml", &set("shop", &[&nginx()]))]).unwrap();
     let warnings = loaded.warnings.iter().map(|w| (w.file.as_str(), w.line, w.message.as_str()));
     let [(file, line, message)] = warnings.collect::<Vec<_>>()[..] else { panic!("{:?}", loaded.warnings) };
     assert_eq!((file, line), ("b.yaml", 1));

@@ -209,11 +209,26 @@ impl Run {
         let client = registries::client(&args.registry, &progress)?;
         let resolve = ResolveOptions { jobs: args.registry.jobs.get(), referrers: args.referrers.clone() };
         let asked = args.paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
-        Ok(Self { loaded, merged, options, resolve, keep_going, progress, client, earlier: Vec::new(), asked })
+        Ok(Self {
+            loaded,
+            merged,
+            options,
+            resolve,
+            keep_going,
+            progress,
+            client,
+            earlier: Vec::new(),
+            asked,
+        })
     }
 
     /// Takes in the bundles whose sequences count: those that blobs are taken from, and the one that is replaced.
-    fn know(&mut self, reused: &[Arc<Bundle>], args: &PlanArgs, file: Option<&Utf8Path>) -> Result<(), Failure> {
+    fn know(
+        &mut self,
+        reused: &[Arc<Bundle>],
+        args: &PlanArgs,
+        file: Option<&Utf8Path>,
+    ) -> Result<(), Failure> {
         self.earlier = sequence::earlier(reused, &args.against, file)?;
         Ok(())
     }

@@ -43,7 +43,10 @@ fn the_present_time_as_sequence_is_always_said() {
         assert!(said.err.contains(&expected), "{said}");
         let json = site.bundle("b.krs.tar", &["--output", "json", "--dry-run"]).ok().json();
         let warnings = json["warnings"].as_array().unwrap();
-        assert!(warnings.iter().any(|warning| warning["message"].as_str().unwrap().contains(reason)), "{json}");
+        assert!(
+            warnings.iter().any(|warning| warning["message"].as_str().unwrap().contains(reason)),
+            "{json}"
+        );
         // Who numbers bundles does not care.
         let said = site.bundle("c.krs.tar", &["--quiet", "--sequence", &(number + 1).to_string()]).ok();
         assert_eq!(said.err, "");
@@ -64,14 +67,19 @@ fn t109_a_newer_bundle_never_gets_a_lower_sequence_unnoticed() {
     let now = sequence(&site, "a.krs.tar").to_string();
     // Pinned and committed: the sequence is the commit's, long before.
     let pinned = Site::with_three_images();
-    site.checkout.write("sites/berlin.yaml", pinned.set().replace(&pinned.source.host().to_string(), &site.source.host().to_string()));
+    site.checkout.write(
+        "sites/berlin.yaml",
+        pinned.set().replace(&pinned.source.host().to_string(), &site.source.host().to_string()),
+    );
     let commit = site.checkout.commit("Pin");
     let time = site.checkout.git(&["show", "--no-patch", "--format=%ct", &commit]).trim().to_owned();
     let next = (now.parse::<u64>().unwrap() + 1).to_string();
     let help = format!("--sequence {next} or higher");
     let parts = [time.as_str(), now.as_str(), help.as_str()];
     let before = std::fs::read(site.desk.path("a.krs.tar")).unwrap();
-    for more in [&["a.krs.tar"][..], &["b.krs.tar", "--reuse", "a.krs.tar"], &["b.krs.tar", "--against", "a.krs.tar"]] {
+    for more in
+        [&["a.krs.tar"][..], &["b.krs.tar", "--reuse", "a.krs.tar"], &["b.krs.tar", "--against", "a.krs.tar"]]
+    {
         let arguments = [&more[1..], &["--stream", "prod"]].concat();
         site.bundle(more[0], &arguments).failed(5, &parts);
         let dry = site.bundle(more[0], &[&arguments[..], &["--dry-run", "--quiet"]].concat()).ok();
@@ -89,7 +97,8 @@ fn t109_a_newer_bundle_never_gets_a_lower_sequence_unnoticed() {
     let more = ["--stream", "prod", "--sequence", next.as_str(), "--quiet"];
     let said = site.bundle("c.krs.tar", &[&more[..], &["--reuse", "a.krs.tar"]].concat()).ok();
     assert!(said.err.contains("has the same sequence"), "{said}");
-    site.bundle("d.krs.tar", &[&more[..], &["--against", "a.krs.tar"]].concat()).failed(5, &["the same sequence", "--sequence"]);
+    site.bundle("d.krs.tar", &[&more[..], &["--against", "a.krs.tar"]].concat())
+        .failed(5, &["the same sequence", "--sequence"]);
 }
 
 #[test]

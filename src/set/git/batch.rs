@@ -28,7 +28,11 @@ const MAX_STDERR: u64 = 16 << 10;
 /// An answer of `git`.
 #[derive(Debug)]
 pub(super) enum Object {
-    Found { id: ObjectId, kind: String, content: Vec<u8> },
+    Found {
+        id: ObjectId,
+        kind: String,
+        content: Vec<u8>,
+    },
     /// More than [`MAX_OBJECT`].
     TooLarge,
     Missing,

@@ -196,16 +196,15 @@ impl Graph<'_> {
         check("patches", kustomization.patches().any(patch));
         check(
             "replacements",
-            some && kustomization.replacement_targets().any(|target| target.is_none_or(|t| selects(t, &names))),
+            some && kustomization
+                .replacement_targets()
+                .any(|target| target.is_none_or(|t| selects(t, &names))),
         );
         check("images", sets.iter().any(|set| kustomization.images().any(|name| uses(set, name))));
         check("namePrefix", some && kustomization.text("namePrefix").is_some());
         check("nameSuffix", some && kustomization.text("nameSuffix").is_some());
         let namespace = kustomization.text("namespace");
-        check(
-            "namespace",
-            namespace.is_some_and(|name| sets.iter().any(|set| set.namespace != Some(name))),
-        );
+        check("namespace", namespace.is_some_and(|name| sets.iter().any(|set| set.namespace != Some(name))));
         check("transformers", some && kustomization.has("transformers"));
         check("configurations", some && kustomization.has("configurations"));
         changes
@@ -247,7 +246,8 @@ impl Graph<'_> {
     }
 
     fn name_targets(&self, targets: &Reach) -> String {
-        let files = targets.sets.iter().filter_map(|n| Some(self.sets.get(*n)?.file)).collect::<BTreeSet<_>>();
+        let files =
+            targets.sets.iter().filter_map(|n| Some(self.sets.get(*n)?.file)).collect::<BTreeSet<_>>();
         let more = files.len().saturating_sub(MAX_NAMED);
         let named = files.into_iter().take(MAX_NAMED).collect::<Vec<_>>().join(", ");
         match (named.is_empty(), more) {

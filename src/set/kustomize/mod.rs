@@ -62,13 +62,18 @@ impl Kustomizations {
 /// The files that a kustomization lists as patches, as it writes them.
 pub(super) fn patch_files(text: &[u8]) -> Vec<String> {
     let kustomization = Kustomization::parse(Path::new(KUSTOMIZATIONS[0]), text);
-    kustomization.iter().flat_map(Kustomization::patches).filter_map(|patch| Some(patch.file?.to_owned())).collect()
+    kustomization
+        .iter()
+        .flat_map(Kustomization::patches)
+        .filter_map(|patch| Some(patch.file?.to_owned()))
+        .collect()
 }
 
 /// The chart of which a file is a template: it lies below a `templates` folder beside a `Chart.yaml`.
 pub(super) fn chart_of_template(path: &Path) -> Option<PathBuf> {
     path.ancestors().skip(1).take(64).find_map(|folder| {
-        let chart = folder.file_name().filter(|name| *name == "templates").and(folder.parent())?.join("Chart.yaml");
+        let chart =
+            folder.file_name().filter(|name| *name == "templates").and(folder.parent())?.join("Chart.yaml");
         chart.is_file().then_some(chart)
     })
 }

@@ -67,7 +67,10 @@ impl Kustomization {
     /// Files, folders and addresses whose objects it takes.
     pub(super) fn resources(&self) -> impl Iterator<Item = &str> {
         // A resource may be written in place, too.
-        ["resources", "bases"].into_iter().flat_map(move |key| self.texts(key)).filter(|text| !text.contains('\n'))
+        ["resources", "bases"]
+            .into_iter()
+            .flat_map(move |key| self.texts(key))
+            .filter(|text| !text.contains('\n'))
     }
 
     pub(super) fn components(&self) -> impl Iterator<Item = &str> {
@@ -80,8 +83,10 @@ impl Kustomization {
     }
 
     pub(super) fn patches(&self) -> impl Iterator<Item = Patch<'_>> {
-        ["patches", "patchesStrategicMerge", "patchesJson6902"].into_iter().flat_map(move |key| self.entries(key)).map(
-            |entry| {
+        ["patches", "patchesStrategicMerge", "patchesJson6902"]
+            .into_iter()
+            .flat_map(move |key| self.entries(key))
+            .map(|entry| {
                 let field = |name: &str| entry.get(name).and_then(Value::as_str);
                 let written = entry.as_str();
                 Patch {
@@ -89,8 +94,7 @@ impl Kustomization {
                     text: field("patch").or(written.filter(|text| text.contains('\n'))),
                     target: entry.get("target"),
                 }
-            },
-        )
+            })
     }
 
     /// What its replacements are written to; `None` for one that is in a file.
@@ -118,7 +122,8 @@ pub(super) fn selects(selector: &Value, names: &[&str]) -> bool {
     let field = |key: &str| selector.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     field("group").is_none_or(|group| may_match(group, GROUP))
         && field("kind").is_none_or(|kind| may_match(kind, KIND))
-        && field("name").is_none_or(|name| names.is_empty() || names.iter().any(|known| may_match(name, known)))
+        && field("name")
+            .is_none_or(|name| names.is_empty() || names.iter().any(|known| may_match(name, known)))
 }
 
 /// Whether a regular expression may match a text. One that is more than a choice of words may match anything.

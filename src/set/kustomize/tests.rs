@@ -53,7 +53,10 @@ fn t108_what_would_change_a_set_is_named_with_the_command_that_renders_it() {
         ("patches", "patches:\n- patch: |-\n    kind: EdgeImageSet\n    metadata: {name: base}"),
         ("patches", "patchesStrategicMerge:\n- |-\n  kind: EdgeImageSet\n  metadata: {name: base}"),
         ("patches", "patchesJson6902: [{target: {kind: EdgeImageSet, name: base}, path: x.json}]"),
-        ("replacements", "replacements: [{source: {kind: ConfigMap}, targets: [{select: {kind: EdgeImageSet}}]}]"),
+        (
+            "replacements",
+            "replacements: [{source: {kind: ConfigMap}, targets: [{select: {kind: EdgeImageSet}}]}]",
+        ),
         ("replacements", "replacements: [{path: r.yaml}]"),
         ("images", "images: [{name: quay.io/base, newTag: '2'}]"),
         ("namePrefix", "namePrefix: x-"),
@@ -94,7 +97,10 @@ fn t108_what_cannot_touch_a_set_says_nothing() {
         let expected = usize::from(text.contains("name: other"));
         assert_eq!(said.len(), expected, "{text}: {said:?}");
     }
-    let same = [("kustomization.yaml", "namespace: shop\nresources: [a.yaml]\n"), ("a.yaml", &*set("a", Some("shop")))];
+    let same = [
+        ("kustomization.yaml", "namespace: shop\nresources: [a.yaml]\n"),
+        ("a.yaml", &*set("a", Some("shop"))),
+    ];
     with(&same, |folder| assert_eq!(load(&[folder], None).unwrap().warnings, []));
 }
 
@@ -111,8 +117,10 @@ fn t108_a_patch_in_a_file_is_named_where_it_lies() {
         let loaded = load(&[folder.clone()], None).unwrap();
         assert_eq!(
             said(&loaded, &folder),
-            ["over/it's/add.yaml: holds a set and was skipped: it is a Kustomize patch (listed in kustomization.yaml). \
-              Render it: kustomize build 'DIR/over/it'\\''s' | krs bundle -"]
+            [
+                "over/it's/add.yaml: holds a set and was skipped: it is a Kustomize patch (listed in kustomization.yaml). \
+              Render it: kustomize build 'DIR/over/it'\\''s' | krs bundle -"
+            ]
         );
         assert_eq!(loaded.passed_over.len(), 1);
         // Alone it is no set, and the error says how to have the result.
@@ -129,7 +137,10 @@ fn t108_what_is_taken_from_elsewhere_is_named() {
         ("base/kustomization.yaml", "resources: [set.yaml]\n"),
         ("plain/deployment.yaml", "kind: Deployment\n"),
         ("over/own.yaml", &*set("own", None)),
-        ("over/kustomization.yaml", &*format!("resources: [../base, ../plain/deployment.yaml, own.yaml, '{url}']\n")),
+        (
+            "over/kustomization.yaml",
+            &*format!("resources: [../base, ../plain/deployment.yaml, own.yaml, '{url}']\n"),
+        ),
     ];
     with(&files, |folder| {
         let over = said(&load(&[folder.join("over")], None).unwrap(), &folder);
@@ -157,6 +168,8 @@ fn t108_components_change_what_those_who_use_them_gather() {
     with(&files, |folder| {
         let said = said(&load(&[folder.clone()], None).unwrap(), &folder);
         assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].starts_with("more/kustomization.yaml: patches, namePrefix would change the sets of base/set.yaml"));
+        assert!(said[0].starts_with(
+            "more/kustomization.yaml: patches, namePrefix would change the sets of base/set.yaml"
+        ));
     });
 }
