@@ -8,8 +8,9 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::digest::Digest;
-use crate::oci::{self, Descriptor, Document, DocumentError, Index};
-use crate::platform::Platform;
+use crate::error::{Classify, ErrorKind};
+use crate::oci::{self, Choice, Descriptor, Document, DocumentError, Index};
+use crate::platform::{self, Platform};
 
 /// Most indexes and manifests of one image.
 pub const MAX_DOCUMENTS: usize = 10_000;
@@ -27,7 +28,13 @@ pub struct StoredDocument {
 
 /// Documents by digest. Holds only bytes whose digest was checked by whoever put them in.
 #[derive(Debug, Clone, Default)]
-pub struct Documents(BTreeMap<Digest, StoredDocument>);
+pub struct Documents {
+    stored: BTreeMap<Digest, StoredDocument>,
+    /// Optional children of indexes that could not be had, and why.
+    absent: BTreeMap<Digest, String>,
+    /// Contents that came along, so that nobody has to fetch them.
+    contents: BTreeMap<Digest, Bytes>,
+}
 
 /// Why an image has no closure.
 #[derive(Debug, Error)]
@@ -88,21 +95,65 @@ pub enum ClosureError {
     },
 }
 
+impl Classify for ClosureError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoPlatform { .. } => ErrorKind::Usage,
+            _ => ErrorKind::Corrupt,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::NoPlatform { .. } => {
+                Some("ask for a platform that the index lists, or leave `platforms` out".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
 /// All content of one image, each digest once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Closure {
     /// Indexes and manifests, inner before outer: the order in which a registry accepts them.
     pub documents: Vec<Descriptor>,
     /// Configs and layers, in the order in which the manifests name them.
     pub contents: Vec<Descriptor>,
-    /// Those of `contents` that a manifest names as its config. All others are layers.
+    /// Those of `contents` that a manifest names as its config.
     pub configs: HashSet<Digest>,
+    /// Those of `contents` that an index lists as a child of a type that is not known: nobody knows what they need.
+    pub opaque: HashSet<Digest>,
+    /// Optional children that could not be had.
+    pub absent: Vec<AbsentChild>,
+    /// Platforms asked for that no index of the image lists, where they list any.
+    pub lacking: Vec<Platform>,
+    /// Platforms that the indexes of the image list, each once; empty where there is no index, or none states any.
+    pub offered: Vec<Platform>,
+}
+
+/// A child that an index lists, that the index is complete without, and that could not be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsentChild {
+    /// Its digest.
+    pub digest: Digest,
+    /// What it is, as in [`oci::Index::name_of`].
+    pub name: String,
+    /// What it describes, where it is an attestation.
+    pub subject: Option<Digest>,
+    /// Why it could not be had, in one line.
+    pub reason: String,
 }
 
 impl Closure {
     /// Contents that are layers and nothing else.
     pub fn layers(&self) -> impl Iterator<Item = &Descriptor> {
-        self.contents.iter().filter(|content| !self.configs.contains(&content.digest))
+        self.contents.iter().filter(|content| self.is_layer(&content.digest))
+    }
+
+    /// Whether one of `contents` is a layer and nothing else.
+    pub fn is_layer(&self, digest: &Digest) -> bool {
+        !self.configs.contains(digest) && !self.opaque.contains(digest)
     }
 
     /// Bytes of all content.
@@ -114,17 +165,34 @@ impl Closure {
 impl Documents {
     /// Adds a document whose digest was checked.
     pub fn insert(&mut self, digest: Digest, document: StoredDocument) {
-        self.0.insert(digest, document);
+        self.stored.insert(digest, document);
+    }
+
+    /// Adds content, no index or manifest, whose digest was checked.
+    pub fn insert_content(&mut self, digest: Digest, bytes: Bytes) {
+        self.contents.insert(digest, bytes);
+    }
+
+    /// Content that came along.
+    pub fn content(&self, digest: &Digest) -> Option<&Bytes> {
+        self.contents.get(digest)
+    }
+
+    /// Notes that an optional child of an index could not be had.
+    pub fn mark_absent(&mut self, digest: Digest, reason: String) {
+        self.absent.insert(digest, reason);
     }
 
     /// The document, where it is known.
     pub fn get(&self, digest: &Digest) -> Option<&StoredDocument> {
-        self.0.get(digest)
+        self.stored.get(digest)
     }
 
     /// Adds all of `other`.
     pub fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
+        self.stored.extend(other.stored);
+        self.absent.extend(other.absent);
+        self.contents.extend(other.contents);
     }
 
     /// Reads a known document as what `descriptor` says that it is.
@@ -145,31 +213,36 @@ impl Documents {
             .map_err(|source| ClosureError::Document { digest, source })
     }
 
-    /// The closure of `root`, whose documents must all be known.
+    /// The closure of `root`, whose documents must all be known, but for optional children that are marked as absent.
     ///
     /// # Errors
     /// [`ClosureError`] names the first document that is missing or not acceptable.
     pub fn closure(&self, root: &Descriptor, platforms: &[Platform]) -> Result<Closure, ClosureError> {
+        self.closure_by(root, platforms.into())
+    }
+
+    /// [`Self::closure`], where the children of indexes are chosen in another way than today's.
+    ///
+    /// # Errors
+    /// As for [`Self::closure`].
+    pub fn closure_by(&self, root: &Descriptor, choice: Choice<'_>) -> Result<Closure, ClosureError> {
         let mut walk = Walk {
             documents: self,
-            platforms,
+            choice,
             sizes: HashMap::new(),
             visited: HashMap::new(),
             listed: HashSet::new(),
-            out: Closure { documents: Vec::new(), contents: Vec::new(), configs: HashSet::new() },
+            unstated: false,
+            out: Closure::default(),
         };
         walk.visit(root, 0)?;
-        Ok(walk.out)
-    }
-}
-
-fn no_platform(digest: Digest, index: &Index, platforms: &[Platform]) -> ClosureError {
-    let list =
-        |platforms: Vec<Platform>| platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    ClosureError::NoPlatform {
-        digest,
-        asked: list(platforms.to_vec()),
-        listed: list(index.manifests.iter().filter_map(Descriptor::runs_on).collect()),
+        let Walk { mut out, unstated, .. } = walk;
+        // An image for a platform that nobody states may be the one that was asked for.
+        if !unstated && !out.offered.is_empty() {
+            let lacks = |asked: &&Platform| out.offered.iter().all(|offered| asked.rank(offered).is_none());
+            out.lacking = choice.platforms.iter().filter(lacks).cloned().collect();
+        }
+        Ok(out)
     }
 }
 
@@ -179,13 +252,25 @@ fn printable(text: &str) -> String {
 
 struct Walk<'a> {
     documents: &'a Documents,
-    platforms: &'a [Platform],
+    choice: Choice<'a>,
     sizes: HashMap<Digest, u64>,
     /// Documents that were visited, with the media type by which they were, and whether they hold anything
     /// for the platforms asked for.
     visited: HashMap<Digest, (String, bool)>,
     listed: HashSet<Digest>,
+    /// Whether a manifest travels of which no index states the platform.
+    unstated: bool,
     out: Closure,
+}
+
+/// What a child of an index is to a walk.
+enum Child {
+    /// An index or manifest.
+    Known,
+    /// Content of an unknown type.
+    Opaque,
+    /// Optional, and not to be had.
+    Absent(String),
 }
 
 impl Walk<'_> {
@@ -213,11 +298,26 @@ impl Walk<'_> {
             Document::Index(_) if depth == oci::MAX_INDEX_DEPTH => return Err(ClosureError::Depth(*digest)),
             Document::Index(index) => {
                 useful = false;
-                for child in oci::select(index, self.platforms) {
-                    useful |= self.visit(child, depth + 1)?;
+                for platform in index.manifests.iter().filter_map(Descriptor::runs_on) {
+                    if !self.out.offered.contains(&platform) {
+                        self.out.offered.push(platform);
+                    }
+                }
+                for child in oci::select(index, self.choice) {
+                    let holds = match self.kind_of(child) {
+                        Child::Known => self.visit(child, depth + 1)?,
+                        Child::Opaque => self.add_opaque(child)?,
+                        Child::Absent(reason) => {
+                            self.add_absent(index, child, reason);
+                            continue;
+                        }
+                    };
+                    useful |= holds;
+                    let stated = child.runs_on().is_some() || child.attests().is_some() || child.is_index();
+                    self.unstated |= holds && !stated;
                 }
                 if !useful && depth == 0 {
-                    return Err(no_platform(*digest, index, self.platforms));
+                    return Err(self.nothing_useful(*digest, index));
                 }
             }
             Document::Manifest(manifest) => {
@@ -233,6 +333,46 @@ impl Walk<'_> {
         self.visited.insert(*digest, (media_type.clone(), useful));
         self.out.documents.push(descriptor.clone());
         Ok(useful)
+    }
+
+    fn kind_of(&self, child: &Descriptor) -> Child {
+        let absent = || self.documents.absent.get(&child.digest).filter(|_| child.is_optional());
+        match (self.documents.get(&child.digest), absent()) {
+            (None, Some(reason)) => Child::Absent(reason.clone()),
+            _ if oci::is_document(&child.media_type) => Child::Known,
+            _ => Child::Opaque,
+        }
+    }
+
+    /// Adds a child of an unknown type: content of which nobody knows what else it needs.
+    fn add_opaque(&mut self, child: &Descriptor) -> Result<bool, ClosureError> {
+        self.check_size(child)?;
+        self.out.opaque.insert(child.digest);
+        if self.listed.insert(child.digest) {
+            self.out.contents.push(child.clone());
+        }
+        Ok(true)
+    }
+
+    fn add_absent(&mut self, index: &Index, child: &Descriptor, reason: String) {
+        let digest = child.digest;
+        if !self.out.absent.iter().any(|absent| absent.digest == digest) {
+            self.out.absent.push(AbsentChild { digest, name: index.name_of(child), subject: child.attests(), reason });
+        }
+    }
+
+    fn nothing_useful(&self, digest: Digest, index: &Index) -> ClosureError {
+        match index.manifests.first() {
+            // All that it lists is optional, and absent.
+            Some(first) if self.choice.platforms.is_empty() => {
+                ClosureError::Missing { digest: first.digest, media_type: printable(&first.media_type) }
+            }
+            _ => ClosureError::NoPlatform {
+                digest,
+                asked: platform::list(self.choice.platforms),
+                listed: platform::list(&self.out.offered),
+            },
+        }
     }
 
     fn check_size(&mut self, descriptor: &Descriptor) -> Result<(), ClosureError> {
@@ -308,6 +448,58 @@ mod tests {
         assert_eq!(digests, [one.digest, both.digest]);
         let none = documents.closure(&both, &["windows/amd64".parse().unwrap()]);
         assert!(none.unwrap_err().to_string().contains("linux/amd64, linux/arm64"));
+    }
+
+    #[test]
+    fn t94_platforms_that_are_lacking_are_known_and_none_of_them_is_an_error() {
+        let mut documents = Documents::default();
+        let one = manifest(&mut documents, &[(b"a", 1)]);
+        let two = manifest(&mut documents, &[(b"b", 1)]);
+        let both = index(&mut documents, &[one.clone(), two.clone(), two], &["amd64", "arm64", "arm64"]);
+        let ask = |asked: &[&str]| {
+            let platforms = asked.iter().map(|text| text.parse().unwrap()).collect::<Vec<Platform>>();
+            documents.closure(&both, &platforms).map(|closure| platform::list(&closure.lacking))
+        };
+        assert_eq!(ask(&["linux/amd64", "linux/arm64/v8"]).unwrap(), "");
+        assert_eq!(ask(&["linux/amd64", "linux/s390x", "windows/amd64"]).unwrap(), "linux/s390x, windows/amd64");
+        let error = ask(&["linux/s390x"]).unwrap_err().to_string();
+        assert!(error.contains("no image for linux/s390x; it lists linux/amd64, linux/arm64"), "{error}");
+        assert_eq!(error.matches("linux/arm64").count(), 1, "{error}");
+        let mut documents = documents.clone();
+        let unstated = index(&mut documents, std::slice::from_ref(&one), &[]);
+        let outer = index(&mut documents, &[both, unstated], &[]);
+        let closure = documents.closure(&outer, &["linux/s390x".parse().unwrap()]).unwrap();
+        assert!(closure.lacking.is_empty(), "nobody knows what the second one is for");
+    }
+
+    #[test]
+    fn t98_a_child_that_is_optional_may_be_absent_where_that_was_found_out() {
+        let mut documents = Documents::default();
+        let one = manifest(&mut documents, &[(b"a", 1)]);
+        let gone = Digest::of(b"gone");
+        let list = |child: String| format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":{},"platform":{{"os":"linux","architecture":"amd64"}}}},{child}]}}"#,
+            one.media_type, one.digest, one.size
+        );
+        let attestation = format!(
+            r#"{{"mediaType":"{}","digest":"{gone}","size":9,"annotations":{{"vnd.docker.reference.digest":"{}"}}}}"#,
+            oci::OCI_MANIFEST, one.digest
+        );
+        let unknown = format!(r#"{{"mediaType":"application/x","digest":"{gone}","size":9}}"#);
+        let attested = store(&mut documents, oci::OCI_INDEX, list(attestation));
+        let odd = store(&mut documents, oci::OCI_INDEX, list(unknown));
+        assert!(matches!(documents.closure(&attested, &[]), Err(ClosureError::Missing { .. })));
+        let closure = documents.closure(&odd, &[]).unwrap();
+        assert!(closure.opaque.contains(&gone) && closure.contents.iter().any(|content| content.digest == gone));
+        assert!(!closure.is_layer(&gone) && closure.absent.is_empty());
+        documents.mark_absent(gone, "not found".to_owned());
+        for (root, name) in [(attested, "attestation of linux/amd64"), (odd, "entry of type application/x")] {
+            let closure = documents.closure(&root, &["linux/amd64".parse().unwrap()]).unwrap();
+            assert_eq!(closure.documents.last().map(|d| d.digest), Some(root.digest));
+            assert!(!closure.contents.iter().any(|content| content.digest == gone));
+            let absent = closure.absent.iter().map(|absent| (absent.name.as_str(), absent.reason.as_str()));
+            assert_eq!(absent.collect::<Vec<_>>(), [(name, "not found")]);
+        }
     }
 
     #[test]

@@ -3,24 +3,30 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument};
 use crate::digest::Digest;
-use crate::error::{Classify, ErrorKind};
-use crate::oci::{self, Descriptor, Document};
+use crate::error::{self, Classify, ErrorKind};
+use crate::oci::{self, Descriptor, Document, Inline};
 use crate::platform::Platform;
 use crate::reference::Selector;
 use crate::registry::{RegistryError, Repository};
+
+/// Most characters of the reason why something optional could not be had.
+const MAX_REASON: usize = 300;
 
 /// Why the documents of an image could not be fetched.
 #[derive(Debug, Error)]
 pub enum FetchError {
     /// The registry does not have a document of the image.
-    #[error("{source}")]
+    #[error("{}{source}", .listed_as.as_ref().map(|name| format!("{name}: ")).unwrap_or_default())]
     Absent {
         /// The document.
         digest: Digest,
+        /// What the index that lists it says that it is, where one lists it.
+        listed_as: Option<String>,
         /// What the registry says.
         source: RegistryError,
     },
@@ -36,24 +42,81 @@ impl Classify for FetchError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Absent { source, .. } | Self::Registry(source) => source.kind(),
-            Self::Closure(_) => ErrorKind::Corrupt,
+            Self::Closure(error) => error.kind(),
         }
     }
 
     fn help(&self) -> Option<String> {
         match self {
+            Self::Absent { listed_as: Some(_), .. } => Some(ABSENT_CHILD.to_owned()),
             Self::Absent { source, .. } | Self::Registry(source) => source.help(),
-            Self::Closure(_) => None,
+            Self::Closure(error) => error.help(),
         }
     }
 }
 
+/// What helps where an index lists what its registry does not have.
+pub(crate) const ABSENT_CHILD: &str = "the index is there and a part of it is not, as after a job that deletes untagged manifests: push the image again, or choose the platforms that are needed with `platforms`";
+
 async fn document(repository: &Repository, digest: Digest) -> Result<StoredDocument, FetchError> {
     match repository.manifest(&Selector::Digest(digest)).await {
         Ok(found) => Ok(StoredDocument { media_type: found.media_type, bytes: found.bytes }),
-        Err(source @ RegistryError::NotFound { .. }) => Err(FetchError::Absent { digest, source }),
+        Err(source @ RegistryError::NotFound { .. }) => {
+            Err(FetchError::Absent { digest, listed_as: None, source })
+        }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Something to fetch, and what the index that lists it says that it is.
+#[derive(Clone)]
+struct Wanted {
+    descriptor: Descriptor,
+    listed_as: Option<String>,
+}
+
+/// What was fetched of a [`Wanted`].
+enum Fetched {
+    Document(StoredDocument),
+    /// Content of an unknown type that can be had as a blob.
+    Blob,
+    /// Content of an unknown type that the registry keeps as a manifest.
+    Content(Bytes),
+    /// Optional, and why it could not be had.
+    Absent(String),
+}
+
+async fn fetch_one(repository: &Repository, wanted: &Wanted) -> Result<Fetched, FetchError> {
+    let Wanted { descriptor, listed_as } = wanted;
+    let known = oci::is_document(&descriptor.media_type);
+    let result = match descriptor.inline() {
+        // The parent says what it is: a registry's header does not change the meaning of a digest.
+        Some(Inline::Content(bytes)) if known => {
+            Ok(Fetched::Document(StoredDocument { media_type: descriptor.media_type.clone(), bytes }))
+        }
+        Some(Inline::Content(bytes)) => Ok(Fetched::Content(bytes)),
+        _ if known => document(repository, descriptor.digest).await.map(|fetched| {
+            Fetched::Document(StoredDocument { media_type: descriptor.media_type.clone(), ..fetched })
+        }),
+        _ => unknown_content(repository, descriptor).await.map_err(FetchError::from),
+    };
+    match result {
+        Err(error) if listed_as.is_some() && descriptor.is_optional() => {
+            Ok(Fetched::Absent(crate::redact::printable(&error::chain(&error), MAX_REASON)))
+        }
+        Err(FetchError::Absent { digest, source, .. }) => {
+            Err(FetchError::Absent { digest, listed_as: listed_as.clone(), source })
+        }
+        other => other,
+    }
+}
+
+/// A child of a type that is not known is a blob, or else a manifest (OCI image-spec, "Image Index Specification").
+async fn unknown_content(repository: &Repository, child: &Descriptor) -> Result<Fetched, RegistryError> {
+    if repository.has_blob(&child.digest, child.size).await? {
+        return Ok(Fetched::Blob);
+    }
+    repository.manifest_of_type(&child.digest, &child.media_type).await.map(Fetched::Content)
 }
 
 /// Fetches the document that `digest` names, whose type only the registry knows.
@@ -71,7 +134,8 @@ pub async fn top(
     Ok(root)
 }
 
-/// Fetches the documents below `root` that are not known yet, level by level.
+/// Fetches the documents below `root` that are not known yet, level by level. What is optional and cannot be had is in
+/// [`Closure::absent`]; content that came along is among `documents` ([`Documents::content`]).
 ///
 /// # Errors
 /// [`FetchError`].
@@ -81,33 +145,52 @@ pub async fn closure(
     platforms: &[Platform],
     documents: &mut Documents,
 ) -> Result<Closure, FetchError> {
-    let (mut level, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
+    let mut seen = HashSet::from([root.digest]);
+    let mut level = vec![Wanted { descriptor: root.clone(), listed_as: None }];
     let mut total = 0_u64;
     for _ in 0..=oci::MAX_INDEX_DEPTH {
-        // Before anything is fetched: a hostile index can list more than memory holds.
-        total = level.iter().fold(total, |total, descriptor| total.saturating_add(descriptor.size));
+        // Before anything is fetched: a hostile index can list more than memory holds. Of an unknown type nothing large
+        // is fetched here.
+        let sizes = level.iter().map(|wanted| &wanted.descriptor).filter(|d| oci::is_document(&d.media_type));
+        total = sizes.fold(total, |total, descriptor| total.saturating_add(descriptor.size));
         if seen.len() > MAX_DOCUMENTS || total > MAX_DOCUMENT_BYTES {
             return Err(ClosureError::TooMany(root.digest).into());
         }
-        let unknown = level.iter().filter(|descriptor| documents.get(&descriptor.digest).is_none());
-        // The parent says what it is: a registry's header does not change the meaning of a digest.
-        let unknown = unknown.map(|descriptor| (descriptor.digest, descriptor.media_type.clone()));
-        let fetches = unknown.collect::<Vec<_>>().into_iter().map(|(digest, media_type)| async move {
-            let fetched = document(repository, digest).await?;
-            Ok::<_, FetchError>((digest, StoredDocument { media_type, ..fetched }))
+        let unknown = level.iter().filter(|wanted| documents.get(&wanted.descriptor.digest).is_none());
+        let fetches = unknown.cloned().collect::<Vec<_>>().into_iter().map(|wanted| async move {
+            let fetched = fetch_one(repository, &wanted).await?;
+            Ok::<_, FetchError>((wanted.descriptor.digest, fetched))
         });
         for fetched in futures::future::join_all(fetches).await {
-            let (digest, fetched) = fetched?;
-            documents.insert(digest, fetched);
+            match fetched? {
+                (digest, Fetched::Document(document)) => documents.insert(digest, document),
+                (digest, Fetched::Content(bytes)) => documents.insert_content(digest, bytes),
+                (digest, Fetched::Absent(reason)) => documents.mark_absent(digest, reason),
+                (_, Fetched::Blob) => {}
+            }
         }
         let mut next = Vec::new();
-        for descriptor in &level {
+        for Wanted { descriptor, .. } in &level {
+            let known = documents.get(&descriptor.digest).is_some() || !descriptor.is_optional();
+            if !known || !oci::is_document(&descriptor.media_type) {
+                continue;
+            }
             if let Document::Index(index) = documents.read(descriptor)? {
-                let children = oci::select(&index, platforms);
-                next.extend(children.into_iter().filter(|child| seen.insert(child.digest)).cloned());
+                let children = oci::select(&index, platforms.into());
+                let new = children.into_iter().filter(|child| seen.insert(child.digest));
+                next.extend(new.map(|child| {
+                    let listed_as = Some(format!("{} {}", index.name_of(child), child.digest));
+                    Wanted { descriptor: child.clone(), listed_as }
+                }));
             }
         }
         level = next;
     }
-    Ok(documents.closure(root, platforms)?)
+    let closure = documents.closure(root, platforms)?;
+    for content in &closure.contents {
+        if let Some(Inline::Content(bytes)) = content.inline() {
+            documents.insert_content(content.digest, bytes);
+        }
+    }
+    Ok(closure)
 }

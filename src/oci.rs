@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The parts of OCI and Docker documents that decide what travels, read strictly.
+//! The parts of OCI and Docker manifests that decide what travels: read strictly where two readers could disagree about
+//! it, tolerantly elsewhere.
 //!
 //! Documents are never written again from these types: what is fetched is kept, hashed and forwarded byte for byte.
 
-use std::collections::{BTreeMap, HashSet};
+mod descriptor;
+mod select;
 
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::digest::Digest;
+pub use self::descriptor::{Descriptor, Inline, MAX_URLS};
+pub use self::select::{Choice, Matching, select};
 use crate::json::{self, JsonError};
-use crate::platform::Platform;
 
 /// Largest index or manifest that is accepted, in bytes. Registries commonly stop at 4 MiB. (T-52)
 pub const MAX_DOCUMENT: u64 = 4 << 20;
@@ -35,88 +37,6 @@ pub const DOCUMENT_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DO
 /// Whether `media_type` names an index or a manifest, in other words something that lies under `/manifests/`.
 pub fn is_document(media_type: &str) -> bool {
     DOCUMENT_TYPES.contains(&media_type)
-}
-
-/// Points to content (OCI image-spec, "Descriptor").
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Descriptor {
-    /// What the content is.
-    pub media_type: String,
-    /// Digest of the content.
-    pub digest: Digest,
-    /// Bytes of the content.
-    pub size: u64,
-    /// Platform that an index states for a child.
-    #[serde(default)]
-    pub platform: Option<DescriptorPlatform>,
-    /// What kind of artifact a referrer is.
-    #[serde(default)]
-    pub artifact_type: Option<String>,
-    /// Free text, e.g. which image an attestation belongs to.
-    #[serde(default)]
-    pub annotations: Option<BTreeMap<String, String>>,
-    /// Places outside the registry where the content lies; not accepted.
-    #[serde(default)]
-    urls: Option<Vec<String>>,
-    /// The content itself; registries may not agree on it, so it must equal the digest.
-    #[serde(default)]
-    data: Option<String>,
-}
-
-/// A platform as an index writes it. Attestations say `unknown`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct DescriptorPlatform {
-    os: String,
-    architecture: String,
-    #[serde(default)]
-    variant: Option<String>,
-}
-
-impl Descriptor {
-    /// Whether it describes an index.
-    pub fn is_index(&self) -> bool {
-        matches!(self.media_type.as_str(), OCI_INDEX | DOCKER_INDEX)
-    }
-
-    /// A descriptor without any of the optional fields.
-    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
-        Self {
-            media_type: media_type.into(),
-            digest,
-            size,
-            platform: None,
-            artifact_type: None,
-            annotations: None,
-            urls: None,
-            data: None,
-        }
-    }
-
-    /// The platform, where one is stated and it is not `unknown/unknown`.
-    pub fn runs_on(&self) -> Option<Platform> {
-        let stated = self.platform.as_ref()?;
-        let variant = stated.variant.as_ref().filter(|variant| !variant.is_empty()).cloned();
-        (stated.os != "unknown").then(|| Platform {
-            os: stated.os.clone(),
-            architecture: stated.architecture.clone(),
-            variant,
-        })
-    }
-
-    /// Whether it describes an attestation inside an index (BuildKit's convention).
-    pub fn is_attestation(&self) -> bool {
-        let annotations = self.annotations.as_ref();
-        annotations.is_some_and(|annotations| annotations.contains_key("vnd.docker.reference.type"))
-            && self.platform.is_some()
-            && self.runs_on().is_none()
-    }
-
-    /// The child that this one describes, where it is an attestation inside an index (BuildKit's convention).
-    pub fn attests(&self) -> Option<Digest> {
-        let annotations = self.annotations.as_ref()?;
-        annotations.get("vnd.docker.reference.digest")?.parse().ok()
-    }
 }
 
 /// An index or a manifest.
@@ -181,27 +101,6 @@ pub enum DocumentError {
     /// More children or layers than are accepted.
     #[error("it lists {0} entries, more than the {MAX_ENTRIES} that are accepted")]
     TooMany(usize),
-    /// A layer that lies outside the registry. (T-44)
-    #[error(
-        "layer {digest} lies outside the registry (`urls`: {url}); foreign layers cannot be bundled. Rebuild the image without them"
-    )]
-    Foreign {
-        /// The layer.
-        digest: Digest,
-        /// Where it is said to lie.
-        url: String,
-    },
-    /// A descriptor carries content that is not what it describes. (T-44)
-    #[error("descriptor {0} carries `data` that is not its content")]
-    Data(Digest),
-    /// An index lists something that is neither an index nor a manifest.
-    #[error("it lists {digest} of type `{media_type}`, which is neither an index nor a manifest")]
-    Child {
-        /// The child.
-        digest: Digest,
-        /// Its type.
-        media_type: String,
-    },
 }
 
 #[derive(Deserialize)]
@@ -242,10 +141,6 @@ impl Document {
         }
         let document = if matches!(media_type, OCI_INDEX | DOCKER_INDEX) {
             let manifests = raw.manifests.ok_or(DocumentError::Missing("manifests"))?;
-            let foreign = manifests.iter().find(|child| !is_document(&child.media_type));
-            if let Some(Descriptor { digest, media_type, .. }) = foreign {
-                return Err(DocumentError::Child { digest: *digest, media_type: printable(media_type) });
-            }
             if manifests.is_empty() {
                 return Err(DocumentError::EmptyIndex);
             }
@@ -259,34 +154,24 @@ impl Document {
             let layers = raw.layers.unwrap_or_default();
             Self::Manifest(Box::new(Manifest { config, layers, subject: raw.subject, artifact_type }))
         };
-        document.check_descriptors()?;
-        Ok(document)
-    }
-
-    fn check_descriptors(&self) -> Result<(), DocumentError> {
-        let count = match self {
+        let count = match &document {
             Self::Index(index) => index.manifests.len(),
             Self::Manifest(manifest) => manifest.layers.len(),
         };
         if count > MAX_ENTRIES {
             return Err(DocumentError::TooMany(count));
         }
-        for descriptor in self.children().chain(self.subject()) {
-            if let Some(url) = descriptor.urls.as_ref().and_then(|urls| urls.first()) {
-                let url = crate::redact::printable(url, 100);
-                return Err(DocumentError::Foreign { digest: descriptor.digest, url });
-            }
-            if let Some(data) = &descriptor.data {
-                use base64::Engine as _;
-                let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap_or_default();
-                if Digest::of(&bytes) != descriptor.digest || bytes.len() as u64 != descriptor.size {
-                    return Err(DocumentError::Data(descriptor.digest));
-                }
-            }
-        }
-        Ok(())
+        Ok(document)
     }
 
+    /// Whether krs 0.1 reads it too: it refused whatever is odd in a descriptor.
+    pub fn is_plain(&self) -> bool {
+        let known = match self {
+            Self::Index(index) => index.manifests.iter().all(|child| is_document(&child.media_type)),
+            Self::Manifest(_) => true,
+        };
+        known && self.children().chain(self.subject()).all(Descriptor::is_plain)
+    }
     /// All that the document points to, in its order (a manifest: config first), without the subject.
     pub fn children(&self) -> impl Iterator<Item = &Descriptor> {
         let (manifests, config, layers) = match self {
@@ -313,25 +198,6 @@ impl Document {
     }
 }
 
-/// Which children of an index travel. An image of a single platform, and an index without platforms, always
-/// travel whole. Attestations travel with the child that they describe.
-///
-/// No platforms asked for: all children.
-pub fn select<'a>(index: &'a Index, platforms: &[Platform]) -> Vec<&'a Descriptor> {
-    let wanted = |child: &Descriptor| match child.runs_on() {
-        Some(offered) => platforms.iter().any(|asked| asked.accepts(&offered)),
-        None => child.attests().is_none(),
-    };
-    let all = platforms.is_empty();
-    let chosen =
-        index.manifests.iter().filter(|c| all || wanted(c)).map(|c| c.digest).collect::<HashSet<_>>();
-    let travels = |child: &&Descriptor| {
-        all || chosen.contains(&child.digest)
-            || child.attests().is_some_and(|subject| chosen.contains(&subject))
-    };
-    index.manifests.iter().filter(travels).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn t43_t44_what_readers_could_disagree_about_is_refused() {
+    fn t43_what_readers_could_disagree_about_is_refused() {
         let refused = |media_type: &str, text: &str| Document::parse(media_type, text.as_bytes()).err();
         let both = format!(
             r#"{{"schemaVersion":2,"manifests":[],"config":{}}}"#,
@@ -374,16 +240,87 @@ mod tests {
             refused(OCI_INDEX, r#"{"schemaVersion":2,"manifests":[]}"#),
             Some(DocumentError::EmptyIndex)
         ));
-        let layer = descriptor("application/x", r#","urls":["https://example.com/x"]"#);
-        assert!(matches!(
-            refused(OCI_MANIFEST, &manifest(&format!("[{layer}]"))),
-            Some(DocumentError::Foreign { .. })
-        ));
-        let layer = descriptor("application/x", r#","data":"aGVsbG8=""#);
-        assert!(matches!(
-            refused(OCI_MANIFEST, &manifest(&format!("[{layer}]"))),
-            Some(DocumentError::Data(_))
-        ));
         assert!(refused("text/html", "<html>").is_some());
+        // Another algorithm is named, not taken for damage.
+        let sha512 = manifest("[]").replacen("sha256", "sha512", 1);
+        assert!(refused(OCI_MANIFEST, &sha512).is_some_and(|error| error.to_string().contains("`sha256:`, the only")));
+    }
+
+    fn index(children: &[String]) -> Index {
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, children.join(","));
+        match Document::parse(OCI_INDEX, text.as_bytes()) {
+            Ok(Document::Index(index)) => index,
+            other => panic!("it is an index: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn t97_what_an_index_only_describes_may_be_odd() {
+        let child = |more: &str| descriptor(OCI_MANIFEST, more);
+        let platform = |text: &str| child(&format!(r#","platform":{text}"#));
+        let shapes = [
+            "null",
+            "{}",
+            r#"{"os":"","architecture":""}"#,
+            r#"{"os":null,"architecture":null}"#,
+            r#"{"os":"unknown","architecture":"unknown"}"#,
+            r#"{"architecture":"amd64"}"#,
+            r#"{"os":"linux","architecture":"amd64","variant":null,"os.version":null,"os.features":null}"#,
+            r#"{"os":"windows","architecture":"amd64","os.version":"10.0.20348.2031","features":["sse4"]}"#,
+        ];
+        let shown = index(&shapes.map(platform)).manifests.iter().map(Descriptor::runs_on).collect::<Vec<_>>();
+        let shown = shown.iter().map(|p| p.as_ref().map(ToString::to_string)).collect::<Vec<_>>();
+        assert!(shown[..5].iter().all(Option::is_none), "{shown:?}");
+        let stated = shown[5..].iter().flatten().map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(stated, ["amd64", "linux/amd64", "windows/amd64"]);
+        for more in [
+            r#","annotations":null"#,
+            r#","annotations":{"a":null,"b":"c"}"#,
+            r#","annotations":{"vnd.docker.reference.digest":null}"#,
+            r#","urls":null,"data":null,"artifactType":null"#,
+        ] {
+            assert!(index(&[child(more)]).manifests[0].attests().is_none(), "{more}");
+        }
+        let unknown = index(&[descriptor("application/vnd.example.unknown", "")]);
+        assert!(unknown.manifests[0].is_optional() && !index(&[child("")]).manifests[0].is_optional());
+        assert!(!Document::Index(unknown).is_plain() && !Document::Index(index(&[platform("{}")])).is_plain());
+        assert!(Document::Index(index(&[child(""), platform(shapes[6])])).is_plain());
+    }
+
+    #[test]
+    fn t44_t96_content_in_a_descriptor_counts_where_it_is_what_is_described() {
+        let inline = |data: &str, size: u64| {
+            let digest = crate::digest::Digest::of(b"{}");
+            let text = format!(
+                r#"{{"schemaVersion":2,"config":{{"mediaType":"a/b","digest":"{digest}","size":{size},"data":"{data}"}}}}"#
+            );
+            let document = Document::parse(OCI_MANIFEST, text.as_bytes());
+            let found = document.ok().map(|d| (d.is_plain(), d.children().next().and_then(Descriptor::inline)));
+            found.unwrap_or_default()
+        };
+        assert_eq!(inline("e30=", 2), (true, Some(Inline::Content("{}".into()))));
+        for (data, size) in [("e30=", 3), ("aGVsbG8=", 2), ("e30", 2), ("%%", 2), ("", 2)] {
+            assert_eq!(inline(data, size), (false, Some(Inline::Damaged)), "{data} {size}");
+        }
+    }
+
+    #[test]
+    fn t95_a_foreign_layer_keeps_its_addresses_in_their_order() {
+        let layer = |media_type: &str, more: &str| {
+            let text = manifest(&format!("[{}]", descriptor(media_type, more)));
+            let document = Document::parse(OCI_MANIFEST, text.as_bytes());
+            document.ok().and_then(|document| document.children().nth(1).cloned())
+        };
+        let urls = r#","urls":["https://a.example/1","","https://b.example/2"]"#;
+        let Some(found) = layer("application/x", urls) else { panic!("it is read") };
+        assert_eq!(found.urls().collect::<Vec<_>>(), ["https://a.example/1", "https://b.example/2"]);
+        assert!(found.is_foreign());
+        for (media_type, foreign) in [
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", true),
+            ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", true),
+            ("application/vnd.oci.image.layer.v1.tar+gzip", false),
+        ] {
+            assert_eq!(layer(media_type, "").map(|layer| layer.is_foreign()), Some(foreign), "{media_type}");
+        }
     }
 }

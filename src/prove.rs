@@ -5,7 +5,7 @@
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use thiserror::Error;
 
-use crate::closure::{Closure, ClosureError, Documents};
+use crate::closure::{AbsentChild, Closure, ClosureError, Documents};
 use crate::digest::Digest;
 use crate::error::{Classify, ErrorKind};
 use crate::fetch::{self, FetchError};
@@ -26,6 +26,8 @@ pub enum Proof {
         documents: Vec<Descriptor>,
         /// Configs and layers.
         contents: Vec<Descriptor>,
+        /// What its indexes list and are complete without, and that is not there: attestations, and what nobody knows.
+        absent: Vec<AbsentChild>,
     },
     /// Something is not there.
     Missing {
@@ -56,14 +58,14 @@ impl Classify for ProveError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Registry(error) => error.kind(),
-            Self::Closure(_) => ErrorKind::Corrupt,
+            Self::Closure(error) => error.kind(),
         }
     }
 
     fn help(&self) -> Option<String> {
         match self {
             Self::Registry(error) => error.help(),
-            Self::Closure(_) => None,
+            Self::Closure(error) => error.help(),
         }
     }
 }
@@ -79,7 +81,7 @@ pub async fn prove(
     platforms: &[Platform],
     tags: &[Tag],
 ) -> Result<Proof, ProveError> {
-    let Closure { documents, contents, .. } = match walk(repository, digest, platforms).await {
+    let Closure { documents, contents, opaque, absent, .. } = match walk(repository, digest, platforms).await {
         Ok(closure) => closure,
         Err(FetchError::Absent { digest, .. }) => {
             return Ok(Proof::Missing { what: format!("manifest {digest}") });
@@ -88,7 +90,8 @@ pub async fn prove(
         Err(FetchError::Closure(error)) => return Err(error.into()),
     };
     // By value: a future over borrowed items is not `Send` where callers need it to be.
-    let blobs = contents.iter().map(|blob| (blob.digest, blob.size)).collect::<Vec<_>>();
+    let blobs = contents.iter().filter(|blob| !opaque.contains(&blob.digest));
+    let blobs = blobs.map(|blob| (blob.digest, blob.size)).collect::<Vec<_>>();
     let asked = blobs.into_iter().map(|(digest, size)| async move {
         Ok::<_, RegistryError>((digest, repository.has_blob(&digest, size).await?))
     });
@@ -106,7 +109,7 @@ pub async fn prove(
             return Ok(Proof::Tag { tag: tag.clone(), found });
         }
     }
-    Ok(Proof::Whole { documents, contents })
+    Ok(Proof::Whole { documents, contents, absent })
 }
 
 async fn walk(

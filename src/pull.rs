@@ -15,8 +15,8 @@ use crate::digest::Hasher;
 use crate::error::{Classify, ErrorKind};
 use crate::plan::{Fetch, Plan};
 use crate::progress::{Activity, Progress};
-use crate::reference::Reference;
-use crate::registry::{BlobSink, Client, RegistryError};
+use crate::reference::{Reference, RegistryHost};
+use crate::registry::{BlobSink, Client, ForeignLayers, RegistryError};
 use crate::resolve::{ImageError, ImageErrors, Origin, ReferrerErrors, ReferrerFailure};
 use crate::sign::Signatures;
 
@@ -45,6 +45,9 @@ pub enum PullError {
         /// What the system says.
         source: io::Error,
     },
+    /// The registry client cannot be set up.
+    #[error(transparent)]
+    Client(RegistryError),
     /// A thread died; nothing was published.
     #[error("the run was cut off: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -56,6 +59,7 @@ impl Classify for PullError {
             Self::Bundle(e) => e.kind(),
             Self::Images(e) => e.kind(),
             Self::Referrers(e) => e.kind(),
+            Self::Client(e) => e.kind(),
             Self::Write { source, .. } => crate::error::io_kind(source),
             Self::Task(_) => ErrorKind::Other,
         }
@@ -66,6 +70,7 @@ impl Classify for PullError {
             Self::Bundle(e) => e.help(),
             Self::Images(e) => e.help(),
             Self::Referrers(e) => e.help(),
+            Self::Client(e) => e.help(),
             Self::Write { .. } => {
                 Some("free some space or write to another medium, then run the same command again".to_owned())
             }
@@ -83,11 +88,13 @@ pub struct PullOptions {
     pub volume_size: Option<u64>,
     /// Earlier bundles, whose blobs are taken before the network is asked.
     pub reuse: Vec<Arc<Bundle>>,
+    /// Hosts outside of registries that layers may be downloaded from whatever their address is.
+    pub foreign_hosts: Vec<RegistryHost>,
 }
 
 impl From<usize> for PullOptions {
     fn from(jobs: usize) -> Self {
-        Self { jobs, volume_size: None, reuse: Vec::new() }
+        Self { jobs, volume_size: None, reuse: Vec::new(), foreign_hosts: Vec::new() }
     }
 }
 
@@ -116,6 +123,7 @@ pub async fn pull(
     progress: &Arc<dyn Progress>,
 ) -> Result<Pulled, PullError> {
     let options = options.into();
+    let foreign = ForeignLayers::new(client, &options.foreign_hosts).map_err(PullError::Client)?;
     let (manifest, sets, target) = (plan.manifest.clone(), plan.sets.clone(), path.to_owned());
     let volume_size = options.volume_size;
     let create = move || {
@@ -126,6 +134,7 @@ pub async fn pull(
     progress.begin(Activity::Pull, plan.fetch_size());
     let run = Arc::new(Run {
         client: client.clone(),
+        foreign,
         writer: Arc::clone(&writer),
         reuse: options.reuse,
         progress: Arc::clone(progress),
@@ -150,6 +159,7 @@ pub async fn pull(
 /// What all blobs of a run share.
 struct Run {
     client: Client,
+    foreign: ForeignLayers,
     writer: Arc<Writer>,
     reuse: Vec<Arc<Bundle>>,
     progress: Arc<dyn Progress>,
@@ -173,13 +183,17 @@ impl Run {
         // A task of its own for each blob, so that they are hashed and written on all cores.
         let tasks = fetches.into_iter().map(|fetch| {
             let (run, blob, origins) = (Arc::clone(self), fetch.blob, plan.origins(fetch));
+            let (known, urls) = (fetch.known.clone(), fetch.urls.clone());
             let name = plan.images(fetch).next().map(ToString::to_string).unwrap_or_default();
             let task = async move {
                 if run.stop.load(Ordering::Relaxed) {
                     return Ok(());
                 }
                 run.progress.blob_begin(Activity::Pull, &blob.digest, blob.size, &name);
-                let result = run.bring(blob, &origins).await;
+                let result = match known {
+                    Some(bytes) => run.write_known(&blob, &bytes),
+                    None => run.bring(blob, &origins, &urls).await,
+                };
                 run.progress.blob_end(&blob.digest);
                 run.stop.fetch_or(matches!(result, Err(RegistryError::Sink { .. })), Ordering::Relaxed);
                 result
@@ -207,8 +221,21 @@ impl Run {
         }
     }
 
+    /// Writes a blob that came along with the documents.
+    fn write_known(&self, blob: &BundleBlob, bytes: &[u8]) -> Result<(), RegistryError> {
+        let sink_error = |source| RegistryError::Sink { digest: blob.digest, source };
+        self.writer.write_at(blob, 0, bytes).map_err(sink_error)?;
+        self.writer.note(&blob.digest, blob.size);
+        Ok(())
+    }
+
     /// Brings one blob to its place: from what is there, from earlier bundles, else from the network.
-    async fn bring(self: &Arc<Self>, blob: BundleBlob, origins: &[Origin]) -> Result<(), RegistryError> {
+    async fn bring(
+        self: &Arc<Self>,
+        blob: BundleBlob,
+        origins: &[Origin],
+        urls: &[String],
+    ) -> Result<(), RegistryError> {
         let BundleBlob { digest, size, .. } = blob;
         let sink_error = |source| RegistryError::Sink { digest, source };
         let run = Arc::clone(self);
@@ -232,7 +259,20 @@ impl Run {
                 Err(_) => {}
             }
         }
-        result
+        match result {
+            // A foreign layer: registries need not have it.
+            Err(RegistryError::NotFound { .. } | RegistryError::Refused { .. }) if !urls.is_empty() => {
+                let mut sink = ArchiveSink::new(self, blob, begun.bytes());
+                let result = self.foreign.blob(urls, &digest, size, &begun, &mut sink).await;
+                match &result {
+                    Ok(()) => self.writer.note(&digest, size),
+                    Err(error) if error.kind() == ErrorKind::Corrupt => self.writer.note(&digest, 0),
+                    Err(_) => {}
+                }
+                result
+            }
+            result => result,
+        }
     }
 
     /// Looks for a blob on this side of the network. Nothing is left to do where the answer is `None`; else it is what

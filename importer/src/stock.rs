@@ -73,8 +73,8 @@ pub struct Refusal {
 impl StockImage {
     /// Whether it holds what `platforms` asks for (empty: all).
     pub fn covers(&self, platforms: &[Platform]) -> bool {
-        self.platforms.is_empty()
-            || (!platforms.is_empty() && platforms.iter().all(|platform| self.platforms.contains(platform)))
+        let has = |asked: &Platform| self.platforms.iter().any(|own| own.canonical() == asked.canonical());
+        self.platforms.is_empty() || (!platforms.is_empty() && platforms.iter().all(has))
     }
 }
 

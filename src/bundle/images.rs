@@ -9,7 +9,8 @@ use super::manifest::BundleImage;
 use super::open::Bundle;
 use crate::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument};
 use crate::digest::Digest;
-use crate::oci::{self, Descriptor, Document};
+use crate::format::FIRST_VERSION;
+use crate::oci::{self, Choice, Descriptor, Document, Matching};
 use crate::platform::Platform;
 
 /// An image of a bundle with all that belongs to it.
@@ -92,6 +93,9 @@ impl Bundle {
             let image = image.reference.to_string();
             BundleError::Image { path: self.path().to_owned(), image, source }
         };
+        let matching =
+            if self.manifest().format_version == FIRST_VERSION { Matching::Literal } else { Matching::Best };
+        let choice = Choice { platforms, matching };
         let mut total = 0_u64;
         let (mut wanted, mut seen) = (vec![(root.clone(), 0)], HashSet::new());
         while let Some((descriptor, depth)) = wanted.pop() {
@@ -108,16 +112,23 @@ impl Bundle {
             if let Document::Index(index) = documents.read(&descriptor).map_err(refuse)? {
                 // Only as deep as `Documents::closure` goes, which then refuses what lies deeper.
                 if depth < oci::MAX_INDEX_DEPTH {
-                    let children = oci::select(&index, platforms);
-                    wanted.extend(children.into_iter().map(|child| (child.clone(), depth + 1)));
+                    for child in oci::select(&index, choice) {
+                        // Version 1 promises all of them.
+                        let may_be_absent = matching == Matching::Best && child.is_optional();
+                        if may_be_absent && self.blob(&child.digest).is_none() {
+                            documents.mark_absent(child.digest, "it is not in the bundle".to_owned());
+                        } else if oci::is_document(&child.media_type) {
+                            wanted.push((child.clone(), depth + 1));
+                        }
+                    }
                 }
             }
         }
-        let closure = documents.closure(root, platforms).map_err(refuse)?;
+        let closure = documents.closure_by(root, choice).map_err(refuse)?;
         for descriptor in closure.documents.iter().chain(&closure.contents) {
             let held = self.blob(&descriptor.digest).map(|blob| blob.size);
             // Only layers may be left to the base: skopeo reads configs, and documents say what the rest is.
-            let layer = || !closure.configs.contains(&descriptor.digest);
+            let layer = || closure.is_layer(&descriptor.digest);
             let in_base = || self.base_layer(&descriptor.digest).filter(|_| layer()).map(|base| base.size);
             if held.or_else(in_base) != Some(descriptor.size) {
                 return Err(self.blob_missing(image, descriptor.digest, descriptor.size));

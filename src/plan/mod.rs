@@ -3,6 +3,7 @@
 //! carried out by [`crate::pull`].
 
 mod base;
+mod later;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -19,7 +20,7 @@ use crate::closure::Closure;
 use crate::digest::Digest;
 use crate::error::{Classify, ErrorKind};
 use crate::format::{FIRST_VERSION, LaterField};
-use crate::oci::Descriptor;
+use crate::oci::{Descriptor, MAX_URLS};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::resolve::{MissingImage, Origin, Resolved, ResolvedImage};
@@ -60,6 +61,10 @@ pub struct Fetch {
     pub images: Vec<usize>,
     /// Referrers that need it: the place of the image, and the place among its referrers.
     pub referrers: Vec<(usize, usize)>,
+    /// Its content, where it came along with the documents.
+    pub known: Option<Bytes>,
+    /// Addresses outside of registries from which it may be downloaded, where no registry has it.
+    pub urls: Vec<String>,
 }
 
 /// A bundle before its content is fetched.
@@ -99,7 +104,7 @@ pub enum PresentTime {
 impl Plan {
     /// Bytes to fetch.
     pub fn fetch_size(&self) -> u64 {
-        self.fetches.iter().map(|fetch| fetch.blob.size).sum()
+        self.fetches.iter().filter(|fetch| fetch.known.is_none()).map(|fetch| fetch.blob.size).sum()
     }
 
     /// The images that need a blob, for themselves or for a referrer.
@@ -166,6 +171,16 @@ pub enum PlanError {
         /// The registry.
         registry: String,
     },
+    /// A site that reads only an older format could not read the content.
+    #[error("{image} needs format version {needed}: {what}")]
+    Version {
+        /// The image.
+        image: String,
+        /// The version.
+        needed: u32,
+        /// What of it needs the version.
+        what: &'static str,
+    },
     /// The manifest cannot be made.
     #[error("the manifest of the bundle is not acceptable: {0}")]
     Manifest(#[from] ManifestError),
@@ -188,6 +203,9 @@ impl Classify for PlanError {
                 "leave `platforms` out for this image, or have the site's registry take sparse indexes (Distribution 3: validation.manifests.indexes.platforms: none)"
             }
             Self::Time(_) => "check the commit's date and SOURCE_DATE_EPOCH",
+            Self::Version { .. } => {
+                "leave out --format-version and update krs at the site first, or leave out the image"
+            }
             Self::Manifest(_) => return None,
         };
         Some(text.to_owned())
@@ -249,11 +267,15 @@ pub fn plan(
         tool: format!("krs {}", env!("CARGO_PKG_VERSION")),
     };
     let omitted = options.format_version.map(|highest| manifest.restrict_to(highest)).unwrap_or_default();
-    manifest.format_version = manifest.lowest_version();
+    let lowest = later::lowest_version(resolved, options.format_version)?;
+    manifest.format_version = manifest.lowest_version().max(lowest);
     manifest.check()?;
     let size = Layout::new(&manifest, &manifest.encode()?)?.size();
     let base = manifest.base.clone();
-    let fetches = blobs.list.split_off(documents);
+    let mut fetches = blobs.list.split_off(documents);
+    for fetch in &mut fetches {
+        fetch.known = resolved.documents.content(&fetch.blob.digest).cloned();
+    }
     let stored = |fetch: Fetch| {
         let document = resolved.documents.get(&fetch.blob.digest)?;
         Some((fetch.blob, document.bytes.clone()))
@@ -271,10 +293,14 @@ pub fn plan(
     })
 }
 
-/// Documents and configs, which always travel, also where another image has one of them as a layer.
+/// Documents, configs and what nobody knows, which always travel, also where another image has one of them as a layer.
 fn not_layers(resolved: &Resolved) -> HashSet<Digest> {
     let closures = resolved.images.iter().flat_map(closures);
-    closures.flat_map(|c| c.documents.iter().map(|d| d.digest).chain(c.configs.iter().copied())).collect()
+    let kept = |c: &Closure| {
+        let documents = c.documents.iter().map(|document| document.digest);
+        documents.chain(c.configs.iter().copied()).chain(c.opaque.iter().copied()).collect::<Vec<_>>()
+    };
+    closures.flat_map(kept).collect()
 }
 
 fn takes_sparse(resolved: &Resolved, registry: &str) -> Result<(), PlanError> {
@@ -318,7 +344,13 @@ impl Blobs {
         let place = *self.places.entry(digest).or_insert_with(|| {
             let blob = BundleBlob { digest, offset: self.end + HEADER, size };
             self.end = next_header(blob.offset, size);
-            self.list.push(Fetch { blob, images: Vec::new(), referrers: Vec::new() });
+            self.list.push(Fetch {
+                blob,
+                images: Vec::new(),
+                referrers: Vec::new(),
+                known: None,
+                urls: Vec::new(),
+            });
             self.list.len() - 1
         });
         let Some(fetch) = self.list.get_mut(place) else { return Ok(()) };
@@ -331,6 +363,11 @@ impl Blobs {
                 fetch.referrers.push((image, referrer));
             }
             _ => {}
+        }
+        for url in descriptor.urls() {
+            if fetch.urls.len() < MAX_URLS && !fetch.urls.iter().any(|known| known == url) {
+                fetch.urls.push(url.to_owned());
+            }
         }
         Ok(())
     }
@@ -352,11 +389,12 @@ fn bundle_image(image: &ResolvedImage, left_out: &BTreeSet<Digest>) -> BundleIma
         subject: referrer.subject,
         tag: referrer.tag.clone(),
     });
+    let attestations = image.closure.absent.iter().filter(|child| child.subject.is_some()).count();
     BundleImage {
         artifact_type: image.artifact_type.clone(),
         digest: image.root.digest,
         media_type: image.root.media_type.clone(),
-        missing_referrers: u32::try_from(image.missing_referrers.len()).unwrap_or(u32::MAX),
+        missing_referrers: u32::try_from(image.missing_referrers.len() + attestations).unwrap_or(u32::MAX),
         partial: closures(image).flat_map(|c| &c.contents).any(|c| left_out.contains(&c.digest)),
         platforms: image.platforms.clone(),
         reference: image.reference.clone(),

@@ -112,7 +112,8 @@ impl Run<'_> {
 
     /// A refused index that lacks children is refused for that.
     fn sparse(&self, target: &Target, document: &Descriptor, error: TargetError) -> TargetError {
-        let chosen = self.bundle.manifest().images.get(target.image).is_some_and(|i| !i.platforms.is_empty());
+        let chosen = self.bundle.manifest().images.get(target.image).is_some_and(|i| !i.platforms.is_empty())
+            || self.closures(target).any(|(_, closure)| !closure.absent.is_empty());
         match error {
             TargetError::Registry(
                 source @ (RegistryError::Refused { .. } | RegistryError::NotFound { .. }),

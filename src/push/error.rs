@@ -35,7 +35,7 @@ pub enum TargetError {
     },
     /// The registry takes no index some of whose images are not there.
     #[error(
-        "{registry} refuses index {digest}, some of whose images were left behind by a choice of platforms: {source}"
+        "{registry} refuses index {digest}, some of whose children are not in the bundle: {source}"
     )]
     Sparse {
         /// The registry.

@@ -231,7 +231,7 @@ fn speaks_tls(error: &RegistryError) -> bool {
 /// Reaches registries. Cheap to clone; all clones share connections, tokens and budgets.
 #[derive(Debug, Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 impl Client {
@@ -260,6 +260,20 @@ impl Client {
             local: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub(super) fn options(&self) -> &ClientOptions {
+        &self.inner.options
+    }
+
+    /// A client with other options that counts and limits bytes together with this one.
+    pub(super) fn with_options(&self, options: ClientOptions) -> Result<Self, RegistryError> {
+        let Self { mut inner } = Self::new(options)?;
+        if let Some(inner) = Arc::get_mut(&mut inner) {
+            inner.counters = Arc::clone(&self.inner.counters);
+            inner.pace = Arc::clone(&self.inner.pace);
+        }
+        Ok(Self { inner })
     }
 
     /// A repository, whether or not it exists.

@@ -57,7 +57,7 @@ fn skip_known(chunk: &mut Bytes, skip: &mut u64) {
 }
 
 /// First and last byte of `Content-Range: bytes FIRST-LAST/TOTAL`, where the total is `size` or not said.
-fn content_range(answer: &Answer, size: u64) -> Option<(u64, u64)> {
+pub(super) fn content_range(answer: &Answer, size: u64) -> Option<(u64, u64)> {
     let (range, total) = answer.header(CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.trim().split_once('-')?;
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);

@@ -137,6 +137,19 @@ pub enum RegistryError {
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
     },
+    /// A layer that the registry does not have, and that cannot be downloaded from where its descriptor says that it
+    /// lies. (T-95)
+    #[error("layer {digest} is not in the registry, and cannot be downloaded from outside of it: {tried}")]
+    Foreign {
+        /// The layer.
+        digest: Digest,
+        /// Each address that was tried, and what happened there.
+        tried: String,
+        /// Hosts that were not asked, because nobody has named them.
+        hosts: Vec<String>,
+        /// The class of what happened.
+        kind: ErrorKind,
+    },
     /// The registry has no space left. (T-59)
     #[error("{registry} has no space left for {what}{detail}")]
     Full {
@@ -265,6 +278,7 @@ impl Classify for RegistryError {
                 io_kind(source)
             }
             Self::Certificate { .. } => ErrorKind::Usage,
+            Self::Foreign { kind, .. } => *kind,
         }
     }
 
@@ -309,6 +323,14 @@ impl Classify for RegistryError {
                 "the medium is damaged: copy the bundle again, and check it with krs verify".to_owned()
             }
             Self::Keychain(error) => return error.help(),
+            Self::Foreign { hosts, .. } if !hosts.is_empty() => {
+                let flags = hosts.iter().map(|host| format!("--foreign-layer-host {host}"));
+                format!(
+                    "if you know the host and want krs to download from it: {}; or push the image with all of its layers to the registry",
+                    flags.collect::<Vec<_>>().join(" ")
+                )
+            }
+            Self::Foreign { .. } => "push the image with all of its layers to the registry, or choose the platforms that are needed with `platforms`".to_owned(),
             Self::Barred { .. } => "use a registry at another address, or ask who runs the site".to_owned(),
             Self::TooLarge { .. }
             | Self::Protocol { .. }

@@ -7,7 +7,7 @@ use super::MissingReferrer;
 use crate::closure::ClosureError;
 use crate::digest::Digest;
 use crate::error::{self, Classify, ErrorKind};
-use crate::fetch::FetchError;
+use crate::fetch::{ABSENT_CHILD, FetchError};
 use crate::reference::Reference;
 use crate::registry::RegistryError;
 
@@ -20,6 +20,22 @@ pub enum ImageError {
     /// It is not acceptable.
     #[error(transparent)]
     Content(#[from] ClosureError),
+    /// The registry does not have what its index lists.
+    #[error("{listed_as}: {source}")]
+    Child {
+        /// What the index says that it is.
+        listed_as: String,
+        /// What the registry says.
+        source: RegistryError,
+    },
+    /// Platforms that were asked for are lacking, and all of them are required.
+    #[error("it has no image for {lacking}; it has {offered}")]
+    Platforms {
+        /// Platforms that are lacking.
+        lacking: String,
+        /// Platforms that it has.
+        offered: String,
+    },
     /// It needs a blob that could not be fetched for an image that is named before.
     #[error("it shares {0}, which could not be fetched, with another image")]
     Shared(Digest),
@@ -46,6 +62,7 @@ pub fn reasons(missing: &[MissingReferrer]) -> String {
 impl From<FetchError> for ImageError {
     fn from(error: FetchError) -> Self {
         match error {
+            FetchError::Absent { listed_as: Some(listed_as), source, .. } => Self::Child { listed_as, source },
             FetchError::Absent { source, .. } | FetchError::Registry(source) => Self::Registry(source),
             FetchError::Closure(error) => Self::Content(error),
         }
@@ -56,7 +73,9 @@ impl Classify for ImageError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Registry(e) => e.kind(),
-            Self::Content(_) => ErrorKind::Corrupt,
+            Self::Content(error) => error.kind(),
+            Self::Child { source, .. } => source.kind(),
+            Self::Platforms { .. } => ErrorKind::Usage,
             // The image that is named before says of which class the failure is.
             Self::Shared(_) => ErrorKind::Unavailable,
             Self::Referrers(missing) => {
@@ -70,10 +89,13 @@ impl Classify for ImageError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Registry(e) => e.help(),
-            Self::Content(ClosureError::NoPlatform { .. }) => {
-                Some("ask for a platform that the index lists, or leave `platforms` out".to_owned())
+            Self::Content(error) => {
+                Some(error.help().unwrap_or_else(|| "build and push the image again".to_owned()))
             }
-            Self::Content(_) => Some("build and push the image again".to_owned()),
+            Self::Child { .. } => Some(ABSENT_CHILD.to_owned()),
+            Self::Platforms { .. } => {
+                Some("ask for platforms that the image has, or leave out --require-platforms".to_owned())
+            }
             Self::Shared(_) => None,
             Self::Referrers(_) => {
                 Some("with --referrers all the image travels without them, and the bundle says so".to_owned())

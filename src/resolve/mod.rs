@@ -4,6 +4,7 @@
 mod choice;
 mod error;
 mod lookup;
+mod platforms;
 mod reduce;
 mod referrers;
 
@@ -35,6 +36,8 @@ pub struct ResolveOptions {
     pub jobs: usize,
     /// What travels of that which refers to an image.
     pub referrers: Referrers,
+    /// Whether an image fails that lacks one of the platforms asked for; else only one that lacks all of them does.
+    pub require_platforms: bool,
 }
 
 /// Where a blob can be fetched.
@@ -111,7 +114,7 @@ pub async fn resolve_most(
     progress: &Arc<dyn Progress>,
 ) -> (Resolved, ImageErrors) {
     progress.begin(Activity::Resolve, merged.images.len() as u64);
-    let choice = &options.referrers;
+    let asked = &options;
     let mut look_ups = HashMap::new();
     for Reference { registry, repository, .. } in merged.images.iter().map(|image| &image.reference) {
         let look_up = || LookUp::new(client.repository(registry, repository));
@@ -121,7 +124,7 @@ pub async fn resolve_most(
     let tasks = merged.images.iter().filter_map(|image| {
         let look_up = look_ups.get(&(&image.reference.registry, &image.reference.repository))?;
         Some(async move {
-            let result = resolve_image(look_up, &image.reference, &image.platforms, choice).await;
+            let result = resolve_image(look_up, &image.reference, &image.platforms, asked).await;
             progress.advance(Activity::Resolve, 1);
             (image, result)
         })
@@ -155,6 +158,7 @@ pub async fn resolve_most(
         (reference, error)
     });
     let errors = ImageErrors(failed.collect());
+    platforms::complete(&mut resolved);
     (resolved, errors)
 }
 
@@ -162,7 +166,7 @@ async fn resolve_image(
     look_up: &LookUp,
     reference: &Reference,
     platforms: &[Platform],
-    choice: &Referrers,
+    options: &ResolveOptions,
 ) -> Result<(ResolvedImage, Documents, LeftBehind), ImageError> {
     let repository = &look_up.repository;
     let selector = reference.selector().unwrap_or_else(|| {
@@ -173,9 +177,10 @@ async fn resolve_image(
     let top = repository.manifest(&selector).await?;
     let root = Descriptor::new(top.media_type.clone(), top.digest, top.bytes.len() as u64);
     documents.insert(top.digest, StoredDocument { media_type: top.media_type, bytes: top.bytes });
-    let closure = fetch::closure(repository, &root, platforms, &mut documents).await?;
+    let mut closure = fetch::closure(repository, &root, platforms, &mut documents).await?;
+    platforms::check(repository, platforms, options.require_platforms, &mut closure, &mut documents).await?;
     let artifact_type = documents.read(&root)?.artifact_type().map(printable);
-    let found = match choice {
+    let found = match &options.referrers {
         Referrers::None => FoundReferrers::default(),
         choice => referrers::find(look_up, &closure, reference.tag.as_ref(), choice, &mut documents).await,
     };

@@ -23,6 +23,8 @@ pub struct Site {
     pub checkout: Checkout,
     /// Which signatures, SBOMs and attestations travel.
     pub referrers: Referrers,
+    /// Platforms that the set asks for; empty: all.
+    pub platforms: Vec<String>,
     folder: tempfile::TempDir,
     images: Vec<String>,
     committed: String,
@@ -58,6 +60,7 @@ impl Site {
             edge: Registry::start(edge),
             checkout: Checkout::new(),
             referrers: Referrers::All,
+            platforms: Vec::new(),
             folder: tempfile::tempdir().unwrap(),
             images: Vec::new(),
             committed: String::new(),
@@ -86,9 +89,13 @@ impl Site {
     /// Commits the set as it is now and reads it back.
     pub fn load(&mut self) -> Loaded {
         let images = self.images.iter().map(|image| format!("  - image: \"{image}\"\n")).collect::<String>();
+        let platforms = match self.platforms.as_slice() {
+            [] => String::new(),
+            asked => format!("  platforms: [{}]\n", asked.join(", ")),
+        };
         let text = format!(
             "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: site\n  namespace: apps\n\
-             spec:\n  destinationRegistry: edge.local:5000\n  images:\n{images}"
+             spec:\n  destinationRegistry: edge.local:5000\n{platforms}  images:\n{images}"
         );
         if self.committed != text {
             self.checkout.write("site/images.yaml", &text);
@@ -101,7 +108,7 @@ impl Site {
     pub async fn resolve(&mut self, client: &Client) -> Result<(Loaded, Resolved), ImageErrors> {
         let loaded = self.load();
         let merged = set::merge(&loaded.sets).unwrap();
-        let options = ResolveOptions { jobs: 4, referrers: self.referrers.clone() };
+        let options = ResolveOptions { jobs: 4, referrers: self.referrers.clone(), require_platforms: false };
         let resolved = resolve(client, &merged, options, &silent()).await?;
         Ok((loaded, resolved))
     }

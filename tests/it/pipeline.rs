@@ -171,7 +171,7 @@ async fn only_the_platforms_of_the_set_travel_and_the_index_keeps_its_digest() {
     let loaded = krs_core::set::load(&[site.checkout.path().to_owned()], None).unwrap();
     let merged = krs_core::set::merge(&loaded.sets).unwrap();
     let referrers = krs_core::resolve::Referrers::None;
-    let options = krs_core::resolve::ResolveOptions { jobs: 4, referrers };
+    let options = krs_core::resolve::ResolveOptions { jobs: 4, referrers, require_platforms: false };
     let resolved =
         krs_core::resolve::resolve(&client(), &merged, options, &crate::harness::silent()).await.unwrap();
     let closure = &resolved.images[0].closure;

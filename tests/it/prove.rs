@@ -38,7 +38,7 @@ async fn proven(
 #[tokio::test]
 async fn an_image_is_whole_when_every_part_of_it_is_there_and_its_tags_name_it() {
     let (edge, image) = edge();
-    let Ok(Proof::Whole { documents, contents }) = proven(&edge, &image, &[], &["v1"]).await else {
+    let Ok(Proof::Whole { documents, contents, .. }) = proven(&edge, &image, &[], &["v1"]).await else {
         panic!()
     };
     assert_eq!((documents.len(), contents.len()), (4, 4));

@@ -3,6 +3,7 @@ use camino::Utf8PathBuf;
 use clap::Args;
 use krs_core::bundle::StreamName;
 use krs_core::platform::Platform;
+use krs_core::reference::RegistryHost;
 use krs_core::resolve::Referrers;
 
 use super::{PassphraseFile, RegistryArgs, flag, format_version, size};
@@ -42,6 +43,16 @@ pub(crate) struct BundleArgs {
     /// Take blobs from this earlier bundle before asking the network; may be repeated
     #[arg(long, value_name = "BUNDLE", env = "KRS_REUSE", help_heading = "Bundle")]
     pub(crate) reuse: Vec<Utf8PathBuf>,
+    /// Download a layer that lies outside of its registry (`urls`) from this host also where its address is private, or
+    /// cannot be checked behind a proxy; may be repeated. Public addresses need no entry
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        env = "KRS_FOREIGN_LAYER_HOST",
+        value_delimiter = ',',
+        help_heading = "Registries"
+    )]
+    pub(crate) foreign_layer_host: Vec<RegistryHost>,
     /// Write the archive also when some images cannot be fetched: it says which, and the exit code is 6
     #[arg(long, env = "KRS_KEEP_GOING", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) keep_going: bool,
@@ -103,6 +114,10 @@ pub(crate) struct PlanArgs {
         help_heading = "Bundle"
     )]
     pub(crate) platform: Vec<Platform>,
+    /// Fail where an image lacks one of the platforms asked for, by a set or --platform; without it only an image that lacks
+    /// all of them fails
+    #[arg(long, env = "KRS_REQUIRE_PLATFORMS", value_parser = flag(), help_heading = "Bundle")]
+    pub(crate) require_platforms: bool,
     /// Leave out the layers that the site has: by a receipt of its registry (krs receipt), or by an earlier bundle that
     /// arrived there; may be repeated, and then only what all of them have is left out
     #[arg(long, value_name = "FILE", env = "KRS_AGAINST", help_heading = "Bundle")]

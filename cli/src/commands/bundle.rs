@@ -48,6 +48,7 @@ fn show_plan(
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, None);
     console.result(&report, || report.text())?;
     warn_of_missing_referrers(&resolved, console);
+    warn_of_images(&resolved, console);
     match report.obstacle() {
         Some(obstacle) => Err(Failure::new(ErrorKind::NoSpace, obstacle)
             .help("free some space, choose another medium, or write volumes with --volume-size")),
@@ -69,6 +70,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         jobs: args.plan.registry.jobs.get(),
         volume_size: args.plan.volume_size,
         reuse: files::reusable(&args.reuse)?,
+        foreign_hosts: args.foreign_layer_host.clone(),
     };
     let mut run = Run::prepare(&args.plan, args.keep_going, console)?;
     run.know(&options.reuse, &args.plan, Some(file))?;
@@ -99,6 +101,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, Some(done));
     console.result(&report, || report.text())?;
     warn_of_missing_referrers(&resolved, console);
+    warn_of_images(&resolved, console);
     incomplete(&resolved)
 }
 
@@ -124,6 +127,15 @@ fn warn_of_missing_referrers(resolved: &Resolved, console: &Console) {
             parts.join(", "),
             reasons(missing)
         ));
+    }
+}
+
+/// What is to be known of images that travel.
+fn warn_of_images(resolved: &Resolved, console: &Console) {
+    for image in &resolved.images {
+        for remark in image.remarks() {
+            console.warning(&format!("{} {remark}", image.reference));
+        }
     }
 }
 
@@ -207,7 +219,11 @@ impl Run {
         sets::remarks(&loaded, console);
         let progress = console.progress();
         let client = registries::client(&args.registry, &progress)?;
-        let resolve = ResolveOptions { jobs: args.registry.jobs.get(), referrers: args.referrers.clone() };
+        let resolve = ResolveOptions {
+            jobs: args.registry.jobs.get(),
+            referrers: args.referrers.clone(),
+            require_platforms: args.require_platforms,
+        };
         let asked = args.paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
         Ok(Self {
             loaded,

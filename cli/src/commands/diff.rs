@@ -171,7 +171,11 @@ impl Look<'_> {
             return Ok(Asked::Stock(stock));
         }
         let merged = set::merge(&loaded.sets)?;
-        let options = ResolveOptions { jobs: self.args.registry.jobs.get(), referrers: Referrers::None };
+        let options = ResolveOptions {
+            jobs: self.args.registry.jobs.get(),
+            referrers: Referrers::None,
+            require_platforms: false,
+        };
         let resolved = resolve(self.client, &merged, options, self.progress).await?;
         Ok(Asked::Stock(Stock::of_sets(&loaded, Some(&resolved))))
     }

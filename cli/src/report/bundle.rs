@@ -123,6 +123,7 @@ impl BundleReport {
         let mut images = images::describe(&inputs, &resolved.documents, sets);
         for (described, image) in images.iter_mut().zip(&resolved.images) {
             described.missing_referrers = image.missing_referrers.iter().map(MissingFacts::from).collect();
+            described.warnings = image.remarks();
         }
         facts.set_missing_referrers(images.iter().map(|image| image.missing_referrers.len()).sum());
         Self {

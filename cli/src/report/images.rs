@@ -61,6 +61,9 @@ pub(super) struct ImageFacts {
     /// Which and why, where it was found out in this run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) missing_referrers: Vec<MissingFacts>,
+    /// What is to be known of it, where it was found out in this run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<String>,
     /// Names at the edge, by the sets.
     pub(super) edge: Vec<String>,
     pub(super) tree: Vec<Node>,
@@ -143,9 +146,10 @@ fn describe_one(
     edge: Vec<String>,
 ) -> ImageFacts {
     let content = input.closure.documents.iter().chain(&input.closure.contents);
-    let mut tree = Tree { documents, shared, asked: input.asked, seen: HashSet::new() };
+    let mut here = digests(input.closure);
+    here.extend(input.referrers.iter().flat_map(|referrer| digests(referrer.closure)));
+    let mut tree = Tree { documents, shared, here, seen: HashSet::new() };
     let mut nodes = vec![tree.node(input.root)];
-    tree.asked = &[];
     nodes.extend(input.referrers.iter().map(|referrer| {
         // Where only a tag says what it refers to, its document does not.
         Node { subject: Some(referrer.subject), ..tree.node(referrer.root) }
@@ -167,6 +171,7 @@ fn describe_one(
         referrer_count: input.referrers.len(),
         missing_referrer_count: input.missing_referrers,
         missing_referrers: Vec::new(),
+        warnings: Vec::new(),
         edge,
         tree: nodes,
     }
@@ -183,11 +188,12 @@ fn kind(input: &Input<'_>, documents: &Documents) -> &'static str {
 
 /// Platforms that the indexes of the image state for what of it is here, each once.
 fn platforms(input: &Input<'_>, documents: &Documents) -> Vec<String> {
+    let here = digests(input.closure);
     let mut platforms = Vec::new();
     for document in input.closure.documents.iter().rev() {
         let Ok(Document::Index(index)) = documents.read(document) else { continue };
-        let children = oci::select(&index, input.asked);
-        for platform in children.into_iter().filter_map(Descriptor::runs_on) {
+        let children = index.manifests.iter().filter(|child| here.contains(&child.digest));
+        for platform in children.filter_map(Descriptor::runs_on) {
             let platform = platform.to_string();
             if !platforms.contains(&platform) {
                 platforms.push(platform);
@@ -197,10 +203,15 @@ fn platforms(input: &Input<'_>, documents: &Documents) -> Vec<String> {
     platforms
 }
 
+/// Everything that a closure holds: of an index only some of the children may be here.
+fn digests(closure: &Closure) -> HashSet<Digest> {
+    closure.documents.iter().chain(&closure.contents).map(|descriptor| descriptor.digest).collect()
+}
+
 struct Tree<'a> {
     documents: &'a Documents,
     shared: &'a BTreeSet<Digest>,
-    asked: &'a [Platform],
+    here: HashSet<Digest>,
     /// Documents whose children were listed; an index that stands in many places is opened in the first.
     seen: HashSet<Digest>,
 }
@@ -219,7 +230,8 @@ impl Tree<'_> {
             Document::Index(index) => {
                 node.role = "index";
                 if first {
-                    let children = oci::select(&index, self.asked);
+                    let here = |child: &&Descriptor| self.here.contains(&child.digest);
+                    let children = index.manifests.iter().filter(here).collect::<Vec<_>>();
                     node.children = children.into_iter().map(|child| self.node(child)).collect();
                 }
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use krs_core::crd::reason;
 use krs_core::error::ErrorKind;
 use krs_core::oci::Descriptor;
-use krs_core::registry::{BlobSink, BlobSource, Repository};
+use krs_core::registry::{BlobContent, BlobPush, BlobSink, BlobSource, Repository};
 
 use super::failure::Failure;
 use super::side::Which;
@@ -80,4 +80,32 @@ pub(super) async fn copy(
             Err(Failure::new(reason::COPY_FAILED, ErrorKind::Unavailable, &text))
         }
     }
+}
+
+/// Sends a blob whose content is here.
+pub(super) async fn send(edge: &Repository, blob: &Descriptor, bytes: Vec<u8>) -> Result<(), Failure> {
+    let pushed = edge.push_blob(&blob.digest, blob.size, Arc::new(Held(bytes)), None).await;
+    pushed.map(drop).map_err(|error| Failure::registry(Which::Destination, &error))
+}
+
+/// Sends a blob of any size as it is read from the source.
+pub(super) async fn stream(
+    source: &Repository,
+    which: Which,
+    edge: &Repository,
+    blob: &Descriptor,
+) -> Result<(), Failure> {
+    let held = source.has_blob(&blob.digest, blob.size).await;
+    if !held.map_err(|error| Failure::registry(which, &error))? {
+        let text = format!(
+            "{}: layer {} lies outside of it (`urls`), from where only krs bundle downloads: make a bundle of the image, or push it with all of its layers",
+            which.name(),
+            blob.digest
+        );
+        return Err(Failure::new(reason::IMAGE_NOT_FOUND, ErrorKind::Incomplete, &text));
+    }
+    let content = BlobContent::Elsewhere(Box::new(source.clone()));
+    let (digest, size) = (blob.digest, blob.size);
+    let push = BlobPush { digest, size, content, mount_from: None, transfers: None };
+    edge.send_blob(&push).await.map(drop).map_err(|error| Failure::registry(Which::Destination, &error))
 }

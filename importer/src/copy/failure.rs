@@ -2,6 +2,7 @@
 //! Why a target is not at the edge, in the words of a condition.
 
 use camino::Utf8Path;
+use krs_core::closure::ClosureError;
 use krs_core::crd::reason;
 use krs_core::error::{Classify, ErrorKind, chain};
 use krs_core::fetch::FetchError;
@@ -65,6 +66,11 @@ impl Failure {
 
     pub(super) fn fetch(which: Which, error: &FetchError) -> Self {
         match error {
+            FetchError::Absent { listed_as: Some(name), source, .. } => {
+                let failure = Self::registry(which, source);
+                let message = printable(&format!("{name}: {}", failure.message), MAX_MESSAGE);
+                Self { message, ..failure }
+            }
             FetchError::Absent { source, .. } | FetchError::Registry(source) => Self::registry(which, source),
             FetchError::Closure(error) => Self::content(which, error),
         }
@@ -89,9 +95,13 @@ impl Failure {
         Self { collected: error.may_be_collected(), ..failure }
     }
 
-    fn content(which: Which, error: &krs_core::closure::ClosureError) -> Self {
+    fn content(which: Which, error: &ClosureError) -> Self {
         let text = format!("{}: {}", which.name(), chain(error));
-        Self::new(reason::DIGEST_MISMATCH, ErrorKind::Corrupt, &text)
+        match error {
+            // Nothing is damaged: the set asks for what the image does not have.
+            ClosureError::NoPlatform { .. } => Self::new(reason::IMAGE_NOT_FOUND, ErrorKind::Incomplete, &text),
+            _ => Self::new(reason::DIGEST_MISMATCH, ErrorKind::Corrupt, &text),
+        }
     }
 
     pub(super) fn credentials(which: Which, error: &CredentialsError) -> Self {

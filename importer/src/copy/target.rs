@@ -11,7 +11,7 @@ use krs_core::crd::reason;
 use krs_core::digest::Digest;
 use krs_core::error::ErrorKind;
 use krs_core::fetch;
-use krs_core::oci::{Descriptor, Document};
+use krs_core::oci::{Descriptor, Document, Inline};
 use krs_core::prove::{Proof, ProveError, prove};
 use krs_core::push::{PushedReferrer, TargetError, list_referrers, mend_lists, put_document, put_tag};
 use krs_core::reference::{RepositoryName, Selector};
@@ -57,10 +57,11 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     let target = copy.target;
     let edge = copy.destination.repository(&target.repository)?;
     match prove(&edge, &target.digest, &target.platforms, &target.tags).await {
-        Ok(Proof::Whole { .. }) => {
+        Ok(Proof::Whole { absent, .. }) if absent.is_empty() => {
             tracing::info!(image = target.image, "it is there already");
             return Ok(());
         }
+        // Where only optional children are absent, what of them the source has is brought all the same.
         Ok(_) => {}
         // Some registries say this of what is absent. Whether the image may be put there, putting it says.
         Err(ProveError::Registry(RegistryError::Forbidden { .. } | RegistryError::Refused { .. })) => {}
@@ -191,6 +192,7 @@ impl Copy<'_> {
         closure: &Closure,
         documents: &Documents,
     ) -> Result<(), Failure> {
+        self.bring_opaque(edge, closure).await;
         for descriptor in &closure.documents {
             let document = documents.read(descriptor);
             let document = document.map_err(|error| Failure::fetch(self.source.which, &error.into()))?;
@@ -198,20 +200,39 @@ impl Copy<'_> {
                 Document::Manifest(_) => self.bring_manifest(edge, descriptor, &document, documents).await?,
                 Document::Index(_) => {
                     let put = put(edge, &Selector::Digest(descriptor.digest), descriptor, documents).await;
-                    put.map_err(|failure| self.sparse(failure))?;
+                    put.map_err(|failure| self.sparse(failure, closure))?;
                 }
             }
         }
         Ok(())
     }
 
+    /// Brings what indexes list of a type that is not known. An image is complete without it.
+    async fn bring_opaque(&self, edge: &Repository, closure: &Closure) {
+        for blob in closure.contents.iter().filter(|content| closure.opaque.contains(&content.digest)) {
+            let brought = async {
+                let source = self.source.repository(&self.target.source_repository)?;
+                if has(edge, &blob.digest, blob.size).await? {
+                    return Ok(());
+                }
+                let why = format!("its type `{}` is not known", blob.media_type);
+                by_hand::copy(&source, self.source.which, edge, &[blob], &why).await
+            };
+            if let Err(failure) = brought.await {
+                let Failure { message, .. } = failure;
+                tracing::warn!(image = self.target.image, blob = %blob.digest, "left behind: {message}");
+            }
+        }
+    }
+
     /// A refused index that lacks children is refused for that.
-    fn sparse(&self, failure: Failure) -> Failure {
-        if failure.reason != reason::REGISTRY_REFUSED || self.target.platforms.is_empty() {
+    fn sparse(&self, failure: Failure, closure: &Closure) -> Failure {
+        let whole = self.target.platforms.is_empty() && closure.absent.is_empty();
+        if failure.reason != reason::REGISTRY_REFUSED || whole {
             return failure;
         }
         let text = format!(
-            "the destination registry takes no index that lacks platforms ({}): leave `platforms` out of the set, or set up the registry to take it (Distribution 3: validation.manifests.indexes.platforms: none)",
+            "the destination registry takes no index that lacks children ({}): leave `platforms` out of the set, or set up the registry to take it (Distribution 3: validation.manifests.indexes.platforms: none)",
             failure.message
         );
         Failure::new(reason::SPARSE_INDEX_REFUSED, ErrorKind::Other, &text)
@@ -273,7 +294,25 @@ impl Copy<'_> {
         if self.mount(edge, blob).await? {
             return Ok(Brought::Now(Pushed::Mounted));
         }
-        Ok(self.base.bring(edge, blob).await?.map_or(Brought::Not, Brought::Now))
+        if let Some(pushed) = self.base.bring(edge, blob).await? {
+            return Ok(Brought::Now(pushed));
+        }
+        Ok(if self.bring_directly(edge, blob).await? { Brought::Now(Pushed::Uploaded) } else { Brought::Not })
+    }
+
+    /// Brings a blob that skopeo does not: one whose content is in its descriptor, and a foreign layer, which skopeo leaves
+    /// out because its manifest says where else it lies.
+    async fn bring_directly(&self, edge: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
+        if let Some(Inline::Content(bytes)) = blob.inline() {
+            by_hand::send(edge, blob, bytes.to_vec()).await?;
+            return Ok(true);
+        }
+        if !blob.is_foreign() {
+            return Ok(false);
+        }
+        let source = self.source.repository(&self.target.source_repository)?;
+        by_hand::stream(&source, self.source.which, edge, blob).await?;
+        Ok(true)
     }
 
     /// Has the registry link a blob from another repository that has it.

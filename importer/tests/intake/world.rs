@@ -117,7 +117,7 @@ impl World {
         let silent: Arc<dyn Progress> = Arc::new(Silent);
         let merged = set::merge(&loaded.sets).unwrap();
         let resolved =
-            resolve(&client, &merged, ResolveOptions { jobs: 2, referrers: Referrers::None }, &silent)
+            resolve(&client, &merged, ResolveOptions { jobs: 2, referrers: Referrers::None, require_platforms: false }, &silent)
                 .await
                 .unwrap();
         let plan = plan(&loaded, &resolved, &options, jiff::Timestamp::now()).unwrap();

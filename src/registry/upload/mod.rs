@@ -30,6 +30,8 @@ pub enum BlobContent {
         /// Is told how many more bytes were received.
         received: Received,
     },
+    /// A repository of another registry has them: they are downloaded and sent on without being stored here.
+    Elsewhere(Box<Repository>),
 }
 
 impl fmt::Debug for BlobContent {
@@ -37,6 +39,7 @@ impl fmt::Debug for BlobContent {
         match self {
             Self::Source(_) => f.write_str("Source"),
             Self::Repository { name, .. } => f.debug_tuple("Repository").field(name).finish(),
+            Self::Elsewhere(repository) => f.debug_tuple("Elsewhere").field(repository).finish(),
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::registry::error::RegistryError;
 use crate::registry::manifest::not_missing;
 use crate::registry::outgoing::{Feed, Hashing, Outgoing};
 use crate::registry::redirect::upload_target;
-use crate::registry::relay::Relay;
+use crate::registry::relay::{Received, Relay};
 use crate::registry::retry::{Attempts, Failure};
 use crate::registry::transport::{Answer, Payload, lock, protocol, refused};
 
@@ -191,16 +191,19 @@ impl<'a> Upload<'a> {
     }
 
     fn feed(&self, start: u64) -> Feed {
-        let (name, received) = match &self.content {
+        let (from, received) = match &self.content {
             BlobContent::Source(source) => {
                 return Feed::Source { source: Arc::clone(source), reading: None };
             }
-            BlobContent::Repository { name, received } => (name, received),
+            BlobContent::Repository { name, received } => (self.repository.sibling(name), Arc::clone(received)),
+            BlobContent::Elsewhere(from) => {
+                let received: Received = Arc::new(|_| ());
+                (from.as_ref().clone(), received)
+            }
         };
-        let from = self.repository.sibling(name);
         let kept = lock(&self.relay).take().filter(|kept| kept.position() == start);
         let relay =
-            kept.unwrap_or_else(|| Relay::new(&from, *self.digest, self.size, start, Arc::clone(received)));
+            kept.unwrap_or_else(|| Relay::new(&from, *self.digest, self.size, start, received));
         Feed::Relay { relay: Some(relay), what: from.blob_name(self.digest), kept: Arc::clone(&self.relay) }
     }
 

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Descriptors (OCI image-spec, "OCI Content Descriptors"). What is only a description may be absent, empty or null, as
+//! tools write it; digest, size and media type are read strictly.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::{DOCKER_INDEX, OCI_INDEX, is_document};
+use crate::digest::Digest;
+use crate::platform::Platform;
+
+/// Most addresses outside the registry that are tried for one blob.
+pub const MAX_URLS: usize = 8;
+/// Longest of them, in bytes.
+const MAX_URL: usize = 4096;
+
+/// Points to content.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// What the content is.
+    pub media_type: String,
+    /// Digest of the content.
+    pub digest: Digest,
+    /// Bytes of the content.
+    pub size: u64,
+    /// Platform that an index states for a child.
+    #[serde(default)]
+    platform: Option<DescriptorPlatform>,
+    /// What kind of artifact a referrer is.
+    #[serde(default)]
+    pub artifact_type: Option<String>,
+    /// Free text, e.g. which image an attestation belongs to.
+    #[serde(default)]
+    annotations: Option<BTreeMap<String, Option<String>>>,
+    /// Addresses outside the registry from which the content may be downloaded (foreign layers).
+    #[serde(default)]
+    urls: Option<Vec<String>>,
+    /// The content itself, in Base64.
+    #[serde(default)]
+    data: Option<String>,
+}
+
+/// A platform as an index writes it. Attestations say `unknown`; some tools write `{}`, empty text or null.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct DescriptorPlatform {
+    #[serde(default)]
+    os: Option<String>,
+    #[serde(default)]
+    architecture: Option<String>,
+    #[serde(default)]
+    variant: Option<String>,
+}
+
+/// The content that a descriptor carries (`data`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inline {
+    /// It has the descriptor's size and digest.
+    Content(Bytes),
+    /// It is not what the descriptor describes.
+    Damaged,
+}
+
+impl Descriptor {
+    /// A descriptor without any of the optional fields.
+    pub fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.into(),
+            digest,
+            size,
+            platform: None,
+            artifact_type: None,
+            annotations: None,
+            urls: None,
+            data: None,
+        }
+    }
+
+    /// Whether it describes an index.
+    pub fn is_index(&self) -> bool {
+        matches!(self.media_type.as_str(), OCI_INDEX | DOCKER_INDEX)
+    }
+
+    /// The platform, where one is stated and it is not `unknown`. Without an architecture nothing is stated; without an
+    /// operating system it is any (see [`Platform::os`]).
+    pub fn runs_on(&self) -> Option<Platform> {
+        let stated = self.platform.as_ref()?;
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let (os, architecture) = (given(&stated.os).unwrap_or_default(), given(&stated.architecture)?);
+        let known = os != "unknown" && architecture != "unknown";
+        known.then(|| Platform { os, architecture, variant: given(&stated.variant) })
+    }
+
+    /// The child that this one describes, where it is an attestation inside an index (BuildKit's convention).
+    pub fn attests(&self) -> Option<Digest> {
+        self.annotation("vnd.docker.reference.digest")?.parse().ok()
+    }
+
+    /// Whether it describes an attestation inside an index (BuildKit's convention).
+    pub fn is_attestation(&self) -> bool {
+        self.annotation("vnd.docker.reference.type").is_some()
+            && self.platform.is_some()
+            && self.runs_on().is_none()
+    }
+
+    fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(name)?.as_deref()
+    }
+
+    /// Whether an index is complete without this child: an attestation, or content of a type that is not known.
+    pub fn is_optional(&self) -> bool {
+        self.attests().is_some() || !is_document(&self.media_type)
+    }
+
+    /// Addresses outside the registry from which the content may be downloaded, at most [`MAX_URLS`].
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        let urls = self.urls.iter().flatten().map(String::as_str);
+        urls.filter(|url| !url.is_empty() && url.len() <= MAX_URL).take(MAX_URLS)
+    }
+
+    /// Whether the descriptor names addresses outside the registry, or a type whose content registries need not have.
+    pub fn is_foreign(&self) -> bool {
+        self.urls().next().is_some()
+            || self.media_type.contains(".layer.nondistributable.")
+            || self.media_type.contains(".rootfs.foreign.")
+    }
+
+    /// The content that the descriptor carries itself, compared with its size and digest.
+    pub fn inline(&self) -> Option<Inline> {
+        let data = self.data.as_deref()?;
+        let decoded = base64::engine::general_purpose::STANDARD.decode(data).ok();
+        let fits = |bytes: &Vec<u8>| bytes.len() as u64 == self.size && Digest::of(bytes) == self.digest;
+        Some(decoded.filter(fits).map_or(Inline::Damaged, |bytes| Inline::Content(bytes.into())))
+    }
+
+    /// Whether krs 0.1 reads a manifest or index that holds this descriptor.
+    pub(super) fn is_plain(&self) -> bool {
+        let stated = |text: &Option<String>| text.is_some();
+        let platform = self.platform.as_ref().is_none_or(|p| stated(&p.os) && stated(&p.architecture));
+        let annotations = self.annotations.iter().flatten().all(|(_, value)| value.is_some());
+        let urls = self.urls.as_ref().is_none_or(Vec::is_empty);
+        platform && annotations && urls && self.inline() != Some(Inline::Damaged)
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which images of an index travel for the platforms that a set asks for.
+
+use krs_core::error::{Classify as _, ErrorKind};
+use krs_core::platform::Platform;
+use krs_core::prove::{Proof, prove};
+use krs_core::resolve::{ImageErrors, ResolveOptions, Resolved, resolve};
+use krs_core::set;
+use krs_testing::image::{Image, ImageBuilder, index, with_attestations};
+use krs_testing::registry::Options;
+
+use crate::harness::{Site, client, silent};
+
+fn image(platform: &str, seed: u64) -> Image {
+    ImageBuilder::new("app").platform(platform).layer_random(3000, seed).build()
+}
+
+/// A site whose edge takes indexes some of whose images are missing.
+fn site(asked: &[&str]) -> Site {
+    let mut site = Site::with(Options::default(), Options { sparse_indexes: true, ..Options::default() });
+    site.platforms = asked.iter().map(ToString::to_string).collect();
+    site
+}
+
+async fn resolved(site: &mut Site, require_platforms: bool) -> Result<Resolved, ImageErrors> {
+    let merged = set::merge(&site.load().sets).unwrap();
+    let options = ResolveOptions { jobs: 2, referrers: site.referrers.clone(), require_platforms };
+    resolve(&client(), &merged, options, &silent()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t93_a_platform_in_any_spelling_travels_and_arrives() {
+    let (amd64, arm64, arm) = (image("linux/amd64", 1), image("linux/arm64", 2), image("linux/arm", 3));
+    let plain = index(&[(&amd64, None), (&arm64, None), (&arm, None)]);
+    let with_variants = index(&[
+        (&amd64, Some("linux/amd64")),
+        (&arm64, Some("linux/arm64/v8")),
+        (&arm, Some("linux/arm/v7")),
+    ]);
+    for (asked, chosen) in [
+        ("linux/arm64/v8", &arm64),
+        ("linux/arm64", &arm64),
+        ("linux/aarch64", &arm64),
+        ("linux/arm/v7", &arm),
+        ("linux/armhf", &arm),
+        ("linux/x86_64", &amd64),
+        ("linux/amd64/v1", &amd64),
+        ("linux/amd64/v3", &amd64),
+    ] {
+        let mut site = site(&[asked]);
+        site.add(&plain, "team/plain", "1");
+        site.add(&with_variants, "team/variants", "1");
+        let (bundle, images) = site.open("a.krs.tar").await;
+        site.push(&bundle, &images).await.unwrap();
+        let asked = [asked.parse::<Platform>().unwrap()];
+        for (name, top) in [("team/plain", &plain), ("team/variants", &with_variants)] {
+            for child in &top.children {
+                let there = site.edge.manifest(name, &child.digest.to_string()).is_some();
+                assert_eq!(there, child.digest == chosen.digest, "{asked:?} {name}");
+            }
+            let repository = client().repository(&site.edge.host(), &name.parse().unwrap());
+            let proof = prove(&repository, &top.digest, &asked, &["1".parse().unwrap()]).await.unwrap();
+            assert!(matches!(proof, Proof::Whole { .. }), "{asked:?} {proof:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t93_of_several_variants_the_best_travels_with_its_attestation() {
+    let children = ["linux/arm/v5", "linux/arm/v7", "linux/arm/v6"];
+    let children = children.iter().zip(1..).map(|(of, seed)| image(of, seed)).collect::<Vec<_>>();
+    let top = with_attestations(&children.iter().collect::<Vec<_>>());
+    let mut site = site(&["linux/arm"]);
+    site.add(&top, "team/app", "1");
+    let (bundle, images) = site.open("a.krs.tar").await;
+    let held = |image: &Image| bundle.blob(&image.digest).is_some();
+    assert_eq!(top.children.iter().map(held).collect::<Vec<_>>(), [false, true, false, false, true, false]);
+    assert_eq!(images.images[0].closure.documents.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t94_lacking_platforms_are_a_warning_or_an_error_and_none_is_always_one() {
+    let top = index(&[(&image("linux/amd64", 1), None), (&image("linux/arm64", 2), Some("linux/arm64/v8"))]);
+    let mut lacking = site(&["linux/amd64", "linux/s390x"]);
+    lacking.add(&top, "team/app", "1");
+    let remarks = resolved(&mut lacking, false).await.unwrap().images[0].remarks();
+    assert_eq!(remarks, ["has no image for linux/s390x; it has linux/amd64, linux/arm64/v8"]);
+    let error = resolved(&mut lacking, true).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.to_string().contains("no image for linux/s390x; it has linux/amd64"), "{error}");
+
+    let mut none = site(&["linux/s390x", "windows/amd64"]);
+    none.add(&top, "team/app", "1");
+    for required in [false, true] {
+        let error = resolved(&mut none, required).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        let text = error.to_string();
+        assert!(text.contains("no image for linux/s390x, windows/amd64; it lists linux/amd64, linux/arm64/v8"), "{text}");
+        assert!(error.help().unwrap().contains("a platform that the index lists"));
+    }
+
+    let mut both = site(&["linux/amd64", "linux/aarch64"]);
+    both.add(&top, "team/app", "1");
+    assert!(resolved(&mut both, true).await.unwrap().images[0].remarks().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t94_another_architecture_that_a_node_would_take_is_said() {
+    let mut site = site(&["linux/amd64"]);
+    site.add(&index(&[(&image("linux/386", 1), None)]), "team/app", "1");
+    let remarks = resolved(&mut site, true).await.unwrap().images[0].remarks();
+    assert_eq!(remarks, ["has no image for linux/amd64; the one for linux/386 travels, which runs there too"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t94_an_image_without_an_index_is_for_the_platform_of_its_config() {
+    let mut site = site(&["linux/arm64/v8"]);
+    site.add(&image("linux/amd64", 1), "team/amd64", "1");
+    site.add(&image("linux/arm64", 2), "team/arm64", "1");
+    site.add(&krs_testing::image::helm_chart("chart", "1.0.0"), "team/chart", "1");
+    let found = resolved(&mut site, false).await.unwrap();
+    let remarks = found.images.iter().map(|image| image.remarks()).collect::<Vec<_>>();
+    assert_eq!(remarks[0], ["has no image for linux/arm64/v8; it has linux/amd64"]);
+    assert!(remarks[1].is_empty() && remarks[2].is_empty(), "{remarks:?}");
+    assert_eq!(resolved(&mut site, true).await.unwrap_err().0.len(), 1);
+
+    // The config travels anyway, and is fetched once.
+    site.source.clear_requests();
+    let (bundle, _) = site.open("a.krs.tar").await;
+    let configs = found.images.iter().flat_map(|image| &image.closure.configs);
+    for digest in configs {
+        assert!(bundle.blob(digest).is_some());
+        let asked = site.source.requests();
+        let asked = asked.iter().filter(|request| request.path.ends_with(&digest.to_string())).count();
+        assert_eq!(asked, 1, "{digest}");
+    }
+}
