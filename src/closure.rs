@@ -357,7 +357,12 @@ impl Walk<'_> {
     fn add_absent(&mut self, index: &Index, child: &Descriptor, reason: String) {
         let digest = child.digest;
         if !self.out.absent.iter().any(|absent| absent.digest == digest) {
-            self.out.absent.push(AbsentChild { digest, name: index.name_of(child), subject: child.attests(), reason });
+            self.out.absent.push(AbsentChild {
+                digest,
+                name: index.name_of(child),
+                subject: child.attests(),
+                reason,
+            });
         }
     }
 
@@ -461,7 +466,10 @@ mod tests {
             documents.closure(&both, &platforms).map(|closure| platform::list(&closure.lacking))
         };
         assert_eq!(ask(&["linux/amd64", "linux/arm64/v8"]).unwrap(), "");
-        assert_eq!(ask(&["linux/amd64", "linux/s390x", "windows/amd64"]).unwrap(), "linux/s390x, windows/amd64");
+        assert_eq!(
+            ask(&["linux/amd64", "linux/s390x", "windows/amd64"]).unwrap(),
+            "linux/s390x, windows/amd64"
+        );
         let error = ask(&["linux/s390x"]).unwrap_err().to_string();
         assert!(error.contains("no image for linux/s390x; it lists linux/amd64, linux/arm64"), "{error}");
         assert_eq!(error.matches("linux/arm64").count(), 1, "{error}");
@@ -477,20 +485,25 @@ mod tests {
         let mut documents = Documents::default();
         let one = manifest(&mut documents, &[(b"a", 1)]);
         let gone = Digest::of(b"gone");
-        let list = |child: String| format!(
-            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":{},"platform":{{"os":"linux","architecture":"amd64"}}}},{child}]}}"#,
-            one.media_type, one.digest, one.size
-        );
+        let list = |child: String| {
+            format!(
+                r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":{},"platform":{{"os":"linux","architecture":"amd64"}}}},{child}]}}"#,
+                one.media_type, one.digest, one.size
+            )
+        };
         let attestation = format!(
             r#"{{"mediaType":"{}","digest":"{gone}","size":9,"annotations":{{"vnd.docker.reference.digest":"{}"}}}}"#,
-            oci::OCI_MANIFEST, one.digest
+            oci::OCI_MANIFEST,
+            one.digest
         );
         let unknown = format!(r#"{{"mediaType":"application/x","digest":"{gone}","size":9}}"#);
         let attested = store(&mut documents, oci::OCI_INDEX, list(attestation));
         let odd = store(&mut documents, oci::OCI_INDEX, list(unknown));
         assert!(matches!(documents.closure(&attested, &[]), Err(ClosureError::Missing { .. })));
         let closure = documents.closure(&odd, &[]).unwrap();
-        assert!(closure.opaque.contains(&gone) && closure.contents.iter().any(|content| content.digest == gone));
+        assert!(
+            closure.opaque.contains(&gone) && closure.contents.iter().any(|content| content.digest == gone)
+        );
         assert!(!closure.is_layer(&gone) && closure.absent.is_empty());
         documents.mark_absent(gone, "not found".to_owned());
         for (root, name) in [(attested, "attestation of linux/amd64"), (odd, "entry of type application/x")] {

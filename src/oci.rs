@@ -243,7 +243,10 @@ mod tests {
         assert!(refused("text/html", "<html>").is_some());
         // Another algorithm is named, not taken for damage.
         let sha512 = manifest("[]").replacen("sha256", "sha512", 1);
-        assert!(refused(OCI_MANIFEST, &sha512).is_some_and(|error| error.to_string().contains("`sha256:`, the only")));
+        assert!(
+            refused(OCI_MANIFEST, &sha512)
+                .is_some_and(|error| error.to_string().contains("`sha256:`, the only"))
+        );
     }
 
     fn index(children: &[String]) -> Index {
@@ -268,7 +271,8 @@ mod tests {
             r#"{"os":"linux","architecture":"amd64","variant":null,"os.version":null,"os.features":null}"#,
             r#"{"os":"windows","architecture":"amd64","os.version":"10.0.20348.2031","features":["sse4"]}"#,
         ];
-        let shown = index(&shapes.map(platform)).manifests.iter().map(Descriptor::runs_on).collect::<Vec<_>>();
+        let shown =
+            index(&shapes.map(platform)).manifests.iter().map(Descriptor::runs_on).collect::<Vec<_>>();
         let shown = shown.iter().map(|p| p.as_ref().map(ToString::to_string)).collect::<Vec<_>>();
         assert!(shown[..5].iter().all(Option::is_none), "{shown:?}");
         let stated = shown[5..].iter().flatten().map(String::as_str).collect::<Vec<_>>();
@@ -283,7 +287,9 @@ mod tests {
         }
         let unknown = index(&[descriptor("application/vnd.example.unknown", "")]);
         assert!(unknown.manifests[0].is_optional() && !index(&[child("")]).manifests[0].is_optional());
-        assert!(!Document::Index(unknown).is_plain() && !Document::Index(index(&[platform("{}")])).is_plain());
+        assert!(
+            !Document::Index(unknown).is_plain() && !Document::Index(index(&[platform("{}")])).is_plain()
+        );
         assert!(Document::Index(index(&[child(""), platform(shapes[6])])).is_plain());
     }
 
@@ -295,7 +301,8 @@ mod tests {
                 r#"{{"schemaVersion":2,"config":{{"mediaType":"a/b","digest":"{digest}","size":{size},"data":"{data}"}}}}"#
             );
             let document = Document::parse(OCI_MANIFEST, text.as_bytes());
-            let found = document.ok().map(|d| (d.is_plain(), d.children().next().and_then(Descriptor::inline)));
+            let found =
+                document.ok().map(|d| (d.is_plain(), d.children().next().and_then(Descriptor::inline)));
             found.unwrap_or_default()
         };
         assert_eq!(inline("e30=", 2), (true, Some(Inline::Content("{}".into()))));

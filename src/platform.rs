@@ -228,10 +228,14 @@ mod tests {
         assert_eq!(runs("linux/arm/v5"), "arm/v5");
         assert_eq!(runs("linux/arm64"), "arm64, arm/v8, arm/v7, arm/v6, arm/v5");
         assert_eq!(runs("linux/arm64/v8.2"), "arm64/v8.2, arm64/v8.1, arm64, arm/v8, arm/v7, arm/v6, arm/v5");
-        assert!(runs("linux/arm64/v9.1").starts_with("arm64/v9.1, arm64/v9, arm64/v8.6, arm64/v8.5, arm64/v8.4"));
+        assert!(
+            runs("linux/arm64/v9.1").starts_with("arm64/v9.1, arm64/v9, arm64/v8.6, arm64/v8.5, arm64/v8.4")
+        );
         assert_eq!(runs("linux/riscv64/rva22u64"), "riscv64/rva22u64, riscv64");
         assert_eq!(runs("linux/s390x"), "s390x");
-        for odd in ["linux/amd64/v99", "linux/arm64/v8.99", "linux/arm/vx", "linux/arm/v", "linux/amd64/\u{e9}"] {
+        for odd in
+            ["linux/amd64/v99", "linux/arm64/v8.99", "linux/arm/vx", "linux/arm/v", "linux/amd64/\u{e9}"]
+        {
             if let Ok(odd) = odd.parse::<Platform>() {
                 assert!(odd.runs().len() < 20, "{odd}");
             }

@@ -81,7 +81,8 @@ pub async fn prove(
     platforms: &[Platform],
     tags: &[Tag],
 ) -> Result<Proof, ProveError> {
-    let Closure { documents, contents, opaque, absent, .. } = match walk(repository, digest, platforms).await {
+    let Closure { documents, contents, opaque, absent, .. } = match walk(repository, digest, platforms).await
+    {
         Ok(closure) => closure,
         Err(FetchError::Absent { digest, .. }) => {
             return Ok(Proof::Missing { what: format!("manifest {digest}") });

@@ -255,7 +255,8 @@ impl Walk<'_> {
             match self.documents.read(&descriptor) {
                 Ok(Document::Index(index)) if depth < oci::MAX_INDEX_DEPTH => {
                     // What an index lists of an unknown type is no image, and nothing that a delta leaves out.
-                    let children = index.manifests.into_iter().filter(|child| oci::is_document(&child.media_type));
+                    let children =
+                        index.manifests.into_iter().filter(|child| oci::is_document(&child.media_type));
                     wanted.extend(children.map(|child| (child.digest, Some(child), depth + 1)));
                 }
                 Ok(Document::Index(_)) => continue,

@@ -164,6 +164,9 @@ mod tests {
         let index = index(&["linux/arm64", ">0", ">9", ""]);
         let names = index.manifests.iter().map(|child| index.name_of(child)).collect::<Vec<_>>();
         assert_eq!(names[..2], ["image for linux/arm64", "attestation of linux/arm64"]);
-        assert!(names[2].starts_with("attestation of sha256:") && names[3].starts_with("entry of type application/"));
+        assert!(
+            names[2].starts_with("attestation of sha256:")
+                && names[3].starts_with("entry of type application/")
+        );
     }
 }

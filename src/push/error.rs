@@ -34,9 +34,7 @@ pub enum TargetError {
         reason: String,
     },
     /// The registry takes no index some of whose images are not there.
-    #[error(
-        "{registry} refuses index {digest}, some of whose children are not in the bundle: {source}"
-    )]
+    #[error("{registry} refuses index {digest}, some of whose children are not in the bundle: {source}")]
     Sparse {
         /// The registry.
         registry: RegistryHost,

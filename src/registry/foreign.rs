@@ -101,7 +101,9 @@ impl ForeignLayers {
         let (mut tried, mut hosts, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         for text in urls {
             let mut hasher = if begun.bytes() < size { begun.clone() } else { Hasher::new() };
-            let shown = text.parse::<Url>().map_or_else(|_| printable(text, 100), |url| SafeUrl::new(url).to_string());
+            let shown = text
+                .parse::<Url>()
+                .map_or_else(|_| printable(text, 100), |url| SafeUrl::new(url).to_string());
             let (reason, kind) = match self.from_url(text, (digest, size), &mut hasher, sink).await {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Registry(error @ RegistryError::Sink { .. })) => return Err(error),
@@ -149,7 +151,9 @@ impl ForeignLayers {
     /// An address that was refused where the connection was made is allowed by a flag.
     fn unnamed(&self, error: RegistryError) -> Refusal {
         match error {
-            RegistryError::Barred { host, source, .. } => Refusal::Unnamed { host, reason: source.to_string() },
+            RegistryError::Barred { host, source, .. } => {
+                Refusal::Unnamed { host, reason: source.to_string() }
+            }
             other => Refusal::Registry(other),
         }
     }
@@ -215,9 +219,12 @@ impl ForeignLayers {
         let mut at = url.clone();
         for _ in 0..=MAX_HOPS {
             let (client, host) = self.client_for(&at)?;
-            let answer = client.inner.send(&purpose(&host, digest), &Method::GET, &at, headers.clone(), None).await?;
+            let answer =
+                client.inner.send(&purpose(&host, digest), &Method::GET, &at, headers.clone(), None).await?;
             let redirect = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-            let Some(location) = answer.header(LOCATION).filter(|_| redirect) else { return Ok((answer, host)) };
+            let Some(location) = answer.header(LOCATION).filter(|_| redirect) else {
+                return Ok((answer, host));
+            };
             let target = (location.len() <= MAX_URL).then(|| at.join(location).ok()).flatten();
             at = target.ok_or(Refusal::Never("it redirects to what is not a URL"))?;
         }
@@ -232,7 +239,8 @@ impl ForeignLayers {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Refusal::Never("the URL carries credentials"));
         }
-        let host = authority(url).parse::<RegistryHost>().map_err(|_| Refusal::Never("its host is not valid"))?;
+        let host =
+            authority(url).parse::<RegistryHost>().map_err(|_| Refusal::Never("its host is not valid"))?;
         if tls::listed(&self.hosts, &host, tls::HTTPS) {
             return Ok((&self.named, host));
         }
@@ -284,7 +292,8 @@ fn rejected(purpose: &Purpose<'_>, answer: &Answer, hasher: &mut Hasher) -> Fail
 
 /// Whether requests may leave by a proxy (the variables that `curl` and Go programs heed).
 fn proxy_is_set(variable: impl Fn(&str) -> Option<String>) -> bool {
-    let value = |names: [&str; 2]| names.iter().filter_map(|name| variable(name)).find(|value| !value.is_empty());
+    let value =
+        |names: [&str; 2]| names.iter().filter_map(|name| variable(name)).find(|value| !value.is_empty());
     let direct = value(["NO_PROXY", "no_proxy"]).is_some_and(|hosts| hosts.trim() == "*");
     let proxy = value(["HTTPS_PROXY", "https_proxy"]).or_else(|| value(["ALL_PROXY", "all_proxy"]));
     proxy.is_some() && !direct
@@ -337,20 +346,62 @@ mod tests {
     #[test]
     fn t95_only_addresses_of_the_internet_are_public() {
         for private in [
-            "0.0.0.0", "0.1.2.3", "10.1.2.3", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.9.9.9",
-            "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.1", "192.0.2.1", "192.168.1.1", "198.18.0.1",
-            "198.51.100.7", "203.0.113.9", "224.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1",
-            "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::a00:1", "64:ff9b:1::1", "100::1", "2001::1", "2001:db8::1",
-            "2002:7f00:1::", "2002:a9fe:a9fe::1", "fc00::1", "fd00:ec2::254", "fe80::1", "febf::1", "fec0::1", "ff02::1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.1.2.3",
+            "100.64.0.1",
+            "100.100.100.200",
+            "127.0.0.1",
+            "127.9.9.9",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "2002:a9fe:a9fe::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff02::1",
         ] {
             let address = private.parse::<IpAddr>().unwrap();
             assert!(not_public(address).is_some(), "{private}");
             assert!(Barred::new(not_public).check_address(address).is_err(), "{private}");
         }
         for public in [
-            "1.1.1.1", "8.8.8.8", "100.63.255.255", "100.128.0.1", "172.15.0.1", "172.32.0.1", "192.0.1.1",
-            "198.17.0.1", "223.255.255.255", "2606:4700::1111", "2a00:1450:4001::1", "64:ff9b::808:808",
-            "::ffff:8.8.8.8", "2002:808:808::1",
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.17.0.1",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2a00:1450:4001::1",
+            "64:ff9b::808:808",
+            "::ffff:8.8.8.8",
+            "2002:808:808::1",
         ] {
             assert_eq!(not_public(public.parse().unwrap()), None, "{public}");
         }
@@ -359,7 +410,9 @@ mod tests {
     #[test]
     fn t95_a_proxy_is_known_by_the_usual_variables() {
         let set = |pairs: &[(&str, &str)]| {
-            proxy_is_set(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+            proxy_is_set(|name| {
+                pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            })
         };
         assert!(set(&[("https_proxy", "http://p:3128")]) && set(&[("ALL_PROXY", "socks5://p")]));
         assert!(set(&[("HTTPS_PROXY", "http://p:3128"), ("NO_PROXY", "localhost,.corp")]));

@@ -62,7 +62,9 @@ pub fn reasons(missing: &[MissingReferrer]) -> String {
 impl From<FetchError> for ImageError {
     fn from(error: FetchError) -> Self {
         match error {
-            FetchError::Absent { listed_as: Some(listed_as), source, .. } => Self::Child { listed_as, source },
+            FetchError::Absent { listed_as: Some(listed_as), source, .. } => {
+                Self::Child { listed_as, source }
+            }
             FetchError::Absent { source, .. } | FetchError::Registry(source) => Self::Registry(source),
             FetchError::Closure(error) => Self::Content(error),
         }

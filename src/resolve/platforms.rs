@@ -116,7 +116,9 @@ impl ResolvedImage {
             if let Some((_, best)) = best
                 && best.canonical().architecture != asked.canonical().architecture
             {
-                remarks.push(format!("has no image for {asked}; the one for {best} travels, which runs there too"));
+                remarks.push(format!(
+                    "has no image for {asked}; the one for {best} travels, which runs there too"
+                ));
             }
         }
         for child in absent {
@@ -126,7 +128,9 @@ impl ResolvedImage {
         let descriptors = documents.iter().chain(contents);
         let damaged = descriptors.filter(|of| of.inline() == Some(Inline::Damaged)).map(|of| of.digest);
         for digest in damaged {
-            remarks.push(format!("carries `data` in the descriptor of {digest} that is not its content; it was not used"));
+            remarks.push(format!(
+                "carries `data` in the descriptor of {digest} that is not its content; it was not used"
+            ));
         }
         remarks
     }

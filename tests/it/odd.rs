@@ -80,7 +80,12 @@ async fn t97_a_child_of_an_unknown_type_travels_where_it_can_be_had() {
     site.add(&odd, "team/app", "1");
     site.source.put_blob("team/app", contents[0]);
     let [_, manifest, nowhere] = contents.map(Digest::of);
-    site.source.put_manifest("team/app", &manifest.to_string(), "application/vnd.example.unknown", contents[1]);
+    site.source.put_manifest(
+        "team/app",
+        &manifest.to_string(),
+        "application/vnd.example.unknown",
+        contents[1],
+    );
     let (_, resolved) = site.resolve(&client()).await.unwrap();
     let remarks = resolved.images[0].remarks();
     assert_eq!(remarks.len(), 1, "{remarks:?}");
@@ -126,9 +131,11 @@ async fn t98_a_deleted_attestation_costs_a_warning_and_a_deleted_platform_is_nam
 async fn t96_content_in_a_descriptor_is_used_without_asking_and_sent_as_a_blob() {
     let mut site = site();
     let artifact = |data: &str| {
-        ImageBuilder::new("tool").artifact_type("application/x-tool").layer_random(2000, 1).build_with(|manifest| {
-            manifest["config"]["data"] = data.into();
-        })
+        ImageBuilder::new("tool").artifact_type("application/x-tool").layer_random(2000, 1).build_with(
+            |manifest| {
+                manifest["config"]["data"] = data.into();
+            },
+        )
     };
     let (sound, damaged) = (artifact("e30="), artifact("eyJ9"));
     site.add(&sound, "team/sound", "1");
@@ -153,7 +160,8 @@ async fn t96_content_in_a_descriptor_is_used_without_asking_and_sent_as_a_blob()
 /// An image whose first layer lies at `urls`, and that layer.
 fn foreign(urls: &[String]) -> (Image, Digest, Vec<u8>) {
     let kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
-    let image = ImageBuilder::new("win").docker().platform("windows/amd64").layer_type(kind).layer_random(90_000, 5);
+    let image =
+        ImageBuilder::new("win").docker().platform("windows/amd64").layer_type(kind).layer_random(90_000, 5);
     let image = image.build_with(|manifest| manifest["layers"][0]["urls"] = json!(urls));
     let (digest, bytes) = image.blobs.last().cloned().unwrap();
     (image, digest, bytes)

@@ -95,7 +95,10 @@ async fn t94_lacking_platforms_are_a_warning_or_an_error_and_none_is_always_one(
         let error = resolved(&mut none, required).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         let text = error.to_string();
-        assert!(text.contains("no image for linux/s390x, windows/amd64; it lists linux/amd64, linux/arm64/v8"), "{text}");
+        assert!(
+            text.contains("no image for linux/s390x, windows/amd64; it lists linux/amd64, linux/arm64/v8"),
+            "{text}"
+        );
         assert!(error.help().unwrap().contains("a platform that the index lists"));
     }
 
@@ -109,7 +112,10 @@ async fn t94_another_architecture_that_a_node_would_take_is_said() {
     let mut site = site(&["linux/amd64"]);
     site.add(&index(&[(&image("linux/386", 1), None)]), "team/app", "1");
     let remarks = resolved(&mut site, true).await.unwrap().images[0].remarks();
-    assert_eq!(remarks, ["has no image for linux/amd64; the one for linux/386 travels, which runs there too"]);
+    assert_eq!(
+        remarks,
+        ["has no image for linux/amd64; the one for linux/386 travels, which runs there too"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

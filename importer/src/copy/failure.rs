@@ -99,7 +99,9 @@ impl Failure {
         let text = format!("{}: {}", which.name(), chain(error));
         match error {
             // Nothing is damaged: the set asks for what the image does not have.
-            ClosureError::NoPlatform { .. } => Self::new(reason::IMAGE_NOT_FOUND, ErrorKind::Incomplete, &text),
+            ClosureError::NoPlatform { .. } => {
+                Self::new(reason::IMAGE_NOT_FOUND, ErrorKind::Incomplete, &text)
+            }
             _ => Self::new(reason::DIGEST_MISMATCH, ErrorKind::Corrupt, &text),
         }
     }

@@ -116,10 +116,14 @@ impl World {
         let client = Client::new(ClientOptions::default()).unwrap();
         let silent: Arc<dyn Progress> = Arc::new(Silent);
         let merged = set::merge(&loaded.sets).unwrap();
-        let resolved =
-            resolve(&client, &merged, ResolveOptions { jobs: 2, referrers: Referrers::None, require_platforms: false }, &silent)
-                .await
-                .unwrap();
+        let resolved = resolve(
+            &client,
+            &merged,
+            ResolveOptions { jobs: 2, referrers: Referrers::None, require_platforms: false },
+            &silent,
+        )
+        .await
+        .unwrap();
         let plan = plan(&loaded, &resolved, &options, jiff::Timestamp::now()).unwrap();
         let path = Utf8Path::from_path(self.home.path()).unwrap().join("sender").join(name);
         pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();

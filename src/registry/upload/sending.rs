@@ -195,15 +195,16 @@ impl<'a> Upload<'a> {
             BlobContent::Source(source) => {
                 return Feed::Source { source: Arc::clone(source), reading: None };
             }
-            BlobContent::Repository { name, received } => (self.repository.sibling(name), Arc::clone(received)),
+            BlobContent::Repository { name, received } => {
+                (self.repository.sibling(name), Arc::clone(received))
+            }
             BlobContent::Elsewhere(from) => {
                 let received: Received = Arc::new(|_| ());
                 (from.as_ref().clone(), received)
             }
         };
         let kept = lock(&self.relay).take().filter(|kept| kept.position() == start);
-        let relay =
-            kept.unwrap_or_else(|| Relay::new(&from, *self.digest, self.size, start, received));
+        let relay = kept.unwrap_or_else(|| Relay::new(&from, *self.digest, self.size, start, received));
         Feed::Relay { relay: Some(relay), what: from.blob_name(self.digest), kept: Arc::clone(&self.relay) }
     }
 
