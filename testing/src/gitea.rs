@@ -2,6 +2,7 @@
 //! Gitea as a child process: a registry of a family of its own, behind a token server, without the referrers API and
 //! without `Range`.
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -74,6 +75,11 @@ impl Gitea {
         let (write, read) = (token("write:package"), token("read:package"));
         let running = Running::start(gitea(&["web"]), address, Duration::from_secs(60));
         Self { running, write, read, _folder: folder }
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.running.address()
     }
 
     /// Host and port, as in references.

@@ -21,6 +21,7 @@ pub mod many;
 pub mod process;
 pub mod proxy;
 pub mod registry;
+pub mod relay;
 pub mod tls;
 pub mod tools;
 

@@ -32,7 +32,7 @@ const MODULES: &[(&str, &[&str])] = &[
 ];
 
 /// What every module may use; these use only each other.
-const GROUND: &[&str] = &["digest", "error", "json", "platform", "progress", "redact", "reference"];
+const GROUND: &[&str] = &["digest", "error", "format", "json", "platform", "progress", "redact", "reference"];
 
 /// What the core must not reach: no terminal, no cluster.
 const NOT_IN_CORE: &[&str] = &["clap", "indicatif", "miette", "kube-client", "kube-runtime"];

@@ -13,6 +13,7 @@ use krs_testing::image::{
     Image, ImageBuilder, cosign_signature, cosign_tag, helm_chart, index, sbom, signature,
 };
 use krs_testing::registry::{Options, Registry};
+use krs_testing::relay::Relay;
 use serde_json::Value;
 
 use crate::harness::{Workplace, checkout, distribution3, fill, set_of};
@@ -22,10 +23,10 @@ fn prefix(gitea: &Gitea) -> String {
     format!("{}/{USER}", gitea.host())
 }
 
-fn login(place: &Workplace, name: &str, gitea: &Gitea, token: &str) -> Utf8PathBuf {
+fn login(place: &Workplace, name: &str, host: &str, token: &str) -> Utf8PathBuf {
     use base64::Engine as _;
     let auth = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{token}"));
-    let config = serde_json::json!({"auths": {gitea.host().to_string(): {"auth": auth}}});
+    let config = serde_json::json!({"auths": {host: {"auth": auth}}});
     let path = place.path().join(name);
     std::fs::write(&path, config.to_string()).unwrap();
     path
@@ -94,7 +95,7 @@ fn t50_t66_images_with_referrers_go_into_gitea_and_from_there_into_another_regis
     place.krs(&["bundle", "set.yaml", "-o", "a.krs.tar"]);
 
     let (prefix, reader) = (prefix(&gitea), Reader::new(&gitea));
-    let write = login(&place, "write.json", &gitea, gitea.write_token());
+    let write = login(&place, "write.json", gitea.host().as_str(), gitea.write_token());
     let sent = json(&place, &["push", "a.krs.tar", &prefix, "--authfile", write.as_str()]);
     assert!(sent["bytesSent"].as_u64() > Some(600_000), "{sent}");
     assert_eq!(sent["retries"], 0, "nothing of what Gitea does is an error to krs: {sent}");
@@ -120,7 +121,7 @@ fn t50_t66_images_with_referrers_go_into_gitea_and_from_there_into_another_regis
     let krs = std::ffi::OsStr::new(env!("CARGO_BIN_EXE_krs"));
     let refused = place.try_run(krs, &["bundle", "set.yaml", "-o", "b.krs.tar"]);
     assert_eq!(refused.status.code(), Some(7), "{}", String::from_utf8_lossy(&refused.stderr));
-    let read = login(&place, "read.json", &gitea, gitea.read_token());
+    let read = login(&place, "read.json", gitea.host().as_str(), gitea.read_token());
     place.krs(&["bundle", "set.yaml", "-o", "b.krs.tar", "--authfile", read.as_str()]);
     let refused = place.try_run(krs, &["push", "b.krs.tar", &prefix, "--authfile", read.as_str()]);
     assert_ne!(refused.status.code(), Some(0), "a token that may only read");
@@ -142,7 +143,7 @@ fn a_delta_goes_into_gitea_which_has_its_base() {
     let two = ImageBuilder::new("app").layer_random(3 << 20, 1).layer_random(40_000, 2);
     let two = two.layer_random(7000, 3).build();
     let (prefix, edge) = (prefix(&gitea), Reader::new(&gitea));
-    let write = login(&place, "write.json", &gitea, gitea.write_token());
+    let write = login(&place, "write.json", gitea.host().as_str(), gitea.write_token());
     let bundle = |image: &Image, name: &str, more: &[&str]| {
         image.push_to(&source, "team/app", Some("1.0"));
         let set = set_of(&source.host(), &[("team/app:1.0", image)]);
@@ -186,7 +187,7 @@ fn gitea_refuses_an_index_without_all_of_its_images_and_an_owner_that_it_does_no
     std::fs::write(place.path().join("set.yaml"), set_of(&source.host(), &[("team/app:1.0", &both)]))
         .unwrap();
     place.krs(&["bundle", "set.yaml", "-o", "a.krs.tar", "--platform", "linux/arm64"]);
-    let write = login(&place, "write.json", &gitea, gitea.write_token());
+    let write = login(&place, "write.json", gitea.host().as_str(), gitea.write_token());
     let refused = |destination: &str| {
         let krs = std::ffi::OsStr::new(env!("CARGO_BIN_EXE_krs"));
         let output = place.try_run(krs, &["push", "a.krs.tar", destination, "--authfile", write.as_str()]);
@@ -207,7 +208,7 @@ fn images_of_real_programs_go_into_gitea_and_back() {
     let corpus = fill(&source);
     let made = checkout(&corpus, &source.host());
     place.krs(&["bundle", made.path().as_str(), "-o", "a.krs.tar"]);
-    let write = login(&place, "write.json", &gitea, gitea.write_token());
+    let write = login(&place, "write.json", gitea.host().as_str(), gitea.write_token());
     let prefix = prefix(&gitea);
     place.krs(&["push", "a.krs.tar", &prefix, "--authfile", write.as_str()]);
     let reader = Reader::new(&gitea);
@@ -218,4 +219,22 @@ fn images_of_real_programs_go_into_gitea_and_back() {
     let again = json(&place, &["push", "a.krs.tar", &prefix, "--authfile", write.as_str()]);
     assert_eq!((&again["blobsSent"], &again["documentsSent"]), (&0.into(), &0.into()), "{again}");
     place.krs(&["receipt", &prefix, "--set", "a.krs.tar", "--authfile", write.as_str(), "-o", "site.json"]);
+}
+
+#[test]
+#[ignore = "slow: cargo xtask test --full"]
+fn t53_t119_an_upload_to_gitea_over_a_line_that_breaks_arrives() {
+    let (place, gitea, source) = (Workplace::new(), Gitea::start(), Registry::start(Options::default()));
+    let image = ImageBuilder::new("app").layer_random(10 << 20, 1).build();
+    image.push_to(&source, "team/app", Some("1.0"));
+    std::fs::write(place.path().join("set.yaml"), set_of(&source.host(), &[("team/app:1.0", &image)]))
+        .unwrap();
+    place.krs(&["bundle", "set.yaml", "-o", "a.krs.tar"]);
+    // Gitea keeps nothing of a request that breaks, nor can the upload be continued that it belonged to.
+    let line = Relay::start(gitea.address(), 3 << 20, 3);
+    let write = login(&place, "write.json", &line.address().to_string(), gitea.write_token());
+    let edge = format!("{}/{USER}", line.address());
+    let sent = json(&place, &["push", "a.krs.tar", &edge, "--authfile", write.as_str()]);
+    assert_eq!(line.broken(), 3, "{sent}");
+    assert_eq!(Reader::new(&gitea).digest(&format!("{USER}/team/app"), "1.0"), Some(image.digest));
 }

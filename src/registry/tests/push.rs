@@ -161,6 +161,45 @@ async fn t53_where_a_cut_upload_is_lost_it_is_sent_anew_in_parts() {
 }
 
 #[tokio::test]
+async fn t119_an_upload_that_the_registry_has_lost_track_of_is_started_again() {
+    let content = noise(4_000_000);
+    let stored = Arc::new(Mutex::new(Vec::new()));
+    let (posts, cut) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let keeping = Arc::clone(&stored);
+    // As Gitea: after a part that was cut, every other part is an error, though the offset is the one before it.
+    let server = Server::start(move |r| {
+        let mut stored = keeping.lock().unwrap();
+        let range = format!("0-{}", stored.len().saturating_sub(1));
+        let second = posts.load(Ordering::Relaxed) == 2 && !stored.is_empty();
+        match r.method.as_str() {
+            "POST" => {
+                posts.fetch_add(1, Ordering::Relaxed);
+                stored.clear();
+                opened()
+            }
+            "PUT" if posts.load(Ordering::Relaxed) == 1 => Reply::new(0),
+            "GET" if stored.is_empty() => Reply::new(404),
+            "GET" => Reply::new(204).with("range", range),
+            "PATCH" if second => Reply::new(if cut.swap(true, Ordering::Relaxed) { 500 } else { 0 }),
+            "PATCH" | "PUT" => {
+                stored.extend_from_slice(&r.body);
+                let range = format!("0-{}", stored.len() - 1);
+                Reply::new(if r.method == "PUT" { 201 } else { 202 })
+                    .with("range", range)
+                    .with("location", &r.path)
+            }
+            _ => Reply::new(204),
+        }
+    });
+    let server = server.await;
+    let mut options = options();
+    options.retry.attempts = 8;
+    assert_eq!(push(&server.repository_with(options), &content).await.unwrap(), Pushed::Uploaded);
+    assert!(*stored.lock().unwrap() == content);
+    assert_eq!(server.count("POST"), 3);
+}
+
+#[tokio::test]
 async fn t55_a_token_that_runs_out_during_an_upload_is_renewed() {
     let tries = AtomicUsize::new(0);
     let server = Server::start(move |r| match r.method.as_str() {

@@ -65,6 +65,8 @@ pub(super) struct Upload<'a> {
     unanswered: Option<Duration>,
     /// The furthest offset that the registry has confirmed, over all sessions.
     furthest: u64,
+    /// Where the registry itself failed last.
+    failed_at: Option<u64>,
 }
 
 fn is_rate_limit(failure: &Failure) -> bool {
@@ -108,6 +110,7 @@ impl<'a> Upload<'a> {
             parts_only: part.is_some(),
             unanswered: None,
             furthest: 0,
+            failed_at: None,
         }
     }
 
@@ -332,6 +335,12 @@ impl<'a> Upload<'a> {
         let inner = &self.repository.inner;
         let answer = inner.ask_with(&asking, &Method::PATCH, &location, headers, payload).await?;
         if !answer.status().is_success() {
+            let failed = answer.status() == StatusCode::INTERNAL_SERVER_ERROR;
+            if failed && self.failed_at.replace(start) == Some(start) {
+                // It has lost track of the upload, whatever it states about it: Gitea 1.26 after a part that was cut.
+                self.cancel().await;
+                (self.session, self.failed_at) = (None, None);
+            }
             let failure = inner.rejected(&asking, answer).await;
             return self.refused(failure, Sent::Part { first: start == 0 }).await;
         }

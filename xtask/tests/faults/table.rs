@@ -254,6 +254,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "a destination that takes or lists no referrers",
                 "the image is tagged all the same; what is not found there is named",
             ),
+            (
+                119,
+                "a registry that fails twice at one offset of an upload, and states that offset",
+                "the upload is cancelled and a new one started",
+            ),
         ],
     ),
     (
