@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::error;
 use crate::oci::Descriptor;
 use crate::reference::Selector;
-use crate::registry::Repository;
+use crate::registry::{Repository, referrers_tag};
 
 /// What became of the referrers of a target.
 #[derive(Debug, Default)]
@@ -55,7 +55,10 @@ impl Run<'_> {
         for (referrer, (root, closure)) in found {
             let put = self.put_referrer(&repository, (referrer, root, closure), &present, failures).await;
             match put {
-                Ok(acknowledged) => pushed.push(PushedReferrer { referrer, root, acknowledged }),
+                Ok(acknowledged) => {
+                    let acknowledged = acknowledged || self.sets_name_list_of(target, &referrer.subject);
+                    pushed.push(PushedReferrer { referrer, root, acknowledged });
+                }
                 Err(error) => problem(referrer, false, &error),
             }
         }
@@ -70,6 +73,11 @@ impl Run<'_> {
         attached.written = written;
         attached.problems.extend(problems);
         attached
+    }
+
+    /// Whether the list of referrers of `subject` is an image of the sets itself: then it stays as Git states it.
+    fn sets_name_list_of(&self, target: &Target, subject: &Digest) -> bool {
+        referrers_tag(subject).is_some_and(|tag| self.claimed.contains(&(target.repository.clone(), tag)))
     }
 
     /// Puts the manifests of a referrer whose blobs have arrived. Answers whether the registry said that it lists it.

@@ -22,7 +22,7 @@ use crate::closure::Closure;
 use crate::digest::Digest;
 use crate::oci::Descriptor;
 use crate::progress::{Activity, Progress};
-use crate::reference::{Destination, RepositoryName};
+use crate::reference::{Destination, RepositoryName, Tag};
 use crate::registry::{
     BlobContent, BlobPush, BlobSource, Client, Pushed, RegistryError, Repository, SourceError,
 };
@@ -91,6 +91,9 @@ pub async fn push(
 ) -> Result<PushReport, PushError> {
     let PushOptions { jobs, referrers } = options.into();
     let targets = targets(bundle, destination)?;
+    let tags = |target: &Target| {
+        target.tags.iter().map(|tag| (target.repository.clone(), tag.clone())).collect::<Vec<_>>()
+    };
     let run = Run {
         client,
         destination,
@@ -98,6 +101,7 @@ pub async fn push(
         images,
         transfers: Arc::new(Semaphore::new(jobs.clamp(1, Semaphore::MAX_PERMITS))),
         referrers,
+        claimed: targets.iter().flat_map(tags).collect(),
         progress,
         counts: Counts::default(),
     };
@@ -195,6 +199,8 @@ struct Run<'a> {
     /// One permit for each transfer that may be under way.
     transfers: Arc<Semaphore>,
     referrers: bool,
+    /// The tags that the sets give.
+    claimed: BTreeSet<(RepositoryName, Tag)>,
     progress: &'a Arc<dyn Progress>,
     counts: Counts,
 }
