@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
-use thiserror::Error;
 
 use crate::closure::{Documents, MAX_DOCUMENTS, StoredDocument};
 use crate::digest::Digest;
-use crate::error::{Classify, ErrorKind};
+use crate::error::chain;
 use crate::format;
 use crate::oci::{self, Descriptor, Document};
 use crate::progress::{Activity, Progress};
@@ -27,11 +26,28 @@ pub const MAX_TAGS: usize = 2000;
 /// Requests of one repository at once.
 const AT_ONCE: usize = 8;
 
+/// What the sets name of a repository: it is walked first, and in any case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Images by digest, which may have no tag.
+    pub digests: BTreeSet<Digest>,
+    /// Tags.
+    pub tags: BTreeSet<Tag>,
+}
+
+impl Wanted {
+    /// Adds what other sets name.
+    pub fn extend(&mut self, other: Self) {
+        self.digests.extend(other.digests);
+        self.tags.extend(other.tags);
+    }
+}
+
 /// Where to look, and for what.
 #[derive(Debug, Clone, Default)]
 pub struct SurveyOptions {
-    /// The repositories, and digests in them that may have no tag.
-    pub repositories: BTreeMap<RepositoryName, BTreeSet<Digest>>,
+    /// The repositories, and what the sets name of them.
+    pub repositories: BTreeMap<RepositoryName, Wanted>,
     /// The site, as the receipt is to name it.
     pub site: Option<String>,
     /// Repositories that are looked into at once.
@@ -40,78 +56,50 @@ pub struct SurveyOptions {
     pub probe: Option<RepositoryName>,
 }
 
-/// Something that is not whole, and so not in the receipt as a whole.
+/// Something that is not in the receipt, or not as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lack {
+pub struct Incomplete {
     /// Its repository.
     pub repository: RepositoryName,
-    /// The tag or digest that led to it.
-    pub name: String,
-    /// What is not there.
-    pub missing: String,
+    /// What it is: `tag 1.0`, a digest, or several of them.
+    pub what: String,
+    /// Why: what is missing, or why it could not be read.
+    pub reason: String,
 }
 
-/// Why there is no receipt.
-#[derive(Debug, Error)]
-pub enum SurveyError {
-    /// The registry.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// So many tags that they are not walked.
-    #[error("{registry}/{repository} has {count} tags, more than the {MAX_TAGS} that are walked")]
-    Tags {
-        /// The registry.
-        registry: RegistryHost,
-        /// The repository.
-        repository: RepositoryName,
-        /// Its tags.
-        count: usize,
-    },
-}
-
-impl Classify for SurveyError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Registry(error) => error.kind(),
-            Self::Tags { .. } => ErrorKind::Other,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        match self {
-            Self::Registry(error) => error.help(),
-            Self::Tags { .. } => Some("remove tags that nobody needs any more".to_owned()),
-        }
-    }
-}
-
-/// Looks into `registry`. The second answer is what is not whole there.
+/// Looks into `registry`. The second answer is what the receipt does not have: one tag that cannot be read does not cost
+/// the others.
 ///
 /// # Errors
-/// [`SurveyError`]: it is not known what the registry has.
+/// [`RegistryError`]: it is not known what the registry has, because it cannot be reached, or nothing of it can be read.
 pub async fn survey(
     client: &Client,
     registry: &RegistryHost,
     options: &SurveyOptions,
     now: Timestamp,
     progress: &dyn Progress,
-) -> Result<(Receipt, Vec<Lack>), SurveyError> {
+) -> Result<(Receipt, Vec<Incomplete>), RegistryError> {
     progress.begin(Activity::Survey, options.repositories.len() as u64);
-    let looks = options.repositories.iter().map(|(name, digests)| async move {
-        let found = look(&client.repository(registry, name), digests).await;
+    let looks = options.repositories.iter().map(|(name, wanted)| async move {
+        let found = look(client, client.repository(registry, name), wanted).await;
         progress.advance(Activity::Survey, 1);
         found
     });
     let found = stream::iter(looks).buffered(options.jobs.max(1)).collect::<Vec<_>>().await;
     progress.end(Activity::Survey);
-    let (mut repositories, mut lacks, mut sparse) = (Vec::new(), Vec::new(), false);
+    let (mut repositories, mut incomplete, mut sparse) = (Vec::new(), Vec::new(), false);
+    let mut failure = None;
     for look in found {
         let look = look?;
-        lacks.extend(look.lacks);
+        incomplete.extend(look.unread.found);
+        failure = failure.or(look.unread.failure);
         sparse |= look.sparse;
         if !look.repository.manifests.is_empty() {
             repositories.push(look.repository);
         }
+    }
+    if let Some(failure) = failure.filter(|_| repositories.is_empty()) {
+        return Err(failure);
     }
     let mut sparse_index = sparse.then_some(true);
     if let Some(name) = options.probe.as_ref().filter(|_| !sparse) {
@@ -121,24 +109,24 @@ pub async fn survey(
         abilities: Abilities { sparse_index },
         created_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
         format_version: format::FIRST_VERSION,
-        incomplete: incomplete(&lacks),
+        incomplete: for_receipt(&incomplete),
         registry: registry.clone(),
         repositories,
         site: options.site.clone(),
         tool: format!("krs {}", env!("CARGO_PKG_VERSION")),
     };
     receipt.format_version = receipt.lowest_version();
-    Ok((receipt, lacks))
+    Ok((receipt, incomplete))
 }
 
 /// As the receipt lists it, in its order; of very many the first.
-fn incomplete(lacks: &[Lack]) -> Vec<ReceiptIncomplete> {
-    let one = |lack: &Lack| ReceiptIncomplete {
-        name: Some(bounded(&lack.name, MAX_INCOMPLETE_TEXT)),
-        reason: bounded(&format!("{} is missing", lack.missing), MAX_INCOMPLETE_TEXT),
-        repository: lack.repository.clone(),
+fn for_receipt(incomplete: &[Incomplete]) -> Vec<ReceiptIncomplete> {
+    let one = |incomplete: &Incomplete| ReceiptIncomplete {
+        name: Some(bounded(&incomplete.what, MAX_INCOMPLETE_TEXT)),
+        reason: bounded(&incomplete.reason, MAX_INCOMPLETE_TEXT),
+        repository: incomplete.repository.clone(),
     };
-    let mut list = lacks.iter().map(one).collect::<Vec<_>>();
+    let mut list = incomplete.iter().map(one).collect::<Vec<_>>();
     list.sort_by(|a, b| (&a.repository, &a.name).cmp(&(&b.repository, &b.name)));
     list.truncate(MAX_INCOMPLETE);
     list
@@ -164,58 +152,128 @@ async fn takes_sparse(repository: &Repository) -> Result<bool, RegistryError> {
     }
 }
 
-struct Look {
+/// What is missing or cannot be read in one repository.
+struct Unread<'a> {
+    client: &'a Client,
+    repository: Repository,
+    found: Vec<Incomplete>,
+    /// The first failure of the registry.
+    failure: Option<RegistryError>,
+}
+
+impl Unread<'_> {
+    fn add(&mut self, what: impl Into<String>, reason: impl Into<String>) {
+        let repository = self.repository.name().clone();
+        self.found.push(Incomplete { repository, what: what.into(), reason: reason.into() });
+    }
+
+    /// Takes note of what could not be read, unless nothing else can be read either.
+    async fn failed(&mut self, what: impl Into<String>, error: RegistryError) -> Result<(), RegistryError> {
+        use RegistryError as E;
+        match error {
+            E::Tls { .. }
+            | E::Keychain(_)
+            | E::Certificate { .. }
+            | E::Barred { .. }
+            | E::Realm { .. }
+            | E::RateLimited { .. } => return Err(error),
+            // One damaged manifest makes some registries fail; if it is the registry itself, it does not answer this either.
+            E::Unavailable { .. } => self.client.ping(self.repository.registry()).await?,
+            _ => {}
+        }
+        self.add(what, chain(&error));
+        self.failure.get_or_insert(error);
+        Ok(())
+    }
+}
+
+struct Look<'a> {
     repository: ReceiptRepository,
-    lacks: Vec<Lack>,
+    unread: Unread<'a>,
     /// Whether an index is there some of whose images are not.
     sparse: bool,
 }
 
-async fn look(repository: &Repository, digests: &BTreeSet<Digest>) -> Result<Look, SurveyError> {
-    let names = repository.tags().await?;
-    if names.len() > MAX_TAGS {
-        let (registry, count) = (repository.registry().clone(), names.len());
-        return Err(SurveyError::Tags { registry, repository: repository.name().clone(), count });
+async fn look<'a>(
+    client: &'a Client,
+    repository: Repository,
+    wanted: &Wanted,
+) -> Result<Look<'a>, RegistryError> {
+    let mut unread = Unread { client, repository: repository.clone(), found: Vec::new(), failure: None };
+    let repository = &repository;
+    let (listed, error) = repository.readable_tags().await;
+    if let Some(error) = error {
+        unread.failed("the list of its tags", error).await?;
     }
-    let mut walk = Walk { repository, documents: Documents::default(), seen: HashSet::new(), sparse: false };
-    let (mut roots, mut tags) = (BTreeMap::<Digest, String>::new(), BTreeMap::<Tag, Digest>::new());
-    let heads = names.into_iter().map(|tag| async move {
-        let found = repository.head_manifest(&Selector::Tag(tag.clone())).await?;
-        Ok::<_, RegistryError>(found.map(|found| (tag, found.digest)))
+    let is_listed = listed.iter().cloned().collect::<HashSet<_>>();
+    let (mut names, left) = choose(&wanted.tags, listed);
+    if left > 0 {
+        unread.add(format!("{left} more tags"), format!("only {MAX_TAGS} tags of a repository are read"));
+    }
+    let (mut roots, mut tags) = (Vec::<(Digest, String)>::new(), BTreeMap::<Tag, Digest>::new());
+    roots.extend(wanted.digests.iter().map(|digest| (*digest, digest.to_string())));
+    let heads = names.drain(..).map(|tag| async move {
+        let found = repository.head_manifest(&Selector::Tag(tag.clone())).await;
+        (tag, found)
     });
-    for head in stream::iter(heads).buffered(AT_ONCE).collect::<Vec<_>>().await {
-        if let Some((tag, digest)) = head? {
-            roots.entry(digest).or_insert_with(|| tag.to_string());
-            tags.insert(tag, digest);
+    for (tag, head) in stream::iter(heads).buffered(AT_ONCE).collect::<Vec<_>>().await {
+        match head {
+            Ok(Some(found)) => {
+                roots.push((found.digest, format!("tag {tag}")));
+                tags.insert(tag, found.digest);
+            }
+            Ok(None) if is_listed.contains(&tag) => {
+                unread.add(format!("tag {tag}"), "it is listed, but not delivered as an image");
+            }
+            Ok(None) => {}
+            Err(error) => unread.failed(format!("tag {tag}"), error).await?,
         }
     }
-    for digest in digests {
-        roots.entry(*digest).or_insert_with(|| digest.to_string());
-    }
-    let (mut contents, mut lacks) = (BTreeMap::<Digest, u64>::new(), Vec::new());
-    let lack = |name: &str, missing: String| Lack {
-        repository: repository.name().clone(),
-        name: name.to_owned(),
-        missing,
-    };
-    for (digest, name) in &roots {
-        lacks.extend(walk.document(*digest, &mut contents).await?.map(|missing| lack(name, missing)));
+    let mut walk = Walk { repository, documents: Documents::default(), seen: HashSet::new(), sparse: false };
+    let (mut contents, mut walked) = (BTreeMap::<Digest, u64>::new(), HashSet::new());
+    for (digest, name) in roots {
+        if !walked.insert(digest) {
+            continue;
+        }
+        match walk.document(digest, &mut contents).await {
+            Ok(()) => {}
+            Err(Trouble::Incomplete(reason)) => unread.add(name, reason),
+            Err(Trouble::Registry(error)) => unread.failed(name, error).await?,
+        }
     }
     let asked = contents.into_iter().map(|(digest, size)| async move {
-        Ok::<_, RegistryError>((ReceiptBlob { digest, size }, repository.has_blob(&digest, size).await?))
+        (ReceiptBlob { digest, size }, repository.has_blob(&digest, size).await)
     });
     let mut blobs = Vec::new();
-    for answer in stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await {
-        match answer? {
-            (blob, true) => blobs.push(blob),
-            (blob, false) => lacks.push(lack(&blob.digest.to_string(), "this blob".to_owned())),
+    for (blob, answer) in stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await {
+        match answer {
+            Ok(true) => blobs.push(blob),
+            Ok(false) => unread.add(format!("blob {}", blob.digest), "it is missing"),
+            Err(error) => unread.failed(format!("blob {}", blob.digest), error).await?,
         }
     }
     let mut manifests = walk.seen.into_iter().collect::<Vec<_>>();
     manifests.sort_unstable();
     tags.retain(|_, digest| manifests.binary_search(digest).is_ok());
-    let repository = ReceiptRepository { blobs, manifests, name: repository.name().clone(), tags };
-    Ok(Look { repository, lacks, sparse: walk.sparse })
+    let name = repository.name().clone();
+    let repository = ReceiptRepository { blobs, manifests, name, tags };
+    Ok(Look { repository, unread, sparse: walk.sparse })
+}
+
+/// The tags to read, those of the sets first, and how many are left out. Pure.
+fn choose(wanted: &BTreeSet<Tag>, listed: Vec<Tag>) -> (Vec<Tag>, usize) {
+    let mut tags = wanted.iter().cloned().collect::<Vec<_>>();
+    tags.extend(listed.into_iter().filter(|tag| !wanted.contains(tag)));
+    let left = tags.len().saturating_sub(MAX_TAGS.max(wanted.len()));
+    tags.truncate(tags.len() - left);
+    (tags, left)
+}
+
+/// Why a manifest and what it names could not be walked to the end.
+enum Trouble {
+    /// Something is missing or not acceptable.
+    Incomplete(String),
+    Registry(RegistryError),
 }
 
 struct Walk<'a> {
@@ -227,17 +285,16 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Walks a document and what it names. Answers what of it itself is not there or cannot be used; an image that an index
-    /// lists and the registry lacks is no fault of the others.
-    async fn document(
-        &mut self,
-        root: Digest,
-        contents: &mut BTreeMap<Digest, u64>,
-    ) -> Result<Option<String>, RegistryError> {
+    /// Walks a document and what it names. An image that an index lists and the registry lacks is no fault of the others.
+    async fn document(&mut self, root: Digest, contents: &mut BTreeMap<Digest, u64>) -> Result<(), Trouble> {
         let mut wanted = vec![(root, None::<Descriptor>, 0_usize)];
         while let Some((digest, listed, depth)) = wanted.pop() {
-            if self.seen.contains(&digest) || self.seen.len() >= MAX_DOCUMENTS {
+            if self.seen.contains(&digest) {
                 continue;
+            }
+            if self.seen.len() >= MAX_DOCUMENTS {
+                let reason = format!("only {MAX_DOCUMENTS} manifests of a repository are read");
+                return Err(Trouble::Incomplete(reason));
             }
             let found = match self.repository.manifest(&Selector::Digest(digest)).await {
                 Ok(found) => found,
@@ -245,8 +302,10 @@ impl Walk<'_> {
                     self.sparse = true;
                     continue;
                 }
-                Err(RegistryError::NotFound { .. }) => return Ok(Some(format!("manifest {digest}"))),
-                Err(error) => return Err(error),
+                Err(RegistryError::NotFound { .. }) => {
+                    return Err(Trouble::Incomplete(format!("manifest {digest} is missing")));
+                }
+                Err(error) => return Err(Trouble::Registry(error)),
             };
             // The parent says what it is, where it has one.
             let media_type = listed.map_or(found.media_type, |listed| listed.media_type);
@@ -263,10 +322,29 @@ impl Walk<'_> {
                 Ok(document @ Document::Manifest(_)) => {
                     contents.extend(document.children().map(|content| (content.digest, content.size)));
                 }
-                Err(error) => return Ok(Some(error.to_string())),
+                Err(error) => return Err(Trouble::Incomplete(chain(&error))),
             }
             self.seen.insert(digest);
         }
-        Ok(None)
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_tags_of_the_sets_come_first_and_are_never_left_out() {
+        let tag = |n: usize| format!("t{n:05}").parse::<Tag>().unwrap();
+        let wanted = BTreeSet::from([tag(9999), tag(3)]);
+        let (tags, left) = choose(&wanted, (0..MAX_TAGS + 5).map(tag).collect());
+        assert_eq!((tags.len(), left), (MAX_TAGS, 6));
+        assert_eq!(tags[..4], [tag(3), tag(9999), tag(0), tag(1)]);
+        let (tags, left) = choose(&wanted, vec![tag(3)]);
+        assert_eq!((tags.len(), left), (2, 0));
+        let many = (0..MAX_TAGS + 1).map(tag).collect::<BTreeSet<_>>();
+        assert_eq!(choose(&many, Vec::new()).0.len(), MAX_TAGS + 1);
     }
 }

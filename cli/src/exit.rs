@@ -17,7 +17,7 @@ pub(crate) const CORRUPT: u8 = 4;
 pub(crate) const ROLLBACK: u8 = 5;
 /// Something is missing: a part of the file, or an image in its registry.
 pub(crate) const INCOMPLETE: u8 = 6;
-/// A registry wants a login, or refuses it.
+/// Authentication required, or the credentials were refused.
 pub(crate) const AUTH: u8 = 7;
 /// A registry or the network is not available; a later try may succeed.
 pub(crate) const UNAVAILABLE: u8 = 8;
@@ -53,7 +53,7 @@ Exit codes:
    4  content is damaged, or is not what its digest says
    5  too old, expired, or for other sites
    6  incomplete: a part of the file, or an image in its registry, is missing
-   7  a registry wants a login, or refuses it
+   7  authentication required, or the credentials were refused
    8  a registry or the network is not available: try again later
    9  no space left
   10  differences were found

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Logging in: Basic, and tokens of token servers (Distribution's token protocol and its OAuth2 form).
+//! Authentication: Basic, and tokens of token servers (Distribution's token protocol and its OAuth2 form).
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
 use url::Url;
@@ -15,7 +16,7 @@ use url::Url;
 use super::authfile::Login;
 use super::challenge::{self, Challenge};
 use super::client::Inner;
-use super::error::RegistryError;
+use super::error::{CredentialUse, RegistryError};
 use super::keychain::{Found, KeychainError};
 use super::redirect::check_realm;
 use super::retry::Failure;
@@ -25,6 +26,8 @@ use crate::reference::{RegistryHost, RepositoryName};
 
 /// How long a token is valid that does not say so (Distribution's token protocol).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+/// Longest time for which a token is used.
+const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// A token is renewed so long before its end, or a tenth of its life before, whichever is less.
 const RENEW_BEFORE: Duration = Duration::from_secs(10);
 /// Largest answer of a token server, in bytes.
@@ -64,14 +67,74 @@ type Slot = Arc<tokio::sync::Mutex<Option<Token>>>;
 /// What a credential helper knows, or how it failed.
 type HelperAnswer = Result<Option<Found>, KeychainError>;
 
-/// What is known about the login to one registry.
+/// How a registry wants to be authenticated to: repositories of one registry may have token servers of their own.
+#[derive(Debug, Default)]
+struct Challenges {
+    /// What the last 401 to a request of each scope said.
+    known: HashMap<Scope, Challenge>,
+    latest: Option<Challenge>,
+}
+
+/// What one request is authenticated with.
+#[derive(Debug)]
+struct Authorization {
+    header: HeaderValue,
+    /// Where the token is kept; nothing for a password.
+    slot: Option<Slot>,
+}
+
+/// Held by the first request to a registry until it is answered.
+struct First<'a> {
+    session: &'a Session,
+    _others: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Drop for First<'_> {
+    fn drop(&mut self) {
+        self.session.answered.store(true, Ordering::Release);
+    }
+}
+
+/// What is known about the authentication to one registry.
 #[derive(Debug, Default)]
 pub(super) struct Session {
-    challenge: Mutex<Option<Challenge>>,
-    // One lock for each scope, held while its token is fetched: many requests wait for one token.
-    tokens: Mutex<HashMap<(Scope, Option<String>), Slot>>,
+    challenges: Mutex<Challenges>,
+    /// Whether a request was answered, or failed.
+    answered: AtomicBool,
+    first: tokio::sync::Mutex<()>,
+    // One lock for each token, held while it is fetched: many requests wait for one token.
+    tokens: Mutex<HashMap<(Challenge, Scope, Option<String>), Slot>>,
     // Also what a helper failed with: one that hangs costs its time limit once, not for every image.
     helper: tokio::sync::Mutex<HashMap<String, (Instant, HelperAnswer)>>,
+}
+
+impl Session {
+    /// The first request goes alone: with the challenge that it brings, those that wait for it meanwhile are
+    /// authenticated, and are not all refused once.
+    async fn first_request(&self) -> Option<First<'_>> {
+        if self.answered.load(Ordering::Acquire) {
+            return None;
+        }
+        let others = self.first.lock().await;
+        let answered = self.answered.load(Ordering::Acquire);
+        (!answered).then_some(First { session: self, _others: others })
+    }
+
+    /// The challenge to meet with a request of this scope, and whether it is one that other requests brought.
+    fn challenge(&self, scope: &Scope) -> Option<(Challenge, bool)> {
+        let challenges = lock(&self.challenges);
+        if let Some(known) = challenges.known.get(scope) {
+            return Some((known.clone(), false));
+        }
+        challenges.latest.clone().map(|latest| (latest.without_scopes(), true))
+    }
+
+    /// Takes note of the challenge to a request of this scope. Answers whether it is another than was met.
+    fn learn(&self, scope: &Scope, challenge: &Challenge) -> bool {
+        let mut challenges = lock(&self.challenges);
+        challenges.latest = Some(challenge.clone());
+        challenges.known.insert(scope.clone(), challenge.clone()).as_ref() != Some(challenge)
+    }
 }
 
 #[derive(Deserialize)]
@@ -81,7 +144,24 @@ struct TokenAnswer {
     #[serde(default)]
     access_token: Option<String>,
     #[serde(default)]
-    expires_in: Option<u64>,
+    // A number, or for some token servers a text.
+    expires_in: serde_json::Value,
+}
+
+impl TokenAnswer {
+    /// How long the token is valid, in seconds, where the answer says so.
+    fn lifetime(&self) -> Option<Duration> {
+        let stated = &self.expires_in;
+        let seconds = stated.as_f64().or_else(|| stated.as_str()?.trim().parse().ok())?;
+        Duration::try_from_secs_f64(seconds).ok().filter(|lifetime| !lifetime.is_zero())
+    }
+}
+
+/// What a token may be used for: what the request needs, and what the registry asked for.
+fn scopes<'a>(asking: &'a Asking<'_>, wanted: &'a [String]) -> Vec<&'a str> {
+    let own = asking.scope.0.iter();
+    let more = wanted.iter().filter(|scope| !asking.scope.0.contains(scope));
+    own.chain(more).map(String::as_str).collect()
 }
 
 fn header(scheme: &str, value: &str) -> Option<HeaderValue> {
@@ -95,11 +175,11 @@ fn basic(user: &str, password: &Secret) -> Option<HeaderValue> {
 }
 
 /// The body of an OAuth2 request that changes a refresh token for an access token.
-fn refresh_form(asking: &Asking<'_>, service: Option<&str>, token: &Secret) -> String {
+fn refresh_form(scopes: &[&str], service: Option<&str>, token: &Secret) -> String {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     form.append_pair("grant_type", "refresh_token").append_pair("client_id", "krs");
     form.extend_pairs(service.map(|service| ("service", service)));
-    form.append_pair("scope", &asking.scope.0.join(" "));
+    form.append_pair("scope", &scopes.join(" "));
     form.append_pair("refresh_token", token.expose());
     form.finish()
 }
@@ -152,75 +232,118 @@ impl Inner {
         Ok(one.origin == other.origin)
     }
 
-    /// Where a login was looked for, for a message.
-    pub(super) async fn looked(&self, asking: &Asking<'_>) -> String {
-        match self.login(asking).await {
-            Ok(Found { origin: Some(origin), .. }) => format!("the login from {origin} was used"),
-            _ => self.options.keychain.searched(),
-        }
+    /// Which credentials there are for a request, for a message.
+    pub(super) async fn looked(&self, asking: &Asking<'_>) -> CredentialUse {
+        let used = match self.login(asking).await {
+            Ok(Found { login: Some(Login::Basic { user, .. }), origin: Some(origin) }) => {
+                Some(format!("user `{}` ({origin})", printable(&user, 100)))
+            }
+            Ok(Found { origin: Some(origin), .. }) => Some(format!("the credentials from {origin}")),
+            _ => None,
+        };
+        CredentialUse { used, searched: self.options.keychain.searched() }
     }
 
     /// What to send with a request, as far as it is known what the registry wants.
-    pub(super) async fn authorization(&self, asking: &Asking<'_>) -> Result<Option<HeaderValue>, Failure> {
-        let session = self.session(asking.purpose.registry);
-        let challenge = lock(&session.challenge).clone();
-        match challenge {
-            None => Ok(None),
-            Some(Challenge::Basic) => match self.login(asking).await?.login {
-                Some(Login::Basic { user, password }) => Ok(basic(&user, &password)),
-                Some(Login::IdentityToken(_)) | None => Ok(None),
-            },
-            Some(Challenge::Bearer { realm, service }) => {
-                let found = self.login(asking).await?;
-                let slot = {
-                    let mut tokens = lock(&session.tokens);
-                    Arc::clone(tokens.entry((asking.scope.clone(), found.origin.clone())).or_default())
-                };
-                let mut token = slot.lock().await;
-                if let Some(token) = token.as_ref().filter(|token| token.until > Instant::now()) {
-                    return Ok(Some(token.header.clone()));
-                }
-                let fresh = self.fetch_token(asking, &realm, service.as_deref(), found).await?;
-                Ok(Some(token.insert(fresh).header.clone()))
-            }
+    async fn authorization(
+        &self,
+        session: &Session,
+        asking: &Asking<'_>,
+    ) -> Result<Option<Authorization>, Failure> {
+        let Some((challenge, assumed)) = session.challenge(&asking.scope) else { return Ok(None) };
+        match self.meet(session, asking, challenge).await {
+            // The challenge to another request may not suit this one, which has not been refused yet.
+            Err(Failure::Final(_)) if assumed => Ok(None),
+            outcome => outcome,
         }
     }
 
-    /// The registry refused `used` with 401: learns what it wants. The answer says whether trying again with
-    /// [`Self::authorization`] can help.
-    pub(super) async fn challenged(
+    async fn meet(
+        &self,
+        session: &Session,
+        asking: &Asking<'_>,
+        challenge: Challenge,
+    ) -> Result<Option<Authorization>, Failure> {
+        let found = self.login(asking).await?;
+        let Challenge::Bearer { realm, service, scopes } = &challenge else {
+            let header = match &found.login {
+                Some(Login::Basic { user, password }) => basic(user, password),
+                Some(Login::IdentityToken(_)) | None => None,
+            };
+            return Ok(header.map(|header| Authorization { header, slot: None }));
+        };
+        let slot = {
+            let key = (challenge.clone(), asking.scope.clone(), found.origin.clone());
+            Arc::clone(lock(&session.tokens).entry(key).or_default())
+        };
+        let mut token = slot.lock().await;
+        let header = match token.as_ref().filter(|token| token.until > Instant::now()) {
+            Some(token) => token.header.clone(),
+            None => {
+                let fresh = self.fetch_token(asking, realm, service.as_deref(), scopes, found).await?;
+                token.insert(fresh).header.clone()
+            }
+        };
+        drop(token);
+        Ok(Some(Authorization { header, slot: Some(slot) }))
+    }
+
+    /// The first of the challenges that may be met: one whose token server may not be sent the credentials only where
+    /// there is no other.
+    fn choose(
         &self,
         asking: &Asking<'_>,
-        answer: Answer,
-        used: Option<HeaderValue>,
-    ) -> Failure {
-        let wanted = challenge::pick(answer.headers());
-        let session = self.session(asking.purpose.registry);
-        let rejection = self.rejection(answer, true, self.looked(asking), &asking.purpose).await;
-        let (Some(wanted), Failure::Final(error)) = (wanted, rejection) else {
-            let looked = self.looked(asking).await;
-            let (registry, what) = (asking.purpose.registry.clone(), asking.purpose.what.clone());
-            let detail = ", in a way that is not supported (neither Basic nor Bearer)".to_owned();
-            return RegistryError::Unauthorized { registry, what, detail, looked }.into();
+        mut offers: Vec<Challenge>,
+        login: Option<&Login>,
+    ) -> Option<Challenge> {
+        let suits = |challenge: &Challenge| match challenge {
+            Challenge::Basic => matches!(login, Some(Login::Basic { .. })),
+            Challenge::Bearer { realm, .. } => self.check_realm(asking, realm, login.is_some()).is_ok(),
         };
-        let bearer = matches!(wanted, Challenge::Bearer { .. });
-        let changed = lock(&session.challenge).replace(wanted.clone()).as_ref() != Some(&wanted);
-        if bearer {
-            let slots = lock(&session.tokens).values().cloned().collect::<Vec<_>>();
-            for slot in slots {
-                let mut token = slot.lock().await;
-                token.take_if(|token| used.as_ref() == Some(&token.header));
-            }
-        }
-        let has_login = match self.login(asking).await {
-            Ok(found) => found.login.is_some(),
+        let index = offers.iter().position(suits).unwrap_or(0);
+        (index < offers.len()).then(|| offers.swap_remove(index))
+    }
+
+    /// The registry refused a request with 401, sent with `used`: learns what it wants. The failure says whether a retry
+    /// can help.
+    async fn challenged(
+        &self,
+        session: &Session,
+        asking: &Asking<'_>,
+        answer: Answer,
+        used: Option<Authorization>,
+    ) -> Failure {
+        let offers = challenge::offers(answer.headers());
+        let login = match self.login(asking).await {
+            Ok(found) => found.login,
             Err(failure) => return failure,
         };
+        let wanted = self.choose(asking, offers, login.as_ref());
+        // Before the answer is read to its end: others wait for it.
+        let changed = wanted.as_ref().is_some_and(|wanted| session.learn(&asking.scope, wanted));
+        let rejection = self.rejection(answer, true, self.looked(asking), &asking.purpose).await;
+        let (Some(wanted), Failure::Final(error)) = (wanted, rejection) else {
+            let credentials = self.looked(asking).await;
+            let (registry, what) = (asking.purpose.registry.clone(), asking.purpose.what.clone());
+            let detail = ", in a way that is not supported (neither Basic nor Bearer)".to_owned();
+            return RegistryError::Unauthorized { registry, what, detail, credentials }.into();
+        };
+        let was_used = used.is_some();
+        if let Some(Authorization { header, slot: Some(slot) }) = used {
+            slot.lock().await.take_if(|token| token.header == header);
+        }
+        let bearer = matches!(wanted, Challenge::Bearer { .. });
         // A password that was refused stays refused; a token may have run out.
-        if (used.is_some() && !bearer && !changed) || (!bearer && !has_login) {
+        if !bearer && ((was_used && !changed) || login.is_none()) {
             return Failure::Final(error);
         }
         Failure::LoggedIn(error)
+    }
+
+    /// Whether the token server at `realm` may be asked, and sent the credentials where there are some.
+    fn check_realm(&self, asking: &Asking<'_>, realm: &Url, login: bool) -> Result<(), &'static str> {
+        let also = self.options.realm_hosts.iter().map(RegistryHost::host).collect::<Vec<_>>();
+        check_realm(&asking.home, realm, login, &also)
     }
 
     async fn fetch_token(
@@ -228,34 +351,34 @@ impl Inner {
         asking: &Asking<'_>,
         realm: &Url,
         service: Option<&str>,
+        wanted: &[String],
         found: Found,
     ) -> Result<Token, Failure> {
-        let registry = asking.purpose.registry;
-        let also = self.options.realm_hosts.iter().map(RegistryHost::host).collect::<Vec<_>>();
-        check_realm(&asking.home, realm, found.login.is_some(), &also).map_err(|detail| {
+        let (registry, scopes) = (asking.purpose.registry, scopes(asking, wanted));
+        self.check_realm(asking, realm, found.login.is_some()).map_err(|detail| {
             let realm = printable(&SafeUrl::new(realm.clone()).to_string(), 200);
             RegistryError::Realm { registry: registry.clone(), realm, detail }
         })?;
-        let what = format!("a token for {} from {}", asking.purpose.what, super::transport::authority(realm));
+        let what = format!("a token for {} from {}", asking.purpose.what, super::redirect::authority(realm));
         let purpose = Purpose { registry, what, lane: Lane::Tokens };
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut answer = if let Some(Login::IdentityToken(token)) = &found.login {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-            let payload = Payload::small(refresh_form(asking, service, token).into());
-            self.send(&purpose, &Method::POST, realm, headers, Some(payload)).await?
+            let payload = Payload::small(refresh_form(&scopes, service, token).into());
+            self.send(&purpose, &Method::POST, realm, headers, Some(&payload)).await?
         } else {
             let mut url = realm.clone();
             {
                 let mut query = url.query_pairs_mut();
                 query.extend_pairs(service.map(|service| ("service", service)));
-                query.extend_pairs(asking.scope.0.iter().map(|scope| ("scope", scope)));
+                query.extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
             }
             let login = match &found.login {
                 Some(Login::Basic { user, password }) => basic(user, password),
                 _ => None,
             };
-            self.follow(&purpose, &Method::GET, &url, &headers, login).await?
+            self.follow(&purpose, &Method::GET, &url, &headers, login, None).await?
         };
         if answer.status() == http::StatusCode::NOT_FOUND {
             return Err(protocol(&purpose, "there is no token server (HTTP status 404)").into());
@@ -266,19 +389,21 @@ impl Inner {
         let received = Instant::now();
         let body = answer.body(MAX_TOKEN, &purpose).await?;
         // The cause would show parts of the answer, which holds a token.
-        let parsed = serde_json::from_slice::<TokenAnswer>(&body)
-            .map_err(|_| protocol(&purpose, "the token server's answer is not a token"))?;
-        let token = parsed.token.filter(|t| !t.is_empty()).or(parsed.access_token).unwrap_or_default();
+        let parsed = serde_json::from_slice::<TokenAnswer>(&body).map_err(|_| {
+            let no_token = || protocol(&purpose, "the token server's answer is not a token").into();
+            answer.intercepted(&purpose, &body).unwrap_or_else(no_token)
+        })?;
+        let lifetime = parsed.lifetime().unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
+        let token =
+            parsed.token.filter(|token| !token.is_empty()).or(parsed.access_token).unwrap_or_default();
         let header = header("Bearer", &token)
             .filter(|_| !token.is_empty())
             .ok_or_else(|| protocol(&purpose, "the token server's answer holds no usable token"))?;
-        let lifetime = parsed.expires_in.filter(|s| *s > 0).map_or(DEFAULT_LIFETIME, Duration::from_secs);
-        let lifetime = lifetime.min(Duration::from_secs(24 * 3600));
         Ok(Token { header, until: received + (lifetime - RENEW_BEFORE.min(lifetime / 10)) })
     }
 
-    /// One request to a registry, logged in as far as it wants that, redirects followed. The answer may have
-    /// any status but 401 from the registry.
+    /// One request to a registry, authenticated as far as it wants that, redirects followed. The answer may have any status
+    /// but 401 from the registry.
     pub(super) async fn ask(
         &self,
         asking: &Asking<'_>,
@@ -286,39 +411,47 @@ impl Inner {
         url: &Url,
         headers: &HeaderMap,
     ) -> Result<Answer, Failure> {
-        let own = super::redirect::same_origin(url, &asking.home);
-        let authorization = if own { self.authorization(asking).await? } else { None };
-        let answer = self.follow(&asking.purpose, method, url, headers, authorization.clone()).await?;
-        self.checked(asking, answer, authorization).await
+        self.exchange(asking, method, url, headers, None).await
     }
 
-    /// One request with a body; redirects are not followed.
+    /// [`Self::ask`] with a body, which is sent again where a redirect says so (307, 308).
     pub(super) async fn ask_with(
         &self,
         asking: &Asking<'_>,
         method: &Method,
         url: &Url,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         payload: Payload,
     ) -> Result<Answer, Failure> {
-        let own = super::redirect::same_origin(url, &asking.home);
-        let authorization = if own { self.authorization(asking).await? } else { None };
-        if let Some(authorization) = &authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
-        }
-        let answer = self.send(&asking.purpose, method, url, headers, Some(payload)).await?;
-        self.checked(asking, answer, authorization).await
+        self.exchange(asking, method, url, &headers, Some(&payload)).await
     }
 
-    async fn checked(
+    async fn exchange(
         &self,
         asking: &Asking<'_>,
-        answer: Answer,
-        used: Option<HeaderValue>,
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+        payload: Option<&Payload>,
     ) -> Result<Answer, Failure> {
-        let own = super::redirect::same_origin(&answer.url, &asking.home);
-        if answer.status() == http::StatusCode::UNAUTHORIZED && own {
-            return Err(self.challenged(asking, answer, used).await);
+        let is_home = |url: &Url| super::redirect::same_origin(url, &asking.home);
+        if !is_home(url) {
+            return self.follow(&asking.purpose, method, url, headers, None, payload).await;
+        }
+        let session = self.session(asking.purpose.registry);
+        let _first = session.first_request().await;
+        let used = self.authorization(&session, asking).await?;
+        let header = used.as_ref().map(|used| used.header.clone());
+        let mut answer = self.follow(&asking.purpose, method, url, headers, header, payload).await?;
+        if answer.status() == http::StatusCode::UNAUTHORIZED && is_home(&answer.url) {
+            return Err(self.challenged(&session, asking, answer, used).await);
+        }
+        // A login page that answers 200 to everything has stored nothing.
+        if payload.is_some() && answer.status().is_success() && answer.is_typed_as_page() {
+            let body = answer.beginning(&asking.purpose).await;
+            if let Some(failure) = answer.intercepted(&asking.purpose, &body) {
+                return Err(failure);
+            }
         }
         Ok(answer)
     }

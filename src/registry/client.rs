@@ -17,6 +17,7 @@ use super::address::Barred;
 use super::auth::{Asking, Scope, Session};
 use super::capabilities::Capabilities;
 use super::error::RegistryError;
+use super::hosts::Hosts;
 use super::keychain::Keychain;
 use super::pace::Pace;
 use super::rejection::find;
@@ -56,7 +57,9 @@ pub struct ClientOptions {
     /// Hosts outside of a registry's own domain that may be sent its login where it names them as its token
     /// server. The port is not compared.
     pub realm_hosts: Vec<RegistryHost>,
-    /// Requests to one host at the same time.
+    /// Hosts that a registry which is reached by https may redirect to by http, with or without `:80`: storage without TLS.
+    pub http_redirects: Vec<RegistryHost>,
+    /// Requests to one host at the same time; fewer to a host that limits its requests.
     pub connections_per_host: usize,
     /// Bytes that all bodies together may have in a second, sent and received; no limit where there is none.
     pub bandwidth: Option<NonZeroU64>,
@@ -82,6 +85,7 @@ impl Default for ClientOptions {
             plain_http: Vec::new(),
             insecure: Vec::new(),
             realm_hosts: Vec::new(),
+            http_redirects: Vec::new(),
             connections_per_host: 16,
             bandwidth: None,
             stall_timeout: Duration::from_secs(60),
@@ -119,6 +123,8 @@ pub struct Statistics {
     pub retries: u64,
     /// How many more there may be ([`RetryPolicy::budget`]).
     pub retries_left: u32,
+    /// How long hosts were left alone because they limit their requests ([`RetryPolicy::max_wait`]).
+    pub paused: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -136,6 +142,7 @@ pub(super) struct Inner {
     pub(super) given: HashMap<String, HostCertificates>,
     pub(super) connections: Connections,
     pub(super) capabilities: Capabilities,
+    pub(super) hosts: Hosts,
     pub(super) sessions: Mutex<HashMap<RegistryHost, Arc<Session>>>,
     pub(super) counters: Arc<Counters>,
     pub(super) retries_left: AtomicU32,
@@ -247,12 +254,14 @@ impl Client {
         let given = tls::given(&options.authorities, &options.identities)?;
         let retries_left = AtomicU32::new(options.retry.budget);
         let pace = Arc::new(Pace::new(options.bandwidth));
+        let hosts = Hosts::new(options.connections_per_host);
         let inner = Inner {
             options,
             roots,
             given,
             connections: Connections::default(),
             capabilities: Capabilities::default(),
+            hosts,
             sessions: Mutex::default(),
             counters: Arc::default(),
             retries_left,
@@ -310,6 +319,7 @@ impl Client {
             bytes_sent: counters.sent.load(Ordering::Relaxed),
             retries: counters.retries.load(Ordering::Relaxed),
             retries_left: self.inner.retries_left.load(Ordering::Relaxed),
+            paused: self.inner.hosts.paused(),
         }
     }
 }
@@ -319,8 +329,12 @@ async fn ping(inner: &Inner, registry: &RegistryHost) -> Result<(), Failure> {
     let mut asking = inner.asking(purpose, None, Scope::default()).await?;
     let url = url(&asking, "v2/")?;
     asking.purpose.what = url.to_string();
-    let answer = inner.ask(&asking, &Method::GET, &url, &HeaderMap::new()).await?;
+    let mut answer = inner.ask(&asking, &Method::GET, &url, &HeaderMap::new()).await?;
     match answer.status() {
+        status if status.is_success() && answer.is_typed_as_page() => {
+            let body = answer.beginning(&asking.purpose).await;
+            answer.intercepted(&asking.purpose, &body).map_or(Ok(()), Err)
+        }
         status if status.is_success() => Ok(()),
         StatusCode::NOT_FOUND => {
             Err(protocol(&asking.purpose, "there is no registry at this address (HTTP status 404)").into())

@@ -208,7 +208,10 @@ impl Repository {
             let total = (offset - skip).saturating_add(length);
             // A part of the rest is a cut that was announced, but no range may lead beyond the end.
             if total > size || (total < size && answer.status() == StatusCode::OK) {
-                return Err(incoming.wrong_size(what, total));
+                let page = answer.is_typed_as_page();
+                let body = if page { answer.beginning(&asking.purpose).await } else { Bytes::new() };
+                let wrong = incoming.wrong_size(what, total);
+                return Err(answer.intercepted(&asking.purpose, &body).unwrap_or(wrong));
             }
         }
         loop {
@@ -222,7 +225,8 @@ impl Repository {
             skip_known(&mut chunk, &mut skip);
             let at = incoming.hasher.bytes();
             if chunk.len() as u64 > size - at {
-                return Err(incoming.wrong_size(what, size.saturating_add(1)));
+                let wrong = incoming.wrong_size(what, size.saturating_add(1));
+                return Err(answer.intercepted(&asking.purpose, &chunk).unwrap_or(wrong));
             }
             if !chunk.is_empty() {
                 incoming.hasher.update(&chunk);
@@ -233,8 +237,12 @@ impl Repository {
         let got = incoming.hasher.bytes();
         if got < size {
             let detail = format!("the transfer ended after {got} of {size} bytes");
-            return Err(Failure::again(unavailable(&asking.purpose, detail)));
+            let cut = || Failure::again(unavailable(&asking.purpose, detail));
+            return Err(answer.intercepted_unread(&asking.purpose).unwrap_or_else(cut));
         }
-        check(incoming.hasher.clone(), *incoming.digest, size).map_err(|source| incoming.wrong(what, source))
+        check(incoming.hasher.clone(), *incoming.digest, size).map_err(|source| {
+            let wrong = incoming.wrong(what, source);
+            answer.intercepted_unread(&asking.purpose).unwrap_or(wrong)
+        })
     }
 }

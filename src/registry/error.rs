@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What can go wrong with a registry, and what helps against it.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use thiserror::Error;
 
 use super::address::BarredAddress;
 use super::keychain::KeychainError;
+use super::redirect::RedirectRefusal;
 use crate::digest::{ContentMismatch, Digest};
 use crate::error::{Classify, ErrorKind, io_kind};
 use crate::reference::RegistryHost;
@@ -19,8 +21,8 @@ pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// `manifest docker.io/library/nginx:1.25`; what a registry said itself is cut and escaped. (T-53, T-55, T-84)
 #[derive(Debug, Error)]
 pub enum RegistryError {
-    /// The registry wants a login, or does not take the one it was given.
-    #[error("{registry} wants a login for {what}{detail}; {looked}")]
+    /// The registry wants credentials, or refuses those that it was given.
+    #[error("{}", unauthorized(.registry, .what, .detail, .credentials))]
     Unauthorized {
         /// Registry that refused.
         registry: RegistryHost,
@@ -28,11 +30,11 @@ pub enum RegistryError {
         what: String,
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
-        /// Where credentials were looked for, and which were used.
-        looked: String,
+        /// Which credentials were used.
+        credentials: CredentialUse,
     },
-    /// The login is known, but may not do this.
-    #[error("{registry} does not allow {what}{detail}; {looked}")]
+    /// The registry knows who asks, and does not allow this.
+    #[error("{registry} does not allow {what}{detail}; {credentials}")]
     Forbidden {
         /// Registry that refused.
         registry: RegistryHost,
@@ -40,8 +42,8 @@ pub enum RegistryError {
         what: String,
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
-        /// Where credentials were looked for, and which were used.
-        looked: String,
+        /// Which credentials were used.
+        credentials: CredentialUse,
     },
     /// The registry does not have it.
     #[error("{what} does not exist{detail}")]
@@ -51,17 +53,24 @@ pub enum RegistryError {
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
     },
-    /// The registry wants fewer requests, and still did so after the retries. (T-54, T-86)
-    #[error("{registry} limits the rate of requests: {what} was refused{detail}")]
+    /// The host wants fewer requests, and a longer pause than there is time for. (T-54, T-86)
+    #[error(
+        "rate limited by {host}: {what} was refused{detail}; it is to be left alone for {}, and {} of --max-wait are left",
+        seconds(*.asked), seconds(*.left)
+    )]
     RateLimited {
-        /// Registry that refused.
+        /// Registry that was asked.
         registry: RegistryHost,
         /// What was asked for.
         what: String,
-        /// What the registry said, with a leading `: `, or nothing.
+        /// Host that refused: the registry, its token server or its storage.
+        host: String,
+        /// What it said, with a leading `: `, or nothing.
         detail: String,
-        /// How long it wants to be left alone, where it says so.
-        wait: Option<Duration>,
+        /// How long it is to be left alone.
+        asked: Duration,
+        /// How much longer the client may wait for such hosts.
+        left: Duration,
     },
     /// The registry cannot be reached, or fails itself, and still did so after the retries. (T-53)
     #[error("{registry} is not available: {what}: {detail}")]
@@ -72,6 +81,8 @@ pub enum RegistryError {
         what: String,
         /// What happened.
         detail: String,
+        /// What helps, where it is more than to come back later.
+        hint: Option<String>,
         /// The cause.
         #[source]
         source: Option<Cause>,
@@ -83,6 +94,8 @@ pub enum RegistryError {
         host: String,
         /// What is wrong with the certificate or the connection.
         detail: String,
+        /// What helps, where it is not to trust another CA.
+        hint: Option<String>,
         /// The cause.
         #[source]
         source: Option<Cause>,
@@ -116,7 +129,7 @@ pub enum RegistryError {
         limit: u64,
     },
     /// The registry answers in a way that the protocol does not allow.
-    #[error("{registry} answers {what} wrongly: {detail}")]
+    #[error("invalid response of {registry} to {what}: {detail}")]
     Protocol {
         /// Registry that answered.
         registry: RegistryHost,
@@ -124,6 +137,26 @@ pub enum RegistryError {
         what: String,
         /// What is wrong with the answer.
         detail: String,
+    },
+    /// Something between the client and the registry answered, or changed the answer: a proxy, a login portal.
+    #[error("{} answered {what} with {found}: a proxy or a login page is in between", .host.as_deref().unwrap_or(.registry.as_str()))]
+    Intercepted {
+        /// Registry that was asked.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
+        /// Host that answered, where it is another.
+        host: Option<String>,
+        /// What came instead.
+        found: String,
+    },
+    /// The registry wants TLS.
+    #[error("{registry} answered {what} with 400, because it was sent plain HTTP: it wants TLS")]
+    PlainHttp {
+        /// Registry that refused.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
     },
     /// The registry says no, for none of the reasons above: read-only, too large, invalid.
     #[error("{registry} refuses {what}: HTTP status {status}{detail}")]
@@ -161,7 +194,7 @@ pub enum RegistryError {
         detail: String,
     },
     /// A redirect or an upload address that is not followed. (T-57)
-    #[error("{what}: {registry} sends the client to {target}, which is refused: {detail}")]
+    #[error("{what}: {registry} sends the client to {target}, which is refused: {refusal}")]
     Redirect {
         /// Registry that sent the client elsewhere.
         registry: RegistryHost,
@@ -170,10 +203,10 @@ pub enum RegistryError {
         /// Where to, without the secret parts.
         target: String,
         /// Why not.
-        detail: &'static str,
+        refusal: RedirectRefusal,
     },
     /// The registry asks to send its credentials to a host that has nothing to do with it. (T-57)
-    #[error("{registry} asks for its login to be sent to {realm}, which is refused: {detail}")]
+    #[error("{registry} asks for its credentials to be sent to {realm}, which is refused: {detail}")]
     Realm {
         /// Registry that asked.
         registry: RegistryHost,
@@ -223,6 +256,41 @@ pub enum RegistryError {
     },
 }
 
+/// What helps where a proxy wants credentials.
+pub(super) const PROXY_CREDENTIALS: &str =
+    "put user and password for the proxy into HTTPS_PROXY: http://USER:PASSWORD@PROXY:PORT";
+
+/// Which credentials a request was sent with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CredentialUse {
+    /// User and origin of the credentials, where there are some.
+    pub used: Option<String>,
+    /// Where credentials were searched.
+    pub searched: String,
+}
+
+impl fmt::Display for CredentialUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.used {
+            Some(used) => write!(f, "authenticated as {used}"),
+            None => f.write_str(&self.searched),
+        }
+    }
+}
+
+fn unauthorized(registry: &RegistryHost, what: &str, detail: &str, credentials: &CredentialUse) -> String {
+    match &credentials.used {
+        Some(used) => format!(
+            "{registry} refused {used} for {what}{detail}: wrong or expired password, or no right to do this"
+        ),
+        None => format!("{registry}: authentication required for {what}{detail}; {}", credentials.searched),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs_f64().ceil())
+}
+
 /// Why content that is to be sent cannot be.
 #[derive(Debug, Error)]
 pub enum SourceError {
@@ -266,7 +334,10 @@ impl Classify for RegistryError {
         match self {
             Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::Keychain(_) => ErrorKind::Auth,
             Self::NotFound { .. } => ErrorKind::Incomplete,
-            Self::RateLimited { .. } | Self::Unavailable { .. } | Self::Tls { .. } => ErrorKind::Unavailable,
+            Self::RateLimited { .. }
+            | Self::Unavailable { .. }
+            | Self::Intercepted { .. }
+            | Self::Tls { .. } => ErrorKind::Unavailable,
             Self::Content { .. }
             | Self::OtherDigest { .. }
             | Self::TooLarge { .. }
@@ -277,26 +348,34 @@ impl Classify for RegistryError {
             Self::Sink { source, .. } | Self::Source { source: SourceError::Read(source), .. } => {
                 io_kind(source)
             }
-            Self::Certificate { .. } => ErrorKind::Usage,
             Self::Foreign { kind, .. } => *kind,
+            Self::Certificate { .. } | Self::PlainHttp { .. } => ErrorKind::Usage,
         }
     }
 
     fn help(&self) -> Option<String> {
         let text = match self {
+            Self::Unauthorized { registry, credentials: CredentialUse { used: Some(_), .. }, .. } => {
+                format!("log in again: skopeo login {registry}")
+            }
             Self::Unauthorized { registry, .. } => format!(
                 "log in first (skopeo login {registry}, docker login {registry}), or name a file with credentials by REGISTRY_AUTH_FILE"
             ),
             Self::Forbidden { registry, .. } => {
-                format!("ask for the permission at {registry}, or log in as somebody who has it")
+                format!("ask for the permission at {registry}, or log in as a user who has it")
             }
-            Self::NotFound { .. } => "check the name; some registries also say this to who is not logged in".to_owned(),
-            Self::RateLimited { registry, .. } => {
-                format!("try again later, or log in to {registry}: logged in, the limits are higher")
+            Self::NotFound { .. } => {
+                "check the name; some registries answer the same where authentication is required".to_owned()
             }
+            Self::RateLimited { registry, .. } => format!(
+                "run the same command again later: it resumes. --max-wait allows a longer wait; with credentials the limits are higher (skopeo login {registry})"
+            ),
+            Self::Unavailable { hint: Some(hint), .. } | Self::Tls { hint: Some(hint), .. } => hint.clone(),
             Self::Unavailable { .. } => {
                 "try again later. Behind a proxy, set HTTPS_PROXY and NO_PROXY".to_owned()
             }
+            Self::PlainHttp { registry, .. } => format!("leave out --plain-http {registry}"),
+            Self::Refused { status: 407, .. } => PROXY_CREDENTIALS.to_owned(),
             Self::Tls { host, .. } => format!(
                 "name the registry's CA with --ca-file, or put it as a *.crt file into /etc/containers/certs.d/{host}/. A registry without TLS needs --plain-http {host}"
             ),
@@ -316,7 +395,12 @@ impl Classify for RegistryError {
                 "a proxy in front of the registry limits the size of a request's body: raise it or remove it \
                  (nginx: client_max_body_size, ingress-nginx: nginx.ingress.kubernetes.io/proxy-body-size)".to_owned()
             }
-            Self::Realm { .. } | Self::Redirect { .. } => {
+            Self::Intercepted { registry, .. } => format!(
+                "open https://{registry}/v2/ from this machine to see what answers. Log in to the portal, or keep the proxy out of the way: NO_PROXY={}",
+                registry.host()
+            ),
+            Self::Redirect { registry, refusal, .. } => refusal.help(registry),
+            Self::Realm { .. } => {
                 "this looks like an attack or a wrong setup: ask who runs the registry".to_owned()
             }
             Self::Source { source: SourceError::Corrupt(_), .. } => {

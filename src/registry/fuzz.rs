@@ -5,7 +5,7 @@ use camino::Utf8Path;
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
 use super::authfile::Source;
-use super::challenge::{Challenge, pick};
+use super::challenge::{Challenge, offers};
 
 pub(crate) fn challenge(bytes: &[u8]) -> bool {
     let mut headers = HeaderMap::new();
@@ -14,15 +14,14 @@ pub(crate) fn challenge(bytes: &[u8]) -> bool {
             headers.append(WWW_AUTHENTICATE, value);
         }
     }
-    match pick(&headers) {
-        Some(Challenge::Bearer { realm, service }) => {
-            assert!(realm.has_host(), "{realm}");
-            assert!(service.is_none_or(|service| !service.is_empty()));
-            true
-        }
-        Some(Challenge::Basic) => true,
-        None => false,
+    let offers = offers(&headers);
+    for offer in &offers {
+        let Challenge::Bearer { realm, service, scopes } = offer else { continue };
+        assert!(realm.has_host(), "{realm}");
+        assert!(service.as_ref().is_none_or(|service| !service.is_empty()));
+        assert!(scopes.len() <= 8 && scopes.iter().all(|scope| scope.starts_with("repository:")));
     }
+    !offers.is_empty()
 }
 
 pub(crate) fn docker_config(bytes: &[u8]) -> bool {

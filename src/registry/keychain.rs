@@ -210,9 +210,9 @@ impl Keychain {
         let absent = self.absent.iter().map(|path| path.as_str());
         let places = with_login.chain(absent).collect::<Vec<_>>();
         if places.is_empty() {
-            return "no login was given".to_owned();
+            return "no credentials were given".to_owned();
         }
-        format!("no login for it was found in {}", places.join(", "))
+        format!("no credentials for it were found in {}", places.join(", "))
     }
 
     /// The helper that has to be asked for a login, where files do not hold one before it.

@@ -1,36 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Indexes, manifests and tags.
-
-use std::collections::BTreeSet;
+//! Indexes and manifests.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, LINK};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
-use url::Url;
 
 use super::FetchedManifest;
 use super::auth::{Asking, Scope};
 use super::capabilities::{HeadSupport, Kind, is_passing};
 use super::client::Repository;
 use super::error::{RegistryError, SourceError};
-use super::redirect::same_origin;
 use super::retry::{Attempts, Failure};
-use super::transport::{Answer, Payload, protocol, refused};
+use super::transport::{Answer, Payload, protocol};
 use crate::digest::{ContentMismatch, Digest};
 use crate::oci::{self, Descriptor};
-use crate::reference::{Selector, Tag};
+use crate::reference::Selector;
 
 /// Names the digest of what was asked for or stored.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 /// Names the subject of a stored manifest that the registry has processed.
 const SUBJECT: &str = "oci-subject";
-/// Largest page of a list of tags, in bytes.
-pub(super) const MAX_PAGE: u64 = 8 << 20;
-/// Most pages of a list.
-pub(super) const MAX_PAGES: usize = 1000;
-/// Most tags of a repository.
-const MAX_TAGS: usize = 200_000;
 
 enum Head {
     Is(Box<Descriptor>),
@@ -40,11 +30,6 @@ enum Head {
         /// Whether the next one would be, too.
         lasting: bool,
     },
-}
-
-#[derive(Deserialize)]
-pub(super) struct TagList {
-    pub(super) tags: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -70,21 +55,6 @@ fn media_type(answer: &Answer) -> Option<String> {
     let value = answer.header(CONTENT_TYPE)?;
     let value = value.split(';').next().unwrap_or(value).trim();
     (!value.is_empty() && value.len() <= 255).then(|| value.to_owned())
-}
-
-/// The next page of a list (`Link: <…>; rel="next"`), which must lie at the same server.
-pub(super) fn next_page(asking: &Asking<'_>, answer: &Answer) -> Result<Option<Url>, Failure> {
-    let Some(link) = answer.header(LINK) else { return Ok(None) };
-    let target = link.split(',').find_map(|link| {
-        let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
-        let next = rest.split(';').any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
-        next.then_some(target)
-    });
-    let Some(target) = target else { return Ok(None) };
-    match answer.url.join(target) {
-        Ok(url) if same_origin(&url, &asking.home) => Ok(Some(url)),
-        _ => Err(refused(&asking.purpose, target, "a list goes on at its own registry only").into()),
-    }
 }
 
 impl Repository {
@@ -235,7 +205,8 @@ impl Repository {
             Selector::Digest(asked) if *asked != digest => {
                 let source = ContentMismatch::Digest { expected: *asked, got: digest };
                 let what = asking.purpose.what.clone();
-                return Err(Failure::again(RegistryError::Content { what, source }));
+                let damaged = || Failure::again(RegistryError::Content { what, source });
+                return Err(answer.intercepted(&asking.purpose, &bytes).unwrap_or_else(damaged));
             }
             Selector::Digest(_) => {}
             Selector::Tag(_) => {
@@ -250,9 +221,9 @@ impl Repository {
             crate::json::parse::<Typed>(&bytes, limit).ok()?.media_type.filter(|own| oci::is_document(own))
         });
         let Some(media_type) = media_type else {
-            return Err(
-                protocol(&asking.purpose, "what it delivers is neither an index nor a manifest").into()
-            );
+            let detail = "what it delivers is neither an index nor a manifest";
+            let unknown = || protocol(&asking.purpose, detail).into();
+            return Err(answer.intercepted(&asking.purpose, &bytes).unwrap_or_else(unknown));
         };
         Ok(FetchedManifest { media_type, digest, bytes })
     }
@@ -305,55 +276,6 @@ impl Repository {
             self.same_digest(&asking, digest, named)?;
         }
         Ok(answer.header(SUBJECT).and_then(|subject| subject.parse().ok()))
-    }
-
-    /// All tags that are valid, sorted; none where the repository does not exist or has no tags.
-    ///
-    /// # Errors
-    /// [`RegistryError`], also where there are more tags than are accepted.
-    pub async fn tags(&self) -> Result<Vec<Tag>, RegistryError> {
-        let mut tags = BTreeSet::new();
-        let mut next = None;
-        let mut attempts = Attempts::new(&self.inner);
-        for _ in 0..MAX_PAGES {
-            let (page, following) = loop {
-                match self.try_tags(next.as_ref()).await {
-                    Ok(page) => break page,
-                    Err(failure) => attempts.after(failure).await?,
-                }
-            };
-            tags.extend(page);
-            if tags.len() > MAX_TAGS {
-                break;
-            }
-            match following {
-                None => return Ok(tags.into_iter().collect()),
-                Some(url) => next = Some(url),
-            }
-        }
-        let detail = format!("the list has more than {MAX_PAGES} pages or {MAX_TAGS} tags");
-        let what = format!("tags of {}/{}", self.registry(), self.name());
-        Err(RegistryError::Protocol { registry: self.registry().clone(), what, detail })
-    }
-
-    async fn try_tags(&self, page: Option<&Url>) -> Result<(Vec<Tag>, Option<Url>), Failure> {
-        let what = format!("tags of {}/{}", self.registry(), self.name());
-        let asking = self.asking(self.pulling(), what).await?;
-        let first = self.url(&asking, "tags/list?n=1000")?;
-        let url = page.unwrap_or(&first);
-        let mut answer = self.inner.ask(&asking, &Method::GET, url, &HeaderMap::new()).await?;
-        match answer.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => return Ok((Vec::new(), None)),
-            _ => return Err(self.inner.rejected(&asking, answer).await),
-        }
-        let next = next_page(&asking, &answer)?;
-        let body = answer.body(MAX_PAGE, &asking.purpose).await?;
-        let list = serde_json::from_slice::<TagList>(&body)
-            .map_err(|error| protocol(&asking.purpose, format!("the list cannot be read: {error}")))?;
-        // What is not a tag cannot be asked for either.
-        let tags = list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse().ok()).collect();
-        Ok((tags, next))
     }
 }
 

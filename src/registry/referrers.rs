@@ -14,8 +14,8 @@ use url::Url;
 
 use super::client::Repository;
 use super::error::RegistryError;
-use super::manifest::{MAX_PAGE, MAX_PAGES, TagList, next_page};
 use super::retry::{Attempts, Failure};
+use super::tags::{MAX_PAGE, MAX_PAGES, TagList, next_page};
 use super::transport::protocol;
 use crate::digest::Digest;
 use crate::json::JsonError;
@@ -283,7 +283,8 @@ impl Repository {
         loop {
             match self.try_referrers(digest, page).await {
                 Ok(page) => return Ok(page),
-                Err(Failure::Again(error, _)) if !retry => return Err(*error),
+                // A pause for a rate limit is no failure of the look-up.
+                Err(Failure::Again(error, None)) if !retry => return Err(*error),
                 Err(failure) => attempts.after(failure).await?,
             }
         }

@@ -4,18 +4,22 @@
 use std::error::Error;
 use std::io;
 
-use bytes::BytesMut;
+use http::StatusCode;
 use serde::Deserialize;
 use url::Url;
 
 use super::address::BarredAddress;
 use super::client::Inner;
-use super::error::RegistryError;
-use super::retry::{Failure, retry_after};
-use super::transport::{Answer, Purpose, authority};
+use super::error::{CredentialUse, PROXY_CREDENTIALS, RegistryError};
+use super::hosts::Pause;
+use super::redirect::{self, authority};
+use super::retry::Failure;
+use super::tls;
+use super::transport::{Answer, Purpose, rate_limited};
 use crate::redact::printable;
+use crate::reference::RegistryHost;
 
-/// Most bytes of an error's body that are read.
+/// Most bytes of an error's body that are understood.
 const MAX_ERROR_BODY: usize = 64 << 10;
 /// Most characters of an error's body that are shown.
 const MAX_ERROR_TEXT: usize = 300;
@@ -54,35 +58,109 @@ pub(super) fn transport_failure(
     let error = error.without_url();
     let host = authority(url);
     if let Some(tls) = find::<rustls::Error>(&error) {
-        let detail = tls_detail(tls, trusted);
-        return RegistryError::Tls { host, detail, source: Some(error.into()) }.into();
+        let (detail, hint) = tls_detail(tls, &host, trusted);
+        return RegistryError::Tls { host, detail, hint, source: Some(error.into()) }.into();
     }
     if let Some(barred) = find::<BarredAddress>(&error) {
         let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
         return RegistryError::Barred { registry, what, host, source: barred.clone() }.into();
     }
     let cause = root_cause(&error);
-    let detail = if error.is_dns() {
-        format!("the name {host} cannot be resolved: {cause}")
+    let (name, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    let refused = find::<io::Error>(&error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+    let elsewhere = !is_at(purpose.registry, url);
+    let mut hint = elsewhere.then(|| {
+        format!(
+            "{host} has to be reachable from here too. If it is an inner name of the registry: {}",
+            redirect::OUTER_NAME
+        )
+    });
+    let mut detail = if error.is_dns() {
+        format!("cannot resolve {name}: {cause}")
+    } else if error.is_connect() && cause.contains("proxy auth") {
+        hint = Some(PROXY_CREDENTIALS.to_owned());
+        format!("the proxy on the way to {host} wants credentials (HTTP status 407)")
+    } else if refused && !uses_proxy() {
+        let forgotten = if url.port().is_none() {
+            format!("was the port forgotten (for example {name}:5000)? ")
+        } else {
+            String::new()
+        };
+        hint.get_or_insert_with(|| format!("{forgotten}Is the registry running?").trim_start().to_owned());
+        format!("nothing listens at {name} port {port}: {cause}")
     } else if error.is_connect() {
         format!("no connection to {host}: {cause}")
     } else {
         format!("the connection to {host} was cut: {cause}")
     };
+    if elsewhere {
+        detail = format!("{detail} ({} sent the client there)", purpose.registry);
+    }
     let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
-    Failure::again(RegistryError::Unavailable { registry, what, detail, source: Some(error.into()) })
+    let source = Some(error.into());
+    Failure::again(RegistryError::Unavailable { registry, what, detail, hint, source })
 }
 
-fn tls_detail(error: &rustls::Error, trusted: &str) -> String {
-    use rustls::{CertificateError, Error as Tls};
+/// Whether an address is one of the registry itself.
+fn is_at(registry: &RegistryHost, url: &Url) -> bool {
+    authority(url).parse::<RegistryHost>().is_ok_and(|host| {
+        let usual = url.port_or_known_default().unwrap_or(tls::HTTPS);
+        let same = |host: &RegistryHost| tls::bare(host, usual) == tls::bare(registry, usual);
+        same(&host) || super::client::named_by(&host).is_some_and(|named| same(&named))
+    })
+}
+
+/// Whether connections may go through a proxy, so that it is not known who refused them.
+fn uses_proxy() -> bool {
+    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// What is wrong with a TLS connection, and what helps, where that is not to trust another CA.
+fn tls_detail(error: &rustls::Error, host: &str, trusted: &str) -> (String, Option<String>) {
+    use rustls::{CertificateError as Certificate, Error as Tls};
+    let day = |time: rustls::pki_types::UnixTime| {
+        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+    };
+    let clock = || Some("set the clock of this machine, if it is wrong".to_owned());
     match error {
-        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            format!("its certificate comes from a CA that is not trusted here ({trusted})")
+        Tls::InvalidCertificate(Certificate::UnknownIssuer) => {
+            (format!("its certificate comes from a CA that is not trusted here ({trusted})"), None)
         }
-        Tls::InvalidCertificate(error) => format!("its certificate is not accepted: {error}"),
-        Tls::InvalidMessage(_) => "it does not speak TLS".to_owned(),
-        other => printable(&other.to_string(), MAX_ERROR_TEXT),
+        Tls::InvalidCertificate(Certificate::NotValidYetContext { time, not_before }) => {
+            let (from, now) = (day(*not_before), day(*time));
+            (
+                format!("its certificate is valid from {from}, and the clock of this machine says {now}"),
+                clock(),
+            )
+        }
+        Tls::InvalidCertificate(Certificate::ExpiredContext { time, not_after }) => {
+            let (until, now) = (day(*not_after), day(*time));
+            let help =
+                "the registry needs a new certificate; or set the clock of this machine, if it is wrong";
+            let text =
+                format!("its certificate was valid until {until}, and the clock of this machine says {now}");
+            (text, Some(help.to_owned()))
+        }
+        Tls::InvalidCertificate(Certificate::NotValidForNameContext { presented, .. }) => {
+            let names = presented.iter().take(5).map(|name| certified(name)).collect::<Vec<_>>().join(", ");
+            let help = format!(
+                "write a name that the certificate is for in place of {host}, or have it issued for {host}"
+            );
+            (format!("its certificate is not for this name, but for {names}"), Some(help))
+        }
+        Tls::InvalidCertificate(error) => (format!("its certificate is not accepted: {error}"), None),
+        Tls::InvalidMessage(_) => ("it does not speak TLS".to_owned(), None),
+        other => (printable(&other.to_string(), MAX_ERROR_TEXT), None),
     }
+}
+
+/// A name in a certificate, as rustls shows it (`DnsName("a.example")`), without what surrounds it.
+fn certified(name: &str) -> String {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    printable(inner.trim_matches('"'), 200)
 }
 
 #[derive(Deserialize)]
@@ -99,17 +177,13 @@ struct ErrorEntry {
     message: Option<String>,
 }
 
-/// What a registry says about a failure: code and message of its first error, safe to show, after `: `.
-async fn error_text(answer: &mut Answer, purpose: &Purpose<'_>) -> String {
-    let mut body = BytesMut::new();
-    while let Ok(Some(chunk)) = answer.chunk(purpose).await {
-        let room = MAX_ERROR_BODY.saturating_sub(body.len());
-        body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
-        if body.len() >= MAX_ERROR_BODY {
-            break;
-        }
+/// What a registry says about a failure: code and message of its first error, safe to show, after `: `. A web page is
+/// named as such.
+fn error_text(answer: &Answer, body: &[u8]) -> String {
+    if let Some(page) = answer.page(body) {
+        return format!(": {page}");
     }
-    let Ok(parsed) = crate::json::parse::<ErrorBody>(&body, MAX_ERROR_BODY) else { return String::new() };
+    let Ok(parsed) = crate::json::parse::<ErrorBody>(body, MAX_ERROR_BODY) else { return String::new() };
     let Some(first) = parsed.errors.first() else { return String::new() };
     let message = first.message.as_deref().unwrap_or_default();
     let parts = [first.code.as_str(), message].into_iter().filter(|part| !part.is_empty());
@@ -117,44 +191,70 @@ async fn error_text(answer: &mut Answer, purpose: &Purpose<'_>) -> String {
     if text.is_empty() { text } else { format!(": {}", printable(&text, MAX_ERROR_TEXT)) }
 }
 
+/// Whether a server says that it got plain HTTP where it speaks TLS: Go's and nginx's words.
+fn wants_tls(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body);
+    ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
 impl Inner {
     /// What an answer means that is not the one hoped for. `home` is whether the registry itself gave it, not
-    /// a server that it redirected to; `looked` says where a login was looked for.
+    /// a server that it redirected to; `looked` says which credentials there are.
     pub(super) async fn rejection(
         &self,
         mut answer: Answer,
         home: bool,
-        looked: impl Future<Output = String>,
+        looked: impl Future<Output = CredentialUse>,
         purpose: &Purpose<'_>,
     ) -> Failure {
         let status = answer.status();
-        let wait = retry_after(answer.headers());
-        let detail = error_text(&mut answer, purpose).await;
+        let body = answer.beginning(purpose).await;
+        // A failure may come from a proxy in front of the registry, and means the same; a success may not.
+        if (status.is_success() || status == StatusCode::NETWORK_AUTHENTICATION_REQUIRED)
+            && let Some(failure) = answer.intercepted(purpose, &body)
+        {
+            return failure;
+        }
+        let detail = error_text(&answer, &body);
+        let (pause, url) = (answer.pause, answer.url.clone());
         drop(answer);
+        match pause {
+            Some(Pause::Granted { wait, .. }) => {
+                let error = rate_limited(purpose, &url, detail, wait, wait);
+                return Failure::Again(Box::new(error), Some(wait));
+            }
+            Some(Pause::TooLong { asked, left }) => {
+                return rate_limited(purpose, &url, detail, asked, left).into();
+            }
+            None => {}
+        }
         let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
         match status.as_u16() {
-            401 if home => {
-                RegistryError::Unauthorized { registry, what, detail, looked: looked.await }.into()
+            400 if url.scheme() == "http" && wants_tls(&body) => {
+                RegistryError::PlainHttp { registry, what }.into()
             }
-            403 if home => RegistryError::Forbidden { registry, what, detail, looked: looked.await }.into(),
+            401 if home => {
+                RegistryError::Unauthorized { registry, what, detail, credentials: looked.await }.into()
+            }
+            403 if home => {
+                RegistryError::Forbidden { registry, what, detail, credentials: looked.await }.into()
+            }
             // A pre-signed address may have run out; the registry makes a new one for the next try.
             401 | 403 => {
                 let detail = format!(": the storage that it redirects to answers {status}");
                 Failure::again(RegistryError::Refused { registry, what, status: status.as_u16(), detail })
             }
             404 => RegistryError::NotFound { what, detail }.into(),
-            429 => {
-                let error = RegistryError::RateLimited { registry, what, detail, wait };
-                Failure::Again(Box::new(error), wait)
-            }
             507 => RegistryError::Full { registry, what, detail }.into(),
             500 if detail.to_ascii_lowercase().contains("no space left") => {
                 RegistryError::Full { registry, what, detail }.into()
             }
             408 | 500 | 502 | 503 | 504 => {
                 let detail = format!("HTTP status {status}{detail}");
-                let error = RegistryError::Unavailable { registry, what, detail, source: None };
-                Failure::Again(Box::new(error), wait)
+                let error = RegistryError::Unavailable { registry, what, detail, hint: None, source: None };
+                Failure::again(error)
             }
             status => RegistryError::Refused { registry, what, status, detail }.into(),
         }

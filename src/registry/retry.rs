@@ -21,12 +21,14 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// The longest wait.
     pub max: Duration,
-    /// The longest wait that a registry may ask for with `Retry-After`.
-    pub retry_after_cap: Duration,
     /// Whether a wait is a random part of its length, so that many clients do not come back at once.
     pub jitter: bool,
-    /// Retries of the whole run, all requests together, without those after progress inside a blob.
+    /// Retries of the whole run, all requests together, without those after progress inside a blob and those that a
+    /// registry asked for by its limit of requests.
     pub budget: u32,
+    /// How long all pauses together may be that registries ask for (429, 503 with `Retry-After`). A longer one ends the
+    /// request with [`RegistryError::RateLimited`] at once.
+    pub max_wait: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -35,19 +37,16 @@ impl Default for RetryPolicy {
             attempts: 6,
             base: Duration::from_millis(500),
             max: Duration::from_secs(30),
-            retry_after_cap: Duration::from_secs(120),
             jitter: true,
             budget: 1000,
+            max_wait: Duration::from_secs(3600),
         }
     }
 }
 
 impl RetryPolicy {
     /// How long to wait after `failed` failures in a row (1 or more); `random` lies in 0..=1.
-    fn wait(&self, failed: u32, asked: Option<Duration>, random: f64) -> Duration {
-        if let Some(asked) = asked {
-            return asked.min(self.retry_after_cap);
-        }
+    fn wait(&self, failed: u32, random: f64) -> Duration {
         let doubled = 2_u32.saturating_pow(failed.saturating_sub(1).min(16));
         let longest = self.base.saturating_mul(doubled).min(self.max);
         if self.jitter { longest.mul_f64(random.clamp(0.0, 1.0)) } else { longest }
@@ -62,7 +61,8 @@ pub(super) enum Failure {
     LoggedIn(Box<RegistryError>),
     /// Trying again cannot help.
     Final(Box<RegistryError>),
-    /// Trying again may help, after the wait where one was asked for.
+    /// A retry may help. With a pause, the host was rate limited and is left alone for so long: that costs no retry, and
+    /// the next request waits by itself.
     Again(Box<RegistryError>, Option<Duration>),
 }
 
@@ -106,13 +106,14 @@ impl<'a> Attempts<'a> {
     /// Waits until the next try may begin, or says why there is none.
     pub(super) async fn after(&mut self, failure: Failure) -> Result<(), RegistryError> {
         let policy = &self.inner.options.retry;
-        let (error, asked) = match failure {
+        let error = match failure {
             Failure::Final(error) => return Err(*error),
             Failure::LoggedIn(error) => {
                 self.logins += 1;
                 return if self.logins > MAX_LOGINS { Err(*error) } else { Ok(()) };
             }
-            Failure::Again(error, asked) => (*error, asked),
+            Failure::Again(_, Some(_)) => return Ok(()),
+            Failure::Again(error, None) => *error,
         };
         self.failed += 1;
         // Damage on the way is rare and gone with the next try; damaged content stays.
@@ -130,12 +131,12 @@ impl<'a> Attempts<'a> {
             }
         }
         self.inner.counters.retries.fetch_add(1, Ordering::Relaxed);
-        let wait = policy.wait(self.failed, asked, random());
+        let wait = policy.wait(self.failed, random());
         self.inner.notify(&format!(
-            "{error}; trying again in {:.1} s ({} of {})",
-            wait.as_secs_f64(),
+            "{error}; retry {} of {} in {:.1} s",
             self.failed,
-            policy.attempts.saturating_sub(1)
+            policy.attempts.saturating_sub(1),
+            wait.as_secs_f64()
         ));
         tokio::time::sleep(wait).await;
         Ok(())
@@ -143,22 +144,26 @@ impl<'a> Attempts<'a> {
 }
 
 /// A number in 0..=1 that nobody needs to guess: spreads clients in time, guards nothing.
-fn random() -> f64 {
+pub(super) fn random() -> f64 {
     let bits = RandomState::new().build_hasher().finish() >> 32;
     f64::from(u32::try_from(bits).unwrap_or(0)) / f64::from(u32::MAX)
 }
+
+/// Numbers from here on are times of day in seconds since 1970, which some services send in place of a duration.
+const UNIX_TIME: f64 = 1e9;
 
 /// How long an answer asks to be left alone: seconds, or a date, which is compared with the answer's own `Date`
 /// because the local clock may be wrong.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let asked = text(RETRY_AFTER)?;
-    if let Ok(seconds) = asked.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
     let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
-    let until = date(asked)?;
     let now = text(DATE).and_then(date).unwrap_or_else(Timestamp::now);
+    if let Some(seconds) = asked.parse::<f64>().ok().filter(|seconds| !seconds.is_nan()) {
+        let past = if seconds >= UNIX_TIME { now.as_duration().as_secs_f64() } else { 0.0 };
+        return Duration::try_from_secs_f64((seconds - past).max(0.0)).ok();
+    }
+    let until = date(asked)?;
     Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
 }
 
@@ -170,15 +175,15 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest_and_are_spread() {
         let policy = RetryPolicy { base: Duration::from_secs(1), ..RetryPolicy::default() };
-        let waits = (1..=8).map(|n| policy.wait(n, None, 1.0).as_secs()).collect::<Vec<_>>();
+        let waits = (1..=8).map(|n| policy.wait(n, 1.0).as_secs()).collect::<Vec<_>>();
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(policy.wait(3, None, 0.5), Duration::from_secs(2));
-        assert_eq!(policy.wait(u32::MAX, None, 2.0), Duration::from_secs(30));
+        assert_eq!(policy.wait(3, 0.5), Duration::from_secs(2));
+        assert_eq!(policy.wait(u32::MAX, 2.0), Duration::from_secs(30));
         assert!((0..100).all(|_| (0.0..=1.0).contains(&random())));
     }
 
     #[test]
-    fn t54_retry_after_is_read_as_seconds_and_as_date_and_is_capped() {
+    fn t54_retry_after_is_read_as_seconds_and_as_date() {
         let headers = |asked: &str, date: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, asked.parse().unwrap());
@@ -191,8 +196,13 @@ mod tests {
         assert_eq!(retry_after(&headers(later, now)), Some(Duration::from_secs(60)));
         assert_eq!(retry_after(&headers(now, later)), Some(Duration::ZERO));
         assert_eq!(retry_after(&headers("soon", now)), None);
+        assert_eq!(retry_after(&headers("1.5", now)), Some(Duration::from_millis(1500)));
+        assert_eq!(retry_after(&headers("-3", now)), Some(Duration::ZERO));
+        let unix = "Sat, 21 Nov 2026 00:00:00 GMT";
+        assert_eq!(retry_after(&headers("1795219260", unix)), Some(Duration::from_secs(60)), "a time of day");
+        for bad in ["inf", "nan", "1e300", ""] {
+            assert_eq!(retry_after(&headers(bad, now)), None, "{bad}");
+        }
         assert_eq!(retry_after(&HeaderMap::new()), None);
-        let policy = RetryPolicy::default();
-        assert_eq!(policy.wait(1, Some(Duration::from_secs(86_400)), 0.0), policy.retry_after_cap);
     }
 }

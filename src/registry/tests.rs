@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod auth;
+mod interception;
+mod limits;
 mod presence;
 mod pull;
 mod push;

@@ -7,16 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Certificate;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
+use super::auth::Asking;
 use super::client::Inner;
 use super::error::RegistryError;
+use super::hosts::{Closed, Pause, Permit};
 use super::pace::Pace;
-use super::redirect::{MAX_HOPS, next_hop, same_origin};
+use super::redirect::{Bounds, MAX_HOPS, RedirectRefusal, authority, keeps_method, same_origin};
 use super::rejection::{root_cause, transport_failure};
 use super::retry::Failure;
 use super::tls;
@@ -63,26 +64,36 @@ pub(super) enum Lane {
     Tokens,
 }
 
-/// Connections and budgets of all hosts.
+/// Connections by the trust that they need, and by whether they leave out the proxy.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     clients: Mutex<HashMap<(Trust, bool), reqwest::Client>>,
-    budgets: Mutex<HashMap<(String, Lane), Arc<Semaphore>>>,
 }
 
-/// A body to send, of known length.
-#[derive(Debug)]
+/// A body to send, of known length, as often as redirects want it.
 pub(super) struct Payload {
-    pub(super) body: reqwest::Body,
     pub(super) length: u64,
     /// Counts what has left; the sender counts as stalled when it stands still.
     pub(super) sent: Arc<AtomicU64>,
+    /// What has left as soon as it is given out.
+    at_once: u64,
+    make: Box<dyn Fn() -> reqwest::Body + Send + Sync>,
 }
 
 impl Payload {
+    /// A body of `length` bytes that `make` gives from its beginning each time, and that counts what has left in `sent`.
+    pub(super) fn new(
+        length: u64,
+        sent: Arc<AtomicU64>,
+        make: impl Fn() -> reqwest::Body + Send + Sync + 'static,
+    ) -> Self {
+        Self { length, sent, at_once: 0, make: Box::new(make) }
+    }
+
     pub(super) fn small(bytes: Bytes) -> Self {
         let length = bytes.len() as u64;
-        Self { body: bytes.into(), length, sent: Arc::new(AtomicU64::new(length)) }
+        let make = move || bytes.clone().into();
+        Self { at_once: length, ..Self::new(length, Arc::default(), make) }
     }
 }
 
@@ -94,7 +105,7 @@ pub(super) struct Purpose<'a> {
     pub(super) lane: Lane,
 }
 
-/// The head of an answer, and the way to its body. Holds its place in the host's budget until it is dropped.
+/// The head of an answer, and the way to its body. Counts as a request under way at its host until it is dropped.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) response: reqwest::Response,
@@ -105,7 +116,9 @@ pub(super) struct Answer {
     came: u64,
     pace: Arc<Pace>,
     counters: Arc<super::client::Counters>,
-    _place: OwnedSemaphorePermit,
+    /// Where the host refused the request for its limit of requests.
+    pub(super) pause: Option<Pause>,
+    _permit: Permit,
 }
 
 impl Answer {
@@ -179,18 +192,12 @@ fn least(waited: Duration) -> u64 {
 
 pub(super) fn unavailable(purpose: &Purpose<'_>, detail: String) -> RegistryError {
     let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
-    RegistryError::Unavailable { registry, what, detail, source: None }
+    RegistryError::Unavailable { registry, what, detail, hint: None, source: None }
 }
 
 pub(super) fn protocol(purpose: &Purpose<'_>, detail: impl Into<String>) -> RegistryError {
     let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
     RegistryError::Protocol { registry, what, detail: detail.into() }
-}
-
-/// `host` or `host:port` of an address, as registries are named.
-pub(super) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -257,6 +264,7 @@ impl Inner {
         let client = builder.build().map_err(|error| RegistryError::Tls {
             host: authority(url),
             detail: format!("it cannot be set up: {}", root_cause(&error)),
+            hint: None,
             source: Some(error.into()),
         })?;
         clients.insert(key, client.clone());
@@ -294,23 +302,6 @@ impl Inner {
         format!("trusted are those of the system{files}")
     }
 
-    async fn place(&self, url: &Url, lane: Lane) -> Option<OwnedSemaphorePermit> {
-        let budget = {
-            let mut budgets = lock(&self.connections.budgets);
-            if budgets.len() > 1000 {
-                budgets.retain(|_, budget| Arc::strong_count(budget) > 1);
-            }
-            let most = match lane {
-                Lane::Relay => Semaphore::MAX_PERMITS,
-                Lane::Requests | Lane::Tokens => self.options.connections_per_host.max(1),
-            };
-            Arc::clone(
-                budgets.entry((authority(url), lane)).or_insert_with(|| Arc::new(Semaphore::new(most))),
-            )
-        };
-        budget.acquire_owned().await.ok()
-    }
-
     /// Sends one request and waits for the head of its answer.
     pub(super) async fn send(
         &self,
@@ -318,7 +309,7 @@ impl Inner {
         method: &Method,
         url: &Url,
         headers: HeaderMap,
-        payload: Option<Payload>,
+        payload: Option<&Payload>,
     ) -> Result<Answer, Failure> {
         if let Some(barred) = &self.options.barred {
             barred.check(url).map_err(|source| {
@@ -327,16 +318,22 @@ impl Inner {
             })?;
         }
         let client = self.http(url)?;
-        let Some(place) = self.place(url, purpose.lane).await else {
-            return Err(unavailable(purpose, "the client is closed".to_owned()).into());
-        };
+        let permit =
+            self.hosts.enter(&authority(url), purpose.lane).await.map_err(|closed| match closed {
+                Closed::Client => unavailable(purpose, "the client is closed".to_owned()),
+                Closed::Paused(wait) => rate_limited(purpose, url, String::new(), wait, Duration::ZERO),
+            })?;
         let stall = self.options.stall_timeout;
         let mut request = reqwest::Request::new(method.clone(), url.clone());
         *request.headers_mut() = headers;
-        let (length, sent) = payload.as_ref().map_or_else(Default::default, |p| (p.length, p.sent.clone()));
+        // Without this any encoding would be acceptable (RFC 9110, section 12.5.3), and digests would differ.
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let (mut length, mut sent) = Default::default();
         if let Some(payload) = payload {
             request.headers_mut().insert(CONTENT_LENGTH, payload.length.into());
-            *request.body_mut() = Some(payload.body);
+            payload.sent.store(payload.at_once, Ordering::Relaxed);
+            *request.body_mut() = Some((payload.make)());
+            (length, sent) = (payload.length, Arc::clone(&payload.sent));
         }
         // A small body leaves as one piece, so all of it counts as sent; others wait piece by piece.
         self.pace.pass(sent.load(Ordering::Relaxed)).await;
@@ -361,13 +358,20 @@ impl Inner {
         };
         let response =
             response.map_err(|error| transport_failure(error, url, purpose, &self.trusted(url)))?;
+        let pause = self.hosts.answered(&permit, response.status(), response.headers(), &self.options.retry);
+        if let Some(Pause::Granted { wait, tell: true }) = pause {
+            let (host, status) = (authority(url), response.status().as_u16());
+            let wait = wait.as_secs_f64();
+            self.notify(&format!("rate limited by {host} (HTTP status {status}); paused for {wait:.1} s"));
+        }
         let (pace, counters) = (Arc::clone(&self.pace), Arc::clone(&self.counters));
         let (waited, came) = (Duration::ZERO, 0);
-        Ok(Answer { response, url: url.clone(), stall, waited, came, pace, counters, _place: place })
+        let url = url.clone();
+        Ok(Answer { response, url, stall, waited, came, pace, counters, pause, _permit: permit })
     }
 
-    /// Sends a request without a body and follows redirects. `authorization` is for the server of `url` only and
-    /// is left behind for good on the way to another.
+    /// Sends a request and follows redirects. `authorization` is for the server of `url` only and is left behind for good
+    /// on the way to another.
     pub(super) async fn follow(
         &self,
         purpose: &Purpose<'_>,
@@ -375,6 +379,7 @@ impl Inner {
         url: &Url,
         headers: &HeaderMap,
         mut authorization: Option<HeaderValue>,
+        payload: Option<&Payload>,
     ) -> Result<Answer, Failure> {
         let mut at = url.clone();
         for _ in 0..=MAX_HOPS {
@@ -382,26 +387,54 @@ impl Inner {
             if let Some(authorization) = &authorization {
                 headers.insert(AUTHORIZATION, authorization.clone());
             }
-            let answer = self.send(purpose, method, &at, headers, None).await?;
+            let answer = self.send(purpose, method, &at, headers, payload).await?;
             let redirect = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             let Some(location) = answer.header(LOCATION).filter(|_| redirect) else { return Ok(answer) };
-            let target = next_hop(url, &at, location).map_err(|detail| refused(purpose, location, detail))?;
+            let bounds = self.bounds(url, payload.is_some());
+            let target = keeps_method(method, answer.status(), &at, location)
+                .and_then(|()| bounds.next_hop(&at, location))
+                .map_err(|refusal| refused(purpose, location, refusal))?;
             if !same_origin(&at, &target) {
                 authorization = None;
             }
             tracing::debug!(from = %SafeUrl::new(at), to = %SafeUrl::new(target.clone()), "redirected");
             at = target;
         }
-        Err(refused(purpose, at.as_str(), "too many redirects in a row").into())
+        Err(refused(purpose, at.as_str(), RedirectRefusal::TooMany).into())
+    }
+
+    fn bounds<'a>(&'a self, home: &'a Url, upload: bool) -> Bounds<'a> {
+        Bounds { home, unencrypted: &self.options.http_redirects, upload }
+    }
+
+    /// Where the answer to a request about an upload says that the upload continues.
+    pub(super) fn located(&self, asking: &Asking<'_>, answer: &Answer) -> Result<Url, Failure> {
+        let location = answer
+            .header(LOCATION)
+            .ok_or_else(|| protocol(&asking.purpose, "the answer to an upload has no Location"))?;
+        let target = self.bounds(&asking.home, true).upload_target(&answer.url, location);
+        target.map_err(|refusal| refused(&asking.purpose, location, refusal).into())
     }
 }
 
+/// A request that its host, which may be another than the registry, refused for its limit of requests.
+pub(super) fn rate_limited(
+    purpose: &Purpose<'_>,
+    url: &Url,
+    detail: String,
+    asked: Duration,
+    left: Duration,
+) -> RegistryError {
+    let (registry, what, host) = (purpose.registry.clone(), purpose.what.clone(), authority(url));
+    RegistryError::RateLimited { registry, what, host, detail, asked, left }
+}
+
 /// A redirect or upload address that is not followed.
-pub(super) fn refused(purpose: &Purpose<'_>, location: &str, detail: &'static str) -> RegistryError {
+pub(super) fn refused(purpose: &Purpose<'_>, location: &str, refusal: RedirectRefusal) -> RegistryError {
     let shown = location.parse::<Url>().map_or_else(
         |_| location.split(['?', '#']).next().unwrap_or_default().to_owned(),
         |url| SafeUrl::new(url).to_string(),
     );
     let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
-    RegistryError::Redirect { registry, what, target: printable(&shown, 200), detail }
+    RegistryError::Redirect { registry, what, target: printable(&shown, 200), refusal }
 }

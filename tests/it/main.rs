@@ -6,6 +6,7 @@ mod edge;
 mod faults;
 mod harness;
 mod hostile;
+mod limits;
 mod missing_referrers;
 mod network;
 mod odd;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use clap::Args;
+use jiff::SignedDuration;
 use krs_core::reference::RegistryHost;
 
 use super::size;
@@ -26,6 +28,9 @@ pub(crate) struct RegistryArgs {
     /// Also send a registry's login to this token server, which is not of its domain; may be repeated
     #[arg(long, value_name = "HOST", env = "KRS_TOKEN_SERVER", value_delimiter = ',')]
     pub(crate) token_server: Vec<RegistryHost>,
+    /// Follow a redirect from TLS to this host without TLS, such as a registry's storage; may be repeated
+    #[arg(long, value_name = "HOST[:PORT]", env = "KRS_ALLOW_HTTP_REDIRECT", value_delimiter = ',')]
+    pub(crate) allow_http_redirect: Vec<RegistryHost>,
     /// Transfers at once. Fewer than 6 also limit all connections to one registry to as many
     #[arg(long, value_name = "N", default_value = "6", env = "KRS_JOBS")]
     pub(crate) jobs: NonZeroUsize,
@@ -43,17 +48,39 @@ pub(crate) struct RegistryArgs {
     /// How often requests that failed are tried again in the whole run; progress inside a blob is free
     #[arg(long, value_name = "N", default_value = "1000", env = "KRS_RETRY_BUDGET")]
     pub(crate) retry_budget: u32,
+    /// How long to wait in the whole run for registries that limit the rate of requests, e.g. 90s, 30m or 2h
+    #[arg(long, value_name = "DURATION", default_value = "1h", env = "KRS_MAX_WAIT", value_parser = duration)]
+    pub(crate) max_wait: Duration,
+}
+
+/// A duration such as `90s`, `30m` or `1h 30m`; a number alone is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.trim().parse::<u32>().ok().map(|seconds| Duration::from_secs(seconds.into()));
+    let duration = seconds.or_else(|| Duration::try_from(text.parse::<SignedDuration>().ok()?).ok());
+    duration.ok_or_else(|| "expected a duration such as 90s, 30m or 2h".to_owned())
 }
 
 /// Bytes per second: a number with a decimal or binary unit, `/s` or not.
 fn rate(text: &str) -> Result<NonZeroU64, String> {
     let bytes = size::bytes(text.trim().trim_end_matches("/s"))?;
-    NonZeroU64::new(bytes).ok_or_else(|| "a rate of nothing takes for ever".to_owned())
+    NonZeroU64::new(bytes).ok_or_else(|| "a rate of 0 transfers nothing".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_have_units_and_are_seconds_without() {
+        for (text, seconds) in
+            [("90s", 90), ("30m", 1800), ("1h", 3600), ("1h 30m", 5400), ("0", 0), ("45", 45)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for wrong in ["", "-1s", "-5", "soon", "1 fortnight"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn rates_are_bytes_with_decimal_or_binary_units() {

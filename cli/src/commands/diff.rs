@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use camino::Utf8Path;
@@ -7,14 +6,15 @@ use jiff::Timestamp;
 use krs_core::compare::{Difference, Differences, Stock, compare};
 use krs_core::digest::Digest;
 use krs_core::progress::Progress;
-use krs_core::reference::{Destination, RepositoryName};
+use krs_core::reference::Destination;
 use krs_core::registry::Client;
 use krs_core::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::set::{self, Loaded};
 use krs_core::survey::{SurveyOptions, survey};
 use serde::Serialize;
 
-use super::{files, registries, runtime, sets};
+use super::sets::Names;
+use super::{files, receipt, registries, runtime, sets};
 use crate::args::DiffArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -70,7 +70,7 @@ pub(super) fn diff(args: &DiffArgs, console: &Console) -> Result<(), Failure> {
     let (before, after) = (side(&args.before)?, side(&args.after)?);
     let progress = console.progress();
     let client = registries::client(&args.registry, &progress)?;
-    let look = Look { args, client: &client, progress: &progress, names: &names };
+    let look = Look { args, client: &client, console, progress: &progress, names: &names };
     let differences = runtime()?.block_on(async {
         let (before, after) = (look.ask(before).await?, look.ask(after).await?);
         let before = look.resolve(before, &after).await?;
@@ -87,27 +87,24 @@ pub(super) fn diff(args: &DiffArgs, console: &Console) -> Result<(), Failure> {
 }
 
 /// What an argument means. Adds the repositories that a side names, for a side that is a registry.
-fn side(
-    text: &str,
-    names: &mut BTreeMap<RepositoryName, BTreeSet<Digest>>,
-    console: &Console,
-) -> Result<Side, Failure> {
+fn side(text: &str, names: &mut Names, console: &Console) -> Result<Side, Failure> {
     let path = Utf8Path::new(text);
     if files::is_bundle(path) {
         let (bundle, images) = files::with_images(path)?;
-        names.extend(sets::names(bundle.sets()));
+        sets::add_names(names, bundle.sets());
         return Ok(Side::Known(Stock::of_bundle(&bundle, &images)));
     }
     if path.extension() == Some("json") {
         let receipt = files::read_receipt(path)?;
-        names
-            .extend(receipt.repositories.iter().map(|repository| (repository.name.clone(), BTreeSet::new())));
+        for repository in &receipt.repositories {
+            names.entry(repository.name.clone()).or_default();
+        }
         return Ok(Side::Known(Stock::of_receipt(&receipt, None)));
     }
     if path.exists() {
         let loaded = sets::load(&[path.to_owned()])?;
         sets::remarks(&loaded, console);
-        names.extend(sets::names(loaded.sets.iter().map(|loaded| &loaded.set)));
+        sets::add_names(names, loaded.sets.iter().map(|loaded| &loaded.set));
         return Ok(Side::Checkout(Box::new(loaded)));
     }
     text.parse().map(Side::Registry).map_err(|e: krs_core::reference::ParseReferenceError| {
@@ -135,8 +132,9 @@ impl Asked {
 struct Look<'a> {
     args: &'a DiffArgs,
     client: &'a Client,
+    console: &'a Console,
     progress: &'a Arc<dyn Progress>,
-    names: &'a BTreeMap<RepositoryName, BTreeSet<Digest>>,
+    names: &'a Names,
 }
 
 impl Look<'_> {
@@ -160,7 +158,8 @@ impl Look<'_> {
         }
         let registry = &destination.registry;
         let look = survey(self.client, registry, &options, Timestamp::now(), self.progress.as_ref());
-        let (receipt, _) = look.await?;
+        let (receipt, incomplete) = look.await?;
+        incomplete.iter().for_each(|one| self.console.warning(&receipt::sentence(one)));
         Ok(Asked::Stock(Stock::of_receipt(&receipt, destination.prefix.as_ref())))
     }
 

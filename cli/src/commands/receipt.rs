@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use krs_core::receipt::Receipt;
 use krs_core::redact::printable;
 use krs_core::reference::RepositoryName;
-use krs_core::survey::{Lack, SurveyOptions, survey};
+use krs_core::survey::{Incomplete, SurveyOptions, survey};
 use serde::Serialize;
 
 use super::{files, registries, runtime, sets};
@@ -22,7 +22,7 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<String>,
     repositories: Vec<RepositoryFacts>,
-    /// What is not whole there.
+    /// What is missing there or could not be read, and so is not in the receipt.
     incomplete: Vec<String>,
 }
 
@@ -51,11 +51,11 @@ pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failu
     let client = registries::client(&args.registry, &progress)?;
     let registry = &args.destination.registry;
     let work = survey(&client, registry, &options, Timestamp::now(), progress.as_ref());
-    let (mut receipt, lacks) = runtime()?.block_on(work)?;
+    let (mut receipt, incomplete) = runtime()?.block_on(work)?;
     let omitted = args.format_version.map(|highest| receipt.restrict_to(highest)).unwrap_or_default();
     omitted.iter().for_each(|field| console.warning(&format!("left out: {field}")));
-    for lack in &lacks {
-        console.warning(&sentence(lack));
+    for one in &incomplete {
+        console.warning(&sentence(one));
     }
     let mut document = receipt.encode()?;
     document.push(b'\n');
@@ -63,7 +63,7 @@ pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failu
         return console.document(&String::from_utf8_lossy(&document));
     };
     files::replace(file, &document)?;
-    let report = report(file, &receipt, &lacks);
+    let report = report(file, &receipt, &incomplete);
     console.result(&report, || text(&report))
 }
 
@@ -74,11 +74,13 @@ fn probe(args: &ReceiptArgs) -> Result<Option<RepositoryName>, Failure> {
     Ok(Some(name).filter(|_| args.probe))
 }
 
-fn sentence(lack: &Lack) -> String {
-    format!("{}: {} is not whole, it lacks {}", lack.repository, printable(&lack.name, 200), lack.missing)
+/// What a receipt does not have, for a person.
+pub(super) fn sentence(incomplete: &Incomplete) -> String {
+    let Incomplete { repository, what, reason } = incomplete;
+    format!("incomplete: {} of {repository}: {}", printable(what, 200), printable(reason, 500))
 }
 
-fn report(file: &Utf8Path, receipt: &Receipt, lacks: &[Lack]) -> Report {
+fn report(file: &Utf8Path, receipt: &Receipt, incomplete: &[Incomplete]) -> Report {
     let repositories = receipt.repositories.iter().map(|repository| RepositoryFacts {
         name: repository.name.to_string(),
         tags: repository.tags.len(),
@@ -92,7 +94,7 @@ fn report(file: &Utf8Path, receipt: &Receipt, lacks: &[Lack]) -> Report {
         registry: receipt.registry.to_string(),
         site: receipt.site.clone(),
         repositories: repositories.collect(),
-        incomplete: lacks.iter().map(sentence).collect(),
+        incomplete: incomplete.iter().map(sentence).collect(),
     }
 }
 

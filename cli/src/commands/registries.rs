@@ -21,12 +21,14 @@ pub(super) fn client(args: &RegistryArgs, progress: &Arc<dyn Progress>) -> Resul
         plain_http: args.plain_http.clone(),
         insecure: args.insecure_registry.clone(),
         realm_hosts: args.token_server.clone(),
+        http_redirects: args.allow_http_redirect.clone(),
         connections_per_host: connections(args.jobs.get(), defaults.connections_per_host),
         bandwidth: args.bandwidth_limit,
         stall_timeout: Duration::from_secs(args.stall_timeout),
         retry: RetryPolicy {
             attempts: args.retries + 1,
             budget: args.retry_budget,
+            max_wait: args.max_wait,
             ..RetryPolicy::default()
         },
         notify: Some(Arc::new(move |text: &str| watcher.message(text))),

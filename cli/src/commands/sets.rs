@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use camino::Utf8PathBuf;
-use krs_core::digest::Digest;
 use krs_core::reference::{Destination, RepositoryName};
 use krs_core::set::{self, CheckedSet, Loaded, SetErrors};
+use krs_core::survey::Wanted;
 
 use super::files;
 use crate::console::Console;
@@ -41,35 +41,33 @@ pub(super) fn remarks(loaded: &Loaded, console: &Console) {
     }
 }
 
-/// Repositories that sets give their images, without any prefix, with the digests that they name.
-pub(super) fn names<'a>(
-    sets: impl IntoIterator<Item = &'a CheckedSet>,
-) -> BTreeMap<RepositoryName, BTreeSet<Digest>> {
-    let mut found = BTreeMap::<RepositoryName, BTreeSet<Digest>>::new();
-    for wanted in sets.into_iter().flat_map(|set| &set.images) {
-        found.entry(wanted.repository.clone()).or_default().extend(wanted.reference.digest);
+/// Repositories that sets give their images, without any prefix, with what they name of them.
+pub(super) type Names = BTreeMap<RepositoryName, Wanted>;
+
+/// Adds what `sets` name.
+pub(super) fn add_names<'a>(names: &mut Names, sets: impl IntoIterator<Item = &'a CheckedSet>) {
+    for image in sets.into_iter().flat_map(|set| &set.images) {
+        let wanted = names.entry(image.repository.clone()).or_default();
+        wanted.digests.extend(image.reference.digest);
+        wanted.tags.insert(image.tag.clone());
     }
-    found
 }
 
-/// The same for the sets of checkouts and bundles.
+/// What the sets of checkouts and bundles name.
 ///
 /// # Errors
 /// Sets or bundles that cannot be read.
-pub(super) fn repositories(
-    paths: &[Utf8PathBuf],
-    console: &Console,
-) -> Result<BTreeMap<RepositoryName, BTreeSet<Digest>>, Failure> {
+pub(super) fn repositories(paths: &[Utf8PathBuf], console: &Console) -> Result<Names, Failure> {
     let (bundles, checkouts): (Vec<_>, Vec<_>) =
         paths.iter().cloned().partition(|path| files::is_bundle(path));
-    let mut found = BTreeMap::new();
+    let mut found = Names::new();
     for bundle in bundles {
-        found.extend(names(files::open_anyones(&bundle, &[])?.sets()));
+        add_names(&mut found, files::open_anyones(&bundle, &[])?.sets());
     }
     if !checkouts.is_empty() {
         let loaded = load(&checkouts)?;
         remarks(&loaded, console);
-        found.extend(names(loaded.sets.iter().map(|loaded| &loaded.set)));
+        add_names(&mut found, loaded.sets.iter().map(|loaded| &loaded.set));
     }
     Ok(found)
 }
@@ -78,11 +76,8 @@ pub(super) fn repositories(
 ///
 /// # Errors
 /// A name that the prefix makes too long.
-pub(super) fn below(
-    destination: &Destination,
-    names: &BTreeMap<RepositoryName, BTreeSet<Digest>>,
-) -> Result<BTreeMap<RepositoryName, BTreeSet<Digest>>, Failure> {
-    let below = names.iter().map(|(name, digests)| Ok((destination.repository(name)?, digests.clone())));
+pub(super) fn below(destination: &Destination, names: &Names) -> Result<Names, Failure> {
+    let below = names.iter().map(|(name, wanted)| Ok((destination.repository(name)?, wanted.clone())));
     below
         .collect::<Result<_, krs_core::reference::ParseReferenceError>>()
         .map_err(|e| Failure::usage(e.to_string()).help("use a shorter prefix"))

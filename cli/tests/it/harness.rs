@@ -233,6 +233,7 @@ macro_rules! shown {
             (r"\b[0-9a-f]{12}\b", "[short]"),
             (r"\b[0-9A-F]{16}\b", "[key]"),
             (r"127\.0\.0\.1:\d+", "127.0.0.1:[port]"),
+            (r"127\.0\.0\.1 port \d+", "127.0.0.1 port [port]"),
             (r"/\S*/krs-checkout-[A-Za-z0-9]+", "[checkout]"),
             (r"/\S*/\.tmp[A-Za-z0-9]+", "[desk]"),
             (r"\b\d+\.\d s\b", "[time]"),

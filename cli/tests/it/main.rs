@@ -14,6 +14,7 @@ mod hostile;
 mod keys;
 mod output;
 mod proxy;
+mod receipts;
 mod referrers;
 mod resume;
 mod sets;

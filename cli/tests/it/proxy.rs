@@ -69,3 +69,24 @@ fn a_proxy_that_is_not_there_is_said_to_be_the_trouble() {
     let said = bundle(&site, &[("HTTPS_PROXY", &url)], &[]).failed(8, &[UNRESOLVED, "NO_PROXY"]);
     assert!(!site.desk.path("a.krs.tar").exists(), "{said}");
 }
+
+#[test]
+fn t117_a_proxy_that_wants_credentials_is_named() {
+    let (site, _) = behind_a_proxy(true);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Ends with the process.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut head = [0; 4096];
+            let _ = std::io::Read::read(&mut stream, &mut head);
+            let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\n\
+                           content-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = std::io::Write::write_all(&mut stream, refusal.as_bytes());
+        }
+    });
+    bundle(&site, &[("HTTPS_PROXY", &url)], &[])
+        .failed(8, &["the proxy", "407", "http://USER:PASSWORD@PROXY"]);
+    let plain = ["--plain-http", UNRESOLVED];
+    bundle(&site, &[("HTTP_PROXY", &url)], &plain).failed(1, &["407", "http://USER:PASSWORD@PROXY"]);
+}

@@ -43,7 +43,9 @@ impl Failure {
             E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
             E::Tls { .. } | E::Certificate { .. } => reason::TLS_FAILED,
             E::Unavailable { .. } if by_medium => reason::MEDIUM_READ_ERROR,
-            E::Unavailable { .. } | E::RateLimited { .. } => reason::REGISTRY_UNREACHABLE,
+            E::Unavailable { .. } | E::RateLimited { .. } | E::Intercepted { .. } => {
+                reason::REGISTRY_UNREACHABLE
+            }
             E::Content { .. } | E::OtherDigest { .. } => reason::DIGEST_MISMATCH,
             E::NotFound { .. } if which != Which::Destination => reason::IMAGE_NOT_FOUND,
             E::Sink { .. } | E::Source { .. } => reason::COPY_FAILED,

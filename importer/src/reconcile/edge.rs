@@ -28,7 +28,14 @@ pub(super) fn client_options(barred: &Barred) -> ClientOptions {
     ClientOptions {
         barred: Some(barred.clone()),
         certs_dirs: Vec::new(),
-        retry: RetryPolicy { attempts: 3, max: Duration::from_secs(5), budget: 50, ..RetryPolicy::default() },
+        retry: RetryPolicy {
+            attempts: 3,
+            max: Duration::from_secs(5),
+            budget: 50,
+            // Shorter than a target may take: a rate limit is a reason to requeue, not to hold a reconcile.
+            max_wait: Duration::from_secs(20),
+            ..RetryPolicy::default()
+        },
         stall_timeout: Duration::from_secs(20),
         user_agent: crate::USER_AGENT.to_owned(),
         ..ClientOptions::default()

@@ -32,7 +32,7 @@ async fn t55_a_password_is_sent_to_who_asks_for_it_and_once_only_when_it_is_refu
     assert_eq!((error.kind(), server.count("GET")), (ErrorKind::Auth, 2));
     let error = fetch(&server.repository(), b"x").await.unwrap_err();
     let shown = format!("{error} {error:?}");
-    assert!(shown.contains("no login was given") && shown.contains("team/app"), "{shown}");
+    assert!(shown.contains("no credentials were given") && shown.contains("team/app"), "{shown}");
 }
 
 #[tokio::test]
@@ -284,4 +284,118 @@ async fn t92_a_helper_that_hangs_costs_its_time_limit_once_and_not_for_every_ima
     }
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "asked\n");
     assert!(begun.elapsed() < Duration::from_secs(20 * 300 / 1000), "not one after the other");
+}
+
+/// A token server for the repositories below `namespace`, which refuses others, and hands out the token `NAMESPACE`.
+async fn tokens_for(namespace: &'static str) -> Server {
+    let server =
+        Server::start(move |request| match request.path.contains(&format!("repository%3A{namespace}%2F")) {
+            true => Reply::ok(format!(r#"{{"token":"{namespace}"}}"#).as_bytes()),
+            false => Reply::new(403),
+        });
+    server.await
+}
+
+#[tokio::test]
+async fn t116_repositories_of_one_registry_can_have_token_servers_of_their_own() {
+    let (one, two) = (tokens_for("one").await, tokens_for("two").await);
+    let realms = [one.url("/token"), two.url("/token")];
+    let server = Server::start(move |request| {
+        let (namespace, realm) = if request.path.starts_with("/v2/one/") { ("one", 0) } else { ("two", 1) };
+        match request.authorization() {
+            Some(given) if given == format!("Bearer {namespace}") => Reply::ok(b"x"),
+            _ => bearer(&realms[realm]),
+        }
+    });
+    let server = server.await;
+    let repository = logged_in(&server);
+    let names = (0..10).flat_map(|n| [format!("one/app{n}"), format!("two/app{n}")]);
+    let repositories = names.map(|name| repository.sibling(&name.parse().unwrap())).collect::<Vec<_>>();
+    for _ in 0..3 {
+        let fetches = repositories.iter().map(|repository| fetch(repository, b"x"));
+        for outcome in futures::future::join_all(fetches).await {
+            assert_eq!(outcome.unwrap(), b"x");
+        }
+    }
+    let refused = server.seen().iter().filter(|request| request.authorization().is_none()).count();
+    assert!(refused <= 1 + 20, "{refused}: the challenge of each repository is learnt once");
+}
+
+#[tokio::test]
+async fn one_request_learns_what_a_registry_wants_for_all_that_wait() {
+    for wanted in ["Basic", "Bearer"] {
+        let (tokens, _) = token_server("").await;
+        let realm = tokens.url("/token");
+        let server = Server::start(move |request| match request.authorization() {
+            Some(_) => Reply::ok(b"x"),
+            None if wanted == "Basic" => Reply::new(401).with("www-authenticate", "Basic realm=\"x\""),
+            None => bearer(&realm),
+        });
+        let server = server.await;
+        let mut options = options();
+        options.keychain = Keychain::empty().with(&server.host, "me", Secret::new("hunter2"));
+        // Without a probe for TLS.
+        options.plain_http = vec![server.host.clone()];
+        let repository = server.repository_with(options);
+        let names = (0..16).map(|n| repository.sibling(&format!("team/app{n}").parse().unwrap()));
+        let repositories = names.collect::<Vec<_>>();
+        let fetches = repositories.iter().map(|repository| fetch(repository, b"x"));
+        for outcome in futures::future::join_all(fetches).await {
+            assert_eq!(outcome.unwrap(), b"x");
+        }
+        let refused = server.seen().iter().filter(|request| request.authorization().is_none()).count();
+        assert_eq!((refused, server.count("GET")), (1, 17), "{wanted}");
+    }
+}
+
+#[tokio::test]
+async fn t57_a_password_goes_to_the_registry_where_its_token_server_is_somebody_elses() {
+    let server = Server::start(|request| match request.authorization() {
+        Some(LOGIN) => Reply::ok(b"x"),
+        _ => Reply::new(401)
+            .with("www-authenticate", "Bearer realm=\"https://evil.example.net/token\"")
+            .with("www-authenticate", "Basic realm=\"x\""),
+    });
+    let server = server.await;
+    assert_eq!(fetch(&logged_in(&server), b"x").await.unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn tokens_are_asked_for_with_what_the_registry_says_and_read_as_servers_write_them() {
+    let answers = [
+        r#"{"token":"t"}"#,
+        r#"{"access_token":"t","expires_in":"300"}"#,
+        r#"{"token":"","access_token":"t","expires_in":300.5}"#,
+        r#"{"token":"t","access_token":"other","expires_in":-1,"issued_at":"yesterday"}"#,
+        r#"{"token":"t","expires_in":null}"#,
+    ];
+    for answer in answers {
+        let tokens = Server::start(move |_| Reply::ok(answer.as_bytes())).await;
+        let challenge =
+            format!("Bearer realm=\"{}\",scope=\"repository:library/app:pull\"", tokens.url("/token"));
+        let server = Server::start(move |request| match request.authorization() {
+            Some("Bearer t") => Reply::ok(b"x"),
+            _ => Reply::new(401).with("www-authenticate", &challenge),
+        });
+        let server = server.await;
+        assert_eq!(fetch(&logged_in(&server), b"x").await.unwrap(), b"x", "{answer}");
+        let asked = tokens.seen().remove(0).path;
+        for scope in ["repository%3Ateam%2Fapp%3Apull", "repository%3Alibrary%2Fapp%3Apull"] {
+            assert!(asked.contains(scope), "{asked}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_user() {
+    let server = Server::start(|_| Reply::new(401).with("www-authenticate", "Basic realm=\"x\"")).await;
+    let text = r#"{"auths":{"HOST":{"auth":"bWU6aHVudGVyMg=="}}}"#.replace("HOST", server.host.as_str());
+    let keychain = Keychain::from_bytes("/home/me/auth.json", text.as_bytes()).unwrap();
+    let repository = server.repository_with(ClientOptions { keychain, ..options() });
+    let error = fetch(&repository, b"x").await.unwrap_err();
+    let shown = error.to_string();
+    for part in ["refused user `me`", "/home/me/auth.json", "wrong or expired password"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    assert!(error.help().unwrap().starts_with("log in again: skopeo login"), "{:?}", error.help());
 }

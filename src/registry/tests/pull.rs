@@ -92,13 +92,15 @@ async fn t54_a_registry_is_left_alone_for_as_long_as_it_asks() {
     assert_eq!(fetch(&repository, b"x").await.unwrap(), b"x");
     assert!(begun.elapsed() >= Duration::from_secs(1));
     let messages = messages.lock().unwrap().join("\n");
-    assert!(messages.contains("limits the rate") && messages.contains("in 1.0 s"), "{messages}");
+    assert!(messages.contains("rate limited by") && messages.contains("paused for 1.0 s"), "{messages}");
 }
 
 #[tokio::test]
 async fn t54_a_limit_that_stays_is_reported_as_such() {
     let server = Server::start(|_| Reply::new(429)).await;
-    let error = fetch(&server.repository(), b"x").await.unwrap_err();
+    let mut options = options();
+    options.retry.max_wait = Duration::from_millis(300);
+    let error = fetch(&server.repository_with(options), b"x").await.unwrap_err();
     assert!(matches!(error, RegistryError::RateLimited { .. }), "{error}");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
@@ -257,8 +259,88 @@ async fn t57_a_list_does_not_lead_elsewhere_or_on_for_ever() {
         Server::start(|_| Reply::ok(b"{}").with("link", "<http://other.example/>; rel=\"next\"")).await;
     assert!(matches!(away.repository().tags().await, Err(RegistryError::Redirect { .. })));
     let endless =
-        Server::start(|r| Reply::ok(b"{}").with("link", format!("<{}>; rel=\"next\"", r.path))).await;
+        Server::start(|r| Reply::ok(b"{}").with("link", format!("<{}1>; rel=\"next\"", r.path))).await;
     assert!(matches!(endless.repository().tags().await, Err(RegistryError::Protocol { .. })));
+}
+
+#[tokio::test]
+async fn t118_tags_are_listed_where_n_is_refused() {
+    for status in [400, 404, 405, 406, 416, 422, 500, 501] {
+        let server = Server::start(move |request| match request.path.contains("n=") {
+            true => Reply::new(status),
+            false => Reply::ok(br#"{"name":"x","tags":["a"]}"#),
+        });
+        let server = server.await;
+        assert_eq!(server.repository().tags().await.unwrap().len(), 1, "{status}");
+        assert_eq!(server.count("GET"), 2, "{status}");
+    }
+    for (status, kind) in [(401, ErrorKind::Auth), (403, ErrorKind::Auth)] {
+        let server = Server::start(move |_| Reply::new(status)).await;
+        assert_eq!(server.repository().tags().await.unwrap_err().kind(), kind);
+    }
+}
+
+#[tokio::test]
+async fn t118_a_list_in_a_circle_ends_and_keeps_what_was_read() {
+    let server = Server::start(|request| match request.path.contains("last=a") {
+        false => Reply::ok(br#"{"tags":["a"]}"#).with("link", "</v2/team/app/tags/list?last=a>; rel=next"),
+        true => Reply::ok(br#"{"tags":["b"]}"#).with("link", "</v2/team/app/tags/list?last=a>; rel=next"),
+    });
+    let server = server.await;
+    let (tags, error) = server.repository().readable_tags().await;
+    assert_eq!(tags.len(), 2);
+    assert!(error.unwrap().to_string().contains("read already"));
+    assert_eq!(server.count("GET"), 2);
+}
+
+#[tokio::test]
+async fn t118_the_next_page_is_asked_for_at_the_registry_whatever_it_calls_itself() {
+    let server = Server::start(|request| match request.path.contains("last=") {
+        false => Reply::ok(br#"{"tags":["a"]}"#)
+            .with("link", "</x>; rel=first")
+            .with("link", "<http://inner:5000/v2/team/app/tags/list?n=1&last=a>; rel=\"next\""),
+        true => Reply::ok(br#"{"tags":["b"]}"#),
+    });
+    let server = server.await;
+    assert_eq!(server.repository().tags().await.unwrap().len(), 2);
+}
+
+/// A server that gives one answer to everything, byte for byte, and closes the connection.
+async fn verbatim(reply: Vec<u8>) -> (RegistryHost, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let task = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut stream = BufReader::new(stream);
+            if let Ok(Some(_)) = read_request(&mut stream).await {
+                let _ = stream.write_all(&reply).await;
+                let _ = stream.shutdown().await;
+            }
+        }
+    });
+    (host, task)
+}
+
+#[tokio::test]
+async fn answers_of_old_servers_and_in_chunks_are_read() {
+    let typed = format!("content-type: {OCI_MANIFEST}\r\n");
+    let (length, text) = (DOCUMENT.len(), String::from_utf8(DOCUMENT.to_vec()).unwrap());
+    for reply in [
+        // The end of the connection is the end of the content.
+        format!("HTTP/1.0 200 OK\r\n{typed}\r\n{text}"),
+        format!("HTTP/1.1 200 OK\r\n{typed}connection: close\r\n\r\n{text}"),
+        format!(
+            "HTTP/1.1 200 OK\r\n{typed}transfer-encoding: chunked\r\n\r\n{length:x}\r\n{text}\r\n0\r\n\r\n"
+        ),
+    ] {
+        let (host, task) = verbatim(reply.clone().into_bytes()).await;
+        let options = ClientOptions { plain_http: vec![host.clone()], ..options() };
+        let repository = Client::new(options).unwrap().repository(&host, &"team/app".parse().unwrap());
+        let digest = Selector::Digest(Digest::of(DOCUMENT));
+        assert_eq!(repository.manifest(&digest).await.unwrap().bytes, DOCUMENT, "{reply}");
+        assert_eq!(fetch(&repository, DOCUMENT).await.unwrap(), DOCUMENT, "{reply}");
+        task.abort();
+    }
 }
 
 fn list(digests: &[Digest]) -> Vec<u8> {

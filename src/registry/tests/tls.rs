@@ -14,6 +14,13 @@ use crate::registry::tls::{HTTPS, for_host, listed as in_list};
 
 /// A server with a certificate for `name` from a CA of its own, and the CA in a file.
 async fn server(name: &str) -> (Server, TempDir, Utf8PathBuf) {
+    serving(name, |_| Reply::ok(b"x")).await
+}
+
+async fn serving(
+    name: &str,
+    handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+) -> (Server, TempDir, Utf8PathBuf) {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.distinguished_name.push(rcgen::DnType::CommonName, "site CA");
@@ -31,7 +38,7 @@ async fn server(name: &str) -> (Server, TempDir, Utf8PathBuf) {
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
         )
         .unwrap();
-    let server = Server::start_with(Some(Arc::new(config).into()), |_| Reply::ok(b"x")).await;
+    let server = Server::start_with(Some(Arc::new(config).into()), handler).await;
     let folder = tempfile::tempdir().unwrap();
     let file = Utf8Path::from_path(folder.path()).unwrap().join("ca.pem");
     std::fs::write(&file, ca.pem()).unwrap();
@@ -79,7 +86,8 @@ async fn t56_a_certificate_for_another_name_is_refused() {
     let trusting = ClientOptions { ca_files: vec![ca], ..options() };
     let error = fetch(&server.repository_with(trusting), b"x").await.unwrap_err();
     assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
-    assert!(error.to_string().contains("not accepted"), "{error}");
+    assert!(error.to_string().contains("not for this name, but for other.example"), "{error}");
+    assert!(error.help().unwrap().contains("write a name that the certificate is for"));
     assert_eq!(server.seen().len(), 0);
 }
 
@@ -107,4 +115,22 @@ fn a_host_and_the_same_host_with_the_usual_port_are_one() {
     for host in ["a.example:5000", "b.example:80", "c.example"] {
         assert!(!found(host), "{host}");
     }
+}
+
+#[tokio::test]
+async fn t57_storage_without_tls_needs_a_flag_that_names_it() {
+    let storage = Server::start(|_| Reply::ok(b"x")).await;
+    let away = storage.url("/bucket/x");
+    let (server, _folder, ca) = serving("127.0.0.1", move |_| Reply::new(307).with("location", &away)).await;
+    let with = |http_redirects: Vec<RegistryHost>| {
+        server.repository_with(ClientOptions { ca_files: vec![ca.clone()], http_redirects, ..options() })
+    };
+    for others in [Vec::new(), vec!["127.0.0.1:1".parse().unwrap()]] {
+        let error = fetch(&with(others), b"x").await.unwrap_err();
+        assert!(matches!(error, RegistryError::Redirect { .. }), "{error}");
+        let help = error.help().unwrap();
+        assert!(help.contains(&format!("--allow-http-redirect {}", storage.host)), "{help}");
+    }
+    assert_eq!(storage.seen().len(), 0);
+    assert_eq!(fetch(&with(vec![storage.host.clone()]), b"x").await.unwrap(), b"x");
 }

@@ -20,10 +20,9 @@ use crate::registry::download::PROGRESS;
 use crate::registry::error::RegistryError;
 use crate::registry::manifest::not_missing;
 use crate::registry::outgoing::{Feed, Hashing, Outgoing};
-use crate::registry::redirect::upload_target;
 use crate::registry::relay::{Received, Relay};
 use crate::registry::retry::{Attempts, Failure};
-use crate::registry::transport::{Answer, Payload, lock, protocol, refused};
+use crate::registry::transport::{Answer, Payload, lock, protocol};
 
 /// Parts of an upload once a registry has lost one that was cut: halved each time, but not below the least.
 const FIRST_PART: u64 = 64 << 20;
@@ -85,6 +84,29 @@ fn confirmed(answer: &Answer) -> Option<u64> {
     let (first, last) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;
     let last = last.parse::<u64>().ok().filter(|_| first == "0")?;
     Some(if last == 0 { 0 } else { last.saturating_add(1) })
+}
+
+/// Where the bytes of a blob from `start` on come from.
+fn feed(
+    repository: &Repository,
+    content: &BlobContent,
+    relay: &Arc<Mutex<Option<Relay>>>,
+    (digest, size): (Digest, u64),
+    start: u64,
+) -> Feed {
+    let (from, received) = match content {
+        BlobContent::Source(source) => {
+            return Feed::Source { source: Arc::clone(source), reading: None };
+        }
+        BlobContent::Repository { name, received } => (repository.sibling(name), Arc::clone(received)),
+        BlobContent::Elsewhere(from) => {
+            let received: Received = Arc::new(|_| ());
+            (from.as_ref().clone(), received)
+        }
+    };
+    let kept = lock(relay).take().filter(|kept| kept.position() == start);
+    let download = kept.unwrap_or_else(|| Relay::new(&from, digest, size, start, received));
+    Feed::Relay { relay: Some(download), what: from.blob_name(&digest), kept: Arc::clone(relay) }
 }
 
 impl<'a> Upload<'a> {
@@ -185,49 +207,32 @@ impl<'a> Upload<'a> {
         advanced
     }
 
-    fn located(asking: &Asking<'_>, answer: &Answer) -> Result<Url, Failure> {
-        let location = answer
-            .header(LOCATION)
-            .ok_or_else(|| protocol(&asking.purpose, "the answer to an upload has no Location"))?;
-        let target = upload_target(&asking.home, &answer.url, location);
-        target.map_err(|detail| refused(&asking.purpose, location, detail).into())
+    fn located(&self, asking: &Asking<'_>, answer: &Answer) -> Result<Url, Failure> {
+        self.repository.inner.located(asking, answer)
     }
 
-    fn feed(&self, start: u64) -> Feed {
-        let (from, received) = match &self.content {
-            BlobContent::Source(source) => {
-                return Feed::Source { source: Arc::clone(source), reading: None };
-            }
-            BlobContent::Repository { name, received } => {
-                (self.repository.sibling(name), Arc::clone(received))
-            }
-            BlobContent::Elsewhere(from) => {
-                let received: Received = Arc::new(|_| ());
-                (from.as_ref().clone(), received)
-            }
-        };
-        let kept = lock(&self.relay).take().filter(|kept| kept.position() == start);
-        let relay = kept.unwrap_or_else(|| Relay::new(&from, *self.digest, self.size, start, received));
-        Feed::Relay { relay: Some(relay), what: from.blob_name(self.digest), kept: Arc::clone(&self.relay) }
-    }
-
-    /// The bytes from `start` to `end` as a body.
+    /// The bytes from `start` to `end` as a body, as often as it is wanted.
     fn payload(&self, start: u64, end: u64) -> Payload {
-        let sent = Arc::new(AtomicU64::new(0));
-        let body = Outgoing {
-            feed: self.feed(start),
-            digest: *self.digest,
-            size: self.size,
-            hashing: Arc::clone(&self.hashing),
-            next: start,
-            end,
-            left: end - start,
-            held: None,
-            pace: Arc::clone(&self.repository.inner.pace),
-            sent: Arc::clone(&sent),
-            counters: Arc::clone(&self.repository.inner.counters),
-        };
-        Payload { body: reqwest::Body::wrap(body), length: end - start, sent }
+        let sent = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&sent);
+        let (repository, content) = (self.repository.clone(), self.content.clone());
+        let (hashing, relay) = (Arc::clone(&self.hashing), Arc::clone(&self.relay));
+        let (digest, size) = (*self.digest, self.size);
+        Payload::new(end - start, sent, move || {
+            reqwest::Body::wrap(Outgoing {
+                feed: feed(&repository, &content, &relay, (digest, size), start),
+                digest,
+                size,
+                hashing: Arc::clone(&hashing),
+                next: start,
+                end,
+                left: end - start,
+                held: None,
+                pace: Arc::clone(&repository.inner.pace),
+                sent: Arc::clone(&counter),
+                counters: Arc::clone(&repository.inner.counters),
+            })
+        })
     }
 
     /// The next request; whether it was the last.
@@ -315,7 +320,7 @@ impl<'a> Upload<'a> {
     }
 
     fn opened(&mut self, asking: &Asking<'_>, answer: &Answer) -> Result<(), Failure> {
-        let location = Self::located(asking, answer)?;
+        let location = self.located(asking, answer)?;
         let least = answer.header("oci-chunk-min-length").and_then(|value| value.parse().ok());
         self.least_part = least.unwrap_or(0).max(LEAST_PART);
         self.session = Some(Session { location, offset: 0 });
@@ -344,7 +349,7 @@ impl<'a> Upload<'a> {
             let failure = inner.rejected(&asking, answer).await;
             return self.refused(failure, Sent::Part { first: start == 0 }).await;
         }
-        let next = Self::located(&asking, &answer)?;
+        let next = self.located(&asking, &answer)?;
         // Fewer bytes than were sent may have been kept.
         let offset = confirmed(&answer).filter(|offset| (start..end).contains(offset)).unwrap_or(end);
         if offset == start {
@@ -458,7 +463,7 @@ impl<'a> Upload<'a> {
         }
         let offset = confirmed(&answer).ok_or_else(|| protocol(&asking.purpose, "no Range"))?;
         let location = if answer.headers().contains_key(LOCATION) {
-            Self::located(&asking, &answer)?
+            self.located(&asking, &answer)?
         } else {
             location.clone()
         };

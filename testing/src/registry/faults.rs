@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -109,6 +109,15 @@ pub enum What {
     Status(u16, Vec<(String, String)>, String),
     /// An answer with this status and `Retry-After` in seconds.
     RetryAfter(u16, u64),
+    /// A limit of requests, as a token bucket: those that are too many get 429.
+    RateLimit {
+        /// Requests in a second.
+        rate: f64,
+        /// Requests that may come at once after a pause.
+        burst: f64,
+        /// Whether the refusal has `Retry-After`, in whole seconds.
+        retry_after: bool,
+    },
     /// The connection breaks after so many bytes of the response's body; `Content-Length` promised all.
     CutAfter(u64),
     /// The connection breaks, without an answer, after so many bytes of the request's body; 0: at once, whatever
@@ -149,11 +158,45 @@ pub enum What {
 
 /// The faults that are in force, each with the number of requests that fitted it.
 #[derive(Debug, Default)]
-pub(crate) struct Faults(Mutex<Vec<(Fault, u64)>>);
+pub(crate) struct Faults(Mutex<Vec<InForce>>);
+
+#[derive(Debug)]
+struct InForce {
+    fault: Fault,
+    /// Requests that fitted it.
+    count: u64,
+    /// What is left of a [`What::RateLimit`], and when that was.
+    tokens: f64,
+    at: Instant,
+}
+
+impl InForce {
+    /// What goes wrong with a request that fits; nothing where a limit has room for it.
+    fn hit(&mut self) -> Option<What> {
+        self.count += 1;
+        if self.fault.on.nth.as_ref().is_some_and(|nth| !nth.contains(&self.count)) {
+            return None;
+        }
+        let What::RateLimit { rate, burst, retry_after } = self.fault.what else {
+            return Some(self.fault.what.clone());
+        };
+        let now = Instant::now();
+        self.tokens = (self.tokens + (now - self.at).as_secs_f64() * rate).min(burst);
+        self.at = now;
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return None;
+        }
+        let seconds = ((1.0 - self.tokens) / rate).ceil();
+        let headers = retry_after.then(|| ("retry-after".to_owned(), seconds.to_string()));
+        Some(What::Status(429, headers.into_iter().collect(), String::new()))
+    }
+}
 
 impl Faults {
     pub(crate) fn add(&self, fault: Fault) {
-        self.0.lock().unwrap().push((fault, 0));
+        let tokens = if let What::RateLimit { burst, .. } = fault.what { burst } else { 0.0 };
+        self.0.lock().unwrap().push(InForce { fault, count: 0, tokens, at: Instant::now() });
     }
 
     pub(crate) fn clear(&self) {
@@ -164,13 +207,10 @@ impl Faults {
     /// rest.
     pub(crate) fn hit(&self, request: &Parts, repository: Option<&str>, realm: bool) -> Vec<What> {
         let mut hits = Vec::new();
-        for (fault, count) in self.0.lock().unwrap().iter_mut() {
-            let now = matches!(fault.what, What::Realm(_)) == realm;
-            if now && fault.on.fits(request.method.as_str(), request.uri.path(), repository) {
-                *count += 1;
-                if fault.on.nth.as_ref().is_none_or(|nth| nth.contains(count)) {
-                    hits.push(fault.what.clone());
-                }
+        for one in self.0.lock().unwrap().iter_mut() {
+            let now = matches!(one.fault.what, What::Realm(_)) == realm;
+            if now && one.fault.on.fits(request.method.as_str(), request.uri.path(), repository) {
+                hits.extend(one.hit());
             }
         }
         hits

@@ -182,7 +182,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "a registry that is down or cuts connections",
                 "gone on with where it was cut, then exit code 8",
             ),
-            (54, "a limit of requests", "`Retry-After` is kept to"),
+            (
+                54,
+                "a limit of requests",
+                "all requests to the host pause as long as it asks, then go more slowly; no image fails, or exit code 8",
+            ),
             (
                 55,
                 "wrong, missing or expired logins",
@@ -253,6 +257,21 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 115,
                 "a destination that takes or lists no referrers",
                 "the image is tagged all the same; what is not found there is named",
+            ),
+            (
+                116,
+                "several token servers behind one registry",
+                "each repository keeps to the one that its own answers name",
+            ),
+            (
+                117,
+                "a proxy, a login page, or a registry that does not know its own name",
+                "named as what it is, with what to set; never called damage",
+            ),
+            (
+                118,
+                "a list of tags that is refused, too long or endless, and tags that cannot be read",
+                "the others are read; what cannot be is listed as incomplete",
             ),
             (
                 119,

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Lists that a registry gives page by page, and the tags of a repository.
+
+use std::collections::{BTreeSet, HashSet};
+
+use http::header::LINK;
+use http::{HeaderMap, Method, StatusCode};
+use serde::Deserialize;
+use url::Url;
+
+use super::auth::Asking;
+use super::client::Repository;
+use super::error::RegistryError;
+use super::redirect::{RedirectRefusal, same_origin};
+use super::retry::{Attempts, Failure};
+use super::transport::{Answer, protocol, refused};
+use crate::reference::Tag;
+
+/// Largest page of a list of tags, in bytes.
+pub(super) const MAX_PAGE: u64 = 8 << 20;
+/// Most pages of a list.
+pub(super) const MAX_PAGES: usize = 1000;
+/// Most tags of a repository.
+const MAX_TAGS: usize = 200_000;
+/// Tags of one page, where the registry lets the client choose.
+const PAGE_SIZE: usize = 1000;
+
+#[derive(Deserialize)]
+pub(super) struct TagList {
+    pub(super) tags: Option<Vec<String>>,
+}
+
+/// A page of the list of tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Page {
+    /// The first, of [`PAGE_SIZE`] tags.
+    First,
+    /// The first, as large as the registry likes: some refuse `n`, or so large a one.
+    Unsized,
+    At(Url),
+}
+
+/// The target of `rel="next"` in a `Link` header (RFC 8288).
+fn next_link(header: &str) -> Option<&str> {
+    let mut rest = header;
+    loop {
+        let (target, after) = rest.split_once('<')?.1.split_once('>')?;
+        // The parameters end at a comma that is not quoted.
+        let mut quoted = false;
+        let end = after.find(|c| {
+            quoted ^= c == '"';
+            c == ',' && !quoted
+        });
+        let (parameters, following) = after.split_at(end.unwrap_or(after.len()));
+        let is_next = parameters.split(';').any(|parameter| {
+            let Some((name, value)) = parameter.split_once('=') else { return false };
+            let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+            name.trim().eq_ignore_ascii_case("rel") && relations.any(|one| one.eq_ignore_ascii_case("next"))
+        });
+        if is_next {
+            return Some(target);
+        }
+        rest = following;
+    }
+}
+
+/// The next page of a list, which must lie at the same registry. A registry behind a proxy may name itself otherwise; then
+/// the page is asked for where the list was.
+pub(super) fn next_page(asking: &Asking<'_>, answer: &Answer) -> Result<Option<Url>, Failure> {
+    let links = answer.headers().get_all(LINK).iter().filter_map(|link| link.to_str().ok());
+    let Some(target) = links.filter_map(next_link).next() else { return Ok(None) };
+    let refusal = || Failure::from(refused(&asking.purpose, target, RedirectRefusal::List));
+    let url = answer.url.join(target).map_err(|_| refusal())?;
+    if same_origin(&url, &asking.home) {
+        return Ok(Some(url));
+    }
+    if url.path() != answer.url.path() {
+        return Err(refusal());
+    }
+    let mut own = asking.home.clone();
+    own.set_path(url.path());
+    own.set_query(url.query());
+    Ok(Some(own))
+}
+
+impl Repository {
+    /// All tags that are valid, sorted; none where the repository does not exist or has no tags.
+    ///
+    /// # Errors
+    /// [`RegistryError`], also where there are more tags than are accepted.
+    pub async fn tags(&self) -> Result<Vec<Tag>, RegistryError> {
+        let (tags, error) = self.readable_tags().await;
+        error.map_or(Ok(tags), Err)
+    }
+
+    /// The tags as far as they can be read, and why the others cannot.
+    pub async fn readable_tags(&self) -> (Vec<Tag>, Option<RegistryError>) {
+        let mut tags = BTreeSet::new();
+        let outcome = self.read_tags(&mut tags).await;
+        (tags.into_iter().collect(), outcome.err())
+    }
+
+    fn tags_name(&self) -> String {
+        format!("tags of {}/{}", self.registry(), self.name())
+    }
+
+    async fn read_tags(&self, tags: &mut BTreeSet<Tag>) -> Result<(), RegistryError> {
+        let wrong = |detail: String| {
+            let (registry, what) = (self.registry().clone(), self.tags_name());
+            RegistryError::Protocol { registry, what, detail }
+        };
+        let (mut page, mut read) = (Page::First, HashSet::new());
+        let mut attempts = Attempts::new(&self.inner);
+        for _ in 0..MAX_PAGES {
+            let next = loop {
+                match self.try_tags(&page, tags).await {
+                    Ok(next) => break next,
+                    Err(failure) => attempts.after(failure).await?,
+                }
+            };
+            match next {
+                None => return Ok(()),
+                Some(next) => page = next,
+            }
+            if let Page::At(url) = &page
+                && !read.insert(url.clone())
+            {
+                return Err(wrong("the list continues with a page that was read already".to_owned()));
+            }
+            if tags.len() > MAX_TAGS {
+                break;
+            }
+        }
+        Err(wrong(format!("the list has more than {MAX_PAGES} pages or {MAX_TAGS} tags")))
+    }
+
+    /// Reads one page, and answers which is the next.
+    async fn try_tags(&self, page: &Page, tags: &mut BTreeSet<Tag>) -> Result<Option<Page>, Failure> {
+        let asking = self.asking(self.pulling(), self.tags_name()).await?;
+        let url = match page {
+            Page::First => self.url(&asking, format_args!("tags/list?n={PAGE_SIZE}"))?,
+            Page::Unsized => self.url(&asking, "tags/list")?,
+            Page::At(url) => url.clone(),
+        };
+        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &HeaderMap::new()).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+                return Err(self.inner.rejected(&asking, answer).await);
+            }
+            // What `n` may be is nowhere specified, so any other refusal may be about that.
+            status
+                if *page == Page::First
+                    && (status.is_client_error()
+                        || matches!(
+                            status,
+                            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED
+                        )) =>
+            {
+                return Ok(Some(Page::Unsized));
+            }
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(self.inner.rejected(&asking, answer).await),
+        }
+        let next = next_page(&asking, &answer)?;
+        let body = answer.body(MAX_PAGE, &asking.purpose).await?;
+        let list = serde_json::from_slice::<TagList>(&body).map_err(|error| {
+            answer.intercepted(&asking.purpose, &body).unwrap_or_else(|| {
+                protocol(&asking.purpose, format!("the list cannot be read: {error}")).into()
+            })
+        })?;
+        // What is not a tag cannot be asked for either.
+        tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse::<Tag>().ok()));
+        Ok(next.map(Page::At))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_however_the_link_is_written() {
+        for (header, next) in [
+            ("</v2/a/tags/list?n=2&last=b>; rel=\"next\"", Some("/v2/a/tags/list?n=2&last=b")),
+            ("</p>;rel=next", Some("/p")),
+            ("</p> ; title=\"a, b\" ; REL=\"Next\"", Some("/p")),
+            ("</first>; rel=\"first\", </p?x=1,2>; rel=\"prev next\"", Some("/p?x=1,2")),
+            ("</p>; rel=\"prev\"", None),
+            ("</p>; title=\"rel=next\"", None),
+            ("</p", None),
+            ("", None),
+        ] {
+            assert_eq!(next_link(header), next, "{header}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Proxies, login pages and registries that do not know under which name they are reached. (T-57, T-117)
+
+use super::*;
+use crate::error::{Classify, ErrorKind};
+use crate::oci::OCI_MANIFEST;
+use crate::reference::Selector;
+
+const PAGE: &[u8] = b"<!DOCTYPE html><html><head><title>Guest  network: sign in</title></head></html>";
+
+fn page() -> Reply {
+    Reply::ok(PAGE).with("content-type", "text/html; charset=utf-8")
+}
+
+fn is_named(error: &RegistryError) {
+    assert!(matches!(error, RegistryError::Intercepted { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let text = error.to_string();
+    assert!(text.contains("a web page (text/html, title `Guest network: sign in`)"), "{text}");
+    assert!(text.contains("a proxy or a login page is in between"), "{text}");
+    assert!(error.help().unwrap().contains("NO_PROXY"));
+}
+
+#[tokio::test]
+async fn t117_a_web_page_is_named_whatever_was_asked_for() {
+    let server = Server::start(|_| page()).await;
+    let repository = server.repository();
+    let tag: Selector = "v1".parse().unwrap();
+    is_named(&repository.manifest(&tag).await.unwrap_err());
+    is_named(&repository.manifest(&Selector::Digest(Digest::of(b"x"))).await.unwrap_err());
+    is_named(&repository.head_manifest(&tag).await.unwrap_err());
+    is_named(&repository.tags().await.unwrap_err());
+    is_named(&fetch(&repository, b"x").await.unwrap_err());
+    let bytes = Bytes::from_static(b"{}");
+    is_named(&repository.push_manifest(&tag, OCI_MANIFEST, bytes).await.unwrap_err());
+    let source = Arc::new(Slice(b"x".to_vec()));
+    is_named(&repository.push_blob(&Digest::of(b"x"), 1, source, None).await.unwrap_err());
+    is_named(&Client::new(options()).unwrap().ping(&server.host).await.unwrap_err());
+    let seen = server.seen().len();
+    // One HEAD is followed by its GET.
+    assert!(seen <= 9, "{seen} requests: a page does not go away by a retry");
+}
+
+#[tokio::test]
+async fn t117_a_page_of_the_size_of_a_blob_is_named_too() {
+    let server = Server::start(|_| page()).await;
+    let content = vec![0; PAGE.len()];
+    let error = fetch(&server.repository(), &content).await.unwrap_err();
+    assert!(error.to_string().contains("a web page (text/html)"), "{error}");
+}
+
+#[tokio::test]
+async fn t117_a_login_page_elsewhere_and_a_token_server_that_is_one_are_named() {
+    let portal = Server::start(|_| page()).await;
+    let away = portal.url("/login?from=x");
+    let server = Server::start(move |_| Reply::new(302).with("location", &away)).await;
+    let error = server.repository().manifest(&"v1".parse().unwrap()).await.unwrap_err();
+    is_named(&error);
+    assert!(error.to_string().starts_with(portal.host.as_str()), "{error}");
+
+    let realm = portal.url("/token");
+    let server =
+        Server::start(move |_| Reply::new(401).with("www-authenticate", format!("Bearer realm=\"{realm}\"")));
+    let server = server.await;
+    is_named(&server.repository().manifest(&"v1".parse().unwrap()).await.unwrap_err());
+}
+
+#[tokio::test]
+async fn t117_a_page_with_an_error_keeps_the_errors_meaning() {
+    for (status, kind) in
+        [(403, ErrorKind::Auth), (404, ErrorKind::Incomplete), (502, ErrorKind::Unavailable)]
+    {
+        let server = Server::start(move |_| Reply { status, ..page() }).await;
+        let mut options = options();
+        options.retry.attempts = 1;
+        let error = fetch(&server.repository_with(options), b"x").await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains("title `Guest network: sign in`"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn t117_content_that_was_encoded_on_the_way_is_not_called_damaged() {
+    const MANIFEST: &[u8] = br#"{"schemaVersion":2}"#;
+    let encoded = |body: &'static [u8]| {
+        move |_: &Request| Reply::ok(body).with("content-encoding", "gzip").with("content-type", OCI_MANIFEST)
+    };
+    let server = Server::start(encoded(b"\x1f\x8b\x08\x00 and so on")).await;
+    let repository = server.repository();
+    let digest = Selector::Digest(Digest::of(MANIFEST));
+    for error in [
+        repository.manifest(&digest).await.unwrap_err(),
+        fetch(&repository, MANIFEST).await.unwrap_err(),
+        fetch(&repository, &[0; 21]).await.unwrap_err(),
+        repository.tags().await.unwrap_err(),
+    ] {
+        assert!(matches!(error, RegistryError::Intercepted { .. }), "{error}");
+        assert!(error.to_string().contains("Content-Encoding: gzip"), "{error}");
+    }
+    assert!(server.seen().iter().all(|request| request.header("accept-encoding") == Some("identity")));
+    // Some storage keeps this header with layers that are compressed by themselves.
+    let server = Server::start(encoded(MANIFEST)).await;
+    assert_eq!(server.repository().manifest(&digest).await.unwrap().bytes, MANIFEST);
+    assert_eq!(fetch(&server.repository(), MANIFEST).await.unwrap(), MANIFEST);
+}
+
+async fn push(repository: &Repository, content: &[u8]) -> Result<Pushed, RegistryError> {
+    let source = Arc::new(Slice(content.to_vec()));
+    repository.push_blob(&Digest::of(content), content.len() as u64, source, None).await
+}
+
+/// The registry redirects every request of a push once with `status`, within itself or to `storage`.
+async fn redirecting(status: u16, storage: Option<String>) -> Server {
+    let server = Server::start(move |request| {
+        let at = storage.clone().unwrap_or_default();
+        match (request.authorization(), request.path.contains("moved")) {
+            (None, _) => Reply::new(401).with("www-authenticate", "Basic realm=\"x\""),
+            (_, false) => {
+                let sign = if request.path.contains('?') { '&' } else { '?' };
+                Reply::new(status).with("location", format!("{at}{}{sign}moved", request.path))
+            }
+            _ => answer_to_push(request),
+        }
+    });
+    server.await
+}
+
+/// The first upload is cut in half, so that there is a PATCH too.
+fn answer_to_push(request: &Request) -> Reply {
+    match request.method.as_str() {
+        "POST" => Reply::new(202).with("location", "/v2/team/app/blobs/uploads/1"),
+        _ => Reply::new(201),
+    }
+}
+
+fn authenticated(server: &Server) -> Repository {
+    let keychain = Keychain::empty().with(&server.host, "me", crate::redact::Secret::new("hunter2"));
+    server.repository_with(ClientOptions { keychain, ..options() })
+}
+
+#[tokio::test]
+async fn t57_content_is_sent_again_where_a_redirect_keeps_the_method() {
+    let content = noise(700_000);
+    for status in [307, 308] {
+        let server = redirecting(status, None).await;
+        let repository = authenticated(&server);
+        assert_eq!(push(&repository, &content).await.unwrap(), Pushed::Uploaded, "{status}");
+        let bytes = Bytes::from_static(b"{}");
+        repository.push_manifest(&"v1".parse().unwrap(), OCI_MANIFEST, bytes).await.unwrap();
+        let moved = server.seen().into_iter().filter(|r| r.path.contains("moved")).collect::<Vec<_>>();
+        let methods = moved.iter().map(|request| request.method.as_str()).collect::<Vec<_>>();
+        assert_eq!(methods, ["POST", "PUT", "PUT"]);
+        assert!(moved[1].body == content && moved[2].body == b"{}");
+        assert!(moved.iter().all(|request| request.authorization().is_some()), "the same server");
+    }
+}
+
+#[tokio::test]
+async fn t57_content_that_is_redirected_elsewhere_goes_without_credentials() {
+    let storage = Server::start(answer_to_push).await;
+    let server = redirecting(307, Some(storage.url(""))).await;
+    let content = noise(600_000);
+    assert_eq!(push(&authenticated(&server), &content).await.unwrap(), Pushed::Uploaded);
+    let seen = storage.seen();
+    assert!(seen.iter().all(|request| request.authorization().is_none()), "{seen:?}");
+    assert!(seen.iter().any(|request| request.method == "PUT" && request.body == content));
+}
+
+#[tokio::test]
+async fn t57_a_post_is_never_turned_into_a_get() {
+    for status in [301, 302, 303] {
+        let server = redirecting(status, None).await;
+        let error = push(&authenticated(&server), b"x").await.unwrap_err();
+        assert!(matches!(error, RegistryError::Redirect { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&status.to_string()) && text.contains("POST"), "{text}");
+        assert_eq!(server.count("GET"), 0);
+    }
+}
+
+#[tokio::test]
+async fn t117_an_upload_at_a_name_that_only_the_registry_knows_is_explained() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
+    let inner = format!("http://{nobody}/v2/team/app/blobs/uploads/1");
+    let server = Server::start(move |r| match r.method.as_str() {
+        "POST" => Reply::new(202).with("location", &inner),
+        _ => Reply::new(404),
+    });
+    let server = server.await;
+    let mut options = options();
+    options.retry.attempts = 2;
+    let error = push(&server.repository_with(options), b"x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("sent the client there"), "{error}");
+    assert!(error.help().unwrap().contains("X-Forwarded-Host"), "{:?}", error.help());
+}
+
+#[tokio::test]
+async fn plain_http_to_a_registry_with_tls_is_named() {
+    let server = Server::start(|_| Reply {
+        status: 400,
+        ..Reply::ok(b"Client sent an HTTP request to an HTTPS server.\n")
+    });
+    let server = server.await;
+    let repository =
+        server.repository_with(ClientOptions { plain_http: vec![server.host.clone()], ..options() });
+    let error = fetch(&repository, b"x").await.unwrap_err();
+    assert!(error.to_string().contains("it wants TLS"), "{error}");
+    assert_eq!(error.help().unwrap(), format!("leave out --plain-http {}", server.host));
+}
+
+#[tokio::test]
+async fn nobody_at_a_port_is_said_in_plain_words() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut options = options();
+    options.retry.attempts = 1;
+    let client = Client::new(options).unwrap();
+    let error = client.ping(&address.to_string().parse().unwrap()).await.unwrap_err();
+    let port = address.port();
+    assert!(error.to_string().contains(&format!("nothing listens at 127.0.0.1 port {port}")), "{error}");
+}
