@@ -76,7 +76,7 @@ pub async fn list(
             Ok(ReferrersApi::Unsupported | ReferrersApi::UnknownManifest) => {}
             // What the API refuses to say, a list can say to others.
             Err(error) => {
-                tracing::debug!(%subject, error = %error::chain(&error), "no answer of the referrers API")
+                tracing::debug!(%subject, error = %error::chain(&error), "no answer of the referrers API");
             }
         }
         if entries.is_empty() {

@@ -95,6 +95,9 @@ impl Drop for First<'_> {
     }
 }
 
+/// A token is for one challenge and one scope, and comes from the credentials of one entry, where there are any.
+type TokenKey = (Challenge, Scope, Option<String>);
+
 /// What is known about the authentication to one registry.
 #[derive(Debug, Default)]
 pub(super) struct Session {
@@ -103,7 +106,7 @@ pub(super) struct Session {
     answered: AtomicBool,
     first: tokio::sync::Mutex<()>,
     // One lock for each token, held while it is fetched: many requests wait for one token.
-    tokens: Mutex<HashMap<(Challenge, Scope, Option<String>), Slot>>,
+    tokens: Mutex<HashMap<TokenKey, Slot>>,
     // Also what a helper failed with: one that hangs costs its time limit once, not for every image.
     helper: tokio::sync::Mutex<HashMap<String, (Instant, HelperAnswer)>>,
 }

@@ -104,7 +104,7 @@ mod tests {
             service: Some("registry.docker.io".to_owned()),
             scopes: vec!["repository:b:pull".to_owned()],
         };
-        assert_eq!(offered(&[bearer]), [expected.clone()]);
+        assert_eq!(offered(&[bearer]), std::slice::from_ref(&expected));
         let both = [expected, Challenge::Basic];
         assert_eq!(offered(&["Basic realm=\"x\"", bearer]), both);
         assert_eq!(offered(&[&format!("Basic realm=\"x\", {bearer}")]), both);

@@ -105,7 +105,7 @@ impl ForeignLayers {
             let shown = text
                 .parse::<Url>()
                 .map_or_else(|_| printable(text, 100), |url| SafeUrl::new(url).to_string());
-            let (reason, kind) = match self.from_url(text, (digest, size), &mut hasher, sink).await {
+            let (reason, kind) = match self.download_from(text, (digest, size), &mut hasher, sink).await {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Registry(error @ RegistryError::Sink { .. })) => return Err(error),
                 Err(Refusal::Registry(error)) => (error::chain(&error), error.kind()),
@@ -126,7 +126,7 @@ impl ForeignLayers {
         Err(RegistryError::Foreign { digest: *digest, tried: tried.join("; "), hosts, kind })
     }
 
-    async fn from_url(
+    async fn download_from(
         &self,
         text: &str,
         blob: (&Digest, u64),
@@ -313,8 +313,12 @@ fn not_public_v4(ip: Ipv4Addr) -> Option<&'static str> {
         [127, ..] => Some("a loopback address"),
         [169, 254, ..] => Some("a link-local address"),
         [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Some("a private address"),
-        [0, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] | [224..=255, ..] => Some("not a public address"),
-        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Some("not a public address"),
+        [0, ..]
+        | [192, 0, 0 | 2, _]
+        | [198, 18 | 19, ..]
+        | [198, 51, 100, _]
+        | [203, 0, 113, _]
+        | [224..=255, ..] => Some("not a public address"),
         _ => None,
     }
 }
@@ -328,8 +332,9 @@ fn not_public_v6(ip: Ipv6Addr) -> Option<&'static str> {
     match s {
         [0, 0, 0, 0, 0, 0, 0, 1] => Some("a loopback address"),
         // Of IPv4: mapped, compatible (and unspecified), translated by NAT64 or 6to4.
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
-        [0x2002, high, low, ..] => embedded(high, low),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => embedded(high, low),
         [0xfe80..=0xfebf, ..] => Some("a link-local address"),
         [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Some("a private address"),
         // Only 2000::/3 is assigned to the internet; of it, 2001::/23 is for protocols and 2001:db8::/32 for documents.

@@ -40,8 +40,9 @@ fn web_page(content_type: &str, body: &[u8]) -> Option<String> {
     // Lower case of ASCII alone, so that offsets stay.
     let lower = text.to_ascii_lowercase();
     let start = lower.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
-    let looks = ["<!doctype html", "<html"].iter().any(|tag| start.starts_with(tag));
-    if !looks && !(is_page_type(content_type) && start.starts_with('<')) {
+    let is_page = ["<!doctype html", "<html"].iter().any(|tag| start.starts_with(tag))
+        || (is_page_type(content_type) && start.starts_with('<'));
+    if !is_page {
         return None;
     }
     let title = lower.find("<title").and_then(|at| {

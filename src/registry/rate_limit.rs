@@ -355,7 +355,6 @@ mod tests {
                 let count = 2000;
                 let (took, refused) = run(host, says, count);
                 let least = f64::from(count) / rate;
-                println!("{host:?} {says:?}: {took:.1} s of {least:.1} s, {refused} refusals");
                 assert!(took <= least * 1.2, "{host:?} {says:?}: {took:.1} s instead of {least:.1} s");
                 assert!(refused <= count / 10, "{host:?} {says:?}: {refused} refusals");
             }

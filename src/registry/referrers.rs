@@ -137,7 +137,7 @@ fn usable(entry: Value) -> Result<Descriptor, UnusableEntry> {
 }
 
 enum Page {
-    Listed(ReferrerList, Option<Url>),
+    Listed(Box<ReferrerList>, Option<Url>),
     Unsupported,
     UnknownManifest,
 }
@@ -175,7 +175,7 @@ impl Repository {
         let mut next = None::<Url>;
         for _ in 0..MAX_PAGES {
             let (page, following) = match self.referrers_page(digest, next.as_ref(), retry).await {
-                Ok(Page::Listed(page, following)) => (page, following),
+                Ok(Page::Listed(page, following)) => (*page, following),
                 Ok(Page::Unsupported) => return Ok(ReferrersApi::Unsupported),
                 Ok(Page::UnknownManifest) => return Ok(ReferrersApi::UnknownManifest),
                 Err(error) if next.is_none() => return Err(error),
@@ -321,7 +321,7 @@ impl Repository {
         let bytes = answer.body(MAX_DOCUMENT, &asking.purpose).await?;
         let list = ReferrerList::parse(&bytes)
             .map_err(|error| protocol(&asking.purpose, format!("the list cannot be read: {error}")))?;
-        Ok(Page::Listed(list, next))
+        Ok(Page::Listed(Box::new(list), next))
     }
 }
 

@@ -231,7 +231,7 @@ Data conformance:
             format!("API conformance:\n{all}  Blob push....: Disabled\n  Blob get range...: Unknown\n");
         Report::parse(&text).assert_passed_reading();
         fails(|| {
-            Report::parse(&text.replace("Ping...:  Pass", "Ping...:  Disabled")).assert_passed_reading()
+            Report::parse(&text.replace("Ping...:  Pass", "Ping...:  Disabled")).assert_passed_reading();
         });
         fails(|| Report::parse(&text.replace("Disabled", "Skip")).assert_passed_reading());
     }

@@ -125,7 +125,7 @@ async fn t94_an_image_without_an_index_is_for_the_platform_of_its_config() {
     site.add(&image("linux/arm64", 2), "team/arm64", "1");
     site.add(&krs_testing::image::helm_chart("chart", "1.0.0"), "team/chart", "1");
     let found = resolved(&mut site, false).await.unwrap();
-    let remarks = found.images.iter().map(|image| image.remarks()).collect::<Vec<_>>();
+    let remarks = found.images.iter().map(krs_core::resolve::ResolvedImage::remarks).collect::<Vec<_>>();
     assert_eq!(remarks[0], ["has no image for linux/arm64/v8; it has linux/amd64"]);
     assert!(remarks[1].is_empty() && remarks[2].is_empty(), "{remarks:?}");
     assert_eq!(resolved(&mut site, true).await.unwrap_err().0.len(), 1);

@@ -225,7 +225,7 @@ async fn t50_a_list_has_the_artifact_types_and_annotations_of_the_manifests() {
     site.push(&bundle, &images).await.unwrap();
     let (_, written) = site.edge.manifest("team/app", &referrers_tag(&image.digest)).unwrap();
     let written = serde_json::from_slice::<Value>(&written).unwrap();
-    let mut expected = vec![sbom(&image), signature(&image)];
+    let mut expected = [sbom(&image), signature(&image)];
     expected.sort_by_key(|referrer| referrer.digest);
     let expected = referrers_index(&expected.iter().collect::<Vec<_>>());
     let expected = serde_json::from_slice::<Value>(&expected.manifest).unwrap();

@@ -61,10 +61,10 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
             tracing::info!(image = target.image, "it is there already");
             return Ok(());
         }
-        // Where only optional children are absent, what of them the source has is brought all the same.
-        Ok(_) => {}
-        // Some registries say this of what is absent. Whether the image may be put there, putting it says.
-        Err(ProveError::Registry(RegistryError::Forbidden { .. } | RegistryError::Refused { .. })) => {}
+        // Where only optional children are absent, what of them the source has is brought all the same. And some
+        // registries refuse to answer for what is absent: whether the image may be put there, putting it says.
+        Ok(_)
+        | Err(ProveError::Registry(RegistryError::Forbidden { .. } | RegistryError::Refused { .. })) => {}
         Err(error) => return Err(Failure::prove(&error)),
     }
     let (root, closure, found, documents) = copy.look().await?;

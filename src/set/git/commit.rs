@@ -87,10 +87,10 @@ impl Commit {
             end: Instant::now() + LIMIT,
         };
         for (n, path) in asked.iter().enumerate() {
-            if !asked.iter().take(n).any(|earlier| path.starts_with(earlier)) {
-                if let Some(folder) = commit.descend(path, wanted)? {
-                    commit.collect(folder, wanted)?;
-                }
+            if !asked.iter().take(n).any(|earlier| path.starts_with(earlier))
+                && let Some(folder) = commit.descend(path, wanted)?
+            {
+                commit.collect(folder, wanted)?;
             }
         }
         Ok(commit)

@@ -42,7 +42,7 @@ fn of_overlay(kustomization: &str) -> Vec<String> {
         ("app/deployment.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app}\n"),
         ("over/kustomization.yaml", kustomization),
     ];
-    with(&files, |folder| said(&load(&[folder.clone()], None).unwrap(), &folder))
+    with(&files, |folder| said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder))
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn t108_a_patch_in_a_file_is_named_where_it_lies() {
         ("over/it's/add.yaml", patch),
     ];
     with(&files, |folder| {
-        let loaded = load(&[folder.clone()], None).unwrap();
+        let loaded = load(std::slice::from_ref(&folder), None).unwrap();
         assert_eq!(
             said(&loaded, &folder),
             [
@@ -149,7 +149,7 @@ fn t108_what_is_taken_from_elsewhere_is_named() {
              manifests). Render it: kustomize build DIR/over | krs bundle -"
         );
         assert_eq!(over, [expected]);
-        let all = said(&load(&[folder.clone()], None).unwrap(), &folder);
+        let all = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
         assert_eq!(all.len(), 1);
         assert!(all[0].contains(&format!("takes sets from {url}")), "{all:?}");
     });
@@ -166,7 +166,7 @@ fn t108_components_change_what_those_who_use_them_gather() {
         ("unused/kustomization.yaml", "kind: Component\nnamePrefix: x-\n"),
     ];
     with(&files, |folder| {
-        let said = said(&load(&[folder.clone()], None).unwrap(), &folder);
+        let said = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].starts_with(
             "more/kustomization.yaml: patches, namePrefix would change the sets of base/set.yaml"
