@@ -7,6 +7,7 @@ mod delta;
 mod diff;
 mod failures;
 mod flow;
+mod format;
 mod golden;
 mod harness;
 mod help;
