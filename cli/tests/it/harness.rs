@@ -90,9 +90,14 @@ impl Desk {
 
     /// `krs` with nothing of this machine's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(env!("CARGO_BIN_EXE_krs"), arguments)
+    }
+
+    /// Another version of `krs`, in the same way.
+    pub fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
         let home = self.path("home");
         std::fs::create_dir_all(&home).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_krs"));
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -107,6 +112,10 @@ impl Desk {
 
     pub fn krs(&self, arguments: &[&str]) -> Said {
         Said::of(self.command(arguments).output().unwrap())
+    }
+
+    pub fn krs_of(&self, program: &str, arguments: &[&str]) -> Said {
+        Said::of(self.command_of(program, arguments).output().unwrap())
     }
 
     pub fn krs_env(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Said {

@@ -15,7 +15,7 @@ fn image(name: &str, platform: &str, seed: u64) -> Image {
 }
 
 /// The set names an image by its tag alone, an index of two platforms with all kinds of referrers, and a chart.
-fn site() -> Site {
+pub(super) fn site() -> Site {
     let mut site = Site::with(Options { referrers_api: true, ..Options::default() });
     let platforms = ["linux/amd64", "linux/arm64", "linux/arm/v6", "linux/arm/v7"];
     let images =

@@ -2,6 +2,7 @@
 //! What released versions of krs wrote is read by this one: archives, volumes, receipts and what an interrupted run left
 //! behind. See `testdata/golden/README.md`.
 
+mod earlier;
 mod make;
 
 use camino::{Utf8Path, Utf8PathBuf};
