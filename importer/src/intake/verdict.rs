@@ -3,6 +3,7 @@
 
 use krs_core::bundle::{BundleError, ManifestError, RollbackError};
 use krs_core::error::Classify as _;
+use krs_core::format::FORMAT_VERSION;
 use krs_core::redact::printable;
 use krs_core::sign::SignError;
 
@@ -102,6 +103,11 @@ fn advice(error: &BundleError) -> Option<String> {
         BundleError::Rollback { source: RollbackError::Reused { .. }, .. } => {
             "ask its sender for a bundle with a higher sequence"
         }
+        BundleError::Manifest { source: ManifestError::Version(_), .. } => {
+            return Some(format!(
+                "update the importer, or ask its sender for a bundle made with krs bundle --format-version {FORMAT_VERSION}"
+            ));
+        }
         error => return error.help(),
     };
     Some(text.to_owned())
@@ -185,6 +191,12 @@ mod tests {
                 Kind::Refused,
                 "SequenceReused",
                 "higher sequence",
+            ),
+            (
+                BundleError::Manifest { path: path(), source: ManifestError::Version(FORMAT_VERSION + 1) },
+                Kind::Refused,
+                "UnknownVersion",
+                "update the importer",
             ),
             (
                 BundleError::Audience {
