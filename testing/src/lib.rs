@@ -24,6 +24,7 @@ pub mod registry;
 pub mod relay;
 pub mod tls;
 pub mod tools;
+pub mod trips;
 
 use serde_json::Value;
 

@@ -31,10 +31,15 @@ pub fn repository(number: usize) -> String {
 /// A running registry with this many images.
 pub fn registry(images: usize) -> Registry {
     let registry = Registry::start(crate::registry::Options::default());
-    for number in 0..images {
-        image(number).push_to(&registry, &repository(number), Some("1.0"));
-    }
+    fill(&registry, images);
     registry
+}
+
+/// Puts this many images into a registry.
+pub fn fill(registry: &Registry, images: usize) {
+    for number in 0..images {
+        image(number).push_to(registry, &repository(number), Some("1.0"));
+    }
 }
 
 /// The sets that ask for them: name of the file and text.

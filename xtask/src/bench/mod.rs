@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cargo xtask bench`: what krs costs, beside the least that must be done and beside other programs, in one run.
 
+mod double;
 mod floor;
 mod http;
 mod inventory;
@@ -16,6 +17,7 @@ mod scale;
 mod scenario;
 mod special;
 mod stats;
+mod trips;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -91,7 +93,8 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
         None => build()?,
     };
     // Many images are made, not taken from the corpus.
-    let corpus = match args.small || args.only == [Name::Scale] {
+    let without_corpus = args.only.iter().all(|name| matches!(name, Name::Scale | Name::Trips));
+    let corpus = match args.small || (without_corpus && !args.only.is_empty()) {
         true => corpus::small(cache)?,
         false => corpus::full(cache)?,
     };
@@ -165,6 +168,7 @@ fn one(bench: &Bench, name: Name, small: bool) -> Result<(Vec<Table>, Vec<Verdic
         Name::Kill => special::kill(bench).map(|(table, verdict)| (vec![table], vec![verdict])),
         Name::Delta => special::delta(bench).map(|(table, verdict)| (vec![table], vec![verdict])),
         Name::Scale => scale::run(bench, small),
+        Name::Trips => trips::run(bench, small),
         _ => {
             let (mut tables, mut verdicts) = (Vec::new(), Vec::new());
             for scenario in SCENARIOS.iter().filter(|scenario| scenario.name == name) {

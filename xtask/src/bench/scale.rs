@@ -2,17 +2,16 @@
 //! Many small images: time and memory, and whether ten times the images take more than ten times as long.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use super::double::{self, Double};
 use super::inventory::commit;
 use super::measure::{self, Cost};
 use super::report::{Table, Verdict, float};
 use super::runner::Bench;
 use super::stats::Goal;
-use crate::run::{self, Result, checkout};
+use crate::run::Result;
 
 /// Few and many images; each has nine blobs of its own, and one that all share.
 const SIZES: [u32; 2] = [1_000, 10_000];
@@ -25,46 +24,6 @@ const NOT_LINEAR: &str = "\
 const MEMORY: Goal = Goal::Memory(256 << 20);
 const LIMIT: Duration = Duration::from_secs(1800);
 
-/// A registry of the tests, as a process.
-struct Registry {
-    child: Child,
-    ask: ChildStdin,
-    said: BufReader<ChildStdout>,
-    host: String,
-}
-
-impl Registry {
-    fn start(program: &Path, images: u32, sets: Option<&Path>) -> Result<Self> {
-        let mut command = Command::new(program);
-        command.arg(images.to_string()).args(sets).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
-        let (ask, said) = (child.stdin.take(), child.stdout.take());
-        let (ask, said) = ask.zip(said).ok_or("a registry without pipes")?;
-        let mut registry = Self { child, ask, said: BufReader::new(said), host: String::new() };
-        registry.host = registry.line()?;
-        Ok(registry)
-    }
-
-    /// Requests since the last time.
-    fn requests(&mut self) -> Result<u64> {
-        writeln!(self.ask)?;
-        Ok(self.line()?.parse()?)
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.said.read_line(&mut line)?;
-        if line.is_empty() { Err("the registry has ended".into()) } else { Ok(line.trim_end().to_owned()) }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A step with so many images.
 struct Step {
     name: &'static str,
@@ -74,10 +33,7 @@ struct Step {
 
 /// All steps with few and with many images.
 pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<Verdict>)> {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(checkout());
-    cargo.args(["build", "--locked", "--package", "krs-testing", "--bin", "krs-registry"]);
-    let program = run::executable(&mut cargo, "krs-registry")?;
+    let program = double::build()?;
     let sizes = if small { SMALL_SIZES } else { SIZES };
     let (mut rows, mut verdicts) = (Vec::new(), Vec::new());
     let mut earlier: Option<(u32, Vec<Step>)> = None;
@@ -122,17 +78,18 @@ pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<Verdict
 fn steps(bench: &Bench, program: &Path, images: u32) -> Result<Vec<Step>> {
     let sets: PathBuf = bench.new_path("sets");
     fs::create_dir_all(&sets)?;
-    let mut source = Registry::start(program, images, Some(&sets))?;
-    let mut edge = Registry::start(program, 0, None)?;
+    let mut source = Double::start(program, "small", images, Some(&sets), None)?;
+    let mut edge = Double::start(program, "small", 0, None, None)?;
     commit(&sets)?;
     let folder = tempfile::Builder::new().prefix("run-").tempdir_in(bench.work.path())?;
     let archive = folder.path().join("many.krs.tar");
     let (from, to) = (source.host.clone(), edge.host.clone());
     let mut steps = Vec::new();
-    let mut step = |name, command, registry: Option<&mut Registry>| -> Result<()> {
+    let mut step = |name, command, registry: Option<&mut Double>| -> Result<()> {
         let cost = measure::measure(vec![command], folder.path(), LIMIT)?;
         println!("    {images} images: {name}: {:.2} s", cost.wall.as_secs_f64());
-        let requests = registry.map(Registry::requests).transpose()?;
+        let requests =
+            registry.map(|registry| registry.requests().map(|requests| requests.all)).transpose()?;
         steps.push(Step { name, cost, requests });
         Ok(())
     };

@@ -31,6 +31,8 @@ pub(crate) enum Name {
     Delta,
     /// Ten thousand images
     Scale,
+    /// What costs because it is asked, not because it is large
+    Trips,
 }
 
 /// Which images of the corpus.

@@ -47,6 +47,8 @@ pub(crate) enum Goal {
     Bytes(f64),
     /// At most so many bytes of memory.
     Memory(u64),
+    /// At most so many requests.
+    Requests(u64),
 }
 
 impl Goal {
@@ -60,6 +62,7 @@ impl Goal {
             Self::Bytes(part) if part <= 0.0 => "0 bytes".to_owned(),
             Self::Bytes(part) => format!("≤ {:.0} % of the bytes", part * 100.0),
             Self::Memory(bytes) => format!("≤ {} MiB", bytes >> 20),
+            Self::Requests(requests) => format!("≤ {requests} requests"),
         }
     }
 
@@ -71,8 +74,8 @@ impl Goal {
             Self::Speed(least) => shown(1.0 / value) >= least,
             Self::Bytes(most) => value <= most,
             Self::Completes => true,
-            #[expect(clippy::cast_precision_loss, reason = "of some megabytes")]
-            Self::Memory(most) => value <= most as f64,
+            #[expect(clippy::cast_precision_loss, reason = "of some megabytes, or some requests")]
+            Self::Memory(most) | Self::Requests(most) => value <= most as f64,
         }
     }
 }
