@@ -2,6 +2,8 @@
 //! The closure of an image: everything that has to travel for it to be whole. Pure; who fetches the documents,
 //! a registry client or a bundle reader, is not known here.
 
+mod optional;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
@@ -26,12 +28,23 @@ pub struct StoredDocument {
     pub bytes: Bytes,
 }
 
+/// Why an optional child of an index is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absence {
+    /// In one line.
+    pub reason: String,
+    /// What class the failure is of.
+    pub kind: ErrorKind,
+}
+
 /// Documents by digest. Holds only bytes whose digest was checked by whoever put them in.
 #[derive(Debug, Clone, Default)]
 pub struct Documents {
     stored: BTreeMap<Digest, StoredDocument>,
     /// Optional children of indexes that could not be had, and why.
-    absent: BTreeMap<Digest, String>,
+    absent: BTreeMap<Digest, Absence>,
+    /// Optional children of indexes that are left out although they are stored, and why.
+    withdrawn: BTreeMap<Digest, Absence>,
     /// Contents that came along, so that nobody has to fetch them.
     contents: BTreeMap<Digest, Bytes>,
 }
@@ -141,8 +154,8 @@ pub struct AbsentChild {
     pub name: String,
     /// What it describes, where it is an attestation.
     pub subject: Option<Digest>,
-    /// Why it could not be had, in one line.
-    pub reason: String,
+    /// Why it could not be had.
+    pub absence: Absence,
 }
 
 impl Closure {
@@ -179,8 +192,13 @@ impl Documents {
     }
 
     /// Notes that an optional child of an index could not be had.
-    pub fn mark_absent(&mut self, digest: Digest, reason: String) {
-        self.absent.insert(digest, reason);
+    pub fn mark_absent(&mut self, digest: Digest, absence: Absence) {
+        self.absent.insert(digest, absence);
+    }
+
+    /// Leaves an optional child of an index out, although it may be stored: what it needs cannot be had.
+    pub fn withdraw(&mut self, digest: Digest, absence: Absence) {
+        self.withdrawn.insert(digest, absence);
     }
 
     /// The document, where it is known.
@@ -192,6 +210,7 @@ impl Documents {
     pub fn extend(&mut self, other: Self) {
         self.stored.extend(other.stored);
         self.absent.extend(other.absent);
+        self.withdrawn.extend(other.withdrawn);
         self.contents.extend(other.contents);
     }
 
@@ -270,7 +289,7 @@ enum Child {
     /// Content of an unknown type.
     Opaque,
     /// Optional, and not to be had.
-    Absent(String),
+    Absent(Absence),
 }
 
 impl Walk<'_> {
@@ -307,8 +326,8 @@ impl Walk<'_> {
                     let holds = match self.kind_of(child) {
                         Child::Known => self.visit(child, depth + 1)?,
                         Child::Opaque => self.add_opaque(child)?,
-                        Child::Absent(reason) => {
-                            self.add_absent(index, child, reason);
+                        Child::Absent(absence) => {
+                            self.add_absent(index, child, absence);
                             continue;
                         }
                     };
@@ -336,11 +355,14 @@ impl Walk<'_> {
     }
 
     fn kind_of(&self, child: &Descriptor) -> Child {
-        let absent = || self.documents.absent.get(&child.digest).filter(|_| child.is_optional());
-        match (self.documents.get(&child.digest), absent()) {
-            (None, Some(reason)) => Child::Absent(reason.clone()),
-            _ if oci::is_document(&child.media_type) => Child::Known,
-            _ => Child::Opaque,
+        let Documents { absent, withdrawn, .. } = self.documents;
+        let absence = withdrawn
+            .get(&child.digest)
+            .or_else(|| absent.get(&child.digest).filter(|_| self.documents.get(&child.digest).is_none()));
+        match absence.filter(|_| child.is_optional()) {
+            Some(absence) => Child::Absent(absence.clone()),
+            None if oci::is_document(&child.media_type) => Child::Known,
+            None => Child::Opaque,
         }
     }
 
@@ -354,14 +376,14 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    fn add_absent(&mut self, index: &Index, child: &Descriptor, reason: String) {
+    fn add_absent(&mut self, index: &Index, child: &Descriptor, absence: Absence) {
         let digest = child.digest;
         if !self.out.absent.iter().any(|absent| absent.digest == digest) {
             self.out.absent.push(AbsentChild {
                 digest,
                 name: index.name_of(child),
                 subject: child.attests(),
-                reason,
+                absence,
             });
         }
     }
@@ -505,12 +527,14 @@ mod tests {
             closure.opaque.contains(&gone) && closure.contents.iter().any(|content| content.digest == gone)
         );
         assert!(!closure.is_layer(&gone) && closure.absent.is_empty());
-        documents.mark_absent(gone, "not found".to_owned());
+        let absence = Absence { reason: "not found".to_owned(), kind: ErrorKind::Incomplete };
+        documents.mark_absent(gone, absence);
         for (root, name) in [(attested, "attestation of linux/amd64"), (odd, "entry of type application/x")] {
             let closure = documents.closure(&root, &["linux/amd64".parse().unwrap()]).unwrap();
             assert_eq!(closure.documents.last().map(|d| d.digest), Some(root.digest));
             assert!(!closure.contents.iter().any(|content| content.digest == gone));
-            let absent = closure.absent.iter().map(|absent| (absent.name.as_str(), absent.reason.as_str()));
+            let absent =
+                closure.absent.iter().map(|absent| (absent.name.as_str(), absent.absence.reason.as_str()));
             assert_eq!(absent.collect::<Vec<_>>(), [(name, "not found")]);
         }
     }

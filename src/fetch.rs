@@ -6,7 +6,9 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument};
+use crate::closure::{
+    Absence, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
+};
 use crate::digest::Digest;
 use crate::error::{self, Classify, ErrorKind};
 use crate::oci::{self, Descriptor, Document, Inline};
@@ -83,7 +85,7 @@ enum Fetched {
     /// Content of an unknown type that the registry keeps as a manifest.
     Content(Bytes),
     /// Optional, and why it could not be had.
-    Absent(String),
+    Absent(Absence),
 }
 
 async fn fetch_one(repository: &Repository, wanted: &Wanted) -> Result<Fetched, FetchError> {
@@ -101,14 +103,16 @@ async fn fetch_one(repository: &Repository, wanted: &Wanted) -> Result<Fetched, 
         _ => unknown_content(repository, descriptor).await.map_err(FetchError::from),
     };
     match result {
-        Err(error) if listed_as.is_some() && descriptor.is_optional() => {
-            Ok(Fetched::Absent(crate::redact::printable(&error::chain(&error), MAX_REASON)))
-        }
+        Err(error) if listed_as.is_some() && descriptor.is_optional() => Ok(Fetched::Absent(absence(&error))),
         Err(FetchError::Absent { digest, source, .. }) => {
             Err(FetchError::Absent { digest, listed_as: listed_as.clone(), source })
         }
         other => other,
     }
+}
+
+fn absence<E: Classify + 'static>(error: &E) -> Absence {
+    Absence { reason: crate::redact::printable(&error::chain(error), MAX_REASON), kind: error.kind() }
 }
 
 /// A child of a type that is not known is a blob, or else a manifest (OCI image-spec, "Image Index Specification").
@@ -165,7 +169,7 @@ pub async fn closure(
             match fetched? {
                 (digest, Fetched::Document(document)) => documents.insert(digest, document),
                 (digest, Fetched::Content(bytes)) => documents.insert_content(digest, bytes),
-                (digest, Fetched::Absent(reason)) => documents.mark_absent(digest, reason),
+                (digest, Fetched::Absent(absence)) => documents.mark_absent(digest, absence),
                 (_, Fetched::Blob) => {}
             }
         }
@@ -175,7 +179,15 @@ pub async fn closure(
             if !known || !oci::is_document(&descriptor.media_type) {
                 continue;
             }
-            if let Document::Index(index) = documents.read(descriptor)? {
+            let document = match documents.read(descriptor) {
+                // As one that could not be had.
+                Err(error) if descriptor.digest != root.digest && descriptor.is_optional() => {
+                    documents.withdraw(descriptor.digest, absence(&error));
+                    continue;
+                }
+                document => document?,
+            };
+            if let Document::Index(index) = document {
                 let children = oci::select(&index, platforms.into());
                 let new = children.into_iter().filter(|child| seen.insert(child.digest));
                 next.extend(new.map(|child| {

@@ -312,19 +312,21 @@ impl Run {
     }
 }
 
-/// Names the referrers that need a blob that failed.
+/// Names the referrers, and the optional children of indexes, that need a blob that failed.
 fn by_referrer(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ReferrerErrors {
     let mut named = Vec::new();
     for (fetch, error) in failures {
         let error = Arc::new(error);
-        for (place, referrer) in &fetch.referrers {
-            let image = plan.manifest.images.get(*place);
-            let found =
-                image.and_then(|image| Some((&image.reference, image.referrers.get(*referrer)?.digest)));
-            if let Some((reference, digest)) = found {
-                let (reference, error) = (reference.clone(), Arc::clone(&error));
-                named.push(ReferrerFailure { image: *place, reference, digest, error });
-            }
+        for (place, digest) in &fetch.optional {
+            let Some(image) = plan.manifest.images.get(*place) else { continue };
+            named.push(ReferrerFailure {
+                image: *place,
+                reference: image.reference.clone(),
+                digest: *digest,
+                // Such a child is itself the blob.
+                unknown: *digest == fetch.blob.digest,
+                error: Arc::clone(&error),
+            });
         }
     }
     ReferrerErrors(named)

@@ -7,8 +7,11 @@ use std::collections::HashSet;
 use super::error::BundleError;
 use super::manifest::BundleImage;
 use super::open::Bundle;
-use crate::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument};
+use crate::closure::{
+    Absence, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
+};
 use crate::digest::Digest;
+use crate::error::ErrorKind;
 use crate::format::FIRST_VERSION;
 use crate::oci::{self, Choice, Descriptor, Document, Matching};
 use crate::platform::Platform;
@@ -116,7 +119,9 @@ impl Bundle {
                         // Version 1 promises all of them.
                         let may_be_absent = matching == Matching::Best && child.is_optional();
                         if may_be_absent && self.blob(&child.digest).is_none() {
-                            documents.mark_absent(child.digest, "it is not in the bundle".to_owned());
+                            let reason = "it is not in the bundle".to_owned();
+                            documents
+                                .mark_absent(child.digest, Absence { reason, kind: ErrorKind::Incomplete });
                         } else if oci::is_document(&child.media_type) {
                             wanted.push((child.clone(), depth + 1));
                         }

@@ -67,6 +67,13 @@ pub(super) struct Journal {
     file: Mutex<File>,
 }
 
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that is being started shares the lock until it runs its program.
+        let _ = self.file.get_mut().unwrap_or_else(PoisonError::into_inner).unlock();
+    }
+}
+
 impl Journal {
     /// Takes the journal at `path`; `None` where another run has it.
     pub(super) fn take(path: &Utf8Path) -> io::Result<Option<Self>> {

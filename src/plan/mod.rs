@@ -59,8 +59,9 @@ pub struct Fetch {
     pub blob: BundleBlob,
     /// The images that need it for themselves, by their places in the manifest.
     pub images: Vec<usize>,
-    /// Referrers that need it: the place of the image, and the place among its referrers.
-    pub referrers: Vec<(usize, usize)>,
+    /// Signatures, SBOMs and attestations that need it, and optional children of indexes: the place of the image in the
+    /// manifest, and the digest of what needs it.
+    pub optional: Vec<(usize, Digest)>,
     /// Its content, where it came along with the documents.
     pub known: Option<Bytes>,
     /// Addresses outside of registries from which it may be downloaded, where no registry has it.
@@ -107,9 +108,9 @@ impl Plan {
         self.fetches.iter().filter(|fetch| fetch.known.is_none()).map(|fetch| fetch.blob.size).sum()
     }
 
-    /// The images that need a blob, for themselves or for a referrer.
+    /// The images that need a blob, for themselves or for what is optional.
     pub fn images<'a>(&'a self, fetch: &'a Fetch) -> impl Iterator<Item = &'a Reference> {
-        let places = fetch.images.iter().chain(fetch.referrers.iter().map(|(image, _)| image));
+        let places = fetch.images.iter().chain(fetch.optional.iter().map(|(image, _)| image));
         places.filter_map(|place| Some(&self.manifest.images.get(*place)?.reference))
     }
 
@@ -232,16 +233,21 @@ pub fn plan(
     let mut blobs = Blobs::default();
     // Documents lie together at the front: who inspects a slow medium reads one place.
     for (place, image) in resolved.images.iter().enumerate() {
-        for (closure, owner) in closures(image).zip(owners(place)) {
+        for (closure, owner) in closures(image).zip(owners(place, image)) {
             closure.documents.iter().rev().try_for_each(|document| blobs.add(document, owner))?;
         }
     }
     let documents = blobs.list.len();
     for (place, image) in resolved.images.iter().enumerate() {
-        for (closure, owner) in closures(image).zip(owners(place)) {
+        let optional = resolved.documents.optional_contents(&image.root, &image.closure);
+        for (closure, owner) in closures(image).zip(owners(place, image)) {
             for content in &closure.contents {
+                let children = optional.get(&content.digest).filter(|_| matches!(owner, Owner::Image(_)));
                 if !kept.contains(&content.digest) && options.base.has(&content.digest, content.size) {
                     left_out.insert(content.digest);
+                } else if let Some(children) = children {
+                    let owners = children.iter().map(|child| Owner::Optional(place, *child));
+                    owners.into_iter().try_for_each(|owner| blobs.add(content, owner))?;
                 } else {
                     blobs.add(content, owner)?;
                 }
@@ -322,12 +328,14 @@ fn closures(image: &ResolvedImage) -> impl Iterator<Item = &Closure> {
 #[derive(Debug, Clone, Copy)]
 enum Owner {
     Image(usize),
-    Referrer(usize, usize),
+    /// A referrer of an image, or a child that its indexes are complete without.
+    Optional(usize, Digest),
 }
 
 /// The owners of the [`closures`] of the image at `place`.
-fn owners(place: usize) -> impl Iterator<Item = Owner> {
-    std::iter::once(Owner::Image(place)).chain((0..).map(move |referrer| Owner::Referrer(place, referrer)))
+fn owners(place: usize, image: &ResolvedImage) -> impl Iterator<Item = Owner> {
+    let referrers = image.referrers.iter().map(move |of| Owner::Optional(place, of.root.digest));
+    std::iter::once(Owner::Image(place)).chain(referrers)
 }
 
 /// Blobs in the order of their first use.
@@ -347,7 +355,7 @@ impl Blobs {
             self.list.push(Fetch {
                 blob,
                 images: Vec::new(),
-                referrers: Vec::new(),
+                optional: Vec::new(),
                 known: None,
                 urls: Vec::new(),
             });
@@ -359,8 +367,8 @@ impl Blobs {
         }
         match owner {
             Owner::Image(image) if fetch.images.last() != Some(&image) => fetch.images.push(image),
-            Owner::Referrer(image, referrer) if fetch.referrers.last() != Some(&(image, referrer)) => {
-                fetch.referrers.push((image, referrer));
+            Owner::Optional(image, digest) if fetch.optional.last() != Some(&(image, digest)) => {
+                fetch.optional.push((image, digest));
             }
             _ => {}
         }
@@ -389,12 +397,11 @@ fn bundle_image(image: &ResolvedImage, left_out: &BTreeSet<Digest>) -> BundleIma
         subject: referrer.subject,
         tag: referrer.tag.clone(),
     });
-    let attestations = image.closure.absent.iter().filter(|child| child.subject.is_some()).count();
     BundleImage {
         artifact_type: image.artifact_type.clone(),
         digest: image.root.digest,
         media_type: image.root.media_type.clone(),
-        missing_referrers: u32::try_from(image.missing_referrers.len() + attestations).unwrap_or(u32::MAX),
+        missing_referrers: u32::try_from(image.missing_optional().count()).unwrap_or(u32::MAX),
         partial: closures(image).flat_map(|c| &c.contents).any(|c| left_out.contains(&c.digest)),
         platforms: image.platforms.clone(),
         reference: image.reference.clone(),

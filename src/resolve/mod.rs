@@ -146,11 +146,11 @@ pub async fn resolve_most(
     }
     resolved.drop_contradicting();
     if options.referrers == Referrers::Required {
-        errors.extend(
-            resolved.images.extract_if(.., |image| !image.missing_referrers.is_empty()).map(|image| {
-                (image.reference, image.platforms, ImageError::Referrers(image.missing_referrers))
-            }),
-        );
+        let lacking = resolved.images.extract_if(.., |image| image.missing_optional().next().is_some());
+        errors.extend(lacking.map(|image| {
+            let missing = image.missing_optional().collect();
+            (image.reference, image.platforms, ImageError::Referrers(missing))
+        }));
     }
     let failed = errors.into_iter().map(|(reference, platforms, error)| {
         let reason = crate::error::chain(&error);

@@ -122,7 +122,7 @@ impl ResolvedImage {
             }
         }
         for child in absent {
-            let (name, digest, reason) = (&child.name, child.digest, &child.reason);
+            let (name, digest, reason) = (&child.name, child.digest, &child.absence.reason);
             remarks.push(format!("travels without the {name} ({digest}), which its index lists: {reason}"));
         }
         let descriptors = documents.iter().chain(contents);

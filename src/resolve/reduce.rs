@@ -6,22 +6,27 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{ImageErrors, MissingImage, MissingReferrer, Resolved, ResolvedImage, ResolvedReferrer};
+use super::{
+    ImageErrors, MissingImage, MissingReferrer, Resolved, ResolvedImage, ResolvedReferrer, printable,
+};
+use crate::closure::{Absence, AbsentChild, Documents};
 use crate::digest::Digest;
 use crate::error::{self, Classify, ErrorKind};
 use crate::oci::{Descriptor, MAX_BLOB};
 use crate::reference::Reference;
 use crate::registry::RegistryError;
 
-/// A referrer of which a blob could not be fetched.
+/// A referrer, or a child that an index is complete without, of which a blob could not be fetched.
 #[derive(Debug)]
 pub struct ReferrerFailure {
     /// Position of its image in [`Resolved::images`].
     pub image: usize,
     /// The image.
     pub reference: Reference,
-    /// The manifest of the referrer.
+    /// The manifest of the referrer or child.
     pub digest: Digest,
+    /// Whether it is a child of a type that is not known, and no signature, SBOM or attestation.
+    pub unknown: bool,
     /// Why; referrers can share a blob.
     pub error: Arc<RegistryError>,
 }
@@ -30,6 +35,13 @@ pub struct ReferrerFailure {
 #[derive(Debug, Error)]
 #[error("signatures, SBOMs or attestations cannot be fetched:\n{}", list(.0))]
 pub struct ReferrerErrors(pub Vec<ReferrerFailure>);
+
+impl ReferrerErrors {
+    /// Whether none of them is a signature, SBOM or attestation.
+    pub fn is_all_unknown(&self) -> bool {
+        self.0.iter().all(|failure| failure.unknown)
+    }
+}
 
 fn list(failures: &[ReferrerFailure]) -> String {
     let line = |failure: &ReferrerFailure| {
@@ -64,17 +76,24 @@ impl Resolved {
         }
     }
 
-    /// Goes on without the referrers that failed; they count as missing. Answers whether there were any.
+    /// Goes on without the referrers, and without the optional children of indexes, that failed; they count as missing.
+    /// Answers whether there were any.
     pub fn without_referrers(&mut self, failed: &ReferrerErrors) -> bool {
         let mut dropped = false;
         let mut failures = BTreeMap::<usize, HashMap<Digest, (String, ErrorKind)>>::new();
         for ReferrerFailure { image, digest, error, .. } in &failed.0 {
             let of_image = failures.entry(*image).or_default();
-            of_image.entry(*digest).or_insert_with(|| (error::chain(&**error), error.kind()));
+            let (reason, kind) =
+                of_image.entry(*digest).or_insert_with(|| (error::chain(&**error), error.kind()));
+            let absence = Absence { reason: printable(reason), kind: *kind };
+            self.documents.withdraw(*digest, absence);
         }
-        for (position, mut reasons) in failures {
+        for image in &mut self.images {
+            dropped |= image.drop_children(&self.documents, failed);
+        }
+        for (position, reasons) in failures {
             if let Some(image) = self.images.get_mut(position) {
-                dropped |= image.drop_referrers(|referrer| reasons.remove(&referrer.root.digest));
+                dropped |= image.drop_referrers(|referrer| reasons.get(&referrer.root.digest).cloned());
             }
         }
         dropped
@@ -106,6 +125,34 @@ fn parts(closure: &crate::closure::Closure) -> impl Iterator<Item = &Descriptor>
 }
 
 impl ResolvedImage {
+    /// All signatures, SBOMs and attestations that it travels without, also those that its indexes list.
+    pub fn missing_optional(&self) -> impl Iterator<Item = MissingReferrer> {
+        let attestation = |child: &AbsentChild| {
+            Some(MissingReferrer {
+                subject: child.subject?,
+                digest: Some(child.digest),
+                tag: None,
+                artifact_type: None,
+                reason: format!("the {}: {}", child.name, child.absence.reason),
+                kind: child.absence.kind,
+            })
+        };
+        self.missing_referrers.iter().cloned().chain(self.closure.absent.iter().filter_map(attestation))
+    }
+
+    /// Drops the optional children of its indexes that are among `failed`. Answers whether there were any.
+    fn drop_children(&mut self, documents: &Documents, failed: &ReferrerErrors) -> bool {
+        let held = parts(&self.closure).map(|part| part.digest).collect::<HashSet<_>>();
+        if !failed.0.iter().any(|failure| held.contains(&failure.digest)) {
+            return false;
+        }
+        // What consists of optional children alone is nothing without them.
+        let Ok(closure) = documents.closure(&self.root, &self.platforms) else { return false };
+        let dropped = closure.absent != self.closure.absent;
+        self.closure = closure;
+        dropped
+    }
+
     /// Drops the referrers that `reason` has a reason for, and what refers to nothing else. Answers whether there were
     /// any.
     fn drop_referrers(
@@ -121,7 +168,7 @@ impl ResolvedImage {
             }
         }
         self.referrers = kept;
-        while self.referrers.len() < before {
+        loop {
             let there = std::iter::once(&self.closure).chain(self.referrers.iter().map(|r| &r.closure));
             let there = there.flat_map(|c| c.documents.iter().map(|d| d.digest)).collect::<HashSet<_>>();
             let Some(position) = self.referrers.iter().position(|r| !there.contains(&r.subject)) else {

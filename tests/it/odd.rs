@@ -7,8 +7,9 @@ use krs_core::error::{Classify as _, ErrorKind};
 use krs_core::prove::{Proof, prove};
 use krs_core::pull::{PullError, PullOptions, pull};
 use krs_core::registry::{Client, ClientOptions};
+use krs_core::resolve::{ImageError, Referrers};
 use krs_core::sign::Signatures;
-use krs_testing::image::{Image, ImageBuilder, index, with_attestations};
+use krs_testing::image::{Image, ImageBuilder, index, signature, with_attestations};
 use krs_testing::registry::{Matcher, Options, Registry, What};
 use serde_json::{Value, json};
 
@@ -125,6 +126,74 @@ async fn t98_a_deleted_attestation_costs_a_warning_and_a_deleted_platform_is_nam
     site.platforms = vec!["linux/amd64".to_owned()];
     let (_, resolved) = site.resolve(&client()).await.unwrap();
     assert!(resolved.images[0].remarks().is_empty(), "nobody asked for what is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t98_an_attestation_whose_blob_turns_out_to_be_missing_costs_itself_and_what_refers_to_it() {
+    let mut site = site();
+    let top = with_attestations(&[&image("linux/amd64", 1), &image("linux/arm64", 2)]);
+    site.add(&top, "team/app", "1");
+    let attestation = &top.children[3];
+    signature(attestation).push_to(&site.source, "team/app", None);
+    let seal = signature(&top);
+    seal.push_to(&site.source, "team/app", None);
+    let shared = |digest: &Digest| {
+        let others = top.children.iter().filter(|child| child.digest != attestation.digest);
+        others.flat_map(|child| &child.blobs).any(|(other, _)| other == digest)
+    };
+    let gone = attestation.blobs.iter().map(|(digest, _)| *digest).find(|digest| !shared(digest)).unwrap();
+    assert!(site.source.delete_blob(&gone));
+    let (bundle, opened) = site.open("a.krs.tar").await;
+    assert_eq!(opened.images[0].closure.absent.len(), 1);
+    let stated = &bundle.manifest().images[0];
+    assert_eq!(stated.referrers.iter().map(|of| of.digest).collect::<Vec<_>>(), [seal.digest]);
+    assert!(bundle.blob(&attestation.digest).is_none() && bundle.blob(&gone).is_none());
+    site.push(&bundle, &opened).await.unwrap();
+    assert!(is_whole(&site.edge, "team/app", &top).await);
+
+    // A blob that an image needs too costs the image.
+    let (layer, _) = top.children[0].blobs.last().unwrap();
+    assert!(site.source.delete_blob(layer));
+    let error = site.bundle(&client(), "b.krs.tar").await.unwrap_err();
+    assert!(matches!(error, PullError::Images(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t98_an_attestation_that_is_no_manifest_costs_itself() {
+    let mut site = site();
+    let plain = with_attestations(&[&image("linux/amd64", 1)]);
+    let broken = br#"{"schemaVersion": 2}"#;
+    let top = changed(&plain, |index| {
+        index["manifests"][1]["digest"] = Digest::of(broken).to_string().into();
+        index["manifests"][1]["size"] = broken.len().into();
+    });
+    site.add(&top, "team/app", "1");
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    site.source.put_manifest("team/app", &Digest::of(broken).to_string(), kind, broken);
+    let (_, resolved) = site.resolve(&client()).await.unwrap();
+    assert_eq!(resolved.images[0].missing_optional().count(), 1);
+    let (bundle, opened) = site.open("a.krs.tar").await;
+    site.push(&bundle, &opened).await.unwrap();
+    assert_eq!(site.edge.manifest("team/app", "1").unwrap().1, top.manifest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t98_where_they_are_required_a_missing_attestation_fails_the_image_and_unknown_content_does_not() {
+    let mut site = site();
+    site.referrers = Referrers::Required;
+    let plain = with_attestations(&[&image("linux/amd64", 1)]);
+    let unknown =
+        json!({"mediaType": "application/vnd.example.unknown", "digest": Digest::of(b"nowhere"), "size": 7});
+    let top = changed(&plain, |index| index["manifests"].as_array_mut().unwrap().push(unknown));
+    site.add(&top, "team/app", "1");
+    let (_, resolved) = site.resolve(&client()).await.unwrap();
+    assert_eq!(resolved.images[0].closure.absent.len(), 1, "of unknown type");
+    let attestation = &top.children[1];
+    site.source.delete_manifest("team/app", &attestation.digest.to_string());
+    let errors = site.resolve(&client()).await.unwrap_err();
+    let [(_, ImageError::Referrers(missing))] = &errors.0[..] else { panic!("{errors}") };
+    assert_eq!(missing[0].digest, Some(attestation.digest));
+    assert_eq!(errors.kind(), ErrorKind::Incomplete);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -291,7 +291,9 @@ impl Run {
             match pulled {
                 Ok(pulled) => return Ok((resolved, plan, pulled)),
                 // They are optional: the images travel without them, unless the user requires them.
-                Err(PullError::Referrers(errors)) if self.resolve.referrers != Referrers::Required => {
+                Err(PullError::Referrers(errors))
+                    if self.resolve.referrers != Referrers::Required || errors.is_all_unknown() =>
+                {
                     if !resolved.without_referrers(&errors) {
                         return Err(PullError::Referrers(errors).into());
                     }

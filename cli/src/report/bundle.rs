@@ -115,14 +115,14 @@ impl BundleReport {
                     .iter()
                     .map(|r| Referrer { subject: r.subject, root: &r.root, closure: &r.closure })
                     .collect(),
-                missing_referrers: image.missing_referrers.len(),
+                missing_referrers: image.missing_optional().count(),
             }
         };
         let inputs = resolved.images.iter().map(input).collect::<Vec<_>>();
         let sets = loaded.sets.iter().map(|set| &set.set);
         let mut images = images::describe(&inputs, &resolved.documents, sets);
         for (described, image) in images.iter_mut().zip(&resolved.images) {
-            described.missing_referrers = image.missing_referrers.iter().map(MissingFacts::from).collect();
+            described.missing_referrers = image.missing_optional().map(MissingFacts::from).collect();
             described.warnings = image.remarks();
         }
         facts.set_missing_referrers(images.iter().map(|image| image.missing_referrers.len()).sum());

@@ -83,14 +83,14 @@ pub(super) struct MissingFacts {
     reason: String,
 }
 
-impl From<&MissingReferrer> for MissingFacts {
-    fn from(missing: &MissingReferrer) -> Self {
+impl From<MissingReferrer> for MissingFacts {
+    fn from(missing: MissingReferrer) -> Self {
         Self {
             subject: missing.subject,
             digest: missing.digest,
             tag: missing.tag.as_ref().map(ToString::to_string),
-            artifact_type: missing.artifact_type.clone(),
-            reason: missing.reason.clone(),
+            artifact_type: missing.artifact_type,
+            reason: missing.reason,
         }
     }
 }

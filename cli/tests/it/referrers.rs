@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What `krs` says of signatures, SBOMs and attestations that it cannot bring, and the exit code of it.
 
-use krs_testing::image::{sbom, signature};
+use krs_testing::image::{sbom, signature, with_attestations};
 use krs_testing::registry::{Matcher, What};
 
 use crate::harness::{Site, app};
@@ -59,6 +59,31 @@ fn t110_t112_an_image_travels_without_its_signature_with_one_warning_and_exit_co
     site.bundle("e.krs.tar", &required).failed(7, &["signatures, SBOMs or attestations of it are missing"]);
     let files = site.desk.files();
     assert!(!files.iter().any(|file| file == "c.krs.tar" || file == "e.krs.tar"), "{files:?}");
+}
+
+#[test]
+fn t98_an_attestation_of_which_a_blob_is_missing_costs_a_warning_and_where_it_is_required_the_bundle() {
+    let mut site = Site::new();
+    let top = with_attestations(&[&app("app", 1)]);
+    site.add(&top, "team/app", "1.0");
+    site.commit();
+    let attestation = &top.children[1];
+    assert!(site.source.delete_blob(&attestation.blobs.last().unwrap().0));
+    let said = site.bundle("a.krs.tar", &[]).ok();
+    assert_eq!(said.err.matches("warning: ").count(), 1, "{said}");
+    assert!(
+        said.err.contains(&format!("without the attestation of linux/amd64 ({}", attestation.digest)),
+        "{said}"
+    );
+    let json = site.bundle("b.krs.tar", &["--output", "json"]).ok().json();
+    assert_eq!((&json["missingReferrers"], &json["formatVersion"]), (&1.into(), &2.into()));
+    assert_eq!(json["images"][0]["missingReferrers"][0]["digest"], attestation.digest.to_string());
+    let inspected = site.desk.krs(&["inspect", "b.krs.tar", "--output", "json"]).ok().json();
+    assert_eq!(inspected["images"][0]["missingReferrerCount"], 1);
+    let required = ["--referrers", "required"];
+    site.bundle("c.krs.tar", &required).failed(6, &["signatures, SBOMs or attestations cannot be fetched"]);
+    site.source.delete_manifest("team/app", &attestation.digest.to_string());
+    site.bundle("d.krs.tar", &required).failed(6, &["are missing: the attestation of linux/amd64"]);
 }
 
 #[test]

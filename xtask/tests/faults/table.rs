@@ -169,8 +169,8 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
             ),
             (
                 98,
-                "a child of an index was deleted",
-                "a platform is named in the error; an attestation costs a warning, not the image",
+                "a child of an index was deleted, or a blob of an attestation",
+                "a platform is named in the error; an attestation costs a warning, not the image. `--referrers required` makes it an error",
             ),
         ],
     ),
