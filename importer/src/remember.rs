@@ -85,7 +85,7 @@ pub fn remember(
                     moves.drain(..surplus);
                 }
             }
-            Answer::Failed { .. } => {}
+            Answer::Failed { .. } | Answer::Unreadable { .. } => {}
         }
     }
     next
@@ -135,6 +135,10 @@ fn account(next: &mut SetState, end: &End<'_>, answer: Option<&Answer>, repaired
         (None, Some(Answer::Missing { what })) => Some((
             reason::COPY_FAILED,
             format!("Job {} ended well, but the destination registry does not have {what}", end.job.name),
+        )),
+        (None, Some(Answer::Unreadable { message })) => Some((
+            reason::AUTH_FAILED,
+            format!("Job {} ended well, but its result cannot be read: {message}", end.job.name),
         )),
         (None, Some(Answer::TagMoved { .. })) => {
             repaired.insert(key);

@@ -93,6 +93,12 @@ pub enum Answer {
         /// What is wrong, for people.
         message: String,
     },
+    /// The registry accepts the credentials and refuses to say whether the target is there, as some do for what is
+    /// absent: it is copied, and the push decides. It proves nothing, and denies nothing.
+    Unreadable {
+        /// A sentence for people.
+        message: String,
+    },
     /// It could not be asked.
     Failed {
         /// A reason of [`krs_core::crd::reason`].

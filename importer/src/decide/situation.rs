@@ -100,7 +100,7 @@ pub(super) fn situation<'a>(
         return Situation::Copying;
     }
     match o.answers.get(&target.key) {
-        Some(Answer::Missing { .. }) => {}
+        Some(Answer::Missing { .. } | Answer::Unreadable { .. }) => {}
         Some(Answer::TagMoved { tag, found }) => {
             if let Some(contested) = contested(o, intervals, target, tag, found) {
                 return contested;

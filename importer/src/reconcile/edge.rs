@@ -220,6 +220,8 @@ fn obstacle(error: &RegistryError) -> Obstacle {
 fn failed(error: &RegistryError) -> Answer {
     match error {
         RegistryError::Content { .. } => Answer::Corrupt { message: explain(error) },
+        // The credentials were accepted (`Edge::reachable`). Artifactory says this of what is absent.
+        RegistryError::Forbidden { .. } => Answer::Unreadable { message: explain(error) },
         _ => Answer::Failed { reason: reason_of(error), message: explain(error) },
     }
 }

@@ -7,7 +7,7 @@ mod world;
 
 use api::Fault;
 use krs_core::registry::Barred;
-use krs_testing::registry::Auth;
+use krs_testing::registry::{Auth, Matcher, What};
 use serde_json::json;
 use world::{SETS, World};
 
@@ -208,6 +208,37 @@ async fn a_secret_that_is_missing_then_wrong_then_right_needs_no_restart_and_is_
     world.api.put("secrets", secret("right"));
     world.wait(15);
     world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+}
+
+#[tokio::test]
+async fn t100_a_registry_that_refuses_to_show_what_is_absent_is_copied_to_and_what_cannot_be_read_is_never_ready()
+ {
+    let world = World::new(1, Auth::basic("u", "right"));
+    world.set("x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("login"));
+    world.api.put("secrets", secret("right"));
+    world.edge.fail(Matcher::any().path("/manifests/"), What::Status(403, vec![], String::new()));
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    assert_eq!(world.running().len(), 1, "the push decides: {:?}", world.condition("x", "Ready"));
+    // The Job ends well, and nobody can see what it did.
+    world.run_jobs();
+    world.wait(11);
+    world.look(&importer).await.unwrap();
+    let (status, reason, message) = world.condition("x", "Ready").unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "AuthFailed"), "{message}");
+    assert!(message.contains("cannot be read"), "{message}");
+    for _ in 0..10 {
+        world.wait(30);
+        world.look(&importer).await.unwrap();
+        assert!(world.running().is_empty(), "attempts wait for the resync interval");
+        assert_ne!(world.reason("x"), READY);
+    }
+    // Once it can be read, it is proven without another Job.
+    world.edge.clear_faults();
+    world.wait(600);
+    world.look(&importer).await.unwrap();
+    assert!(world.running().is_empty());
     assert_eq!(world.reason("x"), READY);
 }
 
