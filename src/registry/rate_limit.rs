@@ -214,6 +214,7 @@ impl Pauses {
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::CONNECTIONS;
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -287,12 +288,12 @@ mod tests {
         }
     }
 
-    /// Sends `count` requests over 16 connections with a round trip of 20 ms. Answers the time and the number of
+    /// Sends `count` requests over the usual number of connections with a round trip of 20 ms. Answers the time and the number of
     /// refusals.
     fn run(host: Host, says: Says, count: u32) -> (f64, u32) {
-        let (mut limit, mut server) = (HostLimit::new(16), Server::new(host));
+        let (mut limit, mut server) = (HostLimit::new(CONNECTIONS), Server::new(host));
         // When each connection does something next, and the start of the request that is answered then.
-        let mut connections = vec![(Duration::ZERO, None::<Duration>); 16];
+        let mut connections = vec![(Duration::ZERO, None::<Duration>); CONNECTIONS];
         let (mut done, mut refused) = (0, 0);
         loop {
             let open = connections.iter().filter(|(_, started)| started.is_some()).count();
@@ -364,7 +365,7 @@ mod tests {
     #[test]
     fn t54_a_host_without_a_limit_is_not_slowed_down() {
         let (took, refused) = run(Host::Bucket { rate: 1e6, burst: 1e6 }, Says::Seconds, 8000);
-        assert!(took <= 8000.0 / 16.0 * 0.021, "{took}");
+        assert!(took <= 8000.0 / CONNECTIONS as f64 * 0.021, "{took}");
         assert_eq!(refused, 0);
     }
 

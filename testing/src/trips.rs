@@ -28,7 +28,7 @@ pub enum Content {
     Index,
     /// Indexes of two platforms.
     Platforms,
-    /// One image of so many layers (tag `1.0`), and one with a layer more (`2.0`).
+    /// One image of so many layers, and one with a layer more in another repository.
     Layers,
 }
 
@@ -70,7 +70,7 @@ pub fn fill(registry: &Registry, content: Content, number: usize) -> Vec<(String
                     (name, index(&images.iter().map(|image| (image, None)).collect::<Vec<_>>()))
                 }
             });
-            vec![set(registry, 1, images.map(|(name, image)| (name, "1.0", image)))]
+            vec![set(registry, 1, images)]
         }
         Content::Layers => {
             let image = |layers: usize| {
@@ -78,27 +78,23 @@ pub fn fill(registry: &Registry, content: Content, number: usize) -> Vec<(String
                     .fold(ImageBuilder::new("app"), |image, n| image.layer(format!("layer {n}")))
                     .build()
             };
-            [(1, "1.0", image(number)), (2, "2.0", image(number + 1))]
-                .map(|(n, tag, image)| set(registry, n, std::iter::once(("app".to_owned(), tag, image))))
+            [(1, "app", image(number)), (2, "next", image(number + 1))]
+                .map(|(n, name, image)| set(registry, n, std::iter::once((name.to_owned(), image))))
                 .into()
         }
     }
 }
 
 /// Puts images into a registry, and asks for them.
-fn set(
-    registry: &Registry,
-    n: usize,
-    images: impl Iterator<Item = (String, &'static str, Image)>,
-) -> (String, String) {
+fn set(registry: &Registry, n: usize, images: impl Iterator<Item = (String, Image)>) -> (String, String) {
     let mut text = format!(
         "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: set-{n}\n\
          spec:\n  destinationRegistry: edge.local:5000\n  images:\n"
     );
-    for (name, tag, image) in images {
+    for (name, image) in images {
         let repository = format!("team/{name}");
-        image.push_to(registry, &repository, Some(tag));
-        writeln!(text, "  - image: {}/{repository}:{tag}@{}", registry.host(), image.digest).unwrap();
+        image.push_to(registry, &repository, Some("1.0"));
+        writeln!(text, "  - image: {}/{repository}:1.0@{}", registry.host(), image.digest).unwrap();
     }
     (format!("set-{n}.yaml"), text)
 }

@@ -21,7 +21,7 @@ use crate::run::{self, Result};
 /// 50 ms there and back, and as many bytes as one likes.
 const FAR: Shape = Shape { delay: Duration::from_millis(25), rate: None, cut_after: None };
 /// Connections of the floor, as many as krs opens to a registry.
-const CONNECTIONS: usize = 16;
+const CONNECTIONS: usize = 32;
 /// Requests that the least push of a small image takes: POST and PUT of eight blobs, a mount, and the manifest.
 const REQUESTS_PER_IMAGE: u32 = 18;
 /// Requests in a second that the limited registry allows.
@@ -69,7 +69,7 @@ pub(crate) fn run(bench: &Bench, small: bool) -> Result<(Vec<Table>, Vec<Verdict
         trips.push(numbers.images),
     );
     rows.add(
-        format!("{} base layers asked for, 50 ms away", numbers.layers),
+        format!("{} base layers found and mounted, 50 ms away", numbers.layers),
         LAYERS,
         trips.base(numbers.layers),
     );
@@ -205,7 +205,7 @@ impl Trips<'_> {
         Ok(Measured { krs, floor })
     }
 
-    /// The second version of an image with so many layers, to a registry that has the first.
+    /// An image whose layers the registry has in another repository, all but one.
     fn base(&self, layers: u32) -> Result<Measured> {
         let (source, sets) = self.source("layers", layers, None)?;
         let (first, second) = (self.archive(), self.archive());
