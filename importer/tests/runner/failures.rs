@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use krs_importer::copy;
-use krs_testing::image::{Image, ImageBuilder, index};
+use krs_testing::image::{Image, ImageBuilder, index, signature};
 use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
 
 use crate::harness::*;
@@ -184,4 +184,20 @@ async fn t100_a_destination_that_says_forbidden_of_what_is_absent_gets_its_image
     let (report, code) = Pod::new().run(&task).await;
     assert_eq!((code, report.done), (0, 1), "{report:?}");
     arrived(&image, &edge);
+}
+
+#[tokio::test]
+async fn t110_a_referrer_whose_blob_is_missing_at_the_source_is_counted_and_costs_no_image() {
+    let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+    let image = image(4);
+    image.push_to(&source, "team/app", None);
+    let seal = signature(&image);
+    seal.push_to(&source, "team/app", None);
+    assert!(source.delete_blob(&seal.blobs.last().unwrap().0));
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &image.digest, "v1")]);
+    let (report, code) = Pod::new().run(&task).await;
+    assert_eq!((code, report.failed, report.referrers_missing), (0, 0, 1), "{report:?}");
+    arrived(&image, &edge);
+    let repository = &task.targets[0].repository;
+    assert!(edge.manifest(repository.as_str(), &seal.digest.to_string()).is_none());
 }
