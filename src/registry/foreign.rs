@@ -414,6 +414,25 @@ mod tests {
     }
 
     #[test]
+    fn t95_behind_a_proxy_only_hosts_that_were_named_are_asked() {
+        let client = Client::new(ClientOptions::default()).unwrap();
+        let named = ["layers.example".parse::<RegistryHost>().unwrap()];
+        for (proxied, host, allowed) in
+            [(true, "layers.example", true), (true, "other.example", false), (false, "other.example", true)]
+        {
+            let layers = ForeignLayers::with_proxy(&client, &named, proxied).unwrap();
+            let url = format!("https://{host}/x").parse().unwrap();
+            match layers.client_for(&url) {
+                Ok(_) => assert!(allowed, "{host}"),
+                Err(Refusal::Unnamed { host: said, reason }) => {
+                    assert!(!allowed && said == host && reason.contains("proxy"), "{said}: {reason}");
+                }
+                Err(other) => panic!("{host}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn t95_a_proxy_is_known_by_the_usual_variables() {
         let set = |pairs: &[(&str, &str)]| {
             proxy_is_set(|name| {

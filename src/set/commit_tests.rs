@@ -117,25 +117,26 @@ fn t104_replaced_objects_do_not_stand_for_the_commit() {
 
 #[test]
 fn t104_an_object_with_other_content_than_its_id_says_is_no_commit() {
-    let mut checkout = checkout();
-    let object = |name: &str| {
-        let id = checkout.git(&["rev-parse", name]);
-        let (folder, rest) = id.trim().split_at(2);
-        checkout.path().join(".git/objects").join(folder).join(rest)
-    };
-    let tree = object("HEAD:sites");
-    checkout.write("sites/b.yaml", set("b"));
-    checkout.commit("Two");
-    let other = {
-        let id = checkout.git(&["rev-parse", "HEAD:sites"]);
-        checkout.path().join(".git/objects").join(&id[..2]).join(id[2..].trim())
-    };
-    checkout.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
-    fs::remove_file(&tree).unwrap();
-    fs::copy(other, tree).unwrap();
-    let loaded = read(checkout.path());
-    assert_eq!(loaded.source, None);
-    assert!(loaded.warnings[0].message.contains("damaged"), "{:?}", loaded.warnings);
+    for name in ["HEAD", "HEAD:sites", "HEAD:sites/a.yaml"] {
+        let mut checkout = checkout();
+        let object = |checkout: &Checkout| {
+            let id = checkout.git(&["rev-parse", name]);
+            let (folder, rest) = id.trim().split_at(2);
+            checkout.path().join(".git/objects").join(folder).join(rest)
+        };
+        let changed = object(&checkout);
+        checkout.write("sites/a.yaml", set("b"));
+        checkout.commit("Two");
+        let other = object(&checkout);
+        checkout.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+        fs::remove_file(&changed).unwrap();
+        fs::copy(other, changed).unwrap();
+        // The content of a file of the commit is read where this one is another.
+        checkout.write("sites/a.yaml", set("c"));
+        let loaded = read(checkout.path());
+        assert_eq!(loaded.source, None, "{name}");
+        assert!(loaded.warnings[0].message.contains("damaged"), "{name}: {:?}", loaded.warnings);
+    }
 }
 
 #[test]
@@ -150,6 +151,25 @@ fn t105_sets_that_are_not_checked_out_are_named() {
     let gone = "holds a set in the commit, and is not here";
     assert_dirty(checkout.path(), &["a"], &[("other/b.yaml", gone), ("other/c.json", gone)]);
     assert_clean(&checkout.path().join("sites"), &["a"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn t105_a_folder_that_became_a_link_is_not_the_one_of_the_commit() {
+    let mut checkout = checkout();
+    checkout.write("other/b.yaml", set("b"));
+    checkout.commit("Two");
+    fs::rename(checkout.path().join("other"), checkout.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink("moved", checkout.path().join("other")).unwrap();
+    // Read once, where it is.
+    assert_dirty(
+        checkout.path(),
+        &["b", "a"],
+        &[
+            ("moved/b.yaml", "is not in the commit"),
+            ("other/b.yaml", "holds a set in the commit, and is not here"),
+        ],
+    );
 }
 
 #[test]

@@ -6,7 +6,8 @@ use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, ErrorKind};
 use krs_core::prove::{Proof, prove};
 use krs_core::pull::{PullError, PullOptions, pull};
-use krs_core::registry::{Client, ClientOptions};
+use krs_core::redact::Secret;
+use krs_core::registry::{Client, ClientOptions, Keychain};
 use krs_core::resolve::{ImageError, Referrers};
 use krs_core::sign::Signatures;
 use krs_testing::image::{Image, ImageBuilder, index, signature, with_attestations};
@@ -239,7 +240,9 @@ fn foreign(urls: &[String]) -> (Image, Digest, Vec<u8>) {
 /// Bundles what the site has; `elsewhere` is trusted, and downloaded from where it is named.
 async fn pulled(site: &mut Site, elsewhere: &Registry, named: bool) -> Result<(), PullError> {
     let ca = elsewhere.ca_file().unwrap().to_owned();
-    let client = Client::new(ClientOptions { ca_files: vec![ca], ..options() }).unwrap();
+    // Credentials for a registry at that host: they are not for whoever wrote the manifest to have them sent.
+    let keychain = Keychain::empty().with(&elsewhere.host(), "robot", Secret::new("s3cret"));
+    let client = Client::new(ClientOptions { ca_files: vec![ca], keychain, ..options() }).unwrap();
     let plan = site.plan(&client).await;
     let foreign_hosts = if named { vec![elsewhere.host()] } else { Vec::new() };
     let options = PullOptions { foreign_hosts, ..PullOptions::from(2) };

@@ -30,7 +30,7 @@ fn names(receipt: &Value) -> Vec<&str> {
 #[test]
 fn t118_a_tag_that_cannot_be_read_is_named_and_costs_no_other() {
     let foreign = br#"{"schemaVersion":1,"chart":"old"}"#;
-    for what in ["unknown", "forbidden", "damaged", "failing"] {
+    for what in ["unknown", "unreadable", "deleted", "forbidden", "damaged", "failing"] {
         let site = site();
         let media_type =
             if what == "unknown" { "application/vnd.helm.chart.v2" } else { krs_core::oci::OCI_MANIFEST };
@@ -38,6 +38,8 @@ fn t118_a_tag_that_cannot_be_read_is_named_and_costs_no_other() {
         let refuse = |status| What::Status(status, Vec::new(), String::new());
         let on = || Matcher::any().path(digest);
         match what {
+            // After its tag was looked up.
+            "deleted" => site.edge.fail(on().method("GET"), refuse(404)),
             "forbidden" => {
                 site.edge.fail(Matcher::any().path("/manifests/foreign"), refuse(403));
                 site.edge.fail(on(), refuse(403));

@@ -50,6 +50,21 @@ async fn t117_a_page_of_the_size_of_a_blob_is_named_too() {
 }
 
 #[tokio::test]
+async fn t117_a_page_without_a_length_is_named_too() {
+    // Longer than the blob.
+    let server = Server::start(|_| Reply { endless: true, ..page() }).await;
+    is_named(&fetch(&server.repository(), b"x").await.unwrap_err());
+    // Shorter: the type of the page is known, and its beginning was taken for content.
+    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\n\r\n";
+    let (host, task) = super::pull::verbatim([&head[..], PAGE].concat()).await;
+    let options = ClientOptions { plain_http: vec![host.clone()], ..options() };
+    let repository = Client::new(options).unwrap().repository(&host, &"team/app".parse().unwrap());
+    let error = fetch(&repository, &[0; 500]).await.unwrap_err();
+    assert!(error.to_string().contains("a web page (text/html)"), "{error}");
+    task.abort();
+}
+
+#[tokio::test]
 async fn t117_a_login_page_elsewhere_and_a_token_server_that_is_one_are_named() {
     let portal = Server::start(|_| page()).await;
     let away = portal.url("/login?from=x");
@@ -77,6 +92,9 @@ async fn t117_a_page_with_an_error_keeps_the_errors_meaning() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains("title `Guest network: sign in`"), "{error}");
     }
+    // Only what is in between a client and the registry answers with this one.
+    let server = Server::start(move |_| Reply { status: 511, ..page() }).await;
+    is_named(&fetch(&server.repository(), b"x").await.unwrap_err());
 }
 
 #[tokio::test]

@@ -306,7 +306,7 @@ async fn t118_the_next_page_is_asked_for_at_the_registry_whatever_it_calls_itsel
 }
 
 /// A server that gives one answer to everything, byte for byte, and closes the connection.
-async fn verbatim(reply: Vec<u8>) -> (RegistryHost, JoinHandle<()>) {
+pub(super) async fn verbatim(reply: Vec<u8>) -> (RegistryHost, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string().parse().unwrap();
     let task = tokio::spawn(async move {

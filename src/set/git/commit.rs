@@ -66,7 +66,7 @@ impl Commit {
         wanted: fn(&[u8]) -> bool,
     ) -> Result<Self, String> {
         let mut batch = Batch::start(top)?;
-        let (id, tree, time) = match batch.object("HEAD^{commit}")? {
+        let (id, tree, time) = match batch.object("HEAD")? {
             Object::Found { id, content, .. } if id.of("commit", &content) == id => {
                 let (tree, time) = object::commit(&content).ok_or("git named no commit")?;
                 (id, tree, time)
