@@ -54,9 +54,9 @@ async fn t54_refusals_that_state_no_time_are_waited_out_without_a_retry() {
 
 #[tokio::test]
 async fn t54_a_pause_that_is_longer_than_there_is_time_for_ends_the_run_at_once() {
-    let (server, _) = refusing(0, Reply::new(429).with("retry-after", "5")).await;
+    let (server, _) = refusing(0, Reply::new(429).with("retry-after", "600")).await;
     let mut options = options();
-    options.retry.max_wait = Duration::from_secs(2);
+    options.retry.max_wait = Duration::from_secs(300);
     let repository = server.repository_with(options);
     let begun = Instant::now();
     for _ in 0..3 {
@@ -66,7 +66,7 @@ async fn t54_a_pause_that_is_longer_than_there_is_time_for_ends_the_run_at_once(
         assert!(error.to_string().contains("rate limited by"), "{error}");
         assert!(error.help().unwrap().contains("--max-wait"));
     }
-    assert!(begun.elapsed() < Duration::from_secs(2), "nothing was waited for");
+    assert!(begun.elapsed() < Duration::from_secs(60), "nothing was waited for");
     assert_eq!(server.count("GET"), 1, "the others were not even sent");
 }
 

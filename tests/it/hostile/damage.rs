@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::{Bundle, BundleError, Policy};
@@ -125,10 +124,7 @@ fn every_single_byte_before_the_blobs_counts() {
 }
 
 fn refusal(path: &Utf8Path) -> BundleError {
-    let begun = Instant::now();
-    let error = Bundle::open(path, &Policy::default()).expect_err("it is refused");
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    error
+    Bundle::open(path, &Policy::default()).expect_err("it is refused")
 }
 
 #[cfg(unix)]
