@@ -324,7 +324,8 @@ async fn t116_repositories_of_one_registry_can_have_token_servers_of_their_own()
     let refused = server.seen().iter().filter(|request| request.authorization().is_none()).count();
     assert!(refused <= 1 + 20, "{refused}: the challenge of each repository is learnt once");
     for request in one.seen().iter().chain(&two.seen()) {
-        let scopes = request.path.split(['?', '&']).filter_map(|pair| pair.strip_prefix("scope=repository%3A"));
+        let scopes =
+            request.path.split(['?', '&']).filter_map(|pair| pair.strip_prefix("scope=repository%3A"));
         let own = scopes.map(|scope| scope.split("%2Fof").next().unwrap().split("%3A").next().unwrap());
         let own = own.collect::<std::collections::HashSet<_>>();
         assert_eq!(own.len(), 1, "nothing of what another repository was asked for: {}", request.path);
