@@ -97,7 +97,7 @@ pub enum ClosureError {
     )]
     TooMany(Digest),
     /// None of the children is for a platform that was asked for.
-    #[error("the index {digest} has no image for {asked}; it lists {listed}")]
+    #[error("the index {digest} has no image for {asked}; it lists {}", if .listed.is_empty() { "no platform" } else { .listed })]
     NoPlatform {
         /// The index.
         digest: Digest,

@@ -94,6 +94,12 @@ impl Descriptor {
         known.then(|| Platform { os, architecture, variant: given(&stated.variant) })
     }
 
+    /// Whether a platform is stated as `unknown`.
+    pub fn is_unknown(&self) -> bool {
+        let unknown = |text: &Option<String>| text.as_deref() == Some("unknown");
+        self.platform.as_ref().is_some_and(|stated| unknown(&stated.os) || unknown(&stated.architecture))
+    }
+
     /// The child that this one describes, where it is an attestation inside an index (BuildKit's convention).
     pub fn attests(&self) -> Option<Digest> {
         self.annotation("vnd.docker.reference.digest")?.parse().ok()

@@ -32,7 +32,12 @@ fn needs_version_2(image: &ResolvedImage, documents: &Documents) -> Option<&'sta
     if !is_chosen_alike(image, documents) {
         return Some("its platforms are written or matched in a way that version 1 does not know");
     }
-    if closures.any(|closure| !closure.absent.is_empty() || !is_plain(closure, documents)) {
+    if closures.clone().any(|closure| !closure.absent.is_empty()) {
+        return Some(
+            "entries of its index were missing at the source, and readers of version 1 require them",
+        );
+    }
+    if closures.any(|closure| !is_plain(closure, documents)) {
         return Some("it holds foreign layers, or its index has entries that readers of version 1 refuse");
     }
     None

@@ -112,14 +112,17 @@ impl Run<'_> {
 
     /// A refused index that lacks children is refused for that.
     fn sparse(&self, target: &Target, document: &Descriptor, error: TargetError) -> TargetError {
-        let chosen = self.bundle.manifest().images.get(target.image).is_some_and(|i| !i.platforms.is_empty())
-            || self.closures(target).any(|(_, closure)| !closure.absent.is_empty());
+        let chosen = self.bundle.manifest().images.get(target.image).is_some_and(|i| !i.platforms.is_empty());
+        let absent = self.closures(target).flat_map(|(_, closure)| &closure.absent);
+        // A choice of platforms explains the refusal, whatever else is missing.
+        let missing = absent.filter(|_| !chosen).map(|child| child.name.clone()).collect::<Vec<_>>();
         match error {
             TargetError::Registry(
                 source @ (RegistryError::Refused { .. } | RegistryError::NotFound { .. }),
-            ) if chosen && document.is_index() => TargetError::Sparse {
+            ) if (chosen || !missing.is_empty()) && document.is_index() => TargetError::Sparse {
                 registry: self.destination.registry.clone(),
                 digest: document.digest,
+                missing,
                 source,
             },
             other => other,

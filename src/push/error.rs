@@ -40,6 +40,8 @@ pub enum TargetError {
         registry: RegistryHost,
         /// The index.
         digest: Digest,
+        /// Children that were missing at the source already, as in [`crate::oci::Index::name_of`].
+        missing: Vec<String>,
         /// What it says.
         source: RegistryError,
     },
@@ -99,6 +101,12 @@ impl Classify for TargetError {
             Self::ReadBack { .. } => {
                 Some("the registry changes what it stores; check what stands in front of it".to_owned())
             }
+            Self::Sparse { missing, .. } if !missing.is_empty() => Some(format!(
+                "missing at the source when the bundle was made: {}. Build and push the image there again and make a new \
+                 bundle, or set up the registry to take such indexes (Distribution 3: \
+                 validation.manifests.indexes.platforms: none)",
+                missing.join(", ")
+            )),
             Self::Sparse { .. } => Some(
                 "leave `platforms` out of the set and --platform out of the command, or set up the registry to take such \
                  indexes (Distribution 3: validation.manifests.indexes.platforms: none)"

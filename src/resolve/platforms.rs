@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether an image is for the platforms that were asked for, and what a person is told about it.
 
+use std::collections::HashSet;
 use std::io;
 
 use serde::Deserialize;
 
 use super::{ImageError, Resolved, ResolvedImage};
-use crate::closure::{Closure, Documents};
+use crate::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES};
 use crate::oci::{Descriptor, Document, Inline, MAX_DOCUMENT};
 use crate::platform::{self, Platform};
 use crate::registry::{BlobSink, Repository};
 
-/// Completes what `closure` says of platforms where the image has no index. Its config says then; it travels anyway, and
-/// is not fetched again.
+/// Completes what `closure` says of platforms by the configs of images of which no index states the platform, as
+/// containerd does. They travel anyway, and are not fetched again.
 ///
 /// # Errors
+/// [`ClosureError::NoPlatform`] where an index has images, and none for a platform that was asked for;
 /// [`ImageError::Platforms`] where one is lacking and all are required.
 pub(super) async fn check(
     repository: &Repository,
@@ -23,38 +25,105 @@ pub(super) async fn check(
     closure: &mut Closure,
     documents: &mut Documents,
 ) -> Result<(), ImageError> {
-    if let Some(config) = single_config(asked, closure, documents)
-        && let Some(platform) = config_platform(repository, &config, documents).await
-    {
-        let lacks = |asked: &&Platform| asked.rank(&platform).is_none();
-        closure.lacking = asked.iter().filter(lacks).cloned().collect();
-        closure.offered = vec![platform];
+    let Some(root) = closure.documents.last().cloned().filter(|_| !asked.is_empty()) else { return Ok(()) };
+    let images = Images::of(closure, documents);
+    let (mut offered, mut all_read, mut size) = (closure.offered.clone(), true, 0_u64);
+    for config in &images.unstated {
+        size = size.saturating_add(config.size);
+        let stated = if size <= MAX_DOCUMENT_BYTES {
+            config_platform(repository, config, documents).await
+        } else {
+            Stated::Unreadable
+        };
+        match stated {
+            Stated::Platform(platform) if !offered.contains(&platform) => offered.push(platform),
+            Stated::Platform(_) | Stated::None => {}
+            Stated::Unreadable => all_read = false,
+        }
     }
-    if required && !closure.lacking.is_empty() {
-        let (lacking, offered) = (platform::list(&closure.lacking), platform::list(&closure.offered));
-        return Err(ImageError::Platforms { lacking, offered });
+    // Charts and other artifacts are for no platform. A config that cannot be had says nothing here: whoever fetches the
+    // blobs will say so.
+    if all_read && (!offered.is_empty() || images.any && root.is_index()) {
+        let lacks = |asked: &&Platform| offered.iter().all(|offered| asked.rank(offered).is_none());
+        closure.lacking = asked.iter().filter(lacks).cloned().collect();
+        closure.offered = offered;
+    }
+    let Closure { lacking, offered, .. } = closure;
+    if root.is_index() && lacking.len() == asked.len() {
+        let (asked, listed) = (platform::list(asked), platform::list(&*offered));
+        return Err(ImageError::Content(ClosureError::NoPlatform { digest: root.digest, asked, listed }));
+    }
+    let replaced = replaced(asked, offered).map(|(asked, _)| asked);
+    let lacking = platform::list(lacking.iter().chain(replaced));
+    if required && !lacking.is_empty() {
+        return Err(ImageError::Platforms { lacking, offered: platform::list(&*offered) });
     }
     Ok(())
 }
 
-/// The config of an image without an index, where platforms were chosen.
-fn single_config(asked: &[Platform], closure: &Closure, documents: &Documents) -> Option<Descriptor> {
-    let [root] = closure.documents.as_slice() else { return None };
-    match documents.read(root).ok()? {
-        // Charts and other artifacts are for no platform.
-        Document::Manifest(manifest) if manifest.artifact_type.is_none() && !asked.is_empty() => {
-            Some(manifest.config)
+/// Platforms that another architecture replaces, which runs there too, and the one that does.
+fn replaced<'a>(
+    asked: &'a [Platform],
+    offered: &'a [Platform],
+) -> impl Iterator<Item = (&'a Platform, &'a Platform)> {
+    asked.iter().filter_map(|asked| {
+        let ranks = offered.iter().filter_map(|offered| Some((asked.rank(offered)?, offered)));
+        let (_, best) = ranks.min()?;
+        (best.canonical().architecture != asked.canonical().architecture).then_some((asked, best))
+    })
+}
+
+/// The images among the manifests that travel: no artifacts, and no attestations.
+#[derive(Debug, Default)]
+struct Images {
+    /// Configs of those whose platform no index states.
+    unstated: Vec<Descriptor>,
+    /// Whether there are any.
+    any: bool,
+}
+
+impl Images {
+    fn of(closure: &Closure, documents: &Documents) -> Self {
+        let config = |of: &Descriptor| match documents.read(of) {
+            Ok(Document::Manifest(manifest)) if manifest.artifact_type.is_none() => Some(manifest.config),
+            _ => None,
+        };
+        if let [root] = closure.documents.as_slice()
+            && !root.is_index()
+        {
+            let unstated = Vec::from_iter(config(root));
+            return Self { any: !unstated.is_empty(), unstated };
         }
-        _ => None,
+        let travels = closure.documents.iter().map(|of| of.digest).collect::<HashSet<_>>();
+        let mut images = Self::default();
+        for index in &closure.documents {
+            let Ok(Document::Index(index)) = documents.read(index) else { continue };
+            let children = index.manifests.iter().filter(|child| travels.contains(&child.digest));
+            for child in children.filter(|child| child.attests().is_none()) {
+                let Some(config) = config(child) else { continue };
+                images.any = true;
+                // What an index calls unknown runs nowhere, whatever its config says.
+                if child.runs_on().is_none()
+                    && !child.is_unknown()
+                    && !images.unstated.iter().any(|other| other.digest == config.digest)
+                {
+                    images.unstated.push(config);
+                }
+            }
+        }
+        images
     }
 }
 
-/// The platform that a config states. One that cannot be had says nothing here: whoever fetches the blobs will say so.
-async fn config_platform(
-    repository: &Repository,
-    config: &Descriptor,
-    documents: &mut Documents,
-) -> Option<Platform> {
+/// What a config says of the platform.
+enum Stated {
+    Platform(Platform),
+    None,
+    /// It is large, or cannot be had.
+    Unreadable,
+}
+
+async fn config_platform(repository: &Repository, config: &Descriptor, documents: &mut Documents) -> Stated {
     #[derive(Deserialize)]
     struct Config {
         #[serde(default)]
@@ -67,14 +136,18 @@ async fn config_platform(
     let Descriptor { digest, size, .. } = *config;
     if documents.content(&digest).is_none() && size > 0 && size <= MAX_DOCUMENT {
         let mut buffer = Buffer(Vec::new());
-        repository.blob(&digest, size, &mut buffer).await.ok()?;
+        if repository.blob(&digest, size, &mut buffer).await.is_err() {
+            return Stated::Unreadable;
+        }
         documents.insert_content(digest, buffer.0.into());
     }
     let limit = usize::try_from(MAX_DOCUMENT).unwrap_or(usize::MAX);
-    let config = crate::json::parse::<Config>(documents.content(&digest)?, limit).ok()?;
+    let Some(bytes) = documents.content(&digest) else { return Stated::Unreadable };
+    let Ok(config) = crate::json::parse::<Config>(bytes, limit) else { return Stated::None };
     let given = |text: Option<String>| text.filter(|text| !text.is_empty() && text != "unknown");
-    let architecture = given(config.architecture)?;
-    Some(Platform { os: given(config.os).unwrap_or_default(), architecture, variant: given(config.variant) })
+    let Some(architecture) = given(config.architecture) else { return Stated::None };
+    let os = given(config.os).unwrap_or_default();
+    Stated::Platform(Platform { os, architecture, variant: given(config.variant) })
 }
 
 /// Completes images by children that one registry did not give and another one did: a bundle holds them then.
@@ -85,7 +158,7 @@ pub(super) fn complete(resolved: &mut Resolved) {
         if absent.iter().any(|child| documents.get(&child.digest).is_some())
             && let Ok(closure) = documents.closure(&image.root, &image.platforms)
         {
-            image.closure = closure;
+            image.set_closure(closure);
         }
     }
 }
@@ -103,6 +176,12 @@ impl BlobSink for Buffer {
 }
 
 impl ResolvedImage {
+    /// Replaces the closure by one with other optional children. What the configs say of platforms stays.
+    pub(super) fn set_closure(&mut self, closure: Closure) {
+        let Closure { lacking, offered, .. } = std::mem::take(&mut self.closure);
+        self.closure = Closure { lacking, offered, ..closure };
+    }
+
     /// What a person should know of an image that travels: a sentence without its subject each.
     pub fn remarks(&self) -> Vec<String> {
         let Closure { lacking, offered, absent, documents, contents, .. } = &self.closure;
@@ -111,15 +190,9 @@ impl ResolvedImage {
             let (lacking, offered) = (platform::list(lacking), platform::list(offered));
             remarks.push(format!("has no image for {lacking}; it has {offered}"));
         }
-        for asked in &self.platforms {
-            let best = offered.iter().filter_map(|offered| Some((asked.rank(offered)?, offered))).min();
-            if let Some((_, best)) = best
-                && best.canonical().architecture != asked.canonical().architecture
-            {
-                remarks.push(format!(
-                    "has no image for {asked}; the one for {best} travels, which runs there too"
-                ));
-            }
+        for (asked, best) in replaced(&self.platforms, offered) {
+            remarks
+                .push(format!("has no image for {asked}; the one for {best} travels, which runs there too"));
         }
         for child in absent {
             let (name, digest, reason) = (&child.name, child.digest, &child.absence.reason);

@@ -149,7 +149,7 @@ impl ResolvedImage {
         // What consists of optional children alone is nothing without them.
         let Ok(closure) = documents.closure(&self.root, &self.platforms) else { return false };
         let dropped = closure.absent != self.closure.absent;
-        self.closure = closure;
+        self.set_closure(closure);
         dropped
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which images of an index travel for the platforms that a set asks for.
 
+use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, ErrorKind};
 use krs_core::platform::Platform;
 use krs_core::prove::{Proof, prove};
@@ -8,6 +9,7 @@ use krs_core::resolve::{ImageErrors, ResolveOptions, Resolved, resolve};
 use krs_core::set;
 use krs_testing::image::{Image, ImageBuilder, index, with_attestations};
 use krs_testing::registry::Options;
+use serde_json::{Value, json};
 
 use crate::harness::{Site, client, silent};
 
@@ -111,11 +113,70 @@ async fn t94_lacking_platforms_are_a_warning_or_an_error_and_none_is_always_one(
 async fn t94_another_architecture_that_a_node_would_take_is_said() {
     let mut site = site(&["linux/amd64"]);
     site.add(&index(&[(&image("linux/386", 1), None)]), "team/app", "1");
-    let remarks = resolved(&mut site, true).await.unwrap().images[0].remarks();
+    let remarks = resolved(&mut site, false).await.unwrap().images[0].remarks();
     assert_eq!(
         remarks,
         ["has no image for linux/amd64; the one for linux/386 travels, which runs there too"]
     );
+    let error = resolved(&mut site, true).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.to_string().contains("no image for linux/amd64; it has linux/386"), "{error}");
+}
+
+/// An index of an image for linux/amd64 and of `child`, whose descriptor states this platform.
+fn with_child(child: &Image, stated: &Value) -> Image {
+    let plain = index(&[(&image("linux/amd64", 1), None), (child, Some("linux/amd64"))]);
+    let mut document = serde_json::from_slice::<Value>(&plain.manifest).unwrap();
+    document["manifests"][1]["platform"] = stated.clone();
+    let manifest = serde_json::to_vec(&document).unwrap();
+    Image { digest: Digest::of(&manifest), manifest, ..plain }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t94_the_config_says_the_platform_that_an_index_does_not() {
+    let arm64 = image("linux/arm64", 2);
+    let artifact = ImageBuilder::new("sbom").artifact_type("application/x").build();
+    let unknown = json!({"os": "unknown", "architecture": "unknown"});
+    for (child, stated, listed) in [
+        (&arm64, json!({}), "linux/amd64, linux/arm64"),
+        (&arm64, Value::Null, "linux/amd64, linux/arm64"),
+        (&arm64, unknown.clone(), "linux/amd64"),
+        (&artifact, json!({}), "linux/amd64"),
+        (&artifact, unknown.clone(), "linux/amd64"),
+    ] {
+        let top = with_child(child, &stated);
+        let mut none = site(&["linux/s390x"]);
+        none.add(&top, "team/app", "1");
+        for required in [false, true] {
+            let error = resolved(&mut none, required).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage);
+            let text = format!("no image for linux/s390x; it lists {listed}");
+            assert!(error.to_string().contains(&text), "{stated} {error}");
+        }
+        let mut some = site(&["linux/amd64", "linux/s390x"]);
+        some.add(&top, "team/app", "1");
+        let remarks = resolved(&mut some, false).await.unwrap().images[0].remarks();
+        assert_eq!(remarks, [format!("has no image for linux/s390x; it has {listed}")]);
+        assert!(resolved(&mut some, true).await.is_err());
+    }
+    let mut arm = site(&["linux/arm64"]);
+    arm.add(&with_child(&arm64, &Value::Null), "team/app", "1");
+    assert!(resolved(&mut arm, true).await.unwrap().images[0].remarks().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t94_an_index_of_artifacts_alone_is_for_no_platform() {
+    let artifact = ImageBuilder::new("sbom").artifact_type("application/x").build();
+    let plain = index(&[(&artifact, None)]);
+    let mut document = serde_json::from_slice::<Value>(&plain.manifest).unwrap();
+    document["manifests"][0]["platform"] = json!({});
+    let manifest = serde_json::to_vec(&document).unwrap();
+    let top = Image { digest: Digest::of(&manifest), manifest, ..plain };
+    let mut site = site(&["linux/s390x"]);
+    site.add(&top, "team/app", "1");
+    let found = resolved(&mut site, true).await.unwrap();
+    assert_eq!(found.images[0].closure.documents.len(), 2);
+    assert!(found.images[0].remarks().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

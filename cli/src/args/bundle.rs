@@ -114,8 +114,8 @@ pub(crate) struct PlanArgs {
         help_heading = "Bundle"
     )]
     pub(crate) platform: Vec<Platform>,
-    /// Fail where an image lacks one of the platforms asked for, by a set or --platform; without it only an image that lacks
-    /// all of them fails
+    /// Fail where an image lacks one of the platforms asked for, by a set or --platform, or has only one
+    /// of another architecture that runs there too; without it only an image that lacks all of them fails
     #[arg(long, env = "KRS_REQUIRE_PLATFORMS", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) require_platforms: bool,
     /// Leave out the layers that the site has: by a receipt of its registry (krs receipt), or by an earlier bundle that
@@ -139,7 +139,7 @@ pub(crate) struct PlanArgs {
     )]
     pub(crate) referrers: Referrers,
     /// Write no later version of the format than this one, for sites with an older krs: 1 is what krs 0.1 reads. What
-    /// needs a later version is left out with a warning [default: the lowest version that can express the bundle]
+    /// needs a later version is left out with a warning, or refused where leaving it out would change the image [default: the lowest version that can express the bundle]
     #[arg(
         long,
         value_name = "N",
