@@ -109,6 +109,44 @@ pub fn bounded(text: &str, most: usize) -> String {
     printable(&printable(text, most), most)
 }
 
+/// An address as it may be shown: a URL, what Git takes in place of one (`user:password@host:path`), or a URL with a
+/// prefix (`git::https://…`). User information, query and fragment are hidden; where it is not certain where they end,
+/// everything is. Other than [`SafeUrl`], it need not be one that parses.
+pub fn address(text: &str) -> String {
+    let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
+    let (place, secret) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    // A password that is not encoded, or a query with an `@`: nobody knows.
+    if user_end(secret).is_some() {
+        return format!("{scheme}***");
+    }
+    let (user, place) = place.split_at(user_end(place).unwrap_or(0));
+    let user = if user.is_empty() || user == "git@" { user } else { "***@" };
+    let mark = secret.get(..1).unwrap_or_default();
+    let hidden = if mark.is_empty() { "" } else { "***" };
+    format!("{scheme}{user}{place}{mark}{hidden}")
+}
+
+/// Where the user information of an address ends. The `@` of an image's digest ends none.
+fn user_end(text: &str) -> Option<usize> {
+    let is_digest = |rest: &str| rest.starts_with("sha256:") || rest.starts_with("sha512:");
+    let mut ends = text.match_indices('@').map(|(at, _)| at + 1);
+    ends.rfind(|end| !text.get(*end..).is_some_and(is_digest))
+}
+
+/// Hides what is secret about the addresses in a text, as [`address`] does.
+pub fn masked(text: &str) -> String {
+    let word = |word: &str| {
+        let has_password = user_end(word).is_some_and(|end| word.get(..end).is_some_and(|u| u.contains(':')));
+        if word.contains("://") || has_password { address(word) } else { word.to_owned() }
+    };
+    text.split_inclusive(char::is_whitespace)
+        .map(|part| {
+            let end = part.trim_end().len();
+            word(part.get(..end).unwrap_or_default()) + part.get(end..).unwrap_or_default()
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +161,29 @@ mod tests {
     fn a_url_is_shown_without_user_password_and_query() {
         let url = Url::parse("https://me:pw@host.example/v2/x?X-Amz-Signature=abc").map(SafeUrl::new);
         assert_eq!(url.map(|u| u.to_string()), Ok("https://host.example/v2/x?***".to_owned()));
+    }
+
+    #[test]
+    fn addresses_are_shown_without_secrets() {
+        for (text, shown) in [
+            ("https://user:SECRET@example.com/r?token=TOK", "https://***@example.com/r?***"),
+            ("git::https://SECRET@example.com/r//x#TOK", "git::https://***@example.com/r//x#***"),
+            ("user:SECRET@example.com:o/r", "***@example.com:o/r"),
+            ("git@github.com:o/r", "git@github.com:o/r"),
+            ("github.com/o/r?token=TOK", "github.com/o/r?***"),
+            ("https://user:SEC/RET@example.com/r", "https://***@example.com/r"),
+            ("https://user:SEC?RET@example.com/r", "https://***"),
+            ("https://user:SEC RET@example.com/r", "https://***@example.com/r"),
+            ("oci://ghcr.io/o/r:1@sha256:12", "oci://ghcr.io/o/r:1@sha256:12"),
+            ("../base", "../base"),
+        ] {
+            assert_eq!(address(text), shown);
+            assert_eq!(address(shown), shown);
+        }
+        assert_eq!(
+            masked("in https://u:SECRET@h/x?TOK, a:SECRET@h `x/app:1@sha256:12`\n what? me@here"),
+            "in https://***@h/x?*** ***@h `x/app:1@sha256:12`\n what? me@here"
+        );
     }
 
     #[test]

@@ -94,12 +94,12 @@ impl Comparison {
 
     fn relate_file(&mut self, path: &Path, id: ObjectId, bytes: Option<&[u8]>) -> Relation {
         let Some(key) = self.commit.path_of(path) else { return Relation::Untracked };
-        // A link may lead to a file whose name is not one of those that are read from the commit.
+        // A link may point to a file whose name is not one of those that are read from the commit.
         let file = self.commit.find(&key).unwrap_or_else(|failure| {
             self.failure = Some(failure);
             None
         });
-        // Where the commit has a link, a file that stands in its place is not what it leads to.
+        // Where the commit has a link, a file that stands in its place is not the file that it points to.
         let Some(file) = file.filter(|file| !file.link) else { return Relation::Untracked };
         self.visited.insert(key);
         if file.id == id {
@@ -188,7 +188,7 @@ impl Comparison {
                 continue;
             }
             let here = self.commit.file_of(&path).filter(|file| {
-                // No folder above it may be a link: what it leads to is another file.
+                // No folder above it may be a link, because the file would be another one.
                 file.is_file() && file.canonicalize().is_ok_and(|real| real == *file)
             });
             match here {
@@ -219,7 +219,7 @@ impl Comparison {
         }
         let source = Source::of(&self.commit, elsewhere || !self.differences.is_empty());
         let more = self.differences.len().saturating_sub(MAX_NAMED);
-        let warning = |(file, message)| Warning { file, line: 0, message };
+        let warning = |(file, message): (String, String)| Warning::new(&file, 0, &message);
         let mut warnings = self.differences.into_iter().take(MAX_NAMED).map(warning).collect::<Vec<_>>();
         if let (Some(last), 1..) = (warnings.last_mut(), more) {
             last.message.push_str(&format!("; {more} more files differ from the commit"));
@@ -349,7 +349,7 @@ impl Comparison {
         std::fs::read(self.commit.file_of(path)?).ok()
     }
 
-    /// Whether a link leads to a file of the commit that is read by its own name.
+    /// Whether a link points to a file of the commit that is read by its own name.
     fn covers_target(&self, link: &[u8], target: &[u8]) -> bool {
         let Some(path) = resolve(parent(link), target) else { return false };
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();

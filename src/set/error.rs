@@ -5,8 +5,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::shown;
 use crate::error::{Classify, ErrorKind};
-use crate::redact::printable;
+use crate::redact::{masked, printable};
 
 /// Widest part of a source line that is shown, in characters.
 const SHOWN: usize = 100;
@@ -32,12 +33,12 @@ pub struct SetError {
 
 impl SetError {
     /// An error about a file as a whole.
-    pub(super) fn file(file: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(super) fn file(file: impl AsRef<str>, message: impl AsRef<str>) -> Self {
         Self {
-            file: file.into(),
+            file: shown(file.as_ref()),
             line: 0,
             column: 0,
-            message: message.into(),
+            message: shown(message.as_ref()),
             help: None,
             source_text: None,
             span: None,
@@ -45,8 +46,9 @@ impl SetError {
     }
 
     /// Adds what to do next.
-    pub(super) fn help(mut self, help: impl Into<Box<str>>) -> Self {
-        self.help = Some(help.into());
+    pub(super) fn help(mut self, help: impl AsRef<str>) -> Self {
+        let lines = help.as_ref().lines().map(shown).collect::<Vec<_>>();
+        self.help = Some(lines.join("\n").into());
         self
     }
 
@@ -63,7 +65,12 @@ impl SetError {
         let column = head.chars().count();
         let skip = column.saturating_sub(SHOWN / 2);
         let line = head.chars().skip(skip).chain(tail.chars()).map(|c| if c == '\t' { ' ' } else { c });
-        let line = printable(&line.collect::<String>(), SHOWN);
+        let line = line.collect::<String>();
+        // Without its secrets the line has other columns, and the mark would stand in a wrong one.
+        if masked(&line) != line {
+            return Ok(());
+        }
+        let line = printable(&line, SHOWN);
         let cut = if skip > 0 { "…" } else { "" };
         let number = self.line.to_string();
         let (margin, indent) = (number.len(), column - skip + usize::from(skip > 0));

@@ -123,13 +123,11 @@ impl Loader {
                 (Some(found), Some(top)) if found == top => inside.push(path),
                 (Some(_), Some(_)) => {
                     self.elsewhere = true;
-                    self.warnings.push(Warning {
-                        file: path.to_string_lossy().into_owned(),
-                        line: 0,
-                        message:
-                            "lies in another Git repository; only the commit of the first one is recorded"
-                                .to_owned(),
-                    });
+                    self.warnings.push(Warning::new(
+                        &path.to_string_lossy(),
+                        0,
+                        "lies in another Git repository; only the commit of the first one is recorded",
+                    ));
                 }
                 (None, _) => self.elsewhere = true,
             }
@@ -205,13 +203,9 @@ impl Loader {
             return;
         }
         let Skip { reason, because, advice } = skip;
-        let file = candidate.file.clone();
-        self.warnings.push(Warning {
-            file: file.clone(),
-            line: 0,
-            message: format!("holds a set and was skipped: it {reason}. {advice}"),
-        });
-        self.passed_over.push(PassedOver { file, line: 0, reason });
+        let message = format!("holds a set and was skipped: it {reason}. {advice}");
+        self.warnings.push(Warning::new(&candidate.file, 0, &message));
+        self.passed_over.push(PassedOver::new(&candidate.file, 0, &reason));
         if let (Some(because), Some(comparison)) = (because, &mut self.comparison) {
             comparison.skipped(candidate, &because);
         }
@@ -234,21 +228,32 @@ impl Loader {
             let folder = chart.parent().unwrap_or(&chart);
             return Some(Skip {
                 reason: "is a template of a Helm chart".to_owned(),
-                advice: format!("Render it: helm template {} | krs bundle -", quoted(&self.shown(folder))),
+                advice: self.piped("helm template", folder),
                 because: Some(chart),
             });
         }
         candidate.hidden.then(|| Skip {
             reason: "is hidden (a part of its path begins with a dot)".to_owned(),
             because: None,
-            advice: format!("To read it, name it: {}", quoted(&self.shown(&candidate.path))),
+            advice: quoted(&self.shown(&candidate.path)).map_or_else(
+                || format!("To read it, rename it: {UNTYPABLE}"),
+                |path| format!("To read it, name it: {path}"),
+            ),
         })
     }
 
     /// How to have Kustomize's result.
     fn render(&self, kustomization: &Path) -> String {
         let folder = kustomization.parent().unwrap_or(kustomization);
-        format!("Render it: kustomize build {} | krs bundle -", quoted(&self.shown(folder)))
+        self.piped("kustomize build", folder)
+    }
+
+    /// How to read what a command makes of a folder.
+    fn piped(&self, command: &str, folder: &Path) -> String {
+        quoted(&self.shown(folder)).map_or_else(
+            || format!("Render it with `{command}`, once it is renamed: {UNTYPABLE}"),
+            |folder| format!("Render it with `{command} {folder}`, and pipe that into this command, with `-` in place of the folder"),
+        )
     }
 
     /// A path as the call would name it.
@@ -304,14 +309,11 @@ impl Loader {
                     Err(errors) => self.errors.extend(errors),
                 },
                 Verdict::Wrong(spot, message) => self.errors.push(found.piece.error(file, spot, message)),
-                Verdict::Foreign(version) => self.passed_over.push(PassedOver {
-                    file: file.to_owned(),
-                    line,
-                    reason: format!(
-                        "is of apiVersion {}, not of {GROUP}",
-                        crate::redact::printable(&version, 100)
-                    ),
-                }),
+                Verdict::Foreign(version) => {
+                    let version = crate::redact::printable(&version, 100);
+                    let reason = format!("is of apiVersion {version}, not of {GROUP}");
+                    self.passed_over.push(PassedOver::new(file, line, &reason));
+                }
                 Verdict::List | Verdict::Other => {}
             }
         }
@@ -319,11 +321,8 @@ impl Loader {
 
     fn set(&mut self, file: &str, line: u64, raw: &[u8], set: CheckedSet) {
         for image in set.images.iter().filter(|image| image.reference.digest.is_none()) {
-            self.warnings.push(Warning {
-                file: file.to_owned(),
-                line: image.line,
-                message: format!("`{}` has no digest: what its tag points to may change", image.written),
-            });
+            let message = format!("`{}` has no digest: what its tag points to may change", image.written);
+            self.warnings.push(Warning::new(file, image.line, &message));
         }
         if self.sets.len() == MAX_SETS {
             if !self.errors.iter().any(|error| error.message.starts_with("more than")) {
@@ -395,11 +394,9 @@ impl Loader {
         let warning = |effect: super::kustomize::Effect| {
             let relative =
                 self.folders.iter().find_map(|(folder, _)| effect.kustomization.strip_prefix(folder).ok());
-            Warning {
-                file: relative.unwrap_or(&effect.kustomization).to_string_lossy().into_owned(),
-                line: 0,
-                message: format!("{}. {}", effect.message, self.render(&effect.kustomization)),
-            }
+            let file = relative.unwrap_or(&effect.kustomization).to_string_lossy();
+            let message = format!("{}. {}", effect.message, self.render(&effect.kustomization));
+            Warning::new(&file, 0, &message)
         };
         let warnings = effects(&self.kustomizations, &sets, &is_below).into_iter().map(warning);
         let warnings = warnings.collect::<Vec<_>>();
@@ -415,25 +412,18 @@ impl Loader {
             if !std::ptr::eq(other, loaded) {
                 let full =
                     namespace.iter().map(|namespace| format!("{namespace}/")).collect::<String>() + name;
-                self.warnings.push(Warning {
-                    file: loaded.file.clone(),
-                    line: loaded.line,
-                    message: format!(
-                        "the set {full} is also in {}:{}; the bundle carries the images of both, and a cluster keeps only one of the sets",
-                        other.file, other.line
-                    ),
-                });
+                let message = format!(
+                    "the set {full} is also in {}:{}; the bundle carries the images of both, and a cluster keeps only one of the sets",
+                    other.file, other.line
+                );
+                self.warnings.push(Warning::new(&loaded.file, loaded.line, &message));
             }
         }
     }
 }
 
 fn no_commit(top: &Path, reason: &str) -> Warning {
-    Warning {
-        file: top.to_string_lossy().into_owned(),
-        line: 0,
-        message: format!("no commit is recorded: {reason}"),
-    }
+    Warning::new(&top.to_string_lossy(), 0, &format!("no commit is recorded: {reason}"))
 }
 
 fn file_too_large(file: &str) -> SetError {
@@ -444,11 +434,19 @@ fn file_too_large(file: &str) -> SetError {
     .help("divide it, or name it in .krsignore if it holds no set")
 }
 
-/// A path as a shell takes it.
-fn quoted(path: &str) -> String {
+/// Why no command is given.
+const UNTYPABLE: &str = "its path has characters that cannot be shown";
+
+/// A path as a shell takes it. `None`: it cannot be shown as it is, so that a command would name another.
+fn quoted(path: &str) -> Option<String> {
+    if super::shown(path) != path || path.contains(char::REPLACEMENT_CHARACTER) {
+        return None;
+    }
+    // Not an option.
+    let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ':' | '@' | '=');
     if path.chars().all(plain) && !path.is_empty() {
-        return path.to_owned();
+        return Some(path);
     }
-    format!("'{}'", path.replace('\'', "'\\''"))
+    Some(format!("'{}'", path.replace('\'', "'\\''")))
 }

@@ -57,7 +57,7 @@ pub struct LoadedSet {
     /// Line of the file on which the document begins, from 1.
     pub line: u64,
     /// The document verbatim, without the `---` lines. For an item of a list: its lines, moved to the left margin; where
-    /// it uses anchors of other items, written anew.
+    /// it uses anchors of other items, written out.
     pub raw: Vec<u8>,
     /// What it says.
     pub set: CheckedSet,
@@ -104,6 +104,7 @@ pub struct SetImage {
 
 /// A file or document that mentions a set and is not read as one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct PassedOver {
     /// Path as in [`LoadedSet::file`].
     pub file: String,
@@ -113,8 +114,15 @@ pub struct PassedOver {
     pub reason: String,
 }
 
+impl PassedOver {
+    fn new(file: &str, line: u64, reason: &str) -> Self {
+        Self { file: shown(file), line, reason: shown(reason) }
+    }
+}
+
 /// Something that works and should be better.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Warning {
     /// Path as in [`LoadedSet::file`].
     pub file: String,
@@ -122,4 +130,20 @@ pub struct Warning {
     pub line: u64,
     /// One sentence.
     pub message: String,
+}
+
+impl Warning {
+    /// A warning in which the names and texts of a checkout are safe to be shown.
+    pub fn new(file: &str, line: u64, message: &str) -> Self {
+        Self { file: shown(file), line, message: shown(message) }
+    }
+}
+
+/// Most characters of a message, and of a file's path in it.
+const MAX_SHOWN: usize = 4_000;
+
+/// A text with names and texts of a checkout, which anybody may have written: on one line, without escape sequences,
+/// and without the secrets of addresses.
+fn shown(text: &str) -> String {
+    crate::redact::printable(&crate::redact::masked(text), MAX_SHOWN)
 }

@@ -33,7 +33,7 @@ pub(super) struct Piece<'a> {
     line: u64,
     /// Characters before the first line of `text`, and before all others.
     columns: (usize, usize),
-    /// Where `text` was written anew: for each of its lines the line of `shown`, from 1.
+    /// Where `text` is not as it stands in the file: for each of its lines the line of `shown`, from 1.
     lines: Option<Arc<[u64]>>,
     source: OnceCell<Arc<str>>,
 }

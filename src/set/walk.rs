@@ -102,7 +102,7 @@ pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
         let file = relative.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
         if let Some(error) = entry.error() {
             let message = format!("an ignore file does not read: {error}");
-            walked.warnings.push(Warning { file: file.clone(), line: 0, message });
+            walked.warnings.push(Warning::new(&file, 0, &message));
         }
         let Some(kind) = entry.file_type() else { continue };
         let hidden = is_hidden(relative);
@@ -141,11 +141,11 @@ pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
     walked
 }
 
-/// Where a link leads: to a YAML or JSON file below the root. A folder below the root is walked where it really is.
+/// What a link points to: a YAML or JSON file below the root. A folder below the root is walked where it really is.
 fn link(root: &Path, path: &Path) -> Result<Option<PathBuf>, String> {
     let Ok(target) = path.canonicalize() else {
         return if is_manifest(path) && !is_json(path) {
-            Err("is a symbolic link that leads nowhere".to_owned())
+            Err("is a symbolic link to a file that does not exist".to_owned())
         } else {
             Ok(None)
         };

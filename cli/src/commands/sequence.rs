@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The sequence of a bundle, beside those of bundles that are known to be out there: a site refuses a lower one than
-//! it has seen, and the same one with other content.
+//! The sequence of a bundle, compared with those of earlier bundles: a site refuses a lower sequence than it has seen,
+//! and the same one with other content.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ enum Role {
     Reused,
     /// `--against`: the sites have it.
     Base,
-    /// The file that is written anew.
+    /// The output file, which is replaced.
     Output,
 }
 
@@ -133,7 +133,7 @@ pub(super) fn refuse(plan: &Plan, earlier: &[Earlier]) -> Result<(), Failure> {
     })
 }
 
-/// What somebody must know about the sequence, even with `--quiet`. `chosen`: it was given in the call. `place`: what
+/// What somebody must know about the sequence, even with `--quiet`. `chosen`: it was given in the call. `paths`: what
 /// was read.
 ///
 /// # Errors
@@ -142,7 +142,7 @@ pub(super) fn remarks(
     plan: &Plan,
     earlier: &[Earlier],
     chosen: bool,
-    place: &str,
+    paths: &str,
 ) -> Result<Vec<Warning>, Failure> {
     let mut messages = Vec::new();
     if let (Some(reason), false) = (&plan.present_time, chosen) {
@@ -159,8 +159,7 @@ pub(super) fn remarks(
     for finding in findings(plan, earlier)? {
         messages.push(format!("{}; {}", finding.message, advice(finding.next)));
     }
-    let warning = |message| Warning { file: place.to_owned(), line: 0, message };
-    Ok(messages.into_iter().map(warning).collect())
+    Ok(messages.iter().map(|message| Warning::new(paths, 0, message)).collect())
 }
 
 fn has(images: usize) -> String {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::parse::{Kustomization, Patch, read_small, selects};
 use super::{KUSTOMIZATIONS, Kustomizations};
+use crate::redact::address;
 use crate::set::text::says_set;
 
 /// Most files that are opened outside of what is read.
@@ -141,7 +142,7 @@ impl Graph<'_> {
         }
     }
 
-    /// What one entry of `resources` or `components` leads to.
+    /// What one entry of `resources` or `components` stands for.
     fn entry(&mut self, folder: &Path, resource: &str) -> Reach {
         let mut reach = Reach::default();
         let Ok(path) = folder.join(resource).canonicalize() else {
@@ -220,6 +221,7 @@ impl Graph<'_> {
         for resource in entries.map(str::to_owned).collect::<Vec<_>>() {
             let reach = self.entry(&kustomization.folder, &resource);
             let path = kustomization.folder.join(&resource).canonicalize().ok();
+            let resource = address(&resource);
             // A kustomization that is read itself says what it takes.
             let own = path.as_ref().is_some_and(|path| self.kustomizations.read.contains_key(path));
             if own || reach.is_empty() {
@@ -242,7 +244,7 @@ impl Graph<'_> {
         let more = out.len().saturating_sub(MAX_NAMED);
         out.truncate(MAX_NAMED);
         let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-        (!out.is_empty()).then(|| format!("takes sets from {}{more}", out.join("; ")))
+        (!out.is_empty()).then(|| format!("may take sets from {}{more}", out.join("; ")))
     }
 
     fn name_targets(&self, targets: &Reach) -> String {

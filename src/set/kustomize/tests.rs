@@ -68,7 +68,7 @@ fn t108_what_would_change_a_set_is_named_with_the_command_that_renders_it() {
         let said = of_overlay(&format!("resources: [../base]\n{text}\n"));
         let expected = format!(
             "over/kustomization.yaml: {field} would change the sets of base/set.yaml, and krs reads sets as they are. \
-             Render it: kustomize build DIR/over | krs bundle -"
+             Render it with `kustomize build DIR/over`, and pipe that into this command, with `-` in place of the folder"
         );
         assert_eq!(said, [expected], "{text}");
     }
@@ -119,7 +119,7 @@ fn t108_a_patch_in_a_file_is_named_where_it_lies() {
             said(&loaded, &folder),
             [
                 "over/it's/add.yaml: holds a set and was skipped: it is a Kustomize patch (listed in kustomization.yaml). \
-              Render it: kustomize build 'DIR/over/it'\\''s' | krs bundle -"
+              Render it with `kustomize build 'DIR/over/it'\\''s'`, and pipe that into this command, with `-` in place of the folder"
             ]
         );
         assert_eq!(loaded.passed_over.len(), 1);
@@ -131,7 +131,8 @@ fn t108_a_patch_in_a_file_is_named_where_it_lies() {
 
 #[test]
 fn t108_what_is_taken_from_elsewhere_is_named() {
-    let url = "https://example.com/org/repo//sets?ref=v1";
+    let url = "https://user:SECRET@example.com/org/repo//sets?token=SECRET";
+    let shown = "https://***@example.com/org/repo//sets?***";
     let files = [
         ("base/set.yaml", &*set("base", None)),
         ("base/kustomization.yaml", "resources: [set.yaml]\n"),
@@ -145,13 +146,13 @@ fn t108_what_is_taken_from_elsewhere_is_named() {
     with(&files, |folder| {
         let over = said(&load(&[folder.join("over")], None).unwrap(), &folder);
         let expected = format!(
-            "kustomization.yaml: takes sets from ../base, where set.yaml holds a set that is not read; {url} (krs fetches no \
-             manifests). Render it: kustomize build DIR/over | krs bundle -"
+            "kustomization.yaml: may take sets from ../base, where set.yaml holds a set that is not read; {shown} (krs fetches no \
+             manifests). Render it with `kustomize build DIR/over`, and pipe that into this command, with `-` in place of the folder"
         );
         assert_eq!(over, [expected]);
         let all = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
         assert_eq!(all.len(), 1);
-        assert!(all[0].contains(&format!("takes sets from {url}")), "{all:?}");
+        assert!(all[0].contains(&format!("may take sets from {shown}")), "{all:?}");
     });
 }
 
