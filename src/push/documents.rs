@@ -123,7 +123,7 @@ impl Run<'_> {
                 registry: self.destination.registry.clone(),
                 digest: document.digest,
                 missing,
-                source,
+                source: Box::new(source),
             },
             other => other,
         }

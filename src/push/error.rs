@@ -43,7 +43,7 @@ pub enum TargetError {
         /// Children that were missing at the source already, as in [`crate::oci::Index::name_of`].
         missing: Vec<String>,
         /// What it says.
-        source: RegistryError,
+        source: Box<RegistryError>,
     },
     /// A tag names another image already, and the registry does not let it be changed. (T-65)
     #[error(
@@ -74,12 +74,12 @@ pub enum TargetError {
 impl TargetError {
     /// Whether this is what a registry says that has lost what was sent to it.
     pub fn may_be_collected(&self) -> bool {
-        match self {
-            Self::Registry(error) | Self::Sparse { source: error, .. } => {
-                matches!(error.status(), Some(400 | 404 | 409 | 412 | 422))
-            }
-            _ => false,
-        }
+        let error = match self {
+            Self::Registry(error) => error,
+            Self::Sparse { source, .. } => source,
+            _ => return false,
+        };
+        matches!(error.status(), Some(400 | 404 | 409 | 412 | 422))
     }
 }
 

@@ -15,7 +15,7 @@ use url::Url;
 use super::client::Repository;
 use super::error::RegistryError;
 use super::retry::{Attempts, Failure};
-use super::tags::{MAX_PAGE, MAX_PAGES, TagList, next_page};
+use super::tags::{MAX_PAGE, TagList, next_page};
 use super::transport::protocol;
 use crate::digest::Digest;
 use crate::json::JsonError;
@@ -25,6 +25,8 @@ use crate::reference::{Selector, Tag};
 
 /// Tags that one page of a list is asked for.
 const TAGS_ON_A_PAGE: usize = 1000;
+/// Most pages of a list of referrers.
+const MAX_REFERRER_PAGES: usize = 100;
 /// Registries that cut a list without saying so cut it at a round number.
 const ROUND_NUMBER: usize = 50;
 
@@ -172,8 +174,9 @@ impl Repository {
         retry: bool,
     ) -> Result<ReferrersApi, RegistryError> {
         let (mut list, mut known) = (ReferrerList::default(), HashSet::new());
-        let mut next = None::<Url>;
-        for _ in 0..MAX_PAGES {
+        let (mut next, mut visited) = (None::<Url>, HashSet::new());
+        let mut detail = format!("it has more than {MAX_REFERRER_PAGES} pages");
+        for _ in 0..MAX_REFERRER_PAGES {
             let (page, following) = match self.referrers_page(digest, next.as_ref(), retry).await {
                 Ok(Page::Listed(page, following)) => (*page, following),
                 Ok(Page::Unsupported) => return Ok(ReferrersApi::Unsupported),
@@ -186,13 +189,19 @@ impl Repository {
             };
             let room = list.extend(page, &mut known);
             next = match following {
+                Some(url) if room && !visited.insert(url.clone()) => {
+                    detail = "the list continues with a page that was read already".to_owned();
+                    break;
+                }
                 Some(url) if room => Some(url),
                 None if room => return Ok(ReferrersApi::Listed(list)),
-                _ => break,
+                _ => {
+                    detail = format!("it lists more than {MAX_ENTRIES} referrers");
+                    break;
+                }
             };
         }
         let (registry, what) = (self.registry().clone(), self.referrers_name(digest));
-        let detail = format!("it lists more than {MAX_ENTRIES} referrers");
         list.found.truncate(MAX_ENTRIES);
         list.cut_off = Some(RegistryError::Protocol { registry, what, detail });
         Ok(ReferrersApi::Listed(list))

@@ -19,7 +19,7 @@ use crate::reference::Tag;
 /// Largest page of a list of tags, in bytes.
 pub(super) const MAX_PAGE: u64 = 8 << 20;
 /// Most pages of a list.
-pub(super) const MAX_PAGES: usize = 1000;
+const MAX_PAGES: usize = 1000;
 /// Most tags of a repository.
 const MAX_TAGS: usize = 200_000;
 /// Tags of one page, where the registry lets the client choose.
