@@ -98,7 +98,7 @@ pub enum PresentTime {
     NoCommit,
     /// The sets are not those of the commit.
     Dirty,
-    /// So many images have no digest, and are resolved each time anew.
+    /// So many images have no digest, and are resolved again each time.
     Tags(usize),
 }
 

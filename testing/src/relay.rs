@@ -15,7 +15,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Starts a relay on a free port that leads to `upstream`. A connection ends after `limit` bytes from the client, until
+    /// Starts a relay to `upstream` on a free port. A connection ends after `limit` bytes from the client, until
     /// `times` of them have.
     pub fn start(upstream: SocketAddr, limit: u64, times: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

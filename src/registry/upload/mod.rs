@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sending blobs: mounted where the registry has them, else in one request, else gone on with where that was cut.
+//! Sending blobs: mounted where the registry has them, else in one request, which is resumed where it was cut.
 
 mod sending;
 mod way;
