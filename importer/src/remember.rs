@@ -170,7 +170,7 @@ fn reported(report: Option<&CopyReport>, place: usize, why: &str) -> (&'static s
 /// The reason of that name, of those that a failed copy may have. A Job's Pod says what it likes; never may it make a set
 /// Ready, or give machines a word that they do not know.
 pub(crate) fn known_failure(text: &str) -> &'static str {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 13] = [
         reason::REGISTRY_UNREACHABLE,
         reason::AUTH_FAILED,
         reason::TLS_FAILED,
@@ -182,6 +182,7 @@ pub(crate) fn known_failure(text: &str) -> &'static str {
         reason::IMAGE_NOT_FOUND,
         reason::REGISTRY_REFUSED,
         reason::MEDIUM_READ_ERROR,
+        reason::BUNDLE_UNAVAILABLE,
         reason::TAG_CONTESTED,
     ];
     KNOWN.into_iter().find(|known| *known == text).unwrap_or(reason::COPY_FAILED)

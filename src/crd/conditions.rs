@@ -67,6 +67,9 @@ pub mod reason {
     pub const SOURCE_NOT_ALLOWED: &str = "SourceNotAllowed";
     /// Ready, Synced: the medium with the bundle cannot be read.
     pub const MEDIUM_READ_ERROR: &str = "MediumReadError";
+    /// Ready, Synced: the importer's registry does not serve the bundle at present: its media are away, or the importer
+    /// has just started.
+    pub const BUNDLE_UNAVAILABLE: &str = "BundleUnavailable";
     /// Ready, Synced: copying failed in a way that has no reason of its own.
     pub const COPY_FAILED: &str = "CopyFailed";
     /// Ready, Synced: the set is suspended.

@@ -37,12 +37,15 @@ impl Failure {
     pub(super) fn registry(which: Which, error: &RegistryError) -> Self {
         use RegistryError as E;
         let text = chain(error);
-        let by_medium = which == Which::Bundle
-            && matches!(error, E::Unavailable { detail, .. } if detail.starts_with("HTTP status"));
+        let by_importer = which == Which::Bundle;
+        let by_medium =
+            by_importer && matches!(error, E::Unavailable { detail, .. } if detail.starts_with("HTTP status"));
         let reason = match error {
             E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
             E::Tls { .. } | E::Certificate { .. } => reason::TLS_FAILED,
             E::Unavailable { .. } if by_medium => reason::MEDIUM_READ_ERROR,
+            // It asks to be left alone while it does not serve the bundle, and is not there while it starts.
+            E::Unavailable { .. } | E::RateLimited { .. } if by_importer => reason::BUNDLE_UNAVAILABLE,
             E::Unavailable { .. } | E::RateLimited { .. } | E::Intercepted { .. } => {
                 reason::REGISTRY_UNREACHABLE
             }
@@ -59,6 +62,7 @@ impl Failure {
                 "; check the Secret with the login of the source registry"
             }
             (reason::TLS_FAILED, Which::Destination) => "; check the Secret or ConfigMap with its authority",
+            (reason::BUNDLE_UNAVAILABLE, _) => "; the copy is retried by itself, once the media with the bundle are there",
             (reason::IMAGE_NOT_FOUND, _) => "; check the image's name and digest",
             _ => "",
         };

@@ -4,17 +4,21 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::redact::Secret;
 use krs_core::reference::{RegistryHost, RepositoryName};
-use krs_core::registry::{Client, ClientOptions, Repository};
+use krs_core::registry::{Client, ClientOptions, Repository, RetryPolicy};
 
 use super::Paths;
 use super::failure::Failure;
 use crate::credentials::{Credentials, authorities, read_folder};
 use crate::task::{CopyTarget, CopyTask, MAX_TOKEN, TaskSource};
 
+/// How long the importer's registry may ask for patience in all: long enough for a restart of the importer. Media that are
+/// away for longer hold no slot for copy Jobs; the set waits for them without one.
+const BUNDLE_WAIT: Duration = Duration::from_secs(60);
 /// User name beside a Pod's token.
 const TOKEN_USER: &str = "krs";
 
@@ -102,11 +106,15 @@ impl<'a> Side<'a> {
     /// A client that logs in with what the files hold now.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let one = |set: bool| if set { vec![self.registry.clone()] } else { Vec::new() };
+        let mut retry = self.paths.retry.clone();
+        if self.which == Which::Bundle {
+            retry = RetryPolicy { max_wait: retry.max_wait.min(BUNDLE_WAIT), ..retry };
+        }
         let mut options = ClientOptions {
             certs_dirs: Vec::new(),
             plain_http: one(self.plain_http),
             insecure: one(self.insecure),
-            retry: self.paths.retry.clone(),
+            retry,
             user_agent: crate::USER_AGENT.to_owned(),
             ..ClientOptions::default()
         };

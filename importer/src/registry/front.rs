@@ -20,8 +20,13 @@ use crate::metrics::{Metrics, ResultLabels};
 
 /// The realm is what people see who open it in a browser.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"krs-importer\"");
-/// After how many seconds a client may ask again when the API server did not answer.
+/// After how many seconds a client may retry what cannot be answered at present.
 const RETRY: HeaderValue = HeaderValue::from_static("5");
+
+/// What clients are told before the sets of the cluster are known.
+const NOT_PRIMED: &str = "the importer has just started and does not know yet what this namespace may read";
+/// What clients are told of a bundle that is not served.
+const AWAY: &str = "the bundle is not available: its media are away, or it was not read yet since the importer started";
 
 /// All that stands behind the server.
 #[derive(Debug)]
@@ -86,10 +91,7 @@ impl Front {
                 response
             }
             Err(_) => {
-                let message = "the API server cannot be asked about the token at the moment";
-                let mut response = serve::error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message);
-                response.headers_mut().insert(RETRY_AFTER, RETRY);
-                response
+                unavailable("the API server cannot be asked about the token at the moment")
             }
         }
     }
@@ -110,11 +112,17 @@ impl Front {
             }
         };
         let Some((bundle, image)) = parse(name) else { return serve::unknown_name() };
-        if !is_listed(&self.demand.borrow(), namespace, &image) {
-            return serve::unknown_name();
+        {
+            let demand = self.demand.borrow();
+            if !is_listed(&demand, namespace, &image) {
+                // After a start the sets are not all known yet: "not found" would be believed.
+                return if demand.complete { serve::unknown_name() } else { unavailable(NOT_PRIMED) };
+            }
         }
+        // Only a task that the importer wrote names a bundle, so that each of them was in the drop folder once: it is away,
+        // refused, or not read yet after a start, never unknown.
         let Some(offer) = self.library.get(&bundle).map(|held| self.offer(bundle, &held)) else {
-            return serve::unknown_name();
+            return unavailable(AWAY);
         };
         match offer.repositories.get(&image) {
             Some(repository) => offer.shelf.answer(repository, &asked, request).await,
@@ -145,6 +153,13 @@ impl Front {
         offers.insert(digest, (Arc::downgrade(held), Arc::clone(&offer)));
         offer
     }
+}
+
+/// The answer to what may succeed later.
+fn unavailable(message: &'static str) -> Response<Body> {
+    let mut response = serve::error(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message);
+    response.headers_mut().insert(RETRY_AFTER, RETRY);
+    response
 }
 
 /// Reads what [`super::repository`] wrote: bundle and image.

@@ -220,7 +220,7 @@ async fn a_pod_reads_only_what_a_set_of_its_namespace_lists_now() {
     let hidden = site.of(&site.app, format_args!("manifests/{}", site.other.digest));
     assert_eq!(site.get(&listed).await.status, 200);
     let refused = site.get(&unlisted).await;
-    let unknown = site.get(&listed.replace(&site.bundle.hex(), &Digest::of(b"x").hex())).await;
+    let unknown = site.get(&unlisted.replace(&site.bundle.hex(), &Digest::of(b"x").hex())).await;
     assert_eq!((refused.status, unknown.status), (404, 404));
     assert_eq!(refused.body, unknown.body, "what is there is not told from what is not");
     assert_eq!(site.get(&hidden).await.status, 404);
@@ -228,11 +228,29 @@ async fn a_pod_reads_only_what_a_set_of_its_namespace_lists_now() {
     site.demand.send_replace(demand("apps", &site.other));
     assert_eq!(site.get(&listed).await.status, 404);
     assert_eq!(site.get(&unlisted).await.status, 200);
-    site.library.remove(&site.bundle);
-    assert_eq!(site.get(&unlisted).await.status, 404);
     for path in ["/v2/_catalog", "/v2/x/manifests/1", "/v1", "/v2/a/b/tags/list"] {
         assert_eq!(site.get(path).await.status, 404, "{path}");
     }
+}
+
+#[tokio::test]
+async fn t120_what_is_not_served_at_present_is_unavailable_and_not_unknown() {
+    let site = Site::new().await;
+    let path = site.of(&site.app, format_args!("manifests/{}", site.app.digest));
+    let known = site.library.get(&site.bundle).unwrap();
+    let sets = site.demand.send_replace(Arc::default());
+    let later = async |when: &str| {
+        let answer = site.get(&path).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "5"), "{when}");
+        assert_eq!(answer.json()["errors"][0]["code"], "UNAVAILABLE", "{when}");
+    };
+    later("the sets are not known yet").await;
+    site.demand.send_replace(sets);
+    assert_eq!(site.get(&path).await.status, 200);
+    site.library.remove(&site.bundle);
+    later("the media are away").await;
+    site.library.put(known);
+    assert_eq!(site.get(&path).await.status, 200, "the media are back");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use krs_importer::copy;
+use krs_importer::task::{CopyTask, TaskSource};
 use krs_testing::image::{Image, ImageBuilder, index, signature};
 use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
 
@@ -200,4 +201,33 @@ async fn t110_a_referrer_whose_blob_is_missing_at_the_source_is_counted_and_cost
     arrived(&image, &edge);
     let repository = &task.targets[0].repository;
     assert!(edge.manifest(repository.as_str(), &seal.digest.to_string()).is_none());
+}
+
+#[tokio::test]
+async fn t120_a_bundle_that_is_not_served_at_present_is_no_image_that_does_not_exist() {
+    let source =
+        Registry::start(Options { tls: true, auth: Auth::basic("krs", "token"), ..Options::default() });
+    let edge = Registry::start(Options::default());
+    let image = image(25);
+    image.push_to(&source, "bundle/app", None);
+    let ca = source.ca_pem().unwrap().to_owned();
+    let from = TaskSource::Bundle { digest: image.digest, name: "site".to_owned(), ca };
+    let wanted = target(&source.host(), "bundle/app", &image.digest, "v1");
+    let task = CopyTask { destination: endpoint(&edge), source: from, targets: vec![wanted] };
+    let pod = Pod::new();
+    pod.mount("token", &[("token", "token")]);
+    // Longer than a Job may hold its slot.
+    source.fail(Matcher::any().path("/manifests/"), What::RetryAfter(503, 600));
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.failures[0].reason.as_str()), (8, "BundleUnavailable"), "{report:?}");
+    source.clear_faults();
+    // As a restart of the importer looks: the runner waits for it.
+    source.fail(Matcher::any().path("/manifests/").once(), What::RetryAfter(503, 1));
+    let (report, code) = pod.run(&task).await;
+    assert_eq!((code, report.done), (0, 1), "{report:?}");
+    // A restart that takes longer: nothing listens.
+    let again = target(&source.host(), "bundle/app", &image.digest, "v2");
+    drop(source);
+    let (report, code) = pod.run(&CopyTask { targets: vec![again], ..task }).await;
+    assert_eq!((code, report.failures[0].reason.as_str()), (8, "BundleUnavailable"), "{report:?}");
 }

@@ -317,6 +317,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "reported in the words of the API server, and tried later",
             ),
             (84, "control characters in names and answers", "made harmless before they are shown"),
+            (
+                120,
+                "a copy Job asks for a bundle while its media are away, or just after the importer started",
+                "503 with `Retry-After`; the set shows `BundleUnavailable` and the copy is retried",
+            ),
         ],
     ),
     (
