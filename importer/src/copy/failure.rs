@@ -38,8 +38,8 @@ impl Failure {
         use RegistryError as E;
         let text = chain(error);
         let by_importer = which == Which::Bundle;
-        let by_medium =
-            by_importer && matches!(error, E::Unavailable { detail, .. } if detail.starts_with("HTTP status"));
+        let by_medium = by_importer
+            && matches!(error, E::Unavailable { detail, .. } if detail.starts_with("HTTP status"));
         let reason = match error {
             E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
             E::Tls { .. } | E::Certificate { .. } => reason::TLS_FAILED,
@@ -62,7 +62,9 @@ impl Failure {
                 "; check the Secret with the login of the source registry"
             }
             (reason::TLS_FAILED, Which::Destination) => "; check the Secret or ConfigMap with its authority",
-            (reason::BUNDLE_UNAVAILABLE, _) => "; the copy is retried by itself, once the media with the bundle are there",
+            (reason::BUNDLE_UNAVAILABLE, _) => {
+                "; the copy is retried by itself, once the media with the bundle are there"
+            }
             (reason::IMAGE_NOT_FOUND, _) => "; check the image's name and digest",
             _ => "",
         };

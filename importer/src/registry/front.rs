@@ -26,7 +26,8 @@ const RETRY: HeaderValue = HeaderValue::from_static("5");
 /// What clients are told before the sets of the cluster are known.
 const NOT_PRIMED: &str = "the importer has just started and does not know yet what this namespace may read";
 /// What clients are told of a bundle that is not served.
-const AWAY: &str = "the bundle is not available: its media are away, or it was not read yet since the importer started";
+const AWAY: &str =
+    "the bundle is not available: its media are away, or it was not read yet since the importer started";
 
 /// All that stands behind the server.
 #[derive(Debug)]
@@ -90,9 +91,7 @@ impl Front {
                 response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
                 response
             }
-            Err(_) => {
-                unavailable("the API server cannot be asked about the token at the moment")
-            }
+            Err(_) => unavailable("the API server cannot be asked about the token at the moment"),
         }
     }
 
