@@ -22,11 +22,14 @@ fn interception(content_type: &str, content_encoding: &str, body: &[u8]) -> Opti
     if let Some(page) = web_page(content_type, body) {
         return Some(page);
     }
-    let encoding = content_encoding.trim();
-    if encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") {
-        return None;
-    }
+    let encoding = encoding(content_encoding)?;
     Some(format!("Content-Encoding: {}, which was not asked for", printable(encoding, MAX_TITLE)))
+}
+
+/// The encoding that `Content-Encoding` states, where it states one.
+fn encoding(content_encoding: &str) -> Option<&str> {
+    let encoding = content_encoding.trim();
+    (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then_some(encoding)
 }
 
 fn is_page_type(content_type: &str) -> bool {
@@ -63,6 +66,11 @@ impl Answer {
     /// Whether the answer says that it is a web page.
     pub(super) fn is_typed_as_page(&self) -> bool {
         is_page_type(self.text_header(CONTENT_TYPE))
+    }
+
+    /// Whether the answer says that its content is encoded, which was not asked for.
+    pub(super) fn is_encoded(&self) -> bool {
+        encoding(self.text_header(CONTENT_ENCODING)).is_some()
     }
 
     /// What the body is, where it is a web page; for a message about a failure.

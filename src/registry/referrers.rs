@@ -151,9 +151,11 @@ impl Repository {
     /// # Errors
     /// [`RegistryError`], also where there are more referrers than are accepted.
     pub async fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        let list = match self.referrers_by_api(digest, true).await? {
-            ReferrersApi::Listed(list) => list,
-            ReferrersApi::Unsupported | ReferrersApi::UnknownManifest => {
+        let list = match self.referrers_by_api(digest, true).await {
+            Ok(ReferrersApi::Listed(list)) => list,
+            // A proxy that lets only known paths pass lets the tag pass.
+            Err(error) if !matches!(error, RegistryError::Intercepted { .. }) => return Err(error),
+            Ok(ReferrersApi::Unsupported | ReferrersApi::UnknownManifest) | Err(_) => {
                 match self.referrers_tag(digest).await? {
                     ReferrersTag::List(bytes) => self.referrer_list(digest, &bytes)?,
                     ReferrersTag::Absent | ReferrersTag::NotAList(_) => ReferrerList::default(),
@@ -322,14 +324,18 @@ impl Repository {
             }
             _ => return Err(self.inner.rejected(&asking, answer).await),
         }
-        // Something before the registry that answers everything, for example with a page for people.
+        // Some registries answer every path with 200. What answers with a web page is in between, and says nothing about
+        // the registry.
         if page.is_none() && !answer.header(CONTENT_TYPE).is_some_and(|value| value.starts_with(OCI_INDEX)) {
-            return Ok(Page::Unsupported);
+            let body = answer.beginning(&asking.purpose).await;
+            return answer.intercepted(&asking.purpose, &body).map_or(Ok(Page::Unsupported), Err);
         }
         let next = next_page(&asking, &answer)?;
         let bytes = answer.body(MAX_DOCUMENT, &asking.purpose).await?;
-        let list = ReferrerList::parse(&bytes)
-            .map_err(|error| protocol(&asking.purpose, format!("the list cannot be read: {error}")))?;
+        let list = ReferrerList::parse(&bytes).map_err(|error| {
+            let unreadable = || protocol(&asking.purpose, format!("the list cannot be read: {error}")).into();
+            answer.intercepted(&asking.purpose, &bytes).unwrap_or_else(unreadable)
+        })?;
         Ok(Page::Listed(Box::new(list), next))
     }
 }

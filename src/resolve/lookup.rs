@@ -211,9 +211,10 @@ impl LookUp {
             Ok(ReferrersApi::UnknownManifest) => true,
             Err(error) => {
                 answers.failed(subject, None, &error);
-                let unavailable = error.kind() == ErrorKind::Unavailable;
+                // What is refused, or answered with a web page, may be no API at all, but a rule for paths.
+                let is_rule = matches!(error, RegistryError::Intercepted { .. });
+                let unavailable = !is_rule && error.kind() == ErrorKind::Unavailable;
                 self.api_failed.fetch_or(unavailable, Ordering::Relaxed);
-                // What is refused may be no API at all, but a rule for paths.
                 !unavailable
             }
         }

@@ -149,7 +149,7 @@ async fn t111_an_odd_entry_costs_only_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t112_trouble_with_look_ups_costs_no_image_and_is_said_once_for_each() {
-    let html = || What::Status(200, vec![("content-type".into(), INDEX.into())], "<html>".into());
+    let html = |of: &str| What::Status(200, vec![("content-type".into(), of.into())], "<html>".into());
     let status = |status| What::Status(status, vec![], String::new());
     let (mut site, _) = site(Options::default());
     for (path, what, expected) in [
@@ -157,7 +157,8 @@ async fn t112_trouble_with_look_ups_costs_no_image_and_is_said_once_for_each() {
         ("/referrers/", status(403), 1),
         ("/referrers/", status(410), 1),
         ("/referrers/", status(500), 1),
-        ("/referrers/", html(), 1),
+        ("/referrers/", html(INDEX), 1),
+        ("/referrers/", html("text/html"), 1),
         // Then there is no API.
         ("/referrers/", status(404), 0),
     ] {
@@ -212,6 +213,25 @@ async fn t113_a_registry_that_takes_the_tag_for_the_digest_has_no_list() {
     let closure = fetch::closure(&repository, &root, &platforms, &mut documents).await.unwrap();
     let found = find_referrers(&repository, &closure, &mut documents).await;
     assert_eq!((found.referrers.len(), &found.missing[..]), (0, &[][..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t117_where_a_proxy_answers_for_the_api_with_a_web_page_the_tag_is_asked_and_the_page_is_said() {
+    let (mut site, image) = site(without_api());
+    let seal = signature(&image);
+    seal.push_to(&site.source, "team/app", None);
+    referrers_index(&[&seal]).push_to(&site.source, "team/app", Some(&referrers_tag(&image.digest)));
+    let page = vec![("content-type".to_owned(), "text/html".to_owned())];
+    let page = What::Status(200, page, "<html><title>Blocked</title>".to_owned());
+    site.source.fail(Matcher::any().path("/referrers/"), page);
+    let found = resolved(&mut site).await;
+    assert_eq!(found.images[0].referrers.len(), 1);
+    // Once for the image, once for its signature.
+    assert_eq!(missing(&found).len(), 2, "{:?}", missing(&found));
+    assert!(missing(&found)[0].reason.contains("title `Blocked`"), "{:?}", missing(&found));
+    site.referrers = Referrers::Required;
+    let errors = site.resolve(&client()).await.unwrap_err();
+    assert!(matches!(errors.0[..], [(_, ImageError::Referrers(_))]), "{errors}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

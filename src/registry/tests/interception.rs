@@ -22,6 +22,35 @@ fn is_named(error: &RegistryError) {
 }
 
 #[tokio::test]
+async fn t117_a_web_page_in_place_of_a_list_of_referrers_is_named_and_the_tag_is_asked() {
+    const TYPE: &str = "application/vnd.oci.image.index.v1+json";
+    let (subject, referrer) = (Digest::of(b"image"), Digest::of(b"signature"));
+    let list = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{OCI_MANIFEST}","digest":"{referrer}","size":9}}]}}"#
+    );
+    let server = Server::start(move |request| match request.path.contains("/referrers/") {
+        true => page(),
+        false if request.path.contains("sha256-") => Reply::ok(list.as_bytes()).with("content-type", TYPE),
+        false => Reply::new(404),
+    });
+    let server = server.await;
+    let repository = server.repository();
+    is_named(&repository.referrers_by_api(&subject, true).await.unwrap_err());
+    assert_eq!(repository.referrers(&subject).await.unwrap()[0].digest, referrer);
+    // A page that is called a list, and a list that is encoded.
+    let server = Server::start(|_| Reply::ok(PAGE).with("content-type", TYPE)).await;
+    is_named(&server.repository().referrers_by_api(&subject, true).await.unwrap_err());
+    let encoded = Reply::ok(b"\x1f\x8b\x08").with("content-type", TYPE).with("content-encoding", "gzip");
+    let server = Server::start(move |_| encoded.clone()).await;
+    let error = server.repository().referrers_by_api(&subject, true).await.unwrap_err();
+    assert!(error.to_string().contains("Content-Encoding: gzip"), "{error}");
+    // Anything else that is no list says that there is no API.
+    let server = Server::start(|_| Reply::ok(b"{}").with("content-type", "application/json")).await;
+    let answer = server.repository().referrers_by_api(&subject, true).await.unwrap();
+    assert!(matches!(answer, ReferrersApi::Unsupported), "{answer:?}");
+}
+
+#[tokio::test]
 async fn t117_a_web_page_is_named_whatever_was_asked_for() {
     let server = Server::start(|_| page()).await;
     let repository = server.repository();
@@ -106,8 +135,11 @@ async fn t117_content_that_was_encoded_on_the_way_is_not_called_damaged() {
     let server = Server::start(encoded(b"\x1f\x8b\x08\x00 and so on")).await;
     let repository = server.repository();
     let digest = Selector::Digest(Digest::of(MANIFEST));
+    let tag: Selector = "v1".parse().unwrap();
     for error in [
         repository.manifest(&digest).await.unwrap_err(),
+        repository.manifest(&tag).await.unwrap_err(),
+        repository.head_manifest(&tag).await.unwrap_err(),
         fetch(&repository, MANIFEST).await.unwrap_err(),
         fetch(&repository, &[0; 21]).await.unwrap_err(),
         repository.tags().await.unwrap_err(),
@@ -116,9 +148,17 @@ async fn t117_content_that_was_encoded_on_the_way_is_not_called_damaged() {
         assert!(error.to_string().contains("Content-Encoding: gzip"), "{error}");
     }
     assert!(server.seen().iter().all(|request| request.header("accept-encoding") == Some("identity")));
+    // The registry's digest is that of what it sent.
+    let encode = encoded(b"\x1f\x8b\x08\x00 and so on");
+    let server = Server::start(move |r| encode(r).with("docker-content-digest", Digest::of(MANIFEST))).await;
+    let error = server.repository().manifest(&tag).await.unwrap_err();
+    assert!(error.to_string().contains("Content-Encoding: gzip"), "{error}");
+    assert_eq!(server.count("GET"), 1, "the next answer would be encoded too");
     // Some storage keeps this header with layers that are compressed by themselves.
     let server = Server::start(encoded(MANIFEST)).await;
-    assert_eq!(server.repository().manifest(&digest).await.unwrap().bytes, MANIFEST);
+    for selector in [&digest, &tag] {
+        assert_eq!(server.repository().manifest(selector).await.unwrap().bytes, MANIFEST);
+    }
     assert_eq!(fetch(&server.repository(), MANIFEST).await.unwrap(), MANIFEST);
 }
 
