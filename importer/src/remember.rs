@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use krs_core::crd::reason;
+use krs_core::crd::{BundleReference, reason};
 
-use crate::decide::{Answer, CopyJob, Index, JobPhase};
+use crate::decide::{Answer, Batch, BatchSource, CopyJob, Index, JobPhase};
 use crate::state::{Attempt, MAX_MOVES, SetState};
+use crate::stock::Stock;
 use crate::target::{Target, TargetKey};
 use crate::task::{CopyReport, TaskSource};
 
@@ -89,6 +90,48 @@ pub fn remember(
         }
     }
     next
+}
+
+/// Records that the API server refused the Job `name` for `batch`: an attempt that failed, from the source that was to be
+/// read, so that the next one from there waits. (T-83, T-121)
+pub fn remember_rejection(state: &mut SetState, batch: &Batch, name: &str, why: &str, now: Timestamp) {
+    for (target, _) in &batch.targets {
+        let count = state.attempts.get(&target.key).map_or(0, |attempt| attempt.count);
+        let attempt = Attempt {
+            count: count.saturating_add(1),
+            at: now,
+            reason: reason::JOB_REJECTED.to_owned(),
+            message: why.to_owned(),
+            job: name.to_owned(),
+        };
+        state.attempts.insert(target.key, attempt);
+        match &batch.source {
+            BatchSource::Bundle { digest, .. } => drop(state.tried.insert(target.key, *digest)),
+            BatchSource::Registry { .. } => drop(state.tried.remove(&target.key)),
+        }
+    }
+}
+
+/// The bundle that the status names: that of the Job that ended last or still runs, else the one that is remembered, since
+/// Kubernetes deletes ended Jobs. Within a stream an older bundle never replaces a newer one. (T-122)
+pub fn last_bundle(state: &SetState, jobs: &[CopyJob], stock: &Stock) -> Option<BundleReference> {
+    let mut used = Vec::new();
+    for job in jobs {
+        let at = match &job.phase {
+            JobPhase::Running { .. } => Timestamp::MAX,
+            JobPhase::Succeeded { at, .. } => *at,
+            JobPhase::Failed { .. } => continue,
+        };
+        let TaskSource::Bundle { digest, .. } = &job.task.source else { continue };
+        used.extend(
+            stock.bundles.iter().find(|bundle| bundle.digest == *digest).map(|b| (at, b.reference())),
+        );
+    }
+    used.sort_by_key(|(at, bundle)| (*at, bundle.sequence));
+    used.into_iter().map(|(_, bundle)| bundle).fold(state.bundle.clone(), |last, next| match last {
+        Some(last) if last.stream == next.stream && last.sequence > next.sequence => Some(last),
+        _ => Some(next),
+    })
 }
 
 /// The end of a Job that is not accounted for yet, for one of its targets.

@@ -3,14 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use krs_core::crd::{BundleReference, ImageFailure, Source, reason};
+use krs_core::crd::{ImageFailure, Source, reason};
 use krs_core::redact::printable;
 
 use super::situation::{Awaited, Situation, stalls};
 use super::{JobPhase, Observation, Picture, Verdict};
-use crate::remember::known_failure;
-use crate::stock::StockBundle;
-use crate::task::TaskSource;
+use crate::remember::{known_failure, last_bundle};
 
 /// Images, bundles and Jobs that a message names; it counts the rest.
 const NAMED: usize = 3;
@@ -40,7 +38,7 @@ pub(super) fn verdict(
     }
     let failures = failures(o, picture);
     let (ready, reconciling, stalled) = conditions(o, picture, started, created, &present);
-    Verdict { present, failures, ready, reconciling, stalled, bundle: bundle(o) }
+    Verdict { present, failures, ready, reconciling, stalled, bundle: last_bundle(o.state, o.jobs, o.stock) }
 }
 
 /// The failures of the targets that are missing, in the order of the images.
@@ -227,16 +225,4 @@ fn list(names: &[String]) -> String {
 /// A reason that does not say Ready.
 fn sound(reason: &'static str) -> &'static str {
     if reason == reason::SYNC_SUCCESSFUL { reason::COPY_FAILED } else { reason }
-}
-
-/// The bundle with the highest sequence of those that images came from.
-fn bundle(o: &Observation<'_>) -> Option<BundleReference> {
-    let used = o.jobs.iter().filter(|job| !matches!(job.phase, JobPhase::Failed { .. }));
-    let used = used.filter_map(|job| match &job.task.source {
-        TaskSource::Bundle { digest, .. } => o.stock.bundles.iter().find(|bundle| bundle.digest == *digest),
-        TaskSource::Registry { .. } => None,
-    });
-    let used = used.map(StockBundle::reference);
-    // Of equal ones the last counts: the state's, so that nothing flaps.
-    used.chain(o.state.bundle.clone()).max_by_key(|bundle| bundle.sequence)
 }

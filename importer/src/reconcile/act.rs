@@ -17,7 +17,8 @@ use crate::decide::{Batch, BatchSource, Decision, JobPhase, Limits, Observation,
 use crate::demand::SetDemand;
 use crate::job::{self, Surroundings};
 use crate::metrics::ResultLabels;
-use crate::state::{Attempt, SetState};
+use crate::remember::remember_rejection;
+use crate::state::SetState;
 use crate::target::TargetKey;
 use crate::task::TaskSource;
 
@@ -179,16 +180,8 @@ impl Round<'_> {
             if !batch.targets.iter().any(|(target, _)| known(&target.key)) {
                 self.importer.parts.events.warning(&about, reason::JOB_REJECTED, "CreateJob", &why).await;
             }
+            remember_rejection(state, batch, &name, &why, self.now);
             for (target, _) in &batch.targets {
-                let count = state.attempts.get(&target.key).map_or(0, |attempt| attempt.count);
-                let attempt = Attempt {
-                    count: count.saturating_add(1),
-                    at: self.now,
-                    reason: reason::JOB_REJECTED.to_owned(),
-                    message: why.clone(),
-                    job: name.clone(),
-                };
-                state.attempts.insert(target.key, attempt);
                 let place = |place: &usize| (*place, (reason::JOB_REJECTED, why.clone()));
                 seen.blocked.extend(target.images.iter().map(place));
             }

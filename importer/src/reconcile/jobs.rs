@@ -151,12 +151,26 @@ pub(super) async fn create(
     let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match Api::<Job>::namespaced(client.clone(), namespace).create(&how, job).await {
         Ok(_) => Ok(Created::Exists),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Created::Exists),
-        Err(kube::Error::Api(status)) if matches!(status.code, 400 | 403 | 413 | 422) => {
+        Err(kube::Error::Api(status)) if status.code == 409 && status.is_already_exists() => {
+            Ok(Created::Exists)
+        }
+        Err(kube::Error::Api(status)) if is_rejection(&status) => {
             let message = printable(&status.message, MAX_MESSAGE);
             Ok(Created::Rejected(format!("the API server refuses the copy Job: {message}")))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Whether the API server answers that it does not take the object. A webhook may refuse with any code; one that does not
+/// answer itself is a code 500 that names it.
+fn is_rejection(status: &kube::core::Status) -> bool {
+    match status.code {
+        // The importer's own token, its namespace, the speed of its requests.
+        401 | 404 | 408 | 409 | 410 | 429 => false,
+        400..=499 => true,
+        500 => status.message.contains("webhook"),
+        _ => false,
     }
 }
 
@@ -176,5 +190,29 @@ pub(super) async fn delete(
         // Gone, or another one by now.
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         other => other.map(|_| ()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_webhook_that_is_down_refuses_and_a_busy_api_server_does_not() {
+        let status = |code: u16, message: &str| {
+            let status = serde_json::json!({"status": "Failure", "code": code, "message": message});
+            serde_json::from_value::<kube::core::Status>(status).unwrap()
+        };
+        for (code, message, rejected) in [
+            (403, "exceeded quota: team", true),
+            (418, "admission webhook \"x\" denied the request", true),
+            (500, "Internal error occurred: failed calling webhook \"x\": context deadline exceeded", true),
+            (500, "etcdserver: request timed out", false),
+            (429, "too many requests", false),
+            (404, "namespaces \"shop\" not found", false),
+        ] {
+            assert_eq!(is_rejection(&status(code, message)), rejected, "{code} {message}");
+        }
     }
 }

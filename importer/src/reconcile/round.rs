@@ -20,7 +20,7 @@ use super::wanted::{self, Wanted};
 use super::{Importer, ReconcileError, facts, lock, report, resolve};
 use crate::decide::{Intervals, JobPhase, Obstacle};
 use crate::demand::SetName;
-use crate::remember::{asks, remember};
+use crate::remember::{asks, last_bundle, remember};
 use crate::state::SetState;
 use crate::stock::Stock;
 use crate::target::Target;
@@ -79,6 +79,7 @@ impl<'a> Round<'a> {
         let mut seen = self.observe(&secrets, &mut state).await?;
         if seen.wanted.is_some() {
             state = remember(&state, &seen.targets, &seen.said.answers, &seen.jobs.list, self.now);
+            state.bundle = last_bundle(&state, &seen.jobs.list, &self.stock);
         }
         self.save(&state).await?;
         self.count(&before, &state, &seen);

@@ -153,6 +153,40 @@ async fn t83_a_job_that_the_api_server_refuses_is_reported_in_its_words_and_trie
     assert_eq!(world.reason("x"), READY);
 }
 
+#[tokio::test]
+async fn t121_a_refused_job_that_copies_from_a_bundle_is_created_again_with_a_growing_wait() {
+    let world = World::new(2, Auth::None);
+    world.set("x", &[0, 1], |_| {});
+    world.api.refuse("jobs", Some("admission webhook denied the request"));
+    let importer = world.importer();
+    for _ in 0..60 {
+        world.look(&importer).await.unwrap();
+        world.wait(5);
+    }
+    // Two Jobs; each is tried after 10, 20, 40, 80 and 160 s.
+    let created = world.api.calls().iter().filter(|call| *call == "POST jobs").count();
+    assert!((6..=12).contains(&created), "{created} attempts in 5 minutes");
+}
+
+#[tokio::test]
+async fn t122_the_bundle_stays_in_the_status_when_the_jobs_are_deleted() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.settle(&importer).await;
+    let bundle = world.status("x")["bundle"].clone();
+    assert_eq!(bundle["name"], "prod-1");
+    for job in world.api.all("jobs") {
+        world.api.remove("jobs", "shop", job["metadata"]["name"].as_str().unwrap());
+    }
+    for importer in [importer, world.importer()] {
+        world.wait(3600);
+        world.look(&importer).await.unwrap();
+        assert_eq!(world.status("x")["bundle"], bundle);
+        assert_eq!(world.condition("x", "BundleVerified").unwrap().0, "True");
+    }
+}
+
 /// Pod Security judges the Pod, not the Job: only an event tells.
 #[tokio::test]
 async fn t83_a_job_whose_pod_is_refused_is_reported_in_the_words_of_the_api_server() {
