@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[allow(dead_code, reason = "other tests use more of it")]
-#[path = "../reconcile/api.rs"]
+#[path = "../support/api/mod.rs"]
 mod api;
 mod world;
 

@@ -2,7 +2,10 @@
 //! Sets from their creation to their end, against an API server in memory and a registry in this process.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[allow(dead_code, reason = "other tests use more of it")]
+#[path = "../support/api/mod.rs"]
 mod api;
+mod api_tests;
 mod world;
 
 use api::Fault;

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An API server that holds objects in memory: lists in pages, watches with bookmarks, server-side apply with managed
+//! fields. It can refuse, answer late, never or from an older state, forget its history, be restored from a backup, and
+//! die after any of its answers.
+
+mod fields;
+mod request;
+mod store;
+mod watches;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, Response, StatusCode};
+use serde_json::{Value, json};
+
+use fields::By;
+use request::Asked;
+pub(crate) use store::Snapshot;
+use store::Store;
+
+/// Where an object lies: plural, namespace, name.
+type Place = (String, String, String);
+type Answer = (StatusCode, Value);
+
+/// What happens to one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The call does not arrive.
+    Before(usize),
+    /// The call takes effect, and its answer does not arrive.
+    After(usize),
+}
+
+/// What happens to all calls of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// They are answered with this status, reason and message.
+    Status(u16, &'static str, &'static str),
+    /// They do not arrive, and no answer comes.
+    Hang,
+    /// They take effect, and no answer comes. A watch begins, and nothing comes of it.
+    HangAfter,
+    /// Lists answer as of this version.
+    Stale(u64),
+}
+
+/// Calls that something happens to.
+#[derive(Debug, Clone)]
+struct Rule {
+    /// `GET`, `WATCH` ...; empty: all.
+    verb: &'static str,
+    plural: &'static str,
+    /// `None`: all.
+    namespace: Option<String>,
+    trouble: Trouble,
+    /// How many more calls; `None`: all.
+    times: Option<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    store: Store,
+    calls: Vec<String>,
+    fault: Option<Fault>,
+    refused: Option<(&'static str, &'static str)>,
+    rules: Vec<Rule>,
+    /// Watches that began before the last such event end.
+    broken: u64,
+    /// Watches that began before the last such event end with 410.
+    expired: u64,
+    bookmarks: u64,
+}
+
+/// The API server. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct FakeApi(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Wakes watches and calls without an answer.
+    changed: tokio::sync::watch::Sender<u64>,
+}
+
+impl FakeApi {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap()
+    }
+
+    /// Changes something that watches may have to tell.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut self.state());
+        self.0.changed.send_modify(|count| *count += 1);
+        result
+    }
+
+    /// What a client talks to, for those that put something in between.
+    pub(crate) fn service(&self) -> axum::Router {
+        let api = self.clone();
+        axum::Router::new().fallback(move |request: Request<Body>| async move {
+            let (head, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            let asked = Asked::parse(&head.method, &head.uri, &head.headers);
+            let asked = asked.unwrap_or_else(|| panic!("{} {} is not known here", head.method, head.uri));
+            api.answer(asked, &body).await
+        })
+    }
+
+    /// A client that talks to it.
+    pub(crate) fn client(&self) -> kube::Client {
+        kube::Client::new(self.service(), "default")
+    }
+
+    /// Refuses to create objects of a kind with this message.
+    pub(crate) fn refuse(&self, plural: &'static str, message: Option<&'static str>) {
+        self.state().refused = message.map(|message| (plural, message));
+    }
+
+    /// Something happens to all calls of a kind from now, or to the next few. An empty `verb` stands for all.
+    pub(crate) fn trouble(
+        &self,
+        verb: &'static str,
+        plural: &'static str,
+        trouble: Trouble,
+        times: Option<usize>,
+    ) {
+        self.rule(Rule { verb, plural, namespace: None, trouble, times });
+    }
+
+    /// As [`Self::trouble`], in one namespace.
+    pub(crate) fn trouble_in(
+        &self,
+        namespace: &str,
+        verb: &'static str,
+        plural: &'static str,
+        trouble: Trouble,
+    ) {
+        self.rule(Rule { verb, plural, namespace: Some(namespace.to_owned()), trouble, times: None });
+    }
+
+    fn rule(&self, rule: Rule) {
+        self.change(|state| state.rules.push(rule));
+    }
+
+    /// Nothing happens to calls any more. Those without an answer stay without.
+    pub(crate) fn mend(&self) {
+        self.change(|state| state.rules.clear());
+    }
+
+    /// Stores an object as a user would.
+    pub(crate) fn put(&self, plural: &str, object: Value) {
+        self.put_by("kubectl", plural, object);
+    }
+
+    /// Stores an object as somebody would, status and all.
+    pub(crate) fn put_by(&self, manager: &str, plural: &str, object: Value) {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let place = (plural.to_owned(), text("namespace"), text("name"));
+        self.change(|state| state.store.write(place, object, By { manager, status: false }));
+    }
+
+    /// Changes fields of an object as somebody would; `null` removes one.
+    pub(crate) fn edit(&self, manager: &str, plural: &str, namespace: &str, name: &str, patch: &Value) {
+        let mut object = self.get(plural, namespace, name).unwrap();
+        fields::merge_patch(&mut object, patch);
+        self.put_by(manager, plural, object);
+    }
+
+    /// An object as it is now.
+    pub(crate) fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let place = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.state().store.get(&place).cloned()
+    }
+
+    /// All objects of a kind.
+    pub(crate) fn all(&self, plural: &str) -> Vec<Value> {
+        let state = self.state();
+        let all = state.store.objects().iter().filter(|((kind, ..), _)| kind == plural);
+        all.map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Takes an object away.
+    pub(crate) fn remove(&self, plural: &str, namespace: &str, name: &str) {
+        let place = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.change(|state| state.store.remove(&place));
+    }
+
+    /// The calls so far, as `METHOD plural`; watches as `WATCH plural`.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.state().calls.clone()
+    }
+
+    /// Begins to count calls anew, and fails one of them.
+    pub(crate) fn fail(&self, fault: Option<Fault>) {
+        let mut state = self.state();
+        state.calls.clear();
+        state.fault = fault;
+    }
+
+    /// The version of the last change.
+    pub(crate) fn version(&self) -> u64 {
+        self.state().store.version()
+    }
+
+    /// Everything as it is now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.state().store.snapshot()
+    }
+
+    /// Everything is as it was, resource versions too, and all connections are broken.
+    pub(crate) fn restore(&self, snapshot: Snapshot) {
+        self.change(|state| {
+            state.store.restore(snapshot);
+            state.broken += 1;
+        });
+    }
+
+    /// Forgets what changed so far: watches that run end with 410, and none can begin from before.
+    pub(crate) fn expire(&self) {
+        self.change(|state| {
+            state.store.compact();
+            state.expired += 1;
+        });
+    }
+
+    /// Forgets what changed so far, as compaction does: watches that run go on.
+    pub(crate) fn compact(&self) {
+        self.change(|state| state.store.compact());
+    }
+
+    /// Ends all watches, as a restart does.
+    pub(crate) fn disconnect(&self) {
+        self.change(|state| state.broken += 1);
+    }
+
+    /// Sends a bookmark to every watch that wants some.
+    pub(crate) fn bookmark(&self) {
+        self.change(|state| state.bookmarks += 1);
+    }
+
+    async fn answer(&self, asked: Asked, body: &[u8]) -> Response<Body> {
+        let (fault, trouble) = self.state().arrives(&asked);
+        let broken = || failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "the connection broke");
+        match &trouble {
+            Some(Trouble::Hang) => return std::future::pending().await,
+            Some(Trouble::Status(code, reason, message)) => {
+                return respond(&failure(StatusCode::from_u16(*code).unwrap(), reason, message));
+            }
+            _ if fault == Some(true) => return respond(&broken()),
+            _ => {}
+        }
+        if asked.is("watch") {
+            if trouble == Some(Trouble::HangAfter) {
+                let nothing = futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+                return json_response(StatusCode::OK, Body::from_stream(nothing));
+            }
+            return watches::begin(self, &asked);
+        }
+        let stale = match &trouble {
+            Some(Trouble::Stale(version)) => Some(*version),
+            _ => None,
+        };
+        let answer = match (asked.method.as_str(), &asked.name) {
+            ("GET", None) => self.state().list(&asked, stale),
+            ("GET", Some(_)) => self.state().read(&asked),
+            _ => {
+                let sent = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
+                self.change(|state| state.write(&asked, &sent))
+            }
+        };
+        if trouble == Some(Trouble::HangAfter) {
+            return std::future::pending().await;
+        }
+        respond(&if fault == Some(false) { broken() } else { answer })
+    }
+}
+
+impl State {
+    /// Takes note of a call, and answers what is to happen to it: whether it fails before or after its effect.
+    fn arrives(&mut self, asked: &Asked) -> (Option<bool>, Option<Trouble>) {
+        let number = self.calls.len();
+        self.calls.push(asked.call());
+        let fault = match self.fault {
+            Some(Fault::Before(n)) if n == number => Some(true),
+            Some(Fault::After(n)) if n == number => Some(false),
+            _ => None,
+        };
+        let fits = |rule: &&mut Rule| {
+            (rule.verb.is_empty() || rule.verb == asked.verb())
+                && rule.plural == asked.plural
+                && rule.namespace.as_ref().is_none_or(|namespace| *namespace == asked.namespace)
+                && rule.times != Some(0)
+        };
+        let rule = self.rules.iter_mut().find(fits);
+        let trouble = rule.map(|rule| {
+            rule.times = rule.times.map(|times| times - 1);
+            rule.trouble.clone()
+        });
+        (fault, trouble)
+    }
+
+    fn read(&self, asked: &Asked) -> Answer {
+        let name = asked.name.clone().unwrap_or_default();
+        match self.store.get(&(asked.plural.clone(), asked.namespace.clone(), name)) {
+            Some(object) => (StatusCode::OK, shown(asked, object)),
+            None => failure(StatusCode::NOT_FOUND, "NotFound", "there is no such object"),
+        }
+    }
+
+    fn write(&mut self, asked: &Asked, sent: &Value) -> Answer {
+        match self.refused {
+            Some((plural, message)) if asked.method == "POST" && plural == asked.plural => {
+                failure(StatusCode::FORBIDDEN, message, message)
+            }
+            _ => self.store.answer(asked, sent),
+        }
+    }
+
+    /// A list, or a page of it: the following ones are of the same version.
+    fn list(&self, asked: &Asked, stale: Option<u64>) -> Answer {
+        let (version, from) = match asked.parameter("continue").and_then(|token| token.split_once(':')) {
+            Some((version, from)) => (version.parse::<u64>().unwrap(), from.parse::<usize>().unwrap()),
+            None => (stale.unwrap_or_else(|| self.store.version()), 0),
+        };
+        if version < self.store.compacted {
+            return failure(StatusCode::GONE, "Expired", "the provided continue parameter is too old");
+        }
+        let objects: BTreeMap<Place, Value> = if version == self.store.version() {
+            self.store.objects().clone()
+        } else {
+            self.store.at(version)
+        };
+        let here = objects.iter().filter(|(place, object)| selects(asked, place, object));
+        let all = here.map(|(_, object)| shown(asked, object)).collect::<Vec<_>>();
+        let limit = asked.parameter("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
+        let page = all.iter().skip(from).take(limit).cloned().collect::<Vec<_>>();
+        let mut meta = json!({"resourceVersion": version.to_string()});
+        let next = from + page.len();
+        if next < all.len() {
+            meta["continue"] = json!(format!("{version}:{next}"));
+        }
+        (StatusCode::OK, json!({"kind": "List", "apiVersion": "v1", "metadata": meta, "items": page}))
+    }
+}
+
+/// Whether a request for many objects is about this one.
+fn selects(asked: &Asked, place: &Place, object: &Value) -> bool {
+    let terms =
+        |name: &str| asked.parameter(name).unwrap_or_default().split(',').filter(|term| !term.is_empty());
+    let labelled = |term: &str| {
+        let (key, value) = term.split_once('=').unwrap();
+        object["metadata"]["labels"][key] == json!(value)
+    };
+    let named = |term: &str| match term.split_once('=') {
+        Some(("metadata.name", name)) => place.2 == name,
+        _ => true,
+    };
+    place.0 == asked.plural
+        && (asked.namespace.is_empty() || place.1 == asked.namespace)
+        && terms("labelSelector").all(labelled)
+        && terms("fieldSelector").all(named)
+}
+
+/// An object as it was asked for.
+fn shown(asked: &Asked, object: &Value) -> Value {
+    if !asked.metadata_only {
+        return object.clone();
+    }
+    json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": object["metadata"]})
+}
+
+fn failure(status: StatusCode, reason: &str, message: &str) -> Answer {
+    let code = status.as_u16();
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code,
+    });
+    (status, body)
+}
+
+fn respond((status, body): &Answer) -> Response<Body> {
+    let mut response = json_response(*status, Body::from(body.to_string()));
+    if *status == StatusCode::TOO_MANY_REQUESTS {
+        let headers: &mut HeaderMap = response.headers_mut();
+        headers.insert("retry-after", "1".parse().unwrap());
+    }
+    response
+}
+
+fn json_response(status: StatusCode, body: Body) -> Response<Body> {
+    Response::builder().status(status).header("content-type", "application/json").body(body).unwrap()
+}

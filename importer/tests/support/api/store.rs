@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The objects, and every version of them that was not compacted.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::fields::{self, By, Managers};
+use super::request::Asked;
+use super::{Answer, Place, failure};
+
+/// Resources of which `status` is written through a subresource only.
+const WITH_STATUS: [&str; 4] = ["edgeimagesets", "imagebundles", "jobs", "pods"];
+
+/// Objects at one version.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    objects: BTreeMap<Place, Value>,
+    managers: Managers,
+    version: u64,
+}
+
+/// A change.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    pub(super) version: u64,
+    pub(super) place: Place,
+    pub(super) before: Option<Value>,
+    pub(super) after: Option<Value>,
+}
+
+#[derive(Default)]
+pub(super) struct Store {
+    now: Snapshot,
+    history: Vec<Change>,
+    /// Changes up to this version are forgotten.
+    pub(super) compacted: u64,
+}
+
+impl Store {
+    pub(super) const fn version(&self) -> u64 {
+        self.now.version
+    }
+
+    pub(super) const fn objects(&self) -> &BTreeMap<Place, Value> {
+        &self.now.objects
+    }
+
+    pub(super) fn get(&self, place: &Place) -> Option<&Value> {
+        self.now.objects.get(place)
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.now.clone()
+    }
+
+    /// As etcd does it: the version goes back, too.
+    pub(super) fn restore(&mut self, snapshot: Snapshot) {
+        self.compacted = snapshot.version;
+        self.now = snapshot;
+        self.history.clear();
+    }
+
+    pub(super) fn compact(&mut self) {
+        self.compacted = self.now.version;
+        self.history.clear();
+    }
+
+    /// The objects as they were.
+    pub(super) fn at(&self, version: u64) -> BTreeMap<Place, Value> {
+        let mut objects = self.now.objects.clone();
+        for change in self.history.iter().rev().take_while(|change| change.version > version) {
+            match &change.before {
+                Some(before) => drop(objects.insert(change.place.clone(), before.clone())),
+                None => drop(objects.remove(&change.place)),
+            }
+        }
+        objects
+    }
+
+    pub(super) fn since(&self, version: u64) -> impl Iterator<Item = &Change> {
+        let first = self.history.partition_point(|change| change.version <= version);
+        self.history[first..].iter()
+    }
+
+    fn change(&mut self, place: Place, after: Option<Value>) {
+        let before = match &after {
+            Some(after) => self.now.objects.insert(place.clone(), after.clone()),
+            None => self.now.objects.remove(&place),
+        };
+        self.history.push(Change { version: self.now.version, place, before, after });
+    }
+
+    pub(super) fn remove(&mut self, place: &Place) -> Option<Value> {
+        let object = self.get(place).cloned()?;
+        self.now.version += 1;
+        self.now.managers.remove(place);
+        self.change(place.clone(), None);
+        Some(object)
+    }
+
+    /// Stores an object as `by` wrote it. One that is as it was gets no new version.
+    pub(super) fn write(&mut self, place: Place, mut object: Value, by: By<'_>) -> Value {
+        let before = self.get(&place).cloned();
+        let mut managers = self.now.managers.remove(&place).unwrap_or_default();
+        fields::update(before.as_ref().unwrap_or(&Value::Null), &object, &mut managers, by);
+        object["metadata"]["managedFields"] = fields::managed_fields(&managers, &object["apiVersion"]);
+        self.now.managers.insert(place.clone(), managers);
+        self.finish(place, object)
+    }
+
+    fn finish(&mut self, place: Place, mut object: Value) -> Value {
+        let before = self.get(&place).cloned();
+        let version = self.now.version + 1;
+        let meta = &mut object["metadata"];
+        meta["name"] = json!(place.2);
+        if !place.1.is_empty() {
+            meta["namespace"] = json!(place.1);
+        }
+        if meta["uid"].is_null() {
+            meta["uid"] = json!(format!("uid-{version}"));
+        }
+        if meta["creationTimestamp"].is_null() {
+            meta["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        if let Some(before) = &before {
+            object["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
+            if *before == object {
+                return object;
+            }
+        }
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        self.now.version = version;
+        self.change(place, Some(object.clone()));
+        object
+    }
+
+    /// Answers a request that writes.
+    pub(super) fn answer(&mut self, asked: &Asked, sent: &Value) -> Answer {
+        let name = asked.name.clone().or_else(|| sent["metadata"]["name"].as_str().map(str::to_owned));
+        let place = (asked.plural.clone(), asked.namespace.clone(), name.unwrap_or_default());
+        let manager = asked.parameter("fieldManager").unwrap_or("unknown").to_owned();
+        let by = By { manager: &manager, status: asked.status };
+        let current = self.get(&place).cloned();
+        let wanted = if asked.method == "DELETE" { &sent["preconditions"] } else { &sent["metadata"] };
+        if let Some(current) = &current
+            && asked.method != "POST"
+        {
+            for field in ["uid", "resourceVersion"] {
+                if wanted[field].is_string() && wanted[field] != current["metadata"][field] {
+                    return failure(StatusCode::CONFLICT, "Conflict", "the object has been modified");
+                }
+            }
+        }
+        match (asked.method.as_str(), current) {
+            ("DELETE", Some(_)) => (StatusCode::OK, self.remove(&place).unwrap_or_default()),
+            ("POST", Some(_)) => failure(StatusCode::CONFLICT, "AlreadyExists", "the object exists"),
+            ("POST", None) => {
+                let mut object = sent.clone();
+                object["metadata"]["generation"] = json!(1);
+                (StatusCode::CREATED, self.write(place, object, by))
+            }
+            ("PATCH", current) if asked.applies => self.apply(asked, place, current.as_ref(), sent, by),
+            (_, None) => failure(StatusCode::NOT_FOUND, "NotFound", "there is no such object"),
+            ("PUT", Some(current)) => {
+                let mut object = sent.clone();
+                object["metadata"]["uid"] = current["metadata"]["uid"].clone();
+                let next = written(asked, &current, &object);
+                (StatusCode::OK, self.write(place, next, by))
+            }
+            ("PATCH", Some(current)) => {
+                let mut object = current.clone();
+                fields::merge_patch(&mut object, sent);
+                let next = written(asked, &current, &object);
+                (StatusCode::OK, self.write(place, next, by))
+            }
+            _ => failure(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "it is not known here"),
+        }
+    }
+
+    fn apply(
+        &mut self,
+        asked: &Asked,
+        place: Place,
+        current: Option<&Value>,
+        sent: &Value,
+        by: By<'_>,
+    ) -> Answer {
+        if current.is_none() && (asked.status || sent["metadata"]["uid"].is_string()) {
+            return failure(StatusCode::NOT_FOUND, "NotFound", "there is no such object");
+        }
+        let created = current.is_none();
+        let empty = || json!({"apiVersion": sent["apiVersion"], "kind": sent["kind"], "metadata": {}});
+        let current = current.cloned().unwrap_or_else(empty);
+        let mut sent = sent.clone();
+        if asked.status {
+            sent = json!({"status": sent["status"]});
+        } else if WITH_STATUS.contains(&asked.plural.as_str())
+            && let Some(sent) = sent.as_object_mut()
+        {
+            sent.remove("status");
+        }
+        let mut managers = self.now.managers.get(&place).cloned().unwrap_or_default();
+        let next = match fields::apply(&current, &mut managers, &sent, by, asked.is("force")) {
+            Ok(next) => next,
+            Err(fields) => {
+                let message = format!("Apply failed with {} conflicts: {}", fields.len(), fields.join(", "));
+                return failure(StatusCode::CONFLICT, "Conflict", &message);
+            }
+        };
+        let mut next = written(asked, &current, &next);
+        if created {
+            next["metadata"]["generation"] = json!(1);
+        }
+        next["metadata"]["managedFields"] = fields::managed_fields(&managers, &next["apiVersion"]);
+        self.now.managers.insert(place.clone(), managers);
+        (if created { StatusCode::CREATED } else { StatusCode::OK }, self.finish(place, next))
+    }
+}
+
+/// What becomes of `current` when `object` is written: only the status through its subresource, all but the status else,
+/// and another spec is another generation.
+fn written(asked: &Asked, current: &Value, object: &Value) -> Value {
+    if asked.status {
+        let mut next = current.clone();
+        next["status"] = object["status"].clone();
+        return next;
+    }
+    let mut next = object.clone();
+    if WITH_STATUS.contains(&asked.plural.as_str()) && !current["status"].is_null() {
+        next["status"] = current["status"].clone();
+    }
+    next["metadata"]["generation"] = current["metadata"]["generation"].clone();
+    if next["spec"] != current["spec"]
+        && let Some(generation) = current["metadata"]["generation"].as_i64()
+    {
+        next["metadata"]["generation"] = json!(generation + 1);
+    }
+    next
+}
