@@ -321,6 +321,8 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 120,
                 "a copy Job asks for a bundle while its media are away, or just after the importer started",
                 "503 with `Retry-After`; the set shows `BundleUnavailable` and the copy is retried",
+            ),
+            (
                 121,
                 "the API server refuses the same Job again and again",
                 "the wait grows with each attempt, whatever the Job copies from",
