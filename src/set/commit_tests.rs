@@ -35,6 +35,10 @@ fn names(loaded: &Loaded) -> Vec<&str> {
     loaded.sets.iter().map(|set| set.set.name.as_str()).collect()
 }
 
+fn said(loaded: &Loaded) -> Vec<String> {
+    loaded.warnings.iter().map(|warning| format!("{}: {}", warning.file, warning.message)).collect()
+}
+
 fn is_dirty(loaded: &Loaded) -> bool {
     loaded.source.as_ref().unwrap().dirty
 }
@@ -466,8 +470,49 @@ fn other_checkouts_and_folders_make_it_dirty() {
     let outside = tempfile::tempdir().unwrap();
     fs::write(outside.path().join("b.yaml"), set("b")).unwrap();
     let outside = Utf8PathBuf::from_path_buf(outside.path().to_owned()).unwrap();
-    assert!(is_dirty(&load(&[outside, one.path().to_owned()], None).unwrap()));
+    let loaded = load(&[outside.clone(), one.path().to_owned()], None).unwrap();
+    assert!(is_dirty(&loaded));
+    let marked = "so the bundle is marked as made from a checkout with changes";
+    assert_eq!(said(&loaded), [format!("{outside}: lies in no Git checkout, {marked}")]);
+    let piped = set("p");
+    let mut stdin = piped.as_bytes();
+    let loaded = load(&[one.path().to_owned(), "-".into()], Some(&mut stdin)).unwrap();
+    assert!(is_dirty(&loaded));
+    assert_eq!(said(&loaded), [format!("-: standard input is in no commit, {marked}")]);
     // The same file by two paths is in one commit.
     let both = [one.path().to_owned(), one.path().join("sites"), one.path().join("sites/a.yaml")];
     assert!(!is_dirty(&load(&both, None).unwrap()));
+}
+
+#[cfg(unix)]
+#[test]
+fn t126_a_link_that_leaves_the_checkout_is_the_reason_for_no_commit() {
+    use std::os::unix::fs::symlink;
+    let checkout = checkout();
+    let outside = tempfile::tempdir().unwrap();
+    let outside = Utf8PathBuf::from_path_buf(outside.path().canonicalize().unwrap()).unwrap();
+    fs::write(outside.join("b.yaml"), set("b")).unwrap();
+    let (file, folder) = (checkout.path().join("b.yaml"), checkout.path().join("more"));
+    symlink(outside.join("b.yaml"), &file).unwrap();
+    symlink(&outside, &folder).unwrap();
+    let top = checkout.path().canonicalize_utf8().unwrap();
+    for (path, is) in [
+        (file.clone(), "is a symbolic link".to_owned()),
+        (folder.clone(), "is a symbolic link".to_owned()),
+        (folder.join("b.yaml"), format!("lies below the symbolic link {folder}")),
+    ] {
+        let leaves = format!("{is} that leaves the checkout {top}");
+        let loaded = load(std::slice::from_ref(&path), None).unwrap();
+        assert_eq!(loaded.source, None);
+        assert_eq!(said(&loaded), [format!("{path}: no commit is recorded: it {leaves}")]);
+        let loaded = load(&[checkout.path().join("sites"), path.clone()], None).unwrap();
+        assert!(is_dirty(&loaded));
+        let marked = "so the bundle is marked as made from a checkout with changes";
+        assert_eq!(said(&loaded), [format!("{path}: {leaves}, {marked}")]);
+    }
+    // Outside of a checkout, nothing was to be expected; inside, a link changes nothing.
+    symlink(outside.join("b.yaml"), outside.join("link.yaml")).unwrap();
+    assert_eq!(said(&read(&outside.join("link.yaml"))), [""; 0]);
+    symlink(checkout.path(), outside.join("to")).unwrap();
+    assert_clean(&outside.join("to/sites"), &["a"]);
 }

@@ -129,15 +129,17 @@ impl Comparison {
 
     /// Records that a file gave sets, or what stands in their place.
     pub(super) fn gave_sets(&mut self, candidate: &Candidate, relation: &Relation) {
+        let Some(key) = self.commit.path_of(candidate.link.as_ref().unwrap_or(&candidate.path)) else {
+            // What lies outside of the checkout is named by the path of the call.
+            return;
+        };
         match relation {
             Relation::Unknown => return,
             Relation::Same | Relation::LineEnds(_) => {}
             Relation::Changed { .. } => self.differs(&candidate.file, "is not as in the commit"),
             Relation::Untracked => self.differs(&candidate.file, "is not in the commit"),
         }
-        if let Some(key) = self.commit.path_of(candidate.link.as_ref().unwrap_or(&candidate.path)) {
-            self.gave.insert(key, candidate.file.clone());
-        }
+        self.gave.insert(key, candidate.file.clone());
     }
 
     /// Records that a file gave no set.

@@ -10,8 +10,9 @@ use camino::Utf8PathBuf;
 use super::compare::{Comparison, Relation};
 use super::document::{MAX_DOCUMENT, Verdict, find, read, too_large};
 use super::git::Source;
-use super::kustomize::{FoundSet, Kustomizations, chart_of_template, effects};
+use super::kustomize::{Effect, Extent, FoundSet, Kustomizations, chart_of_template, effects};
 use super::nothing::nothing_found;
+use super::origin::{Origin, in_no_commit, origin};
 use super::read::{Content, MAX_FILE, is_utf16, mentions, read_file};
 use super::text::{Piece, says_set, split};
 use super::walk::{Candidate, Root, Walked, checkout, root, walk};
@@ -45,7 +46,7 @@ pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<L
         match root(path) {
             Ok(Root::Folder(folder)) => candidates.extend(loader.folder(&folder, path)),
             Ok(Root::File(candidate)) => {
-                loader.files.push(candidate.path.clone());
+                loader.files.push((candidate.path.clone(), path.clone()));
                 candidates.push(candidate);
             }
             Err(error) => loader.errors.push(error),
@@ -70,14 +71,16 @@ struct Loader {
     warnings: Vec<Warning>,
     errors: Vec<SetError>,
     seen: HashSet<PathBuf>,
+    /// Those of them that were not read as sets.
+    skipped: HashSet<PathBuf>,
     /// Folders that were asked for, with what messages call them.
     folders: Vec<(PathBuf, Utf8PathBuf)>,
-    /// Files that were asked for.
-    files: Vec<PathBuf>,
+    /// Files that were asked for, with what messages call them.
+    files: Vec<(PathBuf, Utf8PathBuf)>,
     kustomizations: Kustomizations,
     comparison: Option<Comparison>,
-    /// Whether something was read that is in no commit of the checkout: from standard input, or elsewhere.
-    elsewhere: bool,
+    /// A warning for each path that was read and is in no commit of the checkout.
+    elsewhere: Vec<Warning>,
 }
 
 /// Why a file is not read as a set.
@@ -106,44 +109,18 @@ impl Loader {
 
     /// Opens the commit of the first checkout that is read.
     fn open_commit(&mut self) {
-        let folders = self.folders.iter().map(|(folder, _)| (folder, folder.as_path()));
-        let files = self.files.iter().filter_map(|file| Some((file, file.parent()?)));
-        let mut top: Option<&Path> = None;
-        let mut inside = Vec::new();
-        for (path, folder) in folders.chain(files) {
-            // A submodule, or a repository inside of another, is read with what is around it.
-            if inside.iter().any(|earlier: &&PathBuf| path.starts_with(earlier)) {
-                continue;
-            }
-            match (checkout(folder), top) {
-                (Some(found), None) => {
-                    top = Some(found);
-                    inside.push(path);
-                }
-                (Some(found), Some(top)) if found == top => inside.push(path),
-                (Some(_), Some(_)) => {
-                    self.elsewhere = true;
-                    self.warnings.push(Warning::new(
-                        &path.to_string_lossy(),
-                        0,
-                        "lies in another Git repository; only the commit of the first one is recorded",
-                    ));
-                }
-                (None, _) => self.elsewhere = true,
-            }
-        }
-        let Some(top) = top else { return };
-        let folders = self.folders.iter().map(|(folder, _)| folder).filter(|folder| inside.contains(folder));
-        let folders = folders.cloned().collect::<Vec<_>>();
-        let files = self.files.iter().filter(|file| inside.contains(file)).cloned().collect::<Vec<_>>();
-        match Comparison::open(top, &folders, &files) {
+        let Origin { checkout, elsewhere, warnings } = origin(&self.folders, &self.files);
+        self.elsewhere.extend(elsewhere);
+        self.warnings.extend(warnings);
+        let Some((top, folders, files)) = checkout else { return };
+        match Comparison::open(&top, &folders, &files) {
             Ok(comparison) => self.comparison = Some(comparison),
-            Err(reason) => self.warnings.push(no_commit(top, &reason)),
+            Err(reason) => self.warnings.push(no_commit(&top, &reason)),
         }
     }
 
     fn stdin(&mut self, stdin: &mut dyn Read) {
-        self.elsewhere = true;
+        self.elsewhere.push(in_no_commit("-", "standard input is in no commit"));
         let mut bytes = Vec::new();
         match stdin.take(MAX_FILE + 1).read_to_end(&mut bytes) {
             Ok(_) if bytes.len() as u64 > MAX_FILE => self.errors.push(file_too_large("-")),
@@ -180,6 +157,9 @@ impl Loader {
         let held_set = matches!(relation, Relation::Changed { held_set: true });
         let skip = if mentions || held_set { self.skip(candidate) } else { None };
         let skipped = skip.is_some();
+        if skipped {
+            self.skipped.insert(candidate.path.clone());
+        }
         match (bytes, skip) {
             _ if !mentions => {}
             (None, None) => self.errors.push(file_too_large(file)),
@@ -213,7 +193,7 @@ impl Loader {
 
     fn skip(&self, candidate: &Candidate) -> Option<Skip> {
         // What is named as a file is read whatever it is.
-        if self.files.contains(&candidate.path) {
+        if self.files.iter().any(|(file, _)| *file == candidate.path) {
             return None;
         }
         if let Some(kustomization) = self.kustomizations.lists(&candidate.path) {
@@ -366,9 +346,10 @@ impl Loader {
     fn source(&mut self) -> Option<Source> {
         let comparison = self.comparison.take()?;
         let top = comparison.top().to_owned();
-        match comparison.finish(self.elsewhere) {
+        match comparison.finish(!self.elsewhere.is_empty()) {
             Ok((source, warnings)) => {
                 self.warnings.extend(warnings);
+                self.warnings.append(&mut self.elsewhere);
                 Some(source)
             }
             Err(reason) => {
@@ -390,15 +371,23 @@ impl Loader {
             }
         }
         let sets = self.sets.iter().zip(&self.paths).map(found).collect::<Vec<_>>();
-        let is_below = |path: &Path| self.folders.iter().any(|(folder, _)| path.starts_with(folder));
-        let warning = |effect: super::kustomize::Effect| {
+        let extent = Extent {
+            is_below: &|path| self.folders.iter().any(|(folder, _)| path.starts_with(folder)),
+            is_read: &|path| self.seen.contains(path) && !self.skipped.contains(path),
+        };
+        let warning = |effect: Effect| {
             let relative =
                 self.folders.iter().find_map(|(folder, _)| effect.kustomization.strip_prefix(folder).ok());
             let file = relative.unwrap_or(&effect.kustomization).to_string_lossy();
-            let message = format!("{}. {}", effect.message, self.render(&effect.kustomization));
+            let advice = if effect.renders {
+                format!(". {}", self.render(&effect.kustomization))
+            } else {
+                String::new()
+            };
+            let message = effect.message + &advice;
             Warning::new(&file, 0, &message)
         };
-        let warnings = effects(&self.kustomizations, &sets, &is_below).into_iter().map(warning);
+        let warnings = effects(&self.kustomizations, &sets, &extent).into_iter().map(warning);
         let warnings = warnings.collect::<Vec<_>>();
         self.warnings.extend(warnings);
     }

@@ -18,6 +18,7 @@ mod kustomize;
 mod load;
 mod merge;
 mod nothing;
+mod origin;
 mod outline;
 mod read;
 #[cfg(test)]

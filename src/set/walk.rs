@@ -30,7 +30,7 @@ pub(super) struct Candidate {
 #[derive(Debug, Default)]
 pub(super) struct Walked {
     pub(super) candidates: Vec<Candidate>,
-    /// Folders that hold a file that Kustomize reads, with the name of that file.
+    /// Files that Kustomize reads.
     pub(super) kustomizations: Vec<PathBuf>,
     pub(super) errors: Vec<SetError>,
     pub(super) warnings: Vec<Warning>,
@@ -106,7 +106,8 @@ pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
         }
         let Some(kind) = entry.file_type() else { continue };
         let hidden = is_hidden(relative);
-        if kind.is_file() && KUSTOMIZATIONS.iter().any(|name| entry.file_name() == *name) {
+        // As Kustomize does: a link of that name is one, too.
+        if !kind.is_dir() && KUSTOMIZATIONS.iter().any(|name| entry.file_name() == *name) {
             walked.kustomizations.push(path.to_owned());
         }
         if kind.is_symlink() {

@@ -113,3 +113,14 @@ fn t108_what_kustomize_would_change_is_among_the_warnings() {
     let json = site.desk.krs(&["plan", path, "--output", "json"]).ok().json();
     assert!(json["warnings"][0]["message"].as_str().unwrap().contains("kustomize build "), "{json}");
 }
+
+#[test]
+fn t125_what_kustomize_may_add_is_among_the_warnings() {
+    let site = Site::with_three_images();
+    site.checkout
+        .write("a/kustomization.yaml", "resources: [https://u:SECRET@example.com/x.yaml, ../gone]\n");
+    let said = site.desk.krs(&["validate", site.checkout.path().as_str()]).ok();
+    let taken = "warning: a/kustomization.yaml: may take sets from https://***@example.com/x.yaml (krs fetches no manifests)";
+    let missing = "warning: a/kustomization.yaml: lists ../gone, which does not exist";
+    assert!(said.err.contains(taken) && said.err.contains(missing), "{said}");
+}

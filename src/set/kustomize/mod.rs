@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::walk::KUSTOMIZATIONS;
 
-pub(super) use effects::{Effect, FoundSet, effects};
+pub(super) use effects::{Effect, Extent, FoundSet, effects};
 use parse::Kustomization;
 
 /// The kustomizations of the folders that are read.
@@ -24,10 +24,12 @@ pub(super) struct Kustomizations {
     read: BTreeMap<PathBuf, Kustomization>,
     /// Files that some kustomization lists as patches, with that kustomization.
     patches: BTreeMap<PathBuf, PathBuf>,
+    /// Kustomizations that cannot be read, with the reason.
+    unreadable: BTreeMap<PathBuf, String>,
 }
 
 impl Kustomizations {
-    /// Reads a kustomization. One that does not read says nothing: Kustomize itself will say why.
+    /// Reads a kustomization.
     pub(super) fn add(&mut self, file: &Path) {
         if let Some(kustomization) = self.add_patches(file) {
             self.read.insert(kustomization.folder.clone(), kustomization);
@@ -44,7 +46,13 @@ impl Kustomizations {
     }
 
     fn add_patches(&mut self, file: &Path) -> Option<Kustomization> {
-        let kustomization = Kustomization::read(file)?;
+        let kustomization = match Kustomization::read(file)? {
+            Ok(kustomization) => kustomization,
+            Err(reason) => {
+                self.unreadable.insert(file.to_owned(), reason);
+                return None;
+            }
+        };
         for patch in kustomization.patches() {
             if let Some(Ok(path)) = patch.file.map(|path| kustomization.folder.join(path).canonicalize()) {
                 self.patches.entry(path).or_insert_with(|| file.to_owned());

@@ -1,16 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a `kustomization.yaml` says.
 
-use std::io::Read as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::crd::{GROUP, KIND};
-use crate::set::text::says_set;
+use crate::set::text::{says_set, split};
 
 /// Largest file of Kustomize that is read.
 const MAX_FILE: u64 = 1 << 20;
+/// The fields that are read as lists.
+const LISTS: [&str; 13] = [
+    "resources",
+    "bases",
+    "components",
+    "patches",
+    "patchesStrategicMerge",
+    "patchesJson6902",
+    "images",
+    "replacements",
+    "transformers",
+    "configurations",
+    "generators",
+    "helmCharts",
+    "helmChartInflationGenerator",
+];
 
 /// A kustomization.
 #[derive(Debug)]
@@ -32,18 +49,44 @@ pub(super) struct Patch<'a> {
 }
 
 impl Kustomization {
-    pub(super) fn read(file: &Path) -> Option<Self> {
-        Self::parse(file, &read_small(file)?)
+    /// Reads a kustomization; `None`: there is no such file.
+    ///
+    /// # Errors
+    /// Why it cannot be read, as part of a sentence.
+    pub(super) fn read(file: &Path) -> Option<Result<Self, String>> {
+        let text = match read_small(file) {
+            Ok(text) => text?,
+            Err(reason) => return Some(Err(reason)),
+        };
+        Some(Self::parse(file, &text))
     }
 
-    pub(super) fn parse(file: &Path, text: &[u8]) -> Option<Self> {
+    /// # Errors
+    /// Why it cannot be read, as part of a sentence. Nothing of its text, which may hold secrets.
+    pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Self, String> {
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_depth: 32, max_nodes: 50_000, max_aliases: 100 },
             with_snippet: false,
         };
-        let text = std::str::from_utf8(text).ok()?;
-        let value: Value = serde_saphyr::from_str_with_options(text, options).ok()?;
-        Some(Self { file: file.to_owned(), folder: file.parent()?.to_owned(), value })
+        let text = std::str::from_utf8(text).map_err(|_| "is not UTF-8".to_owned())?;
+        // As Kustomize does: the first document of the file.
+        let pieces = split(text);
+        let text = pieces.first().map_or("", |piece| &piece.text);
+        let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+            let at = |location: serde_saphyr::Location| {
+                format!(" (line {})", pieces.first().map_or(1, |piece| piece.line(location.line())))
+            };
+            format!("is not valid YAML, or too large{}", error.location().map(at).unwrap_or_default())
+        })?;
+        if !matches!(value, Value::Object(_) | Value::Null) {
+            return Err("is not a mapping".to_owned());
+        }
+        let is_list = |key: &&str| value.get(key).is_none_or(|list| list.is_array() || list.is_null());
+        if let Some(key) = LISTS.iter().find(|key| !is_list(key)) {
+            return Err(format!("has a field {key} that is not a list"));
+        }
+        let folder = file.parent().unwrap_or(file).to_owned();
+        Ok(Self { file: file.to_owned(), folder, value })
     }
 
     fn entries(&self, key: &str) -> impl Iterator<Item = &Value> {
@@ -66,11 +109,22 @@ impl Kustomization {
 
     /// Files, folders and addresses whose objects it takes.
     pub(super) fn resources(&self) -> impl Iterator<Item = &str> {
-        // A resource may be written in place, too.
-        ["resources", "bases"]
-            .into_iter()
-            .flat_map(move |key| self.texts(key))
-            .filter(|text| !text.contains('\n'))
+        ["resources", "bases"].into_iter().flat_map(move |key| self.texts(key))
+    }
+
+    /// The Helm charts that it renders: their names, and where they lie unless they come from a network.
+    pub(super) fn charts(&self) -> impl Iterator<Item = (&str, PathBuf)> {
+        fn text<'a>(value: Option<&'a Value>, key: &str) -> Option<&'a str> {
+            value?.get(key)?.as_str()
+        }
+        let home = text(self.value.get("helmGlobals"), "chartHome");
+        let of = move |chart, name, home: Option<&str>| {
+            let name = text(Some(chart), name).unwrap_or_default();
+            (name, self.folder.join(home.unwrap_or("charts")).join(name))
+        };
+        let charts = self.entries("helmCharts").map(move |chart| of(chart, "name", home));
+        let old = self.entries("helmChartInflationGenerator");
+        charts.chain(old.map(move |chart| of(chart, "chartName", text(Some(chart), "chartHome"))))
     }
 
     pub(super) fn components(&self) -> impl Iterator<Item = &str> {
@@ -132,13 +186,27 @@ fn may_match(expression: &str, text: &str) -> bool {
     words.into_iter().any(|word| word == text || word.contains(['*', '+', '?', '[', '(', ')', '\\', '{']))
 }
 
-/// Reads a file that is small enough to be one of Kustomize's.
-pub(super) fn read_small(path: &Path) -> Option<Vec<u8>> {
+/// Reads a file of Kustomize; `None`: there is no such file.
+///
+/// # Errors
+/// Why it cannot be read, as part of a sentence.
+fn read_small(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let cannot = |error: io::Error| format!("cannot be read: {error}");
+    // Not by opening it: a pipe would wait for a writer.
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(cannot(error));
+        }
+        Ok(_) | Err(_) => return Ok(None),
+    }
+    let file = File::open(path).map_err(cannot)?;
     let mut text = Vec::new();
-    let file = std::fs::File::open(path).ok()?;
-    file.metadata().ok()?.is_file().then_some(())?;
-    file.take(MAX_FILE).read_to_end(&mut text).ok()?;
-    Some(text)
+    file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(cannot)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(format!("is larger than {MAX_FILE} bytes"));
+    }
+    Ok(Some(text))
 }
 
 #[cfg(test)]

@@ -80,17 +80,16 @@ fn t108_what_would_change_a_set_is_named_with_the_command_that_renders_it() {
 fn t108_what_cannot_touch_a_set_says_nothing() {
     let everything = "images: [{name: nginx, newTag: '2'}]\nnamePrefix: x-\nnamespace: shop\ntransformers: [t.yaml]\n\
                       replacements: [{targets: [{select: {name: app}}]}]\n\
-                      patches: [{path: p.yaml}, {target: {name: app}, patch: '[]'}, {patch: 'kind: Deployment'}]\n";
+                      patches: [{path: ../app/deployment.yaml}, {target: {name: app}, patch: '[]'}, {patch: 'kind: Deployment'}]\n";
     for text in [
         format!("resources: [../app]\n{everything}"),
-        "resources: [../app, https://example.com/x.yaml]\n".to_owned(),
         "resources: [../base, ../app]\nimages: [{name: nginx, newTag: '2'}]\n".to_owned(),
         "resources: [../base, ../app]\npatches: [{target: {kind: Deployment}, patch: '[]'}]\n".to_owned(),
         "resources: [../base]\npatches: [{target: {kind: EdgeImageSet, name: other}, path: x}]\nlabels: [{}]\n"
             .to_owned(),
-        "resources: [../base, ../over, ../gone]\n".to_owned(),
-        "resources: {a: b}\npatches: 7\nimages: [7]\n".to_owned(),
-        "{{ nonsense".to_owned(),
+        "resources: [../base, ../over]\nhelmCharts: []\n".to_owned(),
+        "resources:\nimages: [7]\n---\nnamePrefix: only the first document counts\n".to_owned(),
+        "# empty\n".to_owned(),
     ] {
         let said = of_overlay(&text);
         // A patch that is for a set says so itself, whether or not there is such a set.
@@ -172,5 +171,205 @@ fn t108_components_change_what_those_who_use_them_gather() {
         assert!(said[0].starts_with(
             "more/kustomization.yaml: patches, namePrefix would change the sets of base/set.yaml"
         ));
+    });
+}
+
+/// What is said of a kustomization in `over/` beside files that hold no set, and a set that it does not take.
+fn beside(kustomization: &str, more: &[(&str, &str)]) -> Vec<String> {
+    let own = set("own", None);
+    let files = [
+        ("sets/own.yaml", own.as_str()),
+        ("app/kustomization.yaml", "resources: [deployment.yaml]\n"),
+        ("app/deployment.yaml", "kind: Deployment\n"),
+        ("over/kustomization.yaml", kustomization),
+    ];
+    with(&[&files, more].concat(), |folder| {
+        said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder)
+    })
+}
+
+const RENDER: &str = ". Render it with `kustomize build DIR/over`, and pipe that into this command, with `-` in place of the folder";
+
+#[test]
+fn t125_what_may_hold_sets_and_is_not_read_is_named() {
+    let url = "https://u:SECRET@example.com/x.yaml?SECRET";
+    let shown = "https://***@example.com/x.yaml?*** (krs fetches no manifests)";
+    for (text, from) in [
+        (format!("resources: [../app, '{url}']"), shown),
+        (format!("components: ['{url}']"), shown),
+        (format!("patches: [{{path: '{url}'}}]"), shown),
+        (
+            "resources: [github.com/org/repo//sets]".to_owned(),
+            "github.com/org/repo//sets (krs fetches no manifests)",
+        ),
+        ("generators: [ksops.yaml]".to_owned(), "generators (krs runs none)"),
+        ("helmCharts: [{name: shop, repo: x}]".to_owned(), "the Helm chart shop (krs renders no charts)"),
+        (
+            "helmChartInflationGenerator: [{chartName: shop}]".to_owned(),
+            "the Helm chart shop (krs renders no charts)",
+        ),
+        (
+            "helmGlobals: {chartHome: ../..}\nhelmCharts: [{name: gone}]".to_owned(),
+            "the Helm chart gone (krs renders no charts)",
+        ),
+    ] {
+        let expected = format!("over/kustomization.yaml: may take sets from {from}{RENDER}");
+        assert_eq!(beside(&text, &[]), [expected], "{text}");
+    }
+    // Each of the same, through a kustomization outside of what is read.
+    let files = [
+        ("outside/kustomization.yaml", "generators: [x.yaml]\n"),
+        ("in/own.yaml", &*set("own", None)),
+        ("in/kustomization.yaml", "resources: [../outside]\n"),
+    ];
+    with(&files, |folder| {
+        let said = said(&load(&[folder.join("in")], None).unwrap(), &folder);
+        assert_eq!(said.len(), 1);
+        let from = "kustomization.yaml: may take sets from ../outside, which takes manifests from generators";
+        assert!(said[0].starts_with(from), "{said:?}");
+    });
+}
+
+#[test]
+fn t125_charts_that_are_read_are_no_unknown_ones() {
+    let chart = [
+        ("over/charts/shop/Chart.yaml", "name: shop\n"),
+        ("over/charts/shop/templates/d.yaml", "kind: Deployment\n"),
+    ];
+    assert_eq!(beside("helmCharts: [{name: shop}]", &chart), [""; 0]);
+    let template = [("over/charts/shop/templates/s.yaml", "kind: EdgeImageSet\n")];
+    let said = beside("helmCharts: [{name: shop}]", &[&chart[..], &template].concat());
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains("is a template of a Helm chart"), "{said:?}");
+}
+
+#[test]
+fn t125_what_is_missing_or_unreadable_is_named_once_with_a_count() {
+    let of = |text: &str| beside(text, &[]);
+    let lists = "over/kustomization.yaml: lists";
+    assert_eq!(
+        of("resources: [../../nowhere]"),
+        [format!("{lists} ../../nowhere, which does not exist, so no set in it was read")]
+    );
+    assert_eq!(
+        of("resources: [../sets]"),
+        [format!("{lists} the folder sets, which has no kustomization.yaml, so no set in it was read")]
+    );
+    assert_eq!(
+        of(
+            "components: [c]\npatches: [{path: b}, {path: d, target: {kind: Deployment}}]\nresources: [a, \"x\\n\\e\"]"
+        ),
+        [format!(
+            "{lists} a, which does not exist, so no set in it was read. 3 more entries of kustomizations are missing"
+        )]
+    );
+    let unknown = "so krs does not know what it changes, and may have read a patch that it lists as a set";
+    let large = format!("namePrefix: x-\n{}", "# filled\n".repeat(120_000));
+    for (text, reason) in [
+        ("a: 1\nb: {{ nonsense: SECRET", "is not valid YAML, or too large (line 2)"),
+        ("[]", "is not a mapping"),
+        ("resources: {a: b}", "has a field resources that is not a list"),
+        (&*large, "is larger than 1048576 bytes"),
+    ] {
+        assert_eq!(of(text), [format!("over/kustomization.yaml: {reason}; {unknown}")]);
+    }
+    let said = beside("[", &[("a/kustomization.yaml", "["), ("b/Kustomization", "7")]);
+    assert_eq!(
+        said,
+        [format!(
+            "a/kustomization.yaml: is not valid YAML, or too large (line 1); {unknown}. 2 more kustomizations cannot be read"
+        )]
+    );
+    let remote = "resources: [https://a.example/x.yaml, https://b.example/y.yaml]";
+    let said = beside(remote, &[("a/kustomization.yaml", remote), ("z/kustomization.yaml", remote)]);
+    assert_eq!(said.len(), 1);
+    let first = "a/kustomization.yaml: may take sets from https://a.example/x.yaml (krs fetches no manifests); \
+                 https://b.example/y.yaml (krs fetches no manifests), and 2 more kustomizations take manifests from elsewhere. ";
+    assert!(said[0].starts_with(first), "{said:?}");
+}
+
+#[test]
+fn t125_files_outside_are_searched_whole_and_up_to_a_limit() {
+    // Larger than what is kept in memory.
+    let large = format!("# {}\n{}", "-".repeat(33 << 20), set("large", None));
+    let own = set("own", None);
+    let files = [
+        ("in/own.yaml", own.as_str()),
+        ("in/kustomization.yaml", "resources: [../large.yaml]\n"),
+        ("large.yaml", large.as_str()),
+    ];
+    with(&files, |folder| {
+        let said = said(&load(&[folder.join("in")], None).unwrap(), &folder);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].contains("../large.yaml, where large.yaml holds a set that is not read"), "{said:?}");
+    });
+    let resources = |count: usize| {
+        let list = (0..count).map(|n| format!("- ../many/{n}.yaml\n")).collect::<String>();
+        format!("resources:\n{list}")
+    };
+    let names = (0..=2_000).map(|n| format!("many/{n}.yaml")).collect::<Vec<_>>();
+    let many = names.iter().map(|name| (name.as_str(), "kind: Deployment\n")).collect::<Vec<_>>();
+    for (count, limited) in [(2_000, false), (2_001, true)] {
+        let list = resources(count);
+        let files = [&many[..], &[("in/own.yaml", own.as_str()), ("in/kustomization.yaml", &list)]].concat();
+        with(&files, |folder| {
+            let alone = said(&load(&[folder.join("in")], None).unwrap(), &folder);
+            assert_eq!(alone.len(), usize::from(limited), "{alone:?}");
+            assert!(alone.iter().all(|said| said.contains("searched 2000 files and folders")), "{alone:?}");
+            // What is read is not searched again.
+            assert_eq!(said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder), [""; 0]);
+        });
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn t125_links_and_pipes_are_met_as_kustomize_meets_them() {
+    use std::os::unix::fs::symlink;
+    let files = [
+        ("base/set.yaml", &*set("base", None)),
+        ("base/kustomization.yaml", "resources: [set.yaml]\n"),
+        ("over/real.yaml", "resources: [../base, pipe]\nnamePrefix: x-\n"),
+    ];
+    with(&files, |folder| {
+        symlink("real.yaml", folder.join("over/kustomization.yaml")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(folder.join("over/pipe")).status().unwrap();
+        assert!(made.success());
+        let said = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("over/kustomization.yaml: namePrefix would change the sets"), "{said:?}");
+    });
+}
+
+#[test]
+fn t84_the_new_warnings_are_safe_to_show() {
+    // The name of a folder, an entry, the name of a chart.
+    let odd = "o\u{1b}[31m\u{202e}";
+    let patch = "kind: EdgeImageSet\nmetadata: {name: base}\n";
+    let kustomization = "resources: [\"\\e[31m\", \"https://e\\u202e.example/\\e[31m\"]\nhelmCharts: [{name: \"\\e]0;\"}]\npatches: [{path: add.yaml}]\n";
+    let (name, add) = (format!("{odd}/kustomization.yaml"), format!("{odd}/add.yaml"));
+    let files = [("a/own.yaml", &*set("own", None)), (&*name, kustomization), (&*add, patch)];
+    with(&files, |folder| {
+        let said = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
+        assert_eq!(said.len(), 3, "{said:?}");
+        let shown = "o\\u{1b}[31m\\u{202e}";
+        for line in &said {
+            assert!(line.starts_with(shown), "{line}");
+            assert!(!line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line:?}");
+        }
+        // No command can be typed for such a folder.
+        let none = "Render it with `kustomize build`, once it is renamed: its path has characters that cannot be shown";
+        assert_eq!(said.iter().filter(|line| line.ends_with(none)).count(), 2, "{said:?}");
+        assert!(said.iter().any(|line| line.contains("https://e\\u{202e}.example/\\u{1b}[31m (krs fetches")));
+        assert!(said.iter().any(|line| line.contains("lists \\u{1b}[31m, which does not exist")));
+    });
+    let hidden = [("a.yaml", &*set("a", None)), (".\u{1b}/b.yaml", &*set("b", None))];
+    with(&hidden, |folder| {
+        let said = said(&load(std::slice::from_ref(&folder), None).unwrap(), &folder);
+        assert_eq!(said.len(), 1);
+        assert!(
+            said[0].ends_with("To read it, rename it: its path has characters that cannot be shown"),
+            "{said:?}"
+        );
     });
 }

@@ -379,6 +379,16 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "a newer bundle with a lower sequence",
                 "refused, exit code 5, with both numbers; nothing is written",
             ),
+            (
+                125,
+                "a kustomization that takes manifests from a network, chart or generator, lists what is missing, or cannot be read",
+                "one warning for each of these, with the first place and how many more there are",
+            ),
+            (
+                126,
+                "a set that is read through a symbolic link out of the checkout",
+                "a warning says why the bundle is of no commit, or marked as changed",
+            ),
         ],
     ),
 ];
