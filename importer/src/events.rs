@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Events for people. An event that cannot be written is logged and stops nothing; repeats are counted by the API server's
-//! series, not written again and again.
+//! Events for people: each is a decision, which the log has as one line too, whether or not the event can be written.
+//! Repeats are counted by the API server's series.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -42,10 +42,17 @@ impl Events {
         action: &str,
         note: &str,
     ) {
+        let note = cut(krs_core::redact::printable(note, MAX_NOTE));
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let (kind, namespace, name) = (text(&about.kind), text(&about.namespace), text(&about.name));
+        match type_ {
+            EventType::Normal => tracing::info!(kind, namespace, name, reason, "{note}"),
+            EventType::Warning => tracing::warn!(kind, namespace, name, reason, "{note}"),
+        }
         let event = Event {
             type_,
             reason: reason.to_owned(),
-            note: Some(cut(krs_core::redact::printable(note, MAX_NOTE))),
+            note: Some(note),
             action: action.to_owned(),
             secondary: None,
         };

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What Prometheus sees. No image name and no digest is a label: their number has no bound.
 
-use std::sync::atomic::AtomicU64;
-
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -66,6 +64,9 @@ pub struct Metrics {
     pub created: Family<StreamLabels, Gauge>,
     /// Bundles that were checked, by verdict.
     pub verifications: Family<ResultLabels, Counter>,
+    /// Files in the drop folder that are not accepted, by verdict. Beside the counter, which Prometheus does not see
+    /// rise where it begins with the first refusal.
+    pub refused: Family<ResultLabels, Gauge>,
     /// Images that became present.
     pub images_synchronized: Counter,
     /// Bytes that copy Jobs sent to edge registries.
@@ -76,8 +77,8 @@ pub struct Metrics {
     pub registry_answers: Family<ResultLabels, Counter>,
     /// Bytes that the embedded registry sent.
     pub registry_bytes: Counter,
-    /// Blobs in edge registries that differ from their digest.
-    pub corrupt: Gauge<u64, AtomicU64>,
+    /// Images of a set of which the edge registry holds content that differs from its digest.
+    pub corrupt: Family<SetLabels, Gauge>,
 }
 
 impl Metrics {
@@ -93,12 +94,13 @@ impl Metrics {
             sequence: Family::default(),
             created: Family::default(),
             verifications: Family::default(),
+            refused: Family::default(),
             images_synchronized: Counter::default(),
             bytes_synchronized: Counter::default(),
             jobs: Family::default(),
             registry_answers: Family::default(),
             registry_bytes: Counter::default(),
-            corrupt: Gauge::default(),
+            corrupt: Family::default(),
         };
         let mut all = Registry::with_prefix("krs");
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -125,6 +127,11 @@ impl Metrics {
         );
         all.register("bundle_verifications", "Bundles that were checked", metrics.verifications.clone());
         all.register(
+            "bundles_refused",
+            "Files in the drop folder that are not accepted",
+            metrics.refused.clone(),
+        );
+        all.register(
             "images_synchronized",
             "Images that became present",
             metrics.images_synchronized.clone(),
@@ -146,8 +153,8 @@ impl Metrics {
             metrics.registry_bytes.clone(),
         );
         all.register(
-            "registry_deep_check_corrupt_blobs",
-            "Blobs in edge registries that differ from their digest",
+            "edgeimageset_corrupt_images",
+            "Images of which the edge registry holds content that differs from its digest",
             metrics.corrupt.clone(),
         );
         (metrics, all)

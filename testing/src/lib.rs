@@ -17,6 +17,7 @@ pub mod distribution;
 pub mod git;
 pub mod gitea;
 pub mod image;
+pub mod log;
 pub mod many;
 pub mod process;
 pub mod proxy;

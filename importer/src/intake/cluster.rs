@@ -44,11 +44,20 @@ pub(super) struct Cluster {
     /// By name.
     pub written: BTreeMap<String, Written>,
     not_before: Option<Instant>,
+    /// What was last said of sets that could not be applied, by bundle and set.
+    not_applied: BTreeMap<(String, String), String>,
 }
 
 impl Cluster {
     pub(super) const fn new(client: Client, events: Events, metrics: Metrics) -> Self {
-        Self { client, events, metrics, written: BTreeMap::new(), not_before: None }
+        Self {
+            client,
+            events,
+            metrics,
+            written: BTreeMap::new(),
+            not_before: None,
+            not_applied: BTreeMap::new(),
+        }
     }
 
     fn api(&self) -> Api<ImageBundle> {
@@ -203,7 +212,7 @@ impl Cluster {
     }
 
     /// Applies the sets of a bundle to the cluster. Answers whether all were.
-    pub(super) async fn apply_sets(&self, name: &str, bundle: &Bundle) -> bool {
+    pub(super) async fn apply_sets(&mut self, name: &str, bundle: &Bundle) -> bool {
         let mut all = true;
         for set in bundle.sets() {
             let failed = match &set.namespace {
@@ -221,9 +230,14 @@ impl Cluster {
                     applied.err().map(|error| error.to_string())
                 }
             };
-            if let Some(why) = failed {
-                all = false;
-                let note = format!("set {} of the bundle could not be applied: {why}", set.name);
+            let key = (name.to_owned(), set.name.clone());
+            let Some(why) = failed else {
+                self.not_applied.remove(&key);
+                continue;
+            };
+            all = false;
+            let note = format!("set {} of the bundle could not be applied: {why}", set.name);
+            if self.not_applied.insert(key, note.clone()).as_ref() != Some(&note) {
                 self.events.warning(&self.about(name), "SetNotApplied", "Apply", &note).await;
             }
         }

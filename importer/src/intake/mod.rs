@@ -32,7 +32,7 @@ use crate::config::Config;
 use crate::demand::Demand;
 use crate::events::Events;
 use crate::library::{Held, Library, ReadFault};
-use crate::metrics::{Metrics, StreamLabels};
+use crate::metrics::{Metrics, ResultLabels, StreamLabels};
 use crate::stock::Stock;
 use cluster::Cluster;
 use entry::{Accepted, Entry, Finding, Known, Look, Rules, State};
@@ -464,6 +464,18 @@ impl Intake {
             let sequence = i64::try_from(mark.sequence).unwrap_or(i64::MAX);
             self.metrics.sequence.get_or_create(&labels).set(sequence);
             self.metrics.created.get_or_create(&labels).set(mark.created_at.as_second());
+        }
+        let mut refused = verdict::REFUSALS.map(|reason| (reason, 0)).into_iter().collect::<BTreeMap<_, _>>();
+        for entry in self.entries.values().filter(|entry| entry.stamp.is_some()) {
+            if let State::Refused { reason, .. } = entry.state {
+                *refused.entry(reason).or_default() += 1;
+            }
+        }
+        for (reason, count) in refused {
+            let labels = ResultLabels { result: reason.to_owned() };
+            self.metrics.refused.get_or_create(&labels).set(count);
+            // A counter that is not there before it counts shows no increase.
+            drop(self.metrics.verifications.get_or_create(&labels));
         }
     }
 

@@ -40,6 +40,25 @@ pub(super) const ROLLBACK: &str = "RollbackRefused";
 /// The reason of a bundle whose number stands for something else.
 pub(super) const REUSED: &str = "SequenceReused";
 
+/// All verdicts on a bundle that is refused: metrics show each of them from the start.
+pub(super) const REFUSALS: [&str; 15] = [
+    DAMAGED,
+    INCOMPLETE,
+    ROLLBACK,
+    REUSED,
+    "SignatureMissing",
+    "UntrustedKey",
+    "SignatureInvalid",
+    "UnknownVersion",
+    "InvalidManifest",
+    "WrongStream",
+    "WrongAudience",
+    "Expired",
+    "InvalidImage",
+    "InvalidSet",
+    "NotABundle",
+];
+
 /// What `error` means.
 pub(super) fn judge(error: &BundleError) -> Failure {
     use BundleError as E;
@@ -218,6 +237,7 @@ mod tests {
         for (error, kind, reason, part) in table {
             let failure = judge(&error);
             assert_eq!((failure.kind, failure.reason), (kind, reason), "{error}");
+            assert!(kind == Kind::Medium || REFUSALS.contains(&reason), "{reason}");
             assert!(failure.message.contains(part), "{}", failure.message);
         }
     }

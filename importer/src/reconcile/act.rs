@@ -13,11 +13,11 @@ use super::jobs::{self, Created};
 use super::round::{Round, Seen, digest};
 use super::secrets::Secrets;
 use super::{ReconcileError, lock};
-use crate::decide::{Batch, BatchSource, Decision, JobPhase, Limits, Observation, decide};
+use crate::decide::{Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, decide};
 use crate::demand::SetDemand;
 use crate::job::{self, Surroundings};
-use crate::metrics::ResultLabels;
-use crate::remember::remember_rejection;
+use crate::metrics::{ResultLabels, SetLabels};
+use crate::remember::{known_failure, remember_rejection};
 use crate::state::SetState;
 use crate::target::TargetKey;
 use crate::task::TaskSource;
@@ -158,7 +158,10 @@ impl Round<'_> {
             let name = job.metadata.name.clone().unwrap_or_default();
             let made = jobs::create(&parts.client, &self.name.namespace, &job).await;
             match made.map_err(ReconcileError::api("a copy Job cannot be created"))? {
-                Created::Exists => seen.jobs.list.extend(job::read(&job, &[])),
+                Created::Exists => {
+                    self.log_start(batch, &name);
+                    seen.jobs.list.extend(job::read(&job, &[]));
+                }
                 Created::Rejected(why) => rejected.push((batch, name, why)),
             }
         }
@@ -195,6 +198,7 @@ impl Round<'_> {
         let is_new = |key: &TargetKey| after.proofs.contains_key(key) && !before.proofs.contains_key(key);
         let new = seen.targets.iter().filter(|target| is_new(&target.key));
         metrics.images_synchronized.inc_by(new.map(|target| target.images.len() as u64).sum());
+        self.measure_corrupt(seen);
         let mut reports = lock(&self.importer.reports);
         let old = reports.insert(self.uid.clone(), seen.jobs.reports.clone()).unwrap_or_default();
         for (uid, job) in &seen.jobs.reports {
@@ -203,7 +207,52 @@ impl Round<'_> {
                 continue;
             };
             if *at >= self.importer.started && !old.contains_key(uid) {
+                self.log_end(job);
                 metrics.bytes_synchronized.inc_by(report.as_ref().map_or(0, |report| report.bytes_copied));
+            }
+        }
+    }
+    /// Damage is asked about again in each round, so that a round that got answers tells all of it.
+    fn measure_corrupt(&self, seen: &Seen) {
+        if seen.said.answers.is_empty() {
+            return;
+        }
+        let corrupt = seen
+            .targets
+            .iter()
+            .filter(|t| matches!(seen.said.answers.get(&t.key), Some(Answer::Corrupt { .. })));
+        let count = corrupt.map(|target| target.images.len()).sum::<usize>();
+        let labels = SetLabels { namespace: self.name.namespace.clone(), name: self.name.name.clone() };
+        let metrics = &self.importer.parts.metrics;
+        metrics.corrupt.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// One line for a Job that was created.
+    fn log_start(&self, batch: &Batch, name: &str) {
+        let from = match &batch.source {
+            BatchSource::Bundle { name, .. } => format!("bundle {name}"),
+            BatchSource::Registry { registry, .. } => registry.to_string(),
+        };
+        let (set, images, attempt) = (self.name.to_string(), batch.targets.len(), batch.attempt);
+        tracing::info!(set, job = name, from, images, attempt, "copy Job created");
+    }
+
+    /// One line for a Job that ended.
+    fn log_end(&self, job: &CopyJob) {
+        let (set, name) = (self.name.to_string(), job.name.as_str());
+        match &job.phase {
+            JobPhase::Running { .. } => {}
+            JobPhase::Succeeded { report, .. } => {
+                let bytes = report.as_ref().map_or(0, |report| report.bytes_copied);
+                tracing::info!(set, job = name, images = job.task.targets.len(), bytes, "copy Job succeeded");
+            }
+            JobPhase::Failed { why, report, .. } => {
+                let first = report.as_ref().and_then(|report| report.failures.first());
+                let (reason, message) = match first {
+                    Some(failure) => (known_failure(&failure.reason), failure.message.as_str()),
+                    None => (reason::COPY_FAILED, why.as_str()),
+                };
+                tracing::warn!(set, job = name, reason, why, "copy Job failed: {message}");
             }
         }
     }

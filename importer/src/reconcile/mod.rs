@@ -188,6 +188,7 @@ impl Importer {
             let labels = SetLabels { namespace: gone.namespace, name: gone.name };
             self.parts.metrics.ready.remove(&labels);
             self.parts.metrics.last_sync.remove(&labels);
+            self.parts.metrics.corrupt.remove(&labels);
             report::IMAGE_STATES.iter().for_each(|state| {
                 self.parts.metrics.images.remove(&report::image_labels(&labels, state));
             });

@@ -338,6 +338,7 @@ impl<'a> Round<'a> {
         let Some(uid) = jobs.uids.get(name) else { return Ok(()) };
         let deleted = jobs::delete(&self.importer.parts.client, &self.name.namespace, name, uid).await;
         deleted.map_err(ReconcileError::api("a copy Job cannot be deleted"))?;
+        tracing::info!(set = %self.name, job = name, "copy Job deleted");
         jobs.list.retain(|job| job.name != name);
         Ok(())
     }

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the reference pages list is what there is.
 
-use crate::{read, schema, value_paths};
+use std::collections::BTreeSet;
+
 use camino::{Utf8Path, Utf8PathBuf};
+use krs_importer::metrics::{ImageLabels, Metrics, ResultLabels, SetLabels, StreamLabels, encode};
+
+use crate::{chart, read, schema, value_paths};
 
 fn checkout() -> Utf8PathBuf {
     Utf8Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -63,16 +67,97 @@ fn every_reason_of_a_bundle_and_every_event_is_explained() {
     assert_lists("importer.md", &words("cluster.rs", &["Find", "Verify", "Read", "Import", "Apply"]));
 }
 
+/// Names of the families in what `/metrics` answers when everything was counted once.
+fn exposed() -> BTreeSet<String> {
+    let (metrics, registry) = Metrics::new();
+    let result = || ResultLabels { result: "x".to_owned() };
+    let set = || SetLabels { namespace: "n".to_owned(), name: "x".to_owned() };
+    let stream = || StreamLabels { stream: "s".to_owned() };
+    for counters in [&metrics.reconcile_errors, &metrics.verifications, &metrics.registry_answers] {
+        drop(counters.get_or_create(&result()));
+    }
+    for gauges in [&metrics.refused, &metrics.jobs] {
+        drop(gauges.get_or_create(&result()));
+    }
+    for gauges in [&metrics.ready, &metrics.last_sync, &metrics.corrupt] {
+        drop(gauges.get_or_create(&set()));
+    }
+    for gauges in [&metrics.sequence, &metrics.created] {
+        drop(gauges.get_or_create(&stream()));
+    }
+    let SetLabels { namespace, name } = set();
+    drop(metrics.images.get_or_create(&ImageLabels { namespace, name, state: "present" }));
+    let text = encode(&registry);
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let names = types.map(|line| {
+        let (name, type_) = line.split_once(' ').unwrap();
+        match type_ {
+            "counter" => format!("{name}_total"),
+            "info" => format!("{name}_info"),
+            _ => name.to_owned(),
+        }
+    });
+    names.collect()
+}
+
+/// Words of a text that are names of metrics.
+fn metric_names(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("krs_")).map(str::to_owned).collect()
+}
+
 #[test]
-fn every_metric_is_explained() {
-    let code = read(Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("src/metrics.rs"));
-    let registered = code.split("all.register(").skip(1);
-    let names = registered.map(|rest| format!("krs_{}", rest.split('"').nth(1).unwrap())).collect::<Vec<_>>();
-    assert!(names.len() >= 16, "{names:?}");
-    let text = page("importer.md");
-    // Counters have `_total` behind their name, and most have labels.
-    let missing = names.iter().filter(|name| !text.contains(&format!("`{name}"))).collect::<Vec<_>>();
-    assert!(missing.is_empty(), "docs/reference/importer.md does not list {missing:?}");
+fn the_metrics_that_are_explained_are_those_that_the_importer_has() {
+    let (exposed, text) = (exposed(), page("importer.md"));
+    assert!(exposed.len() >= 16, "{exposed:?}");
+    assert_eq!(
+        metric_names(text.split("## Metrics").nth(1).unwrap().split("\n## ").next().unwrap()),
+        exposed
+    );
+}
+
+#[test]
+fn alerts_ask_only_for_metrics_that_the_importer_has() {
+    let text = read(chart().join("templates/monitoring.yaml"));
+    let rules = text.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).collect::<Vec<_>>();
+    assert!(rules.len() >= 5, "{rules:?}");
+    let exposed = exposed();
+    for rule in rules {
+        let names = metric_names(rule);
+        assert!(!names.is_empty() && names.is_subset(&exposed), "{rule}");
+    }
+    let alerts = text.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let page = read(checkout().join("docs/operate.md"));
+    let unexplained = alerts.filter(|alert| !page.contains(&format!("`{alert}`"))).collect::<Vec<_>>();
+    assert!(unexplained.is_empty(), "docs/operate.md does not explain {unexplained:?}");
+}
+
+/// All code of the importer beside its tests and `metrics.rs`, without white space.
+fn code(folder: &Utf8Path, into: &mut String) {
+    for entry in folder.read_dir_utf8().unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() && name != "tests" {
+            code(path, into);
+        } else if name.ends_with(".rs") && !name.ends_with("tests.rs") && name != "metrics.rs" {
+            let text = read(path);
+            let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+            into.extend(text.chars().filter(|c| !c.is_whitespace()));
+        }
+    }
+}
+
+/// A metric that nothing sets is worse than none: its alert never fires.
+#[test]
+fn every_metric_is_set_by_something() {
+    let source = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut text, metrics) = (String::new(), read(source.join("metrics.rs")));
+    code(&source, &mut text);
+    let fields = metrics.split("pub struct Metrics {").nth(1).unwrap().split("\n}").next().unwrap();
+    let fields = fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
+    let fields = fields.collect::<Vec<_>>();
+    assert!(fields.len() >= 15, "{fields:?}");
+    let unset = fields.into_iter().filter(|field| !text.contains(&format!("metrics.{field}.")));
+    assert_eq!(unset.collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
 #[test]

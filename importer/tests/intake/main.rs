@@ -8,6 +8,7 @@ mod api;
 mod world;
 
 use krs_core::plan::PlanOptions;
+use krs_testing::log::Log;
 use world::{Key, World, flip, is, last_blob, numbered};
 
 const VERIFIED: &str = "Verified";
@@ -249,4 +250,44 @@ async fn t08_keys_that_are_changed_count_without_a_restart() {
     intake.stock(|stock| stock.bundles.is_empty() && stock.refused.len() == 1).await;
     assert!(intake.library.get(&digest).is_none(), "it is withdrawn");
     intake.stop().await;
+}
+
+#[tokio::test]
+async fn t124_each_decision_about_a_bundle_is_one_line_of_the_log_and_a_restart_adds_none() {
+    let (world, log) = (World::new(), Log::capture());
+    let foreign = world.make("foreign.krs.tar", "", numbered(2), Some(&Key::new())).await;
+    std::fs::copy(foreign, world.at("foreign.krs.tar")).unwrap();
+    world.drop("prod-1.krs.tar", 1).await;
+    let count = |lines: &[serde_json::Value], name: &str, reason: &str| {
+        lines.iter().filter(|line| line["name"] == name && line["reason"] == reason).count()
+    };
+    let mut intake = world.start();
+    intake.missing(&[]);
+    world.condition("prod-1", SAFE, "True", "Imported").await;
+    world.condition("foreign", VERIFIED, "False", "UntrustedKey").await;
+    intake.stock(|_| true).await;
+    intake.stop().await;
+    let lines = log.take();
+    for (name, reason) in [
+        ("prod-1", "BundleFound"),
+        ("prod-1", "BundleVerified"),
+        ("prod-1", "BundleImported"),
+        ("prod-1", "SafeToRemove"),
+        ("foreign", "BundleFound"),
+        ("foreign", "BundleRefused"),
+    ] {
+        assert_eq!(count(&lines, name, reason), 1, "{name} {reason}: {lines:?}");
+    }
+    let refused = lines.iter().find(|line| line["reason"] == "BundleRefused").unwrap();
+    assert!(refused["message"].as_str().unwrap().starts_with("UntrustedKey: "), "{refused}");
+    let mut intake = world.start();
+    intake.missing(&[]);
+    intake.stock(|stock| !stock.bundles.is_empty()).await;
+    world.condition("prod-1", SAFE, "True", "Imported").await;
+    intake.stop().await;
+    // While the file is open, nobody is told to pull it: that is decided again.
+    let lines = log.take();
+    let again =
+        lines.iter().filter(|line| ["BundleImported", "SafeToRemove"].iter().all(|r| line["reason"] != *r));
+    assert_eq!(again.collect::<Vec<_>>(), Vec::<&serde_json::Value>::new());
 }

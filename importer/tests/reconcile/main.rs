@@ -10,6 +10,7 @@ mod world;
 
 use api::Fault;
 use krs_core::registry::Barred;
+use krs_testing::log::Log;
 use krs_testing::registry::{Auth, Matcher, What};
 use serde_json::json;
 use world::{SETS, World};
@@ -329,4 +330,39 @@ async fn t79_a_set_that_is_older_than_the_rules_is_reported_not_a_crash() {
     }
     assert!(world.condition("text", "Ready").unwrap().2.contains("variable"));
     assert_eq!(world.api.all(SETS).len(), 4);
+}
+
+#[tokio::test]
+async fn t124_each_decision_about_a_set_is_one_line_of_the_log_and_what_does_not_change_none() {
+    let (world, log) = (World::new(2, Auth::None), Log::capture());
+    world.set("x", &[0, 1], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let lines = log.take();
+    let created = lines.iter().filter(|line| line["message"] == "copy Job created").collect::<Vec<_>>();
+    assert_eq!(created.len(), 2, "{lines:?}");
+    assert_eq!((&created[0]["set"], &created[0]["from"]), (&json!("shop/x"), &json!("bundle prod-1")));
+    let waits = lines.iter().filter(|line| line["reason"] == "Copying").collect::<Vec<_>>();
+    assert_eq!((waits.len(), &waits[0]["kind"], &waits[0]["name"]), (1, &json!("EdgeImageSet"), &json!("x")));
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    world.look(&importer).await.unwrap();
+    assert_eq!(log.take(), Vec::<serde_json::Value>::new(), "nothing changed");
+    let failing = world.running().remove(0).0;
+    world.end(&failing, "Failed", "BackoffLimitExceeded");
+    world.run_jobs();
+    world.wait(11);
+    world.look(&importer).await.unwrap();
+    let lines = log.take();
+    let of_job =
+        |text: &str| lines.iter().filter(|line| line["message"].as_str().unwrap().starts_with(text)).count();
+    assert_eq!((of_job("copy Job succeeded"), of_job("copy Job failed")), (1, 1), "{lines:?}");
+    let failed = lines.iter().find(|line| line["job"] == json!(failing)).unwrap();
+    assert_eq!((&failed["level"], &failed["reason"]), (&json!("WARN"), &json!("CopyFailed")), "{failed}");
+    world.settle(&importer).await;
+    let lines = log.take();
+    assert_eq!(lines.iter().filter(|line| line["reason"] == "SyncComplete").count(), 1, "{lines:?}");
+    world.wait(60);
+    world.look(&importer).await.unwrap();
+    world.look(&world.importer()).await.unwrap();
+    assert_eq!(log.take(), Vec::<serde_json::Value>::new(), "a restart decides nothing new");
 }

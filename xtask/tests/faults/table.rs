@@ -332,6 +332,7 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "Kubernetes deletes the Jobs that ended",
                 "the status goes on to name the bundle that the images came from",
             ),
+            (124, "the log says nothing of what was decided", "one line for each decision that changed"),
         ],
     ),
     (
