@@ -41,7 +41,8 @@ pub struct Config {
     /// Whether bundles past their `notAfter` are refused; else they are reported only.
     #[serde(default)]
     pub enforce_expiry: bool,
-    /// Whether blobs may be linked from repositories, and read from bundles, across the borders of namespaces.
+    /// Whether images of bundles are copied for every namespace, whatever sets of the bundle list them, and blobs are
+    /// linked from repositories of other namespaces.
     #[serde(default)]
     pub share_across_namespaces: bool,
     /// Whether the sets inside a verified bundle are applied to the cluster.

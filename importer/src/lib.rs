@@ -20,6 +20,7 @@ pub mod job;
 pub mod library;
 pub mod metrics;
 pub mod policy;
+pub mod readers;
 pub mod reconcile;
 pub mod registry;
 pub mod remember;

@@ -8,6 +8,8 @@ use krs_core::bundle::{Bundle, BundledImages};
 use krs_core::digest::Digest;
 use tokio::sync::mpsc;
 
+use crate::readers::{Readers, readers};
+
 /// A bundle that passed all checks that come before reading blobs.
 #[derive(Debug)]
 pub struct Held {
@@ -15,6 +17,21 @@ pub struct Held {
     pub bundle: Arc<Bundle>,
     /// Its images, in the order of its manifest, and all documents.
     pub images: BundledImages,
+    /// Which namespaces may read which image.
+    pub readers: HashMap<Digest, Readers>,
+}
+
+impl Held {
+    /// A bundle with its images, and who may read them.
+    pub fn new(bundle: Bundle, images: BundledImages) -> Self {
+        let readers = readers(&bundle);
+        Self { bundle: Arc::new(bundle), images, readers }
+    }
+
+    /// Whether sets of `namespace` may copy the image.
+    pub fn may_read(&self, namespace: &str, image: &Digest) -> bool {
+        self.readers.get(image).is_some_and(|readers| readers.include(namespace))
+    }
 }
 
 /// Something that went wrong while a bundle was read.

@@ -115,6 +115,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         client.clone(),
         Arc::clone(&library),
         demanded.clone(),
+        config.share_across_namespaces,
         metrics.clone(),
     )
     .await?;

@@ -8,11 +8,15 @@ use krs_core::digest::Digest;
 use krs_core::platform::Platform;
 use krs_core::reference::{Reference, RepositoryName};
 
+use crate::readers::Readers;
+
 /// The bundles of the drop folder at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stock {
     /// Whether the folder was read to its end at least once since the importer started.
     pub scanned: bool,
+    /// Whether the site shares the images of bundles across namespaces, so that [`StockImage::readers`] does not count.
+    pub shared: bool,
     /// Bundles whose signature, freshness and completeness were checked, the highest sequence of a stream first.
     pub bundles: Vec<StockBundle>,
     /// Files that look like bundles and are not accepted.
@@ -57,6 +61,8 @@ pub struct StockImage {
     pub partial: bool,
     /// Repositories in which the bundle expects these layers; the first few that hold all of them.
     pub expected_in: Vec<RepositoryName>,
+    /// Which namespaces list it in the bundle.
+    pub readers: Readers,
 }
 
 /// A file that is not accepted.
@@ -94,10 +100,17 @@ impl Stock {
     /// The bundle to copy an image from: it holds this digest for these platforms. One that can be copied from now comes
     /// before one whose medium is away or still being checked, one that holds all of it before one that leaves layers to the
     /// site, then the highest sequence counts. An image that a set names
-    /// by digest may come from any bundle.
-    pub fn find(&self, digest: &Digest, platforms: &[Platform]) -> Option<(&StockBundle, &StockImage)> {
+    /// by digest may come from any bundle that lists it for the set's `namespace`.
+    pub fn find(
+        &self,
+        namespace: &str,
+        digest: &Digest,
+        platforms: &[Platform],
+    ) -> Option<(&StockBundle, &StockImage)> {
         let holds = |bundle: &'_ StockBundle| {
-            bundle.images.iter().position(|i| i.digest == *digest && i.covers(platforms))
+            bundle.images.iter().position(|image| {
+                image.digest == *digest && image.covers(platforms) && self.serves(namespace, image)
+            })
         };
         self.bundles
             .iter()
@@ -105,10 +118,32 @@ impl Stock {
             .max_by_key(|(bundle, image)| (bundle.present && bundle.ready, !image.partial, bundle.sequence))
     }
 
-    /// What a reference without a digest stands for: the answer of the bundle with the highest sequence that has one.
-    pub fn resolve(&self, reference: &Reference) -> Option<Digest> {
+    /// Whether sets of `namespace` may copy the image.
+    pub fn serves(&self, namespace: &str, image: &StockImage) -> bool {
+        self.shared || image.readers.include(namespace)
+    }
+
+    /// An image that a bundle holds, though not for `namespace`; those that [`Self::find`] and [`Self::resolve`] answer come
+    /// before it. `is_it` says which image is meant.
+    pub fn withheld(
+        &self,
+        namespace: &str,
+        is_it: impl Fn(&StockImage) -> bool,
+    ) -> Option<(&StockBundle, &StockImage)> {
+        let held = self.bundles.iter().filter_map(|bundle| {
+            let image = bundle.images.iter().find(|i| is_it(i) && !self.serves(namespace, i))?;
+            Some((bundle, image))
+        });
+        held.max_by_key(|(bundle, _)| bundle.sequence)
+    }
+
+    /// What a reference without a digest stands for: the answer of the bundle with the highest sequence that has one for
+    /// sets of `namespace`.
+    pub fn resolve(&self, namespace: &str, reference: &Reference) -> Option<Digest> {
         let answer = |bundle: &StockBundle| {
-            bundle.images.iter().find(|image| image.reference == *reference).map(|image| image.digest)
+            let images = bundle.images.iter();
+            let mut images = images.filter(|i| i.reference == *reference && self.serves(namespace, i));
+            images.next().map(|image| image.digest)
         };
         let answers = self.bundles.iter().filter_map(|bundle| Some((bundle.sequence, answer(bundle)?)));
         answers.max_by_key(|(sequence, _)| *sequence).map(|(_, digest)| digest)

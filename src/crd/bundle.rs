@@ -128,9 +128,38 @@ pub struct ImageBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes: Option<VolumeCounts>,
 
+    /// Images that sets of this cluster list and that the bundle lists for sets of other namespaces only. They are not
+    /// copied from it, unless the site sets shareAcrossNamespaces. The first 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_NAMESPACE_MISMATCHES))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub namespace_mismatches: Vec<NamespaceMismatch>,
+
     /// Bytes of the blobs that were read and found right so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_verified: Option<i64>,
+}
+
+/// Most entries of [`ImageBundleStatus::namespace_mismatches`].
+pub const MAX_NAMESPACE_MISMATCHES: usize = 20;
+
+/// An image that a set lists, and the bundle only for sets of other namespaces.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+pub struct NamespaceMismatch {
+    /// The image.
+    #[schemars(length(max = 320))]
+    pub image: String,
+    /// Namespace of the set in this cluster.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// Name of the set in this cluster.
+    #[schemars(length(max = 253))]
+    pub set: String,
+    /// Namespaces whose sets in the bundle list the image; the first 8.
+    #[schemars(length(max = 8))]
+    pub listed_for: Vec<String>,
 }
 
 /// How many files a bundle consists of.

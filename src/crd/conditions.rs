@@ -65,6 +65,8 @@ pub mod reason {
     pub const REGISTRY_REFUSED: &str = "RegistryRefused";
     /// Ready, Synced: the site's policy does not allow the image's own registry, or no copying without a bundle.
     pub const SOURCE_NOT_ALLOWED: &str = "SourceNotAllowed";
+    /// Ready, Synced: a bundle holds an image, and none of its sets in this namespace lists it.
+    pub const NAMESPACE_NOT_LISTED: &str = "NamespaceNotListed";
     /// Ready, Synced: the medium with the bundle cannot be read.
     pub const MEDIUM_READ_ERROR: &str = "MediumReadError";
     /// Ready, Synced: the importer's registry does not serve the bundle at present: its media are away, or the importer

@@ -14,7 +14,10 @@ mod bundle;
 mod conditions;
 mod schema;
 
-pub use bundle::{ImageBundle, ImageBundleSpec, ImageBundleStatus, VolumeCounts};
+pub use bundle::{
+    ImageBundle, ImageBundleSpec, ImageBundleStatus, MAX_NAMESPACE_MISMATCHES, NamespaceMismatch,
+    VolumeCounts,
+};
 pub use conditions::{condition, reason};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

@@ -113,7 +113,7 @@ pub(super) fn holders<'a>(o: &Observation<'a>, proven: impl Iterator<Item = &'a 
         holders.entry(*blob).or_default().extend(repositories);
     }
     for target in proven {
-        let image = o.stock.find(&target.digest, &target.platforms).map(|(_, image)| image);
+        let image = o.stock.find(o.namespace, &target.digest, &target.platforms).map(|(_, image)| image);
         for blob in image.into_iter().flat_map(|image| &image.contents) {
             holders.entry(*blob).or_default().insert(&target.repository);
         }

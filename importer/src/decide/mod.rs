@@ -19,8 +19,8 @@ pub use observation::{
 };
 
 use batches::{Open, batches, fits, holders};
-pub(crate) use situation::Intervals;
 use situation::{Awaited, Situation, after, situation};
+pub(crate) use situation::{Intervals, withheld};
 
 /// Soonest next look: what is due now was done in this one.
 const SOONEST: Duration = Duration::from_secs(1);

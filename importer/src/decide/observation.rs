@@ -22,6 +22,8 @@ pub struct Observation<'a> {
     pub now: Timestamp,
     /// The spec.
     pub spec: &'a EdgeImageSetSpec,
+    /// The set's namespace.
+    pub namespace: &'a str,
     /// What has to be at the edge, as far as it is known.
     pub targets: &'a [Target],
     /// Places in `spec.images` of references with only a tag that nothing has an answer for yet.

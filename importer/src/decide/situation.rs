@@ -10,7 +10,7 @@ use krs_core::digest::Digest;
 use super::{Answer, BatchSource, Observation};
 use crate::remember::{is_over, known_failure};
 use crate::state::{Attempt, MAX_MOVES};
-use crate::stock::StockImage;
+use crate::stock::{StockBundle, StockImage};
 use crate::target::Target;
 
 /// Wait after the first failed attempt; it doubles with each.
@@ -54,6 +54,8 @@ pub(super) enum Situation<'a> {
     BackOff { until: Timestamp, attempt: &'a Attempt },
     /// The site's policy does not allow where it comes from.
     Refused { message: String },
+    /// A bundle holds it for sets of other namespaces only.
+    Withheld { message: String },
     /// No bundle holds it.
     Waiting(Awaited),
     /// It can be copied now.
@@ -163,7 +165,7 @@ fn source<'a>(
 ) -> Result<(BatchSource, Option<&'a StockImage>), Situation<'a>> {
     let bundle = match o.spec.source {
         Source::Registry => None,
-        Source::Auto | Source::Bundle => o.stock.find(&target.digest, &target.platforms),
+        Source::Auto | Source::Bundle => o.stock.find(o.namespace, &target.digest, &target.platforms),
     };
     if let Some((bundle, image)) = bundle.filter(|(bundle, _)| bundle.present && bundle.ready) {
         let source = BatchSource::Bundle { digest: bundle.digest, name: bundle.name.clone() };
@@ -180,12 +182,32 @@ fn source<'a>(
             BatchSource::Registry { registry: registry.clone(), secret: target.source_secret.clone() };
         return Ok((source, None));
     }
+    let withheld = || {
+        let is_it = |image: &StockImage| image.digest == target.digest && image.covers(&target.platforms);
+        let (bundle, image) = o.stock.withheld(o.namespace, is_it).filter(|_| bundles)?;
+        let message = withheld(o.namespace, &target.reference.to_string(), bundle, image);
+        Some(Situation::Withheld { message })
+    };
+    if bundle.is_none()
+        && let Some(withheld) = withheld()
+    {
+        return Err(withheld);
+    }
     Err(match bundle {
         Some((bundle, _)) if bundle.present => Situation::Waiting(Awaited::Check(bundle.name.clone())),
         Some((bundle, _)) => Situation::Waiting(Awaited::Medium(bundle.name.clone())),
         None if bundles => Situation::Waiting(Awaited::Unseen),
         None => Situation::Refused { message: refused(o, target) },
     })
+}
+
+/// Why an image of a bundle is not copied for sets of `namespace`.
+pub(crate) fn withheld(namespace: &str, image: &str, bundle: &StockBundle, held: &StockImage) -> String {
+    format!(
+        "bundle {} lists {image} for sets of other namespaces only ({}), not for namespace {namespace}: write this set with namespace {namespace} in Git, or with none, and make a new bundle (Kustomize's `namespace:` renames only what it renders, not the files that krs reads); or ask who runs the importer about shareAcrossNamespaces",
+        bundle.name,
+        held.readers.describe()
+    )
 }
 
 fn refused(o: &Observation<'_>, target: &Target) -> String {

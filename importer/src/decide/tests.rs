@@ -15,6 +15,7 @@ use serde_json::json;
 use super::*;
 use crate::job::copy_target;
 use crate::policy::Allowed;
+use crate::readers::Readers;
 use crate::state::{Attempt, SetState};
 use crate::stock::{Refusal, Stock, StockBundle, StockImage};
 use crate::target::{Target, TargetKey, targets};
@@ -63,7 +64,7 @@ impl Site {
         let destination: Destination = "edge.local:5000".parse().unwrap();
         let targets = targets(&destination, &checked, |_| None, |r| r.digest).unwrap();
         let missing = |t: &Target| (t.key, Answer::Missing { what: format!("manifest {}", t.digest) });
-        let stock = Stock { scanned: true, bundles: vec![bundle(118, &targets)], refused: Vec::new() };
+        let stock = Stock { scanned: true, bundles: vec![bundle(118, &targets)], ..Stock::default() };
         Self {
             now: at(0),
             answers: targets.iter().map(missing).collect(),
@@ -87,6 +88,7 @@ impl Site {
         decide(&Observation {
             now: self.now,
             spec: &self.spec,
+            namespace: "apps",
             targets: &self.targets,
             unresolved: &self.unresolved,
             obstacle: self.obstacle.clone(),
@@ -136,6 +138,7 @@ fn bundle(sequence: u64, targets: &[Target]) -> StockBundle {
         contents: vec![Digest::of(b"shared"), Digest::of(t.repository.as_str().as_bytes())],
         partial: false,
         expected_in: Vec::new(),
+        readers: Readers::Any,
     };
     StockBundle {
         name: format!("prod-{sequence}"),

@@ -54,6 +54,7 @@ fn failures(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<ImageFailure> {
             Situation::Broken { reason, message } => Some((*reason, message.clone())),
             Situation::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
             Situation::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
+            Situation::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
             _ => last(),
         };
         if let Some(failure) = failure {
@@ -133,6 +134,15 @@ fn conditions(
     });
     if let Some(said) = failed {
         return retrying(with_progress(said));
+    }
+    let withheld = first(&|situation| match situation {
+        Situation::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
+        _ => None,
+    });
+    if let Some(said) = withheld {
+        // A later bundle may list it for this namespace.
+        let said = with_progress(said);
+        return (said.clone(), Some((reason::WAITING_FOR_BUNDLE, said.1)), None);
     }
     if let Some(message) = waiting(o, picture) {
         let said = with_progress((reason::WAITING_FOR_BUNDLE, message));

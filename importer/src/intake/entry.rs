@@ -169,7 +169,7 @@ fn open(rules: &Rules, policy: &Policy, path: &Utf8Path, stamp: &Stamp) -> Resul
     let folders = scan::folders(&rules.folder);
     let opened = Bundle::open_with(&full, &folders, policy).and_then(|bundle| {
         let images = bundle.images()?;
-        Ok(Held { bundle: Arc::new(bundle), images })
+        Ok(Held::new(bundle, images))
     });
     match opened {
         Ok(held) => Ok(Box::new(Accepted::new(held))),
@@ -219,6 +219,7 @@ impl Accepted {
                 contents: closures().flat_map(|c| &c.contents).map(|content| content.digest).collect(),
                 partial: image.partial,
                 expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.contents)),
+                readers: held.readers.get(&image.digest).cloned().unwrap_or_default(),
             }
         });
         let stock = StockBundle {
@@ -395,11 +396,12 @@ pub(super) fn stock(
     demand: &Demand,
     check_first: bool,
     scanned: bool,
+    shared: bool,
 ) -> Stock {
-    let mut stock = Stock { scanned, ..Stock::default() };
+    let mut stock = Stock { scanned, shared, ..Stock::default() };
     for entry in entries.values() {
         match &entry.state {
-            State::Accepted(accepted) if entry.present() || misses(&accepted.stock, demand) => {
+            State::Accepted(accepted) if entry.present() || missing(&accepted.stock, demand, shared) > 0 => {
                 let (present, ready) = (entry.present(), entry.ready(check_first));
                 stock.bundles.push(StockBundle { present, ready, ..accepted.stock.clone() });
             }
@@ -417,24 +419,30 @@ pub(super) fn stock(
     stock
 }
 
-/// Whether a set misses an image of the bundle.
-pub(super) fn misses(bundle: &StockBundle, demand: &Demand) -> bool {
-    missing(bundle, demand) > 0
-}
-
-/// How many images of the bundle sets miss.
-pub(super) fn missing(bundle: &StockBundle, demand: &Demand) -> usize {
-    let missed = |digest: &Digest| demand.sets.values().any(|set| set.missing.contains(digest));
-    bundle.images.iter().filter(|image| missed(&image.digest)).count()
+/// How many images of the bundle sets miss that may copy them from it.
+pub(super) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> usize {
+    let missed = |image: &&StockImage| {
+        demand.sets.iter().any(|(name, set)| {
+            set.missing.contains(&image.digest) && (shared || image.readers.include(&name.namespace))
+        })
+    };
+    bundle.images.iter().filter(missed).count()
 }
 
 /// Whether what is known of the sets does not take the stock into account yet: a tag stands for something else now, or a
 /// set that was applied from the bundle is not known as it is in there.
 pub(super) fn outdated(demand: &Demand, stock: &Stock, accepted: &Accepted, applied: bool) -> bool {
-    let held =
-        |reference: &Reference| accepted.stock.images.iter().any(|image| image.reference == *reference);
-    let moved = demand.sets.values().flat_map(|set| &set.images).any(|(reference, digest)| {
-        reference.digest.is_none() && held(reference) && stock.resolve(reference) != *digest
+    let held = |namespace: &str, reference: &Reference| {
+        let mut images = accepted.stock.images.iter();
+        images.any(|image| image.reference == *reference && stock.serves(namespace, image))
+    };
+    let moved = demand.sets.iter().any(|(name, set)| {
+        let namespace = name.namespace.as_str();
+        set.images.iter().any(|(reference, digest)| {
+            reference.digest.is_none()
+                && held(namespace, reference)
+                && stock.resolve(namespace, reference) != *digest
+        })
     });
     let unknown = || {
         accepted.held.bundle.sets().iter().any(|set| {

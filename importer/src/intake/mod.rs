@@ -6,6 +6,7 @@ mod cluster;
 mod entry;
 mod keys;
 mod names;
+mod namespaces;
 mod pass;
 mod scan;
 mod streams;
@@ -36,6 +37,7 @@ use crate::metrics::{Metrics, ResultLabels, StreamLabels};
 use crate::stock::Stock;
 use cluster::Cluster;
 use entry::{Accepted, Entry, Finding, Known, Look, Rules, State};
+use namespaces::Mismatches;
 use pass::Pass;
 use streams::{Mark, Marks};
 use verdict::{Failure, Kind};
@@ -73,6 +75,8 @@ pub struct Intake {
     /// Manifests whose sets were applied.
     applied: BTreeSet<Digest>,
     apply_at: Option<Timestamp>,
+    /// By manifest, for what the sets need now.
+    mismatches: HashMap<Digest, Mismatches>,
 }
 
 impl std::fmt::Debug for Intake {
@@ -115,6 +119,7 @@ impl Intake {
             closing: Vec::new(),
             applied: BTreeSet::new(),
             apply_at: None,
+            mismatches: HashMap::new(),
         }
     }
 
@@ -148,7 +153,7 @@ impl Intake {
                 end = pass_ended(&mut self.pass) => self.end_pass(end),
                 Some(fault) = self.faults.recv() => self.fault(&fault),
                 // Without a sender the importer is stopping.
-                Ok(()) = self.demand.changed() => {}
+                Ok(()) = self.demand.changed() => self.mismatches.clear(),
                 _ = beat.tick() => {
                     if !self.reads() {
                         continue;
@@ -315,10 +320,19 @@ impl Intake {
 
     /// Makes everything outside agree with what is known.
     async fn settle(&mut self) {
+        if self.demand.has_changed().unwrap_or(false) {
+            self.mismatches.clear();
+        }
         let demand = self.demand.borrow_and_update().clone();
         self.offer();
         self.next_pass();
-        let stock = entry::stock(&self.entries, &demand, self.config.intake.check_first, self.scanned);
+        let stock = entry::stock(
+            &self.entries,
+            &demand,
+            self.config.intake.check_first,
+            self.scanned,
+            self.config.share_across_namespaces,
+        );
         let stock = Arc::new(stock);
         self.stock.send_if_modified(|current| {
             let changed = **current != *stock;
@@ -414,6 +428,10 @@ impl Intake {
     /// Writes the marks of imported bundles, and what people see.
     async fn tell(&mut self, demand: &Demand, stock: &Stock) {
         let (now, newest) = (Timestamp::now(), self.newest());
+        for accepted in self.entries.values().filter_map(Entry::accepted) {
+            let found = || namespaces::mismatches(&accepted.stock, demand);
+            self.mismatches.entry(accepted.stock.digest).or_insert_with(found);
+        }
         let mut marks = Vec::new();
         let mut told = Vec::new();
         for (path, entry) in &self.entries {
@@ -436,6 +454,8 @@ impl Intake {
                 now,
                 bytes,
                 newest,
+                shared: self.config.share_across_namespaces,
+                mismatches: entry.accepted().and_then(|held| self.mismatches.get(&held.stock.digest)),
             };
             told.push((
                 entry.name.clone(),
@@ -485,7 +505,7 @@ impl Intake {
         let applying = self.config.apply_sets && self.newest_of_stream(accepted);
         Use {
             known: !entry::outdated(demand, stock, accepted, applying),
-            missing: entry::missing(&accepted.stock, demand),
+            missing: entry::missing(&accepted.stock, demand, self.config.share_across_namespaces),
             copying: demand.sets.values().any(|set| set.copying_from.contains(&digest)),
             open: accepted.held.bundle.is_open()
                 || self.closing.iter().any(|held| held.bundle.digest() == digest && held.bundle.is_open()),

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use krs_core::crd::{ImageBundleStatus, VolumeCounts, condition, reason};
 
 use super::entry::{Accepted, Entry, State};
+use super::namespaces::Mismatches;
 use super::verdict::{DAMAGED, INCOMPLETE};
 
 /// Reason of a medium that is away.
@@ -41,6 +42,10 @@ pub(super) struct Context<'a> {
     pub bytes: Option<u64>,
     /// The newest time that a trusted bundle has told.
     pub newest: Option<Timestamp>,
+    /// Whether the site shares the images of bundles across namespaces.
+    pub shared: bool,
+    /// Images of the bundle that sets of other namespaces want.
+    pub mismatches: Option<&'a Mismatches>,
 }
 
 /// Type, status, reason, message.
@@ -179,6 +184,10 @@ fn accepted_rows(
     if let Some(newest) = context.newest.filter(|newest| *newest > context.now) {
         message = format!("{message}; the clock of this site is behind: a bundle was made at {newest}");
     }
+    let sentence = context.mismatches.and_then(|mismatches| mismatches.sentence(context.shared));
+    if let Some(sentence) = sentence {
+        message = format!("{message}; {sentence}");
+    }
     let here = i32::from(entry.stamp.is_some());
     let all = accepted.blob_bytes;
     let status = ImageBundleStatus {
@@ -193,6 +202,7 @@ fn accepted_rows(
         signers: signers.into_iter().take(16).collect(),
         images: i32::try_from(accepted.stock.images.len()).ok(),
         volumes: Some(VolumeCounts { present: here, expected: 1 }),
+        namespace_mismatches: context.mismatches.map(|found| found.first.clone()).unwrap_or_default(),
         bytes_verified: i64::try_from(if proven { all } else { context.bytes.unwrap_or(0).min(all) }).ok(),
     };
     let safe =

@@ -13,7 +13,9 @@ use super::jobs::{self, Created};
 use super::round::{Round, Seen, digest};
 use super::secrets::Secrets;
 use super::{ReconcileError, lock};
-use crate::decide::{Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, decide};
+use crate::decide::{
+    Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, decide, withheld,
+};
 use crate::demand::SetDemand;
 use crate::job::{self, Surroundings};
 use crate::metrics::{ResultLabels, SetLabels};
@@ -70,6 +72,7 @@ impl Round<'_> {
         decide(&Observation {
             now: self.now,
             spec: &self.set.spec,
+            namespace: &self.name.namespace,
             targets: &seen.targets,
             unresolved: &seen.unresolved,
             obstacle: seen.obstacle.clone(),
@@ -91,7 +94,9 @@ impl Round<'_> {
     /// Repositories that blobs of missing images can be linked from.
     fn holders(&self, seen: &Seen, state: &SetState) -> BTreeMap<Digest, Vec<RepositoryName>> {
         let missing = seen.targets.iter().filter(|target| !state.proofs.contains_key(&target.key));
-        let found = missing.filter_map(|target| self.stock.find(&target.digest, &target.platforms));
+        let namespace = &self.name.namespace;
+        let found =
+            missing.filter_map(|target| self.stock.find(namespace, &target.digest, &target.platforms));
         let blobs = found.flat_map(|(_, image)| image.contents.iter().copied()).collect::<BTreeSet<_>>();
         let Some(wanted) = seen.wanted.as_ref().filter(|_| !blobs.is_empty()) else { return BTreeMap::new() };
         let share = self.importer.config().share_across_namespaces;
@@ -154,6 +159,9 @@ impl Round<'_> {
                     continue;
                 }
             }
+            if !self.may_copy(batch, seen) {
+                continue;
+            }
             let job = job::build(self.set, batch, &surroundings);
             let name = job.metadata.name.clone().unwrap_or_default();
             let made = jobs::create(&parts.client, &self.name.namespace, &job).await;
@@ -166,6 +174,25 @@ impl Round<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the bundle lists all images of the batch for the set's namespace, by the drop folder as it is now; else they
+    /// are blocked. The last moment before a Job exists that reads them. (T-123)
+    fn may_copy(&self, batch: &Batch, seen: &mut Seen) -> bool {
+        let BatchSource::Bundle { digest, .. } = &batch.source else { return true };
+        let (stock, namespace) = (self.importer.stock(), &self.name.namespace);
+        let Some(bundle) = stock.bundles.iter().find(|bundle| bundle.digest == *digest) else { return true };
+        let mut all = true;
+        for (target, _) in &batch.targets {
+            let held = bundle.images.iter().find(|image| image.digest == target.digest);
+            if let Some(image) = held.filter(|image| !stock.serves(namespace, image)) {
+                let message = withheld(namespace, &target.reference.to_string(), bundle, image);
+                let why = |place: &usize| (*place, (reason::NAMESPACE_NOT_LISTED, message.clone()));
+                seen.blocked.extend(target.images.iter().map(why));
+                all = false;
+            }
+        }
+        all
     }
 
     /// A Job that the API server refuses is a failed attempt. (T-83)

@@ -32,7 +32,10 @@ pub(super) fn say(verdict: &mut Verdict, spec: &EdgeImageSetSpec, blocked: &Bloc
     let copying = verdict.reconciling.as_ref().is_some_and(|(why, _)| *why == reason::COPYING_IMAGES);
     if verdict.stalled.is_none() && (!copying || why == reason::JOB_REJECTED) {
         verdict.ready = (why, message.clone());
-        verdict.reconciling = Some((reason::RETRYING, message));
+        // A later bundle may list it.
+        let awaited = why == reason::NAMESPACE_NOT_LISTED;
+        let under_way = if awaited { reason::WAITING_FOR_BUNDLE } else { reason::RETRYING };
+        verdict.reconciling = Some((under_way, message));
     }
 }
 

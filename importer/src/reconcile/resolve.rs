@@ -19,6 +19,7 @@ use super::edge::{client_options, explain, reason_of};
 use super::quiet::until;
 use super::secrets::{SecretError, Secrets};
 use super::wanted::Wanted;
+use crate::decide;
 use crate::state::{Resolved, SetState};
 use crate::stock::Stock;
 
@@ -31,6 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// are to be asked for now. Pure.
 pub(super) fn known(
     parts: &Parts,
+    namespace: &str,
     spec: &EdgeImageSetSpec,
     wanted: &Wanted,
     stock: &Stock,
@@ -44,7 +46,8 @@ pub(super) fn known(
     let mut ask = Vec::new();
     for (place, image) in bare {
         let name = image.reference.to_string();
-        let in_stock = (spec.source != Source::Registry).then(|| stock.resolve(&image.reference)).flatten();
+        let in_stock = || stock.resolve(namespace, &image.reference);
+        let in_stock = (spec.source != Source::Registry).then(in_stock).flatten();
         let held = state.resolved.get(&name);
         if let Some(digest) = in_stock {
             if held.is_none_or(|held| held.digest != digest) {
@@ -58,6 +61,26 @@ pub(super) fn known(
         }
     }
     ask
+}
+
+/// Images whose tags a bundle knows for sets of other namespaces only: nothing says what they stand for here. Pure.
+pub(super) fn withheld(
+    namespace: &str,
+    spec: &EdgeImageSetSpec,
+    wanted: &Wanted,
+    unresolved: &[usize],
+    stock: &Stock,
+) -> Blocked {
+    let why = |place: &usize| {
+        let reference = &wanted.images.get(*place)?.reference;
+        let (bundle, held) = stock.withheld(namespace, |image| image.reference == *reference)?;
+        let message = decide::withheld(namespace, &reference.to_string(), bundle, held);
+        Some((*place, (reason::NAMESPACE_NOT_LISTED, message)))
+    };
+    if spec.source == Source::Registry {
+        return Blocked::new();
+    }
+    unresolved.iter().filter_map(why).collect()
 }
 
 /// Whether the image's own registry may be asked.

@@ -168,6 +168,12 @@ impl<'a> Round<'a> {
             let images = wanted.images.iter().enumerate();
             let open = images.filter(|(_, image)| digest(&image.reference).is_none());
             seen.unresolved = open.map(|(place, _)| place).collect();
+            let namespace = &self.name.namespace;
+            let withheld = resolve::withheld(namespace, spec, wanted, &seen.unresolved, &self.stock);
+            for (place, why) in withheld {
+                // What its registry said against it comes first.
+                seen.blocked.entry(place).or_insert(why);
+            }
         }
         let elsewhere = self.importer.facts.note(&self.name, wanted::facts(self.set, seen.targets.clone()));
         let clash = facts::clash_within(&seen.targets).or(elsewhere);
@@ -196,7 +202,16 @@ impl<'a> Round<'a> {
         idle: bool,
     ) -> Result<Blocked, ReconcileError> {
         let (parts, spec) = (&self.importer.parts, &self.set.spec);
-        let places = resolve::known(parts, spec, wanted, &self.stock, state, self.resync, self.now);
+        let places = resolve::known(
+            parts,
+            &self.name.namespace,
+            spec,
+            wanted,
+            &self.stock,
+            state,
+            self.resync,
+            self.now,
+        );
         if idle || places.is_empty() {
             return Ok(Blocked::new());
         }

@@ -73,9 +73,10 @@ impl Wanted {
 
 /// What a set gives names to, as far as it is known without asking anybody.
 pub(super) fn preview(set: &EdgeImageSet, stock: &Stock) -> SetFacts {
+    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
     let in_stock = |reference: &Reference| match set.spec.source {
         Source::Registry => None,
-        Source::Auto | Source::Bundle => stock.resolve(reference),
+        Source::Auto | Source::Bundle => stock.resolve(namespace, reference),
     };
     let digest = |reference: &Reference| reference.digest.or_else(|| in_stock(reference));
     let targets = read(&set.spec).and_then(|wanted| wanted.targets(&set.spec, digest));

@@ -35,6 +35,8 @@ pub(super) struct Front {
     access: Access,
     library: Arc<Library>,
     demand: watch::Receiver<Arc<Demand>>,
+    /// Whether the site shares the images of bundles across namespaces.
+    shared: bool,
     metrics: Metrics,
     /// Bundles that were asked for, as long as the library holds them.
     offers: Mutex<HashMap<Digest, Offered>>,
@@ -56,9 +58,10 @@ impl Front {
         access: Access,
         library: Arc<Library>,
         demand: watch::Receiver<Arc<Demand>>,
+        shared: bool,
         metrics: Metrics,
     ) -> Self {
-        Self { access, library, demand, metrics, offers: Mutex::default() }
+        Self { access, library, demand, shared, metrics, offers: Mutex::default() }
     }
 
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Body> {
@@ -120,9 +123,14 @@ impl Front {
         }
         // Only a task that the importer wrote names a bundle, so that each of them was in the drop folder once: it is away,
         // refused, or not read yet after a start, never unknown.
-        let Some(offer) = self.library.get(&bundle).map(|held| self.offer(bundle, &held)) else {
+        let Some(held) = self.library.get(&bundle) else {
             return unavailable(AWAY);
         };
+        // Anybody may write any digest into a set; the signed bundle says whose the image is. (T-123)
+        if !self.shared && !held.may_read(namespace, &image) {
+            return serve::unknown_name();
+        }
+        let offer = self.offer(bundle, &held);
         match offer.repositories.get(&image) {
             Some(repository) => offer.shelf.answer(repository, &asked, request).await,
             None => serve::unknown_name(),

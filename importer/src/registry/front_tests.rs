@@ -81,7 +81,7 @@ impl Site {
         let images = bundle.images().unwrap();
         let digest = bundle.digest();
         let (library, faults) = Library::new();
-        library.put(Arc::new(Held { bundle: Arc::new(bundle), images }));
+        library.put(Arc::new(Held::new(bundle, images)));
         let (sender, receiver) = watch::channel(demand("apps", &app));
         let access = Access::new(Box::new(|token| {
             let verdict = match token.expose() {
@@ -91,7 +91,7 @@ impl Site {
             };
             async move { verdict }.boxed()
         }));
-        let front = Front::new(access, Arc::clone(&library), receiver, Metrics::new().0);
+        let front = Front::new(access, Arc::clone(&library), receiver, false, Metrics::new().0);
         let demand = sender;
         Self {
             front,
@@ -233,6 +233,24 @@ async fn a_pod_reads_only_what_a_set_of_its_namespace_lists_now() {
     }
 }
 
+/// A set in the cluster may say anything; what counts is whose the image is in the signed bundle.
+#[tokio::test]
+async fn t123_a_pod_reads_only_what_the_bundle_lists_for_its_namespace() {
+    let mut site = Site::new().await;
+    let manifest = site.of(&site.app, format_args!("manifests/{}", site.app.digest));
+    let layer = site.of(&site.app, format_args!("blobs/{}", site.layer().0));
+    site.demand.send_replace(demand("tenant", &site.app));
+    for path in [&manifest, &layer] {
+        let answer = site.ask(Method::GET, Some("tenant"), path, None).await;
+        let absent = site.ask(Method::GET, Some("tenant"), "/v2/a/b/manifests/1", None).await;
+        assert_eq!((answer.status, answer.body), (404, absent.body), "as if it was not there");
+    }
+    site.front.shared = true;
+    for path in [&manifest, &layer] {
+        assert_eq!(site.ask(Method::GET, Some("tenant"), path, None).await.status, 200, "the site shares");
+    }
+}
+
 #[tokio::test]
 async fn t120_what_is_not_served_at_present_is_unavailable_and_not_unknown() {
     let site = Site::new().await;
@@ -302,7 +320,7 @@ async fn the_registry_passes_the_pull_part_of_the_conformance_suite() {
     };
     let (library, demand, metrics) = (Arc::clone(&site.library), site.demand.subscribe(), Metrics::new().0);
     let registry =
-        crate::registry::Registry::bind(&config, &identity, api.client(), library, demand, metrics)
+        crate::registry::Registry::bind(&config, &identity, api.client(), library, demand, false, metrics)
             .await
             .unwrap();
     let address = registry.address();

@@ -53,7 +53,7 @@ impl Certificate {
 }
 
 impl Registry {
-    /// Begins to listen.
+    /// Begins to listen. `shared`: the site shares the images of bundles across namespaces.
     ///
     /// # Errors
     /// [`ServeError`].
@@ -63,12 +63,13 @@ impl Registry {
         client: kube::Client,
         library: Arc<Library>,
         demand: watch::Receiver<Arc<Demand>>,
+        shared: bool,
         metrics: Metrics,
     ) -> Result<Self, ServeError> {
         let listener =
             Listener::bind(&ServeOptions { address: config.listen, tls: Some(pem(identity)) }).await?;
         let access = Access::new(review::reviewer(client));
-        Ok(Self { listener, front: Arc::new(Front::new(access, library, demand, metrics)) })
+        Ok(Self { listener, front: Arc::new(Front::new(access, library, demand, shared, metrics)) })
     }
 
     /// Where it listens.

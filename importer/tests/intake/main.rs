@@ -91,6 +91,36 @@ async fn t27_t28_what_is_older_or_contradicts_what_was_imported_is_refused() {
     intake.stop().await;
 }
 
+/// Somebody in another namespace lists an image of the bundle: people see it, and the media are not held for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn t123_images_that_the_bundle_lists_for_other_namespaces_are_named_and_hold_no_media() {
+    for shared in [false, true] {
+        let mut world = World::new();
+        world.config.share_across_namespaces = shared;
+        world.drop("prod-5.krs.tar", 5).await;
+        let mut intake = world.start();
+        let stock = intake.stock(|stock| stock.bundles.len() == 1).await;
+        let image = stock.bundles[0].images[0].clone();
+        intake.wanted("evil", (image.reference.clone(), image.digest));
+        let status = world.until("prod-5", |status| !status["namespaceMismatches"].is_null()).await;
+        let mismatch = &status["namespaceMismatches"][0];
+        assert_eq!(mismatch["image"], image.reference.to_string());
+        assert_eq!((&mismatch["namespace"], &mismatch["listedFor"][0]), (&"evil".into(), &"apps".into()));
+        let message = status["message"].as_str().unwrap();
+        assert!(message.contains("evil/app") && message.contains("listed for apps"), "{message}");
+        if shared {
+            assert!(message.contains("only because the site sets shareAcrossNamespaces"), "{message}");
+            world.condition("prod-5", "Imported", "False", "ImagesMissing").await;
+        } else {
+            world.condition("prod-5", SAFE, "True", "Imported").await;
+        }
+        intake.wanted("apps", (image.reference, image.digest));
+        world.until("prod-5", |status| status["namespaceMismatches"].is_null()).await;
+        world.condition("prod-5", "Imported", "False", "ImagesMissing").await;
+        intake.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn t28_two_bundles_with_one_number_are_not_both_accepted() {
     let world = World::new();

@@ -11,6 +11,7 @@ use krs_core::digest::Digest;
 use krs_core::plan::{PlanOptions, plan};
 use krs_core::progress::{Progress, Silent};
 use krs_core::pull::pull;
+use krs_core::reference::Reference;
 use krs_core::registry::{Client, ClientOptions};
 use krs_core::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::set;
@@ -194,6 +195,14 @@ impl Running {
     pub(crate) fn missing(&self, missing: &[Digest]) {
         let set = SetDemand { missing: missing.iter().copied().collect(), ..SetDemand::default() };
         let name = SetName { namespace: "apps".to_owned(), name: "app".to_owned() };
+        self.demand.send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, set)]) }));
+    }
+
+    /// Says that one set of a namespace lists this image and misses it.
+    pub(crate) fn wanted(&self, namespace: &str, image: (Reference, Digest)) {
+        let (missing, images) = (BTreeSet::from([image.1]), vec![(image.0, Some(image.1))]);
+        let set = SetDemand { images, missing, ..SetDemand::default() };
+        let name = SetName { namespace: namespace.to_owned(), name: "app".to_owned() };
         self.demand.send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, set)]) }));
     }
 

@@ -6,6 +6,7 @@
 #[path = "../support/api/mod.rs"]
 mod api;
 mod api_tests;
+mod tenants;
 mod world;
 
 use api::Fault;

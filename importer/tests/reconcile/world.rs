@@ -14,6 +14,7 @@ use krs_importer::demand::Demand;
 use krs_importer::events::Events;
 use krs_importer::metrics::Metrics;
 use krs_importer::policy::Allowed;
+use krs_importer::readers::Readers;
 use krs_importer::reconcile::{Importer, Parts, ReconcileError, reconcile};
 use krs_importer::stock::{Stock, StockBundle, StockImage};
 use krs_importer::task::CopyTask;
@@ -32,6 +33,11 @@ pub(crate) struct World {
     pub(crate) images: Vec<Image>,
     pub(crate) barred: Barred,
     pub(crate) allowed: Vec<String>,
+    /// Who may read the images of the stick, and whether the site shares them with everybody.
+    pub(crate) readers: Readers,
+    pub(crate) shared: bool,
+    /// Whether the sets of the stick name the images by tags alone.
+    pub(crate) bare: bool,
     clock: Arc<Mutex<Timestamp>>,
     stock: watch::Sender<Arc<Stock>>,
     demand: watch::Sender<Arc<Demand>>,
@@ -49,6 +55,9 @@ impl World {
             allowed: vec![edge.host().to_string()],
             edge,
             barred: Barred::new(|_| None),
+            readers: Readers::Any,
+            shared: false,
+            bare: false,
             clock: Arc::new(Mutex::new("2026-01-01T00:00:01Z".parse().unwrap())),
             stock: watch::channel(Arc::default()).0,
             demand: watch::channel(Arc::default()).0,
@@ -58,15 +67,17 @@ impl World {
         world
     }
 
-    fn plug_in(&self) {
+    /// Puts the stick in, as it is now.
+    pub(crate) fn plug_in(&self) {
         let image = |(n, image): (usize, &Image)| StockImage {
-            reference: self.reference(n).parse().unwrap(),
+            reference: self.bundled(n).parse().unwrap(),
             digest: image.digest,
             platforms: Vec::new(),
             size: image.size(),
             contents: image.blobs.iter().map(|(digest, _)| *digest).collect(),
             partial: false,
             expected_in: Vec::new(),
+            readers: self.readers.clone(),
         };
         let bundle = StockBundle {
             name: "prod-1".to_owned(),
@@ -78,13 +89,22 @@ impl World {
             ready: true,
             images: self.images.iter().enumerate().map(image).collect(),
         };
-        let stock = Stock { scanned: true, bundles: vec![bundle], refused: Vec::new() };
+        let stock = Stock { scanned: true, shared: self.shared, bundles: vec![bundle], refused: Vec::new() };
         self.stock.send_replace(Arc::new(stock));
     }
 
     /// The image as a set writes it.
     pub(crate) fn reference(&self, n: usize) -> String {
         format!("example.com/shop/app{n}:1@{}", self.images[n].digest)
+    }
+
+    fn bundled(&self, n: usize) -> String {
+        if self.bare { self.tag(n) } else { self.reference(n) }
+    }
+
+    /// The image by its tag alone.
+    pub(crate) fn tag(&self, n: usize) -> String {
+        self.reference(n).split_once('@').unwrap().0.to_owned()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -98,13 +118,24 @@ impl World {
 
     /// Stores a set of these images, as a user would.
     pub(crate) fn set(&self, name: &str, images: &[usize], change: impl FnOnce(&mut Value)) {
+        self.set_in("shop", name, images, change);
+    }
+
+    /// Stores a set in a namespace.
+    pub(crate) fn set_in(
+        &self,
+        namespace: &str,
+        name: &str,
+        images: &[usize],
+        change: impl FnOnce(&mut Value),
+    ) {
         let images = images.iter().map(|n| json!({"image": self.reference(*n)})).collect::<Vec<_>>();
-        let old = self.api.get(SETS, "shop", name);
+        let old = self.api.get(SETS, namespace, name);
         let generation = old.as_ref().map_or(0, |old| old["metadata"]["generation"].as_i64().unwrap());
         let mut set = old.unwrap_or_else(|| {
             json!({
                 "apiVersion": "kuberegistrysync.io/v1alpha1", "kind": "EdgeImageSet",
-                "metadata": {"name": name, "namespace": "shop"}, "status": {"observedGeneration": -1},
+                "metadata": {"name": name, "namespace": namespace}, "status": {"observedGeneration": -1},
             })
         });
         set["metadata"]["generation"] = json!(generation + 1);
@@ -186,7 +217,8 @@ impl World {
 
     /// Ends a Job.
     pub(crate) fn end(&self, name: &str, how: &str, why: &str) {
-        let mut job = self.api.get("jobs", "shop", name).unwrap();
+        let named = |job: &Value| job["metadata"]["name"] == name;
+        let mut job = self.api.all("jobs").into_iter().find(named).unwrap();
         job["status"] = json!({"conditions": [{
             "type": how, "status": "True", "reason": why, "message": "",
             "lastTransitionTime": self.now().to_string(), "lastProbeTime": self.now().to_string(),
@@ -200,7 +232,17 @@ impl World {
 
     /// Status and reason of a condition.
     pub(crate) fn condition(&self, name: &str, type_: &str) -> Option<(String, String, String)> {
-        let status = self.status(name);
+        self.condition_in("shop", name, type_)
+    }
+
+    /// Status, reason and message of a condition of a set in a namespace.
+    pub(crate) fn condition_in(
+        &self,
+        namespace: &str,
+        name: &str,
+        type_: &str,
+    ) -> Option<(String, String, String)> {
+        let status = self.api.get(SETS, namespace, name).unwrap()["status"].clone();
         let found = status["conditions"].as_array()?.iter().find(|c| c["type"] == type_)?;
         let text = |field: &str| found[field].as_str().unwrap().to_owned();
         Some((text("status"), text("reason"), text("message")))

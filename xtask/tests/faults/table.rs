@@ -332,6 +332,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "Kubernetes deletes the Jobs that ended",
                 "the status goes on to name the bundle that the images came from",
             ),
+            (
+                123,
+                "a set that lists an image of another namespace's sets in the bundle",
+                "not copied, and not served to a Pod; both namespaces are named",
+            ),
             (124, "the log says nothing of what was decided", "one line for each decision that changed"),
         ],
     ),

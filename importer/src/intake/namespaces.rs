@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Images that sets of the cluster list and that a bundle lists for sets of other namespaces only: people see them on the
+//! ImageBundle, also where the site still shares them. Pure.
+
+use std::collections::HashMap;
+
+use krs_core::crd::{MAX_NAMESPACE_MISMATCHES, NamespaceMismatch};
+
+use crate::demand::Demand;
+use crate::readers::Readers;
+use crate::stock::StockBundle;
+
+/// Most namespaces of the bundle that are named for one image.
+const MAX_LISTED: usize = 8;
+
+/// The first of these images, and how many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Mismatches {
+    pub(super) first: Vec<NamespaceMismatch>,
+    pub(super) count: usize,
+}
+
+/// Compares what the sets of the cluster list with what `bundle` lists for their namespaces.
+pub(super) fn mismatches(bundle: &StockBundle, demand: &Demand) -> Mismatches {
+    let by_digest = bundle.images.iter().map(|image| (image.digest, image)).collect::<HashMap<_, _>>();
+    let by_reference =
+        bundle.images.iter().map(|image| (image.reference.to_string(), image)).collect::<HashMap<_, _>>();
+    let mut found = Mismatches::default();
+    for (name, set) in &demand.sets {
+        for (reference, digest) in &set.images {
+            let image = match digest {
+                Some(digest) => by_digest.get(digest),
+                None => by_reference.get(&reference.to_string()),
+            };
+            let Some(image) = image.filter(|image| !image.readers.include(&name.namespace)) else { continue };
+            found.count += 1;
+            if found.first.len() < MAX_NAMESPACE_MISMATCHES {
+                let listed = match &image.readers {
+                    Readers::Any => &[][..],
+                    Readers::Namespaces(names) => names.as_slice(),
+                };
+                found.first.push(NamespaceMismatch {
+                    image: reference.to_string(),
+                    namespace: name.namespace.clone(),
+                    set: name.name.clone(),
+                    listed_for: listed.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
+                });
+            }
+        }
+    }
+    found
+}
+
+impl Mismatches {
+    /// What to say of them, as part of a sentence.
+    pub(super) fn sentence(&self, shared: bool) -> Option<String> {
+        let first = self.first.first()?;
+        let images =
+            if self.count == 1 { "1 image is".to_owned() } else { format!("{} images are", self.count) };
+        let consequence = if shared {
+            "copied only because the site sets shareAcrossNamespaces"
+        } else {
+            "not copied from it (NamespaceNotListed)"
+        };
+        Some(format!(
+            "{images} {consequence}: {} is wanted by set {}/{} and listed for {}; see status.namespaceMismatches",
+            first.image,
+            first.namespace,
+            first.set,
+            first.listed_for.join(", ")
+        ))
+    }
+}
