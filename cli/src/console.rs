@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::args::{Color, Format, Global};
 use crate::diagnostic::Failure;
 use crate::exit;
-use crate::progress::{Bars, JsonLines, Lines};
+use crate::progress::{Bars, JsonLines, Lines, Messages};
 
 /// Where and how to write.
 #[derive(Debug, Clone)]
@@ -28,7 +28,10 @@ enum Drawing {
     Nothing,
     Bars,
     Lines,
+    /// Pauses and retries alone.
+    Messages,
     Json,
+    JsonMessages,
 }
 
 impl Console {
@@ -44,8 +47,10 @@ impl Console {
             Color::Auto => terminal && !plain,
         };
         let drawing = match global.output {
-            _ if global.quiet || global.no_progress => Drawing::Nothing,
+            _ if global.quiet => Drawing::Nothing,
+            Format::Json if global.no_progress => Drawing::JsonMessages,
             Format::Json => Drawing::Json,
+            Format::Text if global.no_progress => Drawing::Messages,
             // Log lines and bars would write over each other.
             Format::Text if terminal && !plain && global.verbose < 2 && !set("KRS_LOG") => Drawing::Bars,
             Format::Text => Drawing::Lines,
@@ -125,7 +130,9 @@ impl Console {
             Drawing::Nothing => Arc::new(Silent),
             Drawing::Bars => Arc::new(Bars::new(self.colors)),
             Drawing::Lines => Arc::new(Lines::default()),
+            Drawing::Messages => Arc::new(Messages::<Lines>::default()),
             Drawing::Json => Arc::new(JsonLines::default()),
+            Drawing::JsonMessages => Arc::new(Messages::<JsonLines>::default()),
         }
     }
 

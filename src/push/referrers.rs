@@ -68,7 +68,7 @@ pub async fn list(
     }
     let (mut written, mut problems) = (Vec::new(), Vec::new());
     for (subject, mut entries) in subjects {
-        match repository.referrers_by_api(&subject, true).await {
+        match repository.optional().referrers_by_api(&subject).await {
             Ok(ReferrersApi::Listed(list)) => {
                 let listed = |entry: &Value| list.found.iter().any(|found| is_of(entry, &found.digest));
                 entries.retain(|entry| !listed(entry));

@@ -363,7 +363,7 @@ impl Inner {
             RegistryError::Realm { registry: registry.clone(), realm, detail }
         })?;
         let what = format!("a token for {} from {}", asking.purpose.what, super::redirect::authority(realm));
-        let purpose = Purpose { registry, what, lane: Lane::Tokens };
+        let purpose = Purpose { registry, what, lane: Lane::Tokens, importance: asking.purpose.importance };
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         let mut answer = if let Some(Login::IdentityToken(token)) = &found.login {

@@ -21,7 +21,7 @@ use super::hosts::Hosts;
 use super::keychain::Keychain;
 use super::pace::Pace;
 use super::rejection::find;
-use super::retry::{Attempts, Failure, RetryPolicy};
+use super::retry::{Attempts, Failure, Importance, OPTIONAL_SHARE, RetryPolicy};
 use super::tls::{ClientIdentity, HostCertificates};
 use super::transport::{Connections, Lane, Purpose, protocol};
 use super::{auth, tls};
@@ -149,6 +149,7 @@ pub(super) struct Inner {
     pub(super) sessions: Mutex<HashMap<RegistryHost, Arc<Session>>>,
     pub(super) counters: Arc<Counters>,
     pub(super) retries_left: AtomicU32,
+    pub(super) optional_retries_left: AtomicU32,
     pub(super) pace: Arc<Pace>,
     /// Addresses of registries on this machine, by asking them.
     local: tokio::sync::Mutex<HashMap<RegistryHost, Url>>,
@@ -205,14 +206,14 @@ impl Inner {
         let encrypted = match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
             Ok(Ok(_)) => true,
             Ok(Err(Failure::Final(error))) => speaks_tls(&error),
-            Ok(Err(Failure::Again(error, wait))) => {
+            Ok(Err(Failure::Again(error))) => {
                 let io = find::<std::io::Error>(&*error).map(std::io::Error::kind);
                 if io == Some(std::io::ErrorKind::ConnectionRefused) {
-                    return Err(Failure::Again(error, wait));
+                    return Err(Failure::Again(error));
                 }
                 false
             }
-            Ok(Err(Failure::LoggedIn(_))) | Err(_) => false,
+            Ok(Err(Failure::LoggedIn(_) | Failure::Limited { .. })) | Err(_) => false,
         };
         let found = if encrypted { https } else { address("http")? };
         local.insert(registry.clone(), found.clone());
@@ -256,6 +257,7 @@ impl Client {
         }
         let given = tls::given(&options.authorities, &options.identities)?;
         let retries_left = AtomicU32::new(options.retry.budget);
+        let optional_retries_left = AtomicU32::new(options.retry.budget / OPTIONAL_SHARE);
         let pace = Arc::new(Pace::new(options.bandwidth));
         let hosts = Hosts::new(options.connections_per_host);
         let inner = Inner {
@@ -268,6 +270,7 @@ impl Client {
             sessions: Mutex::default(),
             counters: Arc::default(),
             retries_left,
+            optional_retries_left,
             pace,
             local: tokio::sync::Mutex::default(),
         };
@@ -295,6 +298,7 @@ impl Client {
             registry: registry.clone(),
             name: name.clone(),
             lane: Lane::Requests,
+            importance: Importance::Required,
         }
     }
 
@@ -304,7 +308,7 @@ impl Client {
     /// [`RegistryError`] says why it does not.
     pub async fn ping(&self, registry: &RegistryHost) -> Result<(), RegistryError> {
         let inner = &*self.inner;
-        let mut attempts = Attempts::new(inner);
+        let mut attempts = Attempts::new(inner, Importance::Required);
         loop {
             match ping(inner, registry).await {
                 Ok(()) => return Ok(()),
@@ -328,7 +332,8 @@ impl Client {
 }
 
 async fn ping(inner: &Inner, registry: &RegistryHost) -> Result<(), Failure> {
-    let purpose = Purpose { registry, what: format!("https://{registry}/v2/"), lane: Lane::Requests };
+    let what = format!("https://{registry}/v2/");
+    let purpose = Purpose { registry, what, lane: Lane::Requests, importance: Importance::Required };
     let mut asking = inner.asking(purpose, None, Scope::default()).await?;
     let url = url(&asking, "v2/")?;
     asking.purpose.what = url.to_string();
@@ -358,6 +363,7 @@ pub struct Repository {
     registry: RegistryHost,
     name: RepositoryName,
     lane: Lane,
+    importance: Importance,
 }
 
 impl Repository {
@@ -377,6 +383,27 @@ impl Repository {
         Self { lane: Lane::Relay, ..self.clone() }
     }
 
+    /// The same repository for what an image can do without, and for requests that only save others: all of these
+    /// together use at most a quarter of the retries and pauses of a run.
+    #[must_use]
+    pub fn optional(&self) -> Self {
+        Self { importance: Importance::Optional, ..self.clone() }
+    }
+
+    /// The same repository for requests like one that has failed in spite of retries: where they are optional, they are
+    /// sent once.
+    #[must_use]
+    pub fn optional_once(&self) -> Self {
+        let optional = self.importance.is_optional();
+        let importance = if optional { Importance::OptionalOnce } else { self.importance };
+        Self { importance, ..self.clone() }
+    }
+
+    /// Counts the tries of a request.
+    pub(super) fn attempts(&self) -> Attempts<'_> {
+        Attempts::new(&self.inner, self.importance)
+    }
+
     /// The repository's path in its registry.
     pub fn name(&self) -> &RepositoryName {
         &self.name
@@ -384,7 +411,8 @@ impl Repository {
 
     /// What a request is for, with the registry's address.
     pub(super) async fn asking(&self, scope: Scope, what: String) -> Result<Asking<'_>, Failure> {
-        let purpose = Purpose { registry: &self.registry, what, lane: self.lane };
+        let Self { registry, lane, importance, .. } = self;
+        let purpose = Purpose { registry, what, lane: *lane, importance: *importance };
         self.inner.asking(purpose, Some(&self.name), scope).await
     }
 

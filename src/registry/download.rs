@@ -10,7 +10,7 @@ use super::BlobSink;
 use super::auth::Asking;
 use super::client::Repository;
 use super::error::RegistryError;
-use super::retry::{Attempts, Failure};
+use super::retry::Failure;
 use super::transport::{Answer, protocol, unavailable};
 use crate::digest::{ContentMismatch, Digest, Hasher, check};
 
@@ -103,7 +103,7 @@ impl Repository {
         }
         let begun = if begun.bytes() < size { begun } else { Hasher::new() };
         let mut incoming = Incoming { digest, size, hasher: begun, ranges: true };
-        let mut attempts = Attempts::new(&self.inner);
+        let mut attempts = self.attempts();
         loop {
             let before = incoming.hasher.bytes();
             let Err(failure) = self.try_blob(&mut incoming, sink).await else { return Ok(()) };
@@ -127,7 +127,7 @@ impl Repository {
         chunks: &Sender<Result<Bytes, RegistryError>>,
     ) -> Result<(), RegistryError> {
         let mut stream = Streaming { position: offset, ranges: true, chunks };
-        let mut attempts = Attempts::new(&self.inner);
+        let mut attempts = self.attempts();
         loop {
             let before = stream.position;
             let Err(failure) = self.try_stream(digest, size, &mut stream).await else { return Ok(()) };

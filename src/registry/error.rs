@@ -54,10 +54,7 @@ pub enum RegistryError {
         detail: String,
     },
     /// The host wants fewer requests, and a longer pause than there is time for. (T-54, T-86)
-    #[error(
-        "rate limited by {host}: {what} was refused{detail}; it is to be left alone for {}, and {} of --max-wait are left",
-        seconds(*.asked), seconds(*.left)
-    )]
+    #[error("rate limited by {host}: {what} was refused{detail}; {}", pause(*.asked, *.left, *.optional))]
     RateLimited {
         /// Registry that was asked.
         registry: RegistryHost,
@@ -67,10 +64,12 @@ pub enum RegistryError {
         host: String,
         /// What it said, with a leading `: `, or nothing.
         detail: String,
-        /// How long it is to be left alone.
-        asked: Duration,
+        /// How long a pause it needs, where that is known.
+        asked: Option<Duration>,
         /// How much longer the client may wait for such hosts.
         left: Duration,
+        /// Whether it was a request for what an image can do without.
+        optional: bool,
     },
     /// The registry cannot be reached, or fails itself, and still did so after the retries. (T-53)
     #[error("{registry} is not available: {what}: {detail}")]
@@ -287,8 +286,12 @@ fn unauthorized(registry: &RegistryHost, what: &str, detail: &str, credentials: 
     }
 }
 
-fn seconds(time: Duration) -> String {
-    format!("{} s", time.as_secs_f64().ceil())
+/// Why a host that limits its requests is not waited for.
+fn pause(asked: Option<Duration>, left: Duration, optional: bool) -> String {
+    let Some(asked) = asked else { return "it does not say for how long (no Retry-After)".to_owned() };
+    let seconds = |time: Duration| format!("{} s", time.as_secs_f64().ceil());
+    let of = if optional { "the quarter of --max-wait for what is optional" } else { "--max-wait" };
+    format!("it needs a pause of {}, and {} of {of} are left", seconds(asked), seconds(left))
 }
 
 /// Why content that is to be sent cannot be.

@@ -19,7 +19,7 @@ use super::error::RegistryError;
 use super::keychain::Keychain;
 use super::redirect::MAX_HOPS;
 use super::redirect::authority;
-use super::retry::{Attempts, Failure};
+use super::retry::{Attempts, Failure, Importance};
 use super::transport::{Answer, Lane, Purpose, protocol, unavailable};
 use super::{BlobSink, tls};
 use crate::digest::{ContentMismatch, Digest, Hasher, check};
@@ -134,7 +134,7 @@ impl ForeignLayers {
         sink: &mut dyn BlobSink,
     ) -> Result<(), Refusal> {
         let url = text.parse::<Url>().map_err(|_| Refusal::Never("it is not a URL"))?;
-        let mut attempts = Attempts::new(&self.checked.inner);
+        let mut attempts = Attempts::new(&self.checked.inner, Importance::Required);
         loop {
             let before = hasher.bytes();
             let failure = match self.attempt(&url, blob, hasher, sink).await {
@@ -272,7 +272,8 @@ impl From<Failure> for Outcome {
 }
 
 fn purpose<'a>(host: &'a RegistryHost, digest: &Digest) -> Purpose<'a> {
-    Purpose { registry: host, what: format!("foreign layer {digest}"), lane: Lane::Requests }
+    let what = format!("foreign layer {digest}");
+    Purpose { registry: host, what, lane: Lane::Requests, importance: Importance::Required }
 }
 
 /// What a status other than that of content means. Nobody authenticates here.

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::rate_limit::{HostLimit, Pauses};
-use super::retry::{RetryPolicy, random, retry_after};
+use super::retry::{Importance, RetryPolicy, random, retry_after};
 use super::transport::{Lane, lock};
 
 /// Budgets of connections to one host ([`Lane`]); its limit of requests counts for all of them.
@@ -35,9 +35,11 @@ fn limited(status: StatusCode, headers: &HeaderMap) -> Option<Option<Duration>> 
 /// What becomes of a request that its host refused for a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pause {
-    /// The host is left alone for so long; then the request may be sent again. `tell` where that is news for a person.
-    Granted { wait: Duration, tell: bool },
-    /// The host wants a longer pause than there is time for ([`RetryPolicy::max_wait`]).
+    /// The host is left alone for so long; then the request may be sent again. `asked` where the host stated a time, `left`
+    /// is what may be waited after it, and `tell` where it is news for a person.
+    Granted { wait: Duration, asked: bool, left: Duration, tell: bool },
+    /// The host wants a longer pause than there is time for ([`RetryPolicy::max_wait`], or the part of it for optional
+    /// requests).
     TooLong { asked: Duration, left: Duration },
 }
 
@@ -158,6 +160,7 @@ impl Hosts {
         status: StatusCode,
         headers: &HeaderMap,
         policy: &RetryPolicy,
+        importance: Importance,
     ) -> Option<Pause> {
         let mut state = lock(&permit.host.state);
         let now = self.began.elapsed();
@@ -171,13 +174,18 @@ impl Hosts {
             return None;
         };
         let wait = state.limit.pause((now, permit.started), asked, policy.base, random());
+        let stated = asked.is_some_and(|asked| !asked.is_zero());
         let asked = asked.unwrap_or(wait).max(wait);
         let mut pauses = lock(&self.pauses);
-        let left = policy.max_wait.saturating_sub(pauses.total());
-        if !pauses.grant(now, (wait, asked), policy.max_wait) {
-            state.closed_until = state.closed_until.max(now.saturating_add(wait));
+        let left = pauses.left(policy.max_wait, importance);
+        if !pauses.grant(now, (wait, asked), policy.max_wait, importance) {
+            // A limit that only what is optional has met is nothing to the others.
+            if !importance.is_optional() {
+                state.closed_until = state.closed_until.max(now.saturating_add(wait));
+            }
             return Some(Pause::TooLong { asked, left });
         }
+        let left = pauses.left(policy.max_wait, importance);
         drop(pauses);
         let first = state.limit.refused(now, permit.started, now.saturating_add(wait));
         let recent = state.told.is_some_and(|told| now.saturating_sub(told) < TELL_AGAIN);
@@ -185,7 +193,7 @@ impl Hosts {
         if tell {
             state.told = Some(now);
         }
-        Some(Pause::Granted { wait, tell })
+        Some(Pause::Granted { wait, asked: stated, left, tell })
     }
 
     /// How long hosts were left alone so far because they asked for it.
@@ -212,7 +220,9 @@ mod tests {
         for _ in 0..8 {
             permits.push(hosts.enter("a.example", Lane::Requests).await.unwrap());
         }
-        let answered = |permit: &Permit, status| hosts.answered(permit, status, &HeaderMap::new(), &policy);
+        let answered = |permit: &Permit, status| {
+            hosts.answered(permit, status, &HeaderMap::new(), &policy, Importance::Required)
+        };
         for permit in &permits {
             assert!(matches!(answered(permit, StatusCode::TOO_MANY_REQUESTS), Some(Pause::Granted { .. })));
         }

@@ -11,7 +11,7 @@ use super::auth::{Asking, Scope};
 use super::capabilities::{HeadSupport, Kind, is_passing};
 use super::client::Repository;
 use super::error::{RegistryError, SourceError};
-use super::retry::{Attempts, Failure};
+use super::retry::Failure;
 use super::transport::{Answer, Payload, protocol};
 use crate::digest::{ContentMismatch, Digest};
 use crate::oci::{self, Descriptor};
@@ -127,7 +127,7 @@ impl Repository {
     }
 
     async fn head(&self, selector: &Selector) -> Result<Head, RegistryError> {
-        let mut attempts = Attempts::new(&self.inner);
+        let mut attempts = self.attempts();
         loop {
             let failure = match self.try_head(selector).await {
                 Ok(head) => return Ok(head),
@@ -185,7 +185,7 @@ impl Repository {
     /// # Errors
     /// [`RegistryError::Content`] where the bytes are not those of the digest that was asked for, and the others.
     pub async fn manifest(&self, selector: &Selector) -> Result<FetchedManifest, RegistryError> {
-        let mut attempts = Attempts::new(&self.inner);
+        let mut attempts = self.attempts();
         loop {
             match self.try_manifest(selector).await {
                 Ok(manifest) => return Ok(manifest),
@@ -250,7 +250,7 @@ impl Repository {
             let source = SourceError::Corrupt(ContentMismatch::Digest { expected: *asked, got: digest });
             return Err(RegistryError::Source { digest: *asked, source });
         }
-        let mut attempts = Attempts::new(&self.inner);
+        let mut attempts = self.attempts();
         loop {
             match self.try_push(selector, media_type, digest, bytes.clone()).await {
                 Ok(subject) => return Ok(subject),

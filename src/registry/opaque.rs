@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::client::Repository;
 use super::error::RegistryError;
-use super::retry::{Attempts, Failure};
+use super::retry::Failure;
 use crate::digest::{ContentMismatch, Digest};
 use crate::oci;
 
@@ -18,7 +18,7 @@ impl Repository {
     /// # Errors
     /// [`RegistryError::Content`] where they are not those of `digest`, and the others.
     pub async fn manifest_of_type(&self, digest: &Digest, media_type: &str) -> Result<Bytes, RegistryError> {
-        let mut attempts = Attempts::new(&self.inner);
+        let mut attempts = self.attempts();
         loop {
             match self.try_manifest_of_type(digest, media_type).await {
                 Ok(bytes) => return Ok(bytes),

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::capabilities::{HeadSupport, Kind, is_passing};
 use super::client::Repository;
 use super::error::RegistryError;
-use super::retry::{Attempts, Failure};
+use super::retry::Failure;
 use super::transport::{Answer, protocol};
 use crate::digest::Digest;
 
@@ -94,7 +94,7 @@ impl Repository {
     }
 
     async fn head_blob(&self, digest: &Digest, size: u64) -> Result<Head, RegistryError> {
-        let mut attempts = Attempts::new(&self.inner);
+        let mut attempts = self.attempts();
         loop {
             let failure = match self.try_head_blob(digest, size).await {
                 Ok(head) => return Ok(head),
@@ -127,7 +127,7 @@ impl Repository {
 
     /// The size of a blob, by a `GET` of its first byte; `None` where there is none.
     async fn blob_size(&self, digest: &Digest, size: u64) -> Result<Option<u64>, RegistryError> {
-        let mut attempts = Attempts::new(&self.inner);
+        let mut attempts = self.attempts();
         loop {
             match self.try_blob_size(digest, size).await {
                 Ok(size) => return Ok(size),

@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use super::retry::{Importance, OPTIONAL_SHARE};
+
 /// Longest pause that one refusal causes, whatever the host asks for.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// Longest pause after a refusal that states none.
@@ -184,26 +186,39 @@ impl HostLimit {
 pub(super) struct Pauses {
     until: Duration,
     total: Duration,
+    /// Those for optional requests.
+    optional: Duration,
 }
 
 impl Pauses {
     /// Pauses from `now` for `wait`, unless all pauses together would be longer than `max` with one of the length that the
-    /// host asks for: then a shorter one would be in vain.
+    /// host asks for: then a shorter one would be in vain. Those for optional requests have a part of `max` only.
     pub(super) fn grant(
         &mut self,
         now: Duration,
         (wait, asked): (Duration, Duration),
         max: Duration,
+        importance: Importance,
     ) -> bool {
-        let with = |length: Duration| {
-            let added = now.saturating_add(length).saturating_sub(self.until.max(now));
-            self.total.saturating_add(added)
-        };
-        if with(asked) > max {
+        let until = self.until.max(now);
+        let added = |length: Duration| now.saturating_add(length).saturating_sub(until);
+        let once = importance == Importance::OptionalOnce;
+        if once || added(asked) > self.left(max, importance) {
             return false;
         }
-        (self.total, self.until) = (with(wait), self.until.max(now.saturating_add(wait)));
+        self.total = self.total.saturating_add(added(wait));
+        if importance.is_optional() {
+            self.optional = self.optional.saturating_add(added(wait));
+        }
+        self.until = self.until.max(now.saturating_add(wait));
         true
+    }
+
+    /// How much longer may be paused where all of it may be `max`.
+    pub(super) fn left(&self, max: Duration, importance: Importance) -> Duration {
+        let left = max.saturating_sub(self.total);
+        let share = (max / OPTIONAL_SHARE).saturating_sub(self.optional);
+        if importance.is_optional() { left.min(share) } else { left }
     }
 
     /// How long all of them were so far, those under way included.
@@ -417,7 +432,9 @@ mod tests {
     #[test]
     fn t54_pauses_together_are_bounded_and_those_at_the_same_time_count_once() {
         let mut pauses = Pauses::default();
-        let mut grant = |now, wait, asked| pauses.grant(secs(now), (secs(wait), secs(asked)), secs(15.0));
+        let mut grant = |now, wait, asked| {
+            pauses.grant(secs(now), (secs(wait), secs(asked)), secs(15.0), Importance::Required)
+        };
         assert!(grant(0.0, 10.0, 10.0));
         assert!(grant(5.0, 5.0, 5.0), "another host at the same time");
         assert!(grant(8.0, 4.0, 4.0));

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::client::Repository;
 use super::error::RegistryError;
-use super::retry::{Attempts, Failure};
+use super::retry::Failure;
 use super::tags::{MAX_PAGE, TagList, next_page};
 use super::transport::protocol;
 use crate::digest::Digest;
@@ -151,7 +151,7 @@ impl Repository {
     /// # Errors
     /// [`RegistryError`], also where there are more referrers than are accepted.
     pub async fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        let list = match self.referrers_by_api(digest, true).await {
+        let list = match self.referrers_by_api(digest).await {
             Ok(ReferrersApi::Listed(list)) => list,
             // A proxy that lets only known paths pass lets the tag pass.
             Err(error) if !matches!(error, RegistryError::Intercepted { .. }) => return Err(error),
@@ -165,21 +165,16 @@ impl Repository {
         list.cut_off.map_or(Ok(list.found), Err)
     }
 
-    /// What the referrers API lists. Without `retry` a failure is not retried, as where the API has failed before:
-    /// what is optional must not use up the retries of what is not.
+    /// What the referrers API lists.
     ///
     /// # Errors
     /// [`RegistryError`] where the first page cannot be had; a failure of a later one is in the list.
-    pub async fn referrers_by_api(
-        &self,
-        digest: &Digest,
-        retry: bool,
-    ) -> Result<ReferrersApi, RegistryError> {
+    pub async fn referrers_by_api(&self, digest: &Digest) -> Result<ReferrersApi, RegistryError> {
         let (mut list, mut known) = (ReferrerList::default(), HashSet::new());
         let (mut next, mut visited) = (None::<Url>, HashSet::new());
         let mut detail = format!("it has more than {MAX_REFERRER_PAGES} pages");
         for _ in 0..MAX_REFERRER_PAGES {
-            let (page, following) = match self.referrers_page(digest, next.as_ref(), retry).await {
+            let (page, following) = match self.referrers_page(digest, next.as_ref()).await {
                 Ok(Page::Listed(page, following)) => (*page, following),
                 Ok(Page::Unsupported) => return Ok(ReferrersApi::Unsupported),
                 Ok(Page::UnknownManifest) => return Ok(ReferrersApi::UnknownManifest),
@@ -250,12 +245,13 @@ impl Repository {
     /// All tags of the repository, where the registry gives them on one page that it cannot have cut. Only saves
     /// requests, so that any trouble with it is `None`.
     pub async fn tags_on_one_page(&self) -> Option<HashSet<Tag>> {
-        let mut attempts = Attempts::new(&self.inner);
+        let repository = self.optional();
+        let mut attempts = repository.attempts();
         loop {
-            match self.try_tags_page().await {
+            match repository.try_tags_page().await {
                 Ok(tags) => return tags,
-                Err(failure @ Failure::LoggedIn(_)) => attempts.after(failure).await.ok()?,
-                Err(_) => return None,
+                Err(Failure::Again(_)) => return None,
+                Err(failure) => attempts.after(failure).await.ok()?,
             }
         }
     }
@@ -284,18 +280,11 @@ impl Repository {
         format!("referrers of {}/{}@{digest}", self.registry(), self.name())
     }
 
-    async fn referrers_page(
-        &self,
-        digest: &Digest,
-        page: Option<&Url>,
-        retry: bool,
-    ) -> Result<Page, RegistryError> {
-        let mut attempts = Attempts::new(&self.inner);
+    async fn referrers_page(&self, digest: &Digest, page: Option<&Url>) -> Result<Page, RegistryError> {
+        let mut attempts = self.attempts();
         loop {
             match self.try_referrers(digest, page).await {
                 Ok(page) => return Ok(page),
-                // A pause for a rate limit is no failure of the look-up.
-                Err(Failure::Again(error, None)) if !retry => return Err(*error),
                 Err(failure) => attempts.after(failure).await?,
             }
         }

@@ -221,12 +221,12 @@ impl Inner {
         let (pause, url) = (answer.pause, answer.url.clone());
         drop(answer);
         match pause {
-            Some(Pause::Granted { wait, .. }) => {
-                let error = rate_limited(purpose, &url, detail, wait, wait);
-                return Failure::Again(Box::new(error), Some(wait));
+            Some(Pause::Granted { wait, asked, left, .. }) => {
+                let error = Box::new(rate_limited(purpose, &url, detail, asked.then_some(wait), left));
+                return Failure::Limited { error, asked };
             }
             Some(Pause::TooLong { asked, left }) => {
-                return rate_limited(purpose, &url, detail, asked, left).into();
+                return rate_limited(purpose, &url, detail, Some(asked), left).into();
             }
             None => {}
         }

@@ -2,7 +2,7 @@
 //! What is tried again, when, and when no more.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -23,12 +23,32 @@ pub struct RetryPolicy {
     pub max: Duration,
     /// Whether a wait is a random part of its length, so that many clients do not come back at once.
     pub jitter: bool,
-    /// Retries of the whole run, all requests together, without those after progress inside a blob and those that a
-    /// registry asked for by its limit of requests.
+    /// Retries of the whole run, all requests together, without those after progress inside a blob and those after a
+    /// pause for a limit of requests.
     pub budget: u32,
-    /// How long all pauses together may be that registries ask for (429, 503 with `Retry-After`). A longer one ends the
-    /// request with [`RegistryError::RateLimited`] at once.
+    /// How long all pauses together may be after refusals for a limit of requests (429, 503 with `Retry-After`). A longer
+    /// one ends the request with [`RegistryError::RateLimited`] at once.
     pub max_wait: Duration,
+}
+
+/// Part of [`RetryPolicy::budget`] and [`RetryPolicy::max_wait`] that all optional requests together may use: a quarter.
+pub(super) const OPTIONAL_SHARE: u32 = 4;
+
+/// What a request may use of the retries and pauses of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Importance {
+    /// An image needs it: all of them.
+    Required,
+    /// It is for what an image can do without: [`OPTIONAL_SHARE`] of them. Its pauses count as tries.
+    Optional,
+    /// The same after another one has failed in spite of retries: none of them.
+    OptionalOnce,
+}
+
+impl Importance {
+    pub(super) const fn is_optional(self) -> bool {
+        !matches!(self, Self::Required)
+    }
 }
 
 impl Default for RetryPolicy {
@@ -61,9 +81,16 @@ pub(super) enum Failure {
     LoggedIn(Box<RegistryError>),
     /// Trying again cannot help.
     Final(Box<RegistryError>),
-    /// A retry may help. With a pause, the host was rate limited and is left alone for so long: that costs no retry, and
-    /// the next request waits by itself.
-    Again(Box<RegistryError>, Option<Duration>),
+    /// A retry may help.
+    Again(Box<RegistryError>),
+    /// The host refused the request for its limit of requests, and is paused: the next request waits by itself. Where the
+    /// host has `asked` for the pause, that uses up none of its tries.
+    Limited {
+        /// What it comes to where there is no other try.
+        error: Box<RegistryError>,
+        /// Whether the host stated how long to wait.
+        asked: bool,
+    },
 }
 
 impl From<RegistryError> for Failure {
@@ -74,7 +101,7 @@ impl From<RegistryError> for Failure {
 
 impl Failure {
     pub(super) fn again(error: RegistryError) -> Self {
-        Self::Again(Box::new(error), None)
+        Self::Again(Box::new(error))
     }
 }
 
@@ -85,6 +112,7 @@ const MAX_LOGINS: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Attempts<'a> {
     inner: &'a Inner,
+    importance: Importance,
     failed: u32,
     logins: u32,
     progressed: bool,
@@ -92,8 +120,8 @@ pub(super) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) const fn new(inner: &'a Inner) -> Self {
-        Self { inner, failed: 0, logins: 0, progressed: false, mismatched: false }
+    pub(super) const fn new(inner: &'a Inner, importance: Importance) -> Self {
+        Self { inner, importance, failed: 0, logins: 0, progressed: false, mismatched: false }
     }
 
     /// The try has brought the transfer on, so the next failure is a first one again.
@@ -106,16 +134,20 @@ impl<'a> Attempts<'a> {
     /// Waits until the next try may begin, or says why there is none.
     pub(super) async fn after(&mut self, failure: Failure) -> Result<(), RegistryError> {
         let policy = &self.inner.options.retry;
-        let error = match failure {
+        let (error, paused) = match failure {
             Failure::Final(error) => return Err(*error),
             Failure::LoggedIn(error) => {
                 self.logins += 1;
                 return if self.logins > MAX_LOGINS { Err(*error) } else { Ok(()) };
             }
-            Failure::Again(_, Some(_)) => return Ok(()),
-            Failure::Again(error, None) => *error,
+            Failure::Limited { asked: true, .. } if self.importance == Importance::Required => return Ok(()),
+            Failure::Limited { error, .. } => (*error, true),
+            Failure::Again(error) => (*error, false),
         };
         self.failed += 1;
+        if self.importance == Importance::OptionalOnce {
+            return Err(error);
+        }
         // Damage on the way is rare and gone with the next try; damaged content stays.
         let mismatch = matches!(error, RegistryError::Content { .. } | RegistryError::OtherDigest { .. });
         if mismatch && std::mem::replace(&mut self.mismatched, true) {
@@ -124,11 +156,12 @@ impl<'a> Attempts<'a> {
         if self.failed >= policy.attempts {
             return Err(error);
         }
-        if !std::mem::take(&mut self.progressed) {
-            let left = &self.inner.retries_left;
-            if left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err() {
-                return Err(error);
-            }
+        // A person was told, and the next request waits for the end of the pause.
+        if paused {
+            return Ok(());
+        }
+        if !std::mem::take(&mut self.progressed) && !self.take_from_budget() {
+            return Err(error);
         }
         self.inner.counters.retries.fetch_add(1, Ordering::Relaxed);
         let wait = policy.wait(self.failed, random());
@@ -140,6 +173,15 @@ impl<'a> Attempts<'a> {
         ));
         tokio::time::sleep(wait).await;
         Ok(())
+    }
+
+    /// Takes one retry of those that are left, or of the part for optional requests.
+    fn take_from_budget(&self) -> bool {
+        let take = |left: &AtomicU32| {
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        };
+        let share = !self.importance.is_optional() || take(&self.inner.optional_retries_left);
+        share && take(&self.inner.retries_left)
     }
 }
 

@@ -12,7 +12,7 @@ use super::auth::Asking;
 use super::client::Repository;
 use super::error::RegistryError;
 use super::redirect::{RedirectRefusal, same_origin};
-use super::retry::{Attempts, Failure};
+use super::retry::Failure;
 use super::transport::{Answer, protocol, refused};
 use crate::reference::Tag;
 
@@ -110,7 +110,7 @@ impl Repository {
             RegistryError::Protocol { registry, what, detail }
         };
         let (mut page, mut read) = (Page::First, HashSet::new());
-        let mut attempts = Attempts::new(&self.inner);
+        let mut attempts = self.attempts();
         for _ in 0..MAX_PAGES {
             let next = loop {
                 match self.try_tags(&page, tags).await {

@@ -19,7 +19,7 @@ use super::hosts::{Closed, Pause, Permit};
 use super::pace::Pace;
 use super::redirect::{Bounds, MAX_HOPS, RedirectRefusal, authority, keeps_method, same_origin};
 use super::rejection::{root_cause, transport_failure};
-use super::retry::Failure;
+use super::retry::{Failure, Importance};
 use super::tls;
 use crate::redact::{SafeUrl, printable};
 use crate::reference::RegistryHost;
@@ -103,6 +103,7 @@ pub(super) struct Purpose<'a> {
     pub(super) registry: &'a RegistryHost,
     pub(super) what: String,
     pub(super) lane: Lane,
+    pub(super) importance: Importance,
 }
 
 /// The head of an answer, and the way to its body. Counts as a request under way at its host until it is dropped.
@@ -321,7 +322,7 @@ impl Inner {
         let permit =
             self.hosts.enter(&authority(url), purpose.lane).await.map_err(|closed| match closed {
                 Closed::Client => unavailable(purpose, "the client is closed".to_owned()),
-                Closed::Paused(wait) => rate_limited(purpose, url, String::new(), wait, Duration::ZERO),
+                Closed::Paused(wait) => rate_limited(purpose, url, String::new(), Some(wait), Duration::ZERO),
             })?;
         let stall = self.options.stall_timeout;
         let mut request = reqwest::Request::new(method.clone(), url.clone());
@@ -358,10 +359,10 @@ impl Inner {
         };
         let response =
             response.map_err(|error| transport_failure(error, url, purpose, &self.trusted(url)))?;
-        let pause = self.hosts.answered(&permit, response.status(), response.headers(), &self.options.retry);
-        if let Some(Pause::Granted { wait, tell: true }) = pause {
-            let (host, status) = (authority(url), response.status().as_u16());
-            let wait = wait.as_secs_f64();
+        let (status, policy) = (response.status(), &self.options.retry);
+        let pause = self.hosts.answered(&permit, status, response.headers(), policy, purpose.importance);
+        if let Some(Pause::Granted { wait, tell: true, .. }) = pause {
+            let (host, status, wait) = (authority(url), status.as_u16(), wait.as_secs_f64());
             self.notify(&format!("rate limited by {host} (HTTP status {status}); paused for {wait:.1} s"));
         }
         let (pace, counters) = (Arc::clone(&self.pace), Arc::clone(&self.counters));
@@ -422,11 +423,12 @@ pub(super) fn rate_limited(
     purpose: &Purpose<'_>,
     url: &Url,
     detail: String,
-    asked: Duration,
+    asked: Option<Duration>,
     left: Duration,
 ) -> RegistryError {
     let (registry, what, host) = (purpose.registry.clone(), purpose.what.clone(), authority(url));
-    RegistryError::RateLimited { registry, what, host, detail, asked, left }
+    let optional = purpose.importance.is_optional();
+    RegistryError::RateLimited { registry, what, host, detail, asked, left, optional }
 }
 
 /// A redirect or upload address that is not followed.

@@ -94,18 +94,23 @@ impl Answers {
 #[derive(Debug)]
 pub(super) struct LookUp {
     pub(super) repository: Repository,
+    /// The same for requests about referrers: optional, unless they are required.
+    pub(super) referrers: Repository,
     /// The registry has no referrers API.
     no_api: AtomicBool,
-    /// The referrers API was not available in spite of retries: each retry more is taken from the images.
+    /// The referrers API was not available in spite of retries: no more of these for what is optional.
     api_failed: AtomicBool,
     /// All tags of the repository, where one page holds them.
     tags: OnceCell<Option<HashSet<Tag>>>,
 }
 
 impl LookUp {
-    pub(super) fn new(repository: Repository) -> Self {
+    pub(super) fn new(repository: Repository, choice: &Referrers) -> Self {
+        let required = *choice == Referrers::Required;
+        let referrers = if required { repository.clone() } else { repository.optional() };
         Self {
             repository,
+            referrers,
             no_api: AtomicBool::new(false),
             api_failed: AtomicBool::new(false),
             tags: OnceCell::new(),
@@ -139,7 +144,7 @@ impl LookUp {
     /// All tags of the repository, where they are known. A list without the tag by which the image was read is not all
     /// of them: some caches list only what they hold.
     async fn tags(&self, image_tag: Option<&Tag>) -> Option<&HashSet<Tag>> {
-        let tags = self.tags.get_or_init(|| self.repository.tags_on_one_page()).await.as_ref()?;
+        let tags = self.tags.get_or_init(|| self.referrers.tags_on_one_page()).await.as_ref()?;
         image_tag.is_none_or(|tag| tags.contains(tag)).then_some(tags)
     }
 
@@ -198,8 +203,9 @@ impl LookUp {
         if self.no_api.load(Ordering::Relaxed) {
             return true;
         }
-        let retry = !self.api_failed.load(Ordering::Relaxed);
-        match self.repository.referrers_by_api(&subject, retry).await {
+        let failed = self.api_failed.load(Ordering::Relaxed);
+        let repository = if failed { &self.referrers.optional_once() } else { &self.referrers };
+        match repository.referrers_by_api(&subject).await {
             Ok(ReferrersApi::Listed(list)) => {
                 answers.list(subject, list, choice);
                 false
@@ -222,8 +228,8 @@ impl LookUp {
 
     async fn list_by_tag(&self, subject: Digest, image_tag: Option<&Tag>, choice: &Referrers) -> Answers {
         let mut answers = Answers::default();
-        let list = match self.repository.referrers_tag(&subject).await {
-            Ok(ReferrersTag::List(bytes)) => self.repository.referrer_list(&subject, &bytes),
+        let list = match self.referrers.referrers_tag(&subject).await {
+            Ok(ReferrersTag::List(bytes)) => self.referrers.referrer_list(&subject, &bytes),
             // Then there are no referrers (distribution-spec 1.1, "Listing Referrers").
             Ok(ReferrersTag::Absent | ReferrersTag::NotAList(_)) => return answers,
             Err(error) => Err(error),
@@ -244,7 +250,7 @@ impl LookUp {
     /// What a tag names, asked by HEAD, which registries that limit pulls do not count.
     async fn head(&self, subject: Digest, tag: Tag, image_tag: Option<&Tag>) -> Answers {
         let mut answers = Answers::default();
-        match self.repository.head_manifest(&Selector::Tag(tag.clone())).await {
+        match self.referrers.head_manifest(&Selector::Tag(tag.clone())).await {
             Ok(None) => {}
             Ok(Some(root)) => {
                 answers.candidates.push(Candidate { subject, root, tag: Some(tag), bytes: None });
@@ -261,7 +267,7 @@ impl LookUp {
 
     async fn get(&self, subject: Digest, tag: Tag, listed: bool) -> Answers {
         let mut answers = Answers::default();
-        match self.repository.manifest(&Selector::Tag(tag.clone())).await {
+        match self.referrers.manifest(&Selector::Tag(tag.clone())).await {
             Ok(found) => {
                 let root = Descriptor::new(found.media_type, found.digest, found.bytes.len() as u64);
                 let bytes = Some(found.bytes);

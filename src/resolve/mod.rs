@@ -117,7 +117,7 @@ pub async fn resolve_most(
     let asked = &options;
     let mut look_ups = HashMap::new();
     for Reference { registry, repository, .. } in merged.images.iter().map(|image| &image.reference) {
-        let look_up = || LookUp::new(client.repository(registry, repository));
+        let look_up = || LookUp::new(client.repository(registry, repository), &options.referrers);
         look_ups.entry((registry, repository)).or_insert_with(look_up);
     }
     let look_ups = &look_ups;

@@ -72,7 +72,7 @@ pub async fn find_referrers(
     of: &Closure,
     documents: &mut Documents,
 ) -> FoundReferrers {
-    find(&LookUp::new(repository.clone()), of, None, &Referrers::All, documents).await
+    find(&LookUp::new(repository.clone(), &Referrers::All), of, None, &Referrers::All, documents).await
 }
 
 /// [`find_referrers`], without those that are not chosen and what refers to them. `tag` is the tag by which the image was
@@ -159,7 +159,7 @@ impl Search<'_> {
         asked: &HashSet<Digest>,
         documents: &mut Documents,
     ) -> Vec<Subject> {
-        let repository = &self.look_up.repository;
+        let repository = &self.look_up.referrers;
         let fetches = candidates.into_iter().map(|candidate| async move {
             let fetched = fetch_one(repository, &candidate).await;
             (candidate, fetched)

@@ -3,6 +3,7 @@
 
 use krs_core::closure::Documents;
 use krs_core::fetch;
+use krs_core::registry::{Client, ClientOptions, RetryPolicy};
 use krs_core::resolve::{ImageError, MissingReferrer, Referrers, Resolved, find_referrers};
 use krs_testing::image::{
     Image, ImageBuilder, cosign_signature, cosign_tag, index, referrers_index, referrers_tag, sbom,
@@ -11,7 +12,7 @@ use krs_testing::image::{
 use krs_testing::registry::{Matcher, Options, Registry, What};
 use serde_json::{Value, json};
 
-use crate::harness::{Site, client};
+use crate::harness::{Site, client, options};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -197,6 +198,28 @@ async fn t112_what_is_optional_leaves_the_retries_to_the_images() {
     let (_, resolved) = site.resolve(&client).await.unwrap();
     assert_eq!(missing(&resolved).len(), 3);
     assert_eq!(client.statistics().retries, 3, "the first look-up is retried, those after it are not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t127_look_ups_of_all_kinds_use_a_quarter_of_the_retries_unless_they_are_required() {
+    for path in ["/referrers/", "sha256-", "/tags/list"] {
+        let mut site = Site::with(without_api(), Options::default());
+        site.add(&both(), "team/app", "1.0");
+        site.source.fail(Matcher::any().path(path), What::Status(503, vec![], String::new()));
+        for (choice, least, most) in [(Referrers::All, 6, 8), (Referrers::Required, 0, 5)] {
+            // The list of tags only saves requests.
+            let most = if path == "/tags/list" { 8 } else { most };
+            let retry = RetryPolicy { budget: 8, ..options().retry };
+            let client = Client::new(ClientOptions { retry, ..options() }).unwrap();
+            site.referrers = choice.clone();
+            let resolved = site.resolve(&client).await;
+            // What the list of tags does not hold is absent.
+            let fails = choice == Referrers::Required && path == "/referrers/";
+            assert_eq!(resolved.is_err(), fails, "{path} {choice:?}");
+            let left = client.statistics().retries_left;
+            assert!((least..=most).contains(&left), "{path} {choice:?}: {left} of 8 are left");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

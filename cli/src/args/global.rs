@@ -23,7 +23,7 @@ pub(crate) struct Global {
     /// Say more: -v what was passed over, -vv every request (see also KRS_LOG)
     #[arg(short, long, global = true, env = "KRS_VERBOSE", action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Show no progress
+    /// Show no progress; retries, and pauses that a registry asks for, are still said
     #[arg(long, global = true, env = "KRS_NO_PROGRESS", value_parser = flag())]
     pub(crate) no_progress: bool,
     /// When to use colours

@@ -4,6 +4,7 @@
 mod bars;
 mod json;
 mod lines;
+mod messages;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use krs_core::progress::Activity;
 pub(crate) use bars::Bars;
 pub(crate) use json::JsonLines;
 pub(crate) use lines::Lines;
+pub(crate) use messages::Messages;
 
 /// How often a line is written where there are no bars.
 const EVERY: Duration = Duration::from_secs(5);

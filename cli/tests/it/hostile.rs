@@ -254,9 +254,9 @@ fn t51_a_tag_that_moved_changes_nothing_where_a_digest_is_written() {
 #[test]
 fn t86_a_rate_limit_that_stays_ends_the_run_and_the_next_run_works() {
     let site = Site::with_three_images();
-    site.source.fail(Matcher::blobs().nth(3..=u64::MAX), What::Status(429, Vec::new(), String::new()));
+    site.source.fail(Matcher::blobs().nth(3..=u64::MAX), What::RetryAfter(429, 1));
     // Waits that a registry asks for use up no retry, and are bounded all the same.
-    site.bundle("a.krs.tar", &["--retries", "0", "--max-wait", "1s"])
+    site.bundle("a.krs.tar", &["--retries", "0", "--max-wait", "2s"])
         .failed(8, &["rate limited by", "of --max-wait are left", "help: run the same command again later"]);
     assert_eq!(site.desk.files(), ["a.krs.tar.journal", "a.krs.tar.part"], "the next run resumes");
     site.source.clear_faults();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Results on standard output, everything else on standard error.
 
+use krs_testing::registry::{Matcher, What};
 use serde_json::Value;
 
 use crate::harness::{Desk, Site};
@@ -45,6 +46,27 @@ fn a_pipe_gets_no_bars_and_no_colours() {
     }
     let colored = site.desk.krs(&["verify", "nothing", "--color", "always"]).failed(1, &[]);
     assert!(colored.err.contains("\u{1b}[1;31merror:\u{1b}[0m"), "{colored}");
+}
+
+#[test]
+fn t133_without_progress_pauses_and_retries_are_said_and_only_quiet_is_silent() {
+    let site = Site::with_three_images();
+    for (flags, said) in [
+        (&["--no-progress"][..], true),
+        (&["--no-progress", "-v"], true),
+        (&["--no-progress", "--output", "json"], true),
+        (&["--quiet"], false),
+        (&["--quiet", "--no-progress"], false),
+    ] {
+        site.source.clear_faults();
+        site.source.fail(Matcher::manifests().once(), What::RetryAfter(429, 1));
+        site.source.fail(Matcher::manifests().nth(2..=2), What::Status(500, Vec::new(), String::new()));
+        let run = site.bundle("a.krs.tar", flags).ok();
+        for part in ["rate limited by", "paused for 1.0 s", "retry 1 of 5 in"] {
+            assert_eq!(run.err.contains(part), said, "{flags:?}: {part}: {run}");
+        }
+        assert!(!run.err.contains("Resolving") && !run.err.contains("\"progress\""), "{flags:?}: {run}");
+    }
 }
 
 #[test]

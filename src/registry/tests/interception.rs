@@ -35,18 +35,18 @@ async fn t117_a_web_page_in_place_of_a_list_of_referrers_is_named_and_the_tag_is
     });
     let server = server.await;
     let repository = server.repository();
-    is_named(&repository.referrers_by_api(&subject, true).await.unwrap_err());
+    is_named(&repository.referrers_by_api(&subject).await.unwrap_err());
     assert_eq!(repository.referrers(&subject).await.unwrap()[0].digest, referrer);
     // A page that is called a list, and a list that is encoded.
     let server = Server::start(|_| Reply::ok(PAGE).with("content-type", TYPE)).await;
-    is_named(&server.repository().referrers_by_api(&subject, true).await.unwrap_err());
+    is_named(&server.repository().referrers_by_api(&subject).await.unwrap_err());
     let encoded = Reply::ok(b"\x1f\x8b\x08").with("content-type", TYPE).with("content-encoding", "gzip");
     let server = Server::start(move |_| encoded.clone()).await;
-    let error = server.repository().referrers_by_api(&subject, true).await.unwrap_err();
+    let error = server.repository().referrers_by_api(&subject).await.unwrap_err();
     assert!(error.to_string().contains("Content-Encoding: gzip"), "{error}");
     // Anything else that is no list says that there is no API.
     let server = Server::start(|_| Reply::ok(b"{}").with("content-type", "application/json")).await;
-    let answer = server.repository().referrers_by_api(&subject, true).await.unwrap();
+    let answer = server.repository().referrers_by_api(&subject).await.unwrap();
     assert!(matches!(answer, ReferrersApi::Unsupported), "{answer:?}");
 }
 

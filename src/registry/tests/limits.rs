@@ -39,17 +39,83 @@ async fn t54_a_refusal_pauses_all_requests_to_the_host_and_uses_up_no_retry() {
 }
 
 #[tokio::test]
-async fn t54_refusals_that_state_no_time_are_waited_out_without_a_retry() {
+async fn t54_a_refusal_that_states_no_time_counts_as_a_try() {
     let count = AtomicUsize::new(0);
     let server = Server::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
         0..5 => Reply::new(429),
         _ => Reply::ok(b"x"),
     });
     let server = server.await;
-    let mut options = options();
-    options.retry.attempts = 1;
-    assert_eq!(fetch(&server.repository_with(options), b"x").await.unwrap(), b"x");
+    assert_eq!(fetch(&server.repository(), b"x").await.unwrap(), b"x");
     assert_eq!(server.count("GET"), 6);
+
+    let server = Server::start(|_| Reply::new(429)).await;
+    let mut options = options();
+    (options.retry.attempts, options.retry.budget) = (3, 10);
+    let client = Client::new(options).unwrap();
+    let repository = client.repository(&server.host, &"team/app".parse().unwrap());
+    let error = fetch(&repository, b"x").await.unwrap_err();
+    assert!(matches!(error, RegistryError::RateLimited { .. }), "{error}");
+    assert!(error.to_string().contains("no Retry-After"), "{error}");
+    assert_eq!((server.count("GET"), client.statistics().retries_left), (3, 10));
+}
+
+/// A server that refuses look-ups of referrers, and answers everything else.
+async fn refusing_referrers(reply: Reply) -> Server {
+    Server::start(move |request| match request.path.contains("/referrers/") {
+        true => reply.clone(),
+        false => Reply::ok(b"x"),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn t127_what_is_optional_leaves_most_of_the_waits_to_what_is_not() {
+    let server = refusing_referrers(Reply::new(429).with("retry-after", "1")).await;
+    let mut options = options();
+    options.retry.max_wait = Duration::from_secs(11);
+    let client = Client::new(options).unwrap();
+    let repository = client.repository(&server.host, &"team/app".parse().unwrap());
+    let optional = repository.optional();
+    for _ in 0..3 {
+        let error = optional.referrers_by_api(&Digest::of(b"x")).await.unwrap_err();
+        assert!(error.to_string().contains("the quarter of --max-wait"), "{error}");
+    }
+    assert_eq!(server.count("GET"), 5, "after 2 pauses of 1 s there is no more of 11 s / 4");
+    assert_eq!(client.statistics().paused, Duration::from_secs(2));
+    // Nor does it close the host to what is not optional.
+    assert_eq!(fetch(&repository, b"x").await.unwrap(), b"x");
+    assert!(optional.optional_once().referrers_by_api(&Digest::of(b"x")).await.is_err());
+    assert_eq!(client.statistics().paused, Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn t127_pauses_of_what_is_optional_count_as_tries() {
+    let server = refusing_referrers(Reply::new(429).with("retry-after", "0.01")).await;
+    let mut options = options();
+    options.retry.attempts = 3;
+    let repository = server.repository_with(options).optional();
+    assert!(repository.referrers_by_api(&Digest::of(b"x")).await.is_err());
+    assert_eq!(server.count("GET"), 3);
+}
+
+#[tokio::test]
+async fn t127_what_is_optional_uses_a_quarter_of_the_retries() {
+    let server = refusing_referrers(Reply::new(500)).await;
+    let mut options = options();
+    options.retry.budget = 8;
+    let client = Client::new(options).unwrap();
+    let repository = client.repository(&server.host, &"team/app".parse().unwrap());
+    let optional = repository.optional();
+    for _ in 0..3 {
+        assert!(optional.referrers_by_api(&Digest::of(b"x")).await.is_err());
+    }
+    assert_eq!((server.count("GET"), client.statistics().retries_left), (3 + 2, 6));
+    assert!(optional.optional_once().referrers_by_api(&Digest::of(b"x")).await.is_err());
+    assert_eq!(server.count("GET"), 3 + 2 + 1);
+    // What is not optional has the rest, also where it goes by the same request.
+    assert!(repository.optional_once().referrers_by_api(&Digest::of(b"x")).await.is_err());
+    assert_eq!(client.statistics().retries_left, 1);
 }
 
 #[tokio::test]

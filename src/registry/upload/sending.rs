@@ -21,7 +21,7 @@ use crate::registry::error::RegistryError;
 use crate::registry::manifest::not_missing;
 use crate::registry::outgoing::{Feed, Hashing, Outgoing};
 use crate::registry::relay::{Received, Relay};
-use crate::registry::retry::{Attempts, Failure};
+use crate::registry::retry::Failure;
 use crate::registry::transport::{Answer, Payload, lock, protocol};
 
 /// Parts of an upload once a registry has lost one that was cut: halved each time, but not below the least.
@@ -66,10 +66,6 @@ pub(super) struct Upload<'a> {
     furthest: u64,
     /// Where the registry itself failed last.
     failed_at: Option<u64>,
-}
-
-fn is_rate_limit(failure: &Failure) -> bool {
-    matches!(failure, Failure::Again(error, _) if matches!(**error, RegistryError::RateLimited { .. }))
 }
 
 fn octets() -> HeaderMap {
@@ -139,7 +135,7 @@ impl<'a> Upload<'a> {
     /// Sends the blob, in as many tries as it takes and are allowed.
     pub(super) async fn send(&mut self) -> Result<(), RegistryError> {
         let repository = self.repository;
-        let mut attempts = Attempts::new(&repository.inner);
+        let mut attempts = repository.attempts();
         loop {
             let failure = match self.step().await {
                 Ok(true) => return Ok(()),
@@ -255,14 +251,14 @@ impl<'a> Upload<'a> {
     /// refused mount decides nothing: the blob can be sent.
     pub(super) async fn mount(&mut self, from: &RepositoryName) -> bool {
         let repository = self.repository;
-        let mut attempts = Attempts::new(&repository.inner);
+        let mut attempts = repository.attempts();
         let mut failed = false;
         loop {
             let failure = match self.try_mount(from).await {
                 Ok(mounted) => return mounted,
                 Err(failure) => failure,
             };
-            let broken = matches!(failure, Failure::Again(..)) && !is_rate_limit(&failure);
+            let broken = matches!(failure, Failure::Again(_));
             let repeated = broken && std::mem::replace(&mut failed, true);
             if repeated || attempts.after(failure).await.is_err() {
                 return false;
@@ -300,7 +296,7 @@ impl<'a> Upload<'a> {
     /// Opens an upload, in as many tries as it takes and are allowed.
     pub(super) async fn open_any(&mut self) -> Result<(), RegistryError> {
         let repository = self.repository;
-        let mut attempts = Attempts::new(&repository.inner);
+        let mut attempts = repository.attempts();
         while self.session.is_none() {
             if let Err(failure) = self.open().await {
                 attempts.after(failure).await?;
@@ -381,8 +377,7 @@ impl<'a> Upload<'a> {
                 let all = sent.load(Ordering::Relaxed) == length;
                 // A session that is not known any more was perhaps completed before, by a proxy that repeats requests.
                 let unknown = matches!(&failure, Failure::Final(error) if error.status() == Some(404));
-                let limited = is_rate_limit(&failure);
-                if all && !limited && (unknown || matches!(failure, Failure::Again(..))) {
+                if all && (unknown || matches!(failure, Failure::Again(_))) {
                     self.unanswered = Some(begun.elapsed());
                 }
                 return self.refused(failure, Sent::Last).await.map(|()| false);
@@ -404,7 +399,7 @@ impl<'a> Upload<'a> {
         match way_after(&error, sent) {
             Way::Reopen => {
                 self.session = None;
-                return Err(Failure::Again(error, None));
+                return Err(Failure::Again(error));
             }
             Way::Whole if !self.whole_only && !self.parts_only => {
                 (self.whole_only, self.part) = (true, None);

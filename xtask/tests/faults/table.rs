@@ -278,6 +278,16 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "a registry that fails twice at one offset of an upload, and states that offset",
                 "the upload is cancelled and a new one started",
             ),
+            (
+                127,
+                "look-ups of signatures that are refused for a limit, or fail, for good",
+                "they use at most a quarter of the pauses and retries of a run; the images have the rest",
+            ),
+            (
+                133,
+                "a registry that pauses a run whose progress is not shown",
+                "pauses and retries are said all the same, in a line each; only `--quiet` is silent",
+            ),
         ],
     ),
     (
