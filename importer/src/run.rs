@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use krs_core::error::chain;
@@ -32,8 +32,12 @@ use crate::tls::{self, ServerIdentity};
 /// How long everything may take to come to an end.
 const STOPPING: Duration = Duration::from_secs(25);
 
-/// How often the certificate of the embedded registry is looked at.
+/// How often the Secret with the certificate of the embedded registry is read.
 const RENEWAL: Duration = Duration::from_secs(6 * 3600);
+/// How often the certificate is compared with the clock, which somebody may have set meanwhile.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+/// Least time between two attempts to renew a certificate that is due.
+const RENEWAL_RETRY: Duration = Duration::from_secs(600);
 
 /// Why the importer does not run.
 #[derive(Debug, Error)]
@@ -232,8 +236,14 @@ async fn renew(
     mut identity: ServerIdentity,
     ca: watch::Sender<String>,
 ) {
+    let mut read = Instant::now();
     loop {
-        tokio::time::sleep(RENEWAL).await;
+        tokio::time::sleep(CLOCK_CHECK).await;
+        let due = || identity.is_due(&config.registry.host, jiff::Timestamp::now());
+        if read.elapsed() < RENEWAL && (read.elapsed() < RENEWAL_RETRY || !due()) {
+            continue;
+        }
+        read = Instant::now();
         let now = match tls::identity(&client, &config.namespace, &config.registry.host).await {
             Ok(now) => now,
             Err(error) => {

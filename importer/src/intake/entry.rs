@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use krs_core::bundle::{Bundle, Freshness, HighWaterMark, Policy, StreamName};
+use krs_core::bundle::{Bundle, BundleError, Freshness, HighWaterMark, Policy, StreamName};
 use krs_core::crd::ImageBundleStatus;
 use krs_core::digest::Digest;
 use krs_core::oci::Descriptor;
@@ -168,6 +168,13 @@ fn open(rules: &Rules, policy: &Policy, path: &Utf8Path, stamp: &Stamp) -> Resul
     let full = rules.folder.join(path);
     let folders = scan::folders(&rules.folder);
     let opened = Bundle::open_with(&full, &folders, policy).and_then(|bundle| {
+        let audience = &bundle.manifest().audience;
+        if rules.site.is_none() && !audience.is_empty() {
+            // Who has not said which site this is, gets what is for all sites. (T-26)
+            let got =
+                "a site without a name (the value `site` of the importer's chart is not set)".to_owned();
+            return Err(BundleError::Audience { path: path.to_owned(), expected: audience.join(", "), got });
+        }
         let images = bundle.images()?;
         Ok(Held::new(bundle, images))
     });

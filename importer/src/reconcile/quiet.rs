@@ -17,8 +17,13 @@ pub(super) const LOOK: Duration = Duration::from_secs(15);
 const RECONCILE_AT: &str = "kuberegistrysync.io/reconcile-at";
 
 /// Reasons that a mended Secret mends.
-pub(super) const MENDED_BY_SECRETS: [&str; 4] =
-    [reason::AUTH_FAILED, reason::TLS_FAILED, reason::SECRET_NOT_FOUND, reason::SECRET_INVALID];
+pub(super) const MENDED_BY_SECRETS: [&str; 5] = [
+    reason::AUTH_FAILED,
+    reason::TLS_FAILED,
+    reason::SECRET_NOT_FOUND,
+    reason::SECRET_FORBIDDEN,
+    reason::SECRET_INVALID,
+];
 
 /// Versions of Secrets and ConfigMaps by `kind/name`; `None`: it does not exist.
 pub(super) type Versions = BTreeMap<String, Option<String>>;

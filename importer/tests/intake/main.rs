@@ -321,3 +321,20 @@ async fn t124_each_decision_about_a_bundle_is_one_line_of_the_log_and_a_restart_
         lines.iter().filter(|line| ["BundleImported", "SafeToRemove"].iter().all(|r| line["reason"] != *r));
     assert_eq!(again.collect::<Vec<_>>(), Vec::<&serde_json::Value>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t139_an_importer_without_a_name_takes_no_bundle_that_is_for_named_sites() {
+    let mut world = World::new();
+    world.config.site = None;
+    let named = PlanOptions { audience: vec!["site-2".to_owned()], ..numbered(6) };
+    let named = world.make("named.krs.tar", "", named, Some(&world.key)).await;
+    std::fs::copy(named, world.at("named.krs.tar")).unwrap();
+    world.drop("all.krs.tar", 5).await;
+    let mut intake = world.start();
+    let status = world.condition("named", VERIFIED, "False", "WrongAudience").await;
+    let message = status["message"].as_str().unwrap();
+    assert!(message.contains("site-2") && message.contains("`site`"), "{message}");
+    world.condition("all", VERIFIED, "True", "Succeeded").await;
+    assert_eq!(intake.stock(|stock| stock.bundles.len() == 1).await.bundles[0].name, "all");
+    intake.stop().await;
+}

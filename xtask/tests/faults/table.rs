@@ -348,6 +348,18 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "not copied, and not served to a Pod; both namespaces are named",
             ),
             (124, "the log says nothing of what was decided", "one line for each decision that changed"),
+            (
+                137,
+                "a certificate or CA that was made while the clock was wrong",
+                "valid from long ago; made anew within minutes once the clock says that it is not valid",
+            ),
+            (138, "a Secret that the importer may not read", "the set says so; read again once it may be"),
+            (139, "a bundle for named sites at an importer without a name", "refused"),
+            (
+                141,
+                "values that the chart takes and the importer exits on",
+                "there are none: one table for both",
+            ),
         ],
     ),
     (
