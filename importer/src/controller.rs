@@ -21,7 +21,7 @@ use crate::reconcile::{Importer, on_error, reconcile};
 use crate::stock::Stock;
 
 /// Sets of one namespace list that are looked at together.
-const CONCURRENCY: u16 = 4;
+const CONCURRENCY: u16 = 16;
 /// Changes that come so close together are looked at once.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How often sets that are gone are noticed: nothing needs them any more, so that nothing is in a hurry.
@@ -68,6 +68,7 @@ pub async fn run(
             .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
             .owns(api::<Job>(&importer, namespace), jobs)
             .reconcile_all_on(changes(stock.clone()))
+            .reconcile_on(importer.wakeups(namespace))
             .graceful_shutdown_on(stop.clone())
             .run(reconcile, on_error, Arc::clone(&importer));
         running.push(controller.for_each(|result| {

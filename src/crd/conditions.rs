@@ -33,6 +33,8 @@ pub mod reason {
     pub const COPYING: &str = "Copying";
     /// Ready, Synced: the destination registry does not answer.
     pub const REGISTRY_UNREACHABLE: &str = "RegistryUnreachable";
+    /// Ready, Synced: the destination registry failed several times in a row, and is not asked for a while.
+    pub const REGISTRY_BACK_OFF: &str = "RegistryBackOff";
     /// Ready, Synced: a registry refused the credentials.
     pub const AUTH_FAILED: &str = "AuthFailed";
     /// Ready, Synced: no trusted connection could be made.

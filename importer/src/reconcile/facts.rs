@@ -64,15 +64,17 @@ impl Facts {
         found
     }
 
-    /// Takes note of the Jobs of a set.
-    pub(super) fn runs(&self, uid: &str, jobs: Vec<CopyJob>) {
+    /// Takes note of the Jobs of a set; says whether one of those that ran does not any more.
+    pub(super) fn runs(&self, uid: &str, jobs: Vec<CopyJob>) -> bool {
         let jobs =
             jobs.into_iter().filter(|job| matches!(job.phase, JobPhase::Running { .. })).collect::<Vec<_>>();
-        if jobs.is_empty() {
-            self.running().remove(uid);
-        } else {
-            self.running().insert(uid.to_owned(), jobs);
+        let mut running = self.running();
+        let before = running.remove(uid).unwrap_or_default();
+        let ended = before.iter().any(|old| jobs.iter().all(|job| job.name != old.name));
+        if !jobs.is_empty() {
+            running.insert(uid.to_owned(), jobs);
         }
+        ended
     }
 
     /// How many Jobs of other sets run, and which repositories they write to.
@@ -93,9 +95,12 @@ impl Facts {
         self.running().values().map(Vec::len).sum()
     }
 
-    /// Forgets the Jobs of sets that are not among `alive`.
-    pub(super) fn only_uids(&self, alive: &BTreeSet<String>) {
-        self.running().retain(|uid, _| alive.contains(uid));
+    /// Forgets the Jobs of sets that are not among `alive`; says whether there were any.
+    pub(super) fn only_uids(&self, alive: &BTreeSet<String>) -> bool {
+        let mut running = self.running();
+        let before = running.len();
+        running.retain(|uid, _| alive.contains(uid));
+        running.len() < before
     }
 
     /// Takes note of what a set needs.

@@ -7,15 +7,20 @@
 
 mod act;
 mod blocked;
+mod breaker;
+mod checks;
+mod clients;
 mod edge;
 mod facts;
 mod jobs;
+mod known;
 mod memory;
 mod quiet;
 mod report;
 mod resolve;
 mod round;
 mod secrets;
+mod wakeups;
 mod wanted;
 
 use std::collections::{BTreeSet, HashMap};
@@ -23,13 +28,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream};
 use jiff::Timestamp;
 use krs_core::crd::EdgeImageSet;
 use krs_core::registry::Barred;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -40,8 +46,10 @@ use crate::job;
 use crate::metrics::{Metrics, ResultLabels, SetLabels};
 use crate::policy::Allowed;
 use crate::stock::Stock;
+use checks::{Check, Registries};
 use facts::Facts;
 use jobs::Reports;
+use known::KnownAnswers;
 use memory::Memory;
 use quiet::Quiet;
 use report::Written;
@@ -53,6 +61,8 @@ pub(crate) const FIELD_MANAGER: &str = "krs-importer";
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// Longest wait after looks that failed.
 const MAX_BACK_OFF: Duration = Duration::from_secs(120);
+/// How long one reconcile may take, so that nothing that hangs holds a slot of the controller.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -102,6 +112,11 @@ pub struct Importer {
     reports: Mutex<HashMap<String, Reports>>,
     /// Sets that wait for somebody to mend a Secret.
     quiet: Mutex<HashMap<String, Quiet>>,
+    /// What the edge registries said and need not be asked again, by the UID of the set.
+    known: Mutex<HashMap<String, KnownAnswers>>,
+    /// Checks of edge registries that go on, by the UID of the set.
+    checks: Mutex<HashMap<String, Check>>,
+    registries: Arc<Registries>,
     /// From deciding until the Jobs exist, sets go one by one: no two Jobs write to one repository, and the limit on
     /// Jobs holds.
     acting: tokio::sync::Mutex<()>,
@@ -130,6 +145,9 @@ impl Importer {
             written: Mutex::default(),
             reports: Mutex::default(),
             quiet: Mutex::default(),
+            known: Mutex::default(),
+            checks: Mutex::default(),
+            registries: Arc::new(Registries::new(Arc::clone(&parts.clock))),
             acting: tokio::sync::Mutex::default(),
             learnt: watch::channel(false).0,
             started: (parts.clock)(),
@@ -193,11 +211,25 @@ impl Importer {
                 self.parts.metrics.images.remove(&report::image_labels(&labels, state));
             });
         }
-        self.facts.only_uids(&uids);
+        if self.facts.only_uids(&uids) {
+            self.registries.wakeups.job_ended();
+        }
         lock(&self.failures).retain(|uid, _| uids.contains(uid));
         lock(&self.written).retain(|uid, _| uids.contains(uid));
         lock(&self.reports).retain(|uid, _| uids.contains(uid));
         lock(&self.quiet).retain(|uid, _| uids.contains(uid));
+        lock(&self.known).retain(|uid, _| uids.contains(uid));
+        lock(&self.checks).retain(|uid, _| uids.contains(uid));
+        self.registries.retain(|name| names.contains(name));
+        self.registries.wakeups.retain(|uid| uids.contains(uid));
+    }
+
+    /// Sets of a namespace (absent: of all) that are to be reconciled because something happened that they wait for.
+    pub fn wakeups(
+        &self,
+        namespace: Option<&str>,
+    ) -> impl Stream<Item = ObjectRef<EdgeImageSet>> + Send + 'static + use<> {
+        self.registries.wakeups.listen(namespace)
     }
 
     /// Deletes what is remembered of sets that are not among `alive`.
@@ -220,6 +252,9 @@ pub enum ReconcileError {
         /// What it said.
         source: kube::Error,
     },
+    /// It took too long.
+    #[error("reconciling takes longer than {} s", RECONCILE_TIMEOUT.as_secs())]
+    TimedOut,
     /// The set has no name, namespace or UID: it does not come from an API server.
     #[error("the set has no name, namespace or UID")]
     Nameless,
@@ -250,7 +285,11 @@ async fn look(set: Arc<EdgeImageSet>, importer: Arc<Importer>) -> Result<Action,
     }
     importer.learnt().await;
     let started = Instant::now();
-    let again = Round::new(&set, &importer)?.run().await?;
+    let round = Round::new(&set, &importer)?;
+    // What was done until then stays, as if the process had died.
+    let again = tokio::time::timeout(RECONCILE_TIMEOUT, round.run())
+        .await
+        .unwrap_or(Err(ReconcileError::TimedOut))?;
     importer.parts.metrics.reconciliations.inc();
     importer.parts.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     lock(&importer.failures).remove(&set.uid().unwrap_or_default());
@@ -269,6 +308,7 @@ pub fn on_error(set: Arc<EdgeImageSet>, error: &ReconcileError, importer: Arc<Im
     };
     let result = match error {
         ReconcileError::Api { .. } => "Api",
+        ReconcileError::TimedOut => "TimedOut",
         ReconcileError::Nameless => "Nameless",
     };
     importer.parts.metrics.reconcile_errors.get_or_create(&ResultLabels { result: result.to_owned() }).inc();

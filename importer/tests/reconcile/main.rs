@@ -7,6 +7,7 @@
 mod api;
 mod api_tests;
 mod tenants;
+mod registries;
 mod world;
 
 use api::{Fault, Trouble};

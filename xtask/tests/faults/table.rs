@@ -349,6 +349,21 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
             ),
             (124, "the log says nothing of what was decided", "one line for each decision that changed"),
             (
+                134,
+                "an edge registry accepts connections and never answers",
+                "no reconcile waits for it longer than some seconds; sets of other registries go on",
+            ),
+            (
+                135,
+                "an edge registry fails again and again",
+                "after 5 failures it is left alone for a time that grows; the sets show `RegistryBackOff`",
+            ),
+            (
+                136,
+                "many sets wait for few Jobs",
+                "what is missing is remembered, and the end of a Job wakes the next set; nothing is polled",
+            ),
+            (
                 137,
                 "a certificate or CA that was made while the clock was wrong",
                 "valid from long ago; made anew within minutes once the clock says that it is not valid",
