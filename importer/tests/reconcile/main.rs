@@ -6,8 +6,8 @@
 #[path = "../support/api/mod.rs"]
 mod api;
 mod api_tests;
-mod tenants;
 mod registries;
+mod tenants;
 mod world;
 
 use api::{Fault, Trouble};
