@@ -67,6 +67,8 @@ pub struct Metrics {
     /// Files in the drop folder that are not accepted, by verdict. Beside the counter, which Prometheus does not see
     /// rise where it begins with the first refusal.
     pub refused: Family<ResultLabels, Gauge>,
+    /// Folders of the drop folder that do not answer.
+    pub hanging_folders: Gauge,
     /// Images that became present.
     pub images_synchronized: Counter,
     /// Bytes that copy Jobs sent to edge registries.
@@ -95,6 +97,7 @@ impl Metrics {
             created: Family::default(),
             verifications: Family::default(),
             refused: Family::default(),
+            hanging_folders: Gauge::default(),
             images_synchronized: Counter::default(),
             bytes_synchronized: Counter::default(),
             jobs: Family::default(),
@@ -130,6 +133,11 @@ impl Metrics {
             "bundles_refused",
             "Files in the drop folder that are not accepted",
             metrics.refused.clone(),
+        );
+        all.register(
+            "drop_folders_hanging",
+            "Folders of the drop folder that do not answer",
+            metrics.hanging_folders.clone(),
         );
         all.register(
             "images_synchronized",

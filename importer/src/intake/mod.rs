@@ -12,13 +12,14 @@ mod scan;
 mod streams;
 mod verdict;
 mod view;
+mod watchdog;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use krs_core::bundle::BundleError;
@@ -42,6 +43,7 @@ use pass::Pass;
 use streams::{Mark, Marks};
 use verdict::{Failure, Kind};
 use view::{Context, Use};
+use watchdog::Watchdog;
 
 /// How long after the last byte a file is closed.
 const IDLE: Duration = Duration::from_secs(2);
@@ -63,6 +65,10 @@ pub struct Intake {
     marks: Marks,
     /// Files by their path below the drop folder.
     entries: BTreeMap<Utf8PathBuf, Entry>,
+    /// Folders that hang.
+    watchdog: Watchdog,
+    /// What keeps the drop folder from being read, in words.
+    trouble: Option<String>,
     /// The keys of the last look.
     keys: Vec<String>,
     scanned: bool,
@@ -111,6 +117,8 @@ impl Intake {
             streams,
             marks: Marks::new(),
             entries: BTreeMap::new(),
+            watchdog: Watchdog::default(),
+            trouble: None,
             keys: Vec::new(),
             scanned: false,
             pass: None,
@@ -229,8 +237,9 @@ impl Intake {
             let again = matches!(entry.state, State::New) || entry.retry_at.is_some_and(|at| at <= clock);
             (path.clone(), Known { stamp: entry.stamp, again })
         });
-        let (known, keys) = (known.collect(), self.keys.clone());
-        self.looking = Some(tokio::task::spawn_blocking(move || entry::look(&rules, &known, &keys)));
+        let (known, keys, watchdog) = (known.collect(), self.keys.clone(), self.watchdog.clone());
+        self.looking =
+            Some(tokio::task::spawn_blocking(move || entry::look(&rules, &known, &keys, &watchdog)));
     }
 
     /// Opens files again with the next look.
@@ -253,9 +262,17 @@ impl Intake {
         let now = Timestamp::now();
         self.keys = look.keys;
         let there = look.files.iter().map(|(path, ..)| path.clone()).collect::<BTreeSet<_>>();
+        self.trouble = trouble(&look.hanging, &look.left_out, self.trouble.take());
+        self.metrics.hanging_folders.set(i64::try_from(look.hanging.len()).unwrap_or(i64::MAX));
         let mut lost = false;
         for (path, entry) in &mut self.entries {
-            if !there.contains(path) && entry.stamp.is_some() {
+            let hangs = look.hanging.iter().find(|(folder, _)| {
+                // Without the drop folder nothing below it can be reached either.
+                folder.as_str().is_empty() || path.parent() == Some(folder.as_path())
+            });
+            if let (Some((folder, since)), Some(_)) = (hangs, entry.stamp) {
+                entry.hangs(&hanging(folder, *since), now);
+            } else if !there.contains(path) && entry.stamp.is_some() {
                 entry.gone();
                 lost = true;
             }
@@ -326,13 +343,14 @@ impl Intake {
         let demand = self.demand.borrow_and_update().clone();
         self.offer();
         self.next_pass();
-        let stock = entry::stock(
+        let mut stock = entry::stock(
             &self.entries,
             &demand,
             self.config.intake.check_first,
             self.scanned,
             self.config.share_across_namespaces,
         );
+        stock.trouble.clone_from(&self.trouble);
         let stock = Arc::new(stock);
         self.stock.send_if_modified(|current| {
             let changed = **current != *stock;
@@ -534,6 +552,34 @@ impl Intake {
     }
 }
 
+/// A folder that does not answer, in words.
+fn hanging(folder: &Utf8Path, since: Timestamp) -> String {
+    let folder = match folder.as_str() {
+        "" => "the drop folder".to_owned(),
+        name => format!("folder {}", krs_core::redact::printable(name, 100)),
+    };
+    let since = since.round(jiff::Unit::Second).unwrap_or(since);
+    format!("{folder} does not answer since {since}: check the medium, or the server that it is mounted from")
+}
+
+/// What keeps the drop folder from being read; said in the log when it changes.
+fn trouble(
+    hangs: &BTreeMap<Utf8PathBuf, Timestamp>,
+    left_out: &[String],
+    before: Option<String>,
+) -> Option<String> {
+    let mut parts = hangs.iter().map(|(folder, since)| hanging(folder, *since)).collect::<Vec<_>>();
+    parts
+        .extend(left_out.iter().map(|what| format!("the drop folder holds {what}, which wait: remove some")));
+    let now = (!parts.is_empty()).then(|| verdict::sentence(&parts.join("; "), None));
+    match &now {
+        Some(now) if before.as_ref() != Some(now) => tracing::warn!(reason = "DropFolder", "{now}"),
+        None if before.is_some() => tracing::info!(reason = "DropFolder", "the drop folder is read again"),
+        _ => {}
+    }
+    now
+}
+
 async fn ended(task: &mut Option<JoinHandle<Look>>) -> Result<Look, JoinError> {
     match task {
         Some(task) => task.await,
@@ -547,3 +593,6 @@ async fn pass_ended(pass: &mut Option<Pass>) -> Result<Result<bool, BundleError>
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod hanging_tests;

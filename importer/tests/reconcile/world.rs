@@ -89,7 +89,13 @@ impl World {
             ready: true,
             images: self.images.iter().enumerate().map(image).collect(),
         };
-        let stock = Stock { scanned: true, shared: self.shared, bundles: vec![bundle], refused: Vec::new() };
+        let stock = Stock {
+            scanned: true,
+            shared: self.shared,
+            bundles: vec![bundle],
+            refused: Vec::new(),
+            trouble: None,
+        };
         self.stock.send_replace(Arc::new(stock));
     }
 

@@ -371,9 +371,19 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
             (138, "a Secret that the importer may not read", "the set says so; read again once it may be"),
             (139, "a bundle for named sites at an importer without a name", "refused"),
             (
+                140,
+                "the drop folder, or one medium in it, does not answer any more",
+                "one thread waits there; all others are read on, and the ImageBundle, sets and a metric say so",
+            ),
+            (
                 141,
                 "values that the chart takes and the importer exits on",
                 "there are none: one table for both",
+            ),
+            (
+                142,
+                "folders with more entries than are looked at",
+                "bundles are found among them; what waits is said",
             ),
         ],
     ),
