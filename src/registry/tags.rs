@@ -6,7 +6,6 @@ use std::collections::{BTreeSet, HashSet};
 use http::header::LINK;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
 use url::Url;
 
 use super::auth::Asking;
@@ -28,15 +27,7 @@ const PAGE_SIZE: usize = 1000;
 
 #[derive(Deserialize)]
 pub(super) struct TagList {
-    tags: Option<Vec<Value>>,
-}
-
-impl TagList {
-    /// The entries of the list that are texts.
-    pub(super) fn names(self) -> Vec<String> {
-        let text = |entry| if let Value::String(text) = entry { Some(text) } else { None };
-        self.tags.unwrap_or_default().into_iter().filter_map(text).collect()
-    }
+    pub(super) tags: Option<Vec<String>>,
 }
 
 /// A page of the list of tags.
@@ -179,7 +170,7 @@ impl Repository {
             })
         })?;
         // What is not a tag cannot be asked for either.
-        tags.extend(list.names().iter().filter_map(|tag| tag.parse::<Tag>().ok()));
+        tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse::<Tag>().ok()));
         Ok(next.map(Page::At))
     }
 }

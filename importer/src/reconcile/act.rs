@@ -33,16 +33,8 @@ impl Round<'_> {
         state: &mut SetState,
     ) -> Result<Decision, ReconcileError> {
         let _acting = self.importer.acting.lock().await;
-        let wakeups = &self.importer.registries.wakeups;
-        let ended_before = wakeups.ended();
         let holders = self.holders(seen, state);
-        let mut decision = self.decide(seen, state, &holders);
-        if !decision.create.is_empty() {
-            self.read_destination(secrets, seen).await?;
-            if seen.obstacle.is_some() {
-                decision = self.decide(seen, state, &holders);
-            }
-        }
+        let decision = self.decide(seen, state, &holders);
         self.needs(seen, state, &decision);
         let mut result = Ok(());
         for name in &decision.delete {
@@ -55,21 +47,10 @@ impl Round<'_> {
         if result.is_ok() {
             result = self.create(secrets, seen, &decision.create, &mut rejected).await;
         }
-        if self.importer.facts.runs(&self.uid, seen.jobs.list.clone()) {
-            wakeups.job_ended();
-        }
-        let running = self.importer.facts.count_running();
+        self.importer.facts.runs(&self.uid, seen.jobs.list.clone());
+        let running = i64::try_from(self.importer.facts.count_running()).unwrap_or(i64::MAX);
         let label = ResultLabels { result: "running".to_owned() };
-        let count = i64::try_from(running).unwrap_or(i64::MAX);
-        self.importer.parts.metrics.jobs.get_or_create(&label).set(count);
-        if decision.waits_for_jobs {
-            wakeups.wait(&self.uid, &self.name, ended_before);
-        } else {
-            wakeups.wait_no_more(&self.uid);
-        }
-        if running < self.importer.config().jobs.max {
-            wakeups.wake_next();
-        }
+        self.importer.parts.metrics.jobs.get_or_create(&label).set(running);
         result?;
         if rejected.is_empty() {
             return Ok(decision);
