@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::routing::get;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use axum::response::IntoResponse as _;
+use krs_core::serve::{Listener, ServeError, ServeOptions, read_only};
 use prometheus_client::registry::Registry;
 
-use crate::heartbeat::Heartbeats;
 use crate::metrics;
 
 /// The type of what `/metrics` answers.
@@ -23,8 +22,8 @@ pub type Condition = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What is asked for.
 pub struct Health {
-    /// While one of these makes no progress, the process should be restarted.
-    pub heartbeats: Heartbeats,
+    /// While one of these fails, the process should be started anew.
+    pub alive: Vec<Condition>,
     /// While one of these fails, nobody should count on the importer.
     pub ready: Vec<Condition>,
     /// The metrics.
@@ -51,30 +50,34 @@ pub async fn serve(
     health: Health,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    axum::serve(listener, router(health)).with_graceful_shutdown(stop).await
+    // With the limits of the registry's listener: on the number of connections, and on how long one may be idle.
+    let listener = match Listener::bind(&ServeOptions { address, tls: None }).await {
+        Ok(listener) => listener,
+        Err(ServeError::Listen { source, .. }) => return Err(source),
+        Err(error) => return Err(std::io::Error::other(error)),
+    };
+    run(listener, health, stop).await;
+    Ok(())
 }
 
-fn router(health: Health) -> Router {
-    Router::new()
-        .route("/healthz", get(|State(health): State<Arc<Health>>| async move { alive(&health.heartbeats) }))
-        .route("/readyz", get(|State(health): State<Arc<Health>>| async move { judge(&health.ready) }))
-        .route(
-            "/metrics",
-            get(|State(health): State<Arc<Health>>| async move {
-                ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics::encode(&health.metrics))
-            }),
-        )
-        .with_state(Arc::new(health))
+async fn run(listener: Listener, health: Health, stop: impl Future<Output = ()> + Send) {
+    let health = Arc::new(health);
+    let answer = move |request: Request<()>| std::future::ready(answer(&health, &request));
+    listener.run(answer, stop).await;
 }
 
-/// Whether every loop makes progress, and the seconds since each did.
-fn alive(heartbeats: &Heartbeats) -> (StatusCode, String) {
-    if let Err(late) = heartbeats.check() {
-        return (StatusCode::SERVICE_UNAVAILABLE, late + "\n");
+fn answer(health: &Health, request: &Request<()>) -> Response<Body> {
+    if let Err(refusal) = read_only(request.method()) {
+        return refusal;
     }
-    let list = heartbeats.list().into_iter().map(|(name, seconds)| format!("{name}: {seconds} s\n"));
-    (StatusCode::OK, "ok\n".to_owned() + &list.collect::<String>())
+    match request.uri().path() {
+        "/healthz" => judge(&health.alive).into_response(),
+        "/readyz" => judge(&health.ready).into_response(),
+        "/metrics" => {
+            ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics::encode(&health.metrics)).into_response()
+        }
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 fn judge(conditions: &[Condition]) -> (StatusCode, String) {
@@ -104,28 +107,23 @@ mod tests {
     #[tokio::test]
     async fn the_importer_is_ready_once_every_condition_holds_and_says_what_is_missing_until_then() {
         let flag = Arc::new(AtomicBool::new(false));
-        let heartbeats = Heartbeats::default();
         let health = Health {
-            heartbeats: heartbeats.clone(),
+            alive: Vec::new(),
             ready: vec![once(Arc::clone(&flag), "the drop folder was not read yet")],
             metrics: metrics::Metrics::new().1,
         };
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(async move { axum::serve(listener, router(health)).await });
-        let intake = heartbeats.begin("the intake", std::time::Duration::from_secs(60));
-        let answer = get(address, "/healthz").await;
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("the intake: 0 s"), "{answer}");
-        let hanging = heartbeats.begin("a reconcile", std::time::Duration::ZERO);
-        let answer = get(address, "/healthz").await;
-        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("a reconcile"), "{answer}");
-        drop((intake, hanging));
+        let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls: None };
+        let listener = Listener::bind(&options).await.unwrap();
+        let address = listener.address();
+        let server = tokio::spawn(run(listener, health, std::future::pending()));
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
         let answer = get(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("drop folder"), "{answer}");
         flag.store(true, Ordering::Release);
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         let answer = get(address, "/metrics").await;
         assert!(answer.contains(OPEN_METRICS) && answer.trim_end().ends_with("# EOF"), "{answer}");
+        assert!(get(address, "/else").await.starts_with("HTTP/1.1 404"));
         server.abort();
     }
 }

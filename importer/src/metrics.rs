@@ -43,20 +43,6 @@ pub struct ResultLabels {
     pub result: String,
 }
 
-/// A watch.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct WatchLabels {
-    /// Plural name of what is watched.
-    pub resource: String,
-    /// Where; empty: in all namespaces.
-    pub namespace: String,
-}
-
-/// The time for a metric, in seconds.
-pub(crate) fn unix_seconds() -> i64 {
-    jiff::Timestamp::now().as_second()
-}
-
 /// All metrics of the importer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -81,6 +67,8 @@ pub struct Metrics {
     /// Files in the drop folder that are not accepted, by verdict. Beside the counter, which Prometheus does not see
     /// rise where it begins with the first refusal.
     pub refused: Family<ResultLabels, Gauge>,
+    /// Folders of the drop folder that do not answer.
+    pub hanging_folders: Gauge,
     /// Images that became present.
     pub images_synchronized: Counter,
     /// Bytes that copy Jobs sent to edge registries.
@@ -91,12 +79,6 @@ pub struct Metrics {
     pub registry_answers: Family<ResultLabels, Counter>,
     /// Bytes that the embedded registry sent.
     pub registry_bytes: Counter,
-    /// When a reconcile last succeeded, or none was waiting for a retry, in seconds of Unix time.
-    pub reconcile_success: Gauge,
-    /// When the drop folder was last read to its end, in seconds of Unix time.
-    pub scan_success: Gauge,
-    /// When the API server last answered each watch, in seconds of Unix time.
-    pub watch_success: Family<WatchLabels, Gauge>,
     /// Images of a set of which the edge registry holds content that differs from its digest.
     pub corrupt: Family<SetLabels, Gauge>,
 }
@@ -115,19 +97,14 @@ impl Metrics {
             created: Family::default(),
             verifications: Family::default(),
             refused: Family::default(),
+            hanging_folders: Gauge::default(),
             images_synchronized: Counter::default(),
             bytes_synchronized: Counter::default(),
             jobs: Family::default(),
             registry_answers: Family::default(),
             registry_bytes: Counter::default(),
-            reconcile_success: Gauge::default(),
-            scan_success: Gauge::default(),
-            watch_success: Family::default(),
             corrupt: Family::default(),
         };
-        // Until something succeeds, the start counts: an alert is due once it has been in vain for long.
-        metrics.reconcile_success.set(unix_seconds());
-        metrics.scan_success.set(unix_seconds());
         let mut all = Registry::with_prefix("krs");
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         all.register("build", "The importer that runs", build);
@@ -158,6 +135,11 @@ impl Metrics {
             metrics.refused.clone(),
         );
         all.register(
+            "drop_folders_hanging",
+            "Folders of the drop folder that do not answer",
+            metrics.hanging_folders.clone(),
+        );
+        all.register(
             "images_synchronized",
             "Images that became present",
             metrics.images_synchronized.clone(),
@@ -177,21 +159,6 @@ impl Metrics {
             "registry_sent_bytes",
             "Bytes that the embedded registry sent",
             metrics.registry_bytes.clone(),
-        );
-        all.register(
-            "reconcile_last_success_timestamp_seconds",
-            "When a reconcile last succeeded, or none was waiting for a retry",
-            metrics.reconcile_success.clone(),
-        );
-        all.register(
-            "scan_last_success_timestamp_seconds",
-            "When the drop folder was last read to its end",
-            metrics.scan_success.clone(),
-        );
-        all.register(
-            "watch_last_success_timestamp_seconds",
-            "When the API server last answered a watch",
-            metrics.watch_success.clone(),
         );
         all.register(
             "edgeimageset_corrupt_images",

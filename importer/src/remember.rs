@@ -32,8 +32,7 @@ pub fn asks<'a>(
     verify_interval: Duration,
     now: Timestamp,
 ) -> Vec<(&'a Target, Ask)> {
-    let index = Index::new(targets);
-    let ended = news(&index, targets, state, jobs).into_iter().map(|end| end.key).collect::<BTreeSet<_>>();
+    let ended = ended_targets(targets, state, jobs);
     let look = state.looked_at.is_none_or(|at| is_over(at, resync_interval, now));
     let ask = |target: &Target| match state.proofs.get(&target.key) {
         Some(proof) if !is_over(*proof, verify_interval, now) && !ended.contains(&target.key) => {
@@ -42,6 +41,19 @@ pub fn asks<'a>(
         _ => Some(Ask::Walk),
     };
     targets.iter().filter_map(|target| Some((target, ask(target)?))).collect()
+}
+
+/// Targets of Jobs that ended and whose end is not accounted for yet.
+pub fn ended_targets(targets: &[Target], state: &SetState, jobs: &[CopyJob]) -> BTreeSet<TargetKey> {
+    news(&Index::new(targets), targets, state, jobs).into_iter().map(|end| end.key).collect()
+}
+
+/// Targets that running Jobs copy.
+pub fn copying_targets(targets: &[Target], jobs: &[CopyJob]) -> BTreeSet<TargetKey> {
+    let index = Index::new(targets);
+    let running = jobs.iter().filter(|job| matches!(job.phase, JobPhase::Running { .. }));
+    let positions = running.flat_map(|job| index.places(job)).flatten();
+    positions.filter_map(|position| Some(targets.get(position)?.key)).collect()
 }
 
 /// The state after this round. Ended Jobs count each attempt once; proofs and attempts of targets that the set no longer

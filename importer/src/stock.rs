@@ -19,6 +19,8 @@ pub struct Stock {
     pub shared: bool,
     /// Bundles whose signature, freshness and completeness were checked, the highest sequence of a stream first.
     pub bundles: Vec<StockBundle>,
+    /// What keeps some of the folder from being read, for people.
+    pub trouble: Option<String>,
     /// Files that look like bundles and are not accepted.
     pub refused: Vec<Refusal>,
 }

@@ -45,13 +45,11 @@ const CA_LIFE: Duration = DAY.saturating_mul(3650);
 const LIFE: Duration = DAY.saturating_mul(365);
 /// A certificate that is valid for less than this is renewed.
 const RENEW: Duration = DAY.saturating_mul(30);
-/// Clocks of a site may differ by so much.
-const SKEW: Duration = DAY;
+/// When everything made here begins to be valid (2020-01-01): long before any of it was made, because the clock may be
+/// ahead while it is made, and clients refuse an authority from the future.
+const BEGINNING: Timestamp = Timestamp::constant(1_577_836_800, 0);
 /// How often another importer may come first.
 const ATTEMPTS: usize = 5;
-
-/// How often [`identity`] should be asked again: it renews what is about to end, and sees a Secret that somebody changed.
-pub const RECHECK: Duration = Duration::from_secs(12 * 3600);
 
 /// What the embedded registry shows, and what its clients must trust.
 #[derive(Clone, PartialEq, Eq)]
@@ -62,6 +60,13 @@ pub struct ServerIdentity {
     pub certificate: String,
     /// Its key, in PEM.
     pub key: String,
+}
+
+impl ServerIdentity {
+    /// Whether it is due to be renewed: it ends soon, or the clock says by now that it is not valid yet.
+    pub fn is_due(&self, host: &RegistryHost, now: Timestamp) -> bool {
+        check(self, host, now + RENEW).is_err() || check_authority(&self.ca, now).is_err()
+    }
 }
 
 impl std::fmt::Debug for ServerIdentity {
@@ -187,7 +192,13 @@ fn next(
     let ours = labels.and_then(|labels| labels.get(MANAGED_BY.0)).is_some_and(|by| by == MANAGED_BY.1);
     // Whoever made another one renews it as late as they like.
     let until = if ours { RENEW } else { Duration::ZERO };
-    let checked = read(&secret).and_then(|identity| check(&identity, host, now + until).map(|()| identity));
+    let checked = read(&secret).and_then(|identity| {
+        check(&identity, host, now + until)?;
+        if ours {
+            check_authority(&identity.ca, now)?;
+        }
+        Ok(identity)
+    });
     match checked {
         Ok(identity) => Ok(Next::Use(identity)),
         Err(why) if ours => {
@@ -240,6 +251,29 @@ fn check(identity: &ServerIdentity, host: &RegistryHost, at: Timestamp) -> Resul
     verified.map(|_| ()).map_err(|error| format!("`{CERTIFICATE}` for {host}: {error}"))
 }
 
+/// Whether clients may trust the authority itself at that time. Verifiers like ours do not ask when an anchor is valid,
+/// others do (Go's, and so skopeo).
+fn check_authority(ca: &str, at: Timestamp) -> Result<(), String> {
+    let invalid = |why: String| format!("`{CA}`: {why}");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let ca = CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|error| invalid(error.to_string()))?;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca.clone()).map_err(|error| invalid(error.to_string()))?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| invalid(error.to_string()))?;
+    let name = ServerName::try_from("krs-importer").map_err(|error| error.to_string())?;
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(at.as_second().unsigned_abs()));
+    // As if it were a server's: its validity is what is looked at first, and the only thing that counts here.
+    use rustls::CertificateError as E;
+    match verifier.verify_server_cert(&ca, &[], &name, &[], at) {
+        Err(rustls::Error::InvalidCertificate(
+            error @ (E::NotValidYet | E::NotValidYetContext { .. } | E::Expired | E::ExpiredContext { .. }),
+        )) => Err(invalid(error.to_string())),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a new certificate into `secret`, under the authority in it if that is good for as long.
 fn renew(mut secret: Secret, host: &RegistryHost, now: Timestamp) -> Result<Next, TlsError> {
     let make = |why: String| TlsError::Make { host: host.to_string(), why };
@@ -247,6 +281,7 @@ fn renew(mut secret: Secret, host: &RegistryHost, now: Timestamp) -> Result<Next
     let end = annotations.get(CA_END).and_then(|end| end.parse::<Timestamp>().ok());
     if end.is_some_and(|end| end >= now + LIFE)
         && let (Ok(ca), Ok(ca_key)) = (text(&secret, CA), text(&secret, CA_KEY))
+        && check_authority(&ca, now).is_ok()
         && let Ok(identity) = leaf(ca, &ca_key, host, now)
         && check(&identity, host, now).is_ok()
     {
@@ -297,10 +332,12 @@ fn leaf(ca: String, ca_key: &str, host: &RegistryHost, now: Timestamp) -> Result
 }
 
 fn valid(mut params: CertificateParams, now: Timestamp, life: Duration) -> CertificateParams {
-    let since_epoch = Duration::from_secs(now.as_second().unsigned_abs());
-    let now = rcgen::date_time_ymd(1970, 1, 1) + since_epoch;
-    params.not_before = now - SKEW;
-    params.not_after = now + life;
+    let date = |at: Timestamp| {
+        let since_epoch = Duration::from_secs(at.as_second().unsigned_abs());
+        rcgen::date_time_ymd(1970, 1, 1) + since_epoch
+    };
+    params.not_before = date(BEGINNING.min(now));
+    params.not_after = date(now) + life;
     params
 }
 

@@ -105,3 +105,50 @@ async fn who_may_not_touch_the_secret_is_told_what_is_missing() {
         assert!(error.contains("Role"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn t137_what_was_made_while_the_clock_was_ahead_is_valid_when_it_is_right_again() {
+    let api = FakeApi::default();
+    let ahead = now() + DAY * 3000;
+    let made = ask(&api, &host(), ahead).await.unwrap();
+    check(&made, &host(), now()).unwrap();
+    check_authority(&made.ca, now()).unwrap();
+    assert!(!made.is_due(&host(), now()));
+    assert_eq!(ask(&api, &host(), now()).await.unwrap(), made);
+    assert_eq!(writes(&api), 1);
+}
+
+#[tokio::test]
+async fn t137_what_was_made_while_the_clock_was_behind_is_due_once_it_is_right_and_made_anew() {
+    let api = FakeApi::default();
+    let behind = Timestamp::UNIX_EPOCH + DAY;
+    let made = ask(&api, &host(), behind).await.unwrap();
+    assert!(!made.is_due(&host(), behind) && made.is_due(&host(), now()));
+    let renewed = ask(&api, &host(), now()).await.unwrap();
+    assert_ne!(renewed.ca, made.ca);
+    assert!(!renewed.is_due(&host(), now()));
+}
+
+/// Version 0.1 let an authority begin a day before its clock.
+#[tokio::test]
+async fn t137_an_authority_from_the_future_is_not_kept() {
+    let api = FakeApi::default();
+    let ahead = now() + DAY * 300;
+    let key = KeyPair::generate().unwrap();
+    let mut params = valid(ca_params(), ahead, CA_LIFE);
+    params.not_before = rcgen::date_time_ymd(2026, 12, 1);
+    let ca = params.self_signed(&key).unwrap().pem();
+    let identity = leaf(ca, &key.serialize_pem(), &host(), now()).unwrap();
+    check(&identity, &host(), now()).unwrap();
+    assert!(identity.is_due(&host(), now()) && !identity.is_due(&host(), ahead));
+    let Next::Keep(mut secret, _) = next(None, "krs", &host(), now()).unwrap() else {
+        panic!("nothing is there")
+    };
+    write(&mut secret, &identity, key.serialize_pem());
+    let end = (ahead + CA_LIFE).to_string();
+    secret.metadata.annotations = Some(BTreeMap::from([(CA_END.to_owned(), end)]));
+    api.with(|state| state.store(PLACE, json!(secret)));
+    let renewed = ask(&api, &host(), now()).await.unwrap();
+    assert_ne!(renewed.ca, identity.ca);
+    check_authority(&renewed.ca, now()).unwrap();
+}

@@ -33,6 +33,8 @@ pub mod reason {
     pub const COPYING: &str = "Copying";
     /// Ready, Synced: the destination registry does not answer.
     pub const REGISTRY_UNREACHABLE: &str = "RegistryUnreachable";
+    /// Ready, Synced: the destination registry failed several times in a row, and is not asked for a while.
+    pub const REGISTRY_BACK_OFF: &str = "RegistryBackOff";
     /// Ready, Synced: a registry refused the credentials.
     pub const AUTH_FAILED: &str = "AuthFailed";
     /// Ready, Synced: no trusted connection could be made.
@@ -57,6 +59,8 @@ pub mod reason {
     pub const DIGEST_MISMATCH: &str = "DigestMismatch";
     /// Ready, Synced: a Secret or ConfigMap that the set names does not hold what is expected.
     pub const SECRET_INVALID: &str = "SecretInvalid";
+    /// Ready, Synced: the importer may not read a Secret or ConfigMap that the set names.
+    pub const SECRET_FORBIDDEN: &str = "SecretForbidden";
     /// Ready, Synced: the API server refused a copy Job.
     pub const JOB_REJECTED: &str = "JobRejected";
     /// Ready, Synced: an image does not exist where it is copied from.

@@ -5,6 +5,7 @@
 //! it arrives, and credentials go to their registry only. What is cut is gone on with, not begun again.
 
 mod address;
+mod all_tags;
 mod auth;
 mod authfile;
 mod capabilities;

@@ -15,7 +15,7 @@ use url::Url;
 use super::client::Repository;
 use super::error::RegistryError;
 use super::retry::Failure;
-use super::tags::{MAX_PAGE, TagList, next_page};
+use super::tags::next_page;
 use super::transport::protocol;
 use crate::digest::Digest;
 use crate::json::JsonError;
@@ -23,12 +23,8 @@ use crate::oci::{self, Descriptor, MAX_DOCUMENT, MAX_ENTRIES, OCI_INDEX};
 use crate::redact::printable;
 use crate::reference::{Selector, Tag};
 
-/// Tags that one page of a list is asked for.
-const TAGS_ON_A_PAGE: usize = 1000;
 /// Most pages of a list of referrers.
 const MAX_REFERRER_PAGES: usize = 100;
-/// Registries that cut a list without saying so cut it at a round number.
-const ROUND_NUMBER: usize = 50;
 
 /// What a registry lists as referring to a manifest.
 #[derive(Debug, Default)]
@@ -240,40 +236,6 @@ impl Repository {
         })?;
         list.extend(parsed, &mut HashSet::new());
         Ok(list)
-    }
-
-    /// All tags of the repository, where the registry gives them on one page that it cannot have cut. Only saves
-    /// requests, so that any trouble with it is `None`.
-    pub async fn tags_on_one_page(&self) -> Option<HashSet<Tag>> {
-        let repository = self.optional();
-        let mut attempts = repository.attempts();
-        loop {
-            match repository.try_tags_page().await {
-                Ok(tags) => return tags,
-                Err(Failure::Again(_)) => return None,
-                Err(failure) => attempts.after(failure).await.ok()?,
-            }
-        }
-    }
-
-    async fn try_tags_page(&self) -> Result<Option<HashSet<Tag>>, Failure> {
-        let what = format!("tags of {}/{}", self.registry(), self.name());
-        let asking = self.asking(self.pulling(), what).await?;
-        let url = self.url(&asking, format_args!("tags/list?n={TAGS_ON_A_PAGE}"))?;
-        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &HeaderMap::new()).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(self.inner.rejected(&asking, answer).await);
-        }
-        if next_page(&asking, &answer)?.is_some() {
-            return Ok(None);
-        }
-        let body = answer.body(MAX_PAGE, &asking.purpose).await?;
-        let list = serde_json::from_slice::<TagList>(&body)
-            .map_err(|error| protocol(&asking.purpose, format!("the list cannot be read: {error}")))?;
-        let Some(tags) = list.tags else { return Ok(None) };
-        let cut = !tags.is_empty() && tags.len() % ROUND_NUMBER == 0;
-        // What is not a tag cannot be asked for either.
-        Ok((!cut).then(|| tags.iter().filter_map(|tag| tag.parse().ok()).collect()))
     }
 
     fn referrers_name(&self, digest: &Digest) -> String {

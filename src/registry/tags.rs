@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use http::header::LINK;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use super::auth::Asking;
@@ -27,7 +28,15 @@ const PAGE_SIZE: usize = 1000;
 
 #[derive(Deserialize)]
 pub(super) struct TagList {
-    pub(super) tags: Option<Vec<String>>,
+    tags: Option<Vec<Value>>,
+}
+
+impl TagList {
+    /// The entries of the list that are texts.
+    pub(super) fn names(self) -> Vec<String> {
+        let text = |entry| if let Value::String(text) = entry { Some(text) } else { None };
+        self.tags.unwrap_or_default().into_iter().filter_map(text).collect()
+    }
 }
 
 /// A page of the list of tags.
@@ -170,7 +179,7 @@ impl Repository {
             })
         })?;
         // What is not a tag cannot be asked for either.
-        tags.extend(list.tags.unwrap_or_default().iter().filter_map(|tag| tag.parse::<Tag>().ok()));
+        tags.extend(list.names().iter().filter_map(|tag| tag.parse::<Tag>().ok()));
         Ok(next.map(Page::At))
     }
 }

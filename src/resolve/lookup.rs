@@ -100,7 +100,7 @@ pub(super) struct LookUp {
     no_api: AtomicBool,
     /// The referrers API was not available in spite of retries: no more of these for what is optional.
     api_failed: AtomicBool,
-    /// All tags of the repository, where one page holds them.
+    /// All tags of the repository, where a few requests show them.
     tags: OnceCell<Option<HashSet<Tag>>>,
 }
 
@@ -144,7 +144,7 @@ impl LookUp {
     /// All tags of the repository, where they are known. A list without the tag by which the image was read is not all
     /// of them: some caches list only what they hold.
     async fn tags(&self, image_tag: Option<&Tag>) -> Option<&HashSet<Tag>> {
-        let tags = self.tags.get_or_init(|| self.referrers.tags_on_one_page()).await.as_ref()?;
+        let tags = self.tags.get_or_init(|| self.referrers.all_tags()).await.as_ref()?;
         image_tag.is_none_or(|tag| tags.contains(tag)).then_some(tags)
     }
 

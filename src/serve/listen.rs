@@ -149,7 +149,7 @@ impl Listener {
             let (router, watcher) = (router.clone(), graceful.watcher());
             tokio::spawn(async move {
                 let _place = place;
-                connection(stream, tls, router, watcher).await;
+                connection(stream, tls, router, watcher, HEAD_TIMEOUT).await;
             });
         }
         drop(self.listener);
@@ -157,14 +157,21 @@ impl Listener {
     }
 }
 
-async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, watcher: Watcher) {
+/// Answers on one connection until it ends, or no head of a request comes for `idle`: at its start, and between requests.
+async fn connection(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    watcher: Watcher,
+    idle: Duration,
+) {
     let _ = stream.set_nodelay(true);
     let stream = Patience::new(stream, STALL_TIMEOUT);
     match tls {
-        None => http(stream, router, watcher).await,
+        None => http(stream, router, watcher, idle).await,
         Some(tls) => {
-            if let Ok(Ok(stream)) = tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-                http(stream, router, watcher).await;
+            if let Ok(Ok(stream)) = tokio::time::timeout(idle, tls.accept(stream)).await {
+                http(stream, router, watcher, idle).await;
             }
         }
     }
@@ -174,10 +181,11 @@ async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     watcher: Watcher,
+    idle: Duration,
 ) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        .header_read_timeout(idle)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     // A client that goes away in the middle concerns nobody.
     let _ = watcher.watch(connection).await;
@@ -191,4 +199,44 @@ fn acceptor(certificate: &Certificate) -> Result<TlsAcceptor, ServeError> {
         .with_no_client_auth()
         .with_cert_resolver(Arc::clone(&certificate.0) as Arc<dyn ResolvesServerCert>);
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// A client, and the end of the connection that serves it.
+    async fn connected(graceful: &GracefulShutdown) -> (TcpStream, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let router = Router::new().fallback(|| async { "here" });
+        let serving = connection(stream, None, router, graceful.watcher(), Duration::from_millis(200));
+        (client, tokio::spawn(serving))
+    }
+
+    /// Whoever connects and says nothing, or nothing more, holds a place for a bounded time only.
+    #[tokio::test]
+    async fn idle_connections_end() {
+        let graceful = GracefulShutdown::new();
+        let (mut silent, silent_ends) = connected(&graceful).await;
+        let (mut half, half_ends) = connected(&graceful).await;
+        half.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+        let (mut kept, kept_ends) = connected(&graceful).await;
+        let mut answer = [0; 512];
+        for _ in 0..2 {
+            kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let length = kept.read(&mut answer).await.unwrap();
+            assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+        }
+        for (client, end) in [(&mut silent, silent_ends), (&mut half, half_ends), (&mut kept, kept_ends)] {
+            tokio::time::timeout(Duration::from_secs(20), end).await.unwrap().unwrap();
+            let mut rest = Vec::new();
+            // Closed, with or without a last word.
+            let _ = client.read_to_end(&mut rest).await;
+        }
+    }
 }

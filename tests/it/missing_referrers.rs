@@ -296,10 +296,10 @@ async fn requests(
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_of_eight_platforms_takes_few_requests() {
     // 1 index, 8 images and 8 attestations; 9 times the API, or once the API and once the tag in its place; 3 tags of
-    // cosign, and 1 list of tags.
+    // cosign, the list of tags, and what comes after its last one.
     let nothing = |_: &Registry, _: &Image| {};
-    assert_eq!(requests(Options::default(), 0, nothing).await, (30, 17));
-    assert_eq!(requests(without_api(), 0, nothing).await, (23, 17));
+    assert_eq!(requests(Options::default(), 0, nothing).await, (31, 17));
+    assert_eq!(requests(without_api(), 0, nothing).await, (24, 17));
     // A signature of the image and one of a child, by tags and by the API: each is a manifest more, and is itself looked
     // up by the API.
     let signed = |registry: &Registry, top: &Image| {
@@ -326,7 +326,8 @@ async fn a_list_of_tags_that_may_be_cut_is_not_relied_on() {
     };
     let list =
         |tags: &[String]| What::Status(200, vec![], json!({"name": "team/app", "tags": tags}).to_string());
-    let round = (0..99).map(|n| format!("v{n}")).chain(["1.0".to_owned()]).collect::<Vec<_>>();
+    let cut =
+        |count: usize| (0..count).map(|n| format!("0.{n:03}")).chain(["1.0".to_owned()]).collect::<Vec<_>>();
     let named = |tags: &[&str]| tags.iter().map(|&tag| tag.to_owned()).collect::<Vec<_>>();
     let next = vec![("link".to_owned(), "</v2/team/app/tags/list?last=1.0>; rel=\"next\"".to_owned())];
     for what in [
@@ -335,7 +336,10 @@ async fn a_list_of_tags_that_may_be_cut_is_not_relied_on() {
         What::Status(200, vec![], "<html>".to_owned()),
         // Without the tag by which the image was read: a cache that lists what it holds.
         list(&named(&["other"])),
-        list(&round),
+        // Cut without a word, by a registry that pays no heed to `last`.
+        list(&cut(99)),
+        list(&cut(22)),
+        list(&named(&["v2", "1.0"])),
         What::Status(200, next, json!({"tags": ["1.0"]}).to_string()),
     ] {
         let mut site = signed();
@@ -343,9 +347,22 @@ async fn a_list_of_tags_that_may_be_cut_is_not_relied_on() {
         let resolved = resolved(&mut site).await;
         assert_eq!(resolved.images[0].referrers.len(), 1, "{what:?}");
     }
-    // A list that is complete spares the requests.
+    // A list that is complete spares the requests, and so does one that is cut and goes on.
+    for what in [None, Some(list(&named(&["1.0"])))] {
+        let mut site = signed();
+        let cut = what.is_some();
+        what.into_iter().for_each(|what| site.source.fail(Matcher::any().path("/tags/list").once(), what));
+        assert_eq!(resolved(&mut site).await.images[0].referrers.len(), 1);
+        let requests = site.source.requests();
+        let count = |method: &str, path: &str| {
+            requests.iter().filter(|request| request.method == method && request.path.contains(path)).count()
+        };
+        assert_eq!((count("HEAD", ""), count("GET", "/tags/list")), (3, if cut { 3 } else { 2 }));
+    }
+    // What sorts behind all of them shows that none was cut off.
     let mut site = signed();
+    site.add(&app(), "team/app", "v2");
     assert_eq!(resolved(&mut site).await.images[0].referrers.len(), 1);
-    let heads = site.source.requests().iter().filter(|request| request.method == "HEAD").count();
-    assert_eq!(heads, 3);
+    let lists = site.source.requests().iter().filter(|r| r.path.contains("/tags/list")).count();
+    assert_eq!(lists, 1);
 }

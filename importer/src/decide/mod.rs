@@ -19,15 +19,15 @@ pub use observation::{
 };
 
 use batches::{Open, batches, fits, holders};
-use situation::{Awaited, Situation, after, situation};
-pub(crate) use situation::{Intervals, withheld};
+use situation::{Awaited, Situation, situation};
+pub(crate) use situation::{Intervals, after, withheld};
 
 /// Soonest next look: what is due now was done in this one.
 const SOONEST: Duration = Duration::from_secs(1);
 /// When to look again at what somebody may mend, or what waits for others, unless the set is looked at more often.
 const SOON: Duration = Duration::from_secs(30);
-/// When to look again for a free slot: no event tells that a Job of another set ended.
-const QUEUE: Duration = Duration::from_secs(5);
+/// When to look again for a free slot or for the first scan, in case that the event which tells of it was lost.
+const QUEUE: Duration = Duration::from_secs(60);
 
 /// Decides.
 ///
@@ -45,7 +45,12 @@ pub fn decide(o: &Observation<'_>) -> Decision {
     let started = started.into_iter().flatten().collect::<BTreeSet<_>>();
     let verdict = verdict::verdict(o, &picture, &started, create.len());
     let again = again(o, &picture, intervals, &started);
-    Decision { create, delete, verdict, again }
+    let is_open = |(place, situation): (usize, &Situation<'_>)| {
+        matches!(situation, Situation::Open { .. }) && !started.contains(&place)
+    };
+    let is_idle = o.obstacle.is_some() || o.spec.suspend;
+    let waits_for_jobs = !is_idle && picture.situations.iter().enumerate().any(is_open);
+    Decision { create, delete, verdict, again, waits_for_jobs }
 }
 
 /// How things stand with each target, and which Job copies what.

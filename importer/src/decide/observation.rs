@@ -162,6 +162,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// When to look again, if nothing happens before.
     pub again: Duration,
+    /// Whether targets could be copied, but for the limits on Jobs or a repository that another Job writes to.
+    pub waits_for_jobs: bool,
 }
 
 /// What one Job is to copy.

@@ -256,7 +256,7 @@ pub(super) fn back_off(attempt: &Attempt, resync: Duration) -> Duration {
 }
 
 /// `at` and `wait` later, as far as time goes.
-pub(super) fn after(at: Timestamp, wait: Duration) -> Timestamp {
+pub(crate) fn after(at: Timestamp, wait: Duration) -> Timestamp {
     let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
     at.checked_add(wait).unwrap_or(Timestamp::MAX)
 }

@@ -208,6 +208,7 @@ fn waiting(o: &Observation<'_>, picture: &Picture<'_>) -> Option<String> {
     if awaited.contains(&Awaited::Scan) {
         parts.push("the drop folder is being read".to_owned());
     }
+    parts.extend(o.stock.trouble.as_ref().map(|trouble| printable(trouble, MAX_QUOTED)));
     parts.extend(o.stock.refused.iter().take(NAMED).map(|refused| {
         let (name, reason) = (printable(&refused.name, 100), printable(&refused.reason, 64));
         format!("{name} refused: {reason}")

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use krs_core::bundle::{Bundle, Freshness, HighWaterMark, Policy, StreamName};
+use krs_core::bundle::{Bundle, BundleError, Freshness, HighWaterMark, Policy, StreamName};
 use krs_core::crd::ImageBundleStatus;
 use krs_core::digest::Digest;
 use krs_core::oci::Descriptor;
@@ -15,8 +15,9 @@ use krs_core::reference::{Reference, RepositoryName};
 use krs_core::sign::Trust;
 
 use super::keys;
-use super::scan::{self, Stamp};
+use super::scan::{self, Listing, Stamp};
 use super::verdict::{self, Failure, Kind, sentence};
+use super::watchdog::{Hangs, Watchdog};
 use crate::demand::{Demand, SetName};
 use crate::library::Held;
 use crate::stock::{Refusal, Stock, StockBundle, StockImage};
@@ -26,6 +27,9 @@ use crate::task::MAX_MOUNT_FROM;
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 /// A file that was written to so lately is still being copied.
 const FRESH: Duration = Duration::from_secs(60);
+
+/// How long a bundle may take to be opened: up to its manifest and sets, nothing of its blobs.
+const OPEN_LIMIT: Duration = Duration::from_secs(300);
 
 /// What is known of a file.
 #[derive(Debug)]
@@ -91,6 +95,10 @@ pub(super) struct Rules {
 pub(super) struct Look {
     pub files: Vec<(Utf8PathBuf, Stamp, Finding)>,
     pub keys: Vec<String>,
+    /// Folders that do not answer, as below the drop folder, and since when.
+    pub hanging: BTreeMap<Utf8PathBuf, Timestamp>,
+    /// What was not looked at because there is too much.
+    pub left_out: Vec<String>,
 }
 
 /// What was done about a file.
@@ -134,8 +142,13 @@ pub(super) fn step(known: Option<Known>, found: &Stamp) -> Step {
     }
 }
 
-/// Lists the folder and opens what has to be opened. Blocking.
-pub(super) fn look(rules: &Rules, known: &BTreeMap<Utf8PathBuf, Known>, old_keys: &[String]) -> Look {
+/// Lists the folder and opens what has to be opened. Blocking, but never for good: what hangs is left to `watchdog`.
+pub(super) fn look(
+    rules: &Rules,
+    known: &BTreeMap<Utf8PathBuf, Known>,
+    old_keys: &[String],
+    watchdog: &Watchdog,
+) -> Look {
     let trusted = keys::read(&rules.trusted_keys);
     let mut ids = trusted.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>();
     ids.sort_unstable();
@@ -149,7 +162,10 @@ pub(super) fn look(rules: &Rules, known: &BTreeMap<Utf8PathBuf, Known>, old_keys
             ..Freshness::default()
         },
     };
-    let files = scan::list(&rules.folder).into_iter().map(|file| {
+    let Listing { found, folders, mut hanging, left_out } = scan::list(&rules.folder, watchdog);
+    let opening = Arc::new((rules.clone(), policy, folders));
+    let mut files = Vec::new();
+    for file in found {
         let mut known = known.get(&file.path).copied();
         if let Some(known) = known.as_mut() {
             known.again |= rotated;
@@ -157,17 +173,42 @@ pub(super) fn look(rules: &Rules, known: &BTreeMap<Utf8PathBuf, Known>, old_keys
         let finding = match step(known, &file.stamp) {
             Step::Keep => Finding::Unchanged,
             Step::Wait => Finding::Changing,
-            Step::Open => Finding::Opened(open(rules, &policy, &file.path, &file.stamp)),
+            Step::Open => {
+                let (with, path, stamp) = (Arc::clone(&opening), file.path.clone(), file.stamp);
+                let parent = file.path.parent().unwrap_or(Utf8Path::new(""));
+                let folder = rules.folder.join(parent);
+                match watchdog
+                    .call(&folder, OPEN_LIMIT, move || open(&with.0, &with.1, &with.2, &path, &stamp))
+                {
+                    Ok(opened) => Finding::Opened(opened),
+                    Err(Hangs(since)) => {
+                        hanging.insert(parent.to_owned(), since);
+                        continue;
+                    }
+                }
+            }
         };
-        (file.path, file.stamp, finding)
-    });
-    Look { files: files.collect(), keys: ids }
+        files.push((file.path, file.stamp, finding));
+    }
+    Look { files, keys: ids, hanging, left_out }
 }
 
-fn open(rules: &Rules, policy: &Policy, path: &Utf8Path, stamp: &Stamp) -> Result<Box<Accepted>, Failure> {
+fn open(
+    rules: &Rules,
+    policy: &Policy,
+    folders: &[Utf8PathBuf],
+    path: &Utf8Path,
+    stamp: &Stamp,
+) -> Result<Box<Accepted>, Failure> {
     let full = rules.folder.join(path);
-    let folders = scan::folders(&rules.folder);
-    let opened = Bundle::open_with(&full, &folders, policy).and_then(|bundle| {
+    let opened = Bundle::open_with(&full, folders, policy).and_then(|bundle| {
+        let audience = &bundle.manifest().audience;
+        if rules.site.is_none() && !audience.is_empty() {
+            // Who has not said which site this is, gets what is for all sites. (T-26)
+            let got =
+                "a site without a name (the value `site` of the importer's chart is not set)".to_owned();
+            return Err(BundleError::Audience { path: path.to_owned(), expected: audience.join(", "), got });
+        }
         let images = bundle.images()?;
         Ok(Held::new(bundle, images))
     });
@@ -344,6 +385,14 @@ impl Entry {
             self.state = State::New;
         }
         (self.fault, self.retry_at, self.failures) = (None, None, 0);
+    }
+
+    /// Its folder does not answer: nobody may read it until it does, and then it is opened again at once.
+    pub(super) fn hangs(&mut self, message: &str, now: Timestamp) {
+        if self.fault.as_deref() != Some(message) {
+            self.medium_failed(message.to_owned(), now);
+        }
+        self.retry_at = Some(now);
     }
 
     /// The medium cannot be read: it is tried again, each time later.

@@ -12,13 +12,14 @@ mod scan;
 mod streams;
 mod verdict;
 mod view;
+mod watchdog;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use krs_core::bundle::BundleError;
@@ -32,9 +33,8 @@ use tokio::time::MissedTickBehavior;
 use crate::config::Config;
 use crate::demand::Demand;
 use crate::events::Events;
-use crate::heartbeat::Heartbeat;
 use crate::library::{Held, Library, ReadFault};
-use crate::metrics::{Metrics, ResultLabels, StreamLabels, unix_seconds};
+use crate::metrics::{Metrics, ResultLabels, StreamLabels};
 use crate::stock::Stock;
 use cluster::Cluster;
 use entry::{Accepted, Entry, Finding, Known, Look, Rules, State};
@@ -43,13 +43,12 @@ use pass::Pass;
 use streams::{Mark, Marks};
 use verdict::{Failure, Kind};
 use view::{Context, Use};
+use watchdog::Watchdog;
 
 /// How long after the last byte a file is closed.
 const IDLE: Duration = Duration::from_secs(2);
 /// How often idle files are looked for, and progress is told.
 const BEAT: Duration = Duration::from_millis(500);
-/// Longest pause before the ImageBundles of earlier runs are asked for again.
-const LOAD_AGAIN: Duration = Duration::from_secs(30);
 /// How long to wait before sets are applied again after one could not be.
 const APPLY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -66,6 +65,10 @@ pub struct Intake {
     marks: Marks,
     /// Files by their path below the drop folder.
     entries: BTreeMap<Utf8PathBuf, Entry>,
+    /// Folders that hang.
+    watchdog: Watchdog,
+    /// What keeps the drop folder from being read, in words.
+    trouble: Option<String>,
     /// The keys of the last look.
     keys: Vec<String>,
     scanned: bool,
@@ -80,7 +83,6 @@ pub struct Intake {
     apply_at: Option<Timestamp>,
     /// By manifest, for what the sets need now.
     mismatches: HashMap<Digest, Mismatches>,
-    heartbeat: Option<Heartbeat>,
 }
 
 impl std::fmt::Debug for Intake {
@@ -115,6 +117,8 @@ impl Intake {
             streams,
             marks: Marks::new(),
             entries: BTreeMap::new(),
+            watchdog: Watchdog::default(),
+            trouble: None,
             keys: Vec::new(),
             scanned: false,
             pass: None,
@@ -124,19 +128,6 @@ impl Intake {
             applied: BTreeSet::new(),
             apply_at: None,
             mismatches: HashMap::new(),
-            heartbeat: None,
-        }
-    }
-
-    /// Tells `heartbeat` that the intake makes progress.
-    #[must_use]
-    pub fn with_heartbeat(self, heartbeat: Heartbeat) -> Self {
-        Self { heartbeat: Some(heartbeat), ..self }
-    }
-
-    fn beat(&self) {
-        if let Some(heartbeat) = &self.heartbeat {
-            heartbeat.beat();
         }
     }
 
@@ -151,8 +142,7 @@ impl Intake {
     async fn watch(&mut self) {
         while let Err(error) = self.load().await {
             tracing::warn!(%error, "the ImageBundles of earlier runs cannot be read; trying again");
-            self.beat();
-            tokio::time::sleep(self.config.intake.scan_interval.min(LOAD_AGAIN)).await;
+            tokio::time::sleep(self.config.intake.scan_interval).await;
         }
         let mut scans = tokio::time::interval(self.config.intake.scan_interval);
         let mut beat = tokio::time::interval(BEAT);
@@ -173,14 +163,12 @@ impl Intake {
                 // Without a sender the importer is stopping.
                 Ok(()) = self.demand.changed() => self.mismatches.clear(),
                 _ = beat.tick() => {
-                    self.beat();
                     if !self.reads() {
                         continue;
                     }
                 }
             }
             self.settle().await;
-            self.beat();
         }
     }
 
@@ -249,8 +237,9 @@ impl Intake {
             let again = matches!(entry.state, State::New) || entry.retry_at.is_some_and(|at| at <= clock);
             (path.clone(), Known { stamp: entry.stamp, again })
         });
-        let (known, keys) = (known.collect(), self.keys.clone());
-        self.looking = Some(tokio::task::spawn_blocking(move || entry::look(&rules, &known, &keys)));
+        let (known, keys, watchdog) = (known.collect(), self.keys.clone(), self.watchdog.clone());
+        self.looking =
+            Some(tokio::task::spawn_blocking(move || entry::look(&rules, &known, &keys, &watchdog)));
     }
 
     /// Opens files again with the next look.
@@ -273,9 +262,17 @@ impl Intake {
         let now = Timestamp::now();
         self.keys = look.keys;
         let there = look.files.iter().map(|(path, ..)| path.clone()).collect::<BTreeSet<_>>();
+        self.trouble = trouble(&look.hanging, &look.left_out, self.trouble.take());
+        self.metrics.hanging_folders.set(i64::try_from(look.hanging.len()).unwrap_or(i64::MAX));
         let mut lost = false;
         for (path, entry) in &mut self.entries {
-            if !there.contains(path) && entry.stamp.is_some() {
+            let hangs = look.hanging.iter().find(|(folder, _)| {
+                // Without the drop folder nothing below it can be reached either.
+                folder.as_str().is_empty() || path.parent() == Some(folder.as_path())
+            });
+            if let (Some((folder, since)), Some(_)) = (hangs, entry.stamp) {
+                entry.hangs(&hanging(folder, *since), now);
+            } else if !there.contains(path) && entry.stamp.is_some() {
                 entry.gone();
                 lost = true;
             }
@@ -300,7 +297,6 @@ impl Intake {
         }
         entry::refuse_reused(&mut self.entries, &opened);
         self.scanned = true;
-        self.metrics.scan_success.set(unix_seconds());
     }
 
     fn end_pass(&mut self, end: Result<Result<bool, BundleError>, JoinError>) {
@@ -347,13 +343,14 @@ impl Intake {
         let demand = self.demand.borrow_and_update().clone();
         self.offer();
         self.next_pass();
-        let stock = entry::stock(
+        let mut stock = entry::stock(
             &self.entries,
             &demand,
             self.config.intake.check_first,
             self.scanned,
             self.config.share_across_namespaces,
         );
+        stock.trouble.clone_from(&self.trouble);
         let stock = Arc::new(stock);
         self.stock.send_if_modified(|current| {
             let changed = **current != *stock;
@@ -496,7 +493,6 @@ impl Intake {
         self.measure();
         for (name, file, status) in told {
             self.cluster.write(&name, &file, status).await;
-            self.beat();
         }
     }
 
@@ -556,6 +552,34 @@ impl Intake {
     }
 }
 
+/// A folder that does not answer, in words.
+fn hanging(folder: &Utf8Path, since: Timestamp) -> String {
+    let folder = match folder.as_str() {
+        "" => "the drop folder".to_owned(),
+        name => format!("folder {}", krs_core::redact::printable(name, 100)),
+    };
+    let since = since.round(jiff::Unit::Second).unwrap_or(since);
+    format!("{folder} does not answer since {since}: check the medium, or the server that it is mounted from")
+}
+
+/// What keeps the drop folder from being read; said in the log when it changes.
+fn trouble(
+    hangs: &BTreeMap<Utf8PathBuf, Timestamp>,
+    left_out: &[String],
+    before: Option<String>,
+) -> Option<String> {
+    let mut parts = hangs.iter().map(|(folder, since)| hanging(folder, *since)).collect::<Vec<_>>();
+    parts
+        .extend(left_out.iter().map(|what| format!("the drop folder holds {what}, which wait: remove some")));
+    let now = (!parts.is_empty()).then(|| verdict::sentence(&parts.join("; "), None));
+    match &now {
+        Some(now) if before.as_ref() != Some(now) => tracing::warn!(reason = "DropFolder", "{now}"),
+        None if before.is_some() => tracing::info!(reason = "DropFolder", "the drop folder is read again"),
+        _ => {}
+    }
+    now
+}
+
 async fn ended(task: &mut Option<JoinHandle<Look>>) -> Result<Look, JoinError> {
     match task {
         Some(task) => task.await,
@@ -569,3 +593,6 @@ async fn pass_ended(pass: &mut Option<Pass>) -> Result<Result<bool, BundleError>
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod hanging_tests;

@@ -2,15 +2,21 @@
 //! What lies in the drop folder. Blocking.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
 use krs_core::bundle::volume_of;
+use krs_core::redact::printable;
+
+use super::watchdog::{Hangs, Watchdog};
 
 /// What the names of bundles end with.
 pub(super) const SUFFIX: &str = ".krs.tar";
-/// Most entries of one folder that are looked at.
-const MAX_ENTRIES: usize = 10_000;
+/// Most entries of one folder that are looked at; those that are no bundle cost next to nothing.
+const MAX_ENTRIES: usize = 1_000_000;
+/// How long a folder may take to say what it holds.
+const LIST_LIMIT: Duration = Duration::from_secs(30);
 /// Most folders right below the drop folder that are looked at.
 const MAX_FOLDERS: usize = 256;
 /// Most bundles at once.
@@ -37,46 +43,109 @@ pub(super) struct Found {
     pub stamp: Stamp,
 }
 
-/// The bundles in `folder` and the folders right below it, in the order of their paths: files with names of bundles, and
-/// volumes, which count as one file wherever they lie. What cannot be read holds nothing: a mount that is empty or went
-/// away is no fault.
-pub(super) fn list(folder: &Utf8Path) -> Vec<Found> {
-    let (mut found, mut volumes) = (Vec::new(), BTreeMap::<String, BTreeMap<u64, Found>>::new());
-    for sub in folders(folder) {
-        let below = sub.strip_prefix(folder).unwrap_or(&sub);
-        for entry in entries(&sub).filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir())) {
-            let path = below.join(entry.file_name());
-            if let Some((archive, n)) = volume_of(Utf8Path::new(entry.file_name())) {
-                if let Some(volume) = named(archive.as_str(), &entry, path) {
-                    volumes.entry(archive.into_string()).or_default().entry(n).or_insert(volume);
-                }
-            } else {
-                found.extend(named(entry.file_name(), &entry, path));
+/// What lies in the drop folder.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// The bundles in it and in the folders right below it, in the order of their paths: files with names of bundles, and
+    /// volumes, which count as one file wherever they lie. What cannot be read holds nothing: a mount that is empty or
+    /// went away is no fault.
+    pub found: Vec<Found>,
+    /// The folders that answer, the drop folder first.
+    pub folders: Vec<Utf8PathBuf>,
+    /// Folders that do not answer, as below the drop folder, and since when.
+    pub hanging: BTreeMap<Utf8PathBuf, Timestamp>,
+    /// What was not looked at because there is too much, in words.
+    pub left_out: Vec<String>,
+}
+
+/// The files of one folder that matter here, and whether it has more than are looked at.
+struct Folder {
+    bundles: Vec<Found>,
+    volumes: Vec<(Utf8PathBuf, u64, Found)>,
+    more: bool,
+}
+
+/// Reads `folder` and the folders right below it.
+pub(super) fn list(folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
+    let mut listing = Listing::default();
+    let (mut found, mut volumes) = (Vec::new(), BTreeMap::<Utf8PathBuf, BTreeMap<u64, Found>>::new());
+    let root = folder.to_owned();
+    let folders = match watchdog.call(folder, LIST_LIMIT, move || folders(&root)) {
+        Ok((folders, more)) => {
+            if more {
+                listing.left_out.push(format!("more than {MAX_FOLDERS} folders"));
             }
+            folders
+        }
+        Err(Hangs(since)) => {
+            listing.hanging.insert(Utf8PathBuf::new(), since);
+            return listing;
+        }
+    };
+    for sub in folders {
+        let below = sub.strip_prefix(folder).unwrap_or(&sub).to_owned();
+        let (path, prefix) = (sub.clone(), below.clone());
+        match watchdog.call(&sub, LIST_LIMIT, move || read(&path, &prefix)) {
+            Ok(read) => {
+                if read.more {
+                    let name = if below.as_str().is_empty() { "the drop folder" } else { below.as_str() };
+                    listing
+                        .left_out
+                        .push(format!("more than {MAX_ENTRIES} entries in {}", printable(name, 100)));
+                }
+                found.extend(read.bundles);
+                for (archive, n, volume) in read.volumes {
+                    volumes.entry(archive).or_default().entry(n).or_insert(volume);
+                }
+                listing.folders.push(sub);
+            }
+            Err(Hangs(since)) => drop(listing.hanging.insert(below, since)),
         }
     }
-    found.extend(volumes.into_iter().filter_map(|(archive, volumes)| joined(&archive, &volumes)));
+    found.extend(volumes.into_iter().filter_map(|(archive, volumes)| joined(archive.as_str(), &volumes)));
     found.sort_by(|a, b| a.path.cmp(&b.path));
     // Where an archive lies beside its volumes, it is read in their place.
     found.dedup_by(|b, a| a.path == b.path);
     if found.len() > MAX_BUNDLES {
-        tracing::warn!(
-            files = found.len(),
-            "the drop folder holds more than {MAX_BUNDLES} bundles; the rest waits"
-        );
+        listing.left_out.push(format!("{} of {} bundles", found.len() - MAX_BUNDLES, found.len()));
         found.truncate(MAX_BUNDLES);
     }
-    found
+    listing.found = found;
+    listing
 }
 
-/// The drop folder and the folders right below it.
-pub(super) fn folders(folder: &Utf8Path) -> Vec<Utf8PathBuf> {
-    let below = entries(folder).filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+/// The files of a folder that is `below` the drop folder.
+fn read(folder: &Utf8Path, below: &Utf8Path) -> Folder {
+    let mut read = Folder { bundles: Vec::new(), volumes: Vec::new(), more: false };
+    for (n, entry) in entries(folder).enumerate() {
+        if n >= MAX_ENTRIES {
+            read.more = true;
+            break;
+        }
+        if !is_ours(&entry) || !entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
+            continue;
+        }
+        let path = below.join(entry.file_name());
+        if let Some((archive, n)) = volume_of(Utf8Path::new(entry.file_name())) {
+            let volume = named(archive.as_str(), &entry, path);
+            read.volumes.extend(volume.map(|volume| (archive, n, volume)));
+        } else {
+            read.bundles.extend(named(entry.file_name(), &entry, path));
+        }
+    }
+    read
+}
+
+/// The drop folder and the folders right below it, and whether there are more than are looked at.
+fn folders(folder: &Utf8Path) -> (Vec<Utf8PathBuf>, bool) {
+    let below = entries(folder).take(MAX_ENTRIES).filter(is_ours);
+    let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let mut folders = below.map(|entry| folder.join(entry.file_name())).collect::<Vec<_>>();
     folders.sort_unstable();
+    let more = folders.len() > MAX_FOLDERS;
     folders.truncate(MAX_FOLDERS);
     folders.insert(0, folder.to_owned());
-    folders
+    (folders, more)
 }
 
 /// Volumes as one file, which lies where the first of them does. It changed when one of them did, or came, or went.
@@ -94,11 +163,13 @@ fn joined(archive: &str, volumes: &BTreeMap<u64, Found>) -> Option<Found> {
     Some(Found { path, stamp })
 }
 
+/// The first error ends it: a medium that went away may give one for ever.
 fn entries(folder: &Utf8Path) -> impl Iterator<Item = Utf8DirEntry> {
-    let entries = folder.read_dir_utf8().into_iter().flatten();
-    // The first error ends it: a medium that went away may give one for ever.
-    let entries = entries.take(MAX_ENTRIES).map_while(Result::ok);
-    entries.filter(|entry| !entry.file_name().starts_with('.') && !SYSTEM.contains(&entry.file_name()))
+    folder.read_dir_utf8().into_iter().flatten().map_while(Result::ok)
+}
+
+fn is_ours(entry: &Utf8DirEntry) -> bool {
+    !entry.file_name().starts_with('.') && !SYSTEM.contains(&entry.file_name())
 }
 
 fn named(bundle: &str, entry: &Utf8DirEntry, path: Utf8PathBuf) -> Option<Found> {
@@ -120,6 +191,34 @@ fn named(bundle: &str, entry: &Utf8DirEntry, path: Utf8PathBuf) -> Option<Found>
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    fn list(folder: &Utf8Path) -> Vec<Found> {
+        super::list(folder, &Watchdog::default()).found
+    }
+
+    #[test]
+    fn t142_a_bundle_among_many_other_files_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        for n in 0..10_500 {
+            std::fs::write(root.join(format!("IMG_{n}.jpg")), "").unwrap();
+        }
+        std::fs::write(root.join("z.krs.tar"), "z").unwrap();
+        assert_eq!(list(root).len(), 1);
+    }
+
+    #[test]
+    fn t142_what_is_too_much_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        for n in 0..=MAX_BUNDLES {
+            std::fs::write(root.join(format!("{n}.krs.tar")), "z").unwrap();
+            std::fs::create_dir(root.join(format!("folder{n}"))).unwrap();
+        }
+        let listing = super::list(root, &Watchdog::default());
+        assert_eq!((listing.found.len(), listing.folders.len()), (MAX_BUNDLES, MAX_FOLDERS + 1));
+        assert_eq!(listing.left_out, ["more than 256 folders", "1 of 257 bundles"]);
+    }
 
     #[test]
     fn bundles_are_found_in_the_drop_folder_and_right_below_it_and_nothing_else_is() {

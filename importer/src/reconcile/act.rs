@@ -33,8 +33,16 @@ impl Round<'_> {
         state: &mut SetState,
     ) -> Result<Decision, ReconcileError> {
         let _acting = self.importer.acting.lock().await;
+        let wakeups = &self.importer.registries.wakeups;
+        let ended_before = wakeups.ended();
         let holders = self.holders(seen, state);
-        let decision = self.decide(seen, state, &holders);
+        let mut decision = self.decide(seen, state, &holders);
+        if !decision.create.is_empty() {
+            self.read_destination(secrets, seen).await?;
+            if seen.obstacle.is_some() {
+                decision = self.decide(seen, state, &holders);
+            }
+        }
         self.needs(seen, state, &decision);
         let mut result = Ok(());
         for name in &decision.delete {
@@ -47,10 +55,21 @@ impl Round<'_> {
         if result.is_ok() {
             result = self.create(secrets, seen, &decision.create, &mut rejected).await;
         }
-        self.importer.facts.runs(&self.uid, seen.jobs.list.clone());
-        let running = i64::try_from(self.importer.facts.count_running()).unwrap_or(i64::MAX);
+        if self.importer.facts.runs(&self.uid, seen.jobs.list.clone()) {
+            wakeups.job_ended();
+        }
+        let running = self.importer.facts.count_running();
         let label = ResultLabels { result: "running".to_owned() };
-        self.importer.parts.metrics.jobs.get_or_create(&label).set(running);
+        let count = i64::try_from(running).unwrap_or(i64::MAX);
+        self.importer.parts.metrics.jobs.get_or_create(&label).set(count);
+        if decision.waits_for_jobs {
+            wakeups.wait(&self.uid, &self.name, ended_before);
+        } else {
+            wakeups.wait_no_more(&self.uid);
+        }
+        if running < self.importer.config().jobs.max {
+            wakeups.wake_next();
+        }
         result?;
         if rejected.is_empty() {
             return Ok(decision);

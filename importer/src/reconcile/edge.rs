@@ -2,6 +2,7 @@
 //! What the edge registry says about the targets of a set.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{FutureExt as _, StreamExt as _, stream};
@@ -21,6 +22,13 @@ use crate::target::{Target, TargetKey};
 const ASKED_AT_ONCE: usize = 8;
 /// How long one target may take: a walk over an image with some hundred layers is far below it.
 const ASK_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long all targets of a set may take; those without an answer by then are asked about by the next check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
+/// Retries that a client has for all of its requests ([`RetryPolicy::budget`]).
+pub(super) const RETRIES: u32 = 50;
+/// How long a client may pause for all of its requests ([`RetryPolicy::max_wait`]). Shorter than a target may take: a rate
+/// limit is a reason to requeue, not to hold a check.
+pub(super) const MAX_PAUSES: Duration = Duration::from_secs(20);
 
 /// How the importer itself talks to registries: a look that fails is repeated by the next reconcile, so that little is
 /// tried again within one.
@@ -31,9 +39,8 @@ pub(super) fn client_options(barred: &Barred) -> ClientOptions {
         retry: RetryPolicy {
             attempts: 3,
             max: Duration::from_secs(5),
-            budget: 50,
-            // Shorter than a target may take: a rate limit is a reason to requeue, not to hold a reconcile.
-            max_wait: Duration::from_secs(20),
+            budget: RETRIES,
+            max_wait: MAX_PAUSES,
             ..RetryPolicy::default()
         },
         stall_timeout: Duration::from_secs(20),
@@ -42,7 +49,7 @@ pub(super) fn client_options(barred: &Barred) -> ClientOptions {
     }
 }
 
-/// The edge registry of one set, for one reconcile.
+/// The edge registry of one set, for one check.
 pub(super) struct Edge {
     client: Client,
     registry: RegistryHost,
@@ -55,27 +62,33 @@ pub(super) struct Said {
     pub(super) answers: BTreeMap<TargetKey, Answer>,
     /// Configs and layers of the targets that are whole.
     pub(super) contents: BTreeMap<TargetKey, Vec<Digest>>,
+    /// Whether every target was asked about.
+    pub(super) complete: bool,
+}
+
+/// What a client needs to reach the edge registry of a set.
+pub(super) fn edge_options(
+    registry: &RegistryHost,
+    tls: Option<&DestinationTls>,
+    login: Option<&Credentials>,
+    authorities: Option<Vec<u8>>,
+    barred: &Barred,
+) -> ClientOptions {
+    let mut options = client_options(barred);
+    if let Some(login) = login {
+        login.apply(registry, &mut options);
+    }
+    options.authorities.extend(authorities.map(|pem| (registry.clone(), pem)));
+    if let Some(tls) = tls {
+        options.plain_http.extend(tls.plain_http.then(|| registry.clone()));
+        options.insecure.extend(tls.insecure_skip_verify.then(|| registry.clone()));
+    }
+    options
 }
 
 impl Edge {
-    pub(super) fn new(
-        registry: &RegistryHost,
-        tls: Option<&DestinationTls>,
-        login: Option<&Credentials>,
-        authorities: Option<Vec<u8>>,
-        barred: &Barred,
-    ) -> Result<Self, Obstacle> {
-        let mut options = client_options(barred);
-        if let Some(login) = login {
-            login.apply(registry, &mut options);
-        }
-        options.authorities.extend(authorities.map(|pem| (registry.clone(), pem)));
-        if let Some(tls) = tls {
-            options.plain_http.extend(tls.plain_http.then(|| registry.clone()));
-            options.insecure.extend(tls.insecure_skip_verify.then(|| registry.clone()));
-        }
-        let client = Client::new(options).map_err(|error| obstacle(&error))?;
-        Ok(Self { client, registry: registry.clone(), barred: barred.clone() })
+    pub(super) fn new(client: Client, registry: RegistryHost, barred: &Barred) -> Self {
+        Self { client, registry, barred: barred.clone() }
     }
 
     /// Whether the registry answers at an address that the importer may talk to.
@@ -84,19 +97,35 @@ impl Edge {
         self.client.ping(&self.registry).await.map_err(|error| obstacle(&error))
     }
 
-    /// Asks about `targets`.
-    pub(super) async fn ask(&self, targets: &[(Target, Ask)]) -> Said {
+    /// Asks about `targets`, as many as there is time for. `answered` counts.
+    pub(super) async fn ask(&self, targets: &[(Target, Ask)], answered: &AtomicUsize) -> Said {
+        let deadline = tokio::time::Instant::now() + CHECK_TIMEOUT;
         let asked = targets.iter().map(|(target, how)| self.ask_in_time(target, *how).boxed());
         let asked = asked.collect::<Vec<_>>();
         let mut said = Said::default();
         let mut answers = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
-        while let Some((key, (answer, contents))) = answers.next().await {
+        while let Ok(next) = tokio::time::timeout_at(deadline, answers.next()).await {
+            let Some((key, (answer, contents))) = next else {
+                said.complete = true;
+                break;
+            };
+            answered.fetch_add(1, Ordering::Relaxed);
             said.answers.insert(key, answer);
             if let Some(contents) = contents {
                 said.contents.insert(key, contents);
             }
         }
         said
+    }
+
+    /// What it comes to if the registry does not answer in time.
+    pub(super) fn timed_out(&self, time: Duration) -> Obstacle {
+        let message = format!(
+            "{} did not answer within {} s: is it running, and is the way to it open?",
+            self.registry,
+            time.as_secs()
+        );
+        Obstacle { reason: reason::REGISTRY_UNREACHABLE, message, stalled: false }
     }
 
     async fn ask_in_time(&self, target: &Target, how: Ask) -> (TargetKey, (Answer, Option<Vec<Digest>>)) {
@@ -209,7 +238,7 @@ pub(super) fn explain(error: &RegistryError) -> String {
     help.map_or(text.clone(), |help| format!("{text}; {help}"))
 }
 
-fn obstacle(error: &RegistryError) -> Obstacle {
+pub(super) fn obstacle(error: &RegistryError) -> Obstacle {
     if let RegistryError::Barred { .. } = error {
         let message = explain(error);
         return Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true };

@@ -64,15 +64,17 @@ impl Facts {
         found
     }
 
-    /// Takes note of the Jobs of a set.
-    pub(super) fn runs(&self, uid: &str, jobs: Vec<CopyJob>) {
+    /// Takes note of the Jobs of a set; says whether one of those that ran does not any more.
+    pub(super) fn runs(&self, uid: &str, jobs: Vec<CopyJob>) -> bool {
         let jobs =
             jobs.into_iter().filter(|job| matches!(job.phase, JobPhase::Running { .. })).collect::<Vec<_>>();
-        if jobs.is_empty() {
-            self.running().remove(uid);
-        } else {
-            self.running().insert(uid.to_owned(), jobs);
+        let mut running = self.running();
+        let before = running.remove(uid).unwrap_or_default();
+        let ended = before.iter().any(|old| jobs.iter().all(|job| job.name != old.name));
+        if !jobs.is_empty() {
+            running.insert(uid.to_owned(), jobs);
         }
+        ended
     }
 
     /// How many Jobs of other sets run, and which repositories they write to.
@@ -93,9 +95,12 @@ impl Facts {
         self.running().values().map(Vec::len).sum()
     }
 
-    /// Forgets the Jobs of sets that are not among `alive`.
-    pub(super) fn only_uids(&self, alive: &BTreeSet<String>) {
-        self.running().retain(|uid, _| alive.contains(uid));
+    /// Forgets the Jobs of sets that are not among `alive`; says whether there were any.
+    pub(super) fn only_uids(&self, alive: &BTreeSet<String>) -> bool {
+        let mut running = self.running();
+        let before = running.len();
+        running.retain(|uid, _| alive.contains(uid));
+        running.len() < before
     }
 
     /// Takes note of what a set needs.
@@ -110,13 +115,13 @@ impl Facts {
     }
 
     /// Drops the sets that are not among `alive`, and names them; the picture is complete once every one of those was
-    /// looked at, and these are `all`.
-    pub(super) fn only(&self, alive: &BTreeSet<SetName>, all: bool) -> Vec<SetName> {
+    /// looked at.
+    pub(super) fn only(&self, alive: &BTreeSet<SetName>) -> Vec<SetName> {
         self.sets().retain(|name, _| alive.contains(name));
         let mut dropped = Vec::new();
         self.demand.send_if_modified(|demand| {
             dropped = demand.sets.keys().filter(|name| !alive.contains(name)).cloned().collect();
-            let complete = all && alive.iter().all(|name| demand.sets.contains_key(name));
+            let complete = alive.iter().all(|name| demand.sets.contains_key(name));
             if dropped.is_empty() && complete == demand.complete {
                 return false;
             }
@@ -224,14 +229,12 @@ mod tests {
         let facts = Facts::new(sender);
         let alive = BTreeSet::from([name("a/x"), name("b/y")]);
         facts.needs(&name("a/x"), SetDemand::default());
-        facts.only(&alive, true);
+        facts.only(&alive);
         assert!(!receiver.borrow().complete);
         facts.needs(&name("b/y"), SetDemand::default());
-        facts.only(&alive, false);
-        assert!(!receiver.borrow().complete, "there may be more");
-        facts.only(&alive, true);
+        facts.only(&alive);
         assert!(receiver.borrow().complete);
-        facts.only(&BTreeSet::from([name("b/y")]), true);
+        facts.only(&BTreeSet::from([name("b/y")]));
         assert_eq!(receiver.borrow().sets.keys().collect::<Vec<_>>(), [&name("b/y")]);
     }
 

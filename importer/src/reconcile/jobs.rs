@@ -42,19 +42,20 @@ pub(super) struct Jobs {
     pub(super) reports: Reports,
 }
 
-/// Jobs of all sets of a namespace, or of all, by the UID of the set.
-pub(super) async fn all(
-    parts: &Parts,
-    namespace: Option<&str>,
-) -> Result<Vec<(String, Vec<CopyJob>)>, kube::Error> {
-    let api = match namespace {
-        Some(namespace) => Api::<Job>::namespaced(parts.client.clone(), namespace),
-        None => Api::all(parts.client.clone()),
+/// Jobs of all sets, by the UID of the set.
+pub(super) async fn all(parts: &Parts) -> Result<Vec<(String, Vec<CopyJob>)>, kube::Error> {
+    let namespaces = &parts.config.watch_namespaces;
+    let client = || parts.client.clone();
+    let apis = match namespaces.as_slice() {
+        [] => vec![Api::<Job>::all(client())],
+        some => some.iter().map(|namespace| Api::namespaced(client(), namespace)).collect(),
     };
     let mut sets = BTreeMap::<String, Vec<CopyJob>>::new();
-    for listed in api.list(&ListParams::default().labels(job::SELECTOR)).await? {
-        let Some(owner) = owner(&listed) else { continue };
-        sets.entry(owner).or_default().extend(job::read(&listed, &[]));
+    for api in apis {
+        for listed in api.list(&ListParams::default().labels(job::SELECTOR)).await? {
+            let Some(owner) = owner(&listed) else { continue };
+            sets.entry(owner).or_default().extend(job::read(&listed, &[]));
+        }
     }
     Ok(sets.into_iter().collect())
 }

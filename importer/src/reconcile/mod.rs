@@ -7,15 +7,20 @@
 
 mod act;
 mod blocked;
+mod breaker;
+mod checks;
+mod clients;
 mod edge;
 mod facts;
 mod jobs;
+mod known;
 mod memory;
 mod quiet;
 mod report;
 mod resolve;
 mod round;
 mod secrets;
+mod wakeups;
 mod wanted;
 
 use std::collections::{BTreeSet, HashMap};
@@ -23,27 +28,28 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream};
 use jiff::Timestamp;
 use krs_core::crd::EdgeImageSet;
 use krs_core::registry::Barred;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::demand::{Demand, SetName};
 use crate::events::Events;
-use crate::heartbeat::Heartbeats;
 use crate::job;
-use crate::metrics::{Metrics, ResultLabels, SetLabels, unix_seconds};
+use crate::metrics::{Metrics, ResultLabels, SetLabels};
 use crate::policy::Allowed;
 use crate::stock::Stock;
-use crate::stored::StoredSet;
+use checks::{Check, Registries};
 use facts::Facts;
 use jobs::Reports;
+use known::KnownAnswers;
 use memory::Memory;
 use quiet::Quiet;
 use report::Written;
@@ -53,10 +59,10 @@ use round::Round;
 pub(crate) const FIELD_MANAGER: &str = "krs-importer";
 /// First wait after a look that failed, doubled by each further one.
 const BACK_OFF: Duration = Duration::from_secs(1);
-/// How long one reconcile may be under way: each call in it has a far shorter limit.
-const LIMIT: Duration = Duration::from_secs(900);
 /// Longest wait after looks that failed.
 const MAX_BACK_OFF: Duration = Duration::from_secs(120);
+/// How long one reconcile may take, so that nothing that hangs holds a slot of the controller.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -85,8 +91,6 @@ pub struct Parts {
     pub barred: Barred,
     /// What time it is.
     pub clock: Clock,
-    /// What is under way.
-    pub heartbeats: Heartbeats,
 }
 
 impl fmt::Debug for Parts {
@@ -108,13 +112,16 @@ pub struct Importer {
     reports: Mutex<HashMap<String, Reports>>,
     /// Sets that wait for somebody to mend a Secret.
     quiet: Mutex<HashMap<String, Quiet>>,
+    /// What the edge registries said and need not be asked again, by the UID of the set.
+    known: Mutex<HashMap<String, KnownAnswers>>,
+    /// Checks of edge registries that go on, by the UID of the set.
+    checks: Mutex<HashMap<String, Check>>,
+    registries: Arc<Registries>,
     /// From deciding until the Jobs exist, sets go one by one: no two Jobs write to one repository, and the limit on
     /// Jobs holds.
     acting: tokio::sync::Mutex<()>,
-    /// Namespaces of which the running Jobs are known.
-    listed: Mutex<BTreeSet<Option<String>>>,
     /// Whether all sets and Jobs that exist are known by name.
-    begun: watch::Sender<bool>,
+    learnt: watch::Sender<bool>,
     started: Timestamp,
 }
 
@@ -138,9 +145,11 @@ impl Importer {
             written: Mutex::default(),
             reports: Mutex::default(),
             quiet: Mutex::default(),
+            known: Mutex::default(),
+            checks: Mutex::default(),
+            registries: Arc::new(Registries::new(Arc::clone(&parts.clock))),
             acting: tokio::sync::Mutex::default(),
-            listed: Mutex::default(),
-            begun: watch::channel(false).0,
+            learnt: watch::channel(false).0,
             started: (parts.clock)(),
             parts,
         }
@@ -160,13 +169,12 @@ impl Importer {
         Arc::clone(&self.parts.stock.borrow())
     }
 
-    /// What is under way.
-    pub fn heartbeats(&self) -> &Heartbeats {
-        &self.parts.heartbeats
-    }
-
-    /// Takes note of the names that `sets` give.
-    pub fn learn(&self, sets: &[Arc<EdgeImageSet>]) {
+    /// Learns the names that `sets` give, and once the Jobs that run. No set is looked at before: it might take a name that
+    /// an older one has, or a repository that a Job writes to.
+    ///
+    /// # Errors
+    /// The API server does not list the Jobs.
+    pub async fn learn(&self, sets: &[Arc<EdgeImageSet>]) -> Result<(), kube::Error> {
         let stock = self.stock();
         for set in sets {
             let Some(name) = SetName::of(set) else { continue };
@@ -174,49 +182,27 @@ impl Importer {
                 self.facts.note(&name, wanted::preview(set, &stock));
             }
         }
-    }
-
-    /// Takes note, once, of the copy Jobs that run in a namespace, or in all.
-    ///
-    /// # Errors
-    /// The API server does not list them.
-    pub async fn learn_jobs(&self, namespace: Option<&str>) -> Result<(), kube::Error> {
-        let namespace = namespace.map(str::to_owned);
-        if lock(&self.listed).contains(&namespace) {
-            return Ok(());
+        if !*self.learnt.borrow() {
+            for (uid, running) in jobs::all(&self.parts).await? {
+                self.facts.runs(&uid, running);
+            }
+            self.learnt.send_replace(true);
         }
-        for (uid, running) in jobs::all(&self.parts, namespace.as_deref()).await? {
-            self.facts.runs(&uid, running);
-        }
-        lock(&self.listed).insert(namespace);
         Ok(())
     }
 
-    /// Lets sets be reconciled: [`Self::learn`] and [`Self::learn_jobs`] know all that there is. Before that a set might
-    /// take a name that an older one has, or a repository that a Job writes to.
-    pub fn begin(&self) {
-        self.begun.send_if_modified(|begun| !std::mem::replace(begun, true));
-    }
-
-    /// Tells when a reconcile last succeeded: now, where none waits for a retry.
-    pub fn measure_success(&self) {
-        if *self.begun.borrow() && lock(&self.failures).is_empty() {
-            self.parts.metrics.reconcile_success.set(unix_seconds());
-        }
-    }
-
-    /// Waits for [`Self::begin`].
-    async fn begun(&self) {
-        let mut begun = self.begun.subscribe();
+    /// Waits for [`Self::learn`].
+    async fn learnt(&self) {
+        let mut learnt = self.learnt.subscribe();
         // The sender lives as long as this.
-        let _ = begun.wait_for(|begun| *begun).await;
+        let _ = learnt.wait_for(|learnt| *learnt).await;
     }
 
-    /// Drops what is known of sets that are not among `alive`, which are `all` that there are, or not.
-    pub fn retain(&self, alive: &[Arc<EdgeImageSet>], all: bool) {
+    /// Drops what is known of sets that are not among `alive`.
+    pub fn only(&self, alive: &[Arc<EdgeImageSet>]) {
         let names = alive.iter().filter_map(|set| SetName::of(set)).collect();
         let uids = alive.iter().filter_map(|set| set.uid()).collect::<BTreeSet<_>>();
-        for gone in self.facts.only(&names, all) {
+        for gone in self.facts.only(&names) {
             let labels = SetLabels { namespace: gone.namespace, name: gone.name };
             self.parts.metrics.ready.remove(&labels);
             self.parts.metrics.last_sync.remove(&labels);
@@ -225,15 +211,29 @@ impl Importer {
                 self.parts.metrics.images.remove(&report::image_labels(&labels, state));
             });
         }
-        self.facts.only_uids(&uids);
+        if self.facts.only_uids(&uids) {
+            self.registries.wakeups.job_ended();
+        }
         lock(&self.failures).retain(|uid, _| uids.contains(uid));
         lock(&self.written).retain(|uid, _| uids.contains(uid));
         lock(&self.reports).retain(|uid, _| uids.contains(uid));
         lock(&self.quiet).retain(|uid, _| uids.contains(uid));
+        lock(&self.known).retain(|uid, _| uids.contains(uid));
+        lock(&self.checks).retain(|uid, _| uids.contains(uid));
+        self.registries.retain(|name| names.contains(name));
+        self.registries.wakeups.retain(|uid| uids.contains(uid));
+    }
+
+    /// Sets of a namespace (absent: of all) that are to be reconciled because something happened that they wait for.
+    pub fn wakeups(
+        &self,
+        namespace: Option<&str>,
+    ) -> impl Stream<Item = ObjectRef<EdgeImageSet>> + Send + 'static + use<> {
+        self.registries.wakeups.listen(namespace)
     }
 
     /// Deletes what is remembered of sets that are not among `alive`.
-    pub async fn delete_stale(&self, alive: &[Arc<EdgeImageSet>]) {
+    pub async fn forget_all_but(&self, alive: &[Arc<EdgeImageSet>]) {
         let uids = alive.iter().filter_map(|set| set.uid()).collect();
         if let Err(error) = self.memory.forget_all_but(&uids).await {
             tracing::warn!(%error, "what is remembered of sets that are gone could not be deleted");
@@ -252,6 +252,9 @@ pub enum ReconcileError {
         /// What it said.
         source: kube::Error,
     },
+    /// It took too long.
+    #[error("reconciling takes longer than {} s", RECONCILE_TIMEOUT.as_secs())]
+    TimedOut,
     /// The set has no name, namespace or UID: it does not come from an API server.
     #[error("the set has no name, namespace or UID")]
     Nameless,
@@ -272,45 +275,30 @@ pub fn reconcile(
     importer: Arc<Importer>,
 ) -> BoxFuture<'static, Result<Action, ReconcileError>> {
     // Boxed: the compiler does not see of the bare one that it may go from thread to thread.
-    look(set, None, importer).boxed()
+    look(set, importer).boxed()
 }
 
-/// As [`reconcile`], of a set that may be unreadable: that is reported as `InvalidSpec`.
-///
-/// # Errors
-/// As [`reconcile`].
-pub fn reconcile_stored(
-    stored: Arc<StoredSet>,
-    importer: Arc<Importer>,
-) -> BoxFuture<'static, Result<Action, ReconcileError>> {
-    look(stored.set(), stored.unreadable().map(str::to_owned), importer).boxed()
-}
-
-async fn look(
-    set: Arc<EdgeImageSet>,
-    unreadable: Option<String>,
-    importer: Arc<Importer>,
-) -> Result<Action, ReconcileError> {
+async fn look(set: Arc<EdgeImageSet>, importer: Arc<Importer>) -> Result<Action, ReconcileError> {
     if set.metadata.deletion_timestamp.is_some() {
         // Its Jobs are owned by it and go with it.
         return Ok(Action::await_change());
     }
-    importer.begun().await;
+    importer.learnt().await;
     let started = Instant::now();
-    let round = Round::new(&set, unreadable, &importer)?;
-    let _under_way = importer.heartbeats().begin(format!("the reconcile of {}", round.name), LIMIT);
-    let again = round.run().await?;
+    let round = Round::new(&set, &importer)?;
+    // What was done until then stays, as if the process had died.
+    let again = tokio::time::timeout(RECONCILE_TIMEOUT, round.run())
+        .await
+        .unwrap_or(Err(ReconcileError::TimedOut))?;
     importer.parts.metrics.reconciliations.inc();
     importer.parts.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
-    importer.parts.metrics.reconcile_success.set(unix_seconds());
     lock(&importer.failures).remove(&set.uid().unwrap_or_default());
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// When to reconcile again after a failure.
+/// When to look again after a look that did not end well.
 #[allow(clippy::needless_pass_by_value)]
-pub fn error_policy(stored: Arc<StoredSet>, error: &ReconcileError, importer: Arc<Importer>) -> Action {
-    let set = stored.set();
+pub fn on_error(set: Arc<EdgeImageSet>, error: &ReconcileError, importer: Arc<Importer>) -> Action {
     let uid = set.uid().unwrap_or_default();
     let count = {
         let mut failures = lock(&importer.failures);
@@ -320,13 +308,14 @@ pub fn error_policy(stored: Arc<StoredSet>, error: &ReconcileError, importer: Ar
     };
     let result = match error {
         ReconcileError::Api { .. } => "Api",
+        ReconcileError::TimedOut => "TimedOut",
         ReconcileError::Nameless => "Nameless",
     };
     importer.parts.metrics.reconcile_errors.get_or_create(&ResultLabels { result: result.to_owned() }).inc();
     let wait = BACK_OFF.saturating_mul(1 << (count - 1).min(10)).min(MAX_BACK_OFF);
     let set = SetName::of(&set).map(|name| name.to_string()).unwrap_or_default();
     let error = krs_core::error::chain(error);
-    tracing::warn!(set, error, wait = wait.as_secs(), "reconcile failed, requeued");
+    tracing::warn!(set, error, wait = wait.as_secs(), "a look at a set did not end well; it is repeated");
     Action::requeue(wait)
 }
 

@@ -17,8 +17,13 @@ pub(super) const LOOK: Duration = Duration::from_secs(15);
 const RECONCILE_AT: &str = "kuberegistrysync.io/reconcile-at";
 
 /// Reasons that a mended Secret mends.
-pub(super) const MENDED_BY_SECRETS: [&str; 4] =
-    [reason::AUTH_FAILED, reason::TLS_FAILED, reason::SECRET_NOT_FOUND, reason::SECRET_INVALID];
+pub(super) const MENDED_BY_SECRETS: [&str; 5] = [
+    reason::AUTH_FAILED,
+    reason::TLS_FAILED,
+    reason::SECRET_NOT_FOUND,
+    reason::SECRET_FORBIDDEN,
+    reason::SECRET_INVALID,
+];
 
 /// Versions of Secrets and ConfigMaps by `kind/name`; `None`: it does not exist.
 pub(super) type Versions = BTreeMap<String, Option<String>>;
@@ -37,19 +42,20 @@ pub(super) struct Quiet {
 
 impl Quiet {
     pub(super) fn new(set: &EdgeImageSet, stock: Arc<Stock>, versions: Versions, until: Timestamp) -> Self {
-        Self { versions, until, generation: set.metadata.generation, asked: asked(set), stock }
+        Self { versions, until, generation: set.metadata.generation, asked: requested_at(set), stock }
     }
 
     /// Whether nothing but a Secret can have changed.
     pub(super) fn holds(&self, set: &EdgeImageSet, stock: &Arc<Stock>, now: Timestamp) -> bool {
         now < self.until
             && self.generation == set.metadata.generation
-            && self.asked == asked(set)
+            && self.asked == requested_at(set)
             && Arc::ptr_eq(&self.stock, stock)
     }
 }
 
-fn asked(set: &EdgeImageSet) -> Option<String> {
+/// The value of the annotation that asks for a reconcile.
+pub(super) fn requested_at(set: &EdgeImageSet) -> Option<String> {
     set.metadata.annotations.as_ref()?.get(RECONCILE_AT).cloned()
 }
 

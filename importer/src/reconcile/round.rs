@@ -8,19 +8,23 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSet, reason};
 use krs_core::digest::Digest;
-use krs_core::reference::Reference;
+use krs_core::reference::{Reference, RegistryHost};
+use krs_core::registry::Client;
 use kube::ResourceExt as _;
 
 use super::blocked::{self, Blocked};
-use super::edge::{Edge, Said};
+use super::checks::{self, Check, NoTurn, Outcome};
+use super::clients::{ClientKey, Connection};
+use super::edge::{Edge, Said, edge_options, obstacle};
 use super::jobs::{self, Jobs};
-use super::quiet::{self, MENDED_BY_SECRETS, Quiet};
+use super::known::KnownAnswers;
+use super::quiet::{self, MENDED_BY_SECRETS, Quiet, Versions};
 use super::secrets::{self, Login, SecretError, Secrets};
 use super::wanted::{self, Wanted};
 use super::{Importer, ReconcileError, facts, lock, report, resolve};
 use crate::decide::{Intervals, JobPhase, Obstacle};
 use crate::demand::SetName;
-use crate::remember::{asks, last_bundle, remember};
+use crate::remember::{Ask, asks, copying_targets, ended_targets, last_bundle, remember};
 use crate::state::SetState;
 use crate::stock::Stock;
 use crate::target::Target;
@@ -36,8 +40,6 @@ pub(super) struct Round<'a> {
     pub(super) uid: String,
     pub(super) now: Timestamp,
     pub(super) stock: Arc<Stock>,
-    /// Why the spec cannot be read.
-    unreadable: Option<String>,
     resync: Duration,
     verify: Duration,
 }
@@ -51,7 +53,15 @@ pub(super) struct Seen {
     pub(super) obstacle: Option<Obstacle>,
     pub(super) blocked: Blocked,
     pub(super) said: Said,
+    /// What the registry said before and was not asked again.
+    pub(super) known: KnownAnswers,
+    /// Whether a check of the registry goes on.
+    is_checking: bool,
+    /// When the registry is asked again that is left alone.
+    left_alone_until: Option<Timestamp>,
     pub(super) login: Option<Login>,
+    /// Whether the Secrets that the destination names were read.
+    pub(super) is_destination_read: bool,
     pub(super) jobs: Jobs,
 }
 
@@ -61,16 +71,12 @@ pub(super) fn digest(reference: &Reference, state: &SetState) -> Option<Digest> 
 }
 
 impl<'a> Round<'a> {
-    pub(super) fn new(
-        set: &'a EdgeImageSet,
-        unreadable: Option<String>,
-        importer: &'a Importer,
-    ) -> Result<Self, ReconcileError> {
+    pub(super) fn new(set: &'a EdgeImageSet, importer: &'a Importer) -> Result<Self, ReconcileError> {
         let name = SetName::of(set).ok_or(ReconcileError::Nameless)?;
         let uid = set.uid().ok_or(ReconcileError::Nameless)?;
         let Intervals { resync, verify } = Intervals::of(&set.spec);
         let (now, stock) = ((importer.parts.clock)(), importer.stock());
-        Ok(Self { importer, set, name, uid, now, stock, unreadable, resync, verify })
+        Ok(Self { importer, set, name, uid, now, stock, resync, verify })
     }
 
     /// Looks, and answers when to look again.
@@ -87,12 +93,23 @@ impl<'a> Round<'a> {
             state = remember(&state, &seen.targets, &seen.said.answers, &seen.jobs.list, self.now);
             state.bundle = last_bundle(&state, &seen.jobs.list, &self.stock);
         }
+        // A look that was not complete goes on in the next round.
+        if !seen.said.answers.is_empty() && !seen.said.complete {
+            state.looked_at = before.looked_at;
+        }
+        seen.known.record(&seen.said.answers, seen.said.complete, self.now);
+        for (key, answer) in seen.known.answers() {
+            seen.said.answers.entry(key).or_insert(answer);
+        }
         self.save(&state).await?;
         self.count(&before, &state, &seen);
         let decision = self.act(&secrets, &mut seen, &mut state).await?;
         let mut verdict = decision.verdict;
         blocked::say(&mut verdict, &self.set.spec, &seen.blocked);
         let wait = report::write(self.importer, self.set, &self.name, &self.uid, &verdict, &state).await?;
+        seen.known.copying = copying_targets(&seen.targets, &seen.jobs.list);
+        // Where an error comes first, all is asked again.
+        lock(&self.importer.known).insert(self.uid.clone(), std::mem::take(&mut seen.known));
         Ok(Some(self.again(decision.again, wait, &seen, &state, &secrets)))
     }
 
@@ -106,7 +123,11 @@ impl<'a> Round<'a> {
         let now = secrets::versions(client, &self.name.namespace, &quiet.versions).await;
         let now = now.map_err(ReconcileError::api("Secrets cannot be read"))?;
         let wait = quiet::until(self.now, quiet.until).min(quiet::LOOK);
-        Ok((now == quiet.versions).then_some(wait))
+        if now != quiet.versions {
+            lock(&self.importer.known).remove(&self.uid);
+            return Ok(None);
+        }
+        Ok(Some(wait))
     }
 
     fn again(
@@ -133,9 +154,15 @@ impl<'a> Round<'a> {
         if waits || !seen.jobs.refused.is_empty() {
             again = again.min(quiet::LOOK);
         }
-        // Sets that were created together are not looked at together for ever.
+        if let Some(until) = seen.left_alone_until {
+            again = quiet::until(self.now, until).max(Duration::from_secs(1));
+        }
+        if !seen.said.answers.is_empty() && !seen.said.complete && !seen.is_checking {
+            again = Duration::from_secs(1);
+        }
+        // Sets that were created together are not reconciled together each time. Later, not earlier: what is due then is due.
         let jitter = self.now.subsec_nanosecond().unsigned_abs() % 100;
-        let again = again - again * jitter / 1000;
+        let again = again + again * jitter / 1000;
         write.map_or(again, |write| again.min(write))
     }
 
@@ -147,6 +174,7 @@ impl<'a> Round<'a> {
     /// Finds out everything that the decision needs.
     async fn observe(&self, secrets: &Secrets<'_>, state: &mut SetState) -> Result<Seen, ReconcileError> {
         let spec = &self.set.spec;
+        let known = lock(&self.importer.known).remove(&self.uid).unwrap_or_default();
         let mut seen = Seen {
             wanted: None,
             targets: Vec::new(),
@@ -154,10 +182,14 @@ impl<'a> Round<'a> {
             obstacle: None,
             blocked: Blocked::new(),
             said: Said::default(),
+            known,
+            is_checking: false,
+            left_alone_until: None,
             login: None,
+            is_destination_read: false,
             jobs: self.jobs().await?,
         };
-        match wanted::read(spec, self.unreadable.as_deref()) {
+        match wanted::read(spec) {
             Ok(wanted) => seen.wanted = Some(wanted),
             Err(obstacle) => seen.obstacle = Some(obstacle),
         }
@@ -225,7 +257,7 @@ impl<'a> Round<'a> {
         blocked.map_err(ReconcileError::api("Secrets cannot be read"))
     }
 
-    /// Asks the edge registry, with what the set's Secrets hold now.
+    /// Asks the edge registry about what is not known, with what the set's Secrets hold now.
     async fn ask(
         &self,
         secrets: &Secrets<'_>,
@@ -235,14 +267,26 @@ impl<'a> Round<'a> {
         let Some(registry) = seen.wanted.as_ref().map(|wanted| wanted.destination.registry.clone()) else {
             return Ok(());
         };
-        let due = |seen: &Seen, state: &SetState| {
-            let due = asks(&seen.targets, state, &seen.jobs.list, self.resync, self.verify, self.now);
-            due.into_iter().map(|(target, how)| (target.clone(), how)).collect::<Vec<_>>()
-        };
-        if due(seen, state).is_empty() {
+        let mut touched = ended_targets(&seen.targets, state, &seen.jobs.list);
+        let copying = copying_targets(&seen.targets, &seen.jobs.list);
+        // A Job may be gone before anybody saw its end.
+        touched.extend(seen.known.copying.difference(&copying));
+        let requested_at = quiet::requested_at(self.set);
+        seen.known.retain(
+            &seen.targets,
+            &touched,
+            &self.stock,
+            requested_at.as_deref(),
+            self.resync,
+            self.now,
+        );
+        let mut running = lock(&self.importer.checks).remove(&self.uid);
+        if let Some(check) = &mut running {
+            check.stale.extend(touched.iter().chain(&copying));
+        }
+        if running.is_none() && self.due(seen, state).is_empty() {
             return Ok(());
         }
-        let tls = self.set.spec.destination_tls.as_ref();
         let found = self.destination(secrets).await;
         let failing = seen.targets.iter().filter(|target| {
             let attempt = state.attempts.get(&target.key);
@@ -264,24 +308,110 @@ impl<'a> Round<'a> {
             }
         };
         self.mended(secrets, state, &mut seen.jobs).await?;
-        let barred = &self.importer.parts.barred;
+        let (tls, barred) = (self.set.spec.destination_tls.as_ref(), &self.importer.parts.barred);
+        let key = self.client_key(&registry, &secrets.versions());
         let credentials = login.as_ref().map(|login| &login.credentials);
-        let edge = match Edge::new(&registry, tls, credentials, authorities, barred) {
-            Ok(edge) => edge,
-            Err(obstacle) => {
-                seen.obstacle = Some(obstacle);
+        let make = || Client::new(edge_options(&registry, tls, credentials, authorities, barred));
+        let client = match self.importer.registries.clients.get(&key, self.now, make) {
+            Ok(client) => client,
+            Err(error) => {
+                seen.obstacle = Some(obstacle(&error));
                 return Ok(());
             }
         };
-        seen.login = login;
-        match edge.reachable().await {
-            Ok(()) => seen.said = edge.ask(&due(seen, state)).await,
-            Err(obstacle) => seen.obstacle = Some(obstacle),
-        }
+        (seen.login, seen.is_destination_read) = (login, true);
+        let edge = Edge::new(client, registry, barred);
+        self.check(running.filter(|check| check.is_for(&key)), edge, key, seen, state).await;
         for (key, blobs) in std::mem::take(&mut seen.said.contents) {
             let Some(target) = seen.targets.iter().find(|target| target.key == key) else { continue };
             let (namespace, blobs) = (&self.name.namespace, blobs.into_iter());
             self.importer.facts.holds(namespace, &target.registry, &target.repository, blobs);
+        }
+        Ok(())
+    }
+
+    /// Targets that the registry is to be asked about now.
+    fn due(&self, seen: &Seen, state: &SetState) -> Vec<(Target, Ask)> {
+        let due = asks(&seen.targets, state, &seen.jobs.list, self.resync, self.verify, self.now);
+        let due = due.into_iter().filter(|(target, how)| !seen.known.suffices(&target.key, *how));
+        due.map(|(target, how)| (target.clone(), how)).collect()
+    }
+
+    /// Takes what a check found out that `running`, or starts one.
+    async fn check(
+        &self,
+        running: Option<Check>,
+        edge: Edge,
+        key: ClientKey,
+        seen: &mut Seen,
+        state: &SetState,
+    ) {
+        let registries = &self.importer.registries;
+        let connection = key.connection.clone();
+        let check = match running {
+            Some(check) => check,
+            None => match registries.turn(&connection, &self.name, self.now) {
+                Ok(turn) => Check::start(turn, edge, key, self.name.clone(), self.due(seen, state)),
+                Err(NoTurn::Busy) => return,
+                Err(NoTurn::LeftAlone(left)) => {
+                    seen.obstacle = Some(checks::left_alone(&connection, &left));
+                    seen.left_alone_until = Some(left.until);
+                    return;
+                }
+            },
+        };
+        match check.outcome().await {
+            Ok((Outcome::Said(mut said), stale)) => {
+                said.answers.retain(|key, _| !stale.contains(key));
+                seen.said = said;
+            }
+            Ok((Outcome::Obstacle(obstacle), _)) => seen.obstacle = Some(obstacle),
+            Err(check) => {
+                seen.is_checking = true;
+                if check.is_without_answer() {
+                    seen.obstacle = Some(Check::no_answer(&connection));
+                }
+                lock(&self.importer.checks).insert(self.uid.clone(), check);
+            }
+        }
+    }
+
+    /// What the client of the destination depends on, by the versions of the Secrets and ConfigMaps that were read.
+    fn client_key(&self, registry: &RegistryHost, versions: &Versions) -> ClientKey {
+        let object = |kind: &str, name: Option<&String>| {
+            let key = format!("{kind}/{}", name?);
+            let version = versions.get(&key)?.clone()?;
+            Some((key, version))
+        };
+        let tls = self.set.spec.destination_tls.as_ref();
+        let ca_certs = object("secret", tls.and_then(|tls| tls.ca_secret_name.as_ref()))
+            .or_else(|| object("configmap", tls.and_then(|tls| tls.ca_config_map_name.as_ref())));
+        let namespace = self.name.namespace.clone();
+        ClientKey {
+            connection: Connection {
+                registry: registry.clone(),
+                plain_http: tls.is_some_and(|tls| tls.plain_http),
+                insecure: tls.is_some_and(|tls| tls.insecure_skip_verify),
+                ca_certs: ca_certs.map(|ca_certs| (namespace.clone(), ca_certs)),
+            },
+            credentials: object("secret", self.set.spec.destination_client_secret_name.as_ref()),
+            namespace,
+        }
+    }
+
+    /// Reads the credentials of the destination for the Jobs, where the registry did not have to be asked.
+    pub(super) async fn read_destination(
+        &self,
+        secrets: &Secrets<'_>,
+        seen: &mut Seen,
+    ) -> Result<(), ReconcileError> {
+        if seen.is_destination_read {
+            return Ok(());
+        }
+        match self.destination(secrets).await {
+            Ok((login, _)) => (seen.login, seen.is_destination_read) = (login, true),
+            Err(SecretError::Api(error)) => return Err(ReconcileError::api("Secrets cannot be read")(error)),
+            Err(SecretError::Obstacle(obstacle)) => seen.obstacle = Some(obstacle),
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use krs_core::crd::reason;
+use krs_core::redact::printable;
 use kube::Api;
 
 use super::lock;
@@ -15,6 +16,9 @@ use crate::decide::Obstacle;
 
 /// Type of a Secret that the kubelet can pull images with.
 const DOCKER_CONFIG_JSON: &str = "kubernetes.io/dockerconfigjson";
+
+/// Most characters of the API server's refusal that are shown.
+const MAX_REFUSAL: usize = 300;
 
 /// A login, and whether images can be pulled with the Secret that it comes from.
 pub(super) struct Login {
@@ -74,8 +78,10 @@ impl<'a> Secrets<'a> {
         name: &str,
         whose: &str,
     ) -> Result<Vec<u8>, SecretError> {
-        let map = Api::<ConfigMap>::namespaced(self.client.clone(), self.namespace).get_opt(name).await?;
-        self.note("configmap", name, map.as_ref().map(|map| &map.metadata));
+        let map = Api::<ConfigMap>::namespaced(self.client.clone(), self.namespace).get_opt(name).await;
+        let map = readable(map)?;
+        self.note("configmap", name, map.as_ref().ok().and_then(|map| Some(&map.as_ref()?.metadata)));
+        let map = map.map_err(|said| self.forbidden("ConfigMap", name, whose, &said))?;
         let map = map.ok_or_else(|| self.absent("ConfigMap", name, whose))?;
         let text = map.data.unwrap_or_default().into_iter().map(|(key, text)| (key, text.into_bytes()));
         let bytes = map.binary_data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, bytes.0));
@@ -84,8 +90,10 @@ impl<'a> Secrets<'a> {
     }
 
     async fn secret(&self, name: &str, whose: &str) -> Result<Secret, SecretError> {
-        let secret = Api::<Secret>::namespaced(self.client.clone(), self.namespace).get_opt(name).await?;
-        self.note("secret", name, secret.as_ref().map(|secret| &secret.metadata));
+        let secret = Api::<Secret>::namespaced(self.client.clone(), self.namespace).get_opt(name).await;
+        let secret = readable(secret)?;
+        self.note("secret", name, secret.as_ref().ok().and_then(|secret| Some(&secret.as_ref()?.metadata)));
+        let secret = secret.map_err(|said| self.forbidden("Secret", name, whose, &said))?;
         secret.ok_or_else(|| self.absent("Secret", name, whose))
     }
 
@@ -102,11 +110,31 @@ impl<'a> Secrets<'a> {
         SecretError::Obstacle(Obstacle { reason: reason::SECRET_NOT_FOUND, message, stalled: false })
     }
 
+    fn forbidden(&self, kind: &str, name: &str, whose: &str, said: &str) -> SecretError {
+        let namespace = self.namespace;
+        let message = format!(
+            "the importer may not read {kind} {name} in namespace {namespace}, which {whose} names: {said}; allow it `get` there (the chart's Role does), or name another one"
+        );
+        SecretError::Obstacle(Obstacle { reason: reason::SECRET_FORBIDDEN, message, stalled: false })
+    }
+
     fn invalid(&self, kind: &str, name: &str, whose: &str, error: &dyn std::fmt::Display) -> SecretError {
         let namespace = self.namespace;
         let message =
             format!("{kind} {name} in namespace {namespace}, which {whose} names, cannot be used: {error}");
         SecretError::Obstacle(Obstacle { reason: reason::SECRET_INVALID, message, stalled: false })
+    }
+}
+
+/// What the API server answered; the inner error is its refusal to let the importer read the object, which is a fault of the
+/// set or of the site, not of the API server.
+fn readable<T>(answer: Result<Option<T>, kube::Error>) -> Result<Result<Option<T>, String>, kube::Error> {
+    match answer {
+        Ok(found) => Ok(Ok(found)),
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            Ok(Err(printable(&status.message, MAX_REFUSAL)))
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -122,11 +150,11 @@ pub(super) async fn versions(
         let meta = match kind {
             "secret" => {
                 let api = Api::<Secret>::namespaced(client.clone(), namespace);
-                api.get_metadata_opt(name).await?.map(|object| object.metadata)
+                readable(api.get_metadata_opt(name).await)?.ok().flatten().map(|object| object.metadata)
             }
             _ => {
                 let api = Api::<ConfigMap>::namespaced(client.clone(), namespace);
-                api.get_metadata_opt(name).await?.map(|object| object.metadata)
+                readable(api.get_metadata_opt(name).await)?.ok().flatten().map(|object| object.metadata)
             }
         };
         now.insert(key.clone(), meta.map(|meta| meta.resource_version.unwrap_or_default()));

@@ -22,13 +22,7 @@ pub(super) struct Wanted {
 }
 
 /// Understands a spec. The API server has judged it before, but perhaps by the rules of another version. (T-79)
-pub(super) fn read(spec: &EdgeImageSetSpec, unreadable: Option<&str>) -> Result<Wanted, Obstacle> {
-    if let Some(why) = unreadable {
-        let version = env!("CARGO_PKG_VERSION");
-        return Err(invalid(format!(
-            "the spec cannot be read by this importer (version {version}): {why}; correct the set, or update the importer"
-        )));
-    }
+pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<Wanted, Obstacle> {
     let images = check_spec(spec).map_err(|problems| {
         let mut shown =
             problems.iter().take(SHOWN).map(|problem| format!("{}: {}", problem.place, problem.message));
@@ -85,7 +79,7 @@ pub(super) fn preview(set: &EdgeImageSet, stock: &Stock) -> SetFacts {
         Source::Auto | Source::Bundle => stock.resolve(namespace, reference),
     };
     let digest = |reference: &Reference| reference.digest.or_else(|| in_stock(reference));
-    let targets = read(&set.spec, None).and_then(|wanted| wanted.targets(&set.spec, digest));
+    let targets = read(&set.spec).and_then(|wanted| wanted.targets(&set.spec, digest));
     facts(set, targets.unwrap_or_default())
 }
 

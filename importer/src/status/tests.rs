@@ -240,6 +240,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         reason::AUTH_FAILED,
         reason::TLS_FAILED,
         reason::SECRET_NOT_FOUND,
+        reason::SECRET_FORBIDDEN,
         reason::SECRET_INVALID,
         reason::JOB_REJECTED,
         reason::IMAGE_NOT_FOUND,

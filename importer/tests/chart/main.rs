@@ -2,6 +2,7 @@
 //! The chart, held to the code; and, with helm, what it renders.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
+mod agree;
 mod documented;
 #[cfg(feature = "e2e")]
 mod rendered;

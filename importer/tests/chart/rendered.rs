@@ -8,6 +8,7 @@ use krs_importer::policy::Allowed;
 use krs_testing::tools;
 use serde_json::{Value, json};
 
+use crate::agree::{ROWS, in_list};
 use crate::{chart, definitions, read, yaml};
 
 /// Runs `helm template` with a file of values and more settings.
@@ -240,5 +241,14 @@ fn the_values_that_the_documentation_shows_are_taken() {
         let file = folder.path().join(format!("{n}.yaml"));
         std::fs::write(&file, format!("# {block}")).unwrap();
         config(&template(file.to_str().unwrap(), &[]).unwrap_or_else(|error| panic!("{error}\n{block}")));
+    }
+}
+
+#[test]
+fn t141_helm_takes_what_the_program_takes() {
+    for (path, value, taken) in ROWS {
+        let value = if in_list(path) { json!([value]) } else { json!(value) };
+        let rendered = template(&minimal(), &[&format!("{path}={value}")]);
+        assert_eq!(rendered.is_ok(), *taken, "{path}={value}: {rendered:?}");
     }
 }

@@ -7,9 +7,6 @@
 mod api;
 mod world;
 
-use std::time::Duration;
-
-use api::Trouble;
 use krs_core::plan::PlanOptions;
 use krs_testing::log::Log;
 use world::{Key, World, flip, is, last_blob, numbered};
@@ -326,25 +323,18 @@ async fn t124_each_decision_about_a_bundle_is_one_line_of_the_log_and_a_restart_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t147_an_api_server_that_never_answers_stops_no_import() {
+async fn t139_an_importer_without_a_name_takes_no_bundle_that_is_for_named_sites() {
     let mut world = World::new();
-    world.limits.call = Duration::from_millis(300);
-    for trouble in [Trouble::Hang, Trouble::HangAfter] {
-        for (verb, plural) in [
-            ("GET", "imagebundles"),
-            ("GET", "configmaps"),
-            ("PATCH", "imagebundles"),
-            ("POST", "configmaps"),
-            ("PATCH", "configmaps"),
-            ("POST", "events"),
-        ] {
-            world.api.trouble(verb, plural, trouble.clone(), Some(1));
-        }
-    }
-    world.drop("prod-1.krs.tar", 1).await;
-    let intake = world.start();
-    intake.missing(&[]);
-    world.condition("prod-1", VERIFIED, "True", "Succeeded").await;
-    world.condition("prod-1", SAFE, "True", "Imported").await;
+    world.config.site = None;
+    let named = PlanOptions { audience: vec!["site-2".to_owned()], ..numbered(6) };
+    let named = world.make("named.krs.tar", "", named, Some(&world.key)).await;
+    std::fs::copy(named, world.at("named.krs.tar")).unwrap();
+    world.drop("all.krs.tar", 5).await;
+    let mut intake = world.start();
+    let status = world.condition("named", VERIFIED, "False", "WrongAudience").await;
+    let message = status["message"].as_str().unwrap();
+    assert!(message.contains("site-2") && message.contains("`site`"), "{message}");
+    world.condition("all", VERIFIED, "True", "Succeeded").await;
+    assert_eq!(intake.stock(|stock| stock.bundles.len() == 1).await.bundles[0].name, "all");
     intake.stop().await;
 }

@@ -6,11 +6,11 @@
 #[path = "../support/api/mod.rs"]
 mod api;
 mod api_tests;
-mod controller;
+mod registries;
 mod tenants;
 mod world;
 
-use api::Fault;
+use api::{Fault, Trouble};
 use krs_core::registry::Barred;
 use krs_testing::log::Log;
 use krs_testing::registry::{Auth, Matcher, What};
@@ -367,4 +367,31 @@ async fn t124_each_decision_about_a_set_is_one_line_of_the_log_and_what_does_not
     world.look(&importer).await.unwrap();
     world.look(&world.importer()).await.unwrap();
     assert_eq!(log.take(), Vec::<serde_json::Value>::new(), "a restart decides nothing new");
+}
+
+#[tokio::test]
+async fn t138_a_secret_that_the_importer_may_not_read_is_said_and_read_once_it_may() {
+    let world = World::new(1, Auth::basic("u", "p"));
+    world.set("x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("login"));
+    world.api.put(
+        "secrets",
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/basic-auth",
+            "metadata": {"name": "login", "namespace": "shop"},
+            "data": {"username": "dQ==", "password": "cA=="},
+        }),
+    );
+    let refusal = "secrets \"login\" is forbidden";
+    world.api.trouble("GET", "secrets", Trouble::Status(403, "Forbidden", refusal), None);
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let (_, reason, message) = world.condition("x", "Ready").unwrap();
+    assert_eq!(reason, "SecretForbidden", "{message}");
+    assert!(message.contains(refusal) && message.contains("spec.destinationClientSecretName"), "{message}");
+    world.wait(20);
+    world.look(&importer).await.unwrap();
+    world.api.mend();
+    world.wait(20);
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
 }

@@ -12,7 +12,6 @@ use krs_core::registry::Barred;
 use krs_importer::config::Config;
 use krs_importer::demand::Demand;
 use krs_importer::events::Events;
-use krs_importer::heartbeat::Heartbeats;
 use krs_importer::metrics::Metrics;
 use krs_importer::policy::Allowed;
 use krs_importer::readers::Readers;
@@ -39,9 +38,6 @@ pub(crate) struct World {
     pub(crate) shared: bool,
     /// Whether the sets of the stick name the images by tags alone.
     pub(crate) bare: bool,
-    /// Namespaces that the importer serves; empty: all.
-    pub(crate) namespaces: Vec<String>,
-    pub(crate) heartbeats: Heartbeats,
     clock: Arc<Mutex<Timestamp>>,
     stock: watch::Sender<Arc<Stock>>,
     demand: watch::Sender<Arc<Demand>>,
@@ -57,8 +53,6 @@ impl World {
         let world = Self {
             api: FakeApi::default(),
             allowed: vec![edge.host().to_string()],
-            namespaces: Vec::new(),
-            heartbeats: Heartbeats::default(),
             edge,
             barred: Barred::new(|_| None),
             readers: Readers::Any,
@@ -95,7 +89,13 @@ impl World {
             ready: true,
             images: self.images.iter().enumerate().map(image).collect(),
         };
-        let stock = Stock { scanned: true, shared: self.shared, bundles: vec![bundle], refused: Vec::new() };
+        let stock = Stock {
+            scanned: true,
+            shared: self.shared,
+            bundles: vec![bundle],
+            refused: Vec::new(),
+            trouble: None,
+        };
         self.stock.send_replace(Arc::new(stock));
     }
 
@@ -155,35 +155,22 @@ impl World {
 
     /// An importer that was just started.
     pub(crate) fn importer(&self) -> Arc<Importer> {
-        self.importer_with(self.api.client())
-    }
-
-    /// An importer that was just started and talks to the API server by this client.
-    pub(crate) fn importer_with(&self, client: kube::Client) -> Arc<Importer> {
         let config = "namespace: krs-system\nallowedDestinations: [x]\nregistry: {host: 'krs.krs-system.svc:5443'}\n\
             jobs: {image: 'krs-importer:1'}\n";
-        let mut config = Config::parse(config).unwrap();
-        config.watch_namespaces.clone_from(&self.namespaces);
         let clock = Arc::clone(&self.clock);
         Arc::new(Importer::new(Parts {
-            config: Arc::new(config),
-            client: client.clone(),
+            config: Arc::new(Config::parse(config).unwrap()),
+            client: self.api.client(),
             destinations: Allowed::parse(&self.allowed).unwrap(),
             sources: Allowed::default(),
-            events: Events::new(client, Some("krs-importer-0".to_owned())),
+            events: Events::new(self.api.client(), Some("krs-importer-0".to_owned())),
             metrics: Metrics::new().0,
             stock: self.stock.subscribe(),
             demand: self.demand.clone(),
             registry_ca: watch::channel("CA".to_owned()).1,
             barred: self.barred.clone(),
             clock: Arc::new(move || *clock.lock().unwrap()),
-            heartbeats: self.heartbeats.clone(),
         }))
-    }
-
-    /// What the drop folder holds.
-    pub(crate) fn stocked(&self) -> watch::Receiver<Arc<Stock>> {
-        self.stock.subscribe()
     }
 
     /// One look at every set.
@@ -191,12 +178,10 @@ impl World {
         let sets = self.api.all(SETS).into_iter();
         let sets = sets.map(|set| Arc::new(serde_json::from_value::<EdgeImageSet>(set).unwrap()));
         let sets = sets.collect::<Vec<_>>();
-        importer.learn(&sets);
         importer
-            .learn_jobs(None)
+            .learn(&sets)
             .await
             .map_err(|source| ReconcileError::Api { what: "the copy Jobs cannot be listed", source })?;
-        importer.begin();
         for set in sets {
             reconcile(set, Arc::clone(importer)).await?;
         }

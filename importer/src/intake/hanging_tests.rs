@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#![allow(clippy::unwrap_used)]
+
+use std::sync::mpsc;
+
+use super::*;
+
+fn rules(folder: &Utf8Path) -> Rules {
+    Rules {
+        folder: folder.to_owned(),
+        trusted_keys: folder.join("keys"),
+        unsigned: true,
+        site: None,
+        streams: BTreeMap::new(),
+        now: None,
+        clock: Timestamp::now(),
+    }
+}
+
+fn paths(look: &Look) -> Vec<&str> {
+    look.files.iter().map(|(path, ..)| path.as_str()).collect()
+}
+
+#[test]
+fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answers() {
+    let home = tempfile::tempdir().unwrap();
+    let root = Utf8Path::from_path(home.path()).unwrap();
+    for name in ["usb1/a.krs.tar", "usb2/b.krs.tar"] {
+        std::fs::create_dir(root.join(name).parent().unwrap()).unwrap();
+        std::fs::write(root.join(name), "none").unwrap();
+    }
+    let watchdog = Watchdog::default();
+    let (rules, known) = (rules(root), BTreeMap::new());
+    for (hangs, read) in [("usb1", &["usb2/b.krs.tar"][..]), ("", &[])] {
+        let folder = if hangs.is_empty() { root.to_owned() } else { root.join(hangs) };
+        let (release, released) = mpsc::channel::<()>();
+        watchdog.call(&folder, Duration::from_millis(1), move || released.recv().is_ok()).unwrap_err();
+        let look = entry::look(&rules, &known, &[], &watchdog);
+        assert_eq!(paths(&look), read);
+        assert_eq!(look.hanging.keys().map(|folder| folder.as_str()).collect::<Vec<_>>(), [hangs]);
+        let said = trouble(&look.hanging, &[], None).unwrap();
+        assert!(said.contains("does not answer since"), "{said}");
+
+        drop(release);
+        while watchdog.call(&folder, Duration::from_secs(60), || ()).is_err() {
+            std::thread::yield_now();
+        }
+        let look = entry::look(&rules, &known, &[], &watchdog);
+        assert_eq!(paths(&look), ["usb1/a.krs.tar", "usb2/b.krs.tar"]);
+        assert_eq!(trouble(&look.hanging, &look.left_out, Some(said)), None);
+    }
+}
+
+#[test]
+fn t140_nothing_is_read_from_a_file_whose_folder_hangs_until_it_was_opened_again() {
+    let now = Timestamp::now();
+    let mut entry = Entry::new("a".to_owned(), now);
+    entry.stamp = Some(scan::Stamp { size: 4, modified: None, place: (1, 2) });
+    for _ in 0..3 {
+        entry.hangs("usb1 does not answer", now);
+    }
+    assert!(!entry.present() && entry.failures == 1, "{entry:?}");
+    assert!(matches!(&entry.state, State::Unreadable(said) if said == "usb1 does not answer"));
+    assert_eq!(entry.retry_at, Some(now), "opened by the first look that reaches it");
+}
