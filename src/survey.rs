@@ -19,7 +19,7 @@ use crate::receipt::{
 };
 use crate::redact::bounded;
 use crate::reference::{RegistryHost, RepositoryName, Selector, Tag};
-use crate::registry::{Client, RegistryError, Repository};
+use crate::registry::{Client, ReadableTags, RegistryError, Repository};
 
 /// Most tags of one repository that are walked.
 pub const MAX_TAGS: usize = 2000;
@@ -201,12 +201,14 @@ async fn look<'a>(
 ) -> Result<Look<'a>, RegistryError> {
     let mut unread = Unread { client, repository: repository.clone(), found: Vec::new(), failure: None };
     let repository = &repository;
-    let (listed, error) = repository.readable_tags().await;
+    let ReadableTags { tags: listed, invalid, error } = repository.readable_tags().await;
     if let Some(error) = error {
         unread.failed("the list of its tags", error).await?;
     }
-    let is_listed = listed.iter().cloned().collect::<HashSet<_>>();
-    let (mut names, left) = choose(&wanted.tags, listed);
+    for entry in invalid {
+        unread.add(format!("tag {entry}"), "it is listed, but is not a valid tag");
+    }
+    let (mut names, left) = choose(&wanted.tags, listed.iter().cloned().collect());
     if left > 0 {
         unread.add(format!("{left} more tags"), format!("only {MAX_TAGS} tags of a repository are read"));
     }
@@ -222,7 +224,7 @@ async fn look<'a>(
                 roots.push((found.digest, format!("tag {tag}")));
                 tags.insert(tag, found.digest);
             }
-            Ok(None) if is_listed.contains(&tag) => {
+            Ok(None) if listed.contains(&tag) => {
                 unread.add(format!("tag {tag}"), "it is listed, but not delivered as an image");
             }
             Ok(None) => {}

@@ -349,7 +349,23 @@ impl Inner {
         check_realm(&asking.home, realm, login, &also)
     }
 
+    /// A token, by a request whose failures are the token server's and not the registry's.
     async fn fetch_token(
+        &self,
+        asking: &Asking<'_>,
+        realm: &Url,
+        service: Option<&str>,
+        wanted: &[String],
+        found: Found,
+    ) -> Result<Token, Failure> {
+        let outcome = self.try_token(asking, realm, service, wanted, found).await;
+        outcome.map_err(|failure| match super::redirect::authority(realm).parse::<RegistryHost>() {
+            Ok(server) => failure.map(|error| error.of_token_server(&server)),
+            Err(_) => failure,
+        })
+    }
+
+    async fn try_token(
         &self,
         asking: &Asking<'_>,
         realm: &Url,
@@ -369,7 +385,13 @@ impl Inner {
         let mut answer = if let Some(Login::IdentityToken(token)) = &found.login {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
             let payload = Payload::small(refresh_form(&scopes, service, token).into());
-            self.send(&purpose, &Method::POST, realm, headers, Some(&payload)).await?
+            let answer = self.send(&purpose, &Method::POST, realm, headers, Some(&payload)).await?;
+            if answer.status().is_redirection() {
+                let (registry, status) = (registry.clone(), answer.status().as_u16());
+                let detail = ": a redirect, and an identity token is sent to the token server alone".to_owned();
+                return Err(RegistryError::Refused { registry, what: purpose.what, status, detail }.into());
+            }
+            answer
         } else {
             let mut url = realm.clone();
             {

@@ -146,6 +146,8 @@ pub enum RegistryError {
         what: String,
         /// Host that answered, where it is another.
         host: Option<String>,
+        /// An address to open in a browser.
+        address: String,
         /// What came instead.
         found: String,
     },
@@ -320,6 +322,19 @@ impl RegistryError {
         )
     }
 
+    /// The same failure as one of the registry's token server. What is about the credentials stays the registry's.
+    pub(super) fn of_token_server(mut self, server: &RegistryHost) -> Self {
+        match &mut self {
+            Self::Unavailable { registry, .. }
+            | Self::Protocol { registry, .. }
+            | Self::PlainHttp { registry, .. }
+            | Self::Refused { registry, .. }
+            | Self::Redirect { registry, .. } => *registry = server.clone(),
+            _ => {}
+        }
+        self
+    }
+
     /// The HTTP status of a refusal.
     pub(crate) const fn status(&self) -> Option<u16> {
         match self {
@@ -398,10 +413,13 @@ impl Classify for RegistryError {
                 "a proxy in front of the registry limits the size of a request's body: raise it or remove it \
                  (nginx: client_max_body_size, ingress-nginx: nginx.ingress.kubernetes.io/proxy-body-size)".to_owned()
             }
-            Self::Intercepted { registry, .. } => format!(
-                "open https://{registry}/v2/ from this machine to see what answers. Log in to the portal, or keep the proxy out of the way: NO_PROXY={}",
-                registry.host()
-            ),
+            Self::Intercepted { registry, host, address, .. } => {
+                let other = host.as_deref().and_then(|host| host.parse::<RegistryHost>().ok());
+                format!(
+                    "open {address} from this machine to see what answers. Log in to the portal, or keep the proxy out of the way: NO_PROXY={}",
+                    other.as_ref().unwrap_or(registry).host()
+                )
+            }
             Self::Redirect { registry, refusal, .. } => refusal.help(registry),
             Self::Realm { .. } => {
                 "this looks like an attack or a wrong setup: ask who runs the registry".to_owned()

@@ -4,6 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use url::Url;
 
 use super::error::RegistryError;
 use super::redirect::authority;
@@ -83,7 +84,7 @@ impl Answer {
     pub(super) fn intercepted(&self, purpose: &Purpose<'_>, body: &[u8]) -> Option<Failure> {
         let (content_type, encoding) = (self.text_header(CONTENT_TYPE), self.text_header(CONTENT_ENCODING));
         let found = interception(content_type, encoding, body)?;
-        Some(intercepted(purpose, authority(&self.url), found).into())
+        Some(intercepted(purpose, &self.url, found).into())
     }
 
     /// The same where the body is gone: its type has to do.
@@ -104,10 +105,11 @@ impl Answer {
     }
 }
 
-fn intercepted(purpose: &Purpose<'_>, host: String, found: String) -> RegistryError {
-    let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
+fn intercepted(purpose: &Purpose<'_>, url: &Url, found: String) -> RegistryError {
+    let (registry, what, host) = (purpose.registry.clone(), purpose.what.clone(), authority(url));
     let own = host.parse::<RegistryHost>().is_ok_and(|host| host == registry);
-    RegistryError::Intercepted { registry, what, host: (!own).then_some(host), found }
+    let address = format!("{}://{host}/{}", url.scheme(), if own { "v2/" } else { "" });
+    RegistryError::Intercepted { registry, what, host: (!own).then_some(host), address, found }
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ pub use redirect::RedirectRefusal;
 pub use referrers::{ReferrerList, ReferrersApi, ReferrersTag, UnusableEntry, referrers_tag};
 pub use relay::Received;
 pub use retry::RetryPolicy;
+pub use tags::ReadableTags;
 pub use tls::ClientIdentity;
 pub use upload::{BlobContent, BlobPush};
 

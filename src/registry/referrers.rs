@@ -135,7 +135,12 @@ fn usable(entry: Value) -> Result<Descriptor, UnusableEntry> {
 }
 
 enum Page {
-    Listed(Box<ReferrerList>, Option<Url>),
+    Listed {
+        list: Box<ReferrerList>,
+        /// Where it was, and where the next page is.
+        url: Url,
+        next: Option<Url>,
+    },
     Unsupported,
     UnknownManifest,
 }
@@ -171,7 +176,10 @@ impl Repository {
         let mut detail = format!("it has more than {MAX_REFERRER_PAGES} pages");
         for _ in 0..MAX_REFERRER_PAGES {
             let (page, following) = match self.referrers_page(digest, next.as_ref()).await {
-                Ok(Page::Listed(page, following)) => (*page, following),
+                Ok(Page::Listed { list, url, next }) => {
+                    visited.insert(url);
+                    (*list, next)
+                }
                 Ok(Page::Unsupported) => return Ok(ReferrersApi::Unsupported),
                 Ok(Page::UnknownManifest) => return Ok(ReferrersApi::UnknownManifest),
                 Err(error) if next.is_none() => return Err(error),
@@ -182,7 +190,7 @@ impl Repository {
             };
             let room = list.extend(page, &mut known);
             next = match following {
-                Some(url) if room && !visited.insert(url.clone()) => {
+                Some(url) if room && visited.contains(&url) => {
                     detail = "the list continues with a page that was read already".to_owned();
                     break;
                 }
@@ -287,7 +295,7 @@ impl Repository {
             let unreadable = || protocol(&asking.purpose, format!("the list cannot be read: {error}")).into();
             answer.intercepted(&asking.purpose, &bytes).unwrap_or_else(unreadable)
         })?;
-        Ok(Page::Listed(Box::new(list), next))
+        Ok(Page::Listed { list: Box::new(list), url: url.clone(), next })
     }
 }
 

@@ -103,6 +103,17 @@ impl Failure {
     pub(super) fn again(error: RegistryError) -> Self {
         Self::Again(Box::new(error))
     }
+
+    /// The same with another error.
+    pub(super) fn map(self, change: impl FnOnce(RegistryError) -> RegistryError) -> Self {
+        let change = |error: Box<RegistryError>| Box::new(change(*error));
+        match self {
+            Self::LoggedIn(error) => Self::LoggedIn(change(error)),
+            Self::Final(error) => Self::Final(change(error)),
+            Self::Again(error) => Self::Again(change(error)),
+            Self::Limited { error, asked } => Self::Limited { error: change(error), asked },
+        }
+    }
 }
 
 /// Most tries that end in a new login, in a row: one without any, and one with a login that has run out.

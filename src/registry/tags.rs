@@ -15,6 +15,7 @@ use super::error::RegistryError;
 use super::redirect::{RedirectRefusal, same_origin};
 use super::retry::Failure;
 use super::transport::{Answer, protocol, refused};
+use crate::redact::printable;
 use crate::reference::Tag;
 
 /// Largest page of a list of tags, in bytes.
@@ -23,6 +24,9 @@ pub(super) const MAX_PAGE: u64 = 8 << 20;
 const MAX_PAGES: usize = 1000;
 /// Most tags of a repository.
 const MAX_TAGS: usize = 200_000;
+/// Most invalid entries that are told of, and most characters of one.
+const MAX_INVALID: usize = 1000;
+const MAX_SHOWN: usize = 150;
 /// Tags of one page, where the registry lets the client choose.
 const PAGE_SIZE: usize = 1000;
 
@@ -37,6 +41,33 @@ impl TagList {
         let text = |entry| if let Value::String(text) = entry { Some(text) } else { None };
         self.tags.unwrap_or_default().into_iter().filter_map(text).collect()
     }
+
+    /// Adds the tags to `read`, and what is none to its invalid entries.
+    fn add_to(self, read: &mut ReadableTags) {
+        for entry in self.tags.unwrap_or_default() {
+            match entry.as_str().and_then(|text| text.parse::<Tag>().ok()) {
+                Some(tag) => {
+                    read.tags.insert(tag);
+                }
+                None if read.invalid.len() < MAX_INVALID => {
+                    let shown = entry.as_str().map_or_else(|| entry.to_string(), |text| format!("`{text}`"));
+                    read.invalid.insert(printable(&shown, MAX_SHOWN));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// The tags of a repository, as far as they can be read.
+#[derive(Debug, Default)]
+pub struct ReadableTags {
+    /// Those that are valid.
+    pub tags: BTreeSet<Tag>,
+    /// Entries of the list that are no tags, and so cannot be asked for; of very many the first.
+    pub invalid: BTreeSet<String>,
+    /// Why there may be more.
+    pub error: Option<RegistryError>,
 }
 
 /// A page of the list of tags.
@@ -98,22 +129,22 @@ impl Repository {
     /// # Errors
     /// [`RegistryError`], also where there are more tags than are accepted.
     pub async fn tags(&self) -> Result<Vec<Tag>, RegistryError> {
-        let (tags, error) = self.readable_tags().await;
-        error.map_or(Ok(tags), Err)
+        let ReadableTags { tags, error, .. } = self.readable_tags().await;
+        error.map_or_else(|| Ok(tags.into_iter().collect()), Err)
     }
 
     /// The tags as far as they can be read, and why the others cannot.
-    pub async fn readable_tags(&self) -> (Vec<Tag>, Option<RegistryError>) {
-        let mut tags = BTreeSet::new();
-        let outcome = self.read_tags(&mut tags).await;
-        (tags.into_iter().collect(), outcome.err())
+    pub async fn readable_tags(&self) -> ReadableTags {
+        let mut tags = ReadableTags::default();
+        tags.error = self.read_tags(&mut tags).await.err();
+        tags
     }
 
     fn tags_name(&self) -> String {
         format!("tags of {}/{}", self.registry(), self.name())
     }
 
-    async fn read_tags(&self, tags: &mut BTreeSet<Tag>) -> Result<(), RegistryError> {
+    async fn read_tags(&self, tags: &mut ReadableTags) -> Result<(), RegistryError> {
         let wrong = |detail: String| {
             let (registry, what) = (self.registry().clone(), self.tags_name());
             RegistryError::Protocol { registry, what, detail }
@@ -121,30 +152,31 @@ impl Repository {
         let (mut page, mut read) = (Page::First, HashSet::new());
         let mut attempts = self.attempts();
         for _ in 0..MAX_PAGES {
-            let next = loop {
+            let (url, next) = loop {
                 match self.try_tags(&page, tags).await {
-                    Ok(next) => break next,
+                    Ok(outcome) => break outcome,
                     Err(failure) => attempts.after(failure).await?,
                 }
             };
+            read.insert(url);
             match next {
                 None => return Ok(()),
                 Some(next) => page = next,
             }
             if let Page::At(url) = &page
-                && !read.insert(url.clone())
+                && read.contains(url)
             {
                 return Err(wrong("the list continues with a page that was read already".to_owned()));
             }
-            if tags.len() > MAX_TAGS {
+            if tags.tags.len() > MAX_TAGS {
                 break;
             }
         }
         Err(wrong(format!("the list has more than {MAX_PAGES} pages or {MAX_TAGS} tags")))
     }
 
-    /// Reads one page, and answers which is the next.
-    async fn try_tags(&self, page: &Page, tags: &mut BTreeSet<Tag>) -> Result<Option<Page>, Failure> {
+    /// Reads one page, and answers where it was and which is the next.
+    async fn try_tags(&self, page: &Page, tags: &mut ReadableTags) -> Result<(Url, Option<Page>), Failure> {
         let asking = self.asking(self.pulling(), self.tags_name()).await?;
         let url = match page {
             Page::First => self.url(&asking, format_args!("tags/list?n={PAGE_SIZE}"))?,
@@ -166,9 +198,9 @@ impl Repository {
                             StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED
                         )) =>
             {
-                return Ok(Some(Page::Unsized));
+                return Ok((url, Some(Page::Unsized)));
             }
-            StatusCode::NOT_FOUND => return Ok(None),
+            StatusCode::NOT_FOUND => return Ok((url, None)),
             _ => return Err(self.inner.rejected(&asking, answer).await),
         }
         let next = next_page(&asking, &answer)?;
@@ -178,9 +210,8 @@ impl Repository {
                 protocol(&asking.purpose, format!("the list cannot be read: {error}")).into()
             })
         })?;
-        // What is not a tag cannot be asked for either.
-        tags.extend(list.names().iter().filter_map(|tag| tag.parse::<Tag>().ok()));
-        Ok(next.map(Page::At))
+        list.add_to(tags);
+        Ok((url, next.map(Page::At)))
     }
 }
 

@@ -159,7 +159,7 @@ impl Look<'_> {
         let registry = &destination.registry;
         let look = survey(self.client, registry, &options, Timestamp::now(), self.progress.as_ref());
         let (receipt, incomplete) = look.await?;
-        incomplete.iter().for_each(|one| self.console.warning(&receipt::sentence(one)));
+        receipt::warn(&incomplete, self.console);
         Ok(Asked::Stock(Stock::of_receipt(&receipt, destination.prefix.as_ref())))
     }
 

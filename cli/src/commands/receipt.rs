@@ -54,9 +54,7 @@ pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failu
     let (mut receipt, incomplete) = runtime()?.block_on(work)?;
     let omitted = args.format_version.map(|highest| receipt.restrict_to(highest)).unwrap_or_default();
     omitted.iter().for_each(|field| console.warning(&format!("left out: {field}")));
-    for one in &incomplete {
-        console.warning(&sentence(one));
-    }
+    warn(&incomplete, console);
     let mut document = receipt.encode()?;
     document.push(b'\n');
     let Some(file) = &args.file else {
@@ -74,8 +72,22 @@ fn probe(args: &ReceiptArgs) -> Result<Option<RepositoryName>, Failure> {
     Ok(Some(name).filter(|_| args.probe))
 }
 
+/// Most warnings about what a receipt does not have; its report and the receipt itself list more.
+const MAX_WARNINGS: usize = 20;
+
+/// Says what a receipt does not have; of very much the first.
+pub(super) fn warn(incomplete: &[Incomplete], console: &Console) {
+    for one in incomplete.iter().take(MAX_WARNINGS) {
+        console.warning(&sentence(one));
+    }
+    let more = incomplete.len().saturating_sub(MAX_WARNINGS);
+    if more > 0 {
+        console.warning(&format!("incomplete: and {more} more"));
+    }
+}
+
 /// What a receipt does not have, for a person.
-pub(super) fn sentence(incomplete: &Incomplete) -> String {
+fn sentence(incomplete: &Incomplete) -> String {
     let Incomplete { repository, what, reason } = incomplete;
     format!("incomplete: {} of {repository}: {}", printable(what, 200), printable(reason, 500))
 }

@@ -287,10 +287,42 @@ async fn t118_a_list_in_a_circle_ends_and_keeps_what_was_read() {
         true => Reply::ok(br#"{"tags":["b"]}"#).with("link", "</v2/team/app/tags/list?last=a>; rel=next"),
     });
     let server = server.await;
-    let (tags, error) = server.repository().readable_tags().await;
+    let ReadableTags { tags, error, .. } = server.repository().readable_tags().await;
     assert_eq!(tags.len(), 2);
     assert!(error.unwrap().to_string().contains("read already"));
     assert_eq!(server.count("GET"), 2);
+    // Back to the first page.
+    let server = Server::start(|request| match request.path.contains("last=a") {
+        false => Reply::ok(br#"{"tags":["a"]}"#).with("link", "</v2/team/app/tags/list?last=a>; rel=next"),
+        true => Reply::ok(br#"{"tags":["b"]}"#).with("link", "</v2/team/app/tags/list?n=1000>; rel=next"),
+    });
+    let server = server.await;
+    assert!(server.repository().tags().await.is_err());
+    assert_eq!(server.count("GET"), 2);
+}
+
+#[tokio::test]
+async fn a_list_of_referrers_that_returns_to_its_first_page_ends_there() {
+    let server = Server::start(|request| {
+        let next = if request.path.contains("page=2") { "" } else { "?page=2" };
+        let path = request.path.split('?').next().unwrap_or_default();
+        Reply::ok(br#"{"schemaVersion":2,"manifests":[]}"#)
+            .with("content-type", "application/vnd.oci.image.index.v1+json")
+            .with("link", format!("<{path}{next}>; rel=next"))
+    });
+    let server = server.await;
+    let answer = server.repository().referrers_by_api(&Digest::of(b"x")).await.unwrap();
+    let ReferrersApi::Listed(list) = answer else { panic!("{answer:?}") };
+    assert!(list.cut_off.unwrap().to_string().contains("read already"));
+    assert_eq!(server.count("GET"), 2);
+}
+
+#[tokio::test]
+async fn t118_an_entry_that_is_no_tag_costs_only_itself_and_is_named() {
+    let server = Server::start(|_| Reply::ok(br#"{"tags":["a",null,"not a tag",7,"b"]}"#)).await;
+    let ReadableTags { tags, invalid, error } = server.repository().readable_tags().await;
+    assert_eq!((tags.len(), error.is_none()), (2, true));
+    assert_eq!(invalid.into_iter().collect::<Vec<_>>(), ["7", "`not a tag`", "null"]);
 }
 
 #[tokio::test]
