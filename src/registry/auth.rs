@@ -388,7 +388,8 @@ impl Inner {
             let answer = self.send(&purpose, &Method::POST, realm, headers, Some(&payload)).await?;
             if answer.status().is_redirection() {
                 let (registry, status) = (registry.clone(), answer.status().as_u16());
-                let detail = ": a redirect, and an identity token is sent to the token server alone".to_owned();
+                let detail =
+                    ": a redirect, and an identity token is sent to the token server alone".to_owned();
                 return Err(RegistryError::Refused { registry, what: purpose.what, status, detail }.into());
             }
             answer

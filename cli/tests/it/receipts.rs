@@ -88,6 +88,22 @@ fn t118_of_very_many_tags_those_of_the_sets_are_read_and_the_others_counted() {
 }
 
 #[test]
+fn t118_of_very_many_unreadable_tags_the_first_are_said_and_the_others_counted() {
+    let site = site();
+    let (media_type, bytes) = site.edge.manifest("team/web", "1.0").unwrap();
+    for number in 100..130 {
+        site.edge.put_manifest("team/web", &format!("bad-{number}"), &media_type, &bytes);
+    }
+    site.edge.fail(Matcher::any().path("/manifests/bad-"), What::Status(410, Vec::new(), String::new()));
+    let (edge, set) = (site.edge.host().to_string(), site.checkout.path().as_str());
+    let said = site.desk.krs(&["receipt", &edge, "--set", set, "-o", "r.json", "--no-progress"]).ok();
+    assert_eq!(said.err.lines().filter(|line| line.contains("incomplete: tag bad-")).count(), 20, "{said}");
+    assert!(said.err.contains("incomplete: and 10 more"), "{said}");
+    let receipt = std::fs::read_to_string(site.desk.path("r.json")).unwrap();
+    assert_eq!(receipt.matches("tag bad-").count(), 30);
+}
+
+#[test]
 fn t118_a_registry_of_which_nothing_can_be_read_is_no_receipt() {
     let site = site();
     site.edge.fail(Matcher::any(), What::Status(403, Vec::new(), String::new()));

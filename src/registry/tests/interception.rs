@@ -109,7 +109,10 @@ async fn t117_a_login_page_elsewhere_and_a_token_server_that_is_one_are_named() 
     let error = server.repository().manifest(&"v1".parse().unwrap()).await.unwrap_err();
     is_named(&error);
     let help = error.help().unwrap();
-    assert!(help.contains(&format!("open {} ", portal.url("/"))) && help.contains("NO_PROXY=127.0.0.1"), "{help}");
+    assert!(
+        help.contains(&format!("open {} ", portal.url("/"))) && help.contains("NO_PROXY=127.0.0.1"),
+        "{help}"
+    );
 }
 
 #[tokio::test]
@@ -121,9 +124,12 @@ async fn t117_an_address_to_open_has_the_scheme_of_the_request() {
 
 #[tokio::test]
 async fn t117_a_failure_of_the_token_server_is_said_of_the_token_server() {
-    for (status, kind) in
-        [(500, ErrorKind::Unavailable), (302, ErrorKind::Other), (404, ErrorKind::Other), (418, ErrorKind::Other)]
-    {
+    for (status, kind) in [
+        (500, ErrorKind::Unavailable),
+        (302, ErrorKind::Other),
+        (404, ErrorKind::Other),
+        (418, ErrorKind::Other),
+    ] {
         let tokens = Server::start(move |_| Reply::new(status)).await;
         let (realm, host) = (tokens.url("/token"), tokens.host.to_string());
         let server = Server::start(move |_| {
@@ -135,7 +141,10 @@ async fn t117_a_failure_of_the_token_server_is_said_of_the_token_server() {
         let error = server.repository_with(options).manifest(&"v1".parse().unwrap()).await.unwrap_err();
         let text = error.to_string();
         assert_eq!(error.kind(), kind, "{text}");
-        assert!(text.starts_with(&host) || text.starts_with(&format!("invalid response of {host}")), "{text}");
+        assert!(
+            text.starts_with(&host) || text.starts_with(&format!("invalid response of {host}")),
+            "{text}"
+        );
         assert!(text.contains(server.host.as_str()), "for which registry: {text}");
     }
     // What it says of the credentials is about those of the registry.
