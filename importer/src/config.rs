@@ -8,7 +8,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements, Toleration};
 use krs_core::reference::RegistryHost;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 
 /// Largest configuration that is read, in bytes.
@@ -25,7 +25,7 @@ pub struct Config {
     pub watch_namespaces: Vec<String>,
     /// Edge registries that sets may name: `host[:port][/prefix]`, a `*.` in front of a host stands for one or more labels.
     /// Nothing is copied to any other.
-    pub allowed_destinations: Vec<String>,
+    pub allowed_destinations: Vec<AllowedDestination>,
     /// Copying straight from source registries.
     #[serde(default)]
     pub online: Online,
@@ -60,13 +60,66 @@ pub struct Config {
     pub http: SocketAddr,
 }
 
+/// An edge registry that sets may name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum AllowedDestination {
+    /// Sets of all namespaces.
+    Any(String),
+    /// Sets of these namespaces only.
+    Of {
+        /// The registry, as for all namespaces.
+        registry: String,
+        /// At least one.
+        namespaces: Vec<String>,
+    },
+}
+
+impl<'de> Deserialize<'de> for AllowedDestination {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(DestinationVisitor)
+    }
+}
+
+/// Says what is wrong with an entry in place of "no variant fits".
+struct DestinationVisitor;
+
+impl<'de> de::Visitor<'de> for DestinationVisitor {
+    type Value = AllowedDestination;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("host[:port][/prefix], or {registry: host[:port][/prefix], namespaces: [...]}")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(AllowedDestination::Any(text.to_owned()))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            registry: String,
+            namespaces: Vec<String>,
+        }
+        let Fields { registry, namespaces } =
+            Fields::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        if namespaces.is_empty() {
+            let why = format!("no namespace may use {registry}: name at least one, or leave the entry out");
+            return Err(de::Error::custom(why));
+        }
+        Ok(AllowedDestination::Of { registry, namespaces })
+    }
+}
+
 /// Copying straight from source registries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Online {
     /// Whether it is allowed at all.
     pub enabled: bool,
-    /// Source registries that may be read from, as [`Config::allowed_destinations`] writes them; empty: any.
+    /// Source registries that may be read from, `host[:port][/prefix]`; at least one where it is allowed: the author of a
+    /// set must not choose whom the importer talks to, and sends credentials to.
     pub allowed_sources: Vec<String>,
     /// Source registries that are spoken to without TLS.
     #[serde(rename = "plainHTTP")]
@@ -219,6 +272,12 @@ impl Config {
                     .to_owned(),
             );
         }
+        if config.online.enabled && config.online.allowed_sources.is_empty() {
+            return Err(
+                "online.enabled needs online.allowedSources: name the registries that sets may copy from"
+                    .to_owned(),
+            );
+        }
         Ok(config)
     }
 }
@@ -248,5 +307,34 @@ mod tests {
         assert!(
             Config::parse(&format!("{LEAST}intake: {{scanInterval: soon}}\n")).unwrap_err().contains("soon")
         );
+    }
+
+    #[test]
+    fn t145_copying_from_source_registries_needs_to_say_which() {
+        let error = Config::parse(&format!("{LEAST}online: {{enabled: true}}\n")).unwrap_err();
+        assert!(error.contains("online.allowedSources"), "{error}");
+        let config = format!("{LEAST}online: {{enabled: true, allowedSources: [quay.io]}}\n");
+        assert!(Config::parse(&config).unwrap().online.enabled);
+        assert!(Config::parse(&format!("{LEAST}online: {{allowedSources: []}}\n")).is_ok());
+    }
+
+    #[test]
+    fn t146_a_destination_names_the_namespaces_that_may_use_it() {
+        let parse = |entry: &str| Config::parse(&LEAST.replace("edge.local:5000", entry));
+        let config = parse("open.local, {registry: edge.local/shop, namespaces: [shop]}").unwrap();
+        let of = AllowedDestination::Of {
+            registry: "edge.local/shop".to_owned(),
+            namespaces: vec!["shop".to_owned()],
+        };
+        assert_eq!(config.allowed_destinations, [AllowedDestination::Any("open.local".to_owned()), of]);
+        for (entry, says) in [
+            ("{registry: edge.local, namespaces: []}", "name at least one"),
+            ("{registry: edge.local}", "namespaces"),
+            ("{registry: edge.local, namespace: [shop]}", "namespace"),
+            ("[edge.local]", "host[:port][/prefix]"),
+        ] {
+            let error = parse(entry).unwrap_err();
+            assert!(error.contains(says), "{entry}: {error}");
+        }
     }
 }

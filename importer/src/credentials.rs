@@ -181,6 +181,11 @@ impl Credentials {
         self.keychain(registry)?.auth_file(registry)
     }
 
+    /// Whether it says by itself which registries its credentials are for: a password does not.
+    pub const fn names_hosts(&self) -> bool {
+        !matches!(self.login, Login::Password { .. })
+    }
+
     /// Certificates of authorities, in PEM.
     pub fn authorities(&self) -> Option<&[u8]> {
         self.authorities.as_deref()

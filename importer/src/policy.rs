@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which registries the site allows. Pure.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use krs_core::reference::{Destination, RegistryHost, RepositoryName};
+
+use crate::config::AllowedDestination;
 
 /// A list of registries: `host[:port][/prefix]`, where `*.` in front of a host stands for one or more labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,14 +29,38 @@ impl Allowed {
         entries.iter().map(|entry| Pattern::parse(entry)).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether images may be brought to `destination`. An empty list allows none.
-    pub fn destination(&self, destination: &Destination) -> bool {
-        self.0.iter().any(|pattern| pattern.allows(&destination.registry, destination.prefix.as_ref()))
+    /// Whether images may be read from `registry` and `repository`. An empty list allows none.
+    pub fn source(&self, registry: &RegistryHost, repository: &RepositoryName) -> bool {
+        self.0.iter().any(|pattern| pattern.allows(registry, Some(repository)))
+    }
+}
+
+/// Edge registries, and which namespaces may use each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Destinations(Vec<(Pattern, Option<BTreeSet<String>>)>);
+
+impl Destinations {
+    /// Reads the list.
+    ///
+    /// # Errors
+    /// Names the first entry that is no pattern.
+    pub fn parse(entries: &[AllowedDestination]) -> Result<Self, String> {
+        let one = |entry: &AllowedDestination| match entry {
+            AllowedDestination::Any(registry) => Ok((Pattern::parse(registry)?, None)),
+            AllowedDestination::Of { registry, namespaces } => {
+                Ok((Pattern::parse(registry)?, Some(namespaces.iter().cloned().collect())))
+            }
+        };
+        entries.iter().map(one).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether images may be read from `registry` and `repository`. An empty list allows all.
-    pub fn source(&self, registry: &RegistryHost, repository: &RepositoryName) -> bool {
-        self.0.is_empty() || self.0.iter().any(|pattern| pattern.allows(registry, Some(repository)))
+    /// Whether sets of `namespace` may bring images to `destination`: one entry that allows it is enough. An empty list
+    /// allows none.
+    pub fn allow(&self, destination: &Destination, namespace: &str) -> bool {
+        self.0.iter().any(|(pattern, namespaces)| {
+            pattern.allows(&destination.registry, destination.prefix.as_ref())
+                && namespaces.as_ref().is_none_or(|namespaces| namespaces.contains(namespace))
+        })
     }
 }
 
@@ -89,13 +116,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn allowed(entries: &[&str]) -> Allowed {
-        Allowed::parse(&entries.iter().map(|e| (*e).to_owned()).collect::<Vec<_>>()).unwrap()
+    fn destinations(entries: &[&str]) -> Destinations {
+        let entries = entries.iter().map(|entry| AllowedDestination::Any((*entry).to_owned()));
+        Destinations::parse(&entries.collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
     fn a_destination_is_allowed_by_host_port_and_prefix() {
-        let list = allowed(&["edge.local:5000", "harbor.local/team-a", "*.shops.example"]);
+        let list = destinations(&["edge.local:5000", "harbor.local/team-a", "*.shops.example"]);
         for (text, expected) in [
             ("edge.local:5000", true),
             ("edge.local:5000/any", true),
@@ -110,12 +138,33 @@ mod tests {
             ("shops.example", false),
             ("evilshops.example", false),
         ] {
-            assert_eq!(list.destination(&text.parse().unwrap()), expected, "{text}");
+            assert_eq!(list.allow(&text.parse().unwrap(), "shop"), expected, "{text}");
         }
         assert!(
-            !Allowed::default().destination(&"edge.local".parse().unwrap()),
+            !Destinations::default().allow(&"edge.local".parse().unwrap(), "shop"),
             "an empty list allows nothing"
         );
+        let (registry, repository) = ("quay.io".parse().unwrap(), "team/app".parse().unwrap());
+        assert!(!Allowed::default().source(&registry, &repository), "an empty list allows nothing");
+        assert!(Allowed::parse(&["quay.io/team".to_owned()]).unwrap().source(&registry, &repository));
+    }
+
+    #[test]
+    fn t146_a_destination_may_be_for_some_namespaces_only() {
+        let entries = r#"["open.local", {"registry": "edge.local/shop", "namespaces": ["shop", "till"]},
+            {"registry": "edge.local/shared", "namespaces": ["shop"]}]"#;
+        let list = Destinations::parse(&serde_json::from_str::<Vec<_>>(entries).unwrap()).unwrap();
+        for (destination, namespace, expected) in [
+            ("edge.local/shop", "shop", true),
+            ("edge.local/shop/sub", "till", true),
+            ("edge.local/shop", "evil", false),
+            ("edge.local/shared", "till", false),
+            ("edge.local", "shop", false),
+            ("open.local/any", "evil", true),
+        ] {
+            let allowed = list.allow(&destination.parse().unwrap(), namespace);
+            assert_eq!(allowed, expected, "{destination} {namespace}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::http::{self, Health};
 use crate::intake::Intake;
 use crate::library::Library;
 use crate::metrics::Metrics;
-use crate::policy::{self, Allowed};
+use crate::policy::{self, Allowed, Destinations};
 use crate::reconcile::{Importer, Parts};
 use crate::registry::{Certificate, Registry};
 use crate::stock::Stock;
@@ -96,7 +96,9 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let lists = |field, entries: &[String]| {
         Allowed::parse(entries).map_err(|detail| RunError::Registries { field, detail })
     };
-    let destinations = lists("allowedDestinations", &config.allowed_destinations)?;
+    let destinations = Destinations::parse(&config.allowed_destinations);
+    let destinations =
+        destinations.map_err(|detail| RunError::Registries { field: "allowedDestinations", detail })?;
     let sources = lists("online.allowedSources", &config.online.allowed_sources)?;
     let asked_to_stop = signals()?;
     let surroundings = kube::Config::infer().await?;

@@ -183,8 +183,9 @@ pub struct EdgeImage {
     #[x_kube(validation = rule(schema::IMAGE_NAME, message::IMAGE_NAME))]
     pub image: String,
 
-    /// Secret in this namespace with the credentials of the image's own registry. Used in the cluster only, when
-    /// the image comes from there; krs bundle logs in with the files of docker or podman.
+    /// Secret in this namespace with the credentials of the image's own registry. One that holds a user and a password
+    /// names the registries that they are for in its annotation kuberegistrysync.io/registry-hosts. Used in the cluster
+    /// only, when the image comes from there; krs bundle logs in with the files of docker or podman.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rule(schema::OBJECT_NAME, message::SECRET_NAME))]

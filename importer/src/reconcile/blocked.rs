@@ -11,7 +11,8 @@ use crate::decide::Verdict;
 pub(super) type Blocked = BTreeMap<usize, (&'static str, String)>;
 
 /// Says in `verdict` why images are blocked. Where nothing is being copied, the first of them is what the set waits for.
-pub(super) fn say(verdict: &mut Verdict, spec: &EdgeImageSetSpec, blocked: &Blocked) {
+/// `runs`: copy Jobs of the set run; that some were decided on does not say so, where what they need is missing.
+pub(super) fn say(verdict: &mut Verdict, spec: &EdgeImageSetSpec, blocked: &Blocked, runs: bool) {
     let missing = |place: usize| verdict.present.get(place) == Some(&false);
     let said = blocked.iter().filter(|(place, _)| missing(**place));
     let said =
@@ -29,7 +30,7 @@ pub(super) fn say(verdict: &mut Verdict, spec: &EdgeImageSetSpec, blocked: &Bloc
     let order = spec.images.iter().enumerate().map(|(n, image)| (image.image.as_str(), n));
     let order = order.collect::<BTreeMap<_, _>>();
     verdict.failures.sort_by_key(|failure| order.get(failure.image.as_str()).copied());
-    let copying = verdict.reconciling.as_ref().is_some_and(|(why, _)| *why == reason::COPYING_IMAGES);
+    let copying = runs && verdict.reconciling.as_ref().is_some_and(|(why, _)| *why == reason::COPYING_IMAGES);
     if verdict.stalled.is_none() && (!copying || why == reason::JOB_REJECTED) {
         verdict.ready = (why, message.clone());
         // A later bundle may list it.
@@ -82,15 +83,18 @@ mod tests {
         let blocked = Blocked::from([(1, (reason::SECRET_NOT_FOUND, "no Secret x".to_owned()))]);
         let spec = spec(&["a", "b"]);
         let mut waiting = verdict(&[true, false], reason::WAITING_FOR_BUNDLE);
-        say(&mut waiting, &spec, &blocked);
+        say(&mut waiting, &spec, &blocked, false);
         assert_eq!(waiting.ready, (reason::SECRET_NOT_FOUND, "no Secret x".to_owned()));
         assert_eq!(waiting.failures.len(), 1);
         let mut copying = verdict(&[false, false], reason::COPYING_IMAGES);
-        say(&mut copying, &spec, &blocked);
+        say(&mut copying, &spec, &blocked, true);
         assert_eq!(copying.ready.0, reason::WAITING_FOR_BUNDLE);
         assert_eq!(copying.failures.len(), 1);
+        let mut decided = verdict(&[false, false], reason::COPYING_IMAGES);
+        say(&mut decided, &spec, &blocked, false);
+        assert_eq!(decided.ready.0, reason::SECRET_NOT_FOUND, "no Job was created");
         let mut present = verdict(&[true, true], reason::WAITING_FOR_BUNDLE);
-        say(&mut present, &spec, &blocked);
+        say(&mut present, &spec, &blocked, false);
         assert!(present.failures.is_empty());
     }
 }

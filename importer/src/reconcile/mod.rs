@@ -12,6 +12,7 @@ mod checks;
 mod clients;
 mod edge;
 mod facts;
+mod hosts;
 mod jobs;
 mod known;
 mod memory;
@@ -44,7 +45,7 @@ use crate::demand::{Demand, SetName};
 use crate::events::Events;
 use crate::job;
 use crate::metrics::{Metrics, ResultLabels, SetLabels};
-use crate::policy::Allowed;
+use crate::policy::{Allowed, Destinations};
 use crate::stock::Stock;
 use checks::{Check, Registries};
 use facts::Facts;
@@ -74,8 +75,8 @@ pub struct Parts {
     /// The API server.
     pub client: kube::Client,
     /// Edge registries that sets may name.
-    pub destinations: Allowed,
-    /// Source registries that may be read from; empty: any.
+    pub destinations: Destinations,
+    /// Source registries that may be read from.
     pub sources: Allowed,
     /// Where events go.
     pub events: Events,

@@ -16,6 +16,7 @@ use krs_core::registry::Client;
 use super::Parts;
 use super::blocked::Blocked;
 use super::edge::{client_options, explain, reason_of};
+use super::hosts::Purpose;
 use super::quiet::until;
 use super::secrets::{SecretError, Secrets};
 use super::wanted::Wanted;
@@ -156,7 +157,7 @@ async fn client(
     let mut options = client_options(&parts.barred);
     options.plain_http.clone_from(&parts.config.online.plain_http);
     if let Some(secret) = secret {
-        let login = secrets.login(secret, &source_field(place)).await?;
+        let login = secrets.login(secret, &source_field(place), Purpose::Source(&reference.registry)).await?;
         login.credentials.apply(&reference.registry, &mut options);
     }
     Ok(Client::new(options).map_err(|error| (reason_of(&error), explain(&error))))

@@ -16,13 +16,14 @@ use super::blocked::{self, Blocked};
 use super::checks::{self, Check, NoTurn, Outcome};
 use super::clients::{ClientKey, Connection};
 use super::edge::{Edge, Said, edge_options, obstacle};
+use super::hosts::Purpose;
 use super::jobs::{self, Jobs};
 use super::known::KnownAnswers;
 use super::quiet::{self, MENDED_BY_SECRETS, Quiet, Versions};
 use super::secrets::{self, Login, SecretError, Secrets};
 use super::wanted::{self, Wanted};
 use super::{Importer, ReconcileError, facts, lock, report, resolve};
-use crate::decide::{Intervals, JobPhase, Obstacle};
+use crate::decide::{CopyJob, Intervals, JobPhase, Obstacle};
 use crate::demand::SetName;
 use crate::remember::{Ask, asks, copying_targets, ended_targets, last_bundle, remember};
 use crate::state::SetState;
@@ -105,7 +106,9 @@ impl<'a> Round<'a> {
         self.count(&before, &state, &seen);
         let decision = self.act(&secrets, &mut seen, &mut state).await?;
         let mut verdict = decision.verdict;
-        blocked::say(&mut verdict, &self.set.spec, &seen.blocked);
+        let runs = |job: &CopyJob| matches!(job.phase, JobPhase::Running { .. });
+        let copying = seen.jobs.list.iter().any(runs);
+        blocked::say(&mut verdict, &self.set.spec, &seen.blocked, copying);
         let wait = report::write(self.importer, self.set, &self.name, &self.uid, &verdict, &state).await?;
         seen.known.copying = copying_targets(&seen.targets, &seen.jobs.list);
         // Where an error comes first, all is asked again.
@@ -194,7 +197,8 @@ impl<'a> Round<'a> {
             Err(obstacle) => seen.obstacle = Some(obstacle),
         }
         if let Some(wanted) = &seen.wanted {
-            let allowed = wanted::allowed(&wanted.destination, &self.importer.parts.destinations);
+            let allowed =
+                wanted::allowed(&wanted.destination, &self.name.namespace, &self.importer.parts.destinations);
             seen.obstacle = allowed.err();
             let idle = seen.obstacle.is_some() || spec.suspend;
             seen.blocked = self.resolve(secrets, wanted, state, idle).await?;
@@ -287,7 +291,7 @@ impl<'a> Round<'a> {
         if running.is_none() && self.due(seen, state).is_empty() {
             return Ok(());
         }
-        let found = self.destination(secrets).await;
+        let found = self.destination(secrets, &registry).await;
         let failing = seen.targets.iter().filter(|target| {
             let attempt = state.attempts.get(&target.key);
             attempt.is_some_and(|attempt| MENDED_BY_SECRETS.contains(&attempt.reason.as_str()))
@@ -408,7 +412,10 @@ impl<'a> Round<'a> {
         if seen.is_destination_read {
             return Ok(());
         }
-        match self.destination(secrets).await {
+        let Some(registry) = seen.wanted.as_ref().map(|wanted| wanted.destination.registry.clone()) else {
+            return Ok(());
+        };
+        match self.destination(secrets, &registry).await {
             Ok((login, _)) => (seen.login, seen.is_destination_read) = (login, true),
             Err(SecretError::Api(error)) => return Err(ReconcileError::api("Secrets cannot be read")(error)),
             Err(SecretError::Obstacle(obstacle)) => seen.obstacle = Some(obstacle),
@@ -420,10 +427,14 @@ impl<'a> Round<'a> {
     async fn destination(
         &self,
         secrets: &Secrets<'_>,
+        registry: &RegistryHost,
     ) -> Result<(Option<Login>, Option<Vec<u8>>), SecretError> {
         let spec = &self.set.spec;
         let login = match &spec.destination_client_secret_name {
-            Some(name) => Some(secrets.login(name, "spec.destinationClientSecretName").await?),
+            Some(name) => {
+                let purpose = Purpose::Destination(registry);
+                Some(secrets.login(name, "spec.destinationClientSecretName", purpose).await?)
+            }
             None => None,
         };
         let tls = spec.destination_tls.as_ref();
@@ -449,7 +460,8 @@ impl<'a> Round<'a> {
         let (Some(name), Some(first)) = (&target.source_secret, target.images.first()) else {
             return Ok(true);
         };
-        match secrets.login(name, &resolve::source_field(*first)).await {
+        let purpose = Purpose::Source(&target.reference.registry);
+        match secrets.login(name, &resolve::source_field(*first), purpose).await {
             Ok(_) => Ok(true),
             Err(SecretError::Api(error)) => Err(ReconcileError::api("Secrets cannot be read")(error)),
             Err(SecretError::Obstacle(why)) => {

@@ -9,6 +9,7 @@ use krs_core::crd::reason;
 use krs_core::redact::printable;
 use kube::Api;
 
+use super::hosts::{self, Purpose};
 use super::lock;
 use super::quiet::Versions;
 use crate::credentials::{Credentials, authorities};
@@ -57,11 +58,20 @@ impl<'a> Secrets<'a> {
         lock(&self.versions).clone()
     }
 
-    /// The login in the Secret `name`. `whose` says which field named it.
-    pub(super) async fn login(&self, name: &str, whose: &str) -> Result<Login, SecretError> {
+    /// The credentials in the Secret `name`, where they may be used for `purpose`. `whose` says which field named it.
+    pub(super) async fn login(
+        &self,
+        name: &str,
+        whose: &str,
+        purpose: Purpose<'_>,
+    ) -> Result<Login, SecretError> {
         let secret = self.secret(name, whose).await?;
         let kind = secret.type_.clone();
+        let annotations = secret.metadata.annotations.as_ref();
+        let hosts = annotations.and_then(|annotations| annotations.get(hosts::ANNOTATION)).cloned();
         let credentials = Credentials::from_secret(kind.as_deref(), &entries(secret))
+            .map_err(|error| self.invalid("Secret", name, whose, &error))?;
+        hosts::check(purpose, hosts.as_deref(), credentials.names_hosts())
             .map_err(|error| self.invalid("Secret", name, whose, &error))?;
         Ok(Login { credentials, is_dockerconfigjson: kind.as_deref() == Some(DOCKER_CONFIG_JSON) })
     }

@@ -8,7 +8,7 @@ use krs_core::set::{SetImage, check_spec};
 
 use super::facts::SetFacts;
 use crate::decide::Obstacle;
-use crate::policy::Allowed;
+use crate::policy::Destinations;
 use crate::stock::Stock;
 use crate::target::{Target, targets};
 
@@ -48,13 +48,17 @@ fn invalid(message: String) -> Obstacle {
     Obstacle { reason: reason::INVALID_SPEC, message, stalled: true }
 }
 
-/// Whether the site allows the destination.
-pub(super) fn allowed(destination: &Destination, list: &Allowed) -> Result<(), Obstacle> {
-    if list.destination(destination) {
+/// Whether the site allows sets of `namespace` the destination.
+pub(super) fn allowed(
+    destination: &Destination,
+    namespace: &str,
+    list: &Destinations,
+) -> Result<(), Obstacle> {
+    if list.allow(destination, namespace) {
         return Ok(());
     }
     let message = format!(
-        "the site's policy does not allow {destination} as a destination: whoever runs the importer can add it to allowedDestinations"
+        "the site's policy does not allow {destination} as a destination of namespace {namespace}: whoever runs the importer can add it to allowedDestinations"
     );
     Err(Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true })
 }

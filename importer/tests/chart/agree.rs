@@ -2,7 +2,7 @@
 //! The chart's schema and the program agree on every value: what one takes, the other takes too. (T-141)
 
 use krs_importer::config::Config;
-use krs_importer::policy::Allowed;
+use krs_importer::policy::{Allowed, Destinations};
 use regex::Regex;
 use serde_json::{Value, json};
 
@@ -58,6 +58,8 @@ fn schema_takes(path: &str, value: &str) -> bool {
         field = &field["properties"][name];
     }
     let field = if in_list(path) { &field["items"] } else { field };
+    // A destination may also be an object that names the namespaces; its registry has the same pattern.
+    let field = field["oneOf"].as_array().map_or(field, |ways| &ways[0]);
     let pattern = field["pattern"].as_str().unwrap_or_else(|| panic!("{path} has no pattern"));
     Regex::new(pattern).unwrap().is_match(value)
 }
@@ -78,7 +80,7 @@ fn program_takes(path: &str, value: &str) -> bool {
         None => config[path] = written,
     }
     let Ok(config) = Config::parse(&config.to_string()) else { return false };
-    Allowed::parse(&config.allowed_destinations).is_ok()
+    Destinations::parse(&config.allowed_destinations).is_ok()
         && Allowed::parse(&config.online.allowed_sources).is_ok()
 }
 

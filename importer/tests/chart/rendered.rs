@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use krs_importer::config::Config;
-use krs_importer::policy::Allowed;
+use krs_importer::policy::{Allowed, Destinations};
 use krs_testing::tools;
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ fn config(objects: &[Value]) -> Config {
 fn the_importer_understands_the_configuration_that_the_chart_writes() {
     for values in value_sets() {
         let config = config(&template(&values, &[]).unwrap());
-        Allowed::parse(&config.allowed_destinations).unwrap();
+        Destinations::parse(&config.allowed_destinations).unwrap();
         Allowed::parse(&config.online.allowed_sources).unwrap();
         assert_eq!(config.namespace, "krs-system");
         assert_eq!(config.registry.host.as_str(), "krs-krs-importer.krs-system.svc:5443");
@@ -199,6 +199,9 @@ fn mistakes_in_the_values_are_refused_with_their_place() {
         (r#"allowedDestinations=["https://edge.local"]"#, "allowedDestinations"),
         ("allowedDestinaitons=[]", "allowedDestinaitons"),
         ("online.enable=true", "enable"),
+        ("online.enabled=true", "allowedSources"),
+        (r#"allowedDestinations=[{"registry":"edge.local"}]"#, "allowedDestinations"),
+        (r#"allowedDestinations=[{"registry":"edge.local","namespaces":[]}]"#, "allowedDestinations"),
         ("jobs.max=0", "max"),
         (r#"image.digest="sha256:short""#, "digest"),
         (r#"trustedKeys.existingSecret="""#, "name who may sign bundles"),

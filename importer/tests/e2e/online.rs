@@ -23,12 +23,14 @@ fn e8_a_wrong_password_is_said_and_not_hammered_and_a_mended_one_needs_no_restar
         reference(&source, &format!("online/{name}"), "1", image)
     });
     let references = references.collect::<Vec<_>>();
-    let _site =
-        Site::new(&[&Ci::new().public_key()], &json!({"online": {"enabled": true, "plainHTTP": [host]}}));
+    let _site = Site::new(
+        &[&Ci::new().public_key()],
+        &json!({"online": {"enabled": true, "allowedSources": [host], "plainHTTP": [host]}}),
+    );
     namespace("e8");
     let wrong = Login { password: "wrong".to_owned(), ..login.clone() };
     apply(&login_secret("e8", "source", &host, &wrong));
-    apply(&basic_secret("e8", "source-basic", &login));
+    apply(&basic_secret("e8", "source-basic", &host, &login));
     let (mut access, _) = edges().open.access("e8");
     access["source"] = "Registry".into();
     let mut app = set("e8", "app", edges().open.host().as_str(), &references, &access);

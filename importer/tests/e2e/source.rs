@@ -171,11 +171,14 @@ pub(crate) fn login_secret(namespace: &str, name: &str, host: &str, login: &Logi
     })
 }
 
-/// The same, as user and password.
-pub(crate) fn basic_secret(namespace: &str, name: &str, login: &Login) -> Value {
+/// The same, as user and password for one registry.
+pub(crate) fn basic_secret(namespace: &str, name: &str, host: &str, login: &Login) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/basic-auth",
-        "metadata": {"namespace": namespace, "name": name},
+        "metadata": {
+            "namespace": namespace, "name": name,
+            "annotations": {"kuberegistrysync.io/registry-hosts": host},
+        },
         "stringData": {"username": login.user, "password": login.password},
     })
 }

@@ -294,7 +294,7 @@ async fn nothing_is_done_for_a_suspended_set() {
 #[tokio::test]
 async fn a_destination_that_the_site_does_not_allow_is_never_spoken_to() {
     let mut world = World::new(1, Auth::None);
-    world.allowed = vec!["edge.example".to_owned()];
+    world.allowed = vec![krs_importer::config::AllowedDestination::Any("edge.example".to_owned())];
     world.set("x", &[0], |_| {});
     world.look(&world.importer()).await.unwrap();
     let stalled = world.condition("x", "Stalled").unwrap();

@@ -62,7 +62,7 @@ impl World {
 }
 
 fn at(world: &mut World, host: &str) {
-    world.allowed.push(host.to_owned());
+    world.allowed.push(krs_importer::config::AllowedDestination::Any(host.to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two namespaces that wish each other ill: the row of SECURITY.md on tenants of a cluster, sentence by sentence.
 
+use krs_importer::config::AllowedDestination;
 use krs_importer::readers::Readers;
-use krs_testing::registry::Auth;
-use serde_json::json;
+use krs_testing::registry::{Auth, Options, Registry};
+use serde_json::{Value, json};
 
 use crate::world::{SETS, World};
 
@@ -61,4 +62,94 @@ async fn t123_where_the_site_shares_every_namespace_is_served() {
     world.set_in("other", "x", &[0], |_| {});
     world.settle(&world.importer()).await;
     assert_eq!(reason(&world, "other", "x"), READY);
+}
+
+/// A Secret with a user and a password.
+fn password(namespace: &str, kind: &str, hosts: Option<&str>) -> Value {
+    let encode = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let mut secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": kind,
+        "metadata": {"name": "login", "namespace": namespace},
+        "data": {"username": encode("u"), "password": encode("right")},
+    });
+    if let Some(hosts) = hosts {
+        secret["metadata"]["annotations"] = json!({"kuberegistrysync.io/registry-hosts": hosts});
+    }
+    secret
+}
+
+/// The author of a set may name a Secret that they cannot read, and an image of any registry that the site allows.
+#[tokio::test]
+async fn t145_a_password_goes_only_to_the_registries_that_its_secret_names() {
+    for kind in ["kubernetes.io/basic-auth", "Opaque"] {
+        let mut world = World::new(2, Auth::None);
+        let source = Registry::start(Options { auth: Auth::basic("u", "right"), ..Options::default() });
+        let host = source.host().to_string();
+        for (n, image) in world.images.iter().enumerate() {
+            image.push_to(&source, &format!("app{n}"), Some("1"));
+        }
+        source.clear_requests();
+        world.config =
+            format!("online: {{enabled: true, allowedSources: ['{host}'], plainHTTP: ['{host}']}}\n");
+        world.set_in("evil", "x", &[0, 1], |set| {
+            set["spec"]["source"] = json!("Registry");
+            for (n, image) in [format!("{host}/app0:1"), format!("{host}/app1:1@{}", world.images[1].digest)]
+                .into_iter()
+                .enumerate()
+            {
+                set["spec"]["images"][n] = json!({"image": image, "sourceClientSecretName": "login"});
+            }
+        });
+        let importer = world.importer();
+        for hosts in [None, Some("other.example"), Some("https://x")] {
+            world.api.put("secrets", password("evil", kind, hosts));
+            world.look(&importer).await.unwrap();
+            world.wait(700);
+            world.look(&importer).await.unwrap();
+            assert!(source.requests().is_empty(), "{kind} {hosts:?}: {:?}", source.requests());
+            assert!(world.api.all("jobs").is_empty(), "{kind} {hosts:?}");
+            let (_, reason, message) = world.condition_in("evil", "x", "Ready").unwrap();
+            assert_eq!(reason, "SecretInvalid", "{message}");
+            assert!(message.contains("registry-hosts") && !message.contains("right"), "{message}");
+        }
+        world.api.put("secrets", password("evil", kind, Some(&format!("other.example, {host}"))));
+        world.wait(700);
+        world.settle(&importer).await;
+        assert_eq!(reason(&world, "evil", "x"), READY);
+    }
+}
+
+#[tokio::test]
+async fn t145_a_registry_that_the_site_does_not_name_as_a_source_is_never_spoken_to() {
+    let mut world = World::new(1, Auth::None);
+    let source = Registry::start(Options::default());
+    let host = source.host().to_string();
+    world.config = format!("online: {{enabled: true, allowedSources: [quay.io], plainHTTP: ['{host}']}}\n");
+    for (name, image) in [("tag", format!("{host}/app0:1")), ("digest", world.reference(0))] {
+        let image = image.replace("example.com/shop", &host);
+        world.set_in("evil", name, &[0], |set| {
+            set["spec"]["source"] = json!("Registry");
+            set["spec"]["images"][0]["image"] = json!(image);
+        });
+    }
+    world.settle(&world.importer()).await;
+    assert!(source.requests().is_empty() && world.api.all("jobs").is_empty());
+    assert_eq!(reason(&world, "evil", "digest"), "SourceNotAllowed");
+}
+
+#[tokio::test]
+async fn t146_a_destination_of_another_namespace_is_never_spoken_to() {
+    let mut world = World::new(1, Auth::None);
+    let registry = world.edge.host().to_string();
+    world.allowed = vec![AllowedDestination::Of { registry, namespaces: vec!["shop".to_owned()] }];
+    world.set_in("evil", "x", &[0], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let (_, reason_, message) = world.condition_in("evil", "x", "Stalled").unwrap();
+    assert_eq!(reason_, "DestinationNotAllowed");
+    assert!(message.contains("namespace evil") && !message.contains("shop"), "{message}");
+    assert!(world.edge.requests().is_empty() && world.api.all("jobs").is_empty());
+    world.set("mine", &[0], |_| {});
+    world.settle(&importer).await;
+    assert_eq!(reason(&world, "shop", "mine"), READY);
 }

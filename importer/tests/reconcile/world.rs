@@ -9,11 +9,11 @@ use krs_core::bundle::StreamName;
 use krs_core::crd::EdgeImageSet;
 use krs_core::digest::Digest;
 use krs_core::registry::Barred;
-use krs_importer::config::Config;
+use krs_importer::config::{AllowedDestination, Config};
 use krs_importer::demand::Demand;
 use krs_importer::events::Events;
 use krs_importer::metrics::Metrics;
-use krs_importer::policy::Allowed;
+use krs_importer::policy::{Allowed, Destinations};
 use krs_importer::readers::Readers;
 use krs_importer::reconcile::{Importer, Parts, ReconcileError, reconcile};
 use krs_importer::stock::{Stock, StockBundle, StockImage};
@@ -32,7 +32,9 @@ pub(crate) struct World {
     pub(crate) edge: Registry,
     pub(crate) images: Vec<Image>,
     pub(crate) barred: Barred,
-    pub(crate) allowed: Vec<String>,
+    pub(crate) allowed: Vec<AllowedDestination>,
+    /// More of the configuration, in YAML.
+    pub(crate) config: String,
     /// Who may read the images of the stick, and whether the site shares them with everybody.
     pub(crate) readers: Readers,
     pub(crate) shared: bool,
@@ -52,8 +54,9 @@ impl World {
         let images = images.collect::<Vec<_>>();
         let world = Self {
             api: FakeApi::default(),
-            allowed: vec![edge.host().to_string()],
+            allowed: vec![AllowedDestination::Any(edge.host().to_string())],
             edge,
+            config: String::new(),
             barred: Barred::new(|_| None),
             readers: Readers::Any,
             shared: false,
@@ -157,12 +160,13 @@ impl World {
     pub(crate) fn importer(&self) -> Arc<Importer> {
         let config = "namespace: krs-system\nallowedDestinations: [x]\nregistry: {host: 'krs.krs-system.svc:5443'}\n\
             jobs: {image: 'krs-importer:1'}\n";
+        let config = Config::parse(&format!("{config}{}", self.config)).unwrap();
         let clock = Arc::clone(&self.clock);
         Arc::new(Importer::new(Parts {
-            config: Arc::new(Config::parse(config).unwrap()),
             client: self.api.client(),
-            destinations: Allowed::parse(&self.allowed).unwrap(),
-            sources: Allowed::default(),
+            destinations: Destinations::parse(&self.allowed).unwrap(),
+            sources: Allowed::parse(&config.online.allowed_sources).unwrap(),
+            config: Arc::new(config),
             events: Events::new(self.api.client(), Some("krs-importer-0".to_owned())),
             metrics: Metrics::new().0,
             stock: self.stock.subscribe(),
