@@ -10,58 +10,50 @@ use krs_core::digest::Digest;
 use krs_core::reference::{RegistryHost, RepositoryName, Tag};
 use tokio::sync::watch;
 
+use super::locations::{BlobLocations, Location};
 use super::lock;
+use super::names::Names;
 use crate::decide::{CopyJob, JobPhase};
 use crate::demand::{Demand, SetDemand, SetName};
 use crate::target::Target;
 
-/// What is known of one set.
-#[derive(Debug, Clone)]
-pub(super) struct SetFacts {
-    pub(super) created: Option<Timestamp>,
-    pub(super) targets: Vec<Target>,
-}
-
 /// Facts on all sets.
 pub(super) struct Facts {
-    sets: Mutex<BTreeMap<SetName, SetFacts>>,
+    names: Mutex<Names>,
     /// Copy Jobs that have not ended, by the UID of their set.
     running: Mutex<BTreeMap<String, Vec<CopyJob>>>,
-    /// Which repositories of an edge registry hold which blobs, as far as proofs told since the start.
-    holders: Mutex<BTreeMap<RegistryHost, Holders>>,
+    locations: Mutex<BlobLocations>,
     demand: watch::Sender<Arc<Demand>>,
 }
 
-/// Repositories by the blobs that they hold, and the namespace of the set that they were proven for.
-type Holders = BTreeMap<Digest, BTreeSet<(String, RepositoryName)>>;
-
-/// Most blobs of one registry of which the holders are kept in memory.
-const MAX_HELD: usize = 200_000;
-
 impl Facts {
     pub(super) fn new(demand: watch::Sender<Arc<Demand>>) -> Self {
-        Self { sets: Mutex::default(), running: Mutex::default(), holders: Mutex::default(), demand }
-    }
-
-    fn sets(&self) -> MutexGuard<'_, BTreeMap<SetName, SetFacts>> {
-        lock(&self.sets)
+        Self { names: Mutex::default(), running: Mutex::default(), locations: Mutex::default(), demand }
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, Vec<CopyJob>>> {
         lock(&self.running)
     }
 
-    /// Whether something is known of a set.
+    /// Whether it is known what a set gives names to.
     pub(super) fn knows(&self, name: &SetName) -> bool {
-        self.sets().contains_key(name)
+        lock(&self.names).contains(name)
     }
 
-    /// Takes note of a set, and answers where it gives a name to something else than an older set does.
-    pub(super) fn note(&self, name: &SetName, facts: SetFacts) -> Option<String> {
-        let mut sets = self.sets();
-        let found = clash(name, &facts, &sets);
-        sets.insert(name.clone(), facts);
-        found
+    /// Records what a set gives names to, and answers where an older set gives such a name to something else.
+    pub(super) fn claim(
+        &self,
+        name: &SetName,
+        created: Option<Timestamp>,
+        targets: &[Target],
+    ) -> Option<String> {
+        let contested = lock(&self.names).claim(name, created, targets);
+        let (position, (tag, other)) = contested.into_iter().next()?;
+        let target = targets.get(position)?;
+        Some(format!(
+            "{}/{}:{tag} is {} in this set ({name}) and another image in the older set {other}; give one of them another tag, or set destinationRepository",
+            target.registry, target.repository, target.reference
+        ))
     }
 
     /// Takes note of the Jobs of a set; says whether one of those that ran does not any more.
@@ -117,7 +109,8 @@ impl Facts {
     /// Drops the sets that are not among `alive`, and names them; the picture is complete once every one of those was
     /// looked at.
     pub(super) fn only(&self, alive: &BTreeSet<SetName>) -> Vec<SetName> {
-        self.sets().retain(|name, _| alive.contains(name));
+        lock(&self.names).retain(alive);
+        lock(&self.locations).retain(|set| alive.contains(set));
         let mut dropped = Vec::new();
         self.demand.send_if_modified(|demand| {
             dropped = demand.sets.keys().filter(|name| !alive.contains(name)).cloned().collect();
@@ -133,25 +126,17 @@ impl Facts {
         dropped
     }
 
-    /// Takes note of a repository that was proven to hold `blobs`.
-    pub(super) fn holds(
-        &self,
-        namespace: &str,
-        registry: &RegistryHost,
-        repository: &RepositoryName,
-        blobs: impl Iterator<Item = Digest>,
-    ) {
-        let mut all = lock(&self.holders);
-        let holders = all.entry(registry.clone()).or_default();
-        for blob in blobs {
-            if holders.len() < MAX_HELD || holders.contains_key(&blob) {
-                holders.entry(blob).or_default().insert((namespace.to_owned(), repository.clone()));
-            }
-        }
+    /// Records that the repository of a target of a set holds `blobs`.
+    pub(super) fn holds(&self, set: &SetName, target: &Target, blobs: impl Iterator<Item = Digest>) {
+        let location = Location {
+            set: set.clone(),
+            registry: target.registry.clone(),
+            repository: target.repository.clone(),
+        };
+        lock(&self.locations).record(&location, blobs);
     }
 
-    /// Repositories that hold one of `blobs`. Those proven for sets of other namespaces count only where the site shares:
-    /// a link to a blob is a way to read it.
+    /// Repositories that hold one of `blobs`, of the namespace, or of all where the site shares.
     pub(super) fn holders(
         &self,
         namespace: &str,
@@ -159,14 +144,7 @@ impl Facts {
         registry: &RegistryHost,
         blobs: &BTreeSet<Digest>,
     ) -> BTreeMap<Digest, Vec<RepositoryName>> {
-        let all = lock(&self.holders);
-        let Some(holders) = all.get(registry) else { return BTreeMap::new() };
-        let visible = |held: &BTreeSet<(String, RepositoryName)>| {
-            let own = held.iter().filter(|(whose, _)| share || whose == namespace);
-            own.map(|(_, repository)| repository.clone()).collect::<Vec<_>>()
-        };
-        let held = blobs.iter().filter_map(|blob| Some((*blob, visible(holders.get(blob)?))));
-        held.filter(|(_, repositories)| !repositories.is_empty()).collect()
+        lock(&self.locations).of(namespace, share, registry, blobs)
     }
 }
 
@@ -180,32 +158,6 @@ pub(super) fn clash_within(targets: &[Target]) -> Option<String> {
                 return Some(format!(
                     "{} and {} would both be {}/{}:{tag} at the edge; give one of them another tag, or set destinationRepository or naming: HostInPath",
                     other.reference, target.reference, target.registry, target.repository
-                ));
-            }
-        }
-    }
-    None
-}
-
-/// Where a set gives a name to something else than an older set does, on the same registry.
-fn clash(name: &SetName, facts: &SetFacts, sets: &BTreeMap<SetName, SetFacts>) -> Option<String> {
-    // The API server sets the time; an object without one is as old as can be.
-    let age = |name: &SetName, facts: &SetFacts| (facts.created, name.clone());
-    let own = age(name, facts);
-    let older = sets.iter().filter(|(other, facts)| *other != name && age(other, facts) < own);
-    let mut named = BTreeMap::<(&RegistryHost, &RepositoryName, &Tag), &Target>::new();
-    for target in &facts.targets {
-        named.extend(target.tags.iter().map(|tag| ((&target.registry, &target.repository, tag), target)));
-    }
-    for (other, theirs) in
-        older.flat_map(|(other, facts)| facts.targets.iter().map(move |target| (other, target)))
-    {
-        for tag in &theirs.tags {
-            let Some(mine) = named.get(&(&theirs.registry, &theirs.repository, tag)) else { continue };
-            if mine.digest != theirs.digest {
-                return Some(format!(
-                    "{}/{}:{tag} is {} in this set ({name}) and {} in the older set {other}; give one of them another tag, or set destinationRepository",
-                    mine.registry, mine.repository, mine.reference, theirs.reference
                 ));
             }
         }
@@ -236,20 +188,5 @@ mod tests {
         assert!(receiver.borrow().complete);
         facts.only(&BTreeSet::from([name("b/y")]));
         assert_eq!(receiver.borrow().sets.keys().collect::<Vec<_>>(), [&name("b/y")]);
-    }
-
-    /// A tenant learns nothing of the repositories of another one, unless the site shares them.
-    #[test]
-    fn blobs_of_other_namespaces_are_linked_only_where_the_site_shares() {
-        let facts = Facts::new(watch::channel(Arc::default()).0);
-        let registry = "edge.local:5000".parse().unwrap();
-        let (mine, theirs) = ("mine/app".parse().unwrap(), "theirs/app".parse().unwrap());
-        let blob = Digest::of(b"layer");
-        facts.holds("a", &registry, &mine, [blob].into_iter());
-        facts.holds("b", &registry, &theirs, [blob].into_iter());
-        let asked = BTreeSet::from([blob, Digest::of(b"other")]);
-        assert_eq!(facts.holders("a", false, &registry, &asked)[&blob], std::slice::from_ref(&mine));
-        assert_eq!(facts.holders("a", true, &registry, &asked)[&blob], [mine, theirs]);
-        assert!(facts.holders("c", false, &registry, &asked).is_empty());
     }
 }

@@ -15,7 +15,9 @@ mod facts;
 mod hosts;
 mod jobs;
 mod known;
+mod locations;
 mod memory;
+mod names;
 mod quiet;
 mod report;
 mod resolve;
@@ -180,7 +182,7 @@ impl Importer {
         for set in sets {
             let Some(name) = SetName::of(set) else { continue };
             if !self.facts.knows(&name) {
-                self.facts.note(&name, wanted::preview(set, &stock));
+                self.facts.claim(&name, wanted::created(set), &wanted::preview(set, &stock));
             }
         }
         if !*self.learnt.borrow() {

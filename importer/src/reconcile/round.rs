@@ -217,7 +217,7 @@ impl<'a> Round<'a> {
                 seen.blocked.entry(place).or_insert(why);
             }
         }
-        let elsewhere = self.importer.facts.note(&self.name, wanted::facts(self.set, seen.targets.clone()));
+        let elsewhere = self.importer.facts.claim(&self.name, wanted::created(self.set), &seen.targets);
         let clash = facts::clash_within(&seen.targets).or(elsewhere);
         if let (None, Some(message)) = (&seen.obstacle, clash) {
             seen.obstacle = Some(Obstacle { reason: reason::NAMING_COLLISION, message, stalled: true });
@@ -328,8 +328,7 @@ impl<'a> Round<'a> {
         self.check(running.filter(|check| check.is_for(&key)), edge, key, seen, state).await;
         for (key, blobs) in std::mem::take(&mut seen.said.contents) {
             let Some(target) = seen.targets.iter().find(|target| target.key == key) else { continue };
-            let (namespace, blobs) = (&self.name.namespace, blobs.into_iter());
-            self.importer.facts.holds(namespace, &target.registry, &target.repository, blobs);
+            self.importer.facts.holds(&self.name, target, blobs.into_iter());
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a set wants, as far as its spec says it. Pure.
 
+use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSet, EdgeImageSetSpec, Source, reason};
 use krs_core::digest::Digest;
 use krs_core::reference::{Destination, Reference};
 use krs_core::set::{SetImage, check_spec};
 
-use super::facts::SetFacts;
 use crate::decide::Obstacle;
 use crate::policy::Destinations;
 use crate::stock::Stock;
@@ -76,18 +76,17 @@ impl Wanted {
 }
 
 /// What a set gives names to, as far as it is known without asking anybody.
-pub(super) fn preview(set: &EdgeImageSet, stock: &Stock) -> SetFacts {
+pub(super) fn preview(set: &EdgeImageSet, stock: &Stock) -> Vec<Target> {
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
     let in_stock = |reference: &Reference| match set.spec.source {
         Source::Registry => None,
         Source::Auto | Source::Bundle => stock.resolve(namespace, reference),
     };
     let digest = |reference: &Reference| reference.digest.or_else(|| in_stock(reference));
-    let targets = read(&set.spec).and_then(|wanted| wanted.targets(&set.spec, digest));
-    facts(set, targets.unwrap_or_default())
+    read(&set.spec).and_then(|wanted| wanted.targets(&set.spec, digest)).unwrap_or_default()
 }
 
-/// Facts on a set that wants `targets`.
-pub(super) fn facts(set: &EdgeImageSet, targets: Vec<Target>) -> SetFacts {
-    SetFacts { created: set.metadata.creation_timestamp.as_ref().map(|time| time.0), targets }
+/// When a set was created: of two sets, the older one keeps a name.
+pub(super) fn created(set: &EdgeImageSet) -> Option<Timestamp> {
+    set.metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
