@@ -14,7 +14,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::quiet::until;
 use super::{FIELD_MANAGER, Parts, selector};
-use crate::decide::CopyJob;
+use crate::decide::{CopyJob, JobPhase};
 use crate::job;
 
 /// What Jobs that ended said, by their UIDs: neither changes any more.
@@ -24,8 +24,14 @@ pub(super) type Reports = HashMap<String, CopyJob>;
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// How long a Job may be without a Pod before it is asked why.
 const NO_POD: Duration = Duration::from_secs(5);
+/// How long a Pod may take to start before it is asked why. What the kubelet waits for, it says in events only.
+const SLOW_POD: Duration = Duration::from_secs(20);
+/// Reasons of events that say why a Pod does not start. (T-143)
+const NOT_STARTED: [&str; 3] = ["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"];
 /// Reason of the event that says why a Job's Pod could not be created.
 const FAILED_CREATE: &str = "FailedCreate";
+/// Most events of one object that are read.
+const MAX_EVENTS: u32 = 500;
 /// Longest message of the API server that is shown.
 const MAX_MESSAGE: usize = 800;
 
@@ -91,12 +97,18 @@ pub(super) async fn list(
         let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
         let of_job = |pod: &&Pod| pod.labels().get(JOB_NAME) == Some(&name);
         let pods = pods.iter().filter(of_job).cloned().collect::<Vec<_>>();
-        let Some(read) = ended.get(&uid).cloned().or_else(|| job::read(&job, &pods)) else { continue };
+        let Some(mut read) = ended.get(&uid).cloned().or_else(|| job::read(&job, &pods)) else { continue };
         if has_ended(&job) {
             found.reports.insert(uid.clone(), read.clone());
         } else if pods.is_empty() && !is_ready(&job) && since_creation(&job, now) >= NO_POD {
             let refused = refusal(client, namespace, &uid).await?;
             found.refused.extend(refused.map(|message| (name.clone(), message)));
+        } else if let JobPhase::Running { waiting: waiting @ None } = &mut read.phase
+            && let Some(pod) = pods.iter().max_by_key(|pod| pod.metadata.creation_timestamp.clone())
+            && !is_ready(&job)
+            && since_creation(&job, now) >= SLOW_POD
+        {
+            *waiting = not_started(client, namespace, &pod.uid().unwrap_or_default()).await?;
         }
         found.uids.insert(name, uid);
         found.list.push(read);
@@ -119,7 +131,32 @@ fn since_creation(job: &Job, now: Timestamp) -> Duration {
 
 /// What the API server last said against a Pod of this Job. (T-83)
 async fn refusal(client: &kube::Client, namespace: &str, uid: &str) -> Result<Option<String>, kube::Error> {
-    let which = ListParams::default().fields(&format!("involvedObject.uid={uid},reason={FAILED_CREATE}"));
+    let last = last_event(client, namespace, uid, &[FAILED_CREATE]).await?;
+    Ok(last.map(|(_, message)| format!("the API server refuses the Pod of the copy Job: {message}")))
+}
+
+/// Why the kubelet does not start a Pod.
+async fn not_started(
+    client: &kube::Client,
+    namespace: &str,
+    uid: &str,
+) -> Result<Option<String>, kube::Error> {
+    let last = last_event(client, namespace, uid, &NOT_STARTED).await?;
+    Ok(last.map(|(reason, message)| format!("{reason}: {message}")))
+}
+
+/// Reason and message of the last event about an object that has one of `reasons`.
+async fn last_event(
+    client: &kube::Client,
+    namespace: &str,
+    uid: &str,
+    reasons: &[&str],
+) -> Result<Option<(String, String)>, kube::Error> {
+    let fields = match reasons {
+        [reason] => format!("involvedObject.uid={uid},reason={reason}"),
+        _ => format!("involvedObject.uid={uid}"),
+    };
+    let which = ListParams::default().fields(&fields).limit(MAX_EVENTS);
     let events = match Api::<Event>::namespaced(client.clone(), namespace).list(&which).await {
         Ok(events) => events.items,
         // Where events may not be read, Kubernetes' own tools still show them.
@@ -127,11 +164,15 @@ async fn refusal(client: &kube::Client, namespace: &str, uid: &str) -> Result<Op
         Err(error) => return Err(error),
     };
     let about = |event: &&Event| {
-        event.involved_object.uid.as_deref() == Some(uid) && event.reason.as_deref() == Some(FAILED_CREATE)
+        event.involved_object.uid.as_deref() == Some(uid)
+            && event.reason.as_deref().is_some_and(|reason| reasons.contains(&reason))
     };
-    let last = events.iter().filter(about).max_by_key(|event| event.metadata.resource_version.clone());
-    let message = last.and_then(|event| event.message.as_deref()).map(|text| printable(text, MAX_MESSAGE));
-    Ok(message.map(|message| format!("the API server refuses the Pod of the copy Job: {message}")))
+    let last = events
+        .into_iter()
+        .filter(|event| about(&event))
+        .max_by_key(|event| (event.last_timestamp.clone(), event.metadata.resource_version.clone()));
+    let text = |text: String| printable(&text, MAX_MESSAGE);
+    Ok(last.and_then(|event| Some((event.reason?, text(event.message?)))))
 }
 
 /// What became of a Job that was to be created.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, Response, StatusCode};
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::task::AUDIENCE;
@@ -23,7 +24,7 @@ pub(crate) const SET: &str = "/apis/kuberegistrysync.io/v1alpha1/namespaces/apps
 pub(crate) struct State {
     /// By path: `/api/v1/namespaces/apps/pods/p`.
     pub(crate) objects: BTreeMap<String, Value>,
-    /// The status of the review of each token.
+    /// The status of the review of each [`token`], by its name.
     pub(crate) tokens: BTreeMap<String, Value>,
     /// Calls whose method and path begin so fail with that status.
     pub(crate) failing: Option<(&'static str, u16)>,
@@ -82,6 +83,13 @@ impl FakeApi {
     }
 }
 
+/// A token that claims to be what a copy Job's Pod has.
+pub(crate) fn token(name: &str) -> String {
+    let pod = json!({"namespace": "apps", "pod": {"name": "pod", "uid": "p1"}});
+    let claims = json!({"aud": [AUDIENCE], "kubernetes.io": pod, "jti": name}).to_string();
+    format!("e30.{}.c2ln", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims))
+}
+
 /// The owner of an object, as in its metadata.
 pub(crate) fn owner(group: &str, kind: &str, name: &str, uid: &str) -> Value {
     json!([{"apiVersion": group, "kind": kind, "name": name, "uid": uid, "controller": true}])
@@ -108,9 +116,10 @@ impl State {
             return failure(code);
         }
         if path.ends_with("/tokenreviews") {
-            let token = sent["spec"]["token"].as_str().unwrap();
+            let shown = sent["spec"]["token"].as_str().unwrap();
             let unknown = json!({"authenticated": false});
-            let status = self.tokens.get(token).unwrap_or(&unknown);
+            let known = self.tokens.iter().find(|(name, _)| token(name) == shown);
+            let status = known.map_or(&unknown, |(_, status)| status);
             return (StatusCode::CREATED, json!({"metadata": {}, "spec": sent["spec"], "status": status}));
         }
         if method == Method::GET {

@@ -330,7 +330,7 @@ async fn the_registry_passes_the_pull_part_of_the_conformance_suite() {
     let images = [&site.app, &site.bill, &site.signature];
     let suite = krs_testing::conformance::Suite::new(address)
         .tls(&identity.ca)
-        .user("krs", "good")
+        .user("krs", &crate::registry::fake::token("good"))
         .read_only(&repository(&site.bundle, &site.app.digest), &images, &[&tag], &[&site.app]);
     let report = tokio::task::spawn_blocking(|| suite.run()).await.unwrap();
     report.assert_passed_reading();

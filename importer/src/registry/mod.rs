@@ -5,6 +5,7 @@
 //! read by digest. See [`repository`].
 
 mod access;
+mod claims;
 #[cfg(test)]
 pub(crate) mod fake;
 mod front;

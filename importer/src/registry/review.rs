@@ -2,6 +2,8 @@
 //! What the API server knows of a token: it must be bound to a live Pod of a copy Job of ours.
 
 use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Instant;
 
 use axum::http::{Request, header};
 use futures::FutureExt as _;
@@ -14,6 +16,7 @@ use krs_core::redact::Secret;
 use kube::{Api, Resource};
 
 use super::access::{Reviewer, Unavailable, Verdict};
+use super::claims::{RefusalBudget, claims_to_be_ours};
 use crate::job::SELECTOR;
 use crate::task::AUDIENCE;
 
@@ -22,12 +25,20 @@ const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
 /// Asks the API server behind `client`.
 pub(super) fn reviewer(client: kube::Client) -> Reviewer {
+    let budget = Arc::new(RefusalBudget::new(Instant::now()));
     Box::new(move |token| {
-        let client = client.clone();
+        let (client, budget) = (client.clone(), Arc::clone(&budget));
         async move {
+            if !claims_to_be_ours(token.expose()) {
+                return Ok(Verdict::Refused);
+            }
+            if !budget.is_left(Instant::now()) {
+                return Err(Unavailable("too many tokens were refused lately".to_owned()));
+            }
             match review(&client, &token).await {
                 Ok(namespace) => Ok(Verdict::Reader { namespace }),
                 Err(No::Refused(why)) => {
+                    budget.spend();
                     tracing::info!("the embedded registry refused a token: {why}");
                     Ok(Verdict::Refused)
                 }

@@ -4,10 +4,10 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::registry::fake::{FakeApi, JOB, POD, SET, owner};
+use crate::registry::fake::{FakeApi, JOB, POD, SET, owner, token};
 
 async fn ask(api: &FakeApi) -> Result<Verdict, Unavailable> {
-    reviewer(api.client())(Secret::new("good")).await
+    reviewer(api.client())(Secret::new(token("good"))).await
 }
 
 #[tokio::test]
@@ -73,4 +73,20 @@ async fn an_api_server_that_does_not_answer_refuses_nobody() {
             assert!(!error.to_string().contains("good"), "{error}");
         }
     }
+}
+
+#[tokio::test]
+async fn t144_strangers_do_not_make_the_importer_ask_without_end() {
+    let api = FakeApi::with_copy_job();
+    let reviewer = reviewer(api.client());
+    let reviews = || api.with(|state| state.calls.iter().filter(|c| c.ends_with("/tokenreviews")).count());
+    for n in 0..100 {
+        assert_eq!(reviewer(Secret::new(format!("random-{n}"))).await, Ok(Verdict::Refused));
+    }
+    assert_eq!(reviews(), 0, "none of them is a token");
+    let mut late = 0;
+    for n in 0..100 {
+        late += usize::from(reviewer(Secret::new(token(&n.to_string()))).await.is_err());
+    }
+    assert!(reviews() < 60 && late > 40, "{} reviews, {late} are to ask later", reviews());
 }

@@ -395,3 +395,47 @@ async fn t138_a_secret_that_the_importer_may_not_read_is_said_and_read_once_it_m
     world.settle(&importer).await;
     assert_eq!(world.reason("x"), READY);
 }
+
+#[tokio::test]
+async fn t143_a_pod_that_waits_for_a_volume_is_said_in_the_words_of_the_kubelet() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let name = world.running()[0].0.clone();
+    let mut job = world.api.get("jobs", "shop", &name).unwrap();
+    let labels = job["spec"]["template"]["metadata"]["labels"].clone();
+    let mut pod = json!({
+        "metadata": {"name": "pod", "namespace": "shop", "labels": labels, "ownerReferences": [{
+            "apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job["metadata"]["uid"]}]},
+        "status": {"phase": "Pending", "containerStatuses": [{
+            "name": "copy", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ContainerCreating"}}}]},
+    });
+    pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] = json!(name);
+    world.api.put("pods", pod);
+    let uid = world.api.get("pods", "shop", "pod").unwrap()["metadata"]["uid"].clone();
+    for (n, reason, message) in [
+        (1, "FailedMount", "MountVolume.SetUp failed for volume \"destination\": secret \"login\" not found"),
+        (2, "Scheduled", "assigned"),
+    ] {
+        world.api.put(
+            "coreevents",
+            json!({
+                "metadata": {"name": format!("e{n}"), "namespace": "shop"}, "reason": reason,
+                "involvedObject": {"uid": uid}, "message": message,
+            }),
+        );
+    }
+    job["metadata"]["creationTimestamp"] = json!(world.now().to_string());
+    world.api.put("jobs", job);
+    world.wait(11);
+    world.look(&importer).await.unwrap();
+    let (_, _, message) = world.condition("x", "Ready").unwrap();
+    assert!(!message.contains("waits"), "every Pod is created for a while: {message}");
+    world.wait(11);
+    world.look(&importer).await.unwrap();
+    let (_, reason, message) = world.condition("x", "Ready").unwrap();
+    assert_eq!(reason, "Copying");
+    assert!(message.contains("FailedMount") && message.contains("login"), "{message}");
+}

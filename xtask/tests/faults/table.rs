@@ -391,6 +391,12 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "no request goes there; a password goes only where its Secret says",
             ),
             (146, "a set copies to the destination of another namespace", "refused; nothing is sent"),
+            (143, "a Pod that waits for a volume", "the set says why, in the words of the kubelet"),
+            (
+                144,
+                "a flood of random tokens at the embedded registry",
+                "the API server is asked at a bounded rate",
+            ),
         ],
     ),
     (
