@@ -385,18 +385,18 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "folders with more entries than are looked at",
                 "bundles are found among them; what waits is said",
             ),
-            (
-                145,
-                "a set names a Secret that its author cannot read, and a registry of their choice",
-                "no request goes there; a password goes only where its Secret says",
-            ),
-            (146, "a set copies to the destination of another namespace", "refused; nothing is sent"),
             (143, "a Pod that waits for a volume", "the set says why, in the words of the kubelet"),
             (
                 144,
                 "a flood of random tokens at the embedded registry",
                 "the API server is asked at a bounded rate",
             ),
+            (
+                145,
+                "a set names a Secret that its author cannot read, and a registry of their choice",
+                "no request goes there; a password goes only where its Secret says",
+            ),
+            (146, "a set copies to the destination of another namespace", "refused; nothing is sent"),
         ],
     ),
     (
