@@ -34,6 +34,8 @@ const SET_NAME_LABEL: &str = "kuberegistrysync.io/set";
 const BATCH: &str = "kuberegistrysync.io/batch";
 /// Annotation with the number of the attempt.
 const ATTEMPT: &str = "kuberegistrysync.io/attempt";
+/// Annotation with the nonce that the state of the set has, too.
+const NONCE: &str = "kuberegistrysync.io/nonce";
 /// The only container.
 const CONTAINER: &str = "copy";
 /// Hex digits of the hash in the name.
@@ -106,6 +108,16 @@ pub fn build(set: &EdgeImageSet, batch: &Batch, surroundings: &Surroundings<'_>)
         }),
         status: None,
     }
+}
+
+/// Marks a Job as the one that was announced with this nonce.
+pub(crate) fn mark(job: &mut Job, nonce: &str) {
+    job.metadata.annotations.get_or_insert_default().insert(NONCE.to_owned(), nonce.to_owned());
+}
+
+/// The nonce that a Job shows.
+pub(crate) fn nonce(job: &Job) -> Option<&str> {
+    job.metadata.annotations.as_ref()?.get(NONCE).map(String::as_str)
 }
 
 /// What a Job is told about a target. Where it is read from, the batch decides: see [`build`].

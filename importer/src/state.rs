@@ -35,6 +35,22 @@ pub struct SetState {
     pub tried: BTreeMap<TargetKey, Digest>,
     /// When somebody else was last seen to have moved a tag of a target, at most [`MAX_MOVES`] times, oldest first.
     pub moved: BTreeMap<TargetKey, Vec<Timestamp>>,
+    /// Copy Jobs that the importer created, or is about to, by their names. Absent in what version 0.1 left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<BTreeMap<String, OwnedJob>>,
+}
+
+/// A copy Job that the importer created, or is about to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnedJob {
+    /// The random text in its annotation. It is kept before the Job exists, so that nobody else can know it until then.
+    pub nonce: String,
+    /// Its UID, once it was seen: from then on nothing else tells it from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// When it was announced.
+    pub at: Timestamp,
 }
 
 /// How often a moved tag is noted: it is put back twice within the interval of verification, then it is reported only.

@@ -89,6 +89,17 @@ pub fn targets(
     Ok(targets)
 }
 
+impl Target {
+    /// Takes a tag away. What would have none gets that of its digest: registries collect what has no tag.
+    pub(crate) fn take_tag(&mut self, tag: &Tag) {
+        self.tags.retain(|own| own != tag);
+        if self.tags.is_empty() {
+            self.tags.push(Tag::of_digest(&self.digest));
+        }
+        self.key = TargetKey::of(self);
+    }
+}
+
 impl TargetKey {
     fn of(target: &Target) -> Self {
         let mut hasher = Hasher::new();

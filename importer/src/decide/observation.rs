@@ -28,6 +28,8 @@ pub struct Observation<'a> {
     pub targets: &'a [Target],
     /// Places in `spec.images` of references with only a tag that nothing has an answer for yet.
     pub unresolved: &'a [usize],
+    /// Images that do not get their names, by their positions in `spec.images`, and why.
+    pub collisions: &'a BTreeMap<usize, String>,
     /// What stops all work on the set.
     pub obstacle: Option<Obstacle>,
     /// What the edge registry said in this round, for the targets that it was asked about.
@@ -121,8 +123,17 @@ pub struct CopyJob {
     pub attempt: u32,
     /// What it was told.
     pub task: CopyTask,
+    /// Whether somebody suspended it. It takes no place of others then.
+    pub suspended: bool,
     /// How far it is.
     pub phase: JobPhase,
+}
+
+impl CopyJob {
+    /// Whether it takes one of the places for Jobs, and writes.
+    pub fn is_active(&self) -> bool {
+        matches!(self.phase, JobPhase::Running { .. }) && !self.suspended
+    }
 }
 
 /// How far a Job is.

@@ -35,6 +35,7 @@ struct Site {
     spec: EdgeImageSetSpec,
     targets: Vec<Target>,
     unresolved: Vec<usize>,
+    collisions: BTreeMap<usize, String>,
     obstacle: Option<Obstacle>,
     answers: BTreeMap<TargetKey, Answer>,
     state: SetState,
@@ -71,6 +72,7 @@ impl Site {
             spec,
             targets,
             unresolved: Vec::new(),
+            collisions: BTreeMap::new(),
             obstacle: None,
             state: SetState::default(),
             jobs: Vec::new(),
@@ -91,6 +93,7 @@ impl Site {
             namespace: "apps",
             targets: &self.targets,
             unresolved: &self.unresolved,
+            collisions: &self.collisions,
             obstacle: self.obstacle.clone(),
             answers: &self.answers,
             state: &self.state,
@@ -172,6 +175,7 @@ fn running(n: usize, batch: &Batch) -> CopyJob {
             },
             targets: batch.targets.iter().map(|(t, from)| copy_target(t, from)).collect(),
         },
+        suspended: false,
         phase: JobPhase::Running { waiting: None },
     }
 }

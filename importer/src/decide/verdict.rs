@@ -31,7 +31,8 @@ pub(super) fn verdict(
             }
         }
     }
-    for image in o.unresolved {
+    // Under another name than the set says nobody finds it who looks for the name.
+    for image in o.unresolved.iter().chain(o.collisions.keys()) {
         if let Some(present) = present.get_mut(*image) {
             *present = false;
         }
@@ -60,6 +61,9 @@ fn failures(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<ImageFailure> {
         if let Some(failure) = failure {
             by_image.extend(target.images.iter().map(|image| (*image, failure.clone())));
         }
+    }
+    for (image, message) in o.collisions {
+        by_image.entry(*image).or_insert_with(|| (reason::NAMING_COLLISION, message.clone()));
     }
     let failure = |(image, (reason, message)): (usize, Said)| {
         let image = o.spec.images.get(image)?.image.clone();
@@ -108,7 +112,8 @@ fn conditions(
         }
         _ => None,
     });
-    if let Some(said) = broken {
+    let collision = || o.collisions.values().next().map(|why| (reason::NAMING_COLLISION, why.clone()));
+    if let Some(said) = broken.or_else(collision) {
         return stalled(with_progress(said));
     }
     let jobs = picture.running.iter().filter(|(_, places)| places.iter().any(|p| !picture.is_proven(*p)));

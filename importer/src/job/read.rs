@@ -30,7 +30,12 @@ pub fn read(job: &Job, pods: &[Pod]) -> Option<CopyJob> {
     let own_name = batch.len() == HASH_DIGITS && name.ends_with(&format!("-{batch}-{attempt}"));
     let task = own_name.then(|| task(job)).flatten()?;
     let pods = pods_of(job, pods);
-    Some(CopyJob { name, batch, attempt, task, phase: phase(job, &pods) })
+    let suspended = job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or_default();
+    let mut phase = phase(job, &pods);
+    if let (true, JobPhase::Running { waiting }) = (suspended, &mut phase) {
+        *waiting = Some("it is suspended; resume it, or delete it".to_owned());
+    }
+    Some(CopyJob { name, batch, attempt, task, suspended, phase })
 }
 
 fn task(job: &Job) -> Option<CopyTask> {

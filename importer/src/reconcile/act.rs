@@ -9,9 +9,12 @@ use krs_core::reference::RepositoryName;
 
 use kube::Resource as _;
 
+use super::facts::Elsewhere;
 use super::jobs::{self, Created};
+use super::ownership::announce;
 use super::round::{Round, Seen, digest};
 use super::secrets::Secrets;
+use super::slots::Slots;
 use super::{ReconcileError, lock};
 use crate::decide::{
     Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, decide, withheld,
@@ -53,9 +56,9 @@ impl Round<'_> {
         }
         let mut rejected = Vec::new();
         if result.is_ok() {
-            result = self.create(secrets, seen, &decision.create, &mut rejected).await;
+            result = self.create(secrets, seen, state, &decision.create, &mut rejected).await;
         }
-        if self.importer.facts.runs(&self.uid, seen.jobs.list.clone()) {
+        if self.importer.facts.runs(&self.name.namespace, &self.uid, seen.jobs.list.clone()) {
             wakeups.job_ended();
         }
         let running = self.importer.facts.count_running();
@@ -86,14 +89,18 @@ impl Round<'_> {
         holders: &BTreeMap<Digest, Vec<RepositoryName>>,
     ) -> Decision {
         let parts = &self.importer.parts;
-        let (elsewhere, busy) = self.importer.facts.elsewhere(&self.uid);
-        let here = seen.jobs.list.iter().filter(|job| matches!(job.phase, JobPhase::Running { .. })).count();
+        let Elsewhere { mut running, busy } = self.importer.facts.elsewhere(&self.uid);
+        let here = seen.jobs.list.iter().filter(|job| job.is_active()).count();
+        *running.entry(self.name.namespace.clone()).or_default() += here;
+        let (max, namespaces) = (parts.config.jobs.max, self.importer.facts.namespaces());
+        let free = Slots { max, running: &running, namespaces }.free(&self.name.namespace);
         decide(&Observation {
             now: self.now,
             spec: &self.set.spec,
             namespace: &self.name.namespace,
             targets: &seen.targets,
             unresolved: &seen.unresolved,
+            collisions: &seen.collisions,
             obstacle: seen.obstacle.clone(),
             answers: &seen.said.answers,
             state,
@@ -104,8 +111,8 @@ impl Round<'_> {
             limits: Limits {
                 online: parts.config.online.enabled,
                 sources: &parts.sources,
-                free_jobs: parts.config.jobs.max.saturating_sub(elsewhere + here),
-                kept_jobs: parts.config.jobs.max / 2,
+                free_jobs: free.jobs,
+                kept_jobs: free.kept,
             },
         })
     }
@@ -155,6 +162,7 @@ impl Round<'_> {
         &self,
         secrets: &Secrets<'_>,
         seen: &mut Seen,
+        state: &mut SetState,
         batches: &'b [Batch],
         rejected: &mut Vec<(&'b Batch, String, String)>,
     ) -> Result<(), ReconcileError> {
@@ -168,6 +176,7 @@ impl Round<'_> {
                 .as_ref()
                 .is_some_and(|login| login.is_dockerconfigjson),
         };
+        let mut announced = Vec::new();
         for batch in batches {
             if matches!(batch.source, BatchSource::Registry { .. }) {
                 let mut usable = true;
@@ -181,18 +190,37 @@ impl Round<'_> {
             if !self.may_copy(batch, seen) {
                 continue;
             }
-            let job = job::build(self.set, batch, &surroundings);
+            let mut job = job::build(self.set, batch, &surroundings);
             let name = job.metadata.name.clone().unwrap_or_default();
+            let jobs = state.jobs.get_or_insert_default();
+            let nonce = announce(jobs, &name, self.now).map_err(|_| ReconcileError::Random)?;
+            job::mark(&mut job, &nonce);
+            announced.push((batch, name, job));
+        }
+        if announced.is_empty() {
+            return Ok(());
+        }
+        // Before any of them exists, so that after a crash they are known.
+        self.save(state).await?;
+        for (batch, name, job) in announced {
             let made = jobs::create(&parts.client, &self.name.namespace, &job).await;
+            let jobs = state.jobs.get_or_insert_default();
             match made.map_err(ReconcileError::api("a copy Job cannot be created"))? {
-                Created::Exists => {
+                Created::Exists(uid) => {
+                    if let Some(owned) = jobs.get_mut(&name) {
+                        owned.uid = Some(uid);
+                    }
                     self.log_start(batch, &name);
                     seen.jobs.list.extend(job::read(&job, &[]));
                 }
-                Created::Rejected(why) => rejected.push((batch, name, why)),
+                Created::Rejected(why) => {
+                    jobs.remove(&name);
+                    rejected.push((batch, name, why));
+                }
             }
         }
-        Ok(())
+        // From now on their UIDs count: their nonces can be read.
+        self.save(state).await
     }
 
     /// Whether the bundle lists all images of the batch for the set's namespace, by the drop folder as it is now; else they

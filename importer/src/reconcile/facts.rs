@@ -13,17 +13,32 @@ use tokio::sync::watch;
 use super::locations::{BlobLocations, Location};
 use super::lock;
 use super::names::Names;
-use crate::decide::{CopyJob, JobPhase};
+use crate::decide::CopyJob;
 use crate::demand::{Demand, SetDemand, SetName};
 use crate::target::Target;
 
 /// Facts on all sets.
 pub(super) struct Facts {
     names: Mutex<Names>,
-    /// Copy Jobs that have not ended, by the UID of their set.
-    running: Mutex<BTreeMap<String, Vec<CopyJob>>>,
+    /// Copy Jobs that take a place, by the UID of their set.
+    running: Mutex<BTreeMap<String, Running>>,
     locations: Mutex<BlobLocations>,
     demand: watch::Sender<Arc<Demand>>,
+}
+
+/// Jobs of one set.
+struct Running {
+    namespace: String,
+    jobs: Vec<CopyJob>,
+}
+
+/// What Jobs of other sets take.
+#[derive(Default)]
+pub(super) struct Elsewhere {
+    /// How many run, by the namespace of their set.
+    pub(super) running: BTreeMap<String, usize>,
+    /// Which repositories they write to.
+    pub(super) busy: BTreeSet<(RegistryHost, RepositoryName)>,
 }
 
 impl Facts {
@@ -31,7 +46,7 @@ impl Facts {
         Self { names: Mutex::default(), running: Mutex::default(), locations: Mutex::default(), demand }
     }
 
-    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Vec<CopyJob>>> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
         lock(&self.running)
     }
 
@@ -40,51 +55,52 @@ impl Facts {
         lock(&self.names).contains(name)
     }
 
-    /// Records what a set gives names to, and answers where an older set gives such a name to something else.
+    /// Records what a set gives names to, and answers where older sets give such names to something else, by the position
+    /// of the target.
     pub(super) fn claim(
         &self,
         name: &SetName,
         created: Option<Timestamp>,
+        writes: bool,
         targets: &[Target],
-    ) -> Option<String> {
-        let contested = lock(&self.names).claim(name, created, targets);
-        let (position, (tag, other)) = contested.into_iter().next()?;
-        let target = targets.get(position)?;
-        Some(format!(
-            "{}/{}:{tag} is {} in this set ({name}) and another image in the older set {other}; give one of them another tag, or set destinationRepository",
-            target.registry, target.repository, target.reference
-        ))
+    ) -> BTreeMap<usize, Vec<(Tag, SetName)>> {
+        lock(&self.names).claim(name, created, writes, targets)
+    }
+
+    /// How many namespaces have sets that may write.
+    pub(super) fn namespaces(&self) -> usize {
+        lock(&self.names).namespaces()
     }
 
     /// Takes note of the Jobs of a set; says whether one of those that ran does not any more.
-    pub(super) fn runs(&self, uid: &str, jobs: Vec<CopyJob>) -> bool {
-        let jobs =
-            jobs.into_iter().filter(|job| matches!(job.phase, JobPhase::Running { .. })).collect::<Vec<_>>();
+    pub(super) fn runs(&self, namespace: &str, uid: &str, jobs: Vec<CopyJob>) -> bool {
+        let jobs = jobs.into_iter().filter(CopyJob::is_active).collect::<Vec<_>>();
         let mut running = self.running();
-        let before = running.remove(uid).unwrap_or_default();
+        let before = running.remove(uid).map(|running| running.jobs).unwrap_or_default();
         let ended = before.iter().any(|old| jobs.iter().all(|job| job.name != old.name));
         if !jobs.is_empty() {
-            running.insert(uid.to_owned(), jobs);
+            running.insert(uid.to_owned(), Running { namespace: namespace.to_owned(), jobs });
         }
         ended
     }
 
-    /// How many Jobs of other sets run, and which repositories they write to.
-    pub(super) fn elsewhere(&self, uid: &str) -> (usize, BTreeSet<(RegistryHost, RepositoryName)>) {
-        let running = self.running();
-        let jobs = running.iter().filter(|(whose, _)| *whose != uid).flat_map(|(_, jobs)| jobs);
-        let (mut count, mut busy) = (0, BTreeSet::new());
-        for job in jobs {
-            count += 1;
-            let registry = &job.task.destination.registry;
-            busy.extend(job.task.targets.iter().map(|target| (registry.clone(), target.repository.clone())));
+    /// What Jobs of other sets take.
+    pub(super) fn elsewhere(&self, uid: &str) -> Elsewhere {
+        let mut found = Elsewhere::default();
+        for (_, Running { namespace, jobs }) in self.running().iter().filter(|(whose, _)| *whose != uid) {
+            *found.running.entry(namespace.clone()).or_default() += jobs.len();
+            for job in jobs {
+                let registry = &job.task.destination.registry;
+                let targets = job.task.targets.iter();
+                found.busy.extend(targets.map(|target| (registry.clone(), target.repository.clone())));
+            }
         }
-        (count, busy)
+        found
     }
 
     /// How many copy Jobs run.
     pub(super) fn count_running(&self) -> usize {
-        self.running().values().map(Vec::len).sum()
+        self.running().values().map(|running| running.jobs.len()).sum()
     }
 
     /// Forgets the Jobs of sets that are not among `alive`; says whether there were any.
@@ -146,23 +162,6 @@ impl Facts {
     ) -> BTreeMap<Digest, Vec<RepositoryName>> {
         lock(&self.locations).of(namespace, share, registry, blobs)
     }
-}
-
-/// Where a set gives one name to two things.
-pub(super) fn clash_within(targets: &[Target]) -> Option<String> {
-    let mut named = BTreeMap::<(&RepositoryName, &Tag), &Target>::new();
-    for target in targets {
-        for tag in &target.tags {
-            let Some(other) = named.insert((&target.repository, tag), target) else { continue };
-            if other.digest != target.digest {
-                return Some(format!(
-                    "{} and {} would both be {}/{}:{tag} at the edge; give one of them another tag, or set destinationRepository or naming: HostInPath",
-                    other.reference, target.reference, target.registry, target.repository
-                ));
-            }
-        }
-    }
-    None
 }
 
 #[cfg(test)]

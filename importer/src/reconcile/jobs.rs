@@ -48,22 +48,22 @@ pub(super) struct Jobs {
     pub(super) reports: Reports,
 }
 
-/// Jobs of all sets, by the UID of the set.
-pub(super) async fn all(parts: &Parts) -> Result<Vec<(String, Vec<CopyJob>)>, kube::Error> {
+/// Jobs that say that they are of sets, by namespace and UID of the set.
+pub(super) async fn all(parts: &Parts) -> Result<BTreeMap<(String, String), Vec<Job>>, kube::Error> {
     let namespaces = &parts.config.watch_namespaces;
     let client = || parts.client.clone();
     let apis = match namespaces.as_slice() {
         [] => vec![Api::<Job>::all(client())],
         some => some.iter().map(|namespace| Api::namespaced(client(), namespace)).collect(),
     };
-    let mut sets = BTreeMap::<String, Vec<CopyJob>>::new();
+    let mut sets = BTreeMap::<_, Vec<Job>>::new();
     for api in apis {
         for listed in api.list(&ListParams::default().labels(job::SELECTOR)).await? {
-            let Some(owner) = owner(&listed) else { continue };
-            sets.entry(owner).or_default().extend(job::read(&listed, &[]));
+            let (Some(owner), Some(namespace)) = (owner(&listed), listed.namespace()) else { continue };
+            sets.entry((namespace, owner)).or_default().push(listed);
         }
     }
-    Ok(sets.into_iter().collect())
+    Ok(sets)
 }
 
 /// UID of the set that owns a Job.
@@ -73,18 +73,20 @@ fn owner(job: &Job) -> Option<String> {
     owners.iter().find(|owner| set(&owner.kind)).map(|owner| owner.uid.clone())
 }
 
-/// The Jobs of a set. `ended` are those that had ended at the last look.
+/// The Jobs of a set that it `owns`. `ended` are those that had ended at the last look.
 pub(super) async fn list(
     client: &kube::Client,
     namespace: &str,
     uid: &str,
     ended: &Reports,
+    mut owns: impl FnMut(&Job) -> bool,
     now: Timestamp,
 ) -> Result<Jobs, kube::Error> {
     let which = ListParams::default().labels(&selector(uid));
     let jobs = Api::<Job>::namespaced(client.clone(), namespace).list(&which).await?.items;
-    // Whoever may create Jobs in the namespace can give them our labels, but the set's UID as owner only by intent.
-    let own = jobs.into_iter().filter(|job| owner(job).as_deref() == Some(uid)).collect::<Vec<_>>();
+    // Whoever may create Jobs in the namespace can give them our labels and this owner.
+    let own = jobs.into_iter().filter(|job| owner(job).as_deref() == Some(uid) && owns(job));
+    let own = own.collect::<Vec<_>>();
     let unclear =
         |job: &Job| !ended.contains_key(&job.uid().unwrap_or_default()) && (has_ended(job) || !is_ready(job));
     let pods = if own.iter().any(unclear) {
@@ -177,8 +179,8 @@ async fn last_event(
 
 /// What became of a Job that was to be created.
 pub(super) enum Created {
-    /// It exists.
-    Exists,
+    /// It exists, with this UID.
+    Exists(String),
     /// The API server does not take it: why.
     Rejected(String),
 }
@@ -191,9 +193,18 @@ pub(super) async fn create(
 ) -> Result<Created, kube::Error> {
     let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match Api::<Job>::namespaced(client.clone(), namespace).create(&how, job).await {
-        Ok(_) => Ok(Created::Exists),
+        Ok(created) => Ok(Created::Exists(created.uid().unwrap_or_default())),
         Err(kube::Error::Api(status)) if status.code == 409 && status.is_already_exists() => {
-            Ok(Created::Exists)
+            let name = job.name_any();
+            let there = Api::<Job>::namespaced(client.clone(), namespace).get_opt(&name).await?;
+            match there {
+                Some(there) if job::nonce(&there).is_some() && job::nonce(&there) == job::nonce(job) => {
+                    Ok(Created::Exists(there.uid().unwrap_or_default()))
+                }
+                _ => Ok(Created::Rejected(format!(
+                    "there is a Job {name} that the importer did not create: delete it, or the images wait for the next attempt"
+                ))),
+            }
         }
         Err(kube::Error::Api(status)) if is_rejection(&status) => {
             let message = printable(&status.message, MAX_MESSAGE);

@@ -42,8 +42,14 @@ impl Memory {
             return Ok(state.clone());
         }
         let stored = self.api.get_opt(&name(uid)).await?;
-        let text = stored.and_then(|map| map.data.unwrap_or_default().remove(KEY)).unwrap_or_default();
-        let state = if text.is_empty() { SetState::default() } else { parse(uid, &text) };
+        let state = match stored {
+            // Of a set that no importer knew there are no Jobs, whatever they look like.
+            None => SetState { jobs: Some(BTreeMap::new()), ..SetState::default() },
+            Some(map) => {
+                let text = map.data.unwrap_or_default().remove(KEY).unwrap_or_default();
+                if text.is_empty() { SetState::default() } else { parse(uid, &text) }
+            }
+        };
         self.known().insert(uid.to_owned(), state.clone());
         Ok(state)
     }
@@ -177,6 +183,7 @@ mod tests {
             ended: BTreeMap::from([(key(2), at("2026-11-24T04:00:06Z"))]),
             tried: BTreeMap::from([(key(2), Digest::of(b"bundle"))]),
             moved: BTreeMap::from([(key(1), vec![at("2026-11-24T04:00:07Z")])]),
+            jobs: None,
         }
     }
 

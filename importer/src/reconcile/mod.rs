@@ -10,6 +10,7 @@ mod blocked;
 mod breaker;
 mod checks;
 mod clients;
+mod collisions;
 mod edge;
 mod facts;
 mod hosts;
@@ -18,11 +19,13 @@ mod known;
 mod locations;
 mod memory;
 mod names;
+mod ownership;
 mod quiet;
 mod report;
 mod resolve;
 mod round;
 mod secrets;
+mod slots;
 mod wakeups;
 mod wanted;
 
@@ -54,6 +57,7 @@ use facts::Facts;
 use jobs::Reports;
 use known::KnownAnswers;
 use memory::Memory;
+use ownership::Ownership;
 use quiet::Quiet;
 use report::Written;
 use round::Round;
@@ -182,12 +186,18 @@ impl Importer {
         for set in sets {
             let Some(name) = SetName::of(set) else { continue };
             if !self.facts.knows(&name) {
-                self.facts.claim(&name, wanted::created(set), &wanted::preview(set, &stock));
+                let writes = wanted::may_write(set, &self.parts.destinations);
+                let targets = wanted::preview(set, &stock);
+                self.facts.claim(&name, wanted::created(set), writes, &targets);
             }
         }
         if !*self.learnt.borrow() {
-            for (uid, running) in jobs::all(&self.parts).await? {
-                self.facts.runs(&uid, running);
+            for ((namespace, uid), jobs) in jobs::all(&self.parts).await? {
+                let state = self.memory.load(&uid).await?;
+                let mut ownership = Ownership::new(state.jobs.as_ref(), None, (self.parts.clock)());
+                let own = jobs.iter().filter(|job| ownership.owns(job));
+                let running = own.filter_map(|job| job::read(job, &[])).collect();
+                self.facts.runs(&namespace, &uid, running);
             }
             self.learnt.send_replace(true);
         }
@@ -258,6 +268,9 @@ pub enum ReconcileError {
     /// It took too long.
     #[error("reconciling takes longer than {} s", RECONCILE_TIMEOUT.as_secs())]
     TimedOut,
+    /// The system has no random numbers.
+    #[error("the system gives no random numbers, so that no copy Job can be created")]
+    Random,
     /// The set has no name, namespace or UID: it does not come from an API server.
     #[error("the set has no name, namespace or UID")]
     Nameless,
@@ -283,7 +296,10 @@ pub fn reconcile(
 
 async fn look(set: Arc<EdgeImageSet>, importer: Arc<Importer>) -> Result<Action, ReconcileError> {
     if set.metadata.deletion_timestamp.is_some() {
-        // Its Jobs are owned by it and go with it.
+        // Its Jobs are owned by it and go with it, and what it gave names to is free for others.
+        if let Some(name) = SetName::of(&set) {
+            importer.facts.claim(&name, wanted::created(&set), false, &[]);
+        }
         return Ok(Action::await_change());
     }
     importer.learnt().await;
@@ -312,6 +328,7 @@ pub fn on_error(set: Arc<EdgeImageSet>, error: &ReconcileError, importer: Arc<Im
     let result = match error {
         ReconcileError::Api { .. } => "Api",
         ReconcileError::TimedOut => "TimedOut",
+        ReconcileError::Random => "Random",
         ReconcileError::Nameless => "Nameless",
     };
     importer.parts.metrics.reconcile_errors.get_or_create(&ResultLabels { result: result.to_owned() }).inc();

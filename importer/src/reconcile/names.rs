@@ -25,6 +25,8 @@ pub(super) struct Names {
 
 struct Entry {
     id: u32,
+    /// Whether the set may write; else it has no names.
+    writes: bool,
     created: Option<Timestamp>,
     names: Box<[u64]>,
 }
@@ -34,35 +36,44 @@ impl Names {
         self.sets.contains_key(set)
     }
 
-    /// Records what a set gives names to, and answers for which of `targets` an older set gives one of the names to something
-    /// else, by position: the tag and that set.
-    pub(super) fn claim<'t>(
+    /// How many namespaces have sets that may write.
+    pub(super) fn namespaces(&self) -> usize {
+        let writing = self.sets.iter().filter(|(_, entry)| entry.writes);
+        writing.map(|(set, _)| set.namespace.as_str()).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Records what a set gives names to, and answers for which of `targets` older sets give names to something else, by
+    /// position: the tags and those sets. A set that may not write (`writes`: it is suspended, being deleted, not allowed its
+    /// destination) has no names that others would have to leave to it.
+    pub(super) fn claim(
         &mut self,
         set: &SetName,
         created: Option<Timestamp>,
-        targets: &'t [Target],
-    ) -> BTreeMap<usize, (&'t Tag, SetName)> {
+        writes: bool,
+        targets: &[Target],
+    ) -> BTreeMap<usize, Vec<(Tag, SetName)>> {
+        let targets = if writes { targets } else { &[] };
         let id = self.release(set).unwrap_or_else(|| {
             self.next_id = self.next_id.wrapping_add(1);
             self.next_id
         });
-        let mut contested = BTreeMap::new();
+        let mut contested = BTreeMap::<_, Vec<_>>::new();
         let mut names = BTreeSet::new();
         for (position, target) in targets.iter().enumerate() {
             let digest = self.hasher.hash_one(target.digest);
             for tag in &target.tags {
                 let name = self.hasher.hash_one((&target.registry, &target.repository, tag));
                 if let Some(older) = self.older(set, created, name, digest) {
-                    contested.entry(position).or_insert((tag, older));
+                    contested.entry(position).or_default().push((tag.clone(), older));
                 }
-                // Where a set gives one name twice, the first counts here; the set itself is refused for it.
+                // Where a set gives one name twice, it was taken from both before; of a preview the first counts.
                 if names.insert(name) {
                     self.claims.insert((name, id), digest);
                 }
             }
         }
         self.by_id.insert(id, set.clone());
-        self.sets.insert(set.clone(), Entry { id, created, names: names.into_iter().collect() });
+        self.sets.insert(set.clone(), Entry { id, writes, created, names: names.into_iter().collect() });
         contested
     }
 
@@ -126,30 +137,51 @@ mod tests {
     fn the_older_set_keeps_a_name_whoever_is_reconciled_first() {
         let mut names = Names::default();
         let (mine, theirs) = (named(&[("a", "1"), ("b", "1")]), named(&[("b", "2"), ("c", "2")]));
-        assert!(names.claim(&set("late"), at(2), &mine).is_empty());
-        assert!(names.claim(&set("old"), at(1), &theirs).is_empty());
-        let contested = names.claim(&set("late"), at(2), &mine);
+        assert!(names.claim(&set("late"), at(2), true, &mine).is_empty());
+        assert!(names.claim(&set("old"), at(1), true, &theirs).is_empty());
+        let contested = names.claim(&set("late"), at(2), true, &mine);
         assert_eq!(
-            contested.into_iter().map(|(n, (_, set))| (n, set)).collect::<Vec<_>>(),
-            [(1, set("old"))]
+            contested.into_iter().collect::<Vec<_>>(),
+            [(1, vec![("1".parse().unwrap(), set("old"))])]
         );
         // The same content is no contest; of two sets of one age the name decides.
-        assert!(names.claim(&set("same"), at(3), &named(&[("b", "2")])).len() == 1, "late says otherwise");
-        names.claim(&set("old"), at(1), &named(&[("c", "2")]));
-        assert!(names.claim(&set("late"), at(2), &mine).is_empty(), "the old set has given the name up");
-        assert!(names.claim(&set("z"), at(2), &named(&[("a", "3")])).len() == 1);
-        assert!(names.claim(&set("a"), at(2), &named(&[("a", "3")])).is_empty());
+        assert!(
+            names.claim(&set("same"), at(3), true, &named(&[("b", "2")])).len() == 1,
+            "late says otherwise"
+        );
+        names.claim(&set("old"), at(1), true, &named(&[("c", "2")]));
+        assert!(
+            names.claim(&set("late"), at(2), true, &mine).is_empty(),
+            "the old set has given the name up"
+        );
+        assert!(names.claim(&set("z"), at(2), true, &named(&[("a", "3")])).len() == 1);
+        assert!(names.claim(&set("a"), at(2), true, &named(&[("a", "3")])).is_empty());
     }
 
     #[test]
     fn sets_that_are_gone_leave_nothing() {
         let mut names = Names::default();
         for n in 0..10 {
-            names.claim(&set(&format!("s{n}")), at(n), &named(&[("a", "1"), ("b", "2")]));
+            names.claim(&set(&format!("s{n}")), at(n), true, &named(&[("a", "1"), ("b", "2")]));
         }
         names.retain(&BTreeSet::from([set("s3")]));
         assert_eq!((names.sets.len(), names.by_id.len(), names.claims.len()), (1, 1, 2));
         names.retain(&BTreeSet::new());
         assert_eq!((names.sets.len(), names.by_id.len(), names.claims.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn t153_a_set_that_may_not_write_takes_no_name_from_others() {
+        let mut names = Names::default();
+        names.claim(&set("old"), at(1), true, &named(&[("a", "1")]));
+        assert_eq!(names.claim(&set("late"), at(2), true, &named(&[("a", "2")])).len(), 1);
+        assert_eq!(names.namespaces(), 1);
+        // It is suspended, say.
+        assert!(names.claim(&set("old"), at(1), false, &named(&[("a", "1")])).is_empty());
+        assert!(names.claim(&set("late"), at(2), true, &named(&[("a", "2")])).is_empty());
+        assert!(names.contains(&set("old")));
+        names.claim(&set("late"), at(2), false, &[]);
+        assert_eq!(names.namespaces(), 0);
+        assert_eq!(names.claim(&set("old"), at(1), true, &named(&[("a", "1")])).len(), 0);
     }
 }

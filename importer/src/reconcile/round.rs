@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use krs_core::crd::{EdgeImageSet, reason};
 use krs_core::digest::Digest;
 use krs_core::reference::{Reference, RegistryHost};
@@ -15,14 +16,16 @@ use kube::ResourceExt as _;
 use super::blocked::{self, Blocked};
 use super::checks::{self, Check, NoTurn, Outcome};
 use super::clients::{ClientKey, Connection};
+use super::collisions::{self, Collisions};
 use super::edge::{Edge, Said, edge_options, obstacle};
 use super::hosts::Purpose;
 use super::jobs::{self, Jobs};
 use super::known::KnownAnswers;
+use super::ownership::Ownership;
 use super::quiet::{self, MENDED_BY_SECRETS, Quiet, Versions};
 use super::secrets::{self, Login, SecretError, Secrets};
 use super::wanted::{self, Wanted};
-use super::{Importer, ReconcileError, facts, lock, report, resolve};
+use super::{Importer, ReconcileError, lock, report, resolve};
 use crate::decide::{CopyJob, Intervals, JobPhase, Obstacle};
 use crate::demand::SetName;
 use crate::remember::{Ask, asks, copying_targets, ended_targets, last_bundle, remember};
@@ -52,6 +55,7 @@ pub(super) struct Seen {
     pub(super) targets: Vec<Target>,
     pub(super) unresolved: Vec<usize>,
     pub(super) obstacle: Option<Obstacle>,
+    pub(super) collisions: Collisions,
     pub(super) blocked: Blocked,
     pub(super) said: Said,
     /// What the registry said before and was not asked again.
@@ -183,6 +187,7 @@ impl<'a> Round<'a> {
             targets: Vec::new(),
             unresolved: Vec::new(),
             obstacle: None,
+            collisions: Collisions::new(),
             blocked: Blocked::new(),
             said: Said::default(),
             known,
@@ -190,12 +195,13 @@ impl<'a> Round<'a> {
             left_alone_until: None,
             login: None,
             is_destination_read: false,
-            jobs: self.jobs().await?,
+            jobs: Jobs::default(),
         };
         match wanted::read(spec) {
             Ok(wanted) => seen.wanted = Some(wanted),
             Err(obstacle) => seen.obstacle = Some(obstacle),
         }
+        seen.jobs = self.jobs(seen.wanted.as_ref(), state).await?;
         if let Some(wanted) = &seen.wanted {
             let allowed =
                 wanted::allowed(&wanted.destination, &self.name.namespace, &self.importer.parts.destinations);
@@ -217,11 +223,7 @@ impl<'a> Round<'a> {
                 seen.blocked.entry(place).or_insert(why);
             }
         }
-        let elsewhere = self.importer.facts.claim(&self.name, wanted::created(self.set), &seen.targets);
-        let clash = facts::clash_within(&seen.targets).or(elsewhere);
-        if let (None, Some(message)) = (&seen.obstacle, clash) {
-            seen.obstacle = Some(Obstacle { reason: reason::NAMING_COLLISION, message, stalled: true });
-        }
+        self.name_targets(&mut seen);
         if seen.obstacle.is_none() && !spec.suspend {
             self.ask(secrets, &mut seen, state).await?;
         }
@@ -229,11 +231,31 @@ impl<'a> Round<'a> {
         Ok(seen)
     }
 
-    async fn jobs(&self) -> Result<Jobs, ReconcileError> {
+    /// Records which names the set gives at the edge, and takes from its targets those that it cannot have.
+    fn name_targets(&self, seen: &mut Seen) {
+        let writes = seen.obstacle.is_none() && !self.set.spec.suspend;
+        let (created, facts) = (wanted::created(self.set), &self.importer.facts);
+        let Some(wanted) = seen.wanted.as_ref().filter(|_| writes) else {
+            facts.claim(&self.name, created, false, &[]);
+            return;
+        };
+        seen.collisions = collisions::within(&mut seen.targets, &wanted.images);
+        let contested = facts.claim(&self.name, created, true, &seen.targets);
+        let lost = collisions::give_up(&mut seen.targets, &wanted.images, &self.name, contested);
+        seen.collisions.extend(lost);
+    }
+
+    /// The Jobs of the set that the importer created. Those of others are nothing to it.
+    async fn jobs(&self, wanted: Option<&Wanted>, state: &mut SetState) -> Result<Jobs, ReconcileError> {
         let ended = lock(&self.importer.reports).get(&self.uid).cloned().unwrap_or_default();
         let client = &self.importer.parts.client;
-        let found = jobs::list(client, &self.name.namespace, &self.uid, &ended, self.now).await;
-        found.map_err(ReconcileError::api("the copy Jobs cannot be listed"))
+        let repositories = wanted.map(Wanted::repositories).unwrap_or_default();
+        let mut ownership = Ownership::new(state.jobs.as_ref(), Some(&repositories), self.now);
+        let owns = |job: &Job| ownership.owns(job);
+        let found = jobs::list(client, &self.name.namespace, &self.uid, &ended, owns, self.now).await;
+        let found = found.map_err(ReconcileError::api("the copy Jobs cannot be listed"))?;
+        state.jobs = Some(ownership.finish());
+        Ok(found)
     }
 
     async fn resolve(

@@ -7,6 +7,7 @@ use krs_core::digest::Digest;
 use krs_core::reference::{Destination, Reference};
 use krs_core::set::{SetImage, check_spec};
 
+use super::ownership::Repositories;
 use crate::decide::Obstacle;
 use crate::policy::Destinations;
 use crate::stock::Stock;
@@ -64,6 +65,13 @@ pub(super) fn allowed(
 }
 
 impl Wanted {
+    /// The repositories that the set writes to.
+    pub(super) fn repositories(&self) -> Repositories {
+        let repository = |image: &SetImage| self.destination.repository(&image.repository).ok();
+        let repositories = self.images.iter().filter_map(repository);
+        repositories.map(|repository| (self.destination.registry.clone(), repository)).collect()
+    }
+
     /// What has to be at the edge, where `digest` knows what the references stand for.
     pub(super) fn targets(
         &self,
@@ -73,6 +81,13 @@ impl Wanted {
         let secret = |n: usize| spec.images.get(n).and_then(|image| image.source_client_secret_name.clone());
         targets(&self.destination, &self.images, secret, digest).map_err(|error| invalid(error.to_string()))
     }
+}
+
+/// Whether a set may write to the registry that it names.
+pub(super) fn may_write(set: &EdgeImageSet, list: &Destinations) -> bool {
+    let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+    let is_allowed = |wanted: Wanted| allowed(&wanted.destination, namespace, list).is_ok();
+    set.metadata.deletion_timestamp.is_none() && !set.spec.suspend && read(&set.spec).is_ok_and(is_allowed)
 }
 
 /// What a set gives names to, as far as it is known without asking anybody.

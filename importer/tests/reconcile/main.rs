@@ -92,7 +92,7 @@ async fn a_spec_that_changes_leaves_running_copies_alone_and_ends_those_that_nob
 }
 
 #[tokio::test]
-async fn a_name_that_an_older_set_gives_is_not_given_to_something_else() {
+async fn t153_a_name_that_an_older_set_gives_is_not_given_to_something_else() {
     let world = World::new(2, Auth::None);
     world.set("old", &[0], |set| {
         set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
@@ -106,6 +106,8 @@ async fn a_name_that_an_older_set_gives_is_not_given_to_something_else() {
     assert_eq!(reason, "NamingCollision");
     assert!(message.contains("shop/old") && message.contains("shop/late"), "{message}");
     assert_eq!(world.edge.digest("same", "1"), Some(world.images[0].digest));
+    let tag = format!("krs-{}", &world.images[1].digest.hex()[..32]);
+    assert_eq!(world.edge.digest("same", &tag), Some(world.images[1].digest), "it is there under its digest");
 }
 
 #[tokio::test]

@@ -153,3 +153,195 @@ async fn t146_a_destination_of_another_namespace_is_never_spoken_to() {
     world.settle(&importer).await;
     assert_eq!(reason(&world, "shop", "mine"), READY);
 }
+
+/// A Job that looks like ours, of a set in its namespace, that writes to `repository`.
+fn forged(world: &World, name: &str, set: (&str, &str), repository: &str, suspend: bool) -> Value {
+    let owner = world.api.get(SETS, set.0, set.1).unwrap()["metadata"]["uid"].clone();
+    let task = json!({
+        "destination": {"registry": world.edge.host(), "plainHTTP": true},
+        "source": {"kind": "bundle", "digest": krs_core::digest::Digest::of(b"bundle"), "name": "prod-1", "ca": "CA"},
+        "targets": [{
+            "image": world.reference(0), "sourceRegistry": "krs.krs-system.svc:5443", "sourceRepository": "a/b",
+            "digest": world.images[0].digest, "repository": repository, "tags": ["1"],
+        }],
+    });
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {
+            "name": format!("krs-{name}-0123456789-1"), "namespace": set.0,
+            "labels": {"app.kubernetes.io/managed-by": "krs-importer", "app.kubernetes.io/component": "copy",
+                "kuberegistrysync.io/set-uid": owner},
+            "annotations": {"kuberegistrysync.io/batch": "0123456789", "kuberegistrysync.io/attempt": "1",
+                "kuberegistrysync.io/nonce": "00"},
+            "ownerReferences": [{"apiVersion": "kuberegistrysync.io/v1alpha1", "kind": "EdgeImageSet",
+                "name": set.1, "uid": owner, "controller": true}],
+        },
+        "spec": {"suspend": suspend, "template": {"spec": {"containers": [
+            {"name": "copy", "args": ["copy", "--task", task.to_string()]}]}}},
+    })
+}
+
+fn jobs_of<'a>(jobs: &'a [Value], namespace: &str) -> Vec<&'a Value> {
+    jobs.iter().filter(|job| job["metadata"]["namespace"] == namespace).collect()
+}
+
+#[tokio::test]
+async fn t151_jobs_that_the_importer_did_not_create_stop_nobody() {
+    for restarted in [false, true] {
+        let world = World::new(1, Auth::None);
+        world.set_in("evil", "x", &[0], |set| set["spec"]["suspend"] = json!(true));
+        world.set("mine", &[0], |set| set["spec"]["suspend"] = json!(true));
+        let mut importer = world.importer();
+        world.look(&importer).await.unwrap();
+        for n in 0..8 {
+            let (name, suspend) = (format!("forged{n}"), n % 2 == 0);
+            world.api.put("jobs", forged(&world, &name, ("evil", "x"), "shop/app0", suspend));
+        }
+        if restarted {
+            importer = world.importer();
+        }
+        world.look(&importer).await.unwrap();
+        world.set("mine", &[0], |_| {});
+        world.wait(11);
+        world.look(&importer).await.unwrap();
+        let jobs = world.api.all("jobs");
+        assert_eq!(jobs_of(&jobs, "shop").len(), 1, "{:?}", world.condition("mine", "Ready"));
+        assert_eq!(jobs_of(&jobs, "evil").len(), 8, "they are left alone");
+    }
+}
+
+/// Whoever may write Jobs in a namespace may suspend those of its sets: it harms the set, and nobody else.
+#[tokio::test]
+async fn t151_a_suspended_job_takes_no_place_and_no_repository_from_others() {
+    let mut world = World::new(1, Auth::None);
+    world.max_jobs = 1;
+    world.set_in("evil", "x", &[0], |set| {
+        set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z")
+    });
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let mut job = world.api.all("jobs").remove(0);
+    job["spec"]["suspend"] = json!(true);
+    world.api.put("jobs", job.clone());
+    world.set("mine", &[0], |_| {});
+    for _ in 0..3 {
+        world.wait(31);
+        world.look(&importer).await.unwrap();
+    }
+    let jobs = world.api.all("jobs");
+    assert_eq!((jobs_of(&jobs, "shop").len(), jobs_of(&jobs, "evil").len()), (1, 1), "{jobs:#?}");
+    let (_, reason, message) = world.condition_in("evil", "x", "Ready").unwrap();
+    assert!(reason == "Copying" && message.contains("suspended"), "{reason}: {message}");
+}
+
+#[tokio::test]
+async fn t151_a_job_in_the_way_is_named_and_the_next_attempt_has_another_name() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let ours = world.api.all("jobs").remove(0);
+    let name = ours["metadata"]["name"].as_str().unwrap().to_owned();
+    // Somebody replaces it by another one, with the same nonce.
+    world.api.remove("jobs", "shop", &name);
+    let mut theirs = ours;
+    theirs["metadata"]["uid"] = json!("another");
+    world.api.put("jobs", theirs);
+    world.wait(31);
+    world.look(&importer).await.unwrap();
+    let (_, reason, message) = world.condition("x", "Ready").unwrap();
+    assert_eq!(reason, "JobRejected", "{message}");
+    assert!(message.contains(&name) && message.contains("did not create"), "{message}");
+    world.wait(700);
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+}
+
+/// What version 0.1 left: Jobs without a nonce, and a state that knows of none.
+#[tokio::test]
+async fn t82_t151_running_jobs_of_0_1_are_adopted_at_the_update() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    world.look(&world.importer()).await.unwrap();
+    let mut job = world.api.all("jobs").remove(0);
+    job["metadata"]["annotations"].as_object_mut().unwrap().remove("kuberegistrysync.io/nonce");
+    world.api.put("jobs", job);
+    let mut map = world.api.all("configmaps").remove(0);
+    let mut state = serde_json::from_str::<Value>(map["data"]["state.json"].as_str().unwrap()).unwrap();
+    assert!(state.as_object_mut().unwrap().remove("jobs").is_some());
+    map["data"]["state.json"] = json!(state.to_string());
+    world.api.put("configmaps", map);
+    let importer = world.importer();
+    for _ in 0..3 {
+        world.wait(31);
+        world.look(&importer).await.unwrap();
+        assert_eq!(world.api.all("jobs").len(), 1, "its Job goes on, and no second one copies the same");
+    }
+    world.settle(&importer).await;
+    assert_eq!((reason(&world, "shop", "x").as_str(), world.api.all("jobs").len()), (READY, 1));
+}
+
+#[tokio::test]
+async fn t152_a_namespace_cannot_take_all_places_for_jobs() {
+    let world = World::new(12, Auth::None);
+    world.set("mine", &[0], |set| set["spec"]["suspend"] = json!(true));
+    world.set("other", &[1], |set| set["spec"]["images"][0]["destinationRepository"] = json!("other"));
+    world.set_in("evil", "x", &(2..12).collect::<Vec<_>>(), |set| set["spec"]["parallelism"] = json!(16));
+    let importer = world.importer();
+    for _ in 0..3 {
+        world.look(&importer).await.unwrap();
+        world.wait(31);
+    }
+    assert!(jobs_of(&world.api.all("jobs"), "evil").len() <= 4, "its Jobs hang");
+    world.set("mine", &[0], |_| {});
+    world.look(&importer).await.unwrap();
+    assert_eq!(jobs_of(&world.api.all("jobs"), "shop").len(), 2);
+}
+
+#[tokio::test]
+async fn t153_a_set_that_may_not_write_takes_no_name_and_others_lose_only_the_image_in_question() {
+    for (n, how) in ["suspended", "being deleted", "not allowed", "writes"].into_iter().enumerate() {
+        let mut world = World::new(3, Auth::None);
+        let registry = world.edge.host().to_string();
+        let mut namespaces = vec!["shop".to_owned()];
+        namespaces.extend((n != 2).then(|| "evil".to_owned()));
+        world.allowed = vec![AllowedDestination::Of { registry, namespaces }];
+        world.set_in("evil", "x", &[0], |set| {
+            set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
+            set["spec"]["images"][0]["destinationRepository"] = json!("same");
+            match n {
+                0 => set["spec"]["suspend"] = json!(true),
+                1 => set["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z"),
+                _ => {}
+            }
+        });
+        world.set("mine", &[1, 2], |set| set["spec"]["images"][0]["destinationRepository"] = json!("same"));
+        world.settle(&world.importer()).await;
+        if how != "writes" {
+            assert_eq!(reason(&world, "shop", "mine"), READY, "{how}");
+            assert_eq!(world.edge.digest("same", "1"), Some(world.images[1].digest), "{how}");
+            continue;
+        }
+        let (_, reason, message) = world.condition("mine", "Stalled").unwrap();
+        assert!(reason == "NamingCollision" && message.contains("1 of 2 images present"), "{message}");
+        let status = world.status("mine");
+        assert_eq!(status["synchronizedImages"], json!([world.reference(2)]), "only one image is concerned");
+        assert_eq!(status["failures"][0]["reason"], "NamingCollision");
+        let tag = format!("krs-{}", &world.images[1].digest.hex()[..32]);
+        assert_eq!(world.edge.digest("same", &tag), Some(world.images[1].digest), "Pods find it by digest");
+        assert_eq!(world.edge.digest("same", "1"), Some(world.images[0].digest));
+    }
+}
+
+/// Secrets are read by name in the set's own namespace, and of no other.
+#[tokio::test]
+async fn t154_a_set_reads_no_secret_of_another_namespace() {
+    let world = World::new(1, Auth::basic("u", "right"));
+    world.api.put("secrets", password("shop", "kubernetes.io/basic-auth", None));
+    world.set_in("evil", "x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("login"));
+    world.settle(&world.importer()).await;
+    let (_, reason, message) = world.condition_in("evil", "x", "Ready").unwrap();
+    assert_eq!(reason, "SecretNotFound");
+    assert!(message.contains("namespace evil") && !message.contains("right"), "{message}");
+    assert!(world.edge.requests().is_empty() && world.api.all("jobs").is_empty());
+}

@@ -35,6 +35,7 @@ pub(crate) struct World {
     pub(crate) allowed: Vec<AllowedDestination>,
     /// More of the configuration, in YAML.
     pub(crate) config: String,
+    pub(crate) max_jobs: usize,
     /// Who may read the images of the stick, and whether the site shares them with everybody.
     pub(crate) readers: Readers,
     pub(crate) shared: bool,
@@ -57,6 +58,7 @@ impl World {
             allowed: vec![AllowedDestination::Any(edge.host().to_string())],
             edge,
             config: String::new(),
+            max_jobs: 8,
             barred: Barred::new(|_| None),
             readers: Readers::Any,
             shared: false,
@@ -159,7 +161,8 @@ impl World {
     /// An importer that was just started.
     pub(crate) fn importer(&self) -> Arc<Importer> {
         let config = "namespace: krs-system\nallowedDestinations: [x]\nregistry: {host: 'krs.krs-system.svc:5443'}\n\
-            jobs: {image: 'krs-importer:1'}\n";
+            jobs: {image: 'krs-importer:1', max: MAX}\n";
+        let config = config.replace("MAX", &self.max_jobs.to_string());
         let config = Config::parse(&format!("{config}{}", self.config)).unwrap();
         let clock = Arc::clone(&self.clock);
         Arc::new(Importer::new(Parts {

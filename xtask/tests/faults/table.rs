@@ -397,6 +397,26 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "no request goes there; a password goes only where its Secret says",
             ),
             (146, "a set copies to the destination of another namespace", "refused; nothing is sent"),
+            (
+                151,
+                "Jobs with the importer's labels and owner that it did not create, or that somebody suspended",
+                "they take no place and no repository; those of 0.1 that run at the update are adopted",
+            ),
+            (
+                152,
+                "a namespace starts as many copy Jobs as it can",
+                "half of all places is kept for namespaces that have less than their share",
+            ),
+            (
+                153,
+                "two sets give one name to different images",
+                "only these images are concerned, and copied under their digests; the older set that may write keeps the name",
+            ),
+            (
+                154,
+                "a set names a Secret of another namespace",
+                "it is looked for in the set's own, and nowhere else",
+            ),
         ],
     ),
     (
