@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use krs_core::crd::EdgeImageSet;
 use krs_core::digest::Digest;
+use krs_core::platform::Platform;
 use krs_core::reference::Reference;
+
+use crate::state::Resolved;
 
 /// Every set by namespace and name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,10 +34,23 @@ pub struct SetName {
 pub struct SetDemand {
     /// The images that it lists and what they stand for, where that is known.
     pub images: Vec<(Reference, Option<Digest>)>,
-    /// Digests of images that are not proven at the edge yet.
-    pub missing: BTreeSet<Digest>,
+    /// Images that are not present at the edge yet and that the set will copy from a bundle: none of a set that is
+    /// suspended, stalled, being deleted, not allowed to copy, or that copies from source registries only.
+    pub missing: Vec<MissingImage>,
+    /// References without a digest that bundles decide for this set, and what they stand for so far; none where `missing`
+    /// is none because of the set as a whole.
+    pub tags: Vec<(Reference, Option<Resolved>)>,
     /// Bundles (digests of their manifests) that running Jobs of this set copy from.
     pub copying_from: BTreeSet<Digest>,
+}
+
+/// An image that a set will copy from a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingImage {
+    /// Its top manifest.
+    pub digest: Digest,
+    /// Platforms that the set asks for; empty: all.
+    pub platforms: Vec<Platform>,
 }
 
 impl SetName {

@@ -18,6 +18,7 @@ pub mod http;
 pub mod intake;
 pub mod job;
 pub mod library;
+pub mod marks;
 pub mod metrics;
 pub mod policy;
 pub mod readers;

@@ -22,6 +22,7 @@ use crate::events::Events;
 use crate::http::{self, Health};
 use crate::intake::Intake;
 use crate::library::Library;
+use crate::marks::HighWaterMarks;
 use crate::metrics::Metrics;
 use crate::policy::{self, Allowed, Destinations};
 use crate::reconcile::{Importer, Parts};
@@ -112,6 +113,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let (library, faults) = Library::new();
     let (demand, demanded) = watch::channel(Arc::<Demand>::default());
     let (stock, stocked) = watch::channel(Arc::<Stock>::default());
+    let marks = HighWaterMarks::new(client.clone(), &config.namespace);
     let (stop, stopping) = watch::channel(false);
     let seen = Arc::new(AtomicBool::new(false));
 
@@ -132,6 +134,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         metrics.clone(),
         library,
         faults,
+        Arc::clone(&marks),
         demanded,
         stock,
     );
@@ -142,6 +145,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         sources,
         events,
         metrics,
+        marks,
         stock: stocked.clone(),
         demand,
         registry_ca,

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use krs_core::bundle::StreamName;
 use krs_core::crd::BundleReference;
 use krs_core::digest::Digest;
 use serde::{Deserialize, Serialize};
@@ -80,4 +81,19 @@ pub struct Resolved {
     pub digest: Digest,
     /// When it was asked for.
     pub at: Timestamp,
+    /// The bundle that decided it; none: a registry was asked, or version 0.1 kept it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<DecidedBy>,
+}
+
+/// The bundle that decided what a tag stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DecidedBy {
+    /// Its stream.
+    pub stream: StreamName,
+    /// Its number in the stream.
+    pub sequence: u64,
+    /// When its content was decided.
+    pub created_at: Timestamp,
 }

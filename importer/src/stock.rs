@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the drop folder holds, as far as decisions need it: written by the intake, read by everybody else.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
 use krs_core::crd::BundleReference;
@@ -8,7 +10,9 @@ use krs_core::digest::Digest;
 use krs_core::platform::Platform;
 use krs_core::reference::{Reference, RepositoryName};
 
+use crate::marks::{Mark, Standing, UsedDecisions};
 use crate::readers::Readers;
+use crate::state::{DecidedBy, Resolved};
 
 /// The bundles of the drop folder at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,6 +36,10 @@ pub struct StockBundle {
     pub name: String,
     /// Line of bundles that it belongs to.
     pub stream: StreamName,
+    /// SHA-256 over what it decides.
+    pub identity: Digest,
+    /// What the mark of its stream says of it: whether it may decide.
+    pub standing: Standing,
     /// Its number in the stream.
     pub sequence: u64,
     /// Digest of its manifest, which names it.
@@ -87,6 +95,21 @@ impl StockImage {
 }
 
 impl StockBundle {
+    /// What the mark of its stream is raised to when its decisions are used.
+    pub const fn mark(&self) -> Mark {
+        Mark { sequence: self.sequence, identity: self.identity, created_at: self.created_at }
+    }
+
+    /// Whether it may decide what a tag stands for.
+    pub fn can_decide(&self) -> bool {
+        self.standing == Standing::Current && self.ready
+    }
+
+    /// Orders bundles of all streams from the oldest to the newest.
+    fn age(&self) -> (Timestamp, &StreamName, u64, &str) {
+        (self.created_at, &self.stream, self.sequence, &self.name)
+    }
+
     /// How a status names it.
     pub fn reference(&self) -> BundleReference {
         BundleReference {
@@ -100,9 +123,10 @@ impl StockBundle {
 
 impl Stock {
     /// The bundle to copy an image from: it holds this digest for these platforms. One that can be copied from now comes
-    /// before one whose medium is away or still being checked, one that holds all of it before one that leaves layers to the
-    /// site, then the highest sequence counts. An image that a set names
-    /// by digest may come from any bundle that lists it for the set's `namespace`.
+    /// before one whose media are away or that is still being checked, one that holds all of it before one that leaves
+    /// layers to the site, then one that is not superseded, then the newest counts. Sequences of different streams say
+    /// nothing of each other. An image that a set names by digest may come from any bundle that lists it
+    /// for the set's `namespace`.
     pub fn find(
         &self,
         namespace: &str,
@@ -114,10 +138,12 @@ impl Stock {
                 image.digest == *digest && image.covers(platforms) && self.serves(namespace, image)
             })
         };
-        self.bundles
-            .iter()
-            .filter_map(|bundle| Some((bundle, &bundle.images[holds(bundle)?])))
-            .max_by_key(|(bundle, image)| (bundle.present && bundle.ready, !image.partial, bundle.sequence))
+        self.bundles.iter().filter_map(|bundle| Some((bundle, &bundle.images[holds(bundle)?]))).max_by_key(
+            |(bundle, image)| {
+                let can_decide = bundle.standing == Standing::Current;
+                (bundle.present && bundle.ready, !image.partial, can_decide, bundle.age())
+            },
+        )
     }
 
     /// Whether sets of `namespace` may copy the image.
@@ -136,18 +162,99 @@ impl Stock {
             let image = bundle.images.iter().find(|i| is_it(i) && !self.serves(namespace, i))?;
             Some((bundle, image))
         });
-        held.max_by_key(|(bundle, _)| bundle.sequence)
+        held.max_by_key(|(bundle, _)| bundle.age())
     }
 
-    /// What a reference without a digest stands for: the answer of the bundle with the highest sequence that has one for
-    /// sets of `namespace`.
-    pub fn resolve(&self, namespace: &str, reference: &Reference) -> Option<Digest> {
-        let answer = |bundle: &StockBundle| {
-            let images = bundle.images.iter();
-            let mut images = images.filter(|i| i.reference == *reference && self.serves(namespace, i));
-            images.next().map(|image| image.digest)
+    /// What the bundles say that a reference without a digest stands for in sets of `namespace`, where
+    /// `held` is what it stands for so far.
+    ///
+    /// Only bundles at or above the mark of their stream answer, and within a stream the one with the highest sequence.
+    /// Across streams the time counts at which the content was decided: another stream replaces `held` only with what was
+    /// decided later, so that bundles of two streams that come and go never take a tag back.
+    pub fn resolve(
+        &self,
+        namespace: &str,
+        reference: &Reference,
+        held: Option<&Resolved>,
+    ) -> TagResolution<'_> {
+        let mut newest = BTreeMap::<&StreamName, TagAnswer<'_>>::new();
+        for bundle in self.bundles.iter().filter(|bundle| bundle.can_decide()) {
+            let image = bundle.images.iter().find(|i| i.reference == *reference && self.serves(namespace, i));
+            let Some(digest) = image.map(|image| image.digest) else { continue };
+            let answer = TagAnswer { digest, bundle };
+            let best = newest.entry(&bundle.stream).or_insert(answer);
+            if bundle.sequence > best.bundle.sequence {
+                *best = answer;
+            }
+        }
+        let held = held.and_then(|held| Some((held.digest, held.decided_by.as_ref()?)));
+        let may_replace = |answer: &TagAnswer<'_>| {
+            held.is_none_or(|(_, by)| {
+                by.stream == answer.bundle.stream || answer.bundle.created_at > by.created_at
+            })
         };
-        let answers = self.bundles.iter().filter_map(|bundle| Some((bundle.sequence, answer(bundle)?)));
-        answers.max_by_key(|(sequence, _)| *sequence).map(|(_, digest)| digest)
+        let answer = newest.into_values().filter(may_replace).max_by_key(|answer| answer.bundle.age());
+        match (answer, held) {
+            (None, _) => TagResolution::Unanswered,
+            (Some(answer), Some((digest, by))) if answer.digest == digest && answer.decided_by() == *by => {
+                TagResolution::Unchanged
+            }
+            (Some(answer), _) => TagResolution::New(answer),
+        }
+    }
+
+    /// Bundles that answer what a reference without a digest stands for, and must not decide it any more.
+    pub fn superseded(&self, reference: &Reference) -> impl Iterator<Item = &StockBundle> {
+        let lists = |bundle: &&StockBundle| bundle.images.iter().any(|image| image.reference == *reference);
+        let superseded = |bundle: &&StockBundle| matches!(bundle.standing, Standing::Superseded { .. });
+        self.bundles.iter().filter(superseded).filter(lists)
     }
 }
+
+/// What the bundles say about a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagResolution<'a> {
+    /// No bundle that may decide says anything.
+    Unanswered,
+    /// It stands for what it stood for.
+    Unchanged,
+    /// It stands for something else, or another bundle decides it.
+    New(TagAnswer<'a>),
+}
+
+/// What a bundle decides that a tag stands for. The answer can be kept only with a proof that the mark of the stream was
+/// raised to the bundle, so that no decision is used before a rollback below it is ruled out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TagAnswer<'a> {
+    digest: Digest,
+    bundle: &'a StockBundle,
+}
+
+impl TagAnswer<'_> {
+    /// The bundle that decides it.
+    pub const fn bundle(&self) -> &StockBundle {
+        self.bundle
+    }
+
+    /// What the tag would stand for: for comparison with other sets, never for copying.
+    pub const fn candidate(&self) -> Digest {
+        self.digest
+    }
+
+    /// The answer to keep; `None` where `used` is about another bundle.
+    pub fn resolved(&self, used: &UsedDecisions, at: Timestamp) -> Option<Resolved> {
+        used.covers(&self.bundle.stream, &self.bundle.mark()).then(|| Resolved {
+            digest: self.digest,
+            at,
+            decided_by: Some(self.decided_by()),
+        })
+    }
+
+    fn decided_by(&self) -> DecidedBy {
+        let StockBundle { stream, sequence, created_at, .. } = self.bundle;
+        DecidedBy { stream: stream.clone(), sequence: *sequence, created_at: *created_at }
+    }
+}
+
+#[cfg(test)]
+mod tests;

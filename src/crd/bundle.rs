@@ -47,17 +47,24 @@ use serde::{Deserialize, Serialize};
         name = "Imported",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Imported\")].status",
-        description = "Whether no set misses anything that it holds"
+        description = "Whether no set will copy anything that it holds"
     ),
     printcolumn(
         name = "Safe-To-Remove",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"SafeToRemove\")].status",
-        description = "Whether the medium may be pulled"
+        description = "Whether the media may be pulled"
     ),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Size", type_ = "integer", json_path = ".status.size", priority = 1),
+    printcolumn(
+        name = "Superseded",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Superseded\")].status",
+        description = "Whether a newer bundle of its stream was used, so that it decides nothing",
+        priority = 1
+    ),
     printcolumn(
         name = "Reason",
         type_ = "string",
@@ -76,7 +83,7 @@ pub struct ImageBundleSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageBundleStatus {
-    /// Verified, Complete, Imported and SafeToRemove.
+    /// Verified, Complete, Superseded, Imported and SafeToRemove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
@@ -100,6 +107,12 @@ pub struct ImageBundleStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71))]
     pub digest: Option<String>,
+
+    /// SHA-256 over what it decides: its stream and sequence, its sets, and the digest of each reference. Bundles with one
+    /// sequence have one identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71))]
+    pub identity: Option<String>,
 
     /// Bytes of the file.
     #[serde(default, skip_serializing_if = "Option::is_none")]

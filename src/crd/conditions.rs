@@ -17,7 +17,9 @@ pub mod condition {
     pub const VERIFIED: &str = "Verified";
     /// ImageBundle: every byte of it is there, on a medium that is mounted.
     pub const COMPLETE: &str = "Complete";
-    /// ImageBundle: no set misses anything that it holds.
+    /// ImageBundle: a newer bundle of its stream was used, so that this one decides no tag and no set is applied from it.
+    pub const SUPERSEDED: &str = "Superseded";
+    /// ImageBundle: no set will copy anything that it holds.
     pub const IMPORTED: &str = "Imported";
     /// ImageBundle: nothing is read from the medium, and nothing will be.
     pub const SAFE_TO_REMOVE: &str = "SafeToRemove";

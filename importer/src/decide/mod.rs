@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use krs_core::crd::reason;
+use krs_core::crd::{EdgeImageSetSpec, Source, reason};
 
 pub(crate) use index::Index;
 pub use observation::{
@@ -50,7 +50,35 @@ pub fn decide(o: &Observation<'_>) -> Decision {
     };
     let is_idle = o.obstacle.is_some() || o.spec.suspend;
     let waits_for_jobs = !is_idle && picture.situations.iter().enumerate().any(is_open);
-    Decision { create, delete, verdict, again, waits_for_jobs }
+    let from_bundle = from_bundle(o, &picture);
+    Decision { create, delete, verdict, again, waits_for_jobs, from_bundle }
+}
+
+/// Whether a set copies from bundles at all, as it is: a suspended or stalled one does not, and media need not wait for it.
+pub(crate) fn follows_bundles(spec: &EdgeImageSetSpec, obstacle: Option<&Obstacle>) -> bool {
+    spec.source != Source::Registry && !spec.suspend && obstacle.is_none_or(|obstacle| !obstacle.stalled)
+}
+
+fn from_bundle(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<usize> {
+    if !follows_bundles(o.spec, o.obstacle.as_ref()) {
+        return Vec::new();
+    }
+    let is_needed = |situation: &Situation<'_>| match situation {
+        // A copy from a source registry that runs may fail, and then a bundle is taken.
+        Situation::Copying
+        | Situation::Unknown { .. }
+        | Situation::Contested { .. }
+        | Situation::Waiting(_)
+        | Situation::Open { source: BatchSource::Bundle { .. }, .. } => true,
+        Situation::BackOff { attempt, .. } => !situation::stalls(&attempt.reason),
+        Situation::Proven
+        | Situation::Broken { .. }
+        | Situation::Refused { .. }
+        | Situation::Withheld { .. }
+        | Situation::Open { source: BatchSource::Registry { .. }, .. } => false,
+    };
+    let situations = picture.situations.iter().enumerate();
+    situations.filter(|(_, situation)| is_needed(situation)).map(|(place, _)| place).collect()
 }
 
 /// How things stand with each target, and which Job copies what.

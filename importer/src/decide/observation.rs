@@ -175,6 +175,9 @@ pub struct Decision {
     pub again: Duration,
     /// Whether targets could be copied, but for the limits on Jobs or a repository that another Job writes to.
     pub waits_for_jobs: bool,
+    /// Targets, by their position, that are copied from a bundle now or later unless somebody changes the set or the site
+    /// first. Media that hold one of them must stay.
+    pub from_bundle: Vec<usize>,
 }
 
 /// What one Job is to copy.

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::*;
 use crate::job::copy_target;
+use crate::marks::Standing;
 use crate::policy::Allowed;
 use crate::readers::Readers;
 use crate::state::{Attempt, SetState};
@@ -147,6 +148,8 @@ fn bundle(sequence: u64, targets: &[Target]) -> StockBundle {
         name: format!("prod-{sequence}"),
         stream: "prod".parse().unwrap(),
         sequence,
+        identity: Digest::of(format!("identity {sequence}").as_bytes()),
+        standing: Standing::Current,
         digest: Digest::of(format!("bundle {sequence}").as_bytes()),
         created_at: at(0),
         present: true,

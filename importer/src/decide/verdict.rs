@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use krs_core::crd::{ImageFailure, Source, reason};
 use krs_core::redact::printable;
+use krs_core::reference::Reference;
 
 use super::situation::{Awaited, Situation, stalls};
 use super::{JobPhase, Observation, Picture, Verdict};
@@ -217,6 +218,16 @@ fn waiting(o: &Observation<'_>, picture: &Picture<'_>) -> Option<String> {
     parts.extend(o.stock.refused.iter().take(NAMED).map(|refused| {
         let (name, reason) = (printable(&refused.name, 100), printable(&refused.reason, 64));
         format!("{name} refused: {reason}")
+    }));
+    let unresolved =
+        o.unresolved.iter().filter_map(|n| o.spec.images.get(*n)?.image.parse::<Reference>().ok());
+    let superseded = unresolved.flat_map(|reference| {
+        o.stock.superseded(&reference).map(crate::stock::StockBundle::reference).collect::<Vec<_>>()
+    });
+    let superseded = superseded.map(|bundle| (bundle.stream, bundle.name)).collect::<BTreeSet<_>>();
+    parts.extend(superseded.iter().take(NAMED).map(|(stream, name)| {
+        let name = printable(name, 100);
+        format!("{name} is superseded: insert the newest bundle of stream {stream}")
     }));
     if o.stock.refused.len() > NAMED {
         parts.push(format!("{} more refused", o.stock.refused.len() - NAMED));

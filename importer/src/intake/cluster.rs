@@ -92,6 +92,7 @@ impl Cluster {
             return;
         }
         if let Some(written) = self.written.get(name)
+            && written.file == file
             && !worth_it(written, &status)
         {
             return;
@@ -122,7 +123,7 @@ impl Cluster {
         status: &ImageBundleStatus,
     ) -> Result<(), kube::Error> {
         let parameters = PatchParams::apply(MANAGER).force();
-        if !self.written.contains_key(name) {
+        if self.written.get(name).is_none_or(|written| written.file != file) {
             let object = json!({
                 "apiVersion": API_VERSION,
                 "kind": "ImageBundle",
@@ -131,8 +132,8 @@ impl Cluster {
             });
             let made = self.api().patch(name, &parameters, &Patch::Apply(&object)).await?;
             let generation = made.metadata.generation.unwrap_or(1);
-            let written =
-                Written { file: file.to_owned(), generation, uid: made.uid(), status: None, at: None };
+            let status = self.written.remove(name).and_then(|written| written.status);
+            let written = Written { file: file.to_owned(), generation, uid: made.uid(), status, at: None };
             self.written.insert(name.to_owned(), written);
             let note = format!("found {file} in the drop folder");
             self.events.normal(&self.about(name), "BundleFound", "Find", &note).await;

@@ -3,23 +3,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use krs_core::bundle::{Bundle, BundleError, Freshness, HighWaterMark, Policy, StreamName};
+use krs_core::bundle::{Bundle, BundleError, Freshness, Policy, RollbackError, StreamName};
 use krs_core::crd::ImageBundleStatus;
 use krs_core::digest::Digest;
 use krs_core::oci::Descriptor;
-use krs_core::reference::{Reference, RepositoryName};
+use krs_core::reference::RepositoryName;
 use krs_core::sign::Trust;
 
 use super::keys;
+use super::needed;
 use super::scan::{self, Listing, Stamp};
 use super::verdict::{self, Failure, Kind, sentence};
 use super::watchdog::{Hangs, Watchdog};
-use crate::demand::{Demand, SetName};
+use crate::demand::Demand;
 use crate::library::Held;
+use crate::marks::{Mark, Marks, Standing};
 use crate::stock::{Refusal, Stock, StockBundle, StockImage};
 use crate::task::MAX_MOUNT_FROM;
 
@@ -38,6 +40,8 @@ pub(super) struct Entry {
     pub name: String,
     /// As it was seen last; `None` when it is away.
     pub stamp: Option<Stamp>,
+    /// Size and time of the last change of the copy that was seen last, also while it is away.
+    copy: Option<(u64, Option<SystemTime>)>,
     pub last_seen: Timestamp,
     pub state: State,
     /// Failures of the medium in a row, and when it is tried again.
@@ -84,7 +88,6 @@ pub(super) struct Rules {
     pub trusted_keys: Utf8PathBuf,
     pub unsigned: bool,
     pub site: Option<String>,
-    pub streams: BTreeMap<StreamName, HighWaterMark>,
     /// The time, where the end of a bundle counts.
     pub now: Option<Timestamp>,
     /// The system's clock.
@@ -155,12 +158,7 @@ pub(super) fn look(
     let rotated = ids != old_keys;
     let policy = Policy {
         trust: if rules.unsigned { Trust::Anyone } else { Trust::Keys(trusted) },
-        freshness: Freshness {
-            audience: rules.site.clone(),
-            streams: rules.streams.clone(),
-            now: rules.now,
-            ..Freshness::default()
-        },
+        freshness: Freshness { audience: rules.site.clone(), now: rules.now, ..Freshness::default() },
     };
     let Listing { found, folders, mut hanging, left_out } = scan::list(&rules.folder, watchdog);
     let opening = Arc::new((rules.clone(), policy, folders));
@@ -266,6 +264,9 @@ impl Accepted {
         let stock = StockBundle {
             name: String::new(),
             stream: manifest.stream.clone(),
+            identity: held.bundle.identity(),
+            // Until the marks are compared with it.
+            standing: Standing::Unknown { detail: "the marks were not read yet".to_owned() },
             sequence: manifest.sequence,
             digest: held.bundle.digest(),
             created_at: manifest.created_at,
@@ -284,6 +285,7 @@ impl Entry {
         Self {
             name,
             stamp: None,
+            copy: None,
             last_seen: now,
             state: State::New,
             failures: 0,
@@ -299,6 +301,41 @@ impl Entry {
     pub(super) const fn accepted(&self) -> Option<&Accepted> {
         match &self.state {
             State::Accepted(accepted) => Some(accepted),
+            _ => None,
+        }
+    }
+
+    /// The manifest that it holds, as far as anything is known of it.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        match &self.state {
+            State::Accepted(accepted) => Some(accepted.stock.digest),
+            State::New => self.earlier.as_ref()?.digest.as_ref()?.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Its stream and its number in there; of a file that is away, as an earlier run has told.
+    pub(super) fn stream(&self) -> Option<(StreamName, u64)> {
+        match &self.state {
+            State::Accepted(accepted) => Some((accepted.stock.stream.clone(), accepted.stock.sequence)),
+            State::New => {
+                let earlier = self.earlier.as_ref()?;
+                Some((earlier.stream.as_ref()?.parse().ok()?, u64::try_from(earlier.sequence?).ok()?))
+            }
+            _ => None,
+        }
+    }
+
+    /// The stream and the mark that the bundle would raise; of a file that is away, as an earlier run has told.
+    pub(super) fn mark(&self) -> Option<(StreamName, Mark)> {
+        match &self.state {
+            State::Accepted(accepted) => Some((accepted.stock.stream.clone(), accepted.stock.mark())),
+            State::New => {
+                let (stream, sequence) = self.stream()?;
+                let earlier = self.earlier.as_ref()?;
+                let identity = earlier.identity.as_ref()?.parse().ok()?;
+                Some((stream, Mark { sequence, identity, created_at: earlier.created_at.as_ref()?.0 }))
+            }
             _ => None,
         }
     }
@@ -321,12 +358,13 @@ impl Entry {
 
     /// Takes in what a look found.
     pub(super) fn found(&mut self, stamp: Stamp, finding: Finding, now: Timestamp) {
-        if let Some(old) = self.stamp.filter(|old| *old != stamp) {
+        if self.stamp.is_some_and(|old| old != stamp) {
             self.failures = 0;
-            if (old.size, old.modified) != (stamp.size, stamp.modified) {
-                // Another copy, which may be damaged where this one was not.
-                self.proven = None;
-            }
+        }
+        let copy = (stamp.size, stamp.modified);
+        if self.copy.replace(copy).is_some_and(|old| old != copy) {
+            // Another copy, which may be damaged where this one was not.
+            self.proven = None;
         }
         (self.stamp, self.last_seen) = (Some(stamp), now);
         match finding {
@@ -439,10 +477,26 @@ pub(super) fn refuse_reused(entries: &mut BTreeMap<Utf8PathBuf, Entry>, opened: 
     }
 }
 
-/// What others see. Bundles whose medium is away are listed while a set misses something that they hold.
+/// Refuses accepted bundles whose number was used for other content. Whether a bundle is superseded is not kept but compared
+/// anew each time: it may change with every mark.
+pub(super) fn judge_again(entries: &mut BTreeMap<Utf8PathBuf, Entry>, marks: &Marks) {
+    for (path, entry) in entries {
+        let Some(accepted) = entry.accepted() else { continue };
+        let stock = &accepted.stock;
+        let Standing::Reused { expected } = marks.standing(&stock.stream, &stock.mark()) else { continue };
+        let (stream, sequence, got) = (stock.stream.clone(), stock.sequence, stock.identity);
+        let source = RollbackError::Reused { stream, sequence, expected, got };
+        let Failure { reason, message, .. } =
+            verdict::judge(&BundleError::Rollback { path: path.clone(), source });
+        entry.state = State::Refused { reason, message };
+    }
+}
+
+/// What others see. Bundles whose media are away are listed while a set will copy something that they hold.
 pub(super) fn stock(
     entries: &BTreeMap<Utf8PathBuf, Entry>,
     demand: &Demand,
+    marks: &Marks,
     check_first: bool,
     scanned: bool,
     shared: bool,
@@ -450,9 +504,12 @@ pub(super) fn stock(
     let mut stock = Stock { scanned, shared, ..Stock::default() };
     for entry in entries.values() {
         match &entry.state {
-            State::Accepted(accepted) if entry.present() || missing(&accepted.stock, demand, shared) > 0 => {
+            State::Accepted(accepted)
+                if entry.present() || needed::holds_missing(&accepted.stock, demand, shared) =>
+            {
                 let (present, ready) = (entry.present(), entry.ready(check_first));
-                stock.bundles.push(StockBundle { present, ready, ..accepted.stock.clone() });
+                let standing = marks.standing(&accepted.stock.stream, &accepted.stock.mark());
+                stock.bundles.push(StockBundle { present, ready, standing, ..accepted.stock.clone() });
             }
             State::Refused { reason, message } if entry.stamp.is_some() => stock.refused.push(Refusal {
                 name: entry.name.clone(),
@@ -466,43 +523,4 @@ pub(super) fn stock(
         a.stream.cmp(&b.stream).then(b.sequence.cmp(&a.sequence)).then_with(|| a.name.cmp(&b.name))
     });
     stock
-}
-
-/// How many images of the bundle sets miss that may copy them from it.
-pub(super) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> usize {
-    let missed = |image: &&StockImage| {
-        demand.sets.iter().any(|(name, set)| {
-            set.missing.contains(&image.digest) && (shared || image.readers.include(&name.namespace))
-        })
-    };
-    bundle.images.iter().filter(missed).count()
-}
-
-/// Whether what is known of the sets does not take the stock into account yet: a tag stands for something else now, or a
-/// set that was applied from the bundle is not known as it is in there.
-pub(super) fn outdated(demand: &Demand, stock: &Stock, accepted: &Accepted, applied: bool) -> bool {
-    let held = |namespace: &str, reference: &Reference| {
-        let mut images = accepted.stock.images.iter();
-        images.any(|image| image.reference == *reference && stock.serves(namespace, image))
-    };
-    let moved = demand.sets.iter().any(|(name, set)| {
-        let namespace = name.namespace.as_str();
-        set.images.iter().any(|(reference, digest)| {
-            reference.digest.is_none()
-                && held(namespace, reference)
-                && stock.resolve(namespace, reference) != *digest
-        })
-    });
-    let unknown = || {
-        accepted.held.bundle.sets().iter().any(|set| {
-            let Some(namespace) = set.namespace.clone() else { return false };
-            let known = demand.sets.get(&SetName { namespace, name: set.name.clone() });
-            set.images.iter().any(|image| {
-                !known.is_some_and(|known| {
-                    known.images.iter().any(|(reference, _)| *reference == image.reference)
-                })
-            })
-        })
-    };
-    !demand.complete || moved || (applied && unknown())
 }

@@ -11,7 +11,6 @@ fn rules(folder: &Utf8Path) -> Rules {
         trusted_keys: folder.join("keys"),
         unsigned: true,
         site: None,
-        streams: BTreeMap::new(),
         now: None,
         clock: Timestamp::now(),
     }

@@ -7,9 +7,9 @@ mod entry;
 mod keys;
 mod names;
 mod namespaces;
+mod needed;
 mod pass;
 mod scan;
-mod streams;
 mod verdict;
 mod view;
 mod watchdog;
@@ -21,11 +21,9 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::ConfigMap;
-use krs_core::bundle::BundleError;
+use krs_core::bundle::{BundleError, StreamName};
 use krs_core::crd::condition;
 use krs_core::digest::Digest;
-use kube::Api;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
@@ -34,13 +32,14 @@ use crate::config::Config;
 use crate::demand::Demand;
 use crate::events::Events;
 use crate::library::{Held, Library, ReadFault};
+use crate::marks::{HighWaterMarks, Marks, Standing};
 use crate::metrics::{Metrics, ResultLabels, StreamLabels};
 use crate::stock::Stock;
 use cluster::Cluster;
 use entry::{Accepted, Entry, Finding, Known, Look, Rules, State};
 use namespaces::Mismatches;
+use needed::Named;
 use pass::Pass;
-use streams::{Mark, Marks};
 use verdict::{Failure, Kind};
 use view::{Context, Use};
 use watchdog::Watchdog;
@@ -51,6 +50,8 @@ const IDLE: Duration = Duration::from_secs(2);
 const BEAT: Duration = Duration::from_millis(500);
 /// How long to wait before sets are applied again after one could not be.
 const APPLY_AGAIN: Duration = Duration::from_secs(60);
+/// How long to wait before a mark is written again after it could not be.
+const RAISE_AGAIN: Duration = Duration::from_secs(5);
 
 /// The intake and what it needs.
 pub struct Intake {
@@ -61,8 +62,13 @@ pub struct Intake {
     demand: watch::Receiver<Arc<Demand>>,
     stock: watch::Sender<Arc<Stock>>,
     cluster: Cluster,
-    streams: Api<ConfigMap>,
-    marks: Marks,
+    marks: Arc<HighWaterMarks>,
+    marks_seen: watch::Receiver<Option<Arc<Marks>>>,
+    /// The marks that the files were last judged by.
+    judged_by: Arc<Marks>,
+    /// Why the mark of a stream could not be written.
+    not_recorded: BTreeMap<StreamName, String>,
+    raise_at: Option<Timestamp>,
     /// Files by their path below the drop folder.
     entries: BTreeMap<Utf8PathBuf, Entry>,
     /// Folders that hang.
@@ -101,10 +107,11 @@ impl Intake {
         metrics: Metrics,
         library: Arc<Library>,
         faults: mpsc::UnboundedReceiver<ReadFault>,
+        marks: Arc<HighWaterMarks>,
         demand: watch::Receiver<Arc<Demand>>,
         stock: watch::Sender<Arc<Stock>>,
     ) -> Self {
-        let streams = Api::namespaced(client.clone(), &config.namespace);
+        let marks_seen = marks.subscribe();
         let cluster = Cluster::new(client, events, metrics.clone());
         Self {
             config,
@@ -114,8 +121,11 @@ impl Intake {
             demand,
             stock,
             cluster,
-            streams,
-            marks: Marks::new(),
+            marks,
+            marks_seen,
+            judged_by: Arc::default(),
+            not_recorded: BTreeMap::new(),
+            raise_at: None,
             entries: BTreeMap::new(),
             watchdog: Watchdog::default(),
             trouble: None,
@@ -162,6 +172,7 @@ impl Intake {
                 Some(fault) = self.faults.recv() => self.fault(&fault),
                 // Without a sender the importer is stopping.
                 Ok(()) = self.demand.changed() => self.mismatches.clear(),
+                Ok(()) = self.marks_seen.changed() => {}
                 _ = beat.tick() => {
                     if !self.reads() {
                         continue;
@@ -199,18 +210,9 @@ impl Intake {
         if self.looking.is_some() {
             return;
         }
-        match streams::read(&self.streams).await {
-            Ok(marks) => {
-                if marks != self.marks {
-                    self.retry(|state| {
-                        matches!(state, State::Refused { reason: verdict::ROLLBACK | verdict::REUSED, .. })
-                    });
-                }
-                self.marks = marks;
-            }
-            // What is accepted must not depend on whether the API server answers.
-            Err(error) => {
-                tracing::warn!(%error, "nothing new is accepted until it can be read");
+        if let Err(error) = self.marks.read().await {
+            tracing::warn!(%error, "the marks cannot be read; no bundle decides anything anew until they can");
+            if self.marks_seen.borrow().is_none() {
                 return;
             }
         }
@@ -229,7 +231,6 @@ impl Intake {
             trusted_keys: self.config.trusted_keys.clone(),
             unsigned: self.config.unsigned_bundles,
             site: self.config.site.clone(),
-            streams: streams::freshness(&self.marks),
             now: self.config.enforce_expiry.then_some(now),
             clock,
         };
@@ -254,7 +255,7 @@ impl Intake {
     fn newest(&self) -> Option<Timestamp> {
         let accepted = self.entries.values().filter_map(Entry::accepted);
         let accepted = accepted.filter(|accepted| !accepted.held.bundle.signers().is_empty());
-        let marks = self.marks.values().map(|mark| mark.created_at);
+        let marks = self.judged_by.iter().map(|(_, mark)| mark.created_at);
         accepted.map(|accepted| accepted.stock.created_at).chain(marks).max()
     }
 
@@ -286,6 +287,11 @@ impl Intake {
             if matches!(finding, Finding::Opened(Ok(_))) {
                 opened.push(path.clone());
             }
+            if let Finding::Opened(Ok(accepted)) = &finding
+                && !self.entries.contains_key(&path)
+            {
+                self.follow_media(&path, &accepted.stock.digest);
+            }
             if !self.entries.contains_key(&path) {
                 let taken = self.entries.iter().map(|(path, entry)| (entry.name.clone(), path.to_string()));
                 let name = names::name(path.as_str(), &taken.collect());
@@ -297,6 +303,16 @@ impl Intake {
         }
         entry::refuse_reused(&mut self.entries, &opened);
         self.scanned = true;
+    }
+
+    /// Media that were pulled and put into another port are the same media: what was known of the file holds for its new
+    /// path, and its ImageBundle goes on.
+    fn follow_media(&mut self, path: &Utf8Path, digest: &Digest) {
+        let is_it = |entry: &Entry| entry.stamp.is_none() && entry.digest() == Some(*digest);
+        let old = self.entries.iter().find(|(_, entry)| is_it(entry)).map(|(old, _)| old.clone());
+        if let Some(entry) = old.and_then(|old| self.entries.remove(&old)) {
+            self.entries.insert(path.to_owned(), entry);
+        }
     }
 
     fn end_pass(&mut self, end: Result<Result<bool, BundleError>, JoinError>) {
@@ -341,17 +357,12 @@ impl Intake {
             self.mismatches.clear();
         }
         let demand = self.demand.borrow_and_update().clone();
+        // No file was opened before the marks were read once.
+        let Some(marks) = self.marks_seen.borrow_and_update().clone() else { return };
+        self.judge(marks);
         self.offer();
         self.next_pass();
-        let mut stock = entry::stock(
-            &self.entries,
-            &demand,
-            self.config.intake.check_first,
-            self.scanned,
-            self.config.share_across_namespaces,
-        );
-        stock.trouble.clone_from(&self.trouble);
-        let stock = Arc::new(stock);
+        let stock = Arc::new(self.stock_now(&demand));
         self.stock.send_if_modified(|current| {
             let changed = **current != *stock;
             if changed {
@@ -361,9 +372,26 @@ impl Intake {
         });
         if self.scanned {
             self.apply_sets().await;
+            self.record_imports(&demand, &stock).await;
             self.tell(&demand, &stock).await;
             self.forget().await;
         }
+    }
+
+    fn stock_now(&self, demand: &Demand) -> Stock {
+        let check_first = self.config.intake.check_first;
+        let shared = self.config.share_across_namespaces;
+        let stock = entry::stock(&self.entries, demand, &self.judged_by, check_first, self.scanned, shared);
+        Stock { trouble: self.trouble.clone(), ..stock }
+    }
+
+    /// Judges the files again where a mark changed.
+    fn judge(&mut self, marks: Arc<Marks>) {
+        if marks != self.judged_by {
+            self.judged_by = marks;
+            self.retry(|state| matches!(state, State::Refused { reason: verdict::REUSED, .. }));
+        }
+        entry::judge_again(&mut self.entries, &self.judged_by);
     }
 
     /// Gives the library what may be read from, takes back the rest, and closes files that nobody reads.
@@ -411,31 +439,45 @@ impl Intake {
         self.pass = next.map(|(path, accepted)| Pass::start(path.clone(), Arc::clone(&accepted.held.bundle)));
     }
 
-    /// Applies the sets of the newest bundle of each stream.
+    /// The newest bundle of each stream that is there and may decide.
+    fn newest_of_streams(&self) -> BTreeMap<&StreamName, (&Entry, &Accepted)> {
+        let mut newest = BTreeMap::<_, (&Entry, &Accepted)>::new();
+        for entry in self.entries.values().filter(|entry| entry.present()) {
+            let Some(accepted) = entry.accepted() else { continue };
+            let stock = &accepted.stock;
+            if self.judged_by.standing(&stock.stream, &stock.mark()) != Standing::Current {
+                continue;
+            }
+            let best = newest.entry(&stock.stream).or_insert((entry, accepted));
+            if stock.sequence > best.1.stock.sequence {
+                *best = (entry, accepted);
+            }
+        }
+        newest
+    }
+
+    /// Applies the sets of the newest bundle of each stream, after the mark of the stream was raised to it.
     async fn apply_sets(&mut self) {
         let now = Timestamp::now();
         if !self.config.apply_sets || self.apply_at.is_some_and(|at| now < at) {
             return;
         }
-        let mut newest = BTreeMap::<_, (&Entry, &Accepted)>::new();
-        for entry in self.entries.values().filter(|entry| entry.present()) {
-            let Some(accepted) = entry.accepted() else { continue };
-            let best = newest.entry(&accepted.stock.stream).or_insert((entry, accepted));
-            if accepted.stock.sequence > best.1.stock.sequence {
-                *best = (entry, accepted);
-            }
-        }
-        let newest = newest.into_values().filter(|(entry, accepted)| {
+        let newest = self.newest_of_streams().into_values().filter(|(entry, accepted)| {
             let digest = &accepted.stock.digest;
             entry.ready(self.config.intake.check_first)
                 && !self.applied.contains(digest)
                 && self.cluster.written.contains_key(&entry.name)
         });
-        let due = newest
-            .map(|(entry, accepted)| (entry.name.clone(), Arc::clone(&accepted.held)))
-            .collect::<Vec<_>>();
-        for (name, held) in due {
-            if self.cluster.apply_sets(&name, &held.bundle).await {
+        let due = newest.map(|(entry, accepted)| {
+            let (stream, mark) = (accepted.stock.stream.clone(), accepted.stock.mark());
+            (entry.name.clone(), Arc::clone(&accepted.held), stream, mark)
+        });
+        for (name, held, stream, mark) in due.collect::<Vec<_>>() {
+            let used = self.marks.raise(&stream, &mark).await;
+            if let Err(error) = &used {
+                tracing::warn!(bundle = name, %error, "the sets of the bundle are not applied");
+            }
+            if used.is_ok() && self.cluster.apply_sets(&name, &held.bundle).await {
                 self.applied.insert(held.bundle.digest());
             } else {
                 self.apply_at = now.checked_add(APPLY_AGAIN).ok();
@@ -443,27 +485,55 @@ impl Intake {
         }
     }
 
-    /// Writes the marks of imported bundles, and what people see.
+    /// Raises the marks to bundles that are imported, before anybody is told that their media may be pulled. The file need
+    /// not be there any more, nor this process be the one that imported it.
+    async fn record_imports(&mut self, demand: &Demand, stock: &Stock) {
+        let now = Timestamp::now();
+        if self.raise_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.raise_at = None;
+        let usages = self.usages(demand, stock);
+        let due = self.entries.values().zip(&usages).filter(|(entry, usage)| {
+            let imported = match &entry.state {
+                State::Accepted(_) => usage.imported() && entry.is_proven(),
+                _ => view::was_imported(entry.earlier.as_ref()),
+            };
+            imported && !usage.recorded && usage.standing == Standing::Current
+        });
+        let mut highest = BTreeMap::new();
+        for (stream, mark) in due.filter_map(|(entry, _)| entry.mark()) {
+            let best = highest.entry(stream).or_insert_with(|| mark.clone());
+            if mark.sequence > best.sequence {
+                *best = mark;
+            }
+        }
+        for (stream, mark) in highest {
+            match self.marks.raise(&stream, &mark).await {
+                Ok(_) => drop(self.not_recorded.remove(&stream)),
+                Err(error) => {
+                    tracing::warn!(%stream, sequence = mark.sequence, %error, "the mark cannot be raised");
+                    self.not_recorded.insert(stream, krs_core::error::chain(&error));
+                    self.raise_at = now.checked_add(RAISE_AGAIN).ok();
+                }
+            }
+        }
+        // Not taken for seen: the stock that others see follows in the next round.
+        let marks = self.marks_seen.borrow().clone();
+        if let Some(marks) = marks {
+            self.judge(marks);
+        }
+    }
+
+    /// Writes what people see.
     async fn tell(&mut self, demand: &Demand, stock: &Stock) {
         let (now, newest) = (Timestamp::now(), self.newest());
         for accepted in self.entries.values().filter_map(Entry::accepted) {
             let found = || namespaces::mismatches(&accepted.stock, demand);
             self.mismatches.entry(accepted.stock.digest).or_insert_with(found);
         }
-        let mut marks = Vec::new();
         let mut told = Vec::new();
-        for (path, entry) in &self.entries {
-            let usage = self.usage(entry, demand, stock);
-            if let Some(accepted) = entry.accepted().filter(|_| {
-                usage.imported() && entry.present() && entry.ready(self.config.intake.check_first)
-            }) {
-                let mark = Mark {
-                    sequence: accepted.stock.sequence,
-                    identity: accepted.held.bundle.identity(),
-                    created_at: accepted.stock.created_at,
-                };
-                marks.push((accepted.stock.stream.clone(), mark));
-            }
+        for ((path, entry), usage) in self.entries.iter().zip(self.usages(demand, stock)) {
             let written = self.cluster.written.get(&entry.name);
             let bytes = self.pass.as_ref().filter(|pass| pass.path == *path).map(Pass::bytes);
             let context = Context {
@@ -475,20 +545,8 @@ impl Intake {
                 shared: self.config.share_across_namespaces,
                 mismatches: entry.accepted().and_then(|held| self.mismatches.get(&held.stock.digest)),
             };
-            told.push((
-                entry.name.clone(),
-                path.to_string(),
-                view::status(entry, path.as_str(), usage, &context),
-            ));
-        }
-        for (stream, mark) in marks {
-            if streams::raises(self.marks.get(&stream), &mark) {
-                if let Err(error) = streams::raise(&self.streams, &stream, &mark).await {
-                    tracing::warn!(%stream, %error, "the sequence of an imported bundle could not be kept");
-                    continue;
-                }
-                self.marks.insert(stream, mark);
-            }
+            let status = view::status(entry, path.as_str(), &usage, &context);
+            told.push((entry.name.clone(), path.to_string(), status));
         }
         self.measure();
         for (name, file, status) in told {
@@ -497,7 +555,7 @@ impl Intake {
     }
 
     fn measure(&self) {
-        for (stream, mark) in &self.marks {
+        for (stream, mark) in self.judged_by.iter() {
             let labels = StreamLabels { stream: stream.to_string() };
             let sequence = i64::try_from(mark.sequence).unwrap_or(i64::MAX);
             self.metrics.sequence.get_or_create(&labels).set(sequence);
@@ -517,24 +575,43 @@ impl Intake {
         }
     }
 
-    fn usage(&self, entry: &Entry, demand: &Demand, stock: &Stock) -> Use {
-        let Some(accepted) = entry.accepted() else { return Use::default() };
-        let digest = accepted.stock.digest;
-        let applying = self.config.apply_sets && self.newest_of_stream(accepted);
-        Use {
-            known: !entry::outdated(demand, stock, accepted, applying),
-            missing: entry::missing(&accepted.stock, demand, self.config.share_across_namespaces),
-            copying: demand.sets.values().any(|set| set.copying_from.contains(&digest)),
-            open: accepted.held.bundle.is_open()
-                || self.closing.iter().any(|held| held.bundle.digest() == digest && held.bundle.is_open()),
-        }
-    }
-
-    fn newest_of_stream(&self, accepted: &Accepted) -> bool {
-        let others = self.entries.values().filter_map(Entry::accepted);
-        others
-            .map(|other| &other.stock)
-            .all(|other| other.stream != accepted.stock.stream || other.sequence <= accepted.stock.sequence)
+    /// What each file is needed for.
+    fn usages(&self, demand: &Demand, stock: &Stock) -> Vec<Use> {
+        let mut anew = needed::decided_anew(demand, stock);
+        let newest = self.newest_of_streams();
+        let applying = |accepted: &Accepted| {
+            let newest = newest.get(&accepted.stock.stream);
+            self.config.apply_sets
+                && newest.is_some_and(|(_, newest)| newest.stock.digest == accepted.stock.digest)
+        };
+        let usage = |entry: &Entry| {
+            let standing = entry.mark().map(|(stream, mark)| self.judged_by.standing(&stream, &mark));
+            let stream = entry.stream();
+            let recorded = stream
+                .as_ref()
+                .is_some_and(|(stream, sequence)| self.judged_by.has_reached(stream, *sequence));
+            let not_recorded = stream.and_then(|(stream, _)| self.not_recorded.get(&stream).cloned());
+            let mut usage = Use {
+                standing: standing.unwrap_or(Standing::Current),
+                recorded,
+                not_recorded,
+                ..Use::default()
+            };
+            let Some(accepted) = entry.accepted() else { return usage };
+            let digest = accepted.stock.digest;
+            let not_applied = match applying(accepted) {
+                true => needed::not_applied(accepted.held.bundle.sets(), demand),
+                false => Named::default(),
+            };
+            usage.complete = demand.complete;
+            usage.pending = anew.remove(&digest).unwrap_or_default().and(not_applied);
+            usage.missing = needed::missing(&accepted.stock, demand, self.config.share_across_namespaces);
+            usage.copying = demand.sets.values().any(|set| set.copying_from.contains(&digest));
+            usage.open = accepted.held.bundle.is_open()
+                || self.closing.iter().any(|held| held.bundle.digest() == digest && held.bundle.is_open());
+            usage
+        };
+        self.entries.values().map(usage).collect()
     }
 
     /// Forgets files that went away long ago.
@@ -542,7 +619,12 @@ impl Intake {
         let keep = self.config.intake.keep;
         let now = Timestamp::now();
         let old = |entry: &Entry| entry.last_seen.checked_add(keep).is_ok_and(|until| until < now);
-        let gone = self.entries.iter().filter(|(_, entry)| entry.stamp.is_none() && old(entry));
+        // The same bundle that lies elsewhere now.
+        let there = self.entries.values().filter(|entry| entry.stamp.is_some());
+        let there = there.filter_map(Entry::digest).collect::<BTreeSet<_>>();
+        let moved = |entry: &Entry| entry.digest().is_some_and(|digest| there.contains(&digest));
+        let gone =
+            self.entries.iter().filter(|(_, entry)| entry.stamp.is_none() && (old(entry) || moved(entry)));
         let gone = gone.map(|(path, entry)| (path.clone(), entry.name.clone())).collect::<Vec<_>>();
         for (path, name) in gone {
             if self.cluster.delete(&name).await {

@@ -35,8 +35,8 @@ pub(super) struct Failure {
 pub(super) const DAMAGED: &str = "Damaged";
 /// The reason of a file that ends too early.
 pub(super) const INCOMPLETE: &str = "Incomplete";
-/// The reason of a bundle that is older than one that was imported.
-pub(super) const ROLLBACK: &str = "RollbackRefused";
+/// The reason of a bundle that is older than what was accepted. The intake asks for no sequence: such a bundle is superseded.
+const ROLLBACK: &str = "RollbackRefused";
 /// The reason of a bundle whose number stands for something else.
 pub(super) const REUSED: &str = "SequenceReused";
 

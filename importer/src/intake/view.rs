@@ -7,29 +7,67 @@ use krs_core::crd::{ImageBundleStatus, VolumeCounts, condition, reason};
 
 use super::entry::{Accepted, Entry, State};
 use super::namespaces::Mismatches;
+use super::needed::Named;
 use super::verdict::{DAMAGED, INCOMPLETE};
+use crate::marks::Standing;
 
 /// Reason of a medium that is away.
 pub(super) const ABSENT: &str = "MediumAbsent";
+/// Reason of a mark that cannot be read.
+const MARK_UNREADABLE: &str = "MarkUnreadable";
 
 /// What a bundle is needed for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Use {
-    /// Whether it is known what the sets need of it.
-    pub known: bool,
-    /// Images of it that sets miss.
-    pub missing: usize,
+    /// Whether every set of the cluster was reconciled since the importer started.
+    pub complete: bool,
+    /// Sets that do not take it into account yet.
+    pub pending: Named,
+    /// Sets that will copy from it, and what.
+    pub missing: Named,
     /// Whether a Job copies from it.
     pub copying: bool,
     /// Whether its file is open.
     pub open: bool,
+    /// What the mark of its stream says of it.
+    pub standing: Standing,
+    /// Whether the mark of its stream is at it or above, durably.
+    pub recorded: bool,
+    /// Why the mark could not be raised.
+    pub not_recorded: Option<String>,
+}
+
+impl Default for Use {
+    fn default() -> Self {
+        Self {
+            complete: false,
+            pending: Named::default(),
+            missing: Named::default(),
+            copying: false,
+            open: false,
+            standing: Standing::Current,
+            recorded: false,
+            not_recorded: None,
+        }
+    }
 }
 
 impl Use {
-    /// Whether no set misses anything that the bundle holds.
-    pub(super) const fn imported(self) -> bool {
-        self.known && self.missing == 0
+    /// Whether it is known what the sets need of it.
+    const fn known(&self) -> bool {
+        self.complete && self.pending.count == 0
     }
+
+    /// Whether no set will copy anything that the bundle holds.
+    pub(super) const fn imported(&self) -> bool {
+        self.known() && self.missing.count == 0
+    }
+}
+
+/// Whether an earlier run has verified and imported the bundle.
+pub(super) fn was_imported(status: Option<&ImageBundleStatus>) -> bool {
+    let holds = |type_| state(status, type_).is_some_and(|(status, _)| status == "True");
+    holds(condition::VERIFIED) && holds(condition::IMPORTED)
 }
 
 /// What surrounds a status.
@@ -52,12 +90,12 @@ pub(super) struct Context<'a> {
 type Row = (&'static str, &'static str, String, String);
 
 /// The status to write.
-pub(super) fn status(entry: &Entry, file: &str, usage: Use, context: &Context<'_>) -> ImageBundleStatus {
+pub(super) fn status(entry: &Entry, file: &str, usage: &Use, context: &Context<'_>) -> ImageBundleStatus {
     let (mut status, rows) = match &entry.state {
         State::Accepted(accepted) => accepted_rows(entry, accepted, file, usage, context),
-        State::New => earlier_rows(entry, file, context),
+        State::New => earlier_rows(entry, file, usage, context),
         State::Growing(message) => {
-            let wait = "do not pull the medium: the file is not whole yet";
+            let wait = "do not pull the media: the file is incomplete";
             let incomplete = |type_, status| row(type_, status, INCOMPLETE, message);
             let rows = vec![
                 incomplete(condition::VERIFIED, "Unknown"),
@@ -79,7 +117,7 @@ pub(super) fn status(entry: &Entry, file: &str, usage: Use, context: &Context<'_
         }
         State::Refused { reason: why, message } => {
             let complete = match (&entry.stamp, *why) {
-                (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, 0)),
+                (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, &Named::default())),
                 (_, INCOMPLETE) => row(condition::COMPLETE, "False", why, message),
                 _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
             };
@@ -107,28 +145,62 @@ fn row(type_: &'static str, status: &'static str, reason: &str, message: &str) -
 
 /// Of a medium that nothing is taken from.
 fn not_read(why: &str) -> Row {
-    row(condition::SAFE_TO_REMOVE, "True", why, "nothing is read from it: you may pull the medium")
+    row(condition::SAFE_TO_REMOVE, "True", why, "nothing is read from it: you may pull the media")
 }
 
 const fn truth(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
 
-fn away(entry: &Entry, file: &str, missing: usize) -> String {
+fn away(entry: &Entry, file: &str, missing: &Named) -> String {
     let at = entry.last_seen.round(jiff::Unit::Second).unwrap_or(entry.last_seen);
     let file = krs_core::redact::printable(file, 300);
-    if missing > 0 {
-        format!("insert the medium with {file} again: sets miss {missing} of its images (last seen at {at})")
+    if missing.count > 0 {
+        format!("insert the media with {file} again (last seen at {at}): {}", missing.text())
     } else {
         format!("{file} is not there: last seen at {at}")
     }
+}
+
+/// Whether a newer bundle was used, so that this one decides nothing.
+fn superseded(usage: &Use) -> Row {
+    match &usage.standing {
+        Standing::Superseded { by } => {
+            let text = format!(
+                "sequence {by} of its stream was used: it decides no tag and no set is applied from it; images that sets name by digest are still copied from it"
+            );
+            row(condition::SUPERSEDED, "True", "NewerUsed", &text)
+        }
+        Standing::Unknown { detail } => {
+            let text = format!(
+                "the mark of its stream in ConfigMap krs-streams cannot be read: {detail}; correct or delete the entry"
+            );
+            row(condition::SUPERSEDED, "Unknown", MARK_UNREADABLE, &super::verdict::sentence(&text, None))
+        }
+        Standing::Current | Standing::Reused { .. } => {
+            row(condition::SUPERSEDED, "False", "Newest", "no newer bundle of its stream was used")
+        }
+    }
+}
+
+/// Why the media must stay although everything was copied; none where the mark is recorded.
+fn not_recorded(usage: &Use) -> Option<(&'static str, String)> {
+    if usage.recorded {
+        return None;
+    }
+    if let Standing::Unknown { .. } = usage.standing {
+        let text = "do not pull the media: the mark of its stream cannot be read, see Superseded";
+        return Some((MARK_UNREADABLE, text.to_owned()));
+    }
+    let why = usage.not_recorded.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    Some(("MarkNotRecorded", format!("do not pull the media: that it was imported is not recorded yet{why}")))
 }
 
 fn accepted_rows(
     entry: &Entry,
     accepted: &Accepted,
     file: &str,
-    usage: Use,
+    usage: &Use,
     context: &Context<'_>,
 ) -> (ImageBundleStatus, Vec<Row>) {
     let proven = entry.is_proven();
@@ -146,38 +218,24 @@ fn accepted_rows(
         row(condition::VERIFIED, "True", reason::SUCCEEDED, &by)
     };
     let complete = match (&entry.stamp, &entry.fault) {
-        (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, usage.missing)),
+        (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, &usage.missing)),
         (_, Some(fault)) => row(condition::COMPLETE, "False", reason::MEDIUM_READ_ERROR, fault),
         _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
     };
     let imported = if usage.imported() {
-        row(condition::IMPORTED, "True", "Imported", "no set misses anything that it holds")
-    } else if usage.known {
-        let text = format!("sets miss {} of its images", usage.missing);
+        row(condition::IMPORTED, "True", "Imported", "no set will copy anything that it holds")
+    } else if usage.known() {
+        let text = super::verdict::sentence(&needs(&usage.missing), None);
         row(condition::IMPORTED, "False", "ImagesMissing", &text)
     } else {
-        row(condition::IMPORTED, "Unknown", "NotLookedAt", "what the sets miss is being found out")
+        row(condition::IMPORTED, "Unknown", "NotLookedAt", &being_found_out(usage))
     };
-    let (safe, why, text) = if usage.copying {
-        (false, "Copying", "copying: do not pull the medium".to_owned())
-    } else if entry.stamp.is_none() {
-        (usage.imported(), ABSENT, away(entry, file, usage.missing))
-    } else if let Some(fault) = &entry.fault {
-        (false, reason::MEDIUM_READ_ERROR, fault.clone())
-    } else if !usage.known {
-        (false, "NotLookedAt", "do not pull the medium: what the sets miss is being found out".to_owned())
-    } else if usage.missing > 0 {
-        let text = format!("do not pull the medium: sets miss {} of its images", usage.missing);
-        (false, "ImagesMissing", text)
-    } else if !proven {
-        (false, "Checking", "do not pull the medium: it is being read to its end".to_owned())
-    } else if usage.open {
-        (false, "Reading", "do not pull the medium: it is being read".to_owned())
-    } else {
-        (true, "Imported", "you may pull the medium".to_owned())
-    };
+    let (safe, why, text) = safe_to_remove(entry, file, usage, proven);
     let manifest = accepted.held.bundle.manifest();
     let mut message = text.clone();
+    if let Standing::Superseded { by } = usage.standing {
+        message = format!("{message}; superseded: sequence {by} of its stream was used");
+    }
     if let Some(end) = manifest.not_after.filter(|end| *end < context.now) {
         message = format!("{message}; it expired at {end}, which this site only reports");
     }
@@ -196,6 +254,7 @@ fn accepted_rows(
         stream: Some(accepted.stock.stream.to_string()),
         sequence: i64::try_from(accepted.stock.sequence).ok(),
         digest: Some(accepted.stock.digest.to_string()),
+        identity: Some(accepted.stock.identity.to_string()),
         size: i64::try_from(accepted.held.bundle.size()).ok(),
         created_at: Some(Time(accepted.stock.created_at)),
         commit: manifest.source.as_ref().map(|source| source.commit.clone()),
@@ -207,13 +266,66 @@ fn accepted_rows(
     };
     let safe =
         (condition::SAFE_TO_REMOVE, truth(safe), why.to_owned(), super::verdict::sentence(&text, None));
-    (status, vec![verified, complete, imported, safe])
+    (status, vec![verified, complete, superseded(usage), imported, safe])
+}
+
+fn needs(missing: &Named) -> String {
+    match missing.count {
+        1 => missing.text(),
+        n => format!("{n} images are needed: {}", missing.text()),
+    }
+}
+
+fn being_found_out(usage: &Use) -> String {
+    let what = "what the sets need is being found out";
+    let text = if usage.pending.count > 0 {
+        format!("{what}: {} must take it into account", usage.pending.text())
+    } else {
+        what.to_owned()
+    };
+    super::verdict::sentence(&text, None)
+}
+
+/// Whether the media may be pulled, why, and in words.
+fn safe_to_remove(entry: &Entry, file: &str, usage: &Use, proven: bool) -> (bool, &'static str, String) {
+    let stay = |why: &'static str, text: &str| (false, why, format!("do not pull the media: {text}"));
+    if usage.copying {
+        return (false, "Copying", "copying: do not pull the media".to_owned());
+    }
+    if entry.stamp.is_none() {
+        let text = away(entry, file, &usage.missing);
+        return (usage.imported() && usage.recorded, ABSENT, text);
+    }
+    if let Some(fault) = &entry.fault {
+        return (false, reason::MEDIUM_READ_ERROR, fault.clone());
+    }
+    if !usage.known() {
+        return stay("NotLookedAt", &being_found_out(usage));
+    }
+    if usage.missing.count > 0 {
+        return stay("ImagesMissing", &needs(&usage.missing));
+    }
+    if !proven {
+        return stay("Checking", "it is being read to its end");
+    }
+    if let Some((why, text)) = not_recorded(usage) {
+        return (false, why, text);
+    }
+    if usage.open {
+        return stay("Reading", "it is being read");
+    }
+    (true, "Imported", "you may pull the media".to_owned())
 }
 
 /// A bundle of an earlier run whose file is not there: what was said of it holds.
-fn earlier_rows(entry: &Entry, file: &str, context: &Context<'_>) -> (ImageBundleStatus, Vec<Row>) {
+fn earlier_rows(
+    entry: &Entry,
+    file: &str,
+    usage: &Use,
+    context: &Context<'_>,
+) -> (ImageBundleStatus, Vec<Row>) {
     let mut status = context.previous.cloned().unwrap_or_default();
-    let text = away(entry, file, 0);
+    let text = away(entry, file, &Named::default());
     let old = |type_: &'static str| {
         let old = status.conditions.iter().find(|condition| condition.type_ == type_);
         let state = match old.map(|old| old.status.as_str()) {
@@ -226,13 +338,15 @@ fn earlier_rows(entry: &Entry, file: &str, context: &Context<'_>) -> (ImageBundl
         (type_, state, reason, message)
     };
     let (verified, imported) = (old(condition::VERIFIED), old(condition::IMPORTED));
-    let safe = truth(imported.1 == "True" || verified.1 == "False");
-    let rows = vec![
+    let safe = truth((imported.1 == "True" && usage.recorded) || verified.1 == "False");
+    let superseded = status.stream.is_some().then(|| superseded(usage));
+    let mut rows = vec![
         verified,
         row(condition::COMPLETE, "False", ABSENT, &text),
         imported,
         row(condition::SAFE_TO_REMOVE, safe, ABSENT, &text),
     ];
+    rows.extend(superseded);
     status.message = Some(text);
     status.volumes = status.volumes.map(|volumes| VolumeCounts { present: 0, ..volumes });
     (status, rows)

@@ -17,9 +17,10 @@ use super::secrets::Secrets;
 use super::slots::Slots;
 use super::{ReconcileError, lock};
 use crate::decide::{
-    Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, decide, withheld,
+    Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, decide, follows_bundles,
+    withheld,
 };
-use crate::demand::SetDemand;
+use crate::demand::{MissingImage, SetDemand};
 use crate::job::{self, Surroundings};
 use crate::metrics::{ResultLabels, SetLabels};
 use crate::remember::{known_failure, remember_rejection};
@@ -133,7 +134,14 @@ impl Round<'_> {
     fn needs(&self, seen: &Seen, state: &SetState, decision: &Decision) {
         let images = seen.wanted.iter().flat_map(|wanted| &wanted.images);
         let images = images.map(|image| (image.reference.clone(), digest(&image.reference, state)));
-        let missing = seen.targets.iter().filter(|target| !state.proofs.contains_key(&target.key));
+        let missing = decision.from_bundle.iter().filter_map(|place| seen.targets.get(*place));
+        let missing =
+            missing.map(|target| MissingImage { digest: target.digest, platforms: target.platforms.clone() });
+        let follows = follows_bundles(&self.set.spec, seen.obstacle.as_ref());
+        let bare = seen.wanted.iter().filter(|_| follows).flat_map(|wanted| &wanted.images);
+        let bare = bare.map(|image| &image.reference).filter(|reference| reference.digest.is_none());
+        let tags =
+            bare.map(|reference| (reference.clone(), state.resolved.get(&reference.to_string()).cloned()));
         let bundle = |source: &TaskSource| match source {
             TaskSource::Bundle { digest, .. } => Some(*digest),
             TaskSource::Registry { .. } => None,
@@ -151,7 +159,8 @@ impl Round<'_> {
         });
         let needs = SetDemand {
             images: images.collect(),
-            missing: missing.map(|target| target.digest).collect(),
+            missing: missing.collect(),
+            tags: tags.collect(),
             copying_from: running.chain(created).collect(),
         };
         self.importer.facts.needs(&self.name, needs);

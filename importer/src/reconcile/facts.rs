@@ -122,6 +122,12 @@ impl Facts {
         });
     }
 
+    /// Takes note that a set is being deleted: it copies nothing more. What its Jobs still read, they may.
+    pub(super) fn needs_nothing_more(&self, name: &SetName) {
+        let known = self.demand.borrow().sets.get(name).cloned().unwrap_or_default();
+        self.needs(name, SetDemand { missing: Vec::new(), tags: Vec::new(), ..known });
+    }
+
     /// Drops the sets that are not among `alive`, and names them; the picture is complete once every one of those was
     /// looked at.
     pub(super) fn only(&self, alive: &BTreeSet<SetName>) -> Vec<SetName> {

@@ -139,7 +139,10 @@ mod tests {
                 job: "krs-a-name-of-some-length-0123456789ab-99".to_owned(),
             };
             state.attempts.insert(key, attempt);
-            state.resolved.insert(format!("{n:0320}"), Resolved { digest: Digest::of(b"x"), at: now });
+            state.resolved.insert(
+                format!("{n:0320}"),
+                Resolved { digest: Digest::of(b"x"), at: now, decided_by: None },
+            );
         }
         let text = encode(&state);
         assert!(text.len() <= MAX_STATE, "{}", text.len());
@@ -165,7 +168,8 @@ mod tests {
             message: "edge.local:5000 cannot be reached".to_owned(),
             job: "krs-berlin-0123456789ab-2".to_owned(),
         };
-        let resolved = Resolved { digest: Digest::of(b"web"), at: at("2026-11-24T04:00:02Z") };
+        let resolved =
+            Resolved { digest: Digest::of(b"web"), at: at("2026-11-24T04:00:02Z"), decided_by: None };
         let bundle = krs_core::crd::BundleReference {
             name: "prod-7".to_owned(),
             stream: "prod".to_owned(),

@@ -49,6 +49,7 @@ use crate::config::Config;
 use crate::demand::{Demand, SetName};
 use crate::events::Events;
 use crate::job;
+use crate::marks::{HighWaterMarks, MarkError};
 use crate::metrics::{Metrics, ResultLabels, SetLabels};
 use crate::policy::{Allowed, Destinations};
 use crate::stock::Stock;
@@ -88,6 +89,8 @@ pub struct Parts {
     pub events: Events,
     /// Where numbers go.
     pub metrics: Metrics,
+    /// How far the decisions of each stream were used.
+    pub marks: Arc<HighWaterMarks>,
     /// What the drop folder holds.
     pub stock: watch::Receiver<Arc<Stock>>,
     /// What the sets need, for others to see.
@@ -271,6 +274,9 @@ pub enum ReconcileError {
     /// The system has no random numbers.
     #[error("the system gives no random numbers, so that no copy Job can be created")]
     Random,
+    /// The mark of a stream could not be raised, so that nothing of its bundle is used.
+    #[error("what a bundle decides cannot be used: {0}")]
+    Mark(#[from] MarkError),
     /// The set has no name, namespace or UID: it does not come from an API server.
     #[error("the set has no name, namespace or UID")]
     Nameless,
@@ -296,9 +302,10 @@ pub fn reconcile(
 
 async fn look(set: Arc<EdgeImageSet>, importer: Arc<Importer>) -> Result<Action, ReconcileError> {
     if set.metadata.deletion_timestamp.is_some() {
-        // Its Jobs are owned by it and go with it, and what it gave names to is free for others.
+        // Its Jobs are owned by it and go with it, and what it gave names to is free for others. Media do not wait for it.
         if let Some(name) = SetName::of(&set) {
             importer.facts.claim(&name, wanted::created(&set), false, &[]);
+            importer.facts.needs_nothing_more(&name);
         }
         return Ok(Action::await_change());
     }
@@ -329,6 +336,7 @@ pub fn on_error(set: Arc<EdgeImageSet>, error: &ReconcileError, importer: Arc<Im
         ReconcileError::Api { .. } => "Api",
         ReconcileError::TimedOut => "TimedOut",
         ReconcileError::Random => "Random",
+        ReconcileError::Mark(_) => "Mark",
         ReconcileError::Nameless => "Nameless",
     };
     importer.parts.metrics.reconcile_errors.get_or_create(&ResultLabels { result: result.to_owned() }).inc();

@@ -21,47 +21,90 @@ use super::quiet::until;
 use super::secrets::{SecretError, Secrets};
 use super::wanted::Wanted;
 use crate::decide;
+use crate::marks::{HighWaterMarks, MarkError, UsedDecisions};
 use crate::state::{Resolved, SetState};
-use crate::stock::Stock;
+use crate::stock::{Stock, TagAnswer, TagResolution};
 
 /// Tags that are asked for at once.
 const ASKED_AT_ONCE: usize = 8;
 /// How long one tag may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Brings `state.resolved` up to date as far as nobody has to be asked, and answers the places of the images whose tags
-/// are to be asked for now. Pure.
-pub(super) fn known(
+/// What is known of the tags of a set without asking anybody.
+#[derive(Default)]
+pub(super) struct KnownTags<'a> {
+    /// What bundles decide anew, by reference.
+    answers: Vec<(String, TagAnswer<'a>)>,
+    /// Positions of the images whose tags are to be asked for at their registry now.
+    pub(super) ask: Vec<usize>,
+}
+
+/// Compares the tags of a set with what the bundles and `state` say. Tags that the set does not have any more are dropped
+/// from `state`. Pure.
+#[expect(clippy::too_many_arguments)]
+pub(super) fn known<'a>(
     parts: &Parts,
     namespace: &str,
     spec: &EdgeImageSetSpec,
     wanted: &Wanted,
-    stock: &Stock,
+    stock: &'a Stock,
     state: &mut SetState,
     resync: Duration,
     now: Timestamp,
-) -> Vec<usize> {
+) -> KnownTags<'a> {
     let bare = wanted.images.iter().enumerate().filter(|(_, image)| image.reference.digest.is_none());
     let names = bare.clone().map(|(_, image)| image.reference.to_string()).collect::<BTreeSet<_>>();
     state.resolved.retain(|name, _| names.contains(name));
-    let mut ask = Vec::new();
+    let mut known = KnownTags::default();
     for (place, image) in bare {
         let name = image.reference.to_string();
-        let in_stock = || stock.resolve(namespace, &image.reference);
-        let in_stock = (spec.source != Source::Registry).then(in_stock).flatten();
         let held = state.resolved.get(&name);
-        if let Some(digest) = in_stock {
-            if held.is_none_or(|held| held.digest != digest) {
-                state.resolved.insert(name, Resolved { digest, at: now });
+        let in_stock = match spec.source {
+            Source::Registry => TagResolution::Unanswered,
+            Source::Auto | Source::Bundle => stock.resolve(namespace, &image.reference, held),
+        };
+        match in_stock {
+            TagResolution::New(answer) => known.answers.push((name, answer)),
+            TagResolution::Unchanged => {}
+            TagResolution::Unanswered => {
+                let fresh = held.is_some_and(|held| until(held.at, now) < resync && held.at <= now);
+                if !fresh && online(parts, spec, &image.reference) {
+                    known.ask.push(place);
+                }
             }
-            continue;
-        }
-        let fresh = held.is_some_and(|held| until(held.at, now) < resync && held.at <= now);
-        if !fresh && online(parts, spec, &image.reference) {
-            ask.push(place);
         }
     }
-    ask
+    known
+}
+
+/// Takes over what bundles decide. The mark of a stream is raised first: a bundle that was superseded in the meantime, or
+/// whose mark cannot be read, decides nothing, and what the tags stood for stays.
+pub(super) async fn use_answers(
+    marks: &HighWaterMarks,
+    known: &KnownTags<'_>,
+    state: &mut SetState,
+    now: Timestamp,
+) -> Result<(), MarkError> {
+    let mut outcomes = BTreeMap::<Digest, Option<UsedDecisions>>::new();
+    for (name, answer) in &known.answers {
+        let bundle = answer.bundle();
+        if !outcomes.contains_key(&bundle.digest) {
+            let used = match marks.raise(&bundle.stream, &bundle.mark()).await {
+                Ok(used) => Some(used),
+                Err(error) if error.is_verdict() => {
+                    tracing::warn!(bundle = bundle.name, %error, "the bundle decides no tag");
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            outcomes.insert(bundle.digest, used);
+        }
+        let used = outcomes.get(&bundle.digest).and_then(Option::as_ref);
+        if let Some(resolved) = used.and_then(|used| answer.resolved(used, now)) {
+            state.resolved.insert(name.clone(), resolved);
+        }
+    }
+    Ok(())
 }
 
 /// Images whose tags a bundle knows for sets of other namespaces only: nothing says what they stand for here. Pure.
@@ -140,7 +183,7 @@ pub(super) async fn ask(
     let mut answers = stream::iter(answers).buffer_unordered(ASKED_AT_ONCE);
     while let Some((place, name, answer)) = answers.next().await {
         match answer {
-            Ok(digest) => drop(state.resolved.insert(name, Resolved { digest, at: now })),
+            Ok(digest) => drop(state.resolved.insert(name, Resolved { digest, at: now, decided_by: None })),
             Err(why) => drop(blocked.insert(place, why)),
         }
     }

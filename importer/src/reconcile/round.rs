@@ -266,7 +266,7 @@ impl<'a> Round<'a> {
         idle: bool,
     ) -> Result<Blocked, ReconcileError> {
         let (parts, spec) = (&self.importer.parts, &self.set.spec);
-        let places = resolve::known(
+        let known = resolve::known(
             parts,
             &self.name.namespace,
             spec,
@@ -276,10 +276,15 @@ impl<'a> Round<'a> {
             self.resync,
             self.now,
         );
-        if idle || places.is_empty() {
+        if idle {
+            // A set that does nothing raises no mark.
             return Ok(Blocked::new());
         }
-        let blocked = resolve::ask(parts, secrets, spec, wanted, &places, state, self.now).await;
+        resolve::use_answers(&parts.marks, &known, state, self.now).await?;
+        if known.ask.is_empty() {
+            return Ok(Blocked::new());
+        }
+        let blocked = resolve::ask(parts, secrets, spec, wanted, &known.ask, state, self.now).await;
         blocked.map_err(ReconcileError::api("Secrets cannot be read"))
     }
 

@@ -10,7 +10,7 @@ use krs_core::set::{SetImage, check_spec};
 use super::ownership::Repositories;
 use crate::decide::Obstacle;
 use crate::policy::Destinations;
-use crate::stock::Stock;
+use crate::stock::{Stock, TagResolution};
 use crate::target::{Target, targets};
 
 /// Most problems of a spec that a message names.
@@ -95,7 +95,10 @@ pub(super) fn preview(set: &EdgeImageSet, stock: &Stock) -> Vec<Target> {
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
     let in_stock = |reference: &Reference| match set.spec.source {
         Source::Registry => None,
-        Source::Auto | Source::Bundle => stock.resolve(namespace, reference),
+        Source::Auto | Source::Bundle => match stock.resolve(namespace, reference, None) {
+            TagResolution::New(answer) => Some(answer.candidate()),
+            TagResolution::Unchanged | TagResolution::Unanswered => None,
+        },
     };
     let digest = |reference: &Reference| reference.digest.or_else(|| in_stock(reference));
     read(&set.spec).and_then(|wanted| wanted.targets(&set.spec, digest)).unwrap_or_default()

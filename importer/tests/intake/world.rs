@@ -17,10 +17,11 @@ use krs_core::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::set;
 use krs_core::sign::{SecretKey, Signatures, generate};
 use krs_importer::config::Config;
-use krs_importer::demand::{Demand, SetDemand, SetName};
+use krs_importer::demand::{Demand, MissingImage, SetDemand, SetName};
 use krs_importer::events::Events;
 use krs_importer::intake::Intake;
 use krs_importer::library::{Library, ReadFault};
+use krs_importer::marks::HighWaterMarks;
 use krs_importer::metrics::Metrics;
 use krs_importer::stock::Stock;
 use krs_testing::git::Checkout;
@@ -62,6 +63,7 @@ pub(crate) struct Running {
     pub(crate) stock: watch::Receiver<Arc<Stock>>,
     pub(crate) demand: watch::Sender<Arc<Demand>>,
     pub(crate) library: Arc<Library>,
+    pub(crate) marks: Arc<HighWaterMarks>,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -103,8 +105,33 @@ impl World {
         options: PlanOptions,
         key: Option<&Key>,
     ) -> Utf8PathBuf {
+        self.make_of(name, more, &format!("{}@{}", self.tag(), self.image.digest), options, key).await
+    }
+
+    /// The image by its tag alone.
+    pub(crate) fn tag(&self) -> String {
+        format!("{}/app:1", self.source.host())
+    }
+
+    /// Moves the tag at the sender's to another image, and makes a good bundle of it in the drop folder.
+    pub(crate) async fn drop_moved(&self, name: &str, sequence: u64) -> Image {
+        let image = ImageBuilder::new("app").layer_random(50_000, sequence).build();
+        image.push_to(&self.source, "app", Some("1"));
+        let path = self.make_of(name, "", &self.tag(), numbered(sequence), Some(&self.key)).await;
+        std::fs::copy(&path, self.at(name)).unwrap();
+        image
+    }
+
+    /// Makes a bundle of one set with one reference.
+    async fn make_of(
+        &self,
+        name: &str,
+        more: &str,
+        reference: &str,
+        options: PlanOptions,
+        key: Option<&Key>,
+    ) -> Utf8PathBuf {
         let mut checkout = Checkout::new();
-        let reference = format!("{}/app:1@{}", self.source.host(), self.image.digest);
         checkout.write(
             "images.yaml",
             format!(
@@ -149,13 +176,14 @@ impl World {
         let (stock, stocked) = watch::channel(Arc::<Stock>::default());
         let config = Arc::new(self.config.clone());
         let metrics = Metrics::new().0;
-        let intake =
-            Intake::new(config, client, events, metrics, Arc::clone(&library), faults, demanded, stock);
+        let marks = HighWaterMarks::new(client.clone(), &config.namespace);
+        let (shelf, kept) = (Arc::clone(&library), Arc::clone(&marks));
+        let intake = Intake::new(config, client, events, metrics, shelf, faults, kept, demanded, stock);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(intake.run(async move {
             let _ = stopped.await;
         }));
-        Running { stock: stocked, demand, library, stop, task }
+        Running { stock: stocked, demand, library, marks, stop, task }
     }
 
     /// Waits until the status of an ImageBundle is as wanted.
@@ -193,14 +221,12 @@ impl Running {
 
     /// Says that one set misses these images.
     pub(crate) fn missing(&self, missing: &[Digest]) {
-        let set = SetDemand { missing: missing.iter().copied().collect(), ..SetDemand::default() };
-        let name = SetName { namespace: "apps".to_owned(), name: "app".to_owned() };
-        self.demand.send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, set)]) }));
+        self.needs(SetDemand { missing: missing_images(missing), ..SetDemand::default() });
     }
 
     /// Says that one set of a namespace lists this image and misses it.
     pub(crate) fn wanted(&self, namespace: &str, image: (Reference, Digest)) {
-        let (missing, images) = (BTreeSet::from([image.1]), vec![(image.0, Some(image.1))]);
+        let (missing, images) = (missing_images(&[image.1]), vec![(image.0, Some(image.1))]);
         let set = SetDemand { images, missing, ..SetDemand::default() };
         let name = SetName { namespace: namespace.to_owned(), name: "app".to_owned() };
         self.demand.send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, set)]) }));
@@ -208,8 +234,12 @@ impl Running {
 
     /// Says that a Job copies from a bundle.
     pub(crate) fn copying(&self, from: Digest, missing: Digest) {
-        let (missing, copying_from) = (BTreeSet::from([missing]), BTreeSet::from([from]));
-        let set = SetDemand { missing, copying_from, ..SetDemand::default() };
+        let (missing, copying_from) = (missing_images(&[missing]), BTreeSet::from([from]));
+        self.needs(SetDemand { missing, copying_from, ..SetDemand::default() });
+    }
+
+    /// Says what the only set needs.
+    pub(crate) fn needs(&self, set: SetDemand) {
         let name = SetName { namespace: "apps".to_owned(), name: "app".to_owned() };
         self.demand.send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, set)]) }));
     }
@@ -222,6 +252,10 @@ impl Running {
         self.stop.send(()).unwrap();
         self.task.await.unwrap();
     }
+}
+
+fn missing_images(digests: &[Digest]) -> Vec<MissingImage> {
+    digests.iter().map(|digest| MissingImage { digest: *digest, platforms: Vec::new() }).collect()
 }
 
 pub(crate) fn is(status: &Value, type_: &str, state: &str, reason: &str) -> bool {

@@ -12,6 +12,7 @@ use krs_core::registry::Barred;
 use krs_importer::config::{AllowedDestination, Config};
 use krs_importer::demand::Demand;
 use krs_importer::events::Events;
+use krs_importer::marks::{HighWaterMarks, Standing};
 use krs_importer::metrics::Metrics;
 use krs_importer::policy::{Allowed, Destinations};
 use krs_importer::readers::Readers;
@@ -88,6 +89,8 @@ impl World {
             name: "prod-1".to_owned(),
             stream: "prod".parse::<StreamName>().unwrap(),
             sequence: 1,
+            identity: Digest::of(b"identity"),
+            standing: Standing::Current,
             digest: Digest::of(b"bundle"),
             created_at: self.now(),
             present: true,
@@ -172,6 +175,7 @@ impl World {
             config: Arc::new(config),
             events: Events::new(self.api.client(), Some("krs-importer-0".to_owned())),
             metrics: Metrics::new().0,
+            marks: HighWaterMarks::new(self.api.client(), "krs-system"),
             stock: self.stock.subscribe(),
             demand: self.demand.clone(),
             registry_ca: watch::channel("CA".to_owned()).1,

@@ -109,6 +109,17 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
             (38, "a file that grows or shrinks while it is read", "waited for, or refused"),
             (39, "media without rights to read", "the message names the file and the permission"),
             (40, "paths with spaces, umlauts, any length", "they work"),
+            (
+                128,
+                "the newer of two bundles that lie side by side is pulled once it was used",
+                "the older one is superseded: it decides no tag and no set, also after a restart",
+            ),
+            (
+                129,
+                "bundles of several streams decide the same tag",
+                "what was decided later counts, never the higher number of another stream",
+            ),
+            (132, "the same media in another port", "the same ImageBundle; they are not read again"),
         ],
     ),
     (
@@ -348,6 +359,16 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "not copied, and not served to a Pod; both namespaces are named",
             ),
             (124, "the log says nothing of what was decided", "one line for each decision that changed"),
+            (
+                130,
+                "sets that copy nothing: suspended, stalled, not allowed, being deleted, of their registries only",
+                "media do not wait for them; those that media wait for are named with their images",
+            ),
+            (
+                131,
+                "the mark of a bundle that was imported cannot be written",
+                "its media may not be pulled before; the write is retried, also after a restart without the file",
+            ),
             (
                 134,
                 "an edge registry accepts connections and never answers",

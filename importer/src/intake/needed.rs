@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the sets still need of a bundle, and whether that is known. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use krs_core::digest::Digest;
+use krs_core::redact::printable;
+use krs_core::set::{CheckedSet, SetImage};
+
+use crate::demand::{Demand, MissingImage, SetName};
+use crate::stock::{Stock, StockBundle, StockImage, TagResolution};
+
+/// Most sets and images that a message names; it counts the rest.
+const NAMED: usize = 3;
+/// Longest reference in a message, in characters.
+const MAX_REFERENCE: usize = 120;
+
+/// A list for people: the first few entries, and how many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    pub count: usize,
+    first: Vec<String>,
+}
+
+impl Named {
+    fn add(&mut self, entry: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push(entry());
+        }
+    }
+
+    /// Those of both lists.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        let free = NAMED - self.first.len();
+        self.count += other.count;
+        self.first.extend(other.first.into_iter().take(free));
+        self
+    }
+
+    /// The entries in one line.
+    pub(super) fn text(&self) -> String {
+        let shown = self.first.join(", ");
+        match self.count.saturating_sub(self.first.len()) {
+            0 => shown,
+            more => format!("{shown} and {more} more"),
+        }
+    }
+}
+
+/// The images of a bundle by their top manifest.
+fn by_digest(bundle: &StockBundle) -> BTreeMap<Digest, Vec<&StockImage>> {
+    let mut images = BTreeMap::<_, Vec<_>>::new();
+    for image in &bundle.images {
+        images.entry(image.digest).or_default().push(image);
+    }
+    images
+}
+
+/// The image of a bundle that a set of `namespace` would copy.
+fn held<'a>(
+    images: &BTreeMap<Digest, Vec<&'a StockImage>>,
+    namespace: &str,
+    missing: &MissingImage,
+    shared: bool,
+) -> Option<&'a StockImage> {
+    let may_copy =
+        |image: &StockImage| image.covers(&missing.platforms) && (shared || image.readers.include(namespace));
+    images.get(&missing.digest)?.iter().find(|image| may_copy(image)).copied()
+}
+
+/// Whether a set will copy an image that the bundle holds.
+pub(super) fn holds_missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> bool {
+    let sets = demand.sets.iter().filter(|(_, set)| !set.missing.is_empty());
+    let mut missing =
+        sets.flat_map(|(name, set)| set.missing.iter().map(move |missing| (name, missing))).peekable();
+    if missing.peek().is_none() {
+        return false;
+    }
+    let images = by_digest(bundle);
+    missing.any(|(name, missing)| held(&images, &name.namespace, missing, shared).is_some())
+}
+
+/// Which sets will copy which images of the bundle.
+pub(super) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> Named {
+    let (images, mut named) = (by_digest(bundle), Named::default());
+    for (name, set) in &demand.sets {
+        for missing in &set.missing {
+            let Some(image) = held(&images, &name.namespace, missing, shared) else { continue };
+            named.add(|| {
+                let of_set = set.images.iter().find(|(_, digest)| *digest == Some(missing.digest));
+                let reference = of_set.map_or(&image.reference, |(reference, _)| reference);
+                format!("set {name} needs {}", printable(&reference.to_string(), MAX_REFERENCE))
+            });
+        }
+    }
+    named
+}
+
+/// Sets that do not take the stock into account yet, by the bundle that decides one of their tags anew.
+pub(super) fn decided_anew(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, Named> {
+    let mut anew = BTreeMap::<_, Named>::new();
+    for (name, set) in &demand.sets {
+        let answers = set.tags.iter().filter_map(|(reference, held)| {
+            match stock.resolve(&name.namespace, reference, held.as_ref()) {
+                TagResolution::New(answer) => Some(answer.bundle().digest),
+                TagResolution::Unchanged | TagResolution::Unanswered => None,
+            }
+        });
+        for bundle in answers.collect::<BTreeSet<_>>() {
+            anew.entry(bundle).or_default().add(|| format!("set {name}"));
+        }
+    }
+    anew
+}
+
+/// Sets of a bundle that are applied from it, and that the controller does not know as they are in there.
+pub(super) fn not_applied(sets: &[CheckedSet], demand: &Demand) -> Named {
+    let mut named = Named::default();
+    for set in sets {
+        let Some(namespace) = set.namespace.clone() else { continue };
+        let name = SetName { namespace, name: set.name.clone() };
+        let known = demand.sets.get(&name);
+        let is_known = |image: &SetImage| {
+            known.is_some_and(|known| known.images.iter().any(|(reference, _)| *reference == image.reference))
+        };
+        if !set.images.iter().all(is_known) {
+            named.add(|| format!("set {name}"));
+        }
+    }
+    named
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Media that come and go: what decides, what may be pulled, and what is recorded before anybody is told so.
+
+use krs_core::digest::Digest;
+use krs_core::reference::Reference;
+use krs_importer::demand::{MissingImage, SetDemand};
+use krs_importer::marks::{HighWaterMarks, Mark, MarkError};
+use krs_importer::state::Resolved;
+use krs_importer::stock::{Stock, TagResolution};
+
+use crate::world::{Running, World, is};
+use crate::{COMPLETE, SAFE};
+
+/// What a set does with a tag: uses the decision of a bundle, if there is a new one.
+async fn resolve(intake: &Running, stock: &Stock, tag: &Reference, held: &mut Option<Resolved>) {
+    let TagResolution::New(answer) = stock.resolve("apps", tag, held.as_ref()) else { return };
+    let bundle = answer.bundle();
+    if let Ok(used) = intake.marks.raise(&bundle.stream, &bundle.mark()).await {
+        *held = answer.resolved(&used, jiff::Timestamp::now());
+    }
+}
+
+fn mark(world: &World) -> Option<u64> {
+    let map = world.api.get("configmaps", "krs-system", "krs-streams")?;
+    let mark = serde_json::from_str::<serde_json::Value>(map["data"]["prod"].as_str()?).unwrap();
+    mark["sequence"].as_u64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t27_t128_the_older_of_two_bundles_decides_nothing_once_the_newer_one_is_pulled() {
+    let world = World::new();
+    let old = world.drop_moved("prod-117.krs.tar", 117).await;
+    let new = world.drop_moved("prod-118.krs.tar", 118).await;
+    let tag = world.tag().parse::<Reference>().unwrap();
+    let mut intake = world.start();
+    let both = intake.stock(|stock| stock.bundles.len() == 2).await;
+    let mut held = None;
+    resolve(&intake, &both, &tag, &mut held).await;
+    assert_eq!(held.as_ref().unwrap().digest, new.digest);
+    assert_eq!(mark(&world), Some(118), "durable before the decision is used, long before the import");
+    let needs = |held: &Resolved| SetDemand {
+        images: vec![(tag.clone(), Some(held.digest))],
+        tags: vec![(tag.clone(), Some(held.clone()))],
+        ..SetDemand::default()
+    };
+    intake.needs(needs(held.as_ref().unwrap()));
+    world.condition("prod-118", SAFE, "True", "Imported").await;
+    let status = world.condition("prod-117", "Superseded", "True", "NewerUsed").await;
+    assert!(is(&status, "Verified", "True", "Succeeded"), "{status}");
+    world.condition("prod-118", "Superseded", "False", "Newest").await;
+
+    // The courier does as told.
+    std::fs::remove_file(world.at("prod-118.krs.tar")).unwrap();
+    let alone = intake.stock(|stock| stock.bundles.len() == 1).await;
+    assert_eq!(alone.bundles[0].name, "prod-117");
+    resolve(&intake, &alone, &tag, &mut held).await;
+    assert_eq!(held.as_ref().unwrap().digest, new.digest);
+    // Neither does a set of yesterday's view bring it back, nor a new set.
+    resolve(&intake, &both, &tag, &mut None).await;
+    let mut fresh = None;
+    resolve(&intake, &alone, &tag, &mut fresh).await;
+    assert_eq!(fresh, None);
+    assert_eq!(alone.superseded(&tag).count(), 1, "the set can say which bundle it waits for");
+    // A set that names the older image by digest gets it.
+    assert!(alone.find("apps", &old.digest, &[]).is_some());
+    assert!(intake.library.get(&alone.bundles[0].digest).is_some());
+    intake.stop().await;
+
+    let mut intake = world.start();
+    let restarted = intake.stock(|stock| stock.bundles.len() == 1).await;
+    resolve(&intake, &restarted, &tag, &mut fresh).await;
+    assert_eq!(fresh, None, "nothing is forgotten");
+    world.condition("prod-117", "Superseded", "True", "NewerUsed").await;
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t128_sets_of_a_bundle_below_the_mark_are_never_applied() {
+    let mut world = World::new();
+    world.config.apply_sets = true;
+    world.drop_moved("prod-117.krs.tar", 117).await;
+    let newer = world.drop_moved("prod-118.krs.tar", 118).await;
+    let applied =
+        |world: &World| world.api.get("edgeimagesets", "apps", "app").map(|set| set["metadata"].clone());
+    let mut intake = world.start();
+    intake.stock(|stock| stock.bundles.len() == 2).await;
+    // Set by set, and the mark before the first one.
+    world.condition("prod-117", "Superseded", "True", "NewerUsed").await;
+    assert_eq!(mark(&world), Some(118));
+    let version = applied(&world).expect("the sets of 118 were applied");
+    std::fs::remove_file(world.at("prod-118.krs.tar")).unwrap();
+    let status = world.condition("prod-118", COMPLETE, "False", "MediumAbsent").await;
+    assert!(is(&status, "Superseded", "False", "Newest"), "{status}");
+    assert_eq!(applied(&world).as_ref(), Some(&version));
+    intake.stop().await;
+    let mut intake = world.start();
+    let stock = intake.stock(|stock| stock.bundles.len() == 1).await;
+    world.condition("prod-117", SAFE, "False", "NotLookedAt").await;
+    intake.missing(&[]);
+    world.condition("prod-117", SAFE, "True", "Imported").await;
+    assert_eq!(applied(&world), Some(version), "{stock:?} {newer:?}");
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t128_a_mark_that_cannot_be_read_lets_its_stream_decide_nothing_until_a_person_corrects_it() {
+    let world = World::new();
+    world.api.put(
+        "configmaps",
+        serde_json::json!({"metadata": {"name": "krs-streams", "namespace": "krs-system"}, "data": {"prod": "118"}}),
+    );
+    let image = world.drop_moved("prod-118.krs.tar", 118).await;
+    let tag = world.tag().parse::<Reference>().unwrap();
+    let mut intake = world.start();
+    let stock = intake.stock(|stock| stock.bundles.len() == 1).await;
+    assert_eq!(stock.resolve("apps", &tag, None), TagResolution::Unanswered);
+    assert!(stock.find("apps", &image.digest, &[]).is_some());
+    intake.missing(&[]);
+    let status = world.condition("prod-118", SAFE, "False", "MarkUnreadable").await;
+    assert!(is(&status, "Superseded", "Unknown", "MarkUnreadable"), "{status}");
+    world.api.remove("configmaps", "krs-system", "krs-streams");
+    world.condition("prod-118", SAFE, "True", "Imported").await;
+    assert_eq!(mark(&world), Some(118));
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t28_t75_bundles_that_were_accepted_are_judged_again_when_another_importer_raises_the_mark() {
+    let world = World::new();
+    world.drop("prod-5.krs.tar", 5).await;
+    let mut intake = world.start();
+    intake.stock(|stock| stock.bundles.len() == 1).await;
+    let other = HighWaterMarks::new(world.api.client(), "krs-system");
+    let (prod, at) = ("prod".parse().unwrap(), jiff::Timestamp::UNIX_EPOCH);
+    let mark = |sequence| Mark { sequence, identity: Digest::of(b"another"), created_at: at };
+    other.raise(&prod, &mark(5)).await.unwrap();
+    intake.stock(|stock| stock.refused.iter().any(|refused| refused.reason == "SequenceReused")).await;
+    let status = world.condition("prod-5", "Verified", "False", "SequenceReused").await;
+    assert!(status.to_string().contains("was used before for other content"), "{status}");
+    // A person deletes the entry: it counts again. A higher mark of the other importer supersedes it.
+    world.api.remove("configmaps", "krs-system", "krs-streams");
+    intake.stock(|stock| stock.bundles.len() == 1).await;
+    other.raise(&prod, &mark(6)).await.unwrap();
+    world.condition("prod-5", "Superseded", "True", "NewerUsed").await;
+    assert!(matches!(intake.marks.raise(&prod, &mark(5)).await, Err(MarkError::Superseded { mark: 6, .. })));
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t131_media_may_be_pulled_only_once_the_mark_is_written_and_that_is_retried_without_the_file() {
+    for restart in [false, true] {
+        let world = World::new();
+        world.drop("prod-5.krs.tar", 5).await;
+        world.api.refuse("configmaps", Some("the quota is used up"));
+        let mut intake = world.start();
+        intake.stock(|stock| stock.bundles.len() == 1).await;
+        intake.missing(&[]);
+        let status = world
+            .until("prod-5", |status| {
+                is(status, SAFE, "False", "MarkNotRecorded") && status.to_string().contains("quota")
+            })
+            .await;
+        assert!(is(&status, "Imported", "True", "Imported"), "{status}");
+        // Somebody pulls it all the same.
+        std::fs::remove_file(world.at("prod-5.krs.tar")).unwrap();
+        world.condition("prod-5", COMPLETE, "False", "MediumAbsent").await;
+        if restart {
+            intake.stop().await;
+            intake = world.start();
+            intake.stock(|_| true).await;
+            intake.missing(&[]);
+        }
+        let status = world.condition("prod-5", SAFE, "False", "MediumAbsent").await;
+        assert_eq!(mark(&world), None, "{status}");
+        world.api.refuse("configmaps", None);
+        world.condition("prod-5", SAFE, "True", "MediumAbsent").await;
+        assert_eq!(mark(&world), Some(5), "restart: {restart}");
+        intake.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t130_media_wait_for_the_sets_that_copy_from_them_and_say_which() {
+    let world = World::new();
+    world.drop("prod-5.krs.tar", 5).await;
+    let mut intake = world.start();
+    intake.stock(|stock| stock.bundles.len() == 1).await;
+    let image = format!("{}@{}", world.tag(), world.image.digest);
+    let missing = |platforms: &[&str]| SetDemand {
+        images: vec![(image.parse().unwrap(), Some(world.image.digest))],
+        missing: vec![MissingImage {
+            digest: world.image.digest,
+            platforms: platforms.iter().map(|text| text.parse().unwrap()).collect(),
+        }],
+        ..SetDemand::default()
+    };
+    intake.needs(missing(&[]));
+    let status = world.condition("prod-5", SAFE, "False", "ImagesMissing").await;
+    let text = status["message"].as_str().unwrap();
+    assert!(text.contains("set apps/app needs") && text.contains("/app:1"), "{text}");
+    // A tag that the set resolved elsewhere says nothing about these media.
+    let other = MissingImage { digest: Digest::of(b"elsewhere"), platforms: Vec::new() };
+    intake.needs(SetDemand { missing: vec![other], ..SetDemand::default() });
+    world.condition("prod-5", SAFE, "True", "Imported").await;
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t132_media_in_another_port_are_the_same_image_bundle() {
+    let world = World::new();
+    for port in ["usb1", "usb2"] {
+        std::fs::create_dir(world.at(port)).unwrap();
+    }
+    let path = world.drop("prod-5.krs.tar", 5).await;
+    let (first, second) = (world.at("usb1/prod-5.krs.tar"), world.at("usb2/prod-5.krs.tar"));
+    std::fs::rename(&path, &first).unwrap();
+    for restart in [false, true] {
+        let mut intake = world.start();
+        intake.missing(&[]);
+        world.condition("prod-5", SAFE, "True", "Imported").await;
+        let away = world.at(".away.krs.tar");
+        let (from, to) = if restart { (&second, &first) } else { (&first, &second) };
+        std::fs::rename(from, &away).unwrap();
+        world.condition("prod-5", COMPLETE, "False", "MediumAbsent").await;
+        if restart {
+            intake.stop().await;
+            std::fs::rename(&away, to).unwrap();
+            intake = world.start();
+            intake.missing(&[]);
+        } else {
+            std::fs::rename(&away, to).unwrap();
+        }
+        intake.stock(|stock| stock.bundles.iter().any(|bundle| bundle.present)).await;
+        world.condition("prod-5", COMPLETE, "True", "FilePresent").await;
+        let all = world.api.all("imagebundles");
+        assert_eq!(all.len(), 1, "{all:#?}");
+        assert_eq!(world.at(all[0]["spec"]["file"].as_str().unwrap()), *to);
+        intake.stop().await;
+    }
+    assert_eq!(world.events("BundleVerified"), 1, "it is not read anew");
+}
