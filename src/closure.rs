@@ -14,6 +14,8 @@ use crate::error::{Classify, ErrorKind};
 use crate::oci::{self, Choice, Descriptor, Document, DocumentError, Index};
 use crate::platform::{self, Platform};
 
+pub use optional::{Optional, OptionalChild};
+
 /// Most indexes and manifests of one image.
 pub const MAX_DOCUMENTS: usize = 10_000;
 /// Most bytes of all indexes and manifests of one image.
@@ -327,12 +329,13 @@ impl Walk<'_> {
                         Child::Known => self.visit(child, depth + 1)?,
                         Child::Opaque => self.add_opaque(child)?,
                         Child::Absent(absence) => {
-                            self.add_absent(index, child, absence);
+                            self.add_absent((digest, index), child, absence);
                             continue;
                         }
                     };
                     useful |= holds;
-                    let stated = child.runs_on().is_some() || child.attests().is_some() || child.is_index();
+                    let is_attestation = child.attests().is_some() || child.is_attestation();
+                    let stated = child.runs_on().is_some() || is_attestation || child.is_index();
                     self.unstated |= holds && !stated;
                 }
                 if !useful && depth == 0 {
@@ -376,13 +379,14 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    fn add_absent(&mut self, index: &Index, child: &Descriptor, absence: Absence) {
+    fn add_absent(&mut self, (of, index): (&Digest, &Index), child: &Descriptor, absence: Absence) {
         let digest = child.digest;
         if !self.out.absent.iter().any(|absent| absent.digest == digest) {
             self.out.absent.push(AbsentChild {
                 digest,
                 name: index.name_of(child),
-                subject: child.attests(),
+                // One that does not say what it describes is about the index.
+                subject: child.attests().or_else(|| child.is_attestation().then_some(*of)),
                 absence,
             });
         }

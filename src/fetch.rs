@@ -111,7 +111,8 @@ async fn fetch_one(repository: &Repository, wanted: &Wanted) -> Result<Fetched, 
     }
 }
 
-fn absence<E: Classify + 'static>(error: &E) -> Absence {
+/// Why something optional could not be had.
+pub(crate) fn absence<E: Classify + 'static>(error: &E) -> Absence {
     Absence { reason: crate::redact::printable(&error::chain(error), MAX_REASON), kind: error.kind() }
 }
 

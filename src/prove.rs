@@ -2,10 +2,12 @@
 //! Proves that an image is in a registry: walks its closure there. Every manifest is fetched and hashed, every blob is
 //! asked for with its size, every tag must name the image.
 
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use std::collections::HashSet;
+
+use futures::stream::{self, StreamExt as _};
 use thiserror::Error;
 
-use crate::closure::{AbsentChild, Closure, ClosureError, Documents};
+use crate::closure::{Absence, AbsentChild, Closure, ClosureError, Documents, Optional, OptionalChild};
 use crate::digest::Digest;
 use crate::error::{Classify, ErrorKind};
 use crate::fetch::{self, FetchError};
@@ -26,7 +28,7 @@ pub enum Proof {
         documents: Vec<Descriptor>,
         /// Configs and layers.
         contents: Vec<Descriptor>,
-        /// What its indexes list and are complete without, and that is not there: attestations, and what nobody knows.
+        /// What its indexes list and are complete without, and that is not all there: attestations, and what nobody knows.
         absent: Vec<AbsentChild>,
     },
     /// Something is not there.
@@ -81,26 +83,39 @@ pub async fn prove(
     platforms: &[Platform],
     tags: &[Tag],
 ) -> Result<Proof, ProveError> {
-    let Closure { documents, contents, opaque, absent, .. } = match walk(repository, digest, platforms).await
-    {
-        Ok(closure) => closure,
+    let mut known = Documents::default();
+    let (root, closure) = match walk(repository, digest, platforms, &mut known).await {
+        Ok(walked) => walked,
         Err(FetchError::Absent { digest, .. }) => {
             return Ok(Proof::Missing { what: format!("manifest {digest}") });
         }
         Err(FetchError::Registry(error)) => return Err(error.into()),
         Err(FetchError::Closure(error)) => return Err(error.into()),
     };
+    let optional = known.optional(&root, &closure);
+    let Closure { documents, mut contents, opaque, mut absent, .. } = closure;
+    let mut gone = HashSet::new();
     // By value: a future over borrowed items is not `Send` where callers need it to be.
     let blobs = contents.iter().filter(|blob| !opaque.contains(&blob.digest));
     let blobs = blobs.map(|blob| (blob.digest, blob.size)).collect::<Vec<_>>();
-    let asked = blobs.into_iter().map(|(digest, size)| async move {
-        Ok::<_, RegistryError>((digest, repository.has_blob(&digest, size).await?))
-    });
+    let asked = blobs
+        .into_iter()
+        .map(|(digest, size)| async move { (digest, repository.has_blob(&digest, size).await) });
     let mut answers = stream::iter(asked).buffered(AT_ONCE);
-    while let Some((digest, there)) = answers.try_next().await? {
-        if !there {
-            return Ok(Proof::Missing { what: format!("blob {digest}") });
-        }
+    while let Some((digest, there)) = answers.next().await {
+        let (children, absence) = match (there, optional.contents.get(&digest)) {
+            (Ok(true), _) => continue,
+            (Ok(false), None) => return Ok(Proof::Missing { what: format!("blob {digest}") }),
+            (Err(error), None) => return Err(error.into()),
+            // What is optional never decides about an image.
+            (Ok(false), Some(children)) => {
+                let reason = format!("blob {digest} is not there");
+                (children, Absence { reason, kind: ErrorKind::Incomplete })
+            }
+            (Err(error), Some(children)) => (children, fetch::absence(&error)),
+        };
+        gone.insert(digest);
+        absent.extend(incomplete(&absent, &optional, children, &absence));
     }
     drop(answers);
     for tag in tags {
@@ -110,15 +125,32 @@ pub async fn prove(
             return Ok(Proof::Tag { tag: tag.clone(), found });
         }
     }
+    contents.retain(|blob| !gone.contains(&blob.digest));
     Ok(Proof::Whole { documents, contents, absent })
+}
+
+/// Children that are not complete, those of `absent` aside.
+fn incomplete(
+    absent: &[AbsentChild],
+    optional: &Optional,
+    children: &[Digest],
+    absence: &Absence,
+) -> Vec<AbsentChild> {
+    let known = |child: &Digest| absent.iter().any(|absent| absent.digest == *child);
+    let of = |child: &Digest| {
+        let OptionalChild { name, subject, .. } = optional.children.get(child)?.clone();
+        Some(AbsentChild { digest: *child, name, subject, absence: absence.clone() })
+    };
+    children.iter().filter(|child| !known(child)).filter_map(of).collect()
 }
 
 async fn walk(
     repository: &Repository,
     digest: &Digest,
     platforms: &[Platform],
-) -> Result<Closure, FetchError> {
-    let mut known = Documents::default();
-    let root = fetch::top(repository, digest, &mut known).await?;
-    fetch::closure(repository, &root, platforms, &mut known).await
+    known: &mut Documents,
+) -> Result<(Descriptor, Closure), FetchError> {
+    let root = fetch::top(repository, digest, known).await?;
+    let closure = fetch::closure(repository, &root, platforms, known).await?;
+    Ok((root, closure))
 }

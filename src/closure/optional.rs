@@ -1,30 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What of an image only optional children of its indexes need.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Closure, Documents};
 use crate::digest::Digest;
 use crate::oci::{self, Descriptor, Document};
 
+/// What of an image only optional children of its indexes need: without them the image is complete.
+#[derive(Debug, Clone, Default)]
+pub struct Optional {
+    /// Indexes and manifests, with the children that need them.
+    pub documents: HashMap<Digest, Vec<Digest>>,
+    /// Configs, layers and content of unknown types, with the children that need them.
+    pub contents: HashMap<Digest, Vec<Digest>>,
+    /// The children.
+    pub children: BTreeMap<Digest, OptionalChild>,
+}
+
+/// A child that an index lists and is complete without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionalChild {
+    /// What it is, as in [`oci::Index::name_of`].
+    pub name: String,
+    /// What it describes, where it is an attestation.
+    pub subject: Option<Digest>,
+    /// The index that lists it.
+    pub listed_by: Digest,
+}
+
 impl Documents {
-    /// Those of the contents of `closure`, which is that of `root`, that only optional children of its indexes need,
-    /// and these children: without them the image is complete.
-    pub fn optional_contents(&self, root: &Descriptor, closure: &Closure) -> HashMap<Digest, Vec<Digest>> {
+    /// What of `closure`, which is that of `root`, only optional children of its indexes need.
+    pub fn optional(&self, root: &Descriptor, closure: &Closure) -> Optional {
         let here = closure.documents.iter().map(|document| document.digest).collect::<HashSet<_>>();
-        let (mut required, mut optional) = (HashSet::new(), Vec::new());
+        let (mut required, mut children) = (HashSet::new(), Vec::new());
         let (mut documents, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
         while let Some(descriptor) = documents.pop() {
             match self.read(&descriptor) {
                 Ok(Document::Index(index)) => {
-                    let held = |child: &Descriptor| {
+                    let held = |child: &&Descriptor| {
                         here.contains(&child.digest) || closure.opaque.contains(&child.digest)
                     };
-                    for child in index.manifests.into_iter().filter(held) {
+                    for child in index.manifests.iter().filter(held) {
                         if child.is_optional() {
-                            optional.push(child);
+                            let name = index.name_of(child);
+                            let (subject, listed_by) = (child.attests(), descriptor.digest);
+                            children.push((child.clone(), OptionalChild { name, subject, listed_by }));
                         } else if seen.insert(child.digest) {
-                            documents.push(child);
+                            documents.push(child.clone());
                         }
                     }
                 }
@@ -36,22 +59,25 @@ impl Documents {
                 Err(_) => {}
             }
         }
-        let mut contents = HashMap::<_, Vec<_>>::new();
-        let mut visited = HashSet::new();
-        for child in optional {
+        let mut optional = Optional::default();
+        for (child, known_as) in children {
             // A child that is listed as an image too is one.
-            if seen.contains(&child.digest) || !visited.insert(child.digest) {
+            if seen.contains(&child.digest) || optional.children.contains_key(&child.digest) {
                 continue;
             }
+            optional.children.insert(child.digest, known_as);
             let needed = if oci::is_document(&child.media_type) {
-                self.closure(&child, &[]).map(|closure| closure.contents).unwrap_or_default()
+                self.closure(&child, &[]).unwrap_or_default()
             } else {
-                vec![child.clone()]
+                Closure { contents: vec![child.clone()], ..Closure::default() }
             };
-            for content in needed.iter().filter(|content| !required.contains(&content.digest)) {
-                contents.entry(content.digest).or_default().push(child.digest);
+            for document in needed.documents.iter().filter(|document| !seen.contains(&document.digest)) {
+                optional.documents.entry(document.digest).or_default().push(child.digest);
+            }
+            for content in needed.contents.iter().filter(|content| !required.contains(&content.digest)) {
+                optional.contents.entry(content.digest).or_default().push(child.digest);
             }
         }
-        contents
+        optional
     }
 }

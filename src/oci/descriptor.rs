@@ -118,7 +118,7 @@ impl Descriptor {
 
     /// Whether an index is complete without this child: an attestation, or content of a type that is not known.
     pub fn is_optional(&self) -> bool {
-        self.attests().is_some() || !is_document(&self.media_type)
+        self.attests().is_some() || self.is_attestation() || !is_document(&self.media_type)
     }
 
     /// Addresses outside the registry from which the content may be downloaded, at most [`MAX_URLS`].

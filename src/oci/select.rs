@@ -82,6 +82,7 @@ impl Index {
             (Some(subject), _) => platform_of(subject)
                 .map_or_else(|| format!("attestation of {subject}"), |of| format!("attestation of {of}")),
             (None, Some(platform)) => format!("image for {platform}"),
+            (None, None) if child.is_attestation() => "attestation".to_owned(),
             (None, None) => format!("entry of type {}", crate::redact::printable(&child.media_type, 100)),
         }
     }

@@ -239,7 +239,7 @@ pub fn plan(
     }
     let documents = blobs.list.len();
     for (place, image) in resolved.images.iter().enumerate() {
-        let optional = resolved.documents.optional_contents(&image.root, &image.closure);
+        let optional = resolved.documents.optional(&image.root, &image.closure).contents;
         for (closure, owner) in closures(image).zip(owners(place, image)) {
             for content in &closure.contents {
                 let children = optional.get(&content.digest).filter(|_| matches!(owner, Owner::Image(_)));

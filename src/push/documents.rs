@@ -2,16 +2,19 @@
 //! Indexes, manifests and tags of an image: asked for all at once, put inner before outer, read back, tagged last.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::attach::Attached;
+use super::left_behind::LeftBehind;
 use super::{Failures, QUESTIONS, Run, Target, TargetError};
 use crate::bundle::BundledImage;
 use crate::closure::{Closure, Documents};
 use crate::digest::Digest;
-use crate::oci::Descriptor;
+use crate::error;
+use crate::oci::{Descriptor, Document, MAX_DOCUMENT};
 use crate::reference::{Selector, Tag};
 use crate::registry::{RegistryError, Repository};
 
@@ -25,13 +28,15 @@ impl Run<'_> {
         failures: &Failures,
     ) -> Result<Attached, TargetError> {
         let image = self.images.images.get(target.image).ok_or(TargetError::Missing(target.digest))?;
-        blobs_arrived(target, &image.closure, failures)?;
-        match self.try_put_target(target, image, failures).await {
+        let optional = self.optional(target.image);
+        let mut left = LeftBehind::of_blobs(target, &image.closure, optional, failures)?;
+        match self.try_put_target(target, image, &mut left, failures).await {
             Err(error) if error.may_be_collected() => {
                 if !self.restore(target, &image.closure).await? {
                     return Err(error);
                 }
-                self.try_put_target(target, image, failures).await
+                left = LeftBehind::of_blobs(target, &image.closure, optional, failures)?;
+                self.try_put_target(target, image, &mut left, failures).await
             }
             put => put,
         }
@@ -41,12 +46,13 @@ impl Run<'_> {
     /// have been the reason why the registry refused it.
     async fn restore(&self, target: &Target, closure: &Closure) -> Result<bool, TargetError> {
         let repository = &self.repository(&target.repository);
+        let optional = self.optional(target.image);
         let restored =
             closure.contents.clone().into_iter().map(|Descriptor { digest, size, .. }| async move {
-                if repository.has_blob_for_push(&digest, size).await? {
-                    return Ok::<_, RegistryError>(false);
-                }
-                self.send_again(digest, size, &target.repository).await.map(|()| true)
+                let restored = self.restore_blob(repository, digest, size).await;
+                // What is optional never decides about the image.
+                let is_optional = optional.contents.contains_key(&digest);
+                if is_optional { Ok(restored.unwrap_or(false)) } else { restored }
             });
         let restored = stream::iter(restored).buffer_unordered(QUESTIONS).try_collect::<Vec<_>>().await?;
         let blobs = restored.into_iter().filter(|restored| *restored).count();
@@ -56,10 +62,24 @@ impl Run<'_> {
         Ok(blobs > 0 || manifest.is_some_and(|image| image.platforms.is_empty()))
     }
 
+    /// Sends a blob where it is not there any more. Answers whether it was sent.
+    async fn restore_blob(
+        &self,
+        repository: &Repository,
+        digest: Digest,
+        size: u64,
+    ) -> Result<bool, RegistryError> {
+        if repository.has_blob_for_push(&digest, size).await? {
+            return Ok(false);
+        }
+        self.send_again(digest, size, repository.name()).await.map(|()| true)
+    }
+
     async fn try_put_target(
         &self,
         target: &Target,
         image: &BundledImage,
+        left: &mut LeftBehind<'_>,
         failures: &Failures,
     ) -> Result<Attached, TargetError> {
         let repository = self.repository(&target.repository);
@@ -68,9 +88,9 @@ impl Run<'_> {
         let is_tagged = |document: &Descriptor| document.digest == root.digest && !target.tags.is_empty();
         let asked = documents.iter().filter(|document| !is_tagged(document));
         let asked = asked.map(|document| (Selector::Digest(document.digest), document));
-        let asked = self.lacking(&repository, asked.collect());
+        let asked = self.lacking(&repository, asked.collect(), left);
         let tags = target.tags.iter().map(|tag| (Selector::Tag(tag.clone()), root));
-        let tags = self.lacking(&repository, tags.collect());
+        let tags = self.lacking(&repository, tags.collect(), left);
         let (lacking, tags) = futures::try_join!(asked, tags)?;
         let mut lacking = lacking.into_iter().map(|(_, document)| document.digest).collect::<BTreeSet<_>>();
         let untagged = tags.iter().filter(|(_, document)| document.digest == root.digest).count();
@@ -79,66 +99,130 @@ impl Run<'_> {
         }
 
         for document in documents.iter().filter(|document| lacking.contains(&document.digest)) {
-            let put = self.put(&repository, &Selector::Digest(document.digest), document).await;
-            put.map_err(|error| self.sparse(target, document, error))?;
+            if left.is_left(&document.digest) {
+                continue;
+            }
+            let put = self.put_with_children(&repository, image, document).await;
+            match (put, left.needing(&document.digest)) {
+                (Ok(()), _) => {}
+                (Err((error, _)), Some(children)) => left.add(children, &error::chain(&error)),
+                (Err((error, refused)), None) => {
+                    return Err(self.sparse(target, document, error, left, refused));
+                }
+            }
         }
         // Before the tags: whoever finds the image finds its signatures.
-        let attached = self.put_referrers(target, failures).await;
+        let mut attached = self.put_referrers(target, failures).await;
+        attached.problems.extend(left.problems(target));
         // Tags last: what a tag names is whole. One that may not be changed keeps none of the others.
         let mut fixed = None;
         for (selector, document) in tags {
             if let Err(error) = self.put(&repository, &selector, document).await {
                 let documents = &self.images.documents;
                 let error = fixed_tag(&repository, &selector, document, documents, error).await;
-                fixed = fixed.or(error.map_err(|error| self.sparse(target, document, error))?);
+                let error = error.map_err(|error| self.sparse(target, document, error, left, Vec::new()))?;
+                fixed = fixed.or(error);
             }
         }
         fixed.map_or(Ok(attached), Err)
     }
 
-    /// Of these, in their order, what the registry does not have.
+    /// Puts a manifest of an image. Where the registry refuses an index that lists entries of types that are not known,
+    /// it may want them as manifests, and not as the blobs that they were sent as. With the error comes which of them it
+    /// takes as none.
+    async fn put_with_children(
+        &self,
+        repository: &Repository,
+        image: &BundledImage,
+        document: &Descriptor,
+    ) -> Result<(), (TargetError, Vec<String>)> {
+        let selector = Selector::Digest(document.digest);
+        let error = match self.put(repository, &selector, document).await {
+            Err(error) if error.may_be_collected() => error,
+            put => return put.map(drop).map_err(|error| (error, Vec::new())),
+        };
+        let Ok(Document::Index(index)) = self.images.documents.read(document) else {
+            return Err((error, Vec::new()));
+        };
+        let (mut accepted, mut refused) = (false, Vec::new());
+        let opaque = |child: &&Descriptor| image.closure.opaque.contains(&child.digest);
+        for child in index.manifests.iter().filter(opaque) {
+            match self.put_opaque(repository, child).await {
+                Ok(()) => accepted = true,
+                Err(reason) => refused.push(format!("{} {}: {reason}", index.name_of(child), child.digest)),
+            }
+        }
+        if !accepted {
+            return Err((error, refused));
+        }
+        self.put(repository, &selector, document).await.map(drop).map_err(|error| (error, refused))
+    }
+
+    async fn put_opaque(&self, repository: &Repository, child: &Descriptor) -> Result<(), String> {
+        let blob = self.bundle.blob(&child.digest).ok_or("it is not in the bundle")?;
+        let bytes = self.bundle.read(blob, MAX_DOCUMENT).map_err(|error| error::chain(&error))?;
+        put_as_manifest(repository, child, bytes).await.map_err(|error| error::chain(&error))?;
+        self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Of these, in their order, what the registry does not have. What cannot be asked and is optional is put.
     async fn lacking<'a>(
         &self,
         repository: &Repository,
         wanted: Vec<(Selector, &'a Descriptor)>,
+        left: &LeftBehind<'_>,
     ) -> Result<Vec<(Selector, &'a Descriptor)>, TargetError> {
         let asked = wanted.into_iter().map(|(selector, document)| async move {
-            let has = has_document(repository, &selector, document).await?;
+            let has = match has_document(repository, &selector, document).await {
+                Err(_) if left.needing(&document.digest).is_some() => false,
+                has => has?,
+            };
             Ok::<_, TargetError>((!has).then_some((selector, document)))
         });
         let answers = stream::iter(asked).buffered(QUESTIONS).try_collect::<Vec<_>>().await?;
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// A refused index that lacks children is refused for that.
-    fn sparse(&self, target: &Target, document: &Descriptor, error: TargetError) -> TargetError {
+    /// A refused index that lacks children is refused for that. `refused` are children that are there in another way than
+    /// the registry wants.
+    fn sparse(
+        &self,
+        target: &Target,
+        document: &Descriptor,
+        error: TargetError,
+        left: &LeftBehind<'_>,
+        refused: Vec<String>,
+    ) -> TargetError {
         let chosen = self.bundle.manifest().images.get(target.image).is_some_and(|i| !i.platforms.is_empty());
         let absent = self.closures(target).flat_map(|(_, closure)| &closure.absent);
         // A choice of platforms explains the refusal, whatever else is missing.
         let missing = absent.filter(|_| !chosen).map(|child| child.name.clone()).collect::<Vec<_>>();
+        let unsent = left.names().into_iter().chain(refused).collect::<Vec<_>>();
         match error {
             TargetError::Registry(
                 source @ (RegistryError::Refused { .. } | RegistryError::NotFound { .. }),
-            ) if (chosen || !missing.is_empty()) && document.is_index() => TargetError::Sparse {
-                registry: self.destination.registry.clone(),
-                digest: document.digest,
-                missing,
-                source: Box::new(source),
-            },
+            ) if (chosen || !missing.is_empty() || !unsent.is_empty()) && document.is_index() => {
+                TargetError::Sparse {
+                    registry: self.destination.registry.clone(),
+                    digest: document.digest,
+                    missing,
+                    unsent,
+                    source: Box::new(source),
+                }
+            }
             other => other,
         }
     }
 }
 
-fn blobs_arrived(target: &Target, closure: &Closure, failures: &Failures) -> Result<(), TargetError> {
-    let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
-    for content in &closure.contents {
-        if let Some(error) = failures.get_mut(&(content.digest, target.repository.clone())) {
-            let shared = || TargetError::Shared(content.digest);
-            return Err(error.take().map_or_else(shared, TargetError::Registry));
-        }
-    }
-    Ok(())
+/// What became of a manifest that was to be put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It was there.
+    Present,
+    /// It was sent; with the subject that the registry says it has processed (`OCI-Subject`).
+    Sent(Option<Digest>),
 }
 
 pub(super) async fn has_document(
@@ -150,8 +234,12 @@ pub(super) async fn has_document(
     Ok(found.is_some_and(|found| found.digest == document.digest))
 }
 
-/// Puts one of `documents` and reads it back. Answers the subject that the registry says it has processed.
-pub(super) async fn send_document(
+/// Puts one of `documents`, also where it is there, and reads it back. Answers the subject that the registry says it has
+/// processed.
+///
+/// # Errors
+/// As [`put_document`].
+pub async fn send_document(
     repository: &Repository,
     selector: &Selector,
     document: &Descriptor,
@@ -167,7 +255,20 @@ pub(super) async fn send_document(
     Ok(subject)
 }
 
-/// Puts one of `documents` where it is not already, byte for byte, and reads it back. Answers whether it was sent.
+/// Puts content of a type that is not known where a registry keeps manifests.
+///
+/// # Errors
+/// [`RegistryError`]; many registries take known types only.
+pub async fn put_as_manifest(
+    repository: &Repository,
+    child: &Descriptor,
+    bytes: Bytes,
+) -> Result<(), RegistryError> {
+    let selector = Selector::Digest(child.digest);
+    repository.push_manifest(&selector, &child.media_type, bytes).await.map(drop)
+}
+
+/// Puts one of `documents` where it is not already, byte for byte, and reads it back.
 ///
 /// # Errors
 /// [`TargetError::Registry`], [`TargetError::ReadBack`]; [`TargetError::Missing`] where it is not among `documents`.
@@ -176,12 +277,11 @@ pub async fn put_document(
     selector: &Selector,
     document: &Descriptor,
     documents: &Documents,
-) -> Result<bool, TargetError> {
+) -> Result<Put, TargetError> {
     if has_document(repository, selector, document).await? {
-        return Ok(false);
+        return Ok(Put::Present);
     }
-    send_document(repository, selector, document, documents).await?;
-    Ok(true)
+    Ok(Put::Sent(send_document(repository, selector, document, documents).await?))
 }
 
 /// Tags one of `documents` where the tag does not name it already. Answers whether it was sent.
@@ -201,7 +301,7 @@ pub async fn put_tag(
             let fixed = fixed_tag(repository, &selector, document, documents, error).await?;
             fixed.map_or(Ok(false), Err)
         }
-        sent => sent,
+        put => put.map(|put| put != Put::Present),
     }
 }
 

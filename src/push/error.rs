@@ -34,7 +34,7 @@ pub enum TargetError {
         reason: String,
     },
     /// The registry takes no index some of whose images are not there.
-    #[error("{registry} refuses index {digest}, some of whose children are not in the bundle: {source}")]
+    #[error("{registry} refuses index {digest}, some of whose children it does not have: {source}")]
     Sparse {
         /// The registry.
         registry: RegistryHost,
@@ -42,6 +42,8 @@ pub enum TargetError {
         digest: Digest,
         /// Children that were missing at the source already, as in [`crate::oci::Index::name_of`].
         missing: Vec<String>,
+        /// Children that it did not take, and why.
+        unsent: Vec<String>,
         /// What it says.
         source: Box<RegistryError>,
     },
@@ -101,6 +103,12 @@ impl Classify for TargetError {
             Self::ReadBack { .. } => {
                 Some("the registry changes what it stores; check what stands in front of it".to_owned())
             }
+            Self::Sparse { unsent, .. } if !unsent.is_empty() => Some(format!(
+                "it takes no index without all of its children, and did not take {}. Set it up to take such indexes \
+                 (Distribution 3: validation.manifests.indexes.platforms: none), or build and push the image at the source \
+                 without them and make a new bundle",
+                unsent.join("; ")
+            )),
             Self::Sparse { missing, .. } if !missing.is_empty() => Some(format!(
                 "missing at the source when the bundle was made: {}. Build and push the image there again and make a new \
                  bundle, or set up the registry to take such indexes (Distribution 3: \

@@ -6,19 +6,20 @@ mod attach;
 mod base;
 mod documents;
 mod error;
+mod left_behind;
 mod referrers;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Once, PoisonError};
+use std::sync::{Arc, LazyLock, Once, PoisonError};
 
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
 use crate::bundle::{BaseLayer, Bundle, BundleBlob, BundledImage, BundledImages};
-use crate::closure::Closure;
+use crate::closure::{Closure, Optional};
 use crate::digest::Digest;
 use crate::oci::Descriptor;
 use crate::progress::{Activity, Progress};
@@ -28,7 +29,7 @@ use crate::registry::{
 };
 
 pub use base::{expected as expected_in, find as find_layer};
-pub use documents::{put_document, put_tag};
+pub use documents::{Put, put_as_manifest, put_document, put_tag, send_document};
 pub use error::{MissingLayer, PushError, TargetError};
 pub use referrers::{
     PushedReferrer, ReferrerProblem, WrittenList, list as list_referrers, mend as mend_lists,
@@ -101,6 +102,11 @@ pub async fn push(
         images,
         transfers: Arc::new(Semaphore::new(jobs.clamp(1, Semaphore::MAX_PERMITS))),
         referrers,
+        optional: images
+            .images
+            .iter()
+            .map(|image| images.documents.optional(&image.root, &image.closure))
+            .collect(),
         claimed: targets.iter().flat_map(tags).collect(),
         progress,
         counts: Counts::default(),
@@ -199,6 +205,8 @@ struct Run<'a> {
     /// One permit for each transfer that may be under way.
     transfers: Arc<Semaphore>,
     referrers: bool,
+    /// What of each image only optional children of its indexes need.
+    optional: Vec<Optional>,
     /// The tags that the sets give.
     claimed: BTreeSet<(RepositoryName, Tag)>,
     progress: &'a Arc<dyn Progress>,
@@ -246,9 +254,11 @@ impl Run<'_> {
             let Some(need) = needs.get_mut(place) else { continue };
             let needing = |target: &&Target| {
                 let image = self.images.images.get(target.image);
+                let is_optional = self.optional(target.image).contents.contains_key(&need.digest);
                 image.is_some_and(|image| image.closure.contents.iter().any(|c| c.digest == need.digest))
+                    && !is_optional
             };
-            // What only a referrer lacks costs the referrer: the blob fails when it is to be sent.
+            // What only a referrer or an attestation lacks costs that one: the blob fails when it is to be sent.
             if !targets.iter().any(|target| needing(&target)) {
                 need.elsewhere = found.ok().flatten();
                 continue;
@@ -278,6 +288,11 @@ impl Run<'_> {
         // Its own repositories come last: the answer that they lack it may have been no answer.
         let candidates = expected.difference(own).chain(own);
         base::find(&self.repository(any), (&layer.digest, layer.size), candidates).await
+    }
+
+    fn optional(&self, image: usize) -> &Optional {
+        static NOTHING: LazyLock<Optional> = LazyLock::new(Optional::default);
+        self.optional.get(image).unwrap_or(&NOTHING)
     }
 
     /// The image of a target, and what refers to it where that is wanted.

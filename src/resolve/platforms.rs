@@ -99,7 +99,7 @@ impl Images {
         for index in &closure.documents {
             let Ok(Document::Index(index)) = documents.read(index) else { continue };
             let children = index.manifests.iter().filter(|child| travels.contains(&child.digest));
-            for child in children.filter(|child| child.attests().is_none()) {
+            for child in children.filter(|child| !child.is_optional()) {
                 let Some(config) = config(child) else { continue };
                 images.any = true;
                 // What an index calls unknown runs nowhere, whatever its config says.

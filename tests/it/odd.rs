@@ -2,8 +2,12 @@
 //! Images as registries and tools really have them: layers that lie elsewhere, content in descriptors, indexes with odd
 //! entries, and indexes some of whose children were deleted.
 
+use std::sync::Arc;
+
+use krs_core::bundle::{Bundle, Policy};
 use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, ErrorKind};
+use krs_core::plan::{Base, PlanOptions, plan};
 use krs_core::prove::{Proof, prove};
 use krs_core::pull::{PullError, PullOptions, pull};
 use krs_core::redact::Secret;
@@ -176,6 +180,169 @@ async fn t98_an_attestation_that_is_no_manifest_costs_itself() {
     let (bundle, opened) = site.open("a.krs.tar").await;
     site.push(&bundle, &opened).await.unwrap();
     assert_eq!(site.edge.manifest("team/app", "1").unwrap().1, top.manifest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t98_an_attestation_that_does_not_say_what_it_describes_is_optional_too() {
+    let mut site = site();
+    let plain = with_attestations(&[&image("linux/amd64", 1)]);
+    let top = changed(&plain, |index| {
+        let annotations = index["manifests"][1]["annotations"].as_object_mut().unwrap();
+        annotations.remove("vnd.docker.reference.digest").unwrap();
+    });
+    site.add(&top, "team/app", "1");
+    let attestation = &top.children[1];
+    site.source.delete_manifest("team/app", &attestation.digest.to_string());
+    let (_, resolved) = site.resolve(&client()).await.unwrap();
+    let missing = resolved.images[0].missing_optional().collect::<Vec<_>>();
+    assert_eq!(missing.len(), 1);
+    assert_eq!((missing[0].digest, missing[0].subject), (Some(attestation.digest), top.digest));
+    assert!(missing[0].reason.starts_with("the attestation: "), "{missing:?}");
+    let (bundle, opened) = site.open("a.krs.tar").await;
+    site.push(&bundle, &opened).await.unwrap();
+    assert!(is_whole(&site.edge, "team/app", &top).await);
+    site.platforms = vec!["linux/s390x".to_owned()];
+    let error = site.resolve(&client()).await.unwrap_err().to_string();
+    assert!(error.contains("no image for linux/s390x"), "it is no image for anything: {error}");
+}
+
+/// An index with an attestation, a digest of its manifest and one of a blob that only it needs.
+fn attested() -> (Image, Digest, Digest) {
+    let top = with_attestations(&[&image("linux/amd64", 1)]);
+    let (image, attestation) = (&top.children[0], &top.children[1]);
+    let own = |digest: &&Digest| image.blobs.iter().all(|(other, _)| other != *digest);
+    let blob = *attestation.blobs.iter().map(|(digest, _)| digest).rev().find(own).unwrap();
+    let digest = attestation.digest;
+    (top, digest, blob)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t127_an_attestation_that_an_edge_does_not_take_costs_itself() {
+    let refuse = || What::Status(403, Vec::new(), String::new());
+    let broken = || What::Status(500, Vec::new(), String::new());
+    let (top, attestation, _) = attested();
+    let manifest = || Matcher::any().path(attestation);
+    for (on, what) in [(manifest().method("PUT"), refuse()), (manifest(), broken())] {
+        let mut site = site();
+        site.add(&top, "team/app", "1");
+        let (bundle, opened) = site.open("a.krs.tar").await;
+        site.edge.fail(on.clone(), what);
+        let report = site.push(&bundle, &opened).await.unwrap();
+        let [problem] = report.referrers.as_slice() else { panic!("{on:?}: {report:?}") };
+        assert_eq!((problem.digest, problem.subject), (attestation, top.children[0].digest), "{on:?}");
+        assert!(!problem.unlisted && problem.reason.starts_with("the attestation of linux/amd64: "));
+        assert_eq!(site.edge.digest("team/app", "1"), Some(top.digest), "{on:?}");
+        site.edge.clear_faults();
+        assert!(is_whole(&site.edge, "team/app", &top).await);
+        let report = site.push(&bundle, &opened).await.unwrap();
+        assert_eq!(report.referrers, [], "the next run brings it");
+        assert!(site.edge.manifest("team/app", &attestation.to_string()).is_some());
+    }
+    // A blob of it that cannot be sent, because it is damaged on the media.
+    let (_, _, blob) = attested();
+    let mut site = self::site();
+    site.add(&top, "team/app", "1");
+    let (bundle, opened) = site.open("a.krs.tar").await;
+    let path = site.archive("a.krs.tar");
+    let content = &top.children[1].blobs.iter().find(|(digest, _)| *digest == blob).unwrap().1;
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(content.len()).position(|window| window == content).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let report = site.push(&bundle, &opened).await.unwrap();
+    let [problem] = report.referrers.as_slice() else { panic!("{report:?}") };
+    assert!(problem.digest == attestation && problem.reason.contains(&blob.to_string()), "{problem:?}");
+    assert!(site.edge.manifest("team/app", &attestation.to_string()).is_none(), "nor is its manifest sent");
+    assert!(is_whole(&site.edge, "team/app", &top).await);
+    // An edge that takes no index without it says so.
+    let mut site = Site::new();
+    site.add(&top, "team/app", "1");
+    let (bundle, opened) = site.open("a.krs.tar").await;
+    site.edge.fail(manifest().method("PUT"), refuse());
+    let error = site.push(&bundle, &opened).await.unwrap_err();
+    let help = error.help().unwrap();
+    assert!(help.contains(&format!("did not take attestation of linux/amd64 {attestation}: ")), "{help}");
+    assert!(help.contains("validation.manifests.indexes.platforms"), "{help}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t127_an_image_is_whole_without_a_blob_of_an_attestation() {
+    let (top, attestation, blob) = attested();
+    let edge = Registry::start(Options::default());
+    top.push_to(&edge, "team/app", Some("1"));
+    let repository = client().repository(&edge.host(), &"team/app".parse().unwrap());
+    let absent = async || match prove(&repository, &top.digest, &[], &[]).await.unwrap() {
+        Proof::Whole { absent, contents, .. } => {
+            assert_eq!(contents.iter().any(|of| of.digest == blob), absent.is_empty());
+            absent.into_iter().map(|child| (child.digest, child.absence.reason)).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(absent().await, []);
+    edge.fail(Matcher::any().path(blob), What::Status(500, Vec::new(), String::new()));
+    let [(digest, reason)] = &absent().await[..] else { panic!() };
+    assert!(*digest == attestation && reason.contains("500"), "{reason}");
+    edge.clear_faults();
+    edge.delete_blob(&blob);
+    assert_eq!(absent().await, [(attestation, format!("blob {blob} is not there"))]);
+    edge.delete_blob(&top.children[0].blobs[1].0);
+    let gone = prove(&repository, &top.digest, &[], &[]).await.unwrap();
+    assert!(matches!(gone, Proof::Missing { .. }), "a blob of the image is needed: {gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t127_a_delta_whose_base_lacks_a_layer_of_an_attestation_is_pushed_without_it() {
+    let mut site = site();
+    let (top, attestation, blob) = attested();
+    site.add(&top, "team/app", "1");
+    let (bundle, opened) = site.open("a.krs.tar").await;
+    site.push(&bundle, &opened).await.unwrap();
+    let base = Base::of_bundle(&bundle, &opened).unwrap();
+    let (loaded, resolved) = site.resolve(&client()).await.unwrap();
+    let options = PlanOptions { base, ..PlanOptions::default() };
+    let plan = plan(&loaded, &resolved, &options, jiff::Timestamp::now()).unwrap();
+    let path = site.archive("b.krs.tar");
+    pull(&client(), &plan, Default::default(), &path, 4, &silent()).await.unwrap();
+    let delta = Arc::new(Bundle::open(&path, &Policy::default()).unwrap());
+    let opened = delta.images().unwrap();
+    assert!(delta.blob(&blob).is_none(), "the base has it");
+    site.edge.delete_blob(&blob);
+    site.edge.delete_manifest("team/app", &attestation.to_string());
+    let report = site.push(&delta, &opened).await.unwrap();
+    assert_eq!(report.referrers.iter().map(|problem| problem.digest).collect::<Vec<_>>(), [attestation]);
+}
+
+/// An index with an entry of an unknown type.
+fn opaque(content: &[u8]) -> Image {
+    let plain = index(&[(&image("linux/amd64", 1), None)]);
+    let child = json!({
+        "mediaType": "application/vnd.example.unknown", "digest": Digest::of(content), "size": content.len(),
+    });
+    changed(&plain, |index| index["manifests"].as_array_mut().unwrap().push(child))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t128_an_entry_of_an_unknown_type_is_put_as_a_manifest_where_an_edge_wants_that() {
+    let content = br#"{"is": "neither an index nor a manifest"}"#;
+    let image = opaque(content);
+    let of_any_type = Options { unknown_types: true, ..Options::default() };
+    for (edge, taken) in [(of_any_type, true), (Options::default(), false)] {
+        let mut site = Site::with(Options { sparse_indexes: true, ..Options::default() }, edge);
+        site.add(&image, "team/app", "1");
+        site.source.put_blob("team/app", content);
+        let (bundle, opened) = site.open("a.krs.tar").await;
+        let pushed = site.push(&bundle, &opened).await;
+        assert_eq!(site.edge.digest("team/app", "1").is_some(), taken);
+        if taken {
+            assert_eq!(pushed.unwrap().referrers, []);
+            assert!(is_whole(&site.edge, "team/app", &image).await);
+            continue;
+        }
+        let help = pushed.unwrap_err().help().unwrap();
+        let named = format!("entry of type application/vnd.example.unknown {}: ", Digest::of(content));
+        assert!(help.contains(&named) && help.contains("is not accepted"), "{help}");
+        assert!(help.contains("validation.manifests.indexes.platforms"), "{help}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

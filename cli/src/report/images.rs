@@ -236,7 +236,7 @@ impl Tree<'_> {
                 }
             }
             Document::Manifest(manifest) => {
-                node.role = if descriptor.attests().is_some() { "attestation" } else { "manifest" };
+                node.role = if descriptor.is_optional() { "attestation" } else { "manifest" };
                 if first {
                     node.children.push(self.leaf(&manifest.config, "config"));
                     node.children.extend(manifest.layers.iter().map(|layer| self.leaf(layer, "layer")));

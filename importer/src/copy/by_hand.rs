@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use krs_core::crd::reason;
 use krs_core::error::ErrorKind;
-use krs_core::oci::Descriptor;
+use krs_core::oci::{Descriptor, MAX_DOCUMENT};
 use krs_core::registry::{BlobContent, BlobPush, BlobSink, BlobSource, Repository};
 
 use super::failure::Failure;
@@ -62,9 +62,7 @@ pub(super) async fn copy(
         }
         // Before the source is read: whether the edge takes blobs at all.
         edge.mount_blob(&blob.digest, None).await.map_err(at_edge)?;
-        let mut buffer = Buffer { bytes: Vec::new(), keep: blob.size <= MAX_BLOB };
-        let read = source.blob(&blob.digest, blob.size, &mut buffer).await;
-        read.map_err(|error| Failure::registry(which, &error))?;
+        let buffer = read(source, which, blob, MAX_BLOB).await?;
         if buffer.keep {
             let held = Arc::new(Held(buffer.bytes));
             edge.push_blob(&blob.digest, blob.size, held, None).await.map_err(at_edge)?;
@@ -80,6 +78,23 @@ pub(super) async fn copy(
             Err(Failure::new(reason::COPY_FAILED, ErrorKind::Unavailable, &text))
         }
     }
+}
+
+/// Reads a blob; its content is kept where it has at most `limit` bytes.
+async fn read(source: &Repository, which: Which, blob: &Descriptor, limit: u64) -> Result<Buffer, Failure> {
+    let mut buffer = Buffer { bytes: Vec::new(), keep: blob.size <= limit };
+    let read = source.blob(&blob.digest, blob.size, &mut buffer).await;
+    read.map_err(|error| Failure::registry(which, &error))?;
+    Ok(buffer)
+}
+
+/// The content of a blob that is small enough for a manifest.
+pub(super) async fn fetch(source: &Repository, which: Which, blob: &Descriptor) -> Result<Vec<u8>, Failure> {
+    if blob.size > MAX_DOCUMENT {
+        let text = format!("{} is too large for a manifest", blob.digest);
+        return Err(Failure::new(reason::COPY_FAILED, ErrorKind::Other, &text));
+    }
+    read(source, which, blob, MAX_DOCUMENT).await.map(|buffer| buffer.bytes)
 }
 
 /// Sends a blob whose content is here.

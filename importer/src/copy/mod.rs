@@ -3,8 +3,10 @@
 //! arrived is not sent again.
 
 mod base;
+mod blobs;
 mod by_hand;
 mod failure;
+mod manifests;
 mod side;
 mod skopeo;
 mod target;

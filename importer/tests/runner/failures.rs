@@ -231,3 +231,93 @@ async fn t120_a_bundle_that_is_not_served_at_present_is_no_image_that_does_not_e
     let (report, code) = pod.run(&CopyTask { targets: vec![again], ..task }).await;
     assert_eq!((code, report.failures[0].reason.as_str()), (8, "BundleUnavailable"), "{report:?}");
 }
+
+/// An index with an attestation, the digest of that, and of a layer that only it has.
+fn attested() -> (Image, krs_core::digest::Digest, krs_core::digest::Digest) {
+    let top = krs_testing::image::with_attestations(&[&image(40)]);
+    let (image, attestation) = (&top.children[0], &top.children[1]);
+    let own = |digest: &&krs_core::digest::Digest| image.blobs.iter().all(|(other, _)| other != *digest);
+    let blob = *attestation.blobs.iter().map(|(digest, _)| digest).rev().find(own).unwrap();
+    let digest = attestation.digest;
+    (top, digest, blob)
+}
+
+#[tokio::test]
+async fn t127_an_attestation_inside_an_index_costs_itself() {
+    let (top, attestation, blob) = attested();
+    let of_attestation = || Matcher::any().path(attestation);
+    for (at_edge, on, what) in [
+        (false, Matcher::blobs().path(blob), What::WrongBytes),
+        (false, Matcher::any().path(blob), What::Status(404, Vec::new(), String::new())),
+        (false, of_attestation(), What::Status(404, Vec::new(), String::new())),
+        (true, of_attestation().method("PUT"), What::Status(413, Vec::new(), String::new())),
+    ] {
+        let source = Registry::start(Options::default());
+        let edge = Registry::start(Options { sparse_indexes: true, ..Options::default() });
+        top.push_to(&source, "team/app", None);
+        let faulty = if at_edge { &edge } else { &source };
+        faulty.fail(on.clone(), what);
+        let task = online(&source, &edge, vec![target(&source.host(), "team/app", &top.digest, "v1")]);
+        let (report, code) = Pod::new().run(&task).await;
+        assert_eq!((code, report.done, report.referrers_missing), (0, 1, 1), "{on:?}: {report:?}");
+        assert_eq!(edge.digest("mirror/team/app", "v1"), Some(top.digest), "{on:?}");
+        // The next run brings it.
+        faulty.clear_faults();
+        let (report, code) = Pod::new().run(&task).await;
+        assert_eq!((code, report.referrers_missing), (0, 0), "{report:?}");
+        arrived(&top, &edge);
+    }
+    // It is there, and a blob of it is not, and cannot be had.
+    let source = Registry::start(Options::default());
+    let edge = Registry::start(Options::default());
+    for registry in [&source, &edge] {
+        top.push_to(registry, "team/app", None);
+        top.push_to(registry, "mirror/team/app", None);
+        registry.delete_blob(&blob);
+    }
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &top.digest, "v1")]);
+    let (report, code) = Pod::new().run(&task).await;
+    assert_eq!((code, report.done, report.referrers_missing), (0, 1, 1), "{report:?}");
+    // Where the edge takes no index without it, that is the failure.
+    let edge = Registry::start(Options::default());
+    edge.fail(of_attestation().method("PUT"), What::Status(413, Vec::new(), String::new()));
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &top.digest, "v1")]);
+    let (report, code) = Pod::new().run(&task).await;
+    assert_eq!((code, report.failures[0].reason.as_str()), (1, "SparseIndexRefused"), "{report:?}");
+    assert!(report.failures[0].message.contains(&attestation.to_string()), "{report:?}");
+}
+
+#[tokio::test]
+async fn t128_an_entry_of_an_unknown_type_is_put_as_a_manifest_where_an_edge_wants_that() {
+    use krs_core::digest::Digest;
+    let content = br#"{"is": "neither an index nor a manifest"}"#;
+    let plain = index(&[(&image(41), Some("linux/amd64"))]);
+    let mut document = serde_json::from_slice::<serde_json::Value>(&plain.manifest).unwrap();
+    document["manifests"].as_array_mut().unwrap().push(serde_json::json!({
+        "mediaType": "application/vnd.example.unknown", "digest": Digest::of(content), "size": content.len(),
+    }));
+    let manifest = serde_json::to_vec(&document).unwrap();
+    let top = Image { digest: Digest::of(&manifest), manifest, ..plain };
+    let of_any_type = || Options { unknown_types: true, ..Options::default() };
+    for (as_blob, edge) in [(true, of_any_type()), (false, of_any_type()), (true, Options::default())] {
+        let taken = edge.unknown_types;
+        let source = Registry::start(Options { sparse_indexes: true, ..Options::default() });
+        let edge = Registry::start(edge);
+        top.push_to(&source, "team/app", None);
+        if as_blob {
+            source.put_blob("team/app", content);
+        } else {
+            let digest = Digest::of(content).to_string();
+            source.put_manifest("team/app", &digest, "application/vnd.example.unknown", content);
+        }
+        let task = online(&source, &edge, vec![target(&source.host(), "team/app", &top.digest, "v1")]);
+        let (report, code) = Pod::new().run(&task).await;
+        assert_eq!(edge.digest("mirror/team/app", "v1").is_some(), taken, "{report:?}");
+        if taken {
+            assert_eq!((code, report.referrers_missing), (0, 0), "{report:?}");
+            continue;
+        }
+        assert_eq!(report.failures[0].reason, "SparseIndexRefused", "{report:?}");
+        assert!(report.failures[0].message.contains(&Digest::of(content).to_string()), "{report:?}");
+    }
+}

@@ -7,7 +7,7 @@ use krs_testing::image::{
     Image, ImageBuilder, cosign_signature, cosign_tag, docker_list, helm_chart, index, layers_null,
     referrers_tag, sbom, signature, with_attestations,
 };
-use krs_testing::registry::{Auth, Options, Registry};
+use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
 use krs_testing::tools::require;
 
 use crate::harness::*;
@@ -226,4 +226,25 @@ async fn t66_distribution_2_and_3_take_images_with_their_signatures() {
         let (again, code) = pod.run(&task).await;
         assert_eq!((code, again.bytes_copied), (0, 0), "{program}: {again:?}");
     }
+}
+
+#[tokio::test]
+async fn t50_a_registry_that_says_that_it_lists_a_referrer_is_not_asked_whether_it_does() {
+    // Its API lists nothing yet: only the answer to the manifest says that it will.
+    let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+    let app = image(60).build();
+    let (signed, bill) = (signature(&app), sbom(&app));
+    for image in [&app, &signed, &bill] {
+        image.push_to(&source, "team/app", None);
+    }
+    let listing = Matcher::any().method("GET").path("/referrers/");
+    edge.fail(listing, What::Status(404, Vec::new(), String::new()));
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &app.digest, "v1")]);
+    let (report, code) = Pod::new().run(&task).await;
+    assert_eq!((code, report.referrers_missing), (0, 0), "{report:?}");
+    for image in [&app, &signed, &bill] {
+        arrived(image, &edge);
+    }
+    assert_eq!(edge.manifest("mirror/team/app", &referrers_tag(&app.digest)), None, "no list is written");
+    assert!(!edge.requests().iter().any(|request| request.path.contains("/referrers/")));
 }

@@ -60,14 +60,19 @@ pub(crate) fn put(call: &Call, repository: &str, reference: &str, bytes: Bytes) 
     let options = &call.shared.options;
     let stated = call.parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let stated = stated.map(|stated| stated.split(';').next().unwrap_or_default().trim());
-    let Ok(document) = serde_json::from_slice::<Value>(&bytes) else { return invalid("it is not JSON") };
+    let document = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(document) => document,
+        Err(_) if options.unknown_types => Value::Null,
+        Err(_) => return invalid("it is not JSON"),
+    };
     let own = document["mediaType"].as_str();
     let Some(media_type) = stated.or(own) else { return invalid("it has no media type") };
     if own.is_some_and(|own| own != media_type) {
         return invalid("its media type is another than Content-Type says");
     }
     let docker = matches!(media_type, DOCKER_INDEX | DOCKER_MANIFEST);
-    if !is_document(media_type) || (docker && !options.docker_types) {
+    let is_known = is_document(media_type) || options.unknown_types;
+    if !is_known || (docker && !options.docker_types) {
         return invalid(&format!("media type {media_type} is not accepted"));
     }
     let digest = Digest::of(&bytes);
@@ -118,12 +123,15 @@ fn check_children(stock: &Stock, repository: &str, document: &Value, sparse: boo
     // Foreign layers lie elsewhere.
     let blobs = blobs.filter(|blob| blob["urls"].as_array().is_none_or(Vec::is_empty));
     let children = if sparse { Vec::new() } else { list("manifests") };
-    for descriptor in blobs.chain(children) {
+    // As Distribution 3: what an index lists must be a manifest.
+    let blobs = blobs.map(|blob| (blob, false));
+    for (descriptor, is_child) in blobs.chain(children.into_iter().map(|child| (child, true))) {
         let digest = descriptor["digest"].as_str().unwrap_or_default();
         let Ok(parsed) = digest.parse::<Digest>() else {
             return Err(invalid(&format!("`{digest}` is not a digest")));
         };
-        if !repository.blobs.contains(&parsed) && !repository.manifests.contains_key(&parsed) {
+        let is_blob = repository.blobs.contains(&parsed) && !is_child;
+        if !is_blob && !repository.manifests.contains_key(&parsed) {
             let errors = json!({"errors": [{
                 "code": "MANIFEST_BLOB_UNKNOWN",
                 "message": "manifest references a manifest or blob that is unknown to the registry",

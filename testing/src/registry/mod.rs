@@ -47,6 +47,8 @@ pub struct Options {
     pub ranges: bool,
     /// Whether it takes indexes whose children it does not have.
     pub sparse_indexes: bool,
+    /// Whether manifests of any media type are accepted.
+    pub unknown_types: bool,
     /// Whether it takes Docker's media types.
     pub docker_types: bool,
     /// Whether a tag can be given to another image; otherwise that is refused.
@@ -74,6 +76,7 @@ impl Default for Options {
             mounts: true,
             ranges: true,
             sparse_indexes: false,
+            unknown_types: false,
             docker_types: true,
             mutable_tags: true,
             digest_tags: false,

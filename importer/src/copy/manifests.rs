@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Brings the manifests of an image, indexes byte for byte, inner before outer, and leaves behind what is optional of it
+//! and cannot be brought.
+
+use std::collections::BTreeMap;
+
+use krs_core::closure::{Closure, Documents, Optional};
+use krs_core::crd::reason;
+use krs_core::digest::Digest;
+use krs_core::error::ErrorKind;
+use krs_core::oci::{Descriptor, Document, Index};
+use krs_core::push::{Put, put_as_manifest, put_document};
+use krs_core::reference::Selector;
+use krs_core::registry::Repository;
+
+use super::blobs::{at_edge, has};
+use super::by_hand;
+use super::failure::Failure;
+use super::target::Copy;
+
+/// Answers the subject that the registry says it has processed, where the manifest was not there already.
+pub(super) async fn put(
+    edge: &Repository,
+    selector: &Selector,
+    document: &Descriptor,
+    documents: &Documents,
+) -> Result<Option<Digest>, Failure> {
+    match put_document(edge, selector, document, documents).await {
+        Ok(Put::Sent(subject)) => Ok(subject),
+        Ok(Put::Present) => Ok(None),
+        Err(error) => Err(Failure::target(&error)),
+    }
+}
+
+impl Copy<'_> {
+    /// Brings all documents of a closure, inner before outer, with what they need; what is `optional` of it stays behind
+    /// where it cannot be brought. What the edge's garbage collection takes meanwhile is brought once more. (T-63)
+    ///
+    /// Answers the subject of the last one that the registry says it has processed.
+    pub(super) async fn bring(
+        &mut self,
+        edge: &Repository,
+        closure: &Closure,
+        documents: &Documents,
+        optional: &Optional,
+    ) -> Result<Option<Digest>, Failure> {
+        let mut left = BTreeMap::new();
+        let brought = match self.try_bring(edge, closure, documents, optional, &mut left).await {
+            Err(failure) if failure.collected => {
+                left.clear();
+                self.try_bring(edge, closure, documents, optional, &mut left).await
+            }
+            brought => brought,
+        };
+        for (child, reason) in left {
+            self.lose(&child, &reason);
+        }
+        brought
+    }
+
+    async fn try_bring(
+        &mut self,
+        edge: &Repository,
+        closure: &Closure,
+        documents: &Documents,
+        optional: &Optional,
+        left: &mut BTreeMap<Digest, String>,
+    ) -> Result<Option<Digest>, Failure> {
+        self.bring_opaque(edge, closure, documents, left).await;
+        let mut acknowledged = None;
+        for descriptor in &closure.documents {
+            let children = optional.documents.get(&descriptor.digest);
+            if children.is_some_and(|children| children.iter().all(|child| left.contains_key(child))) {
+                continue;
+            }
+            let document = documents.read(descriptor);
+            let document = document.map_err(|error| Failure::fetch(self.source.which, &error.into()))?;
+            let brought = match &document {
+                Document::Manifest(_) => self.bring_manifest(edge, descriptor, &document, documents).await,
+                Document::Index(index) => {
+                    self.bring_index(edge, (descriptor, index), closure, documents, left).await
+                }
+            };
+            match (brought, children) {
+                (Ok(subject), _) => acknowledged = subject,
+                // No other request can succeed either.
+                (Err(failure), Some(children)) if !failure.for_all => {
+                    left.extend(children.iter().map(|child| (*child, failure.message.clone())));
+                }
+                (Err(failure), _) => return Err(failure),
+            }
+        }
+        Ok(acknowledged)
+    }
+
+    /// Brings what indexes list of a type that is not known. An image is complete without it.
+    async fn bring_opaque(
+        &self,
+        edge: &Repository,
+        closure: &Closure,
+        documents: &Documents,
+        left: &mut BTreeMap<Digest, String>,
+    ) {
+        for blob in closure.contents.iter().filter(|content| closure.opaque.contains(&content.digest)) {
+            let brought = async {
+                let source = self.source.repository(&self.target.source_repository)?;
+                if has(edge, &blob.digest, blob.size).await? {
+                    return Ok(());
+                }
+                // Registries keep it as a blob, or as a manifest.
+                if let Some(bytes) = documents.content(&blob.digest) {
+                    return by_hand::send(edge, blob, bytes.to_vec()).await;
+                }
+                let why = format!("its type `{}` is not known", blob.media_type);
+                by_hand::copy(&source, self.source.which, edge, &[blob], &why).await
+            };
+            if let Err(failure) = brought.await {
+                left.insert(blob.digest, failure.message);
+            }
+        }
+    }
+
+    /// Puts an index. Where the registry refuses one that lists entries of types that are not known, it may want them as
+    /// manifests, and not as the blobs that they were sent as.
+    async fn bring_index(
+        &self,
+        edge: &Repository,
+        (descriptor, index): (&Descriptor, &Index),
+        closure: &Closure,
+        documents: &Documents,
+        left: &BTreeMap<Digest, String>,
+    ) -> Result<Option<Digest>, Failure> {
+        let selector = Selector::Digest(descriptor.digest);
+        let failure = match put(edge, &selector, descriptor, documents).await {
+            Err(failure) if failure.collected => failure,
+            put => return put.map_err(|failure| self.sparse(failure, closure, left)),
+        };
+        let mut accepted = false;
+        for child in index.manifests.iter().filter(|child| closure.opaque.contains(&child.digest)) {
+            accepted |= self.put_opaque(edge, child, documents).await;
+        }
+        let put = if accepted { put(edge, &selector, descriptor, documents).await } else { Err(failure) };
+        put.map_err(|failure| self.sparse(failure, closure, left))
+    }
+
+    async fn put_opaque(&self, edge: &Repository, child: &Descriptor, documents: &Documents) -> bool {
+        let put = async {
+            let source = self.source.repository(&self.target.source_repository)?;
+            let bytes = match documents.content(&child.digest) {
+                Some(bytes) => bytes.clone(),
+                None => by_hand::fetch(&source, self.source.which, child).await?.into(),
+            };
+            put_as_manifest(edge, child, bytes).await.map_err(|error| at_edge(&error))
+        };
+        let put = put.await;
+        if let Err(Failure { message, .. }) = &put {
+            tracing::warn!(image = self.target.image, manifest = %child.digest, "not taken as a manifest: {message}");
+        }
+        put.is_ok()
+    }
+
+    /// A refused index that lacks children is refused for that.
+    fn sparse(&self, failure: Failure, closure: &Closure, left: &BTreeMap<Digest, String>) -> Failure {
+        let is_sparse = !closure.absent.is_empty() || !closure.opaque.is_empty() || !left.is_empty();
+        let whole = self.target.platforms.is_empty() && !is_sparse;
+        if failure.reason != reason::REGISTRY_REFUSED || whole {
+            return failure;
+        }
+        let is_chosen = !self.target.platforms.is_empty();
+        let asked = if is_chosen { "leave `platforms` out of the set, or " } else { "" };
+        let names = closure.absent.iter().map(|absent| format!("the {} {}", absent.name, absent.digest));
+        let opaque = closure.opaque.iter().filter(|child| !left.contains_key(child));
+        let names = names.chain(left.keys().chain(opaque).map(ToString::to_string)).collect::<Vec<_>>();
+        let lacks =
+            if names.is_empty() { String::new() } else { format!(", and has not {}", names.join(", ")) };
+        let text = format!(
+            "the destination registry takes no index that lacks children{lacks} ({}): {asked}set up the registry to take it (Distribution 3: validation.manifests.indexes.platforms: none)",
+            failure.message
+        );
+        let collected = failure.collected && self.target.platforms.is_empty() && closure.absent.is_empty();
+        let sparse = Failure::new(reason::SPARSE_INDEX_REFUSED, ErrorKind::Other, &text);
+        Failure { collected, ..sparse }
+    }
+}
