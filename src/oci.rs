@@ -6,12 +6,14 @@
 
 mod descriptor;
 mod select;
+mod stated_platform;
 
 use serde::Deserialize;
 use thiserror::Error;
 
 pub use self::descriptor::{Descriptor, Inline, MAX_URLS};
 pub use self::select::{Choice, Matching, select};
+pub use self::stated_platform::StatedPlatform;
 use crate::json::{self, JsonError};
 
 /// Largest index or manifest that is accepted, in bytes. Registries commonly stop at 4 MiB. (T-52)

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{DOCKER_INDEX, OCI_INDEX, is_document};
+use super::{DOCKER_INDEX, OCI_INDEX, StatedPlatform, is_document};
 use crate::digest::Digest;
 use crate::platform::Platform;
 
@@ -29,7 +29,7 @@ pub struct Descriptor {
     pub size: u64,
     /// Platform that an index states for a child.
     #[serde(default)]
-    platform: Option<DescriptorPlatform>,
+    platform: Option<StatedPlatform>,
     /// What kind of artifact a referrer is.
     #[serde(default)]
     pub artifact_type: Option<String>,
@@ -42,17 +42,6 @@ pub struct Descriptor {
     /// The content itself, in Base64.
     #[serde(default)]
     data: Option<String>,
-}
-
-/// A platform as an index writes it. Attestations say `unknown`; some tools write `{}`, empty text or null.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct DescriptorPlatform {
-    #[serde(default)]
-    os: Option<String>,
-    #[serde(default)]
-    architecture: Option<String>,
-    #[serde(default)]
-    variant: Option<String>,
 }
 
 /// The content that a descriptor carries (`data`).
@@ -84,20 +73,14 @@ impl Descriptor {
         matches!(self.media_type.as_str(), OCI_INDEX | DOCKER_INDEX)
     }
 
-    /// The platform, where one is stated and it is not `unknown`. Without an architecture nothing is stated; without an
-    /// operating system it is any (see [`Platform::os`]).
+    /// The platform, where one is stated and it is not `unknown`.
     pub fn runs_on(&self) -> Option<Platform> {
-        let stated = self.platform.as_ref()?;
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        let (os, architecture) = (given(&stated.os).unwrap_or_default(), given(&stated.architecture)?);
-        let known = os != "unknown" && architecture != "unknown";
-        known.then(|| Platform { os, architecture, variant: given(&stated.variant) })
+        self.platform.as_ref()?.platform()
     }
 
     /// Whether a platform is stated as `unknown`.
     pub fn is_unknown(&self) -> bool {
-        let unknown = |text: &Option<String>| text.as_deref() == Some("unknown");
-        self.platform.as_ref().is_some_and(|stated| unknown(&stated.os) || unknown(&stated.architecture))
+        self.platform.as_ref().is_some_and(StatedPlatform::is_unknown)
     }
 
     /// The child that this one describes, where it is an attestation inside an index (BuildKit's convention).

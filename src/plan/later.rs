@@ -2,7 +2,7 @@
 //! What of the images krs 0.1 would refuse or read in another way. Pure.
 
 use super::PlanError;
-use crate::closure::{Closure, Documents};
+use crate::closure::{AbsentChild, Closure, Documents};
 use crate::format::FIRST_VERSION;
 use crate::oci::{Choice, Matching};
 use crate::resolve::{Resolved, ResolvedImage};
@@ -26,19 +26,22 @@ pub(super) fn lowest_version(resolved: &Resolved, highest: Option<u32>) -> Resul
 }
 
 /// What of an image needs format version 2, in words for a message; nothing where version 1 does.
-fn needs_version_2(image: &ResolvedImage, documents: &Documents) -> Option<&'static str> {
+fn needs_version_2(image: &ResolvedImage, documents: &Documents) -> Option<String> {
     let referrers = image.referrers.iter().map(|referrer| &referrer.closure);
     let mut closures = std::iter::once(&image.closure).chain(referrers);
     if !is_chosen_alike(image, documents) {
-        return Some("its platforms are written or matched in a way that version 1 does not know");
+        return Some("its platforms are written or matched in a way that version 1 does not know".to_owned());
     }
-    if closures.clone().any(|closure| !closure.absent.is_empty()) {
-        return Some(
-            "entries of its index were missing at the source, and readers of version 1 require them",
-        );
+    if let Some(AbsentChild { name, digest, .. }) =
+        closures.clone().find_map(|closure| closure.absent.first())
+    {
+        return Some(format!(
+            "the {name} ({digest}) that its index lists cannot be had, and readers of version 1 require it"
+        ));
     }
     if closures.any(|closure| !is_plain(closure, documents)) {
-        return Some("it holds foreign layers, or its index has entries that readers of version 1 refuse");
+        let what = "it holds foreign layers, or its index has entries that readers of version 1 refuse";
+        return Some(what.to_owned());
     }
     None
 }

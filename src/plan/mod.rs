@@ -180,7 +180,7 @@ pub enum PlanError {
         /// The version.
         needed: u32,
         /// What of it needs the version.
-        what: &'static str,
+        what: String,
     },
     /// The manifest cannot be made.
     #[error("the manifest of the bundle is not acceptable: {0}")]

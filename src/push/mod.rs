@@ -151,6 +151,9 @@ pub async fn push(
         }
     }
     problems.extend(run.mend_lists(written).await);
+    // Two images of one repository may have a part in common, and so what refers to it.
+    let mut seen = BTreeSet::new();
+    problems.retain(|of| seen.insert((of.repository.clone(), of.subject, of.digest, of.unlisted)));
     if failed.is_empty() {
         Ok(PushReport { referrers: problems, ..run.counts.report(done) })
     } else {

@@ -4,11 +4,9 @@
 use std::collections::HashSet;
 use std::io;
 
-use serde::Deserialize;
-
 use super::{ImageError, Resolved, ResolvedImage};
 use crate::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES};
-use crate::oci::{Descriptor, Document, Inline, MAX_DOCUMENT};
+use crate::oci::{Descriptor, Document, Inline, MAX_DOCUMENT, StatedPlatform};
 use crate::platform::{self, Platform};
 use crate::registry::{BlobSink, Repository};
 
@@ -124,15 +122,6 @@ enum Stated {
 }
 
 async fn config_platform(repository: &Repository, config: &Descriptor, documents: &mut Documents) -> Stated {
-    #[derive(Deserialize)]
-    struct Config {
-        #[serde(default)]
-        os: Option<String>,
-        #[serde(default)]
-        architecture: Option<String>,
-        #[serde(default)]
-        variant: Option<String>,
-    }
     let Descriptor { digest, size, .. } = *config;
     if documents.content(&digest).is_none() && size > 0 && size <= MAX_DOCUMENT {
         let mut buffer = Buffer(Vec::new());
@@ -143,11 +132,8 @@ async fn config_platform(repository: &Repository, config: &Descriptor, documents
     }
     let limit = usize::try_from(MAX_DOCUMENT).unwrap_or(usize::MAX);
     let Some(bytes) = documents.content(&digest) else { return Stated::Unreadable };
-    let Ok(config) = crate::json::parse::<Config>(bytes, limit) else { return Stated::None };
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty() && text != "unknown");
-    let Some(architecture) = given(config.architecture) else { return Stated::None };
-    let os = given(config.os).unwrap_or_default();
-    Stated::Platform(Platform { os, architecture, variant: given(config.variant) })
+    let stated = crate::json::parse::<StatedPlatform>(bytes, limit).ok();
+    stated.and_then(|stated| stated.platform()).map_or(Stated::None, Stated::Platform)
 }
 
 /// Completes images by children that one registry did not give and another one did: a bundle holds them then.

@@ -338,3 +338,20 @@ async fn where_referrers_are_not_wanted_at_the_edge_none_are_sent() {
         assert!(site.edge.manifest("team/app", &referrer.digest.to_string()).is_none());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t115_what_two_images_have_in_common_is_named_once() {
+    let mut site = Site::with(Options::default(), Options { digest_tags: true, ..without_api() });
+    let common = ImageBuilder::new("common").layer_random(1000, 1).build();
+    let seal = signature(&common);
+    for number in 2..4 {
+        let other = ImageBuilder::new("app").layer_random(1000, number).platform("linux/arm64").build();
+        site.add(&index(&[(&common, None), (&other, None)]), "team/app", &format!("{number}.0"));
+    }
+    seal.push_to(&site.source, "team/app", None);
+    let (bundle, images) = site.open("x.krs.tar").await;
+    // The registry takes the tag of the list for the image, so that it can list nothing.
+    let report = site.push(&bundle, &images).await.unwrap();
+    let named = report.referrers.iter().map(|problem| (problem.digest, problem.unlisted));
+    assert_eq!(named.collect::<Vec<_>>(), [(seal.digest, true)]);
+}

@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use krs_core::bundle::{Bundle, sign_list, trusted_comment};
+use krs_core::bundle::{Bundle, Policy, sign_list, trusted_comment};
 use krs_core::error::ErrorKind;
 use krs_core::plan::{Plan, PlanError, PlanOptions, plan};
 use krs_core::platform::Platform;
@@ -45,7 +45,7 @@ fn show_plan(
     run.remark_sequence(&plan, console)?;
     let facts = Facts::of_plan(&plan, None, Vec::new())?;
     let outlook = Outlook::new(&plan, args.volume_size, target, rate);
-    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, None);
+    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, None)?;
     console.result(&report, || report.text())?;
     warn_of_missing_referrers(&resolved, console);
     warn_of_images(&resolved, console);
@@ -96,9 +96,11 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     }
     let signed = key.iter().map(|key| Signed::now(key.id())).collect();
     let facts = Facts::of_plan(&plan, Some(file), signed)?;
-    let done = Done { elapsed: began.elapsed(), statistics: run.client.statistics(), pulled };
+    let elapsed = began.elapsed();
+    let bundle = Bundle::open(file, &Policy::default())?;
+    let done = Done { elapsed, statistics: run.client.statistics(), pulled, bundle };
     let outlook = Outlook::default();
-    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, Some(done));
+    let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, Some(done))?;
     console.result(&report, || report.text())?;
     warn_of_missing_referrers(&resolved, console);
     warn_of_images(&resolved, console);

@@ -2,10 +2,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use krs_core::bundle::{Bundle, BundleError};
 use krs_core::plan::Plan;
 use krs_core::pull::Pulled;
 use krs_core::registry::Statistics;
-use krs_core::resolve::{LeftBehind, Resolved};
+use krs_core::resolve::{LeftBehind, Resolved, ResolvedImage};
 use krs_core::set::Loaded;
 use serde::Serialize;
 
@@ -82,7 +83,7 @@ struct Run {
 }
 
 /// How a run went.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Done {
     /// From the first request to the finished file.
     pub(crate) elapsed: Duration,
@@ -90,10 +91,15 @@ pub(crate) struct Done {
     pub(crate) statistics: Statistics,
     /// What was fetched, and what did not have to be.
     pub(crate) pulled: Pulled,
+    /// What was written.
+    pub(crate) bundle: Bundle,
 }
 
 impl BundleReport {
-    /// Of a plan; `done` where it was carried out.
+    /// Of a plan; `done` where it was carried out. Then configs are read, for the platforms of images without an index.
+    ///
+    /// # Errors
+    /// A config that cannot be read.
     pub(crate) fn new(
         mut facts: Facts,
         loaded: &Loaded,
@@ -101,9 +107,9 @@ impl BundleReport {
         plan: &Plan,
         outlook: Outlook,
         done: Option<Done>,
-    ) -> Self {
+    ) -> Result<Self, BundleError> {
         let input = |image| {
-            let image: &krs_core::resolve::ResolvedImage = image;
+            let image: &ResolvedImage = image;
             Input {
                 reference: &image.reference,
                 asked: &image.platforms,
@@ -125,14 +131,19 @@ impl BundleReport {
             described.missing_referrers = image.missing_optional().map(MissingFacts::from).collect();
             described.warnings = image.remarks();
         }
-        facts.set_missing_referrers(images.iter().map(|image| image.missing_referrers.len()).sum());
-        Self {
+        if let Some(Done { bundle, .. }) = &done {
+            images::add_config_platforms(&mut images, &inputs, &resolved.documents, bundle)?;
+        }
+        let missing = resolved.images.iter().flat_map(ResolvedImage::missing_optional);
+        let (known, lookups): (Vec<_>, Vec<_>) = missing.partition(|missing| missing.digest.is_some());
+        facts.set_missing_referrers(known.len(), lookups.len());
+        Ok(Self {
             schema_version: SCHEMA_VERSION,
             dry_run: done.is_none(),
             facts,
             fetch_bytes: plan.fetch_size(),
             outlook,
-            run: done.map(|Done { elapsed, statistics, pulled }| Run {
+            run: done.map(|Done { elapsed, statistics, pulled, .. }| Run {
                 elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
                 bytes_received: statistics.bytes_received,
                 requests: statistics.requests,
@@ -146,7 +157,7 @@ impl BundleReport {
             left_behind: Left::new(&resolved.left_behind),
             omitted: plan.omitted.iter().map(ToString::to_string).collect(),
             warnings: loaded.warnings.iter().map(Place::from).collect(),
-        }
+        })
     }
 
     /// What stands in the way of writing what is planned.

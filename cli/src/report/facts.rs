@@ -45,6 +45,9 @@ pub(crate) struct Facts {
     /// Signatures, SBOMs and attestations of its images that could not be fetched.
     #[serde(skip_serializing_if = "is_zero")]
     missing_referrers: u64,
+    /// How many of these are look-ups that failed, where that is known.
+    #[serde(skip)]
+    failed_lookups: Option<u64>,
     /// Images that it was made without.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<BundleMissing>,
@@ -152,14 +155,17 @@ impl Facts {
             saved_bytes: unshared.saturating_sub(blob_bytes + base.as_ref().map_or(0, |base| base.bytes)),
             base,
             missing_referrers: manifest.images.iter().map(|image| u64::from(image.missing_referrers)).sum(),
+            failed_lookups: None,
             missing: manifest.missing.clone(),
             signatures,
         }
     }
 
-    /// Counts the referrers that are missing, where the manifest may not say it (`--format-version 1`).
-    pub(crate) fn set_missing_referrers(&mut self, missing: usize) {
-        self.missing_referrers = missing as u64;
+    /// Counts what is missing where the manifest may not say it (`--format-version 1`), and can only say how much it is in
+    /// all: referrers that are known and could not be fetched, and look-ups that failed.
+    pub(crate) const fn set_missing_referrers(&mut self, known: usize, lookups: usize) {
+        self.missing_referrers = (known + lookups) as u64;
+        self.failed_lookups = Some(lookups as u64);
     }
 
     /// Bytes of all blobs.
@@ -207,11 +213,31 @@ impl Facts {
             lines.push(("Lacks", format!("{}: {}", missing.reference, missing.reason)));
         }
         if self.missing_referrers > 0 {
-            let kinds = "signatures, SBOMs or attestations could not be fetched";
-            lines.push(("Left behind", format!("{}: {kinds}", count(self.missing_referrers, "referrer"))));
+            lines.push(("Missing", self.missing()));
         }
         lines.push(("Signed by", self.signed_by()));
         lines
+    }
+
+    fn missing(&self) -> String {
+        let optional = |number| {
+            if number == 1 {
+                "1 signature, SBOM or attestation".to_owned()
+            } else {
+                format!("{number} signatures, SBOMs or attestations")
+            }
+        };
+        let lookups = self.failed_lookups.unwrap_or_default();
+        let known = self.missing_referrers.saturating_sub(lookups);
+        let mut parts = Vec::new();
+        if known > 0 {
+            let how = if self.failed_lookups.is_some() { "" } else { ", or looked up" };
+            parts.push(format!("{} could not be fetched{how}", optional(known)));
+        }
+        if lookups > 0 {
+            parts.push(format!("{} of signatures, SBOMs or attestations failed", count(lookups, "look-up")));
+        }
+        parts.join("; ")
     }
 
     fn holds(&self) -> String {

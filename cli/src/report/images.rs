@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use krs_core::bundle::{Bundle, BundleError};
 use krs_core::closure::{Closure, Documents};
 use krs_core::digest::Digest;
-use krs_core::oci::{self, Descriptor, Document};
+use krs_core::oci::{self, Descriptor, Document, StatedPlatform};
 use krs_core::platform::Platform;
+use krs_core::redact::printable;
 use krs_core::reference::Reference;
 use krs_core::resolve::MissingReferrer;
 use krs_core::set::CheckedSet;
@@ -14,6 +16,9 @@ use serde::Serialize;
 
 use super::human::size;
 use super::table::{Align, Table};
+
+/// Largest config that is read for its platform, in bytes.
+const MAX_CONFIG: u64 = 4 << 20;
 
 /// An image with its closure, wherever it comes from.
 #[derive(Debug)]
@@ -201,6 +206,39 @@ fn platforms(input: &Input<'_>, documents: &Documents) -> Vec<String> {
         }
     }
     platforms
+}
+
+/// Adds the platforms of images without an index, which only their configs state.
+///
+/// # Errors
+/// A config that is damaged.
+pub(super) fn add_config_platforms(
+    images: &mut [ImageFacts],
+    inputs: &[Input<'_>],
+    documents: &Documents,
+    bundle: &Bundle,
+) -> Result<(), BundleError> {
+    for (image, input) in images.iter_mut().zip(inputs) {
+        if image.platforms.is_empty() {
+            image.platforms.extend(config_platform(bundle, documents, input.root)?);
+        }
+    }
+    Ok(())
+}
+
+fn config_platform(
+    bundle: &Bundle,
+    documents: &Documents,
+    root: &Descriptor,
+) -> Result<Option<String>, BundleError> {
+    let Ok(Document::Manifest(manifest)) = documents.read(root) else { return Ok(None) };
+    let config = bundle.blob(&manifest.config.digest).filter(|blob| blob.size <= MAX_CONFIG);
+    let (Some(config), None) = (config, &manifest.artifact_type) else { return Ok(None) };
+    let bytes = bundle.read(config, MAX_CONFIG)?;
+    // What is no config of an image has no platform; that is not a fault.
+    let stated = serde_json::from_slice::<StatedPlatform>(&bytes).ok();
+    let platform = stated.and_then(|stated| stated.platform());
+    Ok(platform.map(|platform| printable(&platform.to_string(), 100)))
 }
 
 /// Everything that a closure holds: of an index only some of the children may be here.

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 use krs_core::bundle::{Bundle, BundleError, BundledImages};
-use krs_core::oci::{Descriptor, Document};
 use krs_core::redact::printable;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::facts::Facts;
 use super::human::size;
 use super::images::{self, ImageFacts, Input, Node, Referrer, short_name};
 use super::table::{Align, Table, facts};
-
-/// Largest config that is read for its platform, in bytes.
-const MAX_CONFIG: u64 = 4 << 20;
 
 /// What is in a bundle.
 #[derive(Debug, Serialize)]
@@ -62,11 +58,7 @@ impl InspectReport {
         };
         let inputs = pairs.map(input).collect::<Vec<_>>();
         let mut images = images::describe(&inputs, &bundled.documents, bundle.sets());
-        for (image, input) in images.iter_mut().zip(&inputs) {
-            if image.platforms.is_empty() {
-                image.platforms.extend(config_platform(bundle, bundled, input.root)?);
-            }
-        }
+        images::add_config_platforms(&mut images, &inputs, &bundled.documents, bundle)?;
         let sets = bundle.sets().iter().zip(&bundle.manifest().sets).map(|(set, entry)| SetFacts {
             namespace: set.namespace.clone(),
             name: set.name.clone(),
@@ -128,36 +120,6 @@ impl InspectReport {
         }
         table.render()
     }
-}
-
-/// The platform that the config of a single image states.
-fn config_platform(
-    bundle: &Bundle,
-    bundled: &BundledImages,
-    root: &Descriptor,
-) -> Result<Option<String>, BundleError> {
-    #[derive(Deserialize)]
-    struct Config {
-        os: String,
-        architecture: String,
-        #[serde(default)]
-        variant: String,
-    }
-    let Ok(Document::Manifest(manifest)) = bundled.documents.read(root) else { return Ok(None) };
-    let config = bundle.blob(&manifest.config.digest).filter(|blob| blob.size <= MAX_CONFIG);
-    let (Some(config), None) = (config, &manifest.artifact_type) else { return Ok(None) };
-    let bytes = bundle.read(config, MAX_CONFIG)?;
-    // What is no config of an image has no platform; that is not a fault.
-    let Ok(Config { os, architecture, variant }) = serde_json::from_slice(&bytes) else { return Ok(None) };
-    if os.is_empty() || architecture.is_empty() {
-        return Ok(None);
-    }
-    let mut platform = format!("{os}/{architecture}");
-    if !variant.is_empty() {
-        platform.push('/');
-        platform.push_str(&variant);
-    }
-    Ok(Some(printable(&platform, 100)))
 }
 
 fn branches(text: &mut String, indent: &str, nodes: &[Node]) {

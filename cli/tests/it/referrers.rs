@@ -31,10 +31,7 @@ fn t110_t112_an_image_travels_without_its_signature_with_one_warning_and_exit_co
     let said = site.bundle("a.krs.tar", &[]).ok();
     assert_eq!(said.err.matches("warning: ").count(), 1, "{said}");
     assert!(said.err.contains("/team/app:1.0@") && said.err.contains("1 referrer cannot be read"), "{said}");
-    assert!(
-        said.out.contains("1 referrer: signatures, SBOMs or attestations could not be fetched"),
-        "{said}"
-    );
+    assert!(said.out.contains("1 signature, SBOM or attestation could not be fetched\n"), "{said}");
     site.push("a.krs.tar", &[]).ok();
     site.arrived("team/app", "1.0");
 
@@ -56,6 +53,13 @@ fn t110_t112_an_image_travels_without_its_signature_with_one_warning_and_exit_co
     site.source.fail(Matcher::any().path("/referrers/"), refused(403));
     let said = site.bundle("d.krs.tar", &[]).ok();
     assert!(said.err.contains("1 look-up of referrers failed"), "{said}");
+    let missing = said.out.lines().filter(|line| line.contains("SBOMs")).collect::<Vec<_>>();
+    let [row] = missing.as_slice() else { panic!("{said}") };
+    let (name, text) = row.split_once(' ').unwrap();
+    assert_eq!((name, text.trim()), ("Missing", "1 look-up of signatures, SBOMs or attestations failed"));
+    let said = site.desk.krs(&["inspect", "d.krs.tar"]).ok();
+    let counted = "1 signature, SBOM or attestation could not be fetched, or looked up";
+    assert!(said.out.contains(counted), "the manifest only counts: {said}");
     site.bundle("e.krs.tar", &required).failed(7, &["signatures, SBOMs or attestations of it are missing"]);
     let files = site.desk.files();
     assert!(!files.iter().any(|file| file == "c.krs.tar" || file == "e.krs.tar"), "{files:?}");
@@ -84,6 +88,48 @@ fn t98_an_attestation_of_which_a_blob_is_missing_costs_a_warning_and_where_it_is
     site.bundle("c.krs.tar", &required).failed(6, &["signatures, SBOMs or attestations cannot be fetched"]);
     site.source.delete_manifest("team/app", &attestation.digest.to_string());
     site.bundle("d.krs.tar", &required).failed(6, &["are missing: the attestation of linux/amd64"]);
+}
+
+#[test]
+fn t98_format_version_1_is_refused_where_an_attestation_is_missing_with_the_reason() {
+    let mut site = Site::new();
+    let top = with_attestations(&[&app("app", 1)]);
+    site.add(&top, "team/app", "1.0");
+    site.commit();
+    let attestation = top.children[1].digest.to_string();
+    site.source.delete_manifest("team/app", &attestation);
+    let reasons = [
+        "team/app:1.0@",
+        "needs format version 2",
+        "the attestation of linux/amd64",
+        &attestation,
+        "readers of version 1 require",
+        "leave out --format-version",
+    ];
+    site.bundle("a.krs.tar", &["--format-version", "1"]).failed(2, &reasons);
+    let json = site.bundle("b.krs.tar", &["--output", "json"]).ok().json();
+    assert_eq!((&json["missingReferrers"], &json["formatVersion"]), (&1.into(), &2.into()));
+}
+
+#[test]
+fn what_is_left_behind_by_choice_is_one_row() {
+    let site = site();
+    let said = site.bundle("a.krs.tar", &["--referrers", "application/x-none"]).ok();
+    assert_eq!(said.out.lines().filter(|line| line.starts_with("Left behind")).count(), 1, "{said}");
+    assert!(!said.out.contains("Missing"), "{said}");
+}
+
+#[test]
+fn the_platform_of_an_image_without_an_index_is_in_the_table_of_bundle_and_of_inspect() {
+    let site = site();
+    let made = site.bundle("a.krs.tar", &[]).ok();
+    let inspected = site.desk.krs(&["inspect", "a.krs.tar"]).ok();
+    for said in [made, inspected] {
+        let row = said.out.lines().find(|line| line.contains("team/app:1.0")).unwrap().to_owned();
+        assert!(row.contains("linux/amd64"), "{said}");
+    }
+    let json = site.bundle("b.krs.tar", &["--output", "json"]).ok().json();
+    assert_eq!(json["images"][0]["platforms"], serde_json::json!(["linux/amd64"]));
 }
 
 #[test]
