@@ -123,6 +123,8 @@ pub struct CopyJob {
     pub attempt: u32,
     /// What it was told.
     pub task: CopyTask,
+    /// When it was created; unknown of one that was created just now.
+    pub created: Option<Timestamp>,
     /// Whether somebody suspended it. It takes no place of others then.
     pub suspended: bool,
     /// How far it is.

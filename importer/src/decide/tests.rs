@@ -178,6 +178,7 @@ fn running(n: usize, batch: &Batch) -> CopyJob {
             },
             targets: batch.targets.iter().map(|(t, from)| copy_target(t, from)).collect(),
         },
+        created: None,
         suspended: false,
         phase: JobPhase::Running { waiting: None },
     }

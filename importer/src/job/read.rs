@@ -35,7 +35,8 @@ pub fn read(job: &Job, pods: &[Pod]) -> Option<CopyJob> {
     if let (true, JobPhase::Running { waiting }) = (suspended, &mut phase) {
         *waiting = Some("it is suspended; resume it, or delete it".to_owned());
     }
-    Some(CopyJob { name, batch, attempt, task, suspended, phase })
+    let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    Some(CopyJob { name, batch, attempt, task, created, suspended, phase })
 }
 
 fn task(job: &Job) -> Option<CopyTask> {

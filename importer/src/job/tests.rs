@@ -67,6 +67,7 @@ fn a_job_is_read_back_as_it_was_written() {
         let name = job.metadata.name.clone().unwrap();
         assert!(name.len() <= 63 && name.starts_with("krs-shop-images-"), "{name}");
         let expected = CopyJob {
+            created: None,
             suspended: false,
             batch: name.split('-').rev().nth(1).unwrap().to_owned(),
             name,

@@ -90,7 +90,8 @@ impl Round<'_> {
         holders: &BTreeMap<Digest, Vec<RepositoryName>>,
     ) -> Decision {
         let parts = &self.importer.parts;
-        let Elsewhere { mut running, busy } = self.importer.facts.elsewhere(&self.uid);
+        let Elsewhere { mut running, busy } =
+            self.importer.facts.elsewhere(&self.name.namespace, &self.uid, self.now);
         let here = seen.jobs.list.iter().filter(|job| job.is_active()).count();
         *running.entry(self.name.namespace.clone()).or_default() += here;
         let (max, namespaces) = (parts.config.jobs.max, self.importer.facts.namespaces());

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::digest::Digest;
@@ -15,6 +16,7 @@ use super::lock;
 use super::names::Names;
 use crate::decide::CopyJob;
 use crate::demand::{Demand, SetDemand, SetName};
+use crate::remember::is_over;
 use crate::target::Target;
 
 /// Facts on all sets.
@@ -25,6 +27,9 @@ pub(super) struct Facts {
     locations: Mutex<BlobLocations>,
     demand: watch::Sender<Arc<Demand>>,
 }
+
+/// How long a Job keeps its repositories from sets of other namespaces.
+const MAX_CLAIM: Duration = Duration::from_secs(600);
 
 /// Jobs of one set.
 struct Running {
@@ -84,12 +89,17 @@ impl Facts {
         ended
     }
 
-    /// What Jobs of other sets take.
-    pub(super) fn elsewhere(&self, uid: &str) -> Elsewhere {
+    /// What Jobs of sets other than this one take. A repository is kept from sets of another namespace for a limited time:
+    /// whoever may stop a Pod could keep it for as long as a Job may last. Two Jobs that bring the same content do no harm,
+    /// they only send it twice.
+    pub(super) fn elsewhere(&self, namespace: &str, uid: &str, now: Timestamp) -> Elsewhere {
         let mut found = Elsewhere::default();
-        for (_, Running { namespace, jobs }) in self.running().iter().filter(|(whose, _)| *whose != uid) {
-            *found.running.entry(namespace.clone()).or_default() += jobs.len();
-            for job in jobs {
+        for (_, Running { namespace: whose, jobs }) in self.running().iter().filter(|(set, _)| *set != uid) {
+            *found.running.entry(whose.clone()).or_default() += jobs.len();
+            let holds = |job: &&CopyJob| {
+                whose == namespace || !job.created.is_some_and(|created| is_over(created, MAX_CLAIM, now))
+            };
+            for job in jobs.iter().filter(holds) {
                 let registry = &job.task.destination.registry;
                 let targets = job.task.targets.iter();
                 found.busy.extend(targets.map(|target| (registry.clone(), target.repository.clone())));

@@ -131,7 +131,7 @@ mod tests {
 
     /// A tenant learns nothing of the repositories of another one, unless the site shares them.
     #[test]
-    fn blobs_of_other_namespaces_are_linked_only_where_the_site_shares() {
+    fn t156_blobs_of_other_namespaces_are_linked_only_where_the_site_shares() {
         let mut known = BlobLocations::default();
         let (mine, theirs) = (location("a", "mine/app"), location("b", "theirs/app"));
         let blob = Digest::of(b"layer");

@@ -11,12 +11,12 @@ async fn ask(api: &FakeApi) -> Result<Verdict, Unavailable> {
 }
 
 #[tokio::test]
-async fn the_token_of_a_live_pod_of_a_copy_job_stands_for_its_namespace() {
+async fn t154_the_token_of_a_live_pod_of_a_copy_job_stands_for_its_namespace() {
     assert_eq!(ask(&FakeApi::with_copy_job()).await, Ok(Verdict::Reader { namespace: "apps".to_owned() }));
 }
 
 #[tokio::test]
-async fn a_token_is_refused_when_anything_between_it_and_a_set_is_not_as_it_must_be() {
+async fn t154_a_token_is_refused_when_anything_between_it_and_a_set_is_not_as_it_must_be() {
     let token = |pointer: &'static str, value: Value| ("good", pointer, value);
     let cases: &[(&str, &str, Value)] = &[
         token("/authenticated", json!(false)),

@@ -335,7 +335,7 @@ async fn t153_a_set_that_may_not_write_takes_no_name_and_others_lose_only_the_im
 
 /// Secrets are read by name in the set's own namespace, and of no other.
 #[tokio::test]
-async fn t154_a_set_reads_no_secret_of_another_namespace() {
+async fn t77_a_set_reads_no_secret_of_another_namespace() {
     let world = World::new(1, Auth::basic("u", "right"));
     world.api.put("secrets", password("shop", "kubernetes.io/basic-auth", None));
     world.set_in("evil", "x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("login"));
@@ -344,4 +344,45 @@ async fn t154_a_set_reads_no_secret_of_another_namespace() {
     assert_eq!(reason, "SecretNotFound");
     assert!(message.contains("namespace evil") && !message.contains("right"), "{message}");
     assert!(world.edge.requests().is_empty() && world.api.all("jobs").is_empty());
+}
+
+/// The Pod of a Job can be stopped by whoever owns its namespace, so that the Job lasts for hours.
+#[tokio::test]
+async fn t155_a_job_that_hangs_keeps_a_repository_from_other_namespaces_for_some_minutes_only() {
+    let world = World::new(1, Auth::None);
+    world.set_in("evil", "x", &[0], |set| {
+        set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z")
+    });
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let mut job = world.api.all("jobs").remove(0);
+    job["metadata"]["creationTimestamp"] = json!(world.now().to_string());
+    world.api.put("jobs", job);
+    world.set("mine", &[0], |_| {});
+    world.wait(61);
+    world.look(&importer).await.unwrap();
+    assert!(jobs_of(&world.api.all("jobs"), "shop").is_empty(), "one Job at a time writes to a repository");
+    world.wait(600);
+    world.look(&importer).await.unwrap();
+    assert_eq!(jobs_of(&world.api.all("jobs"), "shop").len(), 1, "{:?}", world.condition("mine", "Ready"));
+}
+
+/// A link to a blob is a way to read it.
+#[tokio::test]
+async fn t156_no_blob_is_linked_from_a_repository_of_another_namespace_unless_the_site_shares() {
+    for shared in [false, true] {
+        let mut world = World::new(1, Auth::None);
+        world.config = format!("shareAcrossNamespaces: {shared}\n");
+        world.set("mine", &[0], |_| {});
+        let importer = world.importer();
+        world.settle(&importer).await;
+        assert_eq!(reason(&world, "shop", "mine"), READY);
+        world.set_in("evil", "x", &[0], |set| {
+            set["spec"]["images"][0]["destinationRepository"] = json!("evil/app0");
+        });
+        world.look(&importer).await.unwrap();
+        let task = world.running().remove(0).1;
+        let from = task.targets[0].mount_from.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(from, if shared { vec!["shop/app0"] } else { vec![] });
+    }
 }

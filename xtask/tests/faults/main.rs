@@ -49,6 +49,25 @@ fn every_fault_has_one_row_and_every_number_in_a_test_is_one() {
     assert!(wrong.is_empty(), "tests with numbers that no fault has: {wrong:?}");
 }
 
+/// Every row of "who is stopped by what" names faults that tests show.
+#[test]
+fn every_promise_of_security_md_has_tests() {
+    let text = fs::read_to_string(checkout().join("SECURITY.md")).unwrap();
+    let table = text.split("| who | what they can try | what stops them | tests |").nth(1).unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect::<Vec<_>>();
+    assert!(rows.len() >= 8, "{rows:?}");
+    let covered = covered();
+    for row in rows {
+        let cell = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap();
+        let numbers =
+            cell.split(',').map(|word| word.trim().strip_prefix("T-").and_then(|n| n.parse::<u8>().ok()));
+        for number in numbers {
+            let number = number.unwrap_or_else(|| panic!("no numbers of faults at the end of {row}"));
+            assert!(covered.contains_key(&number), "no test shows T-{number:02}: {row}");
+        }
+    }
+}
+
 #[test]
 fn numbers_are_read_from_names() {
     let source = "fn t53_t54_errors() {}\n    async fn t07_x() {}\nfn t5_a() {}\nfn the_t99() {}\nfn t1234_x() {}\n\

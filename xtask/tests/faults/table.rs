@@ -332,7 +332,7 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "Secrets that are missing or malformed",
                 "named without their content; taken up when they are right",
             ),
-            (77, "a Secret of another namespace", "cannot be expressed"),
+            (77, "a Secret of another namespace", "it is looked for in the set's own, and nowhere else"),
             (78, "a set of thousands of images", "status and reports stay bounded"),
             (
                 79,
@@ -445,8 +445,18 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
             ),
             (
                 154,
-                "a set names a Secret of another namespace",
-                "it is looked for in the set's own, and nowhere else",
+                "a token that was stolen, or is of another Pod",
+                "only a live Pod of a copy Job reads, what its namespace may",
+            ),
+            (
+                155,
+                "a Job of another namespace that hangs keeps a repository from others",
+                "for ten minutes; then both write the same content",
+            ),
+            (
+                156,
+                "a blob is linked from a repository of another namespace",
+                "only where the site sets `shareAcrossNamespaces`",
             ),
         ],
     ),
