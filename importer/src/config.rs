@@ -45,6 +45,12 @@ pub struct Config {
     /// linked from repositories of other namespaces.
     #[serde(default)]
     pub share_across_namespaces: bool,
+    /// How often the content of present images is read back from the edge registry and hashed; none: only when asked.
+    #[serde(default = "default::content_verify_interval", deserialize_with = "optional_interval")]
+    pub content_verify_interval: Option<Duration>,
+    /// How fast it is read, in MiB per second.
+    #[serde(default = "default::content_verify_rate", rename = "contentVerifyMiBPerSecond")]
+    pub content_verify_rate: u64,
     /// Whether the sets inside a verified bundle are applied to the cluster.
     #[serde(default)]
     pub apply_sets: bool,
@@ -187,6 +193,7 @@ pub struct JobConfig {
 
 mod default {
     use std::net::{Ipv6Addr, SocketAddr};
+    use std::time::Duration;
 
     use camino::Utf8PathBuf;
 
@@ -200,6 +207,15 @@ mod default {
 
     pub(super) fn registry() -> SocketAddr {
         (Ipv6Addr::UNSPECIFIED, 5443).into()
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "as the field has it")]
+    pub(super) const fn content_verify_interval() -> Option<Duration> {
+        Some(Duration::from_secs(30 * 24 * 3600))
+    }
+
+    pub(super) const fn content_verify_rate() -> u64 {
+        8
     }
 
     pub(super) const fn max_jobs() -> usize {
@@ -216,6 +232,11 @@ impl Default for IntakeConfig {
             keep: Duration::from_secs(30 * 24 * 3600),
         }
     }
+}
+
+fn optional_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { interval(de::value::StrDeserializer::new(&text)).map(Some) }
 }
 
 fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -36,6 +36,12 @@ pub struct SetState {
     pub tried: BTreeMap<TargetKey, Digest>,
     /// When somebody else was last seen to have moved a tag of a target, at most [`MAX_MOVES`] times, oldest first.
     pub moved: BTreeMap<TargetKey, Vec<Timestamp>>,
+    /// When the content of each target was last read back and hashed.
+    pub content_verified: BTreeMap<TargetKey, Timestamp>,
+    /// Targets whose content differs from its digest, and what differs.
+    pub content_damage: BTreeMap<TargetKey, String>,
+    /// What the annotation said when reading was last asked for.
+    pub content_requested_at: Option<String>,
     /// Copy Jobs that the importer created, or is about to, by their names. Absent in what version 0.1 left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<BTreeMap<String, OwnedJob>>,

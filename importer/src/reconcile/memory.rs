@@ -187,7 +187,7 @@ mod tests {
             ended: BTreeMap::from([(key(2), at("2026-11-24T04:00:06Z"))]),
             tried: BTreeMap::from([(key(2), Digest::of(b"bundle"))]),
             moved: BTreeMap::from([(key(1), vec![at("2026-11-24T04:00:07Z")])]),
-            jobs: None,
+            ..SetState::default()
         }
     }
 

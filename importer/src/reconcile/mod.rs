@@ -11,6 +11,7 @@ mod breaker;
 mod checks;
 mod clients;
 mod collisions;
+mod content;
 mod edge;
 mod facts;
 mod hosts;
@@ -54,6 +55,7 @@ use crate::metrics::{Metrics, ResultLabels, SetLabels};
 use crate::policy::{Allowed, Destinations};
 use crate::stock::Stock;
 use checks::{Check, Registries};
+use content::ContentReads;
 use facts::Facts;
 use jobs::Reports;
 use known::KnownAnswers;
@@ -127,6 +129,7 @@ pub struct Importer {
     /// Checks of edge registries that go on, by the UID of the set.
     checks: Mutex<HashMap<String, Check>>,
     registries: Arc<Registries>,
+    content: Arc<ContentReads>,
     /// From deciding until the Jobs exist, sets go one by one: no two Jobs write to one repository, and the limit on
     /// Jobs holds.
     acting: tokio::sync::Mutex<()>,
@@ -158,6 +161,7 @@ impl Importer {
             known: Mutex::default(),
             checks: Mutex::default(),
             registries: Arc::new(Registries::new(Arc::clone(&parts.clock))),
+            content: Arc::default(),
             acting: tokio::sync::Mutex::default(),
             learnt: watch::channel(false).0,
             started: (parts.clock)(),
@@ -237,6 +241,7 @@ impl Importer {
         lock(&self.known).retain(|uid, _| uids.contains(uid));
         lock(&self.checks).retain(|uid, _| uids.contains(uid));
         self.registries.retain(|name| names.contains(name));
+        self.content.retain(|uid| uids.contains(uid));
         self.registries.wakeups.retain(|uid| uids.contains(uid));
     }
 

@@ -62,6 +62,8 @@ pub(super) struct Seen {
     pub(super) known: KnownAnswers,
     /// Whether a check of the registry goes on.
     is_checking: bool,
+    /// Whether a check ended before all targets were asked about.
+    goes_on: bool,
     /// When the registry is asked again that is left alone.
     left_alone_until: Option<Timestamp>,
     pub(super) login: Option<Login>,
@@ -94,6 +96,7 @@ impl<'a> Round<'a> {
         let before = loaded.map_err(ReconcileError::api("what is remembered of the set cannot be read"))?;
         let mut state = before.clone();
         let mut seen = self.observe(&secrets, &mut state).await?;
+        self.content_found(&mut seen, &mut state);
         if seen.wanted.is_some() {
             state = remember(&state, &seen.targets, &seen.said.answers, &seen.jobs.list, self.now);
             state.bundle = last_bundle(&state, &seen.jobs.list, &self.stock);
@@ -102,12 +105,15 @@ impl<'a> Round<'a> {
         if !seen.said.answers.is_empty() && !seen.said.complete {
             state.looked_at = before.looked_at;
         }
+        seen.goes_on = !seen.said.answers.is_empty() && !seen.said.complete && !seen.is_checking;
         seen.known.record(&seen.said.answers, seen.said.complete, self.now);
         for (key, answer) in seen.known.answers() {
             seen.said.answers.entry(key).or_insert(answer);
         }
+        Self::content_damage(&mut seen, &state);
         self.save(&state).await?;
         self.count(&before, &state, &seen);
+        self.read_content(&secrets, &seen, &state).await?;
         let decision = self.act(&secrets, &mut seen, &mut state).await?;
         let mut verdict = decision.verdict;
         let runs = |job: &CopyJob| matches!(job.phase, JobPhase::Running { .. });
@@ -164,7 +170,7 @@ impl<'a> Round<'a> {
         if let Some(until) = seen.left_alone_until {
             again = quiet::until(self.now, until).max(Duration::from_secs(1));
         }
-        if !seen.said.answers.is_empty() && !seen.said.complete && !seen.is_checking {
+        if seen.goes_on {
             again = Duration::from_secs(1);
         }
         // Sets that were created together are not reconciled together each time. Later, not earlier: what is due then is due.
@@ -192,6 +198,7 @@ impl<'a> Round<'a> {
             said: Said::default(),
             known,
             is_checking: false,
+            goes_on: false,
             left_alone_until: None,
             login: None,
             is_destination_read: false,
@@ -450,7 +457,7 @@ impl<'a> Round<'a> {
     }
 
     /// The login and the authorities of the destination.
-    async fn destination(
+    pub(super) async fn destination(
         &self,
         secrets: &Secrets<'_>,
         registry: &RegistryHost,

@@ -41,6 +41,9 @@ pub(crate) const ROWS: &[(&str, &str, bool)] = &[
     ("allowedDestinations", "edge.local:99999", false),
     ("allowedDestinations", "edge.local/a..b", false),
     ("allowedDestinations", "Edge.local", false),
+    ("contentVerifyInterval", "720h", true),
+    ("contentVerifyInterval", "", true),
+    ("contentVerifyInterval", "0h", false),
     ("log", "info", true),
     ("log", "krs_importer=debug,kube=warn", true),
     ("log", "krs_importer=loud", false),
@@ -48,7 +51,7 @@ pub(crate) const ROWS: &[(&str, &str, bool)] = &[
 
 /// Whether the value stands in a list.
 pub(crate) fn in_list(path: &str) -> bool {
-    !path.starts_with("intake.") && path != "log"
+    !path.starts_with("intake.") && !["contentVerifyInterval", "log"].contains(&path)
 }
 
 fn schema_takes(path: &str, value: &str) -> bool {
