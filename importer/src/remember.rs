@@ -13,6 +13,9 @@ use crate::stock::Stock;
 use crate::target::{Target, TargetKey};
 use crate::task::{CopyReport, TaskSource};
 
+/// How long the end of a Job is remembered at least: Kubernetes deletes ended Jobs after an hour, or later.
+const ENDED: Duration = Duration::from_secs(2 * 3600);
+
 /// How the edge registry is asked about a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
@@ -74,6 +77,9 @@ pub fn remember(
     next.moved.retain(|key, _| wanted.contains(key));
 
     let index = Index::new(targets);
+    let listed = jobs.iter().flat_map(|job| index.places(job)).flatten();
+    let listed = listed.filter_map(|n| Some(targets.get(n)?.key)).collect::<BTreeSet<_>>();
+    next.ended.retain(|key, at| listed.contains(key) || !is_over(*at, ENDED, now));
     let ends = news(&index, targets, state, jobs);
     let mut repaired = BTreeSet::new();
     for end in &ends {
@@ -101,6 +107,9 @@ pub fn remember(
             Answer::Failed { .. } | Answer::Unreadable { .. } => {}
         }
     }
+    // It matters for the next attempt after one that failed only, and a set may have thousands.
+    let attempts = &next.attempts;
+    next.tried.retain(|key, _| attempts.contains_key(key));
     next
 }
 

@@ -48,7 +48,7 @@ enum Part {
     Lint,
     /// Unit and integration tests, with real registries and foreign programs unless --no-real
     Tests,
-    /// Slow tests, only with --full or when named: registries that take minutes to build
+    /// Slow tests, only with --full or when named: registries that take minutes to build, measurements
     Full,
     /// The demonstration of the README runs to its end
     Demo,
@@ -141,7 +141,7 @@ fn do_part(cache: &Cache, part: Part, no_real: bool, notes: &mut Vec<String>) ->
             cargo.env("KRS_CORPUS", corpus::small(cache)?);
             // Those that are marked as slow, of what "tests" has built.
             cargo.args(["test", "--workspace", "--locked"]).args(real);
-            run::run(cargo.args(["--test", "real", "--", "--ignored", "--nocapture"]))
+            run::run(cargo.args(["--test", "real", "--test", "scale", "--", "--ignored", "--nocapture"]))
         }
         Part::Demo => demo::run_built(),
         Part::Docs => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::crd::{API_VERSION, EdgeImageSet, EdgeImageSetStatus, KIND, condition, reason};
+use krs_core::digest::{Digest, Hasher};
 use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -25,7 +26,34 @@ const SHOWN: usize = 3;
 pub(super) struct Written {
     at: Timestamp,
     /// Absent while it is not known whether it arrived.
-    status: Option<EdgeImageSetStatus>,
+    status: Option<KnownStatus>,
+}
+
+/// A status without its list of images, of which a hash is kept: it has up to a megabyte, and there are hundreds.
+#[derive(Clone, PartialEq)]
+struct KnownStatus {
+    rest: EdgeImageSetStatus,
+    images: Digest,
+}
+
+impl From<&EdgeImageSetStatus> for KnownStatus {
+    fn from(status: &EdgeImageSetStatus) -> Self {
+        let mut hasher = Hasher::new();
+        for image in &status.synchronized_images {
+            hasher.update(image.as_bytes());
+            hasher.update(b"\n");
+        }
+        let rest = EdgeImageSetStatus {
+            observed_generation: status.observed_generation,
+            conditions: status.conditions.clone(),
+            images: status.images,
+            synchronized_images: Vec::new(),
+            failures: status.failures.clone(),
+            bundle: status.bundle.clone(),
+            last_sync_time: status.last_sync_time.clone(),
+        };
+        Self { rest, images: hasher.finish() }
+    }
 }
 
 /// Writes the status, and answers how long that must wait if it cannot be now.
@@ -43,11 +71,16 @@ pub(super) async fn write(
         None => (None, None),
     };
     // What was written last may not have come back through the watch yet.
-    let before = known.or_else(|| set.status.clone());
+    let before = known.or_else(|| set.status.as_ref().map(KnownStatus::from));
     let generation = set.metadata.generation.unwrap_or_default();
-    let after = status::status(before.as_ref(), generation, &set.spec, verdict, state.last_sync_time, now);
+    let rest = before.as_ref().map(|before| &before.rest);
+    let after = status::status(rest, generation, &set.spec, verdict, state.last_sync_time, now);
     measure(importer, name, &after, state);
-    match status::write_in(before.as_ref(), &after, written, now) {
+    let known = KnownStatus::from(&after);
+    if before.as_ref() == Some(&known) {
+        return Ok(None);
+    }
+    match status::write_in(rest, &after, written, now) {
         None => return Ok(None),
         Some(wait) if !wait.is_zero() => return Ok(Some(wait)),
         Some(_) => {}
@@ -67,8 +100,8 @@ pub(super) async fn write(
         Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return Ok(None),
         Err(error) => return Err(ReconcileError::api("the status cannot be written")(error)),
     }
-    lock(&importer.written).insert(uid.to_owned(), Written { at: now, status: Some(after.clone()) });
-    tell(importer, set, before.as_ref(), &after).await;
+    lock(&importer.written).insert(uid.to_owned(), Written { at: now, status: Some(known) });
+    tell(importer, set, rest, &after).await;
     Ok(None)
 }
 

@@ -181,6 +181,13 @@ impl FakeApi {
         all.map(|(_, object)| object.clone()).collect()
     }
 
+    /// How many objects of a kind are as `is` says.
+    pub(crate) fn count(&self, plural: &str, is: impl Fn(&Value) -> bool) -> usize {
+        let state = self.state();
+        let all = state.store.objects().iter().filter(|((kind, ..), _)| kind == plural);
+        all.filter(|(_, object)| is(object)).count()
+    }
+
     /// Takes an object away.
     pub(crate) fn remove(&self, plural: &str, namespace: &str, name: &str) {
         let place = (plural.to_owned(), namespace.to_owned(), name.to_owned());

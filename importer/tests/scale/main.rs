@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How much memory the importer takes for many large sets that are Ready, and how often it asks the API server then.
+//!
+//! The real program runs as a child process against an API server in this one. All images are recorded as verified, so
+//! that no registry is needed. `KRS_SCALE_SETS` and `KRS_SCALE_IMAGES` choose another size.
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "a measurement")]
+
+#[allow(dead_code, reason = "other tests use more of it")]
+#[path = "../support/api/mod.rs"]
+mod api;
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use api::FakeApi;
+use krs_core::digest::Digest;
+use krs_core::reference::Destination;
+use krs_importer::state::SetState;
+use krs_importer::target::targets;
+use serde_json::{Value, json};
+
+const SETS: &str = "edgeimagesets";
+/// Most memory of the importer with all sets: its limit in the chart.
+const MAX_MEMORY: u64 = 128 << 20;
+/// How long requests of the idle importer are counted.
+const IDLE: Duration = Duration::from_secs(60);
+
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().map_or(otherwise, |text| text.parse().unwrap())
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    /// A figure of `/proc/PID/status`, in bytes.
+    fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        line.trim_matches([':', ' ', '\t', 'k', 'B']).trim().parse::<u64>().unwrap() << 10
+    }
+}
+
+/// A set and the state that says that all of its images are there.
+fn put(api: &FakeApi, n: usize, images: usize, now: jiff::Timestamp) {
+    let image = |m: usize| {
+        let digest = Digest::of(format!("{n} {m}").as_bytes());
+        json!({"image": format!("registry.example.com/team-{n}/component-{m}:1.{m}.0@{digest}")})
+    };
+    let spec = json!({
+        "destinationRegistry": "edge.example.com:5000", "images": (0..images).map(image).collect::<Vec<_>>(),
+        "parallelism": 2, "resyncInterval": "10m", "verifyInterval": "24h",
+    });
+    let name = format!("set-{n}");
+    let checked = krs_core::set::check_spec(&serde_json::from_value(spec.clone()).unwrap()).unwrap();
+    let destination = "edge.example.com:5000".parse::<Destination>().unwrap();
+    let targets = targets(&destination, &checked, |_| None, |reference| reference.digest).unwrap();
+    let proofs = targets.iter().map(|target| (target.key, now)).collect::<BTreeMap<_, _>>();
+    let state = SetState { proofs, looked_at: Some(now), last_sync_time: Some(now), ..SetState::default() };
+    let uid = format!("00000000-0000-0000-0000-{n:012}");
+    api.put(
+        SETS,
+        json!({
+            "apiVersion": "kuberegistrysync.io/v1alpha1", "kind": "EdgeImageSet", "spec": spec,
+            "metadata": {"name": name, "namespace": "shop", "uid": uid, "generation": 1},
+        }),
+    );
+    api.put(
+        "configmaps",
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {
+                "name": format!("krs-state-{uid}"), "namespace": "krs-system",
+                "labels": {"kuberegistrysync.io/state": "true"},
+            },
+            "data": {"state.json": serde_json::to_string(&state).unwrap()},
+        }),
+    );
+}
+
+fn is_ready(set: &Value) -> bool {
+    let conditions = set["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "slow: takes minutes; a part of `cargo xtask test --full`"]
+async fn t78_three_hundred_sets_of_a_thousand_images_fit_into_the_memory_of_the_importer() {
+    let (sets, images) = (number("KRS_SCALE_SETS", 300), number("KRS_SCALE_IMAGES", 1000));
+    let api = FakeApi::default();
+    let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap();
+    (0..sets).for_each(|n| put(&api, n, images, now));
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = api.service();
+    tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::create_dir(path("bundles")).unwrap();
+    std::fs::create_dir(path("keys")).unwrap();
+    let config = json!({
+        "namespace": "krs-system", "allowedDestinations": ["edge.example.com:5000"],
+        "registry": {"host": "krs-importer.krs-system.svc:5443", "listen": "127.0.0.1:0"},
+        "http": "127.0.0.1:0", "jobs": {"image": "krs-importer:1"},
+        "trustedKeys": path("keys"), "intake": {"folder": path("bundles")},
+    });
+    std::fs::write(path("config.yaml"), config.to_string()).unwrap();
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "x",
+        "clusters": [{"name": "x", "cluster": {"server": format!("http://{address}")}}],
+        "users": [{"name": "x", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
+    });
+    std::fs::write(path("kubeconfig"), kubeconfig.to_string()).unwrap();
+    let importer = Command::new(env!("CARGO_BIN_EXE_krs-importer"))
+        .args(["run", "--config", &path("config.yaml"), "--log", "warn"])
+        .env("KUBECONFIG", path("kubeconfig"))
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let importer = Running(importer);
+
+    let mut ready = 0;
+    while ready < sets {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        ready = api.count(SETS, is_ready);
+    }
+    let started = (importer.memory("VmRSS"), importer.memory("VmHWM"));
+    api.fail(None);
+    tokio::time::sleep(IDLE).await;
+    let mut calls = BTreeMap::<String, usize>::new();
+    api.calls().into_iter().for_each(|call| *calls.entry(call).or_default() += 1);
+    let (memory, peak) = (importer.memory("VmRSS"), importer.memory("VmHWM"));
+    let mebibytes = |bytes: u64| bytes >> 20;
+    eprintln!(
+        "{sets} sets of {images} images: {} MiB ({} MiB right after the start, {} MiB at most); idle for {} s: {calls:?}",
+        mebibytes(memory),
+        mebibytes(started.0),
+        mebibytes(peak),
+        IDLE.as_secs(),
+    );
+    assert!(peak <= MAX_MEMORY, "{} MiB", mebibytes(peak));
+    let requests = calls.values().sum::<usize>();
+    assert!(
+        requests <= usize::try_from(IDLE.as_secs()).unwrap(),
+        "{requests} requests in {} s",
+        IDLE.as_secs()
+    );
+}
