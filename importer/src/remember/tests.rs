@@ -47,6 +47,7 @@ fn copied(count: usize) -> (Vec<Target>, CopyJob) {
             source: TaskSource::Bundle { digest: Digest::of(b"b"), name: "b".to_owned(), ca: String::new() },
             targets: targets.iter().map(|target| copy_target(target, &[])).collect(),
         },
+        created: None,
         suspended: false,
         phase: JobPhase::Succeeded { at: Timestamp::from_second(0).unwrap(), report: None },
     };
