@@ -42,7 +42,7 @@ impl Readers {
         match self {
             Self::Any => "any namespace".to_owned(),
             Self::Namespaces(names) => {
-                let shown = names.iter().take(NAMED).map(|name| name.as_ref()).collect::<Vec<_>>().join(", ");
+                let shown = names.iter().take(NAMED).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
                 match names.len().saturating_sub(NAMED) {
                     0 if shown.is_empty() => "no namespace".to_owned(),
                     0 => shown,

@@ -46,7 +46,7 @@ fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answer
         }
         let look = entry::look(&rules, &known, &[], &watchdog);
         assert_eq!(paths(&look), ["usb1/a.krs.tar", "usb2/b.krs.tar"]);
-        assert_eq!(trouble(&look.hanging, &look.left_out, Some(said)), None);
+        assert_eq!(trouble(&look.hanging, &look.left_out, Some(said.as_str())), None);
     }
 }
 

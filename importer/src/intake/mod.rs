@@ -263,7 +263,7 @@ impl Intake {
         let now = Timestamp::now();
         self.keys = look.keys;
         let there = look.files.iter().map(|(path, ..)| path.clone()).collect::<BTreeSet<_>>();
-        self.trouble = trouble(&look.hanging, &look.left_out, self.trouble.take());
+        self.trouble = trouble(&look.hanging, &look.left_out, self.trouble.as_deref());
         self.metrics.hanging_folders.set(i64::try_from(look.hanging.len()).unwrap_or(i64::MAX));
         let mut lost = false;
         for (path, entry) in &mut self.entries {
@@ -648,14 +648,14 @@ fn hanging(folder: &Utf8Path, since: Timestamp) -> String {
 fn trouble(
     hangs: &BTreeMap<Utf8PathBuf, Timestamp>,
     left_out: &[String],
-    before: Option<String>,
+    before: Option<&str>,
 ) -> Option<String> {
     let mut parts = hangs.iter().map(|(folder, since)| hanging(folder, *since)).collect::<Vec<_>>();
     parts
         .extend(left_out.iter().map(|what| format!("the drop folder holds {what}, which wait: remove some")));
     let now = (!parts.is_empty()).then(|| verdict::sentence(&parts.join("; "), None));
     match &now {
-        Some(now) if before.as_ref() != Some(now) => tracing::warn!(reason = "DropFolder", "{now}"),
+        Some(now) if before != Some(now.as_str()) => tracing::warn!(reason = "DropFolder", "{now}"),
         None if before.is_some() => tracing::info!(reason = "DropFolder", "the drop folder is read again"),
         _ => {}
     }

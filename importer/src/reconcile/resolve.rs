@@ -3,6 +3,7 @@
 //! own registry, once per resync. An answer is kept until there is a newer one: a stick that is pulled and a registry that
 //! is down turn nothing red.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ pub(super) async fn use_answers(
     let mut outcomes = BTreeMap::<Digest, Option<UsedDecisions>>::new();
     for (name, answer) in &known.answers {
         let bundle = answer.bundle();
-        if !outcomes.contains_key(&bundle.digest) {
+        if let Entry::Vacant(outcome) = outcomes.entry(bundle.digest) {
             let used = match marks.raise(&bundle.stream, &bundle.mark()).await {
                 Ok(used) => Some(used),
                 Err(error) if error.is_verdict() => {
@@ -97,7 +98,7 @@ pub(super) async fn use_answers(
                 }
                 Err(error) => return Err(error),
             };
-            outcomes.insert(bundle.digest, used);
+            outcome.insert(used);
         }
         let used = outcomes.get(&bundle.digest).and_then(Option::as_ref);
         if let Some(resolved) = used.and_then(|used| answer.resolved(used, now)) {

@@ -16,9 +16,12 @@ use crate::demand::SetName;
 /// Who is woken, and who waits for it.
 #[derive(Default)]
 pub(super) struct Wakeups {
-    listeners: Mutex<Vec<(Option<String>, UnboundedSender<ObjectRef<EdgeImageSet>>)>>,
+    listeners: Mutex<Vec<Listener>>,
     queue: Mutex<Queue>,
 }
+
+/// The namespace whose sets are waited for (absent: all), and where they are named.
+type Listener = (Option<String>, UnboundedSender<ObjectRef<EdgeImageSet>>);
 
 /// Sets with images that could be copied, but for the limits on Jobs or a repository that another Job writes to; first
 /// come, first served.

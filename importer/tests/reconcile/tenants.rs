@@ -216,7 +216,7 @@ async fn t151_a_suspended_job_takes_no_place_and_no_repository_from_others() {
     let mut world = World::new(1, Auth::None);
     world.max_jobs = 1;
     world.set_in("evil", "x", &[0], |set| {
-        set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z")
+        set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
     });
     let importer = world.importer();
     world.look(&importer).await.unwrap();
@@ -351,7 +351,7 @@ async fn t77_a_set_reads_no_secret_of_another_namespace() {
 async fn t155_a_job_that_hangs_keeps_a_repository_from_other_namespaces_for_some_minutes_only() {
     let world = World::new(1, Auth::None);
     world.set_in("evil", "x", &[0], |set| {
-        set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z")
+        set["metadata"]["creationTimestamp"] = json!("2025-01-01T00:00:00Z");
     });
     let importer = world.importer();
     world.look(&importer).await.unwrap();
