@@ -271,8 +271,31 @@ fn t104_t105_submodules_are_compared_with_the_commit_that_is_recorded() {
     let library = checkout.path().join("lib");
     checkout.git(&["-C", library.as_str(), "commit", "--quiet", "--all", "--message", "x"]);
     assert_dirty(checkout.path(), &["changed", "a"], &[("lib/b.yaml", "is not as in the commit")]);
+    // The commit that is recorded here is not the one that is checked out there, and is not there at all.
+    let other = "1".repeat(40);
+    let recorded = checkout.git(&["rev-parse", ":lib"]);
+    checkout.git(&["update-index", "--cacheinfo", &format!("160000,{other},lib")]);
+    checkout.git(&["commit", "--quiet", "--message", "Three"]);
+    let absent = |id: &str| format!("is a submodule whose commit {id} is not here");
+    assert_dirty(
+        checkout.path(),
+        &["changed", "a"],
+        &[("lib", &absent(&other)), ("lib/b.yaml", "is not in the commit")],
+    );
+    checkout.git(&["update-index", "--cacheinfo", &format!("160000,{},lib", recorded.trim())]);
+    checkout.git(&["commit", "--quiet", "--message", "Four"]);
     checkout.git(&["submodule", "--quiet", "deinit", "--force", "lib"]);
-    assert_dirty(checkout.path(), &["a"], &[("lib", "git submodule update --init")]);
+    assert_dirty(
+        checkout.path(),
+        &["a"],
+        &[(
+            "lib",
+            &format!(
+                "{}, so its sets were not read. Run: git submodule update --init",
+                absent(recorded.trim())
+            ),
+        )],
+    );
     assert_clean(&checkout.path().join("sites"), &["a"]);
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use krs_core::bundle::{Bundle, BundledImages, Policy};
 use krs_core::digest::Digest;
@@ -13,7 +13,7 @@ use krs_core::plan::{Base, PlanOptions, plan};
 use krs_core::push::{PushError, TargetError, push};
 use krs_core::registry::{Client, ClientOptions};
 use krs_testing::image::{Image, ImageBuilder, index};
-use krs_testing::registry::{Matcher, Options, Registry, What};
+use krs_testing::registry::{Matcher, Options, Registry, Request, What};
 
 use crate::harness::{Site, client, options, silent};
 
@@ -116,19 +116,21 @@ async fn t99_a_manifest_whose_answer_was_lost_is_there() {
     assert!(sent < 320_000, "{sent} bytes were sent for 305,000");
 }
 
-/// What a push needs in a registry that is so many milliseconds away.
-async fn push_from(
-    edge: &Registry,
-    bundle: &Arc<Bundle>,
-    images: &BundledImages,
-    jobs: usize,
-) -> (usize, Duration) {
+/// The requests of a push into a registry, in which each takes a while, so that those are under way together that may
+/// be.
+async fn push_slowly(edge: &Registry, bundle: &Arc<Bundle>, images: &BundledImages) -> Vec<Request> {
+    edge.fail(Matcher::any(), What::Delay(Duration::from_millis(50)));
     edge.clear_requests();
     let destination = edge.host().to_string().parse().unwrap();
     let client = Client::new(ClientOptions::default()).unwrap();
-    let begun = Instant::now();
-    push(&client, bundle, images, &destination, jobs, &silent()).await.unwrap();
-    (edge.requests().len(), begun.elapsed())
+    push(&client, bundle, images, &destination, 6, &silent()).await.unwrap();
+    edge.requests()
+}
+
+/// How many requests were under way at once, at most, when one of this kind came.
+fn together(requests: &[Request], method: &str, path: &str) -> u64 {
+    let of_kind = requests.iter().filter(|request| request.method == method && request.path.contains(path));
+    of_kind.map(|request| request.under_way).max().unwrap()
 }
 
 /// An image with a layer of all, and two layers and a config of its own.
@@ -145,15 +147,21 @@ async fn small_images_need_few_requests_and_they_are_under_way_together() {
         site.add(&small(number), &format!("team/app-{number}"), "1.0");
     }
     let (bundle, images) = site.open("x.krs.tar").await;
-    let delay = Duration::from_millis(50);
-    site.edge.fail(Matcher::any(), What::Delay(delay));
-    let (requests, took) = push_from(&site.edge, &bundle, &images, 6).await;
+    let requests = push_slowly(&site.edge, &bundle, &images).await;
     // 4 blobs are asked for, 3 are opened and sent, 1 is linked; the tag is asked for; image and tag are put and read back.
     let needed = count as usize * (4 + 6 + 1 + 1 + 4);
-    assert!(requests <= needed + 4, "{requests} requests, {needed} are needed");
-    let one_by_one = delay * u32::try_from(requests).unwrap();
-    assert!(took < one_by_one / 5, "{took:?} for what takes {one_by_one:?} one by one");
-    eprintln!("{count} images: {requests} requests in {took:?}");
+    assert!(requests.len() <= needed + 4, "{} requests, {needed} are needed", requests.len());
+    // Of 32 connections.
+    for (method, path) in [
+        ("HEAD", "/blobs/"),
+        ("POST", "/blobs/"),
+        ("PUT", "/blobs/"),
+        ("HEAD", "/manifests/"),
+        ("PUT", "/manifests/"),
+    ] {
+        let together = together(&requests, method, path);
+        assert!(together >= 16, "{together} requests at once, {method} {path} among them");
+    }
 }
 
 /// A bundle of `count` images of `layers` layers each, all of which an edge has in other repositories, where it was
@@ -186,16 +194,15 @@ async fn delta(site: &mut Site, count: u64, layers: u64) -> (Arc<Bundle>, Bundle
 async fn layers_of_a_base_are_looked_for_together() {
     let mut site = Site::new();
     let (bundle, images) = delta(&mut site, 4, 50).await;
-    let delay = Duration::from_millis(50);
-    site.edge.fail(Matcher::any(), What::Delay(delay));
-    let (requests, took) = push_from(&site.edge, &bundle, &images, 6).await;
-    let heads =
-        site.edge.requests().iter().filter(|r| r.method == "HEAD" && r.path.contains("/blobs/")).count();
+    let requests = push_slowly(&site.edge, &bundle, &images).await;
+    let heads = requests.iter().filter(|r| r.method == "HEAD" && r.path.contains("/blobs/")).count();
     // 8 images have a config, and 200 layers are asked for where they are needed and where they are.
     assert!(heads <= 2 * 200 + 8, "{heads}");
-    let one_by_one = delay * u32::try_from(requests).unwrap();
-    assert!(took < one_by_one / 5, "{took:?} for what takes {one_by_one:?} one by one");
-    eprintln!("200 layers: {requests} requests in {took:?}");
+    // Those in the base's repositories come after those in the image's own.
+    for repository in ["/new/", "/old/"] {
+        let together = together(&requests, "HEAD", repository);
+        assert!(together >= 16, "{together} look-ups at once");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

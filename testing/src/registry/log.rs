@@ -35,6 +35,8 @@ pub struct Request {
     pub accept: String,
     /// The `Host` header.
     pub host: Option<String>,
+    /// How many requests were under way when it came, itself among them.
+    pub under_way: u64,
 }
 
 /// A request of which the answer may still be under way.
@@ -53,10 +55,22 @@ pub(crate) struct Log {
     pub(crate) connections: AtomicU64,
     open: AtomicU64,
     pub(crate) peak: AtomicU64,
+    under_way: Arc<AtomicU64>,
+}
+
+/// A request that is under way, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Arc<AtomicU64>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Log {
-    pub(crate) fn add(&self, parts: &Parts) -> Arc<Entry> {
+    pub(crate) fn add(&self, parts: &Parts) -> (Arc<Entry>, UnderWay) {
+        let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         let header = |name: HeaderName| {
             parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
@@ -73,11 +87,12 @@ impl Log {
             content_range: header(header::CONTENT_RANGE),
             accept: super::manifests::accepted(&parts.headers),
             host: header(header::HOST),
+            under_way,
         };
         let (status, bytes_in, bytes_out) = (AtomicU16::new(0), AtomicU64::new(0), AtomicU64::new(0));
         let entry = Arc::new(Entry { request, status, bytes_in, bytes_out });
         self.entries.lock().unwrap().push(Arc::clone(&entry));
-        entry
+        (entry, UnderWay(Arc::clone(&self.under_way)))
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {

@@ -186,7 +186,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, sh
 
 async fn answer(shared: Arc<Shared>, request: Request<hyper::body::Incoming>) -> Result<Reply, Cut> {
     let (parts, body) = request.into_parts();
-    let entry = shared.log.add(&parts);
+    let (entry, _under_way) = shared.log.add(&parts);
     let route = Route::of(parts.uri.path());
     let query = pairs(parts.uri.query().unwrap_or_default()).into_iter().collect::<HashMap<_, _>>();
     let body =
