@@ -7,6 +7,7 @@ mod base;
 mod documents;
 mod error;
 mod left_behind;
+mod locate;
 mod referrers;
 mod targets;
 
@@ -18,7 +19,7 @@ use std::sync::{Arc, LazyLock, Once, PoisonError};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
-use crate::bundle::{BaseLayer, Bundle, BundleBlob, BundledImage, BundledImages};
+use crate::bundle::{Bundle, BundleBlob, BundledImage, BundledImages};
 use crate::closure::{Closure, Optional};
 use crate::digest::Digest;
 use crate::oci::Descriptor;
@@ -236,63 +237,6 @@ impl Run<'_> {
         needs.into_values().collect()
     }
 
-    /// Finds where the registry has the layers that the bundle leaves to the site.
-    async fn find_base(
-        &self,
-        needs: &mut [Need],
-        present: &Present,
-        targets: &[Target],
-    ) -> Result<(), PushError> {
-        let searched = needs.iter().enumerate().filter_map(|(place, need)| {
-            let has = |name: &RepositoryName| present.contains(&(name.clone(), need.digest));
-            let wanted = need.blob.is_none() && !need.repositories.iter().any(has);
-            let layer = self.bundle.base_layer(&need.digest).filter(|_| wanted)?;
-            Some((place, layer, &need.repositories))
-        });
-        let searches = searched
-            .map(|(place, layer, own)| async move { (place, layer, self.find_layer(layer, own).await) });
-        let found = stream::iter(searches).buffered(QUESTIONS).collect::<Vec<_>>().await;
-        let mut lacking = Vec::new();
-        for (place, layer, found) in found {
-            let Some(need) = needs.get_mut(place) else { continue };
-            let needing = |target: &&Target| {
-                let image = self.images.images.get(target.image);
-                let is_optional = self.optional(target.image).contents.contains_key(&need.digest);
-                image.is_some_and(|image| image.closure.contents.iter().any(|c| c.digest == need.digest))
-                    && !is_optional
-            };
-            // What only a referrer or an attestation lacks costs that one: the blob fails when it is to be sent.
-            if !targets.iter().any(|target| needing(&target)) {
-                need.elsewhere = found.ok().flatten();
-                continue;
-            }
-            need.elsewhere = found?;
-            if need.elsewhere.is_none() {
-                let images = targets.iter().filter(needing).flat_map(|target| target.references.clone());
-                let expected = base::expected(layer, self.destination);
-                let looked = need.repositories.union(&expected).cloned().collect();
-                lacking.push(base::missing(layer, images.collect(), &looked));
-            }
-        }
-        if lacking.is_empty() {
-            return Ok(());
-        }
-        Err(PushError::Base { registry: self.destination.registry.clone(), missing: lacking })
-    }
-
-    /// A repository in which the registry has a layer of the base.
-    async fn find_layer(
-        &self,
-        layer: &BaseLayer,
-        own: &BTreeSet<RepositoryName>,
-    ) -> Result<Option<RepositoryName>, RegistryError> {
-        let Some(any) = own.first() else { return Ok(None) };
-        let expected = base::expected(layer, self.destination);
-        // Its own repositories come last: the answer that they lack it may have been no answer.
-        let candidates = expected.difference(own).chain(own);
-        base::find(&self.repository(any), (&layer.digest, layer.size), candidates).await
-    }
-
     fn optional(&self, image: usize) -> &Optional {
         static NOTHING: LazyLock<Optional> = LazyLock::new(Optional::default);
         self.optional.get(image).unwrap_or(&NOTHING)
@@ -314,30 +258,6 @@ impl Run<'_> {
             .map(|(name, written)| async move { referrers::mend(&self.repository(&name), written).await });
         let problems = stream::iter(mended).buffered(QUESTIONS).collect::<Vec<_>>().await;
         problems.into_iter().flatten().collect()
-    }
-
-    /// Asks the registry which blobs it has where.
-    async fn ask(&self, needs: &[Need]) -> (Present, Failures) {
-        let pairs = needs.iter().flat_map(|need| need.repositories.iter().map(move |name| (need, name)));
-        let heads = pairs.map(|(need, name)| async move {
-            let has = self.repository(name).has_blob_for_push(&need.digest, need.size).await;
-            (need.digest, name.clone(), has)
-        });
-        let answers = stream::iter(heads).buffer_unordered(QUESTIONS).collect::<Vec<_>>().await;
-        let (mut present, mut failures) = (Present::new(), BTreeMap::new());
-        for (digest, name, answer) in answers {
-            match answer {
-                Ok(true) => {
-                    present.insert((name, digest));
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    failures.insert((digest, name), Some(error));
-                }
-            }
-        }
-        self.counts.blobs_present.store(present.len() as u64, Ordering::Relaxed);
-        (present, Failures::new(failures))
     }
 
     /// Sends each blob that is nowhere once, and links it into the other repositories that need it.

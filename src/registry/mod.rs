@@ -71,7 +71,7 @@ pub struct FetchedManifest {
 /// How a blob came into a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pushed {
-    /// The registry linked the blob that it has in another repository; no byte was sent.
+    /// The registry linked the blob that it has in another repository, or had it; no byte was sent.
     Mounted,
     /// The blob was sent.
     Uploaded,

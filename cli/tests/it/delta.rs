@@ -118,6 +118,56 @@ fn a_delta_against_an_earlier_bundle_arrives_below_a_prefix_too() {
     assert!(sent < 20_000, "{sent} bytes were sent");
 }
 
+/// An image of 12 layers of a base, and one of its own.
+fn on_base(name: &str) -> Image {
+    let base = (100..112).fold(ImageBuilder::new(name), |image, seed| image.layer_random(3000, seed));
+    base.layer(name).build()
+}
+
+#[test]
+fn layers_that_are_in_another_repository_take_two_requests_each() {
+    for mounts in [true, false] {
+        let mut site = Site::new();
+        site.edge = krs_testing::registry::Registry::start(Options { mounts, ..Options::default() });
+        site.add(&on_base("base"), "team/base", "1.0");
+        site.commit();
+        site.bundle("v1.krs.tar", &[]).ok();
+        site.push("v1.krs.tar", &[]).ok();
+        site.add(&on_base("new"), "team/new", "2.0");
+        let set = site.set();
+        let new = set.lines().filter(|line| !line.contains("team/base:")).map(|line| format!("{line}\n"));
+        site.checkout.write("sites/berlin.yaml", new.collect::<String>());
+        site.checkout.commit("Only the new image");
+        site.bundle("delta.krs.tar", &["--against", "v1.krs.tar"]).ok();
+        let requests = |site: &Site| {
+            let requests = site.edge.requests();
+            let of_base = |digest: &str| on_base("base").blobs.iter().any(|(of, _)| of.to_string() == digest);
+            let heads = |repository: &str| {
+                let path = format!("/v2/{repository}/blobs/");
+                let heads = requests.iter().filter(|request| request.method == "HEAD");
+                heads
+                    .filter_map(|request| request.path.strip_prefix(&path))
+                    .filter(|digest| of_base(digest))
+                    .count()
+            };
+            let posts = requests.iter().filter(|request| request.query.contains("mount=")).count();
+            (heads("team/base"), heads("team/new"), posts)
+        };
+        site.edge.clear_requests();
+        site.push("delta.krs.tar", &[]).ok();
+        site.arrived("team/new", "2.0");
+        // 12 layers of the base, of which one is asked for in the repository that needs it. Where a mount is refused, each
+        // is asked for there before it is downloaded and sent.
+        let own = if mounts { 1 } else { 13 };
+        assert_eq!(requests(&site), (12, own, 12), "mounts {mounts}");
+        // The second time nothing is linked or sent.
+        site.edge.clear_requests();
+        let again = json(&site, &["push", "delta.krs.tar", &site.edge.host().to_string()]);
+        assert_eq!(requests(&site), (0, 12, 0), "mounts {mounts}");
+        assert_eq!((&again["blobsMounted"], &again["blobsSent"]), (&0.into(), &0.into()));
+    }
+}
+
 #[test]
 fn a_registry_that_does_not_mount_is_read_through() {
     let mut site = Site::with_three_images();
