@@ -3,6 +3,7 @@
 //! be pulled?) and by the embedded registry (who may read what?).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use krs_core::crd::EdgeImageSet;
 use krs_core::digest::Digest;
@@ -17,7 +18,7 @@ pub struct Demand {
     /// Whether every set of the cluster was looked at since the importer started.
     pub complete: bool,
     /// The sets.
-    pub sets: BTreeMap<SetName, SetDemand>,
+    pub sets: BTreeMap<SetName, Arc<SetDemand>>,
 }
 
 /// Namespace and name of a set.
@@ -33,7 +34,7 @@ pub struct SetName {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SetDemand {
     /// The images that it lists and what they stand for, where that is known.
-    pub images: Vec<(Reference, Option<Digest>)>,
+    pub images: ListedImages,
     /// Images that are not present at the edge yet and that the set will copy from a bundle: none of a set that is
     /// suspended, stalled, being deleted, not allowed to copy, or that copies from source registries only.
     pub missing: Vec<MissingImage>,
@@ -42,6 +43,68 @@ pub struct SetDemand {
     pub tags: Vec<(Reference, Option<Resolved>)>,
     /// Bundles (digests of their manifests) that running Jobs of this set copy from.
     pub copying_from: BTreeSet<Digest>,
+}
+
+/// The images of a set. Those of all sets are held in memory for as long as the importer runs, so that they are held as
+/// one text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListedImages {
+    /// The references without their digests, each with a line feed behind it.
+    names: Box<str>,
+    /// What each stands for, and whether the reference itself says so.
+    digests: Box<[(Option<Digest>, bool)]>,
+}
+
+/// An image that a set lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedImage<'a> {
+    /// The reference without its digest.
+    name: &'a str,
+    /// What it stands for, where that is known.
+    pub digest: Option<Digest>,
+    is_pinned: bool,
+}
+
+impl FromIterator<(Reference, Option<Digest>)> for ListedImages {
+    fn from_iter<T: IntoIterator<Item = (Reference, Option<Digest>)>>(images: T) -> Self {
+        let (mut names, mut digests) = (String::new(), Vec::new());
+        for (reference, digest) in images {
+            let pinned = reference.digest;
+            names += &Reference { digest: None, ..reference }.to_string();
+            names.push('\n');
+            digests.push((pinned.or(digest), pinned.is_some()));
+        }
+        Self { names: names.into(), digests: digests.into() }
+    }
+}
+
+impl ListedImages {
+    /// The images, in the order of the set.
+    pub fn iter(&self) -> impl Iterator<Item = ListedImage<'_>> {
+        let images = self.names.lines().zip(&self.digests);
+        images.map(|(name, (digest, is_pinned))| ListedImage { name, digest: *digest, is_pinned: *is_pinned })
+    }
+
+    /// Whether one of them is `digest`.
+    pub fn contains_digest(&self, digest: &Digest) -> bool {
+        self.digests.iter().any(|(listed, _)| listed.as_ref() == Some(digest))
+    }
+
+    /// Whether a set lists this reference, as it is written in its normal form.
+    pub fn contains(&self, reference: &Reference) -> bool {
+        let name = Reference { digest: None, ..reference.clone() }.to_string();
+        self.iter()
+            .any(|image| image.name == name && image.digest.filter(|_| image.is_pinned) == reference.digest)
+    }
+}
+
+impl std::fmt::Display for ListedImage<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.digest.filter(|_| self.is_pinned) {
+            Some(digest) => write!(f, "{}@{digest}", self.name),
+            None => f.write_str(self.name),
+        }
+    }
 }
 
 /// An image that a set will copy from a bundle.
@@ -64,5 +127,31 @@ impl SetName {
 impl std::fmt::Display for SetName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn images_are_listed_as_their_references_are_written() {
+        let digest = Digest::of(b"x");
+        let texts = [
+            format!("example.com/a:1@{digest}"),
+            "example.com/b:2".to_owned(),
+            format!("docker.io/library/c@{digest}"),
+        ];
+        let references = texts.iter().map(|text| text.parse::<Reference>().unwrap()).collect::<Vec<_>>();
+        let listed = references.iter().map(|reference| (reference.clone(), Some(digest)));
+        let listed = listed.collect::<ListedImages>();
+        assert_eq!(listed.iter().map(|image| image.to_string()).collect::<Vec<_>>(), texts);
+        assert!(references.iter().all(|reference| listed.contains(reference)));
+        assert!(!listed.contains(&"example.com/a:1".parse().unwrap()));
+        assert!(!listed.contains(&format!("example.com/b:2@{digest}").parse().unwrap()));
+        assert!(listed.contains_digest(&digest) && !listed.contains_digest(&Digest::of(b"y")));
+        let unknown = [("example.com/a:1".parse().unwrap(), None)].into_iter().collect::<ListedImages>();
+        assert_eq!(unknown.iter().next().unwrap().digest, None);
     }
 }

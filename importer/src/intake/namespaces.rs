@@ -27,23 +27,23 @@ pub(super) fn mismatches(bundle: &StockBundle, demand: &Demand) -> Mismatches {
         bundle.images.iter().map(|image| (image.reference.to_string(), image)).collect::<HashMap<_, _>>();
     let mut found = Mismatches::default();
     for (name, set) in &demand.sets {
-        for (reference, digest) in &set.images {
-            let image = match digest {
+        for listed in set.images.iter() {
+            let image = match &listed.digest {
                 Some(digest) => by_digest.get(digest),
-                None => by_reference.get(&reference.to_string()),
+                None => by_reference.get(&listed.to_string()),
             };
             let Some(image) = image.filter(|image| !image.readers.include(&name.namespace)) else { continue };
             found.count += 1;
             if found.first.len() < MAX_NAMESPACE_MISMATCHES {
-                let listed = match &image.readers {
+                let listed_for = match &image.readers {
                     Readers::Any => &[][..],
                     Readers::Namespaces(names) => names.as_slice(),
                 };
                 found.first.push(NamespaceMismatch {
-                    image: reference.to_string(),
+                    image: listed.to_string(),
                     namespace: name.namespace.clone(),
                     set: name.name.clone(),
-                    listed_for: listed.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
+                    listed_for: listed_for.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
                 });
             }
         }

@@ -88,9 +88,10 @@ pub(super) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> Na
         for missing in &set.missing {
             let Some(image) = held(&images, &name.namespace, missing, shared) else { continue };
             named.add(|| {
-                let of_set = set.images.iter().find(|(_, digest)| *digest == Some(missing.digest));
-                let reference = of_set.map_or(&image.reference, |(reference, _)| reference);
-                format!("set {name} needs {}", printable(&reference.to_string(), MAX_REFERENCE))
+                let of_set = set.images.iter().find(|listed| listed.digest == Some(missing.digest));
+                let reference =
+                    of_set.map_or_else(|| image.reference.to_string(), |listed| listed.to_string());
+                format!("set {name} needs {}", printable(&reference, MAX_REFERENCE))
             });
         }
     }
@@ -121,9 +122,7 @@ pub(super) fn not_applied(sets: &[CheckedSet], demand: &Demand) -> Named {
         let Some(namespace) = set.namespace.clone() else { continue };
         let name = SetName { namespace, name: set.name.clone() };
         let known = demand.sets.get(&name);
-        let is_known = |image: &SetImage| {
-            known.is_some_and(|known| known.images.iter().any(|(reference, _)| *reference == image.reference))
-        };
+        let is_known = |image: &SetImage| known.is_some_and(|known| known.images.contains(&image.reference));
         if !set.images.iter().all(is_known) {
             named.add(|| format!("set {name}"));
         }

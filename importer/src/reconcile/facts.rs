@@ -124,10 +124,11 @@ impl Facts {
     /// Takes note of what a set needs.
     pub(super) fn needs(&self, name: &SetName, needs: SetDemand) {
         self.demand.send_if_modified(|demand| {
-            if demand.sets.get(name) == Some(&needs) {
+            if demand.sets.get(name).is_some_and(|known| **known == needs) {
                 return false;
             }
-            Arc::make_mut(demand).sets.insert(name.clone(), needs);
+            // The sets are shared: only their list is copied while somebody reads it.
+            Arc::make_mut(demand).sets.insert(name.clone(), Arc::new(needs));
             true
         });
     }
@@ -135,7 +136,7 @@ impl Facts {
     /// Takes note that a set is being deleted: it copies nothing more. What its Jobs still read, they may.
     pub(super) fn needs_nothing_more(&self, name: &SetName) {
         let known = self.demand.borrow().sets.get(name).cloned().unwrap_or_default();
-        self.needs(name, SetDemand { missing: Vec::new(), tags: Vec::new(), ..known });
+        self.needs(name, SetDemand { missing: Vec::new(), tags: Vec::new(), ..(*known).clone() });
     }
 
     /// Drops the sets that are not among `alive`, and names them; the picture is complete once every one of those was

@@ -180,7 +180,7 @@ fn parse(name: &str) -> Option<(Digest, Digest)> {
 fn is_listed(demand: &Demand, namespace: &str, image: &Digest) -> bool {
     let first = SetName { namespace: namespace.to_owned(), name: String::new() };
     let sets = demand.sets.range(first..).take_while(|(name, _)| name.namespace == namespace);
-    sets.flat_map(|(_, set)| &set.images).any(|(_, digest)| digest.as_ref() == Some(image))
+    sets.into_iter().any(|(_, set)| set.images.contains_digest(image))
 }
 
 #[cfg(test)]

@@ -41,9 +41,9 @@ struct Site {
 
 fn demand(namespace: &str, image: &Image) -> Arc<Demand> {
     let name = SetName { namespace: namespace.to_owned(), name: "set".to_owned() };
-    let images = vec![("example.com/app:1".parse().unwrap(), Some(image.digest))];
+    let images = [("example.com/app:1".parse().unwrap(), Some(image.digest))].into_iter().collect();
     let set = SetDemand { images, ..SetDemand::default() };
-    Arc::new(Demand { complete: true, sets: [(name, set)].into() })
+    Arc::new(Demand { complete: true, sets: [(name, Arc::new(set))].into() })
 }
 
 impl Site {

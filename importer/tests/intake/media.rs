@@ -39,7 +39,7 @@ async fn t27_t128_the_older_of_two_bundles_decides_nothing_once_the_newer_one_is
     assert_eq!(held.as_ref().unwrap().digest, new.digest);
     assert_eq!(mark(&world), Some(118), "durable before the decision is used, long before the import");
     let needs = |held: &Resolved| SetDemand {
-        images: vec![(tag.clone(), Some(held.digest))],
+        images: [(tag.clone(), Some(held.digest))].into_iter().collect(),
         tags: vec![(tag.clone(), Some(held.clone()))],
         ..SetDemand::default()
     };
@@ -187,7 +187,7 @@ async fn t130_media_wait_for_the_sets_that_copy_from_them_and_say_which() {
     intake.stock(|stock| stock.bundles.len() == 1).await;
     let image = format!("{}@{}", world.tag(), world.image.digest);
     let missing = |platforms: &[&str]| SetDemand {
-        images: vec![(image.parse().unwrap(), Some(world.image.digest))],
+        images: [(image.parse().unwrap(), Some(world.image.digest))].into_iter().collect(),
         missing: vec![MissingImage {
             digest: world.image.digest,
             platforms: platforms.iter().map(|text| text.parse().unwrap()).collect(),

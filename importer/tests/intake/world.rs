@@ -226,10 +226,12 @@ impl Running {
 
     /// Says that one set of a namespace lists this image and misses it.
     pub(crate) fn wanted(&self, namespace: &str, image: (Reference, Digest)) {
-        let (missing, images) = (missing_images(&[image.1]), vec![(image.0, Some(image.1))]);
+        let (missing, images) =
+            (missing_images(&[image.1]), [(image.0, Some(image.1))].into_iter().collect());
         let set = SetDemand { images, missing, ..SetDemand::default() };
         let name = SetName { namespace: namespace.to_owned(), name: "app".to_owned() };
-        self.demand.send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, set)]) }));
+        self.demand
+            .send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, Arc::new(set))]) }));
     }
 
     /// Says that a Job copies from a bundle.
@@ -241,7 +243,8 @@ impl Running {
     /// Says what the only set needs.
     pub(crate) fn needs(&self, set: SetDemand) {
         let name = SetName { namespace: "apps".to_owned(), name: "app".to_owned() };
-        self.demand.send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, set)]) }));
+        self.demand
+            .send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, Arc::new(set))]) }));
     }
 
     pub(crate) fn report(&self, bundle: Digest, damaged: bool) {
