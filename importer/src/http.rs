@@ -12,6 +12,7 @@ use axum::response::IntoResponse as _;
 use krs_core::serve::{Listener, ServeError, ServeOptions, read_only};
 use prometheus_client::registry::Registry;
 
+use crate::heartbeat::Heartbeats;
 use crate::metrics;
 
 /// The type of what `/metrics` answers.
@@ -22,8 +23,8 @@ pub type Condition = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// What is asked for.
 pub struct Health {
-    /// While one of these fails, the process should be started anew.
-    pub alive: Vec<Condition>,
+    /// While one of these makes no progress, the process should be restarted.
+    pub heartbeats: Heartbeats,
     /// While one of these fails, nobody should count on the importer.
     pub ready: Vec<Condition>,
     /// The metrics.
@@ -71,13 +72,22 @@ fn answer(health: &Health, request: &Request<()>) -> Response<Body> {
         return refusal;
     }
     match request.uri().path() {
-        "/healthz" => judge(&health.alive).into_response(),
+        "/healthz" => alive(&health.heartbeats).into_response(),
         "/readyz" => judge(&health.ready).into_response(),
         "/metrics" => {
             ([(header::CONTENT_TYPE, OPEN_METRICS)], metrics::encode(&health.metrics)).into_response()
         }
         _ => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+/// Whether every loop makes progress, and the seconds since each did.
+fn alive(heartbeats: &Heartbeats) -> (StatusCode, String) {
+    if let Err(late) = heartbeats.check() {
+        return (StatusCode::SERVICE_UNAVAILABLE, late + "\n");
+    }
+    let list = heartbeats.list().into_iter().map(|(name, seconds)| format!("{name}: {seconds} s\n"));
+    (StatusCode::OK, "ok\n".to_owned() + &list.collect::<String>())
 }
 
 fn judge(conditions: &[Condition]) -> (StatusCode, String) {
@@ -107,8 +117,9 @@ mod tests {
     #[tokio::test]
     async fn the_importer_is_ready_once_every_condition_holds_and_says_what_is_missing_until_then() {
         let flag = Arc::new(AtomicBool::new(false));
+        let heartbeats = Heartbeats::default();
         let health = Health {
-            alive: Vec::new(),
+            heartbeats: heartbeats.clone(),
             ready: vec![once(Arc::clone(&flag), "the drop folder was not read yet")],
             metrics: metrics::Metrics::new().1,
         };
@@ -116,7 +127,13 @@ mod tests {
         let listener = Listener::bind(&options).await.unwrap();
         let address = listener.address();
         let server = tokio::spawn(run(listener, health, std::future::pending()));
-        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let intake = heartbeats.begin("the intake", std::time::Duration::from_secs(60));
+        let answer = get(address, "/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("the intake: 0 s"), "{answer}");
+        let hanging = heartbeats.begin("a reconcile", std::time::Duration::ZERO);
+        let answer = get(address, "/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("a reconcile"), "{answer}");
+        drop((intake, hanging));
         let answer = get(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("drop folder"), "{answer}");
         flag.store(true, Ordering::Release);

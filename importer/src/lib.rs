@@ -7,6 +7,7 @@
 //! in them. They know each other only by data: [`stock`] is what the drop folder holds, [`library`] the bundles that may
 //! be read, [`demand`] what the sets need, [`task`] what a Job is told.
 
+pub mod api_client;
 pub mod config;
 pub mod controller;
 pub mod copy;
@@ -14,6 +15,7 @@ pub mod credentials;
 pub mod decide;
 pub mod demand;
 pub mod events;
+pub mod heartbeat;
 pub mod http;
 pub mod intake;
 pub mod job;
@@ -29,6 +31,7 @@ pub mod run;
 pub mod state;
 pub mod status;
 pub mod stock;
+pub mod stored;
 pub mod target;
 pub mod task;
 pub mod tls;

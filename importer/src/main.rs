@@ -40,13 +40,15 @@ enum Command {
     },
 }
 
-/// Keeps requests with their logins out of the log, whatever filter is asked for: libraries say only what they say to
-/// everybody. `kube_runtime` sees no request.
+/// Keeps requests with their credentials out of the log, whatever filter is asked for: libraries say only what they say to
+/// everybody. `kube_client` logs whole objects that it cannot read, Secrets too, and says nothing that its errors do not
+/// say. `kube_runtime` sees no request, and warns again and again of what `controller` reports once.
 fn discreet() -> FilterFn<fn(&Metadata<'_>) -> bool> {
-    const OURS: [&str; 3] = ["krs_core", "krs_importer", "kube_runtime"];
-    filter_fn(|event| {
-        let whose = event.target().split("::").next().unwrap_or_default();
-        *event.level() <= Level::INFO || OURS.contains(&whose)
+    filter_fn(|event| match event.target().split("::").next().unwrap_or_default() {
+        "krs_core" | "krs_importer" => true,
+        "kube_client" => false,
+        "kube_runtime" => *event.level() != Level::WARN,
+        _ => *event.level() <= Level::INFO,
     })
 }
 
@@ -128,6 +130,8 @@ mod tests {
             });
             tracing::trace!(target: "krs_importer", "said too");
             tracing::warn!(target: "hyper_util", "said as well");
+            tracing::warn!(target: "kube_client::client", "{{\"kind\":\"Secret\",\"data\":{{\"password\":\"canary\"}}}}");
+            tracing::error!(target: "kube_client::client", "canary");
         });
         let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.matches("said").count(), 3, "{text}");

@@ -43,6 +43,20 @@ pub struct ResultLabels {
     pub result: String,
 }
 
+/// A watch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WatchLabels {
+    /// Plural name of what is watched.
+    pub resource: String,
+    /// Where; empty: in all namespaces.
+    pub namespace: String,
+}
+
+/// The time for a metric, in seconds.
+pub(crate) fn unix_seconds() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
 /// All metrics of the importer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -79,6 +93,12 @@ pub struct Metrics {
     pub registry_answers: Family<ResultLabels, Counter>,
     /// Bytes that the embedded registry sent.
     pub registry_bytes: Counter,
+    /// When a reconcile last succeeded, or none was waiting for a retry, in seconds of Unix time.
+    pub reconcile_success: Gauge,
+    /// When the drop folder was last read to its end, in seconds of Unix time.
+    pub scan_success: Gauge,
+    /// When the API server last answered each watch, in seconds of Unix time.
+    pub watch_success: Family<WatchLabels, Gauge>,
     /// Images of a set of which the edge registry holds content that differs from its digest.
     pub corrupt: Family<SetLabels, Gauge>,
 }
@@ -103,8 +123,14 @@ impl Metrics {
             jobs: Family::default(),
             registry_answers: Family::default(),
             registry_bytes: Counter::default(),
+            reconcile_success: Gauge::default(),
+            scan_success: Gauge::default(),
+            watch_success: Family::default(),
             corrupt: Family::default(),
         };
+        // Until something succeeds, the start counts: an alert is due once it has been in vain for long.
+        metrics.reconcile_success.set(unix_seconds());
+        metrics.scan_success.set(unix_seconds());
         let mut all = Registry::with_prefix("krs");
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         all.register("build", "The importer that runs", build);
@@ -159,6 +185,21 @@ impl Metrics {
             "registry_sent_bytes",
             "Bytes that the embedded registry sent",
             metrics.registry_bytes.clone(),
+        );
+        all.register(
+            "reconcile_last_success_timestamp_seconds",
+            "When a reconcile last succeeded, or none was waiting for a retry",
+            metrics.reconcile_success.clone(),
+        );
+        all.register(
+            "scan_last_success_timestamp_seconds",
+            "When the drop folder was last read to its end",
+            metrics.scan_success.clone(),
+        );
+        all.register(
+            "watch_last_success_timestamp_seconds",
+            "When the API server last answered a watch",
+            metrics.watch_success.clone(),
         );
         all.register(
             "edgeimageset_corrupt_images",

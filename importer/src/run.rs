@@ -15,10 +15,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::api_client;
 use crate::config::{Config, ConfigError};
 use crate::controller;
 use crate::demand::Demand;
 use crate::events::Events;
+use crate::heartbeat::{Heartbeats, Watches};
 use crate::http::{self, Health};
 use crate::intake::Intake;
 use crate::library::Library;
@@ -32,6 +34,12 @@ use crate::tls::{self, ServerIdentity};
 
 /// How long everything may take to come to an end.
 const STOPPING: Duration = Duration::from_secs(25);
+
+/// How long the intake may be without progress: several calls of the API server that each run into their time limit.
+const LOOP_LIMIT: Duration = Duration::from_secs(600);
+
+/// How long looking the API server's address up may take.
+const LOOK_UP: Duration = Duration::from_secs(10);
 
 /// How often the Secret with the certificate of the embedded registry is read.
 const RENEWAL: Duration = Duration::from_secs(6 * 3600);
@@ -104,12 +112,15 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let asked_to_stop = signals()?;
     let surroundings = kube::Config::infer().await?;
     let api_server = api_server(&surroundings).await;
+    let (metrics, measured) = Metrics::new();
+    let heartbeats = Heartbeats::default();
+    let watches = Watches::new(heartbeats.clone(), metrics.clone());
     let client = kube::Client::try_from(surroundings)?;
+    let client = api_client::limited(client, api_client::Limits::default(), Arc::clone(&watches));
     let identity = tls::identity(&client, &config.namespace, &config.registry.host).await?;
     let (ca, registry_ca) = watch::channel(identity.ca.clone());
 
     let events = Events::new(client.clone(), std::env::var("POD_NAME").ok());
-    let (metrics, measured) = Metrics::new();
     let (library, faults) = Library::new();
     let (demand, demanded) = watch::channel(Arc::<Demand>::default());
     let (stock, stocked) = watch::channel(Arc::<Stock>::default());
@@ -137,7 +148,8 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         Arc::clone(&marks),
         demanded,
         stock,
-    );
+    )
+    .with_heartbeat(heartbeats.begin("the intake", LOOP_LIMIT));
     let importer = Importer::new(Parts {
         config: Arc::clone(&config),
         client: client.clone(),
@@ -151,8 +163,9 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         registry_ca,
         barred: Barred::new(move |address| forbidden(address, &api_server)),
         clock: Arc::new(jiff::Timestamp::now),
+        heartbeats: heartbeats.clone(),
     });
-    let health = health(measured, &stocked, &seen);
+    let health = health(heartbeats.clone(), measured, &stocked, &seen);
     let address = config.http;
 
     let mut parts = JoinSet::new();
@@ -164,7 +177,8 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let stopped = || ended(stop.subscribe());
     parts.spawn(named("the embedded registry", ok(registry.run(stopped()))));
     parts.spawn(named("the intake", ok(intake.run(stopped()))));
-    parts.spawn(named("the controller", ok(controller::run(Arc::new(importer), stocked, seen, stopped()))));
+    let controlling = controller::run(Arc::new(importer), watches, stocked, seen, stopped());
+    parts.spawn(named("the controller", ok(controlling)));
     let serving = http::serve(address, health, stopped());
     parts.spawn(named("the health server", async move {
         serving.await.map_err(|source| RunError::Listen { address, source })
@@ -212,14 +226,14 @@ async fn ended(mut stop: watch::Receiver<bool>) {
 }
 
 fn health(
+    heartbeats: Heartbeats,
     metrics: prometheus_client::registry::Registry,
     stock: &watch::Receiver<Arc<Stock>>,
     seen: &Arc<AtomicBool>,
 ) -> Health {
     let scanned = stock.clone();
     Health {
-        // A part that ends takes the process with it, so that whoever answers is alive.
-        alive: Vec::new(),
+        heartbeats,
         ready: vec![
             http::once(Arc::clone(seen), "the sets of the cluster are not known yet"),
             Box::new(move || {
@@ -277,7 +291,8 @@ async fn api_server(config: &kube::Config) -> Vec<IpAddr> {
     let in_pods = std::env::var("KUBERNETES_SERVICE_HOST").ok();
     let mut addresses = Vec::new();
     for host in in_pods.into_iter().chain([named]) {
-        if let Ok(found) = tokio::net::lookup_host((host.as_str(), 443)).await {
+        let found = tokio::time::timeout(LOOK_UP, tokio::net::lookup_host((host.as_str(), 443))).await;
+        if let Ok(Ok(found)) = found {
             addresses.extend(found.map(|address| address.ip().to_canonical()));
         }
     }

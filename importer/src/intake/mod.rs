@@ -31,9 +31,10 @@ use tokio::time::MissedTickBehavior;
 use crate::config::Config;
 use crate::demand::Demand;
 use crate::events::Events;
+use crate::heartbeat::Heartbeat;
 use crate::library::{Held, Library, ReadFault};
 use crate::marks::{HighWaterMarks, Marks, Standing};
-use crate::metrics::{Metrics, ResultLabels, StreamLabels};
+use crate::metrics::{Metrics, ResultLabels, StreamLabels, unix_seconds};
 use crate::stock::Stock;
 use cluster::Cluster;
 use entry::{Accepted, Entry, Finding, Known, Look, Rules, State};
@@ -48,6 +49,8 @@ use watchdog::Watchdog;
 const IDLE: Duration = Duration::from_secs(2);
 /// How often idle files are looked for, and progress is told.
 const BEAT: Duration = Duration::from_millis(500);
+/// Longest pause before the ImageBundles of earlier runs are asked for again.
+const LOAD_AGAIN: Duration = Duration::from_secs(30);
 /// How long to wait before sets are applied again after one could not be.
 const APPLY_AGAIN: Duration = Duration::from_secs(60);
 /// How long to wait before a mark is written again after it could not be.
@@ -89,6 +92,7 @@ pub struct Intake {
     apply_at: Option<Timestamp>,
     /// By manifest, for what the sets need now.
     mismatches: HashMap<Digest, Mismatches>,
+    heartbeat: Option<Heartbeat>,
 }
 
 impl std::fmt::Debug for Intake {
@@ -138,6 +142,19 @@ impl Intake {
             applied: BTreeSet::new(),
             apply_at: None,
             mismatches: HashMap::new(),
+            heartbeat: None,
+        }
+    }
+
+    /// Tells `heartbeat` that the intake makes progress.
+    #[must_use]
+    pub fn with_heartbeat(self, heartbeat: Heartbeat) -> Self {
+        Self { heartbeat: Some(heartbeat), ..self }
+    }
+
+    fn beat(&self) {
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.beat();
         }
     }
 
@@ -152,7 +169,8 @@ impl Intake {
     async fn watch(&mut self) {
         while let Err(error) = self.load().await {
             tracing::warn!(%error, "the ImageBundles of earlier runs cannot be read; trying again");
-            tokio::time::sleep(self.config.intake.scan_interval).await;
+            self.beat();
+            tokio::time::sleep(self.config.intake.scan_interval.min(LOAD_AGAIN)).await;
         }
         let mut scans = tokio::time::interval(self.config.intake.scan_interval);
         let mut beat = tokio::time::interval(BEAT);
@@ -174,12 +192,14 @@ impl Intake {
                 Ok(()) = self.demand.changed() => self.mismatches.clear(),
                 Ok(()) = self.marks_seen.changed() => {}
                 _ = beat.tick() => {
+                    self.beat();
                     if !self.reads() {
                         continue;
                     }
                 }
             }
             self.settle().await;
+            self.beat();
         }
     }
 
@@ -303,6 +323,7 @@ impl Intake {
         }
         entry::refuse_reused(&mut self.entries, &opened);
         self.scanned = true;
+        self.metrics.scan_success.set(unix_seconds());
     }
 
     /// Media that were pulled and put into another port are the same media: what was known of the file holds for its new
@@ -551,6 +572,7 @@ impl Intake {
         self.measure();
         for (name, file, status) in told {
             self.cluster.write(&name, &file, status).await;
+            self.beat();
         }
     }
 

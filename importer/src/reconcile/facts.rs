@@ -140,14 +140,14 @@ impl Facts {
     }
 
     /// Drops the sets that are not among `alive`, and names them; the picture is complete once every one of those was
-    /// looked at.
-    pub(super) fn only(&self, alive: &BTreeSet<SetName>) -> Vec<SetName> {
+    /// looked at, and these are `all`.
+    pub(super) fn only(&self, alive: &BTreeSet<SetName>, all: bool) -> Vec<SetName> {
         lock(&self.names).retain(alive);
         lock(&self.locations).retain(|set| alive.contains(set));
         let mut dropped = Vec::new();
         self.demand.send_if_modified(|demand| {
             dropped = demand.sets.keys().filter(|name| !alive.contains(name)).cloned().collect();
-            let complete = alive.iter().all(|name| demand.sets.contains_key(name));
+            let complete = all && alive.iter().all(|name| demand.sets.contains_key(name));
             if dropped.is_empty() && complete == demand.complete {
                 return false;
             }
@@ -197,12 +197,14 @@ mod tests {
         let facts = Facts::new(sender);
         let alive = BTreeSet::from([name("a/x"), name("b/y")]);
         facts.needs(&name("a/x"), SetDemand::default());
-        facts.only(&alive);
+        facts.only(&alive, true);
         assert!(!receiver.borrow().complete);
         facts.needs(&name("b/y"), SetDemand::default());
-        facts.only(&alive);
+        facts.only(&alive, false);
+        assert!(!receiver.borrow().complete, "there may be more");
+        facts.only(&alive, true);
         assert!(receiver.borrow().complete);
-        facts.only(&BTreeSet::from([name("b/y")]));
+        facts.only(&BTreeSet::from([name("b/y")]), true);
         assert_eq!(receiver.borrow().sets.keys().collect::<Vec<_>>(), [&name("b/y")]);
     }
 }

@@ -48,20 +48,19 @@ pub(super) struct Jobs {
     pub(super) reports: Reports,
 }
 
-/// Jobs that say that they are of sets, by namespace and UID of the set.
-pub(super) async fn all(parts: &Parts) -> Result<BTreeMap<(String, String), Vec<Job>>, kube::Error> {
-    let namespaces = &parts.config.watch_namespaces;
-    let client = || parts.client.clone();
-    let apis = match namespaces.as_slice() {
-        [] => vec![Api::<Job>::all(client())],
-        some => some.iter().map(|namespace| Api::namespaced(client(), namespace)).collect(),
+/// Jobs that say that they are of sets of a namespace, or of all, by namespace and UID of the set.
+pub(super) async fn all(
+    parts: &Parts,
+    namespace: Option<&str>,
+) -> Result<BTreeMap<(String, String), Vec<Job>>, kube::Error> {
+    let api = match namespace {
+        Some(namespace) => Api::<Job>::namespaced(parts.client.clone(), namespace),
+        None => Api::all(parts.client.clone()),
     };
     let mut sets = BTreeMap::<_, Vec<Job>>::new();
-    for api in apis {
-        for listed in api.list(&ListParams::default().labels(job::SELECTOR)).await? {
-            let (Some(owner), Some(namespace)) = (owner(&listed), listed.namespace()) else { continue };
-            sets.entry((namespace, owner)).or_default().push(listed);
-        }
+    for listed in api.list(&ListParams::default().labels(job::SELECTOR)).await? {
+        let (Some(owner), Some(namespace)) = (owner(&listed), listed.namespace()) else { continue };
+        sets.entry((namespace, owner)).or_default().push(listed);
     }
     Ok(sets)
 }

@@ -49,11 +49,13 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::demand::{Demand, SetName};
 use crate::events::Events;
+use crate::heartbeat::Heartbeats;
 use crate::job;
 use crate::marks::{HighWaterMarks, MarkError};
-use crate::metrics::{Metrics, ResultLabels, SetLabels};
+use crate::metrics::{Metrics, ResultLabels, SetLabels, unix_seconds};
 use crate::policy::{Allowed, Destinations};
 use crate::stock::Stock;
+use crate::stored::StoredSet;
 use checks::{Check, Registries};
 use content::ContentReads;
 use facts::Facts;
@@ -69,6 +71,8 @@ use round::Round;
 pub(crate) const FIELD_MANAGER: &str = "krs-importer";
 /// First wait after a look that failed, doubled by each further one.
 const BACK_OFF: Duration = Duration::from_secs(1);
+/// How long a reconcile may be under way before it counts as one that hangs: it ends far earlier by itself.
+const LIMIT: Duration = Duration::from_secs(300);
 /// Longest wait after looks that failed.
 const MAX_BACK_OFF: Duration = Duration::from_secs(120);
 /// How long one reconcile may take, so that nothing that hangs holds a slot of the controller.
@@ -103,6 +107,8 @@ pub struct Parts {
     pub barred: Barred,
     /// What time it is.
     pub clock: Clock,
+    /// What is under way.
+    pub heartbeats: Heartbeats,
 }
 
 impl fmt::Debug for Parts {
@@ -133,8 +139,10 @@ pub struct Importer {
     /// From deciding until the Jobs exist, sets go one by one: no two Jobs write to one repository, and the limit on
     /// Jobs holds.
     acting: tokio::sync::Mutex<()>,
+    /// Namespaces of which the running Jobs are known.
+    listed: Mutex<BTreeSet<Option<String>>>,
     /// Whether all sets and Jobs that exist are known by name.
-    learnt: watch::Sender<bool>,
+    begun: watch::Sender<bool>,
     started: Timestamp,
 }
 
@@ -163,7 +171,8 @@ impl Importer {
             registries: Arc::new(Registries::new(Arc::clone(&parts.clock))),
             content: Arc::default(),
             acting: tokio::sync::Mutex::default(),
-            learnt: watch::channel(false).0,
+            listed: Mutex::default(),
+            begun: watch::channel(false).0,
             started: (parts.clock)(),
             parts,
         }
@@ -183,12 +192,13 @@ impl Importer {
         Arc::clone(&self.parts.stock.borrow())
     }
 
-    /// Learns the names that `sets` give, and once the Jobs that run. No set is looked at before: it might take a name that
-    /// an older one has, or a repository that a Job writes to.
-    ///
-    /// # Errors
-    /// The API server does not list the Jobs.
-    pub async fn learn(&self, sets: &[Arc<EdgeImageSet>]) -> Result<(), kube::Error> {
+    /// What is under way.
+    pub fn heartbeats(&self) -> &Heartbeats {
+        &self.parts.heartbeats
+    }
+
+    /// Takes note of the names that `sets` give.
+    pub fn learn(&self, sets: &[Arc<EdgeImageSet>]) {
         let stock = self.stock();
         for set in sets {
             let Some(name) = SetName::of(set) else { continue };
@@ -198,31 +208,53 @@ impl Importer {
                 self.facts.claim(&name, wanted::created(set), writes, &targets);
             }
         }
-        if !*self.learnt.borrow() {
-            for ((namespace, uid), jobs) in jobs::all(&self.parts).await? {
-                let state = self.memory.load(&uid).await?;
-                let mut ownership = Ownership::new(state.jobs.as_ref(), None, (self.parts.clock)());
-                let own = jobs.iter().filter(|job| ownership.owns(job));
-                let running = own.filter_map(|job| job::read(job, &[])).collect();
-                self.facts.runs(&namespace, &uid, running);
-            }
-            self.learnt.send_replace(true);
+    }
+
+    /// Takes note, once, of the copy Jobs that run in a namespace, or in all.
+    ///
+    /// # Errors
+    /// The API server does not list them.
+    pub async fn learn_jobs(&self, namespace: Option<&str>) -> Result<(), kube::Error> {
+        let namespace = namespace.map(str::to_owned);
+        if lock(&self.listed).contains(&namespace) {
+            return Ok(());
         }
+        for ((namespace, uid), jobs) in jobs::all(&self.parts, namespace.as_deref()).await? {
+            let state = self.memory.load(&uid).await?;
+            let mut ownership = Ownership::new(state.jobs.as_ref(), None, (self.parts.clock)());
+            let own = jobs.iter().filter(|job| ownership.owns(job));
+            let running = own.filter_map(|job| job::read(job, &[])).collect();
+            self.facts.runs(&namespace, &uid, running);
+        }
+        lock(&self.listed).insert(namespace);
         Ok(())
     }
 
-    /// Waits for [`Self::learn`].
-    async fn learnt(&self) {
-        let mut learnt = self.learnt.subscribe();
-        // The sender lives as long as this.
-        let _ = learnt.wait_for(|learnt| *learnt).await;
+    /// Lets sets be reconciled: [`Self::learn`] and [`Self::learn_jobs`] know all that there is. Before that a set might
+    /// take a name that an older one has, or a repository that a Job writes to.
+    pub fn begin(&self) {
+        self.begun.send_if_modified(|begun| !std::mem::replace(begun, true));
     }
 
-    /// Drops what is known of sets that are not among `alive`.
-    pub fn only(&self, alive: &[Arc<EdgeImageSet>]) {
+    /// Tells when a reconcile last succeeded: now, where none waits for a retry.
+    pub fn measure_success(&self) {
+        if *self.begun.borrow() && lock(&self.failures).is_empty() {
+            self.parts.metrics.reconcile_success.set(unix_seconds());
+        }
+    }
+
+    /// Waits for [`Self::begin`].
+    async fn begun(&self) {
+        let mut begun = self.begun.subscribe();
+        // The sender lives as long as this.
+        let _ = begun.wait_for(|begun| *begun).await;
+    }
+
+    /// Drops what is known of sets that are not among `alive`, which are `all` that there are, or not.
+    pub fn retain(&self, alive: &[Arc<EdgeImageSet>], all: bool) {
         let names = alive.iter().filter_map(|set| SetName::of(set)).collect();
         let uids = alive.iter().filter_map(|set| set.uid()).collect::<BTreeSet<_>>();
-        for gone in self.facts.only(&names) {
+        for gone in self.facts.only(&names, all) {
             let labels = SetLabels { namespace: gone.namespace, name: gone.name };
             self.parts.metrics.ready.remove(&labels);
             self.parts.metrics.last_sync.remove(&labels);
@@ -254,7 +286,7 @@ impl Importer {
     }
 
     /// Deletes what is remembered of sets that are not among `alive`.
-    pub async fn forget_all_but(&self, alive: &[Arc<EdgeImageSet>]) {
+    pub async fn delete_stale(&self, alive: &[Arc<EdgeImageSet>]) {
         let uids = alive.iter().filter_map(|set| set.uid()).collect();
         if let Err(error) = self.memory.forget_all_but(&uids).await {
             tracing::warn!(%error, "what is remembered of sets that are gone could not be deleted");
@@ -302,10 +334,25 @@ pub fn reconcile(
     importer: Arc<Importer>,
 ) -> BoxFuture<'static, Result<Action, ReconcileError>> {
     // Boxed: the compiler does not see of the bare one that it may go from thread to thread.
-    look(set, importer).boxed()
+    look(set, None, importer).boxed()
 }
 
-async fn look(set: Arc<EdgeImageSet>, importer: Arc<Importer>) -> Result<Action, ReconcileError> {
+/// As [`reconcile`], of a set that may be unreadable: that is reported as `InvalidSpec`.
+///
+/// # Errors
+/// As [`reconcile`].
+pub fn reconcile_stored(
+    stored: Arc<StoredSet>,
+    importer: Arc<Importer>,
+) -> BoxFuture<'static, Result<Action, ReconcileError>> {
+    look(stored.set(), stored.unreadable().map(str::to_owned), importer).boxed()
+}
+
+async fn look(
+    set: Arc<EdgeImageSet>,
+    unreadable: Option<String>,
+    importer: Arc<Importer>,
+) -> Result<Action, ReconcileError> {
     if set.metadata.deletion_timestamp.is_some() {
         // Its Jobs are owned by it and go with it, and what it gave names to is free for others. Media do not wait for it.
         if let Some(name) = SetName::of(&set) {
@@ -314,22 +361,25 @@ async fn look(set: Arc<EdgeImageSet>, importer: Arc<Importer>) -> Result<Action,
         }
         return Ok(Action::await_change());
     }
-    importer.learnt().await;
+    importer.begun().await;
     let started = Instant::now();
-    let round = Round::new(&set, &importer)?;
+    let round = Round::new(&set, unreadable, &importer)?;
+    let _under_way = importer.heartbeats().begin(format!("the reconcile of {}", round.name), LIMIT);
     // What was done until then stays, as if the process had died.
     let again = tokio::time::timeout(RECONCILE_TIMEOUT, round.run())
         .await
         .unwrap_or(Err(ReconcileError::TimedOut))?;
     importer.parts.metrics.reconciliations.inc();
     importer.parts.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
+    importer.parts.metrics.reconcile_success.set(unix_seconds());
     lock(&importer.failures).remove(&set.uid().unwrap_or_default());
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// When to look again after a look that did not end well.
+/// When to reconcile again after a failure.
 #[allow(clippy::needless_pass_by_value)]
-pub fn on_error(set: Arc<EdgeImageSet>, error: &ReconcileError, importer: Arc<Importer>) -> Action {
+pub fn error_policy(stored: Arc<StoredSet>, error: &ReconcileError, importer: Arc<Importer>) -> Action {
+    let set = stored.set();
     let uid = set.uid().unwrap_or_default();
     let count = {
         let mut failures = lock(&importer.failures);
@@ -348,7 +398,7 @@ pub fn on_error(set: Arc<EdgeImageSet>, error: &ReconcileError, importer: Arc<Im
     let wait = BACK_OFF.saturating_mul(1 << (count - 1).min(10)).min(MAX_BACK_OFF);
     let set = SetName::of(&set).map(|name| name.to_string()).unwrap_or_default();
     let error = krs_core::error::chain(error);
-    tracing::warn!(set, error, wait = wait.as_secs(), "a look at a set did not end well; it is repeated");
+    tracing::warn!(set, error, wait = wait.as_secs(), "reconcile failed, requeued");
     Action::requeue(wait)
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Round<'a> {
     pub(super) uid: String,
     pub(super) now: Timestamp,
     pub(super) stock: Arc<Stock>,
+    /// Why the spec cannot be read.
+    unreadable: Option<String>,
     resync: Duration,
     verify: Duration,
 }
@@ -78,12 +80,16 @@ pub(super) fn digest(reference: &Reference, state: &SetState) -> Option<Digest> 
 }
 
 impl<'a> Round<'a> {
-    pub(super) fn new(set: &'a EdgeImageSet, importer: &'a Importer) -> Result<Self, ReconcileError> {
+    pub(super) fn new(
+        set: &'a EdgeImageSet,
+        unreadable: Option<String>,
+        importer: &'a Importer,
+    ) -> Result<Self, ReconcileError> {
         let name = SetName::of(set).ok_or(ReconcileError::Nameless)?;
         let uid = set.uid().ok_or(ReconcileError::Nameless)?;
         let Intervals { resync, verify } = Intervals::of(&set.spec);
         let (now, stock) = ((importer.parts.clock)(), importer.stock());
-        Ok(Self { importer, set, name, uid, now, stock, resync, verify })
+        Ok(Self { importer, set, name, uid, now, stock, unreadable, resync, verify })
     }
 
     /// Looks, and answers when to look again.
@@ -204,7 +210,11 @@ impl<'a> Round<'a> {
             is_destination_read: false,
             jobs: Jobs::default(),
         };
-        match wanted::read(spec) {
+        let read = match &self.unreadable {
+            Some(why) => Err(wanted::unreadable(why)),
+            None => wanted::read(spec),
+        };
+        match read {
             Ok(wanted) => seen.wanted = Some(wanted),
             Err(obstacle) => seen.obstacle = Some(obstacle),
         }

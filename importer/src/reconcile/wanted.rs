@@ -45,6 +45,14 @@ pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<Wanted, Obstacle> {
     Ok(Wanted { destination, images })
 }
 
+/// What is said of a spec that this version cannot read.
+pub(super) fn unreadable(why: &str) -> Obstacle {
+    let version = env!("CARGO_PKG_VERSION");
+    invalid(format!(
+        "the spec cannot be read by this importer (version {version}): {why}; correct the set, or update the importer"
+    ))
+}
+
 fn invalid(message: String) -> Obstacle {
     Obstacle { reason: reason::INVALID_SPEC, message, stalled: true }
 }

@@ -4,7 +4,9 @@
 use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_importer::metrics::{ImageLabels, Metrics, ResultLabels, SetLabels, StreamLabels, encode};
+use krs_importer::metrics::{
+    ImageLabels, Metrics, ResultLabels, SetLabels, StreamLabels, WatchLabels, encode,
+};
 
 use crate::{chart, read, schema, value_paths};
 
@@ -85,6 +87,8 @@ fn exposed() -> BTreeSet<String> {
     for gauges in [&metrics.sequence, &metrics.created] {
         drop(gauges.get_or_create(&stream()));
     }
+    let watched = WatchLabels { resource: "jobs".to_owned(), namespace: "n".to_owned() };
+    drop(metrics.watch_success.get_or_create(&watched));
     let SetLabels { namespace, name } = set();
     drop(metrics.images.get_or_create(&ImageLabels { namespace, name, state: "present" }));
     let text = encode(&registry);

@@ -8,6 +8,9 @@ mod api;
 mod media;
 mod world;
 
+use std::time::Duration;
+
+use api::Trouble;
 use krs_core::plan::PlanOptions;
 use krs_testing::log::Log;
 use world::{Key, World, flip, is, last_blob, numbered};
@@ -340,5 +343,29 @@ async fn t139_an_importer_without_a_name_takes_no_bundle_that_is_for_named_sites
     assert!(message.contains("site-2") && message.contains("`site`"), "{message}");
     world.condition("all", VERIFIED, "True", "Succeeded").await;
     assert_eq!(intake.stock(|stock| stock.bundles.len() == 1).await.bundles[0].name, "all");
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t147_an_api_server_that_never_answers_stops_no_import() {
+    let mut world = World::new();
+    world.limits.call = Duration::from_millis(300);
+    for trouble in [Trouble::Hang, Trouble::HangAfter] {
+        for (verb, plural) in [
+            ("GET", "imagebundles"),
+            ("GET", "configmaps"),
+            ("PATCH", "imagebundles"),
+            ("POST", "configmaps"),
+            ("PATCH", "configmaps"),
+            ("POST", "events"),
+        ] {
+            world.api.trouble(verb, plural, trouble.clone(), Some(1));
+        }
+    }
+    world.drop("prod-1.krs.tar", 1).await;
+    let intake = world.start();
+    intake.missing(&[]);
+    world.condition("prod-1", VERIFIED, "True", "Succeeded").await;
+    world.condition("prod-1", SAFE, "True", "Imported").await;
     intake.stop().await;
 }

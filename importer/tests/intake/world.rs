@@ -16,9 +16,11 @@ use krs_core::registry::{Client, ClientOptions};
 use krs_core::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::set;
 use krs_core::sign::{SecretKey, Signatures, generate};
+use krs_importer::api_client::{Limits, limited};
 use krs_importer::config::Config;
 use krs_importer::demand::{Demand, MissingImage, SetDemand, SetName};
 use krs_importer::events::Events;
+use krs_importer::heartbeat::{Heartbeats, Watches};
 use krs_importer::intake::Intake;
 use krs_importer::library::{Library, ReadFault};
 use krs_importer::marks::HighWaterMarks;
@@ -54,6 +56,8 @@ pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) key: Key,
     pub(crate) image: Image,
+    /// How long the API server may take.
+    pub(crate) limits: Limits,
     source: Registry,
     home: tempfile::TempDir,
 }
@@ -89,7 +93,7 @@ impl World {
         let image = ImageBuilder::new("app").layer_random(200_000, 7).build();
         let source = Registry::start(Options::default());
         image.push_to(&source, "app", Some("1"));
-        Self { api: FakeApi::default(), config, key, image, source, home }
+        Self { api: FakeApi::default(), config, key, image, limits: Limits::default(), source, home }
     }
 
     /// A path in the drop folder.
@@ -169,7 +173,8 @@ impl World {
     }
 
     pub(crate) fn start(&self) -> Running {
-        let client = self.api.client();
+        let watches = Watches::new(Heartbeats::default(), Metrics::new().0);
+        let client = limited(self.api.client(), self.limits, watches);
         let events = Events::new(client.clone(), None);
         let (library, faults) = Library::new();
         let (demand, demanded) = watch::channel(Arc::<Demand>::default());

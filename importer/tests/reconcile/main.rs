@@ -6,6 +6,7 @@
 #[path = "../support/api/mod.rs"]
 mod api;
 mod api_tests;
+mod controller;
 mod registries;
 mod tenants;
 mod world;

@@ -12,6 +12,7 @@ use krs_core::registry::Barred;
 use krs_importer::config::{AllowedDestination, Config};
 use krs_importer::demand::Demand;
 use krs_importer::events::Events;
+use krs_importer::heartbeat::Heartbeats;
 use krs_importer::marks::{HighWaterMarks, Standing};
 use krs_importer::metrics::Metrics;
 use krs_importer::policy::{Allowed, Destinations};
@@ -42,6 +43,9 @@ pub(crate) struct World {
     pub(crate) shared: bool,
     /// Whether the sets of the stick name the images by tags alone.
     pub(crate) bare: bool,
+    /// Namespaces that the importer serves; empty: all.
+    pub(crate) namespaces: Vec<String>,
+    pub(crate) heartbeats: Heartbeats,
     clock: Arc<Mutex<Timestamp>>,
     stock: watch::Sender<Arc<Stock>>,
     demand: watch::Sender<Arc<Demand>>,
@@ -57,6 +61,8 @@ impl World {
         let world = Self {
             api: FakeApi::default(),
             allowed: vec![AllowedDestination::Any(edge.host().to_string())],
+            namespaces: Vec::new(),
+            heartbeats: Heartbeats::default(),
             edge,
             config: String::new(),
             max_jobs: 8,
@@ -163,25 +169,37 @@ impl World {
 
     /// An importer that was just started.
     pub(crate) fn importer(&self) -> Arc<Importer> {
+        self.importer_with(self.api.client())
+    }
+
+    /// An importer that was just started and talks to the API server by this client.
+    pub(crate) fn importer_with(&self, client: kube::Client) -> Arc<Importer> {
         let config = "namespace: krs-system\nallowedDestinations: [x]\nregistry: {host: 'krs.krs-system.svc:5443'}\n\
             jobs: {image: 'krs-importer:1', max: MAX}\n";
         let config = config.replace("MAX", &self.max_jobs.to_string());
-        let config = Config::parse(&format!("{config}{}", self.config)).unwrap();
+        let mut config = Config::parse(&format!("{config}{}", self.config)).unwrap();
+        config.watch_namespaces.clone_from(&self.namespaces);
         let clock = Arc::clone(&self.clock);
         Arc::new(Importer::new(Parts {
-            client: self.api.client(),
+            client: client.clone(),
             destinations: Destinations::parse(&self.allowed).unwrap(),
             sources: Allowed::parse(&config.online.allowed_sources).unwrap(),
             config: Arc::new(config),
-            events: Events::new(self.api.client(), Some("krs-importer-0".to_owned())),
+            events: Events::new(client.clone(), Some("krs-importer-0".to_owned())),
             metrics: Metrics::new().0,
-            marks: HighWaterMarks::new(self.api.client(), "krs-system"),
+            marks: HighWaterMarks::new(client, "krs-system"),
             stock: self.stock.subscribe(),
             demand: self.demand.clone(),
             registry_ca: watch::channel("CA".to_owned()).1,
             barred: self.barred.clone(),
             clock: Arc::new(move || *clock.lock().unwrap()),
+            heartbeats: self.heartbeats.clone(),
         }))
+    }
+
+    /// What the drop folder holds.
+    pub(crate) fn stocked(&self) -> watch::Receiver<Arc<Stock>> {
+        self.stock.subscribe()
     }
 
     /// One look at every set.
@@ -189,10 +207,12 @@ impl World {
         let sets = self.api.all(SETS).into_iter();
         let sets = sets.map(|set| Arc::new(serde_json::from_value::<EdgeImageSet>(set).unwrap()));
         let sets = sets.collect::<Vec<_>>();
+        importer.learn(&sets);
         importer
-            .learn(&sets)
+            .learn_jobs(None)
             .await
             .map_err(|source| ReconcileError::Api { what: "the copy Jobs cannot be listed", source })?;
+        importer.begin();
         for set in sets {
             reconcile(set, Arc::clone(importer)).await?;
         }

@@ -429,6 +429,16 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
             ),
             (146, "a set copies to the destination of another namespace", "refused; nothing is sent"),
             (
+                147,
+                "an answer of the API server that never comes, or a watch that is dead",
+                "the call ends after its time limit and is retried; health shows loops that hang",
+            ),
+            (
+                148,
+                "a namespace without a Role, or a set of a later version",
+                "reported for that namespace or set; all others are served",
+            ),
+            (
                 151,
                 "Jobs with the importer's labels and owner that it did not create, or that somebody suspended",
                 "they take no place and no repository; those of 0.1 that run at the update are adopted",

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::request::Asked;
 use super::store::Change;
-use super::{FakeApi, State, failure, json_response, respond, selects, shown};
+use super::{FakeApi, State, failure, json_response, selects, shown};
 
 /// How long a watch runs that asks for nothing else.
 const DEFAULT_TIMEOUT: u64 = 1800;
@@ -37,7 +37,9 @@ pub(super) fn begin(api: &FakeApi, asked: &Asked) -> Response<Body> {
     let state = api.state();
     let from = asked.parameter("resourceVersion").map_or(0, |version| version.parse().unwrap());
     if from != 0 && from < state.store.compacted {
-        return respond(&failure(StatusCode::GONE, "Expired", "too old resource version"));
+        // The API server has answered 200 by the time that it knows.
+        let (_, status) = failure(StatusCode::GONE, "Expired", "too old resource version");
+        return json_response(StatusCode::OK, Body::from(format!("{}\n", event("ERROR", &status))));
     }
     let mut lines = VecDeque::new();
     if from == 0 {

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! When a set is reconciled: when it changes, when one of its Jobs does, when the drop folder does, and from time to time.
+//!
+//! Each namespace has watches of its own. One that cannot be watched is reported and tried again; the others are served.
+
+mod source;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::{FutureExt as _, StreamExt as _, stream};
+use k8s_openapi::api::batch::v1::Job;
+use krs_core::crd::EdgeImageSet;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{Predicate as _, PredicateConfig, WatchStreamExt as _, predicates, watcher};
+use kube::{Api, Resource};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::heartbeat::{Watched, Watches};
+use crate::job;
+use crate::reconcile::{Importer, error_policy, reconcile_stored};
+use crate::stock::Stock;
+use crate::stored::StoredSet;
+use source::Source;
+
+/// Sets of one namespace list that are reconciled together.
+const CONCURRENCY: u16 = 16;
+/// Changes that come so close together are one.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Sets in one page of a list: the largest have a megabyte.
+const PAGE: u32 = 50;
+/// How often sets that are gone are noticed: nothing needs them any more, so that nothing is in a hurry.
+const SWEEP: Duration = Duration::from_secs(2);
+/// How long sets wait for the sets and Jobs of namespaces that cannot be listed: one of these may have the older right to
+/// a name, or a Job that writes to the same repository.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the loop that notices new and deleted sets may be without progress.
+const SWEEP_LIMIT: Duration = Duration::from_secs(300);
+/// How often the state of sets that are gone is deleted.
+const FORGET: Duration = Duration::from_secs(600);
+
+/// What is watched of a namespace, or of all.
+struct Scope {
+    namespace: Option<String>,
+    source: Arc<Source>,
+    store: Store<StoredSet>,
+}
+
+/// Reconciles the sets of the namespaces that the site serves until `stop` is done, and lets what is under way come to an
+/// end. `seen` is set once all sets are known that can be listed.
+pub async fn run(
+    importer: Arc<Importer>,
+    watches: Arc<Watches>,
+    stock: watch::Receiver<Arc<Stock>>,
+    seen: Arc<AtomicBool>,
+    stop: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let stop = stop.shared();
+    let changed = Arc::new(Notify::new());
+    let mut scopes = Vec::new();
+    let mut running = Vec::new();
+    for namespace in namespaces(&importer) {
+        let source = |resource: &str| {
+            let watched = Watched { resource: resource.to_owned(), namespace: namespace.clone() };
+            Source::new(watched, Arc::clone(&watches), Arc::clone(&changed))
+        };
+        let (reader, writer) = reflector::store();
+        let of_sets = source(&EdgeImageSet::plural(&()));
+        let sets = api::<StoredSet>(&importer, namespace.as_deref());
+        let sets = of_sets.watch(sets, watcher::Config::default().page_size(PAGE));
+        let sets = sets.reflect(writer).applied_objects().predicate_filter(
+            predicates::generation.combine(predicates::annotations),
+            PredicateConfig::default(),
+        );
+        let jobs = api::<PartialObjectMeta<Job>>(&importer, namespace.as_deref());
+        let selected = watcher::Config::default().labels(job::SELECTOR);
+        let jobs = source(&Job::plural(&())).watch(jobs, selected).touched_objects();
+        let controller = Controller::for_stream(sets, reader.clone())
+            .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+            .owns_stream(jobs)
+            .reconcile_all_on(changes(stock.clone()))
+            .reconcile_on(importer.wakeups(namespace.as_deref()).map(of_stored))
+            .graceful_shutdown_on(stop.clone())
+            .run(reconcile_stored, error_policy, Arc::clone(&importer));
+        running.push(controller.for_each(|result| {
+            if let Err(error) = result {
+                tracing::debug!(%error, "reconcile failed");
+            }
+            futures::future::ready(())
+        }));
+        scopes.push(Scope { namespace, source: of_sets, store: reader });
+    }
+    let sweeping = sweep(&importer, &scopes, &seen, &changed);
+    tokio::select! {
+        _ = futures::future::join_all(running) => {}
+        () = sweeping => {}
+    }
+}
+
+/// The namespaces to watch; `None` stands for all.
+fn namespaces(importer: &Importer) -> Vec<Option<String>> {
+    match importer.config().watch_namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().cloned().map(Some).collect(),
+    }
+}
+
+fn api<K>(importer: &Importer, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(importer.client(), namespace),
+        None => Api::all(importer.client()),
+    }
+}
+
+fn of_stored(set: ObjectRef<EdgeImageSet>) -> ObjectRef<StoredSet> {
+    ObjectRef::new(&set.name).within(&set.namespace.unwrap_or_default())
+}
+
+/// One item for each change of what the drop folder holds.
+fn changes(stock: watch::Receiver<Arc<Stock>>) -> impl futures::Stream<Item = ()> + Send + 'static {
+    stream::unfold(stock, |mut stock| async move { stock.changed().await.ok().map(|()| ((), stock)) })
+}
+
+/// Notices sets that are new or gone. Never ends.
+async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed: &Notify) {
+    let heartbeat = importer.heartbeats().begin("the controller", SWEEP_LIMIT);
+    let begun = Instant::now();
+    let mut forget_at = begun;
+    loop {
+        heartbeat.beat();
+        let known = scopes.iter().filter(|scope| scope.source.is_synced());
+        let sets = known.clone().flat_map(|scope| scope.store.state()).map(|stored| stored.set());
+        let sets = sets.collect::<Vec<_>>();
+        importer.learn(&sets);
+        let mut waiting = scopes.iter().any(|scope| !scope.source.is_synced() && !scope.source.is_refused());
+        for scope in known {
+            if let Err(error) = importer.learn_jobs(scope.namespace.as_deref()).await {
+                waiting |= !matches!(&error, kube::Error::Api(status) if status.code == 403);
+                let namespace = scope.namespace.as_deref().unwrap_or("(all)");
+                let error = krs_core::error::chain(&error);
+                tracing::debug!(namespace, error, "copy Jobs cannot be listed");
+            }
+            heartbeat.beat();
+        }
+        if !waiting || begun.elapsed() >= PATIENCE {
+            importer.begin();
+            seen.store(true, Ordering::Release);
+        }
+        importer.retain(&sets, !waiting);
+        importer.measure_success();
+        if forget_at <= Instant::now() && scopes.iter().all(|scope| scope.source.is_synced()) {
+            forget_at = Instant::now() + FORGET;
+            importer.delete_stale(&sets).await;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            () = changed.notified() => {}
+        }
+    }
+}

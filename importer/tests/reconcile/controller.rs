@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The controller as it runs: what wakes a set, and what happens when the API server refuses, hangs, forgets or is restored.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use krs_importer::api_client::{Limits, limited};
+use krs_importer::controller;
+use krs_importer::heartbeat::Watches;
+use krs_importer::metrics::{Metrics, encode};
+use krs_importer::reconcile::Importer;
+use krs_testing::registry::Auth;
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::api::{FakeApi, Trouble};
+use crate::world::{SETS, World};
+
+/// Longest time that anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// An API server that does not answer is noticed soon.
+const LIMITS: Limits = Limits { call: Duration::from_millis(300), silence: Duration::from_millis(600) };
+
+struct Running {
+    importer: Arc<Importer>,
+    seen: Arc<AtomicBool>,
+    measured: prometheus_client::registry::Registry,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+fn start(world: &World) -> Running {
+    let (metrics, measured) = Metrics::new();
+    let watches = Watches::new(world.heartbeats.clone(), metrics);
+    let importer = world.importer_with(limited(world.api.client(), LIMITS, Arc::clone(&watches)));
+    let (stop, stopped) = oneshot::channel();
+    let seen = Arc::new(AtomicBool::new(false));
+    let stopped = async move {
+        let _ = stopped.await;
+    };
+    let running = controller::run(
+        Arc::clone(&importer),
+        watches,
+        world.stocked(),
+        Arc::clone(&seen),
+        futures::FutureExt::shared(stopped),
+    );
+    Running { importer, seen, measured, stop, task: tokio::spawn(running) }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        tokio::time::timeout(PATIENCE, self.task).await.expect("it ends when it is asked to").unwrap();
+    }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+fn observed(world: &World, name: &str) -> i64 {
+    world.status(name)["observedGeneration"].as_i64().unwrap_or_default()
+}
+
+/// How often the Jobs of single sets were listed: once in each reconcile.
+fn reconciles(api: &FakeApi) -> usize {
+    api.calls().iter().filter(|call| *call == "GET jobs").count()
+}
+
+async fn quiet(api: &FakeApi) -> usize {
+    let mut before = usize::MAX;
+    while before != reconciles(api) {
+        before = reconciles(api);
+        tokio::time::sleep(Duration::from_millis(400)).await;
+    }
+    before
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_is_reconciled_when_its_spec_an_annotation_a_job_or_the_folder_changes_and_not_for_its_own_status()
+ {
+    let world = World::new(2, Auth::None);
+    world.set("x", &[0], |_| {});
+    let running = start(&world);
+    until("a Job", || world.running().len() == 1).await;
+    assert!(running.seen.load(Ordering::Acquire));
+    world.run_jobs();
+    until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;
+    // Its status was written: that wakes nobody.
+    let before = quiet(&world.api).await;
+    world.api.edit("kubectl", SETS, "shop", "x", &json!({"metadata": {"labels": {"a": "b"}}}));
+    assert_eq!(quiet(&world.api).await, before, "a label");
+    world.api.edit("kubectl", SETS, "shop", "x", &json!({"metadata": {"annotations": {"a": "b"}}}));
+    until("an annotation", || reconciles(&world.api) > before).await;
+    let before = quiet(&world.api).await;
+    world.plug_in();
+    until("the folder", || reconciles(&world.api) > before).await;
+    world.set("x", &[0, 1], |_| {});
+    until("the spec", || observed(&world, "x") == 2 && world.running().len() == 1).await;
+    world.set("y", &[1], |_| {});
+    until("a new set", || observed(&world, "y") == 1).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_breaks_or_is_too_old_is_begun_again_and_no_change_is_lost() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let running = start(&world);
+    until("the first reconcile", || observed(&world, "x") == 1).await;
+    for (generation, what) in ["410 at once", "410 when it goes on", "a restart"].into_iter().enumerate() {
+        let lists = || world.api.calls().iter().filter(|call| *call == "GET edgeimagesets").count();
+        let before = lists();
+        match generation {
+            0 => world.api.expire(),
+            1 => {
+                world.api.trouble("WATCH", SETS, Trouble::Status(410, "Expired", "too old"), Some(1));
+                world.api.disconnect();
+            }
+            _ => world.api.disconnect(),
+        }
+        world.set("x", &[0], |_| {});
+        if generation == 0 {
+            // What changed is not in the history any more.
+            world.api.compact();
+        }
+        let wanted = i64::try_from(generation).unwrap() + 2;
+        until(what, || observed(&world, "x") == wanted).await;
+        assert_eq!(lists() > before, generation < 2, "{what}: listed again");
+    }
+    running.stop().await;
+}
+
+/// The first answers of one kind of call never come, one before and one after its effect.
+async fn without_answers_to(verb: &'static str, plural: &'static str) {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    for trouble in [Trouble::Hang, Trouble::HangAfter] {
+        world.api.trouble(verb, plural, trouble, Some(1));
+    }
+    let running = start(&world);
+    until(&format!("{verb} {plural}: a Job"), || world.running().len() == 1).await;
+    until(&format!("{verb} {plural}: the status"), || world.reason("x") == "Copying").await;
+    world.run_jobs();
+    world.wait(11);
+    until(&format!("{verb} {plural}: the end"), || world.reason("x") == "SyncSuccessful").await;
+    assert_eq!(world.api.all("jobs").len(), 1, "{verb} {plural}: no Job twice");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t147_an_api_server_that_never_answers_stops_nothing_for_longer_than_its_time_limit() {
+    let calls = [
+        ("GET", SETS),
+        ("GET", "jobs"),
+        ("GET", "configmaps"),
+        ("POST", "jobs"),
+        ("PATCH", "configmaps"),
+        ("PATCH", SETS),
+        ("POST", "events"),
+        ("WATCH", SETS),
+        ("WATCH", "jobs"),
+    ];
+    futures::future::join_all(calls.map(|(verb, plural)| without_answers_to(verb, plural))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t147_a_silent_watch_is_begun_again_and_health_shows_every_loop() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let running = start(&world);
+    until("the first reconcile", || observed(&world, "x") == 1).await;
+    // The connection is dead, and nobody says so.
+    world.api.trouble("WATCH", SETS, Trouble::HangAfter, Some(1));
+    world.api.disconnect();
+    let begun = || world.api.calls().iter().filter(|call| *call == "WATCH edgeimagesets").count();
+    until("the watch", || begun() == 2).await;
+    world.set("x", &[0], |_| {});
+    until("a change behind a silent watch", || observed(&world, "x") == 2).await;
+    assert_eq!(world.heartbeats.check(), Ok(()));
+    let loops = world.heartbeats.list().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    for name in ["the controller", "the watch of edgeimagesets", "the watch of jobs"] {
+        assert!(loops.iter().any(|found| found == name), "{loops:?}");
+    }
+    let text = encode(&running.measured);
+    assert!(
+        text.contains(r#"krs_watch_last_success_timestamp_seconds{resource="jobs",namespace=""}"#),
+        "{text}"
+    );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t148_a_namespace_that_cannot_be_watched_and_a_set_of_a_later_version_stop_nobody_else() {
+    let mut world = World::new(1, Auth::None);
+    world.namespaces = ["shop", "closed"].map(str::to_owned).to_vec();
+    for plural in [SETS, "jobs"] {
+        world.api.trouble_in("closed", "", plural, Trouble::Status(403, "Forbidden", "no Role"));
+    }
+    world.set("x", &[0], |_| {});
+    world.set("later", &[0], |set| set["spec"]["source"] = json!("Tape"));
+    world.set("other", &[0], |set| {
+        set["metadata"]["namespace"] = json!("closed");
+        set["spec"]["images"][0]["destinationRepository"] = json!("other");
+    });
+    let running = start(&world);
+    until("the set that can be read", || world.running().len() == 1).await;
+    assert!(running.seen.load(Ordering::Acquire), "ready");
+    until("the set of a later version", || observed(&world, "later") == 1).await;
+    let (_, reason, message) = world.condition("later", "Stalled").unwrap();
+    assert_eq!(reason, "InvalidSpec");
+    assert!(message.contains("Tape") && message.contains("update the importer"), "{message}");
+    // The Role is made, and the set is corrected.
+    world.api.mend();
+    world.set("later", &[0], |_| {});
+    until("the namespace", || {
+        world.api.get(SETS, "closed", "other").unwrap()["status"]["observedGeneration"] == 1
+    })
+    .await;
+    until("the corrected set", || observed(&world, "later") == 2).await;
+    assert!(world.condition("later", "Stalled").is_none());
+    assert!(running.importer.heartbeats().check().is_ok());
+    running.stop().await;
+}
