@@ -2,13 +2,15 @@
 //! What a test's own thread logs at `info`, as the importer writes it: one JSON object a line.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde_json::Value;
-use tracing::Level;
 use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Level};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+
+static SECOND: OnceLock<Dispatch> = OnceLock::new();
 
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -44,6 +46,9 @@ impl Log {
         let lines = tracing_subscriber::fmt::layer().json().flatten_event(true);
         let lines =
             lines.with_writer(move || writer.clone()).with_filter(LevelFilter::from_level(Level::INFO));
+        // With one subscriber in the process, tracing asks that of the thread which comes to a line first whether the line
+        // is of interest: a test beside this one would switch it off for all.
+        SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines));
         Self { buffer, _guard: guard }
     }
