@@ -6,6 +6,7 @@ mod agree;
 mod documented;
 #[cfg(feature = "e2e")]
 mod rendered;
+mod upgrade;
 
 use std::fs;
 

@@ -369,3 +369,32 @@ async fn t147_an_api_server_that_never_answers_stops_no_import() {
     world.condition("prod-1", SAFE, "True", "Imported").await;
     intake.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t82_image_bundles_and_marks_that_0_1_left_are_read_and_hold() {
+    let world = World::new();
+    let golden = include_str!("../../../testdata/golden/0.1/importer/cluster.json");
+    let golden = serde_json::from_str::<serde_json::Value>(golden).unwrap();
+    for plural in ["imagebundles", "configmaps"] {
+        for object in golden[plural].as_array().unwrap() {
+            world.api.put(plural, object.clone());
+        }
+    }
+    let before = world.api.get("imagebundles", "", "prod-1").unwrap()["status"].clone();
+    let mut intake = world.start();
+    intake.missing(&[]);
+    intake.stock(|_| true).await;
+    let status = world.condition("prod-1", COMPLETE, "False", "MediumAbsent").await;
+    assert!(
+        is(&status, VERIFIED, "True", "Succeeded") && is(&status, SAFE, "True", "MediumAbsent"),
+        "{status}"
+    );
+    for field in ["stream", "sequence", "digest", "bytesVerified", "signers"] {
+        assert_eq!(status[field], before[field], "{field}");
+    }
+    world.condition("foreign", COMPLETE, "False", "MediumAbsent").await;
+    // Its mark counts: sequence 1 of the stream was another bundle.
+    world.drop("again.krs.tar", 1).await;
+    world.condition("again", VERIFIED, "False", "SequenceReused").await;
+    intake.stop().await;
+}

@@ -9,6 +9,7 @@ mod api_tests;
 mod controller;
 mod registries;
 mod tenants;
+mod upgrade;
 mod world;
 
 use api::{Fault, Trouble};

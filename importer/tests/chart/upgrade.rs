@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The definitions of today take every object that 0.1 wrote, and those of 0.1 every one of today but for what was added.
+
+use serde_json::Value;
+
+use crate::{definitions, read, yaml};
+use camino::Utf8Path;
+
+/// What `now` refuses or loses of what `before` takes.
+fn narrower(before: &Value, now: &Value, path: &str, found: &mut Vec<String>) {
+    if before["type"] != now["type"] {
+        found.push(format!("{path} has another type"));
+    }
+    let list = |value: &Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
+    for name in list(now, "required") {
+        if !list(before, "required").contains(&name) {
+            found.push(format!("{path} requires {name}"));
+        }
+    }
+    if let Some(allowed) = now["enum"].as_array() {
+        let lost = list(before, "enum").into_iter().filter(|value| !allowed.contains(value));
+        found.extend(lost.map(|value| format!("{path} no longer takes {value}")));
+    }
+    for limit in ["maxLength", "maxItems", "maximum", "maxProperties"] {
+        match (before[limit].as_i64(), now[limit].as_i64()) {
+            (None, Some(_)) => found.push(format!("{path} has a {limit} now")),
+            (Some(before), Some(now)) if now < before => found.push(format!("{path} has a lower {limit}")),
+            _ => {}
+        }
+    }
+    for (name, field) in before["properties"].as_object().into_iter().flatten() {
+        match now["properties"].get(name) {
+            Some(now) => narrower(field, now, &format!("{path}.{name}"), found),
+            None => found.push(format!("{path}.{name} is gone")),
+        }
+    }
+    if before["items"].is_object() {
+        narrower(&before["items"], &now["items"], &format!("{path}[]"), found);
+    }
+}
+
+#[test]
+fn t82_the_definitions_take_what_0_1_wrote_and_keep_every_field() {
+    let golden = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/golden/0.1/importer");
+    for (name, now) in definitions() {
+        let (before, now) = (yaml(&read(golden.join(name))), yaml(&now));
+        let version = |crd: &Value| crd["spec"]["versions"][0].clone();
+        assert_eq!(version(&before)["name"], version(&now)["name"]);
+        for field in ["group", "scope", "names"] {
+            assert_eq!(before["spec"][field], now["spec"][field], "{name}");
+        }
+        let schema = |crd: &Value| version(crd)["schema"]["openAPIV3Schema"].clone();
+        let mut found = Vec::new();
+        narrower(&schema(&before), &schema(&now), "", &mut found);
+        assert_eq!(found, Vec::<String>::new(), "{name}");
+    }
+}
