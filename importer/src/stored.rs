@@ -3,44 +3,112 @@
 //! neither a list nor a watch fails for it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use krs_core::crd::{EdgeImageSet, EdgeImageSetSpec, Naming, Source, default};
+use krs_core::crd::{EdgeImageSet, EdgeImageSetSpec, EdgeImageSetStatus, Naming, Source, default};
 use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
+/// Annotation in which `kubectl apply` keeps a copy of the whole object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// A set of the cluster. Cheap to clone.
+///
+/// All sets are held for as long as the importer runs, and each may have thousands of images, so that what is not needed is
+/// left out and the rest is held as JSON, in which an image takes a fifth of the memory.
 #[derive(Debug, Clone)]
 pub struct StoredSet {
-    set: Arc<EdgeImageSet>,
-    unreadable: Option<Arc<str>>,
+    meta: Arc<ObjectMeta>,
+    packed: Arc<Packed>,
+}
+
+/// Spec and status of a set.
+#[derive(Debug)]
+struct Packed {
+    spec: Result<Box<[u8]>, Box<str>>,
+    /// The status without its list of images.
+    status: Option<Box<[u8]>>,
+    images: Images,
+}
+
+/// The images that a status lists.
+#[derive(Debug)]
+enum Images {
+    /// By their positions in the spec.
+    Positions(Box<[u32]>),
+    /// Others than the spec lists.
+    Texts(Box<[String]>),
 }
 
 impl StoredSet {
     /// The set. One that is [`Self::unreadable`] has no images.
     pub fn set(&self) -> Arc<EdgeImageSet> {
-        Arc::clone(&self.set)
+        let spec = self.packed.spec.as_ref().ok().and_then(|json| serde_json::from_slice(json).ok());
+        let spec: EdgeImageSetSpec = spec.unwrap_or_else(nothing);
+        let status = self.packed.status.as_ref().and_then(|json| serde_json::from_slice(json).ok());
+        let status = status.map(|status| EdgeImageSetStatus {
+            synchronized_images: match &self.packed.images {
+                Images::Positions(positions) => {
+                    let images = positions.iter().filter_map(|n| spec.images.get(*n as usize));
+                    images.map(|image| image.image.clone()).collect()
+                }
+                Images::Texts(texts) => texts.to_vec(),
+            },
+            ..status
+        });
+        Arc::new(EdgeImageSet { metadata: (*self.meta).clone(), spec, status })
+    }
+
+    /// The set without its spec and status.
+    pub fn without_content(&self) -> Arc<EdgeImageSet> {
+        Arc::new(EdgeImageSet { metadata: (*self.meta).clone(), spec: nothing(), status: None })
     }
 
     /// Why its spec cannot be read.
     pub fn unreadable(&self) -> Option<&str> {
-        self.unreadable.as_deref()
+        self.packed.spec.as_ref().err().map(|why| &**why)
+    }
+}
+
+impl Packed {
+    fn new(spec: Result<&EdgeImageSetSpec, String>, status: Option<EdgeImageSetStatus>) -> Self {
+        let json = |spec: &EdgeImageSetSpec| match serde_json::to_vec(spec) {
+            Ok(json) => Ok(json.into()),
+            Err(error) => Err(error.to_string().into()),
+        };
+        let of_spec = spec.as_ref().map(|spec| spec.images.as_slice()).unwrap_or_default();
+        let positions = of_spec.iter().zip(0_u32..).map(|(image, n)| (image.image.as_str(), n));
+        let positions = positions.collect::<HashMap<_, _>>();
+        let mut images = Images::Positions(Box::default());
+        let status = status.and_then(|mut status| {
+            let texts = std::mem::take(&mut status.synchronized_images);
+            let listed = texts.iter().map(|text| positions.get(text.as_str()).copied());
+            images = match listed.collect::<Option<Vec<_>>>() {
+                Some(positions) => Images::Positions(positions.into()),
+                None => Images::Texts(texts.into()),
+            };
+            serde_json::to_vec(&status).ok().map(Vec::into_boxed_slice)
+        });
+        Self { spec: spec.map_err(String::into_boxed_str).and_then(json), status, images }
     }
 }
 
 impl<'de> Deserialize<'de> for StoredSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let object = Value::deserialize(deserializer)?;
-        let metadata = ObjectMeta::deserialize(&object["metadata"]).map_err(de::Error::custom)?;
+        let mut meta = ObjectMeta::deserialize(&object["metadata"]).map_err(de::Error::custom)?;
+        meta.managed_fields = None;
+        if let Some(annotations) = &mut meta.annotations {
+            annotations.remove(LAST_APPLIED);
+        }
         // A status that cannot be read is written again.
         let status = Option::deserialize(&object["status"]).unwrap_or_default();
-        let (spec, unreadable) = match EdgeImageSetSpec::deserialize(&object["spec"]) {
-            Ok(spec) => (spec, None),
-            Err(error) => (nothing(), Some(error.to_string().into())),
-        };
-        Ok(Self { set: Arc::new(EdgeImageSet { metadata, spec, status }), unreadable })
+        let spec = EdgeImageSetSpec::deserialize(&object["spec"]).map_err(|error| error.to_string());
+        let packed = Packed::new(spec.as_ref().map_err(Clone::clone), status);
+        Ok(Self { meta: Arc::new(meta), packed: Arc::new(packed) })
     }
 }
 
@@ -82,11 +150,11 @@ impl Resource for StoredSet {
     }
 
     fn meta(&self) -> &ObjectMeta {
-        self.set.meta()
+        &self.meta
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        Arc::make_mut(&mut self.set).meta_mut()
+        Arc::make_mut(&mut self.meta)
     }
 }
 
@@ -121,6 +189,30 @@ mod tests {
             assert!(read.unreadable().is_some(), "{spec}");
             assert_eq!(read.meta().uid.as_deref(), Some("u"));
             assert!(read.set().spec.images.is_empty() && read.set().status.is_none());
+        }
+    }
+
+    #[test]
+    fn a_set_comes_back_as_it_was_without_what_only_tools_need() {
+        let image = |n: usize| format!("example.com/app{n}:1@{}", krs_core::digest::Digest::of(&[7; 4]));
+        let images = (0..1000).map(|n| json!({"image": image(n)})).collect::<Vec<_>>();
+        let spec = json!({"destinationRegistry": "edge.local", "images": images, "parallelism": 3});
+        let condition = json!({"type": "Ready", "status": "True", "reason": "SyncSuccessful", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        for listed in [vec![image(2), image(0)], vec![image(1), "example.com/gone:1".to_owned()], vec![]] {
+            let status = json!({"synchronizedImages": listed, "conditions": [condition]});
+            let mut object = json!({"apiVersion": "kuberegistrysync.io/v1alpha1", "kind": "EdgeImageSet",
+                "metadata": {"name": "x", "annotations": {"a": "b"}}, "spec": spec, "status": status});
+            let plain = serde_json::from_value::<EdgeImageSet>(object.clone()).unwrap();
+            object["metadata"]["annotations"][LAST_APPLIED] = json!("x".repeat(100_000));
+            object["metadata"]["managedFields"] = json!([{"manager": "kubectl", "fieldsV1": {"f:spec": {}}}]);
+            let stored = serde_json::from_value::<StoredSet>(object).unwrap();
+            let back = serde_json::to_value(&*stored.set()).unwrap();
+            assert_eq!(back, serde_json::to_value(&plain).unwrap());
+            let size =
+                stored.packed.spec.as_ref().unwrap().len() + stored.packed.status.as_ref().unwrap().len();
+            assert!(size < 200 * 1000, "{size} bytes");
+            assert!(stored.without_content().spec.images.is_empty());
         }
     }
 }

@@ -32,8 +32,8 @@ use source::Source;
 const CONCURRENCY: u16 = 16;
 /// Changes that come so close together are one.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Sets in one page of a list: the largest have a megabyte.
-const PAGE: u32 = 50;
+/// Sets in one page of a list: the largest have a megabyte, and pages are read as a whole.
+const PAGE: u32 = 10;
 /// How often sets that are gone are noticed: nothing needs them any more, so that nothing is in a hurry.
 const SWEEP: Duration = Duration::from_secs(2);
 /// How long sets wait for the sets and Jobs of namespaces that cannot be listed: one of these may have the older right to
@@ -137,9 +137,12 @@ async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed
     loop {
         heartbeat.beat();
         let known = scopes.iter().filter(|scope| scope.source.is_synced());
-        let sets = known.clone().flat_map(|scope| scope.store.state()).map(|stored| stored.set());
-        let sets = sets.collect::<Vec<_>>();
-        importer.learn(&sets);
+        let stored = known.clone().flat_map(|scope| scope.store.state()).collect::<Vec<_>>();
+        let sets = stored.iter().map(|stored| stored.without_content()).collect::<Vec<_>>();
+        // One after the other: the images of all sets together take a lot of memory.
+        for new in stored.iter().zip(&sets).filter(|(_, set)| !importer.knows(set)) {
+            importer.learn(&[new.0.set()]);
+        }
         let mut waiting = scopes.iter().any(|scope| !scope.source.is_synced() && !scope.source.is_refused());
         for scope in known {
             if let Err(error) = importer.learn_jobs(scope.namespace.as_deref()).await {

@@ -197,6 +197,11 @@ impl Importer {
         &self.parts.heartbeats
     }
 
+    /// Whether it is known what a set gives names to.
+    pub fn knows(&self, set: &EdgeImageSet) -> bool {
+        SetName::of(set).is_none_or(|name| self.facts.knows(&name))
+    }
+
     /// Takes note of the names that `sets` give.
     pub fn learn(&self, sets: &[Arc<EdgeImageSet>]) {
         let stock = self.stock();
@@ -379,7 +384,7 @@ async fn look(
 /// When to reconcile again after a failure.
 #[allow(clippy::needless_pass_by_value)]
 pub fn error_policy(stored: Arc<StoredSet>, error: &ReconcileError, importer: Arc<Importer>) -> Action {
-    let set = stored.set();
+    let set = stored.without_content();
     let uid = set.uid().unwrap_or_default();
     let count = {
         let mut failures = lock(&importer.failures);
