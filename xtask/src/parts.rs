@@ -19,6 +19,8 @@ use crate::tools::{self, Need};
 
 /// How long the database of advisories may take to answer.
 const ADVISORIES_LIMIT: Duration = Duration::from_secs(60);
+/// How many schedules of faults the simulations of the importer try with --full.
+const FULL_SCHEDULES: &str = "10000";
 /// Every test there is, also those that another part runs.
 const ALL_TESTS: &[&str] = &["--features", "krs-cli/real-parts,krs-importer/real-parts,krs-importer/e2e"];
 
@@ -48,7 +50,7 @@ enum Part {
     Lint,
     /// Unit and integration tests, with real registries and foreign programs unless --no-real
     Tests,
-    /// Slow tests, only with --full or when named: registries that take minutes to build, measurements
+    /// Slow tests, only with --full or when named: registries that take minutes to build, measurements, long simulations
     Full,
     /// The demonstration of the README runs to its end
     Demo,
@@ -141,7 +143,11 @@ fn do_part(cache: &Cache, part: Part, no_real: bool, notes: &mut Vec<String>) ->
             cargo.env("KRS_CORPUS", corpus::small(cache)?);
             // Those that are marked as slow, of what "tests" has built.
             cargo.args(["test", "--workspace", "--locked"]).args(real);
-            run::run(cargo.args(["--test", "real", "--test", "scale", "--", "--ignored", "--nocapture"]))
+            run::run(cargo.args(["--test", "real", "--test", "scale", "--", "--ignored", "--nocapture"]))?;
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.current_dir(checkout()).env("KRS_SCHEDULES", FULL_SCHEDULES);
+            cargo.args(["test", "--workspace", "--locked"]).args(real);
+            run::run(cargo.args(["--lib", "--", "simulation"]))
         }
         Part::Demo => demo::run_built(),
         Part::Docs => {

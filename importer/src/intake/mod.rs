@@ -7,7 +7,7 @@ mod entry;
 mod keys;
 mod names;
 mod namespaces;
-mod needed;
+pub(crate) mod needed;
 mod pass;
 mod scan;
 mod verdict;

@@ -17,7 +17,7 @@ const MAX_REFERENCE: usize = 120;
 
 /// A list for people: the first few entries, and how many there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Named {
+pub(crate) struct Named {
     pub count: usize,
     first: Vec<String>,
 }
@@ -31,7 +31,7 @@ impl Named {
     }
 
     /// Those of both lists.
-    pub(super) fn and(mut self, other: Self) -> Self {
+    pub(crate) fn and(mut self, other: Self) -> Self {
         let free = NAMED - self.first.len();
         self.count += other.count;
         self.first.extend(other.first.into_iter().take(free));
@@ -39,7 +39,7 @@ impl Named {
     }
 
     /// The entries in one line.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let shown = self.first.join(", ");
         match self.count.saturating_sub(self.first.len()) {
             0 => shown,
@@ -70,7 +70,7 @@ fn held<'a>(
 }
 
 /// Whether a set will copy an image that the bundle holds.
-pub(super) fn holds_missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> bool {
+pub(crate) fn holds_missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> bool {
     let sets = demand.sets.iter().filter(|(_, set)| !set.missing.is_empty());
     let mut missing =
         sets.flat_map(|(name, set)| set.missing.iter().map(move |missing| (name, missing))).peekable();
@@ -82,7 +82,7 @@ pub(super) fn holds_missing(bundle: &StockBundle, demand: &Demand, shared: bool)
 }
 
 /// Which sets will copy which images of the bundle.
-pub(super) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> Named {
+pub(crate) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> Named {
     let (images, mut named) = (by_digest(bundle), Named::default());
     for (name, set) in &demand.sets {
         for missing in &set.missing {
@@ -99,7 +99,7 @@ pub(super) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> Na
 }
 
 /// Sets that do not take the stock into account yet, by the bundle that decides one of their tags anew.
-pub(super) fn decided_anew(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, Named> {
+pub(crate) fn decided_anew(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, Named> {
     let mut anew = BTreeMap::<_, Named>::new();
     for (name, set) in &demand.sets {
         let answers = set.tags.iter().filter_map(|(reference, held)| {
@@ -116,7 +116,7 @@ pub(super) fn decided_anew(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, N
 }
 
 /// Sets of a bundle that are applied from it, and that the controller does not know as they are in there.
-pub(super) fn not_applied(sets: &[CheckedSet], demand: &Demand) -> Named {
+pub(crate) fn not_applied(sets: &[CheckedSet], demand: &Demand) -> Named {
     let mut named = Named::default();
     for set in sets {
         let Some(namespace) = set.namespace.clone() else { continue };

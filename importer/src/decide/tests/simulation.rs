@@ -5,15 +5,24 @@ use super::*;
 use crate::remember::{Ask, asks, remember};
 
 /// A small generator of numbers; a schedule is told by its seed.
-struct Chance(u64);
+pub(super) struct Chance(u64);
 
 impl Chance {
-    fn below(&mut self, most: u64) -> u64 {
+    pub(super) const fn of(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    pub(super) fn below(&mut self, most: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % most
     }
+}
+
+/// How many schedules are tried: few in every run, many with `cargo xtask test --full`.
+pub(super) fn schedules() -> u64 {
+    std::env::var("KRS_SCHEDULES").map_or(500, |count| count.parse().expect("KRS_SCHEDULES is a number"))
 }
 
 struct World {
@@ -132,8 +141,8 @@ impl World {
 
 #[test]
 fn t67_t74_t80_whatever_happens_nothing_is_ready_without_proof_and_in_the_end_all_is() {
-    for seed in 1..=10_000 {
-        let mut chance = Chance(u64::wrapping_mul(seed, 0x9e37_79b9_7f4a_7c15));
+    for seed in 1..=schedules() {
+        let mut chance = Chance::of(seed);
         let mut world = World::new(1 + usize::try_from(chance.below(6)).unwrap());
         for _ in 0..12 {
             world.fault(&mut chance);
