@@ -62,6 +62,8 @@ pub struct ClientOptions {
     pub realm_hosts: Vec<RegistryHost>,
     /// Hosts that a registry which is reached by https may redirect to by http, with or without `:80`: storage without TLS.
     pub http_redirects: Vec<RegistryHost>,
+    /// Whether proxies are used that the environment names.
+    pub proxies: bool,
     /// Requests to one host at the same time; fewer to a host that limits its requests.
     pub connections_per_host: usize,
     /// Bytes that all bodies together may have in a second, sent and received; no limit where there is none.
@@ -89,6 +91,7 @@ impl Default for ClientOptions {
             insecure: Vec::new(),
             realm_hosts: Vec::new(),
             http_redirects: Vec::new(),
+            proxies: true,
             connections_per_host: CONNECTIONS,
             bandwidth: None,
             stall_timeout: Duration::from_secs(60),

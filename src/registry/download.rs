@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fetching blobs: hashed as they arrive, gone on with where they were cut, never more than was promised.
+//! Fetching blobs: hashed as they arrive, resumed where they were cut, never more than was promised.
 
 use bytes::{Buf as _, Bytes};
 use http::header::{CONTENT_RANGE, RANGE};
@@ -14,7 +14,7 @@ use super::retry::Failure;
 use super::transport::{Answer, protocol, unavailable};
 use crate::digest::{ContentMismatch, Digest, Hasher, check};
 
-/// A try that brings so many bytes counts as progress, after which the tries are counted anew. A server that
+/// A try that brings so many bytes counts as progress, after which the count of tries restarts. A server that
 /// sends a byte at a time does not get endless tries by it.
 pub(super) const PROGRESS: u64 = 16 << 10;
 

@@ -257,6 +257,9 @@ pub enum RegistryError {
     },
 }
 
+/// Marks the refusal of an upload that the registry had opened.
+pub(super) const LOST_UPLOAD: &str = "; it lost the upload that it had opened";
+
 /// What helps where a proxy wants credentials.
 pub(super) const PROXY_CREDENTIALS: &str =
     "put user and password for the proxy into HTTPS_PROXY: http://USER:PASSWORD@PROXY:PORT";
@@ -403,6 +406,9 @@ impl Classify for RegistryError {
             Self::Full { registry, .. } => format!("free space at {registry} (delete images, collect garbage)"),
             Self::Refused { status: 405, .. } => {
                 "the registry may be read-only, or set up as a pull-through cache".to_owned()
+            }
+            Self::Refused { status: 404, detail, .. } if detail.ends_with(LOST_UPLOAD) => {
+                "the registry may consist of several instances that do not share their uploads: they need the same storage and secret (Distribution: http.secret), or each client has to stay with one instance".to_owned()
             }
             // Where something is sent, it is the place for it that is missing.
             Self::Refused { status: 404, registry, detail, .. } if !detail.contains("BLOB_UNKNOWN") => format!(

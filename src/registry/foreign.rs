@@ -35,10 +35,26 @@ const MAX_URL: usize = 16 << 10;
 enum Refusal {
     /// Nothing allows it.
     Never(&'static str),
+    /// Nothing allows where it redirects to.
+    Redirect(String),
     /// It is allowed once somebody names the host.
     Unnamed { host: String, reason: String },
     /// The server, or the way to it.
     Registry(RegistryError),
+}
+
+impl Refusal {
+    /// The same for an address that another one redirected to.
+    fn after_redirect_to(self, target: &Url) -> Self {
+        let shown = printable(&SafeUrl::new(target.clone()).to_string(), 200);
+        match self {
+            Self::Never(reason) => Self::Redirect(format!("it redirects to {shown}: {reason}")),
+            Self::Unnamed { host, reason } => {
+                Self::Unnamed { host, reason: format!("it redirects to {shown}: {reason}") }
+            }
+            other => other,
+        }
+    }
 }
 
 /// Downloads layers from addresses outside of registries. Cheap to clone.
@@ -59,7 +75,8 @@ impl ForeignLayers {
     /// # Errors
     /// A CA certificate that cannot be used.
     pub fn new(client: &Client, hosts: &[RegistryHost]) -> Result<Self, RegistryError> {
-        Self::with_proxy(client, hosts, proxy_is_set(|name| std::env::var(name).ok()))
+        let proxied = client.options().proxies && proxy_is_set(|name| std::env::var(name).ok());
+        Self::with_proxy(client, hosts, proxied)
     }
 
     pub(super) fn with_proxy(
@@ -110,6 +127,7 @@ impl ForeignLayers {
                 Err(Refusal::Registry(error @ RegistryError::Sink { .. })) => return Err(error),
                 Err(Refusal::Registry(error)) => (error::chain(&error), error.kind()),
                 Err(Refusal::Never(reason)) => (reason.to_owned(), ErrorKind::Trust),
+                Err(Refusal::Redirect(reason)) => (reason, ErrorKind::Trust),
                 Err(Refusal::Unnamed { host, reason }) => {
                     if !hosts.contains(&host) {
                         hosts.push(host);
@@ -194,7 +212,8 @@ impl ForeignLayers {
             let at = hasher.bytes();
             if chunk.len() as u64 > size - at {
                 let source = ContentMismatch::Size { digest: *digest, expected: size, got: size + 1 };
-                return Err(wrong(hasher, source).into());
+                let page = answer.intercepted(&purpose, &chunk);
+                return Err(page.unwrap_or_else(|| wrong(hasher, source)).into());
             }
             if !chunk.is_empty() {
                 hasher.update(&chunk);
@@ -203,11 +222,16 @@ impl ForeignLayers {
             }
         }
         let got = hasher.bytes();
+        let checked = check(hasher.clone(), *digest, size);
+        if let Some(page) = checked.as_ref().err().and_then(|_| answer.intercepted_unread(&purpose)) {
+            *hasher = Hasher::new();
+            return Err(page.into());
+        }
         if got < size {
             let detail = format!("the transfer ended after {got} of {size} bytes");
             return Err(Failure::again(unavailable(&purpose, detail)).into());
         }
-        Ok(check(hasher.clone(), *digest, size).map_err(|source| wrong(hasher, source))?)
+        Ok(checked.map_err(|source| wrong(hasher, source))?)
     }
 
     /// Asks for the address, and wherever it redirects to.
@@ -218,8 +242,9 @@ impl ForeignLayers {
         headers: &HeaderMap,
     ) -> Result<(Answer, RegistryHost), Outcome> {
         let mut at = url.clone();
-        for _ in 0..=MAX_HOPS {
-            let (client, host) = self.client_for(&at)?;
+        for hop in 0..=MAX_HOPS {
+            let of_hop = |refusal: Refusal| if hop > 0 { refusal.after_redirect_to(&at) } else { refusal };
+            let (client, host) = self.client_for(&at).map_err(of_hop)?;
             let answer =
                 client.inner.send(&purpose(&host, digest), &Method::GET, &at, headers.clone(), None).await?;
             let redirect = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);

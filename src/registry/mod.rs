@@ -2,7 +2,7 @@
 //! A client of OCI registries (OCI distribution-spec 1.1, and what registries make of it).
 //!
 //! Registries and the network are not trusted: every answer is bounded, content is compared with its digest while
-//! it arrives, and credentials go to their registry only. What is cut is gone on with, not begun again.
+//! it arrives, and credentials go to their registry only. What is cut is resumed, not started again.
 
 mod address;
 mod all_tags;

@@ -85,6 +85,10 @@ impl RedirectRefusal {
             Self::MethodLost { .. } => {
                 "a proxy or its login page may be in between; a registry has to redirect with 307".to_owned()
             }
+            Self::TooMany => {
+                "the registry, or a proxy in front of it, redirects in a circle: its configuration is wrong"
+                    .to_owned()
+            }
             _ => "this looks like an attack or a wrong setup: ask who runs the registry".to_owned(),
         }
     }

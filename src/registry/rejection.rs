@@ -15,7 +15,7 @@ use super::hosts::Pause;
 use super::redirect::{self, authority};
 use super::retry::Failure;
 use super::tls;
-use super::transport::{Answer, Purpose, rate_limited};
+use super::transport::{Answer, Purpose, is_loopback, rate_limited};
 use crate::redact::printable;
 use crate::reference::RegistryHost;
 
@@ -80,7 +80,7 @@ pub(super) fn transport_failure(
     } else if error.is_connect() && cause.contains("proxy auth") {
         hint = Some(PROXY_CREDENTIALS.to_owned());
         format!("the proxy on the way to {host} wants credentials (HTTP status 407)")
-    } else if refused && !uses_proxy() {
+    } else if refused && (is_loopback(url) || !uses_proxy()) {
         let forgotten = if url.port().is_none() {
             format!("was the port forgotten (for example {name}:5000)? ")
         } else {

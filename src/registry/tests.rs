@@ -232,6 +232,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 fn options() -> ClientOptions {
     ClientOptions {
         certs_dirs: Vec::new(),
+        proxies: false,
         stall_timeout: Duration::from_secs(20),
         retry: RetryPolicy { base: Duration::from_millis(1), jitter: false, ..RetryPolicy::default() },
         ..ClientOptions::default()

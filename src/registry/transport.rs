@@ -201,7 +201,7 @@ pub(super) fn protocol(purpose: &Purpose<'_>, detail: impl Into<String>) -> Regi
     RegistryError::Protocol { registry, what, detail: detail.into() }
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     authority(url).parse::<RegistryHost>().is_ok_and(|host| host.is_loopback())
 }
 
@@ -244,7 +244,7 @@ impl Inner {
             // A proxy would resolve names out of sight.
             builder = builder.dns_resolver(barred.resolver()).no_proxy();
         }
-        if direct {
+        if direct || !options.proxies {
             builder = builder.no_proxy();
         }
         let mut roots = self.roots.clone();

@@ -38,7 +38,9 @@ pub fn options() -> ClientOptions {
         max: std::time::Duration::from_millis(50),
         ..RetryPolicy::default()
     };
-    ClientOptions { retry, stall_timeout: std::time::Duration::from_secs(2), ..ClientOptions::default() }
+    let stall_timeout = std::time::Duration::from_secs(2);
+    // Whatever proxies the machine has: all is on loopback.
+    ClientOptions { retry, stall_timeout, proxies: false, ..ClientOptions::default() }
 }
 
 pub fn client() -> Client {

@@ -469,7 +469,7 @@ async fn t95_redirects_of_foreign_layers_are_checked_and_content_that_is_another
         ("https://[::ffff:10.0.0.1]/x", "a private address"),
         ("https://0.0.0.0/x", "not a public address"),
         ("https://localhost/x", "a loopback address"),
-        ("http://example.com/x", "only https"),
+        ("http://example.com/x", "it redirects to http://example.com/x: only https"),
         ("https://user:secret@example.com/x", "carries credentials"),
     ] {
         elsewhere.fail(Matcher::blobs(), What::Redirect(target.to_owned()));
@@ -482,6 +482,17 @@ async fn t95_redirects_of_foreign_layers_are_checked_and_content_that_is_another
     let error = pulled(&mut site, &elsewhere, true).await.unwrap_err();
     assert!(error.to_string().contains("redirects more often"), "{error}");
     elsewhere.clear_faults();
+    let page = |body: String| {
+        let html = vec![("content-type".to_owned(), "text/html".to_owned())];
+        What::Status(200, html, format!("<html><title>Sign in</title>{body}"))
+    };
+    // Shorter and longer than the layer.
+    for body in [String::new(), " ".repeat(2 * bytes.len())] {
+        elsewhere.fail(Matcher::blobs(), page(body));
+        let error = pulled(&mut site, &elsewhere, true).await.unwrap_err();
+        assert!(error.to_string().contains("a web page (text/html"), "{error}");
+        elsewhere.clear_faults();
+    }
     elsewhere.fail(Matcher::blobs(), What::WrongBytes);
     let error = pulled(&mut site, &elsewhere, true).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");

@@ -37,7 +37,7 @@ pub(crate) struct RegistryArgs {
     /// Receive and send at most so many bytes in a second, all transfers together, e.g. 500kB, 8MB or 2MiB
     #[arg(long, value_name = "RATE", env = "KRS_BANDWIDTH_LIMIT", value_parser = rate)]
     pub(crate) bandwidth_limit: Option<NonZeroU64>,
-    /// Begin a transfer anew that got no byte for so many seconds
+    /// Restart a transfer that received no byte for so many seconds
     #[arg(long, value_name = "SECONDS", default_value = "60", env = "KRS_STALL_TIMEOUT",
         value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) stall_timeout: u64,

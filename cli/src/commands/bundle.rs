@@ -304,7 +304,7 @@ impl Run {
                 Err(PullError::Images(errors)) if self.keep_going => {
                     let before = resolved.images.len();
                     resolved.without(&errors);
-                    // The bundle is laid out anew, and what was fetched is taken over.
+                    // The bundle is laid out again; what was fetched is kept.
                     if resolved.images.is_empty() || resolved.images.len() == before {
                         return Err(PullError::Images(errors).into());
                     }

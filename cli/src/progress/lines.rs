@@ -14,7 +14,12 @@ impl Progress for Lines {
     fn begin(&self, activity: Activity, total: u64) {
         self.0.begin(activity, total);
         if total > 0 {
-            let total = if activity.in_bytes() { size(total) } else { count(total, "image") };
+            let total = match activity {
+                Activity::Survey if total == 1 => "1 repository".to_owned(),
+                Activity::Survey => format!("{total} repositories"),
+                _ if activity.in_bytes() => size(total),
+                _ => count(total, "image"),
+            };
             stderr(&format!("{} {total}\n", name(activity)));
         }
     }

@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_secs(5);
 const fn name(activity: Activity) -> &'static str {
     match activity {
         Activity::Resolve => "Resolving",
-        Activity::Survey => "Looking",
+        Activity::Survey => "Reading",
         Activity::Pull => "Fetching",
         Activity::Verify => "Verifying",
         Activity::Push => "Pushing",

@@ -451,3 +451,24 @@ async fn t102_where_no_part_is_small_enough_the_proxy_s_limit_is_named() {
         assert!(server.seen().len() < 12);
     }
 }
+
+#[tokio::test]
+async fn an_upload_that_the_registry_loses_again_and_again_is_no_wrong_name() {
+    let server = Server::start(|request| match request.method.as_str() {
+        "POST" => Reply::new(202).with("location", "/v2/team/app/blobs/uploads/1"),
+        _ => Reply { status: 404, ..Reply::ok(br#"{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}"#) },
+    });
+    let server = server.await;
+    let source = Arc::new(Slice(b"x".to_vec()));
+    let error = server.repository().push_blob(&Digest::of(b"x"), 1, source, None).await.unwrap_err();
+    assert!(error.to_string().contains("BLOB_UPLOAD_UNKNOWN; it lost the upload"), "{error}");
+    assert!(error.help().unwrap().contains("http.secret"), "{:?}", error.help());
+}
+
+#[tokio::test]
+async fn redirects_in_a_circle_are_no_attack() {
+    let server = Server::start(|request| Reply::new(308).with("location", &request.path)).await;
+    let error = server.repository().manifest(&"v1".parse().unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("too many redirects"), "{error}");
+    assert!(error.help().unwrap().contains("in a circle"), "{:?}", error.help());
+}

@@ -17,7 +17,7 @@ use crate::reference::RepositoryName;
 use crate::registry::auth::{Asking, Scope};
 use crate::registry::client::Repository;
 use crate::registry::download::PROGRESS;
-use crate::registry::error::RegistryError;
+use crate::registry::error::{LOST_UPLOAD, RegistryError};
 use crate::registry::manifest::not_missing;
 use crate::registry::outgoing::{Feed, Hashing, Outgoing};
 use crate::registry::relay::{Received, Relay};
@@ -399,7 +399,7 @@ impl<'a> Upload<'a> {
         match way_after(&error, sent) {
             Way::Reopen => {
                 self.session = None;
-                return Err(Failure::Again(error));
+                return Err(Failure::again(self.lost(*error)));
             }
             Way::Whole if !self.whole_only && !self.parts_only => {
                 (self.whole_only, self.part) = (true, None);
@@ -416,6 +416,22 @@ impl<'a> Upload<'a> {
         self.cancel().await;
         self.session = None;
         Ok(())
+    }
+
+    /// An upload that is not known any more: not the blob is missing, nor the repository.
+    fn lost(&self, error: RegistryError) -> RegistryError {
+        match error {
+            RegistryError::NotFound { what, detail } => {
+                let registry = self.repository.registry().clone();
+                RegistryError::Refused {
+                    registry,
+                    what,
+                    status: 404,
+                    detail: format!("{detail}{LOST_UPLOAD}"),
+                }
+            }
+            other => other,
+        }
     }
 
     /// A smaller part than the last one, or than the whole; `None` where there is none.

@@ -198,11 +198,7 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
     (
         "Registries and the network",
         &[
-            (
-                53,
-                "a registry that is down or cuts connections",
-                "gone on with where it was cut, then exit code 8",
-            ),
+            (53, "a registry that is down or cuts connections", "resumed where it was cut, then exit code 8"),
             (
                 54,
                 "a limit of requests",
@@ -321,7 +317,7 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "power is lost while something is written",
                 "the old or the new state, never a damaged file under a final name",
             ),
-            (70, "a disk is full", "exit code 9; what was begun is removed or gone on with"),
+            (70, "a disk is full", "exit code 9; what was begun is removed or resumed"),
             (71, "no importer runs", "GitOps engines see that it is awaited"),
             (72, "a set changes while Jobs run", "a status never speaks of another generation"),
             (73, "a set is deleted while Jobs run", "its Jobs go with it; the registry keeps the images"),
