@@ -212,7 +212,7 @@ impl ForeignLayers {
             let at = hasher.bytes();
             if chunk.len() as u64 > size - at {
                 let source = ContentMismatch::Size { digest: *digest, expected: size, got: size + 1 };
-                let page = answer.intercepted(&purpose, &chunk);
+                let page = answer.intercepted_unread(&purpose);
                 return Err(page.unwrap_or_else(|| wrong(hasher, source)).into());
             }
             if !chunk.is_empty() {
