@@ -4,14 +4,12 @@
 //! A bundle may state a commit as its source only if whoever checks that commit out reads the same sets. So every
 //! difference makes the checkout dirty, and is named.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use super::Warning;
 use super::git::{Commit, Hasher, ObjectId, Source, TrackedFile};
+use super::ignore_rules::IgnoreRules;
 use super::kustomize;
 use super::text::says_set;
 use super::walk::{Candidate, IGNORE_FILE, KUSTOMIZATIONS, is_hidden, is_manifest};
@@ -367,57 +365,6 @@ impl Comparison {
     }
 }
 
-/// `.krsignore` files, read once each.
-#[derive(Default)]
-struct IgnoreRules(HashMap<Vec<u8>, Gitignore>);
-
-impl IgnoreRules {
-    /// Whether `.krsignore` files exclude `path`, which lies below `root`, when `root` is read. `content` answers the
-    /// text of such a file.
-    fn exclude(
-        &mut self,
-        path: &[u8],
-        root: &[u8],
-        mut content: impl FnMut(&[u8]) -> Option<Vec<u8>>,
-    ) -> bool {
-        let start = if root.is_empty() { 0 } else { root.len() + 1 };
-        let ends = (start..path.len()).filter(|at| path.get(*at) == Some(&b'/')).chain([path.len()]);
-        // As the walk does: a folder that is excluded is not entered.
-        ends.into_iter().any(|end| {
-            let part = path.get(..end).unwrap_or_default();
-            self.decide(part, end < path.len(), &mut content)
-        })
-    }
-
-    fn decide(
-        &mut self,
-        path: &[u8],
-        folder: bool,
-        content: &mut impl FnMut(&[u8]) -> Option<Vec<u8>>,
-    ) -> bool {
-        let shown = String::from_utf8_lossy(path).into_owned();
-        let mut above = path;
-        while !above.is_empty() {
-            above = parent(above);
-            let rules = self.0.entry(above.to_vec()).or_insert_with(|| {
-                let mut builder = GitignoreBuilder::new(Path::new(&*String::from_utf8_lossy(above)));
-                let text = content(&join(above, IGNORE_FILE.as_bytes())).unwrap_or_default();
-                for line in String::from_utf8_lossy(&text).trim_start_matches('\u{feff}').lines() {
-                    // The walk warns of a line that does not read.
-                    let _ = builder.add_line(None, line);
-                }
-                builder.build().unwrap_or_else(|_| Gitignore::empty())
-            });
-            match rules.matched(Path::new(&shown), folder) {
-                Match::Ignore(_) => return true,
-                Match::Whitelist(_) => return false,
-                Match::None => {}
-            }
-        }
-        false
-    }
-}
-
 /// Names of files that decide what is read: sets, and what excludes them.
 fn is_wanted(name: &[u8]) -> bool {
     is_manifest_name(name) || name == IGNORE_FILE.as_bytes() || name == b"Kustomization"
@@ -432,11 +379,11 @@ fn is_kustomization(path: &[u8]) -> bool {
     KUSTOMIZATIONS.iter().any(|known| known.as_bytes() == name)
 }
 
-fn parent(path: &[u8]) -> &[u8] {
+pub(super) fn parent(path: &[u8]) -> &[u8] {
     path.iter().rposition(|b| *b == b'/').and_then(|end| path.get(..end)).unwrap_or_default()
 }
 
-fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
 }
 

@@ -14,6 +14,7 @@ mod document;
 mod error;
 mod expand;
 mod git;
+mod ignore_rules;
 mod kustomize;
 mod load;
 mod merge;

@@ -122,6 +122,13 @@ async fn t98_a_deleted_attestation_costs_a_warning_and_a_deleted_platform_is_nam
     assert_eq!(opened.images[0].closure.absent.len(), 1);
     site.push(&bundle, &opened).await.unwrap();
     assert!(is_whole(&site.edge, "team/app", &top).await);
+    // An edge that takes no index without it refuses this one, and says that it was missing before.
+    let mut strict = Site::new();
+    strict.name(format!("{}/team/app:1@{}", site.source.host(), top.digest));
+    let (bundle, opened) = strict.open("b.krs.tar").await;
+    let help = strict.push(&bundle, &opened).await.unwrap_err().help().unwrap();
+    assert!(help.starts_with("missing at the source when the bundle was made: attestation of linux/arm64."));
+    assert!(help.contains("validation.manifests.indexes.platforms: none"), "{help}");
 
     site.source.delete_manifest("team/app", &top.children[1].digest.to_string());
     let error = site.resolve(&client()).await.unwrap_err();
@@ -217,7 +224,7 @@ fn attested() -> (Image, Digest, Digest) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t127_an_attestation_that_an_edge_does_not_take_costs_itself() {
+async fn t149_an_attestation_that_an_edge_does_not_take_costs_itself() {
     let refuse = || What::Status(403, Vec::new(), String::new());
     let broken = || What::Status(500, Vec::new(), String::new());
     let (top, attestation, _) = attested();
@@ -266,7 +273,7 @@ async fn t127_an_attestation_that_an_edge_does_not_take_costs_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t127_an_image_is_whole_without_a_blob_of_an_attestation() {
+async fn t149_an_image_is_whole_without_a_blob_of_an_attestation() {
     let (top, attestation, blob) = attested();
     let edge = Registry::start(Options::default());
     top.push_to(&edge, "team/app", Some("1"));
@@ -291,7 +298,7 @@ async fn t127_an_image_is_whole_without_a_blob_of_an_attestation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t127_a_delta_whose_base_lacks_a_layer_of_an_attestation_is_pushed_without_it() {
+async fn t149_a_delta_whose_base_lacks_a_layer_of_an_attestation_is_pushed_without_it() {
     let mut site = site();
     let (top, attestation, blob) = attested();
     site.add(&top, "team/app", "1");
@@ -322,7 +329,7 @@ fn opaque(content: &[u8]) -> Image {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t128_an_entry_of_an_unknown_type_is_put_as_a_manifest_where_an_edge_wants_that() {
+async fn t150_an_entry_of_an_unknown_type_is_put_as_a_manifest_where_an_edge_wants_that() {
     let content = br#"{"is": "neither an index nor a manifest"}"#;
     let image = opaque(content);
     let of_any_type = Options { unknown_types: true, ..Options::default() };

@@ -243,7 +243,7 @@ fn attested() -> (Image, krs_core::digest::Digest, krs_core::digest::Digest) {
 }
 
 #[tokio::test]
-async fn t127_an_attestation_inside_an_index_costs_itself() {
+async fn t149_an_attestation_inside_an_index_costs_itself() {
     let (top, attestation, blob) = attested();
     let of_attestation = || Matcher::any().path(attestation);
     for (at_edge, on, what) in [
@@ -288,7 +288,7 @@ async fn t127_an_attestation_inside_an_index_costs_itself() {
 }
 
 #[tokio::test]
-async fn t128_an_entry_of_an_unknown_type_is_put_as_a_manifest_where_an_edge_wants_that() {
+async fn t150_an_entry_of_an_unknown_type_is_put_as_a_manifest_where_an_edge_wants_that() {
     use krs_core::digest::Digest;
     let content = br#"{"is": "neither an index nor a manifest"}"#;
     let plain = index(&[(&image(41), Some("linux/amd64"))]);

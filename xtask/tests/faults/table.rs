@@ -184,12 +184,12 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "a platform is named in the error; an attestation costs a warning, not the image. `--referrers required` makes it an error",
             ),
             (
-                127,
+                149,
                 "an attestation inside an index that an edge does not take, or of which a blob is gone or damaged",
                 "the image arrives, and counts as present, without it; a warning and the report name it",
             ),
             (
-                128,
+                150,
                 "an edge that takes no index with an entry of an unknown type",
                 "the entry is put as a manifest too; where that is refused, the error names it and the setting of the registry",
             ),

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which content an image has.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+fn manifest(documents: &mut Documents, layers: &[(&[u8], u64)]) -> Descriptor {
+    let layers = layers
+        .iter()
+        .map(|(content, size)| {
+            format!(r#"{{"mediaType":"x/y","digest":"{}","size":{size}}}"#, Digest::of(content))
+        })
+        .collect::<Vec<_>>();
+    let config = format!(r#"{{"mediaType":"{EMPTY}","digest":"{}","size":2}}"#, Digest::of(b"{}"));
+    let text = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{}]}}"#, layers.join(","));
+    store(documents, oci::OCI_MANIFEST, text)
+}
+
+fn index(documents: &mut Documents, children: &[Descriptor], platforms: &[&str]) -> Descriptor {
+    let entry = |(n, child): (usize, &Descriptor)| {
+        let platform = platforms
+            .get(n)
+            .map_or(String::new(), |arch| format!(r#","platform":{{"os":"linux","architecture":"{arch}"}}"#));
+        format!(
+            r#"{{"mediaType":"{}","digest":"{}","size":{}{platform}}}"#,
+            child.media_type, child.digest, child.size
+        )
+    };
+    let children = children.iter().enumerate().map(entry).collect::<Vec<_>>().join(",");
+    store(documents, oci::OCI_INDEX, format!(r#"{{"schemaVersion":2,"manifests":[{children}]}}"#))
+}
+
+fn store(documents: &mut Documents, media_type: &str, text: String) -> Descriptor {
+    let (digest, size) = (Digest::of(text.as_bytes()), text.len() as u64);
+    documents.insert(digest, StoredDocument { media_type: media_type.to_owned(), bytes: text.into() });
+    Descriptor::new(media_type, digest, size)
+}
+
+#[test]
+fn inner_documents_come_before_outer_ones_and_shared_content_once() {
+    let mut documents = Documents::default();
+    let one = manifest(&mut documents, &[(b"a", 1), (b"b", 1)]);
+    let two = manifest(&mut documents, &[(b"b", 1), (b"c", 1)]);
+    let inner = index(&mut documents, std::slice::from_ref(&two), &[]);
+    let outer = index(&mut documents, &[one.clone(), inner.clone()], &[]);
+    let closure = documents.closure(&outer, &[]).unwrap();
+    let digests = |list: &[Descriptor]| list.iter().map(|d| d.digest).collect::<Vec<_>>();
+    assert_eq!(digests(&closure.documents), digests(&[one, two, inner, outer]));
+    let contents = [&b"{}"[..], b"a", b"b", b"c"].map(Digest::of);
+    assert_eq!(digests(&closure.contents), contents);
+}
+
+#[test]
+fn only_the_platforms_asked_for_travel() {
+    let mut documents = Documents::default();
+    let one = manifest(&mut documents, &[(b"a", 1)]);
+    let two = manifest(&mut documents, &[(b"b", 1)]);
+    let both = index(&mut documents, &[one.clone(), two], &["amd64", "arm64"]);
+    let amd64 = documents.closure(&both, &["linux/amd64".parse().unwrap()]).unwrap();
+    let digests = amd64.documents.iter().map(|d| d.digest).collect::<Vec<_>>();
+    assert_eq!(digests, [one.digest, both.digest]);
+    let none = documents.closure(&both, &["windows/amd64".parse().unwrap()]);
+    assert!(none.unwrap_err().to_string().contains("linux/amd64, linux/arm64"));
+}
+
+#[test]
+fn t94_platforms_that_are_lacking_are_known_and_none_of_them_is_an_error() {
+    let mut documents = Documents::default();
+    let one = manifest(&mut documents, &[(b"a", 1)]);
+    let two = manifest(&mut documents, &[(b"b", 1)]);
+    let both = index(&mut documents, &[one.clone(), two.clone(), two], &["amd64", "arm64", "arm64"]);
+    let ask = |asked: &[&str]| {
+        let platforms = asked.iter().map(|text| text.parse().unwrap()).collect::<Vec<Platform>>();
+        documents.closure(&both, &platforms).map(|closure| platform::list(&closure.lacking))
+    };
+    assert_eq!(ask(&["linux/amd64", "linux/arm64/v8"]).unwrap(), "");
+    assert_eq!(ask(&["linux/amd64", "linux/s390x", "windows/amd64"]).unwrap(), "linux/s390x, windows/amd64");
+    let error = ask(&["linux/s390x"]).unwrap_err().to_string();
+    assert!(error.contains("no image for linux/s390x; it lists linux/amd64, linux/arm64"), "{error}");
+    assert_eq!(error.matches("linux/arm64").count(), 1, "{error}");
+    let mut documents = documents.clone();
+    let unstated = index(&mut documents, std::slice::from_ref(&one), &[]);
+    let outer = index(&mut documents, &[both, unstated], &[]);
+    let closure = documents.closure(&outer, &["linux/s390x".parse().unwrap()]).unwrap();
+    assert!(closure.lacking.is_empty(), "nobody knows what the second one is for");
+}
+
+#[test]
+fn t98_a_child_that_is_optional_may_be_absent_where_that_was_found_out() {
+    let mut documents = Documents::default();
+    let one = manifest(&mut documents, &[(b"a", 1)]);
+    let gone = Digest::of(b"gone");
+    let list = |child: String| {
+        format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":{},"platform":{{"os":"linux","architecture":"amd64"}}}},{child}]}}"#,
+            one.media_type, one.digest, one.size
+        )
+    };
+    let attestation = format!(
+        r#"{{"mediaType":"{}","digest":"{gone}","size":9,"annotations":{{"vnd.docker.reference.digest":"{}"}}}}"#,
+        oci::OCI_MANIFEST,
+        one.digest
+    );
+    let unknown = format!(r#"{{"mediaType":"application/x","digest":"{gone}","size":9}}"#);
+    let attested = store(&mut documents, oci::OCI_INDEX, list(attestation));
+    let odd = store(&mut documents, oci::OCI_INDEX, list(unknown));
+    assert!(matches!(documents.closure(&attested, &[]), Err(ClosureError::Missing { .. })));
+    let closure = documents.closure(&odd, &[]).unwrap();
+    assert!(closure.opaque.contains(&gone) && closure.contents.iter().any(|content| content.digest == gone));
+    assert!(!closure.is_layer(&gone) && closure.absent.is_empty());
+    let absence = Absence { reason: "not found".to_owned(), kind: ErrorKind::Incomplete };
+    documents.mark_absent(gone, absence);
+    for (root, name) in [(attested, "attestation of linux/amd64"), (odd, "entry of type application/x")] {
+        let closure = documents.closure(&root, &["linux/amd64".parse().unwrap()]).unwrap();
+        assert_eq!(closure.documents.last().map(|d| d.digest), Some(root.digest));
+        assert!(!closure.contents.iter().any(|content| content.digest == gone));
+        let absent =
+            closure.absent.iter().map(|absent| (absent.name.as_str(), absent.absence.reason.as_str()));
+        assert_eq!(absent.collect::<Vec<_>>(), [(name, "not found")]);
+    }
+}
+
+#[test]
+fn t47_t92_depth_and_contradictions_are_refused() {
+    let mut documents = Documents::default();
+    let mut root = manifest(&mut documents, &[]);
+    for _ in 0..oci::MAX_INDEX_DEPTH {
+        root = index(&mut documents, &[root], &[]);
+    }
+    assert!(documents.closure(&root, &[]).is_ok());
+    root = index(&mut documents, &[root], &[]);
+    assert!(matches!(documents.closure(&root, &[]), Err(ClosureError::Depth(_))));
+    let sizes = manifest(&mut documents, &[(b"a", 1), (b"a", 2)]);
+    assert!(matches!(documents.closure(&sizes, &[]), Err(ClosureError::Sizes { .. })));
+    let gone = Descriptor::new(oci::OCI_MANIFEST, Digest::of(b"gone"), 4);
+    assert!(matches!(documents.closure(&gone, &[]), Err(ClosureError::Missing { .. })));
+}
+
+#[test]
+fn t47_a_document_that_is_listed_a_thousand_times_is_read_once() {
+    let mut documents = Documents::default();
+    let mut root = manifest(&mut documents, &[(b"a", 1)]);
+    for _ in 0..oci::MAX_INDEX_DEPTH {
+        root = index(&mut documents, &vec![root; 1000], &[]);
+    }
+    let closure = documents.closure(&root, &[]).unwrap();
+    assert_eq!((closure.documents.len(), closure.contents.len()), (oci::MAX_INDEX_DEPTH + 1, 2));
+}
+
+#[test]
+fn content_that_is_a_document_too_is_both() {
+    let mut documents = Documents::default();
+    let inner = manifest(&mut documents, &[]);
+    let text = documents.get(&inner.digest).unwrap().bytes.clone();
+    let outer = manifest(&mut documents, &[(&text, text.len() as u64)]);
+    let both = index(&mut documents, &[outer, inner.clone()], &[]);
+    let closure = documents.closure(&both, &[]).unwrap();
+    assert!(closure.documents.iter().any(|d| d.digest == inner.digest));
+    assert!(closure.contents.iter().any(|d| d.digest == inner.digest));
+}
+
+#[test]
+fn the_children_of_an_inner_index_for_other_platforms_stay_behind() {
+    let mut documents = Documents::default();
+    let (one, two) = (manifest(&mut documents, &[(b"a", 1)]), manifest(&mut documents, &[(b"b", 1)]));
+    let inner = index(&mut documents, &[two], &["arm64"]);
+    let outer = index(&mut documents, &[one.clone(), inner.clone()], &["amd64"]);
+    let closure = documents.closure(&outer, &["linux/amd64".parse().unwrap()]).unwrap();
+    let digests = closure.documents.iter().map(|d| d.digest).collect::<Vec<_>>();
+    assert_eq!(digests, [one.digest, inner.digest, outer.digest]);
+    assert!(documents.closure(&outer, &["windows/amd64".parse().unwrap()]).is_err());
+}
