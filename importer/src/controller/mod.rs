@@ -145,7 +145,7 @@ async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed
         }
         let mut waiting = scopes.iter().any(|scope| !scope.source.is_synced() && !scope.source.is_refused());
         for scope in known {
-            if let Err(error) = importer.learn_jobs(scope.namespace.as_deref()).await {
+            if let Err(error) = importer.learn_jobs(scope.namespace.as_deref(), &sets).await {
                 waiting |= !matches!(&error, kube::Error::Api(status) if status.code == 403);
                 let namespace = scope.namespace.as_deref().unwrap_or("(all)");
                 let error = krs_core::error::chain(&error);

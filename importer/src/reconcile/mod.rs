@@ -215,18 +215,29 @@ impl Importer {
         }
     }
 
-    /// Takes note, once, of the copy Jobs that run in a namespace, or in all.
+    /// Takes note, once, of the copy Jobs of `sets` that run in a namespace, or in all. What a Job says of its owner is only
+    /// compared: whoever made it may have written anything there.
     ///
     /// # Errors
     /// The API server does not list them.
-    pub async fn learn_jobs(&self, namespace: Option<&str>) -> Result<(), kube::Error> {
+    pub async fn learn_jobs(
+        &self,
+        namespace: Option<&str>,
+        sets: &[Arc<EdgeImageSet>],
+    ) -> Result<(), kube::Error> {
         let namespace = namespace.map(str::to_owned);
         if lock(&self.listed).contains(&namespace) {
             return Ok(());
         }
+        let known = sets.iter().filter_map(|set| Some(((set.namespace()?, set.uid()?), set)));
+        let known = known.collect::<HashMap<_, _>>();
         for ((namespace, uid), jobs) in jobs::all(&self.parts, namespace.as_deref()).await? {
+            let Some(set) = known.get(&(namespace.clone(), uid.clone())) else { continue };
             let state = self.memory.load(&uid).await?;
-            let mut ownership = Ownership::new(state.jobs.as_ref(), None, (self.parts.clock)());
+            let repositories = wanted::read(&set.spec).map(|wanted| wanted.repositories());
+            let repositories = repositories.unwrap_or_default();
+            let now = (self.parts.clock)();
+            let mut ownership = Ownership::new(state.jobs.as_ref(), &repositories, now);
             let own = jobs.iter().filter(|job| ownership.owns(job));
             let running = own.filter_map(|job| job::read(job, &[])).collect();
             self.facts.runs(&namespace, &uid, running);

@@ -29,8 +29,8 @@ pub(super) struct Ownership<'a> {
     jobs: OwnedJobs,
     /// Of a state that version 0.1 left: it recorded no Jobs.
     is_of_0_1: bool,
-    /// Repositories that the set writes to, where they are known.
-    repositories: Option<&'a Repositories>,
+    /// Repositories that the set writes to.
+    repositories: &'a Repositories,
     listed: BTreeSet<String>,
     now: Timestamp,
 }
@@ -38,11 +38,7 @@ pub(super) struct Ownership<'a> {
 impl<'a> Ownership<'a> {
     /// `recorded` is what the state has; nothing in one of version 0.1, whose Jobs are adopted once: those of before the
     /// update, that write only to the set's own `repositories`.
-    pub(super) fn new(
-        recorded: Option<&OwnedJobs>,
-        repositories: Option<&'a Repositories>,
-        now: Timestamp,
-    ) -> Self {
+    pub(super) fn new(recorded: Option<&OwnedJobs>, repositories: &'a Repositories, now: Timestamp) -> Self {
         let jobs = recorded.cloned().unwrap_or_default();
         Self { jobs, is_of_0_1: recorded.is_none(), repositories, listed: BTreeSet::new(), now }
     }
@@ -70,7 +66,7 @@ impl<'a> Ownership<'a> {
         let registry = &copy.task.destination.registry;
         let is_own = |repository: &RepositoryName| {
             let place = (registry.clone(), repository.clone());
-            self.repositories.is_none_or(|own| own.contains(&place))
+            self.repositories.contains(&place)
         };
         if !copy.task.targets.iter().all(|target| is_own(&target.repository)) {
             return false;
@@ -141,7 +137,9 @@ mod tests {
     const NAME: &str = "krs-x-0123456789-1";
 
     fn owns(recorded: Option<&OwnedJobs>, job: &Job) -> (bool, OwnedJobs) {
-        let mut ownership = Ownership::new(recorded, None, now());
+        let own =
+            Repositories::from([("edge.local:5000".parse().unwrap(), "mirror/team/web".parse().unwrap())]);
+        let mut ownership = Ownership::new(recorded, &own, now());
         (ownership.owns(job), ownership.finish())
     }
 
@@ -171,7 +169,7 @@ mod tests {
         announce(&mut jobs, NAME, now()).unwrap();
         let finish = |seconds: i64| {
             let later = now().checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
-            Ownership::new(Some(&jobs), None, later).finish().len()
+            Ownership::new(Some(&jobs), &Repositories::new(), later).finish().len()
         };
         assert_eq!((finish(599), finish(600)), (1, 0));
     }
@@ -182,11 +180,9 @@ mod tests {
             Repositories::from([("edge.local:5000".parse().unwrap(), repository.parse().unwrap())])
         };
         let running = job(NAME, "1", None);
-        let mut ownership = Ownership::new(None, None, now());
-        assert!(ownership.owns(&running));
         let (mine, theirs) = (own("mirror/team/web"), own("mirror/team/other"));
-        assert!(!Ownership::new(None, Some(&theirs), now()).owns(&running));
-        let mut ownership = Ownership::new(None, Some(&mine), now());
+        assert!(!Ownership::new(None, &theirs, now()).owns(&running));
+        let mut ownership = Ownership::new(None, &mine, now());
         assert!(ownership.owns(&running));
         let adopted = ownership.finish();
         assert!(owns(Some(&adopted), &running).0);

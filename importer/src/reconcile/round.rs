@@ -267,7 +267,7 @@ impl<'a> Round<'a> {
         let ended = lock(&self.importer.reports).get(&self.uid).cloned().unwrap_or_default();
         let client = &self.importer.parts.client;
         let repositories = wanted.map(Wanted::repositories).unwrap_or_default();
-        let mut ownership = Ownership::new(state.jobs.as_ref(), Some(&repositories), self.now);
+        let mut ownership = Ownership::new(state.jobs.as_ref(), &repositories, self.now);
         let owns = |job: &Job| ownership.owns(job);
         let found = jobs::list(client, &self.name.namespace, &self.uid, &ended, owns, self.now).await;
         let found = found.map_err(ReconcileError::api("the copy Jobs cannot be listed"))?;

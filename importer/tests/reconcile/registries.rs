@@ -57,8 +57,9 @@ impl World {
     /// Lets the importer know all sets and Jobs, without a reconcile.
     async fn learn(&self, importer: &Importer) {
         let sets = self.api.all(SETS).into_iter().map(|set| Arc::new(serde_json::from_value(set).unwrap()));
-        importer.learn(&sets.collect::<Vec<_>>());
-        importer.learn_jobs(None).await.unwrap();
+        let sets = sets.collect::<Vec<_>>();
+        importer.learn(&sets);
+        importer.learn_jobs(None, &sets).await.unwrap();
         importer.begin();
     }
 }

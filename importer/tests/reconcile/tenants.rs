@@ -197,6 +197,15 @@ async fn t151_jobs_that_the_importer_did_not_create_stop_nobody() {
             let (name, suspend) = (format!("forged{n}"), n % 2 == 0);
             world.api.put("jobs", forged(&world, &name, ("evil", "x"), "shop/app0", suspend));
         }
+        for n in 0..8 {
+            // Of a set that there is not, and of one of another namespace.
+            let mut stray = forged(&world, &format!("stray{n}"), ("evil", "x"), "shop/app0", false);
+            let mine = world.api.get(SETS, "shop", "mine").unwrap()["metadata"]["uid"].clone();
+            let uid = if n % 2 == 0 { mine } else { json!(format!("../../{n}")) };
+            stray["metadata"]["ownerReferences"][0]["uid"] = uid.clone();
+            stray["metadata"]["labels"]["kuberegistrysync.io/set-uid"] = uid;
+            world.api.put("jobs", stray);
+        }
         if restarted {
             importer = world.importer();
         }
@@ -206,7 +215,7 @@ async fn t151_jobs_that_the_importer_did_not_create_stop_nobody() {
         world.look(&importer).await.unwrap();
         let jobs = world.api.all("jobs");
         assert_eq!(jobs_of(&jobs, "shop").len(), 1, "{:?}", world.condition("mine", "Ready"));
-        assert_eq!(jobs_of(&jobs, "evil").len(), 8, "they are left alone");
+        assert_eq!(jobs_of(&jobs, "evil").len(), 16, "they are left alone");
     }
 }
 

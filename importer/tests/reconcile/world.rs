@@ -209,7 +209,7 @@ impl World {
         let sets = sets.collect::<Vec<_>>();
         importer.learn(&sets);
         importer
-            .learn_jobs(None)
+            .learn_jobs(None, &sets)
             .await
             .map_err(|source| ReconcileError::Api { what: "the copy Jobs cannot be listed", source })?;
         importer.begin();
