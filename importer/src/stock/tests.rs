@@ -58,7 +58,7 @@ fn held(bundle: &StockBundle) -> Resolved {
 }
 
 #[test]
-fn t27_t128_a_tag_is_never_resolved_from_below_the_mark_and_digests_still_are() {
+fn t27_t158_a_tag_is_never_resolved_from_below_the_mark_and_digests_still_are() {
     let mut old = bundle("prod", 117, 1, "old");
     let new = bundle("prod", 118, 2, "new");
     assert_eq!(decides(&stock(&[old.clone(), new.clone()]), None).unwrap(), "prod-118");

@@ -27,7 +27,7 @@ fn mark(world: &World) -> Option<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t27_t128_the_older_of_two_bundles_decides_nothing_once_the_newer_one_is_pulled() {
+async fn t27_t158_the_older_of_two_bundles_decides_nothing_once_the_newer_one_is_pulled() {
     let world = World::new();
     let old = world.drop_moved("prod-117.krs.tar", 117).await;
     let new = world.drop_moved("prod-118.krs.tar", 118).await;
@@ -75,7 +75,7 @@ async fn t27_t128_the_older_of_two_bundles_decides_nothing_once_the_newer_one_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t128_sets_of_a_bundle_below_the_mark_are_never_applied() {
+async fn t158_sets_of_a_bundle_below_the_mark_are_never_applied() {
     let mut world = World::new();
     world.config.apply_sets = true;
     world.drop_moved("prod-117.krs.tar", 117).await;
@@ -103,7 +103,7 @@ async fn t128_sets_of_a_bundle_below_the_mark_are_never_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t128_a_mark_that_cannot_be_read_lets_its_stream_decide_nothing_until_a_person_corrects_it() {
+async fn t158_a_mark_that_cannot_be_read_lets_its_stream_decide_nothing_until_a_person_corrects_it() {
     let world = World::new();
     world.api.put(
         "configmaps",

@@ -110,16 +110,16 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
             (39, "media without rights to read", "the message names the file and the permission"),
             (40, "paths with spaces, umlauts, any length", "they work"),
             (
-                128,
-                "the newer of two bundles that lie side by side is pulled once it was used",
-                "the older one is superseded: it decides no tag and no set, also after a restart",
-            ),
-            (
                 129,
                 "bundles of several streams decide the same tag",
                 "what was decided later counts, never the higher number of another stream",
             ),
             (132, "the same media in another port", "the same ImageBundle; they are not read again"),
+            (
+                158,
+                "the newer of two bundles that lie side by side is pulled once it was used",
+                "the older one is superseded: it decides no tag and no set, also after a restart",
+            ),
         ],
     ),
     (

@@ -519,7 +519,7 @@ fn running_jobs(jobs: &[CopyJob]) -> impl Iterator<Item = &CopyJob> {
 }
 
 #[test]
-fn t27_t67_t74_t128_t129_t130_sites_keep_their_promises_under_every_schedule_of_faults() {
+fn t27_t67_t74_t158_t129_t130_sites_keep_their_promises_under_every_schedule_of_faults() {
     for seed in 1..=schedules() {
         let mut chance = Chance::of(seed);
         let mut site = SiteUnderTest::new(&mut chance);
