@@ -357,6 +357,7 @@ pub fn reconcile(
 ///
 /// # Errors
 /// As [`reconcile`].
+#[allow(clippy::needless_pass_by_value)]
 pub fn reconcile_stored(
     stored: Arc<StoredSet>,
     importer: Arc<Importer>,
