@@ -7,12 +7,14 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSetSpec, Source, reason};
 use krs_core::digest::Digest;
 use krs_core::reference::Reference;
 use krs_core::registry::Client;
+use tokio::time::Instant;
 
 use super::Parts;
 use super::blocked::Blocked;
@@ -26,10 +28,13 @@ use crate::marks::{HighWaterMarks, MarkError, UsedDecisions};
 use crate::state::{Resolved, SetState};
 use crate::stock::{Stock, TagAnswer, TagResolution};
 
-/// Tags that are asked for at once.
+/// Tags that one registry is asked for at once.
 const ASKED_AT_ONCE: usize = 8;
-/// How long one tag may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// Registries that are asked at once: those that do not answer hold up no other.
+const REGISTRIES_AT_ONCE: usize = 8;
+/// How long all tags of a set may take together. A reconcile has time for this and for the wait for the edge registry;
+/// what is open then is asked for in the next one.
+const BUDGET: Duration = Duration::from_secs(10);
 
 /// What is known of the tags of a set without asking anybody.
 #[derive(Default)]
@@ -170,25 +175,44 @@ pub(super) async fn ask(
             None => {}
         }
     }
-    let answers = asked.into_iter().map(|(place, reference, client)| async move {
-        let answer = tokio::time::timeout(TIMEOUT, tag(&client, &reference)).await;
-        let late = || {
-            let seconds = TIMEOUT.as_secs();
-            Err((
-                reason::REGISTRY_UNREACHABLE,
-                format!("{} did not say within {seconds} s what {reference} is", reference.registry),
-            ))
-        };
-        (place, reference.to_string(), answer.unwrap_or_else(|_| late()))
-    });
-    let mut answers = stream::iter(answers).buffer_unordered(ASKED_AT_ONCE);
-    while let Some((place, name, answer)) = answers.next().await {
+    let mut open = BTreeMap::new();
+    let mut registries = BTreeMap::<_, Vec<_>>::new();
+    for (place, reference, client) in asked {
+        open.insert(place, reference.clone());
+        let of_registry = registries.entry(reference.registry.clone()).or_default();
+        of_registry.push(async move { (place, tag(&client, &reference).await) }.boxed());
+    }
+    let deadline = Instant::now() + BUDGET;
+    for (place, answer) in before(deadline, registries.into_values().collect()).await {
+        let Some(reference) = open.remove(&place) else { continue };
         match answer {
-            Ok(digest) => drop(state.resolved.insert(name, Resolved { digest, at: now, decided_by: None })),
+            Ok(digest) => {
+                let resolved = Resolved { digest, at: now, decided_by: None };
+                state.resolved.insert(reference.to_string(), resolved);
+            }
             Err(why) => drop(blocked.insert(place, why)),
         }
     }
+    blocked.extend(open.into_iter().map(|(place, reference)| {
+        let (registry, seconds) = (&reference.registry, BUDGET.as_secs());
+        let message =
+            format!("{registry} did not say within {seconds} s what {reference} is; it is asked again");
+        (place, (reason::REGISTRY_UNREACHABLE, message))
+    }));
     Ok(blocked)
+}
+
+/// The answers that came before `deadline` to what the registries are asked, each with its own questions: a registry that
+/// never answers takes no place from another.
+async fn before<T: Send>(deadline: Instant, registries: Vec<Vec<BoxFuture<'_, T>>>) -> Vec<T> {
+    let asked = registries.into_iter();
+    let asked = asked.map(|of_one| stream::iter(of_one).buffer_unordered(ASKED_AT_ONCE).boxed());
+    let mut answers = stream::iter(asked.collect::<Vec<_>>()).flatten_unordered(REGISTRIES_AT_ONCE);
+    let mut found = Vec::new();
+    while let Ok(Some(answer)) = tokio::time::timeout_at(deadline, answers.next()).await {
+        found.push(answer);
+    }
+    found
 }
 
 async fn client(
@@ -220,5 +244,23 @@ async fn tag(client: &Client, reference: &Reference) -> Result<Digest, (&'static
         Ok(Some(top)) => Ok(top.digest),
         Ok(None) => Err(missing()),
         Err(error) => Err((reason_of(&error), explain(&error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::future;
+
+    #[tokio::test(start_paused = true)]
+    async fn t159_registries_that_never_answer_take_no_place_from_one_that_does() {
+        let silent = || (0..20).map(|_| future::pending::<usize>().boxed()).collect::<Vec<_>>();
+        let mut registries = (0..REGISTRIES_AT_ONCE - 1).map(|_| silent()).collect::<Vec<_>>();
+        registries.push((0..20).map(|n| future::ready(n).boxed()).collect());
+        let begun = Instant::now();
+        let mut found = before(begun + BUDGET, registries).await;
+        found.sort_unstable();
+        assert_eq!(found, (0..20).collect::<Vec<_>>());
+        assert_eq!(begun.elapsed().as_secs(), BUDGET.as_secs());
     }
 }

@@ -91,6 +91,40 @@ async fn t134_a_reconcile_ends_in_time_though_the_registry_never_answers() {
     }
 }
 
+#[tokio::test]
+async fn t159_a_source_registry_that_never_answers_blocks_its_own_images_only() {
+    let (mut world, silent) = (World::new(1, Auth::None), Silent::start(0).await);
+    let host = &silent.host;
+    world.config = format!("online: {{enabled: true, allowedSources: ['{host}'], plainHTTP: ['{host}']}}\n");
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+    world.set("x", &[0], |set| {
+        let images = set["spec"]["images"].as_array_mut().unwrap();
+        images.extend((0..20).map(|n| json!({"image": format!("{host}/app{n}:1")})));
+    });
+    // What the edge registry has is proven, so that nobody but the source registry is asked.
+    tokio::time::pause();
+    for _ in 0..3 {
+        let before = tokio::time::Instant::now();
+        world.look(&importer).await.unwrap();
+        assert!(before.elapsed() <= Duration::from_secs(20), "{:?}", before.elapsed());
+        let (_, reason, message) = world.condition("x", "Ready").unwrap();
+        assert_eq!(reason, "RegistryUnreachable");
+        assert!(message.contains("within 10 s"), "{message}");
+        assert_eq!(world.status("x")["observedGeneration"], 2);
+        assert_eq!(world.status("x")["images"]["present"], 1);
+        world.wait(30);
+    }
+    assert!(silent.connections() > 0);
+    let demand = world.demand();
+    let (name, _) = demand.sets.iter().next().unwrap();
+    importer.retain(&[world.object(&name.name)], true);
+    let listed = demand.sets[name].images.iter().count();
+    assert!(world.demand().complete && listed == 21, "{demand:?}");
+}
+
 /// What the controller does: so many reconciles at once.
 const CONCURRENCY: usize = 16;
 

@@ -197,6 +197,11 @@ impl World {
         }))
     }
 
+    /// What the sets need, as the intake sees it.
+    pub(crate) fn demand(&self) -> Arc<Demand> {
+        Arc::clone(&self.demand.borrow())
+    }
+
     /// What the drop folder holds.
     pub(crate) fn stocked(&self) -> watch::Receiver<Arc<Stock>> {
         self.stock.subscribe()

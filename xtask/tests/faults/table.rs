@@ -464,6 +464,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "a blob is linked from a repository of another namespace",
                 "only where the site sets `shareAcrossNamespaces`",
             ),
+            (
+                159,
+                "a source registry that tags are asked for at never answers",
+                "only its own images wait; the rest of the set goes on, and so do other source registries",
+            ),
         ],
     ),
     (
