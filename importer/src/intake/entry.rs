@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is known of each file, and what a look at the folder changes in it. Pure, but for [`look`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -53,6 +53,9 @@ pub(super) struct Entry {
     pub suspect: Option<Digest>,
     /// The manifest whose blobs were all read and found right.
     pub proven: Option<Digest>,
+    /// The manifest whose sequence the mark of its stream has reached once. A person who lowers or removes the mark
+    /// afterwards wants it so.
+    pub recorded: Option<Digest>,
     /// What the ImageBundle of an earlier run said.
     pub earlier: Option<ImageBundleStatus>,
 }
@@ -293,6 +296,7 @@ impl Entry {
             fault: None,
             suspect: None,
             proven: None,
+            recorded: None,
             earlier: None,
         }
     }
@@ -354,6 +358,11 @@ impl Entry {
     pub(super) fn ready(&self, check_first: bool) -> bool {
         let suspect = self.accepted().is_some_and(|accepted| self.suspect == Some(accepted.stock.digest));
         self.is_proven() || !(check_first || suspect)
+    }
+
+    /// Whether the mark of its stream has reached it once.
+    pub(super) fn was_recorded(&self) -> bool {
+        self.recorded.is_some() && self.recorded == self.digest()
     }
 
     /// Takes in what a look found.
@@ -489,6 +498,20 @@ pub(super) fn judge_again(entries: &mut BTreeMap<Utf8PathBuf, Entry>, marks: &Ma
         let Failure { reason, message, .. } =
             verdict::judge(&BundleError::Rollback { path: path.clone(), source });
         entry.state = State::Refused { reason, message };
+    }
+}
+
+/// Remembers which manifests the marks have reached; a copy of the same manifest need not be recorded again.
+pub(super) fn remember_recorded(entries: &mut BTreeMap<Utf8PathBuf, Entry>, marks: &Marks) {
+    let reached = |entry: &Entry| {
+        entry.stream().is_some_and(|(stream, sequence)| marks.has_reached(&stream, sequence))
+    };
+    let recorded = entries.values().filter(|entry| entry.was_recorded() || reached(entry));
+    let recorded = recorded.filter_map(Entry::digest).collect::<BTreeSet<_>>();
+    for entry in entries.values_mut() {
+        if let Some(digest) = entry.digest().filter(|digest| recorded.contains(digest)) {
+            entry.recorded = Some(digest);
+        }
     }
 }
 

@@ -220,6 +220,7 @@ impl Intake {
             let seen = absent.map(|c| c.last_transition_time.0).next().unwrap_or_else(Timestamp::now);
             let mut entry = Entry::new(name.clone(), seen);
             entry.earlier.clone_from(&written.status);
+            entry.recorded = entry.digest().filter(|_| view::was_recorded(written.status.as_ref()));
             self.entries.insert(written.file.clone().into(), entry);
         }
         Ok(())
@@ -413,6 +414,7 @@ impl Intake {
             self.retry(|state| matches!(state, State::Refused { reason: verdict::REUSED, .. }));
         }
         entry::judge_again(&mut self.entries, &self.judged_by);
+        entry::remember_recorded(&mut self.entries, &self.judged_by);
     }
 
     /// Gives the library what may be read from, takes back the rest, and closes files that nobody reads.
@@ -507,7 +509,8 @@ impl Intake {
     }
 
     /// Raises the marks to bundles that are imported, before anybody is told that their media may be pulled. The file need
-    /// not be there any more, nor this process be the one that imported it.
+    /// not be there any more, nor this process be the one that imported it. Each bundle raises its mark here once: a mark
+    /// that a person lowered or removed since stays so.
     async fn record_imports(&mut self, demand: &Demand, stock: &Stock) {
         let now = Timestamp::now();
         if self.raise_at.is_some_and(|at| now < at) {
@@ -609,9 +612,9 @@ impl Intake {
         let usage = |entry: &Entry| {
             let standing = entry.mark().map(|(stream, mark)| self.judged_by.standing(&stream, &mark));
             let stream = entry.stream();
-            let recorded = stream
-                .as_ref()
-                .is_some_and(|(stream, sequence)| self.judged_by.has_reached(stream, *sequence));
+            // Whether it still is cannot be said of a mark that cannot be read.
+            let unknown = matches!(standing, Some(Standing::Unknown { .. }));
+            let recorded = entry.was_recorded() && !unknown;
             let not_recorded = stream.and_then(|(stream, _)| self.not_recorded.get(&stream).cloned());
             let mut usage = Use {
                 standing: standing.unwrap_or(Standing::Current),

@@ -13,6 +13,8 @@ use crate::marks::Standing;
 
 /// Reason of a medium that is away.
 pub(super) const ABSENT: &str = "MediumAbsent";
+/// Whether the mark of the stream has reached the bundle once.
+const RECORDED: &str = "Recorded";
 /// Reason of a mark that cannot be read.
 const MARK_UNREADABLE: &str = "MarkUnreadable";
 
@@ -31,7 +33,7 @@ pub(super) struct Use {
     pub open: bool,
     /// What the mark of its stream says of it.
     pub standing: Standing,
-    /// Whether the mark of its stream is at it or above, durably.
+    /// Whether the mark of its stream is at it or above, durably, or was before a person lowered it.
     pub recorded: bool,
     /// Why the mark could not be raised.
     pub not_recorded: Option<String>,
@@ -70,6 +72,13 @@ pub(super) fn was_imported(status: Option<&ImageBundleStatus>) -> bool {
     holds(condition::VERIFIED) && holds(condition::IMPORTED)
 }
 
+/// Whether an earlier run has seen that the mark of the stream has reached the bundle. Versions that say it in no condition
+/// of its own say so by letting the media go.
+pub(super) fn was_recorded(status: Option<&ImageBundleStatus>) -> bool {
+    let holds = |type_| state(status, type_).is_some_and(|(status, _)| status == "True");
+    holds(RECORDED) || (was_imported(status) && holds(condition::SAFE_TO_REMOVE))
+}
+
 /// What surrounds a status.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context<'a> {
@@ -91,7 +100,7 @@ type Row = (&'static str, &'static str, String, String);
 
 /// The status to write.
 pub(super) fn status(entry: &Entry, file: &str, usage: &Use, context: &Context<'_>) -> ImageBundleStatus {
-    let (mut status, rows) = match &entry.state {
+    let (mut status, mut rows) = match &entry.state {
         State::Accepted(accepted) => accepted_rows(entry, accepted, file, usage, context),
         State::New => earlier_rows(entry, file, usage, context),
         State::Growing(message) => {
@@ -130,6 +139,10 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Use, context: &Context<'
             (said(message), rows)
         }
     };
+    if entry.was_recorded() {
+        let text = "the mark of its stream has reached it; it raises the mark no more";
+        rows.push(row(RECORDED, "True", "MarkReached", text));
+    }
     let old = context.previous.map(|previous| previous.conditions.as_slice()).unwrap_or_default();
     status.conditions = rows.into_iter().map(|row| condition_of(row, old, context)).collect();
     status

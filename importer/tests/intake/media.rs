@@ -239,3 +239,51 @@ async fn t132_media_in_another_port_are_the_same_image_bundle() {
     }
     assert_eq!(world.events("BundleVerified"), 1, "it is not read anew");
 }
+
+/// Both procedures of docs/operate.md, with the bundle that is not to count any more imported and its media away: a stolen
+/// key (the mark is removed), and an older bundle that is used again (the mark is lowered).
+#[tokio::test(flavor = "multi_thread")]
+async fn t164_a_mark_that_a_person_removed_or_lowered_is_not_raised_again() {
+    for (lowered, restart) in [(false, false), (false, true), (true, false), (true, true)] {
+        let world = World::new();
+        let old = world.drop_moved("prod-117.krs.tar", 117).await;
+        let tag = world.tag().parse::<Reference>().unwrap();
+        let mut intake = world.start();
+        let stock = intake.stock(|stock| stock.bundles.len() == 1).await;
+        let at_117 = serde_json::json!(stock.bundles[0].mark()).to_string();
+        world.drop_moved("prod-118.krs.tar", 118).await;
+        let both = intake.stock(|stock| stock.bundles.len() == 2).await;
+        let mut held = None;
+        resolve(&intake, &both, &tag, &mut held).await;
+        intake.missing(&[]);
+        world.condition("prod-118", SAFE, "True", "Imported").await;
+        std::fs::remove_file(world.at("prod-118.krs.tar")).unwrap();
+        world.condition("prod-118", SAFE, "True", "MediumAbsent").await;
+        world.condition("prod-117", "Superseded", "True", "NewerUsed").await;
+        let running = if restart {
+            intake.stop().await;
+            None
+        } else {
+            Some(intake)
+        };
+        if lowered {
+            let data = serde_json::json!({"data": {"prod": at_117}});
+            world.api.edit("kubectl", "configmaps", "krs-system", "krs-streams", &data);
+        } else {
+            world.api.remove("configmaps", "krs-system", "krs-streams");
+        }
+        let mut intake = running.unwrap_or_else(|| world.start());
+        intake.missing(&[]);
+        world.condition("prod-117", "Superseded", "False", "Newest").await;
+        world.condition("prod-117", SAFE, "True", "Imported").await;
+        // Another look at the folder, and all that follows it.
+        std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
+        world.condition("text", "Verified", "False", "NotABundle").await;
+        assert_eq!(mark(&world), lowered.then_some(117), "restart: {restart}");
+        let alone = intake.stock(|stock| stock.bundles.len() == 1).await;
+        resolve(&intake, &alone, &tag, &mut held).await;
+        assert_eq!(held.unwrap().digest, old.digest, "lowered: {lowered}, restart: {restart}");
+        assert_eq!(mark(&world), Some(117));
+        intake.stop().await;
+    }
+}

@@ -120,6 +120,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "the newer of two bundles that lie side by side is pulled once it was used",
                 "the older one is superseded: it decides no tag and no set, also after a restart",
             ),
+            (
+                164,
+                "a person removes or lowers the mark of a stream, as docs/operate.md says",
+                "a bundle that was recorded before does not raise it again, also after a restart",
+            ),
         ],
     ),
     (
