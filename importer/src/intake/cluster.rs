@@ -43,7 +43,10 @@ pub(super) struct Cluster {
     metrics: Metrics,
     /// By name.
     pub written: BTreeMap<String, Written>,
+    /// While the API server itself cannot be written to.
     not_before: Option<Instant>,
+    /// When an ImageBundle that was refused is written again: the others do not wait for it.
+    refused_until: BTreeMap<String, Instant>,
     /// What was last said of sets that could not be applied, by bundle and set.
     not_applied: BTreeMap<(String, String), String>,
 }
@@ -56,6 +59,7 @@ impl Cluster {
             metrics,
             written: BTreeMap::new(),
             not_before: None,
+            refused_until: BTreeMap::new(),
             not_applied: BTreeMap::new(),
         }
     }
@@ -88,7 +92,9 @@ impl Cluster {
 
     /// Makes the object be there and its status what it should be. Failures are logged; the next call tries again.
     pub(super) async fn write(&mut self, name: &str, file: &str, status: ImageBundleStatus) {
-        if self.not_before.is_some_and(|until| Instant::now() < until) {
+        let now = Instant::now();
+        let refused_until = self.refused_until.get(name);
+        if self.not_before.iter().chain(refused_until).any(|until| now < *until) {
             return;
         }
         if let Some(written) = self.written.get(name)
@@ -100,6 +106,7 @@ impl Cluster {
         match self.try_write(name, file, &status).await {
             Ok(()) => {
                 self.not_before = None;
+                self.refused_until.remove(name);
                 self.announce(name, &status).await;
                 if let Some(written) = self.written.get_mut(name) {
                     (written.status, written.at) = (Some(status), Some(Instant::now()));
@@ -111,7 +118,12 @@ impl Cluster {
             }
             Err(error) => {
                 tracing::warn!(bundle = name, %error, "an ImageBundle could not be written");
-                self.not_before = Some(Instant::now() + PATIENCE);
+                let until = Instant::now() + PATIENCE;
+                if concerns_all(&error) {
+                    self.not_before = Some(until);
+                } else {
+                    self.refused_until.insert(name.to_owned(), until);
+                }
             }
         }
     }
@@ -209,6 +221,7 @@ impl Cluster {
             }
         }
         self.written.remove(name);
+        self.refused_until.remove(name);
         true
     }
 
@@ -243,6 +256,15 @@ impl Cluster {
             }
         }
         all
+    }
+}
+
+/// Whether a call failed for a reason that other calls share: no answer, too many calls, or a server that cannot serve now.
+/// Else the server has refused this one.
+const fn concerns_all(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 429 | 503 | 504),
+        _ => true,
     }
 }
 

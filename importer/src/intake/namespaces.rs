@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use krs_core::crd::{MAX_NAMESPACE_MISMATCHES, NamespaceMismatch};
+use krs_core::redact::bounded;
 
 use crate::demand::Demand;
 use crate::readers::Readers;
@@ -12,6 +13,17 @@ use crate::stock::StockBundle;
 
 /// Most namespaces of the bundle that are named for one image.
 const MAX_LISTED: usize = 8;
+
+/// Longest texts in the status, in characters, as the CRD says. A reference in its normal form may be longer than what the set
+/// has written.
+const MAX_IMAGE: usize = 320;
+const MAX_NAMESPACE: usize = 63;
+const MAX_NAME: usize = 253;
+
+/// Text of at most `most` characters.
+fn fit(text: &str, most: usize) -> String {
+    if text.chars().nth(most).is_none() { text.to_owned() } else { bounded(text, most - 1) }
+}
 
 /// The first of these images, and how many there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,10 +52,14 @@ pub(super) fn mismatches(bundle: &StockBundle, demand: &Demand) -> Mismatches {
                     Readers::Namespaces(names) => names.as_slice(),
                 };
                 found.first.push(NamespaceMismatch {
-                    image: listed.to_string(),
-                    namespace: name.namespace.clone(),
-                    set: name.name.clone(),
-                    listed_for: listed_for.iter().take(MAX_LISTED).map(ToString::to_string).collect(),
+                    image: fit(&listed.to_string(), MAX_IMAGE),
+                    namespace: fit(&name.namespace, MAX_NAMESPACE),
+                    set: fit(&name.name, MAX_NAME),
+                    listed_for: listed_for
+                        .iter()
+                        .take(MAX_LISTED)
+                        .map(|name| fit(&name.to_string(), MAX_NAME))
+                        .collect(),
                 });
             }
         }

@@ -8,6 +8,7 @@ use krs_importer::marks::{HighWaterMarks, Mark, MarkError};
 use krs_importer::state::Resolved;
 use krs_importer::stock::{Stock, TagResolution};
 
+use crate::api::Trouble;
 use crate::world::{Running, World, is};
 use crate::{COMPLETE, SAFE};
 
@@ -286,4 +287,30 @@ async fn t164_a_mark_that_a_person_removed_or_lowered_is_not_raised_again() {
         assert_eq!(mark(&world), Some(117));
         intake.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t166_an_image_bundle_that_the_api_server_refuses_delays_no_other_one() {
+    let world = World::new();
+    world.drop("a.krs.tar", 5).await;
+    world.drop("b.krs.tar", 6).await;
+    let refusal = Trouble::Status(422, "Invalid", "too long");
+    world.api.trouble("PATCH", "imagebundles", refusal, Some(1));
+    let mut intake = world.start();
+    let stock = intake.stock(|stock| stock.bundles.len() == 2).await;
+    world.condition("b", "Verified", "True", "Succeeded").await;
+    assert_eq!(world.api.get("imagebundles", "", "a"), None, "it waits before it is written again");
+    world.condition("a", "Verified", "True", "Succeeded").await;
+
+    // A set of a tenant lists an image by a reference that is as long as a set may write it.
+    let written = format!("docker.io/{}:{}@{}", "n".repeat(109), "t".repeat(128), world.image.digest);
+    let reference = written.parse::<Reference>().unwrap();
+    let name = reference.to_string();
+    assert!(written.len() == 320 && name.len() > 320, "{name}");
+    let image = (reference, stock.bundles[0].images[0].digest);
+    intake.wanted("evil", image);
+    let status = world.until("a", |status| !status["namespaceMismatches"].is_null()).await;
+    let image = status["namespaceMismatches"][0]["image"].as_str().unwrap();
+    assert!(image.chars().count() <= 320 && name.starts_with(image.trim_end_matches('…')), "{image}");
+    intake.stop().await;
 }

@@ -474,6 +474,21 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "a source registry that tags are asked for at never answers",
                 "only its own images wait; the rest of the set goes on, and so do other source registries",
             ),
+            (
+                165,
+                "a copy failed for a reason that a person must mend, and is retried from the media",
+                "they may not be pulled between two attempts",
+            ),
+            (
+                166,
+                "the API server refuses one ImageBundle, or a reference is longer in its normal form than its field",
+                "the others are written at once; the text is cut",
+            ),
+            (
+                167,
+                "media are pulled whose file is closed",
+                "nothing waits for it: the intake is idle until the next look",
+            ),
         ],
     ),
     (
