@@ -70,7 +70,9 @@ fn from_bundle(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<usize> {
         | Situation::Contested { .. }
         | Situation::Waiting(_)
         | Situation::Open { source: BatchSource::Bundle { .. }, .. } => true,
-        Situation::BackOff { attempt, .. } => !situation::stalls(&attempt.reason),
+        // It will be retried, also where a person must act before that helps: no retry makes a registry take an index of
+        // which platforms are left out.
+        Situation::BackOff { attempt, .. } => attempt.reason != reason::SPARSE_INDEX_REFUSED,
         Situation::Proven
         | Situation::Broken { .. }
         | Situation::Refused { .. }

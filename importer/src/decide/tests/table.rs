@@ -238,6 +238,24 @@ fn attempts_come_later_each_time_and_a_new_bundle_is_tried_at_once() {
     assert_eq!(site.decide().create.len(), 1);
 }
 
+/// Media that a retry will read must not be pulled meanwhile, whatever must be mended before it succeeds.
+#[test]
+fn t165_an_image_is_needed_from_its_bundle_between_two_attempts() {
+    for reason in [reason::BASE_MISSING, reason::DIGEST_MISMATCH, reason::AUTH_FAILED] {
+        let mut site = Site::of(1);
+        assert_eq!(site.decide().from_bundle, [0]);
+        site.fail(0, 1, reason);
+        for second in [1, 599, 600] {
+            site.now = at(second);
+            assert_eq!(site.decide().from_bundle, [0], "{reason} after {second} s");
+        }
+        assert_eq!(site.decide().create.len(), 1, "{reason}: the retry");
+    }
+    let mut site = Site::of(1);
+    site.fail(0, 1, reason::SPARSE_INDEX_REFUSED);
+    assert!(site.decide().from_bundle.is_empty());
+}
+
 /// The name of a Job holds its attempt, and an ended Job stays for an hour.
 #[test]
 fn an_image_that_went_away_again_gets_a_job_of_a_new_name() {
