@@ -443,8 +443,13 @@ impl Intake {
         for accepted in self.entries.values().filter_map(Entry::accepted) {
             accepted.held.bundle.close_if_idle(IDLE);
         }
-        // Whoever still reads from one of these holds it, too.
-        self.closing.retain(|held| !held.bundle.close_if_idle(IDLE) || Arc::strong_count(held) > 1);
+        // Whoever still reads from one of these holds it, too; so does the entry of a file that is away.
+        let entries = &self.entries;
+        self.closing.retain(|held| {
+            let is_it = |accepted: &&Accepted| Arc::ptr_eq(&accepted.held, held);
+            let entries = entries.values().filter_map(Entry::accepted).filter(is_it).count();
+            !held.bundle.close_if_idle(IDLE) || Arc::strong_count(held) > 1 + entries
+        });
     }
 
     /// One medium at a time is read to its end.

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Media that come and go: what decides, what may be pulled, and what is recorded before anybody is told so.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use krs_core::digest::Digest;
 use krs_core::reference::Reference;
 use krs_importer::demand::{MissingImage, SetDemand};
@@ -312,5 +315,28 @@ async fn t166_an_image_bundle_that_the_api_server_refuses_delays_no_other_one() 
     let status = world.until("a", |status| !status["namespaceMismatches"].is_null()).await;
     let image = status["namespaceMismatches"][0]["image"].as_str().unwrap();
     assert!(image.chars().count() <= 320 && name.starts_with(image.trim_end_matches('…')), "{image}");
+    intake.stop().await;
+}
+
+/// Else the intake works out twice a second what to do, for as long as it remembers the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn t167_nothing_waits_for_the_file_of_media_that_were_pulled_to_be_closed() {
+    let world = World::new();
+    world.drop("prod-5.krs.tar", 5).await;
+    let mut intake = world.start();
+    let digest = intake.stock(|stock| stock.bundles.len() == 1).await.bundles[0].digest;
+    intake.missing(&[]);
+    world.condition("prod-5", SAFE, "True", "Imported").await;
+    let held = Arc::downgrade(&intake.library.get(&digest).unwrap());
+    std::fs::remove_file(world.at("prod-5.krs.tar")).unwrap();
+    world.condition("prod-5", COMPLETE, "False", "MediumAbsent").await;
+    assert!(intake.library.get(&digest).is_none());
+    let alone = async {
+        while held.strong_count() != 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let alone = tokio::time::timeout(Duration::from_secs(20), alone).await;
+    assert!(alone.is_ok(), "held {} times: by its entry, and by what else?", held.strong_count());
     intake.stop().await;
 }
