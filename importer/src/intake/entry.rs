@@ -503,9 +503,8 @@ pub(super) fn judge_again(entries: &mut BTreeMap<Utf8PathBuf, Entry>, marks: &Ma
 
 /// Remembers which manifests the marks have reached; a copy of the same manifest need not be recorded again.
 pub(super) fn remember_recorded(entries: &mut BTreeMap<Utf8PathBuf, Entry>, marks: &Marks) {
-    let reached = |entry: &Entry| {
-        entry.stream().is_some_and(|(stream, sequence)| marks.has_reached(&stream, sequence))
-    };
+    let reached =
+        |entry: &Entry| entry.stream().is_some_and(|(stream, sequence)| marks.has_reached(&stream, sequence));
     let recorded = entries.values().filter(|entry| entry.was_recorded() || reached(entry));
     let recorded = recorded.filter_map(Entry::digest).collect::<BTreeSet<_>>();
     for entry in entries.values_mut() {
