@@ -136,17 +136,22 @@ async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed
     let mut forget_at = begun;
     loop {
         heartbeat.beat();
-        let known = scopes.iter().filter(|scope| scope.source.is_synced());
-        let stored = known.clone().flat_map(|scope| scope.store.state()).collect::<Vec<_>>();
+        // Decided once: a scope that is synced while this waits for Jobs is one of the next turn, with its sets.
+        let known = scopes.iter().filter(|scope| scope.source.is_synced()).collect::<Vec<_>>();
+        let mut waiting = scopes.iter().any(|scope| !scope.source.is_synced() && !scope.source.is_refused());
+        // Nothing waits for a namespace that is refused, and yet it may have sets.
+        let all_synced = known.len() == scopes.len();
+        let mut all_listed = true;
+        let stored = known.iter().flat_map(|scope| scope.store.state()).collect::<Vec<_>>();
         let sets = stored.iter().map(|stored| stored.without_content()).collect::<Vec<_>>();
         // One after the other: the images of all sets together take a lot of memory.
         for new in stored.iter().zip(&sets).filter(|(_, set)| !importer.knows(set)) {
             importer.learn(&[new.0.set()]);
         }
-        let mut waiting = scopes.iter().any(|scope| !scope.source.is_synced() && !scope.source.is_refused());
         for scope in known {
             if let Err(error) = importer.learn_jobs(scope.namespace.as_deref(), &sets).await {
                 waiting |= !matches!(&error, kube::Error::Api(status) if status.code == 403);
+                all_listed = false;
                 let namespace = scope.namespace.as_deref().unwrap_or("(all)");
                 let error = krs_core::error::chain(&error);
                 tracing::debug!(namespace, error, "copy Jobs cannot be listed");
@@ -157,9 +162,9 @@ async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed
             importer.begin();
             seen.store(true, Ordering::Release);
         }
-        importer.retain(&sets, !waiting);
+        importer.retain(&sets, all_synced && all_listed);
         importer.measure_success();
-        if forget_at <= Instant::now() && scopes.iter().all(|scope| scope.source.is_synced()) {
+        if forget_at <= Instant::now() && all_synced {
             forget_at = Instant::now() + FORGET;
             importer.delete_stale(&sets).await;
         }
