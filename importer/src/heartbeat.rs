@@ -142,13 +142,21 @@ impl Watches {
     /// The watch asked the API server for something.
     pub fn attempt(&self, watched: &Watched) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = || self.heartbeats.begin(format!("the watch of {watched}"), WATCH_LIMIT);
+        let begin = || {
+            // Until the API server answers, the start counts: an alert is due for a watch that never worked, too.
+            self.succeeded(watched);
+            self.heartbeats.begin(format!("the watch of {watched}"), WATCH_LIMIT)
+        };
         known.entry(watched.clone()).or_insert_with(begin).beat();
     }
 
     /// The API server answered the watch.
     pub fn contact(&self, watched: &Watched) {
         self.attempt(watched);
+        self.succeeded(watched);
+    }
+
+    fn succeeded(&self, watched: &Watched) {
         let labels = WatchLabels {
             resource: watched.resource.clone(),
             namespace: watched.namespace.clone().unwrap_or_default(),
@@ -160,6 +168,24 @@ impl Watches {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t170_a_watch_that_never_worked_has_a_time_that_an_alert_can_compare() {
+        let (metrics, _registry) = Metrics::new();
+        let watches = Watches::new(Heartbeats::default(), metrics.clone());
+        let watched = Watched { resource: "jobs".to_owned(), namespace: Some("apps".to_owned()) };
+        let labels = WatchLabels { resource: "jobs".to_owned(), namespace: "apps".to_owned() };
+        let time = || metrics.watch_success.get(&labels).map(|gauge| gauge.get());
+        let start = unix_seconds();
+        watches.attempt(&watched);
+        assert!(time().is_some_and(|time| time >= start), "{:?}", time());
+        // Further attempts are no success.
+        metrics.watch_success.get_or_create(&labels).set(1);
+        watches.attempt(&watched);
+        assert_eq!(time(), Some(1));
+        watches.contact(&watched);
+        assert!(time().is_some_and(|time| time >= start), "{:?}", time());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_without_progress_is_named_and_one_that_ended_is_not() {

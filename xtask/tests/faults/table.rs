@@ -437,7 +437,7 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
             (
                 148,
                 "a namespace without a Role, or a set of a later version",
-                "reported for that namespace or set; all others are served",
+                "reported for that namespace or set; all others are served, and no media are safe to remove while sets may be unseen",
             ),
             (
                 151,
@@ -488,6 +488,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 167,
                 "media are pulled whose file is closed",
                 "nothing waits for it: the intake is idle until the next look",
+            ),
+            (
+                170,
+                "a namespace that could never be watched",
+                "its watch counts from the start, so that an alert is due",
             ),
         ],
     ),
