@@ -26,7 +26,8 @@ pub enum Ask {
 }
 
 /// Which targets to ask about now, and how. A target without a proof, with a proof older than `verify_interval`, or with
-/// a Job that ended since, is walked; the others are looked at, at most once in `resync_interval`.
+/// a Job that ended since, is walked, and all are when somebody asked for it since; the others are looked at, at most once
+/// in `resync_interval`.
 pub fn asks<'a>(
     targets: &'a [Target],
     state: &SetState,
@@ -37,8 +38,13 @@ pub fn asks<'a>(
 ) -> Vec<(&'a Target, Ask)> {
     let ended = ended_targets(targets, state, jobs);
     let look = state.looked_at.is_none_or(|at| is_over(at, resync_interval, now));
+    let requested = |proof: Timestamp| state.requested.as_ref().is_some_and(|request| proof < request.at);
     let ask = |target: &Target| match state.proofs.get(&target.key) {
-        Some(proof) if !is_over(*proof, verify_interval, now) && !ended.contains(&target.key) => {
+        Some(proof)
+            if !is_over(*proof, verify_interval, now)
+                && !ended.contains(&target.key)
+                && !requested(*proof) =>
+        {
             look.then_some(Ask::Look)
         }
         _ => Some(Ask::Walk),

@@ -42,9 +42,25 @@ pub struct SetState {
     pub content_damage: BTreeMap<TargetKey, String>,
     /// What the annotation said when reading was last asked for.
     pub content_requested_at: Option<String>,
+    /// The reconcile that somebody last asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requested: Option<Request>,
     /// Copy Jobs that the importer created, or is about to, by their names. Absent in what version 0.1 left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<BTreeMap<String, OwnedJob>>,
+}
+
+/// A reconcile that somebody asked for by annotation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    /// The value of the annotation.
+    pub value: String,
+    /// When it was seen. Proofs from before do not count.
+    pub at: Timestamp,
+    /// The value that was last handled: this one, once the registry was asked about every target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled: Option<String>,
 }
 
 /// A copy Job that the importer created, or is about to.

@@ -53,6 +53,7 @@ pub fn status(
         failures: verdict.failures.iter().take(MAX_FAILURES).map(bounded_failure).collect(),
         bundle: verdict.bundle.clone(),
         last_sync_time: last_sync_time.map(|at| Time(whole_seconds(at))),
+        last_handled_reconcile_at: before.and_then(|before| before.last_handled_reconcile_at.clone()),
     }
 }
 
@@ -142,7 +143,10 @@ pub fn write_in(
         return None;
     }
     let (Some(before), Some(written)) = (before, written) else { return Some(Duration::ZERO) };
-    if before.observed_generation != after.observed_generation || !same_verdict(before, after) {
+    if before.observed_generation != after.observed_generation
+        || before.last_handled_reconcile_at != after.last_handled_reconcile_at
+        || !same_verdict(before, after)
+    {
         return Some(Duration::ZERO);
     }
     // A clock that was set back must not hold a status back for longer.

@@ -312,6 +312,12 @@ pub struct EdgeImageSetStatus {
     /// When something was last synchronised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
+
+    /// The value of the annotation kuberegistrysync.io/reconcile-at for which the destination registry was last asked
+    /// about every image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub last_handled_reconcile_at: Option<String>,
 }
 
 /// How many images of a set there are of each state.

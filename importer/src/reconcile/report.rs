@@ -51,6 +51,7 @@ impl From<&EdgeImageSetStatus> for KnownStatus {
             failures: status.failures.clone(),
             bundle: status.bundle.clone(),
             last_sync_time: status.last_sync_time.clone(),
+            last_handled_reconcile_at: status.last_handled_reconcile_at.clone(),
         };
         Self { rest, images: hasher.finish() }
     }
@@ -74,7 +75,10 @@ pub(super) async fn write(
     let before = known.or_else(|| set.status.as_ref().map(KnownStatus::from));
     let generation = set.metadata.generation.unwrap_or_default();
     let rest = before.as_ref().map(|before| &before.rest);
-    let after = status::status(rest, generation, &set.spec, verdict, state.last_sync_time, now);
+    let mut after = status::status(rest, generation, &set.spec, verdict, state.last_sync_time, now);
+    if let Some(request) = &state.requested {
+        after.last_handled_reconcile_at.clone_from(&request.handled);
+    }
     measure(importer, name, &after, state);
     let known = KnownStatus::from(&after);
     if before.as_ref() == Some(&known) {

@@ -29,12 +29,15 @@ use super::{Importer, ReconcileError, lock, report, resolve};
 use crate::decide::{CopyJob, Intervals, JobPhase, Obstacle};
 use crate::demand::SetName;
 use crate::remember::{Ask, asks, copying_targets, ended_targets, last_bundle, remember};
-use crate::state::SetState;
+use crate::state::{Request, SetState};
 use crate::stock::Stock;
 use crate::target::Target;
 
 /// Least time between two full looks at a set that waits for a mended Secret: a wrong password is not tried often.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest value of the annotation that asks for a reconcile, in characters (the definition's limit); the rest is ignored.
+const MAX_REQUEST: usize = 256;
 
 /// One look at one set.
 pub(super) struct Round<'a> {
@@ -101,6 +104,7 @@ impl<'a> Round<'a> {
         let loaded = self.importer.memory.load(&self.uid).await;
         let before = loaded.map_err(ReconcileError::api("what is remembered of the set cannot be read"))?;
         let mut state = before.clone();
+        self.take_request(&mut state);
         let mut seen = self.observe(&secrets, &mut state).await?;
         self.content_found(&mut seen, &mut state);
         if seen.wanted.is_some() {
@@ -116,6 +120,7 @@ impl<'a> Round<'a> {
         for (key, answer) in seen.known.answers() {
             seen.said.answers.entry(key).or_insert(answer);
         }
+        self.answer_request(&seen, &mut state);
         Self::content_damage(&mut seen, &state);
         self.save(&state).await?;
         self.count(&before, &state, &seen);
@@ -375,6 +380,27 @@ impl<'a> Round<'a> {
             self.importer.facts.holds(&self.name, target, blobs.into_iter());
         }
         Ok(())
+    }
+
+    /// Takes note of a reconcile that somebody asks for: what is known from before does not count.
+    fn take_request(&self, state: &mut SetState) {
+        let Some(value) = quiet::requested_at(self.set).filter(|_| !self.set.spec.suspend) else { return };
+        let value = value.chars().take(MAX_REQUEST).collect::<String>();
+        if state.requested.as_ref().is_some_and(|request| request.value == value) {
+            return;
+        }
+        let handled = state.requested.take().and_then(|request| request.handled);
+        state.requested = Some(Request { value, at: self.now, handled });
+    }
+
+    /// The request is handled once the registry was asked about every target, or could not be.
+    fn answer_request(&self, seen: &Seen, state: &mut SetState) {
+        let due = self.due(seen, state);
+        let answered = |target: &Target| seen.said.answers.contains_key(&target.key);
+        let handled = seen.obstacle.is_some() || due.iter().all(|(target, _)| answered(target));
+        if let Some(request) = state.requested.as_mut().filter(|_| handled && !self.set.spec.suspend) {
+            request.handled = Some(request.value.clone());
+        }
     }
 
     /// Targets that the registry is to be asked about now.

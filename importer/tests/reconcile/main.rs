@@ -8,6 +8,7 @@ mod api;
 mod api_tests;
 mod controller;
 mod registries;
+mod requests;
 mod tenants;
 mod upgrade;
 mod world;

@@ -460,6 +460,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "only a live Pod of a copy Job reads, what its namespace may",
             ),
             (
+                157,
+                "somebody asks for a reconcile of a set whose images are proven",
+                "the registry is asked about every image, and the status answers",
+            ),
+            (
                 155,
                 "a Job of another namespace that hangs keeps a repository from others",
                 "for ten minutes; then both write the same content",
