@@ -12,6 +12,8 @@ use crate::schema;
 pub(crate) const ROWS: &[(&str, &str, bool)] = &[
     ("intake.scanInterval", "5s", true),
     ("intake.scanInterval", "1m30s", true),
+    ("intake.scanInterval", "0m30s", true),
+    ("intake.scanInterval", "0h0m05s", true),
     ("intake.scanInterval", "0s", false),
     ("intake.scanInterval", "0m0s", false),
     ("intake.scanInterval", "5", false),
@@ -20,6 +22,9 @@ pub(crate) const ROWS: &[(&str, &str, bool)] = &[
     ("intake.scanInterval", "99999999999999999999s", false),
     ("intake.keep", "720h", true),
     ("intake.keep", "999999h59m59s", true),
+    ("intake.keep", "2592000s", true),
+    ("intake.keep", "000001h", true),
+    ("intake.keep", "999999h99999999m999999999s", true),
     ("intake.keep", "0h", false),
     ("online.plainHTTP", "source.local:5000", true),
     ("online.plainHTTP", "[fd00::1]:5000", true),
@@ -46,7 +51,15 @@ pub(crate) const ROWS: &[(&str, &str, bool)] = &[
     ("contentVerifyInterval", "0h", false),
     ("log", "info", true),
     ("log", "krs_importer=debug,kube=warn", true),
+    ("log", "INFO", true),
+    ("log", "3", true),
+    ("log", "krs_importer", true),
+    ("log", "Krs-Importer::run=,kube=Off,", true),
+    ("log", "[HTTP]=trace", true),
+    ("log", "info,kube_client[HTTP{http.method=\"GET\"}]=debug", true),
     ("log", "krs_importer=loud", false),
+    ("log", "[HTTP=trace", false),
+    ("log", "=info", false),
 ];
 
 /// Whether the value stands in a list.

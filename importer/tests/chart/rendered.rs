@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What helm makes of the chart.
 
+use std::fs;
 use std::process::Command;
 
+use camino::{Utf8Path, Utf8PathBuf};
 use krs_importer::config::Config;
 use krs_importer::policy::{Allowed, Destinations};
 use krs_testing::tools;
 use serde_json::{Value, json};
 
 use crate::agree::{ROWS, in_list};
+use crate::upgrade::VALUES;
 use crate::{chart, definitions, read, yaml};
 
 /// Runs `helm template` with a file of values and more settings.
 fn template(values: &str, settings: &[&str]) -> Result<Vec<Value>, String> {
+    render(&chart(), values, settings)
+}
+
+fn render(chart: &Utf8Path, values: &str, settings: &[&str]) -> Result<Vec<Value>, String> {
     let mut helm = Command::new(tools::require("helm"));
-    helm.args(["template", "krs", "--namespace", "krs-system"]).arg(chart()).args(["--values", values]);
+    helm.args(["template", "krs", "--namespace", "krs-system"]).arg(chart).args(["--values", values]);
     for setting in settings {
         helm.args(["--set-json", setting]);
     }
@@ -253,5 +260,46 @@ fn t141_helm_takes_what_the_program_takes() {
         let value = if in_list(path) { json!([value]) } else { json!(value) };
         let rendered = template(&minimal(), &[&format!("{path}={value}")]);
         assert_eq!(rendered.is_ok(), *taken, "{path}={value}: {rendered:?}");
+    }
+}
+
+fn copy(from: &Utf8Path, to: &Utf8Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in from.read_dir_utf8().unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// `helm upgrade --reuse-values` puts the values of the release in the place of those of the new chart.
+#[test]
+fn t163_the_chart_renders_with_the_values_of_0_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let reused = Utf8PathBuf::from_path_buf(folder.path().join("krs-importer")).unwrap();
+    copy(&chart(), &reused);
+    fs::write(reused.join("values.yaml"), VALUES).unwrap();
+    for values in value_sets() {
+        let reused = render(&reused, &values, &[]).unwrap();
+        assert_eq!(config(&reused), config(&template(&values, &[]).unwrap()), "{values}");
+        assert_eq!(
+            of_kind(&reused, "PrometheusRule"),
+            of_kind(&template(&values, &[]).unwrap(), "PrometheusRule")
+        );
+    }
+}
+
+/// Values of 0.1 that Prometheus takes, and no program of this repository sees.
+#[test]
+fn durations_for_prometheus_may_be_zero() {
+    let full = chart().join("ci/full.yaml");
+    for (value, taken) in [("0s", true), ("0m", true), ("1h0m30s", true), ("24", false), ("5s5m", false)] {
+        for path in ["prometheusRule.notReadyFor", "serviceMonitor.interval"] {
+            let rendered = template(full.as_str(), &[&format!("metrics.{path}={}", json!(value))]);
+            assert_eq!(rendered.is_ok(), taken, "{path}={value}: {rendered:?}");
+        }
     }
 }

@@ -3,8 +3,11 @@
 
 use serde_json::Value;
 
-use crate::{definitions, read, yaml};
+use crate::{chart, definitions, read, schema, value_paths, yaml};
 use camino::Utf8Path;
+
+/// The values of the chart of 0.1.
+pub(crate) const VALUES: &str = include_str!("../../../testdata/golden/0.1/importer/values.yaml");
 
 /// What `now` refuses or loses of what `before` takes.
 fn narrower(before: &Value, now: &Value, path: &str, found: &mut Vec<String>) {
@@ -53,5 +56,26 @@ fn t82_the_definitions_take_what_0_1_wrote_and_keep_every_field() {
         let mut found = Vec::new();
         narrower(&schema(&before), &schema(&now), "", &mut found);
         assert_eq!(found, Vec::<String>::new(), "{name}");
+    }
+}
+
+/// A value that 0.1 did not have is absent where its values are reused: templates name it with a default only.
+#[test]
+fn t163_values_that_0_1_did_not_have_may_be_absent() {
+    let (before, mut paths) = (yaml(VALUES), Vec::new());
+    value_paths(&schema(), "", &mut paths);
+    paths
+        .retain(|path| path != "global" && before.pointer(&format!("/{}", path.replace('.', "/"))).is_none());
+    assert!(paths.len() >= 3, "{paths:?}");
+    let templates = chart().join("templates").read_dir_utf8().unwrap();
+    let texts = templates.map(|file| read(file.unwrap().path())).collect::<Vec<_>>();
+    for path in paths {
+        let uses = texts
+            .iter()
+            .flat_map(|text| text.lines())
+            .filter(|line| line.contains(&format!(".Values.{path}")));
+        let bare =
+            uses.filter(|line| !line.contains(&format!(".Values.{path} | default "))).collect::<Vec<_>>();
+        assert_eq!(bare, Vec::<&str>::new(), "{path}");
     }
 }

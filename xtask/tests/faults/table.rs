@@ -460,11 +460,6 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "only a live Pod of a copy Job reads, what its namespace may",
             ),
             (
-                157,
-                "somebody asks for a reconcile of a set whose images are proven",
-                "the registry is asked about every image, and the status answers",
-            ),
-            (
                 155,
                 "a Job of another namespace that hangs keeps a repository from others",
                 "for ten minutes; then both write the same content",
@@ -475,9 +470,19 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "only where the site sets `shareAcrossNamespaces`",
             ),
             (
+                157,
+                "somebody asks for a reconcile of a set whose images are proven",
+                "the registry is asked about every image, and the status answers",
+            ),
+            (
                 159,
                 "a source registry that tags are asked for at never answers",
                 "only its own images wait; the rest of the set goes on, and so do other source registries",
+            ),
+            (
+                163,
+                "values of 0.1 are reused at an upgrade of the chart",
+                "what they do not have gets the defaults of the program",
             ),
             (
                 165,
