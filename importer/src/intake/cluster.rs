@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use krs_core::bundle::Bundle;
 use krs_core::crd::{API_VERSION, EdgeImageSet, ImageBundle, ImageBundleStatus, KIND, condition, reason};
+use krs_core::set::CheckedSet;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
+use super::needed::Applied;
 use super::view;
 use crate::events::Events;
 use crate::metrics::{Metrics, ResultLabels};
@@ -47,8 +48,8 @@ pub(super) struct Cluster {
     not_before: Option<Instant>,
     /// When an ImageBundle that was refused is written again: the others do not wait for it.
     refused_until: BTreeMap<String, Instant>,
-    /// What was last said of sets that could not be applied, by bundle and set.
-    not_applied: BTreeMap<(String, String), String>,
+    /// What was last said of sets that could not be applied, by bundle, namespace and set.
+    not_applied: BTreeMap<(String, Option<String>, String), String>,
 }
 
 impl Cluster {
@@ -225,37 +226,36 @@ impl Cluster {
         true
     }
 
-    /// Applies the sets of a bundle to the cluster. Answers whether all were.
-    pub(super) async fn apply_sets(&mut self, name: &str, bundle: &Bundle) -> bool {
-        let mut all = true;
-        for set in bundle.sets() {
-            let failed = match &set.namespace {
-                None => Some("it names no namespace".to_owned()),
-                Some(namespace) => {
-                    let api = Api::<EdgeImageSet>::namespaced(self.client.clone(), namespace);
-                    let object = json!({
-                        "apiVersion": API_VERSION,
-                        "kind": KIND,
-                        "metadata": {"name": set.name, "namespace": namespace},
-                        "spec": set.spec,
-                    });
-                    let parameters = PatchParams::apply(BUNDLE_MANAGER);
-                    let applied = api.patch(&set.name, &parameters, &Patch::Apply(&object)).await;
-                    applied.err().map(|error| error.to_string())
+    /// Applies a set of bundle `name` to the cluster.
+    pub(super) async fn apply_set(&mut self, name: &str, set: &CheckedSet) -> Applied {
+        let (applied, failed) = match &set.namespace {
+            None => (Applied::Refused, Some("it names no namespace".to_owned())),
+            Some(namespace) => {
+                let api = Api::<EdgeImageSet>::namespaced(self.client.clone(), namespace);
+                let object = json!({
+                    "apiVersion": API_VERSION,
+                    "kind": KIND,
+                    "metadata": {"name": set.name, "namespace": namespace},
+                    "spec": set.spec,
+                });
+                let parameters = PatchParams::apply(BUNDLE_MANAGER);
+                match api.patch(&set.name, &parameters, &Patch::Apply(&object)).await {
+                    Ok(_) => (Applied::At(Instant::now()), None),
+                    Err(error) if concerns_all(&error) => (Applied::Due, Some(error.to_string())),
+                    Err(error) => (Applied::Refused, Some(error.to_string())),
                 }
-            };
-            let key = (name.to_owned(), set.name.clone());
-            let Some(why) = failed else {
-                self.not_applied.remove(&key);
-                continue;
-            };
-            all = false;
-            let note = format!("set {} of the bundle could not be applied: {why}", set.name);
-            if self.not_applied.insert(key, note.clone()).as_ref() != Some(&note) {
-                self.events.warning(&self.about(name), "SetNotApplied", "Apply", &note).await;
             }
+        };
+        let key = (name.to_owned(), set.namespace.clone(), set.name.clone());
+        let Some(why) = failed else {
+            self.not_applied.remove(&key);
+            return applied;
+        };
+        let note = format!("set {} of the bundle could not be applied: {why}", set.name);
+        if self.not_applied.insert(key, note.clone()).as_ref() != Some(&note) {
+            self.events.warning(&self.about(name), "SetNotApplied", "Apply", &note).await;
         }
-        all
+        applied
     }
 }
 

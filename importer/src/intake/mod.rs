@@ -17,7 +17,7 @@ mod watchdog;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -39,7 +39,7 @@ use crate::stock::Stock;
 use cluster::Cluster;
 use entry::{Accepted, Entry, Finding, Known, Look, Rules, State};
 use namespaces::Mismatches;
-use needed::Named;
+use needed::{Applied, Named};
 use pass::Pass;
 use verdict::{Failure, Kind};
 use view::{Context, Use};
@@ -87,8 +87,8 @@ pub struct Intake {
     offered: HashMap<Digest, Arc<Held>>,
     /// Withdrawn, and perhaps still read from: closed as all others.
     closing: Vec<Arc<Held>>,
-    /// Manifests whose sets were applied.
-    applied: BTreeSet<Digest>,
+    /// What became of the sets of bundles that are applied, by manifest and in the order of its sets.
+    applied: HashMap<Digest, Vec<Applied>>,
     apply_at: Option<Timestamp>,
     /// By manifest, for what the sets need now.
     mismatches: HashMap<Digest, Mismatches>,
@@ -139,7 +139,7 @@ impl Intake {
             looking: None,
             offered: HashMap::new(),
             closing: Vec::new(),
-            applied: BTreeSet::new(),
+            applied: HashMap::new(),
             apply_at: None,
             mismatches: HashMap::new(),
             heartbeat: None,
@@ -491,9 +491,10 @@ impl Intake {
             return;
         }
         let newest = self.newest_of_streams().into_values().filter(|(entry, accepted)| {
-            let digest = &accepted.stock.digest;
+            let applied = self.applied.get(&accepted.stock.digest);
+            let all = |applied: &Vec<Applied>| applied.iter().all(|set| matches!(set, Applied::At(_)));
             entry.ready(self.config.intake.check_first)
-                && !self.applied.contains(digest)
+                && !applied.is_some_and(all)
                 && self.cluster.written.contains_key(&entry.name)
         });
         let due = newest.map(|(entry, accepted)| {
@@ -501,14 +502,33 @@ impl Intake {
             (entry.name.clone(), Arc::clone(&accepted.held), stream, mark)
         });
         for (name, held, stream, mark) in due.collect::<Vec<_>>() {
-            let used = self.marks.raise(&stream, &mark).await;
-            if let Err(error) = &used {
+            self.beat();
+            if let Err(error) = self.marks.raise(&stream, &mark).await {
                 tracing::warn!(bundle = name, %error, "the sets of the bundle are not applied");
-            }
-            if used.is_ok() && self.cluster.apply_sets(&name, &held.bundle).await {
-                self.applied.insert(held.bundle.digest());
-            } else {
                 self.apply_at = now.checked_add(APPLY_AGAIN).ok();
+                continue;
+            }
+            let (digest, sets) = (held.bundle.digest(), held.bundle.sets());
+            let before = self.applied.remove(&digest);
+            let mut applied = before.unwrap_or_else(|| vec![Applied::Due; sets.len()]);
+            for (set, applied) in sets.iter().zip(&mut applied) {
+                if matches!(applied, Applied::At(_)) {
+                    continue;
+                }
+                self.beat();
+                *applied = self.cluster.apply_set(&name, set).await;
+                if *applied == Applied::Due {
+                    // Each further set would wait for the API server as long.
+                    break;
+                }
+            }
+            if applied.iter().any(|set| !matches!(set, Applied::At(_))) {
+                self.apply_at = now.checked_add(APPLY_AGAIN).ok();
+            }
+            let is_silent = applied.contains(&Applied::Due);
+            self.applied.insert(digest, applied);
+            if is_silent {
+                break;
             }
         }
     }
@@ -630,7 +650,10 @@ impl Intake {
             let Some(accepted) = entry.accepted() else { return usage };
             let digest = accepted.stock.digest;
             let not_applied = match applying(accepted) {
-                true => needed::not_applied(accepted.held.bundle.sets(), demand),
+                true => {
+                    let applied = self.applied.get(&digest).map(Vec::as_slice);
+                    needed::not_applied(accepted.held.bundle.sets(), applied, demand, Instant::now())
+                }
                 false => Named::default(),
             };
             usage.complete = demand.complete;

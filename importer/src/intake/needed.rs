@@ -2,6 +2,7 @@
 //! What the sets still need of a bundle, and whether that is known. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use krs_core::digest::Digest;
 use krs_core::redact::printable;
@@ -12,6 +13,8 @@ use crate::stock::{Stock, StockBundle, StockImage, TagResolution};
 
 /// Most sets and images that a message names; it counts the rest.
 const NAMED: usize = 3;
+/// How long the controller may take to see a set that was applied.
+const SEEN: Duration = Duration::from_secs(60);
 /// Longest reference in a message, in characters.
 const MAX_REFERENCE: usize = 120;
 
@@ -115,17 +118,68 @@ pub(crate) fn decided_anew(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, N
     anew
 }
 
-/// Sets of a bundle that are applied from it, and that the controller does not know as they are in there.
-pub(crate) fn not_applied(sets: &[CheckedSet], demand: &Demand) -> Named {
+/// What became of a set of a bundle that is to be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Applied {
+    /// It was not tried, or the API server did not answer.
+    Due,
+    /// It was applied.
+    At(Instant),
+    /// The API server refused it.
+    Refused,
+}
+
+impl Applied {
+    /// Whether the media wait for the set: until it was tried, and then until the controller has seen it. Not for longer
+    /// than that takes: a set that somebody changes or deletes afterwards, or whose namespace is not watched, is never
+    /// seen as it is in the bundle.
+    fn is_pending(self, is_known: bool, now: Instant) -> bool {
+        match self {
+            Self::Due => true,
+            Self::At(at) => !is_known && now.saturating_duration_since(at) < SEEN,
+            Self::Refused => false,
+        }
+    }
+}
+
+/// Sets of a bundle that are applied from it, and that the controller is about to see. `applied` is in the order of `sets`;
+/// none: nothing was tried.
+pub(crate) fn not_applied(
+    sets: &[CheckedSet],
+    applied: Option<&[Applied]>,
+    demand: &Demand,
+    now: Instant,
+) -> Named {
     let mut named = Named::default();
-    for set in sets {
+    for (place, set) in sets.iter().enumerate() {
+        let applied = applied.and_then(|applied| applied.get(place)).copied().unwrap_or(Applied::Due);
         let Some(namespace) = set.namespace.clone() else { continue };
         let name = SetName { namespace, name: set.name.clone() };
         let known = demand.sets.get(&name);
         let is_known = |image: &SetImage| known.is_some_and(|known| known.images.contains(&image.reference));
-        if !set.images.iter().all(is_known) {
+        if applied.is_pending(set.images.iter().all(is_known), now) {
             named.add(|| format!("set {name}"));
         }
     }
     named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t168_media_wait_for_a_set_that_was_applied_only_until_the_controller_can_have_seen_it() {
+        let now = Instant::now();
+        let later = now + SEEN;
+        for (applied, is_known, at, pending) in [
+            (Applied::Due, true, later, true),
+            (Applied::At(now), false, now, true),
+            (Applied::At(now), true, now, false),
+            (Applied::At(now), false, later, false),
+            (Applied::Refused, false, now, false),
+        ] {
+            assert_eq!(applied.is_pending(is_known, at), pending, "{applied:?} {is_known}");
+        }
+    }
 }

@@ -185,6 +185,13 @@ async fn t42_one_wrong_byte_in_a_blob_withdraws_the_bundle() {
     assert!(is(&status, SAFE, "True", "Damaged"), "{status}");
     let stock = intake.stock(|stock| stock.bundles.is_empty()).await;
     assert_eq!(stock.refused[0].reason, "Damaged");
+    // The event follows the status.
+    let told = async {
+        while world.events("BundleRefused") == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.unwrap();
     assert_eq!(world.events("BundleRefused"), 1);
 
     // A good copy of the same bundle counts once it was read to its end.

@@ -340,3 +340,38 @@ async fn t167_nothing_waits_for_the_file_of_media_that_were_pulled_to_be_closed(
     assert!(alone.is_ok(), "held {} times: by its entry, and by what else?", held.strong_count());
     intake.stop().await;
 }
+
+/// A set that the API server refuses (another manager owns its fields, its namespace is missing) is nobody's need.
+#[tokio::test(flavor = "multi_thread")]
+async fn t168_media_do_not_wait_for_sets_that_cannot_be_applied() {
+    let mut world = World::new();
+    (world.config.apply_sets, world.sets) = (true, 3);
+    let conflict = Trouble::Status(409, "Conflict", "another manager owns the field");
+    world.api.trouble("PATCH", "edgeimagesets", conflict, None);
+    world.drop("prod-5.krs.tar", 5).await;
+    let intake = world.start();
+    intake.missing(&[]);
+    world.condition("prod-5", SAFE, "True", "Imported").await;
+    let calls = world.api.calls();
+    assert_eq!(calls.iter().filter(|call| *call == "PATCH edgeimagesets").count(), 3, "{calls:?}");
+    assert_eq!(world.events("SetNotApplied"), 1, "one event counts them");
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t169_an_api_server_that_never_answers_is_waited_for_once_and_not_for_each_set() {
+    let mut world = World::new();
+    (world.config.apply_sets, world.sets) = (true, 3);
+    world.limits.call = Duration::from_millis(300);
+    world.api.trouble("PATCH", "edgeimagesets", Trouble::Hang, None);
+    world.drop("prod-5.krs.tar", 5).await;
+    let intake = world.start();
+    intake.missing(&[]);
+    let status = world.condition("prod-5", SAFE, "False", "NotLookedAt").await;
+    assert!(status.to_string().contains("set apps/app"), "the media wait for the retry: {status}");
+    std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
+    world.condition("text", "Verified", "False", "NotABundle").await;
+    let calls = world.api.calls();
+    assert_eq!(calls.iter().filter(|call| *call == "PATCH edgeimagesets").count(), 1, "{calls:?}");
+    intake.stop().await;
+}

@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) image: Image,
     /// How long the API server may take.
     pub(crate) limits: Limits,
+    /// How many sets list the image in each bundle.
+    pub(crate) sets: usize,
     source: Registry,
     home: tempfile::TempDir,
 }
@@ -93,7 +95,7 @@ impl World {
         let image = ImageBuilder::new("app").layer_random(200_000, 7).build();
         let source = Registry::start(Options::default());
         image.push_to(&source, "app", Some("1"));
-        Self { api: FakeApi::default(), config, key, image, limits: Limits::default(), source, home }
+        Self { api: FakeApi::default(), config, key, image, limits: Limits::default(), sets: 1, source, home }
     }
 
     /// A path in the drop folder.
@@ -136,13 +138,16 @@ impl World {
         key: Option<&Key>,
     ) -> Utf8PathBuf {
         let mut checkout = Checkout::new();
-        checkout.write(
-            "images.yaml",
-            format!(
-                "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: app{more}\n  \
-                 namespace: apps\nspec:\n  destinationRegistry: edge.local:5000\n  images:\n  - image: {reference}\n"
-            ),
-        );
+        for n in 0..self.sets {
+            let name = if n == 0 { format!("app{more}") } else { format!("app{more}-{n}") };
+            checkout.write(
+                &format!("images-{n}.yaml"),
+                format!(
+                    "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata:\n  name: {name}\n  \
+                     namespace: apps\nspec:\n  destinationRegistry: edge.local:5000\n  images:\n  - image: {reference}\n"
+                ),
+            );
+        }
         checkout.commit("Change the images");
         let loaded = set::load(&[checkout.path().to_owned()], None).unwrap();
         let client = Client::new(ClientOptions::default()).unwrap();

@@ -500,6 +500,16 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "nothing waits for it: the intake is idle until the next look",
             ),
             (
+                168,
+                "sets of a bundle that cannot be applied, or that somebody changes or deletes afterwards",
+                "the media do not wait for them",
+            ),
+            (
+                169,
+                "the API server never answers while many sets are applied",
+                "it is waited for once, and the rest is retried later",
+            ),
+            (
                 170,
                 "a namespace that could never be watched",
                 "its watch counts from the start, so that an alert is due",
