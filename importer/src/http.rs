@@ -18,6 +18,10 @@ use crate::metrics;
 /// The type of what `/metrics` answers.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Most connections of one address at once. The kubelet has one for each probe, and Prometheus one; whoever can reach the
+/// port takes no place from them.
+const PER_PEER: usize = 16;
+
 /// Something that must be so before the importer counts as ready, and may stop to be so.
 pub type Condition = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
 
@@ -64,7 +68,7 @@ pub async fn serve(
 async fn run(listener: Listener, health: Health, stop: impl Future<Output = ()> + Send) {
     let health = Arc::new(health);
     let answer = move |request: Request<()>| std::future::ready(answer(&health, &request));
-    listener.run(answer, stop).await;
+    listener.one_request_each(PER_PEER).run(answer, stop).await;
 }
 
 fn answer(health: &Health, request: &Request<()>) -> Response<Body> {
@@ -112,6 +116,38 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    #[tokio::test]
+    async fn t171_whoever_takes_connections_to_the_health_port_takes_none_from_the_kubelet() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let health = Health {
+            heartbeats: Heartbeats::default(),
+            ready: Vec::new(),
+            metrics: metrics::Metrics::new().1,
+        };
+        let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls: None };
+        let listener = Listener::bind(&options).await.unwrap();
+        let address = listener.address();
+        let server = tokio::spawn(run(listener, health, std::future::pending()));
+        let mut taken = Vec::new();
+        for _ in 0..260 {
+            taken.push(tokio::net::TcpStream::connect(address).await.unwrap());
+        }
+        let probe = async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            let mut stream = socket.connect(address).await.unwrap();
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            // To the end: the place is free after one answer.
+            stream.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(15), probe).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+        drop(taken);
+        server.abort();
     }
 
     #[tokio::test]

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Accepts connections and answers requests on them with any function.
 
+use std::collections::HashMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -33,6 +34,45 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long requests that are under way may go on after the server was told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The address that a request came from, among its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+/// How many connections each address has.
+#[derive(Debug, Clone, Default)]
+struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A connection that counts.
+struct Counted {
+    peers: Peers,
+    address: IpAddr,
+}
+
+impl Peers {
+    /// Counts one more connection, unless the address has `most`.
+    fn count(&self, address: IpAddr, most: usize) -> Option<Counted> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { peers: self.clone(), address })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
+        }
+    }
+}
 
 /// A certificate that a listener shows, and that can be replaced while it does. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -80,6 +120,8 @@ pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<(TlsAcceptor, Certificate)>,
+    /// Most connections of one address at once, each for one request; none: no such limit.
+    per_peer: Option<usize>,
 }
 
 impl std::fmt::Debug for Listener {
@@ -104,7 +146,15 @@ impl Listener {
         let cannot = |source| ServeError::Listen { address: options.address, source };
         let listener = TcpListener::bind(options.address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        Ok(Self { listener, address, tls })
+        Ok(Self { listener, address, tls, per_peer: None })
+    }
+
+    /// Keeps one address from taking the places of others: it has at most `most` connections at once, further ones are
+    /// closed, and each ends after one answer.
+    #[must_use]
+    pub const fn one_request_each(mut self, most: usize) -> Self {
+        self.per_peer = Some(most);
+        self
     }
 
     /// Where it listens.
@@ -127,6 +177,7 @@ impl Listener {
         // What a client sends beside the head is of no use to a registry that cannot be written to.
         let router = Router::new().fallback(move |request: Request<Body>| answer(request.map(|_| ())));
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let (peers, per_peer) = (Peers::default(), self.per_peer);
         let mut stop = pin!(stop);
         loop {
             let place = tokio::select! {
@@ -134,9 +185,9 @@ impl Listener {
                 () = &mut stop => break,
             };
             let Ok(place) = place else { break };
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
                     // Out of file handles, say: wait for connections to end instead of turning in circles.
                     Err(_) => {
                         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -145,11 +196,13 @@ impl Listener {
                 },
                 () = &mut stop => break,
             };
+            let Some(counted) = peers.count(peer, per_peer.unwrap_or(MAX_CONNECTIONS)) else { continue };
             let tls = self.tls.as_ref().map(|(acceptor, _)| acceptor.clone());
-            let (router, watcher) = (router.clone(), graceful.watcher());
+            let (router, watcher) = (router.clone().layer(Extension(Peer(peer))), graceful.watcher());
+            let waits = Waits { idle: HEAD_TIMEOUT, keep_alive: per_peer.is_none() };
             tokio::spawn(async move {
-                let _place = place;
-                connection(stream, tls, router, watcher, HEAD_TIMEOUT).await;
+                let _held = (place, counted);
+                connection(stream, tls, router, watcher, waits).await;
             });
         }
         drop(self.listener);
@@ -157,21 +210,30 @@ impl Listener {
     }
 }
 
-/// Answers on one connection until it ends, or no head of a request comes for `idle`: at its start, and between requests.
+/// For what a connection waits.
+#[derive(Debug, Clone, Copy)]
+struct Waits {
+    /// How long for the head of a request.
+    idle: Duration,
+    /// Whether for another request after an answer.
+    keep_alive: bool,
+}
+
+/// Answers on one connection until it ends, or no head of a request comes in time: at its start, and between requests.
 async fn connection(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     router: Router,
     watcher: Watcher,
-    idle: Duration,
+    waits: Waits,
 ) {
     let _ = stream.set_nodelay(true);
     let stream = Patience::new(stream, STALL_TIMEOUT);
     match tls {
-        None => http(stream, router, watcher, idle).await,
+        None => http(stream, router, watcher, waits).await,
         Some(tls) => {
-            if let Ok(Ok(stream)) = tokio::time::timeout(idle, tls.accept(stream)).await {
-                http(stream, router, watcher, idle).await;
+            if let Ok(Ok(stream)) = tokio::time::timeout(waits.idle, tls.accept(stream)).await {
+                http(stream, router, watcher, waits).await;
             }
         }
     }
@@ -181,11 +243,12 @@ async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     watcher: Watcher,
-    idle: Duration,
+    waits: Waits,
 ) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(idle)
+        .header_read_timeout(waits.idle)
+        .keep_alive(waits.keep_alive)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     // A client that goes away in the middle concerns nobody.
     let _ = watcher.watch(connection).await;
@@ -214,7 +277,8 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let router = Router::new().fallback(|| async { "here" });
-        let serving = connection(stream, None, router, graceful.watcher(), Duration::from_millis(200));
+        let waits = Waits { idle: Duration::from_millis(200), keep_alive: true };
+        let serving = connection(stream, None, router, graceful.watcher(), waits);
         (client, tokio::spawn(serving))
     }
 
