@@ -2,6 +2,7 @@
 //! Who asks: tokens, and what the API server said of them lately.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -50,8 +51,8 @@ pub(super) struct Unavailable(pub(super) String);
 type Answer = Result<Verdict, Unavailable>;
 type Pending = Shared<BoxFuture<'static, Answer>>;
 
-/// Asks what a token stands for.
-pub(super) type Reviewer = Box<dyn Fn(Secret) -> BoxFuture<'static, Answer> + Send + Sync>;
+/// Asks what a token stands for that came from an address.
+pub(super) type Reviewer = Box<dyn Fn(Secret, IpAddr) -> BoxFuture<'static, Answer> + Send + Sync>;
 
 /// Reviews tokens, each only once in a while.
 pub(super) struct Access {
@@ -79,10 +80,10 @@ impl Access {
         Self { reviewer, clock: Box::new(Instant::now), turns, kept: Mutex::default() }
     }
 
-    /// What the token stands for. Everybody who asks for one token at a time waits for one review.
-    pub(super) async fn verdict(&self, token: Secret) -> Answer {
+    /// What the token from `peer` stands for. Everybody who asks for one token at a time waits for one review.
+    pub(super) async fn verdict(&self, token: Secret, peer: IpAddr) -> Answer {
         let key = Digest::of(token.expose().as_bytes());
-        let pending = self.pending(key, token);
+        let pending = self.pending(key, token, peer);
         let answer = pending.clone().await;
         let mut kept = self.kept();
         if let Some(entry) = kept.get_mut(&key).filter(|entry| entry.answer.ptr_eq(&pending)) {
@@ -97,7 +98,7 @@ impl Access {
         answer
     }
 
-    fn pending(&self, key: Digest, token: Secret) -> Pending {
+    fn pending(&self, key: Digest, token: Secret, peer: IpAddr) -> Pending {
         let now = (self.clock)();
         let mut kept = self.kept();
         if let Some(entry) = kept.get(&key).filter(|entry| entry.until > now) {
@@ -110,7 +111,7 @@ impl Access {
             let oldest = kept.iter().min_by_key(|(_, entry)| entry.until).map(|(key, _)| *key);
             oldest.and_then(|oldest| kept.remove(&oldest));
         }
-        let (review, turns) = ((self.reviewer)(token), Arc::clone(&self.turns));
+        let (review, turns) = ((self.reviewer)(token, peer), Arc::clone(&self.turns));
         let review = async move {
             let turn = async {
                 let _turn = turns.acquire().await;
@@ -150,6 +151,8 @@ mod tests {
 
     use super::*;
 
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn headers(value: &str) -> HeaderMap {
         HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())])
     }
@@ -168,7 +171,7 @@ mod tests {
         let count = Arc::new(AtomicUsize::new(0));
         let clock = Clock(Arc::new(Mutex::new(Instant::now())));
         let (counted, shown) = (Arc::clone(&count), clock.clone());
-        let mut access = Access::new(Box::new(move |_| {
+        let mut access = Access::new(Box::new(move |_, _| {
             let (counted, answer) = (Arc::clone(&counted), answer.clone());
             async move {
                 counted.fetch_add(1, Ordering::SeqCst);
@@ -203,12 +206,12 @@ mod tests {
     #[tokio::test]
     async fn those_who_ask_together_share_a_review_and_its_answer_counts_for_a_minute() {
         let (access, count, clock) = counting(reader());
-        let ask = || access.verdict(Secret::new("t"));
+        let ask = || access.verdict(Secret::new("t"), PEER);
         assert_eq!(tokio::join!(ask(), ask(), ask()), (reader(), reader(), reader()));
         clock.advance(59);
         ask().await.unwrap();
         assert_eq!(count.load(Ordering::SeqCst), 1);
-        access.verdict(Secret::new("other")).await.unwrap();
+        access.verdict(Secret::new("other"), PEER).await.unwrap();
         assert_eq!(count.load(Ordering::SeqCst), 2);
         clock.advance(1);
         ask().await.unwrap();
@@ -219,13 +222,13 @@ mod tests {
     async fn a_refusal_counts_for_a_shorter_time_and_a_failure_not_at_all() {
         let (access, count, clock) = counting(Ok(Verdict::Refused));
         for (wait, reviews) in [(4, 1), (1, 1), (0, 2)] {
-            assert_eq!(access.verdict(Secret::new("t")).await, Ok(Verdict::Refused));
+            assert_eq!(access.verdict(Secret::new("t"), PEER).await, Ok(Verdict::Refused));
             assert_eq!(count.load(Ordering::SeqCst), reviews);
             clock.advance(wait);
         }
         let (access, count, _) = counting(Err(Unavailable("down".to_owned())));
         for reviews in 1..3 {
-            access.verdict(Secret::new("t")).await.unwrap_err();
+            access.verdict(Secret::new("t"), PEER).await.unwrap_err();
             assert_eq!(count.load(Ordering::SeqCst), reviews);
         }
     }
@@ -234,7 +237,7 @@ mod tests {
     async fn what_is_kept_has_a_bound() {
         let (access, ..) = counting(Ok(Verdict::Refused));
         for n in 0..MAX_KEPT + 50 {
-            drop(access.pending(Digest::of(&n.to_be_bytes()), Secret::new("t")));
+            drop(access.pending(Digest::of(&n.to_be_bytes()), Secret::new("t"), PEER));
         }
         assert_eq!(access.kept().len(), MAX_KEPT);
     }

@@ -2,7 +2,9 @@
 //! What keeps strangers from making the importer ask the API server without end: a token that does not even claim to be what
 //! a copy Job's Pod has is refused unasked, and tokens that the API server refuses are reviewed at a bounded rate. (T-144)
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -11,9 +13,11 @@ use serde_json::Value;
 
 use crate::task::AUDIENCE;
 
-/// Refusals at once, and the time after which one more is allowed.
+/// Refusals of one address at once, and the time after which one more is allowed.
 const BURST: u32 = 20;
 const REFILL: Duration = Duration::from_secs(1);
+/// Most addresses that are remembered; beyond these, the one that was refused longest ago is forgotten.
+const MAX_PEERS: usize = 1024;
 
 /// Whether a token claims to be a Pod's and for the importer. Nothing is believed of it: the API server decides.
 pub(super) fn claims_to_be_ours(token: &str) -> bool {
@@ -32,30 +36,53 @@ pub(super) fn claims_to_be_ours(token: &str) -> bool {
     audience && claims["kubernetes.io"]["pod"]["name"].is_string()
 }
 
-/// How many tokens may still be refused by the API server.
+/// How many tokens of each address may still be refused by the API server. Each has its own: whoever floods the importer
+/// with tokens uses up none of what others have. (T-172)
+#[derive(Debug, Default)]
+pub(super) struct RefusalBudgets(Mutex<HashMap<IpAddr, Budget>>);
+
+/// What an address has, of which tokens were refused.
 #[derive(Debug)]
-pub(super) struct RefusalBudget(Mutex<(u32, Instant)>);
+struct Budget {
+    left: u32,
+    since: Instant,
+    refused: Instant,
+}
 
-impl RefusalBudget {
-    pub(super) fn new(now: Instant) -> Self {
-        Self(Mutex::new((BURST, now)))
-    }
-
-    /// Whether a token that nobody knows may be reviewed.
-    pub(super) fn is_left(&self, now: Instant) -> bool {
-        let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (left, since) = &mut *budget;
-        let passed = now.saturating_duration_since(*since).as_nanos() / REFILL.as_nanos();
+impl Budget {
+    fn refill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.since).as_nanos() / REFILL.as_nanos();
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
-        *since += REFILL.saturating_mul(passed);
-        *left = left.saturating_add(passed).min(BURST);
-        *left > 0
+        self.since += REFILL.saturating_mul(passed);
+        self.left = self.left.saturating_add(passed).min(BURST);
+    }
+}
+
+impl RefusalBudgets {
+    fn budgets(&self) -> MutexGuard<'_, HashMap<IpAddr, Budget>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One was refused.
-    pub(super) fn spend(&self) {
-        let mut budget = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        budget.0 = budget.0.saturating_sub(1);
+    /// Whether a token that nobody knows may be reviewed for this address.
+    pub(super) fn is_left(&self, peer: IpAddr, now: Instant) -> bool {
+        self.budgets().get_mut(&peer).is_none_or(|budget| {
+            budget.refill(now);
+            budget.left > 0
+        })
+    }
+
+    /// One of this address was refused.
+    pub(super) fn spend(&self, peer: IpAddr, now: Instant) {
+        let mut budgets = self.budgets();
+        if budgets.len() >= MAX_PEERS && !budgets.contains_key(&peer) {
+            let oldest = budgets.iter().min_by_key(|(_, budget)| budget.refused).map(|(peer, _)| *peer);
+            oldest.and_then(|oldest| budgets.remove(&oldest));
+        }
+        let full = Budget { left: BURST, since: now, refused: now };
+        let budget = budgets.entry(peer).or_insert(full);
+        budget.refill(now);
+        budget.left = budget.left.saturating_sub(1);
+        budget.refused = now;
     }
 }
 
@@ -86,22 +113,41 @@ mod tests {
         }
     }
 
+    fn peer(n: u32) -> IpAddr {
+        std::net::Ipv4Addr::from_bits(n).into()
+    }
+
     #[test]
     fn t144_refusals_have_a_rate() {
         let start = Instant::now();
-        let budget = RefusalBudget::new(start);
+        let budgets = RefusalBudgets::default();
+        let (left, spend) = (|at| budgets.is_left(peer(1), at), |at| budgets.spend(peer(1), at));
         for _ in 0..BURST {
-            assert!(budget.is_left(start));
-            budget.spend();
+            assert!(left(start));
+            spend(start);
         }
-        assert!(!budget.is_left(start + REFILL / 2));
-        assert!(budget.is_left(start + REFILL));
-        budget.spend();
-        assert!(!budget.is_left(start + REFILL));
-        assert!(budget.is_left(start + REFILL * 1000));
+        assert!(!left(start + REFILL / 2));
+        assert!(left(start + REFILL));
+        spend(start + REFILL);
+        assert!(!left(start + REFILL));
+        let late = start + REFILL * 1000;
+        assert!(left(late));
         for _ in 0..=BURST {
-            budget.spend();
+            spend(late);
         }
-        assert!(!budget.is_left(start + REFILL * 1000), "no more than a burst was saved up");
+        assert!(!left(late), "no more than a burst was saved up");
+        assert!(budgets.is_left(peer(2), late), "others have their own");
+    }
+
+    #[test]
+    fn t172_the_addresses_that_are_remembered_have_a_bound() {
+        let start = Instant::now();
+        let budgets = RefusalBudgets::default();
+        for n in 0..2000 {
+            budgets.spend(peer(n), start + Duration::from_millis(n.into()));
+        }
+        let known = budgets.budgets();
+        assert_eq!(known.len(), MAX_PEERS);
+        assert!(known.contains_key(&peer(1999)) && !known.contains_key(&peer(0)));
     }
 }

@@ -2,6 +2,7 @@
 //! Answers requests: who asks, may they, and what does the bundle hold?
 
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use axum::body::Body;
@@ -10,7 +11,7 @@ use axum::http::{HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use krs_core::digest::Digest;
-use krs_core::serve::{self, Asked, Repository, Shelf, asked};
+use krs_core::serve::{self, Asked, Peer, Repository, Shelf, asked};
 use tokio::sync::watch;
 
 use super::access::{Access, Verdict, token};
@@ -83,7 +84,7 @@ impl Front {
     /// Answers whoever may read; nobody else learns anything.
     async fn admit(&self, request: &Request<()>) -> Response<Body> {
         let verdict = match token(request.headers()) {
-            Some(token) => self.access.verdict(token).await,
+            Some(token) => self.access.verdict(token, peer(request)).await,
             None => Ok(Verdict::Refused),
         };
         match verdict {
@@ -160,6 +161,11 @@ impl Front {
         offers.insert(digest, (Arc::downgrade(held), Arc::clone(&offer)));
         offer
     }
+}
+
+/// Who asks; those of whom that is not known count as one.
+fn peer(request: &Request<()>) -> IpAddr {
+    request.extensions().get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0)
 }
 
 /// The answer to what may succeed later.

@@ -83,7 +83,7 @@ impl Site {
         let (library, faults) = Library::new();
         library.put(Arc::new(Held::new(bundle, images)));
         let (sender, receiver) = watch::channel(demand("apps", &app));
-        let access = Access::new(Box::new(|token| {
+        let access = Access::new(Box::new(|token, _| {
             let verdict = match token.expose() {
                 "down" => Err(Unavailable("down".to_owned())),
                 "bad" => Ok(Verdict::Refused),

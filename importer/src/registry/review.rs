@@ -16,7 +16,7 @@ use krs_core::redact::Secret;
 use kube::{Api, Resource};
 
 use super::access::{Reviewer, Unavailable, Verdict};
-use super::claims::{RefusalBudget, claims_to_be_ours};
+use super::claims::{RefusalBudgets, claims_to_be_ours};
 use crate::job::SELECTOR;
 use crate::task::AUDIENCE;
 
@@ -25,21 +25,21 @@ const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
 /// Asks the API server behind `client`.
 pub(super) fn reviewer(client: kube::Client) -> Reviewer {
-    let budget = Arc::new(RefusalBudget::new(Instant::now()));
-    Box::new(move |token| {
-        let (client, budget) = (client.clone(), Arc::clone(&budget));
+    let budgets = Arc::new(RefusalBudgets::default());
+    Box::new(move |token, peer| {
+        let (client, budgets) = (client.clone(), Arc::clone(&budgets));
         async move {
             if !claims_to_be_ours(token.expose()) {
                 return Ok(Verdict::Refused);
             }
-            if !budget.is_left(Instant::now()) {
-                return Err(Unavailable("too many tokens were refused lately".to_owned()));
+            if !budgets.is_left(peer, Instant::now()) {
+                return Err(Unavailable(format!("too many tokens of {peer} were refused lately")));
             }
             match review(&client, &token).await {
                 Ok(namespace) => Ok(Verdict::Reader { namespace }),
                 Err(No::Refused(why)) => {
-                    budget.spend();
-                    tracing::info!("the embedded registry refused a token: {why}");
+                    budgets.spend(peer, Instant::now());
+                    tracing::info!("the embedded registry refused a token of {peer}: {why}");
                     Ok(Verdict::Refused)
                 }
                 Err(No::Unavailable(error)) => {

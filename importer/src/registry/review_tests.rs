@@ -6,8 +6,12 @@ use serde_json::{Value, json};
 use super::*;
 use crate::registry::fake::{FakeApi, JOB, POD, SET, owner, token};
 
+fn peer(n: u8) -> std::net::IpAddr {
+    [10, 0, 0, n].into()
+}
+
 async fn ask(api: &FakeApi) -> Result<Verdict, Unavailable> {
-    reviewer(api.client())(Secret::new(token("good"))).await
+    reviewer(api.client())(Secret::new(token("good")), peer(1)).await
 }
 
 #[tokio::test]
@@ -81,12 +85,63 @@ async fn t144_strangers_do_not_make_the_importer_ask_without_end() {
     let reviewer = reviewer(api.client());
     let reviews = || api.with(|state| state.calls.iter().filter(|c| c.ends_with("/tokenreviews")).count());
     for n in 0..100 {
-        assert_eq!(reviewer(Secret::new(format!("random-{n}"))).await, Ok(Verdict::Refused));
+        assert_eq!(reviewer(Secret::new(format!("random-{n}")), peer(1)).await, Ok(Verdict::Refused));
     }
     assert_eq!(reviews(), 0, "none of them is a token");
     let mut late = 0;
     for n in 0..100 {
-        late += usize::from(reviewer(Secret::new(token(&n.to_string()))).await.is_err());
+        late += usize::from(reviewer(Secret::new(token(&n.to_string())), peer(1)).await.is_err());
     }
     assert!(reviews() < 60 && late > 40, "{} reviews, {late} are to ask later", reviews());
+}
+
+/// Through the server, so that the address is that of the connection.
+#[tokio::test]
+async fn t172_an_address_that_floods_with_tokens_locks_out_no_other() {
+    use base64::Engine as _;
+    use krs_core::serve::Peer;
+
+    use crate::registry::access::Access;
+    use crate::registry::front::Front;
+
+    let api = FakeApi::with_copy_job();
+    let (library, _faults) = crate::library::Library::new();
+    let demand = tokio::sync::watch::channel(Arc::default()).1;
+    let access = Access::new(reviewer(api.client()));
+    let front = Front::new(access, library, demand, false, crate::metrics::Metrics::new().0);
+    let options = krs_core::serve::ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls: None };
+    let listener = krs_core::serve::Listener::bind(&options).await.unwrap();
+    let address = listener.address();
+    let front = Arc::new(front);
+    let server = tokio::spawn(listener.run(
+        move |request: Request<()>| {
+            let front = Arc::clone(&front);
+            async move {
+                assert!(request.extensions().get::<Peer>().is_some());
+                front.answer(request).await
+            }
+        },
+        std::future::pending(),
+    ));
+    let status = async |from: &str, name: &str| {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(from.parse().unwrap()).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("krs:{}", token(name)));
+        let head = format!(
+            "GET /v2/ HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {pair}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    let mut answers = Vec::new();
+    for n in 0..60 {
+        answers.push(status("127.0.0.2:0", &n.to_string()).await);
+    }
+    assert!(answers.contains(&"401".to_owned()) && answers.contains(&"503".to_owned()), "{answers:?}");
+    assert_eq!(status("127.0.0.1:0", "good").await, "200");
+    server.abort();
 }

@@ -514,6 +514,16 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "a namespace that could never be watched",
                 "its watch counts from the start, so that an alert is due",
             ),
+            (
+                171,
+                "somebody takes all connections to the health port",
+                "an address has a few of them; the kubelet is answered",
+            ),
+            (
+                172,
+                "one address floods the embedded registry with tokens that look like a Pod's",
+                "it is asked to retry later; the tokens of others are reviewed",
+            ),
         ],
     ),
     (
