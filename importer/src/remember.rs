@@ -65,12 +65,13 @@ pub fn copying_targets(targets: &[Target], jobs: &[CopyJob]) -> BTreeSet<TargetK
     positions.filter_map(|position| Some(targets.get(position)?.key)).collect()
 }
 
-/// The state after this round. Ended Jobs count each attempt once; proofs and attempts of targets that the set no longer
+/// The state after this round, with the answers of a registry that was asked at `asked_at`. Ended Jobs count each attempt once; proofs and attempts of targets that the set no longer
 /// has are dropped.
 pub fn remember(
     state: &SetState,
     targets: &[Target],
     answers: &BTreeMap<TargetKey, Answer>,
+    asked_at: Timestamp,
     jobs: &[CopyJob],
     now: Timestamp,
 ) -> SetState {
@@ -94,12 +95,12 @@ pub fn remember(
     for (key, answer) in answers.iter().filter(|(key, _)| wanted.contains(key)) {
         match answer {
             Answer::Whole => {
-                if next.proofs.insert(*key, now).is_none() {
+                if next.proofs.insert(*key, asked_at).is_none() {
                     next.last_sync_time = Some(now);
                 }
                 next.attempts.remove(key);
             }
-            Answer::Seen => next.looked_at = Some(now),
+            Answer::Seen => next.looked_at = Some(asked_at),
             Answer::Missing { .. } | Answer::Corrupt { .. } => drop(next.proofs.remove(key)),
             Answer::TagMoved { .. } => {
                 let was_proven = next.proofs.remove(key).is_some();

@@ -14,12 +14,12 @@ use tokio::task::JoinHandle;
 
 use super::breaker::{Breakers, LeftAlone};
 use super::clients::{ClientKey, Clients, Connection};
-use super::edge::{Edge, Said};
+use super::edge::{CHECK_TIMEOUT, Edge, Said};
 use super::wakeups::Wakeups;
 use super::{Clock, lock};
 use crate::decide::{Answer, Obstacle};
 use crate::demand::SetName;
-use crate::remember::Ask;
+use crate::remember::{Ask, is_over};
 use crate::target::{Target, TargetKey};
 
 /// Checks of one registry at the same time. The controller reconciles four times as many sets at once, so that the sets of
@@ -29,6 +29,9 @@ const SHARE: usize = 4;
 const WAIT: Duration = Duration::from_secs(10);
 /// How long a registry may take to say that it is there.
 const PING: Duration = Duration::from_secs(20);
+
+/// How long after its start a check counts: the reconcile that its end asks for may fail, and be retried.
+const MAX_AGE: Duration = CHECK_TIMEOUT.saturating_add(Duration::from_secs(120));
 
 /// Registries that are asked, and who waits for them.
 pub(super) struct Registries {
@@ -67,6 +70,10 @@ pub(super) enum NoTurn {
 pub(super) struct Check {
     task: JoinHandle<Outcome>,
     key: ClientKey,
+    /// When it began: what it found out was true then, whenever it is taken.
+    pub(super) started: Timestamp,
+    /// The request for a reconcile that the set had then.
+    requested_at: Option<String>,
     progress: Arc<Progress>,
     /// Targets that a Job touched since: what the check finds out about them may be out of date.
     pub(super) stale: BTreeSet<TargetKey>,
@@ -179,13 +186,16 @@ impl Drop for Turn {
 }
 
 impl Check {
-    /// Starts to ask `edge` about `targets` for `set`, which is reconciled again at the end if it did not wait for that.
+    /// Starts, `now`, to ask `edge` about `targets` for `set`, which is reconciled again at the end if it did not wait for
+    /// that.
     pub(super) fn start(
         turn: Turn,
         edge: Edge,
         key: ClientKey,
         set: SetName,
         targets: Vec<(Target, Ask)>,
+        requested_at: Option<String>,
+        now: Timestamp,
     ) -> Self {
         let progress = Arc::<Progress>::default();
         let reports = Arc::clone(&progress);
@@ -199,7 +209,13 @@ impl Check {
             }
             outcome
         });
-        Self { task, key, progress, stale: BTreeSet::new() }
+        Self { task, key, started: now, requested_at, progress, stale: BTreeSet::new() }
+    }
+
+    /// Whether it still counts: one that ended while its set was suspended, or began before somebody asked for a reconcile
+    /// (`requested_at`), says nothing of today.
+    pub(super) fn counts(&self, requested_at: Option<&str>, now: Timestamp) -> bool {
+        !is_over(self.started, MAX_AGE, now) && self.requested_at.as_deref() == requested_at
     }
 
     /// Whether it asks as the set would ask now.

@@ -23,7 +23,7 @@ const ASKED_AT_ONCE: usize = 8;
 /// How long one target may take: a walk over an image with some hundred layers is far below it.
 const ASK_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long all targets of a set may take; those without an answer by then are asked about by the next check.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
 /// Retries that a client has for all of its requests ([`RetryPolicy::budget`]).
 pub(super) const RETRIES: u32 = 50;
 /// How long a client may pause for all of its requests ([`RetryPolicy::max_wait`]). Shorter than a target may take: a rate

@@ -63,6 +63,8 @@ pub(super) struct Seen {
     pub(super) collisions: Collisions,
     pub(super) blocked: Blocked,
     pub(super) said: Said,
+    /// When the registry was asked for that.
+    asked_at: Timestamp,
     /// What the registry said before and was not asked again.
     pub(super) known: KnownAnswers,
     /// Whether a check of the registry goes on.
@@ -108,7 +110,8 @@ impl<'a> Round<'a> {
         let mut seen = self.observe(&secrets, &mut state).await?;
         self.content_found(&mut seen, &mut state);
         if seen.wanted.is_some() {
-            state = remember(&state, &seen.targets, &seen.said.answers, &seen.jobs.list, self.now);
+            let (answers, jobs) = (&seen.said.answers, &seen.jobs.list);
+            state = remember(&state, &seen.targets, answers, seen.asked_at, jobs, self.now);
             state.bundle = last_bundle(&state, &seen.jobs.list, &self.stock);
         }
         // A look that was not complete goes on in the next round.
@@ -116,7 +119,7 @@ impl<'a> Round<'a> {
             state.looked_at = before.looked_at;
         }
         seen.goes_on = !seen.said.answers.is_empty() && !seen.said.complete && !seen.is_checking;
-        seen.known.record(&seen.said.answers, seen.said.complete, self.now);
+        seen.known.record(&seen.said.answers, seen.said.complete, seen.asked_at);
         for (key, answer) in seen.known.answers() {
             seen.said.answers.entry(key).or_insert(answer);
         }
@@ -207,6 +210,7 @@ impl<'a> Round<'a> {
             collisions: Collisions::new(),
             blocked: Blocked::new(),
             said: Said::default(),
+            asked_at: self.now,
             known,
             is_checking: false,
             goes_on: false,
@@ -268,7 +272,11 @@ impl<'a> Round<'a> {
     }
 
     /// The Jobs of the set that the importer created. Those of others are nothing to it.
-    async fn jobs(&self, wanted: Option<&Wanted>, state: &mut SetState) -> Result<Jobs, ReconcileError> {
+    pub(super) async fn jobs(
+        &self,
+        wanted: Option<&Wanted>,
+        state: &mut SetState,
+    ) -> Result<Jobs, ReconcileError> {
         let ended = lock(&self.importer.reports).get(&self.uid).cloned().unwrap_or_default();
         let client = &self.importer.parts.client;
         let repositories = wanted.map(Wanted::repositories).unwrap_or_default();
@@ -333,7 +341,8 @@ impl<'a> Round<'a> {
             self.resync,
             self.now,
         );
-        let mut running = lock(&self.importer.checks).remove(&self.uid);
+        let running = lock(&self.importer.checks).remove(&self.uid);
+        let mut running = running.filter(|check| check.counts(requested_at.as_deref(), self.now));
         if let Some(check) = &mut running {
             check.stale.extend(touched.iter().chain(&copying));
         }
@@ -424,7 +433,10 @@ impl<'a> Round<'a> {
         let check = match running {
             Some(check) => check,
             None => match registries.turn(&connection, &self.name, self.now) {
-                Ok(turn) => Check::start(turn, edge, key, self.name.clone(), self.due(seen, state)),
+                Ok(turn) => {
+                    let (due, requested_at) = (self.due(seen, state), quiet::requested_at(self.set));
+                    Check::start(turn, edge, key, self.name.clone(), due, requested_at, self.now)
+                }
                 Err(NoTurn::Busy) => return,
                 Err(NoTurn::LeftAlone(left)) => {
                     seen.obstacle = Some(checks::left_alone(&connection, &left));
@@ -433,10 +445,11 @@ impl<'a> Round<'a> {
                 }
             },
         };
+        let started = check.started;
         match check.outcome().await {
             Ok((Outcome::Said(mut said), stale)) => {
                 said.answers.retain(|key, _| !stale.contains(key));
-                seen.said = said;
+                (seen.said, seen.asked_at) = (said, started);
             }
             Ok((Outcome::Obstacle(obstacle), _)) => seen.obstacle = Some(obstacle),
             Err(check) => {

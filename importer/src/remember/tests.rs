@@ -60,13 +60,23 @@ fn the_end_of_a_job_is_remembered_while_it_is_there_and_what_it_read_until_the_n
     let at = |second| Timestamp::from_second(second).unwrap();
     let whole = targets.iter().map(|target| (target.key, Answer::Whole)).collect();
     let jobs = [job];
-    let state = remember(&SetState::default(), &targets, &whole, &jobs, at(1));
+    let state = remember(&SetState::default(), &targets, &whole, at(0), &jobs, at(1));
     assert_eq!((state.proofs.len(), state.ended.len(), state.tried.len()), (3, 3, 0));
     let nothing = BTreeMap::new();
     // Nothing deletes it, and its end never counts twice.
-    let later = remember(&state, &targets, &nothing, &jobs, at(1_000_000));
+    let later = remember(&state, &targets, &nothing, at(1_000_000), &jobs, at(1_000_000));
     assert_eq!(later.ended.len(), 3);
     assert!(ended_targets(&targets, &later, &jobs).is_empty());
-    assert_eq!(remember(&state, &targets, &nothing, &[], at(7199)).ended.len(), 3, "an old list");
-    assert_eq!(remember(&state, &targets, &nothing, &[], at(7200)).ended.len(), 0);
+    assert_eq!(remember(&state, &targets, &nothing, at(7199), &[], at(7199)).ended.len(), 3, "an old list");
+    assert_eq!(remember(&state, &targets, &nothing, at(7200), &[], at(7200)).ended.len(), 0);
+}
+
+#[test]
+fn t160_what_a_registry_said_was_true_when_it_was_asked() {
+    let (targets, _) = copied(2);
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let answers = targets.iter().map(|target| target.key).zip([Answer::Whole, Answer::Seen]).collect();
+    let state = remember(&SetState::default(), &targets, &answers, at(1), &[], at(200));
+    assert_eq!(state.proofs.values().copied().collect::<Vec<_>>(), [at(1)]);
+    assert_eq!((state.looked_at, state.last_sync_time), (Some(at(1)), Some(at(200))));
 }

@@ -125,6 +125,43 @@ async fn t159_a_source_registry_that_never_answers_blocks_its_own_images_only() 
     assert!(world.demand().complete && listed == 21, "{demand:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn t160_what_a_check_found_out_before_a_suspension_or_a_request_is_not_taken() {
+    let suspend = |world: &World, host: &str, suspend: bool| {
+        world.set("x", &[0], |set| {
+            set["spec"]["destinationRegistry"] = json!(host);
+            set["spec"]["suspend"] = json!(suspend);
+        });
+    };
+    for (what, asks_again) in [("nothing", false), ("suspension", true), ("request", true)] {
+        let (mut world, silent) = (World::new(1, Auth::None), Silent::start(0).await);
+        at(&mut world, &silent.host);
+        suspend(&world, &silent.host, false);
+        let importer = world.importer();
+        world.look(&importer).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        world.wait(60);
+        let before = silent.connections();
+        match what {
+            "suspension" => {
+                suspend(&world, &silent.host, true);
+                world.look(&importer).await.unwrap();
+                world.wait(3 * 24 * 3600);
+                suspend(&world, &silent.host, false);
+            }
+            "request" => {
+                let mut set = world.api.get(SETS, "shop", "x").unwrap();
+                set["metadata"]["annotations"]["kuberegistrysync.io/reconcile-at"] = json!("now");
+                world.api.put(SETS, set);
+            }
+            _ => {}
+        }
+        world.look(&importer).await.unwrap();
+        assert_eq!(world.reason("x"), "RegistryUnreachable");
+        assert_eq!(silent.connections() > before, asks_again, "{what}");
+    }
+}
+
 /// What the controller does: so many reconciles at once.
 const CONCURRENCY: usize = 16;
 

@@ -480,6 +480,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "only its own images wait; the rest of the set goes on, and so do other source registries",
             ),
             (
+                160,
+                "the answers of a registry are taken long after it was asked",
+                "they are dropped after some minutes, and when somebody asks for a reconcile; a proof has the time of its check",
+            ),
+            (
                 163,
                 "values of 0.1 are reused at an upgrade of the chart",
                 "what they do not have gets the defaults of the program",

@@ -66,7 +66,7 @@ impl World {
             }
             answers.insert(target.key, answer);
         }
-        site.state = remember(&site.state, &site.targets, &answers, &site.jobs, site.now);
+        site.state = remember(&site.state, &site.targets, &answers, site.now, &site.jobs, site.now);
         site.answers = answers;
         let decision = site.decide();
         if decision.verdict.ready.0 == reason::SYNC_SUCCESSFUL {

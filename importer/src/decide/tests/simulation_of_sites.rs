@@ -263,7 +263,7 @@ impl SiteUnderTest {
                 answers.insert(key, answer);
             }
         }
-        set.state = remember(&set.state, &set.targets, &answers, &jobs, now);
+        set.state = remember(&set.state, &set.targets, &answers, now, &jobs, now);
         let decision = decide(&Observation {
             now,
             spec: &set.spec,
