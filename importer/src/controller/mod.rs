@@ -149,7 +149,7 @@ async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed
             importer.learn(&[new.0.set()]);
         }
         for scope in known {
-            if let Err(error) = importer.learn_jobs(scope.namespace.as_deref(), &sets).await {
+            if let Err(error) = importer.learn_jobs(scope.namespace.as_deref(), &stored).await {
                 waiting |= !matches!(&error, kube::Error::Api(status) if status.code == 403);
                 all_listed = false;
                 let namespace = scope.namespace.as_deref().unwrap_or("(all)");

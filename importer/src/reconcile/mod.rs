@@ -223,7 +223,7 @@ impl Importer {
     pub async fn learn_jobs(
         &self,
         namespace: Option<&str>,
-        sets: &[Arc<EdgeImageSet>],
+        sets: &[Arc<StoredSet>],
     ) -> Result<(), kube::Error> {
         let namespace = namespace.map(str::to_owned);
         if lock(&self.listed).contains(&namespace) {
@@ -234,7 +234,7 @@ impl Importer {
         for ((namespace, uid), jobs) in jobs::all(&self.parts, namespace.as_deref()).await? {
             let Some(set) = known.get(&(namespace.clone(), uid.clone())) else { continue };
             let state = self.memory.load(&uid).await?;
-            let repositories = wanted::read(&set.spec).map(|wanted| wanted.repositories());
+            let repositories = wanted::read(&set.set().spec).map(|wanted| wanted.repositories());
             let repositories = repositories.unwrap_or_default();
             let now = (self.parts.clock)();
             let mut ownership = Ownership::new(state.jobs.as_ref(), &repositories, now);

@@ -284,7 +284,10 @@ impl<'a> Round<'a> {
         let owns = |job: &Job| ownership.owns(job);
         let found = jobs::list(client, &self.name.namespace, &self.uid, &ended, owns, self.now).await;
         let found = found.map_err(ReconcileError::api("the copy Jobs cannot be listed"))?;
-        state.jobs = Some(ownership.finish());
+        // What 0.1 left is adopted once it is known what the set writes to.
+        if wanted.is_some() || state.jobs.is_some() {
+            state.jobs = Some(ownership.finish());
+        }
         Ok(found)
     }
 

@@ -50,16 +50,16 @@ impl Silent {
 }
 
 impl World {
-    fn object(&self, name: &str) -> Arc<EdgeImageSet> {
+    pub(crate) fn object(&self, name: &str) -> Arc<EdgeImageSet> {
         Arc::new(serde_json::from_value(self.api.get(SETS, "shop", name).unwrap()).unwrap())
     }
 
     /// Lets the importer know all sets and Jobs, without a reconcile.
-    async fn learn(&self, importer: &Importer) {
+    pub(crate) async fn learn(&self, importer: &Importer) {
         let sets = self.api.all(SETS).into_iter().map(|set| Arc::new(serde_json::from_value(set).unwrap()));
         let sets = sets.collect::<Vec<_>>();
         importer.learn(&sets);
-        importer.learn_jobs(None, &sets).await.unwrap();
+        importer.learn_jobs(None, &self.stored()).await.unwrap();
         importer.begin();
     }
 }

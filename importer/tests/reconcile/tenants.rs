@@ -3,6 +3,7 @@
 
 use krs_importer::config::AllowedDestination;
 use krs_importer::readers::Readers;
+use krs_importer::reconcile::reconcile;
 use krs_testing::registry::{Auth, Options, Registry};
 use serde_json::{Value, json};
 
@@ -266,9 +267,8 @@ async fn t151_a_job_in_the_way_is_named_and_the_next_attempt_has_another_name() 
     assert_eq!(world.reason("x"), READY);
 }
 
-/// What version 0.1 left: Jobs without a nonce, and a state that knows of none.
-#[tokio::test]
-async fn t82_t151_running_jobs_of_0_1_are_adopted_at_the_update() {
+/// What version 0.1 left of a set `x`: a Job without a nonce, and a state that knows of none.
+async fn of_0_1() -> World {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     world.look(&world.importer()).await.unwrap();
@@ -280,6 +280,36 @@ async fn t82_t151_running_jobs_of_0_1_are_adopted_at_the_update() {
     assert!(state.as_object_mut().unwrap().remove("jobs").is_some());
     map["data"]["state.json"] = json!(state.to_string());
     world.api.put("configmaps", map);
+    world
+}
+
+/// The set changes, becomes invalid, or another one of its namespace comes first.
+#[tokio::test]
+async fn t161_jobs_of_0_1_are_known_before_the_first_set_and_after_a_spec_that_was_invalid() {
+    let world = of_0_1().await;
+    world.set("first", &[0], |_| {});
+    let importer = world.importer();
+    world.learn(&importer).await;
+    reconcile(world.object("first"), importer).await.unwrap();
+    assert_eq!(world.api.all("jobs").len(), 1, "no second Job writes to the repository");
+
+    let world = of_0_1().await;
+    world.set("x", &[0], |set| set["spec"]["destinationRegistry"] = json!("${EDGE}"));
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    assert_eq!(reason(&world, "shop", "x"), "InvalidSpec");
+    world.set("x", &[0], |_| {});
+    world.wait(31);
+    world.look(&importer).await.unwrap();
+    assert_eq!((reason(&world, "shop", "x").as_str(), world.api.all("jobs").len()), ("Copying", 1));
+    world.settle(&importer).await;
+    assert_eq!((reason(&world, "shop", "x").as_str(), world.api.all("jobs").len()), (READY, 1));
+}
+
+/// What version 0.1 left: Jobs without a nonce, and a state that knows of none.
+#[tokio::test]
+async fn t82_t151_running_jobs_of_0_1_are_adopted_at_the_update() {
+    let world = of_0_1().await;
     let importer = world.importer();
     for _ in 0..3 {
         world.wait(31);

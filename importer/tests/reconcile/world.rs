@@ -19,6 +19,7 @@ use krs_importer::policy::{Allowed, Destinations};
 use krs_importer::readers::Readers;
 use krs_importer::reconcile::{Importer, Parts, ReconcileError, reconcile};
 use krs_importer::stock::{Stock, StockBundle, StockImage};
+use krs_importer::stored::StoredSet;
 use krs_importer::task::CopyTask;
 use krs_testing::image::{Image, ImageBuilder};
 use krs_testing::registry::{Auth, Options, Registry};
@@ -214,7 +215,7 @@ impl World {
         let sets = sets.collect::<Vec<_>>();
         importer.learn(&sets);
         importer
-            .learn_jobs(None, &sets)
+            .learn_jobs(None, &self.stored())
             .await
             .map_err(|source| ReconcileError::Api { what: "the copy Jobs cannot be listed", source })?;
         importer.begin();
@@ -222,6 +223,12 @@ impl World {
             reconcile(set, Arc::clone(importer)).await?;
         }
         Ok(())
+    }
+
+    /// The sets as the controller holds them.
+    pub(crate) fn stored(&self) -> Vec<Arc<StoredSet>> {
+        let sets = self.api.all(SETS).into_iter();
+        sets.map(|set| Arc::new(serde_json::from_value(set).unwrap())).collect()
     }
 
     /// Looks and copies until nothing more happens.

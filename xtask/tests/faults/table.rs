@@ -485,6 +485,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "they are dropped after some minutes, and when somebody asks for a reconcile; a proof has the time of its check",
             ),
             (
+                161,
+                "an update of the importer while Jobs of 0.1 run",
+                "they are known before the first set is reconciled, and adopted also after a spec that was invalid",
+            ),
+            (
                 163,
                 "values of 0.1 are reused at an upgrade of the chart",
                 "what they do not have gets the defaults of the program",
