@@ -15,7 +15,7 @@ use super::ownership::announce;
 use super::round::{Round, Seen, digest};
 use super::secrets::Secrets;
 use super::slots::Slots;
-use super::{ReconcileError, lock};
+use super::{ReconcileError, lock, wanted};
 use crate::decide::{
     Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, decide, follows_bundles,
     withheld,
@@ -27,6 +27,15 @@ use crate::remember::{known_failure, remember_rejection};
 use crate::state::SetState;
 use crate::target::TargetKey;
 use crate::task::TaskSource;
+
+/// Bundles that Jobs copy from now: one that is suspended has no Pod, and reads nothing.
+fn copied_bundles<'a>(jobs: impl IntoIterator<Item = &'a CopyJob>) -> impl Iterator<Item = Digest> {
+    let active = jobs.into_iter().filter(|job| job.is_active());
+    active.filter_map(|job| match job.task.source {
+        TaskSource::Bundle { digest, .. } => Some(digest),
+        TaskSource::Registry { .. } => None,
+    })
+}
 
 impl Round<'_> {
     /// Decides, and does what was decided.
@@ -143,17 +152,8 @@ impl Round<'_> {
         let bare = bare.map(|image| &image.reference).filter(|reference| reference.digest.is_none());
         let tags =
             bare.map(|reference| (reference.clone(), state.resolved.get(&reference.to_string()).cloned()));
-        let bundle = |source: &TaskSource| match source {
-            TaskSource::Bundle { digest, .. } => Some(*digest),
-            TaskSource::Registry { .. } => None,
-        };
-        let kept = |name: &String| !decision.delete.contains(name);
-        let running = seen
-            .jobs
-            .list
-            .iter()
-            .filter(|job| matches!(job.phase, JobPhase::Running { .. }) && kept(&job.name));
-        let running = running.filter_map(|job| bundle(&job.task.source));
+        let kept = |job: &&CopyJob| !decision.delete.contains(&job.name);
+        let running = copied_bundles(seen.jobs.list.iter().filter(kept));
         let created = decision.create.iter().filter_map(|batch| match &batch.source {
             BatchSource::Bundle { digest, .. } => Some(*digest),
             BatchSource::Registry { .. } => None,
@@ -165,6 +165,22 @@ impl Round<'_> {
             copying_from: running.chain(created).collect(),
         };
         self.importer.facts.needs(&self.name, needs);
+    }
+
+    /// Takes note of what Jobs of a set that is being deleted still do; says whether one runs. A finalizer may keep the set
+    /// for long, and Kubernetes its Jobs with it.
+    pub(super) async fn still_copies(&self) -> Result<bool, ReconcileError> {
+        let loaded = self.importer.memory.load(&self.uid).await;
+        let mut state =
+            loaded.map_err(ReconcileError::api("what is remembered of the set cannot be read"))?;
+        let wanted = wanted::read(&self.set.spec).ok();
+        let jobs = self.jobs(wanted.as_ref(), &mut state).await?.list;
+        self.importer.facts.copies_from(&self.name, copied_bundles(&jobs).collect());
+        let runs = jobs.iter().any(CopyJob::is_active);
+        if self.importer.facts.runs(&self.name.namespace, &self.uid, jobs) {
+            self.importer.registries.wakeups.job_ended();
+        }
+        Ok(runs)
     }
 
     /// Creates Jobs. Those that the API server refuses go to `rejected`; those of which a Secret is missing wait for it.

@@ -133,6 +133,12 @@ impl Facts {
         });
     }
 
+    /// Takes note of the bundles that Jobs of a set still copy from.
+    pub(super) fn copies_from(&self, name: &SetName, copying_from: BTreeSet<Digest>) {
+        let known = self.demand.borrow().sets.get(name).cloned().unwrap_or_default();
+        self.needs(name, SetDemand { copying_from, ..(*known).clone() });
+    }
+
     /// Takes note that a set is being deleted: it copies nothing more. What its Jobs still read, they may.
     pub(super) fn needs_nothing_more(&self, name: &SetName) {
         let known = self.demand.borrow().sets.get(name).cloned().unwrap_or_default();

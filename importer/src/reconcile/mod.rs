@@ -78,6 +78,9 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(120);
 /// How long one reconcile may take, so that nothing that hangs holds a slot of the controller.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// When to look again at the Jobs of a set that is being deleted, in case that the event of their end was lost.
+const ENDING: Duration = Duration::from_secs(60);
+
 /// What time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -376,7 +379,11 @@ async fn look(
             importer.facts.claim(&name, wanted::created(&set), false, &[]);
             importer.facts.needs_nothing_more(&name);
         }
-        return Ok(Action::await_change());
+        let round = Round::new(&set, unreadable, &importer)?;
+        let runs = tokio::time::timeout(RECONCILE_TIMEOUT, round.still_copies()).await;
+        let runs = runs.unwrap_or(Err(ReconcileError::TimedOut))?;
+        lock(&importer.failures).remove(&round.uid);
+        return Ok(if runs { Action::requeue(ENDING) } else { Action::await_change() });
     }
     importer.begun().await;
     let started = Instant::now();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two namespaces that wish each other ill: the row of SECURITY.md on tenants of a cluster, sentence by sentence.
 
+use std::sync::Arc;
+
 use krs_importer::config::AllowedDestination;
 use krs_importer::readers::Readers;
 use krs_importer::reconcile::reconcile;
@@ -304,6 +306,44 @@ async fn t161_jobs_of_0_1_are_known_before_the_first_set_and_after_a_spec_that_w
     assert_eq!((reason(&world, "shop", "x").as_str(), world.api.all("jobs").len()), ("Copying", 1));
     world.settle(&importer).await;
     assert_eq!((reason(&world, "shop", "x").as_str(), world.api.all("jobs").len()), (READY, 1));
+}
+
+#[tokio::test]
+async fn t162_media_and_other_sets_wait_only_for_a_job_that_runs() {
+    let mut world = World::new(2, Auth::None);
+    world.max_jobs = 1;
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let copying = || world.demand().sets.values().any(|set| !set.copying_from.is_empty());
+    assert!(copying());
+    let job = world.api.all("jobs").remove(0);
+    let suspend = |suspend: bool| {
+        let mut job = job.clone();
+        job["spec"]["suspend"] = json!(suspend);
+        world.api.put("jobs", job);
+    };
+    suspend(true);
+    world.wait(31);
+    world.look(&importer).await.unwrap();
+    assert!(!copying(), "a suspended Job reads nothing");
+    suspend(false);
+    world.wait(31);
+    world.look(&importer).await.unwrap();
+    assert!(copying());
+    // A finalizer keeps the set, and with it its Job.
+    let mut set = world.api.get(SETS, "shop", "x").unwrap();
+    set["metadata"]["deletionTimestamp"] = json!(world.now().to_string());
+    set["metadata"]["finalizers"] = json!(["example.com/keep"]);
+    world.api.put(SETS, set);
+    world.set("next", &[1], |_| {});
+    world.look(&importer).await.unwrap();
+    assert!(copying() && world.running().len() == 1, "its Job still reads");
+    world.run_jobs();
+    reconcile(world.object("x"), Arc::clone(&importer)).await.unwrap();
+    assert!(!copying(), "nothing reads the media");
+    world.look(&importer).await.unwrap();
+    assert_eq!(world.running().len(), 1, "its place is free");
 }
 
 /// What version 0.1 left: Jobs without a nonce, and a state that knows of none.

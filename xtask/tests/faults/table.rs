@@ -490,6 +490,11 @@ pub(crate) const GROUPS: &[(&str, &[Fault])] = &[
                 "they are known before the first set is reconciled, and adopted also after a spec that was invalid",
             ),
             (
+                162,
+                "a Job is suspended, or its set is kept by a finalizer",
+                "media, and sets that wait for its place, wait only for Jobs that run",
+            ),
+            (
                 163,
                 "values of 0.1 are reused at an upgrade of the chart",
                 "what they do not have gets the defaults of the program",
