@@ -285,16 +285,18 @@ async fn of_0_1() -> World {
     world
 }
 
-/// The set changes, becomes invalid, or another one of its namespace comes first.
 #[tokio::test]
-async fn t161_jobs_of_0_1_are_known_before_the_first_set_and_after_a_spec_that_was_invalid() {
+async fn t161_jobs_of_0_1_are_known_before_the_first_set() {
     let world = of_0_1().await;
     world.set("first", &[0], |_| {});
     let importer = world.importer();
     world.learn(&importer).await;
     reconcile(world.object("first"), importer).await.unwrap();
     assert_eq!(world.api.all("jobs").len(), 1, "no second Job writes to the repository");
+}
 
+#[tokio::test]
+async fn t161_jobs_of_0_1_are_adopted_once_a_spec_is_valid_again() {
     let world = of_0_1().await;
     world.set("x", &[0], |set| set["spec"]["destinationRegistry"] = json!("${EDGE}"));
     let importer = world.importer();
@@ -308,15 +310,18 @@ async fn t161_jobs_of_0_1_are_known_before_the_first_set_and_after_a_spec_that_w
     assert_eq!((reason(&world, "shop", "x").as_str(), world.api.all("jobs").len()), (READY, 1));
 }
 
+/// Whether the intake is told that media are copied from.
+fn copies(world: &World) -> bool {
+    world.demand().sets.values().any(|set| !set.copying_from.is_empty())
+}
+
 #[tokio::test]
-async fn t162_media_and_other_sets_wait_only_for_a_job_that_runs() {
-    let mut world = World::new(2, Auth::None);
-    world.max_jobs = 1;
+async fn t162_media_do_not_wait_for_a_job_that_is_suspended() {
+    let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
     world.look(&importer).await.unwrap();
-    let copying = || world.demand().sets.values().any(|set| !set.copying_from.is_empty());
-    assert!(copying());
+    assert!(copies(&world));
     let job = world.api.all("jobs").remove(0);
     let suspend = |suspend: bool| {
         let mut job = job.clone();
@@ -326,22 +331,30 @@ async fn t162_media_and_other_sets_wait_only_for_a_job_that_runs() {
     suspend(true);
     world.wait(31);
     world.look(&importer).await.unwrap();
-    assert!(!copying(), "a suspended Job reads nothing");
+    assert!(!copies(&world), "a suspended Job reads nothing");
     suspend(false);
     world.wait(31);
     world.look(&importer).await.unwrap();
-    assert!(copying());
-    // A finalizer keeps the set, and with it its Job.
+    assert!(copies(&world));
+}
+
+#[tokio::test]
+async fn t162_media_and_places_are_free_once_the_jobs_of_a_set_that_a_finalizer_keeps_have_ended() {
+    let mut world = World::new(2, Auth::None);
+    world.max_jobs = 1;
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
     let mut set = world.api.get(SETS, "shop", "x").unwrap();
     set["metadata"]["deletionTimestamp"] = json!(world.now().to_string());
     set["metadata"]["finalizers"] = json!(["example.com/keep"]);
     world.api.put(SETS, set);
     world.set("next", &[1], |_| {});
     world.look(&importer).await.unwrap();
-    assert!(copying() && world.running().len() == 1, "its Job still reads");
+    assert!(copies(&world) && world.running().len() == 1, "its Job still reads");
     world.run_jobs();
     reconcile(world.object("x"), Arc::clone(&importer)).await.unwrap();
-    assert!(!copying(), "nothing reads the media");
+    assert!(!copies(&world), "nothing reads the media");
     world.look(&importer).await.unwrap();
     assert_eq!(world.running().len(), 1, "its place is free");
 }
