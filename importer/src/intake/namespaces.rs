@@ -55,11 +55,7 @@ pub(super) fn mismatches(bundle: &StockBundle, demand: &Demand) -> Mismatches {
                     image: fit(&listed.to_string(), MAX_IMAGE),
                     namespace: fit(&name.namespace, MAX_NAMESPACE),
                     set: fit(&name.name, MAX_NAME),
-                    listed_for: listed_for
-                        .iter()
-                        .take(MAX_LISTED)
-                        .map(|name| fit(&name.to_string(), MAX_NAME))
-                        .collect(),
+                    listed_for: listed_for.iter().take(MAX_LISTED).map(|name| fit(name, MAX_NAME)).collect(),
                 });
             }
         }
