@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Faults of the importer and its cluster.
+
+use super::Fault;
+
+pub(super) const IMPORTER: &[Fault] = &[
+    (67, "the importer dies at any call", "the same end is reached"),
+    (68, "a copy Job dies", "the next goes on; what is there is not sent again"),
+    (
+        69,
+        "power is lost while something is written",
+        "the old or the new state, never a damaged file under a final name",
+    ),
+    (70, "a disk is full", "exit code 9; what was begun is removed or resumed"),
+    (71, "no importer runs", "GitOps engines see that it is awaited"),
+    (72, "a set changes while Jobs run", "a status never speaks of another generation"),
+    (73, "a set is deleted while Jobs run", "its Jobs go with it; the registry keeps the images"),
+    (74, "missed, stale and doubled events", "the same end is reached"),
+    (75, "two importers at once", "one decides; what both do is the same"),
+    (
+        76,
+        "Secrets that are missing or malformed",
+        "named without their content; taken up when they are right",
+    ),
+    (77, "a Secret of another namespace", "it is looked for in the set's own, and nowhere else"),
+    (78, "a set of thousands of images", "status and reports stay bounded"),
+    (79, "a set that is not valid", "refused at admission; an old one is reported and breaks nothing"),
+    (80, "a Job that is deleted before its result was seen", "the registry is asked, not the Job"),
+    (81, "an image for the Job that is not there", "named in the status"),
+    (82, "versions change", "unknown fields are left alone"),
+    (83, "quotas and admission that refuse Jobs", "reported in the words of the API server, and tried later"),
+    (84, "control characters in names and answers", "made harmless before they are shown"),
+    (
+        120,
+        "a copy Job asks for a bundle while its media are away, or just after the importer started",
+        "503 with `Retry-After`; the set shows `BundleUnavailable` and the copy is retried",
+    ),
+    (
+        121,
+        "the API server refuses the same Job again and again",
+        "the wait grows with each attempt, whatever the Job copies from",
+    ),
+    (
+        122,
+        "Kubernetes deletes the Jobs that ended",
+        "the status goes on to name the bundle that the images came from",
+    ),
+    (
+        123,
+        "a set that lists an image of another namespace's sets in the bundle",
+        "not copied, and not served to a Pod; both namespaces are named",
+    ),
+    (124, "the log says nothing of what was decided", "one line for each decision that changed"),
+    (
+        130,
+        "sets that copy nothing: suspended, stalled, not allowed, being deleted, of their registries only",
+        "media do not wait for them; those that media wait for are named with their images",
+    ),
+    (
+        131,
+        "the mark of a bundle that was imported cannot be written",
+        "its media may not be pulled before; the write is retried, also after a restart without the file",
+    ),
+    (
+        134,
+        "an edge registry accepts connections and never answers",
+        "no reconcile waits for it longer than some seconds; sets of other registries go on",
+    ),
+    (
+        135,
+        "an edge registry fails again and again",
+        "after 5 failures it is left alone for a time that grows; the sets show `RegistryBackOff`",
+    ),
+    (
+        136,
+        "many sets wait for few Jobs",
+        "what is missing is remembered, and the end of a Job wakes the next set; nothing is polled",
+    ),
+    (
+        137,
+        "a certificate or CA that was made while the clock was wrong",
+        "valid from long ago; made anew within minutes once the clock says that it is not valid",
+    ),
+    (138, "a Secret that the importer may not read", "the set says so; read again once it may be"),
+    (139, "a bundle for named sites at an importer without a name", "refused"),
+    (
+        140,
+        "the drop folder, or one medium in it, does not answer any more",
+        "one thread waits there; all others are read on, and the ImageBundle, sets and a metric say so",
+    ),
+    (141, "values that the chart takes and the importer exits on", "there are none: one table for both"),
+    (142, "folders with more entries than are looked at", "bundles are found among them; what waits is said"),
+    (143, "a Pod that waits for a volume", "the set says why, in the words of the kubelet"),
+    (144, "a flood of random tokens at the embedded registry", "the API server is asked at a bounded rate"),
+    (
+        145,
+        "a set names a Secret that its author cannot read, and a registry of their choice",
+        "no request goes there; a password goes only where its Secret says",
+    ),
+    (146, "a set copies to the destination of another namespace", "refused; nothing is sent"),
+    (
+        147,
+        "an answer of the API server that never comes, or a watch that is dead",
+        "the call ends after its time limit and is retried; health shows loops that hang",
+    ),
+    (
+        148,
+        "a namespace without a Role, or a set of a later version",
+        "reported for that namespace or set; all others are served, and no media are safe to remove while sets may be unseen",
+    ),
+    (
+        151,
+        "Jobs with the importer's labels and owner that it did not create, or that somebody suspended",
+        "they take no place and no repository; those of 0.1 that run at the update are adopted",
+    ),
+    (
+        152,
+        "a namespace starts as many copy Jobs as it can",
+        "half of all places is kept for namespaces that have less than their share",
+    ),
+    (
+        153,
+        "two sets give one name to different images",
+        "only these images are concerned, and copied under their digests; the older set that may write keeps the name",
+    ),
+    (
+        154,
+        "a token that was stolen, or is of another Pod",
+        "only a live Pod of a copy Job reads, what its namespace may",
+    ),
+    (
+        155,
+        "a Job of another namespace that hangs keeps a repository from others",
+        "for ten minutes; then both write the same content",
+    ),
+    (
+        156,
+        "a blob is linked from a repository of another namespace",
+        "only where the site sets `shareAcrossNamespaces`",
+    ),
+    (
+        157,
+        "somebody asks for a reconcile of a set whose images are proven",
+        "the registry is asked about every image, and the status answers",
+    ),
+    (
+        159,
+        "a source registry that tags are asked for at never answers",
+        "only its own images wait; the rest of the set goes on, and so do other source registries",
+    ),
+    (
+        160,
+        "the answers of a registry are taken long after it was asked",
+        "they are dropped after some minutes, and when somebody asks for a reconcile; a proof has the time of its check",
+    ),
+    (
+        161,
+        "an update of the importer while Jobs of 0.1 run",
+        "they are known before the first set is reconciled, and adopted also after a spec that was invalid",
+    ),
+    (
+        162,
+        "a Job is suspended, or its set is kept by a finalizer",
+        "media, and sets that wait for its place, wait only for Jobs that run",
+    ),
+    (
+        163,
+        "values of 0.1 are reused at an upgrade of the chart",
+        "what they do not have gets the defaults of the program",
+    ),
+    (
+        165,
+        "a copy failed for a reason that a person must mend, and is retried from the media",
+        "they may not be pulled between two attempts",
+    ),
+    (
+        166,
+        "the API server refuses one ImageBundle, or a reference is longer in its normal form than its field",
+        "the others are written at once; the text is cut",
+    ),
+    (
+        167,
+        "media are pulled whose file is closed",
+        "nothing waits for it: the intake is idle until the next look",
+    ),
+    (
+        168,
+        "sets of a bundle that cannot be applied, or that somebody changes or deletes afterwards",
+        "the media do not wait for them",
+    ),
+    (
+        169,
+        "the API server never answers while many sets are applied",
+        "it is waited for once, and the rest is retried later",
+    ),
+    (
+        170,
+        "a namespace that could never be watched",
+        "its watch counts from the start, so that an alert is due",
+    ),
+    (
+        171,
+        "somebody takes all connections to the health port",
+        "an address has a few of them; the kubelet is answered",
+    ),
+    (
+        172,
+        "one address floods the embedded registry with tokens that look like a Pod's",
+        "it is asked to retry later; the tokens of others are reviewed",
+    ),
+];

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Faults while a bundle is made.
+
+use super::Fault;
+
+pub(super) const MAKING: &[Fault] = &[
+    (
+        85,
+        "hostile checkouts: links, anchors, sizes, encodings",
+        "bounded; links are followed below the root only",
+    ),
+    (86, "limits of requests, half a network", "exit code 8, no archive; the next run goes on"),
+    (87, "Ctrl-C, SIGTERM, kill, a full disk", "no file has the final name; the next run works"),
+    (88, "one image of many fails", "each one that fails is named, and no archive is left"),
+    (89, "the same commit twice", "the same bytes"),
+    (90, "a registry that sends other bytes", "fetched once more, then refused; no archive is left"),
+    (91, "keys and passphrases as arguments", "refused, not repeated; files and prompts only"),
+    (92, "credential helpers that hang or print nonsense", "given up in time; nothing of it is shown"),
+    (
+        104,
+        "a checkout whose sets are not those of its commit, whatever the index says",
+        "the bundle says so; each file is named",
+    ),
+    (
+        105,
+        "a tracked set that is not read: sparse checkout, ignore files, submodules",
+        "read where Git would, else named, and the bundle says so",
+    ),
+    (106, "line ends that Git changed on checkout", "undone: the bytes of the commit travel"),
+    (
+        107,
+        "a checkout that names programs in its configuration, or belongs to another user",
+        "none of them runs and nothing is fetched; its commit is recorded",
+    ),
+    (
+        108,
+        "Kustomize would change sets, or take some from elsewhere",
+        "a warning with the command that renders them",
+    ),
+    (
+        109,
+        "a newer bundle with a lower sequence",
+        "refused, exit code 5, with both numbers; nothing is written",
+    ),
+    (
+        125,
+        "a kustomization that takes manifests from a network, chart or generator, lists what is missing, or cannot be read",
+        "one warning for each of these, with the first place and how many more there are",
+    ),
+    (
+        126,
+        "a set that is read through a symbolic link out of the checkout",
+        "a warning says why the bundle is of no commit, or marked as changed",
+    ),
+];

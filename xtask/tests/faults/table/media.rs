@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Faults of media and archives that are not trusted.
+
+use super::Fault;
+
+pub(super) const MEDIA: &[Fault] = &[
+    (1, "no signature", "refused, exit code 3; only the manifest and the signatures were read"),
+    (2, "a signature of an unknown key", "refused, exit code 3; both keys are named"),
+    (3, "one key signs twice", "it counts once"),
+    (4, "the signed manifest was changed", "refused by its signature, before anything reads it as JSON"),
+    (5, "a list of signatures that claims 10 GB", "16 KiB of it are read, then it is refused"),
+    (
+        6,
+        "a manifest that is no sane JSON",
+        "refused: depth, keys in an object, keys twice, encoding and bytes are bounded",
+    ),
+    (7, "a bundle of a later format", "refused; the message asks for a newer krs"),
+    (8, "keys are changed", "old and new key both count while both are trusted, then only the new one"),
+    (9, "names that lead out of the archive", "the whole archive is refused; no path is ever taken from one"),
+    (10, "symbolic links, as entry or in the place of the file", "refused, not followed"),
+    (11, "hard links as entries", "refused"),
+    (12, "pipes, sockets and devices", "refused without waiting for their other end"),
+    (13, "a link to an endless device", "refused; no byte of it is read"),
+    (14, "sparse files of a pebibyte", "refused: an archive holds plain files only"),
+    (15, "sizes that a PAX record and the header state differently", "refused: no extension of tar is read"),
+    (16, "malformed extensions of tar", "refused, never skipped"),
+    (17, "an entry twice", "refused, whether or not the contents are equal"),
+    (18, "names that differ only in case", "refused"),
+    (19, "something behind the end", "refused, with the number of bytes that are too many"),
+    (20, "an archive that was cut", "refused as incomplete, exit code 6; the first missing part is named"),
+    (21, "an empty file", "refused as incomplete; `krs bundle` never leaves one"),
+    (
+        22,
+        "a bomb of compressed bytes",
+        "nothing is ever unpacked; never more bytes are read than were promised",
+    ),
+    (23, "zstd with strange frames", "a compressed archive is refused whatever its frames say"),
+    (24, "an archive that somebody compressed", "refused; the message says with what, and how to undo it"),
+    (25, "a million entries", "the size alone refuses them"),
+    (
+        26,
+        "a bundle for another site",
+        "refused, exit code 5; of two bundles on a stick each is judged by its stream",
+    ),
+    (27, "an old bundle with a good signature", "refused, exit code 5, where a newer one was accepted"),
+    (28, "a number that was used for other content", "refused, exit code 5"),
+    (
+        29,
+        "the highest number there is",
+        "accepted of a trusted key only; a new stream or key is the way back",
+    ),
+    (
+        30,
+        "a bundle past its end, a clock that is wrong",
+        "refused with both times, exit code 5; no clock makes krs fail otherwise",
+    ),
+    (31, "the manifest of one bundle, the blobs of another", "refused at the first digest"),
+    (32, "a delta whose base is not there", "refused before anything is written; what is missing is named"),
+    (
+        33,
+        "volumes that are missing, mixed or in another order",
+        "a missing one is named; the order does not matter",
+    ),
+    (34, "a file system without large files", "found out before the first byte; volumes fit it"),
+    (35, "a sector that cannot be read", "an error with its place; nothing becomes visible"),
+    (36, "a stick that is pulled", "tried again when it is back; nothing is half there"),
+    (
+        37,
+        "a stick whose content changes after it was verified",
+        "every blob is compared again while it is copied",
+    ),
+    (38, "a file that grows or shrinks while it is read", "waited for, or refused"),
+    (39, "media without rights to read", "the message names the file and the permission"),
+    (40, "paths with spaces, umlauts, any length", "they work"),
+    (
+        129,
+        "bundles of several streams decide the same tag",
+        "what was decided later counts, never the higher number of another stream",
+    ),
+    (132, "the same media in another port", "the same ImageBundle; they are not read again"),
+    (
+        158,
+        "the newer of two bundles that lie side by side is pulled once it was used",
+        "the older one is superseded: it decides no tag and no set, also after a restart",
+    ),
+    (
+        164,
+        "a person removes or lowers the mark of a stream, as docs/operate.md says",
+        "a bundle that was recorded before does not raise it again, also after a restart",
+    ),
+];

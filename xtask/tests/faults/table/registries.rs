@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Faults of registries and the network.
+
+use super::Fault;
+
+pub(super) const REGISTRIES: &[Fault] = &[
+    (53, "a registry that is down or cuts connections", "resumed where it was cut, then exit code 8"),
+    (
+        54,
+        "a limit of requests",
+        "all requests to the host pause as long as it asks, then go more slowly; no image fails, or exit code 8",
+    ),
+    (
+        55,
+        "wrong, missing or expired logins",
+        "exit code 7 with registry and login named; no storm of requests",
+    ),
+    (56, "certificates of unknown CAs or for other names", "refused; never a way around TLS"),
+    (57, "a realm, location or redirect to somebody else", "no login goes there"),
+    (58, "a registry that stores something else", "found out by reading back; an error"),
+    (59, "a full or read-only registry", "said to be so, and not tried for ever"),
+    (60, "a damaged blob in the registry", "found by proving the content"),
+    (61, "a layer that the registry lost", "found, and sent again"),
+    (62, "garbage collection between two runs", "every image has a tag, so it stays"),
+    (63, "garbage collection during a push", "what it took is sent again; the manifest is put once more"),
+    (64, "two that push to one registry", "nothing flaps: both push the same"),
+    (65, "tags that may not be changed", "the digest is pushed, the tag is reported"),
+    (66, "registries without some feature", "they work, or the missing feature is named"),
+    (
+        99,
+        "the answer to an upload is lost after the registry stored it",
+        "the registry is asked before anything is sent again",
+    ),
+    (
+        100,
+        "`HEAD` that is refused, or says something else than `GET`",
+        "a `GET` of one byte decides, else the upload; learned once for each registry",
+    ),
+    (
+        101,
+        "a registry that refuses a mount, or a part of an upload",
+        "the blob is uploaded in one request; nothing is mounted across two credentials",
+    ),
+    (102, "a proxy that limits the size of a request", "smaller parts, then an error that names the limit"),
+    (
+        103,
+        "a delta whose layers must be read from the registry that they are sent to",
+        "one download for each layer, on a connection of its own; hashed, and resumed where it was cut",
+    ),
+    (
+        110,
+        "a listed signature, SBOM or attestation that is missing or damaged",
+        "it stays behind, with a warning and counted; the image travels. `--referrers required` makes it an error",
+    ),
+    (111, "an odd entry in a list of referrers", "it costs only that entry"),
+    (
+        112,
+        "look-ups of referrers that are refused or fail",
+        "the image travels, with a warning; a tag that the list of tags lacks is absent, whatever the status says",
+    ),
+    (
+        113,
+        "a registry that takes the tag `sha256-…` for the digest",
+        "the image is not read as a list of its referrers, and not overwritten by one",
+    ),
+    (
+        114,
+        "two pushes that write one list of referrers at the same time",
+        "read again at the end, and what is missing is added",
+    ),
+    (
+        115,
+        "a destination that takes or lists no referrers",
+        "the image is tagged all the same; what is not found there is named",
+    ),
+    (
+        116,
+        "several token servers behind one registry",
+        "each repository keeps to the one that its own answers name",
+    ),
+    (
+        117,
+        "a proxy, a login page, or a registry that does not know its own name",
+        "named as what it is, with what to set; never called damage",
+    ),
+    (
+        118,
+        "a list of tags that is refused, too long or endless, and tags that cannot be read",
+        "the others are read; what cannot be is listed as incomplete",
+    ),
+    (
+        119,
+        "a registry that fails twice at one offset of an upload, and states that offset",
+        "the upload is cancelled and a new one started",
+    ),
+    (
+        127,
+        "look-ups of signatures that are refused for a limit, or fail, for good",
+        "they use at most a quarter of the pauses and retries of a run; the images have the rest",
+    ),
+    (
+        133,
+        "a registry that pauses a run whose progress is not shown",
+        "pauses and retries are said all the same, in a line each; only `--quiet` is silent",
+    ),
+];
