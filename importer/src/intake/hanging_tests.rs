@@ -3,6 +3,9 @@
 
 use std::sync::mpsc;
 
+use super::super::look::{self, Look, Rules};
+use super::super::scan;
+use super::super::watchdog::Watchdog;
 use super::*;
 
 fn rules(folder: &Utf8Path) -> Rules {
@@ -34,7 +37,7 @@ fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answer
         let folder = if hangs.is_empty() { root.to_owned() } else { root.join(hangs) };
         let (release, released) = mpsc::channel::<()>();
         watchdog.call(&folder, Duration::from_millis(1), move || released.recv().is_ok()).unwrap_err();
-        let look = entry::look(&rules, &known, &[], &watchdog);
+        let look = look::look(&rules, &known, &[], &watchdog);
         assert_eq!(paths(&look), read);
         assert_eq!(look.hanging.keys().map(|folder| folder.as_str()).collect::<Vec<_>>(), [hangs]);
         let said = trouble(&look.hanging, &[], None).unwrap();
@@ -44,7 +47,7 @@ fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answer
         while watchdog.call(&folder, Duration::from_secs(60), || ()).is_err() {
             std::thread::yield_now();
         }
-        let look = entry::look(&rules, &known, &[], &watchdog);
+        let look = look::look(&rules, &known, &[], &watchdog);
         assert_eq!(paths(&look), ["usb1/a.krs.tar", "usb2/b.krs.tar"]);
         assert_eq!(trouble(&look.hanging, &look.left_out, Some(said.as_str())), None);
     }

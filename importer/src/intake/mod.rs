@@ -2,24 +2,30 @@
 //! Finds bundles in the drop folder, verifies and lists them. What happens to a file is decided in `entry`, what people
 //! see of it in `view`; here is when.
 
+mod apply;
 mod cluster;
+mod entries;
 mod entry;
 mod keys;
+mod look;
+mod media;
 mod names;
 mod namespaces;
 pub(crate) mod needed;
 mod pass;
+mod publish;
+mod record;
 mod scan;
 mod verdict;
 mod view;
 mod watchdog;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use krs_core::bundle::{BundleError, StreamName};
 use krs_core::crd::condition;
@@ -33,28 +39,21 @@ use crate::demand::Demand;
 use crate::events::Events;
 use crate::heartbeat::Heartbeat;
 use crate::library::{Held, Library, ReadFault};
-use crate::marks::{HighWaterMarks, Marks, Standing};
-use crate::metrics::{Metrics, ResultLabels, StreamLabels, unix_seconds};
+use crate::marks::{HighWaterMarks, Marks};
+use crate::metrics::Metrics;
 use crate::stock::Stock;
 use cluster::Cluster;
-use entry::{Accepted, Entry, Finding, Known, Look, Rules, State};
+use entry::{Entry, State};
+use look::{Known, Look, Rules};
 use namespaces::Mismatches;
-use needed::{Applied, Named};
+use needed::Applied;
 use pass::Pass;
-use verdict::{Failure, Kind};
-use view::{Context, Use};
 use watchdog::Watchdog;
 
-/// How long after the last byte a file is closed.
-const IDLE: Duration = Duration::from_secs(2);
 /// How often idle files are looked for, and progress is told.
 const BEAT: Duration = Duration::from_millis(500);
 /// Longest pause before the ImageBundles of earlier runs are asked for again.
 const LOAD_AGAIN: Duration = Duration::from_secs(30);
-/// How long to wait before sets are applied again after one could not be.
-const APPLY_AGAIN: Duration = Duration::from_secs(60);
-/// How long to wait before a mark is written again after it could not be.
-const RAISE_AGAIN: Duration = Duration::from_secs(5);
 
 /// The intake and what it needs.
 pub struct Intake {
@@ -261,7 +260,7 @@ impl Intake {
         });
         let (known, keys, watchdog) = (known.collect(), self.keys.clone(), self.watchdog.clone());
         self.looking =
-            Some(tokio::task::spawn_blocking(move || entry::look(&rules, &known, &keys, &watchdog)));
+            Some(tokio::task::spawn_blocking(move || look::look(&rules, &known, &keys, &watchdog)));
     }
 
     /// Opens files again with the next look.
@@ -278,99 +277,6 @@ impl Intake {
         let accepted = accepted.filter(|accepted| !accepted.held.bundle.signers().is_empty());
         let marks = self.judged_by.iter().map(|(_, mark)| mark.created_at);
         accepted.map(|accepted| accepted.stock.created_at).chain(marks).max()
-    }
-
-    fn take_in(&mut self, look: Look) {
-        let now = Timestamp::now();
-        self.keys = look.keys;
-        let there = look.files.iter().map(|(path, ..)| path.clone()).collect::<BTreeSet<_>>();
-        self.trouble = trouble(&look.hanging, &look.left_out, self.trouble.as_deref());
-        self.metrics.hanging_folders.set(i64::try_from(look.hanging.len()).unwrap_or(i64::MAX));
-        let mut lost = false;
-        for (path, entry) in &mut self.entries {
-            let hangs = look.hanging.iter().find(|(folder, _)| {
-                // Without the drop folder nothing below it can be reached either.
-                folder.as_str().is_empty() || path.parent() == Some(folder.as_path())
-            });
-            if let (Some((folder, since)), Some(_)) = (hangs, entry.stamp) {
-                entry.hangs(&hanging(folder, *since), now);
-            } else if !there.contains(path) && entry.stamp.is_some() {
-                entry.gone();
-                lost = true;
-            }
-        }
-        if lost {
-            // What it contradicted may be right now.
-            self.retry(|state| matches!(state, State::Refused { reason: verdict::REUSED, .. }));
-        }
-        let mut opened = Vec::new();
-        for (path, stamp, finding) in look.files {
-            if matches!(finding, Finding::Opened(Ok(_))) {
-                opened.push(path.clone());
-            }
-            if let Finding::Opened(Ok(accepted)) = &finding
-                && !self.entries.contains_key(&path)
-            {
-                self.follow_media(&path, &accepted.stock.digest);
-            }
-            if !self.entries.contains_key(&path) {
-                let taken = self.entries.iter().map(|(path, entry)| (entry.name.clone(), path.to_string()));
-                let name = names::name(path.as_str(), &taken.collect());
-                self.entries.insert(path.clone(), Entry::new(name, now));
-            }
-            if let Some(entry) = self.entries.get_mut(&path) {
-                entry.found(stamp, finding, now);
-            }
-        }
-        entry::refuse_reused(&mut self.entries, &opened);
-        self.scanned = true;
-        self.metrics.scan_success.set(unix_seconds());
-    }
-
-    /// Media that were pulled and put into another port are the same media: what was known of the file holds for its new
-    /// path, and its ImageBundle goes on.
-    fn follow_media(&mut self, path: &Utf8Path, digest: &Digest) {
-        let is_it = |entry: &Entry| entry.stamp.is_none() && entry.digest() == Some(*digest);
-        let old = self.entries.iter().find(|(_, entry)| is_it(entry)).map(|(old, _)| old.clone());
-        if let Some(entry) = old.and_then(|old| self.entries.remove(&old)) {
-            self.entries.insert(path.to_owned(), entry);
-        }
-    }
-
-    fn end_pass(&mut self, end: Result<Result<bool, BundleError>, JoinError>) {
-        let Some(pass) = self.pass.take() else { return };
-        let Some(entry) = self.entries.get_mut(&pass.path) else { return };
-        if entry.accepted().is_none_or(|accepted| accepted.stock.digest != pass.digest) {
-            return;
-        }
-        match end {
-            Ok(Ok(true)) => {
-                (entry.proven, entry.suspect, entry.failures) = (Some(pass.digest), None, 0);
-            }
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => {
-                let Failure { kind, message, .. } = verdict::judge(&error);
-                match kind {
-                    Kind::Refused => entry.damaged(message),
-                    Kind::Medium | Kind::Incomplete => entry.medium_failed(message, Timestamp::now()),
-                }
-            }
-            Err(error) => entry.medium_failed(format!("the reading broke off: {error}"), Timestamp::now()),
-        }
-    }
-
-    /// What a transfer found.
-    fn fault(&mut self, fault: &ReadFault) {
-        let Some(offered) = self.offered.get(&fault.bundle) else { return };
-        let is_it = |accepted: &Accepted| Arc::ptr_eq(&accepted.held, offered);
-        let entry = self.entries.values_mut().find(|entry| entry.accepted().is_some_and(is_it));
-        let Some(entry) = entry else { return };
-        let message = verdict::sentence(&fault.message, None);
-        if fault.damaged {
-            entry.damaged(message);
-        } else if entry.present() {
-            entry.medium_failed(message, Timestamp::now());
-        }
     }
 
     /// Makes everything outside agree with what is known.
@@ -403,7 +309,7 @@ impl Intake {
     fn stock_now(&self, demand: &Demand) -> Stock {
         let check_first = self.config.intake.check_first;
         let shared = self.config.share_across_namespaces;
-        let stock = entry::stock(&self.entries, demand, &self.judged_by, check_first, self.scanned, shared);
+        let stock = entries::stock(&self.entries, demand, &self.judged_by, check_first, self.scanned, shared);
         Stock { trouble: self.trouble.clone(), ..stock }
     }
 
@@ -413,306 +319,9 @@ impl Intake {
             self.judged_by = marks;
             self.retry(|state| matches!(state, State::Refused { reason: verdict::REUSED, .. }));
         }
-        entry::judge_again(&mut self.entries, &self.judged_by);
-        entry::remember_recorded(&mut self.entries, &self.judged_by);
+        entries::judge_again(&mut self.entries, &self.judged_by);
+        entries::remember_recorded(&mut self.entries, &self.judged_by);
     }
-
-    /// Gives the library what may be read from, takes back the rest, and closes files that nobody reads.
-    fn offer(&mut self) {
-        let mut wanted = HashMap::new();
-        for entry in self.entries.values().filter(|entry| entry.present()) {
-            if let Some(accepted) = entry.accepted().filter(|_| entry.ready(self.config.intake.check_first)) {
-                wanted.entry(accepted.stock.digest).or_insert_with(|| Arc::clone(&accepted.held));
-            }
-        }
-        for (digest, held) in std::mem::take(&mut self.offered) {
-            if !wanted.get(&digest).is_some_and(|wanted| Arc::ptr_eq(wanted, &held)) {
-                self.library.remove(&digest);
-                if !self.closing.iter().any(|other| Arc::ptr_eq(other, &held)) {
-                    self.closing.push(held);
-                }
-            }
-        }
-        for (digest, held) in &wanted {
-            let same = self.library.get(digest).is_some_and(|old| Arc::ptr_eq(&old, held));
-            if !same {
-                self.library.put(Arc::clone(held));
-            }
-        }
-        self.offered = wanted;
-        for accepted in self.entries.values().filter_map(Entry::accepted) {
-            accepted.held.bundle.close_if_idle(IDLE);
-        }
-        // Whoever still reads from one of these holds it, too; so does the entry of a file that is away.
-        let entries = &self.entries;
-        self.closing.retain(|held| {
-            let is_it = |accepted: &&Accepted| Arc::ptr_eq(&accepted.held, held);
-            let entries = entries.values().filter_map(Entry::accepted).filter(is_it).count();
-            !held.bundle.close_if_idle(IDLE) || Arc::strong_count(held) > 1 + entries
-        });
-    }
-
-    /// One medium at a time is read to its end.
-    fn next_pass(&mut self) {
-        if let Some(pass) = &self.pass {
-            let wanted = self.entries.get(&pass.path).filter(|entry| entry.present() && !entry.is_proven());
-            let digest = wanted.and_then(Entry::accepted).map(|accepted| accepted.stock.digest);
-            if digest == Some(pass.digest) {
-                return;
-            }
-            self.pass = None;
-        }
-        let next = self.entries.iter().filter(|(_, entry)| entry.present() && !entry.is_proven());
-        let next = next.filter_map(|(path, entry)| Some((path, entry.accepted()?))).next();
-        self.pass = next.map(|(path, accepted)| Pass::start(path.clone(), Arc::clone(&accepted.held.bundle)));
-    }
-
-    /// The newest bundle of each stream that is there and may decide.
-    fn newest_of_streams(&self) -> BTreeMap<&StreamName, (&Entry, &Accepted)> {
-        let mut newest = BTreeMap::<_, (&Entry, &Accepted)>::new();
-        for entry in self.entries.values().filter(|entry| entry.present()) {
-            let Some(accepted) = entry.accepted() else { continue };
-            let stock = &accepted.stock;
-            if self.judged_by.standing(&stock.stream, &stock.mark()) != Standing::Current {
-                continue;
-            }
-            let best = newest.entry(&stock.stream).or_insert((entry, accepted));
-            if stock.sequence > best.1.stock.sequence {
-                *best = (entry, accepted);
-            }
-        }
-        newest
-    }
-
-    /// Applies the sets of the newest bundle of each stream, after the mark of the stream was raised to it.
-    async fn apply_sets(&mut self) {
-        let now = Timestamp::now();
-        if !self.config.apply_sets || self.apply_at.is_some_and(|at| now < at) {
-            return;
-        }
-        let newest = self.newest_of_streams().into_values().filter(|(entry, accepted)| {
-            let applied = self.applied.get(&accepted.stock.digest);
-            let all = |applied: &Vec<Applied>| applied.iter().all(|set| matches!(set, Applied::At(_)));
-            entry.ready(self.config.intake.check_first)
-                && !applied.is_some_and(all)
-                && self.cluster.written.contains_key(&entry.name)
-        });
-        let due = newest.map(|(entry, accepted)| {
-            let (stream, mark) = (accepted.stock.stream.clone(), accepted.stock.mark());
-            (entry.name.clone(), Arc::clone(&accepted.held), stream, mark)
-        });
-        for (name, held, stream, mark) in due.collect::<Vec<_>>() {
-            self.beat();
-            if let Err(error) = self.marks.raise(&stream, &mark).await {
-                tracing::warn!(bundle = name, %error, "the sets of the bundle are not applied");
-                self.apply_at = now.checked_add(APPLY_AGAIN).ok();
-                continue;
-            }
-            let (digest, sets) = (held.bundle.digest(), held.bundle.sets());
-            let before = self.applied.remove(&digest);
-            let mut applied = before.unwrap_or_else(|| vec![Applied::Due; sets.len()]);
-            for (set, applied) in sets.iter().zip(&mut applied) {
-                if matches!(applied, Applied::At(_)) {
-                    continue;
-                }
-                self.beat();
-                *applied = self.cluster.apply_set(&name, set).await;
-                if *applied == Applied::Due {
-                    // Each further set would wait for the API server as long.
-                    break;
-                }
-            }
-            if applied.iter().any(|set| !matches!(set, Applied::At(_))) {
-                self.apply_at = now.checked_add(APPLY_AGAIN).ok();
-            }
-            let is_silent = applied.contains(&Applied::Due);
-            self.applied.insert(digest, applied);
-            if is_silent {
-                break;
-            }
-        }
-    }
-
-    /// Raises the marks to bundles that are imported, before anybody is told that their media may be pulled. The file need
-    /// not be there any more, nor this process be the one that imported it. Each bundle raises its mark here once: a mark
-    /// that a person lowered or removed since stays so.
-    async fn record_imports(&mut self, demand: &Demand, stock: &Stock) {
-        let now = Timestamp::now();
-        if self.raise_at.is_some_and(|at| now < at) {
-            return;
-        }
-        self.raise_at = None;
-        let usages = self.usages(demand, stock);
-        let due = self.entries.values().zip(&usages).filter(|(entry, usage)| {
-            let imported = match &entry.state {
-                State::Accepted(_) => usage.imported() && entry.is_proven(),
-                _ => view::was_imported(entry.earlier.as_ref()),
-            };
-            imported && !usage.recorded && usage.standing == Standing::Current
-        });
-        let mut highest = BTreeMap::new();
-        for (stream, mark) in due.filter_map(|(entry, _)| entry.mark()) {
-            let best = highest.entry(stream).or_insert_with(|| mark.clone());
-            if mark.sequence > best.sequence {
-                *best = mark;
-            }
-        }
-        for (stream, mark) in highest {
-            match self.marks.raise(&stream, &mark).await {
-                Ok(_) => drop(self.not_recorded.remove(&stream)),
-                Err(error) => {
-                    tracing::warn!(%stream, sequence = mark.sequence, %error, "the mark cannot be raised");
-                    self.not_recorded.insert(stream, krs_core::error::chain(&error));
-                    self.raise_at = now.checked_add(RAISE_AGAIN).ok();
-                }
-            }
-        }
-        // Not taken for seen: the stock that others see follows in the next round.
-        let marks = self.marks_seen.borrow().clone();
-        if let Some(marks) = marks {
-            self.judge(marks);
-        }
-    }
-
-    /// Writes what people see.
-    async fn tell(&mut self, demand: &Demand, stock: &Stock) {
-        let (now, newest) = (Timestamp::now(), self.newest());
-        for accepted in self.entries.values().filter_map(Entry::accepted) {
-            let found = || namespaces::mismatches(&accepted.stock, demand);
-            self.mismatches.entry(accepted.stock.digest).or_insert_with(found);
-        }
-        let mut told = Vec::new();
-        for ((path, entry), usage) in self.entries.iter().zip(self.usages(demand, stock)) {
-            let written = self.cluster.written.get(&entry.name);
-            let bytes = self.pass.as_ref().filter(|pass| pass.path == *path).map(Pass::bytes);
-            let context = Context {
-                previous: written.and_then(|written| written.status.as_ref()),
-                generation: written.map_or(1, |written| written.generation),
-                now,
-                bytes,
-                newest,
-                shared: self.config.share_across_namespaces,
-                mismatches: entry.accepted().and_then(|held| self.mismatches.get(&held.stock.digest)),
-            };
-            let status = view::status(entry, path.as_str(), &usage, &context);
-            told.push((entry.name.clone(), path.to_string(), status));
-        }
-        self.measure();
-        for (name, file, status) in told {
-            self.cluster.write(&name, &file, status).await;
-            self.beat();
-        }
-    }
-
-    fn measure(&self) {
-        for (stream, mark) in self.judged_by.iter() {
-            let labels = StreamLabels { stream: stream.to_string() };
-            let sequence = i64::try_from(mark.sequence).unwrap_or(i64::MAX);
-            self.metrics.sequence.get_or_create(&labels).set(sequence);
-            self.metrics.created.get_or_create(&labels).set(mark.created_at.as_second());
-        }
-        let mut refused = verdict::REFUSALS.map(|reason| (reason, 0)).into_iter().collect::<BTreeMap<_, _>>();
-        for entry in self.entries.values().filter(|entry| entry.stamp.is_some()) {
-            if let State::Refused { reason, .. } = entry.state {
-                *refused.entry(reason).or_default() += 1;
-            }
-        }
-        for (reason, count) in refused {
-            let labels = ResultLabels { result: reason.to_owned() };
-            self.metrics.refused.get_or_create(&labels).set(count);
-            // A counter that is not there before it counts shows no increase.
-            drop(self.metrics.verifications.get_or_create(&labels));
-        }
-    }
-
-    /// What each file is needed for.
-    fn usages(&self, demand: &Demand, stock: &Stock) -> Vec<Use> {
-        let mut anew = needed::decided_anew(demand, stock);
-        let newest = self.newest_of_streams();
-        let applying = |accepted: &Accepted| {
-            let newest = newest.get(&accepted.stock.stream);
-            self.config.apply_sets
-                && newest.is_some_and(|(_, newest)| newest.stock.digest == accepted.stock.digest)
-        };
-        let usage = |entry: &Entry| {
-            let standing = entry.mark().map(|(stream, mark)| self.judged_by.standing(&stream, &mark));
-            let stream = entry.stream();
-            // Whether it still is cannot be said of a mark that cannot be read.
-            let unknown = matches!(standing, Some(Standing::Unknown { .. }));
-            let recorded = entry.was_recorded() && !unknown;
-            let not_recorded = stream.and_then(|(stream, _)| self.not_recorded.get(&stream).cloned());
-            let mut usage = Use {
-                standing: standing.unwrap_or(Standing::Current),
-                recorded,
-                not_recorded,
-                ..Use::default()
-            };
-            let Some(accepted) = entry.accepted() else { return usage };
-            let digest = accepted.stock.digest;
-            let not_applied = match applying(accepted) {
-                true => {
-                    let applied = self.applied.get(&digest).map(Vec::as_slice);
-                    needed::not_applied(accepted.held.bundle.sets(), applied, demand, Instant::now())
-                }
-                false => Named::default(),
-            };
-            usage.complete = demand.complete;
-            usage.pending = anew.remove(&digest).unwrap_or_default().and(not_applied);
-            usage.missing = needed::missing(&accepted.stock, demand, self.config.share_across_namespaces);
-            usage.copying = demand.sets.values().any(|set| set.copying_from.contains(&digest));
-            usage.open = accepted.held.bundle.is_open()
-                || self.closing.iter().any(|held| held.bundle.digest() == digest && held.bundle.is_open());
-            usage
-        };
-        self.entries.values().map(usage).collect()
-    }
-
-    /// Forgets files that went away long ago.
-    async fn forget(&mut self) {
-        let keep = self.config.intake.keep;
-        let now = Timestamp::now();
-        let old = |entry: &Entry| entry.last_seen.checked_add(keep).is_ok_and(|until| until < now);
-        // The same bundle that lies elsewhere now.
-        let there = self.entries.values().filter(|entry| entry.stamp.is_some());
-        let there = there.filter_map(Entry::digest).collect::<BTreeSet<_>>();
-        let moved = |entry: &Entry| entry.digest().is_some_and(|digest| there.contains(&digest));
-        let gone =
-            self.entries.iter().filter(|(_, entry)| entry.stamp.is_none() && (old(entry) || moved(entry)));
-        let gone = gone.map(|(path, entry)| (path.clone(), entry.name.clone())).collect::<Vec<_>>();
-        for (path, name) in gone {
-            if self.cluster.delete(&name).await {
-                self.entries.remove(&path);
-            }
-        }
-    }
-}
-
-/// A folder that does not answer, in words.
-fn hanging(folder: &Utf8Path, since: Timestamp) -> String {
-    let folder = match folder.as_str() {
-        "" => "the drop folder".to_owned(),
-        name => format!("folder {}", krs_core::redact::printable(name, 100)),
-    };
-    let since = since.round(jiff::Unit::Second).unwrap_or(since);
-    format!("{folder} does not answer since {since}: check the medium, or the server that it is mounted from")
-}
-
-/// What keeps the drop folder from being read; said in the log when it changes.
-fn trouble(
-    hangs: &BTreeMap<Utf8PathBuf, Timestamp>,
-    left_out: &[String],
-    before: Option<&str>,
-) -> Option<String> {
-    let mut parts = hangs.iter().map(|(folder, since)| hanging(folder, *since)).collect::<Vec<_>>();
-    parts
-        .extend(left_out.iter().map(|what| format!("the drop folder holds {what}, which wait: remove some")));
-    let now = (!parts.is_empty()).then(|| verdict::sentence(&parts.join("; "), None));
-    match &now {
-        Some(now) if before != Some(now.as_str()) => tracing::warn!(reason = "DropFolder", "{now}"),
-        None if before.is_some() => tracing::info!(reason = "DropFolder", "the drop folder is read again"),
-        _ => {}
-    }
-    now
 }
 
 async fn ended(task: &mut Option<JoinHandle<Look>>) -> Result<Look, JoinError> {
@@ -728,6 +337,3 @@ async fn pass_ended(pass: &mut Option<Pass>) -> Result<Result<bool, BundleError>
         None => std::future::pending().await,
     }
 }
-
-#[cfg(test)]
-mod hanging_tests;

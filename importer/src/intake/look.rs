@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Lists the drop folder and opens what has to be opened. Blocking, but never for good.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use krs_core::bundle::{Bundle, BundleError, Freshness, Policy};
+use krs_core::oci::Descriptor;
+use krs_core::reference::RepositoryName;
+use krs_core::sign::Trust;
+
+use super::entry::Accepted;
+use super::keys;
+use super::scan::{self, Listing, Stamp};
+use super::verdict::{self, Failure, Kind};
+use super::watchdog::{Hangs, Watchdog};
+use crate::library::Held;
+use crate::marks::Standing;
+use crate::stock::{StockBundle, StockImage};
+use crate::task::MAX_MOUNT_FROM;
+
+/// How long a bundle may take to be opened: up to its manifest and sets, nothing of its blobs.
+const OPEN_LIMIT: Duration = Duration::from_secs(300);
+
+/// A file that was written to so lately is still being copied.
+pub(super) const FRESH: Duration = Duration::from_secs(60);
+
+/// What a file must satisfy.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub folder: Utf8PathBuf,
+    pub trusted_keys: Utf8PathBuf,
+    pub unsigned: bool,
+    pub site: Option<String>,
+    /// The time, where the end of a bundle counts.
+    pub now: Option<Timestamp>,
+    /// The system's clock.
+    pub clock: Timestamp,
+}
+
+/// What one look at the folder found.
+pub(super) struct Look {
+    pub files: Vec<(Utf8PathBuf, Stamp, Finding)>,
+    pub keys: Vec<String>,
+    /// Folders that do not answer, as below the drop folder, and since when.
+    pub hanging: BTreeMap<Utf8PathBuf, Timestamp>,
+    /// What was not looked at because there is too much.
+    pub left_out: Vec<String>,
+}
+
+/// What was done about a file.
+pub(super) enum Finding {
+    /// As before.
+    Unchanged,
+    /// It changed since the last look.
+    Changing,
+    /// It was opened.
+    Opened(Result<Box<Accepted>, Failure>),
+}
+
+/// What a look has to know of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub stamp: Option<Stamp>,
+    /// Whether it is opened again though it did not change.
+    pub again: bool,
+}
+
+/// What to do about a file that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Keep,
+    Wait,
+    Open,
+}
+
+/// A file that did not change is not opened again; one that changes is left alone until it does not.
+pub(super) fn step(known: Option<Known>, found: &Stamp) -> Step {
+    match known {
+        Some(Known { stamp: Some(stamp), again }) if stamp == *found => {
+            if again {
+                Step::Open
+            } else {
+                Step::Keep
+            }
+        }
+        Some(Known { stamp: Some(stamp), .. }) if stamp.place == found.place => Step::Wait,
+        _ => Step::Open,
+    }
+}
+
+/// Lists the folder and opens what has to be opened. Blocking, but never for good: what hangs is left to `watchdog`.
+pub(super) fn look(
+    rules: &Rules,
+    known: &BTreeMap<Utf8PathBuf, Known>,
+    old_keys: &[String],
+    watchdog: &Watchdog,
+) -> Look {
+    let trusted = keys::read(&rules.trusted_keys);
+    let mut ids = trusted.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>();
+    ids.sort_unstable();
+    let rotated = ids != old_keys;
+    let policy = Policy {
+        trust: if rules.unsigned { Trust::Anyone } else { Trust::Keys(trusted) },
+        freshness: Freshness { audience: rules.site.clone(), now: rules.now, ..Freshness::default() },
+    };
+    let Listing { found, folders, mut hanging, left_out } = scan::list(&rules.folder, watchdog);
+    let opening = Arc::new((rules.clone(), policy, folders));
+    let mut files = Vec::new();
+    for file in found {
+        let mut known = known.get(&file.path).copied();
+        if let Some(known) = known.as_mut() {
+            known.again |= rotated;
+        }
+        let finding = match step(known, &file.stamp) {
+            Step::Keep => Finding::Unchanged,
+            Step::Wait => Finding::Changing,
+            Step::Open => {
+                let (with, path, stamp) = (Arc::clone(&opening), file.path.clone(), file.stamp);
+                let parent = file.path.parent().unwrap_or(Utf8Path::new(""));
+                let folder = rules.folder.join(parent);
+                match watchdog
+                    .call(&folder, OPEN_LIMIT, move || open(&with.0, &with.1, &with.2, &path, &stamp))
+                {
+                    Ok(opened) => Finding::Opened(opened),
+                    Err(Hangs(since)) => {
+                        hanging.insert(parent.to_owned(), since);
+                        continue;
+                    }
+                }
+            }
+        };
+        files.push((file.path, file.stamp, finding));
+    }
+    Look { files, keys: ids, hanging, left_out }
+}
+
+fn open(
+    rules: &Rules,
+    policy: &Policy,
+    folders: &[Utf8PathBuf],
+    path: &Utf8Path,
+    stamp: &Stamp,
+) -> Result<Box<Accepted>, Failure> {
+    let full = rules.folder.join(path);
+    let opened = Bundle::open_with(&full, folders, policy).and_then(|bundle| {
+        let audience = &bundle.manifest().audience;
+        if rules.site.is_none() && !audience.is_empty() {
+            // Who has not said which site this is, gets what is for all sites. (T-26)
+            let got =
+                "a site without a name (the value `site` of the importer's chart is not set)".to_owned();
+            return Err(BundleError::Audience { path: path.to_owned(), expected: audience.join(", "), got });
+        }
+        let images = bundle.images()?;
+        Ok(Held::new(bundle, images))
+    });
+    match opened {
+        Ok(held) => Ok(Box::new(Accepted::new(held))),
+        Err(error) => {
+            let failure = verdict::judge(&error);
+            let age = stamp.modified.and_then(|at| Timestamp::try_from(at).ok());
+            let fresh = age.is_some_and(|at| at.duration_until(rules.clock).unsigned_abs() < FRESH);
+            if failure.kind == Kind::Incomplete && !fresh {
+                return Err(Failure { kind: Kind::Refused, ..failure });
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// As few repositories as hold all layers that the bundle leaves to the site.
+fn expected_in<'a>(bundle: &Bundle, contents: impl Iterator<Item = &'a Descriptor>) -> Vec<RepositoryName> {
+    let layers = contents.filter_map(|content| bundle.base_layer(&content.digest));
+    let mut open = layers.map(|layer| (layer.digest, &layer.repositories)).collect::<BTreeMap<_, _>>();
+    let mut chosen = Vec::new();
+    while chosen.len() < MAX_MOUNT_FROM {
+        let mut holds = BTreeMap::<&str, usize>::new();
+        for name in open.values().flat_map(|names| names.iter()) {
+            *holds.entry(name).or_default() += 1;
+        }
+        let Some((best, _)) = holds.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0))) else {
+            break;
+        };
+        let best = best.to_owned();
+        open.retain(|_, names| !names.contains(&best));
+        // A name that is none cannot be looked into either.
+        chosen.extend(best.parse().ok());
+    }
+    chosen
+}
+
+impl Accepted {
+    pub(super) fn new(held: Held) -> Self {
+        let manifest = held.bundle.manifest();
+        let images = manifest.images.iter().zip(&held.images.images).map(|(image, found)| {
+            let closures = || std::iter::once(&found.closure).chain(found.referrers.iter().map(|(_, c)| c));
+            StockImage {
+                reference: image.reference.clone(),
+                digest: image.digest,
+                platforms: image.platforms.clone(),
+                size: closures().map(krs_core::closure::Closure::size).sum(),
+                contents: closures().flat_map(|c| &c.contents).map(|content| content.digest).collect(),
+                partial: image.partial,
+                expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.contents)),
+                readers: held.readers.get(&image.digest).cloned().unwrap_or_default(),
+            }
+        });
+        let stock = StockBundle {
+            name: String::new(),
+            stream: manifest.stream.clone(),
+            identity: held.bundle.identity(),
+            // Until the marks are compared with it.
+            standing: Standing::Unknown { detail: "the marks were not read yet".to_owned() },
+            sequence: manifest.sequence,
+            digest: held.bundle.digest(),
+            created_at: manifest.created_at,
+            present: true,
+            ready: true,
+            images: images.collect(),
+        };
+        let blob_bytes = manifest.blobs.iter().map(|blob| blob.size).sum();
+        Self { held: Arc::new(held), stock, blob_bytes }
+    }
+}

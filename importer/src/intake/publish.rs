@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Writes what people see: ImageBundles and metrics.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::Intake;
+use super::entry::{Accepted, Entry, State};
+use super::namespaces;
+use super::needed::{self, Named};
+use super::pass::Pass;
+use super::verdict;
+use super::view::{self, Context, Use};
+use crate::demand::Demand;
+use crate::marks::Standing;
+use crate::metrics::{ResultLabels, StreamLabels};
+use crate::stock::Stock;
+
+impl Intake {
+    /// Writes what people see.
+    pub(super) async fn tell(&mut self, demand: &Demand, stock: &Stock) {
+        let (now, newest) = (Timestamp::now(), self.newest());
+        for accepted in self.entries.values().filter_map(Entry::accepted) {
+            let found = || namespaces::mismatches(&accepted.stock, demand);
+            self.mismatches.entry(accepted.stock.digest).or_insert_with(found);
+        }
+        let mut told = Vec::new();
+        for ((path, entry), usage) in self.entries.iter().zip(self.usages(demand, stock)) {
+            let written = self.cluster.written.get(&entry.name);
+            let bytes = self.pass.as_ref().filter(|pass| pass.path == *path).map(Pass::bytes);
+            let context = Context {
+                previous: written.and_then(|written| written.status.as_ref()),
+                generation: written.map_or(1, |written| written.generation),
+                now,
+                bytes,
+                newest,
+                shared: self.config.share_across_namespaces,
+                mismatches: entry.accepted().and_then(|held| self.mismatches.get(&held.stock.digest)),
+            };
+            let status = view::status(entry, path.as_str(), &usage, &context);
+            told.push((entry.name.clone(), path.to_string(), status));
+        }
+        self.measure();
+        for (name, file, status) in told {
+            self.cluster.write(&name, &file, status).await;
+            self.beat();
+        }
+    }
+
+    fn measure(&self) {
+        for (stream, mark) in self.judged_by.iter() {
+            let labels = StreamLabels { stream: stream.to_string() };
+            let sequence = i64::try_from(mark.sequence).unwrap_or(i64::MAX);
+            self.metrics.sequence.get_or_create(&labels).set(sequence);
+            self.metrics.created.get_or_create(&labels).set(mark.created_at.as_second());
+        }
+        let mut refused = verdict::REFUSALS.map(|reason| (reason, 0)).into_iter().collect::<BTreeMap<_, _>>();
+        for entry in self.entries.values().filter(|entry| entry.stamp.is_some()) {
+            if let State::Refused { reason, .. } = entry.state {
+                *refused.entry(reason).or_default() += 1;
+            }
+        }
+        for (reason, count) in refused {
+            let labels = ResultLabels { result: reason.to_owned() };
+            self.metrics.refused.get_or_create(&labels).set(count);
+            // A counter that is not there before it counts shows no increase.
+            drop(self.metrics.verifications.get_or_create(&labels));
+        }
+    }
+
+    /// What each file is needed for.
+    pub(super) fn usages(&self, demand: &Demand, stock: &Stock) -> Vec<Use> {
+        let mut anew = needed::decided_anew(demand, stock);
+        let newest = self.newest_of_streams();
+        let applying = |accepted: &Accepted| {
+            let newest = newest.get(&accepted.stock.stream);
+            self.config.apply_sets
+                && newest.is_some_and(|(_, newest)| newest.stock.digest == accepted.stock.digest)
+        };
+        let usage = |entry: &Entry| {
+            let standing = entry.mark().map(|(stream, mark)| self.judged_by.standing(&stream, &mark));
+            let stream = entry.stream();
+            // Whether it still is cannot be said of a mark that cannot be read.
+            let unknown = matches!(standing, Some(Standing::Unknown { .. }));
+            let recorded = entry.was_recorded() && !unknown;
+            let not_recorded = stream.and_then(|(stream, _)| self.not_recorded.get(&stream).cloned());
+            let mut usage = Use {
+                standing: standing.unwrap_or(Standing::Current),
+                recorded,
+                not_recorded,
+                ..Use::default()
+            };
+            let Some(accepted) = entry.accepted() else { return usage };
+            let digest = accepted.stock.digest;
+            let not_applied = match applying(accepted) {
+                true => {
+                    let applied = self.applied.get(&digest).map(Vec::as_slice);
+                    needed::not_applied(accepted.held.bundle.sets(), applied, demand, Instant::now())
+                }
+                false => Named::default(),
+            };
+            usage.complete = demand.complete;
+            usage.pending = anew.remove(&digest).unwrap_or_default().and(not_applied);
+            usage.missing = needed::missing(&accepted.stock, demand, self.config.share_across_namespaces);
+            usage.copying = demand.sets.values().any(|set| set.copying_from.contains(&digest));
+            usage.open = accepted.held.bundle.is_open()
+                || self.closing.iter().any(|held| held.bundle.digest() == digest && held.bundle.is_open());
+            usage
+        };
+        self.entries.values().map(usage).collect()
+    }
+
+    /// Forgets files that went away long ago.
+    pub(super) async fn forget(&mut self) {
+        let keep = self.config.intake.keep;
+        let now = Timestamp::now();
+        let old = |entry: &Entry| entry.last_seen.checked_add(keep).is_ok_and(|until| until < now);
+        // The same bundle that lies elsewhere now.
+        let there = self.entries.values().filter(|entry| entry.stamp.is_some());
+        let there = there.filter_map(Entry::digest).collect::<BTreeSet<_>>();
+        let moved = |entry: &Entry| entry.digest().is_some_and(|digest| there.contains(&digest));
+        let gone =
+            self.entries.iter().filter(|(_, entry)| entry.stamp.is_none() && (old(entry) || moved(entry)));
+        let gone = gone.map(|(path, entry)| (path.clone(), entry.name.clone())).collect::<Vec<_>>();
+        for (path, name) in gone {
+            if self.cluster.delete(&name).await {
+                self.entries.remove(&path);
+            }
+        }
+    }
+}
