@@ -11,8 +11,9 @@ use kube::Resource as _;
 
 use super::facts::Elsewhere;
 use super::jobs::{self, Created};
+use super::observe::{Seen, digest};
 use super::ownership::announce;
-use super::round::{Round, Seen, digest};
+use super::round::Round;
 use super::secrets::Secrets;
 use super::slots::Slots;
 use super::{ReconcileError, lock, wanted};

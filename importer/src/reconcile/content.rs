@@ -16,7 +16,8 @@ use krs_core::prove::{Proof, ProveError, prove};
 use krs_core::registry::{BlobSink, Client, ClientOptions, RegistryError};
 
 use super::edge::{edge_options, explain};
-use super::round::{Round, Seen};
+use super::observe::Seen;
+use super::round::Round;
 use super::secrets::{SecretError, Secrets};
 use super::{ReconcileError, Registries, lock};
 use crate::decide::Answer;

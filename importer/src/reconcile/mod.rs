@@ -6,20 +6,24 @@
 //! copies.
 
 mod act;
+mod ask;
 mod blocked;
 mod breaker;
 mod checks;
 mod clients;
 mod collisions;
 mod content;
+mod destination;
 mod edge;
 mod facts;
+mod failed;
 mod hosts;
 mod jobs;
 mod known;
 mod locations;
 mod memory;
 mod names;
+mod observe;
 mod ownership;
 mod quiet;
 mod report;

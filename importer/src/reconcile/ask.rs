@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Asks the destination registry of a set about what is not known.
+
+use std::collections::BTreeMap;
+
+use krs_core::registry::Client;
+
+use super::checks::{self, Check, NoTurn, Outcome};
+use super::clients::ClientKey;
+use super::edge::{Edge, edge_options, obstacle};
+use super::observe::Seen;
+use super::quiet::{self, MENDED_BY_SECRETS};
+use super::round::Round;
+use super::secrets::{SecretError, Secrets};
+use super::{ReconcileError, lock};
+use crate::remember::{Ask, asks, copying_targets, ended_targets};
+use crate::state::{Request, SetState};
+use crate::target::Target;
+
+/// Longest value of the annotation that asks for a reconcile, in characters (the definition's limit); the rest is ignored.
+const MAX_REQUEST: usize = 256;
+
+impl Round<'_> {
+    /// Asks the edge registry about what is not known, with what the set's Secrets hold now.
+    pub(super) async fn ask(
+        &self,
+        secrets: &Secrets<'_>,
+        seen: &mut Seen,
+        state: &mut SetState,
+    ) -> Result<(), ReconcileError> {
+        let Some(registry) = seen.wanted.as_ref().map(|wanted| wanted.destination.registry.clone()) else {
+            return Ok(());
+        };
+        let mut touched = ended_targets(&seen.targets, state, &seen.jobs.list);
+        let copying = copying_targets(&seen.targets, &seen.jobs.list);
+        // A Job may be gone before anybody saw its end.
+        touched.extend(seen.known.copying.difference(&copying));
+        let requested_at = quiet::requested_at(self.set);
+        seen.known.retain(
+            &seen.targets,
+            &touched,
+            &self.stock,
+            requested_at.as_deref(),
+            self.resync,
+            self.now,
+        );
+        let running = lock(&self.importer.checks).remove(&self.uid);
+        let mut running = running.filter(|check| check.counts(requested_at.as_deref(), self.now));
+        if let Some(check) = &mut running {
+            check.stale.extend(touched.iter().chain(&copying));
+        }
+        if running.is_none() && self.due(seen, state).is_empty() {
+            return Ok(());
+        }
+        let found = self.destination(secrets, &registry).await;
+        let failing = seen.targets.iter().filter(|target| {
+            let attempt = state.attempts.get(&target.key);
+            attempt.is_some_and(|attempt| MENDED_BY_SECRETS.contains(&attempt.reason.as_str()))
+        });
+        let logins = failing.filter_map(|target| Some((target.source_secret.as_deref()?, target)));
+        for target in logins.collect::<BTreeMap<_, _>>().into_values() {
+            self.source_login(secrets, target, &mut seen.blocked).await?;
+        }
+        let (login, authorities) = match found {
+            Ok(found) => found,
+            Err(SecretError::Api(error)) => {
+                return Err(ReconcileError::api("Secrets cannot be read")(error));
+            }
+            Err(SecretError::Obstacle(obstacle)) => {
+                self.mended(secrets, state, &mut seen.jobs).await?;
+                seen.obstacle = Some(obstacle);
+                return Ok(());
+            }
+        };
+        self.mended(secrets, state, &mut seen.jobs).await?;
+        let (tls, barred) = (self.set.spec.destination_tls.as_ref(), &self.importer.parts.barred);
+        let key = self.client_key(&registry, &secrets.versions());
+        let credentials = login.as_ref().map(|login| &login.credentials);
+        let make = || Client::new(edge_options(&registry, tls, credentials, authorities, barred));
+        let client = match self.importer.registries.clients.get(&key, self.now, make) {
+            Ok(client) => client,
+            Err(error) => {
+                seen.obstacle = Some(obstacle(&error));
+                return Ok(());
+            }
+        };
+        (seen.login, seen.is_destination_read) = (login, true);
+        let edge = Edge::new(client, registry, barred);
+        self.check(running.filter(|check| check.is_for(&key)), edge, key, seen, state).await;
+        for (key, blobs) in std::mem::take(&mut seen.said.contents) {
+            let Some(target) = seen.targets.iter().find(|target| target.key == key) else { continue };
+            self.importer.facts.holds(&self.name, target, blobs.into_iter());
+        }
+        Ok(())
+    }
+
+    /// Takes note of a reconcile that somebody asks for: what is known from before does not count.
+    pub(super) fn take_request(&self, state: &mut SetState) {
+        let Some(value) = quiet::requested_at(self.set).filter(|_| !self.set.spec.suspend) else { return };
+        let value = value.chars().take(MAX_REQUEST).collect::<String>();
+        if state.requested.as_ref().is_some_and(|request| request.value == value) {
+            return;
+        }
+        let handled = state.requested.take().and_then(|request| request.handled);
+        state.requested = Some(Request { value, at: self.now, handled });
+    }
+
+    /// The request is handled once the registry was asked about every target, or could not be.
+    pub(super) fn answer_request(&self, seen: &Seen, state: &mut SetState) {
+        let due = self.due(seen, state);
+        let answered = |target: &Target| seen.said.answers.contains_key(&target.key);
+        let handled = seen.obstacle.is_some() || due.iter().all(|(target, _)| answered(target));
+        if let Some(request) = state.requested.as_mut().filter(|_| handled && !self.set.spec.suspend) {
+            request.handled = Some(request.value.clone());
+        }
+    }
+
+    /// Targets that the registry is to be asked about now.
+    fn due(&self, seen: &Seen, state: &SetState) -> Vec<(Target, Ask)> {
+        let due = asks(&seen.targets, state, &seen.jobs.list, self.resync, self.verify, self.now);
+        let due = due.into_iter().filter(|(target, how)| !seen.known.suffices(&target.key, *how));
+        due.map(|(target, how)| (target.clone(), how)).collect()
+    }
+
+    /// Takes what a check found out that `running`, or starts one.
+    async fn check(
+        &self,
+        running: Option<Check>,
+        edge: Edge,
+        key: ClientKey,
+        seen: &mut Seen,
+        state: &SetState,
+    ) {
+        let registries = &self.importer.registries;
+        let connection = key.connection.clone();
+        let check = match running {
+            Some(check) => check,
+            None => match registries.turn(&connection, &self.name, self.now) {
+                Ok(turn) => {
+                    let (due, requested_at) = (self.due(seen, state), quiet::requested_at(self.set));
+                    Check::start(turn, edge, key, self.name.clone(), due, requested_at, self.now)
+                }
+                Err(NoTurn::Busy) => return,
+                Err(NoTurn::LeftAlone(left)) => {
+                    seen.obstacle = Some(checks::left_alone(&connection, &left));
+                    seen.left_alone_until = Some(left.until);
+                    return;
+                }
+            },
+        };
+        let started = check.started;
+        match check.outcome().await {
+            Ok((Outcome::Said(mut said), stale)) => {
+                said.answers.retain(|key, _| !stale.contains(key));
+                (seen.said, seen.asked_at) = (said, started);
+            }
+            Ok((Outcome::Obstacle(obstacle), _)) => seen.obstacle = Some(obstacle),
+            Err(check) => {
+                seen.is_checking = true;
+                if check.is_without_answer() {
+                    seen.obstacle = Some(Check::no_answer(&connection));
+                }
+                lock(&self.importer.checks).insert(self.uid.clone(), check);
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Jobs and attempts that failed: which are forgotten, and which block an image.
+
+use std::collections::BTreeMap;
+
+use krs_core::crd::reason;
+
+use super::ReconcileError;
+use super::jobs::{self, Jobs};
+use super::observe::Seen;
+use super::quiet::MENDED_BY_SECRETS;
+use super::round::Round;
+use super::secrets::Secrets;
+use crate::decide::JobPhase;
+use crate::state::SetState;
+use crate::target::Target;
+
+impl Round<'_> {
+    /// Forgets what failed for want of a good Secret once a Secret has changed. The failed Jobs go first: as long as they
+    /// are there, they would be counted again.
+    pub(super) async fn mended(
+        &self,
+        secrets: &Secrets<'_>,
+        state: &mut SetState,
+        jobs: &mut Jobs,
+    ) -> Result<(), ReconcileError> {
+        let versions =
+            secrets.versions().into_iter().map(|(key, version)| (key, version.unwrap_or_default()));
+        let versions = versions.collect::<BTreeMap<_, _>>();
+        let changed =
+            versions.iter().any(|(key, version)| state.versions.get(key).is_some_and(|old| old != version));
+        state.versions.extend(versions);
+        if !changed {
+            return Ok(());
+        }
+        let curable = |reason: &str| MENDED_BY_SECRETS.contains(&reason) || reason == reason::IMAGE_NOT_FOUND;
+        state.attempts.retain(|_, attempt| !curable(&attempt.reason));
+        let failed = jobs.list.iter().filter(|job| matches!(job.phase, JobPhase::Failed { .. }));
+        for name in failed.map(|job| job.name.clone()).collect::<Vec<_>>() {
+            self.delete(jobs, &name).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn delete(&self, jobs: &mut Jobs, name: &str) -> Result<(), ReconcileError> {
+        let Some(uid) = jobs.uids.get(name) else { return Ok(()) };
+        let deleted = jobs::delete(&self.importer.parts.client, &self.name.namespace, name, uid).await;
+        deleted.map_err(ReconcileError::api("a copy Job cannot be deleted"))?;
+        tracing::info!(set = %self.name, job = name, "copy Job deleted");
+        jobs.list.retain(|job| job.name != name);
+        Ok(())
+    }
+
+    /// Images are blocked whose Jobs the API server refuses, or refused last time, or whose Pods it refuses.
+    pub(super) fn refused(&self, seen: &mut Seen, state: &SetState) {
+        for target in &seen.targets {
+            let attempt = state.attempts.get(&target.key);
+            if let Some(attempt) = attempt.filter(|attempt| attempt.reason == reason::JOB_REJECTED) {
+                let why = |place: &usize| (*place, (reason::JOB_REJECTED, attempt.message.clone()));
+                seen.blocked.extend(target.images.iter().map(why));
+            }
+        }
+        for job in &seen.jobs.list {
+            let Some(message) = seen.jobs.refused.get(&job.name) else { continue };
+            for copied in &job.task.targets {
+                let of_job = |target: &&Target| {
+                    target.digest == copied.digest && target.repository == copied.repository
+                };
+                let places = seen.targets.iter().filter(of_job).flat_map(|target| &target.images);
+                let why = |place: &usize| (*place, (reason::JOB_REJECTED, message.clone()));
+                seen.blocked.extend(places.map(why));
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is found out about a set before anything is decided.
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use krs_core::digest::Digest;
+use krs_core::reference::Reference;
+
+use super::blocked::Blocked;
+use super::collisions::{self, Collisions};
+use super::edge::Said;
+use super::jobs::{self, Jobs};
+use super::known::KnownAnswers;
+use super::ownership::Ownership;
+use super::round::Round;
+use super::secrets::{Login, Secrets};
+use super::wanted::{self, Wanted};
+use super::{ReconcileError, lock, resolve};
+use crate::decide::Obstacle;
+use crate::state::SetState;
+use crate::target::Target;
+
+/// What was found out about a set.
+pub(super) struct Seen {
+    /// The spec, where it is understood.
+    pub(super) wanted: Option<Wanted>,
+    pub(super) targets: Vec<Target>,
+    pub(super) unresolved: Vec<usize>,
+    pub(super) obstacle: Option<Obstacle>,
+    pub(super) collisions: Collisions,
+    pub(super) blocked: Blocked,
+    pub(super) said: Said,
+    /// When the registry was asked for that.
+    pub(super) asked_at: Timestamp,
+    /// What the registry said before and was not asked again.
+    pub(super) known: KnownAnswers,
+    /// Whether a check of the registry goes on.
+    pub(super) is_checking: bool,
+    /// Whether a check ended before all targets were asked about.
+    pub(super) goes_on: bool,
+    /// When the registry is asked again that is left alone.
+    pub(super) left_alone_until: Option<Timestamp>,
+    pub(super) login: Option<Login>,
+    /// Whether the Secrets that the destination names were read.
+    pub(super) is_destination_read: bool,
+    pub(super) jobs: Jobs,
+}
+
+/// What a reference stands for, as far as it is known.
+pub(super) fn digest(reference: &Reference, state: &SetState) -> Option<Digest> {
+    reference.digest.or_else(|| state.resolved.get(&reference.to_string()).map(|resolved| resolved.digest))
+}
+
+impl Round<'_> {
+    /// Finds out everything that the decision needs.
+    pub(super) async fn observe(
+        &self,
+        secrets: &Secrets<'_>,
+        state: &mut SetState,
+    ) -> Result<Seen, ReconcileError> {
+        let spec = &self.set.spec;
+        let known = lock(&self.importer.known).remove(&self.uid).unwrap_or_default();
+        let mut seen = Seen {
+            wanted: None,
+            targets: Vec::new(),
+            unresolved: Vec::new(),
+            obstacle: None,
+            collisions: Collisions::new(),
+            blocked: Blocked::new(),
+            said: Said::default(),
+            asked_at: self.now,
+            known,
+            is_checking: false,
+            goes_on: false,
+            left_alone_until: None,
+            login: None,
+            is_destination_read: false,
+            jobs: Jobs::default(),
+        };
+        let read = match &self.unreadable {
+            Some(why) => Err(wanted::unreadable(why)),
+            None => wanted::read(spec),
+        };
+        match read {
+            Ok(wanted) => seen.wanted = Some(wanted),
+            Err(obstacle) => seen.obstacle = Some(obstacle),
+        }
+        seen.jobs = self.jobs(seen.wanted.as_ref(), state).await?;
+        if let Some(wanted) = &seen.wanted {
+            let allowed =
+                wanted::allowed(&wanted.destination, &self.name.namespace, &self.importer.parts.destinations);
+            seen.obstacle = allowed.err();
+            let idle = seen.obstacle.is_some() || spec.suspend;
+            seen.blocked = self.resolve(secrets, wanted, state, idle).await?;
+            let digest = |reference: &Reference| digest(reference, state);
+            match wanted.targets(spec, digest) {
+                Ok(targets) => seen.targets = targets,
+                Err(obstacle) => seen.obstacle = Some(obstacle),
+            }
+            let images = wanted.images.iter().enumerate();
+            let open = images.filter(|(_, image)| digest(&image.reference).is_none());
+            seen.unresolved = open.map(|(place, _)| place).collect();
+            let namespace = &self.name.namespace;
+            let withheld = resolve::withheld(namespace, spec, wanted, &seen.unresolved, &self.stock);
+            for (place, why) in withheld {
+                // What its registry said against it comes first.
+                seen.blocked.entry(place).or_insert(why);
+            }
+        }
+        self.name_targets(&mut seen);
+        if seen.obstacle.is_none() && !spec.suspend {
+            self.ask(secrets, &mut seen, state).await?;
+        }
+        self.refused(&mut seen, state);
+        Ok(seen)
+    }
+
+    /// Records which names the set gives at the edge, and takes from its targets those that it cannot have.
+    fn name_targets(&self, seen: &mut Seen) {
+        let writes = seen.obstacle.is_none() && !self.set.spec.suspend;
+        let (created, facts) = (wanted::created(self.set), &self.importer.facts);
+        let Some(wanted) = seen.wanted.as_ref().filter(|_| writes) else {
+            facts.claim(&self.name, created, false, &[]);
+            return;
+        };
+        seen.collisions = collisions::within(&mut seen.targets, &wanted.images);
+        let contested = facts.claim(&self.name, created, true, &seen.targets);
+        let lost = collisions::give_up(&mut seen.targets, &wanted.images, &self.name, contested);
+        seen.collisions.extend(lost);
+    }
+
+    /// The Jobs of the set that the importer created. Those of others are nothing to it.
+    pub(super) async fn jobs(
+        &self,
+        wanted: Option<&Wanted>,
+        state: &mut SetState,
+    ) -> Result<Jobs, ReconcileError> {
+        let ended = lock(&self.importer.reports).get(&self.uid).cloned().unwrap_or_default();
+        let client = &self.importer.parts.client;
+        let repositories = wanted.map(Wanted::repositories).unwrap_or_default();
+        let mut ownership = Ownership::new(state.jobs.as_ref(), &repositories, self.now);
+        let owns = |job: &Job| ownership.owns(job);
+        let found = jobs::list(client, &self.name.namespace, &self.uid, &ended, owns, self.now).await;
+        let found = found.map_err(ReconcileError::api("the copy Jobs cannot be listed"))?;
+        // What 0.1 left is adopted once it is known what the set writes to.
+        if wanted.is_some() || state.jobs.is_some() {
+            state.jobs = Some(ownership.finish());
+        }
+        Ok(found)
+    }
+
+    async fn resolve(
+        &self,
+        secrets: &Secrets<'_>,
+        wanted: &Wanted,
+        state: &mut SetState,
+        idle: bool,
+    ) -> Result<Blocked, ReconcileError> {
+        let (parts, spec) = (&self.importer.parts, &self.set.spec);
+        let known = resolve::known(
+            parts,
+            &self.name.namespace,
+            spec,
+            wanted,
+            &self.stock,
+            state,
+            self.resync,
+            self.now,
+        );
+        if idle {
+            // A set that does nothing raises no mark.
+            return Ok(Blocked::new());
+        }
+        resolve::use_answers(&parts.marks, &known, state, self.now).await?;
+        if known.ask.is_empty() {
+            return Ok(Blocked::new());
+        }
+        let blocked = resolve::ask(parts, secrets, spec, wanted, &known.ask, state, self.now).await;
+        blocked.map_err(ReconcileError::api("Secrets cannot be read"))
+    }
+}
