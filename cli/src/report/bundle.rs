@@ -96,7 +96,8 @@ pub(crate) struct Done {
 }
 
 impl BundleReport {
-    /// Of a plan; `done` where it was carried out. Then configs are read, for the platforms of images without an index.
+    /// Of a plan; `done` where it was carried out. Configs are read for the platforms of images without an index: those
+    /// of the bundle, or those that the plan needed anyway.
     ///
     /// # Errors
     /// A config that cannot be read.
@@ -131,9 +132,11 @@ impl BundleReport {
             described.missing_referrers = image.missing_optional().map(MissingFacts::from).collect();
             described.warnings = image.remarks();
         }
-        if let Some(Done { bundle, .. }) = &done {
-            images::add_config_platforms(&mut images, &inputs, &resolved.documents, bundle)?;
-        }
+        images::add_config_platforms(&mut images, &inputs, &resolved.documents, |config| match &done {
+            Some(Done { bundle, .. }) => images::bundled_config(bundle, config),
+            // A plan fetches no blob for this alone: it would cost a request for each image.
+            None => Ok(resolved.documents.content(&config.digest).map(|content| content.to_vec())),
+        })?;
         let missing = resolved.images.iter().flat_map(ResolvedImage::missing_optional);
         let (known, lookups): (Vec<_>, Vec<_>) = missing.partition(|missing| missing.digest.is_some());
         facts.set_missing_referrers(known.len(), lookups.len());

@@ -54,6 +54,9 @@ pub(super) struct ImageFacts {
     artifact_type: Option<String>,
     /// Platforms that it runs on, where they are known.
     pub(super) platforms: Vec<String>,
+    /// Whether only its config states the platform, and the config was not read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    platforms_not_read: bool,
     /// Platforms that the set chose; empty: all.
     chosen_platforms: Vec<String>,
     /// Bytes of all its content, with what refers to it.
@@ -166,6 +169,7 @@ fn describe_one(
         kind: kind(input, documents),
         artifact_type: input.artifact_type.map(ToOwned::to_owned),
         platforms: platforms(input, documents),
+        platforms_not_read: false,
         chosen_platforms: input.asked.iter().map(ToString::to_string).collect(),
         size: input.closure.size()
             + input.referrers.iter().map(|referrer| referrer.closure.size()).sum::<u64>(),
@@ -208,37 +212,44 @@ fn platforms(input: &Input<'_>, documents: &Documents) -> Vec<String> {
     platforms
 }
 
-/// Adds the platforms of images without an index, which only their configs state.
+/// Adds the platforms of images without an index, which only their configs state. `read` gives a config; `None`: it was
+/// not read.
 ///
 /// # Errors
-/// A config that is damaged.
-pub(super) fn add_config_platforms(
+/// What `read` says.
+pub(super) fn add_config_platforms<E>(
     images: &mut [ImageFacts],
     inputs: &[Input<'_>],
     documents: &Documents,
-    bundle: &Bundle,
-) -> Result<(), BundleError> {
-    for (image, input) in images.iter_mut().zip(inputs) {
-        if image.platforms.is_empty() {
-            image.platforms.extend(config_platform(bundle, documents, input.root)?);
+    mut read: impl FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
+) -> Result<(), E> {
+    for (image, input) in images.iter_mut().zip(inputs).filter(|(image, _)| image.platforms.is_empty()) {
+        let Ok(Document::Manifest(manifest)) = documents.read(input.root) else { continue };
+        if manifest.artifact_type.is_some() || input.artifact_type.is_some() {
+            continue;
+        }
+        match read(&manifest.config)? {
+            Some(config) => image.platforms.extend(config_platform(&config)),
+            None => image.platforms_not_read = true,
         }
     }
     Ok(())
 }
 
-fn config_platform(
-    bundle: &Bundle,
-    documents: &Documents,
-    root: &Descriptor,
-) -> Result<Option<String>, BundleError> {
-    let Ok(Document::Manifest(manifest)) = documents.read(root) else { return Ok(None) };
-    let config = bundle.blob(&manifest.config.digest).filter(|blob| blob.size <= MAX_CONFIG);
-    let (Some(config), None) = (config, &manifest.artifact_type) else { return Ok(None) };
-    let bytes = bundle.read(config, MAX_CONFIG)?;
-    // What is no config of an image has no platform; that is not a fault.
-    let stated = serde_json::from_slice::<StatedPlatform>(&bytes).ok();
-    let platform = stated.and_then(|stated| stated.platform());
-    Ok(platform.map(|platform| printable(&platform.to_string(), 100)))
+/// What a config states. What is no config of an image has no platform; that is not a fault.
+fn config_platform(config: &[u8]) -> Option<String> {
+    let platform = serde_json::from_slice::<StatedPlatform>(config).ok()?.platform()?;
+    Some(printable(&platform.to_string(), 100))
+}
+
+/// Reads a config of a bundle; `None`: it is not there, or too large.
+///
+/// # Errors
+/// It is damaged.
+pub(super) fn bundled_config(bundle: &Bundle, config: &Descriptor) -> Result<Option<Vec<u8>>, BundleError> {
+    let blob = bundle.blob(&config.digest).filter(|blob| blob.size <= MAX_CONFIG);
+    let Some(blob) = blob else { return Ok(None) };
+    Ok(Some(bundle.read(blob, MAX_CONFIG)?.to_vec()))
 }
 
 /// Everything that a closure holds: of an index only some of the children may be here.
@@ -316,7 +327,11 @@ pub(super) fn table(images: &[ImageFacts]) -> String {
                 "helmChart" => "Helm chart".to_owned(),
                 kind => kind.to_owned(),
             },
-            short_platforms(&image.platforms),
+            if image.platforms_not_read {
+                "not read".to_owned()
+            } else {
+                short_platforms(&image.platforms)
+            },
             size(image.size),
             if image.shared_bytes == 0 { "-".to_owned() } else { size(image.shared_bytes) },
             if image.referrer_count == 0 { "-".to_owned() } else { image.referrer_count.to_string() },

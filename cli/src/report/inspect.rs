@@ -58,7 +58,9 @@ impl InspectReport {
         };
         let inputs = pairs.map(input).collect::<Vec<_>>();
         let mut images = images::describe(&inputs, &bundled.documents, bundle.sets());
-        images::add_config_platforms(&mut images, &inputs, &bundled.documents, bundle)?;
+        images::add_config_platforms(&mut images, &inputs, &bundled.documents, |config| {
+            images::bundled_config(bundle, config)
+        })?;
         let sets = bundle.sets().iter().zip(&bundle.manifest().sets).map(|(set, entry)| SetFacts {
             namespace: set.namespace.clone(),
             name: set.name.clone(),

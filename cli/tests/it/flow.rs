@@ -104,6 +104,41 @@ fn a_dry_run_shows_the_plan_and_writes_nothing() {
 }
 
 #[test]
+fn a_plan_shows_the_platform_of_a_single_image_or_that_it_was_not_read() {
+    let mut site = Site::new();
+    let arm64 = ImageBuilder::new("web").layer_random(3000, 1).platform("linux/arm64").build();
+    site.add(&arm64, "team/web", "1.0");
+    site.add(&helm_chart("chart", "1.2.3"), "charts/chart", "1.2.3");
+    site.commit();
+    let path = site.checkout.path().as_str();
+    // The platform in the table of each image, and what the JSON says.
+    let shown = |command: &[&str]| {
+        let text = site.desk.krs(command).ok().out;
+        let of = |name: &str, kind: &str| {
+            let row = text.lines().find(|line| line.contains(name)).unwrap();
+            let (_, platform) = row.split_once(kind).unwrap();
+            platform.trim_start().split("  ").next().unwrap().to_owned()
+        };
+        let json = site.desk.krs(&[command, &["--output", "json"]].concat()).ok().json();
+        let facts = json["images"].as_array().unwrap().iter().map(|image| {
+            (image["platforms"].to_string(), image.get("platformsNotRead").map(ToString::to_string))
+        });
+        ([of("team/web", " image "), of("charts/chart", " Helm chart ")], facts.collect::<Vec<_>>())
+    };
+    let unread = (r"[]".to_owned(), Some("true".to_owned()));
+    let (known, none) = ((r#"["linux/arm64"]"#.to_owned(), None), ("[]".to_owned(), None));
+    let expected = (["not read".to_owned(), "-".to_owned()], vec![unread, none.clone()]);
+    assert_eq!(shown(&["plan", path]), expected);
+    assert!(!site.source.requests().iter().any(|request| request.path.contains("/blobs/")), "nothing is read");
+    // Whoever asks for platforms has the config read.
+    let expected = (["linux/arm64".to_owned(), "-".to_owned()], vec![known, none]);
+    assert_eq!(shown(&["plan", path, "--platform", "linux/arm64"]), expected);
+    site.bundle("a.krs.tar", &[]).ok();
+    assert_eq!(shown(&["inspect", "a.krs.tar"]), expected);
+    assert_eq!(shown(&["bundle", path, "-o", "b.krs.tar"]), expected);
+}
+
+#[test]
 fn logins_come_from_the_file_of_docker() {
     let mut site = Site::with(Options { auth: Auth::basic("me", "s3cret-word"), ..Options::default() });
     site.add(&app("web", 2), "team/web", "1.0");
