@@ -327,11 +327,7 @@ pub(super) fn table(images: &[ImageFacts]) -> String {
                 "helmChart" => "Helm chart".to_owned(),
                 kind => kind.to_owned(),
             },
-            if image.platforms_not_read {
-                "not read".to_owned()
-            } else {
-                short_platforms(&image.platforms)
-            },
+            if image.platforms_not_read { "not read".to_owned() } else { short_platforms(&image.platforms) },
             size(image.size),
             if image.shared_bytes == 0 { "-".to_owned() } else { size(image.shared_bytes) },
             if image.referrer_count == 0 { "-".to_owned() } else { image.referrer_count.to_string() },

@@ -129,7 +129,10 @@ fn a_plan_shows_the_platform_of_a_single_image_or_that_it_was_not_read() {
     let (known, none) = ((r#"["linux/arm64"]"#.to_owned(), None), ("[]".to_owned(), None));
     let expected = (["not read".to_owned(), "-".to_owned()], vec![unread, none.clone()]);
     assert_eq!(shown(&["plan", path]), expected);
-    assert!(!site.source.requests().iter().any(|request| request.path.contains("/blobs/")), "nothing is read");
+    assert!(
+        !site.source.requests().iter().any(|request| request.path.contains("/blobs/")),
+        "nothing is read"
+    );
     // Whoever asks for platforms has the config read.
     let expected = (["linux/arm64".to_owned(), "-".to_owned()], vec![known, none]);
     assert_eq!(shown(&["plan", path, "--platform", "linux/arm64"]), expected);
