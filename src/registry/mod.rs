@@ -16,6 +16,7 @@ mod error;
 mod foreign;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod help;
 mod hosts;
 mod interception;
 mod keychain;
@@ -24,6 +25,7 @@ mod opaque;
 mod outgoing;
 mod pace;
 mod presence;
+mod public_address;
 mod rate_limit;
 mod redirect;
 mod referrers;
@@ -32,6 +34,7 @@ mod relay;
 mod retry;
 mod tags;
 mod tls;
+mod token;
 mod transport;
 mod upload;
 

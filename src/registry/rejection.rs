@@ -10,7 +10,8 @@ use url::Url;
 
 use super::address::BarredAddress;
 use super::client::Inner;
-use super::error::{CredentialUse, PROXY_CREDENTIALS, RegistryError};
+use super::error::{CredentialUse, RegistryError};
+use super::help::PROXY_CREDENTIALS;
 use super::hosts::Pause;
 use super::redirect::{self, authority};
 use super::retry::Failure;

@@ -1,34 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 //! One blob on its way: a mount, else a session that is opened, filled and completed in as many tries as it takes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod requests;
+
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::BlobContent;
 use super::way::{Sent, Way, way_after};
 use crate::digest::Digest;
 use crate::reference::RepositoryName;
-use crate::registry::auth::{Asking, Scope};
 use crate::registry::client::Repository;
 use crate::registry::download::PROGRESS;
 use crate::registry::error::{LOST_UPLOAD, RegistryError};
-use crate::registry::manifest::not_missing;
 use crate::registry::outgoing::{Feed, Hashing, Outgoing};
 use crate::registry::relay::{Received, Relay};
 use crate::registry::retry::Failure;
-use crate::registry::transport::{Answer, Payload, lock, protocol};
+use crate::registry::transport::{Payload, lock};
 
 /// Parts of an upload once a registry has lost one that was cut: halved each time, but not below the least.
 const FIRST_PART: u64 = 64 << 20;
 const LEAST_PART: u64 = 1 << 20;
-/// Longest wait for the answer to a cancellation, which nobody depends on.
-const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a blob is asked for at most after the answer to its upload was lost: the registry may still be storing it.
 const MAX_STORING: Duration = Duration::from_secs(60);
 /// The first wait between two such requests; each further one is twice as long.
@@ -66,20 +61,6 @@ pub(super) struct Upload<'a> {
     furthest: u64,
     /// Where the registry itself failed last.
     failed_at: Option<u64>,
-}
-
-fn octets() -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers
-}
-
-/// How many bytes the registry has: `Range: 0-LAST`. Distribution says `0-0` for none, too.
-fn confirmed(answer: &Answer) -> Option<u64> {
-    let range = answer.header(RANGE)?;
-    let (first, last) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;
-    let last = last.parse::<u64>().ok().filter(|_| first == "0")?;
-    Some(if last == 0 { 0 } else { last.saturating_add(1) })
 }
 
 /// Where the bytes of a blob from `start` on come from.
@@ -184,14 +165,6 @@ impl<'a> Upload<'a> {
         }
     }
 
-    async fn asking(&self, scope: Scope) -> Result<Asking<'a>, Failure> {
-        self.repository.asking(scope, self.repository.blob_name(self.digest)).await
-    }
-
-    fn pushing(&self) -> Scope {
-        Scope::push(self.repository.name())
-    }
-
     fn has_advanced(&mut self) -> bool {
         let offset = self.session.as_ref().map_or(0, |session| session.offset);
         // As for downloads: a byte at a time is no progress.
@@ -201,10 +174,6 @@ impl<'a> Upload<'a> {
             self.furthest = offset;
         }
         advanced
-    }
-
-    fn located(&self, asking: &Asking<'_>, answer: &Answer) -> Result<Url, Failure> {
-        self.repository.inner.located(asking, answer)
     }
 
     /// The bytes from `start` to `end` as a body, as often as it is wanted.
@@ -266,33 +235,6 @@ impl<'a> Upload<'a> {
         }
     }
 
-    async fn try_mount(&mut self, from: &RepositoryName) -> Result<bool, Failure> {
-        let asking = self.asking(self.pushing().and_pull(from)).await?;
-        if !self.repository.inner.same_credentials(&asking, from).await? {
-            return Ok(false);
-        }
-        let answer = self.post(&asking, Some(from)).await?;
-        match answer.status() {
-            StatusCode::CREATED => Ok(true),
-            StatusCode::ACCEPTED => self.opened(&asking, &answer).map(|()| false),
-            _ => Err(self.repository.inner.rejected(&asking, answer).await),
-        }
-    }
-
-    async fn post(
-        &self,
-        asking: &Asking<'_>,
-        mount_from: Option<&RepositoryName>,
-    ) -> Result<Answer, Failure> {
-        let mut url = self.repository.url(asking, "blobs/uploads/")?;
-        if let Some(from) = mount_from {
-            let mut query = url.query_pairs_mut();
-            query.append_pair("mount", &self.digest.to_string()).append_pair("from", from.as_str());
-        }
-        let payload = Payload::small(Bytes::new());
-        self.repository.inner.ask_with(asking, &Method::POST, &url, HeaderMap::new(), payload).await
-    }
-
     /// Opens an upload, in as many tries as it takes and are allowed.
     pub(super) async fn open_any(&mut self) -> Result<(), RegistryError> {
         let repository = self.repository;
@@ -303,94 +245,6 @@ impl<'a> Upload<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Opens an upload.
-    async fn open(&mut self) -> Result<(), Failure> {
-        let asking = self.asking(self.pushing()).await?;
-        let answer = self.post(&asking, None).await?;
-        if answer.status() == StatusCode::ACCEPTED {
-            return self.opened(&asking, &answer);
-        }
-        Err(not_missing(self.repository.inner.rejected(&asking, answer).await, &asking))
-    }
-
-    fn opened(&mut self, asking: &Asking<'_>, answer: &Answer) -> Result<(), Failure> {
-        let location = self.located(asking, answer)?;
-        let least = answer.header("oci-chunk-min-length").and_then(|value| value.parse().ok());
-        self.least_part = least.unwrap_or(0).max(LEAST_PART);
-        self.session = Some(Session { location, offset: 0 });
-        Ok(())
-    }
-
-    /// Sends the next part, or all that is left.
-    async fn send_part(&mut self, location: Url, start: u64) -> Result<(), Failure> {
-        let part = self.part.map_or(u64::MAX, |part| part.max(self.least_part));
-        let end = start.saturating_add(part).min(self.size);
-        let asking = self.asking(self.pushing()).await?;
-        let mut headers = octets();
-        if let Ok(range) = HeaderValue::from_str(&format!("{start}-{}", end - 1)) {
-            headers.insert(CONTENT_RANGE, range);
-        }
-        let payload = self.payload(start, end);
-        let inner = &self.repository.inner;
-        let answer = inner.ask_with(&asking, &Method::PATCH, &location, headers, payload).await?;
-        if !answer.status().is_success() {
-            let failed = answer.status() == StatusCode::INTERNAL_SERVER_ERROR;
-            if failed && self.failed_at.replace(start) == Some(start) {
-                // It has lost track of the upload, whatever it states about it: Gitea 1.26 after a part that was cut.
-                self.cancel().await;
-                (self.session, self.failed_at) = (None, None);
-            }
-            let failure = inner.rejected(&asking, answer).await;
-            return self.refused(failure, Sent::Part { first: start == 0 }).await;
-        }
-        let next = self.located(&asking, &answer)?;
-        // Fewer bytes than were sent may have been kept.
-        let offset = confirmed(&answer).filter(|offset| (start..end).contains(offset)).unwrap_or(end);
-        if offset == start {
-            return Err(Failure::again(protocol(&asking.purpose, "it keeps nothing of what it is sent")));
-        }
-        if self.parts_only {
-            inner.capabilities.set_max_part(self.repository.registry(), part);
-        }
-        self.session = Some(Session { location: next, offset });
-        Ok(())
-    }
-
-    /// Sends the rest, or nothing where all is there, and has the blob stored. Answers whether it is.
-    async fn complete(&mut self, mut location: Url, start: u64) -> Result<bool, Failure> {
-        let asking = self.asking(self.pushing()).await?;
-        location.query_pairs_mut().append_pair("digest", &self.digest.to_string());
-        let payload = self.payload(start, self.size);
-        let (sent, length, begun) = (Arc::clone(&payload.sent), payload.length, Instant::now());
-        let inner = &self.repository.inner;
-        let outcome = inner.ask_with(&asking, &Method::PUT, &location, octets(), payload).await;
-        let stored = match outcome {
-            Ok(answer) if answer.status().is_success() => Ok(answer),
-            Ok(answer) => Err(inner.rejected(&asking, answer).await),
-            Err(failure) => Err(failure),
-        };
-        let answer = match stored {
-            Ok(answer) => answer,
-            Err(failure) => {
-                let all = sent.load(Ordering::Relaxed) == length;
-                // A session that is not known any more was perhaps completed before, by a proxy that repeats requests.
-                let unknown = matches!(&failure, Failure::Final(error) if error.status() == Some(404));
-                if all && (unknown || matches!(failure, Failure::Again(_))) {
-                    self.unanswered = Some(begun.elapsed());
-                }
-                return self.refused(failure, Sent::Last).await.map(|()| false);
-            }
-        };
-        let named = answer.header("docker-content-digest").and_then(|digest| digest.parse().ok());
-        match named {
-            Some(got) if got != *self.digest => {
-                let (registry, what) = (asking.purpose.registry.clone(), asking.purpose.what.clone());
-                Err(RegistryError::OtherDigest { registry, what, expected: *self.digest, got }.into())
-            }
-            _ => Ok(true),
-        }
     }
 
     /// Changes how the blob is sent, where that helps against a refusal.
@@ -464,33 +318,5 @@ impl<'a> Upload<'a> {
         let known = offset <= self.size && offset <= hashed;
         // Without parts there is nothing to go on with, unless all has arrived.
         known && (!self.whole_only || offset == self.size) && (offset > 0 || hashed == 0)
-    }
-
-    async fn status(&self, location: &Url) -> Result<Session, Failure> {
-        let asking = self.asking(self.pushing()).await?;
-        let answer = self.repository.inner.ask(&asking, &Method::GET, location, &HeaderMap::new()).await?;
-        if !answer.status().is_success() {
-            return Err(self.repository.inner.rejected(&asking, answer).await);
-        }
-        let offset = confirmed(&answer).ok_or_else(|| protocol(&asking.purpose, "no Range"))?;
-        let location = if answer.headers().contains_key(LOCATION) {
-            self.located(&asking, &answer)?
-        } else {
-            location.clone()
-        };
-        Ok(Session { location, offset })
-    }
-
-    /// Tells the registry to forget the upload. It forgets it later by itself, so the answer does not matter.
-    pub(super) async fn cancel(&self) {
-        let Some(session) = &self.session else { return };
-        let cancel = async {
-            let asking = self.asking(self.pushing()).await?;
-            let inner = &self.repository.inner;
-            inner.ask(&asking, &Method::DELETE, &session.location, &HeaderMap::new()).await
-        };
-        if let Ok(Err(failure)) = tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
-            tracing::debug!(?failure, "an upload was not cancelled");
-        }
     }
 }
