@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Accepts connections and answers requests on them with any function.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, Response};
@@ -20,14 +19,17 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-use super::patience::Patience;
+use super::patience::{LastTaken, Patience};
+use super::peers::Peers;
 use super::{ServeError, ServeOptions, Tls};
 
-/// Most connections at once; further ones wait.
+/// Most connections at once; further ones wait, or take the place of idle ones.
 const MAX_CONNECTIONS: usize = 256;
+/// How long a connection waits for a place before idle ones are looked for again.
+const PLACE_RETRY: Duration = Duration::from_millis(500);
 /// How long a client may take for the head of a request, and for a TLS handshake.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take no byte of what it asked for. An edge registry that is busy may hold up a copy for a while.
@@ -38,41 +40,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The address that a request came from, among its extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
-
-/// How many connections each address has.
-#[derive(Debug, Clone, Default)]
-struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// A connection that counts.
-struct Counted {
-    peers: Peers,
-    address: IpAddr,
-}
-
-impl Peers {
-    /// Counts one more connection, unless the address has `most`.
-    fn count(&self, address: IpAddr, most: usize) -> Option<Counted> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Counted { peers: self.clone(), address })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
-}
 
 /// A certificate that a listener shows, and that can be replaced while it does. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -120,8 +87,10 @@ pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<(TlsAcceptor, Certificate)>,
-    /// Most connections of one address at once, each for one request; none: no such limit.
-    per_peer: Option<usize>,
+    /// Most connections of one address at once.
+    per_peer: usize,
+    /// Whether a connection is for further requests after an answer.
+    keep_alive: bool,
 }
 
 impl std::fmt::Debug for Listener {
@@ -146,14 +115,20 @@ impl Listener {
         let cannot = |source| ServeError::Listen { address: options.address, source };
         let listener = TcpListener::bind(options.address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        Ok(Self { listener, address, tls, per_peer: None })
+        Ok(Self { listener, address, tls, per_peer: MAX_CONNECTIONS, keep_alive: true })
     }
 
-    /// Keeps one address from taking the places of others: it has at most `most` connections at once, further ones are
-    /// closed, and each ends after one answer.
+    /// Lets one address have at most `max` connections at once: further ones are closed.
     #[must_use]
-    pub const fn one_request_each(mut self, most: usize) -> Self {
-        self.per_peer = Some(most);
+    pub const fn per_peer(mut self, max: usize) -> Self {
+        self.per_peer = max;
+        self
+    }
+
+    /// As [`Self::per_peer`], and each connection ends after one answer.
+    #[must_use]
+    pub const fn one_request_each(mut self, max: usize) -> Self {
+        (self.per_peer, self.keep_alive) = (max, false);
         self
     }
 
@@ -177,14 +152,10 @@ impl Listener {
         // What a client sends beside the head is of no use to a registry that cannot be written to.
         let router = Router::new().fallback(move |request: Request<Body>| answer(request.map(|_| ())));
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let (peers, per_peer) = (Peers::default(), self.per_peer);
+        let peers = Peers::default();
+        let waits = Waits { idle: HEAD_TIMEOUT, keep_alive: self.keep_alive };
         let mut stop = pin!(stop);
         loop {
-            let place = tokio::select! {
-                place = Arc::clone(&places).acquire_owned() => place,
-                () = &mut stop => break,
-            };
-            let Ok(place) = place else { break };
             let (stream, peer) = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
@@ -196,17 +167,38 @@ impl Listener {
                 },
                 () = &mut stop => break,
             };
-            let Some(counted) = peers.count(peer, per_peer.unwrap_or(MAX_CONNECTIONS)) else { continue };
+            let taken = LastTaken::now();
+            let Some(counted) = peers.count(peer, self.per_peer, taken.clone()) else { continue };
+            let place = tokio::select! {
+                place = a_place(&places, &peers, peer) => place,
+                () = &mut stop => break,
+            };
             let tls = self.tls.as_ref().map(|(acceptor, _)| acceptor.clone());
             let (router, watcher) = (router.clone().layer(Extension(Peer(peer))), graceful.watcher());
-            let waits = Waits { idle: HEAD_TIMEOUT, keep_alive: per_peer.is_none() };
-            tokio::spawn(async move {
-                let _held = (place, counted);
-                connection(stream, tls, router, watcher, waits).await;
+            let counted = Arc::new(counted);
+            let held = (place, Arc::clone(&counted));
+            let task = tokio::spawn(async move {
+                let _held = held;
+                connection(stream, taken, tls, router, watcher, waits).await;
             });
+            counted.served_by(task.abort_handle());
         }
         drop(self.listener);
         let _ = tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await;
+    }
+}
+
+/// A place for a connection of `peer`, where there are none left that of an idle one of an address that has more.
+async fn a_place(places: &Arc<Semaphore>, peers: &Peers, peer: IpAddr) -> Option<OwnedSemaphorePermit> {
+    loop {
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Some(place);
+        }
+        peers.close_idle_for(peer, Instant::now());
+        let place = Arc::clone(places).acquire_owned();
+        if let Ok(place) = tokio::time::timeout(PLACE_RETRY, place).await {
+            return place.ok();
+        }
     }
 }
 
@@ -222,13 +214,14 @@ struct Waits {
 /// Answers on one connection until it ends, or no head of a request comes in time: at its start, and between requests.
 async fn connection(
     stream: TcpStream,
+    taken: LastTaken,
     tls: Option<TlsAcceptor>,
     router: Router,
     watcher: Watcher,
     waits: Waits,
 ) {
     let _ = stream.set_nodelay(true);
-    let stream = Patience::new(stream, STALL_TIMEOUT);
+    let stream = Patience::new(stream, STALL_TIMEOUT, taken);
     match tls {
         None => http(stream, router, watcher, waits).await,
         Some(tls) => {
@@ -278,8 +271,54 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let router = Router::new().fallback(|| async { "here" });
         let waits = Waits { idle: Duration::from_millis(200), keep_alive: true };
-        let serving = connection(stream, None, router, graceful.watcher(), waits);
+        let serving = connection(stream, LastTaken::now(), None, router, graceful.watcher(), waits);
         (client, tokio::spawn(serving))
+    }
+
+    /// A client of this loopback address.
+    async fn from(client: [u8; 4], server: SocketAddr) -> TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((client, 0))).unwrap();
+        socket.connect(server).await.unwrap()
+    }
+
+    /// Whether a connection is answered. It is over afterwards.
+    async fn is_answered(mut stream: TcpStream) -> bool {
+        let mut answer = String::new();
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+        let _ = stream.read_to_string(&mut answer).await;
+        answer.starts_with("HTTP/1.1 200")
+    }
+
+    #[tokio::test]
+    async fn t193_clients_that_hold_all_connections_keep_nobody_else_out() {
+        let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls: None };
+        let listener = Listener::bind(&options).await.unwrap().per_peer(64);
+        let server = listener.address();
+        let answer = |_| std::future::ready(Response::new(Body::from("here")));
+        let serving = tokio::spawn(listener.run(answer, std::future::pending()));
+        // The share of each of four addresses is a quarter of all; some say something, and then nothing more.
+        let mut held = Vec::new();
+        for client in 2..6 {
+            for n in 0..64 {
+                let mut stream = from([127, 0, 0, client], server).await;
+                if n % 2 == 0 {
+                    stream.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+                }
+                held.push(stream);
+            }
+        }
+        let limit = HEAD_TIMEOUT / 2;
+        let further = tokio::time::timeout(limit, is_answered(from([127, 0, 0, 2], server).await)).await;
+        assert_eq!(further, Ok(false), "beyond its share it is closed at once");
+        let others = async {
+            for client in 6..9 {
+                assert!(is_answered(from([127, 0, 0, client], server).await).await, "{client}");
+            }
+        };
+        tokio::time::timeout(limit, others).await.unwrap();
+        serving.abort();
+        drop(held);
     }
 
     /// Whoever connects and says nothing, or nothing more, holds a place for a bounded time only.

@@ -8,6 +8,7 @@
 mod catalog;
 mod listen;
 mod patience;
+mod peers;
 mod request;
 mod shelf;
 

@@ -4,24 +4,45 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
+
+/// When the other side of a connection last took something; at first, when it began. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct LastTaken(Arc<Mutex<Instant>>);
+
+impl LastTaken {
+    pub(super) fn now() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    fn taken(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    pub(super) fn get(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The connection.
 #[derive(Debug)]
 pub(super) struct Patience<S> {
     stream: S,
     most: Duration,
+    /// When the other side last took something.
+    taken: LastTaken,
     /// Runs while the other side takes nothing.
     until: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patience<S> {
-    pub(super) const fn new(stream: S, most: Duration) -> Self {
-        Self { stream, most, until: None }
+    pub(super) const fn new(stream: S, most: Duration, taken: LastTaken) -> Self {
+        Self { stream, most, taken, until: None }
     }
 
     fn judge<T>(&mut self, poll: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -51,6 +72,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if matches!(poll, Poll::Ready(Ok(_))) {
+            self.taken.taken();
+        }
         self.judge(poll, context)
     }
 
@@ -60,6 +84,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        if matches!(poll, Poll::Ready(Ok(_))) {
+            self.taken.taken();
+        }
         self.judge(poll, context)
     }
 
@@ -88,7 +115,7 @@ mod tests {
     #[tokio::test]
     async fn who_takes_nothing_is_given_up_and_who_is_slow_is_not() {
         let (near, mut far) = tokio::io::duplex(8);
-        let mut near = Patience::new(near, Duration::from_millis(500));
+        let mut near = Patience::new(near, Duration::from_millis(500), LastTaken::now());
         let slow = tokio::spawn(async move {
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_millis(200)).await;

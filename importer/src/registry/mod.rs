@@ -27,6 +27,9 @@ use crate::library::Library;
 use crate::metrics::Metrics;
 use crate::tls::ServerIdentity;
 
+/// Most connections of one address at once. Several Pods of a node may show one address, and a copy has a handful.
+const PER_PEER: usize = 64;
+
 /// Repository of an image in the embedded registry: `HEX(bundle)/HEX(image)`.
 pub fn repository(bundle: &Digest, image: &Digest) -> String {
     format!("{}/{}", bundle.hex(), image.hex())
@@ -70,6 +73,7 @@ impl Registry {
         let listener =
             Listener::bind(&ServeOptions { address: config.listen, tls: Some(pem(identity)) }).await?;
         let access = Access::new(review::reviewer(client));
+        let listener = listener.per_peer(PER_PEER);
         Ok(Self { listener, front: Arc::new(Front::new(access, library, demand, shared, metrics)) })
     }
 

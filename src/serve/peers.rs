@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who has how many of the connections. One address cannot take those of the others: it has a limit, and while there are
+//! no connections left, whoever has the most loses an idle one to an address that has fewer. (T-193)
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::AbortHandle;
+
+use super::patience::LastTaken;
+
+/// How long a connection takes no byte before it counts as idle.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// The connections of each address.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Peers(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// In the order in which they began.
+    peers: HashMap<IpAddr, BTreeMap<u64, Connection>>,
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+struct Connection {
+    taken: LastTaken,
+    /// Once it is served.
+    task: Option<AbortHandle>,
+}
+
+/// A connection that counts until this is dropped.
+#[derive(Debug)]
+pub(super) struct Counted {
+    peers: Peers,
+    address: IpAddr,
+    number: u64,
+}
+
+impl Peers {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more connection, unless the address has `max`.
+    pub(super) fn count(&self, address: IpAddr, max: usize, taken: LastTaken) -> Option<Counted> {
+        let mut state = self.state();
+        let number = state.next;
+        let connections = state.peers.entry(address).or_default();
+        if connections.len() >= max {
+            return None;
+        }
+        connections.insert(number, Connection { taken, task: None });
+        state.next += 1;
+        Some(Counted { peers: self.clone(), address, number })
+    }
+
+    /// Closes a connection that is idle at `now`, of the address that has the most, unless closing one would leave it with
+    /// fewer than `address` has.
+    pub(super) fn close_idle_for(&self, address: IpAddr, now: Instant) {
+        let state = self.state();
+        let own = state.peers.get(&address).map_or(0, BTreeMap::len);
+        let is_idle = |connection: &Connection| now.saturating_duration_since(connection.taken.get()) >= IDLE;
+        let idle =
+            state.peers.values().filter(|connections| connections.len() > own).filter_map(|connections| {
+                let idle = connections.values().filter(|connection| is_idle(connection));
+                Some((connections.len(), idle.filter_map(|connection| connection.task.as_ref()).next()?))
+            });
+        if let Some((_, task)) = idle.max_by_key(|(count, _)| *count) {
+            task.abort();
+        }
+    }
+}
+
+impl Counted {
+    /// What ends it.
+    pub(super) fn served_by(&self, task: AbortHandle) {
+        let mut state = self.peers.state();
+        let connections = state.peers.get_mut(&self.address);
+        if let Some(connection) = connections.and_then(|connections| connections.get_mut(&self.number)) {
+            connection.task = Some(task);
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut state = self.peers.state();
+        if let Some(connections) = state.peers.get_mut(&self.address) {
+            connections.remove(&self.number);
+            if connections.is_empty() {
+                state.peers.remove(&self.address);
+            }
+        }
+    }
+}
