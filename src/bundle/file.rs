@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ pub(super) struct Handle {
     path: Utf8PathBuf,
     size: u64,
     open: Mutex<Option<Open>>,
+    /// How many readers are opening it. A dead file system may hold them for ever, so they do not hold the lock.
+    opening: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl Handle {
     /// Of a regular file that is open already.
     pub(super) fn new(path: Utf8PathBuf, file: File, size: u64) -> Self {
         let open = Open { file: Arc::new(file), used: Instant::now() };
-        Self { path, size, open: Mutex::new(Some(open)) }
+        Self { path, size, open: Mutex::new(Some(open)), opening: AtomicUsize::new(0) }
     }
 
     fn state(&self) -> MutexGuard<'_, Option<Open>> {
@@ -54,10 +57,24 @@ impl Handle {
 
     /// The file, opened where it is closed.
     pub(super) fn file(&self) -> io::Result<Arc<File>> {
-        let mut state = self.state();
-        if let Some(open) = state.as_mut() {
-            return Ok(Arc::clone(&open.file));
+        {
+            let state = self.state();
+            if let Some(open) = state.as_ref() {
+                return Ok(Arc::clone(&open.file));
+            }
+            self.opening.fetch_add(1, Ordering::AcqRel);
         }
+        let opened = self.open();
+        let mut state = self.state();
+        self.opening.fetch_sub(1, Ordering::AcqRel);
+        let file = opened?;
+        // Somebody else may have been faster.
+        let open = state.get_or_insert_with(|| Open { file: Arc::new(file), used: Instant::now() });
+        Ok(Arc::clone(&open.file))
+    }
+
+    /// Opens the file. May never return.
+    fn open(&self) -> io::Result<File> {
         let file = open(&self.path, false)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
@@ -67,8 +84,6 @@ impl Handle {
             let text = format!("it has {} bytes now, expected {}", metadata.len(), self.size);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
         }
-        let file = Arc::new(file);
-        *state = Some(Open { file: Arc::clone(&file), used: Instant::now() });
         Ok(file)
     }
 
@@ -79,11 +94,12 @@ impl Handle {
         if state.as_ref().is_some_and(idle) {
             *state = None;
         }
-        state.is_none()
+        state.is_none() && self.opening.load(Ordering::Acquire) == 0
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.state().is_some()
+        let state = self.state();
+        state.is_some() || self.opening.load(Ordering::Acquire) > 0
     }
 }
 

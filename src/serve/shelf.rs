@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{
@@ -25,6 +26,8 @@ use crate::reference::Selector;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 256 << 10;
+/// How long one read may take. A drive that fails takes half a minute for each piece that it reads again and again.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// Chunks that wait for the network.
 const QUEUE: usize = 4;
 /// Most names in one answer.
@@ -179,10 +182,14 @@ impl Source {
         let checked = tokio::task::spawn_blocking(move || {
             source.bundle.check_header(&blob).map_err(|error| source.report(&blob, &error))
         });
-        match checked.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(true)) => Err(DAMAGED),
-            Ok(Err(false)) | Err(_) => Err(UNREADABLE),
+        match tokio::time::timeout(READ_TIMEOUT, checked).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(true))) => Err(DAMAGED),
+            Ok(Ok(Err(false)) | Err(_)) => Err(UNREADABLE),
+            Err(_) => {
+                let _ = self.timed_out(&blob);
+                Err(UNREADABLE)
+            }
         }
     }
 
@@ -220,9 +227,21 @@ impl Source {
                 }
             }
         });
-        Body::from_stream(stream::unfold(receiver, |mut receiver| async {
-            receiver.recv().await.map(|chunk| (chunk, receiver))
+        let state = Some((receiver, self.clone(), blob));
+        Body::from_stream(stream::unfold(state, |state| async {
+            let (mut receiver, source, blob) = state?;
+            match tokio::time::timeout(READ_TIMEOUT, receiver.recv()).await {
+                Ok(chunk) => chunk.map(|chunk| (chunk, Some((receiver, source, blob)))),
+                Err(_) => Some((Err(source.timed_out(&blob)), None)),
+            }
         }))
+    }
+
+    /// A read that did not return. Its thread may never come back; whoever was told keeps others from reading there.
+    fn timed_out(&self, blob: &BundleBlob) -> io::Error {
+        let error = self.bundle.read_error(blob, io::ErrorKind::TimedOut.into());
+        self.report(blob, &error);
+        io::Error::other(error)
     }
 
     /// Says what went wrong, a damaged blob only once. Answers whether it is damage.
