@@ -220,6 +220,8 @@ fn account(next: &mut SetState, end: &End<'_>, answer: Option<&Answer>, repaired
     match &end.job.task.source {
         TaskSource::Bundle { digest, .. } => drop(next.tried.insert(key, *digest)),
         TaskSource::Registry { .. } => drop(next.tried.remove(&key)),
+        // Of which bundle it was, if any, only the later version knows.
+        TaskSource::Later => {}
     }
     if let Some((reason, message)) = failed {
         let count = next.attempts.get(&key).map_or(0, |attempt| attempt.count).saturating_add(1);

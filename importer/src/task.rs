@@ -63,6 +63,12 @@ impl CopyTask {
         let unreadable = |error: serde_json::Error| format!("the task cannot be read: {error}");
         let given = serde_json::from_str::<serde_json::Value>(text).map_err(unreadable)?;
         let task = serde_json::from_str::<Self>(text).map_err(unreadable)?;
+        if task.source == TaskSource::Later {
+            let kind = given["source"]["kind"].as_str().unwrap_or_default();
+            return Err(format!(
+                "the task's source is of kind `{kind}`, which this runner does not understand: it must be of the importer's version"
+            ));
+        }
         if serde_json::to_value(&task).map_err(unreadable)? == given {
             Ok(task)
         } else {
@@ -107,6 +113,9 @@ pub enum TaskSource {
         #[serde(default, rename = "plainHTTP", skip_serializing_if = "std::ops::Not::not")]
         plain_http: bool,
     },
+    /// A source that this version does not know: the task is of a later one. A runner refuses it.
+    #[serde(other)]
+    Later,
 }
 
 /// One repository and digest at the edge.
@@ -249,6 +258,9 @@ mod tests {
             assert_eq!(serde_json::from_str::<CopyTask>(&later).unwrap(), of_bundle(), "{place}");
         }
         let kind = BUNDLE.replace("\"kind\":\"bundle\"", "\"kind\":\"tape\"");
-        assert!(CopyTask::parse(&kind).unwrap_err().contains("tape"));
+        let refused = CopyTask::parse(&kind).unwrap_err();
+        assert!(refused.contains("`tape`") && refused.contains("importer's version"), "{refused}");
+        let read = serde_json::from_str::<CopyTask>(&kind).unwrap();
+        assert_eq!((read.source, read.targets), (TaskSource::Later, of_bundle().targets), "T-194");
     }
 }

@@ -73,6 +73,8 @@ impl<'a> Side<'a> {
         let (which, plain_http, ca) = match &task.source {
             TaskSource::Bundle { ca, .. } => (Which::Bundle, false, Some(ca.as_str())),
             TaskSource::Registry { plain_http } => (Which::Source, *plain_http, None),
+            // Nobody gets here: such a task is refused when it is read. Without the source's credentials, in any case.
+            TaskSource::Later => (Which::Bundle, false, None),
         };
         Self { which, registry: target.source_registry.clone(), plain_http, insecure: false, ca, paths }
     }

@@ -148,3 +148,21 @@ fn t81_a_pod_that_does_not_start_says_why() {
     assert_eq!(waiting("ErrImagePull"), JobPhase::Running { waiting: why });
     assert_eq!(waiting("ContainerCreating"), JobPhase::Running { waiting: None });
 }
+
+#[test]
+fn t194_a_job_whose_task_is_of_a_later_version_is_seen_with_its_targets() {
+    let mut job = built(from_bundle());
+    let args = job.spec.as_mut().and_then(|spec| spec.template.spec.as_mut()).unwrap();
+    let args = args.containers[0].args.as_mut().unwrap();
+    let before = read(&built(from_bundle()), &[]).unwrap();
+    let later = args[2].replace("\"kind\":\"bundle\"", "\"kind\":\"tape\"");
+    assert_ne!(later, args[2]);
+    args[2] = later;
+    let after = read(&job, &[]).unwrap();
+    assert_eq!(after.task.source, crate::task::TaskSource::Later);
+    assert_eq!(
+        (after.task.targets, after.phase),
+        (before.task.targets, before.phase),
+        "it has its place, and runs"
+    );
+}

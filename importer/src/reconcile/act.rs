@@ -34,7 +34,8 @@ fn copied_bundles<'a>(jobs: impl IntoIterator<Item = &'a CopyJob>) -> impl Itera
     let active = jobs.into_iter().filter(|job| job.is_active());
     active.filter_map(|job| match job.task.source {
         TaskSource::Bundle { digest, .. } => Some(digest),
-        TaskSource::Registry { .. } => None,
+        // The media of a later version's source wait for the images that are missing until the Job has ended.
+        TaskSource::Registry { .. } | TaskSource::Later => None,
     })
 }
 

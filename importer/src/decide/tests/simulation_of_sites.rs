@@ -306,7 +306,7 @@ impl SiteUnderTest {
         let copying = running_jobs(&set.jobs).filter(|job| !decision.delete.contains(&job.name));
         let copying = copying.filter_map(|job| match &job.task.source {
             TaskSource::Bundle { digest, .. } => Some(*digest),
-            TaskSource::Registry { .. } => None,
+            TaskSource::Registry { .. } | TaskSource::Later => None,
         });
         let created = decision.create.iter().filter_map(|batch| match &batch.source {
             BatchSource::Bundle { digest, .. } => Some(*digest),
@@ -390,7 +390,7 @@ impl SiteUnderTest {
         // It copies what it was told, also where the set has changed since, and only from media that are there.
         let there = match &job.task.source {
             TaskSource::Bundle { digest, .. } => self.inserted.contains(digest),
-            TaskSource::Registry { .. } => true,
+            TaskSource::Registry { .. } | TaskSource::Later => true,
         };
         let index = Index::new(&set.targets);
         for (place, target) in index.places(&job).into_iter().enumerate() {
