@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Applies the sets of bundles to the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
+use krs_core::digest::Digest;
 
 use super::Intake;
 use super::entry::{Accepted, Entry};
 use super::needed::Applied;
 use crate::marks::Standing;
 
-/// How long to wait before sets are applied again after one could not be.
+/// How long to wait before sets are applied again after the API server did not answer.
 const APPLY_AGAIN: Duration = Duration::from_secs(60);
 
 impl Intake {
@@ -34,17 +35,31 @@ impl Intake {
         newest
     }
 
+    /// Sets that were applied from one bundle and now from another one: those of the other streams find out whose they are.
+    fn contest(&mut self, by: &Digest, sets: &BTreeSet<(Option<String>, String)>) {
+        for accepted in self.entries.values().filter_map(Entry::accepted) {
+            let digest = accepted.stock.digest;
+            let Some(applied) = self.applied.get_mut(&digest).filter(|_| digest != *by) else { continue };
+            for (set, applied) in accepted.held.bundle.sets().iter().zip(applied) {
+                let key = (set.namespace.clone(), set.name.clone());
+                if matches!(applied, Applied::At(_)) && sets.contains(&key) {
+                    *applied = Applied::Due;
+                }
+            }
+        }
+    }
+
     /// Applies the sets of the newest bundle of each stream, after the mark of the stream was raised to it.
     pub(super) async fn apply_sets(&mut self) {
-        let now = Timestamp::now();
+        let (now, clock) = (Timestamp::now(), Instant::now());
         if !self.config.apply_sets || self.apply_at.is_some_and(|at| now < at) {
             return;
         }
         let newest = self.newest_of_streams().into_values().filter(|(entry, accepted)| {
             let applied = self.applied.get(&accepted.stock.digest);
-            let all = |applied: &Vec<Applied>| applied.iter().all(|set| matches!(set, Applied::At(_)));
+            let is_due = |applied: &Vec<Applied>| applied.iter().any(|set| set.is_due(clock));
             entry.ready(self.config.intake.check_first)
-                && !applied.is_some_and(all)
+                && applied.is_none_or(is_due)
                 && self.cluster.written.contains_key(&entry.name)
         });
         let due = newest.map(|(entry, accepted)| {
@@ -62,22 +77,24 @@ impl Intake {
             let before = self.applied.remove(&digest);
             let mut applied = before.unwrap_or_else(|| vec![Applied::Due; sets.len()]);
             for (set, applied) in sets.iter().zip(&mut applied) {
-                if matches!(applied, Applied::At(_)) {
+                if !applied.is_due(clock) {
                     continue;
                 }
                 self.beat();
-                *applied = self.cluster.apply_set(&name, set).await;
+                *applied = self.cluster.apply_set(&name, &stream, set, applied).await;
                 if *applied == Applied::Due {
                     // Each further set would wait for the API server as long.
                     break;
                 }
             }
-            if applied.iter().any(|set| !matches!(set, Applied::At(_))) {
-                self.apply_at = now.checked_add(APPLY_AGAIN).ok();
-            }
             let is_silent = applied.contains(&Applied::Due);
+            let new =
+                sets.iter().zip(&applied).filter(|(_, set)| matches!(set, Applied::At(at) if *at >= clock));
+            let new = new.map(|(set, _)| (set.namespace.clone(), set.name.clone())).collect::<BTreeSet<_>>();
             self.applied.insert(digest, applied);
+            self.contest(&digest, &new);
             if is_silent {
+                self.apply_at = now.checked_add(APPLY_AGAIN).ok();
                 break;
             }
         }

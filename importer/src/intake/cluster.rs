@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use krs_core::bundle::StreamName;
 use krs_core::crd::{API_VERSION, EdgeImageSet, ImageBundle, ImageBundleStatus, KIND, condition, reason};
+use krs_core::redact::printable;
 use krs_core::set::CheckedSet;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
 use super::needed::Applied;
+use super::stored;
 use super::view;
 use crate::events::Events;
 use crate::metrics::{Metrics, ResultLabels};
@@ -20,12 +24,36 @@ use crate::metrics::{Metrics, ResultLabels};
 const MANAGER: &str = "krs-importer";
 /// Who owns the fields of sets that come from bundles.
 const BUNDLE_MANAGER: &str = "krs-bundle";
+/// The stream whose bundle has applied a set. Of several streams with one set, that whose name comes first has it.
+const STREAM: &str = "kuberegistrysync.io/stream";
 /// How often progress alone is worth a write.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// How long to wait after the API server refused a write.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most ImageBundles that are read at once.
 const PAGE: u32 = 500;
+
+/// Why a set of a bundle was not applied.
+#[derive(Debug, thiserror::Error)]
+enum NotApplied {
+    #[error("it names no namespace")]
+    NoNamespace,
+    #[error(
+        "bundles of stream `{0}` apply the same set, and its name comes first; to let this stream have it, take the set out of that one and remove the annotation {STREAM} of the set"
+    )]
+    OtherStream(String),
+    #[error("{0}")]
+    Error(#[from] kube::Error),
+}
+
+impl NotApplied {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::OtherStream(_) => "OtherStream",
+            Self::NoNamespace | Self::Error(_) => "SetsRefused",
+        }
+    }
+}
 
 /// An ImageBundle as it was last written.
 #[derive(Debug, Clone)]
@@ -48,8 +76,6 @@ pub(super) struct Cluster {
     not_before: Option<Instant>,
     /// When an ImageBundle that was refused is written again: the others do not wait for it.
     refused_until: BTreeMap<String, Instant>,
-    /// What was last said of sets that could not be applied, by bundle, namespace and set.
-    not_applied: BTreeMap<(String, Option<String>, String), String>,
 }
 
 impl Cluster {
@@ -61,7 +87,6 @@ impl Cluster {
             written: BTreeMap::new(),
             not_before: None,
             refused_until: BTreeMap::new(),
-            not_applied: BTreeMap::new(),
         }
     }
 
@@ -71,18 +96,34 @@ impl Cluster {
 
     /// Reads what earlier runs have written.
     pub(super) async fn load(&mut self) -> Result<(), kube::Error> {
+        let resource = ApiResource::erase::<ImageBundle>(&());
+        let all = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
         let mut parameters = ListParams::default().limit(PAGE);
         loop {
-            let page = self.api().list(&parameters).await?;
+            let page = all.list(&parameters).await?;
             for bundle in page.items {
+                let name = bundle.name_any();
+                // Without a file it is none of ours; where it gets the name of one, it is written again.
+                let Some(read) = stored::read(&bundle) else {
+                    tracing::warn!(bundle = name, "an ImageBundle names no file: it is left alone");
+                    continue;
+                };
+                if !read.unreadable.is_empty() {
+                    let fields = read.unreadable.join(", ");
+                    tracing::warn!(
+                        bundle = name,
+                        fields,
+                        "fields of an ImageBundle cannot be read: they count as absent"
+                    );
+                }
                 let written = Written {
-                    file: bundle.spec.file.clone(),
+                    file: read.file,
                     generation: bundle.metadata.generation.unwrap_or(1),
                     uid: bundle.uid(),
                     at: None,
-                    status: bundle.status.clone(),
+                    status: read.status,
                 };
-                self.written.insert(bundle.name_any(), written);
+                self.written.insert(name, written);
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters = parameters.continue_token(&token),
@@ -226,36 +267,45 @@ impl Cluster {
         true
     }
 
-    /// Applies a set of bundle `name` to the cluster.
-    pub(super) async fn apply_set(&mut self, name: &str, set: &CheckedSet) -> Applied {
-        let (applied, failed) = match &set.namespace {
-            None => (Applied::Refused, Some("it names no namespace".to_owned())),
-            Some(namespace) => {
-                let api = Api::<EdgeImageSet>::namespaced(self.client.clone(), namespace);
-                let object = json!({
-                    "apiVersion": API_VERSION,
-                    "kind": KIND,
-                    "metadata": {"name": set.name, "namespace": namespace},
-                    "spec": set.spec,
-                });
-                let parameters = PatchParams::apply(BUNDLE_MANAGER);
-                match api.patch(&set.name, &parameters, &Patch::Apply(&object)).await {
-                    Ok(_) => (Applied::At(Instant::now()), None),
-                    Err(error) if concerns_all(&error) => (Applied::Due, Some(error.to_string())),
-                    Err(error) => (Applied::Refused, Some(error.to_string())),
-                }
-            }
+    /// Applies a set of bundle `name` of `stream` to the cluster. `before`: what became of it when that was tried last.
+    pub(super) async fn apply_set(
+        &mut self,
+        name: &str,
+        stream: &StreamName,
+        set: &CheckedSet,
+        before: &Applied,
+    ) -> Applied {
+        let applied = match self.try_apply_set(stream, set).await {
+            Ok(()) => Applied::At(Instant::now()),
+            Err(NotApplied::Error(error)) if concerns_all(&error) => Applied::Due,
+            Err(refused) => before.refused(refused.reason(), refused.to_string(), Instant::now()),
         };
-        let key = (name.to_owned(), set.namespace.clone(), set.name.clone());
-        let Some(why) = failed else {
-            self.not_applied.remove(&key);
-            return applied;
-        };
-        let note = format!("set {} of the bundle could not be applied: {why}", set.name);
-        if self.not_applied.insert(key, note.clone()).as_ref() != Some(&note) {
+        if let Applied::Refused(refusal) = &applied
+            && !matches!(before, Applied::Refused(before) if before.message == refusal.message)
+        {
+            let note = format!("set {} of the bundle could not be applied: {}", set.name, refusal.message);
             self.events.warning(&self.about(name), "SetNotApplied", "Apply", &note).await;
         }
         applied
+    }
+
+    async fn try_apply_set(&self, stream: &StreamName, set: &CheckedSet) -> Result<(), NotApplied> {
+        let namespace = set.namespace.as_ref().ok_or(NotApplied::NoNamespace)?;
+        let api = Api::<EdgeImageSet>::namespaced(self.client.clone(), namespace);
+        let annotation = |metadata: ObjectMeta| metadata.annotations?.remove(STREAM);
+        let owner = api.get_metadata_opt(&set.name).await?.and_then(|found| annotation(found.metadata));
+        if let Some(owner) = owner.filter(|owner| owner.as_str() < stream.as_str()) {
+            return Err(NotApplied::OtherStream(printable(&owner, 100)));
+        }
+        let object = json!({
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": set.name, "namespace": namespace, "annotations": {STREAM: stream.as_str()}},
+            "spec": set.spec,
+        });
+        let parameters = PatchParams::apply(BUNDLE_MANAGER);
+        api.patch(&set.name, &parameters, &Patch::Apply(&object)).await?;
+        Ok(())
     }
 }
 

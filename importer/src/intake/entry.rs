@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
 use krs_core::crd::ImageBundleStatus;
 use krs_core::digest::Digest;
 
 use super::look::{FRESH, Finding};
+use super::media::hanging;
 use super::scan::Stamp;
 use super::verdict::{self, Failure, Kind, sentence};
 use crate::library::Held;
@@ -28,6 +30,8 @@ pub(super) struct Entry {
     pub stamp: Option<Stamp>,
     /// Size and time of the last change of the copy that was seen last, also while it is away.
     copy: Option<(u64, Option<SystemTime>)>,
+    /// What it lies on, as [`super::scan::Found::media`].
+    pub media: Utf8PathBuf,
     pub last_seen: Timestamp,
     pub state: State,
     /// Failures of the medium in a row, and when it is tried again.
@@ -77,6 +81,7 @@ impl Entry {
             name,
             stamp: None,
             copy: None,
+            media: Utf8PathBuf::new(),
             last_seen: now,
             state: State::New,
             failures: 0,
@@ -153,6 +158,13 @@ impl Entry {
         self.recorded.is_some() && self.recorded == self.digest()
     }
 
+    /// The manifest that the mark has reached, as long as nothing else is known of the file: one that is refused or that
+    /// fails now may be the same again. (T-198)
+    pub(super) fn recorded(&self) -> Option<Digest> {
+        let known = matches!(self.state, State::Accepted(_) | State::New);
+        self.recorded.filter(|_| !known || self.was_recorded())
+    }
+
     /// Takes in what a look found.
     pub(super) fn found(&mut self, stamp: Stamp, finding: Finding, now: Timestamp) {
         if self.stamp.is_some_and(|old| old != stamp) {
@@ -166,6 +178,7 @@ impl Entry {
         (self.stamp, self.last_seen) = (Some(stamp), now);
         match finding {
             Finding::Unchanged => {}
+            Finding::Hangs(hangs) => self.hangs(&hanging(&self.media, hangs), now),
             Finding::Changing => {
                 let text = "the file is still being written";
                 self.state = State::Growing(sentence(text, Some("wait until the copy is complete")));
@@ -196,14 +209,15 @@ impl Entry {
     fn believe(&mut self, accepted: &Accepted) {
         let Some(earlier) = self.earlier.take() else { return };
         let digest = accepted.stock.digest;
-        let size = i64::try_from(accepted.held.bundle.size()).ok();
-        if earlier.digest != Some(digest.to_string()) || earlier.size != size {
+        if earlier.digest != Some(digest.to_string()) {
             return;
         }
+        let is_same_size = earlier.size == i64::try_from(accepted.held.bundle.size()).ok();
         let verified = earlier.conditions.iter().find(|c| c.type_ == krs_core::crd::condition::VERIFIED);
         match verified {
             Some(c)
                 if c.status == "True"
+                    && is_same_size
                     && earlier.bytes_verified == i64::try_from(accepted.blob_bytes).ok() =>
             {
                 self.proven = Some(digest);

@@ -20,7 +20,7 @@ fn rules(folder: &Utf8Path) -> Rules {
 }
 
 fn paths(look: &Look) -> Vec<&str> {
-    look.files.iter().map(|(path, ..)| path.as_str()).collect()
+    look.files.iter().map(|file| file.path.as_str()).collect()
 }
 
 #[test]
@@ -64,4 +64,32 @@ fn t140_nothing_is_read_from_a_file_whose_folder_hangs_until_it_was_opened_again
     assert!(!entry.present() && entry.failures == 1, "{entry:?}");
     assert!(matches!(&entry.state, State::Unreadable(said) if said == "usb1 does not answer"));
     assert_eq!(entry.retry_at, Some(now), "opened by the first look that reaches it");
+}
+
+#[test]
+fn t192_files_whose_media_do_not_answer_reads_are_told_of_and_all_others_are_opened() {
+    let home = tempfile::tempdir().unwrap();
+    let root = Utf8Path::from_path(home.path()).unwrap();
+    for name in ["usb1/a.krs.tar", "usb2/b.krs.tar", "c.krs.tar", "usb1/v.krs.tar.001", "usb2/v.krs.tar.002"]
+    {
+        std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        std::fs::write(root.join(name), "none").unwrap();
+    }
+    let (rules, known) = (rules(root), BTreeMap::new());
+    // Those right in the drop folder are media of their own.
+    for (media, hangs) in
+        [("usb1", &["usb1/a.krs.tar"][..]), ("", &["c.krs.tar"]), ("usb1/v.krs.tar", &["usb1/v.krs.tar"])]
+    {
+        let watchdog = Watchdog::default();
+        let (release, released) = mpsc::channel::<()>();
+        let call = watchdog.begin(Utf8Path::new(media), move || released.recv().map_or((), |()| ())).unwrap();
+        call.give_up().unwrap();
+        let look = look::look(&rules, &known, &[], &watchdog);
+        assert_eq!(paths(&look), ["c.krs.tar", "usb1/a.krs.tar", "usb1/v.krs.tar", "usb2/b.krs.tar"]);
+        let hanging = look.files.iter().filter(|file| matches!(file.finding, Finding::Hangs(_)));
+        assert_eq!(hanging.map(|file| file.path.as_str()).collect::<Vec<_>>(), hangs, "{media}");
+        assert!(look.hanging.is_empty(), "it can be listed");
+        assert_eq!(look.unread.keys().collect::<Vec<_>>(), [media], "{media}");
+        drop(release);
+    }
 }

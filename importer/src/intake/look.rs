@@ -2,7 +2,7 @@
 //! Lists the drop folder and opens what has to be opened. Blocking, but never for good.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -14,7 +14,7 @@ use krs_core::sign::Trust;
 
 use super::entry::Accepted;
 use super::keys;
-use super::scan::{self, Listing, Stamp};
+use super::scan::{self, Found, Listing, Stamp};
 use super::verdict::{self, Failure, Kind};
 use super::watchdog::{Hangs, Watchdog};
 use crate::library::Held;
@@ -22,6 +22,8 @@ use crate::marks::Standing;
 use crate::stock::{StockBundle, StockImage};
 use crate::task::MAX_MOUNT_FROM;
 
+/// Most media from which bundles are opened at once.
+const MAX_OPENERS: usize = 4;
 /// How long a bundle may take to be opened: up to its manifest and sets, nothing of its blobs.
 const OPEN_LIMIT: Duration = Duration::from_secs(300);
 
@@ -43,12 +45,23 @@ pub(super) struct Rules {
 
 /// What one look at the folder found.
 pub(super) struct Look {
-    pub files: Vec<(Utf8PathBuf, Stamp, Finding)>,
+    pub files: Vec<File>,
     pub keys: Vec<String>,
     /// Folders that do not answer, as below the drop folder, and since when.
-    pub hanging: BTreeMap<Utf8PathBuf, Timestamp>,
+    pub hanging: BTreeMap<Utf8PathBuf, Hangs>,
+    /// Media that answer, and whose files cannot be read, as [`scan::Found::media`], and since when.
+    pub unread: BTreeMap<Utf8PathBuf, Hangs>,
     /// What was not looked at because there is too much.
     pub left_out: Vec<String>,
+}
+
+/// A file that a look found.
+pub(super) struct File {
+    pub path: Utf8PathBuf,
+    pub stamp: Stamp,
+    /// As [`scan::Found::media`].
+    pub media: Utf8PathBuf,
+    pub finding: Finding,
 }
 
 /// What was done about a file.
@@ -57,6 +70,8 @@ pub(super) enum Finding {
     Unchanged,
     /// It changed since the last look.
     Changing,
+    /// Its media do not answer.
+    Hangs(Hangs),
     /// It was opened.
     Opened(Result<Box<Accepted>, Failure>),
 }
@@ -107,35 +122,56 @@ pub(super) fn look(
         trust: if rules.unsigned { Trust::Anyone } else { Trust::Keys(trusted) },
         freshness: Freshness { audience: rules.site.clone(), now: rules.now, ..Freshness::default() },
     };
-    let Listing { found, folders, mut hanging, left_out } = scan::list(&rules.folder, watchdog);
+    let Listing { found, folders, hanging, left_out } = scan::list(&rules.folder, watchdog);
     let opening = Arc::new((rules.clone(), policy, folders));
-    let mut files = Vec::new();
-    for file in found {
+    let find = |file: &Found| {
         let mut known = known.get(&file.path).copied();
         if let Some(known) = known.as_mut() {
             known.again |= rotated;
         }
-        let finding = match step(known, &file.stamp) {
+        // Nothing on media that hang can be read, whether a file is open or not.
+        if let Some(hangs) = watchdog.hanging(&file.media) {
+            return Finding::Hangs(hangs);
+        }
+        match step(known, &file.stamp) {
             Step::Keep => Finding::Unchanged,
             Step::Wait => Finding::Changing,
             Step::Open => {
                 let (with, path, stamp) = (Arc::clone(&opening), file.path.clone(), file.stamp);
-                let parent = file.path.parent().unwrap_or(Utf8Path::new(""));
-                let folder = rules.folder.join(parent);
-                match watchdog
-                    .call(&folder, OPEN_LIMIT, move || open(&with.0, &with.1, &with.2, &path, &stamp))
-                {
-                    Ok(opened) => Finding::Opened(opened),
-                    Err(Hangs(since)) => {
-                        hanging.insert(parent.to_owned(), since);
-                        continue;
+                let open = move || open(&with.0, &with.1, &with.2, &path, &stamp);
+                watchdog.call(&file.media, OPEN_LIMIT, open).map_or_else(Finding::Hangs, Finding::Opened)
+            }
+        }
+    };
+    let mut media = BTreeMap::<_, Vec<Found>>::new();
+    for file in found {
+        media.entry(file.media.clone()).or_default().push(file);
+    }
+    let (media, files) = (Mutex::new(media.into_values()), Mutex::new(Vec::new()));
+    let next = || media.lock().unwrap_or_else(PoisonError::into_inner).next();
+    // One after the other on each of the media, which do not wait for each other.
+    std::thread::scope(|scope| {
+        for _ in 0..MAX_OPENERS {
+            scope.spawn(|| {
+                while let Some(found) = next() {
+                    for file in found {
+                        let finding = find(&file);
+                        let Found { path, stamp, media } = file;
+                        let file = File { path, stamp, media, finding };
+                        files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
                     }
                 }
-            }
-        };
-        files.push((file.path, file.stamp, finding));
-    }
-    Look { files, keys: ids, hanging, left_out }
+            });
+        }
+    });
+    let mut files = files.into_inner().unwrap_or_else(PoisonError::into_inner);
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let hangs = |file: &File| match file.finding {
+        Finding::Hangs(hangs) => Some((file.media.clone(), hangs)),
+        _ => None,
+    };
+    let unread = files.iter().filter_map(hangs).collect();
+    Look { files, keys: ids, hanging, unread, left_out }
 }
 
 fn open(

@@ -3,42 +3,45 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use krs_core::bundle::BundleError;
 use krs_core::digest::Digest;
-use tokio::task::JoinError;
 
 use super::Intake;
 use super::entries;
 use super::entry::{Accepted, Entry, State};
-use super::look::{Finding, Look};
+use super::look::{File, Finding, Look};
 use super::names;
-use super::pass::Pass;
+use super::pass::{End, Pass};
+use super::scan;
 use super::verdict::{self, Failure, Kind};
+use super::watchdog::Hangs;
 use crate::library::ReadFault;
 use crate::metrics::unix_seconds;
 
 /// How long after the last byte a file is closed.
 const IDLE: Duration = Duration::from_secs(2);
+/// Most media that are read to their end at once.
+const MAX_PASSES: usize = 4;
 
 impl Intake {
     pub(super) fn take_in(&mut self, look: Look) {
         let now = Timestamp::now();
         self.keys = look.keys;
-        let there = look.files.iter().map(|(path, ..)| path.clone()).collect::<BTreeSet<_>>();
-        self.trouble = trouble(&look.hanging, &look.left_out, self.trouble.as_deref());
-        self.metrics.hanging_folders.set(i64::try_from(look.hanging.len()).unwrap_or(i64::MAX));
+        let there = look.files.iter().map(|file| file.path.clone()).collect::<BTreeSet<_>>();
+        let all = look.hanging.iter().chain(&look.unread).map(|(media, hangs)| (media.clone(), *hangs));
+        self.note_hanging(all.collect(), &look.left_out);
         let mut lost = false;
         for (path, entry) in &mut self.entries {
             let hangs = look.hanging.iter().find(|(folder, _)| {
                 // Without the drop folder nothing below it can be reached either.
                 folder.as_str().is_empty() || path.parent() == Some(folder.as_path())
             });
-            if let (Some((folder, since)), Some(_)) = (hangs, entry.stamp) {
-                entry.hangs(&hanging(folder, *since), now);
+            if let (Some((folder, hangs)), Some(_)) = (hangs, entry.stamp) {
+                entry.hangs(&hanging(folder, *hangs), now);
             } else if !there.contains(path) && entry.stamp.is_some() {
                 entry.gone();
                 lost = true;
@@ -49,7 +52,7 @@ impl Intake {
             self.retry(|state| matches!(state, State::Refused { reason: verdict::REUSED, .. }));
         }
         let mut opened = Vec::new();
-        for (path, stamp, finding) in look.files {
+        for File { path, stamp, media, finding } in look.files {
             if matches!(finding, Finding::Opened(Ok(_))) {
                 opened.push(path.clone());
             }
@@ -64,6 +67,7 @@ impl Intake {
                 self.entries.insert(path.clone(), Entry::new(name, now));
             }
             if let Some(entry) = self.entries.get_mut(&path) {
+                entry.media = media;
                 entry.found(stamp, finding, now);
             }
         }
@@ -82,25 +86,66 @@ impl Intake {
         }
     }
 
-    pub(super) fn end_pass(&mut self, end: Result<Result<bool, BundleError>, JoinError>) {
-        let Some(pass) = self.pass.take() else { return };
+    /// Remembers which media hang, for people.
+    fn note_hanging(&mut self, hanging: BTreeMap<Utf8PathBuf, Hangs>, left_out: &[String]) {
+        self.trouble = trouble(&hanging, left_out, self.trouble.as_deref());
+        self.metrics.hanging_folders.set(i64::try_from(hanging.len()).unwrap_or(i64::MAX));
+        (self.hanging, self.left_out) = (hanging, left_out.to_vec());
+    }
+
+    /// Waits until a pass has ended.
+    pub(super) async fn pass_ended(passes: &mut BTreeMap<Utf8PathBuf, Pass>) -> (Utf8PathBuf, End) {
+        std::future::poll_fn(|context| {
+            for (media, pass) in &mut *passes {
+                if let Poll::Ready(end) = pass.poll_end(context) {
+                    return Poll::Ready((media.clone(), end));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    pub(super) fn end_pass(&mut self, media: &Utf8Path, end: End) {
+        let Some(pass) = self.passes.remove(media).filter(|pass| !pass.is_stopped()) else { return };
         let Some(entry) = self.entries.get_mut(&pass.path) else { return };
         if entry.accepted().is_none_or(|accepted| accepted.stock.digest != pass.digest) {
             return;
         }
         match end {
-            Ok(Ok(true)) => {
+            Some(Ok(true)) => {
                 (entry.proven, entry.suspect, entry.failures) = (Some(pass.digest), None, 0);
             }
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => {
+            Some(Ok(false)) => {}
+            Some(Err(error)) => {
                 let Failure { kind, message, .. } = verdict::judge(&error);
                 match kind {
                     Kind::Refused => entry.damaged(message),
                     Kind::Medium | Kind::Incomplete => entry.medium_failed(message, Timestamp::now()),
                 }
             }
-            Err(error) => entry.medium_failed(format!("the reading broke off: {error}"), Timestamp::now()),
+            None => entry.medium_failed("the reading broke off".to_owned(), Timestamp::now()),
+        }
+    }
+
+    /// Leaves media alone from which a pass has read nothing for too long: all that lies on them counts as unreadable until
+    /// the thread that reads returns. (T-192)
+    pub(super) fn give_up_stalled_passes(&mut self) {
+        let mut stalled = Vec::new();
+        for (media, pass) in &mut self.passes {
+            stalled.extend(pass.give_up_if_stalled(Instant::now()).map(|hangs| (media.clone(), hangs)));
+        }
+        for (media, hangs) in stalled {
+            self.passes.remove(&media);
+            let (text, now) = (hanging(&media, hangs), Timestamp::now());
+            for entry in
+                self.entries.values_mut().filter(|entry| entry.stamp.is_some() && entry.media == media)
+            {
+                entry.hangs(&text, now);
+            }
+            let (mut all, left_out) = (std::mem::take(&mut self.hanging), std::mem::take(&mut self.left_out));
+            all.insert(media, hangs);
+            self.note_hanging(all, &left_out);
         }
     }
 
@@ -153,39 +198,60 @@ impl Intake {
         });
     }
 
-    /// One medium at a time is read to its end.
+    /// Each of the media is read to its end, one bundle at a time, and few media at once.
     pub(super) fn next_pass(&mut self) {
-        if let Some(pass) = &self.pass {
-            let wanted = self.entries.get(&pass.path).filter(|entry| entry.present() && !entry.is_proven());
-            let digest = wanted.and_then(Entry::accepted).map(|accepted| accepted.stock.digest);
-            if digest == Some(pass.digest) {
-                return;
+        let entries = &self.entries;
+        let due = |entry: &&Entry| entry.present() && !entry.is_proven();
+        for (media, pass) in &self.passes {
+            let entry = entries.get(&pass.path).filter(due).filter(|entry| entry.media == *media);
+            let accepted = entry.and_then(Entry::accepted);
+            if accepted.is_none_or(|accepted| accepted.stock.digest != pass.digest) {
+                pass.stop();
             }
-            self.pass = None;
         }
-        let next = self.entries.iter().filter(|(_, entry)| entry.present() && !entry.is_proven());
-        let next = next.filter_map(|(path, entry)| Some((path, entry.accepted()?))).next();
-        self.pass = next.map(|(path, accepted)| Pass::start(path.clone(), Arc::clone(&accepted.held.bundle)));
+        for (path, entry) in entries.iter().filter(|(_, entry)| due(entry)) {
+            if self.passes.len() >= MAX_PASSES {
+                break;
+            }
+            let Some(accepted) = entry.accepted().filter(|_| !self.passes.contains_key(&entry.media)) else {
+                continue;
+            };
+            let bundle = Arc::clone(&accepted.held.bundle);
+            let pass = Pass::start(&entry.media, path.clone(), bundle, &self.pass_options, &self.watchdog);
+            // Media that hang are told of by the next look, which finds them so.
+            self.passes.extend(pass.ok().map(|pass| (entry.media.clone(), pass)));
+        }
     }
 }
 
-/// A folder that does not answer, in words.
-fn hanging(folder: &Utf8Path, since: Timestamp) -> String {
-    let folder = match folder.as_str() {
+/// Media that do not answer, in words.
+pub(super) fn hanging(media: &Utf8Path, hangs: Hangs) -> String {
+    let name = || krs_core::redact::printable(media.as_str(), 100);
+    let media = match media.as_str() {
         "" => "the drop folder".to_owned(),
-        name => format!("folder {}", krs_core::redact::printable(name, 100)),
+        path if path.ends_with(scan::SUFFIX) => format!("a folder with volumes of {}", name()),
+        _ => format!("folder {}", name()),
     };
-    let since = since.round(jiff::Unit::Second).unwrap_or(since);
-    format!("{folder} does not answer since {since}: check the medium, or the server that it is mounted from")
+    match hangs {
+        Hangs::Since(since) => {
+            let since = since.round(jiff::Unit::Second).unwrap_or(since);
+            format!(
+                "{media} does not answer since {since}: check the medium, or the server that it is mounted from"
+            )
+        }
+        Hangs::TooMany => {
+            format!("{media} is not read: too many other folders do not answer; check these first")
+        }
+    }
 }
 
 /// What keeps the drop folder from being read; said in the log when it changes.
 fn trouble(
-    hangs: &BTreeMap<Utf8PathBuf, Timestamp>,
+    hangs: &BTreeMap<Utf8PathBuf, Hangs>,
     left_out: &[String],
     before: Option<&str>,
 ) -> Option<String> {
-    let mut parts = hangs.iter().map(|(folder, since)| hanging(folder, *since)).collect::<Vec<_>>();
+    let mut parts = hangs.iter().map(|(media, hangs)| hanging(media, *hangs)).collect::<Vec<_>>();
     parts
         .extend(left_out.iter().map(|what| format!("the drop folder holds {what}, which wait: remove some")));
     let now = (!parts.is_empty()).then(|| verdict::sentence(&parts.join("; "), None));

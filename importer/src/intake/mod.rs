@@ -16,6 +16,7 @@ mod pass;
 mod publish;
 mod record;
 mod scan;
+mod stored;
 mod verdict;
 mod view;
 mod watchdog;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
-use krs_core::bundle::{BundleError, StreamName};
+use krs_core::bundle::StreamName;
 use krs_core::crd::condition;
 use krs_core::digest::Digest;
 use tokio::sync::{mpsc, watch};
@@ -48,7 +49,8 @@ use look::{Known, Look, Rules};
 use namespaces::Mismatches;
 use needed::Applied;
 use pass::Pass;
-use watchdog::Watchdog;
+pub use pass::{PassOptions, Verify};
+use watchdog::{Hangs, Watchdog};
 
 /// How often idle files are looked for, and progress is told.
 const BEAT: Duration = Duration::from_millis(500);
@@ -80,7 +82,12 @@ pub struct Intake {
     /// The keys of the last look.
     keys: Vec<String>,
     scanned: bool,
-    pass: Option<Pass>,
+    pass_options: PassOptions,
+    /// By what they read, as [`scan::Found::media`].
+    passes: BTreeMap<Utf8PathBuf, Pass>,
+    /// Media that do not answer, and what was not looked at because there is too much.
+    hanging: BTreeMap<Utf8PathBuf, Hangs>,
+    left_out: Vec<String>,
     looking: Option<JoinHandle<Look>>,
     /// What the library was given, by manifest.
     offered: HashMap<Digest, Arc<Held>>,
@@ -134,7 +141,10 @@ impl Intake {
             trouble: None,
             keys: Vec::new(),
             scanned: false,
-            pass: None,
+            pass_options: PassOptions::default(),
+            passes: BTreeMap::new(),
+            hanging: BTreeMap::new(),
+            left_out: Vec::new(),
             looking: None,
             offered: HashMap::new(),
             closing: Vec::new(),
@@ -149,6 +159,12 @@ impl Intake {
     #[must_use]
     pub fn with_heartbeat(self, heartbeat: Heartbeat) -> Self {
         Self { heartbeat: Some(heartbeat), ..self }
+    }
+
+    /// Reads media to their end in another way.
+    #[must_use]
+    pub fn with_passes(self, pass_options: PassOptions) -> Self {
+        Self { pass_options, ..self }
     }
 
     fn beat(&self) {
@@ -185,13 +201,14 @@ impl Intake {
                         Err(error) => tracing::error!(%error, "a look at the drop folder broke off"),
                     }
                 }
-                end = pass_ended(&mut self.pass) => self.end_pass(end),
+                (media, end) = Self::pass_ended(&mut self.passes) => self.end_pass(&media, end),
                 Some(fault) = self.faults.recv() => self.fault(&fault),
                 // Without a sender the importer is stopping.
                 Ok(()) = self.demand.changed() => self.mismatches.clear(),
                 Ok(()) = self.marks_seen.changed() => {}
                 _ = beat.tick() => {
                     self.beat();
+                    self.give_up_stalled_passes();
                     if !self.reads() {
                         continue;
                     }
@@ -206,7 +223,7 @@ impl Intake {
     /// is not worked out again between two looks at the folder.
     fn reads(&self) -> bool {
         let mut accepted = self.entries.values().filter_map(Entry::accepted);
-        self.pass.is_some()
+        !self.passes.is_empty()
             || !self.closing.is_empty()
             || accepted.any(|accepted| accepted.held.bundle.is_open())
     }
@@ -327,13 +344,6 @@ impl Intake {
 async fn ended(task: &mut Option<JoinHandle<Look>>) -> Result<Look, JoinError> {
     match task {
         Some(task) => task.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn pass_ended(pass: &mut Option<Pass>) -> Result<Result<bool, BundleError>, JoinError> {
-    match pass {
-        Some(pass) => pass.end().await,
         None => std::future::pending().await,
     }
 }

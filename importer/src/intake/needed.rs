@@ -15,6 +15,10 @@ use crate::stock::{Stock, StockBundle, StockImage, TagResolution};
 const NAMED: usize = 3;
 /// How long the controller may take to see a set that was applied.
 const SEEN: Duration = Duration::from_secs(60);
+/// First and longest time to wait before a set that was refused is applied again.
+const APPLY_RETRY: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15 * 60));
+/// Longest text of a refusal, in characters.
+const MAX_REFUSAL: usize = 300;
 /// Longest reference in a message, in characters.
 const MAX_REFERENCE: usize = 120;
 
@@ -119,25 +123,54 @@ pub(crate) fn decided_anew(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, N
 }
 
 /// What became of a set of a bundle that is to be applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Applied {
     /// It was not tried, or the API server did not answer.
     Due,
     /// It was applied.
     At(Instant),
-    /// The API server refused it.
-    Refused,
+    /// It must not be applied, or the API server refused it.
+    Refused(Refusal),
+}
+
+/// Why a set was not applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// One word for machines.
+    pub reason: &'static str,
+    pub message: String,
+    /// How often in a row, and when it is retried.
+    times: u32,
+    until: Instant,
 }
 
 impl Applied {
+    /// What becomes of the set when it is refused once more: what the API server does not take now, it seldom takes a minute
+    /// later. (T-196)
+    pub(crate) fn refused(&self, reason: &'static str, message: String, now: Instant) -> Self {
+        let times = if let Self::Refused(before) = self { before.times.saturating_add(1) } else { 0 };
+        let wait = APPLY_RETRY.0.saturating_mul(1 << times.min(10)).min(APPLY_RETRY.1);
+        let message = printable(&message, MAX_REFUSAL);
+        Self::Refused(Refusal { reason, message, times, until: now + wait })
+    }
+
+    /// Whether it is to be applied now.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        match self {
+            Self::Due => true,
+            Self::At(_) => false,
+            Self::Refused(refusal) => now >= refusal.until,
+        }
+    }
+
     /// Whether the media wait for the set: until it was tried, and then until the controller has seen it. Not for longer
     /// than that takes: a set that somebody changes or deletes afterwards, or whose namespace is not watched, is never
     /// seen as it is in the bundle.
-    fn is_pending(self, is_known: bool, now: Instant) -> bool {
+    fn is_pending(&self, is_known: bool, now: Instant) -> bool {
         match self {
             Self::Due => true,
-            Self::At(at) => !is_known && now.saturating_duration_since(at) < SEEN,
-            Self::Refused => false,
+            Self::At(at) => !is_known && now.saturating_duration_since(*at) < SEEN,
+            Self::Refused(_) => false,
         }
     }
 }
@@ -152,7 +185,7 @@ pub(crate) fn not_applied(
 ) -> Named {
     let mut named = Named::default();
     for (place, set) in sets.iter().enumerate() {
-        let applied = applied.and_then(|applied| applied.get(place)).copied().unwrap_or(Applied::Due);
+        let applied = applied.and_then(|applied| applied.get(place)).unwrap_or(&Applied::Due);
         let Some(namespace) = set.namespace.clone() else { continue };
         let name = SetName { namespace, name: set.name.clone() };
         let known = demand.sets.get(&name);
@@ -164,9 +197,51 @@ pub(crate) fn not_applied(
     named
 }
 
+/// What became of the sets of a bundle that is applied, for people: the reason where a set was refused, and in words.
+/// `applied` is in the order of `sets`; none: nothing was tried. `None`: not all of them were tried yet.
+pub(crate) fn refusals(
+    sets: &[CheckedSet],
+    applied: Option<&[Applied]>,
+) -> Option<Result<(), (&'static str, Named)>> {
+    let applied = applied.unwrap_or_default();
+    let mut named = Named::default();
+    let mut reason = None;
+    for (set, applied) in sets.iter().zip(applied) {
+        let Applied::Refused(refusal) = applied else { continue };
+        // What the API server refuses is the graver of the two.
+        if reason != Some("SetsRefused") {
+            reason = Some(refusal.reason);
+        }
+        let namespace = set.namespace.as_deref().unwrap_or_default();
+        named.add(|| format!("set {namespace}/{}: {}", set.name, refusal.message));
+    }
+    if let Some(reason) = reason {
+        return Some(Err((reason, named)));
+    }
+    let all = applied.len() == sets.len() && applied.iter().all(|set| matches!(set, Applied::At(_)));
+    all.then_some(Ok(()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t196_a_set_that_is_refused_again_and_again_is_applied_ever_more_seldom() {
+        let mut now = Instant::now();
+        let mut applied = Applied::Due;
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            assert!(applied.is_due(now));
+            applied = applied.refused("SetsRefused", "422".to_owned(), now);
+            let began = now;
+            while !applied.is_due(now) {
+                now += Duration::from_secs(60);
+            }
+            waits.push((now - began).as_secs() / 60);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 15, 15, 15]);
+    }
 
     #[test]
     fn t168_media_wait_for_a_set_that_was_applied_only_until_the_controller_can_have_seen_it() {
@@ -177,7 +252,7 @@ mod tests {
             (Applied::At(now), false, now, true),
             (Applied::At(now), true, now, false),
             (Applied::At(now), false, later, false),
-            (Applied::Refused, false, now, false),
+            (Applied::Due.refused("SetsRefused", String::new(), now), false, now, false),
         ] {
             assert_eq!(applied.is_pending(is_known, at), pending, "{applied:?} {is_known}");
         }

@@ -1,14 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The pass over a whole medium: every blob is read once and hashed.
+//! The pass over a whole medium: every blob is read once and hashed, in a thread of its own that may never return.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
+use futures::FutureExt as _;
 use krs_core::bundle::{Bundle, BundleError};
 use krs_core::digest::Digest;
 use krs_core::progress::{Activity, Progress};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::sync::oneshot;
+
+use super::watchdog::{Call, Hangs, Watchdog};
+
+/// Reads a bundle to its end, as [`Bundle::verify_until`] does.
+pub type Verify = Arc<dyn Fn(&Bundle, &AtomicBool, &dyn Progress) -> Result<bool, BundleError> + Send + Sync>;
+
+/// How media are read to their end.
+#[derive(Clone)]
+pub struct PassOptions {
+    /// What reads a bundle.
+    pub verify: Verify,
+    /// How long it may make no progress before the media are left alone. A drive that fails takes half a minute for each
+    /// piece that it reads again and again.
+    pub stall: Duration,
+}
+
+impl std::fmt::Debug for PassOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PassOptions").field("stall", &self.stall).finish_non_exhaustive()
+    }
+}
+
+impl Default for PassOptions {
+    fn default() -> Self {
+        Self { verify: Arc::new(Bundle::verify_until), stall: Duration::from_secs(120) }
+    }
+}
+
+/// What became of a pass: whether all was read and right. `None`: it broke off.
+pub(super) type End = Option<Result<bool, BundleError>>;
 
 /// A pass that is under way. Dropping it ends it after the piece that is being read.
 pub(super) struct Pass {
@@ -16,7 +49,11 @@ pub(super) struct Pass {
     pub digest: Digest,
     stop: Arc<AtomicBool>,
     bytes: Arc<Bytes>,
-    task: JoinHandle<Result<bool, BundleError>>,
+    /// Bytes that were read when there was progress last, and when that was.
+    progress: (u64, Instant),
+    stall: Duration,
+    call: Call,
+    end: oneshot::Receiver<Result<bool, BundleError>>,
 }
 
 #[derive(Default)]
@@ -33,12 +70,37 @@ impl Progress for Bytes {
 }
 
 impl Pass {
-    pub(super) fn start(path: Utf8PathBuf, bundle: Arc<Bundle>) -> Self {
+    /// Begins to read `bundle`, which lies on `media`.
+    ///
+    /// # Errors
+    /// [`Hangs`]: an earlier reader of the media has not returned yet.
+    pub(super) fn start(
+        media: &Utf8Path,
+        path: Utf8PathBuf,
+        bundle: Arc<Bundle>,
+        options: &PassOptions,
+        watchdog: &Watchdog,
+    ) -> Result<Self, Hangs> {
         let (stop, bytes) = (Arc::new(AtomicBool::new(false)), Arc::new(Bytes::default()));
         let digest = bundle.digest();
-        let (stopped, progress) = (Arc::clone(&stop), Arc::clone(&bytes));
-        let task = tokio::task::spawn_blocking(move || bundle.verify_until(&stopped, &*progress));
-        Self { path, digest, stop, bytes, task }
+        let (stopped, progress, verify) =
+            (Arc::clone(&stop), Arc::clone(&bytes), Arc::clone(&options.verify));
+        let (sender, end) = oneshot::channel();
+        let call = watchdog.begin(media, move || {
+            // Nobody may be left to take it.
+            let _ = sender.send(verify(&bundle, &stopped, &*progress));
+        })?;
+        let progress = (0, Instant::now());
+        Ok(Self { path, digest, stop, bytes, progress, stall: options.stall, call, end })
+    }
+
+    /// Ends it after the piece that is being read. Until then nobody else reads the media.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 
     /// Bytes that were read so far.
@@ -46,14 +108,24 @@ impl Pass {
         self.bytes.0.load(Ordering::Relaxed)
     }
 
-    /// Waits for the end: whether all was read and right.
-    pub(super) async fn end(&mut self) -> Result<Result<bool, BundleError>, JoinError> {
-        (&mut self.task).await
+    /// Whether all was read and right, once that is known.
+    pub(super) fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        self.end.poll_unpin(context).map(Result::ok)
+    }
+
+    /// Gives up where nothing was read for too long: nothing is read from the media until the thread returns.
+    pub(super) fn give_up_if_stalled(&mut self, now: Instant) -> Option<Hangs> {
+        let bytes = self.bytes();
+        if bytes != self.progress.0 {
+            self.progress = (bytes, now);
+        }
+        let stalled = now.saturating_duration_since(self.progress.1) >= self.stall;
+        if stalled { self.call.give_up() } else { None }
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop();
     }
 }

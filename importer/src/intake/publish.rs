@@ -29,7 +29,7 @@ impl Intake {
         let mut told = Vec::new();
         for ((path, entry), usage) in self.entries.iter().zip(self.usages(demand, stock)) {
             let written = self.cluster.written.get(&entry.name);
-            let bytes = self.pass.as_ref().filter(|pass| pass.path == *path).map(Pass::bytes);
+            let bytes = self.passes.values().find(|pass| pass.path == *path).map(Pass::bytes);
             let context = Context {
                 previous: written.and_then(|written| written.status.as_ref()),
                 generation: written.map_or(1, |written| written.generation),
@@ -101,6 +101,10 @@ impl Intake {
                 }
                 false => Named::default(),
             };
+            if applying(accepted) {
+                let applied = self.applied.get(&digest).map(Vec::as_slice);
+                usage.sets_applied = needed::refusals(accepted.held.bundle.sets(), applied);
+            }
             usage.complete = demand.complete;
             usage.pending = anew.remove(&digest).unwrap_or_default().and(not_applied);
             usage.missing = needed::missing(&accepted.stock, demand, self.config.share_across_namespaces);

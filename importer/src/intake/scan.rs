@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
-use jiff::Timestamp;
 use krs_core::bundle::volume_of;
 use krs_core::redact::printable;
 
@@ -41,6 +40,9 @@ pub(super) struct Found {
     /// Below the drop folder.
     pub path: Utf8PathBuf,
     pub stamp: Stamp,
+    /// The media that hold it up where they hang: the folder of the file. Volumes in several folders are of no single one:
+    /// their bundle itself.
+    pub media: Utf8PathBuf,
 }
 
 /// What lies in the drop folder.
@@ -53,7 +55,7 @@ pub(super) struct Listing {
     /// The folders that answer, the drop folder first.
     pub folders: Vec<Utf8PathBuf>,
     /// Folders that do not answer, as below the drop folder, and since when.
-    pub hanging: BTreeMap<Utf8PathBuf, Timestamp>,
+    pub hanging: BTreeMap<Utf8PathBuf, Hangs>,
     /// What was not looked at because there is too much, in words.
     pub left_out: Vec<String>,
 }
@@ -77,8 +79,8 @@ pub(super) fn list(folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
             }
             folders
         }
-        Err(Hangs(since)) => {
-            listing.hanging.insert(Utf8PathBuf::new(), since);
+        Err(hangs) => {
+            listing.hanging.insert(Utf8PathBuf::new(), hangs);
             return listing;
         }
     };
@@ -99,7 +101,7 @@ pub(super) fn list(folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
                 }
                 listing.folders.push(sub);
             }
-            Err(Hangs(since)) => drop(listing.hanging.insert(below, since)),
+            Err(hangs) => drop(listing.hanging.insert(below, hangs)),
         }
     }
     found.extend(volumes.into_iter().filter_map(|(archive, volumes)| joined(archive.as_str(), &volumes)));
@@ -160,7 +162,10 @@ fn joined(archive: &str, volumes: &BTreeMap<u64, Found>) -> Option<Found> {
             all.place.1.rotate_left(7) ^ volume.stamp.place.1 ^ n,
         ),
     });
-    Some(Found { path, stamp })
+    let folder = first.path.parent();
+    let one = volumes.values().all(|volume| volume.path.parent() == folder);
+    let media = if one { first.media.clone() } else { path.clone() };
+    Some(Found { path, stamp, media })
 }
 
 /// The first error ends it: a medium that went away may give one for ever.
@@ -184,7 +189,8 @@ fn named(bundle: &str, entry: &Utf8DirEntry, path: Utf8PathBuf) -> Option<Found>
         modified: metadata.modified().ok(),
         place: (metadata.dev(), metadata.ino()),
     };
-    Some(Found { path, stamp })
+    let media = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
+    Some(Found { path, stamp, media })
 }
 
 #[cfg(test)]
@@ -254,6 +260,11 @@ mod tests {
         let paths = found.iter().map(|file| file.path.as_str()).collect::<Vec<_>>();
         let two = ["a.krs.tar", "b.krs.tar", "usb1/a.krs.tar", "usb1/v.krs.tar", "ä ö.krs.tar"];
         assert_eq!(paths, two, "T-33: volumes are one bundle, wherever they lie");
+        let media = |path: &str, found: &[Found]| {
+            found.iter().find(|file| file.path == path).map(|file| file.media.clone()).unwrap()
+        };
+        assert_eq!((media("usb1/a.krs.tar", &found), media("a.krs.tar", &found)), ("usb1".into(), "".into()));
+        assert_eq!(media("usb1/v.krs.tar", &found), "usb1/v.krs.tar", "T-192: no folder alone is to blame");
         std::fs::write(root.join("v.krs.tar.001"), "v").unwrap();
         let now = list(root).into_iter().find(|file| file.path == "v.krs.tar").unwrap();
         assert!(found.iter().all(|file| file.stamp != now.stamp), "it changed when a volume came");

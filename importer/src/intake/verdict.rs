@@ -35,16 +35,13 @@ pub(super) struct Failure {
 pub(super) const DAMAGED: &str = "Damaged";
 /// The reason of a file that ends too early.
 pub(super) const INCOMPLETE: &str = "Incomplete";
-/// The reason of a bundle that is older than what was accepted. The intake asks for no sequence: such a bundle is superseded.
-const ROLLBACK: &str = "RollbackRefused";
 /// The reason of a bundle whose number stands for something else.
 pub(super) const REUSED: &str = "SequenceReused";
 
 /// All verdicts on a bundle that is refused: metrics show each of them from the start.
-pub(super) const REFUSALS: [&str; 15] = [
+pub(super) const REFUSALS: [&str; 14] = [
     DAMAGED,
     INCOMPLETE,
-    ROLLBACK,
     REUSED,
     "SignatureMissing",
     "UntrustedKey",
@@ -72,8 +69,8 @@ pub(super) fn judge(error: &BundleError) -> Failure {
         E::Rollback { source, .. } => (
             Kind::Refused,
             match source {
-                RollbackError::Older { .. } => ROLLBACK,
-                RollbackError::Reused { .. } => REUSED,
+                // The intake opens bundles of any sequence: an older one is superseded, and not refused.
+                RollbackError::Older { .. } | RollbackError::Reused { .. } => REUSED,
                 RollbackError::Stream { .. } => "WrongStream",
             },
         ),
@@ -193,12 +190,6 @@ mod tests {
                 Kind::Refused,
                 "UntrustedKey",
                 "key B",
-            ),
-            (
-                rollback(RollbackError::Older { stream: stream(), expected: 5, got: 4 }),
-                Kind::Refused,
-                "RollbackRefused",
-                "newest",
             ),
             (
                 rollback(RollbackError::Reused {

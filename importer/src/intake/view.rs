@@ -15,6 +15,8 @@ use crate::marks::Standing;
 pub(super) const ABSENT: &str = "MediumAbsent";
 /// Whether the mark of the stream has reached the bundle once.
 const RECORDED: &str = "Recorded";
+/// Whether the sets of the bundle were applied, where the site wants that.
+const SETS_APPLIED: &str = "SetsApplied";
 /// Reason of a mark that cannot be read.
 const MARK_UNREADABLE: &str = "MarkUnreadable";
 
@@ -27,6 +29,8 @@ pub(super) struct Use {
     pub pending: Named,
     /// Sets that will copy from it, and what.
     pub missing: Named,
+    /// What became of its sets, where they are applied and all were tried.
+    pub sets_applied: Option<Result<(), (&'static str, Named)>>,
     /// Whether a Job copies from it.
     pub copying: bool,
     /// Whether its file is open.
@@ -45,6 +49,7 @@ impl Default for Use {
             complete: false,
             pending: Named::default(),
             missing: Named::default(),
+            sets_applied: None,
             copying: false,
             open: false,
             standing: Standing::Current,
@@ -139,7 +144,9 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Use, context: &Context<'
             (said(message), rows)
         }
     };
-    if entry.was_recorded() {
+    if let Some(digest) = entry.recorded() {
+        // Of which manifest that holds; of a file that is refused, nothing else is shown.
+        status.digest = Some(digest.to_string());
         let text = "the mark of its stream has reached it; it raises the mark no more";
         rows.push(row(RECORDED, "True", "MarkReached", text));
     }
@@ -279,7 +286,20 @@ fn accepted_rows(
     };
     let safe =
         (condition::SAFE_TO_REMOVE, truth(safe), why.to_owned(), super::verdict::sentence(&text, None));
-    (status, vec![verified, complete, superseded(usage), imported, safe])
+    let mut rows = vec![verified, complete, superseded(usage), imported, safe];
+    rows.extend(usage.sets_applied.as_ref().map(sets_applied));
+    (status, rows)
+}
+
+/// Whether the sets of the bundle were applied.
+fn sets_applied(applied: &Result<(), (&'static str, Named)>) -> Row {
+    match applied {
+        Ok(()) => row(SETS_APPLIED, "True", "Applied", "all sets of the bundle were applied"),
+        Err((why, named)) => {
+            let text = super::verdict::sentence(&format!("not applied, and retried: {}", named.text()), None);
+            row(SETS_APPLIED, "False", why, &text)
+        }
+    }
 }
 
 fn needs(missing: &Named) -> String {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Calls to file systems that may never return: a dying drive, a server of NFS that is gone. Each runs in a thread of its own
-//! with a time limit; a folder whose call did not return is left alone until it does, so that it holds up no other folder
-//! and costs one thread. (T-140)
+//! with a limit; what a call that did not return reads is left alone until it does, so that it holds up nothing else and
+//! costs one thread. (T-140, T-192)
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -10,20 +10,36 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
-/// Folders that hang, and since when. Cheap to clone.
+/// Most calls that may hang at once: each holds a thread.
+const MAX_HANGING: usize = 64;
+
+/// What hangs, and since when. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watchdog(Arc<Mutex<BTreeMap<Utf8PathBuf, Timestamp>>>);
 
-/// A folder does not answer since then.
+/// Why nothing is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hangs(pub Timestamp);
+pub(super) enum Hangs {
+    /// It does not answer since then.
+    Since(Timestamp),
+    /// So many others hang that no thread is risked for it.
+    TooMany,
+}
 
 /// How a call stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Call {
+enum State {
     Running,
     Returned,
     GivenUp,
+}
+
+/// A call that runs.
+pub(super) struct Call {
+    state: Arc<Mutex<State>>,
+    watchdog: Watchdog,
+    key: Utf8PathBuf,
+    began: Timestamp,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -31,46 +47,75 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Watchdog {
-    /// Calls `work`, which reads `folder`, and waits for it for as long as `limit`. Blocking.
+    /// Why nothing is to be read from `key`.
+    pub(super) fn hanging(&self, key: &Utf8Path) -> Option<Hangs> {
+        let hanging = lock(&self.0);
+        let too_many = || (hanging.len() >= MAX_HANGING).then_some(Hangs::TooMany);
+        hanging.get(key).map(|since| Hangs::Since(*since)).or_else(too_many)
+    }
+
+    /// Begins a call that reads `key`, in a thread of its own.
+    ///
+    /// # Errors
+    /// [`Hangs`]: an earlier call has not returned yet.
+    pub(super) fn begin(&self, key: &Utf8Path, work: impl FnOnce() + Send + 'static) -> Result<Call, Hangs> {
+        let began = Timestamp::now();
+        if let Some(hangs) = self.hanging(key) {
+            return Err(hangs);
+        }
+        let state = Arc::new(Mutex::new(State::Running));
+        let (all, ended, of) = (Self::clone(self), Arc::clone(&state), key.to_owned());
+        let run = move || {
+            // Also after a panic, which a closed channel tells whoever waits.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let mut state = lock(&ended);
+            if *state == State::GivenUp {
+                lock(&all.0).remove(&of);
+            }
+            *state = State::Returned;
+        };
+        // Without a thread nothing can be read now; the next call tries again.
+        let thread = std::thread::Builder::new().name("drop folder".to_owned());
+        thread.spawn(run).map_err(|_| Hangs::TooMany)?;
+        Ok(Call { state, watchdog: self.clone(), key: key.to_owned(), began })
+    }
+
+    /// Calls `work`, which reads `key`, and waits for it for as long as `limit`. Blocking.
     ///
     /// # Errors
     /// [`Hangs`]: it did not return in time, or an earlier call has not returned yet.
     pub(super) fn call<T: Send + 'static>(
         &self,
-        folder: &Utf8Path,
+        key: &Utf8Path,
         limit: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Hangs> {
-        let began = Timestamp::now();
-        if let Some(since) = lock(&self.0).get(folder) {
-            return Err(Hangs(*since));
-        }
-        let call = Arc::new(Mutex::new(Call::Running));
         let (sender, receiver) = mpsc::channel();
-        let (all, ended, key) = (Self::clone(self), Arc::clone(&call), folder.to_owned());
-        let run = move || {
+        let call = self.begin(key, move || {
             // Nobody may be left to take it.
             let _ = sender.send(work());
-            let mut call = lock(&ended);
-            if *call == Call::GivenUp {
-                lock(&all.0).remove(&key);
-            }
-            *call = Call::Returned;
-        };
-        // Without a thread nothing can be read now; the next call tries again.
-        let thread = std::thread::Builder::new().name("drop folder".to_owned());
-        thread.spawn(run).map_err(|_| Hangs(began))?;
+        })?;
         if let Ok(done) = receiver.recv_timeout(limit) {
             return Ok(done);
         }
-        let mut call = lock(&call);
-        if *call == Call::Returned {
+        match call.give_up() {
+            Some(hangs) => Err(hangs),
             // Just now; or it broke off, and has nothing to give.
-            return receiver.try_recv().map_err(|_| Hangs(began));
+            None => receiver.try_recv().map_err(|_| Hangs::Since(call.began)),
         }
-        *call = Call::GivenUp;
-        lock(&self.0).insert(folder.to_owned(), began);
-        Err(Hangs(began))
+    }
+}
+
+impl Call {
+    /// Waits no more: nothing is read from there until the call returns. `None`: it has just returned.
+    pub(super) fn give_up(&self) -> Option<Hangs> {
+        let mut state = lock(&self.state);
+        if *state == State::Returned {
+            return None;
+        }
+        *state = State::GivenUp;
+        lock(&self.watchdog.0).insert(self.key.clone(), self.began);
+        Some(Hangs::Since(self.began))
     }
 }
 
@@ -95,6 +140,25 @@ mod tests {
         assert_eq!(watchdog.call(other, LONG, || 7), Ok(7));
         release.send(()).unwrap();
         while watchdog.call(dead, LONG, || ()).is_err() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn t192_the_number_of_threads_that_hang_has_a_bound() {
+        let watchdog = Watchdog::default();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        for n in 0..MAX_HANGING {
+            let released = Arc::clone(&released);
+            let folder = Utf8PathBuf::from(format!("/b/{n}"));
+            let call = watchdog.begin(&folder, move || lock(&released).recv().map_or((), |()| ())).unwrap();
+            assert!(matches!(call.give_up(), Some(Hangs::Since(_))));
+        }
+        let other = Utf8Path::new("/b/other");
+        assert_eq!(watchdog.call(other, LONG, || ()), Err(Hangs::TooMany));
+        drop(release);
+        while watchdog.call(other, LONG, || ()).is_err() {
             std::thread::yield_now();
         }
     }

@@ -5,7 +5,11 @@
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../support/api/mod.rs"]
 mod api;
+mod applied;
+mod hanging;
+mod killed;
 mod media;
+mod stored;
 mod world;
 
 use std::time::Duration;

@@ -21,7 +21,7 @@ use krs_importer::config::Config;
 use krs_importer::demand::{Demand, MissingImage, SetDemand, SetName};
 use krs_importer::events::Events;
 use krs_importer::heartbeat::{Heartbeats, Watches};
-use krs_importer::intake::Intake;
+use krs_importer::intake::{Intake, PassOptions};
 use krs_importer::library::{Library, ReadFault};
 use krs_importer::marks::HighWaterMarks;
 use krs_importer::metrics::Metrics;
@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) image: Image,
     /// How long the API server may take.
     pub(crate) limits: Limits,
+    /// How media are read to their end.
+    pub(crate) passes: PassOptions,
     /// How many sets list the image in each bundle.
     pub(crate) sets: usize,
     source: Registry,
@@ -95,7 +97,17 @@ impl World {
         let image = ImageBuilder::new("app").layer_random(200_000, 7).build();
         let source = Registry::start(Options::default());
         image.push_to(&source, "app", Some("1"));
-        Self { api: FakeApi::default(), config, key, image, limits: Limits::default(), sets: 1, source, home }
+        Self {
+            api: FakeApi::default(),
+            config,
+            key,
+            image,
+            limits: Limits::default(),
+            passes: PassOptions::default(),
+            sets: 1,
+            source,
+            home,
+        }
     }
 
     /// A path in the drop folder.
@@ -178,8 +190,13 @@ impl World {
     }
 
     pub(crate) fn start(&self) -> Running {
+        self.start_with(self.api.client())
+    }
+
+    /// Starts an importer's intake that reaches the API server by this client.
+    pub(crate) fn start_with(&self, client: kube::Client) -> Running {
         let watches = Watches::new(Heartbeats::default(), Metrics::new().0);
-        let client = limited(self.api.client(), self.limits, watches);
+        let client = limited(client, self.limits, watches);
         let events = Events::new(client.clone(), None);
         let (library, faults) = Library::new();
         let (demand, demanded) = watch::channel(Arc::<Demand>::default());
@@ -189,6 +206,7 @@ impl World {
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
         let (shelf, kept) = (Arc::clone(&library), Arc::clone(&marks));
         let intake = Intake::new(config, client, events, metrics, shelf, faults, kept, demanded, stock);
+        let intake = intake.with_passes(self.passes.clone());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(intake.run(async move {
             let _ = stopped.await;
@@ -259,6 +277,18 @@ impl Running {
 
     pub(crate) fn report(&self, bundle: Digest, damaged: bool) {
         self.library.report(ReadFault { bundle, damaged, message: "a transfer failed at byte 7".to_owned() });
+    }
+
+    /// Says that the only set lists this image and misses nothing.
+    pub(crate) fn satisfied(&self, image: (Reference, Digest)) {
+        let images = [(image.0, Some(image.1))].into_iter().collect();
+        self.needs(SetDemand { images, ..SetDemand::default() });
+    }
+
+    /// As `kill -9` does.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
     }
 
     pub(crate) async fn stop(self) {

@@ -208,4 +208,39 @@ pub(super) const IMPORTER: &[Fault] = &[
         "one address floods the embedded registry with tokens that look like a Pod's",
         "it is asked to retry later; the tokens of others are reviewed",
     ),
+    (
+        192,
+        "media can be listed, and reading their files hangs",
+        "they are left alone, with at most one thread for each; all other media are read to their end and may be pulled",
+    ),
+    (
+        193,
+        "clients take all connections of the embedded registry",
+        "an address has a share; idle connections of those who have the most give way",
+    ),
+    (
+        194,
+        "a copy Job has a task of a later version",
+        "its runner refuses it and says why; the importer counts the Job and its targets",
+    ),
+    (
+        195,
+        "an ImageBundle in the cluster cannot be read",
+        "it is named in the log and read as far as possible; all others count",
+    ),
+    (
+        196,
+        "the API server refuses a set of a bundle each time",
+        "the ImageBundle says why; it is retried ever later",
+    ),
+    (
+        197,
+        "bundles of two streams have the same set",
+        "the stream whose name comes first applies it, and the other one says so",
+    ),
+    (
+        198,
+        "a file is refused after the mark of its stream has reached it",
+        "that is not forgotten: a mark that a person removes is not raised again",
+    ),
 ];

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Media that can be listed, and whose files cannot be read.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+
+use krs_core::bundle::Bundle;
+use krs_importer::intake::PassOptions;
+
+use crate::world::{World, is};
+use crate::{COMPLETE, SAFE, VERIFIED};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t192_media_whose_reads_hang_keep_no_other_media_from_being_read_and_are_read_once_they_answer() {
+    let mut world = World::new();
+    let (release, released) = mpsc::channel::<()>();
+    let (released, readers) = (Mutex::new(released), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&readers);
+    world.passes = PassOptions {
+        verify: Arc::new(move |bundle: &Bundle, stop, progress| {
+            if bundle.path().as_str().contains("usb1") {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let _ = released.lock().unwrap().recv();
+            }
+            bundle.verify_until(stop, progress)
+        }),
+        stall: Duration::from_secs(1),
+    };
+    for (folder, name, sequence) in
+        [("usb1", "a.krs.tar", 4), ("usb1", "b.krs.tar", 5), ("usb2", "c.krs.tar", 6)]
+    {
+        std::fs::create_dir_all(world.at(folder)).unwrap();
+        let path = world.drop(name, sequence).await;
+        std::fs::rename(path, world.at(folder).join(name)).unwrap();
+    }
+    let mut intake = world.start();
+    intake.missing(&[]);
+    world.condition("c", SAFE, "True", "Imported").await;
+    for name in ["a", "b"] {
+        let status = world.condition(name, COMPLETE, "False", "MediumReadError").await;
+        assert!(
+            status["message"].as_str().unwrap().contains("folder usb1 does not answer since"),
+            "{status}"
+        );
+        assert!(is(&status, SAFE, "False", "MediumReadError"), "{status}");
+    }
+    let stock = intake.stock(|stock| stock.trouble.is_some()).await;
+    assert!(stock.trouble.as_ref().unwrap().contains("usb1"), "sets say so, too: {stock:?}");
+    let present = stock.bundles.iter().filter(|bundle| bundle.present).map(|bundle| bundle.name.as_str());
+    assert_eq!(present.collect::<Vec<_>>(), ["c"], "nobody else is sent there");
+    // Another look at the folder, and all that follows it.
+    std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
+    world.condition("text", VERIFIED, "False", "NotABundle").await;
+    assert_eq!(readers.load(Ordering::SeqCst), 1, "one thread waits there");
+
+    drop(release);
+    for name in ["a", "b"] {
+        world.condition(name, SAFE, "True", "Imported").await;
+    }
+    intake.stock(|stock| stock.trouble.is_none()).await;
+    intake.stop().await;
+}
