@@ -52,6 +52,15 @@ pub struct WatchLabels {
     pub namespace: String,
 }
 
+/// A registry, and whose requests to it fail.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RegistryLabels {
+    /// Its host and port.
+    pub registry: String,
+    /// The namespace whose credentials or CA certificates were used; empty: nobody gets an answer.
+    pub namespace: String,
+}
+
 /// The time for a metric, in seconds.
 pub(crate) fn unix_seconds() -> i64 {
     jiff::Timestamp::now().as_second()
@@ -101,6 +110,8 @@ pub struct Metrics {
     pub watch_success: Family<WatchLabels, Gauge>,
     /// Images of a set of which the edge registry holds content that differs from its digest.
     pub corrupt: Family<SetLabels, Gauge>,
+    /// Registries that are left alone: 1.
+    pub registry_back_off: Family<RegistryLabels, Gauge>,
 }
 
 impl Metrics {
@@ -127,6 +138,7 @@ impl Metrics {
             scan_success: Gauge::default(),
             watch_success: Family::default(),
             corrupt: Family::default(),
+            registry_back_off: Family::default(),
         };
         // Until something succeeds, the start counts: an alert is due once it has been in vain for long.
         metrics.reconcile_success.set(unix_seconds());
@@ -205,6 +217,11 @@ impl Metrics {
             "edgeimageset_corrupt_images",
             "Images of which the edge registry holds content that differs from its digest",
             metrics.corrupt.clone(),
+        );
+        all.register(
+            "registry_back_off",
+            "Registries that are not asked for a while, because they failed or asked for it",
+            metrics.registry_back_off.clone(),
         );
         (metrics, all)
     }

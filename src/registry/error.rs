@@ -81,6 +81,8 @@ pub enum RegistryError {
         what: String,
         /// What happened.
         detail: String,
+        /// The HTTP status; absent: nothing answered.
+        status: Option<u16>,
         /// What helps, where it is more than to come back later.
         hint: Option<String>,
         /// The cause.

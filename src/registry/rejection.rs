@@ -99,7 +99,7 @@ pub(super) fn transport_failure(
     }
     let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
     let source = Some(error.into());
-    Failure::again(RegistryError::Unavailable { registry, what, detail, hint, source })
+    Failure::again(RegistryError::Unavailable { registry, what, detail, status: None, hint, source })
 }
 
 /// Whether an address is one of the registry itself.
@@ -254,7 +254,9 @@ impl Inner {
             }
             408 | 500 | 502 | 503 | 504 => {
                 let detail = format!("HTTP status {status}{detail}");
-                let error = RegistryError::Unavailable { registry, what, detail, hint: None, source: None };
+                let status = Some(status.as_u16());
+                let error =
+                    RegistryError::Unavailable { registry, what, detail, status, hint: None, source: None };
                 Failure::again(error)
             }
             status => RegistryError::Refused { registry, what, status, detail }.into(),

@@ -193,7 +193,7 @@ fn least(waited: Duration) -> u64 {
 
 pub(super) fn unavailable(purpose: &Purpose<'_>, detail: String) -> RegistryError {
     let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
-    RegistryError::Unavailable { registry, what, detail, hint: None, source: None }
+    RegistryError::Unavailable { registry, what, detail, status: None, hint: None, source: None }
 }
 
 pub(super) fn protocol(purpose: &Purpose<'_>, detail: impl Into<String>) -> RegistryError {

@@ -112,6 +112,18 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// What is wrong, for people; nothing where nothing is.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Corrupt { message } | Self::Unreadable { message } | Self::Failed { message, .. } => {
+                message
+            }
+            Self::Whole | Self::Seen | Self::Missing { .. } | Self::TagMoved { .. } => "",
+        }
+    }
+}
+
 /// A copy Job as it is in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyJob {

@@ -82,9 +82,6 @@ impl Round<'_> {
         } else {
             wakeups.wait_no_more(&self.uid);
         }
-        if running < self.importer.config().jobs.max {
-            wakeups.wake_next();
-        }
         result?;
         if rejected.is_empty() {
             return Ok(decision);

@@ -11,11 +11,13 @@ use super::edge::{Edge, edge_options, obstacle};
 use super::observe::Seen;
 use super::quiet::{self, MENDED_BY_SECRETS};
 use super::round::Round;
+use super::sampling::is_sampled;
 use super::secrets::{SecretError, Secrets};
 use super::{ReconcileError, lock};
+use crate::decide::Answer;
 use crate::remember::{Ask, asks, copying_targets, ended_targets};
 use crate::state::{Request, SetState};
-use crate::target::Target;
+use crate::target::{Target, TargetKey};
 
 /// Longest value of the annotation that asks for a reconcile, in characters (the definition's limit); the rest is ignored.
 const MAX_REQUEST: usize = 256;
@@ -44,6 +46,11 @@ impl Round<'_> {
             self.resync,
             self.now,
         );
+        let is_suspected = self.importer.samples.is_suspected(&registry, seen.known.checked);
+        seen.checks_all = seen.known.is_suspected || is_suspected;
+        if seen.checks_all {
+            state.looked_at = None;
+        }
         let running = lock(&self.importer.checks).remove(&self.uid);
         let mut running = running.filter(|check| check.counts(requested_at.as_deref(), self.now));
         if let Some(check) = &mut running {
@@ -115,11 +122,45 @@ impl Round<'_> {
         }
     }
 
-    /// Targets that the registry is to be asked about now.
+    /// Targets that the registry is to be asked about now: of those that are present, a sample.
     fn due(&self, seen: &Seen, state: &SetState) -> Vec<(Target, Ask)> {
         let due = asks(&seen.targets, state, &seen.jobs.list, self.resync, self.verify, self.now);
-        let due = due.into_iter().filter(|(target, how)| !seen.known.suffices(&target.key, *how));
-        due.map(|(target, how)| (target.clone(), how)).collect()
+        let count = due.iter().filter(|(_, how)| *how == Ask::Look).count();
+        let quota = match seen.targets.first() {
+            Some(target) if !seen.checks_all => {
+                let (samples, all) = (&self.importer.samples, seen.targets.len());
+                samples.quota(&self.name, &target.registry, all, self.resync)
+            }
+            _ => count,
+        };
+        let mut position = 0;
+        let mut is_in_sample = |how: Ask| {
+            if how == Ask::Walk {
+                return true;
+            }
+            position += 1;
+            is_sampled(position - 1, count, quota, self.resync, self.now)
+        };
+        let sample = due.into_iter().filter(|(_, how)| is_in_sample(*how));
+        let open = sample.filter(|(target, how)| !seen.known.suffices(&target.key, *how));
+        open.map(|(target, how)| (target.clone(), how)).collect()
+    }
+
+    /// What is missing that was present has the rest of the set checked, and the other sets of the registry.
+    pub(super) fn note_losses(&self, seen: &mut Seen, before: &SetState) {
+        if seen.checks_all && seen.said.complete {
+            (seen.known.checked, seen.known.is_suspected) = (Some(seen.asked_at), false);
+        }
+        let is_lost = |(key, answer): (&TargetKey, &Answer)| {
+            matches!(answer, Answer::Missing { .. }) && before.proofs.contains_key(key)
+        };
+        if seen.said.answers.iter().any(is_lost)
+            && let Some(target) = seen.targets.first()
+        {
+            let told = self.importer.samples.miss(&target.registry, self.now);
+            seen.known.is_suspected |= !seen.checks_all;
+            told.iter().for_each(|set| self.importer.registries.wakeups.wake(set));
+        }
     }
 
     /// Takes what a check found out that `running`, or starts one.
@@ -132,17 +173,17 @@ impl Round<'_> {
         state: &SetState,
     ) {
         let registries = &self.importer.registries;
-        let connection = key.connection.clone();
+        let registry = key.connection.registry.clone();
         let check = match running {
             Some(check) => check,
-            None => match registries.turn(&connection, &self.name, self.now) {
+            None => match registries.turn(&key, &self.name, self.now) {
                 Ok(turn) => {
                     let (due, requested_at) = (self.due(seen, state), quiet::requested_at(self.set));
                     Check::start(turn, edge, key, self.name.clone(), due, requested_at, self.now)
                 }
                 Err(NoTurn::Busy) => return,
                 Err(NoTurn::LeftAlone(left)) => {
-                    seen.obstacle = Some(checks::left_alone(&connection, &left));
+                    seen.obstacle = Some(checks::left_alone(&registry, &left));
                     seen.left_alone_until = Some(left.until);
                     return;
                 }
@@ -158,7 +199,7 @@ impl Round<'_> {
             Err(check) => {
                 seen.is_checking = true;
                 if check.is_without_answer() {
-                    seen.obstacle = Some(Check::no_answer(&connection));
+                    seen.obstacle = Some(Check::no_answer(&registry));
                 }
                 lock(&self.importer.checks).insert(self.uid.clone(), check);
             }

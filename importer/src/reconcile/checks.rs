@@ -3,22 +3,26 @@
 //! neither other sets nor, for long, the reconcile that needs it. A few run for one registry at once; the other sets of it
 //! are woken when it is their turn.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::crd::reason;
+use krs_core::reference::RegistryHost;
 use tokio::task::JoinHandle;
 
 use super::breaker::{Breakers, LeftAlone};
-use super::clients::{ClientKey, Clients, Connection};
+use super::clients::{ClientKey, Clients};
 use super::edge::{CHECK_TIMEOUT, Edge, Said};
+use super::health::{Counts, Health, judge};
+use super::permits::Permits;
 use super::wakeups::Wakeups;
 use super::{Clock, lock};
-use crate::decide::{Answer, Obstacle};
+use crate::decide::Obstacle;
 use crate::demand::SetName;
+use crate::metrics::{Metrics, RegistryLabels};
 use crate::remember::{Ask, is_over};
 use crate::target::{Target, TargetKey};
 
@@ -33,36 +37,36 @@ const PING: Duration = Duration::from_secs(20);
 /// How long after its start a check counts: the reconcile that its end asks for may fail, and be retried.
 const MAX_AGE: Duration = CHECK_TIMEOUT.saturating_add(Duration::from_secs(120));
 
+/// Reconciles of one namespace that wait for a check at the same time. Further ones say at once what is known: the slots of
+/// the controller are for all namespaces.
+const WAITERS: usize = 4;
+
 /// Registries that are asked, and who waits for them.
 pub(super) struct Registries {
     pub(super) clients: Clients,
     pub(super) wakeups: Wakeups,
-    breakers: Breakers<Connection>,
-    turns: Mutex<HashMap<Connection, Turns>>,
+    /// What nobody reaches: a host, and whether it is spoken to without TLS.
+    hosts: Breakers<(RegistryHost, bool)>,
+    /// What fails for those who use the same credentials and CA certificates.
+    users: Breakers<ClientKey>,
+    permits: Mutex<HashMap<RegistryHost, Permits>>,
+    /// Reconciles that wait for a check, by namespace.
+    waiters: Mutex<BTreeMap<String, usize>>,
+    metrics: Metrics,
     clock: Clock,
-}
-
-/// The sets of one registry.
-#[derive(Default)]
-struct Turns {
-    running: usize,
-    /// Sets that wait until fewer checks run.
-    queue: VecDeque<SetName>,
-    /// Sets that wait until the registry answers again.
-    left_alone: BTreeSet<SetName>,
 }
 
 /// The right to ask a registry.
 pub(super) struct Turn {
     registries: Arc<Registries>,
-    connection: Connection,
+    key: ClientKey,
 }
 
 /// Why a registry cannot be asked now.
 pub(super) enum NoTurn {
     /// Other sets ask it.
     Busy,
-    /// It failed too often.
+    /// It failed too often, or asked for a pause.
     LeftAlone(LeftAlone),
 }
 
@@ -70,6 +74,7 @@ pub(super) enum NoTurn {
 pub(super) struct Check {
     task: JoinHandle<Outcome>,
     key: ClientKey,
+    registries: Arc<Registries>,
     /// When it began: what it found out was true then, whenever it is taken.
     pub(super) started: Timestamp,
     /// The request for a reconcile that the set had then.
@@ -84,6 +89,8 @@ struct Progress {
     answered: AtomicUsize,
     /// Whether the reconcile that started it went on without it.
     left: AtomicBool,
+    /// Whether a reconcile waited for it.
+    waited: AtomicBool,
 }
 
 /// What a check found out.
@@ -95,12 +102,15 @@ pub(super) enum Outcome {
 }
 
 impl Registries {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(clock: Clock, metrics: Metrics) -> Self {
         Self {
             clients: Clients::default(),
             wakeups: Wakeups::default(),
-            breakers: Breakers::default(),
-            turns: Mutex::default(),
+            hosts: Breakers::default(),
+            users: Breakers::default(),
+            permits: Mutex::default(),
+            waiters: Mutex::default(),
+            metrics,
             clock,
         }
     }
@@ -108,80 +118,108 @@ impl Registries {
     /// Whether `set` may ask a registry now. If not, it is woken when it may.
     pub(super) fn turn(
         self: &Arc<Self>,
-        connection: &Connection,
+        key: &ClientKey,
         set: &SetName,
         now: Timestamp,
     ) -> Result<Turn, NoTurn> {
-        let mut all = lock(&self.turns);
-        let turns = all.entry(connection.clone()).or_default();
-        turns.queue.retain(|waiting| waiting != set);
-        if turns.running >= SHARE {
-            turns.queue.push_back(set.clone());
-            return Err(NoTurn::Busy);
+        let registry = &key.connection.registry;
+        {
+            let mut all = lock(&self.permits);
+            if !all.entry(registry.clone()).or_insert_with(|| Permits::new(SHARE)).take(set, now) {
+                return Err(NoTurn::Busy);
+            }
         }
-        if let Err(left_alone) = self.breakers.admit(connection, now) {
-            turns.left_alone.insert(set.clone());
+        // From here on the permit is given back however this ends.
+        let turn = Turn { registries: Arc::clone(self), key: key.clone() };
+        self.users.admit(key, set, now).map_err(NoTurn::LeftAlone)?;
+        if let Err(left_alone) = self.hosts.admit(&key.host(), set, now) {
+            self.wake(&self.users.record(key, Counts::Nothing, "", now));
             return Err(NoTurn::LeftAlone(left_alone));
         }
-        turns.left_alone.remove(set);
-        turns.running += 1;
-        Ok(Turn { registries: Arc::clone(self), connection: connection.clone() })
+        Ok(turn)
     }
 
-    /// Forgets sets that are gone, and clients that nobody uses.
+    /// Forgets sets that are gone, and what nobody uses.
     pub(super) fn retain(&self, is_alive: impl Fn(&SetName) -> bool) {
-        lock(&self.turns).retain(|_, turns| {
-            turns.queue.retain(&is_alive);
-            turns.left_alone.retain(&is_alive);
-            turns.running > 0 || !turns.queue.is_empty() || !turns.left_alone.is_empty()
+        let now = (self.clock)();
+        let mut told = Vec::new();
+        lock(&self.permits).retain(|_, permits| {
+            told.extend(permits.retain(&is_alive, now));
+            !permits.is_idle()
         });
-        self.clients.drop_idle((self.clock)());
+        self.wake(&told);
+        self.hosts.retain(&is_alive, now);
+        self.users.retain(&is_alive, now);
+        self.clients.drop_idle(now);
+        self.measure();
     }
 
-    fn end_turn(&self, connection: &Connection) {
-        let next = {
-            let mut all = lock(&self.turns);
-            let Some(turns) = all.get_mut(connection) else { return };
-            turns.running = turns.running.saturating_sub(1);
-            let free = SHARE.saturating_sub(turns.running).min(turns.queue.len());
-            turns.queue.drain(..free).collect::<Vec<_>>()
-        };
-        next.iter().for_each(|set| self.wakeups.wake(set));
+    fn wake<'a>(&self, sets: impl IntoIterator<Item = &'a SetName>) {
+        sets.into_iter().for_each(|set| self.wakeups.wake(set));
     }
 
-    /// Tells the breaker how a check ended.
-    fn judge(&self, connection: &Connection, outcome: &Outcome) {
-        let unreachable = reason::REGISTRY_UNREACHABLE;
-        let failure = match outcome {
-            // Nothing is known of a registry with another certificate than the set says, or at a denied address.
-            Outcome::Obstacle(o)
-                if matches!(o.reason, reason::TLS_FAILED | reason::DESTINATION_NOT_ALLOWED) =>
-            {
-                return;
-            }
-            Outcome::Obstacle(obstacle) => (obstacle.reason == unreachable).then_some(&obstacle.message),
-            Outcome::Said(said) => {
-                let failure = |answer| match answer {
-                    &Answer::Failed { reason, ref message } if reason == unreachable => Some(message),
-                    _ => None,
-                };
-                let failures = said.answers.values().map(failure).collect::<Option<Vec<_>>>();
-                failures.and_then(|failures| failures.first().copied())
-            }
-        };
-        if let Some(message) = failure {
-            self.breakers.failed(connection, message, (self.clock)());
-        } else if self.breakers.answered(connection) {
-            let sets =
-                lock(&self.turns).get_mut(connection).map(|turns| std::mem::take(&mut turns.left_alone));
-            sets.iter().flatten().for_each(|set| self.wakeups.wake(set));
+    fn end_turn(&self, key: &ClientKey) {
+        let permits = &self.permits;
+        let told = lock(permits)
+            .get_mut(&key.connection.registry)
+            .map(|permits| permits.give_back(&key.namespace, (self.clock)()));
+        self.wake(told.iter().flatten());
+    }
+
+    /// Shows which registries are left alone.
+    fn measure(&self) {
+        let gauge = &self.metrics.registry_back_off;
+        gauge.clear();
+        let hosts = self.hosts.open().into_iter().map(|(registry, _)| (registry, String::new()));
+        let users = self.users.open().into_iter().map(|key| (key.connection.registry, key.namespace));
+        for (registry, namespace) in hosts.chain(users) {
+            gauge.get_or_create(&RegistryLabels { registry: registry.to_string(), namespace }).set(1);
         }
+    }
+
+    /// The right of one more reconcile of a namespace to wait for a check.
+    fn waiter(&self, namespace: &str) -> Option<Waiter<'_>> {
+        let mut waiters = lock(&self.waiters);
+        let count = waiters.entry(namespace.to_owned()).or_default();
+        if *count >= WAITERS {
+            return None;
+        }
+        *count += 1;
+        Some(Waiter { registries: self, namespace: namespace.to_owned() })
+    }
+}
+
+struct Waiter<'a> {
+    registries: &'a Registries,
+    namespace: String,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut waiters = lock(&self.registries.waiters);
+        if let Some(count) = waiters.get_mut(&self.namespace) {
+            *count = count.saturating_sub(1);
+        }
+        waiters.retain(|_, count| *count > 0);
+    }
+}
+
+impl Turn {
+    /// Tells the circuit breakers what the requests said about the registry: the one that reached it, and those about images.
+    pub(super) fn judge(&self, reached: Health, asked: Option<Health>, message: &str) {
+        let registries = &self.registries;
+        let now = (registries.clock)();
+        let (host, own) = judge(reached, asked);
+        let mut woken = registries.hosts.record(&self.key.host(), host, message, now);
+        woken.extend(registries.users.record(&self.key, own, message, now));
+        registries.measure();
+        registries.wake(&woken);
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.registries.end_turn(&self.connection);
+        self.registries.end_turn(&self.key);
     }
 }
 
@@ -199,17 +237,17 @@ impl Check {
     ) -> Self {
         let progress = Arc::<Progress>::default();
         let reports = Arc::clone(&progress);
+        let registries = Arc::clone(&turn.registries);
+        let wakeups = Arc::clone(&registries);
         let task = tokio::spawn(async move {
-            let registries = Arc::clone(&turn.registries);
-            let outcome = ask(&edge, &targets, &reports.answered).await;
-            registries.judge(&turn.connection, &outcome);
+            let outcome = ask(&edge, &targets, &reports.answered, &turn).await;
             drop(turn);
             if reports.left.load(Ordering::Acquire) {
-                registries.wakeups.wake(&set);
+                wakeups.wakeups.wake(&set);
             }
             outcome
         });
-        Self { task, key, started: now, requested_at, progress, stale: BTreeSet::new() }
+        Self { task, key, registries, started: now, requested_at, progress, stale: BTreeSet::new() }
     }
 
     /// Whether it still counts: one that ended while its set was suspended, or began before somebody asked for a reconcile
@@ -225,8 +263,16 @@ impl Check {
 
     /// What it found out; `Err` while it goes on. The reconcile that started it waits some seconds, others do not.
     pub(super) async fn outcome(mut self) -> Result<(Outcome, BTreeSet<TargetKey>), Self> {
-        let wait = if self.progress.left.load(Ordering::Acquire) { Duration::ZERO } else { WAIT };
+        let registries = Arc::clone(&self.registries);
+        let waiter = if self.progress.left.load(Ordering::Acquire) {
+            None
+        } else {
+            registries.waiter(&self.key.namespace)
+        };
+        let wait = if waiter.is_some() { WAIT } else { Duration::ZERO };
         let mut ended = tokio::time::timeout(wait, &mut self.task).await;
+        self.progress.waited.fetch_or(waiter.is_some(), Ordering::Relaxed);
+        drop(waiter);
         if ended.is_err() {
             self.progress.left.store(true, Ordering::Release);
             // One that ended just now did not wake anybody.
@@ -242,20 +288,16 @@ impl Check {
         }
     }
 
-    /// Whether the registry has not answered at all yet.
+    /// Whether the registry has not answered at all while a reconcile waited for it.
     pub(super) fn is_without_answer(&self) -> bool {
-        self.progress.answered.load(Ordering::Relaxed) == 0
+        self.progress.answered.load(Ordering::Relaxed) == 0 && self.progress.waited.load(Ordering::Relaxed)
     }
 
     /// What a status says of a registry that has not answered yet.
-    pub(super) fn no_answer(connection: &Connection) -> Obstacle {
+    pub(super) fn no_answer(registry: &RegistryHost) -> Obstacle {
         Obstacle {
             reason: reason::REGISTRY_UNREACHABLE,
-            message: format!(
-                "{} has not answered for {} s; it is still being asked",
-                connection.registry,
-                WAIT.as_secs()
-            ),
+            message: format!("{registry} has not answered for {} s; it is still being asked", WAIT.as_secs()),
             stalled: false,
         }
     }
@@ -267,21 +309,26 @@ impl Drop for Check {
     }
 }
 
-async fn ask(edge: &Edge, targets: &[(Target, Ask)], answered: &AtomicUsize) -> Outcome {
-    match tokio::time::timeout(PING, edge.reachable()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(obstacle)) => return Outcome::Obstacle(obstacle),
-        Err(_) => return Outcome::Obstacle(edge.timed_out(PING)),
+async fn ask(edge: &Edge, targets: &[(Target, Ask)], answered: &AtomicUsize, turn: &Turn) -> Outcome {
+    let reached = tokio::time::timeout(PING, edge.reachable()).await;
+    if let Err((obstacle, health)) = reached.unwrap_or_else(|_| Err((edge.timed_out(PING), Health::NoAnswer)))
+    {
+        turn.judge(health, None, &obstacle.message);
+        return Outcome::Obstacle(obstacle);
     }
-    Outcome::Said(edge.ask(targets, answered).await)
+    let (said, health, message) = edge.ask(targets, answered).await;
+    turn.judge(Health::Answered, Some(health), &message);
+    Outcome::Said(said)
 }
 
 /// What a status says of a registry that is left alone. (T-135)
-pub(super) fn left_alone(connection: &Connection, left: &LeftAlone) -> Obstacle {
+pub(super) fn left_alone(registry: &RegistryHost, left: &LeftAlone) -> Obstacle {
     let until = Timestamp::from_second(left.until.as_second()).unwrap_or(left.until);
-    let message = format!(
-        "{} failed {} times in a row and is not asked again before {until}; the last failure: {}",
-        connection.registry, left.failures, left.message
-    );
+    let why = match left.failures {
+        0 => "asked for a pause".to_owned(),
+        failures => format!("failed {failures} times in a row"),
+    };
+    let message =
+        format!("{registry} {why} and is not asked again before {until}; the last failure: {}", left.message);
     Obstacle { reason: reason::REGISTRY_BACK_OFF, message, stalled: false }
 }

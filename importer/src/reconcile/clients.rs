@@ -45,6 +45,11 @@ pub(super) struct ClientKey {
 }
 
 impl ClientKey {
+    /// The host, and whether it is spoken to without TLS.
+    pub(super) fn host(&self) -> (RegistryHost, bool) {
+        (self.connection.registry.clone(), self.connection.plain_http)
+    }
+
     /// Whether `other` reaches the same registry with another version of the same credentials and CA certificates.
     fn supersedes(&self, other: &Self) -> bool {
         let name = |object: Option<&Object>| object.map(|(name, _)| name.clone());

@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reads the blobs of present images back from the edge registry and hashes them, at a bounded rate: one image at a time of
-//! all sets, every `contentVerifyInterval`, and when somebody asks. What a registry says of a blob (it is there, it has this
+//! all sets, the namespaces in turn, every `contentVerifyInterval`, and when somebody asks. What a registry says of a blob (it is there, it has this
 //! size) it says of damaged ones too. (T-60)
 //!
 //! An image is read in a task of its own; what comes of it, the next reconcile of the set takes into its state. Damage
 //! stays in the state until the blob is gone from the registry, after which it is copied again, or is read and right again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use krs_core::oci::Descriptor;
 use krs_core::prove::{Proof, ProveError, prove};
-use krs_core::registry::{BlobSink, Client, ClientOptions, RegistryError};
+use krs_core::registry::{BlobSink, Client, ClientOptions, RegistryError, Repository};
 
 use super::edge::{edge_options, explain};
 use super::observe::Seen;
+use super::permits::Permits;
 use super::round::Round;
 use super::secrets::{SecretError, Secrets};
-use super::{ReconcileError, Registries, lock};
-use crate::decide::Answer;
+use super::{Clock, ReconcileError, Registries, lock};
+use crate::decide::{Answer, after};
 use crate::demand::SetName;
 use crate::remember::is_over;
 use crate::state::SetState;
@@ -30,8 +32,12 @@ use crate::target::{Target, TargetKey};
 const VERIFY_CONTENT_AT: &str = "kuberegistrysync.io/verify-content-at";
 /// How often damaged content is read again, in case somebody mended it in place.
 const DAMAGED_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long a set waits after an image could not be read.
+/// How long it takes until an image is read again that could not be; each further failure doubles it.
 const RETRY: Duration = Duration::from_secs(600);
+/// The longest such time.
+const MAX_RETRY: Duration = Duration::from_secs(24 * 3600);
+/// How long the walk over the manifests of an image may take, and how much longer than by its size the reading of its blobs.
+const BASE_TIME: Duration = Duration::from_secs(120);
 
 /// What reading an image back found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,36 +49,68 @@ enum Found {
     Unknown,
 }
 
-/// What was read back, by the UID of the set.
-#[derive(Default)]
+/// What was read back, by the UID of the set, and whose turn it is.
 pub(super) struct ContentReads {
-    /// Whether an image is being read: one at a time.
-    is_reading: Mutex<bool>,
+    /// One image at a time; namespaces take turns.
+    permits: Mutex<Permits>,
     found: Mutex<HashMap<String, Vec<(TargetKey, Found)>>>,
-    /// Sets that wait after a failure.
-    not_before: Mutex<HashMap<String, Timestamp>>,
+    /// Images that could not be read: how often in a row, and when they are read again.
+    failed: Mutex<HashMap<(String, TargetKey), (u32, Timestamp)>>,
+}
+
+impl Default for ContentReads {
+    fn default() -> Self {
+        Self { permits: Mutex::new(Permits::new(1)), found: Mutex::default(), failed: Mutex::default() }
+    }
 }
 
 /// Ends the reading of an image, however it ends.
-struct Reading(Arc<ContentReads>);
+struct Reading {
+    content: Arc<ContentReads>,
+    registries: Arc<Registries>,
+    namespace: String,
+    clock: Clock,
+}
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        *lock(&self.0.is_reading) = false;
+        let told = lock(&self.content.permits).give_back(&self.namespace, (self.clock)());
+        told.iter().for_each(|set| self.registries.wakeups.wake(set));
     }
 }
 
 impl ContentReads {
-    fn begin(self: &Arc<Self>) -> Option<Reading> {
-        let mut is_reading = lock(&self.is_reading);
-        (!std::mem::replace(&mut *is_reading, true)).then(|| Reading(Arc::clone(self)))
+    /// Forgets sets that are gone. Answers which sets are to be reconciled in their place.
+    pub(super) fn retain(
+        &self,
+        uids: &BTreeSet<String>,
+        names: &BTreeSet<SetName>,
+        now: Timestamp,
+    ) -> Vec<SetName> {
+        lock(&self.found).retain(|uid, _| uids.contains(uid));
+        lock(&self.failed).retain(|(uid, _), _| uids.contains(uid));
+        lock(&self.permits).retain(|name| names.contains(name), now)
     }
 
-    /// Forgets sets that are gone.
-    pub(super) fn retain(&self, is_alive: impl Fn(&String) -> bool) {
-        lock(&self.found).retain(|uid, _| is_alive(uid));
-        lock(&self.not_before).retain(|uid, _| is_alive(uid));
+    /// Records that an image could not be read: it is read again after a time that grows.
+    fn failed(&self, uid: &str, target: TargetKey, now: Timestamp) {
+        let mut failed = lock(&self.failed);
+        let (count, until) = failed.entry((uid.to_owned(), target)).or_insert((0, now));
+        let wait = RETRY.saturating_mul(2_u32.saturating_pow((*count).min(16))).min(MAX_RETRY);
+        (*count, *until) = (count.saturating_add(1), after(now, wait));
     }
+
+    /// Whether an image may be read now.
+    fn may_read(&self, uid: &str, target: TargetKey, now: Timestamp) -> bool {
+        lock(&self.failed).get(&(uid.to_owned(), target)).is_none_or(|(_, until)| *until <= now)
+    }
+}
+
+/// How long reading so many bytes may take: a registry has to deliver an eighth of the configured rate (MiB per second; 0: no
+/// limit). One that is slower would keep the others waiting.
+fn time_limit(bytes: u64, rate: u64) -> Duration {
+    let least = (rate.saturating_mul(1 << 20) / 8).max(if rate == 0 { 1 << 20 } else { 1 });
+    BASE_TIME.saturating_add(Duration::from_secs(bytes / least))
 }
 
 /// Nothing is kept of what is read.
@@ -84,23 +122,43 @@ impl BlobSink for Discard {
     }
 }
 
-async fn read(client: &Client, target: &Target) -> Found {
+async fn read(client: &Client, target: &Target, rate: u64) -> Found {
     let repository = client.repository(&target.registry, &target.repository);
-    let contents = match prove(&repository, &target.digest, &target.platforms, &[]).await {
-        Ok(Proof::Whole { contents, .. }) => contents,
-        Err(ProveError::Registry(error @ RegistryError::Content { .. })) => {
+    let proof = prove(&repository, &target.digest, &target.platforms, &[]);
+    let contents = match tokio::time::timeout(BASE_TIME, proof).await {
+        Ok(Ok(Proof::Whole { contents, .. })) => contents,
+        Ok(Err(ProveError::Registry(error @ RegistryError::Content { .. }))) => {
             return Found::Damaged(explain(&error));
         }
         // The checks of the registry find it too, and say what to do.
-        Ok(Proof::Missing { .. } | Proof::Tag { .. }) | Err(_) => return Found::Unknown,
+        Ok(Ok(Proof::Missing { .. } | Proof::Tag { .. }) | Err(_)) => return Found::Unknown,
+        Err(_) => return too_slow(target, BASE_TIME, 0),
     };
+    let bytes = contents.iter().map(|blob| blob.size).fold(0, u64::saturating_add);
+    let limit = time_limit(bytes, rate);
+    let reading = read_blobs(&repository, contents);
+    tokio::time::timeout(limit, reading).await.unwrap_or_else(|_| too_slow(target, limit, bytes))
+}
+
+fn too_slow(target: &Target, limit: Duration, bytes: u64) -> Found {
+    tracing::warn!(
+        repository = %format!("{}/{}", target.registry, target.repository),
+        digest = %target.digest,
+        bytes,
+        seconds = limit.as_secs(),
+        "content cannot be read back: the registry is too slow"
+    );
+    Found::Unknown
+}
+
+async fn read_blobs(repository: &Repository, contents: Vec<Descriptor>) -> Found {
     for blob in contents {
         match repository.blob(&blob.digest, blob.size, &mut Discard).await {
             // An index may list what it is complete without.
             Ok(()) | Err(RegistryError::NotFound { .. }) => {}
             Err(error @ RegistryError::Content { .. }) => return Found::Damaged(explain(&error)),
             Err(error) => {
-                tracing::debug!(repository = %target.repository, %error, "content cannot be read back");
+                tracing::warn!(repository = %repository.name(), %error, "content cannot be read back");
                 return Found::Unknown;
             }
         }
@@ -146,19 +204,24 @@ fn apply(
     state.proofs.retain(|key, _| !damaged.contains_key(key));
 }
 
-/// The target that was read longest ago of those that are due.
+/// The target that was read longest ago of those that are due. Without an `interval` only what somebody asked for is, and
+/// what is damaged.
 fn due<'a>(
     state: &SetState,
     targets: &'a [Target],
-    interval: Duration,
+    interval: Option<Duration>,
+    may_read: impl Fn(TargetKey) -> bool,
     now: Timestamp,
 ) -> Option<&'a Target> {
     let since = |target: &'a Target| {
         let is_damaged = state.content_damage.contains_key(&target.key);
-        let interval = if is_damaged { interval.min(DAMAGED_INTERVAL) } else { interval };
         let at = *state.content_verified.get(&target.key)?;
+        let damaged = is_damaged.then_some(DAMAGED_INTERVAL);
+        let interval = interval.into_iter().chain(damaged).min();
+        let is_due =
+            at == Timestamp::UNIX_EPOCH || interval.is_some_and(|interval| is_over(at, interval, now));
         let counts = is_damaged || state.proofs.contains_key(&target.key);
-        (counts && is_over(at, interval, now)).then_some((at, target))
+        (is_due && counts && may_read(target.key)).then_some((at, target))
     };
     targets.iter().filter_map(since).min_by_key(|(at, target)| (*at, target.key)).map(|(_, target)| target)
 }
@@ -185,7 +248,7 @@ impl Round<'_> {
         }
     }
 
-    /// Starts to read the next image back that is due, unless one is being read.
+    /// Starts to read the next image back that is due, once it is this set's turn.
     pub(super) async fn read_content(
         &self,
         secrets: &Secrets<'_>,
@@ -193,13 +256,24 @@ impl Round<'_> {
         state: &SetState,
     ) -> Result<(), ReconcileError> {
         let (parts, content) = (&self.importer.parts, &self.importer.content);
-        let Some(interval) = parts.config.content_verify_interval else { return Ok(()) };
-        let waits = lock(&content.not_before).get(&self.uid).is_some_and(|until| self.now < *until);
-        if seen.obstacle.is_some() || self.set.spec.suspend || waits {
+        let may_read = |target| content.may_read(&self.uid, target, self.now);
+        let is_idle = seen.obstacle.is_some() || self.set.spec.suspend;
+        let interval = parts.config.content_verify_interval;
+        let target = due(state, &seen.targets, interval, may_read, self.now).filter(|_| !is_idle);
+        let Some(target) = target else {
+            let told = lock(&content.permits).leave(&self.name, self.now);
+            told.iter().for_each(|set| self.importer.registries.wakeups.wake(set));
+            return Ok(());
+        };
+        if !lock(&content.permits).take(&self.name, self.now) {
             return Ok(());
         }
-        let Some(target) = due(state, &seen.targets, interval, self.now) else { return Ok(()) };
-        let Some(reading) = content.begin() else { return Ok(()) };
+        let reading = Reading {
+            content: Arc::clone(content),
+            registries: Arc::clone(&self.importer.registries),
+            namespace: self.name.namespace.clone(),
+            clock: Arc::clone(&parts.clock),
+        };
         let (login, authorities) = match self.destination(secrets, &target.registry).await {
             Ok(found) => found,
             Err(SecretError::Api(error)) => return Err(ReconcileError::api("Secrets cannot be read")(error)),
@@ -208,37 +282,66 @@ impl Round<'_> {
         };
         let credentials = login.as_ref().map(|login| &login.credentials);
         let tls = self.set.spec.destination_tls.as_ref();
+        let rate = parts.config.content_verify_rate;
         let options = ClientOptions {
-            bandwidth: NonZeroU64::new(parts.config.content_verify_rate.saturating_mul(1 << 20)),
+            bandwidth: NonZeroU64::new(rate.saturating_mul(1 << 20)),
             ..edge_options(&target.registry, tls, credentials, authorities, &parts.barred)
         };
         let Ok(client) = Client::new(options) else { return Ok(()) };
         let set = (self.uid.clone(), self.name.clone());
-        let registries = Arc::clone(&self.importer.registries);
-        let retry = self.now.checked_add(RETRY).unwrap_or(self.now);
-        tokio::spawn(run(reading, client, target.clone(), set, registries, retry));
+        tokio::spawn(run(reading, client, target.clone(), set, rate));
         Ok(())
     }
 }
 
-async fn run(
-    reading: Reading,
-    client: Client,
-    target: Target,
-    (uid, set): (String, SetName),
-    registries: Arc<Registries>,
-    retry: Timestamp,
-) {
-    let found = read(&client, &target).await;
+async fn run(reading: Reading, client: Client, target: Target, (uid, set): (String, SetName), rate: u64) {
+    let found = read(&client, &target, rate).await;
     let repository = format!("{}/{}", target.registry, target.repository);
+    let content = &reading.content;
     match &found {
         Found::Sound => tracing::debug!(%set, repository, digest = %target.digest, "content read back"),
         Found::Damaged(message) => {
             tracing::error!(%set, repository, digest = %target.digest, reason = "Corrupt", "{message}");
         }
-        Found::Unknown => drop(lock(&reading.0.not_before).insert(uid.clone(), retry)),
+        Found::Unknown => content.failed(&uid, target.key, (reading.clock)()),
     }
-    lock(&reading.0.found).entry(uid).or_default().push((target.key, found));
+    if found != Found::Unknown {
+        lock(&content.failed).remove(&(uid.clone(), target.key));
+    }
+    lock(&content.found).entry(uid).or_default().push((target.key, found));
+    let registries = Arc::clone(&reading.registries);
+    // The next set is told first.
     drop(reading);
     registries.wakeups.wake(&set);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t202_an_image_may_take_as_long_as_its_size_and_the_rate_say() {
+        assert_eq!(time_limit(0, 8), Duration::from_secs(120));
+        assert_eq!(time_limit(1 << 30, 8), Duration::from_secs(120 + 1024));
+        assert_eq!(time_limit(1 << 30, 80), Duration::from_secs(120 + 102));
+        assert_eq!(time_limit(1 << 30, 0), Duration::from_secs(120 + 1024));
+        assert_eq!(time_limit(u64::MAX, u64::MAX).as_secs(), 120 + 8);
+    }
+
+    #[test]
+    fn t202_an_image_that_cannot_be_read_waits_for_a_time_that_grows_and_the_others_do_not() {
+        let content = ContentReads::default();
+        let target: TargetKey = "00112233445566778899aabbccddeeff".parse().unwrap_or_else(|e| panic!("{e}"));
+        let mut now = Timestamp::UNIX_EPOCH;
+        let mut waits = Vec::new();
+        for _ in 0..10 {
+            content.failed("u", target, now);
+            let (_, until) = lock(&content.failed)[&("u".to_owned(), target)];
+            assert!(!content.may_read("u", target, now) && content.may_read("u", target, until));
+            waits.push(until.as_second() - now.as_second());
+            now = until;
+        }
+        assert_eq!(waits, [600, 1200, 2400, 4800, 9600, 19200, 38400, 76800, 86400, 86400]);
+        assert!(content.may_read("other", target, Timestamp::UNIX_EPOCH));
+    }
 }

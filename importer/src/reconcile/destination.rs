@@ -9,9 +9,9 @@ use super::clients::{ClientKey, Connection};
 use super::hosts::Purpose;
 use super::observe::Seen;
 use super::quiet::Versions;
-use super::resolve;
 use super::round::Round;
 use super::secrets::{Login, SecretError, Secrets};
+use super::sources;
 use crate::target::Target;
 
 impl Round<'_> {
@@ -96,7 +96,7 @@ impl Round<'_> {
             return Ok(true);
         };
         let purpose = Purpose::Source(&target.reference.registry);
-        match secrets.login(name, &resolve::source_field(*first), purpose).await {
+        match secrets.login(name, &sources::source_field(*first), purpose).await {
             Ok(_) => Ok(true),
             Err(SecretError::Api(error)) => Err(ReconcileError::api("Secrets cannot be read")(error)),
             Err(SecretError::Obstacle(why)) => {

@@ -13,6 +13,7 @@ use krs_core::prove::{Proof, ProveError, prove};
 use krs_core::reference::{RegistryHost, Selector, Tag};
 use krs_core::registry::{Barred, Client, ClientOptions, RegistryError, Repository, RetryPolicy};
 
+use super::health::Health;
 use crate::credentials::Credentials;
 use crate::decide::{Answer, Obstacle};
 use crate::remember::Ask;
@@ -92,30 +93,46 @@ impl Edge {
     }
 
     /// Whether the registry answers at an address that the importer may talk to.
-    pub(super) async fn reachable(&self) -> Result<(), Obstacle> {
-        allowed_address(&self.registry, &self.barred).await?;
-        self.client.ping(&self.registry).await.map_err(|error| obstacle(&error))
+    pub(super) async fn reachable(&self) -> Result<(), (Obstacle, Health)> {
+        let unknown = |obstacle| (obstacle, Health::Unknown);
+        allowed_address(&self.registry, &self.barred).await.map_err(unknown)?;
+        let pinged = self.client.ping(&self.registry).await;
+        pinged.map_err(|error| (obstacle(&error), Health::of(&error, &self.registry)))
     }
 
-    /// Asks about `targets`, as many as there is time for. `answered` counts.
-    pub(super) async fn ask(&self, targets: &[(Target, Ask)], answered: &AtomicUsize) -> Said {
+    /// Asks about `targets`, as many as there is time for. `answered` counts. Also tells the health of the registry, and the
+    /// failure that shows it.
+    pub(super) async fn ask(
+        &self,
+        targets: &[(Target, Ask)],
+        answered: &AtomicUsize,
+    ) -> (Said, Health, String) {
         let deadline = tokio::time::Instant::now() + CHECK_TIMEOUT;
         let asked = targets.iter().map(|(target, how)| self.ask_in_time(target, *how).boxed());
         let asked = asked.collect::<Vec<_>>();
-        let mut said = Said::default();
+        let (mut said, mut worst) = (Said::default(), None::<(Health, String)>);
         let mut answers = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
         while let Ok(next) = tokio::time::timeout_at(deadline, answers.next()).await {
-            let Some((key, (answer, contents))) = next else {
+            let Some((key, found)) = next else {
                 said.complete = true;
                 break;
             };
             answered.fetch_add(1, Ordering::Relaxed);
-            said.answers.insert(key, answer);
-            if let Some(contents) = contents {
+            let health = found.failure.unwrap_or(Health::Answered);
+            if worst.as_ref().is_none_or(|(known, _)| health > *known) {
+                worst = Some((health, found.answer.message().to_owned()));
+            }
+            said.answers.insert(key, found.answer);
+            if let Some(contents) = found.contents {
                 said.contents.insert(key, contents);
             }
         }
-        said
+        let (health, message) = match worst {
+            Some(worst) => worst,
+            None if targets.is_empty() => (Health::Answered, String::new()),
+            None => (Health::NoAnswer, self.timed_out(CHECK_TIMEOUT).message),
+        };
+        (said, health, message)
     }
 
     /// What it comes to if the registry does not answer in time.
@@ -128,11 +145,11 @@ impl Edge {
         Obstacle { reason: reason::REGISTRY_UNREACHABLE, message, stalled: false }
     }
 
-    async fn ask_in_time(&self, target: &Target, how: Ask) -> (TargetKey, (Answer, Option<Vec<Digest>>)) {
+    async fn ask_in_time(&self, target: &Target, how: Ask) -> (TargetKey, Found) {
         let answer = tokio::time::timeout(ASK_TIMEOUT, self.ask_one(target, how)).await;
         let late = |_| {
-            let message = self.late(target);
-            (Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message }, None)
+            let answer = Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: self.late(target) };
+            Found { failure: Some(Health::NoAnswer), ..Found::from(answer) }
         };
         (target.key, answer.unwrap_or_else(late))
     }
@@ -146,20 +163,42 @@ impl Edge {
         )
     }
 
-    async fn ask_one(&self, target: &Target, how: Ask) -> (Answer, Option<Vec<Digest>>) {
+    async fn ask_one(&self, target: &Target, how: Ask) -> Found {
         let repository = self.client.repository(&self.registry, &target.repository);
         match how {
-            Ask::Look => (look(&repository, target).await.unwrap_or_else(|error| failed(&error)), None),
+            Ask::Look => {
+                look(&repository, target).await.map_or_else(|error| self.failed(&error), Found::from)
+            }
             Ask::Walk => match prove(&repository, &target.digest, &target.platforms, &target.tags).await {
                 Ok(Proof::Whole { contents, .. }) => {
-                    (Answer::Whole, Some(contents.iter().map(|blob| blob.digest).collect()))
+                    let contents = Some(contents.iter().map(|blob| blob.digest).collect());
+                    Found { contents, ..Found::from(Answer::Whole) }
                 }
-                Ok(Proof::Missing { what }) => (Answer::Missing { what }, None),
-                Ok(Proof::Tag { tag, found }) => (tag_answer(&tag, found), None),
-                Err(ProveError::Registry(error)) => (failed(&error), None),
-                Err(ProveError::Closure(error)) => (Answer::Corrupt { message: chain(&error) }, None),
+                Ok(Proof::Missing { what }) => Answer::Missing { what }.into(),
+                Ok(Proof::Tag { tag, found }) => tag_answer(&tag, found).into(),
+                Err(ProveError::Registry(error)) => self.failed(&error),
+                Err(ProveError::Closure(error)) => Answer::Corrupt { message: chain(&error) }.into(),
             },
         }
+    }
+
+    fn failed(&self, error: &RegistryError) -> Found {
+        Found { failure: Some(Health::of(error, &self.registry)), ..Found::from(failed(error)) }
+    }
+}
+
+/// What the registry said about one target.
+struct Found {
+    answer: Answer,
+    /// Configs and layers, where all are there.
+    contents: Option<Vec<Digest>>,
+    /// What a failed request says about the registry.
+    failure: Option<Health>,
+}
+
+impl From<Answer> for Found {
+    fn from(answer: Answer) -> Self {
+        Self { answer, contents: None, failure: None }
     }
 }
 

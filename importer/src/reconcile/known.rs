@@ -25,6 +25,10 @@ pub(super) struct KnownAnswers {
     answers: HashMap<TargetKey, (Timestamp, Known)>,
     /// Targets that a Job copied when the set was last reconciled.
     pub(super) copying: BTreeSet<TargetKey>,
+    /// When all present targets were last asked about, not a sample.
+    pub(super) checked: Option<Timestamp>,
+    /// Whether a sample found something missing, so that the rest is to be asked about.
+    pub(super) is_suspected: bool,
     stock: Option<Arc<Stock>>,
     requested_at: Option<String>,
 }

@@ -17,6 +17,7 @@ mod destination;
 mod edge;
 mod facts;
 mod failed;
+mod health;
 mod hosts;
 mod jobs;
 mod known;
@@ -25,12 +26,15 @@ mod memory;
 mod names;
 mod observe;
 mod ownership;
+mod permits;
 mod quiet;
 mod report;
 mod resolve;
 mod round;
+mod sampling;
 mod secrets;
 mod slots;
+mod sources;
 mod wakeups;
 mod wanted;
 
@@ -70,6 +74,8 @@ use ownership::Ownership;
 use quiet::Quiet;
 use report::Written;
 use round::Round;
+use sampling::Samples;
+use wakeups::PassOn;
 
 /// Field manager of everything that the importer applies.
 pub(crate) const FIELD_MANAGER: &str = "krs-importer";
@@ -143,6 +149,7 @@ pub struct Importer {
     checks: Mutex<HashMap<String, Check>>,
     registries: Arc<Registries>,
     content: Arc<ContentReads>,
+    samples: Samples,
     /// From deciding until the Jobs exist, sets go one by one: no two Jobs write to one repository, and the limit on
     /// Jobs holds.
     acting: tokio::sync::Mutex<()>,
@@ -175,8 +182,9 @@ impl Importer {
             quiet: Mutex::default(),
             known: Mutex::default(),
             checks: Mutex::default(),
-            registries: Arc::new(Registries::new(Arc::clone(&parts.clock))),
+            registries: Arc::new(Registries::new(Arc::clone(&parts.clock), parts.metrics.clone())),
             content: Arc::default(),
+            samples: Samples::default(),
             acting: tokio::sync::Mutex::default(),
             listed: Mutex::default(),
             begun: watch::channel(false).0,
@@ -296,7 +304,9 @@ impl Importer {
         lock(&self.known).retain(|uid, _| uids.contains(uid));
         lock(&self.checks).retain(|uid, _| uids.contains(uid));
         self.registries.retain(|name| names.contains(name));
-        self.content.retain(|uid| uids.contains(uid));
+        let told = self.content.retain(&uids, &names, (self.parts.clock)());
+        told.iter().for_each(|set| self.registries.wakeups.wake(set));
+        self.samples.retain(|name| names.contains(name));
         self.registries.wakeups.retain(|uid| uids.contains(uid));
     }
 
@@ -377,6 +387,7 @@ async fn look(
     unreadable: Option<String>,
     importer: Arc<Importer>,
 ) -> Result<Action, ReconcileError> {
+    let _pass_on = PassOn::new(&importer);
     if set.metadata.deletion_timestamp.is_some() {
         // Its Jobs are owned by it and go with it, and what it gave names to is free for others. Media do not wait for it.
         if let Some(name) = SetName::of(&set) {

@@ -14,6 +14,7 @@ use super::known::KnownAnswers;
 use super::ownership::Ownership;
 use super::round::Round;
 use super::secrets::{Login, Secrets};
+use super::sources::{Sources, Unanswered};
 use super::wanted::{self, Wanted};
 use super::{ReconcileError, lock, resolve};
 use crate::decide::Obstacle;
@@ -34,11 +35,15 @@ pub(super) struct Seen {
     pub(super) asked_at: Timestamp,
     /// What the registry said before and was not asked again.
     pub(super) known: KnownAnswers,
+    /// Whether all present targets are asked about, not a sample.
+    pub(super) checks_all: bool,
     /// Whether a check of the registry goes on.
     pub(super) is_checking: bool,
     /// Whether a check ended before all targets were asked about.
     pub(super) goes_on: bool,
-    /// When the registry is asked again that is left alone.
+    /// When a source registry is asked again that is left alone.
+    pub(super) again_at: Option<Timestamp>,
+    /// When the destination registry is asked again that is left alone.
     pub(super) left_alone_until: Option<Timestamp>,
     pub(super) login: Option<Login>,
     /// Whether the Secrets that the destination names were read.
@@ -70,8 +75,10 @@ impl Round<'_> {
             said: Said::default(),
             asked_at: self.now,
             known,
+            checks_all: false,
             is_checking: false,
             goes_on: false,
+            again_at: None,
             left_alone_until: None,
             login: None,
             is_destination_read: false,
@@ -91,7 +98,8 @@ impl Round<'_> {
                 wanted::allowed(&wanted.destination, &self.name.namespace, &self.importer.parts.destinations);
             seen.obstacle = allowed.err();
             let idle = seen.obstacle.is_some() || spec.suspend;
-            seen.blocked = self.resolve(secrets, wanted, state, idle).await?;
+            let unanswered = self.resolve(secrets, wanted, state, idle).await?;
+            (seen.blocked, seen.again_at) = (unanswered.blocked, unanswered.left_alone_until);
             let digest = |reference: &Reference| digest(reference, state);
             match wanted.targets(spec, digest) {
                 Ok(targets) => seen.targets = targets,
@@ -155,7 +163,7 @@ impl Round<'_> {
         wanted: &Wanted,
         state: &mut SetState,
         idle: bool,
-    ) -> Result<Blocked, ReconcileError> {
+    ) -> Result<Unanswered, ReconcileError> {
         let (parts, spec) = (&self.importer.parts, &self.set.spec);
         let known = resolve::known(
             parts,
@@ -169,13 +177,15 @@ impl Round<'_> {
         );
         if idle {
             // A set that does nothing raises no mark.
-            return Ok(Blocked::new());
+            return Ok(Unanswered::default());
         }
         resolve::use_answers(&parts.marks, &known, state, self.now).await?;
         if known.ask.is_empty() {
-            return Ok(Blocked::new());
+            return Ok(Unanswered::default());
         }
-        let blocked = resolve::ask(parts, secrets, spec, wanted, &known.ask, state, self.now).await;
-        blocked.map_err(ReconcileError::api("Secrets cannot be read"))
+        let (registries, set, now) = (&self.importer.registries, &self.name, self.now);
+        let sources = Sources { parts, registries, secrets, set, spec, now };
+        let unanswered = sources.ask(wanted, &known.ask, state).await;
+        unanswered.map_err(ReconcileError::api("Secrets cannot be read"))
     }
 }

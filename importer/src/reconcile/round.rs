@@ -66,6 +66,7 @@ impl<'a> Round<'a> {
             state = remember(&state, &seen.targets, answers, seen.asked_at, jobs, self.now);
             state.bundle = last_bundle(&state, &seen.jobs.list, &self.stock);
         }
+        self.note_losses(&mut seen, &before);
         // A look that was not complete goes on in the next round.
         if !seen.said.answers.is_empty() && !seen.said.complete {
             state.looked_at = before.looked_at;
@@ -88,8 +89,9 @@ impl<'a> Round<'a> {
         let wait = report::write(self.importer, self.set, &self.name, &self.uid, &verdict, &state).await?;
         seen.known.copying = copying_targets(&seen.targets, &seen.jobs.list);
         // Where an error comes first, all is asked again.
+        let again = self.again(decision.again, wait, &seen, &state, &secrets);
         lock(&self.importer.known).insert(self.uid.clone(), std::mem::take(&mut seen.known));
-        Ok(Some(self.again(decision.again, wait, &seen, &state, &secrets)))
+        Ok(Some(again))
     }
 
     /// How long to wait where only a mended Secret would help, and none was mended.
@@ -136,7 +138,10 @@ impl<'a> Round<'a> {
         if let Some(until) = seen.left_alone_until {
             again = quiet::until(self.now, until).max(Duration::from_secs(1));
         }
-        if seen.goes_on {
+        if let Some(at) = seen.again_at {
+            again = again.min(quiet::until(self.now, at).max(Duration::from_secs(1)));
+        }
+        if seen.goes_on || seen.known.is_suspected {
             again = Duration::from_secs(1);
         }
         // Sets that were created together are not reconciled together each time. Later, not earlier: what is due then is due.

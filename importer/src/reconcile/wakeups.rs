@@ -10,7 +10,7 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use krs_core::crd::EdgeImageSet;
 use kube::runtime::reflector::ObjectRef;
 
-use super::lock;
+use super::{Importer, lock};
 use crate::demand::SetName;
 
 /// Who is woken, and who waits for it.
@@ -78,9 +78,19 @@ impl Wakeups {
         lock(&self.queue).waiting.retain(|waiting| waiting.uid != uid);
     }
 
-    /// Keeps the sets that `is_alive`.
+    /// Keeps the sets that `is_alive`. What those that are gone were woken for, the next set is.
     pub(super) fn retain(&self, is_alive: impl Fn(&str) -> bool) {
-        lock(&self.queue).waiting.retain(|waiting| is_alive(&waiting.uid));
+        let is_lost = {
+            let mut queue = lock(&self.queue);
+            let ended = queue.ended;
+            let is_gone = |waiting: &Waiting| !is_alive(&waiting.uid);
+            let is_lost = queue.waiting.iter().any(|waiting| is_gone(waiting) && waiting.woken == ended);
+            queue.waiting.retain(|waiting| !is_gone(waiting));
+            is_lost
+        };
+        if is_lost {
+            self.wake_next();
+        }
     }
 
     /// A Job ended: wakes the set that waits longest. Once reconciled, that one wakes the next where a slot is left.
@@ -104,6 +114,26 @@ impl Wakeups {
             })
         };
         name.iter().for_each(|name| self.wake(name));
+    }
+}
+
+/// Held by each reconcile of a set, which may have been woken by the end of a Job: however it ends, early, with an error or
+/// at its time limit, the next set is woken if a Job may still be created.
+pub(super) struct PassOn<'a> {
+    importer: &'a Importer,
+}
+
+impl<'a> PassOn<'a> {
+    pub(super) const fn new(importer: &'a Importer) -> Self {
+        Self { importer }
+    }
+}
+
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        if self.importer.facts.count_running() < self.importer.config().jobs.max {
+            self.importer.registries.wakeups.wake_next();
+        }
     }
 }
 
@@ -139,9 +169,21 @@ mod tests {
         wakeups.wait_no_more("b");
         wakeups.job_ended();
         wakeups.retain(|uid| uid != "c");
-        wakeups.wake_next();
         assert_eq!(woken(&mut all), ["a"]);
         assert_eq!(woken(&mut other), [""; 0]);
+    }
+
+    #[test]
+    fn t188_what_a_deleted_set_was_woken_for_the_next_one_is() {
+        let wakeups = Wakeups::default();
+        let mut all = wakeups.listen(None);
+        for name in ["a", "b"] {
+            wakeups.wait(name, &set(name), wakeups.ended());
+        }
+        wakeups.job_ended();
+        assert_eq!(woken(&mut all), ["a"]);
+        wakeups.retain(|uid| uid != "a");
+        assert_eq!(woken(&mut all), ["b"]);
     }
 
     #[test]

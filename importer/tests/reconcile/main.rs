@@ -6,9 +6,12 @@
 #[path = "../support/api/mod.rs"]
 mod api;
 mod api_tests;
+mod content;
 mod controller;
+mod fairness;
 mod registries;
 mod requests;
+mod sampling;
 mod tenants;
 mod upgrade;
 mod world;

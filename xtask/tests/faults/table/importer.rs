@@ -209,6 +209,26 @@ pub(super) const IMPORTER: &[Fault] = &[
         "it is asked to retry later; the tokens of others are reviewed",
     ),
     (
+        185,
+        "a registry fails for the credentials, CA certificates or repositories of one namespace, or its sets want all checks",
+        "it is left alone for that namespace only; one check of a registry is kept for namespaces that have none",
+    ),
+    (
+        186,
+        "a registry answers 5xx, or asks for a pause (429, 503 with `Retry-After`)",
+        "the host counts as reachable; who got the answer leaves it alone, for as long as it asked",
+    ),
+    (
+        187,
+        "a source registry fails, and many sets ask it what tags name",
+        "left alone as edge registries are; connections are used again",
+    ),
+    (
+        188,
+        "a set that is woken for a free place cannot use it: it waits for a Secret, its reconcile fails, it is deleted",
+        "the next set is woken",
+    ),
+    (
         192,
         "media can be listed, and reading their files hangs",
         "they are left alone, with at most one thread for each; all other media are read to their end and may be pulled",
@@ -242,5 +262,15 @@ pub(super) const IMPORTER: &[Fault] = &[
         198,
         "a file is refused after the mark of its stream has reached it",
         "that is not forgotten: a mark that a person removes is not raised again",
+    ),
+    (
+        201,
+        "an edge registry is emptied",
+        "a sample of the present images is asked for in each resync; one that is missing has all sets of the registry checked",
+    ),
+    (
+        202,
+        "content is to be read back without an interval, from a slow registry, or for many namespaces",
+        "when somebody asks, within a time that follows from size and rate, the namespaces in turn",
     ),
 ];

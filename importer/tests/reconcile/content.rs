@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Content that is read back from the edge registry: when, and whose first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use krs_importer::reconcile::reconcile;
+use krs_testing::registry::Auth;
+use serde_json::json;
+
+use crate::READY;
+use crate::world::{SETS, World};
+
+fn verify_content(world: &World, namespace: &str, name: &str, value: &str) {
+    let mut set = world.api.get(SETS, namespace, name).unwrap();
+    set["metadata"]["annotations"] = json!({"kuberegistrysync.io/verify-content-at": value});
+    world.api.put(SETS, set);
+}
+
+#[tokio::test]
+async fn t202_content_is_read_back_on_demand_where_no_interval_is_set() {
+    let mut world = World::new(1, Auth::None);
+    world.config = "contentVerifyInterval: ''\n".to_owned();
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+    let layer = world.images[0].blobs.iter().max_by_key(|(_, content)| content.len()).unwrap().0;
+    assert!(world.edge.corrupt_blob(&layer));
+    world.wait(90 * 24 * 3600);
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY, "nobody asks for it");
+    let mut woken = importer.wakeups(None);
+    verify_content(&world, "shop", "x", "1");
+    world.look(&importer).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), woken.next()).await.unwrap().unwrap();
+    world.wait(11);
+    world.look(&importer).await.unwrap();
+    assert_eq!(world.reason("x"), "DigestMismatch");
+}
+
+#[tokio::test]
+async fn t202_namespaces_take_turns_when_content_is_read_back() {
+    let world = World::new(5, Auth::None);
+    world.set_in("many", "x", &[0, 1, 2, 3], |_| {});
+    world.set("one", &[4], |_| {});
+    let importer = world.importer();
+    world.settle(&importer).await;
+    let mut woken = importer.wakeups(None);
+    verify_content(&world, "many", "x", "1");
+    verify_content(&world, "shop", "one", "1");
+    world.wait(11);
+    world.edge.clear_requests();
+    world.look(&importer).await.unwrap();
+    let read = || {
+        let mut order = Vec::new();
+        for request in world.edge.requests().iter().filter(|request| request.method == "GET") {
+            let Some((repository, _)) = request.path.split_once("/blobs/") else { continue };
+            if !order.iter().any(|known| known == repository) {
+                order.push(repository.to_owned());
+            }
+        }
+        order
+    };
+    while read().len() < 5 {
+        let set = tokio::time::timeout(Duration::from_secs(60), woken.next()).await.unwrap().unwrap();
+        let set = world.api.get(SETS, &set.namespace.unwrap(), &set.name).unwrap();
+        reconcile(Arc::new(serde_json::from_value(set).unwrap()), Arc::clone(&importer)).await.unwrap();
+    }
+    let order = read();
+    assert!(order[1].ends_with("/shop/app4"), "{order:?}");
+}
