@@ -64,6 +64,8 @@ async fn t186_a_registry_that_asks_for_a_pause_gets_it_and_the_pause_is_no_failu
     assert!(message.contains("asked for a pause") && message.contains("2026-01-01T00:02:01Z"), "{message}");
     world.edge.clear_faults();
     world.wait(10);
+    // The client of the other one waits by a clock that the test does not set.
+    let importer = world.importer();
     world.settle(&importer).await;
     assert_eq!(world.reason("x"), READY);
     assert_eq!(back_off(&world, &host, "shop"), 0);
@@ -78,6 +80,7 @@ async fn t187_a_source_registry_that_fails_is_left_alone_and_its_connections_are
     world.images[0].push_to(&source, "shop/app", Some("1"));
     for n in 0..6 {
         world.set(&format!("s{n}"), &[0], |set| {
+            set["spec"]["destinationRegistry"] = json!(format!("{}/site{n}", world.edge.host()));
             set["spec"]["images"][0]["image"] = json!(format!("{host}/shop/app:1"));
             set["spec"]["source"] = json!("Registry");
         });
@@ -105,17 +108,21 @@ async fn t187_a_source_registry_that_fails_is_left_alone_and_its_connections_are
     assert!(connections <= 8, "{connections} connections");
 }
 
+/// The end of a Job wakes two sets: the one that waits longest, and as its place is free, the next.
 #[tokio::test]
-async fn t188_a_set_that_waits_for_a_secret_passes_the_place_for_a_job_on() {
-    let mut world = World::new(3, Auth::None);
+async fn t188_sets_that_wait_for_a_secret_pass_the_place_for_a_job_on() {
+    let mut world = World::new(4, Auth::None);
     world.max_jobs = 1;
     world.config = "online: {enabled: true, allowedSources: [source.local]}\n".to_owned();
     world.set("a-holder", &[0], |_| {});
-    world.set("b-quiet", &[1], |set| {
-        let image = json!({"image": "source.local/app:1", "sourceClientSecretName": "missing"});
-        set["spec"]["images"].as_array_mut().unwrap().push(image);
-    });
-    world.set("c-next", &[2], |_| {});
+    for (n, name) in [(1, "b-quiet"), (2, "c-quiet")] {
+        world.set(name, &[n], |set| {
+            let image =
+                json!({"image": format!("source.local/{name}:1"), "sourceClientSecretName": "missing"});
+            set["spec"]["images"].as_array_mut().unwrap().push(image);
+        });
+    }
+    world.set("d-next", &[3], |_| {});
     let importer = world.importer();
     for _ in 0..3 {
         world.look(&importer).await.unwrap();
@@ -126,21 +133,21 @@ async fn t188_a_set_that_waits_for_a_secret_passes_the_place_for_a_job_on() {
     let mut events = importer.wakeups(None);
     world.run_jobs();
     reconcile(world.object("a-holder"), Arc::clone(&importer)).await.unwrap();
-    assert_eq!(woken(&mut events), ["b-quiet"], "it waits longest");
+    assert_eq!(woken(&mut events), ["b-quiet", "c-quiet"]);
     world.api.fail(None);
     reconcile(world.object("b-quiet"), Arc::clone(&importer)).await.unwrap();
     let calls = world.api.calls();
     assert!(calls.iter().all(|call| call == "GET secrets"), "it is not reconciled in full: {calls:?}");
-    assert_eq!(woken(&mut events), ["c-next"]);
-    reconcile(world.object("c-next"), Arc::clone(&importer)).await.unwrap();
+    assert_eq!(woken(&mut events), ["d-next"]);
+    reconcile(world.object("d-next"), Arc::clone(&importer)).await.unwrap();
     assert_eq!(world.running().len(), 1);
 }
 
 #[tokio::test]
 async fn t188_a_set_whose_reconcile_fails_passes_the_place_for_a_job_on() {
-    let mut world = World::new(3, Auth::None);
+    let mut world = World::new(4, Auth::None);
     world.max_jobs = 1;
-    for (n, name) in ["a-holder", "b-fails", "c-next"].into_iter().enumerate() {
+    for (n, name) in ["a-holder", "b-fails", "c-waits", "d-next"].into_iter().enumerate() {
         world.set(name, &[n], |_| {});
     }
     let importer = world.importer();
@@ -151,8 +158,8 @@ async fn t188_a_set_whose_reconcile_fails_passes_the_place_for_a_job_on() {
     let mut events = importer.wakeups(None);
     world.run_jobs();
     reconcile(world.object("a-holder"), Arc::clone(&importer)).await.unwrap();
-    assert_eq!(woken(&mut events), ["b-fails"]);
+    assert_eq!(woken(&mut events), ["b-fails", "c-waits"]);
     world.api.fail(Some(Fault::Before(0)));
     reconcile(world.object("b-fails"), Arc::clone(&importer)).await.unwrap_err();
-    assert_eq!(woken(&mut events), ["c-next"]);
+    assert_eq!(woken(&mut events), ["d-next"]);
 }

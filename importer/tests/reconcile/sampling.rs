@@ -63,6 +63,7 @@ async fn t201_an_emptied_registry_is_noticed_by_a_sample_and_then_asked_about_ev
     reconcile(world.object("small"), Arc::clone(&importer)).await.unwrap();
     assert_ne!(world.reason("small"), READY);
     asked(&world);
+    world.wait(11);
     reconcile(world.object("large"), Arc::clone(&importer)).await.unwrap();
     assert_eq!(asked(&world).len(), IMAGES - 20, "the rest, now");
     assert_eq!(world.status("large")["images"]["present"], 0);
