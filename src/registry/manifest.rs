@@ -72,8 +72,8 @@ impl Repository {
         self.find_manifest(selector, false).await
     }
 
-    /// What is there of an index or manifest that may have to be pushed. Where the registry does not say, it has to be:
-    /// then the push decides.
+    /// What is there of an index or manifest that may have to be pushed. Where the registry does not say, or
+    /// fails, it has to be: then the push decides.
     ///
     /// # Errors
     /// [`RegistryError`], but no refusal.
@@ -94,13 +94,13 @@ impl Repository {
     ) -> Result<Option<Descriptor>, RegistryError> {
         let (capabilities, registry) = (&self.inner.capabilities, self.registry());
         let known = capabilities.head(registry, Kind::Manifest);
-        let mut unclear = false;
+        let (mut unclear, mut failed) = (false, false);
         if known != HeadSupport::Contradicted {
             match self.head(selector).await? {
                 Head::Is(descriptor) => return Ok(Some(*descriptor)),
                 Head::Absent => return Ok(None),
                 Head::Unclear { .. } if for_push && known == HeadSupport::RefusedAlike => return Ok(None),
-                Head::Unclear { lasting } => unclear = lasting,
+                Head::Unclear { lasting } => (unclear, failed) = (lasting, !lasting),
             }
         }
         let learn = |support| {
@@ -117,6 +117,8 @@ impl Repository {
                 learn(HeadSupport::Contradicted);
                 Ok(None)
             }
+            // The registry answers, and fails for this manifest alone: the push mends it.
+            Err(RegistryError::Unavailable { .. }) if for_push && failed => Ok(None),
             Err(error) => {
                 if error.is_refusal() {
                     learn(HeadSupport::RefusedAlike);

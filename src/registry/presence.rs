@@ -25,6 +25,11 @@ enum Head {
     },
 }
 
+/// Whether the registry itself failed to answer.
+fn failed(head: Option<Head>) -> bool {
+    matches!(head, Some(Head::Refused { lasting: false }))
+}
+
 /// What both answers together say about `HEAD` at this registry.
 fn judge(head: Head, got: Option<&Option<u64>>) -> Option<HeadSupport> {
     match (head, got) {
@@ -51,7 +56,7 @@ impl Repository {
         self.find_blob(digest, size, false).await
     }
 
-    /// Whether a blob need not be pushed. Where the registry does not say, it has to be: then the upload decides.
+    /// Whether a blob need not be pushed. Where the registry does not say, or fails, it has to be: then the upload decides.
     ///
     /// # Errors
     /// [`RegistryError`], but no refusal.
@@ -90,7 +95,11 @@ impl Repository {
         {
             self.inner.capabilities.set_head(self.registry(), Kind::Blob, support);
         }
-        Ok(got? == Some(size))
+        match got {
+            // The registry answers, and fails for this blob alone, as for one that its storage has lost: the upload mends it.
+            Err(RegistryError::Unavailable { .. }) if for_push && failed(head) => Ok(false),
+            got => Ok(got? == Some(size)),
+        }
     }
 
     async fn head_blob(&self, digest: &Digest, size: u64) -> Result<Head, RegistryError> {

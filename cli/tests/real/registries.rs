@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The whole way between registries that people run.
 
+use krs_core::digest::Digest;
 use krs_core::reference::Selector;
 use krs_testing::corpus::Corpus;
 use krs_testing::distribution::{Distribution, Options};
+use krs_testing::image::{Image, ImageBuilder, index};
+use krs_testing::registry::{self, Registry};
 use krs_testing::tools::require;
+use serde_json::{Value, json};
 
-use crate::harness::{Workplace, checkout, client, distribution3, fill};
+use crate::harness::{Workplace, checkout, client, distribution3, fill, set_of};
 
 /// Asks `registry` for every image by tag: the digest must be Git's.
 fn digests_are_equal(corpus: &Corpus, registry: &Distribution) {
@@ -111,4 +115,39 @@ fn t62_what_was_pushed_survives_the_garbage_collection_of_untagged_images() {
             assert!(found.is_some(), "{} {} was collected", image.name, image.note);
         }
     });
+}
+
+#[test]
+fn t150_an_entry_of_an_unknown_type_is_taken_by_distribution_2_and_distribution_3_is_told_how() {
+    let content = br#"{"is": "neither an index nor a manifest"}"#;
+    let plain = index(&[(&ImageBuilder::new("app").layer_random(3000, 1).build(), Some("linux/amd64"))]);
+    let mut manifest = serde_json::from_slice::<Value>(&plain.manifest).unwrap();
+    manifest["manifests"].as_array_mut().unwrap().push(json!({
+        "mediaType": "application/vnd.example.unknown", "digest": Digest::of(content), "size": content.len(),
+    }));
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let image = Image { digest: Digest::of(&manifest), manifest, ..plain };
+    let source = Registry::start(registry::Options { sparse_indexes: true, ..registry::Options::default() });
+    image.push_to(&source, "team/app", Some("1.0"));
+    source.put_blob("team/app", content);
+    let place = Workplace::new();
+    let set = set_of(&source.host(), &[("team/app:1.0", &image)]);
+    std::fs::write(place.path().join("set.yaml"), set).unwrap();
+    place.krs(&["bundle", "set.yaml", "-o", "a.krs.tar"]);
+
+    let old = Distribution::start(&require("docker-registry"), Options::default());
+    place.krs(&["push", "a.krs.tar", &old.host().to_string()]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let repository = client(&old).repository(&old.host(), &"team/app".parse().unwrap());
+    let found = runtime.block_on(repository.manifest(&Selector::Tag("1.0".parse().unwrap()))).unwrap();
+    assert_eq!(found.digest, image.digest);
+
+    let new = distribution3();
+    let pushed =
+        place.try_run(env!("CARGO_BIN_EXE_krs").as_ref(), &["push", "a.krs.tar", &new.host().to_string()]);
+    let said = String::from_utf8_lossy(&pushed.stderr);
+    assert!(!pushed.status.success(), "{said}");
+    let named = format!("entry of type application/vnd.example.unknown {}", Digest::of(content));
+    assert!(said.contains(&named), "{said}");
+    assert!(said.contains("validation.manifests.indexes.platforms: none"), "{said}");
 }

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use krs_core::digest::Digest;
 use krs_importer::copy;
-use krs_importer::task::{CopyTask, TaskSource};
+use krs_importer::task::{CopyTask, DestinationEndpoint, TaskSource};
+use krs_testing::distribution::{self, Distribution};
 use krs_testing::image::{Image, ImageBuilder, index, signature};
 use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
+use krs_testing::tools::require;
 
 use crate::harness::*;
 
@@ -233,10 +236,10 @@ async fn t120_a_bundle_that_is_not_served_at_present_is_no_image_that_does_not_e
 }
 
 /// An index with an attestation, the digest of that, and of a layer that only it has.
-fn attested() -> (Image, krs_core::digest::Digest, krs_core::digest::Digest) {
+fn attested() -> (Image, Digest, Digest) {
     let top = krs_testing::image::with_attestations(&[&image(40)]);
     let (image, attestation) = (&top.children[0], &top.children[1]);
-    let own = |digest: &&krs_core::digest::Digest| image.blobs.iter().all(|(other, _)| other != *digest);
+    let own = |digest: &&Digest| image.blobs.iter().all(|(other, _)| other != *digest);
     let blob = *attestation.blobs.iter().map(|(digest, _)| digest).rev().find(own).unwrap();
     let digest = attestation.digest;
     (top, digest, blob)
@@ -287,9 +290,8 @@ async fn t149_an_attestation_inside_an_index_costs_itself() {
     assert!(report.failures[0].message.contains(&attestation.to_string()), "{report:?}");
 }
 
-#[tokio::test]
-async fn t150_an_entry_of_an_unknown_type_is_put_as_a_manifest_where_an_edge_wants_that() {
-    use krs_core::digest::Digest;
+/// An index with an entry of an unknown type, and the content of that.
+fn with_unknown_entry() -> (Image, &'static [u8]) {
     let content = br#"{"is": "neither an index nor a manifest"}"#;
     let plain = index(&[(&image(41), Some("linux/amd64"))]);
     let mut document = serde_json::from_slice::<serde_json::Value>(&plain.manifest).unwrap();
@@ -297,7 +299,38 @@ async fn t150_an_entry_of_an_unknown_type_is_put_as_a_manifest_where_an_edge_wan
         "mediaType": "application/vnd.example.unknown", "digest": Digest::of(content), "size": content.len(),
     }));
     let manifest = serde_json::to_vec(&document).unwrap();
-    let top = Image { digest: Digest::of(&manifest), manifest, ..plain };
+    (Image { digest: Digest::of(&manifest), manifest, ..plain }, content)
+}
+
+#[tokio::test]
+async fn t150_distribution_2_takes_an_entry_of_an_unknown_type_and_distribution_3_is_told_how() {
+    let (top, content) = with_unknown_entry();
+    let source = Registry::start(Options { sparse_indexes: true, ..Options::default() });
+    top.push_to(&source, "team/app", None);
+    source.put_blob("team/app", content);
+    for (program, taken) in [("docker-registry", true), ("registry", false)] {
+        let edge = Distribution::start(&require(program), distribution::Options::default());
+        let destination =
+            DestinationEndpoint { registry: edge.host(), plain_http: true, insecure_skip_verify: false };
+        let targets = vec![target(&source.host(), "team/app", &top.digest, "v1")];
+        let task = CopyTask { destination, source: TaskSource::Registry { plain_http: true }, targets };
+        let (report, code) = Pod::new().run(&task).await;
+        if taken {
+            assert_eq!((code, report.done, report.referrers_missing), (0, 1, 0), "{report:?}");
+            continue;
+        }
+        let [failure] = report.failures.as_slice() else { panic!("{report:?}") };
+        assert_eq!(failure.reason, "SparseIndexRefused", "{report:?}");
+        let child = Digest::of(content).to_string();
+        for named in ["validation.manifests.indexes.platforms: none", &child] {
+            assert!(failure.message.contains(named), "{named}: {report:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn t150_an_entry_of_an_unknown_type_is_put_as_a_manifest_where_an_edge_wants_that() {
+    let (top, content) = with_unknown_entry();
     let of_any_type = || Options { unknown_types: true, ..Options::default() };
     for (as_blob, edge) in [(true, of_any_type()), (false, of_any_type()), (true, Options::default())] {
         let taken = edge.unknown_types;

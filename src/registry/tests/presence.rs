@@ -86,6 +86,19 @@ async fn t100_what_may_not_be_read_is_unknown_but_can_be_pushed() {
 }
 
 #[tokio::test]
+async fn t100_a_registry_that_fails_for_one_blob_or_manifest_can_be_pushed_to() {
+    let server = Server::start(|_| Reply::new(500)).await;
+    let repository = server.repository();
+    let (digest, tag) = (Digest::of(CONTENT), "v1".parse::<Selector>().unwrap());
+    assert!(!repository.has_blob_for_push(&digest, SIZE).await.unwrap());
+    assert_eq!(repository.head_manifest_for_push(&tag).await.unwrap(), None);
+    let error = repository.has_blob(&digest, SIZE).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unavailable { .. }), "never taken for missing: {error}");
+    let error = repository.head_manifest(&tag).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unavailable { .. }), "never taken for missing: {error}");
+}
+
+#[tokio::test]
 async fn t100_a_registry_that_is_down_is_not_pushed_to() {
     let server = Server::start(|_| Reply::new(503)).await;
     let error = server.repository().has_blob_for_push(&Digest::of(CONTENT), SIZE).await.unwrap_err();

@@ -161,6 +161,34 @@ async fn t53_where_a_cut_upload_is_lost_it_is_sent_anew_in_parts() {
 }
 
 #[tokio::test]
+async fn t200_a_registry_that_keeps_a_byte_of_each_part_is_given_up() {
+    let kept = AtomicUsize::new(100_000);
+    let server = Server::start(move |r| {
+        let range = || format!("0-{}", kept.load(Ordering::Relaxed) - 1);
+        match r.method.as_str() {
+            "POST" => opened(),
+            "GET" if r.path.contains("/uploads/") => Reply::new(204).with("range", range()),
+            "PATCH" => {
+                kept.fetch_add(1, Ordering::Relaxed);
+                Reply::new(202).with("range", range()).with("location", &r.path)
+            }
+            "PUT" => Reply::new(0),
+            "DELETE" => Reply::new(204),
+            _ => Reply::new(404),
+        }
+    });
+    let server = server.await;
+    let mut options = options();
+    options.retry.attempts = 4;
+    let error = push(&server.repository_with(options), &noise(200_000)).await.unwrap_err();
+    assert!(
+        matches!(&error, RegistryError::Protocol { detail, .. } if detail.contains("keeps 1 of ")),
+        "{error}"
+    );
+    assert!(server.count("PATCH") <= 4, "{}", server.count("PATCH"));
+}
+
+#[tokio::test]
 async fn t119_an_upload_that_the_registry_has_lost_track_of_is_started_again() {
     let content = noise(4_000_000);
     let stored = Arc::new(Mutex::new(Vec::new()));

@@ -13,6 +13,7 @@ use url::Url;
 use super::{LEAST_PART, Session, Upload};
 use crate::reference::RepositoryName;
 use crate::registry::auth::{Asking, Scope};
+use crate::registry::download::PROGRESS;
 use crate::registry::error::RegistryError;
 use crate::registry::manifest::not_missing;
 use crate::registry::retry::Failure;
@@ -119,13 +120,15 @@ impl<'a> Upload<'a> {
         let next = self.located(&asking, &answer)?;
         // Fewer bytes than were sent may have been kept.
         let offset = confirmed(&answer).filter(|offset| (start..end).contains(offset)).unwrap_or(end);
-        if offset == start {
-            return Err(Failure::again(protocol(&asking.purpose, "it keeps nothing of what it is sent")));
+        self.session = Some(Session { location: next, offset });
+        // What is lost is sent again, so that a byte at a time would send a blob as often as it has bytes.
+        if offset < end && offset - start < PROGRESS {
+            let detail = format!("it keeps {} of {} bytes that it is sent", offset - start, end - start);
+            return Err(Failure::again(protocol(&asking.purpose, detail)));
         }
         if self.parts_only {
             inner.capabilities.set_max_part(self.repository.registry(), part);
         }
-        self.session = Some(Session { location: next, offset });
         Ok(())
     }
 

@@ -103,4 +103,9 @@ pub(super) const REGISTRIES: &[Fault] = &[
         "a registry that pauses a run whose progress is not shown",
         "pauses and retries are said all the same, in a line each; only `--quiet` is silent",
     ),
+    (
+        200,
+        "an edge that keeps a byte of each part of an upload",
+        "it is given up after as many parts as there are retries",
+    ),
 ];
