@@ -76,6 +76,7 @@ fn t94_platforms_that_are_lacking_are_known_and_none_of_them_is_an_error() {
         documents.closure(&both, &platforms).map(|closure| platform::list(&closure.lacking))
     };
     assert_eq!(ask(&["linux/amd64", "linux/arm64/v8"]).unwrap(), "");
+    assert_eq!(documents.closure(&both, &[]).unwrap().offered.len(), 2, "each platform once");
     assert_eq!(ask(&["linux/amd64", "linux/s390x", "windows/amd64"]).unwrap(), "linux/s390x, windows/amd64");
     let error = ask(&["linux/s390x"]).unwrap_err().to_string();
     assert!(error.contains("no image for linux/s390x; it lists linux/amd64, linux/arm64"), "{error}");

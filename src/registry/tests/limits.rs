@@ -93,10 +93,15 @@ async fn t127_what_is_optional_leaves_most_of_the_waits_to_what_is_not() {
 async fn t127_pauses_of_what_is_optional_count_as_tries() {
     let server = refusing_referrers(Reply::new(429).with("retry-after", "0.01")).await;
     let mut options = options();
-    options.retry.attempts = 3;
-    let repository = server.repository_with(options).optional();
+    (options.retry.attempts, options.retry.max_wait) = (3, Duration::from_secs(4));
+    let client = Client::new(options).unwrap();
+    let repository = client.repository(&server.host, &"team/app".parse().unwrap()).optional();
     assert!(repository.referrers_by_api(&Digest::of(b"x")).await.is_err());
     assert_eq!(server.count("GET"), 3);
+    // Where one has failed, the next one waits for nothing.
+    let paused = client.statistics().paused;
+    assert!(repository.optional_once().referrers_by_api(&Digest::of(b"x")).await.is_err());
+    assert_eq!((server.count("GET"), client.statistics().paused), (4, paused));
 }
 
 #[tokio::test]
@@ -107,12 +112,12 @@ async fn t127_what_is_optional_uses_a_quarter_of_the_retries() {
     let client = Client::new(options).unwrap();
     let repository = client.repository(&server.host, &"team/app".parse().unwrap());
     let optional = repository.optional();
+    assert!(optional.optional_once().referrers_by_api(&Digest::of(b"x")).await.is_err());
+    assert_eq!((server.count("GET"), client.statistics().retries_left), (1, 8));
     for _ in 0..3 {
         assert!(optional.referrers_by_api(&Digest::of(b"x")).await.is_err());
     }
-    assert_eq!((server.count("GET"), client.statistics().retries_left), (3 + 2, 6));
-    assert!(optional.optional_once().referrers_by_api(&Digest::of(b"x")).await.is_err());
-    assert_eq!(server.count("GET"), 3 + 2 + 1);
+    assert_eq!((server.count("GET"), client.statistics().retries_left), (1 + 3 + 2, 6));
     // What is not optional has the rest, also where it goes by the same request.
     assert!(repository.optional_once().referrers_by_api(&Digest::of(b"x")).await.is_err());
     assert_eq!(client.statistics().retries_left, 1);
