@@ -172,9 +172,10 @@ impl Copy<'_> {
         let opaque = closure.opaque.iter().filter(|child| !left.contains_key(child));
         let names = names.chain(left.keys().chain(opaque).map(ToString::to_string)).collect::<Vec<_>>();
         let lacks =
-            if names.is_empty() { String::new() } else { format!(", and has not {}", names.join(", ")) };
+            if names.is_empty() { String::new() } else { format!("; missing there: {}", names.join(", ")) };
+        // What helps comes first: a long message is cut at its end.
         let text = format!(
-            "the destination registry takes no index that lacks children{lacks} ({}): {asked}set up the registry to take it (Distribution 3: validation.manifests.indexes.platforms: none)",
+            "the destination registry takes no index that lacks children: {asked}set up the registry to take it (Distribution 3: validation.manifests.indexes.platforms: none){lacks} ({})",
             failure.message
         );
         let collected = failure.collected && self.target.platforms.is_empty() && closure.absent.is_empty();
