@@ -4,7 +4,9 @@
 //! Nothing is rendered. What Kustomize would change or add, and krs does not, is named with the command that renders
 //! it.
 
+mod changes;
 mod effects;
+mod graph;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -14,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use super::walk::KUSTOMIZATIONS;
 
-pub(super) use effects::{Effect, Extent, FoundSet, effects};
+pub(super) use effects::{Effect, effects};
+pub(super) use graph::{Extent, FoundSet};
 use parse::Kustomization;
 
 /// The kustomizations of the folders that are read.

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which fields of a kustomization change sets.
+
+use std::collections::BTreeSet;
+
+use super::graph::{FoundSet, Graph, Reach};
+use super::parse::{Kustomization, Patch, selects};
+
+/// Most files and addresses that one message names.
+pub(super) const MAX_NAMED: usize = 3;
+
+impl Graph<'_> {
+    /// The fields of a kustomization that change sets among `targets`.
+    pub(super) fn changes(&self, kustomization: &Kustomization, targets: &Reach) -> Vec<&'static str> {
+        let sets = self.sets(targets).collect::<Vec<_>>();
+        // What lies elsewhere may have any name.
+        let known = targets.unread.is_empty() && targets.unknown.is_empty();
+        let names = if known { sets.iter().map(|set| set.name).collect() } else { Vec::new() };
+        let some = !sets.is_empty() || !targets.unread.is_empty();
+        let mut changes = Vec::new();
+        let mut check = |field: &'static str, changed: bool| {
+            if changed {
+                changes.push(field);
+            }
+        };
+        // A patch in a file of a set's kind is named by itself.
+        let patch = |patch: Patch<'_>| {
+            patch.names_set() || patch.target.is_some_and(|target| some && selects(target, &names))
+        };
+        check("patches", kustomization.patches().any(patch));
+        check(
+            "replacements",
+            some && kustomization
+                .replacement_targets()
+                .any(|target| target.is_none_or(|t| selects(t, &names))),
+        );
+        check("images", sets.iter().any(|set| kustomization.images().any(|name| uses(set, name))));
+        check("namePrefix", some && kustomization.text("namePrefix").is_some());
+        check("nameSuffix", some && kustomization.text("nameSuffix").is_some());
+        let namespace = kustomization.text("namespace");
+        check("namespace", namespace.is_some_and(|name| sets.iter().any(|set| set.namespace != Some(name))));
+        check("transformers", some && kustomization.has("transformers"));
+        check("configurations", some && kustomization.has("configurations"));
+        changes
+    }
+
+    pub(super) fn name_targets(&self, targets: &Reach) -> String {
+        let files = self.sets(targets).map(|set| set.file).collect::<BTreeSet<_>>();
+        let more = files.len().saturating_sub(MAX_NAMED);
+        let named = files.into_iter().take(MAX_NAMED).collect::<Vec<_>>().join(", ");
+        match (named.is_empty(), more) {
+            (true, _) => "sets that are not read here".to_owned(),
+            (false, 0) => format!("the sets of {named}"),
+            (false, more) => format!("the sets of {named} and {more} more files"),
+        }
+    }
+}
+
+/// Whether a set has an image that Kustomize knows by this name.
+fn uses(set: &FoundSet<'_>, name: &str) -> bool {
+    set.images.iter().any(|image| {
+        let image = image.split('@').next().unwrap_or_default();
+        let tag = image.rfind(':').filter(|at| !image.get(*at..).unwrap_or_default().contains('/'));
+        image.get(..tag.unwrap_or(image.len())) == Some(name)
+    })
+}
