@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading all sets of a call.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use camino::Utf8PathBuf;
 
+use super::advice::Advice;
 use super::compare::{Comparison, Relation};
 use super::document::{MAX_DOCUMENT, Verdict, find, read, too_large};
 use super::git::Source;
-use super::kustomize::{Effect, Extent, FoundSet, Kustomizations, chart_of_template, effects};
+use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, chart_of_template, effects};
 use super::nothing::nothing_found;
 use super::origin::{Origin, in_no_commit, origin};
 use super::read::{Content, MAX_FILE, is_utf16, mentions, read_file};
@@ -201,54 +202,26 @@ impl Loader {
             return Some(Skip {
                 reason: format!("is a Kustomize patch (listed in {name})"),
                 because: Some(kustomization.to_owned()),
-                advice: self.render(kustomization),
+                advice: self.advice().kustomize(kustomization),
             });
         }
         if let Some(chart) = chart_of_template(&candidate.path) {
             let folder = chart.parent().unwrap_or(&chart);
             return Some(Skip {
                 reason: "is a template of a Helm chart".to_owned(),
-                advice: self.piped("helm template", folder),
+                advice: self.advice().piped("helm template", folder),
                 because: Some(chart),
             });
         }
         candidate.hidden.then(|| Skip {
             reason: "is hidden (a part of its path begins with a dot)".to_owned(),
             because: None,
-            advice: quoted(&self.shown(&candidate.path)).map_or_else(
-                || format!("To read it, rename it: {UNTYPABLE}"),
-                |path| format!("To read it, name it: {path}"),
-            ),
+            advice: self.advice().name(&candidate.path),
         })
     }
 
-    /// How to have Kustomize's result.
-    fn render(&self, kustomization: &Path) -> String {
-        let folder = kustomization.parent().unwrap_or(kustomization);
-        self.piped("kustomize build", folder)
-    }
-
-    /// How to read what a command makes of a folder.
-    fn piped(&self, command: &str, folder: &Path) -> String {
-        quoted(&self.shown(folder)).map_or_else(
-            || format!("Render it with `{command}`, once it is renamed: {UNTYPABLE}"),
-            |folder| format!("Render it with `{command} {folder}`, and pipe that into this command, with `-` in place of the folder"),
-        )
-    }
-
-    /// A path as the call would name it.
-    fn shown(&self, path: &Path) -> String {
-        let below = |(folder, shown): &(PathBuf, Utf8PathBuf)| {
-            let relative = path.strip_prefix(folder).ok()?;
-            let shown = if relative.as_os_str().is_empty() {
-                shown.clone().into_std_path_buf()
-            } else {
-                shown.as_std_path().join(relative)
-            };
-            Some(shown)
-        };
-        let shown = self.folders.iter().find_map(below).unwrap_or_else(|| path.to_owned());
-        shown.to_string_lossy().into_owned()
+    fn advice(&self) -> Advice<'_> {
+        Advice(&self.folders)
     }
 
     fn bytes(&mut self, file: &str, bytes: &[u8]) {
@@ -359,7 +332,7 @@ impl Loader {
         }
     }
 
-    /// Warns of what Kustomize would make of the sets.
+    /// Warns of what Kustomize, Flux and Argo CD would make of the sets.
     fn name_effects(&mut self) {
         fn found<'a>((loaded, path): (&'a LoadedSet, &'a PathBuf)) -> FoundSet<'a> {
             FoundSet {
@@ -367,6 +340,7 @@ impl Loader {
                 file: &loaded.file,
                 name: &loaded.set.name,
                 namespace: loaded.set.namespace.as_deref(),
+                manifest: &loaded.raw,
                 images: loaded.set.images.iter().map(|image| image.written.as_str()).collect(),
             }
         }
@@ -376,18 +350,18 @@ impl Loader {
             is_read: &|path| self.seen.contains(path) && !self.skipped.contains(path),
         };
         let warning = |effect: Effect| {
-            let relative =
-                self.folders.iter().find_map(|(folder, _)| effect.kustomization.strip_prefix(folder).ok());
-            let file = relative.unwrap_or(&effect.kustomization).to_string_lossy();
-            let advice = if effect.renders {
-                format!(". {}", self.render(&effect.kustomization))
-            } else {
-                String::new()
-            };
-            let message = effect.message + &advice;
-            Warning::new(&file, 0, &message)
+            let relative = self.folders.iter().find_map(|(folder, _)| effect.file.strip_prefix(folder).ok());
+            let relative = relative.filter(|path| !path.as_os_str().is_empty());
+            let file = relative.unwrap_or(&effect.file).to_string_lossy();
+            let advice = self.advice().render(&effect);
+            let separator = if advice.is_empty() { "" } else { ". " };
+            let message = format!("{}{separator}{advice}", effect.message);
+            Warning::new(&file, effect.line, &message)
         };
-        let warnings = effects(&self.kustomizations, &sets, &extent).into_iter().map(warning);
+        let mut engines = Engines::default();
+        let roots = self.folders.iter().map(|(folder, _)| checkout(folder).unwrap_or(folder));
+        roots.collect::<BTreeSet<_>>().into_iter().for_each(|root| engines.add(root));
+        let warnings = effects(&self.kustomizations, &engines, &sets, &extent).into_iter().map(warning);
         let warnings = warnings.collect::<Vec<_>>();
         self.warnings.extend(warnings);
     }
@@ -421,21 +395,4 @@ fn file_too_large(file: &str) -> SetError {
         format!("mentions EdgeImageSet and has more than the {MAX_FILE} bytes that are allowed"),
     )
     .help("divide it, or name it in .krsignore if it holds no set")
-}
-
-/// Why no command is given.
-const UNTYPABLE: &str = "its path has characters that cannot be shown";
-
-/// A path as a shell takes it. `None`: it cannot be shown as it is, so that a command would name another.
-fn quoted(path: &str) -> Option<String> {
-    if super::shown(path) != path || path.contains(char::REPLACEMENT_CHARACTER) {
-        return None;
-    }
-    // Not an option.
-    let path = if path.starts_with('-') { format!("./{path}") } else { path.to_owned() };
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ':' | '@' | '=');
-    if path.chars().all(plain) && !path.is_empty() {
-        return Some(path);
-    }
-    Some(format!("'{}'", path.replace('\'', "'\\''")))
 }

@@ -5,6 +5,7 @@
 //! does not read is an error with its place in the file. What is not a set is none of our business and is passed
 //! over.
 
+mod advice;
 mod characters;
 mod check;
 #[cfg(test)]

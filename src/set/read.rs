@@ -84,7 +84,8 @@ pub(super) fn is_utf16(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
 }
 
-fn contains(bytes: &[u8], word: &[u8]) -> bool {
+/// Whether the bytes of a word are there.
+pub(super) fn contains(bytes: &[u8], word: &[u8]) -> bool {
     let Some(first) = word.first() else { return true };
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|b| b == first) {

@@ -115,6 +115,29 @@ fn t108_what_kustomize_would_change_is_among_the_warnings() {
 }
 
 #[test]
+fn t199_what_flux_and_argo_cd_would_change_is_among_the_warnings() {
+    let site = Site::with_three_images();
+    let flux = "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: images}\nspec: {path: ./sites, namePrefix: x-}\n";
+    let argo_cd = "---\napiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: edge}\nspec: {source: {path: sites, kustomize: {nameSuffix: -x}}}\n";
+    site.checkout.write("clusters/prod.yaml", format!("{flux}{argo_cd}"));
+    let sites = site.checkout.path().join("sites");
+    let said = site.desk.krs(&["validate", sites.as_str()]).ok();
+    for resource in [
+        "clusters/prod.yaml:1: the Flux Kustomization images",
+        "clusters/prod.yaml:6: the Argo CD Application edge",
+    ] {
+        assert!(said.err.contains(&format!("{resource} would change the sets of berlin.yaml")), "{said}");
+    }
+    let json = site.desk.krs(&["plan", sites.as_str(), "--output", "json"]).ok().json();
+    let warnings = json["warnings"].as_array().unwrap();
+    let of = |line: u64| {
+        warnings.iter().find(|warning| warning["line"] == line).unwrap()["message"].as_str().unwrap()
+    };
+    assert!(of(1).contains("`flux build kustomization images --path "), "{json}");
+    assert!(of(6).contains("`argocd app manifests edge`"), "{json}");
+}
+
+#[test]
 fn t125_what_kustomize_may_add_is_among_the_warnings() {
     let site = Site::with_three_images();
     site.checkout

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::graph::{FoundSet, Graph, Reach};
+use super::graph::{FoundSet, Graph, Reach, shown};
 use super::parse::{Kustomization, Patch, selects};
 
 /// Most files and addresses that one message names.
@@ -34,7 +34,6 @@ impl Graph<'_> {
                 .replacement_targets()
                 .any(|target| target.is_none_or(|t| selects(t, &names))),
         );
-        check("images", sets.iter().any(|set| kustomization.images().any(|name| uses(set, name))));
         check("namePrefix", some && kustomization.text("namePrefix").is_some());
         check("nameSuffix", some && kustomization.text("nameSuffix").is_some());
         let namespace = kustomization.text("namespace");
@@ -42,6 +41,23 @@ impl Graph<'_> {
         check("transformers", some && kustomization.has("transformers"));
         check("configurations", some && kustomization.has("configurations"));
         changes
+    }
+
+    /// What `images` does about images that the sets list, as part of a sentence: Kustomize replaces them in
+    /// workloads only, which then need another image than the one that travels.
+    pub(super) fn replaced_images(&self, kustomization: &Kustomization, targets: &Reach) -> Option<String> {
+        let sets = self.sets(targets).collect::<Vec<_>>();
+        let replaced = kustomization.images().filter(|name| sets.iter().any(|set| uses(set, name)));
+        let replaced = replaced.map(shown).collect::<BTreeSet<_>>();
+        let more = replaced.len().saturating_sub(MAX_NAMED);
+        let named = replaced.into_iter().take(MAX_NAMED).collect::<Vec<_>>().join(", ");
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        (!named.is_empty()).then(|| {
+            let of = self.name_targets(targets);
+            format!(
+                "replaces {named}{more} in workloads by `images`, and not in {of}; the bundle carries the images that the sets list"
+            )
+        })
     }
 
     pub(super) fn name_targets(&self, targets: &Reach) -> String {

@@ -4,24 +4,48 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::Kustomizations;
 use super::changes::MAX_NAMED;
+use super::engines::Engines;
 use super::graph::{Extent, FoundSet, Graph, MAX_OPENED, Reach, locate, shown};
 use super::parse::Kustomization;
+use super::{Kustomizations, rendered};
 
-/// What a kustomization does that krs does not.
+/// What Kustomize, Flux or Argo CD does that krs does not.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::set) struct Effect {
-    pub(in crate::set) kustomization: PathBuf,
+    /// The file that says so.
+    pub(in crate::set) file: PathBuf,
+    /// Line from 1; 0: the file as a whole.
+    pub(in crate::set) line: u64,
     /// Part of a sentence.
     pub(in crate::set) message: String,
-    /// Whether Kustomize can render it.
-    pub(in crate::set) renders: bool,
+    pub(in crate::set) render: Render,
 }
 
-/// Finds what the kustomizations would change about `sets`, or add to them.
+/// How to have what is rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::set) enum Render {
+    /// That does not help.
+    Nothing,
+    Kustomize,
+    Flux {
+        name: String,
+        namespace: Option<String>,
+        folder: PathBuf,
+        /// Whether some values are in the cluster only.
+        from_cluster: bool,
+    },
+    ArgoCd {
+        name: String,
+    },
+    /// Of each Application that an ApplicationSet makes.
+    ArgoCdSet,
+}
+
+/// Finds what the kustomizations and engines would change about `sets`, or add to them.
 pub(in crate::set) fn effects(
     kustomizations: &Kustomizations,
+    engines: &Engines,
     sets: &[FoundSet<'_>],
     extent: &Extent<'_>,
 ) -> Vec<Effect> {
@@ -47,6 +71,9 @@ pub(in crate::set) fn effects(
             let message = format!("{} would change {of}, and krs reads sets as they are", changes.join(", "));
             effects.push(Effect::new(file, message));
         }
+        if let Some(message) = graph.replaced_images(kustomization, &targets) {
+            effects.push(Effect { render: Render::Nothing, ..Effect::new(file, message) });
+        }
         let LeftOut { certain, possible } = graph.left_out(kustomization);
         let concerns = !targets.sets.is_empty()
             || !targets.unread.is_empty()
@@ -64,12 +91,15 @@ pub(in crate::set) fn effects(
             + &more.map(|more| format!(", and {more} manifests from elsewhere")).unwrap_or_default()
     }));
     effects.extend(graph.trouble());
+    // In a graph of its own: trouble in folders that only these lead to is not this call's.
+    effects.extend(Graph::new(kustomizations, sets, extent).engine_effects(engines));
+    effects.extend(rendered::limit(engines));
     effects
 }
 
 impl Effect {
     fn new(kustomization: &Path, message: String) -> Self {
-        Self { kustomization: kustomization.to_owned(), message, renders: true }
+        Self { file: kustomization.to_owned(), line: 0, message, render: Render::Kustomize }
     }
 }
 
@@ -83,11 +113,11 @@ fn summary<T>(
     Some(Effect::new(kustomization.as_ref(), message(first, all.count())))
 }
 
-fn counted(number: usize, one: &str, many: &str) -> Option<String> {
+pub(super) fn counted(number: usize, one: &str, many: &str) -> Option<String> {
     (number > 0).then(|| format!("{number} more {}", if number == 1 { one } else { many }))
 }
 
-fn may_take(mut from: Vec<String>) -> String {
+pub(super) fn may_take(mut from: Vec<String>) -> String {
     let more = from.len().saturating_sub(MAX_NAMED);
     from.truncate(MAX_NAMED);
     let more = if more == 0 { String::new() } else { format!("; and {more} more") };
@@ -96,16 +126,16 @@ fn may_take(mut from: Vec<String>) -> String {
 
 /// What a kustomization takes from where krs does not read.
 #[derive(Debug, Default)]
-struct LeftOut {
+pub(super) struct LeftOut {
     /// Where there are sets.
-    certain: Vec<String>,
+    pub(super) certain: Vec<String>,
     /// Where there may be sets.
-    possible: Vec<String>,
+    pub(super) possible: Vec<String>,
 }
 
 impl Graph<'_> {
     /// What a kustomization takes from elsewhere.
-    fn left_out(&mut self, kustomization: &Kustomization) -> LeftOut {
+    pub(super) fn left_out(&mut self, kustomization: &Kustomization) -> LeftOut {
         let mut out = LeftOut::default();
         for resource in kustomization.resources().chain(kustomization.components()) {
             let path = locate(kustomization, resource).ok();
@@ -149,7 +179,7 @@ impl Graph<'_> {
         });
         let mut trouble = [unreadable, missing].into_iter().flatten().collect::<Vec<_>>();
         for effect in &mut trouble {
-            effect.renders = false;
+            effect.render = Render::Nothing;
         }
         trouble.extend(self.limit.map(|kustomization| {
             let message = format!(

@@ -25,6 +25,8 @@ pub(in crate::set) struct FoundSet<'a> {
     pub(in crate::set) file: &'a str,
     pub(in crate::set) name: &'a str,
     pub(in crate::set) namespace: Option<&'a str>,
+    /// Its manifest.
+    pub(in crate::set) manifest: &'a [u8],
     /// The images as the set writes them.
     pub(in crate::set) images: Vec<&'a str>,
 }
@@ -97,6 +99,12 @@ impl<'a> Graph<'a> {
             missing: BTreeSet::new(),
             limit: None,
         }
+    }
+
+    /// The places of the sets whose files lie below a folder.
+    pub(super) fn places_below(&self, folder: &Path) -> impl Iterator<Item = usize> {
+        let below = self.by_path.iter().filter(move |(path, _)| path.starts_with(folder));
+        below.flat_map(|(_, places)| places.iter().copied())
     }
 
     /// The sets at these places.

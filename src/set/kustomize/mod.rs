@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a GitOps engine would do to sets that are read as they are: overlays of Kustomize, templates of Helm.
+//! What a GitOps engine would do to sets that are read as they are: overlays of Kustomize, templates of
+//! Helm, resources of Flux and Argo CD.
 //!
 //! Nothing is rendered. What Kustomize would change or add, and krs does not, is named with the command that renders
 //! it.
 
 mod changes;
 mod effects;
+mod engines;
 mod graph;
 mod parse;
+mod rendered;
+#[cfg(test)]
+mod rendered_tests;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +21,8 @@ use std::path::{Path, PathBuf};
 
 use super::walk::KUSTOMIZATIONS;
 
-pub(super) use effects::{Effect, effects};
+pub(super) use effects::{Effect, Render, effects};
+pub(super) use engines::Engines;
 pub(super) use graph::{Extent, FoundSet};
 use parse::Kustomization;
 

@@ -64,20 +64,25 @@ impl Kustomization {
     /// # Errors
     /// Why it cannot be read, as part of a sentence. Nothing of its text, which may hold secrets.
     pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Self, String> {
-        let options = serde_saphyr::options! {
-            budget: serde_saphyr::budget! { max_depth: 32, max_nodes: 50_000, max_aliases: 100 },
-            with_snippet: false,
-        };
         let text = std::str::from_utf8(text).map_err(|_| "is not UTF-8".to_owned())?;
         // As Kustomize does: the first document of the file.
         let pieces = split(text);
         let text = pieces.first().map_or("", |piece| &piece.text);
-        let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            let at = |location: serde_saphyr::Location| {
-                format!(" (line {})", pieces.first().map_or(1, |piece| piece.line(location.line())))
-            };
-            format!("is not valid YAML, or too large{}", error.location().map(at).unwrap_or_default())
+        let value = yaml(text).map_err(|line| {
+            let at = line.map(|line| pieces.first().map_or(1, |piece| piece.line(line)));
+            format!(
+                "is not valid YAML, or too large{}",
+                at.map(|line| format!(" (line {line})")).unwrap_or_default()
+            )
         })?;
+        Self::of(file, file.parent().unwrap_or(file), value)
+    }
+
+    /// What a value in the fields of a kustomization says about `folder`.
+    ///
+    /// # Errors
+    /// Why it is none, as part of a sentence.
+    pub(super) fn of(file: &Path, folder: &Path, value: Value) -> Result<Self, String> {
         if !matches!(value, Value::Object(_) | Value::Null) {
             return Err("is not a mapping".to_owned());
         }
@@ -85,8 +90,7 @@ impl Kustomization {
         if let Some(key) = LISTS.iter().find(|key| !is_list(key)) {
             return Err(format!("has a field {key} that is not a list"));
         }
-        let folder = file.parent().unwrap_or(file).to_owned();
-        Ok(Self { file: file.to_owned(), folder, value })
+        Ok(Self { file: file.to_owned(), folder: folder.to_owned(), value })
     }
 
     fn entries(&self, key: &str) -> impl Iterator<Item = &Value> {
@@ -184,6 +188,19 @@ pub(super) fn selects(selector: &Value, names: &[&str]) -> bool {
 fn may_match(expression: &str, text: &str) -> bool {
     let words = expression.trim_matches(['^', '$', '(', ')']).split('|');
     words.into_iter().any(|word| word == text || word.contains(['*', '+', '?', '[', '(', ')', '\\', '{']))
+}
+
+/// Reads a document as a value, with bounds on its depth and size.
+///
+/// # Errors
+/// The line from 1 at which it does not read, where that is known. Nothing of its text, which may hold secrets.
+pub(super) fn yaml(text: &str) -> Result<Value, Option<u64>> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: 32, max_nodes: 50_000, max_aliases: 100 },
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| error.location().map(|location| location.line()))
 }
 
 /// Reads a file of Kustomize; `None`: there is no such file.

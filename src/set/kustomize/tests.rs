@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 
 use crate::set::{Loaded, load};
 
-fn set(name: &str, namespace: Option<&str>) -> String {
+pub(super) fn set(name: &str, namespace: Option<&str>) -> String {
     let namespace = namespace.map(|namespace| format!("  namespace: {namespace}\n")).unwrap_or_default();
     let digest = format!("sha256:{}", "1".repeat(64));
     format!(
@@ -17,7 +17,7 @@ fn set(name: &str, namespace: Option<&str>) -> String {
     )
 }
 
-fn with<T>(files: &[(&str, &str)], run: impl FnOnce(Utf8PathBuf) -> T) -> T {
+pub(super) fn with<T>(files: &[(&str, &str)], run: impl FnOnce(Utf8PathBuf) -> T) -> T {
     let folder = tempfile::tempdir().unwrap();
     for (file, text) in files {
         let path = folder.path().join(file);
@@ -28,7 +28,7 @@ fn with<T>(files: &[(&str, &str)], run: impl FnOnce(Utf8PathBuf) -> T) -> T {
 }
 
 /// The warnings, with the folder's own path taken out.
-fn said(loaded: &Loaded, folder: &Utf8PathBuf) -> Vec<String> {
+pub(super) fn said(loaded: &Loaded, folder: &Utf8PathBuf) -> Vec<String> {
     let line = |warning: &crate::set::Warning| format!("{}: {}", warning.file, warning.message);
     loaded.warnings.iter().map(line).map(|line| line.replace(folder.as_str(), "DIR")).collect()
 }
@@ -58,7 +58,6 @@ fn t108_what_would_change_a_set_is_named_with_the_command_that_renders_it() {
             "replacements: [{source: {kind: ConfigMap}, targets: [{select: {kind: EdgeImageSet}}]}]",
         ),
         ("replacements", "replacements: [{path: r.yaml}]"),
-        ("images", "images: [{name: quay.io/base, newTag: '2'}]"),
         ("namePrefix", "namePrefix: x-"),
         ("nameSuffix", "nameSuffix: -x"),
         ("namespace", "namespace: shop"),
@@ -74,6 +73,15 @@ fn t108_what_would_change_a_set_is_named_with_the_command_that_renders_it() {
     }
     let said = of_overlay("resources: [../base]\nnamePrefix: x-\nnamespace: shop\n");
     assert!(said[0].contains("namePrefix, namespace would change"), "{said:?}");
+}
+
+#[test]
+fn t108_images_are_replaced_in_workloads_and_not_in_sets() {
+    let said =
+        of_overlay("resources: [../base]\nimages: [{name: quay.io/base, newTag: '2'}, {name: nginx}]\n");
+    let expected = "over/kustomization.yaml: replaces quay.io/base in workloads by `images`, and not in the sets of base/set.yaml; \
+                    the bundle carries the images that the sets list";
+    assert_eq!(said, [expected]);
 }
 
 #[test]

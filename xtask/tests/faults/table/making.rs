@@ -52,4 +52,9 @@ pub(super) const MAKING: &[Fault] = &[
         "a set that is read through a symbolic link out of the checkout",
         "a warning says why the bundle is of no commit, or marked as changed",
     ),
+    (
+        199,
+        "Flux or Argo CD would change or rename sets below the path of their resources",
+        "a warning for each resource, with its name, the fields and the command that renders the sets",
+    ),
 ];
