@@ -3,30 +3,30 @@
 //! carried out by [`crate::pull`].
 
 mod base;
+mod blobs;
+mod error;
 mod later;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use thiserror::Error;
 
-use crate::bundle::layout::{HEADER, next_header};
 use crate::bundle::{
     BundleBlob, BundleImage, BundleManifest, BundleMissing, BundleReferrer, BundleSet, BundleSource, Layout,
-    MAX_SET, MAX_SETS, ManifestError, StreamName, layout,
+    MAX_SET, MAX_SETS, StreamName, layout,
 };
 use crate::closure::Closure;
 use crate::digest::Digest;
-use crate::error::{Classify, ErrorKind};
 use crate::format::{FIRST_VERSION, LaterField};
-use crate::oci::{Descriptor, MAX_URLS};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::resolve::{MissingImage, Origin, Resolved, ResolvedImage};
 use crate::set::{Loaded, Source};
 
 pub use self::base::Base;
+use self::blobs::{Blobs, Owner, owners};
+pub use self::error::PlanError;
 
 /// Most places that one blob is asked for at: enough to try elsewhere, however many images share it.
 const MAX_ORIGINS: usize = 4;
@@ -127,89 +127,6 @@ impl Plan {
             }
         }
         origins
-    }
-}
-
-/// Why there can be no such bundle.
-#[derive(Debug, Error)]
-pub enum PlanError {
-    /// Nothing to bundle.
-    #[error("no EdgeImageSet was found")]
-    NoSets,
-    /// More sets than a bundle may hold.
-    #[error("{0} EdgeImageSets were found, more than the {MAX_SETS} that a bundle may hold")]
-    TooManySets(usize),
-    /// A set larger than a bundle may hold.
-    #[error("{file} is too large: {size} bytes, at most {MAX_SET} are allowed")]
-    LargeSet {
-        /// Its file.
-        file: String,
-        /// Its bytes.
-        size: u64,
-    },
-    /// Two images describe one digest with different sizes.
-    #[error("{digest} has {one} bytes by one image and {other} by another")]
-    Sizes {
-        /// The blob.
-        digest: Digest,
-        /// One size.
-        one: u64,
-        /// The other.
-        other: u64,
-    },
-    /// The time of the commit cannot be expressed.
-    #[error("{0} is not a time that a bundle can carry")]
-    Time(i64),
-    /// The site cannot take a part of an index.
-    #[error(
-        "{image} is to travel for {platforms} only, and {registry} takes no index some of whose images are missing"
-    )]
-    Sparse {
-        /// The image.
-        image: String,
-        /// Platforms that were chosen.
-        platforms: String,
-        /// The registry.
-        registry: String,
-    },
-    /// A site that reads only an older format could not read the content.
-    #[error("{image} needs format version {needed}: {what}")]
-    Version {
-        /// The image.
-        image: String,
-        /// The version.
-        needed: u32,
-        /// What of it needs the version.
-        what: String,
-    },
-    /// The manifest cannot be made.
-    #[error("the manifest of the bundle is not acceptable: {0}")]
-    Manifest(#[from] ManifestError),
-}
-
-impl Classify for PlanError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Sizes { .. } => ErrorKind::Corrupt,
-            _ => ErrorKind::Usage,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        let text = match self {
-            Self::NoSets => "pass the folder that holds them",
-            Self::TooManySets(_) | Self::LargeSet { .. } => "make several bundles",
-            Self::Sizes { .. } => "one of the registries lies: build and push the image again",
-            Self::Sparse { .. } => {
-                "leave `platforms` out for this image, or have the site's registry take sparse indexes (Distribution 3: validation.manifests.indexes.platforms: none)"
-            }
-            Self::Time(_) => "check the commit's date and SOURCE_DATE_EPOCH",
-            Self::Version { .. } => {
-                "leave out --format-version and update krs at the site first, or leave out the image"
-            }
-            Self::Manifest(_) => return None,
-        };
-        Some(text.to_owned())
     }
 }
 
@@ -322,63 +239,6 @@ fn takes_sparse(resolved: &Resolved, registry: &str) -> Result<(), PlanError> {
 /// All that belongs to an image: itself, then what refers to it.
 fn closures(image: &ResolvedImage) -> impl Iterator<Item = &Closure> {
     std::iter::once(&image.closure).chain(image.referrers.iter().map(|referrer| &referrer.closure))
-}
-
-/// Who needs a blob.
-#[derive(Debug, Clone, Copy)]
-enum Owner {
-    Image(usize),
-    /// A referrer of an image, or a child that its indexes are complete without.
-    Optional(usize, Digest),
-}
-
-/// The owners of the [`closures`] of the image at `place`.
-fn owners(place: usize, image: &ResolvedImage) -> impl Iterator<Item = Owner> {
-    let referrers = image.referrers.iter().map(move |of| Owner::Optional(place, of.root.digest));
-    std::iter::once(Owner::Image(place)).chain(referrers)
-}
-
-/// Blobs in the order of their first use.
-#[derive(Default)]
-struct Blobs {
-    list: Vec<Fetch>,
-    places: HashMap<Digest, usize>,
-    end: u64,
-}
-
-impl Blobs {
-    fn add(&mut self, descriptor: &Descriptor, owner: Owner) -> Result<(), PlanError> {
-        let Descriptor { digest, size, .. } = *descriptor;
-        let place = *self.places.entry(digest).or_insert_with(|| {
-            let blob = BundleBlob { digest, offset: self.end + HEADER, size };
-            self.end = next_header(blob.offset, size);
-            self.list.push(Fetch {
-                blob,
-                images: Vec::new(),
-                optional: Vec::new(),
-                known: None,
-                urls: Vec::new(),
-            });
-            self.list.len() - 1
-        });
-        let Some(fetch) = self.list.get_mut(place) else { return Ok(()) };
-        if fetch.blob.size != size {
-            return Err(PlanError::Sizes { digest, one: fetch.blob.size, other: size });
-        }
-        match owner {
-            Owner::Image(image) if fetch.images.last() != Some(&image) => fetch.images.push(image),
-            Owner::Optional(image, digest) if fetch.optional.last() != Some(&(image, digest)) => {
-                fetch.optional.push((image, digest));
-            }
-            _ => {}
-        }
-        for url in descriptor.urls() {
-            if fetch.urls.len() < MAX_URLS && !fetch.urls.iter().any(|known| known == url) {
-                fetch.urls.push(url.to_owned());
-            }
-        }
-        Ok(())
-    }
 }
 
 fn bundle_missing(missing: &MissingImage) -> BundleMissing {
