@@ -3,6 +3,7 @@
 
 mod batches;
 mod index;
+mod needs;
 mod observation;
 mod situation;
 mod verdict;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSetSpec, Source, reason};
 
 pub(crate) use index::Index;
+pub(crate) use needs::{copied_bundles, needs};
 pub use observation::{
     Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, Obstacle, Verdict,
 };

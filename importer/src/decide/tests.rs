@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod simulation;
-mod simulation_of_sites;
+mod sites;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};

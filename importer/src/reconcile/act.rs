@@ -11,33 +11,21 @@ use kube::Resource as _;
 
 use super::facts::Elsewhere;
 use super::jobs::{self, Created};
-use super::observe::{Seen, digest};
+use super::observe::Seen;
 use super::ownership::announce;
 use super::round::Round;
 use super::secrets::Secrets;
 use super::slots::Slots;
 use super::{ReconcileError, lock, wanted};
 use crate::decide::{
-    Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, decide, follows_bundles,
-    withheld,
+    Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, copied_bundles, decide,
+    needs, withheld,
 };
-use crate::demand::{MissingImage, SetDemand};
 use crate::job::{self, Surroundings};
 use crate::metrics::{ResultLabels, SetLabels};
 use crate::remember::{known_failure, remember_rejection};
 use crate::state::SetState;
 use crate::target::TargetKey;
-use crate::task::TaskSource;
-
-/// Bundles that Jobs copy from now: one that is suspended has no Pod, and reads nothing.
-fn copied_bundles<'a>(jobs: impl IntoIterator<Item = &'a CopyJob>) -> impl Iterator<Item = Digest> {
-    let active = jobs.into_iter().filter(|job| job.is_active());
-    active.filter_map(|job| match job.task.source {
-        TaskSource::Bundle { digest, .. } => Some(digest),
-        // The media of a later version's source wait for the images that are missing until the Job has ended.
-        TaskSource::Registry { .. } | TaskSource::Later => None,
-    })
-}
 
 impl Round<'_> {
     /// Decides, and does what was decided.
@@ -141,28 +129,9 @@ impl Round<'_> {
 
     /// Publishes what the set needs, before a Job exists that asks for it.
     fn needs(&self, seen: &Seen, state: &SetState, decision: &Decision) {
-        let images = seen.wanted.iter().flat_map(|wanted| &wanted.images);
-        let images = images.map(|image| (image.reference.clone(), digest(&image.reference, state)));
-        let missing = decision.from_bundle.iter().filter_map(|place| seen.targets.get(*place));
-        let missing =
-            missing.map(|target| MissingImage { digest: target.digest, platforms: target.platforms.clone() });
-        let follows = follows_bundles(&self.set.spec, seen.obstacle.as_ref());
-        let bare = seen.wanted.iter().filter(|_| follows).flat_map(|wanted| &wanted.images);
-        let bare = bare.map(|image| &image.reference).filter(|reference| reference.digest.is_none());
-        let tags =
-            bare.map(|reference| (reference.clone(), state.resolved.get(&reference.to_string()).cloned()));
-        let kept = |job: &&CopyJob| !decision.delete.contains(&job.name);
-        let running = copied_bundles(seen.jobs.list.iter().filter(kept));
-        let created = decision.create.iter().filter_map(|batch| match &batch.source {
-            BatchSource::Bundle { digest, .. } => Some(*digest),
-            BatchSource::Registry { .. } => None,
-        });
-        let needs = SetDemand {
-            images: images.collect(),
-            missing: missing.collect(),
-            tags: tags.collect(),
-            copying_from: running.chain(created).collect(),
-        };
+        let images = seen.wanted.as_ref().map(|wanted| wanted.images.as_slice()).unwrap_or_default();
+        let (spec, obstacle, jobs) = (&self.set.spec, seen.obstacle.as_ref(), &seen.jobs.list);
+        let needs = needs(spec, obstacle, images, &seen.targets, state, jobs, decision);
         self.importer.facts.needs(&self.name, needs);
     }
 
