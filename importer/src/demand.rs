@@ -36,7 +36,8 @@ pub struct SetDemand {
     /// The images that it lists and what they stand for, where that is known.
     pub images: ListedImages,
     /// Images that are not present at the edge yet and that the set will copy from a bundle: none of a set that is
-    /// suspended, stalled, being deleted, not allowed to copy, or that copies from source registries only.
+    /// suspended, stalled, being deleted, not allowed to copy, of which a Secret may not be read, or that copies from source
+    /// registries only.
     pub missing: Vec<MissingImage>,
     /// References without a digest that bundles decide for this set, and what they stand for so far; none where `missing`
     /// is none because of the set as a whole.

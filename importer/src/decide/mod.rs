@@ -57,8 +57,12 @@ pub fn decide(o: &Observation<'_>) -> Decision {
 }
 
 /// Whether a set copies from bundles at all, as it is: a suspended or stalled one does not, and media need not wait for it.
+/// Neither for one with a Secret that the importer may not read: only whoever runs the site can mend that, and the author of
+/// a set must not hold media by naming one.
 pub(crate) fn follows_bundles(spec: &EdgeImageSetSpec, obstacle: Option<&Obstacle>) -> bool {
-    spec.source != Source::Registry && !spec.suspend && obstacle.is_none_or(|obstacle| !obstacle.stalled)
+    let waits_for_a_person =
+        |obstacle: &Obstacle| obstacle.stalled || obstacle.reason == reason::SECRET_FORBIDDEN;
+    spec.source != Source::Registry && !spec.suspend && !obstacle.is_some_and(waits_for_a_person)
 }
 
 fn from_bundle(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<usize> {

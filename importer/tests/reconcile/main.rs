@@ -9,6 +9,7 @@ mod api_tests;
 mod content;
 mod controller;
 mod fairness;
+mod media;
 mod registries;
 mod requests;
 mod sampling;

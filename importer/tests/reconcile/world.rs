@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub(crate) shared: bool,
     /// Whether the sets of the stick name the images by tags alone.
     pub(crate) bare: bool,
+    /// What the mark of its stream says of the stick.
+    pub(crate) standing: Standing,
     /// Namespaces that the importer serves; empty: all.
     pub(crate) namespaces: Vec<String>,
     pub(crate) heartbeats: Heartbeats,
@@ -73,6 +75,7 @@ impl World {
             readers: Readers::Any,
             shared: false,
             bare: false,
+            standing: Standing::Current,
             clock: Arc::new(Mutex::new("2026-01-01T00:00:01Z".parse().unwrap())),
             stock: watch::channel(Arc::default()).0,
             demand: watch::channel(Arc::default()).0,
@@ -99,7 +102,7 @@ impl World {
             stream: "prod".parse::<StreamName>().unwrap(),
             sequence: 1,
             identity: Digest::of(b"identity"),
-            standing: Standing::Current,
+            standing: self.standing.clone(),
             digest: Digest::of(b"bundle"),
             created_at: self.now(),
             present: true,
