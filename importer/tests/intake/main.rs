@@ -9,6 +9,7 @@ mod applied;
 mod hanging;
 mod killed;
 mod media;
+mod older;
 mod stored;
 mod world;
 
