@@ -10,6 +10,7 @@ mod content;
 mod controller;
 mod fairness;
 mod media;
+mod owned_jobs;
 mod registries;
 mod requests;
 mod sampling;
