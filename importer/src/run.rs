@@ -177,7 +177,8 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let stopped = || ended(stop.subscribe());
     parts.spawn(named("the embedded registry", ok(registry.run(stopped()))));
     parts.spawn(named("the intake", ok(intake.run(stopped()))));
-    let controlling = controller::run(Arc::new(importer), watches, stocked, seen, stopped());
+    let controlling =
+        controller::run(Arc::new(importer), watches, stocked, seen, controller::Pace::default(), stopped());
     parts.spawn(named("the controller", ok(controlling)));
     let serving = http::serve(address, health, stopped());
     parts.spawn(named("the health server", async move {

@@ -3,6 +3,7 @@
 //!
 //! Each namespace has watches of its own. One that cannot be watched is reported and tried again; the others are served.
 
+mod follow;
 mod source;
 
 use std::future::Future;
@@ -26,6 +27,8 @@ use crate::job;
 use crate::reconcile::{Importer, error_policy, reconcile_stored};
 use crate::stock::Stock;
 use crate::stored::StoredSet;
+pub use follow::Pace;
+use follow::follow;
 use source::Source;
 
 /// Sets of one namespace list that are reconciled together.
@@ -52,22 +55,24 @@ struct Scope {
 }
 
 /// Reconciles the sets of the namespaces that the site serves until `stop` is done, and lets what is under way come to an
-/// end. `seen` is set once all sets are known that can be listed.
+/// end. `seen` is set once all sets are known that can be listed. Watches are compared with the API server at `pace`.
 pub async fn run(
     importer: Arc<Importer>,
     watches: Arc<Watches>,
     stock: watch::Receiver<Arc<Stock>>,
     seen: Arc<AtomicBool>,
+    pace: Pace,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let stop = stop.shared();
     let changed = Arc::new(Notify::new());
     let mut scopes = Vec::new();
     let mut running = Vec::new();
+    let mut following = Vec::new();
     for namespace in namespaces(&importer) {
         let source = |resource: &str| {
             let watched = Watched { resource: resource.to_owned(), namespace: namespace.clone() };
-            Source::new(watched, Arc::clone(&watches), Arc::clone(&changed))
+            Source::new(watched, Arc::clone(&watches), Arc::clone(&changed), pace.max_age)
         };
         let (reader, writer) = reflector::store();
         let of_sets = source(&EdgeImageSet::plural(&()));
@@ -79,11 +84,19 @@ pub async fn run(
         );
         let jobs = api::<PartialObjectMeta<Job>>(&importer, namespace.as_deref());
         let selected = watcher::Config::default().labels(job::SELECTOR);
-        let jobs = source(&Job::plural(&())).watch(jobs, selected).touched_objects();
+        let of_jobs = source(&Job::plural(&()));
+        let compared = api::<EdgeImageSet>(&importer, namespace.as_deref());
+        let heartbeats = importer.heartbeats();
+        following.push(follow(Arc::clone(&of_sets), compared, None, heartbeats.clone(), pace).boxed());
+        let (compared, heartbeats) = (jobs.clone(), heartbeats.clone());
+        following.push(follow(Arc::clone(&of_jobs), compared, Some(job::SELECTOR), heartbeats, pace).boxed());
+        let jobs = of_jobs.watch(jobs, selected).touched_objects();
+        let forgetful = Arc::clone(&importer);
+        let relisted = of_sets.relisted().inspect(move |()| forgetful.forget_statuses());
         let controller = Controller::for_stream(sets, reader.clone())
             .with_config(controller::Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
             .owns_stream(jobs)
-            .reconcile_all_on(changes(stock.clone()))
+            .reconcile_all_on(stream::select(changes(stock.clone()), relisted))
             .reconcile_on(importer.wakeups(namespace.as_deref()).map(of_stored))
             .graceful_shutdown_on(stop.clone())
             .run(reconcile_stored, error_policy, Arc::clone(&importer));
@@ -98,6 +111,7 @@ pub async fn run(
     let sweeping = sweep(&importer, &scopes, &seen, &changed);
     tokio::select! {
         _ = futures::future::join_all(running) => {}
+        _ = futures::future::join_all(following) => {}
         () = sweeping => {}
     }
 }

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Watches that fail on their own: what is wrong with one of a namespace is reported, tried again, and stops nothing else.
+//!
+//! A watch that is ahead of the API server hears nothing, and no error tells of it: that happens after a restore of etcd.
+//! Everything is listed again then.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +13,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::heartbeat::{Watched, Watches};
 
@@ -23,6 +26,12 @@ pub(super) struct Source {
     watches: Arc<Watches>,
     state: Mutex<State>,
     changed: Arc<Notify>,
+    /// How often the API server was seen to have gone back.
+    restored: watch::Sender<u64>,
+    /// How often everything was listed after that.
+    relisted: watch::Sender<u64>,
+    /// When everything is listed again at the latest.
+    max_age: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +39,39 @@ struct State {
     /// Whether everything was listed at least once.
     synced: bool,
     failing: Option<Failure>,
+    versions: Versions,
+    /// For which restore everything was listed last, and is being listed.
+    listed_for: u64,
+    listing_for: u64,
+}
+
+/// Resource versions that the API server told. It only counts up, and stores that the importer runs on are compared so:
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>. One that is no number says nothing.
+#[derive(Debug, Default)]
+struct Versions {
+    newest: Option<u64>,
+    /// That of the last change. A list that was made since may be ahead of it.
+    last_event: Option<u64>,
+}
+
+impl Versions {
+    fn of_object(&mut self, version: Option<&str>) -> Option<u64> {
+        let version = version?.parse().ok();
+        self.newest = self.newest.max(version);
+        version
+    }
+
+    /// Takes note of a change. Answers whether it is older than the one before.
+    fn of_event(&mut self, version: Option<&str>) -> bool {
+        let Some(version) = self.of_object(version) else { return false };
+        self.last_event.replace(version).is_some_and(|last| version < last)
+    }
+
+    /// Takes note of a list. Answers whether it is older than what was told before it was asked for.
+    fn of_list(&mut self, before: Option<u64>, version: Option<&str>) -> bool {
+        let Some(version) = self.of_object(version) else { return false };
+        before.is_some_and(|before| version < before)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +82,54 @@ struct Failure {
 }
 
 impl Source {
-    /// `changed` is told of the first list, and of failures.
-    pub(super) fn new(watched: Watched, watches: Arc<Watches>, changed: Arc<Notify>) -> Arc<Self> {
+    /// `changed` is told of the first list, and of failures. After `max_age` everything is listed again.
+    pub(super) fn new(
+        watched: Watched,
+        watches: Arc<Watches>,
+        changed: Arc<Notify>,
+        max_age: Duration,
+    ) -> Arc<Self> {
         watches.attempt(&watched);
-        Arc::new(Self { watched, watches, state: Mutex::default(), changed })
+        let (restored, relisted) = (watch::Sender::default(), watch::Sender::default());
+        Arc::new(Self { watched, watches, state: Mutex::default(), changed, restored, relisted, max_age })
+    }
+
+    /// What it watches.
+    pub(super) const fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    /// The highest resource version that the API server told so far.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.state().versions.newest
+    }
+
+    /// Compares with the resource version of a list, which was asked for when the API server had told `before` already.
+    /// Everything is listed again where the API server went back. Answers whether it did not, or everything was listed since.
+    pub(super) fn is_fit(&self, before: Option<u64>, list: Option<&str>) -> bool {
+        let went_back = {
+            let versions = &mut self.state().versions;
+            // Since then everything may be being listed anew.
+            let before = before.min(versions.newest);
+            versions.of_list(before, list)
+        };
+        if went_back {
+            self.list_again();
+        }
+        self.state().listed_for == *self.restored.borrow()
+    }
+
+    /// One item each time when everything was listed again because the API server went back: any object may be another one
+    /// then, whatever its generation says.
+    pub(super) fn relisted(&self) -> impl Stream<Item = ()> + Send + use<> {
+        stream::unfold(self.relisted.subscribe(), |mut relisted| async move {
+            relisted.changed().await.ok().map(|()| ((), relisted))
+        })
+    }
+
+    fn list_again(&self) {
+        tracing::warn!(watch = %self.watched, "the API server went back to an older state, as after a restore of etcd; everything is listed again");
+        self.restored.send_modify(|count| *count += 1);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -71,7 +157,15 @@ impl Source {
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
         let source = Arc::clone(self);
-        let begin = move || watcher(api.clone(), config.clone()).default_backoff();
+        let (restored, max_age) = (self.restored.clone(), self.max_age);
+        let begin = move || {
+            let mut restored = restored.subscribe();
+            let listed_again = async move {
+                // The sender lives as long as the watch.
+                let _ = tokio::time::timeout(max_age, restored.changed()).await;
+            };
+            watcher(api.clone(), config.clone()).default_backoff().take_until(listed_again)
+        };
         // The watcher itself lists again when a watch that runs is told that it is too old, and not when one that begins
         // is refused as that.
         let until_refused = |event: &watcher::Result<Event<K>>| {
@@ -100,18 +194,36 @@ impl Source {
         })
     }
 
-    fn works<K>(&self, event: &Event<K>) {
-        // Nothing was asked yet.
-        if matches!(event, Event::Init) {
-            return;
-        }
+    fn works<K: Resource>(&self, event: &Event<K>) {
         let mut state = self.state();
+        match event {
+            // Nothing was asked yet.
+            Event::Init => {
+                state.versions = Versions::default();
+                state.listing_for = *self.restored.borrow();
+                return;
+            }
+            Event::InitApply(object) => {
+                state.versions.of_object(object.meta().resource_version.as_deref());
+            }
+            Event::InitDone => {}
+            Event::Apply(object) | Event::Delete(object) => {
+                if state.versions.of_event(object.meta().resource_version.as_deref()) {
+                    self.list_again();
+                }
+            }
+        }
         if state.failing.take().is_some() {
             tracing::info!(watch = %self.watched, "the watch works again");
         }
-        if matches!(event, Event::InitDone) && !state.synced {
-            state.synced = true;
-            self.changed.notify_one();
+        if matches!(event, Event::InitDone) {
+            if !std::mem::replace(&mut state.synced, true) {
+                self.changed.notify_one();
+            }
+            if state.listed_for != state.listing_for {
+                state.listed_for = state.listing_for;
+                self.relisted.send_modify(|count| *count += 1);
+            }
         }
     }
 
@@ -153,5 +265,28 @@ fn failure(error: &watcher::Error) -> Failure {
             text: format!("{message}: install the chart's RBAC, and compare watchNamespaces"),
         },
         _ => Failure { permanent: false, text: krs_core::error::chain(error) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t182_an_api_server_that_counts_back_is_noticed_and_one_that_does_not_is_not() {
+        let mut versions = Versions::default();
+        // Objects of a list come in any order.
+        for version in ["40", "12", "31"] {
+            versions.of_object(Some(version));
+        }
+        assert_eq!(versions.newest, Some(40));
+        assert!(!versions.of_event(Some("41")));
+        assert!(!versions.of_list(Some(41), Some("50")), "others write, too");
+        assert!(!versions.of_event(Some("45")), "a change from before the list");
+        assert!(!versions.of_list(Some(41), Some("44")), "a list that was asked for before the change came");
+        assert!(versions.of_list(versions.newest, Some("49")));
+        assert!(versions.of_event(Some("44")));
+        assert!(!versions.of_event(Some("45")), "everything was listed since");
+        assert!(!versions.of_list(Some(50), Some("opaque")) && !versions.of_event(None), "no number");
     }
 }

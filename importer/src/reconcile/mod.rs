@@ -281,6 +281,11 @@ impl Importer {
         let _ = begun.wait_for(|begun| *begun).await;
     }
 
+    /// The API server went back to an older state: what was written to statuses may be gone.
+    pub fn forget_statuses(&self) {
+        lock(&self.written).clear();
+    }
+
     /// Drops what is known of sets that are not among `alive`, which are `all` that there are, or not.
     pub fn retain(&self, alive: &[Arc<EdgeImageSet>], all: bool) {
         let names = alive.iter().filter_map(|set| SetName::of(set)).collect();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use krs_importer::api_client::{Limits, limited};
-use krs_importer::controller;
+use krs_importer::controller::{self, Pace};
 use krs_importer::heartbeat::Watches;
 use krs_importer::metrics::{Metrics, encode};
 use krs_importer::reconcile::Importer;
@@ -15,13 +15,20 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::api::{FakeApi, Trouble};
+use crate::api::{FakeApi, Snapshot, Trouble};
 use crate::world::{SETS, World};
 
 /// Longest time that anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// An API server that does not answer is noticed soon.
 const LIMITS: Limits = Limits { call: Duration::from_millis(300), silence: Duration::from_millis(600) };
+
+/// Watches are not looked after while a test runs.
+const SELDOM: Pace = Pace {
+    compare: Duration::from_secs(3600),
+    max_age: Duration::from_secs(3600),
+    limit: Duration::from_secs(7200),
+};
 
 struct Running {
     importer: Arc<Importer>,
@@ -32,6 +39,10 @@ struct Running {
 }
 
 fn start(world: &World) -> Running {
+    start_at(world, SELDOM)
+}
+
+fn start_at(world: &World, pace: Pace) -> Running {
     let (metrics, measured) = Metrics::new();
     let watches = Watches::new(world.heartbeats.clone(), metrics);
     let importer = world.importer_with(limited(world.api.client(), LIMITS, Arc::clone(&watches)));
@@ -45,6 +56,7 @@ fn start(world: &World) -> Running {
         watches,
         world.stocked(),
         Arc::clone(&seen),
+        pace,
         futures::FutureExt::shared(stopped),
     );
     Running { importer, seen, measured, stop, task: tokio::spawn(running) }
@@ -72,7 +84,7 @@ fn observed(world: &World, name: &str) -> i64 {
 
 /// How often the Jobs of single sets were listed: once in each reconcile.
 fn reconciles(api: &FakeApi) -> usize {
-    api.calls().iter().filter(|call| *call == "GET jobs").count()
+    api.lists_in_namespaces("jobs")
 }
 
 async fn quiet(api: &FakeApi) -> usize {
@@ -235,5 +247,114 @@ async fn t148_a_namespace_that_cannot_be_watched_and_a_set_of_a_later_version_st
     assert!(world.condition("later", "Stalled").is_none());
     until("the demand of all", || world.demand().complete).await;
     assert!(running.importer.heartbeats().check().is_ok());
+    running.stop().await;
+}
+
+/// Changes that have nothing to do with the importer.
+fn pass_versions(world: &World, count: usize) {
+    for n in 0..count {
+        let map = json!({"metadata": {"name": "other", "namespace": "shop"}, "data": {"n": n.to_string()}});
+        world.api.put("configmaps", map);
+    }
+}
+
+/// What a set asks for, as the intake sees it.
+fn wants(world: &World, name: &str, image: usize) -> bool {
+    let demand = world.demand();
+    let set = demand.sets.iter().find(|(set, _)| set.name == name);
+    set.is_some_and(|(_, set)| set.images.contains_digest(&world.images[image].digest))
+}
+
+/// etcd is restored from a backup, and the API server counts from there. A watch from later is accepted, and silent.
+async fn restored(restore: impl Fn(&FakeApi, Snapshot)) {
+    let world = World::new(4, Auth::None);
+    world.set("x", &[0], |_| {});
+    let pace = Pace { compare: Duration::from_millis(100), ..SELDOM };
+    let running = start_at(&world, pace);
+    until("the first reconcile", || observed(&world, "x") == 1).await;
+    quiet(&world.api).await;
+    let backup = world.api.snapshot();
+    world.set("x", &[0, 1], |_| {});
+    world.set("lost", &[2], |_| {});
+    until("what will be lost", || observed(&world, "x") == 2 && observed(&world, "lost") == 1).await;
+    pass_versions(&world, 1000);
+    world.set("x", &[0, 2], |_| {});
+    until("a watch that is far ahead", || observed(&world, "x") == 3).await;
+
+    restore(&world.api, backup);
+    // Of the same generation as what was lost.
+    world.set("x", &[0, 3], |_| {});
+    world.set("new", &[1], |_| {});
+    let set_of = |name: &str| world.api.get(SETS, "shop", name);
+    until("a new set", || set_of("new").is_some_and(|set| set["status"]["observedGeneration"] == 1)).await;
+    until("a changed set", || wants(&world, "x", 3) && !wants(&world, "x", 2)).await;
+    until("the status of the changed set", || observed(&world, "x") == 2).await;
+    until("the set that is gone", || world.demand().sets.keys().all(|set| set.name != "lost")).await;
+    let copied = || {
+        world.run_jobs();
+        world.wait(1);
+        world.reason("x") == "SyncSuccessful" && world.reason("new") == "SyncSuccessful"
+    };
+    until("the end of all Jobs", copied).await;
+    assert_eq!(world.heartbeats.check(), Ok(()));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t182_sets_are_seen_after_etcd_was_restored_and_the_api_server_restarted() {
+    restored(FakeApi::restore).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t182_sets_are_seen_after_etcd_was_restored_below_watches_that_run() {
+    restored(FakeApi::restore_below).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t182_health_shows_a_watch_that_is_ahead_of_the_api_server_until_everything_was_listed_again() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let pace = Pace {
+        compare: Duration::from_millis(50),
+        limit: Duration::from_millis(1500),
+        max_age: SELDOM.max_age,
+    };
+    let running = start_at(&world, pace);
+    until("the first reconcile", || observed(&world, "x") == 1).await;
+    quiet(&world.api).await;
+    let backup = world.api.snapshot();
+    pass_versions(&world, 1000);
+    world.set("x", &[0], |_| {});
+    until("a watch that is ahead", || observed(&world, "x") == 2).await;
+    assert_eq!(world.heartbeats.check(), Ok(()));
+    // Whole lists get no answer, and comparisons do.
+    world.api.trouble("LIST", SETS, Trouble::Hang, None);
+    world.api.restore(backup);
+    let failing =
+        || world.heartbeats.check().is_err_and(|why| why.contains("the comparison of edgeimagesets"));
+    until("health", failing).await;
+    world.api.mend();
+    until("everything listed again", || world.heartbeats.check() == Ok(())).await;
+    world.set("x", &[0], |_| {});
+    until("a change", || observed(&world, "x") == 2).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t182_everything_is_listed_again_from_time_to_time_and_no_set_is_reconciled_for_that() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let running = start_at(&world, Pace { max_age: Duration::from_millis(200), ..SELDOM });
+    until("a Job", || world.running().len() == 1).await;
+    world.run_jobs();
+    until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;
+    for job in world.api.all("jobs") {
+        world.api.remove("jobs", "shop", job["metadata"]["name"].as_str().unwrap());
+    }
+    let before = quiet(&world.api).await;
+    let lists = || world.api.calls().iter().filter(|call| *call == "GET edgeimagesets").count();
+    let listed = lists();
+    until("three more lists", || lists() >= listed + 3).await;
+    assert_eq!(reconciles(&world.api), before);
     running.stop().await;
 }

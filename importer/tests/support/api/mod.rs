@@ -49,7 +49,7 @@ pub(crate) enum Trouble {
 /// Calls that something happens to.
 #[derive(Debug, Clone)]
 struct Rule {
-    /// `GET`, `WATCH` ...; empty: all.
+    /// `GET`, `WATCH` ..., or `LIST` of whole objects; empty: all.
     verb: &'static str,
     plural: &'static str,
     /// `None`: all.
@@ -63,6 +63,8 @@ struct Rule {
 struct State {
     store: Store,
     calls: Vec<String>,
+    /// How many lists of one namespace were asked for, by plural.
+    lists: BTreeMap<String, usize>,
     fault: Option<Fault>,
     refused: Option<(&'static str, &'static str)>,
     rules: Vec<Rule>,
@@ -199,6 +201,11 @@ impl FakeApi {
         self.state().calls.clone()
     }
 
+    /// How many lists of one namespace were asked for.
+    pub(crate) fn lists_in_namespaces(&self, plural: &str) -> usize {
+        self.state().lists.get(plural).copied().unwrap_or_default()
+    }
+
     /// Begins to count calls anew, and fails one of them.
     pub(crate) fn fail(&self, fault: Option<Fault>) {
         let mut state = self.state();
@@ -222,6 +229,11 @@ impl FakeApi {
             state.store.restore(snapshot);
             state.broken += 1;
         });
+    }
+
+    /// As [`Self::restore`], and connections go on: a watch waits for versions that were there before.
+    pub(crate) fn restore_below(&self, snapshot: Snapshot) {
+        self.change(|state| state.store.restore(snapshot));
     }
 
     /// Forgets what changed so far: watches that run end with 410, and none can begin from before.
@@ -289,13 +301,16 @@ impl State {
     fn arrives(&mut self, asked: &Asked) -> (Option<bool>, Option<Trouble>) {
         let number = self.calls.len();
         self.calls.push(asked.call());
+        if asked.is_called("GET") && asked.name.is_none() && !asked.namespace.is_empty() {
+            *self.lists.entry(asked.plural.clone()).or_default() += 1;
+        }
         let fault = match self.fault {
             Some(Fault::Before(n)) if n == number => Some(true),
             Some(Fault::After(n)) if n == number => Some(false),
             _ => None,
         };
         let fits = |rule: &&mut Rule| {
-            (rule.verb.is_empty() || rule.verb == asked.verb())
+            asked.is_called(rule.verb)
                 && rule.plural == asked.plural
                 && rule.namespace.as_ref().is_none_or(|namespace| *namespace == asked.namespace)
                 && rule.times != Some(0)

@@ -60,6 +60,12 @@ impl Asked {
         if self.is("watch") { "WATCH" } else { self.method.as_str() }
     }
 
+    /// Whether a rule for `verb` is about it; `LIST` stands for lists of whole objects.
+    pub(super) fn is_called(&self, verb: &str) -> bool {
+        let is_list = self.method == Method::GET && self.name.is_none() && !self.is("watch");
+        verb.is_empty() || verb == self.verb() || (verb == "LIST" && is_list && !self.metadata_only)
+    }
+
     /// As [`super::FakeApi::calls`] shows it.
     pub(super) fn call(&self) -> String {
         format!("{} {}{}", self.verb(), self.plural, if self.status { "/status" } else { "" })

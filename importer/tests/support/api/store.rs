@@ -34,6 +34,8 @@ pub(super) struct Change {
 pub(super) struct Store {
     now: Snapshot,
     history: Vec<Change>,
+    /// How many UIDs were given: none of them twice, whatever is restored.
+    uids: u64,
     /// Changes up to this version are forgotten.
     pub(super) compacted: u64,
 }
@@ -119,7 +121,8 @@ impl Store {
             meta["namespace"] = json!(place.1);
         }
         if meta["uid"].is_null() {
-            meta["uid"] = json!(format!("uid-{version}"));
+            self.uids += 1;
+            meta["uid"] = json!(format!("uid-{}", self.uids));
         }
         if meta["creationTimestamp"].is_null() {
             meta["creationTimestamp"] = json!("2026-01-01T00:00:00Z");

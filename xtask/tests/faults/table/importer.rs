@@ -209,6 +209,11 @@ pub(super) const IMPORTER: &[Fault] = &[
         "it is asked to retry later; the tokens of others are reviewed",
     ),
     (
+        182,
+        "etcd is restored from a backup while the importer runs, so that its watches are ahead of the API server and hear nothing",
+        "a fresh list tells within a minute, and everything is listed and reconciled again; health shows where that does not succeed",
+    ),
+    (
         185,
         "a registry fails for the credentials, CA certificates or repositories of one namespace, or its sets want all checks",
         "it is left alone for that namespace only; one check of a registry is kept for namespaces that have none",
