@@ -69,6 +69,11 @@ struct Folder {
 
 /// Reads `folder` and the folders right below it.
 pub(super) fn list(folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
+    list_up_to(MAX_ENTRIES, folder, watchdog)
+}
+
+/// As [`list`], with at most `most` entries of each folder.
+fn list_up_to(most: usize, folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
     let mut listing = Listing::default();
     let (mut found, mut volumes) = (Vec::new(), BTreeMap::<Utf8PathBuf, BTreeMap<u64, Found>>::new());
     let root = folder.to_owned();
@@ -87,13 +92,11 @@ pub(super) fn list(folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
     for sub in folders {
         let below = sub.strip_prefix(folder).unwrap_or(&sub).to_owned();
         let (path, prefix) = (sub.clone(), below.clone());
-        match watchdog.call(&sub, LIST_LIMIT, move || read(&path, &prefix)) {
+        match watchdog.call(&sub, LIST_LIMIT, move || read(most, &path, &prefix)) {
             Ok(read) => {
                 if read.more {
                     let name = if below.as_str().is_empty() { "the drop folder" } else { below.as_str() };
-                    listing
-                        .left_out
-                        .push(format!("more than {MAX_ENTRIES} entries in {}", printable(name, 100)));
+                    listing.left_out.push(format!("more than {most} entries in {}", printable(name, 100)));
                 }
                 found.extend(read.bundles);
                 for (archive, n, volume) in read.volumes {
@@ -117,10 +120,10 @@ pub(super) fn list(folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
 }
 
 /// The files of a folder that is `below` the drop folder.
-fn read(folder: &Utf8Path, below: &Utf8Path) -> Folder {
+fn read(most: usize, folder: &Utf8Path, below: &Utf8Path) -> Folder {
     let mut read = Folder { bundles: Vec::new(), volumes: Vec::new(), more: false };
     for (n, entry) in entries(folder).enumerate() {
-        if n >= MAX_ENTRIES {
+        if n >= most {
             read.more = true;
             break;
         }
@@ -209,8 +212,27 @@ mod tests {
         for n in 0..10_500 {
             std::fs::write(root.join(format!("IMG_{n}.jpg")), "").unwrap();
         }
-        std::fs::write(root.join("z.krs.tar"), "z").unwrap();
-        assert_eq!(list(root).len(), 1);
+        // A folder lists its entries in any order: one of these comes late.
+        for n in 0..200 {
+            std::fs::write(root.join(format!("z{n}.krs.tar")), "z").unwrap();
+        }
+        assert_eq!(list(root).len(), 200);
+    }
+
+    #[test]
+    fn t142_entries_that_are_not_looked_at_are_said_with_their_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        std::fs::create_dir(root.join("usb")).unwrap();
+        for n in 0..21 {
+            std::fs::write(root.join(format!("usb/{n}.krs.tar")), "z").unwrap();
+        }
+        let listing = super::list_up_to(20, root, &Watchdog::default());
+        assert_eq!(
+            (listing.found.len(), listing.left_out),
+            (20, vec!["more than 20 entries in usb".to_owned()])
+        );
+        assert!(super::list_up_to(21, root, &Watchdog::default()).left_out.is_empty());
     }
 
     #[test]
