@@ -2,14 +2,21 @@
 //! The site's policy and the importer's surroundings: one YAML file that the chart writes. Unknown fields are refused, so
 //! that a misspelt rule is not a rule that silently does not hold.
 
+mod pods;
+
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use k8s_openapi::api::core::v1::{LocalObjectReference, ResourceRequirements, Toleration};
+use k8s_openapi::api::core::v1::{
+    HostAlias, LocalObjectReference, PodDNSConfig, ResourceRequirements, Toleration,
+};
 use krs_core::reference::RegistryHost;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
+
+pub use pods::{NO_SIDECAR_ANNOTATIONS, NO_SIDECAR_LABELS, Proxy, Variable};
 
 /// Largest configuration that is read, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -26,6 +33,9 @@ pub struct Config {
     /// Edge registries that sets may name: `host[:port][/prefix]`, a `*.` in front of a host stands for one or more labels.
     /// Nothing is copied to any other.
     pub allowed_destinations: Vec<AllowedDestination>,
+    /// What sets may say about the TLS of edge registries.
+    #[serde(default, rename = "destinationTLS")]
+    pub destination_tls: DestinationTlsPolicy,
     /// Copying straight from source registries.
     #[serde(default)]
     pub online: Online,
@@ -64,6 +74,24 @@ pub struct Config {
     /// Where health, readiness and metrics are served.
     #[serde(default = "default::http")]
     pub http: SocketAddr,
+}
+
+/// What sets may say about the TLS of edge registries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DestinationTlsPolicy {
+    /// Whether they may have TLS left out.
+    #[serde(rename = "allowPlainHTTP")]
+    pub allow_plain_http: bool,
+    /// Whether they may have certificates left unchecked.
+    #[serde(rename = "allowInsecureSkipVerify")]
+    pub allow_insecure_skip_verify: bool,
+}
+
+impl Default for DestinationTlsPolicy {
+    fn default() -> Self {
+        Self { allow_plain_http: true, allow_insecure_skip_verify: true }
+    }
 }
 
 /// An edge registry that sets may name.
@@ -130,6 +158,8 @@ pub struct Online {
     /// Source registries that are spoken to without TLS.
     #[serde(rename = "plainHTTP")]
     pub plain_http: Vec<RegistryHost>,
+    /// A proxy on the way to them.
+    pub proxy: Proxy,
 }
 
 /// The drop folder.
@@ -176,7 +206,7 @@ pub struct JobConfig {
     pub resources: Option<ResourceRequirements>,
     /// Nodes that Jobs may run on.
     #[serde(default)]
-    pub node_selector: std::collections::BTreeMap<String, String>,
+    pub node_selector: BTreeMap<String, String>,
     /// Taints that Jobs tolerate.
     #[serde(default)]
     pub tolerations: Vec<Toleration>,
@@ -186,6 +216,30 @@ pub struct JobConfig {
     /// What the runners log, as `--log` says it; absent: `info`.
     #[serde(default)]
     pub log: Option<String>,
+    /// Labels of the Jobs, beside those that the importer needs.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the Jobs.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Labels of their Pods.
+    #[serde(default)]
+    pub pod_labels: BTreeMap<String, String>,
+    /// Annotations of their Pods.
+    #[serde(default)]
+    pub pod_annotations: BTreeMap<String, String>,
+    /// Variables of the environment of their container.
+    #[serde(default)]
+    pub extra_env: Vec<Variable>,
+    /// Names of hosts for a site without DNS.
+    #[serde(default)]
+    pub host_aliases: Vec<HostAlias>,
+    /// How names are resolved, beside what the cluster says.
+    #[serde(default)]
+    pub dns_config: Option<PodDNSConfig>,
+    /// Whether the Pods name the user and groups that they run with; not where the platform assigns them.
+    #[serde(default = "default::set_ids", rename = "setIDs")]
+    pub set_ids: bool,
     /// Most copy Jobs of all sets at once.
     #[serde(default = "default::max_jobs")]
     pub max: usize,
@@ -220,6 +274,10 @@ mod default {
 
     pub(super) const fn max_jobs() -> usize {
         8
+    }
+
+    pub(super) const fn set_ids() -> bool {
+        true
     }
 }
 
@@ -299,6 +357,8 @@ impl Config {
                     .to_owned(),
             );
         }
+        config.online.proxy.check()?;
+        pods::check(&config.jobs)?;
         Ok(config)
     }
 }

@@ -76,11 +76,11 @@ pub fn build(set: &EdgeImageSet, batch: &Batch, surroundings: &Surroundings<'_>)
         metadata: ObjectMeta {
             name: Some(name(&set_name, &hash, batch.attempt)),
             namespace: set.metadata.namespace.clone(),
-            labels: Some(labels.clone()),
-            annotations: Some(BTreeMap::from([
-                (BATCH.to_owned(), hash),
-                (ATTEMPT.to_owned(), batch.attempt.to_string()),
-            ])),
+            labels: Some(with_own(&surroundings.config.jobs.labels, labels.clone())),
+            annotations: Some(with_own(
+                &surroundings.config.jobs.annotations,
+                BTreeMap::from([(BATCH.to_owned(), hash), (ATTEMPT.to_owned(), batch.attempt.to_string())]),
+            )),
             owner_references: Some(vec![OwnerReference {
                 api_version: API_VERSION.to_owned(),
                 kind: KIND.to_owned(),
@@ -215,6 +215,11 @@ fn labels(uid: &str, set: &str) -> BTreeMap<String, String> {
         labels.insert(SET_NAME_LABEL.to_owned(), set.to_owned());
     }
     labels
+}
+
+/// What the site adds, and what the importer needs, which comes before.
+fn with_own(site: &BTreeMap<String, String>, own: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    site.iter().map(|(key, value)| (key.clone(), value.clone())).chain(own).collect()
 }
 
 /// Seconds that a Job may take.

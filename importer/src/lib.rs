@@ -23,6 +23,7 @@ pub mod library;
 pub mod marks;
 pub mod metrics;
 pub mod policy;
+pub mod probe;
 pub mod readers;
 pub mod reconcile;
 pub mod registry;

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand};
-use krs_importer::run;
+use krs_core::reference::RegistryHost;
+use krs_importer::{probe, run};
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{FilterExt as _, FilterFn, filter_fn};
@@ -37,6 +38,18 @@ enum Command {
         /// The task, as JSON; the importer writes it.
         #[arg(long, value_name = "JSON")]
         task: String,
+    },
+    /// Asks a running importer for its health and its registry; `helm test` runs it.
+    Probe {
+        /// Host and port of health and metrics.
+        #[arg(long, value_name = "HOST:PORT")]
+        http: String,
+        /// Host and port of the registry.
+        #[arg(long, value_name = "HOST:PORT")]
+        registry: RegistryHost,
+        /// The CA certificate of the registry.
+        #[arg(long, value_name = "FILE")]
+        ca: Utf8PathBuf,
     },
 }
 
@@ -87,6 +100,15 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Command::Probe { http, registry, ca } => {
+            match runtime.block_on(probe::probe(&http, &registry, &ca)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    tracing::error!("{}", krs_core::error::chain(&error));
+                    ExitCode::FAILURE
+                }
+            }
+        }
         Command::Copy { task } => runtime.block_on(krs_importer::copy::main(&task)),
     }
 }

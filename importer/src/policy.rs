@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use krs_core::crd::DestinationTls;
 use krs_core::reference::{Destination, RegistryHost, RepositoryName};
 
-use crate::config::AllowedDestination;
+use crate::config::{AllowedDestination, DestinationTlsPolicy};
 
 /// A list of registries: `host[:port][/prefix]`, where `*.` in front of a host stands for one or more labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,9 +36,12 @@ impl Allowed {
     }
 }
 
-/// Edge registries, and which namespaces may use each.
+/// Edge registries, which namespaces may use each, and how they may be spoken to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Destinations(Vec<(Pattern, Option<BTreeSet<String>>)>);
+pub struct Destinations {
+    registries: Vec<(Pattern, Option<BTreeSet<String>>)>,
+    tls: DestinationTlsPolicy,
+}
 
 impl Destinations {
     /// Reads the list.
@@ -51,13 +55,37 @@ impl Destinations {
                 Ok((Pattern::parse(registry)?, Some(namespaces.iter().cloned().collect())))
             }
         };
-        entries.iter().map(one).collect::<Result<_, _>>().map(Self)
+        let registries = entries.iter().map(one).collect::<Result<_, String>>()?;
+        Ok(Self { registries, tls: DestinationTlsPolicy::default() })
+    }
+
+    /// The same registries, with what sets may say about their TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: DestinationTlsPolicy) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// The fields of `spec.destinationTLS` that the site forbids: each with the value that would allow it.
+    pub fn forbidden_tls(&self, tls: &DestinationTls) -> Vec<(&'static str, &'static str)> {
+        [
+            (tls.plain_http, self.tls.allow_plain_http, "plainHTTP", "allowPlainHTTP"),
+            (
+                tls.insecure_skip_verify,
+                self.tls.allow_insecure_skip_verify,
+                "insecureSkipVerify",
+                "allowInsecureSkipVerify",
+            ),
+        ]
+        .into_iter()
+        .filter(|(is_set, allowed, ..)| *is_set && !allowed)
+        .map(|(.., field, value)| (field, value))
+        .collect()
     }
 
     /// Whether sets of `namespace` may bring images to `destination`: one entry that allows it is enough. An empty list
     /// allows none.
     pub fn allow(&self, destination: &Destination, namespace: &str) -> bool {
-        self.0.iter().any(|(pattern, namespaces)| {
+        self.registries.iter().any(|(pattern, namespaces)| {
             pattern.allows(&destination.registry, destination.prefix.as_ref())
                 && namespaces.as_ref().is_none_or(|namespaces| namespaces.contains(namespace))
         })

@@ -106,8 +106,9 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         Allowed::parse(entries).map_err(|detail| RunError::Registries { field, detail })
     };
     let destinations = Destinations::parse(&config.allowed_destinations);
-    let destinations =
-        destinations.map_err(|detail| RunError::Registries { field: "allowedDestinations", detail })?;
+    let destinations = destinations
+        .map_err(|detail| RunError::Registries { field: "allowedDestinations", detail })?
+        .with_tls(config.destination_tls);
     let sources = lists("online.allowedSources", &config.online.allowed_sources)?;
     let asked_to_stop = signals()?;
     let surroundings = kube::Config::infer().await?;

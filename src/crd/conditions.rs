@@ -53,6 +53,8 @@ pub mod reason {
     pub const NAMING_COLLISION: &str = "NamingCollision";
     /// Stalled: the site's policy does not allow this destination registry.
     pub const DESTINATION_NOT_ALLOWED: &str = "DestinationNotAllowed";
+    /// Stalled: the site's policy forbids plain HTTP, or that certificates are not checked.
+    pub const INSECURE_DESTINATION_NOT_ALLOWED: &str = "InsecureDestinationNotAllowed";
     /// Stalled: the destination registry takes no index that lacks children.
     pub const SPARSE_INDEX_REFUSED: &str = "SparseIndexRefused";
     /// Stalled: a delta assumes layers that the destination registry does not have.

@@ -51,7 +51,7 @@ pub struct ClientOptions {
     /// Certificates that are shown to one registry only.
     pub identities: Vec<(RegistryHost, ClientIdentity)>,
     /// Addresses that no connection may lead to, whatever name, redirect or token server leads there. With such a
-    /// rule no proxy is used.
+    /// rule no proxy is used but one in [`ClientOptions::proxy`].
     pub barred: Option<Barred>,
     /// Registries that are spoken to without TLS, with or without `:80`. A registry on this machine needs no entry: it is asked.
     pub plain_http: Vec<RegistryHost>,
@@ -64,6 +64,9 @@ pub struct ClientOptions {
     pub http_redirects: Vec<RegistryHost>,
     /// Whether proxies are used that the environment names.
     pub proxies: bool,
+    /// A proxy that is used in place of those. Behind it [`ClientOptions::barred`] cannot be checked: it is for registries
+    /// that the person who names the proxy has named, too.
+    pub proxy: Option<ProxyOptions>,
     /// Requests to one host at the same time; fewer to a host that limits its requests.
     pub connections_per_host: usize,
     /// Bytes that all bodies together may have in a second, sent and received; no limit where there is none.
@@ -76,6 +79,15 @@ pub struct ClientOptions {
     pub user_agent: String,
     /// Hears about retries.
     pub notify: Option<Notify>,
+}
+
+/// A proxy, and what is reached without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyOptions {
+    /// `http://host:port` or `https://host:port`.
+    pub url: String,
+    /// Hosts, domains and networks, as in `NO_PROXY`.
+    pub no_proxy: Vec<String>,
 }
 
 impl Default for ClientOptions {
@@ -92,6 +104,7 @@ impl Default for ClientOptions {
             realm_hosts: Vec::new(),
             http_redirects: Vec::new(),
             proxies: true,
+            proxy: None,
             connections_per_host: CONNECTIONS,
             bandwidth: None,
             stall_timeout: Duration::from_secs(60),

@@ -46,7 +46,7 @@ use std::io;
 use bytes::Bytes;
 
 pub use address::{Barred, BarredAddress};
-pub use client::{Client, ClientOptions, Notify, Repository, Statistics};
+pub use client::{Client, ClientOptions, Notify, ProxyOptions, Repository, Statistics};
 pub use error::{CredentialUse, RegistryError, SourceError};
 pub use foreign::ForeignLayers;
 pub use keychain::{Keychain, KeychainError};

@@ -244,8 +244,18 @@ impl Inner {
             // A proxy would resolve names out of sight.
             builder = builder.dns_resolver(barred.resolver()).no_proxy();
         }
-        if direct || !options.proxies {
+        if direct || !options.proxies || options.proxy.is_some() {
             builder = builder.no_proxy();
+        }
+        let unusable = |error: reqwest::Error| RegistryError::Tls {
+            host: authority(url),
+            detail: format!("it cannot be set up: {}", root_cause(&error)),
+            hint: None,
+            source: Some(error.into()),
+        };
+        if let Some(proxy) = options.proxy.as_ref().filter(|_| !direct) {
+            let no_proxy = reqwest::NoProxy::from_string(&proxy.no_proxy.join(","));
+            builder = builder.proxy(reqwest::Proxy::all(&proxy.url).map_err(unusable)?.no_proxy(no_proxy));
         }
         let mut roots = self.roots.clone();
         builder = match &key.0 {
@@ -262,12 +272,7 @@ impl Inner {
                 }
             }
         };
-        let client = builder.build().map_err(|error| RegistryError::Tls {
-            host: authority(url),
-            detail: format!("it cannot be set up: {}", root_cause(&error)),
-            hint: None,
-            source: Some(error.into()),
-        })?;
+        let client = builder.build().map_err(unusable)?;
         clients.insert(key, client.clone());
         Ok(client)
     }

@@ -2,14 +2,14 @@
 //! `cargo xtask test`: all checks, part by part, with a table of what each cost.
 
 use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
 use crate::cache::Cache;
+use crate::chart;
 use crate::cluster::build;
 use crate::corpus;
 use crate::demo;
@@ -58,7 +58,8 @@ enum Part {
     Docs,
     /// Licences, bans and sources of dependencies; advisories when their database can be reached
     Deny,
-    /// helm's checks of the chart, what it renders, and what GitOps engines make of a set
+    /// helm's checks of the chart, what it renders, and what GitOps engines make of a set; with --full also
+    /// helm-unittest, kubectl-validate, kube-score and checkov
     Chart,
     /// The importer in a real Kubernetes, or in the cluster of KUBECONFIG_E2E
     Cluster,
@@ -85,7 +86,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     let chosen = |part: &Part| {
         let named = args.only.contains(part);
         match part {
-            Part::Full => args.full || named,
+            Part::Full => named || args.full && args.only.is_empty(),
             _ => (args.only.is_empty() || named) && !(args.no_cluster && with_cluster(part)),
         }
     };
@@ -101,12 +102,12 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
         {
             rows.push(timed("wait for helm, ...", |_| building.finish()));
         }
-        let needs = needs(part, args.no_real);
+        let needs = needs(part, args);
         let installing = (!needs.is_empty())
             .then(|| timed(&format!("tools for {}", name(part)), |_| tools::install(cache, needs)));
         rows.extend(installing);
         if rows.iter().all(Row::passed) {
-            rows.push(timed(&name(part), |notes| do_part(cache, part, args.no_real, notes)));
+            rows.push(timed(&name(part), |notes| do_part(cache, part, args, notes)));
         }
         if !rows.iter().all(Row::passed) {
             break;
@@ -122,7 +123,8 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     }
 }
 
-fn do_part(cache: &Cache, part: Part, no_real: bool, notes: &mut Vec<String>) -> Result<()> {
+fn do_part(cache: &Cache, part: Part, args: &Args, notes: &mut Vec<String>) -> Result<()> {
+    let no_real = args.no_real;
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(checkout()).env("KRS_TOOLS", cache.tools());
     let real: &[&str] =
@@ -155,38 +157,9 @@ fn do_part(cache: &Cache, part: Part, no_real: bool, notes: &mut Vec<String>) ->
             run::run(cargo.args(["doc", "--workspace", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", flags))
         }
         Part::Deny => deny(cache, notes),
-        Part::Chart => chart(cache),
+        Part::Chart => chart::check(cache, args.full),
         Part::Cluster => e2e::run(cache, "test", &["--test-threads=1"]),
     }
-}
-
-/// The chart with each of its sets of values, and the tests that need its programs.
-fn chart(cache: &Cache) -> Result<()> {
-    let chart = checkout().join("importer/chart");
-    let mut values: Vec<PathBuf> = Vec::new();
-    if let Ok(folder) = fs::read_dir(chart.join("ci")) {
-        values = folder.map(|file| Ok(file?.path())).collect::<Result<_>>()?;
-        values.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
-        values.sort();
-    }
-    if values.is_empty() {
-        return Err("importer/chart/ci has no values file to check the chart with".into());
-    }
-    for file in &values {
-        println!("with {}", file.display());
-        let helm = |args: &[&str]| {
-            let mut helm = Command::new(cache.cluster().join("bin/helm"));
-            helm.args(args).arg(&chart).arg("--values").arg(file);
-            helm
-        };
-        run::run(&mut helm(&["lint", "--strict", "--quiet"]))?;
-        run::output(&mut helm(&["template", "krs", "--namespace", "krs-system", "--include-crds"]))?;
-    }
-    // What is rendered, and what GitOps engines make of a set: with helm, kstatus and Lua. Built as for the cluster.
-    let mut test = Command::new(env!("CARGO"));
-    test.args(["test", "--locked", "--package", "krs-importer", "--features", "e2e"]);
-    test.args(["--test", "chart", "--test", "gitops"]).current_dir(checkout());
-    run::run(test.env("KRS_TOOLS", cache.tools()).env("PATH", e2e::with_cluster_programs(cache)))
 }
 
 fn deny(cache: &Cache, notes: &mut Vec<String>) -> Result<()> {
@@ -205,12 +178,14 @@ fn deny(cache: &Cache, notes: &mut Vec<String>) -> Result<()> {
     }
 }
 
-fn needs(part: Part, no_real: bool) -> &'static [Need] {
+fn needs(part: Part, args: &Args) -> &'static [Need] {
+    let no_real = args.no_real;
     match part {
         Part::Tests if !no_real => &[Need::Real, Need::Corpus],
         Part::Full => &[Need::Real, Need::Corpus, Need::Full],
         Part::Deny => &[Need::Deny],
         Part::Cluster if !no_real => &[Need::Cluster, Need::Real],
+        Part::Chart if args.full => &[Need::Cluster, Need::Chart],
         Part::Chart | Part::Cluster => &[Need::Cluster],
         _ => &[],
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, LocalObjectReference,
+    Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference,
     PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements,
     SeccompProfile, SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount,
     VolumeProjection,
@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::crd::EdgeImageSet;
 
 use super::{CONTAINER, Surroundings};
+use crate::config::{NO_SIDECAR_ANNOTATIONS, NO_SIDECAR_LABELS, Variable};
 use crate::decide::{Batch, BatchSource};
 use crate::task::{AUDIENCE, CopyTask, path};
 
@@ -25,6 +26,8 @@ const MODE: i32 = 0o440;
 const WORK_SIZE: &str = "16Mi";
 /// Least time that a token is valid, in seconds.
 const MIN_TOKEN: u64 = 3600;
+/// Label of nodes with their system, and the only one that the image is made for.
+const SYSTEM: (&str, &str) = ("kubernetes.io/os", "linux");
 
 pub(super) fn template(
     set: &EdgeImageSet,
@@ -37,14 +40,15 @@ pub(super) fn template(
     let jobs = &surroundings.config.jobs;
     let mounted = volumes(set, batch, deadline);
     // Plain data: its JSON cannot fail.
-    let task = serde_json::to_string(task).unwrap_or_default();
-    let mut args = vec!["copy".to_owned(), "--task".to_owned(), task];
+    let text = serde_json::to_string(task).unwrap_or_default();
+    let mut args = vec!["copy".to_owned(), "--task".to_owned(), text];
     args.extend(jobs.log.iter().flat_map(|level| ["--log".to_owned(), level.clone()]));
     let container = Container {
         name: CONTAINER.to_owned(),
         image: Some(jobs.image.clone()),
         image_pull_policy: jobs.image_pull_policy.clone(),
         args: Some(args),
+        env: environment(batch, task, surroundings),
         resources: Some(jobs.resources.clone().unwrap_or_else(resources)),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -58,21 +62,30 @@ pub(super) fn template(
         ..Container::default()
     };
     let pull_secrets = pull_secrets(set, surroundings);
+    let ids = jobs.set_ids.then_some(USER);
+    let mut node_selector = jobs.node_selector.clone();
+    node_selector.entry(SYSTEM.0.to_owned()).or_insert_with(|| SYSTEM.1.to_owned());
     PodTemplateSpec {
-        metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+        metadata: Some(ObjectMeta {
+            annotations: Some(unless_said(&NO_SIDECAR_ANNOTATIONS, &jobs.pod_annotations)),
+            labels: Some(super::with_own(&unless_said(&NO_SIDECAR_LABELS, &jobs.pod_labels), labels)),
+            ..ObjectMeta::default()
+        }),
         spec: Some(PodSpec {
             automount_service_account_token: Some(false),
             containers: vec![container],
+            dns_config: jobs.dns_config.clone(),
             enable_service_links: Some(false),
+            host_aliases: (!jobs.host_aliases.is_empty()).then(|| jobs.host_aliases.clone()),
             image_pull_secrets: (!pull_secrets.is_empty()).then_some(pull_secrets),
-            node_selector: (!jobs.node_selector.is_empty()).then(|| jobs.node_selector.clone()),
+            node_selector: Some(node_selector),
             priority_class_name: jobs.priority_class_name.clone(),
             restart_policy: Some("Never".to_owned()),
             security_context: Some(PodSecurityContext {
-                fs_group: Some(USER),
-                run_as_group: Some(USER),
+                fs_group: ids,
+                run_as_group: ids,
                 run_as_non_root: Some(true),
-                run_as_user: Some(USER),
+                run_as_user: ids,
                 seccomp_profile: Some(SeccompProfile {
                     type_: "RuntimeDefault".to_owned(),
                     localhost_profile: None,
@@ -85,6 +98,28 @@ pub(super) fn template(
             ..PodSpec::default()
         }),
     }
+}
+
+/// The variables of the container. Only a Job that reads from a source registry gets the proxy; the edge registry and the
+/// importer's are reached without it, as the importer itself reaches them.
+fn environment(batch: &Batch, task: &CopyTask, surroundings: &Surroundings<'_>) -> Option<Vec<EnvVar>> {
+    let config = surroundings.config;
+    let direct = [config.registry.host.host(), task.destination.registry.host()];
+    let proxy = match batch.source {
+        BatchSource::Registry { .. } => config.online.proxy.variables(&direct),
+        BatchSource::Bundle { .. } => Vec::new(),
+    };
+    let variables = config.jobs.extra_env.iter().cloned().chain(proxy);
+    let variables = variables
+        .map(|Variable { name, value }| EnvVar { name, value: Some(value), value_from: None })
+        .collect::<Vec<_>>();
+    (!variables.is_empty()).then_some(variables)
+}
+
+/// Our pairs, and the site's in their place.
+fn unless_said(ours: &[(&str, &str)], site: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let ours = ours.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    ours.chain(site.iter().map(|(key, value)| (key.clone(), value.clone()))).collect()
 }
 
 fn resources() -> ResourceRequirements {

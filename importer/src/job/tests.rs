@@ -42,7 +42,11 @@ fn from_registry() -> BatchSource {
 }
 
 fn built(source: BatchSource) -> Job {
-    let config = Config::parse(CONFIG).unwrap();
+    built_with(CONFIG, source)
+}
+
+fn built_with(config: &str, source: BatchSource) -> Job {
+    let config = Config::parse(config).unwrap();
     let surroundings =
         Surroundings { config: &config, registry_ca: "PEM", destination_is_dockerconfigjson: true };
     let set = set();
@@ -165,4 +169,82 @@ fn t194_a_job_whose_task_is_of_a_later_version_is_seen_with_its_targets() {
         (before.task.targets, before.phase),
         "it has its place, and runs"
     );
+}
+
+/// What a site adds to Jobs, each in its field.
+const ADDED: &str = r"
+online: {proxy: {url: 'http://proxy.example:3128', noProxy: [.lab.example]}}
+jobs:
+  image: 'krs-importer:1'
+  labels: {team: edge}
+  annotations: {example.com/owner: edge}
+  podLabels: {cost: '7'}
+  podAnnotations: {example.com/pod: x}
+  extraEnv: [{name: SSL_CERT_FILE, value: /ca.pem}]
+  hostAliases: [{ip: 10.0.0.5, hostnames: [edge.local]}]
+  dnsConfig: {nameservers: [10.0.0.1], options: [{name: ndots, value: '2'}]}
+  nodeSelector: {disk: ssd}
+  setIDs: false
+";
+
+fn added() -> String {
+    CONFIG
+        .lines()
+        .filter(|line| !line.starts_with("jobs:"))
+        .map(|line| format!("{line}\n"))
+        .collect::<String>()
+        + ADDED
+}
+
+#[test]
+fn what_the_site_adds_is_in_the_job_and_its_pod_and_hides_nothing_of_ours() {
+    let (job, plain) = (built_with(&added(), from_registry()), built(from_registry()));
+    assert_eq!(job.metadata.name, plain.metadata.name, "a change of the values disturbs no copy that runs");
+    for (metadata, of_plain, pairs) in [
+        (&job.metadata, &plain.metadata, [("team", "edge"), ("example.com/owner", "edge")]),
+        (
+            job.spec.as_ref().unwrap().template.metadata.as_ref().unwrap(),
+            plain.spec.as_ref().unwrap().template.metadata.as_ref().unwrap(),
+            [("cost", "7"), ("example.com/pod", "x")],
+        ),
+    ] {
+        let labels = metadata.labels.as_ref().unwrap();
+        assert_eq!(labels[pairs[0].0], pairs[0].1);
+        assert_eq!(metadata.annotations.as_ref().unwrap()[pairs[1].0], pairs[1].1);
+        let ours =
+            of_plain.labels.as_ref().unwrap().iter().filter(|(key, _)| key.contains("kuberegistrysync.io/"));
+        assert!(ours.clone().count() == 2 && ours.clone().all(|(key, value)| labels.get(key) == Some(value)));
+    }
+    let pod = serde_json::to_value(job.spec.unwrap().template.spec.unwrap()).unwrap();
+    assert_eq!(pod["hostAliases"], json!([{"ip": "10.0.0.5", "hostnames": ["edge.local"]}]));
+    assert_eq!(pod["dnsConfig"]["nameservers"], json!(["10.0.0.1"]));
+    assert_eq!(pod["nodeSelector"], json!({"disk": "ssd", "kubernetes.io/os": "linux"}));
+    assert_eq!(
+        pod["containers"][0]["env"],
+        json!([
+            {"name": "SSL_CERT_FILE", "value": "/ca.pem"},
+            {"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"},
+            {"name": "HTTP_PROXY", "value": "http://proxy.example:3128"},
+            {"name": "NO_PROXY", "value": ".lab.example,krs-importer.krs-system.svc,edge.local"},
+        ])
+    );
+    let security = &pod["securityContext"];
+    assert_eq!(*security, json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}));
+    let from_bundle = built_with(&added(), from_bundle()).spec.unwrap().template.spec.unwrap();
+    let variables =
+        from_bundle.containers[0].env.as_ref().unwrap().iter().map(|variable| variable.name.as_str());
+    assert_eq!(variables.collect::<Vec<_>>(), ["SSL_CERT_FILE"], "a bundle is not read by a proxy");
+}
+
+#[test]
+fn t190_no_service_mesh_adds_a_sidecar_unless_the_site_wants_it() {
+    let template = built(from_bundle()).spec.unwrap().template.metadata.unwrap();
+    let (labels, annotations) = (template.labels.unwrap(), template.annotations.unwrap());
+    assert_eq!(labels["sidecar.istio.io/inject"], "false");
+    assert_eq!(labels["kuma.io/sidecar-injection"], "disabled");
+    assert_eq!(annotations["linkerd.io/inject"], "disabled");
+    assert_eq!(annotations["consul.hashicorp.com/connect-inject"], "false");
+    let wanted = added().replace("cost: '7'", "sidecar.istio.io/inject: 'true'");
+    let template = built_with(&wanted, from_bundle()).spec.unwrap().template.metadata.unwrap();
+    assert_eq!(template.labels.unwrap()["sidecar.istio.io/inject"], "true");
 }

@@ -29,6 +29,8 @@ pub(super) struct Connection {
     pub(super) registry: RegistryHost,
     pub(super) plain_http: bool,
     pub(super) insecure: bool,
+    /// By the proxy that the site names for source registries.
+    pub(super) proxied: bool,
     /// Namespace, name and version of the object with the CA certificates.
     pub(super) ca_certs: Option<(String, Object)>,
 }
@@ -61,6 +63,7 @@ impl ClientKey {
             && ca_certs(self) == ca_certs(other)
             && self.connection.plain_http == other.connection.plain_http
             && self.connection.insecure == other.connection.insecure
+            && self.connection.proxied == other.connection.proxied
     }
 }
 
@@ -127,6 +130,7 @@ mod tests {
                 registry: "edge.local:5000".parse().unwrap(),
                 plain_http: false,
                 insecure: false,
+                proxied: false,
                 ca_certs: None,
             },
             credentials: Some((format!("secret/{secret}"), version.to_owned())),

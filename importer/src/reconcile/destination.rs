@@ -31,6 +31,7 @@ impl Round<'_> {
                 registry: registry.clone(),
                 plain_http: tls.is_some_and(|tls| tls.plain_http),
                 insecure: tls.is_some_and(|tls| tls.insecure_skip_verify),
+                proxied: false,
                 ca_certs: ca_certs.map(|ca_certs| (namespace.clone(), ca_certs)),
             },
             credentials: object("secret", self.set.spec.destination_client_secret_name.as_ref()),

@@ -94,8 +94,12 @@ impl Round<'_> {
         }
         seen.jobs = self.jobs(seen.wanted.as_ref(), state).await?;
         if let Some(wanted) = &seen.wanted {
-            let allowed =
-                wanted::allowed(&wanted.destination, &self.name.namespace, &self.importer.parts.destinations);
+            let allowed = wanted::allowed(
+                &wanted.destination,
+                spec,
+                &self.name.namespace,
+                &self.importer.parts.destinations,
+            );
             seen.obstacle = allowed.err();
             let idle = seen.obstacle.is_some() || spec.suspend;
             let unanswered = self.resolve(secrets, wanted, state, idle).await?;

@@ -158,6 +158,7 @@ impl Sources<'_> {
             None => None,
         };
         let plain_http = &self.parts.config.online.plain_http;
+        let proxy = self.parts.config.online.proxy.options();
         let version = secret.and_then(|secret| {
             let name = format!("secret/{secret}");
             let version = self.secrets.versions().get(&name)?.clone()?;
@@ -169,6 +170,7 @@ impl Sources<'_> {
                 registry: registry.clone(),
                 plain_http: plain_http.contains(registry),
                 insecure: false,
+                proxied: proxy.is_some(),
                 ca_certs: None,
             },
             credentials: version,
@@ -188,6 +190,7 @@ impl Sources<'_> {
         let make = || {
             let mut options = client_options(&self.parts.barred);
             options.plain_http.clone_from(plain_http);
+            options.proxy.clone_from(&proxy);
             if let Some(login) = &login {
                 login.credentials.apply(registry, &mut options);
             }

@@ -57,19 +57,31 @@ fn invalid(message: String) -> Obstacle {
     Obstacle { reason: reason::INVALID_SPEC, message, stalled: true }
 }
 
-/// Whether the site allows sets of `namespace` the destination.
+/// Whether the site allows sets of `namespace` the destination, and to speak to it as `spec` says.
 pub(super) fn allowed(
     destination: &Destination,
+    spec: &EdgeImageSetSpec,
     namespace: &str,
-    list: &Destinations,
+    policy: &Destinations,
 ) -> Result<(), Obstacle> {
-    if list.allow(destination, namespace) {
+    if !policy.allow(destination, namespace) {
+        let message = format!(
+            "the site's policy does not allow {destination} as a destination of namespace {namespace}: whoever runs the importer can add it to allowedDestinations"
+        );
+        return Err(Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true });
+    }
+    let forbidden = spec.destination_tls.as_ref().map(|tls| policy.forbidden_tls(tls)).unwrap_or_default();
+    if forbidden.is_empty() {
         return Ok(());
     }
+    let fields = forbidden.iter().map(|(field, _)| format!("spec.destinationTLS.{field}"));
+    let values = forbidden.iter().map(|(_, value)| format!("destinationTLS.{value}"));
     let message = format!(
-        "the site's policy does not allow {destination} as a destination of namespace {namespace}: whoever runs the importer can add it to allowedDestinations"
+        "the site's policy forbids {}: remove it, and name the registry's CA certificate in spec.destinationTLS if it is not a public one; whoever runs the importer can set {}",
+        fields.collect::<Vec<_>>().join(" and "),
+        values.collect::<Vec<_>>().join(" and "),
     );
-    Err(Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true })
+    Err(Obstacle { reason: reason::INSECURE_DESTINATION_NOT_ALLOWED, message, stalled: true })
 }
 
 impl Wanted {
@@ -94,7 +106,7 @@ impl Wanted {
 /// Whether a set may write to the registry that it names.
 pub(super) fn may_write(set: &EdgeImageSet, list: &Destinations) -> bool {
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-    let is_allowed = |wanted: Wanted| allowed(&wanted.destination, namespace, list).is_ok();
+    let is_allowed = |wanted: Wanted| allowed(&wanted.destination, &set.spec, namespace, list).is_ok();
     set.metadata.deletion_timestamp.is_none() && !set.spec.suspend && read(&set.spec).is_ok_and(is_allowed)
 }
 

@@ -257,6 +257,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         reason::INVALID_SPEC,
         reason::NAMING_COLLISION,
         reason::DESTINATION_NOT_ALLOWED,
+        reason::INSECURE_DESTINATION_NOT_ALLOWED,
         reason::SPARSE_INDEX_REFUSED,
         reason::BASE_MISSING,
         reason::DIGEST_MISMATCH,

@@ -11,11 +11,12 @@ use krs_testing::tools;
 use serde_json::{Value, json};
 
 use crate::agree::{ROWS, in_list};
+use crate::pod_security::violations;
 use crate::upgrade::VALUES;
 use crate::{chart, definitions, read, yaml};
 
 /// Runs `helm template` with a file of values and more settings.
-fn template(values: &str, settings: &[&str]) -> Result<Vec<Value>, String> {
+pub(crate) fn template(values: &str, settings: &[&str]) -> Result<Vec<Value>, String> {
     render(&chart(), values, settings)
 }
 
@@ -35,7 +36,7 @@ fn render(chart: &Utf8Path, values: &str, settings: &[&str]) -> Result<Vec<Value
     Ok(documents.filter(said).map(yaml).collect())
 }
 
-fn value_sets() -> Vec<String> {
+pub(crate) fn value_sets() -> Vec<String> {
     let files = chart().join("ci").read_dir_utf8().unwrap().map(|file| file.unwrap().path().to_string());
     let mut files = files.collect::<Vec<_>>();
     files.sort();
@@ -43,33 +44,36 @@ fn value_sets() -> Vec<String> {
     files
 }
 
-fn minimal() -> String {
+pub(crate) fn minimal() -> String {
     chart().join("ci/minimal.yaml").to_string()
 }
 
-fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
     objects.iter().filter(|object| object["kind"] == kind).collect()
 }
 
-fn one<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+pub(crate) fn one<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
     let found = of_kind(objects, kind);
     assert_eq!(found.len(), 1, "{kind}");
     found[0]
 }
 
-fn config(objects: &[Value]) -> Config {
-    let text = one(objects, "ConfigMap")["data"]["config.yaml"].as_str().unwrap();
+pub(crate) fn config(objects: &[Value]) -> Config {
+    let text = of_kind(objects, "ConfigMap").into_iter().find_map(|map| map["data"]["config.yaml"].as_str());
+    let text = text.unwrap();
     Config::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
 #[test]
 fn the_importer_understands_the_configuration_that_the_chart_writes() {
     for values in value_sets() {
-        let config = config(&template(&values, &[]).unwrap());
+        let objects = template(&values, &[]).unwrap();
+        let config = config(&objects);
         Destinations::parse(&config.allowed_destinations).unwrap();
         Allowed::parse(&config.online.allowed_sources).unwrap();
         assert_eq!(config.namespace, "krs-system");
-        assert_eq!(config.registry.host.as_str(), "krs-krs-importer.krs-system.svc:5443");
+        let service = one(&objects, "Service")["metadata"]["name"].as_str().unwrap();
+        assert_eq!(config.registry.host.as_str(), format!("{service}.krs-system.svc:5443"));
     }
 }
 
@@ -121,11 +125,18 @@ fn the_definitions_are_rendered_as_they_are_and_stay_when_the_release_goes() {
     );
 }
 
-/// Rules as (namespace or nothing, group, resource, verb).
+/// Rules of roles that are bound, all to the importer, as (namespace or nothing, group, resource, verb).
 fn rights(objects: &[Value]) -> Vec<(String, String, String, String)> {
+    let bound = |role: &Value| {
+        objects.iter().any(|object| {
+            let same = |field: &str| object["roleRef"][field] == role[field];
+            same("kind") && object["roleRef"]["name"] == role["metadata"]["name"]
+        })
+    };
     let mut rights = Vec::new();
+    let kinds = ["ClusterRole", "Role"];
     for role in
-        objects.iter().filter(|object| ["ClusterRole", "Role"].iter().any(|kind| object["kind"] == *kind))
+        objects.iter().filter(|object| kinds.iter().any(|kind| object["kind"] == *kind) && bound(object))
     {
         let namespace = role["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
         for rule in role["rules"].as_array().unwrap() {
@@ -180,21 +191,15 @@ fn only_who_applies_sets_may_write_them() {
 }
 
 #[test]
-fn the_pod_is_one_that_pod_security_restricted_admits() {
+fn every_pod_is_one_that_pod_security_restricted_admits() {
     for values in value_sets() {
         let objects = template(&values, &[]).unwrap();
         let deployment = one(&objects, "Deployment");
         assert_eq!(deployment["spec"]["replicas"], 1);
         assert_eq!(deployment["spec"]["strategy"]["type"], "Recreate");
-        let pod = &deployment["spec"]["template"]["spec"];
-        assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
-        let container = &pod["containers"][0]["securityContext"];
-        assert_eq!(container["allowPrivilegeEscalation"], false);
-        assert_eq!(container["readOnlyRootFilesystem"], true);
-        assert_eq!(container["capabilities"], json!({"drop": ["ALL"]}));
-        for volume in pod["volumes"].as_array().unwrap() {
-            assert!(volume["hostPath"].is_null(), "{volume}");
+        for pod in [&deployment["spec"]["template"]["spec"], &one(&objects, "Pod")["spec"]] {
+            assert_eq!(violations(pod), Vec::<String>::new(), "{values}");
+            assert_eq!(pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
         }
     }
 }
@@ -216,6 +221,23 @@ fn mistakes_in_the_values_are_refused_with_their_place() {
         (r#"dropFolder.existingClaim="""#, "exactly one of"),
         ("dropFolder.create.enabled=true", "exactly one of"),
         (r#"dropFolder={"node":{"path":"/media/usb"}}"#, "name the node"),
+        (r#"online.proxy.url="http://u:p@proxy:3128""#, "holds credentials"),
+        (r#"online.proxy.url="proxy:3128""#, "url"),
+        (r#"extraEnv=[{"name":"HTTPS_PROXY","value":"http://proxy"}]"#, "online.proxy"),
+        (r#"jobs.extraEnv=[{"name":"no_proxy","value":"x"}]"#, "online.proxy"),
+        (r#"jobs.extraEnv=[{"name":"X","value":"http://u:p@host"}]"#, "credentials"),
+        (r#"extraEnv=[{"name":"X","valueFrom":{}}]"#, "valueFrom"),
+        (r#"jobs.labels={"app.kubernetes.io/component":"x"}"#, "jobs.labels: app.kubernetes.io/component is"),
+        (
+            r#"jobs.podLabels={"kuberegistrysync.io/set-uid":"x"}"#,
+            "jobs.podLabels: kuberegistrysync.io/set-uid is",
+        ),
+        (r#"commonLabels={"app.kubernetes.io/name":"x"}"#, "commonLabels: app.kubernetes.io/name is"),
+        (r#"jobs.annotations={"a b":"x"}"#, "/jobs/annotations"),
+        (r#"hostAliases=[{"ip":"edge.local","hostnames":["x"]}]"#, "hostAliases"),
+        (r#"dnsConfig={"nameserver":["10.0.0.1"]}"#, "nameserver"),
+        ("networkPolicy.egress.registryPorts=[0]", "registryPorts"),
+        (r#"nameOverride="Images""#, "nameOverride"),
     ] {
         let error = template(&minimal(), &[setting]).err().unwrap_or_else(|| panic!("{setting} is taken"));
         assert!(error.contains(said), "{setting}: {error}");
@@ -283,12 +305,20 @@ fn t163_the_chart_renders_with_the_values_of_0_1() {
     copy(&chart(), &reused);
     fs::write(reused.join("values.yaml"), VALUES).unwrap();
     for values in value_sets() {
-        let reused = render(&reused, &values, &[]).unwrap();
-        assert_eq!(config(&reused), config(&template(&values, &[]).unwrap()), "{values}");
-        assert_eq!(
-            of_kind(&reused, "PrometheusRule"),
-            of_kind(&template(&values, &[]).unwrap(), "PrometheusRule")
-        );
+        let (mut reused, mut now) = (render(&reused, &values, &[]).unwrap(), template(&values, &[]).unwrap());
+        assert_eq!(config(&reused), config(&now), "{values}");
+        for objects in [&mut reused, &mut now] {
+            for object in objects {
+                // The text of the configuration may say a default, or not.
+                drop(object.pointer_mut("/data/config.yaml").map(Value::take));
+                drop(
+                    object
+                        .pointer_mut("/spec/template/metadata/annotations/checksum~1config")
+                        .map(Value::take),
+                );
+            }
+        }
+        assert_eq!(reused, now, "{values}");
     }
 }
 

@@ -313,6 +313,27 @@ async fn a_destination_that_the_site_does_not_allow_is_never_spoken_to() {
     assert!(world.edge.requests().is_empty() && world.api.all("jobs").is_empty());
 }
 
+/// The site's policy counts, and not that of the author of a set.
+#[tokio::test]
+async fn t183_what_the_site_forbids_about_tls_is_never_done() {
+    for (field, value) in [("plainHTTP", "allowPlainHTTP"), ("insecureSkipVerify", "allowInsecureSkipVerify")]
+    {
+        let mut world = World::new(1, Auth::None);
+        world.config = format!("destinationTLS: {{{value}: false}}\n");
+        world.set("x", &[0], |set| set["spec"]["destinationTLS"] = json!({field: true}));
+        world.look(&world.importer()).await.unwrap();
+        let stalled = world.condition("x", "Stalled").unwrap();
+        assert_eq!(stalled.1, "InsecureDestinationNotAllowed");
+        assert!(stalled.2.contains(field) && stalled.2.contains(value), "{}", stalled.2);
+        assert!(world.edge.requests().is_empty() && world.api.all("jobs").is_empty());
+        // What is not forbidden, and what is not asked for, goes on.
+        let other = if field == "plainHTTP" { "allowInsecureSkipVerify" } else { "allowPlainHTTP" };
+        world.config = format!("destinationTLS: {{{other}: false}}\n");
+        world.look(&world.importer()).await.unwrap();
+        assert!(world.condition("x", "Stalled").is_none(), "{field}");
+    }
+}
+
 #[tokio::test]
 async fn t57_loopback_is_never_a_destination_even_where_it_is_allowed() {
     let mut world = World::new(1, Auth::None);

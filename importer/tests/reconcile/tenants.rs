@@ -3,6 +3,7 @@
 
 use krs_importer::config::AllowedDestination;
 use krs_importer::readers::Readers;
+use krs_testing::proxy::Proxy;
 use krs_testing::registry::{Auth, Options, Registry};
 use serde_json::{Value, json};
 
@@ -135,6 +136,35 @@ async fn t145_a_registry_that_the_site_does_not_name_as_a_source_is_never_spoken
     world.settle(&world.importer()).await;
     assert!(source.requests().is_empty() && world.api.all("jobs").is_empty());
     assert_eq!(reason(&world, "evil", "digest"), "SourceNotAllowed");
+}
+
+/// Names of source registries may be known to the proxy alone.
+#[tokio::test]
+async fn t191_source_registries_are_reached_by_the_proxy_of_the_site_and_the_edge_without_it() {
+    let mut world = World::new(1, Auth::None);
+    let source = Registry::start(Options::default());
+    world.images[0].push_to(&source, "app0", Some("1"));
+    let proxy = Proxy::start(source.address());
+    let online = "online: {enabled: true, allowedSources: [source.invalid], plainHTTP: [source.invalid]";
+    world.config = format!("{online}, proxy: {{url: 'http://{}'}}}}\n", proxy.address());
+    world.set("x", &[0], |set| {
+        set["spec"]["source"] = json!("Registry");
+        set["spec"]["images"][0]["image"] = json!("source.invalid/app0:1");
+    });
+    world.look(&world.importer()).await.unwrap();
+    let asked = proxy.asked();
+    assert!(!asked.is_empty() && !world.edge.requests().is_empty());
+    assert!(asked.iter().all(|asked| asked.target.starts_with("http://source.invalid/")), "{asked:?}");
+    let jobs = world.api.all("jobs");
+    let container = &jobs[0]["spec"]["template"]["spec"]["containers"][0];
+    let variable = |name: &str| {
+        let all = container["env"].as_array().unwrap().iter();
+        all.clone().find(|variable| variable["name"] == name).unwrap()["value"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(variable("HTTPS_PROXY"), format!("http://{}", proxy.address()));
+    let direct = variable("NO_PROXY");
+    let direct = direct.split(',').collect::<Vec<_>>();
+    assert!(direct.contains(&"127.0.0.1") && direct.contains(&"krs.krs-system.svc"), "{direct:?}");
 }
 
 #[tokio::test]

@@ -188,7 +188,7 @@ impl World {
         let clock = Arc::clone(&self.clock);
         Arc::new(Importer::new(Parts {
             client: client.clone(),
-            destinations: Destinations::parse(&self.allowed).unwrap(),
+            destinations: Destinations::parse(&self.allowed).unwrap().with_tls(config.destination_tls),
             sources: Allowed::parse(&config.online.allowed_sources).unwrap(),
             config: Arc::new(config),
             events: Events::new(client.clone(), Some("krs-importer-0".to_owned())),

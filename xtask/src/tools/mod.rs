@@ -27,7 +27,7 @@ pub(crate) struct Args {
 pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     install(cache, &[Need::Real, Need::Corpus, Need::Deny, Need::Cluster])?;
     if args.full {
-        install(cache, &[Need::Full])?;
+        install(cache, &[Need::Full, Need::Chart])?;
     }
     println!("\nprograms are in {}", cache.bin().display());
     Ok(())
@@ -78,6 +78,11 @@ pub(crate) fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
                     run::output(go_install(cache)?.arg(".").current_dir(&folder)).map(drop)
                 })?;
             }
+            Source::Python(package, version) => {
+                once(cache, tool, &format!("pip install {package}=={version}"), || {
+                    install_python(cache, tool.program, package, version)
+                })?;
+            }
             Source::Crate(name, version) => {
                 once(cache, tool, &format!("cargo install {name}@{version}"), || {
                     install_crate(cache, name, version)
@@ -93,7 +98,7 @@ fn is_there(cache: &Cache, tool: &Tool) -> Result<bool> {
     Ok(match tool.source {
         Source::Debian(_) => missing_package(tool).is_none(),
         Source::Unpacked(..) => program,
-        Source::Go(..) | Source::GoModule(_) | Source::GoHere(_) | Source::Crate(..) => {
+        Source::Go(..) | Source::GoModule(_) | Source::GoHere(_) | Source::Python(..) | Source::Crate(..) => {
             let stamp = fs::read_to_string(stamp(cache, tool));
             program && stamp.is_ok_and(|made_by| version(tool).is_ok_and(|version| made_by == version))
         }
@@ -109,7 +114,7 @@ fn version(tool: &Tool) -> Result<String> {
         Source::GoHere(folder) => {
             format!("{} {GO_FLAGS}", version_of_folder(&checkout().join("xtask").join(folder))?)
         }
-        Source::Crate(_, version) => version.to_owned(),
+        Source::Python(_, version) | Source::Crate(_, version) => version.to_owned(),
     })
 }
 
@@ -173,8 +178,9 @@ fn build_module(cache: &Cache, program: &str, module: &GoModule) -> Result<()> {
     let partial = copy.path().join(program);
     fs::create_dir(&partial)?;
     let mut build = go("go")?;
-    build.env("CGO_ENABLED", "1").env("GOFLAGS", GO_FLAGS).args(["build", "-tags", module.tags, "-o"]);
-    run::output(build.arg(&partial).arg(".").current_dir(&source))?;
+    build.env("CGO_ENABLED", if module.cgo { "1" } else { "0" }).env("GOFLAGS", GO_FLAGS);
+    build.args(["build", "-tags", module.tags, "-o"]).arg(&partial).arg(module.package);
+    run::output(build.current_dir(&source))?;
     for folder in module.data {
         fs::rename(source.join(folder), partial.join(folder))?;
     }
@@ -189,6 +195,24 @@ fn build_module(cache: &Cache, program: &str, module: &GoModule) -> Result<()> {
         fs::remove_file(&link)?;
     }
     Ok(unix::symlink(place.join(program), link)?)
+}
+
+/// Installs a Python package with what it needs into an environment of its own.
+fn install_python(cache: &Cache, program: &str, package: &str, version: &str) -> Result<()> {
+    let place = cache.tools().join("python").join(program).join(version);
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    let mut environment = Command::new("python3");
+    run::output(environment.args(["-m", "venv"]).arg(&place))
+        .map_err(|error| format!("{error}\nis the Debian package python3-venv missing?"))?;
+    let mut pip = Command::new(place.join("bin/pip"));
+    run::output(pip.args(["install", "--quiet"]).arg(format!("{package}=={version}")))?;
+    let link = cache.bin().join(program);
+    if link.is_symlink() {
+        fs::remove_file(&link)?;
+    }
+    Ok(unix::symlink(place.join("bin").join(program), link)?)
 }
 
 /// Copies a folder of files; what is copied can be written to.

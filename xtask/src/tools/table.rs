@@ -8,6 +8,8 @@ pub(crate) enum Need {
     Real,
     /// The tests of `cargo xtask test --full`, beside those of `Real`.
     Full,
+    /// Other people's checks of the chart, with `cargo xtask test --full`.
+    Chart,
     /// The check of dependencies.
     Deny,
     /// Making the corpus.
@@ -27,9 +29,11 @@ pub(crate) enum Source {
     Unpacked(&'static str, &'static str),
     /// A program of a Go module, at a version.
     Go(&'static str, &'static str),
-    /// A program that is a Go module of its own and replaces modules that it needs, which `go install` refuses. It
-    /// needs cgo, and finds its folders of data beside itself.
+    /// A program of a Go module that replaces modules which it needs: `go install` refuses these. It finds its folders of
+    /// data beside itself.
     GoModule(GoModule),
+    /// A program of a Python package, at a version, in an environment of its own.
+    Python(&'static str, &'static str),
     /// A program in Go that is part of this repository: its folder.
     GoHere(&'static str),
     /// A crate, at a version.
@@ -43,6 +47,10 @@ pub(crate) struct GoModule {
     pub(crate) path: &'static str,
     /// Its version.
     pub(crate) version: &'static str,
+    /// The package of the program, below the module.
+    pub(crate) package: &'static str,
+    /// Whether it needs cgo.
+    pub(crate) cgo: bool,
     /// Build tags.
     pub(crate) tags: &'static str,
     /// The folders of data.
@@ -64,15 +72,27 @@ const fn tool(program: &'static str, source: Source, needs: &'static [Need]) -> 
     Tool { program, source, needs }
 }
 
-use Need::{Cluster, Corpus, Deny, Full, Push, Real};
-use Source::{Crate, Debian, Go, GoHere, Unpacked};
+use Need::{Chart, Cluster, Corpus, Deny, Full, Push, Real};
+use Source::{Crate, Debian, Go, GoHere, Python, Unpacked};
 
 /// Gitea, without its front end. From 1.27 on the module has another path.
 const GITEA: GoModule = GoModule {
     path: "code.gitea.io/gitea",
     version: "v1.26.4",
+    package: ".",
+    cgo: true,
     tags: "sqlite sqlite_unlock_notify",
     data: &["options", "public", "templates"],
+};
+
+/// helm-unittest, which helm need not know: it reads the chart itself.
+const HELM_UNITTEST: GoModule = GoModule {
+    path: "github.com/helm-unittest/helm-unittest",
+    version: "v1.1.2",
+    package: "./cmd/helm-unittest",
+    cgo: false,
+    tags: "",
+    data: &[],
 };
 
 /// All of them, in the order in which they are installed.
@@ -113,6 +133,10 @@ pub(crate) const TOOLS: &[Tool] = &[
         &[Real],
     ),
     tool("gitea", Source::GoModule(GITEA), &[Full]),
+    tool("kubectl-validate", Go("sigs.k8s.io/kubectl-validate", "v0.0.4"), &[Chart]),
+    tool("kube-score", Go("github.com/zegl/kube-score/cmd/kube-score", "v1.20.0"), &[Chart]),
+    tool("helm-unittest", Source::GoModule(HELM_UNITTEST), &[Chart]),
+    tool("checkov", Python("checkov", "3.3.30"), &[Chart]),
     tool("krs-ocimem", GoHere("assets/ocimem"), &[Real]),
     tool("krs-gzip", GoHere("assets/gzip"), &[Corpus]),
     tool("cargo-deny", Crate("cargo-deny", "0.20.2"), &[Deny]),

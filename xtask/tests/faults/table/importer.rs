@@ -214,6 +214,16 @@ pub(super) const IMPORTER: &[Fault] = &[
         "a fresh list tells within a minute, and everything is listed and reconciled again; health shows where that does not succeed",
     ),
     (
+        183,
+        "a set asks for plain HTTP or unchecked certificates although the site forbids it",
+        "it is stalled with a reason of its own; nothing is sent",
+    ),
+    (
+        184,
+        "the drop folder's node, path or kind is changed after the installation",
+        "volume and claim have other names; a claim with bundles stays",
+    ),
+    (
         185,
         "a registry fails for the credentials, CA certificates or repositories of one namespace, or its sets want all checks",
         "it is left alone for that namespace only; one check of a registry is kept for namespaces that have none",
@@ -232,6 +242,17 @@ pub(super) const IMPORTER: &[Fault] = &[
         188,
         "a set that is woken for a free place cannot use it: it waits for a Secret, its reconcile fails, it is deleted",
         "the next set is woken",
+    ),
+    (
+        189,
+        "credentials of a proxy among the values of the chart",
+        "refused, with what to do instead: a Pod's environment can be read",
+    ),
+    (190, "a service mesh adds sidecars to Pods", "none to copy Jobs, which it would keep from ending"),
+    (
+        191,
+        "source registries that only a proxy reaches",
+        "the importer and its Jobs use it; edge registries are reached without it",
     ),
     (
         192,
