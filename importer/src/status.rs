@@ -9,7 +9,10 @@ use krs_core::crd::{
     BundleReference, EdgeImageSetSpec, EdgeImageSetStatus, ImageCounts, ImageFailure, MAX_FAILURES,
     condition, reason,
 };
+use krs_core::digest::Digest;
 use krs_core::redact::printable;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use crate::decide::Verdict;
 
@@ -152,6 +155,38 @@ pub fn write_in(
     // A clock that was set back must not hold a status back for longer.
     let passed = Duration::try_from(now.duration_since(written)).unwrap_or_default();
     Some(WRITE_INTERVAL.saturating_sub(passed))
+}
+
+/// Names what a status says. The order of its conditions does not count: server-side apply does not keep it.
+pub fn fingerprint(status: &EdgeImageSetStatus) -> Digest {
+    let mut conditions = status.conditions.iter().collect::<Vec<_>>();
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    let rest = (
+        status.observed_generation,
+        conditions,
+        &status.images,
+        &status.failures,
+        &status.bundle,
+        &status.last_sync_time,
+        &status.last_handled_reconcile_at,
+        &status.synchronized_images,
+    );
+    // Such values always become JSON.
+    Digest::of(&serde_json::to_vec(&rest).unwrap_or_default())
+}
+
+/// The merge patch that turns the status `current` of an object of this version into `wanted`: what `wanted` has no value
+/// for is removed.
+pub fn replacement<S: Serialize>(current: Option<&S>, wanted: &S, version: Option<&str>) -> Value {
+    let fields = |status: &S| match serde_json::to_value(status) {
+        Ok(Value::Object(fields)) => fields,
+        // A status always becomes an object.
+        _ => Map::new(),
+    };
+    let mut status = current.map(fields).unwrap_or_default();
+    status.values_mut().for_each(|value| *value = Value::Null);
+    status.extend(fields(wanted));
+    json!({"metadata": {"resourceVersion": version}, "status": status})
 }
 
 /// Whether no condition differs in its status or reason.

@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use krs_core::crd::{EdgeImageSet, EdgeImageSetSpec, EdgeImageSetStatus, Naming, Source, default};
+use krs_core::digest::Digest;
 use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
+
+use crate::status::fingerprint;
 
 /// Annotation in which `kubectl apply` keeps a copy of the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -32,6 +35,7 @@ struct Packed {
     /// The status without its list of images.
     status: Option<Box<[u8]>>,
     images: Images,
+    fingerprint: Option<Digest>,
 }
 
 /// The images that a status lists.
@@ -67,6 +71,11 @@ impl StoredSet {
         Arc::new(EdgeImageSet { metadata: (*self.meta).clone(), spec: nothing(), status: None })
     }
 
+    /// See [`fingerprint`]. None: there is no status, or one that cannot be read.
+    pub fn status_fingerprint(&self) -> Option<Digest> {
+        self.packed.fingerprint
+    }
+
     /// Why its spec cannot be read.
     pub fn unreadable(&self) -> Option<&str> {
         self.packed.spec.as_ref().err().map(|why| &**why)
@@ -83,6 +92,7 @@ impl Packed {
         let positions = of_spec.iter().zip(0_u32..).map(|(image, n)| (image.image.as_str(), n));
         let positions = positions.collect::<HashMap<_, _>>();
         let mut images = Images::Positions(Box::default());
+        let fingerprint = status.as_ref().map(fingerprint);
         let status = status.and_then(|mut status| {
             let texts = std::mem::take(&mut status.synchronized_images);
             let listed = texts.iter().map(|text| positions.get(text.as_str()).copied());
@@ -92,7 +102,7 @@ impl Packed {
             };
             serde_json::to_vec(&status).ok().map(Vec::into_boxed_slice)
         });
-        Self { spec: spec.map_err(String::into_boxed_str).and_then(json), status, images }
+        Self { spec: spec.map_err(String::into_boxed_str).and_then(json), status, images, fingerprint }
     }
 }
 

@@ -78,7 +78,11 @@ pub async fn run(
         let of_sets = source(&EdgeImageSet::plural(&()));
         let sets = api::<StoredSet>(&importer, namespace.as_deref());
         let sets = of_sets.watch(sets, watcher::Config::default().page_size(PAGE));
-        let sets = sets.reflect(writer).applied_objects().predicate_filter(
+        let observer = Arc::clone(&importer);
+        let observe = move |set: &watcher::Result<StoredSet>| {
+            set.iter().for_each(|set| observer.observe(set));
+        };
+        let sets = sets.reflect(writer).applied_objects().inspect(observe).predicate_filter(
             predicates::generation.combine(predicates::annotations),
             PredicateConfig::default(),
         );

@@ -37,6 +37,7 @@ mod slots;
 mod sources;
 mod wakeups;
 mod wanted;
+mod written;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -72,10 +73,10 @@ use known::KnownAnswers;
 use memory::Memory;
 use ownership::Ownership;
 use quiet::Quiet;
-use report::Written;
 use round::Round;
 use sampling::Samples;
 use wakeups::PassOn;
+use written::WrittenStatus;
 
 /// Field manager of everything that the importer applies.
 pub(crate) const FIELD_MANAGER: &str = "krs-importer";
@@ -138,7 +139,7 @@ pub struct Importer {
     /// Looks that failed in a row, by the UID of the set.
     failures: Mutex<HashMap<String, u32>>,
     /// What was last written to the status of each set.
-    written: Mutex<HashMap<String, Written>>,
+    written: Mutex<HashMap<String, WrittenStatus>>,
     /// What Jobs that ended said, by the UID of their set.
     reports: Mutex<HashMap<String, Reports>>,
     /// Sets that wait for somebody to mend a Secret.
@@ -321,6 +322,16 @@ impl Importer {
         namespace: Option<&str>,
     ) -> impl Stream<Item = ObjectRef<EdgeImageSet>> + Send + 'static + use<> {
         self.registries.wakeups.listen(namespace)
+    }
+
+    /// Takes note of a set that the API server holds: one whose status somebody else wrote is reconciled, which puts it right.
+    pub fn observe(&self, stored: &StoredSet) {
+        let Some(uid) = stored.uid() else { return };
+        let fingerprint = stored.status_fingerprint();
+        let overwritten =
+            lock(&self.written).get_mut(&uid).is_some_and(|written| written.observe(fingerprint));
+        let name = SetName::of(&stored.without_content()).filter(|_| overwritten);
+        name.iter().for_each(|name| self.registries.wakeups.wake(name));
     }
 
     /// Deletes what is remembered of sets that are not among `alive`.

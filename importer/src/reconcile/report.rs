@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use krs_core::crd::{API_VERSION, EdgeImageSet, EdgeImageSetStatus, KIND, condition, reason};
-use krs_core::digest::{Digest, Hasher};
 use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
+use super::written::{KnownStatus, WrittenStatus};
 use super::{FIELD_MANAGER, Importer, ReconcileError, lock};
 use crate::decide::Verdict;
 use crate::demand::SetName;
@@ -22,41 +21,6 @@ pub(super) const IMAGE_STATES: [&str; 4] = ["desired", "present", "missing", "fa
 /// Most images that one event names.
 const SHOWN: usize = 3;
 
-/// What was last written to a status.
-pub(super) struct Written {
-    at: Timestamp,
-    /// Absent while it is not known whether it arrived.
-    status: Option<KnownStatus>,
-}
-
-/// A status without its list of images, of which a hash is kept: it has up to a megabyte, and there are hundreds.
-#[derive(Clone, PartialEq)]
-struct KnownStatus {
-    rest: EdgeImageSetStatus,
-    images: Digest,
-}
-
-impl From<&EdgeImageSetStatus> for KnownStatus {
-    fn from(status: &EdgeImageSetStatus) -> Self {
-        let mut hasher = Hasher::new();
-        for image in &status.synchronized_images {
-            hasher.update(image.as_bytes());
-            hasher.update(b"\n");
-        }
-        let rest = EdgeImageSetStatus {
-            observed_generation: status.observed_generation,
-            conditions: status.conditions.clone(),
-            images: status.images,
-            synchronized_images: Vec::new(),
-            failures: status.failures.clone(),
-            bundle: status.bundle.clone(),
-            last_sync_time: status.last_sync_time.clone(),
-            last_handled_reconcile_at: status.last_handled_reconcile_at.clone(),
-        };
-        Self { rest, images: hasher.finish() }
-    }
-}
-
 /// Writes the status, and answers how long that must wait if it cannot be now.
 pub(super) async fn write(
     importer: &Importer,
@@ -67,46 +31,81 @@ pub(super) async fn write(
     state: &SetState,
 ) -> Result<Option<Duration>, ReconcileError> {
     let now = (importer.parts.clock)();
-    let (written, known) = match lock(&importer.written).get(uid) {
-        Some(written) => (Some(written.at), written.status.clone()),
-        None => (None, None),
+    let (written, known, restore_in) = match lock(&importer.written).get(uid) {
+        Some(written) => (Some(written.at), written.status.clone(), written.restore_in(now)),
+        None => (None, None, None),
     };
     // What was written last may not have come back through the watch yet.
     let before = known.or_else(|| set.status.as_ref().map(KnownStatus::from));
     let generation = set.metadata.generation.unwrap_or_default();
     let rest = before.as_ref().map(|before| &before.rest);
     let mut after = status::status(rest, generation, &set.spec, verdict, state.last_sync_time, now);
-    if let Some(request) = &state.requested {
-        after.last_handled_reconcile_at.clone_from(&request.handled);
-    }
+    // Whatever a status says: only what is remembered was handled.
+    after.last_handled_reconcile_at = state.requested.as_ref().and_then(|request| request.handled.clone());
     measure(importer, name, &after, state);
     let known = KnownStatus::from(&after);
-    if before.as_ref() == Some(&known) {
-        return Ok(None);
-    }
-    match status::write_in(rest, &after, written, now) {
+    let wait = match restore_in {
+        Some(wait) => Some(wait),
+        None if before.as_ref() == Some(&known) => None,
+        None => status::write_in(rest, &after, written, now),
+    };
+    match wait {
         None => return Ok(None),
         Some(wait) if !wait.is_zero() => return Ok(Some(wait)),
         Some(_) => {}
     }
-    lock(&importer.written).insert(uid.to_owned(), Written { at: now, status: None });
+    {
+        let mut all = lock(&importer.written);
+        let sending = WrittenStatus::sending(all.get(uid), &known, now);
+        all.insert(uid.to_owned(), sending);
+    }
+    if !send(importer, name, uid, &after, &known).await? {
+        return Ok(None);
+    }
+    if let Some(written) = lock(&importer.written).get_mut(uid) {
+        written.arrived(known);
+    }
+    if restore_in.is_some() {
+        tracing::warn!(set = %name, "somebody else changed the status; it is written again");
+        let note = "somebody else changed the status, which only the importer writes: it is written again";
+        importer.parts.events.warning(&set.object_ref(&()), "StatusOverwritten", "Sync", note).await;
+    }
+    tell(importer, set, rest, &after).await;
+    Ok(None)
+}
+
+/// Makes the status what it should be, whoever wrote it. Answers false where the set is gone, or changed meanwhile.
+async fn send(
+    importer: &Importer,
+    name: &SetName,
+    uid: &str,
+    wanted: &EdgeImageSetStatus,
+    known: &KnownStatus,
+) -> Result<bool, ReconcileError> {
     let patch = json!({
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": {"name": name.name, "namespace": name.namespace, "uid": uid},
-        "status": after,
+        "status": wanted,
     });
     let api = Api::<EdgeImageSet>::namespaced(importer.client(), &name.namespace);
     let how = PatchParams::apply(FIELD_MANAGER).force();
-    match api.patch_status(&name.name, &how, &Patch::Apply(patch)).await {
-        Ok(_) => {}
+    let patched = match api.patch_status(&name.name, &how, &Patch::Apply(patch)).await {
+        // Server-side apply leaves what others added: conditions of other types, fields that the importer has no value for.
+        Ok(set) if set.status.as_ref().map(KnownStatus::from).as_ref() != Some(known) => {
+            let how = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+            let version = set.metadata.resource_version.as_deref();
+            let patch = status::replacement(set.status.as_ref(), wanted, version);
+            api.patch_status(&name.name, &how, &Patch::Merge(patch)).await
+        }
+        patched => patched,
+    };
+    match patched {
+        Ok(_) => Ok(true),
         // The set is gone, or another one has its name by now.
-        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return Ok(None),
-        Err(error) => return Err(ReconcileError::api("the status cannot be written")(error)),
+        Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(false),
+        Err(error) => Err(ReconcileError::api("the status cannot be written")(error)),
     }
-    lock(&importer.written).insert(uid.to_owned(), Written { at: now, status: Some(known) });
-    tell(importer, set, rest, &after).await;
-    Ok(None)
 }
 
 fn ready(status: &EdgeImageSetStatus) -> Option<(&str, &str)> {

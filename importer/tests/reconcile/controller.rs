@@ -30,7 +30,7 @@ const SELDOM: Pace = Pace {
     limit: Duration::from_secs(7200),
 };
 
-struct Running {
+pub(crate) struct Running {
     importer: Arc<Importer>,
     seen: Arc<AtomicBool>,
     measured: prometheus_client::registry::Registry,
@@ -38,7 +38,7 @@ struct Running {
     task: JoinHandle<()>,
 }
 
-fn start(world: &World) -> Running {
+pub(crate) fn start(world: &World) -> Running {
     start_at(world, SELDOM)
 }
 
@@ -63,13 +63,13 @@ fn start_at(world: &World, pace: Pace) -> Running {
 }
 
 impl Running {
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
     }
 }
 
-async fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
     let waiting = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -87,7 +87,7 @@ fn reconciles(api: &FakeApi) -> usize {
     api.lists_in_namespaces("jobs")
 }
 
-async fn quiet(api: &FakeApi) -> usize {
+pub(crate) async fn quiet(api: &FakeApi) -> usize {
     let mut before = usize::MAX;
     while before != reconciles(api) {
         before = reconciles(api);

@@ -11,6 +11,7 @@ mod controller;
 mod fairness;
 mod media;
 mod owned_jobs;
+mod overwritten;
 mod registries;
 mod requests;
 mod sampling;

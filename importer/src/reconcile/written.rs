@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What was last written to the status of a set, and whether somebody else wrote it since.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use krs_core::crd::EdgeImageSetStatus;
+use krs_core::digest::Digest;
+
+use crate::status::fingerprint;
+
+/// Least time between two writes that put a status right which somebody else wrote: two writers must not make a storm.
+pub(super) const RESTORE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What was last written to a status.
+pub(super) struct WrittenStatus {
+    pub(super) at: Timestamp,
+    /// Absent while it is not known whether it arrived.
+    pub(super) status: Option<KnownStatus>,
+    /// Of the status that was sent last, whether it arrived or not.
+    sent: Digest,
+    /// Whether the API server was last seen to hold another status.
+    overwritten: bool,
+    /// When a status of somebody else was last written over.
+    restored: Option<Timestamp>,
+}
+
+impl WrittenStatus {
+    /// A status is about to be sent, after `before` was.
+    pub(super) fn sending(before: Option<&Self>, status: &KnownStatus, now: Timestamp) -> Self {
+        let restored = before.and_then(|before| if before.overwritten { Some(now) } else { before.restored });
+        // Until it arrived, what somebody else wrote is still there.
+        let overwritten = before.is_some_and(|before| before.overwritten);
+        Self { at: now, status: None, sent: status.fingerprint, overwritten, restored }
+    }
+
+    /// The status that was sent has arrived.
+    pub(super) fn arrived(&mut self, status: KnownStatus) {
+        if status.fingerprint == self.sent {
+            (self.status, self.overwritten) = (Some(status), false);
+        }
+    }
+
+    /// The API server was seen to hold a status with this fingerprint. Answers whether somebody else wrote it. It may be an
+    /// own one of before that comes late: the next one that is seen takes the suspicion back.
+    pub(super) fn observe(&mut self, fingerprint: Option<Digest>) -> bool {
+        self.overwritten = fingerprint != Some(self.sent);
+        self.overwritten
+    }
+
+    /// How long a status that somebody else wrote must stay; `None`: nobody else was seen to write it.
+    pub(super) fn restore_in(&self, now: Timestamp) -> Option<Duration> {
+        let passed = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or_default();
+        let wait = |at| RESTORE_INTERVAL.saturating_sub(passed(at));
+        self.overwritten.then(|| self.restored.map_or(Duration::ZERO, wait))
+    }
+}
+
+/// A status without its list of images: it has up to a megabyte, and there are hundreds.
+#[derive(Clone)]
+pub(super) struct KnownStatus {
+    pub(super) rest: EdgeImageSetStatus,
+    /// Of the whole status.
+    fingerprint: Digest,
+}
+
+impl PartialEq for KnownStatus {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint == other.fingerprint
+    }
+}
+
+impl From<&EdgeImageSetStatus> for KnownStatus {
+    fn from(status: &EdgeImageSetStatus) -> Self {
+        let rest = EdgeImageSetStatus {
+            observed_generation: status.observed_generation,
+            conditions: status.conditions.clone(),
+            images: status.images,
+            synchronized_images: Vec::new(),
+            failures: status.failures.clone(),
+            bundle: status.bundle.clone(),
+            last_sync_time: status.last_sync_time.clone(),
+            last_handled_reconcile_at: status.last_handled_reconcile_at.clone(),
+        };
+        Self { rest, fingerprint: fingerprint(status) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn known(generation: i64) -> KnownStatus {
+        KnownStatus::from(&EdgeImageSetStatus {
+            observed_generation: Some(generation),
+            ..EdgeImageSetStatus::default()
+        })
+    }
+
+    #[test]
+    fn two_writers_write_over_each_other_every_few_seconds_at_most() {
+        let (own, foreign) = (known(1), known(2));
+        let mut written = WrittenStatus::sending(None, &own, at(0));
+        written.arrived(own.clone());
+        assert!(!written.observe(Some(own.fingerprint)));
+        assert_eq!(written.restore_in(at(1)), None);
+        assert!(written.observe(Some(foreign.fingerprint)) && written.observe(None));
+        assert_eq!(written.restore_in(at(1)), Some(Duration::ZERO), "the first at once");
+        let mut written = WrittenStatus::sending(Some(&written), &own, at(1));
+        assert!(written.restore_in(at(1)).is_some(), "it has not arrived yet");
+        written.arrived(own.clone());
+        assert_eq!(written.restore_in(at(2)), None);
+        written.observe(Some(foreign.fingerprint));
+        assert_eq!(written.restore_in(at(2)), Some(Duration::from_secs(4)));
+        assert_eq!(written.restore_in(at(6)), Some(Duration::ZERO));
+        // Writes for other reasons in between do not begin it anew.
+        written.observe(Some(own.fingerprint));
+        let mut written = WrittenStatus::sending(Some(&written), &own, at(3));
+        written.observe(Some(foreign.fingerprint));
+        assert_eq!(written.restore_in(at(3)), Some(Duration::from_secs(3)));
+        let clock_set_back = at(-100);
+        assert_eq!(written.restore_in(clock_set_back), Some(RESTORE_INTERVAL));
+    }
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A status that somebody else wrote.
+
+use krs_testing::registry::Auth;
+use serde_json::{Value, json};
+
+use crate::controller::{Running, quiet, start, until};
+use crate::world::{SETS, World};
+
+/// Says of a status that all is well, and more that only the importer may say or that nobody should.
+fn forged(right: &Value) -> Value {
+    let mut status = right.clone();
+    for condition in status["conditions"].as_array_mut().unwrap() {
+        condition["status"] = json!("True");
+        condition["reason"] = json!("SyncSuccessful");
+    }
+    let mut foreign = status["conditions"][0].clone();
+    foreign["type"] = json!("Healthy");
+    status["conditions"].as_array_mut().unwrap().push(foreign);
+    let digest = krs_core::digest::Digest::of(b"none");
+    status["bundle"] = json!({"name": "none", "stream": "none", "sequence": 1, "digest": digest});
+    status["lastHandledReconcileAt"] = json!("never");
+    status["synchronizedImages"] = json!(["example.com/none:1"]);
+    status
+}
+
+fn forge(world: &World, status: &Value) {
+    world.api.edit("tenant", SETS, "shop", "x", &json!({"status": status}));
+}
+
+async fn copying(world: &World) -> (Running, Value) {
+    let running = start(world);
+    until("a Job", || world.reason("x") == "Copying").await;
+    (running, world.status("x"))
+}
+
+fn restored(world: &World) -> usize {
+    world.api.all("events").iter().filter(|event| event["reason"] == "StatusOverwritten").count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t178_a_status_of_a_set_that_somebody_else_wrote_is_written_again_at_once() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let (running, right) = copying(&world).await;
+    for (n, foreign) in [forged(&right), json!(null), json!({"conditions": null})].iter().enumerate() {
+        forge(&world, foreign);
+        until(&format!("the right status in place of {foreign}"), || world.status("x") == right).await;
+        until("the event", || restored(&world) > n).await;
+        world.wait(5);
+    }
+    running.stop().await;
+    // One that was written while the importer was away.
+    forge(&world, &forged(&right));
+    let running = start(&world);
+    until("the right status after a start", || world.status("x") == right).await;
+    // And one that the watch did not tell of.
+    world.wait(5);
+    world.api.trouble("WATCH", SETS, crate::api::Trouble::Status(410, "Expired", "too old"), Some(1));
+    world.api.disconnect();
+    forge(&world, &forged(&right));
+    world.api.compact();
+    until("the right status after a list", || world.status("x") == right).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t178_two_writers_of_one_status_make_no_storm() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let (running, right) = copying(&world).await;
+    forge(&world, &forged(&right));
+    until("the right status", || world.status("x") == right).await;
+    let writes = || world.api.calls().iter().filter(|call| *call == "PATCH edgeimagesets/status").count();
+    quiet(&world.api).await;
+    let before = writes();
+    for n in 0..30 {
+        let mut status = forged(&right);
+        status["lastHandledReconcileAt"] = json!(n.to_string());
+        forge(&world, &status);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    quiet(&world.api).await;
+    assert_eq!(writes(), before, "the importer's clock stands still");
+    world.wait(5);
+    forge(&world, &forged(&right));
+    until("the right status after a while", || world.status("x") == right).await;
+    quiet(&world.api).await;
+    assert!(writes() <= before + 2, "{} writes", writes() - before);
+    running.stop().await;
+}
