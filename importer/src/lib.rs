@@ -19,6 +19,7 @@ pub mod heartbeat;
 pub mod http;
 pub mod intake;
 pub mod job;
+pub mod lease;
 pub mod library;
 pub mod marks;
 pub mod metrics;
@@ -29,6 +30,7 @@ pub mod reconcile;
 pub mod registry;
 pub mod remember;
 pub mod run;
+pub mod start;
 pub mod state;
 pub mod status;
 pub mod stock;
@@ -36,6 +38,7 @@ pub mod stored;
 pub mod target;
 pub mod task;
 pub mod tls;
+mod watch_source;
 
 /// How the importer and its runner call themselves to registries.
 pub(crate) const USER_AGENT: &str = concat!("krs-importer/", env!("CARGO_PKG_VERSION"));

@@ -23,12 +23,14 @@ use crate::events::Events;
 use crate::heartbeat::{Heartbeats, Watches};
 use crate::http::{self, Health};
 use crate::intake::Intake;
+use crate::lease::{self, Leases, Times};
 use crate::library::Library;
 use crate::marks::HighWaterMarks;
 use crate::metrics::Metrics;
 use crate::policy::{self, Allowed, Destinations};
 use crate::reconcile::{Importer, Parts};
 use crate::registry::{Certificate, Registry};
+use crate::start::{Start, StepError};
 use crate::stock::Stock;
 use crate::tls::{self, ServerIdentity};
 
@@ -40,6 +42,9 @@ const LOOP_LIMIT: Duration = Duration::from_secs(600);
 
 /// How long looking the API server's address up may take.
 const LOOK_UP: Duration = Duration::from_secs(10);
+
+/// How long to wait before the Lease is asked for again.
+const LEASE_RETRY: Duration = Duration::from_secs(2);
 
 /// How often the Secret with the certificate of the embedded registry is read.
 const RENEWAL: Duration = Duration::from_secs(6 * 3600);
@@ -88,6 +93,14 @@ pub enum RunError {
     /// A part of the importer broke off.
     #[error("a part of the importer broke off: {0}")]
     Panicked(tokio::task::JoinError),
+    /// The Lease cannot be had.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// Another process is this importer by now.
+    #[error(
+        "{0} holds the Lease of the importer by now: this process was cut off from the API server for too long"
+    )]
+    Superseded(String),
     /// Signals of the system cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
@@ -96,20 +109,24 @@ pub enum RunError {
     Late,
 }
 
+/// Why the importer has no Lease.
+#[derive(Debug, Error)]
+#[error("the Lease of the importer cannot be read or written: {0}")]
+pub struct LeaseError(#[source] kube::Error);
+
+impl StepError for LeaseError {
+    fn is_temporary(&self) -> bool {
+        true
+    }
+}
+
 /// Runs the importer until the system asks it to stop.
 ///
 /// # Errors
 /// [`RunError`]; Kubernetes starts the process anew.
 pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let config = Arc::new(Config::read(path)?);
-    let lists = |field, entries: &[String]| {
-        Allowed::parse(entries).map_err(|detail| RunError::Registries { field, detail })
-    };
-    let destinations = Destinations::parse(&config.allowed_destinations);
-    let destinations = destinations
-        .map_err(|detail| RunError::Registries { field: "allowedDestinations", detail })?
-        .with_tls(config.destination_tls);
-    let sources = lists("online.allowedSources", &config.online.allowed_sources)?;
+    let (destinations, sources) = registries(&config)?;
     let asked_to_stop = signals()?;
     let surroundings = kube::Config::infer().await?;
     let api_server = api_server(&surroundings).await;
@@ -118,16 +135,36 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let watches = Watches::new(heartbeats.clone(), metrics.clone());
     let client = kube::Client::try_from(surroundings)?;
     let client = api_client::limited(client, api_client::Limits::default(), Arc::clone(&watches));
-    let identity = tls::identity(&client, &config.namespace, &config.registry.host).await?;
+    let pod = std::env::var("POD_NAME").ok();
+    let (stock, stocked) = watch::channel(Arc::<Stock>::default());
+    let seen = Arc::new(AtomicBool::new(false));
+    let (stop, stopping) = watch::channel(false);
+    let stopped = || ended(stop.subscribe());
+    let start = Start::new(heartbeats.begin("the start", LOOP_LIMIT));
+    let mut health = health(heartbeats.clone(), measured, &stocked, &seen);
+    health.ready.push(start.is_over());
+    let serving = http::serve(config.http, health, stopped());
+    let address = config.http;
+    let mut parts = JoinSet::new();
+    parts.spawn(named("the health server", async move {
+        serving.await.map_err(|source| RunError::Listen { address, source })
+    }));
+    tokio::pin!(asked_to_stop);
+    let holder = pod.clone().unwrap_or_else(|| format!("process {}", std::process::id()));
+    let (name, served) = (&config.namespace, &config.watch_namespaces);
+    let leases = Arc::new(Leases::new(client.clone(), name, &holder, served, Times::default()));
+    let identity = tokio::select! {
+        identity = begin(&start, &client, &config, &leases) => identity?,
+        () = &mut asked_to_stop => return Ok(()),
+        Some(first) = parts.join_next() => return Err(first_end(first)),
+    };
+    start.end();
     let (ca, registry_ca) = watch::channel(identity.ca.clone());
 
-    let events = Events::new(client.clone(), std::env::var("POD_NAME").ok());
+    let events = Events::new(client.clone(), pod);
     let (library, faults) = Library::new();
     let (demand, demanded) = watch::channel(Arc::<Demand>::default());
-    let (stock, stocked) = watch::channel(Arc::<Stock>::default());
     let marks = HighWaterMarks::new(client.clone(), &config.namespace);
-    let (stop, stopping) = watch::channel(false);
-    let seen = Arc::new(AtomicBool::new(false));
 
     let registry = Registry::bind(
         &config.registry,
@@ -150,7 +187,8 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         demanded,
         stock,
     )
-    .with_heartbeat(heartbeats.begin("the intake", LOOP_LIMIT));
+    .with_heartbeat(heartbeats.begin("the intake", LOOP_LIMIT))
+    .with_watch(Arc::clone(&watches));
     let importer = Importer::new(Parts {
         config: Arc::clone(&config),
         client: client.clone(),
@@ -165,40 +203,94 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         barred: Barred::new(move |address| forbidden(address, &api_server)),
         clock: Arc::new(jiff::Timestamp::now),
         heartbeats: heartbeats.clone(),
-    });
-    let health = health(heartbeats.clone(), measured, &stocked, &seen);
-    let address = config.http;
+    })
+    .with_leases(Arc::clone(&leases));
 
-    let mut parts = JoinSet::new();
     let renewal = renew(client, Arc::clone(&config), registry.certificate(), identity, ca);
     parts.spawn(named("the renewal of the certificate", async move {
         tokio::select! { () = renewal => {} () = ended(stopping.clone()) => {} }
         Ok(())
     }));
-    let stopped = || ended(stop.subscribe());
+    let kept = Arc::clone(&leases);
+    let stopping = stop.subscribe();
+    parts.spawn(named("the renewal of the Lease", async move {
+        tokio::select! { error = keep(&kept) => Err(error), () = ended(stopping) => Ok(()) }
+    }));
     parts.spawn(named("the embedded registry", ok(registry.run(stopped()))));
     parts.spawn(named("the intake", ok(intake.run(stopped()))));
     let controlling =
         controller::run(Arc::new(importer), watches, stocked, seen, controller::Pace::default(), stopped());
     parts.spawn(named("the controller", ok(controlling)));
-    let serving = http::serve(address, health, stopped());
-    parts.spawn(named("the health server", async move {
-        serving.await.map_err(|source| RunError::Listen { address, source })
-    }));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace, "the importer runs");
 
     let outcome = tokio::select! {
-        () = asked_to_stop => {
+        () = &mut asked_to_stop => {
             tracing::info!("asked to stop");
             Ok(())
         }
         Some(first) = parts.join_next() => Err(first_end(first)),
     };
     stop.send_replace(true);
-    let rest = async { while parts.join_next().await.is_some() {} };
+    let rest = async {
+        while parts.join_next().await.is_some() {}
+        // Another process need not wait until the Lease expires.
+        if let Err(error) = leases.release().await {
+            tracing::debug!(error = chain(&error), "the Lease could not be released");
+        }
+    };
     let in_time = tokio::time::timeout(STOPPING, rest).await;
     outcome?;
     in_time.map_err(|_| RunError::Late)
+}
+
+/// The registries that sets may name.
+fn registries(config: &Config) -> Result<(Destinations, Allowed), RunError> {
+    let refused = |field| move |detail| RunError::Registries { field, detail };
+    let destinations = Destinations::parse(&config.allowed_destinations);
+    let sources = Allowed::parse(&config.online.allowed_sources);
+    Ok((
+        destinations.map_err(refused("allowedDestinations"))?.with_tls(config.destination_tls),
+        sources.map_err(refused("online.allowedSources"))?,
+    ))
+}
+
+/// Waits for the API server and for the Lease, and answers with the certificate of the embedded registry.
+async fn begin(
+    start: &Start,
+    client: &kube::Client,
+    config: &Config,
+    leases: &Leases,
+) -> Result<ServerIdentity, RunError> {
+    loop {
+        match start.step("the Lease", async || leases.acquire().await.map_err(LeaseError)).await? {
+            lease::Attempt::Held => break,
+            lease::Attempt::HeldBy(other) => start.waits_for(format!(
+                "{other} holds Lease {}/krs-importer: one importer runs in a namespace",
+                config.namespace
+            )),
+            lease::Attempt::Contended => {}
+        }
+        tokio::time::sleep(LEASE_RETRY).await;
+    }
+    let attempt = async || tls::identity(client, &config.namespace, &config.registry.host).await;
+    Ok(start.step("the certificate of the embedded registry", attempt).await?)
+}
+
+/// Renews the Lease. Ends once another process has it.
+async fn keep(leases: &Leases) -> RunError {
+    let mut wait = leases.times().renew;
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = match leases.acquire().await {
+            Ok(lease::Attempt::Held) => leases.times().renew,
+            Ok(lease::Attempt::HeldBy(other)) => return RunError::Superseded(other),
+            Ok(lease::Attempt::Contended) => LEASE_RETRY,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the Lease of the importer cannot be renewed, retried");
+                LEASE_RETRY
+            }
+        };
+    }
 }
 
 /// A part of the importer: its name, and how it ended.

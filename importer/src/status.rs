@@ -44,6 +44,7 @@ pub fn status(
     let synchronized_images = synchronized_images.collect::<Vec<_>>();
     let desired = spec.images.len();
     EdgeImageSetStatus {
+        importer: before.and_then(|before| before.importer.clone()),
         observed_generation: Some(generation),
         conditions: writer.conditions(verdict),
         images: Some(ImageCounts {
@@ -157,35 +158,28 @@ pub fn write_in(
     Some(WRITE_INTERVAL.saturating_sub(passed))
 }
 
-/// Names what a status says. The order of its conditions does not count: server-side apply does not keep it.
-pub fn fingerprint(status: &EdgeImageSetStatus) -> Digest {
-    let mut conditions = status.conditions.iter().collect::<Vec<_>>();
-    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-    let rest = (
-        status.observed_generation,
-        conditions,
-        &status.images,
-        &status.failures,
-        &status.bundle,
-        &status.last_sync_time,
-        &status.last_handled_reconcile_at,
-        &status.synchronized_images,
-    );
+/// Names what a status says, as the API server keeps it. The order of its conditions does not count: server-side apply does
+/// not keep it.
+pub fn fingerprint(status: &impl Serialize) -> Digest {
     // Such values always become JSON.
-    Digest::of(&serde_json::to_vec(&rest).unwrap_or_default())
+    let mut status = serde_json::to_value(status).unwrap_or_default();
+    if let Some(Value::Array(conditions)) = status.get_mut("conditions") {
+        conditions.sort_by(|a, b| a["type"].as_str().cmp(&b["type"].as_str()));
+    }
+    Digest::of(status.to_string().as_bytes())
 }
 
 /// The merge patch that turns the status `current` of an object of this version into `wanted`: what `wanted` has no value
 /// for is removed.
-pub fn replacement<S: Serialize>(current: Option<&S>, wanted: &S, version: Option<&str>) -> Value {
-    let fields = |status: &S| match serde_json::to_value(status) {
-        Ok(Value::Object(fields)) => fields,
-        // A status always becomes an object.
+pub fn replacement(current: Value, wanted: &impl Serialize, version: Option<&str>) -> Value {
+    let fields = |status: Value| match status {
+        Value::Object(fields) => fields,
         _ => Map::new(),
     };
-    let mut status = current.map(fields).unwrap_or_default();
+    let mut status = fields(current);
     status.values_mut().for_each(|value| *value = Value::Null);
-    status.extend(fields(wanted));
+    // A status always becomes an object.
+    status.extend(fields(serde_json::to_value(wanted).unwrap_or_default()));
     json!({"metadata": {"resourceVersion": version}, "status": status})
 }
 

@@ -26,6 +26,8 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use thiserror::Error;
 
+use crate::start::StepError;
+
 /// The Secret.
 const NAME: &str = "krs-importer-tls";
 /// Says whose Secret it is.
@@ -113,6 +115,16 @@ pub enum TlsError {
         /// What is wrong.
         why: String,
     },
+}
+
+impl StepError for TlsError {
+    fn is_temporary(&self) -> bool {
+        match self {
+            // A Role may come later than the Pod.
+            Self::Api { .. } | Self::Contended { .. } => true,
+            Self::Foreign { .. } | Self::Make { .. } => false,
+        }
+    }
 }
 
 fn help(error: &kube::Error) -> &'static str {

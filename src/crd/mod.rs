@@ -279,6 +279,11 @@ pub mod default {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeImageSetStatus {
+    /// Namespace of the importer that serves the set. Others leave it alone while that one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub importer: Option<String>,
+
     /// Generation of the spec that this status is about; -1 until the importer has seen the set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

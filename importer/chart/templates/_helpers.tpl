@@ -4,6 +4,10 @@
 {{- $full := .Values.fullnameOverride | default (ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name)) }}
 {{- $full | trunc 52 | trimSuffix "-" }}
 {{- end }}
+{{- /* For objects outside of the namespace of the release: releases of one name in two namespaces live side by side. */}}
+{{- define "krs.fullName" -}}
+{{ .Release.Namespace }}-{{ include "krs.name" . }}
+{{- end }}
 {{- define "krs.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

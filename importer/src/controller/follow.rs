@@ -9,8 +9,8 @@ use std::time::Duration;
 use kube::api::{Api, ListParams};
 use serde::de::DeserializeOwned;
 
-use super::source::Source;
 use crate::heartbeat::Heartbeats;
+use crate::watch_source::Source;
 
 /// How often watches are looked after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

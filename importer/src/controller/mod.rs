@@ -4,7 +4,6 @@
 //! Each namespace has watches of its own. One that cannot be watched is reported and tried again; the others are served.
 
 mod follow;
-mod source;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,9 +26,9 @@ use crate::job;
 use crate::reconcile::{Importer, error_policy, reconcile_stored};
 use crate::stock::Stock;
 use crate::stored::StoredSet;
+use crate::watch_source::Source;
 pub use follow::Pace;
 use follow::follow;
-use source::Source;
 
 /// Sets of one namespace list that are reconciled together.
 const CONCURRENCY: u16 = 16;
@@ -163,8 +162,17 @@ async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed
         let stored = known.iter().flat_map(|scope| scope.store.state()).collect::<Vec<_>>();
         let sets = stored.iter().map(|stored| stored.without_content()).collect::<Vec<_>>();
         // One after the other: the images of all sets together take a lot of memory.
-        for new in stored.iter().zip(&sets).filter(|(_, set)| !importer.knows(set)) {
-            importer.learn(&[new.0.set()]);
+        for (new, _) in stored.iter().zip(&sets).filter(|(_, set)| !importer.knows(set)) {
+            heartbeat.beat();
+            if let Err(error) = importer.learn(&new.set()).await {
+                // All others would wait for the API server as long.
+                (waiting, all_listed) = (true, false);
+                tracing::debug!(
+                    error = krs_core::error::chain(&error),
+                    "the names of a set are not known yet"
+                );
+                break;
+            }
         }
         for scope in known {
             if let Err(error) = importer.learn_jobs(scope.namespace.as_deref(), &stored).await {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! ImageBundles, events and sets in the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -10,18 +10,22 @@ use krs_core::bundle::StreamName;
 use krs_core::crd::{API_VERSION, EdgeImageSet, ImageBundle, ImageBundleStatus, KIND, condition, reason};
 use krs_core::redact::printable;
 use krs_core::set::CheckedSet;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::needed::Applied;
 use super::stored;
 use super::view;
 use crate::events::Events;
 use crate::metrics::{Metrics, ResultLabels};
+use crate::status::{fingerprint, replacement};
 
 /// Who owns the fields that the importer writes.
 const MANAGER: &str = "krs-importer";
+/// Label of an ImageBundle: namespace of the importer that it is of.
+const IMPORTER: &str = "kuberegistrysync.io/importer";
 /// Who owns the fields of sets that come from bundles.
 const BUNDLE_MANAGER: &str = "krs-bundle";
 /// The stream whose bundle has applied a set. Of several streams with one set, that whose name comes first has it.
@@ -30,6 +34,10 @@ const STREAM: &str = "kuberegistrysync.io/stream";
 const PROGRESS: Duration = Duration::from_secs(5);
 /// How long to wait after the API server refused a write.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Least time between two writes that put an ImageBundle right which somebody else changed.
+const RESTORE_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest path of a file that `spec.file` shows, in characters.
+const MAX_FILE: usize = 1000;
 /// Most ImageBundles that are read at once.
 const PAGE: u32 = 500;
 
@@ -63,6 +71,33 @@ pub(super) struct Written {
     pub status: Option<ImageBundleStatus>,
     uid: Option<String>,
     at: Option<Instant>,
+    /// Whether the API server was last seen to hold something else.
+    overwritten: bool,
+    /// When what somebody else wrote was last written over.
+    restored: Option<Instant>,
+}
+
+impl Written {
+    /// An ImageBundle of this file that the API server holds.
+    fn new(bundle: &DynamicObject, file: &str, status: Option<ImageBundleStatus>) -> Self {
+        Self {
+            file: file.to_owned(),
+            generation: bundle.metadata.generation.unwrap_or(1),
+            uid: bundle.uid(),
+            at: None,
+            status,
+            overwritten: false,
+            restored: None,
+        }
+    }
+
+    /// Whether it is due to be written.
+    fn is_due(&self, file: &str, status: &ImageBundleStatus) -> bool {
+        if self.overwritten {
+            return self.restored.is_none_or(|at| at.elapsed() >= RESTORE_INTERVAL);
+        }
+        self.file != file || worth_it(self, status)
+    }
 }
 
 /// The ImageBundles of the cluster.
@@ -72,6 +107,12 @@ pub(super) struct Cluster {
     metrics: Metrics,
     /// By name.
     pub written: BTreeMap<String, Written>,
+    /// Namespace of the importer.
+    importer: String,
+    /// Names of the ImageBundles of other importers.
+    foreign: BTreeSet<String>,
+    /// What was there before a list began that is not complete yet, and was not in it so far.
+    unlisted: BTreeSet<String>,
     /// While the API server itself cannot be written to.
     not_before: Option<Instant>,
     /// When an ImageBundle that was refused is written again: the others do not wait for it.
@@ -79,28 +120,52 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) const fn new(client: Client, events: Events, metrics: Metrics) -> Self {
+    pub(super) fn new(client: Client, events: Events, metrics: Metrics, importer: &str) -> Self {
         Self {
             client,
             events,
             metrics,
             written: BTreeMap::new(),
+            importer: importer.to_owned(),
+            foreign: BTreeSet::new(),
+            unlisted: BTreeSet::new(),
             not_before: None,
             refused_until: BTreeMap::new(),
         }
     }
 
-    fn api(&self) -> Api<ImageBundle> {
-        Api::all(self.client.clone())
+    /// ImageBundles in any shape: one that cannot be read keeps nothing else from being read.
+    pub(super) fn api(&self) -> Api<DynamicObject> {
+        Api::all_with(self.client.clone(), &ApiResource::erase::<ImageBundle>(&()))
+    }
+
+    /// Whether an ImageBundle is of another importer; `None`: of nobody, as 0.1 left it.
+    fn is_foreign(&self, bundle: &DynamicObject) -> Option<bool> {
+        bundle.labels().get(IMPORTER).map(|importer| *importer != self.importer)
+    }
+
+    /// The names that ImageBundles of other importers have.
+    pub(super) const fn foreign(&self) -> &BTreeSet<String> {
+        &self.foreign
+    }
+
+    /// Adopts an ImageBundle of nobody. Of two importers that do so, one succeeds. Answers whether it was this one.
+    async fn adopt(&self, bundle: &DynamicObject) -> Result<bool, kube::Error> {
+        let patch = json!({"metadata": {
+            "resourceVersion": bundle.resource_version(), "labels": {IMPORTER: self.importer},
+        }});
+        match self.api().patch(&bundle.name_any(), &merging(), &Patch::Merge(patch)).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads what earlier runs have written.
     pub(super) async fn load(&mut self) -> Result<(), kube::Error> {
-        let resource = ApiResource::erase::<ImageBundle>(&());
-        let all = Api::<DynamicObject>::all_with(self.client.clone(), &resource);
         let mut parameters = ListParams::default().limit(PAGE);
         loop {
-            let page = all.list(&parameters).await?;
+            let page = self.api().list(&parameters).await?;
             for bundle in page.items {
                 let name = bundle.name_any();
                 // Without a file it is none of ours; where it gets the name of one, it is written again.
@@ -116,14 +181,15 @@ impl Cluster {
                         "fields of an ImageBundle cannot be read: they count as absent"
                     );
                 }
-                let written = Written {
-                    file: read.file,
-                    generation: bundle.metadata.generation.unwrap_or(1),
-                    uid: bundle.uid(),
-                    at: None,
-                    status: read.status,
+                let is_foreign = match self.is_foreign(&bundle) {
+                    Some(is_foreign) => is_foreign,
+                    None => !self.adopt(&bundle).await?,
                 };
-                self.written.insert(name, written);
+                if is_foreign {
+                    self.foreign.insert(name);
+                } else {
+                    self.written.insert(name, Written::new(&bundle, &read.file, read.status));
+                }
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters = parameters.continue_token(&token),
@@ -139,20 +205,20 @@ impl Cluster {
         if self.not_before.iter().chain(refused_until).any(|until| now < *until) {
             return;
         }
-        if let Some(written) = self.written.get(name)
-            && written.file == file
-            && !worth_it(written, &status)
-        {
+        if self.written.get(name).is_some_and(|written| !written.is_due(file, &status)) {
             return;
         }
-        match self.try_write(name, file, &status).await {
+        let outcome = match self.look_again(name).await {
+            Ok(()) if self.written.get(name).is_some_and(|written| !written.is_due(file, &status)) => return,
+            Ok(()) => self.try_write(name, file, &status).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
             Ok(()) => {
                 self.not_before = None;
                 self.refused_until.remove(name);
                 self.announce(name, &status).await;
-                if let Some(written) = self.written.get_mut(name) {
-                    (written.status, written.at) = (Some(status), Some(Instant::now()));
-                }
+                self.arrived(name, status).await;
             }
             Err(kube::Error::Api(error)) if error.code == 404 => {
                 // Somebody deleted it: it is made again.
@@ -170,6 +236,69 @@ impl Cluster {
         }
     }
 
+    async fn arrived(&mut self, name: &str, status: ImageBundleStatus) {
+        let Some(written) = self.written.get_mut(name) else { return };
+        (written.status, written.at) = (Some(status), Some(Instant::now()));
+        if std::mem::take(&mut written.overwritten) {
+            written.restored = written.at;
+            let note =
+                "somebody else changed the ImageBundle, which only the importer writes: it is written again";
+            self.events.warning(&self.about(name), "StatusOverwritten", "Apply", note).await;
+        }
+    }
+
+    /// Takes note of an ImageBundle that the API server holds. Answers whether somebody else changed one of ours.
+    pub(super) fn observe(&mut self, event: Event<DynamicObject>) -> bool {
+        match event {
+            // What is written while the list is on its way need not be in it.
+            Event::Init => self.unlisted = self.written.keys().chain(&self.foreign).cloned().collect(),
+            Event::InitApply(bundle) => {
+                self.unlisted.remove(&bundle.name_any());
+                return self.found(&bundle);
+            }
+            Event::Apply(bundle) => return self.found(&bundle),
+            Event::Delete(bundle) => {
+                self.foreign.remove(&bundle.name_any());
+                // It is made again.
+                return self.written.remove(&bundle.name_any()).is_some();
+            }
+            Event::InitDone => {
+                let before = self.written.len();
+                let gone = std::mem::take(&mut self.unlisted);
+                self.written.retain(|name, _| !gone.contains(name));
+                self.foreign.retain(|name| !gone.contains(name));
+                return self.written.len() < before;
+            }
+        }
+        false
+    }
+
+    /// What the watch tells may be from before the last write: somebody else changed an ImageBundle only if it still differs.
+    async fn look_again(&mut self, name: &str) -> Result<(), kube::Error> {
+        if self.written.get(name).is_some_and(|written| written.overwritten) {
+            let bundle = self.api().get(name).await?;
+            self.found(&bundle);
+        }
+        Ok(())
+    }
+
+    fn found(&mut self, bundle: &DynamicObject) -> bool {
+        let is_foreign = self.is_foreign(bundle);
+        let Some(written) = self.written.get_mut(&bundle.name_any()) else {
+            if is_foreign == Some(true) {
+                self.foreign.insert(bundle.name_any());
+            }
+            return false;
+        };
+        let is_same = stored::read(bundle).is_some_and(|read| {
+            read.unreadable.is_empty()
+                && read.file == printable(&written.file, MAX_FILE)
+                && read.status.as_ref().map(fingerprint) == written.status.as_ref().map(fingerprint)
+        });
+        written.overwritten = written.status.is_some() && !(is_same && is_foreign == Some(false));
+        written.overwritten
+    }
+
     async fn try_write(
         &mut self,
         name: &str,
@@ -177,24 +306,59 @@ impl Cluster {
         status: &ImageBundleStatus,
     ) -> Result<(), kube::Error> {
         let parameters = PatchParams::apply(MANAGER).force();
-        if self.written.get(name).is_none_or(|written| written.file != file) {
+        if self.written.get(name).is_none_or(|written| written.file != file || written.overwritten) {
             let object = json!({
                 "apiVersion": API_VERSION,
                 "kind": "ImageBundle",
-                "metadata": {"name": name},
-                "spec": {"file": krs_core::redact::printable(file, 1000)},
+                "metadata": {"name": name, "labels": {IMPORTER: self.importer}},
+                "spec": {"file": printable(file, MAX_FILE)},
             });
-            let made = self.api().patch(name, &parameters, &Patch::Apply(&object)).await?;
+            let made = if self.written.contains_key(name) {
+                self.api().patch(name, &parameters, &Patch::Apply(&object)).await?
+            } else {
+                self.create(name, object).await?
+            };
+            let before = self.written.remove(name);
+            let is_new = before.as_ref().is_none_or(|before| before.file != file);
+            let before = before.unwrap_or_else(|| Written::new(&made, file, None));
             let generation = made.metadata.generation.unwrap_or(1);
-            let status = self.written.remove(name).and_then(|written| written.status);
-            let written = Written { file: file.to_owned(), generation, uid: made.uid(), status, at: None };
+            let written = Written { file: file.to_owned(), generation, uid: made.uid(), ..before };
             self.written.insert(name.to_owned(), written);
-            let note = format!("found {file} in the drop folder");
-            self.events.normal(&self.about(name), "BundleFound", "Find", &note).await;
+            if is_new {
+                let note = format!("found {file} in the drop folder");
+                self.events.normal(&self.about(name), "BundleFound", "Find", &note).await;
+            }
         }
         let object = json!({"apiVersion": API_VERSION, "kind": "ImageBundle", "status": status});
-        self.api().patch_status(name, &parameters, &Patch::Apply(&object)).await?;
+        let made = self.api().patch_status(name, &parameters, &Patch::Apply(&object)).await?;
+        // Server-side apply leaves what others added.
+        let is_right = |read: &stored::Stored| {
+            read.unreadable.is_empty() && read.status.as_ref().map(fingerprint) == Some(fingerprint(status))
+        };
+        if !stored::read(&made).as_ref().is_some_and(is_right) {
+            let current = made.data["status"].clone();
+            let patch = replacement(current, status, made.metadata.resource_version.as_deref());
+            self.api().patch_status(name, &merging(), &Patch::Merge(&patch)).await?;
+        }
         Ok(())
+    }
+
+    /// Creates an ImageBundle. The name may be that of another importer's: that one is left alone, and the next call finds
+    /// another name.
+    async fn create(&mut self, name: &str, object: Value) -> Result<DynamicObject, kube::Error> {
+        let bundle = serde_json::from_value::<DynamicObject>(object).map_err(kube::Error::SerdeError)?;
+        let how = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let refusal = match self.api().create(&how, &bundle).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => kube::Error::Api(status),
+            outcome => return outcome,
+        };
+        let found = self.api().get(name).await?;
+        match self.is_foreign(&found) {
+            Some(true) => drop(self.foreign.insert(name.to_owned())),
+            Some(false) => return Ok(found),
+            None => drop(self.adopt(&found).await?),
+        }
+        Err(refusal)
     }
 
     /// Events for what changed between the status that was written before and `now`.
@@ -307,6 +471,11 @@ impl Cluster {
         api.patch(&set.name, &parameters, &Patch::Apply(&object)).await?;
         Ok(())
     }
+}
+
+/// How a merge patch is sent.
+fn merging() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 /// Whether a call failed for a reason that other calls share: no answer, too many calls, or a server that cannot serve now.

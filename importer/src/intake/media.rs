@@ -62,8 +62,7 @@ impl Intake {
                 self.follow_media(&path, &accepted.stock.digest);
             }
             if !self.entries.contains_key(&path) {
-                let taken = self.entries.iter().map(|(path, entry)| (entry.name.clone(), path.to_string()));
-                let name = names::name(path.as_str(), &taken.collect());
+                let name = self.name(&path);
                 self.entries.insert(path.clone(), Entry::new(name, now));
             }
             if let Some(entry) = self.entries.get_mut(&path) {
@@ -74,6 +73,13 @@ impl Intake {
         entries::refuse_reused(&mut self.entries, &opened);
         self.scanned = true;
         self.metrics.scan_success.set(unix_seconds());
+    }
+
+    /// A name for the ImageBundle of a file, which no other file has, nor an ImageBundle of another importer.
+    pub(super) fn name(&self, path: &Utf8Path) -> String {
+        let own = self.entries.iter().map(|(path, entry)| (entry.name.clone(), path.to_string()));
+        let foreign = self.cluster.foreign().iter().map(|name| (name.clone(), String::new()));
+        names::name(path.as_str(), &own.chain(foreign).collect(), &self.config.namespace)
     }
 
     /// Media that were pulled and put into another port are the same media: what was known of the file holds for its new

@@ -27,10 +27,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
-use krs_core::crd::condition;
+use krs_core::crd::{ImageBundle, condition};
 use krs_core::digest::Digest;
+use kube::Resource as _;
+use kube::api::DynamicObject;
+use kube::runtime::watcher::{self, Event};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::MissedTickBehavior;
@@ -38,11 +43,12 @@ use tokio::time::MissedTickBehavior;
 use crate::config::Config;
 use crate::demand::Demand;
 use crate::events::Events;
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{Heartbeat, Watched, Watches};
 use crate::library::{Held, Library, ReadFault};
 use crate::marks::{HighWaterMarks, Marks};
 use crate::metrics::Metrics;
 use crate::stock::Stock;
+use crate::watch_source::Source;
 use cluster::Cluster;
 use entry::{Entry, State};
 use look::{Known, Look, Rules};
@@ -54,6 +60,8 @@ use watchdog::{Hangs, Watchdog};
 
 /// How often idle files are looked for, and progress is told.
 const BEAT: Duration = Duration::from_millis(500);
+/// When all ImageBundles are listed again at the latest.
+const LIST_AGAIN: Duration = Duration::from_secs(3600);
 /// Longest pause before the ImageBundles of earlier runs are asked for again.
 const LOAD_AGAIN: Duration = Duration::from_secs(30);
 
@@ -99,6 +107,7 @@ pub struct Intake {
     /// By manifest, for what the sets need now.
     mismatches: HashMap<Digest, Mismatches>,
     heartbeat: Option<Heartbeat>,
+    bundles: BoxStream<'static, watcher::Result<Event<DynamicObject>>>,
 }
 
 impl std::fmt::Debug for Intake {
@@ -122,7 +131,7 @@ impl Intake {
         stock: watch::Sender<Arc<Stock>>,
     ) -> Self {
         let marks_seen = marks.subscribe();
-        let cluster = Cluster::new(client, events, metrics.clone());
+        let cluster = Cluster::new(client, events, metrics.clone(), &config.namespace);
         Self {
             config,
             metrics,
@@ -152,7 +161,17 @@ impl Intake {
             apply_at: None,
             mismatches: HashMap::new(),
             heartbeat: None,
+            bundles: stream::pending().boxed(),
         }
+    }
+
+    /// Watches the ImageBundles: one that somebody else changes or deletes is written again.
+    #[must_use]
+    pub fn with_watch(self, watches: Arc<Watches>) -> Self {
+        let watched = Watched { resource: ImageBundle::plural(&()).into_owned(), namespace: None };
+        let source = Source::new(watched, watches, Arc::default(), LIST_AGAIN);
+        let bundles = source.watch(self.cluster.api(), watcher::Config::default()).boxed();
+        Self { bundles, ..self }
     }
 
     /// Tells `heartbeat` that the intake makes progress.
@@ -206,6 +225,11 @@ impl Intake {
                 // Without a sender the importer is stopping.
                 Ok(()) = self.demand.changed() => self.mismatches.clear(),
                 Ok(()) = self.marks_seen.changed() => {}
+                Some(Ok(event)) = self.bundles.next() => {
+                    if !self.cluster.observe(event) {
+                        continue;
+                    }
+                }
                 _ = beat.tick() => {
                     self.beat();
                     self.give_up_stalled_passes();

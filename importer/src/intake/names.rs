@@ -12,13 +12,14 @@ const MAX_NAME: usize = 63;
 /// Hex digits that tell files apart whose names are the same otherwise.
 const HASH: usize = 8;
 
-/// The name for the file at `path`, where `taken` says which file has which name already.
-pub(super) fn name(path: &str, taken: &BTreeMap<String, String>) -> String {
+/// The name for the file at `path` of an importer, where `taken` says which file has which name already; none: it is of
+/// another importer.
+pub(super) fn name(path: &str, taken: &BTreeMap<String, String>, importer: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     let plain = dns(file.strip_suffix(SUFFIX).unwrap_or(file), MAX_NAME);
     match taken.get(&plain) {
         Some(other) if other != path => {
-            let hash = Digest::of(path.as_bytes()).to_string();
+            let hash = Digest::of(format!("{importer}/{path}").as_bytes()).to_string();
             let hash = hash.rsplit(':').next().and_then(|hex| hex.get(..HASH)).unwrap_or_default();
             format!("{}-{hash}", dns(&plain, MAX_NAME - HASH - 1))
         }
@@ -51,16 +52,19 @@ mod tests {
             ("..-.a-.krs.tar", "a"),
             ("äöü.krs.tar", "bundle"),
         ] {
-            assert_eq!(name(path, &none), expected);
+            assert_eq!(name(path, &none, "krs"), expected);
         }
-        assert_eq!(name(&format!("{}.krs.tar", "x".repeat(250)), &none).len(), MAX_NAME);
+        assert_eq!(name(&format!("{}.krs.tar", "x".repeat(250)), &none, "krs").len(), MAX_NAME);
     }
 
     #[test]
     fn two_files_never_share_a_name() {
         let taken = BTreeMap::from([("a".to_owned(), "a.krs.tar".to_owned())]);
-        assert_eq!(name("a.krs.tar", &taken), "a");
-        let other = name("usb1/a.krs.tar", &taken);
+        assert_eq!(name("a.krs.tar", &taken, "krs"), "a");
+        let other = name("usb1/a.krs.tar", &taken, "krs");
         assert!(other.starts_with("a-") && other.len() == 10, "{other}");
+        let foreign = BTreeMap::from([("a".to_owned(), String::new())]);
+        let names = ["one", "two"].map(|importer| name("a.krs.tar", &foreign, importer));
+        assert!(names[0] != names[1] && names.iter().all(|name| name.len() == 10), "{names:?}");
     }
 }

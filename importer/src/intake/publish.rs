@@ -26,6 +26,16 @@ impl Intake {
             let found = || namespaces::mismatches(&accepted.stock, demand);
             self.mismatches.entry(accepted.stock.digest).or_insert_with(found);
         }
+        let is_taken = |entry: &Entry| {
+            self.cluster.foreign().contains(&entry.name) && !self.cluster.written.contains_key(&entry.name)
+        };
+        let taken = self.entries.iter().filter(|(_, entry)| is_taken(entry)).map(|(path, _)| path.clone());
+        for path in taken.collect::<Vec<_>>() {
+            let name = self.name(&path);
+            if let Some(entry) = self.entries.get_mut(&path) {
+                entry.name = name;
+            }
+        }
         let mut told = Vec::new();
         for ((path, entry), usage) in self.entries.iter().zip(self.usages(demand, stock)) {
             let written = self.cluster.written.get(&entry.name);

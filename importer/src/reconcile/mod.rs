@@ -25,6 +25,7 @@ mod locations;
 mod memory;
 mod names;
 mod observe;
+mod owner;
 mod ownership;
 mod permits;
 mod quiet;
@@ -60,6 +61,7 @@ use crate::demand::{Demand, SetName};
 use crate::events::Events;
 use crate::heartbeat::Heartbeats;
 use crate::job;
+use crate::lease::{Leases, Times};
 use crate::marks::{HighWaterMarks, MarkError};
 use crate::metrics::{Metrics, ResultLabels, SetLabels, unix_seconds};
 use crate::policy::{Allowed, Destinations};
@@ -71,6 +73,7 @@ use facts::Facts;
 use jobs::Reports;
 use known::KnownAnswers;
 use memory::Memory;
+use owner::Owner;
 use ownership::Ownership;
 use quiet::Quiet;
 use round::Round;
@@ -91,6 +94,9 @@ const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// When to look again at the Jobs of a set that is being deleted, in case that the event of their end was lost.
 const ENDING: Duration = Duration::from_secs(60);
+
+/// When to look again at a set that changed while it was claimed.
+const UNDECIDED: Duration = Duration::from_secs(1);
 
 /// What time it is.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -148,6 +154,9 @@ pub struct Importer {
     known: Mutex<HashMap<String, KnownAnswers>>,
     /// Checks of edge registries that go on, by the UID of the set.
     checks: Mutex<HashMap<String, Check>>,
+    /// Which importer serves each set that this one leaves alone, by the UID of the set.
+    left: Mutex<HashMap<String, String>>,
+    leases: Arc<Leases>,
     registries: Arc<Registries>,
     content: Arc<ContentReads>,
     samples: Samples,
@@ -184,6 +193,14 @@ impl Importer {
             known: Mutex::default(),
             checks: Mutex::default(),
             registries: Arc::new(Registries::new(Arc::clone(&parts.clock), parts.metrics.clone())),
+            left: Mutex::default(),
+            leases: Arc::new(Leases::new(
+                parts.client.clone(),
+                &parts.config.namespace,
+                "",
+                &parts.config.watch_namespaces,
+                Times::default(),
+            )),
             content: Arc::default(),
             samples: Samples::default(),
             acting: tokio::sync::Mutex::default(),
@@ -192,6 +209,12 @@ impl Importer {
             started: (parts.clock)(),
             parts,
         }
+    }
+
+    /// Reconciles only while the Lease of the importer is held.
+    #[must_use]
+    pub fn with_leases(self, leases: Arc<Leases>) -> Self {
+        Self { leases, ..self }
     }
 
     /// The site's policy.
@@ -218,17 +241,23 @@ impl Importer {
         SetName::of(set).is_none_or(|name| self.facts.knows(&name))
     }
 
-    /// Takes note of the names that `sets` give.
-    pub fn learn(&self, sets: &[Arc<EdgeImageSet>]) {
-        let stock = self.stock();
-        for set in sets {
-            let Some(name) = SetName::of(set) else { continue };
-            if !self.facts.knows(&name) {
-                let writes = wanted::may_write(set, &self.parts.destinations);
-                let targets = wanted::preview(set, &stock);
-                self.facts.claim(&name, wanted::created(set), writes, &targets);
-            }
+    /// Takes note of the names that a set gives.
+    ///
+    /// # Errors
+    /// What is remembered of the set cannot be read, so that it is not known what its tags stand for.
+    pub async fn learn(&self, set: &EdgeImageSet) -> Result<(), kube::Error> {
+        let (Some(name), Some(uid)) = (SetName::of(set), set.uid()) else { return Ok(()) };
+        if self.facts.knows(&name) {
+            return Ok(());
         }
+        let state = self.memory.load(&uid).await?;
+        // Meanwhile it may have been reconciled, which knows better.
+        if !self.facts.knows(&name) {
+            let writes = wanted::may_write(set, &self.parts.destinations);
+            let targets = wanted::preview(set, &self.stock(), &state);
+            self.facts.claim(&name, wanted::created(set), writes, &targets);
+        }
+        Ok(())
     }
 
     /// Takes note, once, of the copy Jobs of `sets` that run in a namespace, or in all. What a Job says of its owner is only
@@ -292,13 +321,7 @@ impl Importer {
         let names = alive.iter().filter_map(|set| SetName::of(set)).collect();
         let uids = alive.iter().filter_map(|set| set.uid()).collect::<BTreeSet<_>>();
         for gone in self.facts.only(&names, all) {
-            let labels = SetLabels { namespace: gone.namespace, name: gone.name };
-            self.parts.metrics.ready.remove(&labels);
-            self.parts.metrics.last_sync.remove(&labels);
-            self.parts.metrics.corrupt.remove(&labels);
-            report::IMAGE_STATES.iter().for_each(|state| {
-                self.parts.metrics.images.remove(&report::image_labels(&labels, state));
-            });
+            self.forget_metrics(&gone);
         }
         if self.facts.only_uids(&uids) {
             self.registries.wakeups.job_ended();
@@ -309,11 +332,22 @@ impl Importer {
         lock(&self.quiet).retain(|uid, _| uids.contains(uid));
         lock(&self.known).retain(|uid, _| uids.contains(uid));
         lock(&self.checks).retain(|uid, _| uids.contains(uid));
+        lock(&self.left).retain(|uid, _| uids.contains(uid));
         self.registries.retain(|name| names.contains(name));
         let told = self.content.retain(&uids, &names, (self.parts.clock)());
         told.iter().for_each(|set| self.registries.wakeups.wake(set));
         self.samples.retain(|name| names.contains(name));
         self.registries.wakeups.retain(|uid| uids.contains(uid));
+    }
+
+    fn forget_metrics(&self, set: &SetName) {
+        let labels = SetLabels { namespace: set.namespace.clone(), name: set.name.clone() };
+        self.parts.metrics.ready.remove(&labels);
+        self.parts.metrics.last_sync.remove(&labels);
+        self.parts.metrics.corrupt.remove(&labels);
+        report::IMAGE_STATES.iter().for_each(|state| {
+            self.parts.metrics.images.remove(&report::image_labels(&labels, state));
+        });
     }
 
     /// Sets of a namespace (absent: of all) that are to be reconciled because something happened that they wait for.
@@ -419,6 +453,18 @@ async fn look(
     importer.begun().await;
     let started = Instant::now();
     let round = Round::new(&set, unreadable, &importer)?;
+    if !importer.leases.is_held() {
+        return Ok(Action::requeue(importer.leases.times().renew));
+    }
+    let owner = tokio::time::timeout(RECONCILE_TIMEOUT, importer.owner(&set, &round.name, &round.uid)).await;
+    match owner.unwrap_or(Err(ReconcileError::TimedOut))? {
+        Owner::This => drop(lock(&importer.left).remove(&round.uid)),
+        Owner::Other(other) => {
+            importer.leave(&round.name, &round.uid, &other);
+            return Ok(Action::requeue(importer.leases.times().duration));
+        }
+        Owner::Undecided => return Ok(Action::requeue(UNDECIDED)),
+    }
     let _under_way = importer.heartbeats().begin(format!("the reconcile of {}", round.name), LIMIT);
     // What was done until then stays, as if the process had died.
     let again = tokio::time::timeout(RECONCILE_TIMEOUT, round.run())

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use krs_core::crd::{API_VERSION, EdgeImageSet, EdgeImageSetStatus, KIND, condition, reason};
 use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
@@ -15,6 +16,7 @@ use crate::demand::SetName;
 use crate::metrics::{ImageLabels, SetLabels};
 use crate::state::SetState;
 use crate::status;
+use crate::stored::StoredSet;
 
 /// States of images in the metrics.
 pub(super) const IMAGE_STATES: [&str; 4] = ["desired", "present", "missing", "failed"];
@@ -31,6 +33,7 @@ pub(super) async fn write(
     state: &SetState,
 ) -> Result<Option<Duration>, ReconcileError> {
     let now = (importer.parts.clock)();
+    recheck(importer, name, uid, now).await?;
     let (written, known, restore_in) = match lock(&importer.written).get(uid) {
         Some(written) => (Some(written.at), written.status.clone(), written.restore_in(now)),
         None => (None, None, None),
@@ -42,6 +45,7 @@ pub(super) async fn write(
     let mut after = status::status(rest, generation, &set.spec, verdict, state.last_sync_time, now);
     // Whatever a status says: only what is remembered was handled.
     after.last_handled_reconcile_at = state.requested.as_ref().and_then(|request| request.handled.clone());
+    after.importer = Some(importer.parts.config.namespace.clone());
     measure(importer, name, &after, state);
     let known = KnownStatus::from(&after);
     let wait = match restore_in {
@@ -66,12 +70,30 @@ pub(super) async fn write(
         written.arrived(known);
     }
     if restore_in.is_some() {
-        tracing::warn!(set = %name, "somebody else changed the status; it is written again");
         let note = "somebody else changed the status, which only the importer writes: it is written again";
         importer.parts.events.warning(&set.object_ref(&()), "StatusOverwritten", "Sync", note).await;
     }
     tell(importer, set, rest, &after).await;
     Ok(None)
+}
+
+/// What the watch tells may be from before the last write: somebody else wrote a status only if it still is another one.
+async fn recheck(
+    importer: &Importer,
+    name: &SetName,
+    uid: &str,
+    now: Timestamp,
+) -> Result<(), ReconcileError> {
+    let restore_in = lock(&importer.written).get(uid).and_then(|written| written.restore_in(now));
+    if restore_in.is_none_or(|wait| !wait.is_zero()) {
+        return Ok(());
+    }
+    let api = Api::<StoredSet>::namespaced(importer.client(), &name.namespace);
+    let set = api.get_opt(&name.name).await.map_err(ReconcileError::api("the set cannot be read"))?;
+    if let (Some(set), Some(written)) = (set, lock(&importer.written).get_mut(uid)) {
+        written.observe(set.status_fingerprint());
+    }
+    Ok(())
 }
 
 /// Makes the status what it should be, whoever wrote it. Answers false where the set is gone, or changed meanwhile.
@@ -95,7 +117,8 @@ async fn send(
         Ok(set) if set.status.as_ref().map(KnownStatus::from).as_ref() != Some(known) => {
             let how = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             let version = set.metadata.resource_version.as_deref();
-            let patch = status::replacement(set.status.as_ref(), wanted, version);
+            let current = serde_json::to_value(&set.status).unwrap_or_default();
+            let patch = status::replacement(current, wanted, version);
             api.patch_status(&name.name, &how, &Patch::Merge(patch)).await
         }
         patched => patched,

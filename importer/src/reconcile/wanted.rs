@@ -10,6 +10,7 @@ use krs_core::set::{SetImage, check_spec};
 use super::ownership::Repositories;
 use crate::decide::Obstacle;
 use crate::policy::Destinations;
+use crate::state::SetState;
 use crate::stock::{Stock, TagResolution};
 use crate::target::{Target, targets};
 
@@ -110,17 +111,22 @@ pub(super) fn may_write(set: &EdgeImageSet, list: &Destinations) -> bool {
     set.metadata.deletion_timestamp.is_none() && !set.spec.suspend && read(&set.spec).is_ok_and(is_allowed)
 }
 
-/// What a set gives names to, as far as it is known without asking anybody.
-pub(super) fn preview(set: &EdgeImageSet, stock: &Stock) -> Vec<Target> {
+/// What a set gives names to, as far as it is known without asking anybody: what its tags stood for so far counts where
+/// its media are away and its registry was not asked yet.
+pub(super) fn preview(set: &EdgeImageSet, stock: &Stock, state: &SetState) -> Vec<Target> {
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-    let in_stock = |reference: &Reference| match set.spec.source {
-        Source::Registry => None,
-        Source::Auto | Source::Bundle => match stock.resolve(namespace, reference, None) {
+    let resolved = |reference: &Reference| {
+        let held = state.resolved.get(&reference.to_string());
+        let answer = match set.spec.source {
+            Source::Registry => TagResolution::Unanswered,
+            Source::Auto | Source::Bundle => stock.resolve(namespace, reference, held),
+        };
+        match answer {
             TagResolution::New(answer) => Some(answer.candidate()),
-            TagResolution::Unchanged | TagResolution::Unanswered => None,
-        },
+            TagResolution::Unchanged | TagResolution::Unanswered => held.map(|held| held.digest),
+        }
     };
-    let digest = |reference: &Reference| reference.digest.or_else(|| in_stock(reference));
+    let digest = |reference: &Reference| reference.digest.or_else(|| resolved(reference));
     read(&set.spec).and_then(|wanted| wanted.targets(&set.spec, digest)).unwrap_or_default()
 }
 

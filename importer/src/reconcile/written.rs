@@ -73,6 +73,7 @@ impl PartialEq for KnownStatus {
 impl From<&EdgeImageSetStatus> for KnownStatus {
     fn from(status: &EdgeImageSetStatus) -> Self {
         let rest = EdgeImageSetStatus {
+            importer: status.importer.clone(),
             observed_generation: status.observed_generation,
             conditions: status.conditions.clone(),
             images: status.images,

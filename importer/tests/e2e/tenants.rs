@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::edge::{block_on, edges};
-use crate::harness::{PATIENCE, all, apply, get, kubectl, wait_for, wait_ready};
+use crate::harness::{PATIENCE, all, apply, condition, get, kubectl, wait_for, wait_not_ready, wait_ready};
 use crate::site::{SYSTEM, Site};
 use crate::source::{Ci, namespace, reference, registry, set, small_image};
 
@@ -127,4 +127,21 @@ fn e9_only_a_copy_job_of_a_set_that_lists_an_image_reads_it() {
         assert!(matches!(status, 401 | 403 | 404), "{what}: {status}");
         assert_ne!(asked("/v2/_catalog", Some(token)), 200, "{what}: what there is, is nobody's business");
     }
+
+    // T-178: whoever may write a status says that a set is Ready which is not.
+    wait_not_ready("e9-tenant", "own", "WaitingForBundle");
+    let since = json!({"lastTransitionTime": "2026-01-01T00:00:00Z", "message": ""});
+    let mut conditions = ["Ready", "Blessed"]
+        .map(|type_| json!({"type": type_, "status": "True", "reason": "SyncSuccessful"}));
+    for condition in &mut conditions {
+        condition.as_object_mut().unwrap().extend(since.as_object().unwrap().clone());
+    }
+    let patch = json!({"status": {"conditions": conditions}}).to_string();
+    let set = ["edgeimageset", "own", "--namespace", "e9-tenant"];
+    kubectl(&[&["patch"][..], &set, &["--subresource=status", "--type=merge", "--patch", &patch]].concat());
+    wait_for("the right status", PATIENCE, || {
+        let set = get("edgeimagesets", "e9-tenant", "own")?;
+        let right = condition(&set, "Ready")?.0 == "False" && condition(&set, "Synced").is_some();
+        (right && condition(&set, "Blessed").is_none()).then_some(())
+    });
 }

@@ -7,9 +7,11 @@
 mod api;
 mod applied;
 mod hanging;
+mod importers;
 mod killed;
 mod media;
 mod older;
+mod overwritten;
 mod stored;
 mod world;
 

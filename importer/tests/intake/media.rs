@@ -298,7 +298,7 @@ async fn t166_an_image_bundle_that_the_api_server_refuses_delays_no_other_one() 
     world.drop("a.krs.tar", 5).await;
     world.drop("b.krs.tar", 6).await;
     let refusal = Trouble::Status(422, "Invalid", "too long");
-    world.api.trouble("PATCH", "imagebundles", refusal, Some(1));
+    world.api.trouble("POST", "imagebundles", refusal, Some(1));
     let mut intake = world.start();
     let stock = intake.stock(|stock| stock.bundles.len() == 2).await;
     world.condition("b", "Verified", "True", "Succeeded").await;

@@ -196,7 +196,7 @@ impl World {
     /// Starts an importer's intake that reaches the API server by this client.
     pub(crate) fn start_with(&self, client: kube::Client) -> Running {
         let watches = Watches::new(Heartbeats::default(), Metrics::new().0);
-        let client = limited(client, self.limits, watches);
+        let client = limited(client, self.limits, Arc::clone(&watches));
         let events = Events::new(client.clone(), None);
         let (library, faults) = Library::new();
         let (demand, demanded) = watch::channel(Arc::<Demand>::default());
@@ -206,7 +206,7 @@ impl World {
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
         let (shelf, kept) = (Arc::clone(&library), Arc::clone(&marks));
         let intake = Intake::new(config, client, events, metrics, shelf, faults, kept, demanded, stock);
-        let intake = intake.with_passes(self.passes.clone());
+        let intake = intake.with_passes(self.passes.clone()).with_watch(watches);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(intake.run(async move {
             let _ = stopped.await;

@@ -56,9 +56,9 @@ impl World {
 
     /// Lets the importer know all sets and Jobs, without a reconcile.
     pub(crate) async fn learn(&self, importer: &Importer) {
-        let sets = self.api.all(SETS).into_iter().map(|set| Arc::new(serde_json::from_value(set).unwrap()));
-        let sets = sets.collect::<Vec<_>>();
-        importer.learn(&sets);
+        for set in self.api.all(SETS) {
+            importer.learn(&serde_json::from_value(set).unwrap()).await.unwrap();
+        }
         importer.learn_jobs(None, &self.stored()).await.unwrap();
         importer.begin();
     }

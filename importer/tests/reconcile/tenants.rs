@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two namespaces that wish each other ill: the row of SECURITY.md on tenants of a cluster, sentence by sentence.
 
+use std::sync::Arc;
+
 use krs_importer::config::AllowedDestination;
 use krs_importer::readers::Readers;
+use krs_importer::reconcile::reconcile;
 use krs_testing::proxy::Proxy;
 use krs_testing::registry::{Auth, Options, Registry};
 use serde_json::{Value, json};
@@ -182,6 +185,35 @@ async fn t146_a_destination_of_another_namespace_is_never_spoken_to() {
     world.set("mine", &[0], |_| {});
     world.settle(&importer).await;
     assert_eq!(reason(&world, "shop", "mine"), READY);
+}
+
+#[tokio::test]
+async fn t180_after_a_restart_an_older_set_keeps_the_tag_that_its_media_decided_before() {
+    let mut world = World::new(2, Auth::None);
+    world.bare = true;
+    world.plug_in();
+    let image = |reference: String| json!([{"image": reference, "destinationRepository": "app"}]);
+    world.set("older", &[], |set| set["spec"]["images"] = image(world.tag(0)));
+    let importer = world.importer();
+    world.settle(&importer).await;
+    assert_eq!(reason(&world, "shop", "older"), READY);
+    // The media are away, the importer restarts, and somebody wants the same tag for another image.
+    world.pull_out();
+    world.bare = false;
+    world.set("younger", &[], |set| {
+        set["metadata"]["creationTimestamp"] = json!("2026-01-02T00:00:00Z");
+        set["spec"]["images"] = image(world.reference(1));
+    });
+    world.plug_in();
+    let importer = world.importer();
+    world.learn(&importer).await;
+    reconcile(world.object("younger"), Arc::clone(&importer)).await.unwrap();
+    let named = world.running().into_iter().flat_map(|(_, task)| task.targets);
+    let tags = named.flat_map(|target| target.tags).map(|tag| tag.to_string()).collect::<Vec<_>>();
+    assert!(!tags.is_empty() && !tags.contains(&"1".to_owned()), "{tags:?}");
+    world.settle(&importer).await;
+    assert_eq!(reason(&world, "shop", "older"), READY);
+    assert_eq!(reason(&world, "shop", "younger"), "NamingCollision");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use krs_importer::config::{AllowedDestination, Config};
 use krs_importer::demand::Demand;
 use krs_importer::events::Events;
 use krs_importer::heartbeat::Heartbeats;
+use krs_importer::lease::Leases;
 use krs_importer::marks::{HighWaterMarks, Standing};
 use krs_importer::metrics::Metrics;
 use krs_importer::policy::{Allowed, Destinations};
@@ -46,6 +47,10 @@ pub(crate) struct World {
     pub(crate) bare: bool,
     /// What the mark of its stream says of the stick.
     pub(crate) standing: Standing,
+    /// Namespace of the importer.
+    pub(crate) namespace: String,
+    /// Its Lease; none: it is not asked for.
+    pub(crate) leases: Option<Arc<Leases>>,
     /// Namespaces that the importer serves; empty: all.
     pub(crate) namespaces: Vec<String>,
     pub(crate) heartbeats: Heartbeats,
@@ -65,6 +70,8 @@ impl World {
         let world = Self {
             api: FakeApi::default(),
             allowed: vec![AllowedDestination::Any(edge.host().to_string())],
+            namespace: "krs-system".to_owned(),
+            leases: None,
             namespaces: Vec::new(),
             heartbeats: Heartbeats::default(),
             metrics: Metrics::new().0,
@@ -117,6 +124,11 @@ impl World {
             trouble: None,
         };
         self.stock.send_replace(Arc::new(stock));
+    }
+
+    /// Pulls the stick.
+    pub(crate) fn pull_out(&self) {
+        self.stock.send_replace(Arc::new(Stock { scanned: true, shared: self.shared, ..Stock::default() }));
     }
 
     /// The image as a set writes it.
@@ -185,22 +197,27 @@ impl World {
         let config = config.replace("MAX", &self.max_jobs.to_string());
         let mut config = Config::parse(&format!("{config}{}", self.config)).unwrap();
         config.watch_namespaces.clone_from(&self.namespaces);
+        config.namespace.clone_from(&self.namespace);
         let clock = Arc::clone(&self.clock);
-        Arc::new(Importer::new(Parts {
+        let importer = Importer::new(Parts {
             client: client.clone(),
             destinations: Destinations::parse(&self.allowed).unwrap().with_tls(config.destination_tls),
             sources: Allowed::parse(&config.online.allowed_sources).unwrap(),
             config: Arc::new(config),
             events: Events::new(client.clone(), Some("krs-importer-0".to_owned())),
             metrics: self.metrics.clone(),
-            marks: HighWaterMarks::new(client, "krs-system"),
+            marks: HighWaterMarks::new(client, &self.namespace),
             stock: self.stock.subscribe(),
             demand: self.demand.clone(),
             registry_ca: watch::channel("CA".to_owned()).1,
             barred: self.barred.clone(),
             clock: Arc::new(move || *clock.lock().unwrap()),
             heartbeats: self.heartbeats.clone(),
-        }))
+        });
+        Arc::new(match &self.leases {
+            Some(leases) => importer.with_leases(Arc::clone(leases)),
+            None => importer,
+        })
     }
 
     /// What the sets need, as the intake sees it.
@@ -218,7 +235,11 @@ impl World {
         let sets = self.api.all(SETS).into_iter();
         let sets = sets.map(|set| Arc::new(serde_json::from_value::<EdgeImageSet>(set).unwrap()));
         let sets = sets.collect::<Vec<_>>();
-        importer.learn(&sets);
+        for set in &sets {
+            let learnt = importer.learn(set).await;
+            learnt
+                .map_err(|source| ReconcileError::Api { what: "the set's state cannot be read", source })?;
+        }
         importer
             .learn_jobs(None, &self.stored())
             .await

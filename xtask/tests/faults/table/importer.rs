@@ -209,6 +209,26 @@ pub(super) const IMPORTER: &[Fault] = &[
         "it is asked to retry later; the tokens of others are reviewed",
     ),
     (
+        178,
+        "somebody else writes the status of a set, or changes or deletes an ImageBundle",
+        "it is written again in full, what others added is removed; two writers do so every five seconds at most",
+    ),
+    (
+        179,
+        "two importers serve the same namespaces, or one takes the place of another",
+        "a set belongs to one that runs, an ImageBundle to one for ever; the other takes sets over once its Lease has expired",
+    ),
+    (
+        180,
+        "a restart while the media are away that decided the tag of an older set",
+        "the tag stays its own: what it stood for is remembered before the first set is reconciled",
+    ),
+    (
+        181,
+        "the API server is away when the importer starts",
+        "it is asked again with growing pauses for ten minutes; health and readiness say so",
+    ),
+    (
         182,
         "etcd is restored from a backup while the importer runs, so that its watches are ahead of the API server and hear nothing",
         "a fresh list tells within a minute, and everything is listed and reconciled again; health shows where that does not succeed",

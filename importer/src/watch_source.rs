@@ -21,7 +21,7 @@ use crate::heartbeat::{Watched, Watches};
 const LIST_AGAIN: Duration = Duration::from_secs(1);
 
 /// A watch of one kind in one namespace, or in all.
-pub(super) struct Source {
+pub(crate) struct Source {
     watched: Watched,
     watches: Arc<Watches>,
     state: Mutex<State>,
@@ -83,7 +83,7 @@ struct Failure {
 
 impl Source {
     /// `changed` is told of the first list, and of failures. After `max_age` everything is listed again.
-    pub(super) fn new(
+    pub(crate) fn new(
         watched: Watched,
         watches: Arc<Watches>,
         changed: Arc<Notify>,
@@ -95,18 +95,18 @@ impl Source {
     }
 
     /// What it watches.
-    pub(super) const fn watched(&self) -> &Watched {
+    pub(crate) const fn watched(&self) -> &Watched {
         &self.watched
     }
 
     /// The highest resource version that the API server told so far.
-    pub(super) fn newest(&self) -> Option<u64> {
+    pub(crate) fn newest(&self) -> Option<u64> {
         self.state().versions.newest
     }
 
     /// Compares with the resource version of a list, which was asked for when the API server had told `before` already.
     /// Everything is listed again where the API server went back. Answers whether it did not, or everything was listed since.
-    pub(super) fn is_fit(&self, before: Option<u64>, list: Option<&str>) -> bool {
+    pub(crate) fn is_fit(&self, before: Option<u64>, list: Option<&str>) -> bool {
         let went_back = {
             let versions = &mut self.state().versions;
             // Since then everything may be being listed anew.
@@ -121,7 +121,7 @@ impl Source {
 
     /// One item each time when everything was listed again because the API server went back: any object may be another one
     /// then, whatever its generation says.
-    pub(super) fn relisted(&self) -> impl Stream<Item = ()> + Send + use<> {
+    pub(crate) fn relisted(&self) -> impl Stream<Item = ()> + Send + use<> {
         stream::unfold(self.relisted.subscribe(), |mut relisted| async move {
             relisted.changed().await.ok().map(|()| ((), relisted))
         })
@@ -137,18 +137,18 @@ impl Source {
     }
 
     /// Whether everything was listed at least once.
-    pub(super) fn is_synced(&self) -> bool {
+    pub(crate) fn is_synced(&self) -> bool {
         self.state().synced
     }
 
     /// Whether it waits for a permission or a definition.
-    pub(super) fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.state().failing.as_ref().is_some_and(|failure| failure.permanent)
     }
 
     /// The changes of what `config` selects of `api`. Errors are reported and left out: the controller would pause
     /// everything else for them.
-    pub(super) fn watch<K>(
+    pub(crate) fn watch<K>(
         self: &Arc<Self>,
         api: Api<K>,
         config: watcher::Config,

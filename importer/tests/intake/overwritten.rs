@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! ImageBundles that somebody else changes.
+
+use serde_json::{Value, json};
+
+use crate::api::Trouble;
+use crate::world::World;
+use crate::{COMPLETE, SAFE};
+
+const KIND: &str = "imagebundles";
+
+/// The object without an order of its conditions: server-side apply keeps none.
+fn bundle(world: &World) -> Option<Value> {
+    let mut bundle = world.api.get(KIND, "", "prod-4")?;
+    if let Some(conditions) = bundle["status"]["conditions"].as_array_mut() {
+        conditions.sort_by_key(|condition| condition["type"].to_string());
+    }
+    Some(bundle)
+}
+
+async fn until(world: &World, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let waiting = async {
+        loop {
+            if let Some(bundle) = bundle(world).filter(&holds) {
+                return bundle;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let found = tokio::time::timeout(std::time::Duration::from_secs(30), waiting).await;
+    found.unwrap_or_else(|_| panic!("{what}: {:#?}", world.api.all(KIND)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t178_an_image_bundle_that_somebody_else_changed_or_deleted_is_written_again_at_once() {
+    let world = World::new();
+    world.drop("prod-4.krs.tar", 4).await;
+    let intake = world.start();
+    world.condition("prod-4", COMPLETE, "True", "FilePresent").await;
+    intake.missing(&[]);
+    let imported = |bundle: &Value| crate::is(&bundle["status"], SAFE, "True", "Imported");
+    let right = until(&world, "the bundle", imported).await;
+    let same = |bundle: &Value| bundle["status"] == right["status"] && bundle["spec"] == right["spec"];
+
+    let mut forged = right["status"].clone();
+    for condition in forged["conditions"].as_array_mut().unwrap() {
+        condition["status"] = json!("Unknown");
+    }
+    let mut foreign = forged["conditions"][0].clone();
+    foreign["type"] = json!("Blessed");
+    forged["conditions"].as_array_mut().unwrap().push(foreign);
+    forged["commit"] = json!("f".repeat(40));
+    world.api.edit("somebody", KIND, "", "prod-4", &json!({"status": forged}));
+    until(&world, "the right status", same).await;
+    assert_eq!(world.events("StatusOverwritten"), 1);
+    world.api.edit("somebody", KIND, "", "prod-4", &json!({"spec": {"file": "other.krs.tar"}}));
+    let right = until(&world, "the right file", |bundle| {
+        let observed = &bundle["status"]["conditions"][0]["observedGeneration"];
+        bundle["spec"] == right["spec"] && *observed == bundle["metadata"]["generation"]
+    })
+    .await;
+    assert_eq!(world.events("BundleFound"), 1, "it is no other file");
+
+    world.api.remove(KIND, "", "prod-4");
+    until(&world, "the deleted one", |bundle| {
+        bundle["status"]["digest"] == right["status"]["digest"] && bundle["spec"] == right["spec"]
+    })
+    .await;
+
+    // One that the watch did not tell of.
+    let right = until(&world, "the bundle", imported).await;
+    world.api.trouble("WATCH", KIND, Trouble::Status(410, "Expired", "too old"), Some(1));
+    world.api.disconnect();
+    world.api.edit("somebody", KIND, "", "prod-4", &json!({"status": null}));
+    world.api.compact();
+    until(&world, "the right status after a list", |bundle| bundle["status"] == right["status"]).await;
+    intake.stop().await;
+}

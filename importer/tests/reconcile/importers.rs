@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Two importers in one cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use krs_importer::lease::{Attempt, Leases, Times};
+use krs_importer::reconcile::{Importer, reconcile};
+use krs_testing::registry::Auth;
+use serde_json::json;
+
+use crate::world::{SETS, World};
+
+const READY: &str = "SyncSuccessful";
+/// Longest time that anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+const TIMES: Times = Times { duration: Duration::from_secs(1), renew: Duration::from_millis(20) };
+
+fn leases(world: &World, namespace: &str, holder: &str, served: &[&str]) -> Arc<Leases> {
+    let served = served.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    Arc::new(Leases::new(world.api.client(), namespace, holder, &served, TIMES))
+}
+
+/// An importer of a namespace, and its Lease, which it holds.
+async fn importer(world: &mut World, namespace: &str, served: &[&str]) -> (Arc<Importer>, Arc<Leases>) {
+    let leases = leases(world, namespace, &format!("{namespace}-0"), served);
+    assert_eq!(leases.acquire().await.unwrap(), Attempt::Held);
+    namespace.clone_into(&mut world.namespace);
+    world.leases = Some(Arc::clone(&leases));
+    (world.importer(), leases)
+}
+
+fn owner(world: &World, name: &str) -> String {
+    world.status(name)["importer"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Reconciles, with `renewed` alive, until the importer of `namespace` serves the set.
+async fn until_served(world: &World, importer: &Arc<Importer>, namespace: &str, renewed: &Leases) {
+    let waiting = async {
+        while owner(world, "x") != namespace {
+            renewed.acquire().await.unwrap();
+            world.look(importer).await.unwrap();
+            tokio::time::sleep(TIMES.renew).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{}", world.status("x")));
+}
+
+#[tokio::test]
+async fn t75_t179_one_of_two_importers_serves_a_set_until_its_lease_expires() {
+    let mut world = World::new(2, Auth::None);
+    world.set("x", &[0], |_| {});
+    let (first, first_lease) = importer(&mut world, "krs-a", &[]).await;
+    let (second, second_lease) = importer(&mut world, "krs-b", &[]).await;
+    world.look(&first).await.unwrap();
+    assert_eq!((owner(&world, "x").as_str(), world.reason("x").as_str()), ("krs-a", "Copying"));
+    let before = world.api.version();
+    world.look(&second).await.unwrap();
+    assert_eq!(world.api.version(), before, "the other one writes nothing");
+    world.settle(&first).await;
+    assert_eq!(world.reason("x"), READY);
+    world.set("x", &[0, 1], |_| {});
+    first_lease.acquire().await.unwrap();
+    let before = world.api.version();
+    world.look(&second).await.unwrap();
+    assert_eq!(world.api.version(), before, "whatever changes");
+    assert!(world.running().is_empty());
+
+    // The first one dies.
+    until_served(&world, &second, "krs-b", &second_lease).await;
+    assert!(!first_lease.is_held());
+    let before = world.api.version();
+    world.look(&first).await.unwrap();
+    assert_eq!(world.api.version(), before, "without its Lease it does nothing");
+    // It was only cut off: it comes back, and the set stays where it is.
+    first_lease.acquire().await.unwrap();
+    second_lease.acquire().await.unwrap();
+    let before = world.api.version();
+    world.look(&first).await.unwrap();
+    assert_eq!(world.api.version(), before, "it is served");
+    let settling = async {
+        while world.reason("x") != READY {
+            second_lease.acquire().await.unwrap();
+            world.look(&second).await.unwrap();
+            world.run_jobs();
+            world.wait(11);
+        }
+    };
+    tokio::time::timeout(PATIENCE, settling).await.unwrap();
+    assert_eq!(owner(&world, "x"), "krs-b");
+}
+
+#[tokio::test]
+async fn t179_of_two_importers_that_claim_a_set_at_once_one_succeeds() {
+    let mut world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let (first, _first) = importer(&mut world, "krs-a", &[]).await;
+    let (second, _second) = importer(&mut world, "krs-b", &[]).await;
+    let object = world.object("x");
+    for importer in [&first, &second] {
+        world.learn(importer).await;
+    }
+    reconcile(Arc::clone(&object), first).await.unwrap();
+    reconcile(object, second).await.unwrap();
+    assert_eq!(owner(&world, "x"), "krs-a");
+    assert_eq!(world.api.all("jobs").len(), 1);
+    let states = world.api.all("configmaps");
+    assert!(states.iter().all(|state| state["metadata"]["namespace"] == "krs-a"), "{states:?}");
+}
+
+#[tokio::test]
+async fn t179_a_namespace_that_moves_from_one_importer_to_another_is_served_by_that_one() {
+    let mut world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let (first, _) = importer(&mut world, "krs-a", &["shop"]).await;
+    world.settle(&first).await;
+    assert_eq!(owner(&world, "x"), "krs-a");
+    // Its values change: it serves another namespace, and the second importer serves this one.
+    let (_, first_lease) = importer(&mut world, "krs-a", &["bank"]).await;
+    let (second, second_lease) = importer(&mut world, "krs-b", &["shop"]).await;
+    world.look(&second).await.unwrap();
+    assert_eq!(owner(&world, "x"), "krs-b", "it need not wait for the Lease to expire");
+    assert!(first_lease.is_held() && second_lease.is_held());
+    world.settle(&second).await;
+    assert_eq!(world.reason("x"), READY);
+}
+
+#[tokio::test]
+async fn t179_an_importer_that_does_not_exist_serves_no_set() {
+    let mut world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    for nobody in ["krs-gone", "../../pods", "", "x".repeat(64).as_str()] {
+        world.api.edit("tenant", SETS, "shop", "x", &json!({"status": {"importer": nobody}}));
+        let (importer, _lease) = importer(&mut world, "krs-a", &[]).await;
+        world.look(&importer).await.unwrap();
+        assert_eq!(owner(&world, "x"), "krs-a", "{nobody}");
+    }
+}
+
+#[tokio::test]
+async fn t179_one_process_at_a_time_is_the_importer_of_a_namespace() {
+    let world = World::new(0, Auth::None);
+    let [first, second] = ["pod-1", "pod-2"].map(|pod| leases(&world, "krs-a", pod, &[]));
+    assert_eq!(first.acquire().await.unwrap(), Attempt::Held);
+    assert_eq!(second.acquire().await.unwrap(), Attempt::HeldBy("pod-1".to_owned()));
+    // A container that is restarted is the same Pod.
+    assert_eq!(leases(&world, "krs-a", "pod-1", &[]).acquire().await.unwrap(), Attempt::Held);
+    first.release().await.unwrap();
+    assert_eq!(second.acquire().await.unwrap(), Attempt::Held, "at once");
+    assert_eq!(first.acquire().await.unwrap(), Attempt::HeldBy("pod-2".to_owned()));
+    // The second one is killed.
+    let waiting = async {
+        while first.acquire().await.unwrap() != Attempt::Held {
+            tokio::time::sleep(TIMES.renew).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+    assert!(!second.is_held(), "it knows that it may be replaced");
+    assert_eq!(second.acquire().await.unwrap(), Attempt::HeldBy("pod-1".to_owned()));
+    let lease = world.api.get("leases", "krs-a", "krs-importer").unwrap();
+    assert_eq!(
+        (&lease["spec"]["holderIdentity"], &lease["spec"]["leaseTransitions"]),
+        (&json!("pod-1"), &json!(3))
+    );
+}
