@@ -34,6 +34,14 @@ fn status(world: &World) -> Value {
     status
 }
 
+/// Without the times of transitions: an importer that was just started takes those of the status that it finds.
+fn timeless(mut status: Value) -> Value {
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        condition["lastTransitionTime"] = Value::Null;
+    }
+    status
+}
+
 fn forge(world: &World, status: &Value) {
     world.api.edit("tenant", SETS, "shop", "x", &json!({"status": status}));
 }
@@ -66,14 +74,15 @@ async fn t178_a_status_of_a_set_that_somebody_else_wrote_is_written_again_at_onc
     // One that was written while the importer was away.
     forge(&world, &forged(&right));
     let running = start(&world);
-    until("the right status after a start", || status(&world) == right).await;
+    let right = timeless(right);
+    until("the right status after a start", || timeless(status(&world)) == right).await;
     // And one that the watch did not tell of.
     world.wait(5);
     world.api.trouble("WATCH", SETS, crate::api::Trouble::Status(410, "Expired", "too old"), Some(1));
     world.api.disconnect();
-    forge(&world, &forged(&right));
+    forge(&world, &forged(&status(&world)));
     world.api.compact();
-    until("the right status after a list", || status(&world) == right).await;
+    until("the right status after a list", || timeless(status(&world)) == right).await;
     running.stop().await;
 }
 
