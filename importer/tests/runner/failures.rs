@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use krs_core::digest::Digest;
+use krs_core::registry::{Client, ClientOptions};
 use krs_importer::copy;
 use krs_importer::task::{CopyTask, DestinationEndpoint, TaskSource};
 use krs_testing::distribution::{self, Distribution};
@@ -317,6 +318,9 @@ async fn t150_distribution_2_takes_an_entry_of_an_unknown_type_and_distribution_
         let (report, code) = Pod::new().run(&task).await;
         if taken {
             assert_eq!((code, report.done, report.referrers_missing), (0, 1, 0), "{report:?}");
+            let client = Client::new(ClientOptions::default()).unwrap();
+            let repository = client.repository(&edge.host(), &"mirror/team/app".parse().unwrap());
+            assert!(repository.has_blob(&Digest::of(content), content.len() as u64).await.unwrap());
             continue;
         }
         let [failure] = report.failures.as_slice() else { panic!("{report:?}") };
