@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Layers that a delta does not hold: where the registry has them, and how they get into the repositories that need
-//! them. (T-32)
+//! Layers that a delta does not hold: where they are expected, and where the registry has them. (T-32)
 
 use std::collections::BTreeSet;
 
@@ -17,9 +16,10 @@ pub fn expected(layer: &BaseLayer, destination: &Destination) -> BTreeSet<Reposi
     names.flat_map(|name| destination.repository(&name).into_iter().chain([name])).collect()
 }
 
-/// The first of `candidates`, repositories of the registry of `repository`, that has the layer. One that may not be read
-/// is as good as one that lacks it, unless no other has it. Only where none says at once that it has the layer, each is
-/// asked so that its answer can be relied on.
+/// The first of `candidates`, repositories of the registry of `repository`, that has the layer. One that may not be read,
+/// or fails, is as good as one that lacks it, unless no other has it. Only where none says at once that it has the layer,
+/// each is asked so that its answer can be relied on. After one has failed in spite of retries, there are no more of them:
+/// a registry that is down fails for all. (T-203)
 ///
 /// # Errors
 /// [`RegistryError`]: it is not known whether one has it.
@@ -29,21 +29,29 @@ pub async fn find(
     candidates: impl IntoIterator<Item = &RepositoryName>,
 ) -> Result<Option<RepositoryName>, RegistryError> {
     let candidates = candidates.into_iter().collect::<Vec<_>>();
+    let once = repository.optional().optional_once();
+    let at = |candidate: &RepositoryName, failed: bool| {
+        if failed { once.sibling(candidate) } else { repository.sibling(candidate) }
+    };
+    let mut failure = None;
     for candidate in &candidates {
-        if repository.sibling(candidate).has_blob_for_push(layer.0, layer.1).await? {
-            return Ok(Some((*candidate).clone()));
+        match at(candidate, failure.is_some()).has_blob_for_push(layer.0, layer.1).await {
+            Ok(true) => return Ok(Some((*candidate).clone())),
+            Ok(false) => {}
+            Err(error) => failure = failure.or(Some(error)),
         }
     }
-    let mut refusal = None;
+    let (mut unknown, mut refusal) = (false, None);
     for candidate in candidates {
-        match repository.sibling(candidate).has_blob(layer.0, layer.1).await {
+        match at(candidate, failure.is_some()).has_blob(layer.0, layer.1).await {
             Ok(true) => return Ok(Some(candidate.clone())),
             Ok(false) => {}
             Err(error) if error.is_refusal() => refusal = refusal.or(Some(error)),
-            Err(error) => return Err(error),
+            Err(error) => (unknown, failure) = (true, failure.or(Some(error))),
         }
     }
-    refusal.map_or(Ok(None), Err)
+    // What another run may mend comes first.
+    failure.filter(|_| unknown).or(refusal).map_or(Ok(None), Err)
 }
 
 /// A layer that no repository has, and where it was looked for.

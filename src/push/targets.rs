@@ -59,7 +59,7 @@ pub fn targets(bundle: &Bundle, destination: &Destination) -> Result<Vec<Target>
         target.references.insert(wanted.written.clone());
     }
     let mut targets = targets.into_values().collect::<Vec<_>>();
-    // In the order of the archive, so that the medium is read forward.
+    // In the order of the archive, so that the media is read forward.
     targets.sort_by_key(|target| target.image);
     Ok(targets)
 }

@@ -10,7 +10,8 @@ use krs_core::bundle::{Bundle, BundledImages, Policy};
 use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, ErrorKind};
 use krs_core::plan::{Base, PlanOptions, plan};
-use krs_core::push::{PushError, TargetError, push};
+use krs_core::push::{PushError, TargetError, find_layer, push};
+use krs_core::reference::RepositoryName;
 use krs_core::registry::{Client, ClientOptions};
 use krs_testing::image::{Image, ImageBuilder, index};
 use krs_testing::registry::{Matcher, Options, Registry, Request, What};
@@ -228,4 +229,42 @@ async fn t103_a_delta_needs_one_connection_at_a_registry_that_mounts_nothing_and
         assert!(layers.insert(digest) && read.bytes_out == size, "each layer is read once: {read:?}");
     }
     assert_eq!(layers.len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t203_a_layer_of_the_base_is_found_though_another_repository_fails() {
+    let names = ["team/a", "team/b", "team/c"].map(|name| name.parse::<RepositoryName>().unwrap());
+    let found_at = async |edge: &Registry, digest: &Digest| {
+        let repository = client().repository(&edge.host(), &names[0]);
+        find_layer(&repository, (digest, 5), &names).await
+    };
+    // 500 is an answer about this blob: HEAD decides nothing then. The others may come from a proxy.
+    for status in [500, 503] {
+        for heads in [true, false] {
+            let edge = Registry::start(Options::default());
+            edge.fail(Matcher::any().path("/blobs/").repository("team/a"), What::Status(status, Vec::new(), String::new()));
+            if !heads {
+                // Nothing is known by HEAD, so that each repository is asked a second time.
+                edge.fail(Matcher::any().path("/blobs/").method("HEAD"), What::Status(404, Vec::new(), String::new()));
+            }
+            let digest = Digest::of(b"layer");
+            let error = found_at(&edge, &digest).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "it may be in the one that fails: {error}");
+            edge.put_blob("team/c", b"layer");
+            let found = found_at(&edge, &digest).await;
+            assert_eq!(found.unwrap().as_ref(), Some(&names[2]), "{status}, HEAD: {heads}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t203_where_all_repositories_fail_only_the_first_is_asked_again() {
+    let names = (0..20).map(|n| format!("team/app-{n}").parse().unwrap()).collect::<Vec<RepositoryName>>();
+    let edge = Registry::start(Options::default());
+    edge.fail(Matcher::any().path("/blobs/"), What::Status(503, Vec::new(), String::new()));
+    let repository = client().repository(&edge.host(), &names[0]);
+    let error = find_layer(&repository, (&Digest::of(b"layer"), 5), &names).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let asked = edge.requests().into_iter().filter(|request| request.path.contains("/blobs/")).count();
+    assert_eq!(asked, 4 + 19 + 20, "4 tries of the first, then one request for each");
 }
