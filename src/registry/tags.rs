@@ -150,8 +150,9 @@ impl Repository {
             RegistryError::Protocol { registry, what, detail }
         };
         let (mut page, mut read) = (Page::First, HashSet::new());
-        let mut attempts = self.attempts();
         for _ in 0..MAX_PAGES {
+            // Each page has tries of its own: a long list is not given up for a failure now and then.
+            let mut attempts = self.attempts();
             let (url, next) = loop {
                 match self.try_tags(&page, tags).await {
                     Ok(outcome) => break outcome,

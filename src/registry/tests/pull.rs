@@ -254,6 +254,21 @@ async fn tags_are_read_page_by_page() {
 }
 
 #[tokio::test]
+async fn t118_a_long_list_of_tags_is_read_though_each_page_fails_once() {
+    let failed = Mutex::new(std::collections::HashSet::new());
+    let server = Server::start(move |request| {
+        let page = request.path.split_once("last=").map_or(0, |(_, last)| last.parse::<u32>().unwrap());
+        if request.path == "/" || failed.lock().unwrap().insert(page) {
+            return Reply::new(503);
+        }
+        let tags = Reply::ok(format!(r#"{{"name":"x","tags":["{page}"]}}"#).as_bytes());
+        let next = format!("</v2/team/app/tags/list?n=1000&last={}>; rel=\"next\"", page + 1);
+        if page < 19 { tags.with("link", next) } else { tags }
+    });
+    assert_eq!(server.await.repository().tags().await.unwrap().len(), 20);
+}
+
+#[tokio::test]
 async fn t57_a_list_does_not_lead_elsewhere_or_on_for_ever() {
     let away =
         Server::start(|_| Reply::ok(b"{}").with("link", "<http://other.example/>; rel=\"next\"")).await;
