@@ -22,6 +22,8 @@ use super::transport::{Answer, Payload, Purpose, lock};
 use crate::redact::{Secret, printable};
 use crate::reference::{RegistryHost, RepositoryName};
 
+/// Tokens that are kept, at most: more only where a registry asks for ever other ones.
+const MAX_TOKENS: usize = 10_000;
 /// How long the answer of a credential helper is used.
 const HELPER_LIFETIME: Duration = Duration::from_secs(300);
 
@@ -104,6 +106,15 @@ impl Session {
         let others = self.first.lock().await;
         let answered = self.answered.load(Ordering::Acquire);
         (!answered).then_some(First { session: self, _others: others })
+    }
+
+    /// Where the token of a kind is kept. Where there are very many, those that nobody is using are dropped.
+    fn slot(&self, key: TokenKey) -> Slot {
+        let mut tokens = lock(&self.tokens);
+        if tokens.len() >= MAX_TOKENS {
+            tokens.retain(|_, slot| Arc::strong_count(slot) > 1);
+        }
+        Arc::clone(tokens.entry(key).or_default())
     }
 
     /// The challenge to meet with a request of this scope, and whether it is one that other requests brought.
@@ -223,7 +234,7 @@ impl Inner {
         };
         let slot = {
             let key = (challenge.clone(), asking.scope.clone(), found.origin.clone());
-            Arc::clone(lock(&session.tokens).entry(key).or_default())
+            session.slot(key)
         };
         let mut token = slot.lock().await;
         let header = match token.as_ref().filter(|token| token.until > Instant::now()) {
@@ -347,5 +358,22 @@ impl Inner {
     pub(super) async fn rejected(&self, asking: &Asking<'_>, answer: Answer) -> Failure {
         let home = super::redirect::same_origin(&answer.url, &asking.home);
         self.rejection(answer, home, self.looked(asking), &asking.purpose).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_that_asks_for_ever_other_tokens_fills_no_memory() {
+        let (session, scope) = (Session::default(), Scope(vec!["repository:a:pull".to_owned()]));
+        let key = |n: usize| (Challenge::Basic, scope.clone(), Some(n.to_string()));
+        let used = session.slot(key(0));
+        for n in 1..2 * MAX_TOKENS {
+            session.slot(key(n));
+            assert!(lock(&session.tokens).len() <= MAX_TOKENS);
+        }
+        assert!(Arc::ptr_eq(&used, &session.slot(key(0))), "one that is in use stays");
     }
 }
