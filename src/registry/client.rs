@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::hosts::Hosts;
 use super::keychain::Keychain;
 use super::pace::Pace;
 use super::rejection::find;
-use super::retry::{Attempts, Failure, Importance, OPTIONAL_SHARE, RetryPolicy};
+use super::retry::{Attempts, Failure, Importance, RetriesLeft, RetryPolicy};
 use super::tls::{ClientIdentity, HostCertificates};
 use super::transport::{Connections, Lane, Purpose, protocol};
 use super::{auth, tls};
@@ -161,11 +161,10 @@ pub(super) struct Inner {
     pub(super) given: HashMap<String, HostCertificates>,
     pub(super) connections: Connections,
     pub(super) capabilities: Capabilities,
-    pub(super) hosts: Hosts,
+    pub(super) hosts: Arc<Hosts>,
     pub(super) sessions: Mutex<HashMap<RegistryHost, Arc<Session>>>,
     pub(super) counters: Arc<Counters>,
-    pub(super) retries_left: AtomicU32,
-    pub(super) optional_retries_left: AtomicU32,
+    pub(super) retries_left: Arc<RetriesLeft>,
     pub(super) pace: Arc<Pace>,
     /// Addresses of registries on this machine, by asking them.
     local: tokio::sync::Mutex<HashMap<RegistryHost, Url>>,
@@ -272,10 +271,9 @@ impl Client {
             roots.extend(tls::read_roots(file)?);
         }
         let given = tls::given(&options.authorities, &options.identities)?;
-        let retries_left = AtomicU32::new(options.retry.budget);
-        let optional_retries_left = AtomicU32::new(options.retry.budget / OPTIONAL_SHARE);
+        let retries_left = Arc::new(RetriesLeft::new(options.retry.budget));
         let pace = Arc::new(Pace::new(options.bandwidth));
-        let hosts = Hosts::new(options.connections_per_host);
+        let hosts = Arc::new(Hosts::new(options.connections_per_host));
         let inner = Inner {
             options,
             roots,
@@ -286,7 +284,6 @@ impl Client {
             sessions: Mutex::default(),
             counters: Arc::default(),
             retries_left,
-            optional_retries_left,
             pace,
             local: tokio::sync::Mutex::default(),
         };
@@ -297,12 +294,15 @@ impl Client {
         &self.inner.options
     }
 
-    /// A client with other options that counts and limits bytes together with this one.
+    /// A client for other hosts, or for the same ones in another way, in the same run: it has the limits of this one
+    /// (bytes, requests to a host, pauses and retries), whatever `options` says of these, and counts together with it.
     pub(super) fn with_options(&self, options: ClientOptions) -> Result<Self, RegistryError> {
         let Self { mut inner } = Self::new(options)?;
         if let Some(inner) = Arc::get_mut(&mut inner) {
             inner.counters = Arc::clone(&self.inner.counters);
             inner.pace = Arc::clone(&self.inner.pace);
+            inner.hosts = Arc::clone(&self.inner.hosts);
+            inner.retries_left = Arc::clone(&self.inner.retries_left);
         }
         Ok(Self { inner })
     }
@@ -341,7 +341,7 @@ impl Client {
             bytes_received: counters.received.load(Ordering::Relaxed),
             bytes_sent: counters.sent.load(Ordering::Relaxed),
             retries: counters.retries.load(Ordering::Relaxed),
-            retries_left: self.inner.retries_left.load(Ordering::Relaxed),
+            retries_left: self.inner.retries_left.count(),
             paused: self.inner.hosts.paused(),
         }
     }

@@ -17,6 +17,7 @@ use super::error::RegistryError;
 use super::keychain::Keychain;
 use super::public_address::not_public;
 use super::redirect::{MAX_HOPS, authority};
+use super::rejection::limited;
 use super::retry::{Attempts, Failure, Importance};
 use super::transport::{Answer, Lane, Purpose, protocol, unavailable};
 use super::{BlobSink, tls};
@@ -303,9 +304,12 @@ fn purpose<'a>(host: &'a RegistryHost, digest: &Digest) -> Purpose<'a> {
 fn rejected(purpose: &Purpose<'_>, answer: &Answer, hasher: &mut Hasher) -> Failure {
     let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
     let status = answer.status();
+    if let Some(pause) = answer.pause {
+        return limited(pause, purpose, &answer.url, String::new());
+    }
     match status.as_u16() {
         404 | 410 => RegistryError::NotFound { what, detail: format!(": HTTP status {status}") }.into(),
-        408 | 429 | 500..=599 => Failure::again(unavailable(purpose, format!("HTTP status {status}"))),
+        408 | 500..=599 => Failure::again(unavailable(purpose, format!("HTTP status {status}"))),
         206 | 416 => {
             // The rest is not to be had alone.
             *hasher = Hasher::new();

@@ -2,7 +2,7 @@
 //! What helps against the errors of a registry.
 
 use super::error::{CredentialUse, LOST_UPLOAD, RegistryError, SourceError};
-use crate::error::Classify as _;
+use crate::error::{Classify as _, ErrorKind};
 use crate::reference::RegistryHost;
 
 /// What helps where a proxy wants credentials.
@@ -67,7 +67,7 @@ pub(super) fn against(error: &RegistryError) -> Option<String> {
             "this looks like an attack or a wrong setup: ask who runs the registry".to_owned()
         }
         RegistryError::Source { source: SourceError::Corrupt(_), .. } => {
-            "the medium is damaged: copy the bundle again, and check it with krs verify".to_owned()
+            "the media is damaged: copy the bundle again, and check it with krs verify".to_owned()
         }
         RegistryError::Keychain(error) => return error.help(),
         RegistryError::Foreign { hosts, .. } if !hosts.is_empty() => {
@@ -76,6 +76,9 @@ pub(super) fn against(error: &RegistryError) -> Option<String> {
                 "if you know the host and want krs to download from it: {}; or push the image with all of its layers to the registry",
                 flags.collect::<Vec<_>>().join(" ")
             )
+        }
+        RegistryError::Foreign { kind: ErrorKind::Unavailable, .. } => {
+            "run the same command again later: it resumes. Or push the image with all of its layers to the registry".to_owned()
         }
         RegistryError::Foreign { .. } => "push the image with all of its layers to the registry, or choose the platforms that are needed with `platforms`".to_owned(),
         RegistryError::Barred { .. } => "use a registry at another address, or ask who runs the site".to_owned(),

@@ -200,6 +200,17 @@ fn wants_tls(body: &[u8]) -> bool {
         .any(|words| text.contains(words))
 }
 
+/// What it means that a host refused a request for its limit.
+pub(super) fn limited(pause: Pause, purpose: &Purpose<'_>, url: &Url, detail: String) -> Failure {
+    match pause {
+        Pause::Granted { wait, asked, left, .. } => {
+            let error = Box::new(rate_limited(purpose, url, detail, asked.then_some(wait), left));
+            Failure::Limited { error, asked }
+        }
+        Pause::TooLong { asked, left } => rate_limited(purpose, url, detail, Some(asked), left).into(),
+    }
+}
+
 impl Inner {
     /// What an answer means that is not the one hoped for. `home` is whether the registry itself gave it, not
     /// a server that it redirected to; `looked` says which credentials there are.
@@ -221,15 +232,8 @@ impl Inner {
         let detail = error_text(&answer, &body);
         let (pause, url) = (answer.pause, answer.url.clone());
         drop(answer);
-        match pause {
-            Some(Pause::Granted { wait, asked, left, .. }) => {
-                let error = Box::new(rate_limited(purpose, &url, detail, asked.then_some(wait), left));
-                return Failure::Limited { error, asked };
-            }
-            Some(Pause::TooLong { asked, left }) => {
-                return rate_limited(purpose, &url, detail, Some(asked), left).into();
-            }
-            None => {}
+        if let Some(pause) = pause {
+            return limited(pause, purpose, &url, detail);
         }
         let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
         match status.as_u16() {

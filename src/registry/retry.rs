@@ -119,6 +119,34 @@ impl Failure {
 /// Most tries that end in a new login, in a row: one without any, and one with a login that has run out.
 const MAX_LOGINS: u32 = 2;
 
+/// The retries that a run has left ([`RetryPolicy::budget`]); its clients share them.
+#[derive(Debug)]
+pub(super) struct RetriesLeft {
+    all: AtomicU32,
+    /// The part of them for optional requests.
+    optional: AtomicU32,
+}
+
+impl RetriesLeft {
+    pub(super) const fn new(budget: u32) -> Self {
+        Self { all: AtomicU32::new(budget), optional: AtomicU32::new(budget / OPTIONAL_SHARE) }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        self.all.load(Ordering::Relaxed)
+    }
+
+    /// Takes one, where there is one.
+    fn take(&self, importance: Importance) -> bool {
+        let take = |left: &AtomicU32| {
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        };
+        let share = !importance.is_optional() || take(&self.optional);
+        share && take(&self.all)
+    }
+}
+
 /// Counts the tries of one request.
 #[derive(Debug)]
 pub(super) struct Attempts<'a> {
@@ -171,7 +199,7 @@ impl<'a> Attempts<'a> {
         if paused {
             return Ok(());
         }
-        if !std::mem::take(&mut self.progressed) && !self.take_from_budget() {
+        if !std::mem::take(&mut self.progressed) && !self.inner.retries_left.take(self.importance) {
             return Err(error);
         }
         self.inner.counters.retries.fetch_add(1, Ordering::Relaxed);
@@ -184,15 +212,6 @@ impl<'a> Attempts<'a> {
         ));
         tokio::time::sleep(wait).await;
         Ok(())
-    }
-
-    /// Takes one retry of those that are left, or of the part for optional requests.
-    fn take_from_budget(&self) -> bool {
-        let take = |left: &AtomicU32| {
-            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-        };
-        let share = !self.importance.is_optional() || take(&self.inner.optional_retries_left);
-        share && take(&self.inner.retries_left)
     }
 }
 

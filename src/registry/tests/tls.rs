@@ -17,7 +17,7 @@ async fn server(name: &str) -> (Server, TempDir, Utf8PathBuf) {
     serving(name, |_| Reply::ok(b"x")).await
 }
 
-async fn serving(
+pub(super) async fn serving(
     name: &str,
     handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
 ) -> (Server, TempDir, Utf8PathBuf) {

@@ -108,4 +108,14 @@ pub(super) const REGISTRIES: &[Fault] = &[
         "an edge that keeps a byte of each part of an upload",
         "it is given up after as many parts as there are retries",
     ),
+    (
+        203,
+        "a repository of the edge that fails while a layer of the base is looked for",
+        "the others are asked; the run ends only where none of them has the layer",
+    ),
+    (
+        204,
+        "layers outside of registries whose hosts fail, or limit requests",
+        "their retries and pauses are those of the run: `--retry-budget` and `--max-wait` hold for all together",
+    ),
 ];
