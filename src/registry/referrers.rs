@@ -146,26 +146,6 @@ enum Page {
 }
 
 impl Repository {
-    /// What refers to the manifest of this digest: signatures, SBOMs, attestations, by the referrers API, else by the
-    /// tag that stands in for it. In the registry's order, each once; entries that cannot be used are left out.
-    ///
-    /// # Errors
-    /// [`RegistryError`], also where there are more referrers than are accepted.
-    pub async fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        let list = match self.referrers_by_api(digest).await {
-            Ok(ReferrersApi::Listed(list)) => list,
-            // A proxy that lets only known paths pass lets the tag pass.
-            Err(error) if !matches!(error, RegistryError::Intercepted { .. }) => return Err(error),
-            Ok(ReferrersApi::Unsupported | ReferrersApi::UnknownManifest) | Err(_) => {
-                match self.referrers_tag(digest).await? {
-                    ReferrersTag::List(bytes) => self.referrer_list(digest, &bytes)?,
-                    ReferrersTag::Absent | ReferrersTag::NotAList(_) => ReferrerList::default(),
-                }
-            }
-        };
-        list.cut_off.map_or(Ok(list.found), Err)
-    }
-
     /// What the referrers API lists.
     ///
     /// # Errors

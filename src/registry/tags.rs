@@ -124,16 +124,7 @@ pub(super) fn next_page(asking: &Asking<'_>, answer: &Answer) -> Result<Option<U
 }
 
 impl Repository {
-    /// All tags that are valid, sorted; none where the repository does not exist or has no tags.
-    ///
-    /// # Errors
-    /// [`RegistryError`], also where there are more tags than are accepted.
-    pub async fn tags(&self) -> Result<Vec<Tag>, RegistryError> {
-        let ReadableTags { tags, error, .. } = self.readable_tags().await;
-        error.map_or_else(|| Ok(tags.into_iter().collect()), Err)
-    }
-
-    /// The tags as far as they can be read, and why the others cannot.
+    /// The tags as far as they can be read, and why the others cannot; none where the repository does not exist.
     pub async fn readable_tags(&self) -> ReadableTags {
         let mut tags = ReadableTags::default();
         tags.error = self.read_tags(&mut tags).await.err();

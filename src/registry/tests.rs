@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::reference::RegistryHost;
+use crate::reference::{RegistryHost, Tag};
 
 /// A request as a server got it.
 #[derive(Debug, Clone)]
@@ -277,6 +277,12 @@ impl BlobSource for Slice {
     }
 }
 
+/// All tags of a repository, sorted.
+async fn tags_of(repository: &Repository) -> Result<Vec<Tag>, RegistryError> {
+    let ReadableTags { tags, error, .. } = repository.readable_tags().await;
+    error.map_or_else(|| Ok(tags.into_iter().collect()), Err)
+}
+
 async fn fetch(repository: &Repository, content: &[u8]) -> Result<Vec<u8>, RegistryError> {
     let mut memory = Memory::default();
     repository.blob(&Digest::of(content), content.len() as u64, &mut memory).await.map(|()| memory.0)
@@ -293,7 +299,7 @@ fn transfers_can_run_in_tasks_of_their_own() {
     is_send(repository.push_blob(&digest, 1, Arc::new(Slice(Vec::new())), None));
     is_send(repository.head_manifest(&selector));
     is_send(repository.push_manifest(&selector, "", Bytes::new()));
-    is_send(repository.tags());
-    is_send(repository.referrers(&digest));
+    is_send(repository.readable_tags());
+    is_send(repository.referrers_by_api(&digest));
     is_send(client.ping(repository.registry()));
 }

@@ -8,7 +8,7 @@ use krs_testing::image::{
 };
 use krs_testing::registry::Options;
 
-use crate::harness::{Site, client};
+use crate::harness::{Site, client, referrers_of};
 
 fn app(name: &str, seed: u64) -> ImageBuilder {
     // The first layer is the same in all of them.
@@ -148,9 +148,9 @@ async fn t50_signatures_and_sboms_travel_with_their_image() {
             );
         }
         let edge = client().repository(&site.edge.host(), &"team/app".parse().unwrap());
-        let found = edge.referrers(&image.digest).await.unwrap();
+        let found = referrers_of(&edge, &image.digest).await;
         assert_eq!(found.len(), 2, "referrers API: {api}: an SBOM and a signature are found at the edge");
-        assert_eq!(edge.referrers(&bill.digest).await.unwrap().len(), 1, "referrers API: {api}");
+        assert_eq!(referrers_of(&edge, &bill.digest).await.len(), 1, "referrers API: {api}");
         let again = site.push(&bundle, &images).await.unwrap();
         assert_eq!((again.blobs_sent, again.documents_sent), (0, 0), "referrers API: {api}");
         assert_eq!(site.edge.digest("team/app", &cosign_tag(&image.digest, "sig")), Some(cosign.digest));

@@ -15,7 +15,7 @@ use krs_testing::registry::{Matcher, Options, Registry, What};
 use serde_json::Value;
 use tokio::sync::Barrier;
 
-use crate::harness::{Site, client, silent};
+use crate::harness::{Site, client, referrers_of, silent};
 
 const SPDX: &str = "application/spdx+json";
 const SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
@@ -116,7 +116,7 @@ async fn t50_all_three_of_cosigns_tags_travel_also_those_of_one_platform() {
 
 async fn found_at_the_edge(site: &Site, subject: &Digest) -> Vec<Digest> {
     let edge = client().repository(&site.edge.host(), &"team/app".parse().unwrap());
-    let mut found = edge.referrers(subject).await.unwrap().iter().map(|d| d.digest).collect::<Vec<_>>();
+    let mut found = referrers_of(&edge, subject).await;
     found.sort();
     found
 }
@@ -267,8 +267,7 @@ async fn t114_two_pushes_that_write_one_list_at_the_same_time_are_both_found() {
     let mut expected = referrers.map(|referrer| referrer.digest).to_vec();
     expected.sort();
     let repository = client().repository(&edge.host(), &"team/app".parse().unwrap());
-    let found = repository.referrers(&image.digest).await.unwrap();
-    let mut found = found.iter().map(|found| found.digest).collect::<Vec<_>>();
+    let mut found = referrers_of(&repository, &image.digest).await;
     found.sort();
     assert_eq!(found, expected);
 }

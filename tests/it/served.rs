@@ -10,7 +10,7 @@ use krs_testing::image::{Image, ImageBuilder, index, sbom};
 use krs_testing::registry::Options;
 use krs_testing::tls::Authority;
 
-use crate::harness::{Site, client, options};
+use crate::harness::{Site, client, options, referrers_of};
 
 struct Memory(Vec<u8>);
 
@@ -71,11 +71,11 @@ async fn a_served_bundle_answers_under_the_source_name_and_under_the_edge_name()
     read(&client, &host, "team/app", &both).await;
     // A source registry with a port in its name has no name that is a repository path, so only `quay.io/…` would do.
     let repository = client.repository(&host, &"team/app".parse().unwrap());
-    assert_eq!(repository.tags().await.unwrap(), ["1.0".parse().unwrap()]);
+    let tags = repository.readable_tags().await.tags;
+    assert_eq!(tags.into_iter().collect::<Vec<_>>(), ["1.0".parse().unwrap()]);
     let tagged = repository.head_manifest(&Selector::Tag("1.0".parse().unwrap())).await.unwrap();
     assert_eq!(tagged.map(|descriptor| descriptor.digest), Some(both.digest));
-    let referrers = repository.referrers(&amd64.digest).await.unwrap();
-    assert_eq!(referrers.iter().map(|d| d.digest).collect::<Vec<_>>(), [bill.digest]);
+    assert_eq!(referrers_of(&repository, &amd64.digest).await, [bill.digest]);
     let absent = repository.head_manifest(&Selector::Digest(Digest::of(b"absent"))).await.unwrap();
     assert_eq!(absent, None);
     let other = client.repository(&host, &"team/other".parse().unwrap());
