@@ -74,7 +74,9 @@ impl ForeignLayers {
     /// # Errors
     /// A CA certificate that cannot be used.
     pub fn new(client: &Client, hosts: &[RegistryHost]) -> Result<Self, RegistryError> {
-        let proxied = client.options().proxies && proxy_is_set(|name| std::env::var(name).ok());
+        let options = client.options();
+        let by_environment = options.proxies && proxy_is_set(|name| std::env::var(name).ok());
+        let proxied = options.proxy.is_some() || by_environment;
         Self::with_proxy(client, hosts, proxied)
     }
 
@@ -331,6 +333,7 @@ fn proxy_is_set(variable: impl Fn(&str) -> Option<String>) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::super::client::ProxyOptions;
     use super::*;
 
     #[test]
@@ -350,6 +353,15 @@ mod tests {
                 Err(other) => panic!("{host}: {other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn t95_a_proxy_that_the_options_name_is_one_too() {
+        let proxy = ProxyOptions { url: "http://proxy.example:3128".to_owned(), no_proxy: Vec::new() };
+        let options = ClientOptions { proxies: false, proxy: Some(proxy), ..ClientOptions::default() };
+        let layers = ForeignLayers::new(&Client::new(options).unwrap(), &[]).unwrap();
+        let url = "https://layers.example/x".parse().unwrap();
+        assert!(matches!(layers.client_for(&url), Err(Refusal::Unnamed { .. })));
     }
 
     #[test]
