@@ -242,10 +242,16 @@ async fn t203_a_layer_of_the_base_is_found_though_another_repository_fails() {
     for status in [500, 503] {
         for heads in [true, false] {
             let edge = Registry::start(Options::default());
-            edge.fail(Matcher::any().path("/blobs/").repository("team/a"), What::Status(status, Vec::new(), String::new()));
+            edge.fail(
+                Matcher::any().path("/blobs/").repository("team/a"),
+                What::Status(status, Vec::new(), String::new()),
+            );
             if !heads {
                 // Nothing is known by HEAD, so that each repository is asked a second time.
-                edge.fail(Matcher::any().path("/blobs/").method("HEAD"), What::Status(404, Vec::new(), String::new()));
+                edge.fail(
+                    Matcher::any().path("/blobs/").method("HEAD"),
+                    What::Status(404, Vec::new(), String::new()),
+                );
             }
             let digest = Digest::of(b"layer");
             let error = found_at(&edge, &digest).await.unwrap_err();
