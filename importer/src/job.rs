@@ -22,6 +22,7 @@ use crate::target::Target;
 use crate::task::{CopyTarget, CopyTask, DestinationEndpoint, TaskSource};
 
 pub use read::read;
+pub(crate) use read::{add_pods, is_of_job};
 
 /// Label selector of all copy Jobs and their Pods.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=krs-importer,app.kubernetes.io/component=copy";
@@ -52,7 +53,7 @@ const MAX_DEADLINE: u64 = 24 * 3600;
 /// Time that a Job may take whose bytes nobody knows, in seconds.
 const UNKNOWN_DEADLINE: u64 = 6 * 3600;
 /// How long an ended Job stays, in seconds.
-const TTL: i32 = 3600;
+pub(crate) const TTL: i32 = 3600;
 
 /// What a Job needs beside its batch.
 #[derive(Debug)]
@@ -63,6 +64,12 @@ pub struct Surroundings<'a> {
     pub registry_ca: &'a str,
     /// Whether the destination's Secret is a dockerconfigjson, so that the Pod's image may be pulled with it.
     pub destination_is_dockerconfigjson: bool,
+}
+
+/// The name of the Job for a batch of a set.
+pub(crate) fn name_of(set: &EdgeImageSet, batch: &Batch) -> String {
+    let uid = set.metadata.uid.as_deref().unwrap_or_default();
+    name(set.metadata.name.as_deref().unwrap_or_default(), &hash(set, uid, batch), batch.attempt)
 }
 
 /// The Job for a batch of a set.
@@ -116,8 +123,8 @@ pub(crate) fn mark(job: &mut Job, nonce: &str) {
 }
 
 /// The nonce that a Job shows.
-pub(crate) fn nonce(job: &Job) -> Option<&str> {
-    job.metadata.annotations.as_ref()?.get(NONCE).map(String::as_str)
+pub(crate) fn nonce(job: &ObjectMeta) -> Option<&str> {
+    job.annotations.as_ref()?.get(NONCE).map(String::as_str)
 }
 
 /// What a Job is told about a target. Where it is read from, the batch decides: see [`build`].

@@ -120,6 +120,19 @@ pub fn remember(
     next
 }
 
+/// Records the ends of Jobs that are accounted for in `state`: nothing more is to be known of these Jobs. (T-177)
+pub fn record_ended_jobs(state: &mut SetState, targets: &[Target], jobs: &[CopyJob]) {
+    let open = news(&Index::new(targets), targets, state, jobs);
+    let open = open.into_iter().map(|end| end.job.name.clone()).collect::<BTreeSet<_>>();
+    let Some(owned) = &mut state.jobs else { return };
+    for job in jobs.iter().filter(|job| !open.contains(&job.name)) {
+        let (JobPhase::Succeeded { at, .. } | JobPhase::Failed { at, .. }) = &job.phase else { continue };
+        if let Some(owned) = owned.get_mut(&job.name) {
+            owned.ended = Some(*at);
+        }
+    }
+}
+
 /// Records that the API server refused the Job `name` for `batch`: an attempt that failed, from the source that was to be
 /// read, so that the next one from there waits. (T-83, T-121)
 pub fn remember_rejection(state: &mut SetState, batch: &Batch, name: &str, why: &str, now: Timestamp) {

@@ -74,6 +74,9 @@ pub struct OwnedJob {
     pub uid: Option<String>,
     /// When it was announced.
     pub at: Timestamp,
+    /// When it ended, once its end is accounted for: from then on only its name counts, until Kubernetes deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
 }
 
 /// How often a moved tag is noted: it is put back twice within the interval of verification, then it is reported only.

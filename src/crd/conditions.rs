@@ -65,6 +65,8 @@ pub mod reason {
     pub const SECRET_INVALID: &str = "SecretInvalid";
     /// Ready, Synced: the importer may not read a Secret or ConfigMap that the set names.
     pub const SECRET_FORBIDDEN: &str = "SecretForbidden";
+    /// Ready, Synced: the importer may not read the copy Jobs of the set.
+    pub const JOBS_FORBIDDEN: &str = "JobsForbidden";
     /// Ready, Synced: the API server refused a copy Job.
     pub const JOB_REJECTED: &str = "JobRejected";
     /// Ready, Synced: an image does not exist where it is copied from.

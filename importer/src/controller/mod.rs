@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::batch::v1::Job;
 use krs_core::crd::EdgeImageSet;
 use kube::core::PartialObjectMeta;
@@ -48,7 +48,6 @@ const FORGET: Duration = Duration::from_secs(600);
 
 /// What is watched of a namespace, or of all.
 struct Scope {
-    namespace: Option<String>,
     source: Arc<Source>,
     store: Store<StoredSet>,
 }
@@ -86,14 +85,18 @@ pub async fn run(
             PredicateConfig::default(),
         );
         let jobs = api::<PartialObjectMeta<Job>>(&importer, namespace.as_deref());
-        let selected = watcher::Config::default().labels(job::SELECTOR);
+        // Of Jobs that others label like ours only the metadata pass through here, a page at a time, and none is kept.
+        let selected = watcher::Config::default().labels(job::SELECTOR).page_size(PAGE);
         let of_jobs = source(&Job::plural(&()));
         let compared = api::<EdgeImageSet>(&importer, namespace.as_deref());
         let heartbeats = importer.heartbeats();
         following.push(follow(Arc::clone(&of_sets), compared, None, heartbeats.clone(), pace).boxed());
         let (compared, heartbeats) = (jobs.clone(), heartbeats.clone());
         following.push(follow(Arc::clone(&of_jobs), compared, Some(job::SELECTOR), heartbeats, pace).boxed());
+        let of_sets_with_job = Arc::clone(&importer);
         let jobs = of_jobs.watch(jobs, selected).touched_objects();
+        let jobs =
+            jobs.try_filter(move |job| futures::future::ready(of_sets_with_job.may_concern(job.meta())));
         let forgetful = Arc::clone(&importer);
         let relisted = of_sets.relisted().inspect(move |()| forgetful.forget_statuses());
         let controller = Controller::for_stream(sets, reader.clone())
@@ -109,7 +112,7 @@ pub async fn run(
             }
             futures::future::ready(())
         }));
-        scopes.push(Scope { namespace, source: of_sets, store: reader });
+        scopes.push(Scope { source: of_sets, store: reader });
     }
     let sweeping = sweep(&importer, &scopes, &seen, &changed);
     tokio::select! {
@@ -158,15 +161,15 @@ async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed
         let mut waiting = scopes.iter().any(|scope| !scope.source.is_synced() && !scope.source.is_refused());
         // Nothing waits for a namespace that is refused, and yet it may have sets.
         let all_synced = known.len() == scopes.len();
-        let mut all_listed = true;
         let stored = known.iter().flat_map(|scope| scope.store.state()).collect::<Vec<_>>();
         let sets = stored.iter().map(|stored| stored.without_content()).collect::<Vec<_>>();
+        let mut all_learnt = true;
         // One after the other: the images of all sets together take a lot of memory.
         for (new, _) in stored.iter().zip(&sets).filter(|(_, set)| !importer.knows(set)) {
             heartbeat.beat();
             if let Err(error) = importer.learn(&new.set()).await {
                 // All others would wait for the API server as long.
-                (waiting, all_listed) = (true, false);
+                (waiting, all_learnt) = (true, false);
                 tracing::debug!(
                     error = krs_core::error::chain(&error),
                     "the names of a set are not known yet"
@@ -174,25 +177,21 @@ async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed
                 break;
             }
         }
-        for scope in known {
-            if let Err(error) = importer.learn_jobs(scope.namespace.as_deref(), &stored).await {
-                waiting |= !matches!(&error, kube::Error::Api(status) if status.code == 403);
-                all_listed = false;
-                let namespace = scope.namespace.as_deref().unwrap_or("(all)");
-                let error = krs_core::error::chain(&error);
-                tracing::debug!(namespace, error, "copy Jobs cannot be listed");
-            }
-            heartbeat.beat();
+        let listed = importer.learn_jobs(&stored, &heartbeat).await;
+        if let Err(error) = &listed {
+            waiting = true;
+            let error = krs_core::error::chain(error);
+            tracing::debug!(error, "copy Jobs cannot be read");
         }
         if !waiting || begun.elapsed() >= PATIENCE {
             importer.begin();
             seen.store(true, Ordering::Release);
         }
-        importer.retain(&sets, all_synced && all_listed);
+        importer.retain(&sets, all_synced && all_learnt && listed.is_ok());
         importer.measure_success();
         if forget_at <= Instant::now() && all_synced {
             forget_at = Instant::now() + FORGET;
-            importer.delete_stale(&sets).await;
+            importer.delete_stale(&sets, &heartbeat).await;
         }
         tokio::select! {
             () = tokio::time::sleep(SWEEP) => {}

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::redact::printable;
 
 use super::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, SELECTOR, SET_LABEL};
@@ -29,14 +30,23 @@ pub fn read(job: &Job, pods: &[Pod]) -> Option<CopyJob> {
     let attempt = annotations.get(ATTEMPT)?.parse::<u32>().ok()?;
     let own_name = batch.len() == HASH_DIGITS && name.ends_with(&format!("-{batch}-{attempt}"));
     let task = own_name.then(|| task(job)).flatten()?;
-    let pods = pods_of(job, pods);
     let suspended = job.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or_default();
-    let mut phase = phase(job, &pods);
-    if let (true, JobPhase::Running { waiting }) = (suspended, &mut phase) {
-        *waiting = Some("it is suspended; resume it, or delete it".to_owned());
-    }
     let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    Some(CopyJob { name, batch, attempt, task, created, suspended, phase })
+    let mut copy = CopyJob { name, batch, attempt, task, created, suspended, phase: phase(job) };
+    add_pods(&mut copy, job.metadata.uid.as_deref().unwrap_or_default(), pods);
+    Some(copy)
+}
+
+/// Adds what the Pods of a Job with this UID say: its report, or why it waits.
+pub(crate) fn add_pods(job: &mut CopyJob, uid: &str, pods: &[Pod]) {
+    let pods = pods_of(uid, pods);
+    match &mut job.phase {
+        JobPhase::Running { waiting } if job.suspended => {
+            *waiting = Some("it is suspended; resume it, or delete it".to_owned());
+        }
+        JobPhase::Running { waiting } => *waiting = pods.first().and_then(|pod| self::waiting(pod)),
+        JobPhase::Succeeded { report, .. } | JobPhase::Failed { report, .. } => *report = self::report(&pods),
+    }
 }
 
 fn task(job: &Job) -> Option<CopyTask> {
@@ -50,19 +60,22 @@ fn task(job: &Job) -> Option<CopyTask> {
     (1..=MAX_TARGETS).contains(&task.targets.len()).then_some(task)
 }
 
-/// The Pods that the Job owns, the newest first.
-fn pods_of<'a>(job: &Job, pods: &'a [Pod]) -> Vec<&'a Pod> {
-    let owns = |pod: &&Pod| {
-        let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
-        owners.iter().any(|owner| owner.kind == "Job" && Some(&owner.uid) == job.metadata.uid.as_ref())
-    };
-    let mut pods = pods.iter().filter(owns).collect::<Vec<_>>();
+/// Whether an object says that the Job with this UID owns it.
+pub(crate) fn is_of_job(object: &ObjectMeta, uid: &str) -> bool {
+    let owners = object.owner_references.as_deref().unwrap_or_default();
+    owners.iter().any(|owner| owner.kind == "Job" && owner.uid == uid)
+}
+
+/// The Pods that the Job with this UID owns, the newest first.
+fn pods_of<'a>(uid: &str, pods: &'a [Pod]) -> Vec<&'a Pod> {
+    let mut pods = pods.iter().filter(|pod| is_of_job(&pod.metadata, uid)).collect::<Vec<_>>();
     let created = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
     pods.sort_by(|a, b| created(b).cmp(&created(a)).then_with(|| b.metadata.name.cmp(&a.metadata.name)));
     pods
 }
 
-fn phase(job: &Job, pods: &[&Pod]) -> JobPhase {
+/// How far the Job is, without what its Pods say.
+fn phase(job: &Job) -> JobPhase {
     let status = job.status.as_ref();
     let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let is = |type_: &str| conditions.iter().find(|c| c.type_ == type_ && c.status == "True");
@@ -73,18 +86,14 @@ fn phase(job: &Job, pods: &[&Pod]) -> JobPhase {
         times.into_iter().flatten().next().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
     };
     if let Some(condition) = is("Complete") {
-        return JobPhase::Succeeded { at: at(condition), report: report(pods) };
+        return JobPhase::Succeeded { at: at(condition), report: None };
     }
     if let Some(condition) = is("Failed") {
         let parts = [condition.reason.as_deref(), condition.message.as_deref()];
         let why = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
-        return JobPhase::Failed {
-            at: at(condition),
-            why: printable(&why, MAX_MESSAGE),
-            report: report(pods),
-        };
+        return JobPhase::Failed { at: at(condition), why: printable(&why, MAX_MESSAGE), report: None };
     }
-    JobPhase::Running { waiting: pods.first().and_then(|pod| waiting(pod)) }
+    JobPhase::Running { waiting: None }
 }
 
 /// What the newest container that ended has said.

@@ -12,7 +12,8 @@ use kube::Resource as _;
 use super::facts::Elsewhere;
 use super::jobs::{self, Created};
 use super::observe::Seen;
-use super::ownership::announce;
+use super::ownership::{OwnedJobs, announce};
+use super::reservation::Reservation;
 use super::round::Round;
 use super::secrets::Secrets;
 use super::slots::Slots;
@@ -35,41 +36,31 @@ impl Round<'_> {
         seen: &mut Seen,
         state: &mut SetState,
     ) -> Result<Decision, ReconcileError> {
-        let _acting = self.importer.acting.lock().await;
         let wakeups = &self.importer.registries.wakeups;
         let ended_before = wakeups.ended();
         let holders = self.holders(seen, state);
-        let mut decision = self.decide(seen, state, &holders);
+        let (mut decision, mut reserved) = self.decide_and_reserve(seen, state, &holders);
         if !decision.create.is_empty() {
-            self.read_destination(secrets, seen).await?;
-            if seen.obstacle.is_some() {
-                decision = self.decide(seen, state, &holders);
+            let read = self.read_destination(secrets, seen).await;
+            if read.is_err() || seen.obstacle.is_some() {
+                drop(reserved);
+                read?;
+                (decision, reserved) = self.decide_and_reserve(seen, state, &holders);
             }
         }
         self.needs(seen, state, &decision);
-        let mut result = Ok(());
-        for name in &decision.delete {
-            result = self.delete(&mut seen.jobs, name).await;
-            if result.is_err() {
-                break;
-            }
-        }
-        let mut rejected = Vec::new();
-        if result.is_ok() {
-            result = self.create(secrets, seen, state, &decision.create, &mut rejected).await;
-        }
-        if self.importer.facts.runs(&self.name.namespace, &self.uid, seen.jobs.list.clone()) {
-            wakeups.job_ended();
-        }
-        let running = self.importer.facts.count_running();
-        let label = ResultLabels { result: "running".to_owned() };
-        let count = i64::try_from(running).unwrap_or(i64::MAX);
-        self.importer.parts.metrics.jobs.get_or_create(&label).set(count);
         if decision.waits_for_jobs {
             wakeups.wait(&self.uid, &self.name, ended_before);
         } else {
             wakeups.wait_no_more(&self.uid);
         }
+        let mut rejected = Vec::new();
+        let result = match self.delete_all(seen, &decision.delete).await {
+            Ok(()) => self.create(secrets, seen, state, &mut reserved, &mut rejected).await,
+            Err(error) => Err(error),
+        };
+        drop(reserved);
+        self.measure_running();
         result?;
         if rejected.is_empty() {
             return Ok(decision);
@@ -77,6 +68,61 @@ impl Round<'_> {
         self.remember_rejected(seen, state, rejected).await?;
         let after = self.decide(seen, state, &holders);
         Ok(Decision { create: Vec::new(), delete: Vec::new(), ..after })
+    }
+
+    /// Decides, and takes what the new Jobs need before another set decides. Nothing is waited for in between. (T-176)
+    fn decide_and_reserve(
+        &self,
+        seen: &Seen,
+        state: &SetState,
+        holders: &BTreeMap<Digest, Vec<RepositoryName>>,
+    ) -> (Decision, Reservation<'_>) {
+        let _deciding = lock(&self.importer.deciding);
+        self.note_jobs(seen);
+        let mut decision = self.decide(seen, state, holders);
+        let recorded = state.jobs.as_ref();
+        // The name of a Job that ended is taken until Kubernetes deletes it.
+        let is_taken = |name: &str| {
+            let owned = recorded.and_then(|jobs| jobs.get(name));
+            owned.is_some_and(|owned| owned.uid.is_some())
+        };
+        let mut named = Vec::new();
+        for batch in &mut decision.create {
+            let mut name = job::name_of(self.set, batch);
+            while is_taken(&name) {
+                batch.attempt = batch.attempt.saturating_add(1);
+                name = job::name_of(self.set, batch);
+            }
+            named.push((name, batch.clone()));
+        }
+        let reserved = Reservation::new(self.importer, &self.name, &self.uid, named);
+        (decision, reserved)
+    }
+
+    /// Takes note of the Jobs of the set as they were read.
+    fn note_jobs(&self, seen: &Seen) {
+        let (facts, namespace) = (&self.importer.facts, &self.name.namespace);
+        if !seen.are_jobs_known {
+            facts.runs_unknown(namespace, &self.uid);
+        } else if facts.runs(namespace, &self.uid, &seen.jobs.list) {
+            self.importer.registries.wakeups.job_ended();
+        }
+    }
+
+    fn measure_running(&self) {
+        let label = ResultLabels { result: "running".to_owned() };
+        let count = i64::try_from(self.importer.facts.count_running()).unwrap_or(i64::MAX);
+        self.importer.parts.metrics.jobs.get_or_create(&label).set(count);
+    }
+
+    async fn delete_all(&self, seen: &mut Seen, names: &[String]) -> Result<(), ReconcileError> {
+        for name in names {
+            self.delete(&mut seen.jobs, name).await?;
+            if self.importer.facts.release(&self.uid, name) {
+                self.importer.registries.wakeups.job_ended();
+            }
+        }
+        Ok(())
     }
 
     fn decide(
@@ -131,7 +177,10 @@ impl Round<'_> {
     fn needs(&self, seen: &Seen, state: &SetState, decision: &Decision) {
         let images = seen.wanted.as_ref().map(|wanted| wanted.images.as_slice()).unwrap_or_default();
         let (spec, obstacle, jobs) = (&self.set.spec, seen.obstacle.as_ref(), &seen.jobs.list);
-        let needs = needs(spec, obstacle, images, &seen.targets, state, jobs, decision);
+        let mut needs = needs(spec, obstacle, images, &seen.targets, state, jobs, decision);
+        if !seen.are_jobs_known {
+            needs.copying_from = self.importer.facts.copied_from(&self.name);
+        }
         self.importer.facts.needs(&self.name, needs);
     }
 
@@ -145,20 +194,21 @@ impl Round<'_> {
         let jobs = self.jobs(wanted.as_ref(), &mut state).await?.list;
         self.importer.facts.copies_from(&self.name, copied_bundles(&jobs).collect());
         let runs = jobs.iter().any(CopyJob::is_active);
-        if self.importer.facts.runs(&self.name.namespace, &self.uid, jobs) {
+        if self.importer.facts.runs(&self.name.namespace, &self.uid, &jobs) {
             self.importer.registries.wakeups.job_ended();
         }
         Ok(runs)
     }
 
-    /// Creates Jobs. Those that the API server refuses go to `rejected`; those of which a Secret is missing wait for it.
-    async fn create<'b>(
+    /// Creates the Jobs of what is `reserved`. Those that the API server refuses go to `rejected`; those of which a Secret
+    /// is missing wait for it.
+    async fn create(
         &self,
         secrets: &Secrets<'_>,
         seen: &mut Seen,
         state: &mut SetState,
-        batches: &'b [Batch],
-        rejected: &mut Vec<(&'b Batch, String, String)>,
+        reserved: &mut Reservation<'_>,
+        rejected: &mut Vec<(Batch, String, String)>,
     ) -> Result<(), ReconcileError> {
         let parts = &self.importer.parts;
         let registry_ca = parts.registry_ca.borrow().clone();
@@ -171,21 +221,12 @@ impl Round<'_> {
                 .is_some_and(|login| login.is_dockerconfigjson),
         };
         let mut announced = Vec::new();
-        for batch in batches {
-            if matches!(batch.source, BatchSource::Registry { .. }) {
-                let mut usable = true;
-                for (target, _) in &batch.targets {
-                    usable &= self.source_login(secrets, target, &mut seen.blocked).await?;
-                }
-                if !usable {
-                    continue;
-                }
-            }
-            if !self.may_copy(batch, seen) {
+        for (name, batch) in reserved.batches() {
+            if !self.can_read_source(secrets, &batch, seen).await? || !self.may_copy(&batch, seen) {
+                reserved.release(&name);
                 continue;
             }
-            let mut job = job::build(self.set, batch, &surroundings);
-            let name = job.metadata.name.clone().unwrap_or_default();
+            let mut job = job::build(self.set, &batch, &surroundings);
             let jobs = state.jobs.get_or_insert_default();
             let nonce = announce(jobs, &name, self.now).map_err(|_| ReconcileError::Random)?;
             job::mark(&mut job, &nonce);
@@ -197,6 +238,7 @@ impl Round<'_> {
         // Before any of them exists, so that after a crash they are known.
         self.save(state).await?;
         for (batch, name, job) in announced {
+            reserved.may_exist(&name);
             let made = jobs::create(&parts.client, &self.name.namespace, &job).await;
             let jobs = state.jobs.get_or_insert_default();
             match made.map_err(ReconcileError::api("a copy Job cannot be created"))? {
@@ -204,17 +246,34 @@ impl Round<'_> {
                     if let Some(owned) = jobs.get_mut(&name) {
                         owned.uid = Some(uid);
                     }
-                    self.log_start(batch, &name);
+                    self.log_start(&batch, &name);
                     seen.jobs.list.extend(job::read(&job, &[]));
                 }
                 Created::Rejected(why) => {
                     jobs.remove(&name);
+                    reserved.release(&name);
                     rejected.push((batch, name, why));
                 }
             }
         }
         // From now on their UIDs count: their nonces can be read.
         self.save(state).await
+    }
+
+    /// Whether the credentials of the registry that a batch is read from can be used; else its images are blocked.
+    async fn can_read_source(
+        &self,
+        secrets: &Secrets<'_>,
+        batch: &Batch,
+        seen: &mut Seen,
+    ) -> Result<bool, ReconcileError> {
+        let mut usable = true;
+        if matches!(batch.source, BatchSource::Registry { .. }) {
+            for (target, _) in &batch.targets {
+                usable &= self.source_login(secrets, target, &mut seen.blocked).await?;
+            }
+        }
+        Ok(usable)
     }
 
     /// Whether the bundle lists all images of the batch for the set's namespace, by the drop folder as it is now; else they
@@ -241,7 +300,7 @@ impl Round<'_> {
         &self,
         seen: &mut Seen,
         state: &mut SetState,
-        rejected: Vec<(&Batch, String, String)>,
+        rejected: Vec<(Batch, String, String)>,
     ) -> Result<(), ReconcileError> {
         let about = self.set.object_ref(&());
         for (batch, name, why) in rejected {
@@ -251,7 +310,7 @@ impl Round<'_> {
             if !batch.targets.iter().any(|(target, _)| known(&target.key)) {
                 self.importer.parts.events.warning(&about, reason::JOB_REJECTED, "CreateJob", &why).await;
             }
-            remember_rejection(state, batch, &name, &why, self.now);
+            remember_rejection(state, &batch, &name, &why, self.now);
             for (target, _) in &batch.targets {
                 let place = |place: &usize| (*place, (reason::JOB_REJECTED, why.clone()));
                 seen.blocked.extend(target.images.iter().map(place));
@@ -260,26 +319,26 @@ impl Round<'_> {
         self.save(state).await
     }
 
-    /// Counts what became present, and what Jobs that ended since the last look sent.
+    /// Counts what became present, and what the Jobs sent whose end is accounted for now.
     pub(super) fn count(&self, before: &SetState, after: &SetState, seen: &Seen) {
         let metrics = &self.importer.parts.metrics;
         let is_new = |key: &TargetKey| after.proofs.contains_key(key) && !before.proofs.contains_key(key);
         let new = seen.targets.iter().filter(|target| is_new(&target.key));
         metrics.images_synchronized.inc_by(new.map(|target| target.images.len() as u64).sum());
         self.measure_corrupt(seen);
-        let mut reports = lock(&self.importer.reports);
-        let old = reports.insert(self.uid.clone(), seen.jobs.reports.clone()).unwrap_or_default();
-        for (uid, job) in &seen.jobs.reports {
-            let (JobPhase::Succeeded { at, report } | JobPhase::Failed { at, report, .. }) = &job.phase
-            else {
+        for (name, owned) in after.jobs.iter().flatten() {
+            let was_open = |jobs: &OwnedJobs| jobs.get(name).is_none_or(|owned| owned.ended.is_none());
+            if owned.ended.is_none() || !before.jobs.as_ref().is_none_or(was_open) {
                 continue;
-            };
-            if *at >= self.importer.started && !old.contains_key(uid) {
+            }
+            let Some(job) = seen.jobs.list.iter().find(|job| job.name == *name) else { continue };
+            if let JobPhase::Succeeded { report, .. } | JobPhase::Failed { report, .. } = &job.phase {
                 self.log_end(job);
                 metrics.bytes_synchronized.inc_by(report.as_ref().map_or(0, |report| report.bytes_copied));
             }
         }
     }
+
     /// Damage is asked about again in each round, so that a round that got answers tells all of it.
     fn measure_corrupt(&self, seen: &Seen) {
         if seen.said.answers.is_empty() {

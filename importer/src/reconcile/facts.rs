@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::locations::{BlobLocations, Location};
 use super::lock;
 use super::names::Names;
-use crate::decide::CopyJob;
+use crate::decide::{Batch, CopyJob};
 use crate::demand::{Demand, SetDemand, SetName};
 use crate::remember::is_over;
 use crate::target::Target;
@@ -31,10 +31,40 @@ pub(super) struct Facts {
 /// How long a Job keeps its repositories from sets of other namespaces.
 const MAX_CLAIM: Duration = Duration::from_secs(600);
 
-/// Jobs of one set.
+/// Active Jobs of one set, those that are about to be created included.
 struct Running {
     namespace: String,
-    jobs: Vec<CopyJob>,
+    jobs: BTreeMap<String, Claim>,
+}
+
+/// What a Job takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    created: Option<Timestamp>,
+    registry: RegistryHost,
+    repositories: Vec<RepositoryName>,
+}
+
+impl From<&CopyJob> for Claim {
+    fn from(job: &CopyJob) -> Self {
+        Self {
+            created: job.created,
+            registry: job.task.destination.registry.clone(),
+            repositories: job.task.targets.iter().map(|target| target.repository.clone()).collect(),
+        }
+    }
+}
+
+impl Claim {
+    /// That of a Job that is about to be created.
+    pub(super) fn of(batch: &Batch, now: Timestamp) -> Option<Self> {
+        let (first, _) = batch.targets.first()?;
+        Some(Self {
+            created: Some(now),
+            registry: first.registry.clone(),
+            repositories: batch.targets.iter().map(|(target, _)| target.repository.clone()).collect(),
+        })
+    }
 }
 
 /// What Jobs of other sets take.
@@ -77,16 +107,40 @@ impl Facts {
         lock(&self.names).namespaces()
     }
 
-    /// Takes note of the Jobs of a set; says whether one of those that ran does not any more.
-    pub(super) fn runs(&self, namespace: &str, uid: &str, jobs: Vec<CopyJob>) -> bool {
-        let jobs = jobs.into_iter().filter(CopyJob::is_active).collect::<Vec<_>>();
-        let mut running = self.running();
-        let before = running.remove(uid).map(|running| running.jobs).unwrap_or_default();
-        let ended = before.iter().any(|old| jobs.iter().all(|job| job.name != old.name));
-        if !jobs.is_empty() {
-            running.insert(uid.to_owned(), Running { namespace: namespace.to_owned(), jobs });
-        }
+    /// Takes note of the Jobs of a set, of which there are no others; says whether one of those that ran does not any more.
+    pub(super) fn runs(&self, namespace: &str, uid: &str, jobs: &[CopyJob]) -> bool {
+        let active = jobs.iter().filter(|job| job.is_active());
+        let jobs = active.map(|job| (job.name.clone(), Claim::from(job))).collect::<BTreeMap<_, _>>();
+        let running = Running { namespace: namespace.to_owned(), jobs };
+        let mut all = self.running();
+        let before = all.remove(uid).map(|running| running.jobs).unwrap_or_default();
+        let ended = before.keys().any(|name| !running.jobs.contains_key(name));
+        all.insert(uid.to_owned(), running);
         ended
+    }
+
+    /// Whether the Jobs of a set are known, or cannot be.
+    pub(super) fn knows_jobs(&self, uid: &str) -> bool {
+        self.running().contains_key(uid)
+    }
+
+    /// Takes note that the Jobs of a set cannot be read. Those that are known count on.
+    pub(super) fn runs_unknown(&self, namespace: &str, uid: &str) {
+        let unknown = || Running { namespace: namespace.to_owned(), jobs: BTreeMap::new() };
+        self.running().entry(uid.to_owned()).or_insert_with(unknown);
+    }
+
+    /// Takes a slot and repositories for a Job that is about to be created.
+    pub(super) fn reserve(&self, namespace: &str, uid: &str, name: &str, claim: Claim) {
+        self.runs_unknown(namespace, uid);
+        if let Some(running) = self.running().get_mut(uid) {
+            running.jobs.insert(name.to_owned(), claim);
+        }
+    }
+
+    /// Gives back what a Job takes; says whether it took something.
+    pub(super) fn release(&self, uid: &str, name: &str) -> bool {
+        self.running().get_mut(uid).is_some_and(|running| running.jobs.remove(name).is_some())
     }
 
     /// What Jobs of sets other than this one take. A repository is kept from sets of another namespace for a limited time:
@@ -96,13 +150,13 @@ impl Facts {
         let mut found = Elsewhere::default();
         for (_, Running { namespace: whose, jobs }) in self.running().iter().filter(|(set, _)| *set != uid) {
             *found.running.entry(whose.clone()).or_default() += jobs.len();
-            let holds = |job: &&CopyJob| {
-                whose == namespace || !job.created.is_some_and(|created| is_over(created, MAX_CLAIM, now))
+            let holds = |claim: &&Claim| {
+                whose == namespace || !claim.created.is_some_and(|created| is_over(created, MAX_CLAIM, now))
             };
-            for job in jobs.iter().filter(holds) {
-                let registry = &job.task.destination.registry;
-                let targets = job.task.targets.iter();
-                found.busy.extend(targets.map(|target| (registry.clone(), target.repository.clone())));
+            for claim in jobs.values().filter(holds) {
+                let repositories = claim.repositories.iter();
+                let claims = repositories.map(|repository| (claim.registry.clone(), repository.clone()));
+                found.busy.extend(claims);
             }
         }
         found
@@ -116,9 +170,13 @@ impl Facts {
     /// Forgets the Jobs of sets that are not among `alive`; says whether there were any.
     pub(super) fn only_uids(&self, alive: &BTreeSet<String>) -> bool {
         let mut running = self.running();
-        let before = running.len();
-        running.retain(|uid, _| alive.contains(uid));
-        running.len() < before
+        let mut ended = false;
+        running.retain(|uid, running| {
+            let is_alive = alive.contains(uid);
+            ended |= !is_alive && !running.jobs.is_empty();
+            is_alive
+        });
+        ended
     }
 
     /// Takes note of what a set needs.
@@ -131,6 +189,11 @@ impl Facts {
             Arc::make_mut(demand).sets.insert(name.clone(), Arc::new(needs));
             true
         });
+    }
+
+    /// The bundles that Jobs of a set copied from when they were last read.
+    pub(super) fn copied_from(&self, name: &SetName) -> BTreeSet<Digest> {
+        self.demand.borrow().sets.get(name).map(|needs| needs.copying_from.clone()).unwrap_or_default()
     }
 
     /// Takes note of the bundles that Jobs of a set still copy from.

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use krs_core::crd::reason;
 
 use super::ReconcileError;
-use super::jobs::{self, Jobs};
+use super::job_reads::Jobs;
+use super::jobs;
 use super::observe::Seen;
 use super::quiet::MENDED_BY_SECRETS;
 use super::round::Round;

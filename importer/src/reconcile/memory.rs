@@ -10,6 +10,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::{FIELD_MANAGER, lock};
+use crate::heartbeat::Heartbeat;
 use crate::state::SetState;
 
 /// Begins the name of every such ConfigMap; the UID of the set follows.
@@ -18,6 +19,8 @@ const PREFIX: &str = "krs-state-";
 const KEY: &str = "state.json";
 /// Marks them.
 const LABEL: &str = "kuberegistrysync.io/state";
+/// States in one page of a list.
+const PAGE: u32 = 100;
 /// Most bytes of a state: a ConfigMap takes 1 MiB with its keys.
 const MAX_STATE: usize = 900 << 10;
 
@@ -71,21 +74,42 @@ impl Memory {
         Ok(())
     }
 
+    /// Whether a Job of this name may be one of the set `uid`: its state has the name, or is not known yet.
+    pub(super) fn may_own(&self, uid: &str, job: &str) -> bool {
+        let known = self.known();
+        let jobs = known.get(uid).and_then(|state| state.jobs.as_ref());
+        jobs.is_none_or(|jobs| jobs.contains_key(job))
+    }
+
     /// Forgets the sets that are not among `alive`. Their ConfigMaps cannot be owned by them: they lie in another namespace.
-    pub(super) async fn forget_all_but(&self, alive: &BTreeSet<String>) -> Result<(), kube::Error> {
+    /// `heartbeat` beats for each page and each deletion.
+    pub(super) async fn forget_all_but(
+        &self,
+        alive: &BTreeSet<String>,
+        heartbeat: &Heartbeat,
+    ) -> Result<(), kube::Error> {
         self.known().retain(|uid, _| alive.contains(uid));
-        let maps = self.api.list_metadata(&ListParams::default().labels(&format!("{LABEL}=true"))).await?;
-        for map in maps.items {
-            let Some(name) = map.metadata.name else { continue };
-            let Some(uid) = name.strip_prefix(PREFIX) else { continue };
-            if !alive.contains(uid) {
+        let mut params = ListParams::default().labels(&format!("{LABEL}=true")).limit(PAGE);
+        loop {
+            heartbeat.beat();
+            let page = self.api.list_metadata(&params).await?;
+            for map in page.items {
+                let Some(name) = map.metadata.name else { continue };
+                let Some(uid) = name.strip_prefix(PREFIX) else { continue };
+                if alive.contains(uid) {
+                    continue;
+                }
+                heartbeat.beat();
                 match self.api.delete(&name, &DeleteParams::default()).await {
                     Err(kube::Error::Api(status)) if status.code == 404 => {}
                     other => drop(other?),
                 }
             }
+            match page.metadata.continue_.filter(|next| !next.is_empty()) {
+                Some(next) => params = params.continue_token(&next),
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 }
 

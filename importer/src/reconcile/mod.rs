@@ -19,6 +19,7 @@ mod facts;
 mod failed;
 mod health;
 mod hosts;
+mod job_reads;
 mod jobs;
 mod known;
 mod locations;
@@ -30,6 +31,7 @@ mod ownership;
 mod permits;
 mod quiet;
 mod report;
+mod reservation;
 mod resolve;
 mod round;
 mod sampling;
@@ -51,15 +53,17 @@ use jiff::Timestamp;
 use krs_core::crd::EdgeImageSet;
 use krs_core::registry::Barred;
 use kube::ResourceExt as _;
+use kube::api::ObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::decide::CopyJob;
 use crate::demand::{Demand, SetName};
 use crate::events::Events;
-use crate::heartbeat::Heartbeats;
+use crate::heartbeat::{Heartbeat, Heartbeats};
 use crate::job;
 use crate::lease::{Leases, Times};
 use crate::marks::{HighWaterMarks, MarkError};
@@ -70,11 +74,11 @@ use crate::stored::StoredSet;
 use checks::{Check, Registries};
 use content::ContentReads;
 use facts::Facts;
-use jobs::Reports;
+use job_reads::{JobReader, ReadLimit};
 use known::KnownAnswers;
 use memory::Memory;
 use owner::Owner;
-use ownership::Ownership;
+use ownership::{Ownership, Repositories};
 use quiet::Quiet;
 use round::Round;
 use sampling::Samples;
@@ -91,6 +95,9 @@ const LIMIT: Duration = Duration::from_secs(300);
 const MAX_BACK_OFF: Duration = Duration::from_secs(120);
 /// How long one reconcile may take, so that nothing that hangs holds a slot of the controller.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the Jobs of sets are asked about in vain before the others wait for the next turn.
+const LEARN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// When to look again at the Jobs of a set that is being deleted, in case that the event of their end was lost.
 const ENDING: Duration = Duration::from_secs(60);
@@ -146,8 +153,6 @@ pub struct Importer {
     failures: Mutex<HashMap<String, u32>>,
     /// What was last written to the status of each set.
     written: Mutex<HashMap<String, WrittenStatus>>,
-    /// What Jobs that ended said, by the UID of their set.
-    reports: Mutex<HashMap<String, Reports>>,
     /// Sets that wait for somebody to mend a Secret.
     quiet: Mutex<HashMap<String, Quiet>>,
     /// What the edge registries said and need not be asked again, by the UID of the set.
@@ -160,14 +165,13 @@ pub struct Importer {
     registries: Arc<Registries>,
     content: Arc<ContentReads>,
     samples: Samples,
-    /// From deciding until the Jobs exist, sets go one by one: no two Jobs write to one repository, and the limit on
-    /// Jobs holds.
-    acting: tokio::sync::Mutex<()>,
-    /// Namespaces of which the running Jobs are known.
-    listed: Mutex<BTreeSet<Option<String>>>,
+    /// Sets decide one by one, and take slots and repositories for their new Jobs with the decision: no two Jobs write to
+    /// one repository, and the limit on Jobs holds. Never held while something is waited for.
+    deciding: Mutex<()>,
+    /// Bounds what is read at once of objects that tenants write.
+    reads: ReadLimit,
     /// Whether all sets and Jobs that exist are known by name.
     begun: watch::Sender<bool>,
-    started: Timestamp,
 }
 
 impl fmt::Debug for Importer {
@@ -188,7 +192,6 @@ impl Importer {
             memory: Memory::new(parts.client.clone(), &parts.config.namespace),
             failures: Mutex::default(),
             written: Mutex::default(),
-            reports: Mutex::default(),
             quiet: Mutex::default(),
             known: Mutex::default(),
             checks: Mutex::default(),
@@ -203,10 +206,9 @@ impl Importer {
             )),
             content: Arc::default(),
             samples: Samples::default(),
-            acting: tokio::sync::Mutex::default(),
-            listed: Mutex::default(),
+            deciding: Mutex::default(),
+            reads: ReadLimit::default(),
             begun: watch::channel(false).0,
-            started: (parts.clock)(),
             parts,
         }
     }
@@ -260,35 +262,66 @@ impl Importer {
         Ok(())
     }
 
-    /// Takes note, once, of the copy Jobs of `sets` that run in a namespace, or in all. What a Job says of its owner is only
-    /// compared: whoever made it may have written anything there.
+    /// Takes note of the copy Jobs of `sets` that are not known yet; `heartbeat` beats for each. Jobs that the importer may
+    /// not read hold up nothing here: the set says so when it is reconciled.
     ///
     /// # Errors
-    /// The API server does not list them.
+    /// The API server did not answer for some of them; the last reason.
     pub async fn learn_jobs(
         &self,
-        namespace: Option<&str>,
         sets: &[Arc<StoredSet>],
+        heartbeat: &Heartbeat,
     ) -> Result<(), kube::Error> {
-        let namespace = namespace.map(str::to_owned);
-        if lock(&self.listed).contains(&namespace) {
-            return Ok(());
+        let begun = Instant::now();
+        let mut failed = Ok(());
+        for stored in sets {
+            let (Some(namespace), Some(uid)) = (stored.namespace(), stored.uid()) else { continue };
+            if self.facts.knows_jobs(&uid) {
+                continue;
+            }
+            match self.jobs_of(stored, &namespace, &uid).await {
+                // It may be reconciled by now, and know more.
+                Ok(_) if self.facts.knows_jobs(&uid) => {}
+                Ok(jobs) => drop(self.facts.runs(&namespace, &uid, &jobs)),
+                Err(kube::Error::Api(status)) if status.code == 403 => {
+                    self.facts.runs_unknown(&namespace, &uid);
+                }
+                Err(error) => failed = Err(error),
+            }
+            heartbeat.beat();
+            if failed.is_err() && begun.elapsed() >= LEARN_TIMEOUT {
+                break;
+            }
         }
-        let known = sets.iter().filter_map(|set| Some(((set.namespace()?, set.uid()?), set)));
-        let known = known.collect::<HashMap<_, _>>();
-        for ((namespace, uid), jobs) in jobs::all(&self.parts, namespace.as_deref()).await? {
-            let Some(set) = known.get(&(namespace.clone(), uid.clone())) else { continue };
-            let state = self.memory.load(&uid).await?;
-            let repositories = wanted::read(&set.set().spec).map(|wanted| wanted.repositories());
-            let repositories = repositories.unwrap_or_default();
-            let now = (self.parts.clock)();
-            let mut ownership = Ownership::new(state.jobs.as_ref(), &repositories, now);
-            let own = jobs.iter().filter(|job| ownership.owns(job));
-            let running = own.filter_map(|job| job::read(job, &[])).collect();
-            self.facts.runs(&namespace, &uid, running);
-        }
-        lock(&self.listed).insert(namespace);
-        Ok(())
+        failed
+    }
+
+    async fn jobs_of(
+        &self,
+        stored: &StoredSet,
+        namespace: &str,
+        uid: &str,
+    ) -> Result<Vec<CopyJob>, kube::Error> {
+        let state = self.memory.load(uid).await?;
+        let repositories = match &state.jobs {
+            Some(_) => Repositories::new(),
+            // Jobs of version 0.1 are the set's by what they write to.
+            None => wanted::read(&stored.set().spec).map(|wanted| wanted.repositories()).unwrap_or_default(),
+        };
+        let now = (self.parts.clock)();
+        let mut ownership = Ownership::new(state.jobs.as_ref(), &repositories, now);
+        self.job_reader(namespace, uid, now).copies(&mut ownership).await
+    }
+
+    fn job_reader<'a>(&'a self, namespace: &'a str, set: &'a str, now: Timestamp) -> JobReader<'a> {
+        JobReader { client: &self.parts.client, limit: &self.reads, namespace, set, now }
+    }
+
+    /// Whether a change of a Job may concern a set: its name is one that the state of the set has, or it is not known.
+    pub fn may_concern(&self, job: &ObjectMeta) -> bool {
+        let Some(name) = &job.name else { return false };
+        let owners = job.owner_references.iter().flatten();
+        owners.into_iter().any(|owner| self.memory.may_own(&owner.uid, name))
     }
 
     /// Lets sets be reconciled: [`Self::learn`] and [`Self::learn_jobs`] know all that there is. Before that a set might
@@ -328,7 +361,6 @@ impl Importer {
         }
         lock(&self.failures).retain(|uid, _| uids.contains(uid));
         lock(&self.written).retain(|uid, _| uids.contains(uid));
-        lock(&self.reports).retain(|uid, _| uids.contains(uid));
         lock(&self.quiet).retain(|uid, _| uids.contains(uid));
         lock(&self.known).retain(|uid, _| uids.contains(uid));
         lock(&self.checks).retain(|uid, _| uids.contains(uid));
@@ -368,10 +400,10 @@ impl Importer {
         name.iter().for_each(|name| self.registries.wakeups.wake(name));
     }
 
-    /// Deletes what is remembered of sets that are not among `alive`.
-    pub async fn delete_stale(&self, alive: &[Arc<EdgeImageSet>]) {
+    /// Deletes what is remembered of sets that are not among `alive`; `heartbeat` beats for each.
+    pub async fn delete_stale(&self, alive: &[Arc<EdgeImageSet>], heartbeat: &Heartbeat) {
         let uids = alive.iter().filter_map(|set| set.uid()).collect();
-        if let Err(error) = self.memory.forget_all_but(&uids).await {
+        if let Err(error) = self.memory.forget_all_but(&uids, heartbeat).await {
             tracing::warn!(%error, "what is remembered of sets that are gone could not be deleted");
         }
     }

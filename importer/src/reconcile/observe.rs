@@ -2,24 +2,30 @@
 //! What is found out about a set before anything is decided.
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
+use krs_core::crd::reason;
 use krs_core::digest::Digest;
+use krs_core::redact::printable;
 use krs_core::reference::Reference;
 
 use super::blocked::Blocked;
 use super::collisions::{self, Collisions};
 use super::edge::Said;
-use super::jobs::{self, Jobs};
+use super::job_reads::Jobs;
+use super::jobs;
 use super::known::KnownAnswers;
-use super::ownership::Ownership;
+use super::ownership::{self, Ownership};
 use super::round::Round;
 use super::secrets::{Login, Secrets};
 use super::sources::{Sources, Unanswered};
 use super::wanted::{self, Wanted};
 use super::{ReconcileError, lock, resolve};
 use crate::decide::Obstacle;
+use crate::demand::SetName;
 use crate::state::SetState;
 use crate::target::Target;
+
+/// Most characters of the API server's refusal that are shown.
+const MAX_REFUSAL: usize = 300;
 
 /// What was found out about a set.
 pub(super) struct Seen {
@@ -49,11 +55,22 @@ pub(super) struct Seen {
     /// Whether the Secrets that the destination names were read.
     pub(super) is_destination_read: bool,
     pub(super) jobs: Jobs,
+    /// Whether they could be read.
+    pub(super) are_jobs_known: bool,
 }
 
 /// What a reference stands for, as far as it is known.
 pub(super) fn digest(reference: &Reference, state: &SetState) -> Option<Digest> {
     reference.digest.or_else(|| state.resolved.get(&reference.to_string()).map(|resolved| resolved.digest))
+}
+
+/// The obstacle of a set whose Jobs the importer may not read: it does not know what is copied. (T-175)
+fn jobs_forbidden(set: &SetName, said: &str) -> Obstacle {
+    let (namespace, said) = (&set.namespace, printable(said, MAX_REFUSAL));
+    let message = format!(
+        "the importer may not read the copy Jobs of this set or their Pods in namespace {namespace}: {said}; allow it `get`, `list`, `watch`, `create` and `delete` of Jobs and `get` and `list` of Pods there (the chart's Role does)"
+    );
+    Obstacle { reason: reason::JOBS_FORBIDDEN, message, stalled: true }
 }
 
 impl Round<'_> {
@@ -83,6 +100,7 @@ impl Round<'_> {
             login: None,
             is_destination_read: false,
             jobs: Jobs::default(),
+            are_jobs_known: true,
         };
         let read = match &self.unreadable {
             Some(why) => Err(wanted::unreadable(why)),
@@ -92,7 +110,14 @@ impl Round<'_> {
             Ok(wanted) => seen.wanted = Some(wanted),
             Err(obstacle) => seen.obstacle = Some(obstacle),
         }
-        seen.jobs = self.jobs(seen.wanted.as_ref(), state).await?;
+        match self.jobs(seen.wanted.as_ref(), state).await {
+            Ok(jobs) => seen.jobs = jobs,
+            Err(ReconcileError::Api { source: kube::Error::Api(status), .. }) if status.code == 403 => {
+                seen.are_jobs_known = false;
+                seen.obstacle = Some(jobs_forbidden(&self.name, &status.message));
+            }
+            Err(error) => return Err(error),
+        }
         if let Some(wanted) = &seen.wanted {
             let allowed = wanted::allowed(
                 &wanted.destination,
@@ -100,7 +125,7 @@ impl Round<'_> {
                 &self.name.namespace,
                 &self.importer.parts.destinations,
             );
-            seen.obstacle = allowed.err();
+            seen.obstacle = seen.obstacle.take().or(allowed.err());
             let idle = seen.obstacle.is_some() || spec.suspend;
             let unanswered = self.resolve(secrets, wanted, state, idle).await?;
             (seen.blocked, seen.again_at) = (unanswered.blocked, unanswered.left_alone_until);
@@ -147,18 +172,31 @@ impl Round<'_> {
         wanted: Option<&Wanted>,
         state: &mut SetState,
     ) -> Result<Jobs, ReconcileError> {
-        let ended = lock(&self.importer.reports).get(&self.uid).cloned().unwrap_or_default();
-        let client = &self.importer.parts.client;
+        self.delete_overdue(state).await;
         let repositories = wanted.map(Wanted::repositories).unwrap_or_default();
         let mut ownership = Ownership::new(state.jobs.as_ref(), &repositories, self.now);
-        let owns = |job: &Job| ownership.owns(job);
-        let found = jobs::list(client, &self.name.namespace, &self.uid, &ended, owns, self.now).await;
-        let found = found.map_err(ReconcileError::api("the copy Jobs cannot be listed"))?;
+        let reader = self.importer.job_reader(&self.name.namespace, &self.uid, self.now);
+        let found = reader.read(&mut ownership).await;
+        let found = found.map_err(ReconcileError::api("the copy Jobs cannot be read"))?;
         // What 0.1 left is adopted once it is known what the set writes to.
         if wanted.is_some() || state.jobs.is_some() {
             state.jobs = Some(ownership.finish());
         }
         Ok(found)
+    }
+
+    /// Forgets the names of Jobs that ended so long ago that Kubernetes deleted them. Where it did not, that is made up for.
+    async fn delete_overdue(&self, state: &mut SetState) {
+        let (client, namespace) = (&self.importer.parts.client, &self.name.namespace);
+        let Some(jobs) = &mut state.jobs else { return };
+        for (name, uid) in ownership::overdue(jobs, self.now) {
+            if let Err(error) = jobs::delete(client, namespace, &name, &uid).await {
+                let (set, error) = (self.name.to_string(), krs_core::error::chain(&error));
+                tracing::debug!(set, job = name, error, "an ended copy Job cannot be deleted");
+                return;
+            }
+            jobs.remove(&name);
+        }
     }
 
     async fn resolve(

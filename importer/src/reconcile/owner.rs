@@ -68,7 +68,7 @@ impl Importer {
     /// Leaves a set to another importer: nothing here waits for it.
     pub(super) fn leave(&self, name: &SetName, uid: &str, other: &str) {
         self.facts.needs(name, SetDemand::default());
-        if self.facts.runs(&name.namespace, uid, Vec::new()) {
+        if self.facts.runs(&name.namespace, uid, &[]) {
             self.registries.wakeups.job_ended();
         }
         self.registries.wakeups.wait_no_more(uid);

@@ -16,6 +16,10 @@ use crate::state::OwnedJob;
 
 /// How long a Job that was announced may take to appear: the answer to its creation may be lost, and the request late.
 const LATE: Duration = Duration::from_secs(600);
+/// How much longer than its time to live an ended Job may stay.
+const OVERDUE: Duration = Duration::from_secs(600);
+/// Ended Jobs of a set that one reconcile deletes.
+const MAX_OVERDUE: usize = 16;
 /// Random bytes of a nonce.
 const NONCE_BYTES: usize = 16;
 
@@ -43,13 +47,19 @@ impl<'a> Ownership<'a> {
         Self { jobs, is_of_0_1: recorded.is_none(), repositories, listed: BTreeSet::new(), now }
     }
 
+    /// The Jobs to read; absent where version 0.1 recorded none. Of those whose end is accounted for only the names count.
+    pub(super) fn recorded(&self) -> Option<Vec<String>> {
+        let open = self.jobs.iter().filter(|(_, owned)| owned.ended.is_none());
+        (!self.is_of_0_1).then(|| open.map(|(name, _)| name.clone()).collect())
+    }
+
     /// Whether the importer created this Job; its UID is recorded when it is seen first.
     pub(super) fn owns(&mut self, job: &Job) -> bool {
         let (Some(name), Some(uid)) = (&job.metadata.name, &job.metadata.uid) else { return false };
         let owns = match self.jobs.get_mut(name) {
             Some(OwnedJob { uid: Some(recorded), .. }) => recorded == uid,
             Some(owned) => {
-                let is_it = job::nonce(job).is_some_and(|nonce| nonce == owned.nonce);
+                let is_it = job::nonce(&job.metadata).is_some_and(|nonce| nonce == owned.nonce);
                 owned.uid = is_it.then(|| uid.clone());
                 is_it
             }
@@ -62,7 +72,9 @@ impl<'a> Ownership<'a> {
     }
 
     fn adopt(&mut self, job: &Job, name: &str, uid: &str) -> bool {
-        let Some(copy) = job::read(job, &[]).filter(|_| job::nonce(job).is_none()) else { return false };
+        let Some(copy) = job::read(job, &[]).filter(|_| job::nonce(&job.metadata).is_none()) else {
+            return false;
+        };
         let registry = &copy.task.destination.registry;
         let is_own = |repository: &RepositoryName| {
             let place = (registry.clone(), repository.clone());
@@ -71,19 +83,30 @@ impl<'a> Ownership<'a> {
         if !copy.task.targets.iter().all(|target| is_own(&target.repository)) {
             return false;
         }
-        let owned = OwnedJob { nonce: String::new(), uid: Some(uid.to_owned()), at: self.now };
+        let owned = OwnedJob { nonce: String::new(), uid: Some(uid.to_owned()), at: self.now, ended: None };
         self.jobs.insert(name.to_owned(), owned);
         true
     }
 
-    /// What the state keeps once all Jobs were asked about: those that exist, and those that may still appear.
+    /// What the state keeps once all Jobs were asked about: those that exist, those that may still appear, and the names
+    /// of those whose end is accounted for.
     pub(super) fn finish(self) -> OwnedJobs {
         let Self { mut jobs, listed, now, .. } = self;
         jobs.retain(|name, owned| {
-            listed.contains(name) || (owned.uid.is_none() && !is_over(owned.at, LATE, now))
+            owned.ended.is_some()
+                || listed.contains(name)
+                || (owned.uid.is_none() && !is_over(owned.at, LATE, now))
         });
         jobs
     }
+}
+
+/// Jobs that ended so long ago that Kubernetes should have deleted them, by name and UID, some at a time.
+pub(super) fn overdue(jobs: &OwnedJobs, now: Timestamp) -> Vec<(String, String)> {
+    let limit = Duration::from_secs(job::TTL.unsigned_abs().into()).saturating_add(OVERDUE);
+    let ended = jobs.iter().filter(|(_, owned)| owned.ended.is_some_and(|at| is_over(at, limit, now)));
+    let named = ended.map(|(name, owned)| (name.clone(), owned.uid.clone().unwrap_or_default()));
+    named.take(MAX_OVERDUE).collect()
 }
 
 /// Records that a Job of this name is about to be created, and answers its nonce: that of an earlier attempt to create it,
@@ -103,7 +126,7 @@ pub(super) fn announce(
     let mut bytes = [0; NONCE_BYTES];
     rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut bytes)?;
     let nonce = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    jobs.insert(name.to_owned(), OwnedJob { nonce: nonce.clone(), uid: None, at: now });
+    jobs.insert(name.to_owned(), OwnedJob { nonce: nonce.clone(), uid: None, at: now, ended: None });
     Ok(nonce)
 }
 

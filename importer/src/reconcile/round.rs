@@ -15,7 +15,7 @@ use super::secrets::{self, Secrets};
 use super::{Importer, ReconcileError, lock, report};
 use crate::decide::{CopyJob, Intervals, JobPhase};
 use crate::demand::SetName;
-use crate::remember::{copying_targets, last_bundle, remember};
+use crate::remember::{copying_targets, last_bundle, record_ended_jobs, remember};
 use crate::state::SetState;
 use crate::stock::Stock;
 
@@ -65,6 +65,7 @@ impl<'a> Round<'a> {
             let (answers, jobs) = (&seen.said.answers, &seen.jobs.list);
             state = remember(&state, &seen.targets, answers, seen.asked_at, jobs, self.now);
             state.bundle = last_bundle(&state, &seen.jobs.list, &self.stock);
+            record_ended_jobs(&mut state, &seen.targets, &seen.jobs.list);
         }
         self.note_losses(&mut seen, &before);
         // A look that was not complete goes on in the next round.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Secrets and ConfigMaps that a set names: read by name when they are needed, never listed, never watched, never kept.
+//! Secrets and ConfigMaps that a set names: read by name when they are needed, never listed, never
+//! watched, never kept for longer than one reconcile.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -21,6 +22,10 @@ const DOCKER_CONFIG_JSON: &str = "kubernetes.io/dockerconfigjson";
 /// Most characters of the API server's refusal that are shown.
 const MAX_REFUSAL: usize = 300;
 
+/// Most Secrets that are kept during one reconcile, and the largest of them, in bytes.
+const MAX_KEPT: usize = 16;
+const MAX_KEPT_SIZE: usize = 16 << 10;
+
 /// A login, and whether images can be pulled with the Secret that it comes from.
 pub(super) struct Login {
     pub(super) credentials: Credentials,
@@ -41,16 +46,18 @@ impl From<kube::Error> for SecretError {
     }
 }
 
-/// Reads objects of one namespace, and keeps which versions of them it read.
+/// Reads objects of one namespace during one reconcile, and keeps which versions of them it read.
 pub(super) struct Secrets<'a> {
     client: &'a kube::Client,
     namespace: &'a str,
     versions: Mutex<Versions>,
+    /// Small Secrets that were read, by name: all images of a set may name the same one.
+    read: Mutex<BTreeMap<String, Secret>>,
 }
 
 impl<'a> Secrets<'a> {
     pub(super) const fn new(client: &'a kube::Client, namespace: &'a str) -> Self {
-        Self { client, namespace, versions: Mutex::new(BTreeMap::new()) }
+        Self { client, namespace, versions: Mutex::new(BTreeMap::new()), read: Mutex::new(BTreeMap::new()) }
     }
 
     /// The versions of what was read.
@@ -100,11 +107,19 @@ impl<'a> Secrets<'a> {
     }
 
     async fn secret(&self, name: &str, whose: &str) -> Result<Secret, SecretError> {
+        if let Some(secret) = lock(&self.read).get(name) {
+            return Ok(secret.clone());
+        }
         let secret = Api::<Secret>::namespaced(self.client.clone(), self.namespace).get_opt(name).await;
         let secret = readable(secret)?;
         self.note("secret", name, secret.as_ref().ok().and_then(|secret| Some(&secret.as_ref()?.metadata)));
         let secret = secret.map_err(|said| self.forbidden("Secret", name, whose, &said))?;
-        secret.ok_or_else(|| self.absent("Secret", name, whose))
+        let secret = secret.ok_or_else(|| self.absent("Secret", name, whose))?;
+        let mut read = lock(&self.read);
+        if read.len() < MAX_KEPT && size(&secret) <= MAX_KEPT_SIZE {
+            read.insert(name.to_owned(), secret.clone());
+        }
+        Ok(secret)
     }
 
     fn note(&self, kind: &str, name: &str, meta: Option<&kube::api::ObjectMeta>) {
@@ -170,6 +185,10 @@ pub(super) async fn versions(
         now.insert(key.clone(), meta.map(|meta| meta.resource_version.unwrap_or_default()));
     }
     Ok(now)
+}
+
+fn size(secret: &Secret) -> usize {
+    secret.data.iter().flatten().map(|(key, value)| key.len() + value.0.len()).sum()
 }
 
 fn entries(secret: Secret) -> BTreeMap<String, Vec<u8>> {

@@ -254,6 +254,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         states.push((why, object(1, false, said(1, &verdict)), IN_PROGRESS));
     }
     for why in [
+        reason::JOBS_FORBIDDEN,
         reason::INVALID_SPEC,
         reason::NAMING_COLLISION,
         reason::DESTINATION_NOT_ALLOWED,

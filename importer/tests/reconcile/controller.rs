@@ -82,15 +82,14 @@ fn observed(world: &World, name: &str) -> i64 {
     world.status(name)["observedGeneration"].as_i64().unwrap_or_default()
 }
 
-/// How often the Jobs of single sets were listed: once in each reconcile.
-fn reconciles(api: &FakeApi) -> usize {
-    api.lists_in_namespaces("jobs")
+fn reconciles(world: &World) -> u64 {
+    world.metrics.reconciliations.get()
 }
 
-pub(crate) async fn quiet(api: &FakeApi) -> usize {
-    let mut before = usize::MAX;
-    while before != reconciles(api) {
-        before = reconciles(api);
+pub(crate) async fn quiet(world: &World) -> u64 {
+    let mut before = u64::MAX;
+    while before != reconciles(world) {
+        before = reconciles(world);
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
     before
@@ -107,14 +106,14 @@ async fn a_set_is_reconciled_when_its_spec_an_annotation_a_job_or_the_folder_cha
     world.run_jobs();
     until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;
     // Its status was written: that wakes nobody.
-    let before = quiet(&world.api).await;
+    let before = quiet(&world).await;
     world.api.edit("kubectl", SETS, "shop", "x", &json!({"metadata": {"labels": {"a": "b"}}}));
-    assert_eq!(quiet(&world.api).await, before, "a label");
+    assert_eq!(quiet(&world).await, before, "a label");
     world.api.edit("kubectl", SETS, "shop", "x", &json!({"metadata": {"annotations": {"a": "b"}}}));
-    until("an annotation", || reconciles(&world.api) > before).await;
-    let before = quiet(&world.api).await;
+    until("an annotation", || reconciles(&world) > before).await;
+    let before = quiet(&world).await;
     world.plug_in();
-    until("the folder", || reconciles(&world.api) > before).await;
+    until("the folder", || reconciles(&world) > before).await;
     world.set("x", &[0, 1], |_| {});
     until("the spec", || observed(&world, "x") == 2 && world.running().len() == 1).await;
     world.set("y", &[1], |_| {});
@@ -272,7 +271,7 @@ async fn restored(restore: impl Fn(&FakeApi, Snapshot)) {
     let pace = Pace { compare: Duration::from_millis(100), ..SELDOM };
     let running = start_at(&world, pace);
     until("the first reconcile", || observed(&world, "x") == 1).await;
-    quiet(&world.api).await;
+    quiet(&world).await;
     let backup = world.api.snapshot();
     world.set("x", &[0, 1], |_| {});
     world.set("lost", &[2], |_| {});
@@ -321,7 +320,7 @@ async fn t182_health_shows_a_watch_that_is_ahead_of_the_api_server_until_everyth
     };
     let running = start_at(&world, pace);
     until("the first reconcile", || observed(&world, "x") == 1).await;
-    quiet(&world.api).await;
+    quiet(&world).await;
     let backup = world.api.snapshot();
     pass_versions(&world, 1000);
     world.set("x", &[0], |_| {});
@@ -351,10 +350,10 @@ async fn t182_everything_is_listed_again_from_time_to_time_and_no_set_is_reconci
     for job in world.api.all("jobs") {
         world.api.remove("jobs", "shop", job["metadata"]["name"].as_str().unwrap());
     }
-    let before = quiet(&world.api).await;
+    let before = quiet(&world).await;
     let lists = || world.api.calls().iter().filter(|call| *call == "GET edgeimagesets").count();
     let listed = lists();
     until("three more lists", || lists() >= listed + 3).await;
-    assert_eq!(reconciles(&world.api), before);
+    assert_eq!(reconciles(&world), before);
     running.stop().await;
 }

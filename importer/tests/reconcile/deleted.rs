@@ -27,7 +27,9 @@ fn collect_garbage(world: &World) {
 async fn sweep(world: &World, importer: &Importer) {
     let alive = world.stored().iter().map(|stored| stored.without_content()).collect::<Vec<_>>();
     importer.retain(&alive, true);
-    importer.delete_stale(&alive).await;
+    importer
+        .delete_stale(&alive, &world.heartbeats.begin("the test", std::time::Duration::from_secs(3600)))
+        .await;
 }
 
 fn is_remembered(world: &World, uid: &str) -> bool {

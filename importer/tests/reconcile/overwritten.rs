@@ -50,7 +50,7 @@ async fn copying(world: &World) -> (Running, Value) {
     let running = start(world);
     until("a Job", || world.reason("x") == "Copying").await;
     // The status names the bundle once the Job was seen.
-    quiet(&world.api).await;
+    quiet(&world).await;
     (running, status(world))
 }
 
@@ -94,7 +94,7 @@ async fn t178_two_writers_of_one_status_make_no_storm() {
     forge(&world, &forged(&right));
     until("the right status", || status(&world) == right).await;
     let writes = || world.api.calls().iter().filter(|call| *call == "PATCH edgeimagesets/status").count();
-    quiet(&world.api).await;
+    quiet(&world).await;
     let before = writes();
     for n in 0..30 {
         let mut status = forged(&right);
@@ -102,12 +102,12 @@ async fn t178_two_writers_of_one_status_make_no_storm() {
         forge(&world, &status);
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    quiet(&world.api).await;
+    quiet(&world).await;
     assert_eq!(writes(), before, "the importer's clock stands still");
     world.wait(5);
     forge(&world, &forged(&right));
     until("the right status after a while", || status(&world) == right).await;
-    quiet(&world.api).await;
+    quiet(&world).await;
     assert!(writes() <= before + 2, "{} writes", writes() - before);
     running.stop().await;
 }

@@ -59,7 +59,8 @@ impl World {
         for set in self.api.all(SETS) {
             importer.learn(&serde_json::from_value(set).unwrap()).await.unwrap();
         }
-        importer.learn_jobs(None, &self.stored()).await.unwrap();
+        let heartbeat = self.heartbeats.begin("the test", std::time::Duration::from_secs(3600));
+        importer.learn_jobs(&self.stored(), &heartbeat).await.unwrap();
         importer.begin();
     }
 }

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 
 use crate::api::FakeApi;
 
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
 pub(crate) const SETS: &str = "edgeimagesets";
 
 pub(crate) struct World {
@@ -54,6 +55,7 @@ pub(crate) struct World {
     /// Namespaces that the importer serves; empty: all.
     pub(crate) namespaces: Vec<String>,
     pub(crate) heartbeats: Heartbeats,
+    /// Of all importers of this site.
     pub(crate) metrics: Metrics,
     clock: Arc<Mutex<Timestamp>>,
     stock: watch::Sender<Arc<Stock>>,
@@ -241,7 +243,7 @@ impl World {
                 .map_err(|source| ReconcileError::Api { what: "the set's state cannot be read", source })?;
         }
         importer
-            .learn_jobs(None, &self.stored())
+            .learn_jobs(&self.stored(), &self.heartbeats.begin("the test", HOUR))
             .await
             .map_err(|source| ReconcileError::Api { what: "the copy Jobs cannot be listed", source })?;
         importer.begin();
@@ -265,6 +267,14 @@ impl World {
             self.wait(11);
         }
         self.look(importer).await.unwrap();
+    }
+
+    /// Looks until nothing more happens; nobody runs Jobs.
+    pub(crate) async fn settle_without_jobs(&self, importer: &Arc<Importer>) {
+        for _ in 0..3 {
+            self.look(importer).await.unwrap();
+            self.wait(31);
+        }
     }
 
     /// What the Jobs that have not ended are told, by their names.

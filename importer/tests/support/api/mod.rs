@@ -63,8 +63,7 @@ struct Rule {
 struct State {
     store: Store,
     calls: Vec<String>,
-    /// How many lists of one namespace were asked for, by plural.
-    lists: BTreeMap<String, usize>,
+    served: BTreeMap<String, Served>,
     fault: Option<Fault>,
     refused: Option<(&'static str, &'static str)>,
     rules: Vec<Rule>,
@@ -73,6 +72,13 @@ struct State {
     /// Watches that began before the last such event end with 410.
     expired: u64,
     bookmarks: u64,
+}
+
+/// Bytes of answers to calls for objects of one kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Served {
+    pub(crate) total: usize,
+    pub(crate) largest: usize,
 }
 
 /// The API server. Cheap to clone.
@@ -196,14 +202,14 @@ impl FakeApi {
         self.change(|state| state.store.remove(&place));
     }
 
+    /// What was answered about objects of a kind, watches left out.
+    pub(crate) fn served(&self, plural: &str) -> Served {
+        self.state().served.get(plural).copied().unwrap_or_default()
+    }
+
     /// The calls so far, as `METHOD plural`; watches as `WATCH plural`.
     pub(crate) fn calls(&self) -> Vec<String> {
         self.state().calls.clone()
-    }
-
-    /// How many lists of one namespace were asked for.
-    pub(crate) fn lists_in_namespaces(&self, plural: &str) -> usize {
-        self.state().lists.get(plural).copied().unwrap_or_default()
     }
 
     /// Begins to count calls anew, and fails one of them.
@@ -292,6 +298,13 @@ impl FakeApi {
         if trouble == Some(Trouble::HangAfter) {
             return std::future::pending().await;
         }
+        if asked.method == "GET" {
+            let bytes = answer.1.to_string().len();
+            let mut state = self.state();
+            let served = state.served.entry(asked.plural.clone()).or_default();
+            served.total += bytes;
+            served.largest = served.largest.max(bytes);
+        }
         respond(&if fault == Some(false) { broken() } else { answer })
     }
 }
@@ -301,9 +314,6 @@ impl State {
     fn arrives(&mut self, asked: &Asked) -> (Option<bool>, Option<Trouble>) {
         let number = self.calls.len();
         self.calls.push(asked.call());
-        if asked.is_called("GET") && asked.name.is_none() && !asked.namespace.is_empty() {
-            *self.lists.entry(asked.plural.clone()).or_default() += 1;
-        }
         let fault = match self.fault {
             Some(Fault::Before(n)) if n == number => Some(true),
             Some(Fault::After(n)) if n == number => Some(false),

@@ -209,6 +209,31 @@ pub(super) const IMPORTER: &[Fault] = &[
         "it is asked to retry later; the tokens of others are reviewed",
     ),
     (
+        173,
+        "a tenant has many large Jobs and Pods with the importer's labels",
+        "only metadata is listed, a page at a time; what is read is read by the names that the importer recorded",
+    ),
+    (
+        174,
+        "a reconcile is cut off while it creates copy Jobs",
+        "slots and repositories of Jobs that were not asked for are free, those of others count",
+    ),
+    (
+        175,
+        "the importer may not read the Jobs of a namespace",
+        "the sets there are stalled with `JobsForbidden`; media and other sets do not wait",
+    ),
+    (
+        176,
+        "the API server is slow to create the Jobs of a set",
+        "no other set waits, and what the Jobs take is taken from the decision on",
+    ),
+    (
+        177,
+        "copy Jobs ended, and Kubernetes keeps them for an hour or for ever",
+        "nothing is read of them once their end is accounted for, their names are not used again, and what stays is deleted",
+    ),
+    (
         178,
         "somebody else writes the status of a set, or changes or deletes an ImageBundle",
         "it is written again in full, what others added is removed; two writers do so every five seconds at most",
