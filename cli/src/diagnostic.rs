@@ -29,7 +29,7 @@ pub(crate) struct Problem {
     pub(crate) message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) help: Option<String>,
-    /// With the line itself and carets under what is meant.
+    /// With the line itself and carets under what is meant; empty: the message of the failure says it.
     #[serde(skip)]
     shown: String,
 }
@@ -109,7 +109,7 @@ impl Failure {
     /// For people.
     pub(crate) fn text(&self, paint: impl Fn(&str) -> String) -> String {
         let mut text = String::new();
-        for problem in &self.problems {
+        for problem in self.problems.iter().filter(|problem| !problem.shown.is_empty()) {
             let _ = write!(text, "{} {}\n\n", paint("error:"), problem.shown);
         }
         if !self.message.is_empty() {
@@ -162,15 +162,20 @@ impl<E: Classify + 'static> From<E> for Failure {
     }
 }
 
-/// All errors of the sets, and how many there are.
+/// All errors of the sets, and how many there are. A single one that is about no line is the failure itself: a path
+/// that does not exist says nothing about sets.
 fn of_sets(errors: &SetErrors) -> Failure {
-    let count = errors.0.len();
-    let message = if count == 1 {
-        "the sets are not acceptable: 1 error".to_owned()
-    } else {
-        format!("the sets are not acceptable: {count} errors")
-    };
-    Failure { problems: problems(errors), ..Failure::usage(message) }
+    let mut problems = problems(errors);
+    let in_a_line = problems.iter().any(|problem| problem.line > 0);
+    if let ([problem], false) = (problems.as_mut_slice(), in_a_line) {
+        let message = std::mem::take(&mut problem.shown);
+        // The lines of its help follow.
+        let message = message.split("\n  help: ").next().unwrap_or_default().to_owned();
+        return Failure { help: problem.help.clone(), problems, ..Failure::usage(message) };
+    }
+    let what = if in_a_line { "the sets are not acceptable" } else { "the sets cannot be read" };
+    let count = if errors.0.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.0.len()) };
+    Failure { problems, ..Failure::usage(format!("{what}: {count}")) }
 }
 
 /// The errors of sets for programs.

@@ -539,3 +539,42 @@ fn t126_a_link_that_leaves_the_checkout_is_the_reason_for_no_commit() {
     symlink(checkout.path(), outside.join("to")).unwrap();
     assert_clean(&outside.join("to/sites"), &["a"]);
 }
+
+#[test]
+fn t205_names_and_commit_do_not_depend_on_the_order_or_the_machine() {
+    let read = || {
+        let mut checkout = Checkout::new();
+        checkout.write("sites/images.yaml", set("sites"));
+        checkout.write("base/sites/images.yaml", set("base"));
+        checkout.commit("One");
+        let (sites, base) = (checkout.path().join("sites"), checkout.path().join("base/sites"));
+        let loaded = load(&[sites.clone(), base.clone()], None).unwrap();
+        assert_eq!(loaded, load(&[base, sites], None).unwrap());
+        assert_eq!(loaded.warnings, []);
+        assert!(!is_dirty(&loaded));
+        // A difference is named as the set is.
+        checkout.write("base/sites/images.yaml", set("changed"));
+        let changed = load(&[checkout.path().join("sites"), checkout.path().join("base/sites")], None).unwrap();
+        assert_eq!(said(&changed), ["base/sites/images.yaml: is not as in the commit"]);
+        fs::remove_file(checkout.path().join("base/sites/images.yaml")).unwrap();
+        let gone = load(&[checkout.path().join("sites"), checkout.path().join("base/sites")], None).unwrap();
+        assert_eq!(said(&gone), ["base/sites/images.yaml: holds a set in the commit, and is not here"]);
+        loaded.sets.into_iter().map(|set| set.file).collect::<Vec<_>>()
+    };
+    let names = read();
+    assert_eq!(names, ["base/sites/images.yaml", "sites/images.yaml"]);
+    assert_eq!(names, read(), "in a checkout of another name");
+}
+
+#[test]
+fn t205_a_repository_inside_of_what_is_read_is_read_with_it_in_any_order() {
+    let checkout = checkout();
+    let inner = checkout.path().join("sites/inner");
+    fs::create_dir_all(&inner).unwrap();
+    fs::write(inner.join("b.yaml"), set("b")).unwrap();
+    assert!(std::process::Command::new("git").args(["init", "-q", inner.as_str()]).status().unwrap().success());
+    let outer = checkout.path().join("sites");
+    let all = read(&outer);
+    assert_eq!(load(&[inner.clone(), outer.clone()], None).unwrap(), all);
+    assert_eq!(load(&[outer, inner], None).unwrap(), all);
+}

@@ -11,6 +11,7 @@ use super::Warning;
 use super::git::{Commit, Hasher, ObjectId, Source, TrackedFile};
 use super::ignore_rules::IgnoreRules;
 use super::kustomize;
+use super::names::Names;
 use super::text::says_set;
 use super::walk::{Candidate, IGNORE_FILE, KUSTOMIZATIONS, is_hidden, is_manifest};
 
@@ -36,6 +37,7 @@ pub(super) enum Relation {
 #[derive(Debug)]
 pub(super) struct Comparison {
     commit: Commit,
+    names: Names,
     /// The folders that are read, as paths in the checkout.
     folders: Vec<Vec<u8>>,
     /// Files that were looked into.
@@ -50,16 +52,23 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// Opens the commit of the checkout at `top`. `folders` and `files` are what is read of it.
+    /// Opens the commit of the checkout at `top`. `folders` and `files` are what is read of it, `names` what messages call
+    /// the files.
     ///
     /// # Errors
     /// Why this is not possible, as part of a sentence.
-    pub(super) fn open(top: &Path, folders: &[PathBuf], files: &[PathBuf]) -> Result<Self, String> {
+    pub(super) fn open(
+        top: &Path,
+        folders: &[PathBuf],
+        files: &[PathBuf],
+        names: Names,
+    ) -> Result<Self, String> {
         let asked = folders.iter().chain(files).cloned().collect::<Vec<_>>();
         let commit = Commit::open(top, &asked, is_wanted)?;
         let folders = folders.iter().filter_map(|folder| commit.path_of(folder)).collect();
         Ok(Self {
             commit,
+            names,
             folders,
             visited: BTreeSet::new(),
             gave: BTreeMap::new(),
@@ -170,7 +179,7 @@ impl Comparison {
             if of_commit.exclude(&path, &folder, |rules| self.committed(rules)) {
                 continue;
             }
-            let shown = shown(&path, &folder);
+            let shown = self.name(&path);
             let Some(text) = self.content(file) else {
                 self.differs(
                     &shown,
@@ -184,7 +193,7 @@ impl Comparison {
                 }
                 continue;
             }
-            if !says_set(&String::from_utf8_lossy(&text)) || is_hidden(Path::new(&shown)) {
+            if !says_set(&String::from_utf8_lossy(&text)) || is_hidden_in(&path, &folder) {
                 continue;
             }
             let here = self.commit.file_of(&path).filter(|file| {
@@ -294,9 +303,9 @@ impl Comparison {
             self.commit.absent_submodules().map(|(path, id)| (path.to_vec(), id)).collect::<Vec<_>>();
         for (path, id) in absent {
             let Some(folder) = self.folder_of(&path) else { continue };
-            let shown = shown(&path, &folder);
+            let shown = self.name(&path);
             let excluded = of_commit.exclude(&join(&path, b"x"), &folder, |rules| self.committed(rules));
-            if !excluded && !is_hidden(Path::new(&shown)) {
+            if !excluded && !is_hidden_in(&path, &folder) {
                 let message = format!(
                     "is a submodule whose commit {id} is not here, so its sets were not read. Run: git submodule update --init"
                 );
@@ -338,6 +347,12 @@ impl Comparison {
                 || path.strip_prefix(folder.as_slice()).is_some_and(|rest| rest.starts_with(b"/"))
         };
         self.folders.iter().filter(below).max_by_key(|folder| folder.len()).cloned()
+    }
+
+    /// What messages call a file of the checkout.
+    fn name(&self, path: &[u8]) -> String {
+        let name = self.commit.file_of(path).and_then(|file| self.names.name(&file));
+        name.unwrap_or_else(|| String::from_utf8_lossy(path).into_owned())
     }
 
     fn committed(&mut self, path: &[u8]) -> Option<Vec<u8>> {
@@ -387,9 +402,10 @@ pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
 }
 
-fn shown(path: &[u8], folder: &[u8]) -> String {
+/// Whether a part of a path below `folder` begins with a dot.
+fn is_hidden_in(path: &[u8], folder: &[u8]) -> bool {
     let start = if folder.is_empty() { 0 } else { folder.len() + 1 };
-    String::from_utf8_lossy(path.get(start..).unwrap_or_default()).into_owned()
+    is_hidden(Path::new(&*String::from_utf8_lossy(path.get(start..).unwrap_or_default())))
 }
 
 /// Where a relative path leads; `None` outside of the checkout.

@@ -12,11 +12,12 @@ use super::compare::{Comparison, Relation};
 use super::document::{MAX_DOCUMENT, Verdict, find, read, too_large};
 use super::git::Source;
 use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, chart_of_template, effects};
+use super::names::Names;
 use super::nothing::nothing_found;
 use super::origin::{Origin, in_no_commit, origin};
 use super::read::{Content, MAX_FILE, is_utf16, mentions, read_file};
 use super::text::{Piece, says_set, split};
-use super::walk::{Candidate, Root, Walked, checkout, root, walk};
+use super::walk::{Candidate, Root, Walk, Walked, checkout, root, together, walk};
 use super::{CheckedSet, Loaded, LoadedSet, PassedOver, SetError, SetErrors, Warning};
 use crate::crd::GROUP;
 
@@ -27,15 +28,15 @@ const MAX_ERRORS: usize = 50;
 
 /// Reads every set below `paths`, each a folder or a file; `-` is `stdin`.
 ///
-/// A file that is reached twice is read once. The commit is that of the first path that lies in a Git repository;
-/// paths in another repository are warned about. Whatever Git or Kustomize would apply and is not read is warned
-/// about, too.
+/// A file that is reached twice is read once. The order of the paths decides one thing: the commit is that of the first
+/// path that lies in a Git repository, and paths in another repository are warned about. Whatever Git or Kustomize would
+/// apply and is not read is warned about, too.
 ///
 /// # Errors
 /// Everything that is wrong, not only the first; also when there is no set at all.
 pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<Loaded, SetErrors> {
     let mut loader = Loader::default();
-    let mut candidates = Vec::new();
+    let mut roots = Vec::new();
     for path in paths {
         if path == "-" {
             match stdin.take() {
@@ -45,16 +46,11 @@ pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<L
             continue;
         }
         match root(path) {
-            Ok(Root::Folder(folder)) => candidates.extend(loader.folder(&folder, path)),
-            Ok(Root::File(candidate)) => {
-                loader.files.push((candidate.path.clone(), path.clone()));
-                candidates.push(candidate);
-            }
+            Ok(root) => roots.push((root, path.clone())),
             Err(error) => loader.errors.push(error),
         }
     }
-    loader.open_commit();
-    for candidate in &candidates {
+    for candidate in &loader.open(roots) {
         loader.candidate(candidate);
     }
     for candidate in loader.comparison.as_mut().map(Comparison::unread).unwrap_or_default() {
@@ -76,8 +72,9 @@ struct Loader {
     skipped: HashSet<PathBuf>,
     /// Folders that were asked for, with what messages call them.
     folders: Vec<(PathBuf, Utf8PathBuf)>,
-    /// Files that were asked for, with what messages call them.
-    files: Vec<(PathBuf, Utf8PathBuf)>,
+    /// Files that were asked for.
+    files: HashSet<PathBuf>,
+    names: Names,
     kustomizations: Kustomizations,
     comparison: Option<Comparison>,
     /// A warning for each path that was read and is in no commit of the checkout.
@@ -94,11 +91,42 @@ struct Skip {
 }
 
 impl Loader {
-    fn folder(&mut self, folder: &Path, shown: &Utf8PathBuf) -> Vec<Candidate> {
-        let Walked { candidates, kustomizations, errors, warnings } = walk(folder, shown);
+    /// Finds the files of the roots, which come with what messages call them, in the order of the call.
+    fn open(&mut self, mut roots: Vec<(Root, Utf8PathBuf)>) -> Vec<Candidate> {
+        self.names = Names::of(roots.iter().map(|(root, _)| root.folder()), |folder| checkout(folder).is_some());
+        self.open_commit(&roots);
+        roots.sort();
+        roots.dedup_by(|later, kept| later.0 == kept.0);
+        let folder = |(root, shown): &(Root, Utf8PathBuf)| match root {
+            Root::Folder(folder) => Some((folder.clone(), shown.clone())),
+            Root::File(..) => None,
+        };
+        self.folders = roots.iter().filter_map(folder).collect();
+        let folders = self.folders.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>();
+        let mut candidates = Vec::new();
+        for (root, shown) in &roots {
+            match root {
+                Root::Folder(root) => {
+                    let names = &self.names;
+                    let walked = walk(Walk { root, shown, names, folders: &folders });
+                    candidates.extend(self.walked(root, walked));
+                }
+                Root::File(path, named) => {
+                    // Below a folder of the call it has the name that it has there.
+                    let named = if folders.iter().any(|folder| path.starts_with(folder)) { path } else { named };
+                    let file = self.names.name(named).unwrap_or_else(|| shown.to_string());
+                    candidates.push(Candidate { file, path: path.clone(), hidden: false, link: None });
+                    self.files.insert(path.clone());
+                }
+            }
+        }
+        together(candidates)
+    }
+
+    fn walked(&mut self, folder: &Path, walked: Walked) -> Vec<Candidate> {
+        let Walked { candidates, kustomizations, errors, warnings } = walked;
         self.errors.extend(errors);
         self.warnings.extend(warnings);
-        self.folders.push((folder.to_owned(), shown.clone()));
         for kustomization in &kustomizations {
             self.kustomizations.add(kustomization);
         }
@@ -109,12 +137,12 @@ impl Loader {
     }
 
     /// Opens the commit of the first checkout that is read.
-    fn open_commit(&mut self) {
-        let Origin { checkout, elsewhere, warnings } = origin(&self.folders, &self.files);
+    fn open_commit(&mut self, roots: &[(Root, Utf8PathBuf)]) {
+        let Origin { checkout, elsewhere, warnings } = origin(roots);
         self.elsewhere.extend(elsewhere);
         self.warnings.extend(warnings);
         let Some((top, folders, files)) = checkout else { return };
-        match Comparison::open(&top, &folders, &files) {
+        match Comparison::open(&top, &folders, &files, self.names.clone()) {
             Ok(comparison) => self.comparison = Some(comparison),
             Err(reason) => self.warnings.push(no_commit(&top, &reason)),
         }
@@ -194,7 +222,7 @@ impl Loader {
 
     fn skip(&self, candidate: &Candidate) -> Option<Skip> {
         // What is named as a file is read whatever it is.
-        if self.files.iter().any(|(file, _)| *file == candidate.path) {
+        if self.files.contains(&candidate.path) {
             return None;
         }
         if let Some(kustomization) = self.kustomizations.lists(&candidate.path) {
@@ -298,7 +326,9 @@ impl Loader {
             self.errors.push(nothing_found(&asked, &self.seen, &folders, &self.warnings));
         }
         if !self.errors.is_empty() {
-            self.errors.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+            let place = |error: &SetError| (error.file.clone(), error.line, error.column, error.message.clone());
+            self.errors.sort_by_cached_key(place);
+            self.errors.dedup();
             let more = self.errors.len().saturating_sub(MAX_ERRORS);
             self.errors.truncate(MAX_ERRORS);
             if let (Some(last), 1..) = (self.errors.last_mut(), more) {
@@ -350,9 +380,9 @@ impl Loader {
             is_read: &|path| self.seen.contains(path) && !self.skipped.contains(path),
         };
         let warning = |effect: Effect| {
-            let relative = self.folders.iter().find_map(|(folder, _)| effect.file.strip_prefix(folder).ok());
-            let relative = relative.filter(|path| !path.as_os_str().is_empty());
-            let file = relative.unwrap_or(&effect.file).to_string_lossy();
+            let is_below = self.folders.iter().any(|(folder, _)| effect.file.starts_with(folder));
+            let file = self.names.name(&effect.file).filter(|_| is_below);
+            let file = file.unwrap_or_else(|| effect.file.to_string_lossy().into_owned());
             let advice = self.advice().render(&effect);
             let separator = if advice.is_empty() { "" } else { ". " };
             let message = format!("{}{separator}{advice}", effect.message);

@@ -19,6 +19,7 @@ mod ignore_rules;
 mod kustomize;
 mod load;
 mod merge;
+mod names;
 mod nothing;
 mod origin;
 mod outline;
@@ -55,7 +56,8 @@ pub struct Loaded {
 /// A set and where it was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedSet {
-    /// Path relative to the root under which it was found, with `/` between its parts; `-` for standard input.
+    /// Path relative to what holds all that was asked for, with `/` between its parts; `-` for standard input. No two files
+    /// have the same.
     pub file: String,
     /// Line of the file on which the document begins, from 1.
     pub line: u64,

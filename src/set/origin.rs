@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which checkout the paths of a call lie in, and which of them lie in none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Warning;
-use super::walk::checkout;
+use super::walk::{Root, checkout};
 
 /// What of a call lies in one checkout.
 #[derive(Debug, Default)]
@@ -19,30 +19,42 @@ pub(super) struct Origin {
     pub(super) warnings: Vec<Warning>,
 }
 
-/// Finds the first checkout in which one of the paths lies. Each path is a canonical one, with what messages call it.
-pub(super) fn origin(folders: &[(PathBuf, Utf8PathBuf)], files: &[(PathBuf, Utf8PathBuf)]) -> Origin {
+/// Finds the first checkout in which one of the roots lies. They come in the order of the call, with what messages call
+/// them.
+pub(super) fn origin(roots: &[(Root, Utf8PathBuf)]) -> Origin {
     let mut origin = Origin::default();
-    let mut outside = Vec::new();
-    let paths = folders.iter().map(|path| (path, true)).chain(files.iter().map(|path| (path, false)));
-    for ((path, shown), is_folder) in paths {
-        let Some(found) = (if is_folder { Some(path.as_path()) } else { path.parent() }).and_then(checkout)
-        else {
-            outside.push(shown);
-            continue;
-        };
-        let (top, folders, files) =
-            origin.checkout.get_or_insert_with(|| (found.to_owned(), Vec::new(), Vec::new()));
-        // A submodule, or a repository inside of another, is read with what is around it.
-        if folders.iter().any(|folder| path.starts_with(folder)) {
-            continue;
-        }
-        if found == top {
-            (if is_folder { folders } else { files }).push(path.clone());
-        } else {
+    // What lies below a folder of the call is read with it: a submodule, or a repository inside of another.
+    let is_inside = |path: &Path| {
+        let folders = roots.iter().filter_map(|(root, _)| match root {
+            Root::Folder(folder) => Some(folder),
+            Root::File(..) => None,
+        });
+        folders.into_iter().any(|folder| path != folder && path.starts_with(folder))
+    };
+    let of = |root: &Root| match root {
+        Root::Folder(path) => checkout(path).map(Path::to_owned),
+        Root::File(path, _) => path.parent().and_then(checkout).map(Path::to_owned),
+    };
+    let path = |root: &Root| match root {
+        Root::Folder(path) | Root::File(path, _) => path.clone(),
+    };
+    let outer = || roots.iter().filter(|(root, _)| !is_inside(&path(root)));
+    let top = outer().find_map(|(root, _)| of(root));
+    let (mut folders, mut files, mut outside) = (Vec::new(), Vec::new(), Vec::new());
+    for (root, shown) in roots {
+        let (real, found) = (path(root), of(root));
+        if top.is_some() && found == top {
+            if matches!(root, Root::Folder(_)) { &mut folders } else { &mut files }.push(real);
+        } else if is_inside(&real) {
+            // Its folder says it.
+        } else if found.is_some() {
             let message = "lies in another Git repository; only the commit of the first one is recorded";
             origin.elsewhere.push(Warning::new(shown.as_str(), 0, message));
+        } else {
+            outside.push(shown);
         }
     }
+    origin.checkout = top.map(|top| (top, folders, files));
     for shown in outside {
         let link = leaving_link(shown);
         if origin.checkout.is_some() {

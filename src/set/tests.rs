@@ -655,3 +655,65 @@ proptest! {
         }
     }
 }
+
+/// Texts of a set whose image has no digest, and of one that does not read.
+fn by_tag(name: &str) -> String {
+    set(name, &["quay.io/a/b:1"])
+}
+
+fn load_below(root: &camino::Utf8Path, paths: &[&str]) -> Result<Loaded, SetErrors> {
+    load(&paths.iter().map(|path| root.join(path)).collect::<Vec<_>>(), None)
+}
+
+#[test]
+fn t205_files_of_several_paths_have_names_of_their_own() {
+    let (_folder, root) = folder(&[
+        ("sites/common/images.yaml", &by_tag("common")),
+        ("sites/berlin/images.yaml", &by_tag("berlin")),
+        ("sites/paris/images.yaml", &by_tag("paris").replace("images:", "imges:")),
+        ("sites/paris/hidden/x.yaml", "kind: EdgeImageSet"),
+        ("sites/rome/images.yaml", &by_tag("rome").replace("images:", "imges:")),
+    ]);
+    let both = load_below(&root, &["sites/common", "sites/berlin"]).unwrap();
+    assert_eq!(places(&both), [("berlin/images.yaml", 1, "berlin"), ("common/images.yaml", 1, "common")]);
+    let warned = both.warnings.iter().map(|warning| warning.file.as_str()).collect::<Vec<_>>();
+    assert_eq!(warned, ["berlin/images.yaml", "common/images.yaml"], "one for each file");
+    assert_eq!(both, load_below(&root, &["sites/berlin", "sites/common"]).unwrap());
+    let errors = |paths: &[&str]| {
+        let SetErrors(errors) = load_below(&root, paths).unwrap_err();
+        errors.into_iter().map(|error| error.to_string()).collect::<Vec<_>>()
+    };
+    let wrong = errors(&["sites/rome", "sites/paris"]);
+    assert!(wrong.iter().any(|error| error.starts_with("paris/images.yaml:7:3:")), "{wrong:?}");
+    assert!(wrong.iter().any(|error| error.starts_with("rome/images.yaml:7:3:")), "{wrong:?}");
+    assert_eq!(wrong, errors(&["sites/paris", "sites/rome"]));
+    // Files beside each other keep their names; a folder and a file do not meet.
+    let files = load_below(&root, &["sites/berlin/images.yaml", "sites/common"]).unwrap();
+    assert_eq!(files, both);
+}
+
+#[test]
+fn t205_what_is_named_twice_is_read_once() {
+    let (_folder, root) = folder(&[
+        ("sites/berlin/images.yaml", &by_tag("berlin")),
+        ("sites/common/images.yaml", &by_tag("common")),
+        ("sites/.drafts/images.yaml", &by_tag("draft")),
+    ]);
+    std::os::unix::fs::symlink("../common/images.yaml", root.join("sites/berlin/link.yaml")).unwrap();
+    let all = load_below(&root, &["sites"]).unwrap();
+    assert_eq!(places(&all), [("berlin/images.yaml", 1, "berlin"), ("common/images.yaml", 1, "common")]);
+    for paths in [
+        &["sites", "sites/."][..],
+        &["sites", "sites/berlin"],
+        &["sites/berlin", "sites"],
+        &["sites/berlin/images.yaml", "sites", "sites/berlin/link.yaml"],
+    ] {
+        assert_eq!(load_below(&root, paths).unwrap(), all, "{paths:?}");
+    }
+    // Alone, the folder has a link that leaves it.
+    assert!(load_below(&root, &["sites/berlin"]).is_err());
+    // What is hidden below one path and not below another is read.
+    let more = load_below(&root, &["sites", "sites/.drafts"]).unwrap();
+    assert_eq!(places(&more)[0], (".drafts/images.yaml", 1, "draft"));
+    assert_eq!(more, load_below(&root, &["sites/.drafts", "sites"]).unwrap());
+}

@@ -2,11 +2,13 @@
 //! Finding the YAML and JSON files of a checkout: sorted, bounded, and never outside the root.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use ignore::WalkBuilder;
 
+use super::names::Names;
 use super::read::{Content, read_file};
 use super::{SetError, Warning};
 
@@ -16,11 +18,11 @@ const MAX_DEPTH: usize = 64;
 /// A file to look into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Candidate {
-    /// Path relative to the root, with `/` between its parts.
+    /// What messages call it.
     pub(super) file: String,
     /// Where it really is.
     pub(super) path: PathBuf,
-    /// Whether a part of its relative path begins with a dot.
+    /// Whether a part of its path below the root begins with a dot.
     pub(super) hidden: bool,
     /// The symbolic link by which it was found.
     pub(super) link: Option<PathBuf>,
@@ -66,9 +68,22 @@ pub(super) fn is_hidden(relative: &Path) -> bool {
     relative.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."))
 }
 
-/// Lists the YAML and JSON files below `root`, a canonical path of a folder. What `.gitignore` and `.krsignore` name is left
-/// out, `.git` always. `shown` is what messages call the root.
-pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
+/// A folder to walk, with what else of a call matters for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Walk<'a> {
+    /// Its canonical path.
+    pub(super) root: &'a Path,
+    /// What messages call it.
+    pub(super) shown: &'a Utf8Path,
+    /// What they call the files in it.
+    pub(super) names: &'a Names,
+    /// All folders of the call: symbolic links may lead to any of them.
+    pub(super) folders: &'a [PathBuf],
+}
+
+/// Lists the YAML and JSON files below a folder. What `.gitignore` and `.krsignore` name is left out, `.git` always.
+pub(super) fn walk(walk: Walk<'_>) -> Walked {
+    let Walk { root, shown, names, folders } = walk;
     let mut walked = Walked::default();
     // Rules of folders above the root count only inside one checkout: a `.gitignore` in a home folder is not ours.
     let inside = checkout(root).is_some();
@@ -99,7 +114,7 @@ pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
         };
         let path = entry.path();
         let relative = path.strip_prefix(root).unwrap_or(path);
-        let file = relative.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
+        let file = names.name(path).unwrap_or_else(|| shown.to_string());
         if let Some(error) = entry.error() {
             let message = format!("an ignore file does not read: {error}");
             walked.warnings.push(Warning::new(&file, 0, &message));
@@ -122,7 +137,7 @@ pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
     }
     // After the files, so that one that is both there and linked to is read once, under its own name.
     for (file, path, hidden) in links {
-        match link(root, &path) {
+        match link(folders, &path) {
             Ok(Some(target)) => {
                 files.entry(target.clone()).or_insert(Candidate {
                     file,
@@ -142,8 +157,8 @@ pub(super) fn walk(root: &Path, shown: &Utf8Path) -> Walked {
     walked
 }
 
-/// What a link points to: a YAML or JSON file below the root. A folder below the root is walked where it really is.
-fn link(root: &Path, path: &Path) -> Result<Option<PathBuf>, String> {
+/// What a link points to: a YAML or JSON file below one of the folders. A folder in there is walked where it really is.
+fn link(folders: &[PathBuf], path: &Path) -> Result<Option<PathBuf>, String> {
     let Ok(target) = path.canonicalize() else {
         return if is_manifest(path) && !is_json(path) {
             Err("is a symbolic link to a file that does not exist".to_owned())
@@ -155,7 +170,7 @@ fn link(root: &Path, path: &Path) -> Result<Option<PathBuf>, String> {
     if !folder && !is_manifest(path) {
         return Ok(None);
     }
-    if !target.starts_with(root) {
+    if !folders.iter().any(|folder| target.starts_with(folder)) {
         if !folder && is_json(path) && !mentions_set(&target) {
             return Ok(None);
         }
@@ -164,28 +179,68 @@ fn link(root: &Path, path: &Path) -> Result<Option<PathBuf>, String> {
     Ok((!folder && target.is_file()).then_some(target))
 }
 
+/// Puts together what several walks found: each file once, as something that is read wherever one of them reads it.
+pub(super) fn together(candidates: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
+    let mut files = BTreeMap::<PathBuf, Candidate>::new();
+    for candidate in candidates {
+        let Some(other) = files.get_mut(&candidate.path) else {
+            files.insert(candidate.path.clone(), candidate);
+            continue;
+        };
+        let hidden = other.hidden && candidate.hidden;
+        // Its own name comes before that of a link to it.
+        if (candidate.link.is_some(), &candidate.file) < (other.link.is_some(), &other.file) {
+            *other = candidate;
+        }
+        other.hidden = hidden;
+    }
+    let mut candidates = files.into_values().collect::<Vec<_>>();
+    candidates.sort_by(|a, b| a.file.cmp(&b.file));
+    candidates
+}
+
 /// What a path of the call is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Root {
-    /// A folder to walk.
+    /// A folder to walk: where it really is.
     Folder(PathBuf),
-    /// One file to read, whatever it is called.
-    File(Candidate),
+    /// One file to read, whatever it is called: where it really is, and where the call names it.
+    File(PathBuf, PathBuf),
+}
+
+impl Root {
+    /// The folder that holds what is read.
+    pub(super) fn folder(&self) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.clone(),
+            Self::File(_, named) => named.parent().unwrap_or(named).to_owned(),
+        }
+    }
 }
 
 /// Finds what a path of the call is.
 ///
 /// # Errors
 /// It does not exist, or is neither a file nor a folder.
-pub(super) fn root(path: &Utf8PathBuf) -> Result<Root, SetError> {
-    let real = path
-        .canonicalize()
-        .map_err(|error| SetError::file(path.as_str(), format!("cannot be opened: {error}")))?;
+pub(super) fn root(path: &Utf8Path) -> Result<Root, SetError> {
+    let cannot = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound if path.as_std_path().is_symlink() => {
+            SetError::file(path, "is a symbolic link to what does not exist")
+        }
+        io::ErrorKind::NotFound => {
+            SetError::file(path, "does not exist").help("name a folder of a Git checkout, or a file")
+        }
+        _ => SetError::file(path, format!("cannot be opened: {error}")),
+    };
+    let real = path.canonicalize().map_err(cannot)?;
     if real.is_dir() {
         return Ok(Root::Folder(real));
     }
     if !real.is_file() {
-        return Err(SetError::file(path.as_str(), "is neither a file nor a folder"));
+        return Err(SetError::file(path, "is neither a file nor a folder"));
     }
-    let file = path.file_name().unwrap_or(path.as_str()).to_owned();
-    Ok(Root::File(Candidate { file, path: real, hidden: false, link: None }))
+    let folder = path.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    let folder = folder.canonicalize().map_err(cannot)?;
+    let named = folder.join(path.file_name().unwrap_or(path.as_str()));
+    Ok(Root::File(real, named))
 }

@@ -102,6 +102,58 @@ fn t109_a_newer_bundle_never_gets_a_lower_sequence_unnoticed() {
 }
 
 #[test]
+fn t205_the_order_of_paths_changes_nothing_and_names_tell_files_apart() {
+    let site = Site::with_three_images();
+    let berlin = site.set();
+    site.checkout.write("sites/berlin/images.yaml", &berlin);
+    site.checkout.write("sites/common/images.yaml", berlin.replace("name: ", "name: common-"));
+    std::fs::remove_file(site.checkout.path().join("sites/berlin.yaml")).unwrap();
+    let mut site = site;
+    site.checkout.commit("Two folders");
+    let (common, berlin) =
+        (site.checkout.path().join("sites/common"), site.checkout.path().join("sites/berlin"));
+    let bundle = |paths: &[&str], file: &str| {
+        let said = site.desk.krs(&[&["bundle"], paths, &["-o", file, "--quiet"]].concat()).ok();
+        assert_eq!(said.err, "");
+        std::fs::read(site.desk.path(file)).unwrap()
+    };
+    let (common, berlin) = (common.as_str(), berlin.as_str());
+    let first = bundle(&[common, berlin], "a.krs.tar");
+    assert!(first == bundle(&[common, berlin], "b.krs.tar"));
+    assert!(first == bundle(&[berlin, common, berlin], "c.krs.tar"));
+    let json = site.desk.krs(&["inspect", "a.krs.tar", "--output", "json"]).ok().json();
+    let files = json["sets"].as_array().unwrap().iter().map(|set| set["file"].as_str().unwrap());
+    assert_eq!(files.collect::<Vec<_>>(), ["berlin/images.yaml", "common/images.yaml"]);
+    // An error says in which of them it is, and so does the JSON.
+    site.checkout.write("sites/common/images.yaml", "kind: EdgeImageSet");
+    let said = site.desk.krs(&["validate", common, berlin]).failed(2, &["error: common/images.yaml:1"]);
+    assert!(said.err.contains("the sets are not acceptable"), "{said}");
+    let json = site.desk.krs(&["validate", berlin, common, "--output", "json"]).json();
+    assert_eq!(json["problems"][0]["file"], "common/images.yaml", "{json}");
+}
+
+#[test]
+fn a_path_that_does_not_exist_is_called_that() {
+    let desk = crate::harness::Desk::new();
+    for arguments in [
+        &["validate", "no-such"][..],
+        &["plan", "no-such"],
+        &["bundle", "no-such", "-o", "a.krs.tar"],
+        &["receipt", "localhost:1", "--set", "no-such", "-o", "a.json"],
+        &["diff", "localhost:1", "localhost:1", "--set", "no-such"],
+    ] {
+        let said = desk.krs(arguments).failed(2, &["error: no-such: does not exist", "help: "]);
+        assert!(!said.err.contains("acceptable") && said.err.matches("error:").count() == 1, "{said}");
+    }
+    desk.krs(&["validate", "no-such", "neither"]).failed(2, &[
+        "no-such: does not exist",
+        "neither: does not exist",
+        "the sets cannot be read: 2 errors",
+    ]);
+    assert_eq!(desk.files(), Vec::<String>::new());
+}
+
+#[test]
 fn t108_what_kustomize_would_change_is_among_the_warnings() {
     let site = Site::with_three_images();
     site.checkout.write("sites/kustomization.yaml", "resources: [berlin.yaml]\nnamePrefix: x-\n");

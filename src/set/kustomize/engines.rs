@@ -7,9 +7,10 @@ use camino::Utf8Path;
 use serde_json::{Map, Value, json};
 
 use super::parse::{Kustomization, yaml};
+use crate::set::names::Names;
 use crate::set::read::{Content, contains, read_file};
 use crate::set::text::split;
-use crate::set::walk::walk;
+use crate::set::walk::{Walk, walk};
 
 /// Most files of a checkout that are searched.
 pub(super) const MAX_SEARCHED: usize = 20_000;
@@ -64,7 +65,10 @@ impl Engines {
     /// Finds the resources below `root`, a checkout. Files that do not read are none: they are templates, or not for a
     /// cluster.
     pub(in crate::set) fn add(&mut self, root: &Path) {
-        let candidates = walk(root, Utf8Path::new("")).candidates;
+        let names = Names::of([root.to_owned()], |_| true);
+        let folders = [root.to_owned()];
+        let candidates =
+            walk(Walk { root, shown: Utf8Path::new(""), names: &names, folders: &folders }).candidates;
         if candidates.len() > MAX_SEARCHED {
             self.limit = Some(root.to_owned());
         }

@@ -57,4 +57,9 @@ pub(super) const MAKING: &[Fault] = &[
         "Flux or Argo CD would change or rename sets below the path of their resources",
         "a warning for each resource, with its name, the fields and the command that renders the sets",
     ),
+    (
+        205,
+        "files of several paths have one name, or the paths come in another order, or lie in each other",
+        "files are named relative to what holds all paths, each is read once, and the bundle is the same",
+    ),
 ];
