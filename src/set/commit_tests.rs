@@ -554,7 +554,8 @@ fn t205_names_and_commit_do_not_depend_on_the_order_or_the_machine() {
         assert!(!is_dirty(&loaded));
         // A difference is named as the set is.
         checkout.write("base/sites/images.yaml", set("changed"));
-        let changed = load(&[checkout.path().join("sites"), checkout.path().join("base/sites")], None).unwrap();
+        let changed =
+            load(&[checkout.path().join("sites"), checkout.path().join("base/sites")], None).unwrap();
         assert_eq!(said(&changed), ["base/sites/images.yaml: is not as in the commit"]);
         fs::remove_file(checkout.path().join("base/sites/images.yaml")).unwrap();
         let gone = load(&[checkout.path().join("sites"), checkout.path().join("base/sites")], None).unwrap();
@@ -572,7 +573,9 @@ fn t205_a_repository_inside_of_what_is_read_is_read_with_it_in_any_order() {
     let inner = checkout.path().join("sites/inner");
     fs::create_dir_all(&inner).unwrap();
     fs::write(inner.join("b.yaml"), set("b")).unwrap();
-    assert!(std::process::Command::new("git").args(["init", "-q", inner.as_str()]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("git").args(["init", "-q", inner.as_str()]).status().unwrap().success()
+    );
     let outer = checkout.path().join("sites");
     let all = read(&outer);
     assert_eq!(load(&[inner.clone(), outer.clone()], None).unwrap(), all);

@@ -93,7 +93,8 @@ struct Skip {
 impl Loader {
     /// Finds the files of the roots, which come with what messages call them, in the order of the call.
     fn open(&mut self, mut roots: Vec<(Root, Utf8PathBuf)>) -> Vec<Candidate> {
-        self.names = Names::of(roots.iter().map(|(root, _)| root.folder()), |folder| checkout(folder).is_some());
+        self.names =
+            Names::of(roots.iter().map(|(root, _)| root.folder()), |folder| checkout(folder).is_some());
         self.open_commit(&roots);
         roots.sort();
         roots.dedup_by(|later, kept| later.0 == kept.0);
@@ -113,7 +114,8 @@ impl Loader {
                 }
                 Root::File(path, named) => {
                     // Below a folder of the call it has the name that it has there.
-                    let named = if folders.iter().any(|folder| path.starts_with(folder)) { path } else { named };
+                    let named =
+                        if folders.iter().any(|folder| path.starts_with(folder)) { path } else { named };
                     let file = self.names.name(named).unwrap_or_else(|| shown.to_string());
                     candidates.push(Candidate { file, path: path.clone(), hidden: false, link: None });
                     self.files.insert(path.clone());
@@ -326,7 +328,8 @@ impl Loader {
             self.errors.push(nothing_found(&asked, &self.seen, &folders, &self.warnings));
         }
         if !self.errors.is_empty() {
-            let place = |error: &SetError| (error.file.clone(), error.line, error.column, error.message.clone());
+            let place =
+                |error: &SetError| (error.file.clone(), error.line, error.column, error.message.clone());
             self.errors.sort_by_cached_key(place);
             self.errors.dedup();
             let more = self.errors.len().saturating_sub(MAX_ERRORS);

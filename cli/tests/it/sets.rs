@@ -145,11 +145,10 @@ fn a_path_that_does_not_exist_is_called_that() {
         let said = desk.krs(arguments).failed(2, &["error: no-such: does not exist", "help: "]);
         assert!(!said.err.contains("acceptable") && said.err.matches("error:").count() == 1, "{said}");
     }
-    desk.krs(&["validate", "no-such", "neither"]).failed(2, &[
-        "no-such: does not exist",
-        "neither: does not exist",
-        "the sets cannot be read: 2 errors",
-    ]);
+    desk.krs(&["validate", "no-such", "neither"]).failed(
+        2,
+        &["no-such: does not exist", "neither: does not exist", "the sets cannot be read: 2 errors"],
+    );
     assert_eq!(desk.files(), Vec::<String>::new());
 }
 
