@@ -2,8 +2,6 @@
 //! What a site adds to the Pods of copy Jobs, checked when the configuration is read: the API server would refuse each Job
 //! of a wrong value, in the namespaces of others and long after the chart was installed.
 
-use std::collections::BTreeMap;
-
 use krs_core::registry::ProxyOptions;
 use serde::Deserialize;
 
