@@ -168,12 +168,12 @@ impl Registries {
 
     /// Shows which registries are left alone.
     fn measure(&self) {
-        let gauge = &self.metrics.registry_back_off;
-        gauge.clear();
+        self.metrics.registry_back_off.clear();
         let hosts = self.hosts.open().into_iter().map(|(registry, _)| (registry, String::new()));
         let users = self.users.open().into_iter().map(|key| (key.connection.registry, key.namespace));
         for (registry, namespace) in hosts.chain(users) {
-            gauge.get_or_create(&RegistryLabels { registry: registry.to_string(), namespace }).set(1);
+            let labels = RegistryLabels { registry: registry.to_string(), namespace };
+            self.metrics.registry_back_off.get_or_create(&labels).set(1);
         }
     }
 
