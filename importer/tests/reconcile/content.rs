@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use krs_importer::reconcile::reconcile;
+use futures::{Stream, StreamExt as _};
+use krs_core::crd::EdgeImageSet;
+use krs_importer::reconcile::{Importer, reconcile};
 use krs_testing::registry::Auth;
+use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
 
 use crate::READY;
@@ -16,6 +18,30 @@ fn verify_content(world: &World, namespace: &str, name: &str, value: &str) {
     let mut set = world.api.get(SETS, namespace, name).unwrap();
     set["metadata"]["annotations"] = json!({"kuberegistrysync.io/verify-content-at": value});
     world.api.put(SETS, set);
+}
+
+/// Repositories whose blobs were read, in the order in which that began.
+fn read(world: &World) -> Vec<String> {
+    let mut order = Vec::new();
+    for request in world.edge.requests().iter().filter(|request| request.method == "GET") {
+        let Some((repository, _)) = request.path.split_once("/blobs/") else { continue };
+        if !order.iter().any(|known| known == repository) {
+            order.push(repository.to_owned());
+        }
+    }
+    order
+}
+
+/// Reconciles the next set that is woken, as the controller would.
+async fn follow(
+    world: &World,
+    importer: &Arc<Importer>,
+    woken: &mut (impl Stream<Item = ObjectRef<EdgeImageSet>> + Unpin),
+) {
+    let set = tokio::time::timeout(Duration::from_secs(30), woken.next()).await;
+    let set = set.unwrap_or_else(|_| panic!("no set is woken")).unwrap();
+    let set = world.api.get(SETS, &set.namespace.unwrap(), &set.name).unwrap();
+    reconcile(Arc::new(serde_json::from_value(set).unwrap()), Arc::clone(importer)).await.unwrap();
 }
 
 #[tokio::test]
@@ -53,21 +79,35 @@ async fn t202_namespaces_take_turns_when_content_is_read_back() {
     world.wait(11);
     world.edge.clear_requests();
     world.look(&importer).await.unwrap();
-    let read = || {
-        let mut order = Vec::new();
-        for request in world.edge.requests().iter().filter(|request| request.method == "GET") {
-            let Some((repository, _)) = request.path.split_once("/blobs/") else { continue };
-            if !order.iter().any(|known| known == repository) {
-                order.push(repository.to_owned());
-            }
-        }
-        order
-    };
-    while read().len() < 5 {
-        let set = tokio::time::timeout(Duration::from_secs(60), woken.next()).await.unwrap().unwrap();
-        let set = world.api.get(SETS, &set.namespace.unwrap(), &set.name).unwrap();
-        reconcile(Arc::new(serde_json::from_value(set).unwrap()), Arc::clone(&importer)).await.unwrap();
+    while read(&world).len() < 5 {
+        follow(&world, &importer, &mut woken).await;
     }
-    let order = read();
+    let order = read(&world);
     assert!(order[1].ends_with("/shop/app4"), "{order:?}");
+}
+
+/// Each set is woken when it is its turn, also where the one before it does not want its turn any more.
+#[tokio::test]
+async fn t202_sets_of_one_namespace_that_wait_are_woken_one_after_the_other() {
+    let world = World::new(4, Auth::None);
+    for (n, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        world.set(name, &[n], |_| {});
+    }
+    let importer = world.importer();
+    world.settle(&importer).await;
+    let mut woken = importer.wakeups(None);
+    for name in ["a", "b", "c", "d"] {
+        verify_content(&world, "shop", name, "1");
+    }
+    world.wait(11);
+    world.edge.clear_requests();
+    // All but the first wait.
+    world.look(&importer).await.unwrap();
+    world.set("c", &[2], |set| set["spec"]["suspend"] = json!(true));
+    while !read(&world).iter().any(|repository| repository.ends_with("/shop/app3")) {
+        follow(&world, &importer, &mut woken).await;
+    }
+    let order = read(&world);
+    let names = order.iter().map(|repository| repository.rsplit('/').next().unwrap());
+    assert_eq!(names.collect::<Vec<_>>(), ["app0", "app1", "app3"]);
 }

@@ -79,3 +79,30 @@ async fn t201_an_emptied_registry_is_noticed_by_a_sample_and_then_asked_about_ev
     world.look(&importer).await.unwrap();
     assert_eq!(asked(&world).len(), 20);
 }
+
+/// The loss that was found before it has the whole registry checked, and no further one for ten minutes: the set itself says
+/// that its rest is to be asked about.
+#[tokio::test]
+async fn t201_a_second_loss_soon_after_the_first_has_the_rest_of_its_set_checked_too() {
+    let world = World::new(IMAGES, Auth::None);
+    world.set("x", &(0..IMAGES).collect::<Vec<_>>(), |set| set["spec"]["resyncInterval"] = json!("5m"));
+    let importer = world.importer();
+    world.settle(&importer).await;
+    world.wait(300);
+    world.settle(&importer).await;
+    for loss in ["first", "second"] {
+        for n in 0..IMAGES {
+            let digest = world.images[n].digest.to_string();
+            assert!(world.edge.delete_manifest(&format!("shop/app{n}"), &digest));
+        }
+        asked(&world);
+        world.wait(300);
+        world.look(&importer).await.unwrap();
+        assert_eq!(asked(&world).len(), 20, "{loss}: a sample");
+        world.wait(1);
+        world.look(&importer).await.unwrap();
+        assert_eq!(asked(&world).len(), IMAGES - 20, "{loss}: the rest, now");
+        world.settle(&importer).await;
+        assert_eq!(world.reason("x"), READY);
+    }
+}
