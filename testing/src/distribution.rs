@@ -2,10 +2,12 @@
 //! The Distribution project's registry as a child process: versions 2.8 and 3.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::digest::Digest;
 use krs_core::reference::RegistryHost;
 
 use crate::process::{Running, free_address};
@@ -27,12 +29,23 @@ pub struct Options {
     pub tls: bool,
     /// Version 3: takes indexes whose children are missing (`validation.manifests.indexes.platforms: none`).
     pub sparse_indexes: bool,
+    /// Whether it remembers the blobs that it has, as in the configuration of its container image.
+    pub descriptor_cache: bool,
+}
+
+fn serve(binary: &Utf8Path, config: &Utf8Path, address: SocketAddr) -> Running {
+    let mut command = Command::new(binary);
+    command.arg("serve").arg(config);
+    // Distribution 3 sends traces to a collector unless it is told not to.
+    command.env("OTEL_TRACES_EXPORTER", "none");
+    Running::start(command, address, Duration::from_secs(30))
 }
 
 /// A running registry with storage in a temporary folder. Dropping it stops it and removes the folder.
 #[derive(Debug)]
 pub struct Distribution {
     running: Running,
+    binary: Utf8PathBuf,
     folder: tempfile::TempDir,
     ca_pem: Option<String>,
 }
@@ -52,9 +65,10 @@ impl Distribution {
             path
         };
         let storage = Utf8PathBuf::from_path_buf(folder.path().join("storage")).unwrap();
+        let cache = if options.descriptor_cache { "  cache:\n    blobdescriptor: inmemory\n" } else { "" };
         let mut config = format!(
             "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
-             rootdirectory: {storage}\n  delete:\n    enabled: true\nhttp:\n  addr: {address}\n"
+             rootdirectory: {storage}\n  delete:\n    enabled: true\n{cache}http:\n  addr: {address}\n"
         );
         if let Some(authority) = &authority {
             let identity = authority.server(&["127.0.0.1", "localhost"]);
@@ -69,12 +83,25 @@ impl Distribution {
         if options.sparse_indexes {
             config.push_str("validation:\n  manifests:\n    indexes:\n      platforms: none\n");
         }
-        let mut command = Command::new(binary);
-        command.arg("serve").arg(file("config.yml", &config));
-        // Distribution 3 sends traces to a collector unless it is told not to.
-        command.env("OTEL_TRACES_EXPORTER", "none");
-        let running = Running::start(command, address, Duration::from_secs(30));
-        Self { running, folder, ca_pem: authority.map(|authority| authority.pem()) }
+        let running = serve(binary, &file("config.yml", &config), address);
+        Self {
+            running,
+            binary: binary.to_owned(),
+            folder,
+            ca_pem: authority.map(|authority| authority.pem()),
+        }
+    }
+
+    /// Ends it and starts it again, at the same address and with the same storage.
+    ///
+    /// # Panics
+    /// It does not start; the message has its log.
+    pub fn restart(self) -> Self {
+        let Self { running, binary, folder, ca_pem } = self;
+        let address = running.address();
+        drop(running);
+        let config = Utf8PathBuf::from_path_buf(folder.path().join("config.yml")).unwrap();
+        Self { running: serve(&binary, &config, address), binary, folder, ca_pem }
     }
 
     /// Host and port, as in references.
@@ -102,6 +129,12 @@ impl Distribution {
     /// Where it keeps its content: `docker/registry/v2/…` below this folder.
     pub fn storage(&self) -> Utf8PathBuf {
         Utf8PathBuf::from_path_buf(self.folder.path().join("storage")).unwrap()
+    }
+
+    /// The file that has the content of a blob or manifest.
+    pub fn data_of(&self, digest: &Digest) -> Utf8PathBuf {
+        let hex = digest.hex();
+        self.storage().join(format!("docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
     }
 
     /// What it wrote to its log.

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use krs_core::digest::Digest;
 use krs_core::reference::RegistryHost;
 
 use crate::process::{Running, free_address};
@@ -21,7 +22,7 @@ pub struct Gitea {
     running: Running,
     write: String,
     read: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Gitea {
@@ -74,7 +75,7 @@ impl Gitea {
         };
         let (write, read) = (token("write:package"), token("read:package"));
         let running = Running::start(gitea(&["web"]), address, Duration::from_secs(60));
-        Self { running, write, read, _folder: folder }
+        Self { running, write, read, folder }
     }
 
     /// Where it listens.
@@ -95,6 +96,13 @@ impl Gitea {
     /// An access token of [`USER`] that may only read packages.
     pub fn read_token(&self) -> &str {
         &self.read
+    }
+
+    /// The file that has the content of a blob.
+    pub fn data_of(&self, digest: &Digest) -> Utf8PathBuf {
+        let hex = digest.hex();
+        let path = format!("work/data/packages/{}/{}/{hex}", &hex[..2], &hex[2..4]);
+        Utf8PathBuf::from_path_buf(self.folder.path().join(path)).unwrap()
     }
 
     /// What it wrote to its log.

@@ -19,7 +19,11 @@ pub(super) const REGISTRIES: &[Fault] = &[
     (57, "a realm, location or redirect to somebody else", "no login goes there"),
     (58, "a registry that stores something else", "found out by reading back; an error"),
     (59, "a full or read-only registry", "said to be so, and not tried for ever"),
-    (60, "a damaged blob in the registry", "found by proving the content"),
+    (
+        60,
+        "a damaged blob in the registry",
+        "found by reading it back; reported with the steps that repair it",
+    ),
     (61, "a layer that the registry lost", "found, and sent again"),
     (62, "garbage collection between two runs", "every image has a tag, so it stays"),
     (63, "garbage collection during a push", "what it took is sent again; the manifest is put once more"),
