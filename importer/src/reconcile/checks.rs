@@ -58,8 +58,15 @@ pub(super) struct Registries {
 
 /// The right to ask a registry.
 pub(super) struct Turn {
-    registries: Arc<Registries>,
+    permit: Arc<Permit>,
     key: ClientKey,
+}
+
+/// One of the few permits for a registry.
+struct Permit {
+    registries: Arc<Registries>,
+    registry: RegistryHost,
+    namespace: String,
 }
 
 /// Why a registry cannot be asked now.
@@ -87,6 +94,8 @@ pub(super) struct Check {
 #[derive(Default)]
 struct Progress {
     answered: AtomicUsize,
+    /// Whether all was asked; nothing but its return is left.
+    ended: AtomicBool,
     /// Whether the reconcile that started it went on without it.
     left: AtomicBool,
     /// Whether a reconcile waited for it.
@@ -130,13 +139,24 @@ impl Registries {
             }
         }
         // From here on the permit is given back however this ends.
-        let turn = Turn { registries: Arc::clone(self), key: key.clone() };
+        let (registries, namespace) = (Arc::clone(self), key.namespace.clone());
+        let permit = Arc::new(Permit { registries, registry: registry.clone(), namespace });
+        self.admit(permit, key, set, now)
+    }
+
+    fn admit(
+        &self,
+        permit: Arc<Permit>,
+        key: &ClientKey,
+        set: &SetName,
+        now: Timestamp,
+    ) -> Result<Turn, NoTurn> {
         self.users.admit(key, set, now).map_err(NoTurn::LeftAlone)?;
         if let Err(left_alone) = self.hosts.admit(&key.host(), set, now) {
             self.wake(&self.users.record(key, Counts::Nothing, "", now));
             return Err(NoTurn::LeftAlone(left_alone));
         }
-        Ok(turn)
+        Ok(Turn { permit, key: key.clone() })
     }
 
     /// Forgets sets that are gone, and what nobody uses.
@@ -158,11 +178,10 @@ impl Registries {
         sets.into_iter().for_each(|set| self.wakeups.wake(set));
     }
 
-    fn end_turn(&self, key: &ClientKey) {
-        let permits = &self.permits;
-        let told = lock(permits)
-            .get_mut(&key.connection.registry)
-            .map(|permits| permits.give_back(&key.namespace, (self.clock)()));
+    fn give_back(&self, permit: &Permit) {
+        let told = lock(&self.permits)
+            .get_mut(&permit.registry)
+            .map(|permits| permits.give_back(&permit.namespace, (self.clock)()));
         self.wake(told.iter().flatten());
     }
 
@@ -205,9 +224,15 @@ impl Drop for Waiter<'_> {
 }
 
 impl Turn {
+    /// The right to ask the same registry with other credentials, too. A set that needed a permit for each of them would wait
+    /// for itself, and be woken by itself, again and again.
+    pub(super) fn also(&self, key: &ClientKey, set: &SetName, now: Timestamp) -> Result<Self, NoTurn> {
+        self.permit.registries.admit(Arc::clone(&self.permit), key, set, now)
+    }
+
     /// Tells the circuit breakers what the requests said about the registry: the one that reached it, and those about images.
     pub(super) fn judge(&self, reached: Health, asked: Option<Health>, message: &str) {
-        let registries = &self.registries;
+        let registries = &self.permit.registries;
         let now = (registries.clock)();
         let (host, own) = judge(reached, asked);
         let mut woken = registries.hosts.record(&self.key.host(), host, message, now);
@@ -217,9 +242,23 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.registries.end_turn(&self.key);
+        self.registries.give_back(self);
+    }
+}
+
+impl Progress {
+    /// The end of the check. Answers whether its set is to be woken, because nobody waits for it.
+    fn end(&self) -> bool {
+        self.ended.store(true, Ordering::SeqCst);
+        self.left.load(Ordering::SeqCst)
+    }
+
+    /// The reconcile goes on without it. Answers whether it has just ended, and wakes nobody.
+    fn leave(&self) -> bool {
+        self.left.store(true, Ordering::SeqCst);
+        self.ended.load(Ordering::SeqCst)
     }
 }
 
@@ -237,12 +276,12 @@ impl Check {
     ) -> Self {
         let progress = Arc::<Progress>::default();
         let reports = Arc::clone(&progress);
-        let registries = Arc::clone(&turn.registries);
+        let registries = Arc::clone(&turn.permit.registries);
         let wakeups = Arc::clone(&registries);
         let task = tokio::spawn(async move {
             let outcome = ask(&edge, &targets, &reports.answered, &turn).await;
             drop(turn);
-            if reports.left.load(Ordering::Acquire) {
+            if reports.end() {
                 wakeups.wakeups.wake(&set);
             }
             outcome
@@ -264,7 +303,7 @@ impl Check {
     /// What it found out; `Err` while it goes on. The reconcile that started it waits some seconds, others do not.
     pub(super) async fn outcome(mut self) -> Result<(Outcome, BTreeSet<TargetKey>), Self> {
         let registries = Arc::clone(&self.registries);
-        let waiter = if self.progress.left.load(Ordering::Acquire) {
+        let waiter = if self.progress.left.load(Ordering::SeqCst) {
             None
         } else {
             registries.waiter(&self.key.namespace)
@@ -273,10 +312,8 @@ impl Check {
         let mut ended = tokio::time::timeout(wait, &mut self.task).await;
         self.progress.waited.fetch_or(waiter.is_some(), Ordering::Relaxed);
         drop(waiter);
-        if ended.is_err() {
-            self.progress.left.store(true, Ordering::Release);
-            // One that ended just now did not wake anybody.
-            ended = tokio::time::timeout(Duration::ZERO, &mut self.task).await;
+        if ended.is_err() && self.progress.leave() {
+            ended = Ok((&mut self.task).await);
         }
         match ended {
             Ok(outcome) => {
@@ -331,4 +368,65 @@ pub(super) fn left_alone(registry: &RegistryHost, left: &LeftAlone) -> Obstacle 
     let message =
         format!("{registry} {why} and is not asked again before {until}; the last failure: {}", left.message);
     Obstacle { reason: reason::REGISTRY_BACK_OFF, message, stalled: false }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::clients::Connection;
+    use super::*;
+
+    fn registries() -> Arc<Registries> {
+        Arc::new(Registries::new(Arc::new(Timestamp::now), Metrics::new().0))
+    }
+
+    fn key(namespace: &str, secret: &str) -> ClientKey {
+        ClientKey {
+            namespace: namespace.to_owned(),
+            connection: Connection {
+                registry: "edge.local:5000".parse().unwrap(),
+                plain_http: false,
+                insecure: false,
+                proxied: false,
+                ca_certs: None,
+            },
+            credentials: Some((format!("secret/{secret}"), "1".to_owned())),
+        }
+    }
+
+    fn set(name: &str) -> SetName {
+        SetName { namespace: "shop".to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn a_set_with_many_credentials_for_a_registry_takes_one_permit_and_does_not_wait_for_itself() {
+        let (registries, now) = (registries(), Timestamp::now());
+        let turn = registries.turn(&key("shop", "0"), &set("a"), now).ok().unwrap();
+        let more = (1..10).map(|n| turn.also(&key("shop", &n.to_string()), &set("a"), now).ok().unwrap());
+        let more = more.collect::<Vec<_>>();
+        drop(turn);
+        // One is kept for other namespaces.
+        let others = ["b", "c", "d"].map(|name| registries.turn(&key("shop", "0"), &set(name), now));
+        assert_eq!(others.iter().filter(|turn| turn.is_ok()).count(), SHARE - 2, "it is held until all end");
+        drop((more, others));
+        registries.retain(|_| false);
+        assert!(lock(&registries.permits).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_ends_while_its_reconcile_gives_up_is_taken_for_nobody_is_woken() {
+        let progress = Arc::<Progress>::default();
+        let ending = Arc::clone(&progress);
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(WAIT / 2).await;
+            assert!(!ending.end(), "the reconcile waits");
+            // The thread that runs it is interrupted.
+            tokio::time::sleep(WAIT).await;
+            Outcome::Said(Said::default())
+        });
+        let (registries, key) = (registries(), key("shop", "0"));
+        let (started, requested_at, stale) = (Timestamp::now(), None, BTreeSet::new());
+        let check = Check { task, key, registries, started, requested_at, progress, stale };
+        assert!(check.outcome().await.is_ok());
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -60,6 +61,10 @@ type Why = (&'static str, String);
 struct Group {
     client: Client,
     turn: Turn,
+    /// How long the registry had the client pause before.
+    paused: Duration,
+    /// Whether the registry was asked at all.
+    begun: Arc<AtomicBool>,
     /// By their positions.
     open: BTreeMap<usize, Reference>,
     health: Vec<Health>,
@@ -87,7 +92,9 @@ impl Sources<'_> {
             let secret = written.source_client_secret_name.as_deref();
             let key = (image.reference.registry.clone(), secret);
             if !groups.contains_key(&key) {
-                let group = self.group(&key.0, secret, *position, &mut unanswered).await?;
+                let mut asked = groups.iter().filter(|((registry, _), _)| *registry == key.0);
+                let turn = asked.find_map(|(_, group)| group.as_ref().ok()).map(|group| &group.turn);
+                let group = self.group(&key.0, secret, *position, turn, &mut unanswered).await?;
                 groups.insert(key.clone(), group);
             }
             match groups.get_mut(&key) {
@@ -100,7 +107,12 @@ impl Sources<'_> {
         let asked = groups.iter().enumerate().map(|(n, group)| {
             let of_group = group.open.iter().map(|(position, reference)| {
                 let (client, position, reference) = (group.client.clone(), *position, reference.clone());
-                async move { (n, position, tag(&client, &reference).await) }.boxed()
+                let begun = Arc::clone(&group.begun);
+                async move {
+                    begun.store(true, Ordering::Relaxed);
+                    (n, position, tag(&client, &reference).await)
+                }
+                .boxed()
             });
             of_group.collect::<Vec<_>>()
         });
@@ -122,12 +134,14 @@ impl Sources<'_> {
             }
         }
         for mut group in groups {
+            let paused = group.client.statistics().paused > group.paused;
+            let silence = silence(group.begun.load(Ordering::Relaxed), paused);
             for (position, reference) in std::mem::take(&mut group.open) {
                 let (registry, seconds) = (&reference.registry, BUDGET.as_secs());
                 let message = format!(
                     "{registry} did not say within {seconds} s what {reference} is; it is asked again"
                 );
-                group.health.push(Health::NoAnswer);
+                group.health.push(silence);
                 group.message.clone_from(&message);
                 unanswered.blocked.insert(position, (reason::REGISTRY_UNREACHABLE, message));
             }
@@ -138,12 +152,13 @@ impl Sources<'_> {
     }
 
     /// What is needed to ask `registry` with the credentials in `secret`, which the image at `position` names; or why it is
-    /// not asked.
+    /// not asked. `turn`: it is asked with others already.
     async fn group(
         &self,
         registry: &RegistryHost,
         secret: Option<&str>,
         position: usize,
+        turn: Option<&Turn>,
         unanswered: &mut Unanswered,
     ) -> Result<Result<Group, Why>, kube::Error> {
         let login = match secret {
@@ -175,7 +190,11 @@ impl Sources<'_> {
             },
             credentials: version,
         };
-        let turn = match self.registries.turn(&key, self.set, self.now) {
+        let turn = match turn {
+            Some(turn) => turn.also(&key, self.set, self.now),
+            None => self.registries.turn(&key, self.set, self.now),
+        };
+        let turn = match turn {
             Ok(turn) => turn,
             Err(NoTurn::Busy) => {
                 let message = format!("{registry} is being asked for other sets; this one is next");
@@ -197,14 +216,26 @@ impl Sources<'_> {
             Client::new(options)
         };
         let client = self.registries.clients.get(&key, self.now, make);
-        let group = |client| Group {
+        let group = |client: Client| Group {
+            paused: client.statistics().paused,
             client,
             turn,
+            begun: Arc::default(),
             open: BTreeMap::new(),
             health: Vec::new(),
             message: String::new(),
         };
         Ok(client.map(group).map_err(|error| (reason_of(&error), explain(&error))))
+    }
+}
+
+/// What it says about a registry that nothing came from in time. One that was not `begun` with, because others took the
+/// time, is not known; one that had its client pause (`paused`) answered. Neither must be left alone by all others.
+const fn silence(begun: bool, paused: bool) -> Health {
+    match (begun, paused) {
+        (false, _) => Health::Unknown,
+        (true, true) => Health::ServerError,
+        (true, false) => Health::NoAnswer,
     }
 }
 
@@ -239,6 +270,7 @@ async fn tag(client: &Client, reference: &Reference) -> Result<Digest, (Health, 
 
 #[cfg(test)]
 mod tests {
+    use super::super::health::{Counts, judge};
     use super::*;
     use futures::future;
 
@@ -252,5 +284,29 @@ mod tests {
         found.sort_unstable();
         assert_eq!(found, (0..20).collect::<Vec<_>>());
         assert_eq!(begun.elapsed().as_secs(), BUDGET.as_secs());
+    }
+
+    /// Each one counts: five failures in a row, and no set of any namespace asks the host.
+    #[tokio::test(start_paused = true)]
+    async fn a_registry_that_was_not_asked_or_asks_for_patience_counts_as_no_failure_of_its_host() {
+        let begun = (0..=REGISTRIES_AT_ONCE).map(|_| Arc::<AtomicBool>::default()).collect::<Vec<_>>();
+        let silent = begun.iter().map(|begun| {
+            let begun = Arc::clone(begun);
+            let asked = async move {
+                begun.store(true, Ordering::Relaxed);
+                future::pending::<()>().await;
+            };
+            vec![asked.boxed()]
+        });
+        assert!(before(Instant::now() + BUDGET, silent.collect()).await.is_empty());
+        let host = |paused| {
+            let silence = begun.iter().map(move |begun| silence(begun.load(Ordering::Relaxed), paused));
+            silence.map(|silence| judge(silence, None).0).collect::<Vec<_>>()
+        };
+        let mut expected = vec![Counts::Failed; REGISTRIES_AT_ONCE];
+        expected.push(Counts::Nothing);
+        assert_eq!(host(false), expected, "the last one had no turn");
+        expected[..REGISTRIES_AT_ONCE].fill(Counts::Answered);
+        assert_eq!(host(true), expected, "they answered 429");
     }
 }
