@@ -279,5 +279,10 @@ pub(crate) fn is_over(at: Timestamp, interval: Duration, now: Timestamp) -> bool
     Duration::try_from(now.duration_since(at)).map_or(true, |passed| passed >= interval)
 }
 
+/// Whether `until` is still to come, which was never more than `most` away: it is only where the clock was set back.
+pub(crate) fn is_to_come(until: Timestamp, most: Duration, now: Timestamp) -> bool {
+    now < until && !is_over(now, most.saturating_add(Duration::from_nanos(1)), until)
+}
+
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use krs_core::bundle::StreamName;
 use krs_core::digest::Digest;
 
@@ -51,8 +50,8 @@ impl Intake {
 
     /// Applies the sets of the newest bundle of each stream, after the mark of the stream was raised to it.
     pub(super) async fn apply_sets(&mut self) {
-        let (now, clock) = (Timestamp::now(), Instant::now());
-        if !self.config.apply_sets || self.apply_at.is_some_and(|at| now < at) {
+        let clock = Instant::now();
+        if !self.config.apply_sets || self.apply_at.is_some_and(|at| clock < at) {
             return;
         }
         let newest = self.newest_of_streams().into_values().filter(|(entry, accepted)| {
@@ -70,7 +69,7 @@ impl Intake {
             self.beat();
             if let Err(error) = self.marks.raise(&stream, &mark).await {
                 tracing::warn!(bundle = name, %error, "the sets of the bundle are not applied");
-                self.apply_at = now.checked_add(APPLY_AGAIN).ok();
+                self.apply_at = Some(clock + APPLY_AGAIN);
                 continue;
             }
             let (digest, sets) = (held.bundle.digest(), held.bundle.sets());
@@ -94,7 +93,7 @@ impl Intake {
             self.applied.insert(digest, applied);
             self.contest(&digest, &new);
             if is_silent {
-                self.apply_at = now.checked_add(APPLY_AGAIN).ok();
+                self.apply_at = Some(clock + APPLY_AGAIN);
                 break;
             }
         }

@@ -16,6 +16,7 @@ use super::scan::Stamp;
 use super::verdict::{self, Failure, Kind, sentence};
 use crate::library::Held;
 use crate::marks::Mark;
+use crate::remember::is_to_come;
 use crate::stock::StockBundle;
 
 /// First and longest time to wait before a medium that failed is read again.
@@ -140,6 +141,11 @@ impl Entry {
     /// Whether it can be copied from now, as far as the medium goes.
     pub(super) const fn present(&self) -> bool {
         self.stamp.is_some() && self.fault.is_none()
+    }
+
+    /// Whether it is opened again though it did not change.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        self.retry_at.is_some_and(|at| !is_to_come(at, RETRY.1, now))
     }
 
     /// Whether every blob was read and found right.

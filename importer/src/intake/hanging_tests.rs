@@ -67,6 +67,19 @@ fn t140_nothing_is_read_from_a_file_whose_folder_hangs_until_it_was_opened_again
 }
 
 #[test]
+fn media_that_failed_are_read_again_after_a_time_and_where_the_clock_was_set_back() {
+    let now = Timestamp::now();
+    let after = |seconds| now.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap();
+    let mut entry = Entry::new("a".to_owned(), now);
+    assert!(!entry.is_due(now));
+    for _ in 0..20 {
+        entry.medium_failed("no answer".to_owned(), now);
+    }
+    let due = [-100_000, 0, 299, 300].map(|seconds| entry.is_due(after(seconds)));
+    assert_eq!(due, [true, false, false, true]);
+}
+
+#[test]
 fn t192_files_whose_media_do_not_answer_reads_are_told_of_and_all_others_are_opened() {
     let home = tempfile::tempdir().unwrap();
     let root = Utf8Path::from_path(home.path()).unwrap();

@@ -24,7 +24,7 @@ mod watchdog;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use futures::StreamExt as _;
@@ -80,7 +80,7 @@ pub struct Intake {
     judged_by: Arc<Marks>,
     /// Why the mark of a stream could not be written.
     not_recorded: BTreeMap<StreamName, String>,
-    raise_at: Option<Timestamp>,
+    raise_at: Option<Instant>,
     /// Files by their path below the drop folder.
     entries: BTreeMap<Utf8PathBuf, Entry>,
     /// Folders that hang.
@@ -103,7 +103,7 @@ pub struct Intake {
     closing: Vec<Arc<Held>>,
     /// What became of the sets of bundles that are applied, by manifest and in the order of its sets.
     applied: HashMap<Digest, Vec<Applied>>,
-    apply_at: Option<Timestamp>,
+    apply_at: Option<Instant>,
     /// By manifest, for what the sets need now.
     mismatches: HashMap<Digest, Mismatches>,
     heartbeat: Option<Heartbeat>,
@@ -296,7 +296,7 @@ impl Intake {
             clock,
         };
         let known = self.entries.iter().map(|(path, entry)| {
-            let again = matches!(entry.state, State::New) || entry.retry_at.is_some_and(|at| at <= clock);
+            let again = matches!(entry.state, State::New) || entry.is_due(clock);
             (path.clone(), Known { stamp: entry.stamp, again })
         });
         let (known, keys, watchdog) = (known.collect(), self.keys.clone(), self.watchdog.clone());

@@ -2,9 +2,7 @@
 //! Records in the marks which bundles were imported.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-use jiff::Timestamp;
+use std::time::{Duration, Instant};
 
 use super::Intake;
 use super::entry::State;
@@ -21,7 +19,7 @@ impl Intake {
     /// not be there any more, nor this process be the one that imported it. Each bundle raises its mark here once: a mark
     /// that a person lowered or removed since stays so.
     pub(super) async fn record_imports(&mut self, demand: &Demand, stock: &Stock) {
-        let now = Timestamp::now();
+        let now = Instant::now();
         if self.raise_at.is_some_and(|at| now < at) {
             return;
         }
@@ -47,7 +45,7 @@ impl Intake {
                 Err(error) => {
                     tracing::warn!(%stream, sequence = mark.sequence, %error, "the mark cannot be raised");
                     self.not_recorded.insert(stream, krs_core::error::chain(&error));
-                    self.raise_at = now.checked_add(RAISE_AGAIN).ok();
+                    self.raise_at = Some(now + RAISE_AGAIN);
                 }
             }
         }

@@ -24,7 +24,7 @@ use super::secrets::{SecretError, Secrets};
 use super::{Clock, ReconcileError, Registries, lock};
 use crate::decide::{Answer, after};
 use crate::demand::SetName;
-use crate::remember::is_over;
+use crate::remember::{is_over, is_to_come};
 use crate::state::SetState;
 use crate::target::{Target, TargetKey};
 
@@ -38,6 +38,8 @@ const RETRY: Duration = Duration::from_secs(600);
 const MAX_RETRY: Duration = Duration::from_secs(24 * 3600);
 /// How long the walk over the manifests of an image may take, and how much longer than by its size the reading of its blobs.
 const BASE_TIME: Duration = Duration::from_secs(120);
+/// The longest time that an image may take.
+const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
 
 /// What reading an image back found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,15 +104,18 @@ impl ContentReads {
 
     /// Whether an image may be read now.
     fn may_read(&self, uid: &str, target: TargetKey, now: Timestamp) -> bool {
-        lock(&self.failed).get(&(uid.to_owned(), target)).is_none_or(|(_, until)| *until <= now)
+        lock(&self.failed)
+            .get(&(uid.to_owned(), target))
+            .is_none_or(|(_, until)| !is_to_come(*until, MAX_RETRY, now))
     }
 }
 
 /// How long reading so many bytes may take: a registry has to deliver an eighth of the configured rate (MiB per second; 0: no
-/// limit). One that is slower would keep the others waiting.
+/// limit), and a day is enough for any: the size is what a manifest says, which may be anybody's. One that is slower would
+/// keep the others waiting.
 fn time_limit(bytes: u64, rate: u64) -> Duration {
     let least = (rate.saturating_mul(1 << 20) / 8).max(if rate == 0 { 1 << 20 } else { 1 });
-    BASE_TIME.saturating_add(Duration::from_secs(bytes / least))
+    BASE_TIME.saturating_add(Duration::from_secs(bytes / least)).min(MAX_TIME)
 }
 
 /// Nothing is kept of what is read.
@@ -326,6 +331,7 @@ mod tests {
         assert_eq!(time_limit(1 << 30, 80), Duration::from_secs(120 + 102));
         assert_eq!(time_limit(1 << 30, 0), Duration::from_secs(120 + 1024));
         assert_eq!(time_limit(u64::MAX, u64::MAX).as_secs(), 120 + 8);
+        assert_eq!(time_limit(u64::MAX, 8), MAX_TIME, "a size that nothing has");
     }
 
     #[test]
@@ -343,5 +349,6 @@ mod tests {
         }
         assert_eq!(waits, [600, 1200, 2400, 4800, 9600, 19200, 38400, 76800, 86400, 86400]);
         assert!(content.may_read("other", target, Timestamp::UNIX_EPOCH));
+        assert!(content.may_read("u", target, Timestamp::UNIX_EPOCH), "the clock was set back");
     }
 }

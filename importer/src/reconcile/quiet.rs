@@ -35,19 +35,28 @@ pub(super) struct Quiet {
     pub(super) versions: Versions,
     /// When it is looked at again in any case.
     pub(super) until: Timestamp,
+    /// When it was looked at. Before that time is only a clock that was set back.
+    since: Timestamp,
     generation: Option<i64>,
     asked: Option<String>,
     stock: Arc<Stock>,
 }
 
 impl Quiet {
-    pub(super) fn new(set: &EdgeImageSet, stock: Arc<Stock>, versions: Versions, until: Timestamp) -> Self {
-        Self { versions, until, generation: set.metadata.generation, asked: requested_at(set), stock }
+    pub(super) fn new(
+        set: &EdgeImageSet,
+        stock: Arc<Stock>,
+        versions: Versions,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> Self {
+        Self { versions, until, since, generation: set.metadata.generation, asked: requested_at(set), stock }
     }
 
     /// Whether nothing but a Secret can have changed.
     pub(super) fn holds(&self, set: &EdgeImageSet, stock: &Arc<Stock>, now: Timestamp) -> bool {
-        now < self.until
+        self.since <= now
+            && now < self.until
             && self.generation == set.metadata.generation
             && self.asked == requested_at(set)
             && Arc::ptr_eq(&self.stock, stock)
@@ -62,4 +71,21 @@ pub(super) fn requested_at(set: &EdgeImageSet) -> Option<String> {
 /// The time from `now` to `then`; none where it is past.
 pub(super) fn until(now: Timestamp, then: Timestamp) -> Duration {
     Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_has_a_set_looked_at_again() {
+        let spec = serde_json::json!({"destinationRegistry": "edge.local", "images": []});
+        let set = EdgeImageSet::new("web", serde_json::from_value(spec).unwrap());
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let stock = Arc::<Stock>::default();
+        let quiet = Quiet::new(&set, Arc::clone(&stock), Versions::new(), at(0), at(60));
+        let held = [-100_000, 0, 59, 60].map(|second| quiet.holds(&set, &stock, at(second)));
+        assert_eq!(held, [false, true, true, false]);
+    }
 }

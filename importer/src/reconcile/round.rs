@@ -130,7 +130,8 @@ impl<'a> Round<'a> {
         if waits && !running && write.is_none() {
             let patience = again.max(PATIENCE).min(self.resync);
             let until = self.now.checked_add(patience).unwrap_or(self.now);
-            let quiet = Quiet::new(self.set, Arc::clone(&self.stock), secrets.versions(), until);
+            let (stock, versions) = (Arc::clone(&self.stock), secrets.versions());
+            let quiet = Quiet::new(self.set, stock, versions, self.now, until);
             lock(&self.importer.quiet).insert(self.uid.clone(), quiet);
         }
         if waits || !seen.jobs.refused.is_empty() {
