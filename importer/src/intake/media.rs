@@ -115,12 +115,11 @@ impl Intake {
     pub(super) fn end_pass(&mut self, media: &Utf8Path, end: End) {
         let Some(pass) = self.passes.remove(media).filter(|pass| !pass.is_stopped()) else { return };
         let Some(entry) = self.entries.get_mut(&pass.path) else { return };
-        if entry.accepted().is_none_or(|accepted| accepted.stock.digest != pass.digest) {
-            return;
-        }
+        let accepted = entry.accepted().filter(|accepted| pass.reads(&accepted.held.bundle));
+        let Some(digest) = accepted.map(|accepted| accepted.stock.digest) else { return };
         match end {
             Some(Ok(true)) => {
-                (entry.proven, entry.suspect, entry.failures) = (Some(pass.digest), None, 0);
+                (entry.proven, entry.suspect, entry.failures) = (Some(digest), None, 0);
             }
             Some(Ok(false)) => {}
             Some(Err(error)) => {
@@ -211,7 +210,7 @@ impl Intake {
         for (media, pass) in &self.passes {
             let entry = entries.get(&pass.path).filter(due).filter(|entry| entry.media == *media);
             let accepted = entry.and_then(Entry::accepted);
-            if accepted.is_none_or(|accepted| accepted.stock.digest != pass.digest) {
+            if !accepted.is_some_and(|accepted| pass.reads(&accepted.held.bundle)) {
                 pass.stop();
             }
         }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::FutureExt as _;
 use krs_core::bundle::{Bundle, BundleError};
-use krs_core::digest::Digest;
 use krs_core::progress::{Activity, Progress};
 use tokio::sync::oneshot;
 
@@ -46,7 +45,7 @@ pub(super) type End = Option<Result<bool, BundleError>>;
 /// A pass that is under way. Dropping it ends it after the piece that is being read.
 pub(super) struct Pass {
     pub path: Utf8PathBuf,
-    pub digest: Digest,
+    bundle: Arc<Bundle>,
     stop: Arc<AtomicBool>,
     bytes: Arc<Bytes>,
     /// Bytes that were read when there was progress last, and when that was.
@@ -82,16 +81,22 @@ impl Pass {
         watchdog: &Watchdog,
     ) -> Result<Self, Hangs> {
         let (stop, bytes) = (Arc::new(AtomicBool::new(false)), Arc::new(Bytes::default()));
-        let digest = bundle.digest();
+        let read = Arc::clone(&bundle);
         let (stopped, progress, verify) =
             (Arc::clone(&stop), Arc::clone(&bytes), Arc::clone(&options.verify));
         let (sender, end) = oneshot::channel();
         let call = watchdog.begin(media, move || {
             // Nobody may be left to take it.
-            let _ = sender.send(verify(&bundle, &stopped, &*progress));
+            let _ = sender.send(verify(&read, &stopped, &*progress));
         })?;
         let progress = (0, Instant::now());
-        Ok(Self { path, digest, stop, bytes, progress, stall: options.stall, call, end })
+        Ok(Self { path, bundle, stop, bytes, progress, stall: options.stall, call, end })
+    }
+
+    /// Whether it reads this very file. Another one in its place may be damaged where this one is not, and have the same
+    /// manifest.
+    pub(super) fn reads(&self, bundle: &Arc<Bundle>) -> bool {
+        Arc::ptr_eq(&self.bundle, bundle)
     }
 
     /// Ends it after the piece that is being read. Until then nobody else reads the media.

@@ -147,10 +147,12 @@ impl Front {
         {
             return Arc::clone(offer);
         }
-        let library = Arc::downgrade(&self.library);
+        let (library, of) = (Arc::downgrade(&self.library), Arc::downgrade(held));
         let told = move |fault: serve::Fault| {
             tracing::error!("{}", fault.message);
-            if let Some(library) = library.upgrade() {
+            let Some(library) = library.upgrade() else { return };
+            // A transfer may outlive the file: what it found says nothing of another copy in its place.
+            if library.get(&digest).is_some_and(|held| Weak::ptr_eq(&of, &Arc::downgrade(&held))) {
                 let serve::Fault { damaged, message } = fault;
                 library.report(ReadFault { bundle: digest, damaged, message });
             }

@@ -290,6 +290,29 @@ async fn t37_a_damaged_blob_is_never_a_complete_answer_and_the_library_is_told()
 }
 
 #[tokio::test]
+async fn damage_of_a_file_that_was_replaced_since_is_not_told_of_the_new_one() {
+    let mut site = Site::new().await;
+    let (digest, content) = site.layer();
+    let path = site.of(&site.app, format_args!("blobs/{digest}"));
+    let copy = site.path.with_extension("copy");
+    std::fs::copy(&site.path, &copy).unwrap();
+    let mut bytes = std::fs::read(&site.path).unwrap();
+    let at = bytes.windows(64).position(|window| window == &content[..64]).unwrap();
+    bytes[at + 300_000] ^= 1;
+    std::fs::write(&site.path, bytes).unwrap();
+    let offer = site.front.offer(site.bundle, &site.library.get(&site.bundle).unwrap());
+    let bundle = Bundle::open(&copy, &Policy::default()).unwrap();
+    let images = bundle.images().unwrap();
+    site.library.put(Arc::new(Held::new(bundle, images)));
+    let (repository, request) =
+        (&offer.repositories[&site.app.digest], Request::builder().uri(&path).body(()).unwrap());
+    let response = offer.shelf.answer(repository, &asked(&path), &request).await;
+    to_bytes(response.into_body(), 1 << 24).await.unwrap_err();
+    assert!(site.faults.try_recv().is_err());
+    assert!(site.get(&path).await.body.unwrap() == content, "the new one is served");
+}
+
+#[tokio::test]
 async fn a_medium_that_fails_is_told_from_damage() {
     let mut site = Site::new().await;
     let (digest, content) = site.layer();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use krs_core::bundle::Bundle;
 use krs_importer::intake::PassOptions;
 
-use crate::world::{World, is};
+use crate::world::{World, flip, is, last_blob};
 use crate::{COMPLETE, SAFE, VERIFIED};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,5 +59,40 @@ async fn t192_media_whose_reads_hang_keep_no_other_media_from_being_read_and_are
         world.condition(name, SAFE, "True", "Imported").await;
     }
     intake.stock(|stock| stock.trouble.is_none()).await;
+    intake.stop().await;
+}
+
+/// Also where the manifest is the same: it says nothing of the bytes that follow it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_replaced_while_it_was_read_is_not_verified_by_what_the_old_one_held() {
+    let mut world = World::new();
+    let (release, released) = mpsc::channel::<()>();
+    let (released, readers) = (Mutex::new(released), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&readers);
+    world.passes = PassOptions {
+        verify: Arc::new(move |bundle: &Bundle, stop, progress| {
+            if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                let _ = released.lock().unwrap().recv();
+                // The last byte of the file as it was.
+                return Ok(true);
+            }
+            bundle.verify_until(stop, progress)
+        }),
+        ..PassOptions::default()
+    };
+    let path = world.drop("a.krs.tar", 4).await;
+    let other = path.with_extension("other");
+    std::fs::copy(&path, &other).unwrap();
+    flip(&other, last_blob(&other) + 100_000);
+    let mut intake = world.start();
+    intake.missing(&[]);
+    intake.stock(|stock| !stock.bundles.is_empty()).await;
+    std::fs::rename(&other, &path).unwrap();
+    // A look at the folder that sees it.
+    std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
+    world.condition("text", VERIFIED, "False", "NotABundle").await;
+    release.send(()).unwrap();
+    world.condition("a", VERIFIED, "False", "Damaged").await;
+    assert_eq!(readers.load(Ordering::SeqCst), 2, "it was read anew");
     intake.stop().await;
 }
