@@ -123,7 +123,7 @@ mod tests {
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = [0; 1024];
-            stream.read(&mut request).await.unwrap();
+            assert_ne!(stream.read(&mut request).await.unwrap(), 0);
             stream.write_all(format!("HTTP/1.1 {status}\r\n\r\nwhy not").as_bytes()).await.unwrap();
         });
         address

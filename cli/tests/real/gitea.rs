@@ -16,7 +16,7 @@ use krs_testing::registry::{Options, Registry};
 use krs_testing::relay::Relay;
 use serde_json::Value;
 
-use crate::harness::{Workplace, checkout, distribution3, fill, set_of};
+use crate::harness::{Workplace, checkout, distribution3, fill, referrers_of, set_of};
 
 /// What every repository of the edge is below.
 fn prefix(gitea: &Gitea) -> String {
@@ -61,15 +61,14 @@ impl Reader {
 
     fn referrers(&self, name: &str, subject: &Image) -> Vec<Digest> {
         let repository = self.client.repository(&self.host, &name.parse().unwrap());
-        let found = self.runtime.block_on(repository.referrers(&subject.digest)).unwrap();
-        let mut found = found.iter().map(|found| found.digest).collect::<Vec<_>>();
-        found.sort();
-        found
+        self.runtime.block_on(referrers_of(&repository, &subject.digest))
     }
 
     fn tags(&self, name: &str) -> Vec<String> {
         let repository = self.client.repository(&self.host, &name.parse().unwrap());
-        self.runtime.block_on(repository.tags()).unwrap().iter().map(ToString::to_string).collect()
+        let list = self.runtime.block_on(repository.readable_tags());
+        assert!(list.error.is_none(), "{list:?}");
+        list.tags.iter().map(ToString::to_string).collect()
     }
 }
 

@@ -13,7 +13,7 @@ use krs_testing::process::{Running, free_address};
 use krs_testing::registry::{Options, Registry};
 use krs_testing::tools::require;
 
-use crate::harness::{Workplace, distribution3, set_of};
+use crate::harness::{Workplace, distribution3, referrers_of, set_of};
 
 fn other() -> Running {
     let address = free_address();
@@ -27,10 +27,7 @@ fn referrers(registry: &RegistryHost, subject: &Digest) -> Vec<Digest> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = Client::new(ClientOptions::default()).unwrap();
     let repository = client.repository(registry, &"team/app".parse().unwrap());
-    let mut found =
-        runtime.block_on(repository.referrers(subject)).unwrap().iter().map(|d| d.digest).collect::<Vec<_>>();
-    found.sort();
-    found
+    runtime.block_on(referrers_of(&repository, subject))
 }
 
 fn digest(registry: &RegistryHost, name: &str, tag: &str) -> Option<Digest> {

@@ -442,7 +442,7 @@ impl Cluster {
         let applied = match self.try_apply_set(stream, set).await {
             Ok(()) => Applied::At(Instant::now()),
             Err(NotApplied::Error(error)) if concerns_all(&error) => Applied::Due,
-            Err(refused) => before.refused(refused.reason(), refused.to_string(), Instant::now()),
+            Err(refused) => before.refused(refused.reason(), &refused.to_string(), Instant::now()),
         };
         if let Applied::Refused(refusal) = &applied
             && !matches!(before, Applied::Refused(before) if before.message == refusal.message)

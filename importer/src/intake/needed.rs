@@ -147,10 +147,10 @@ pub(crate) struct Refusal {
 impl Applied {
     /// What becomes of the set when it is refused once more: what the API server does not take now, it seldom takes a minute
     /// later. (T-196)
-    pub(crate) fn refused(&self, reason: &'static str, message: String, now: Instant) -> Self {
+    pub(crate) fn refused(&self, reason: &'static str, message: &str, now: Instant) -> Self {
         let times = if let Self::Refused(before) = self { before.times.saturating_add(1) } else { 0 };
         let wait = APPLY_RETRY.0.saturating_mul(1 << times.min(10)).min(APPLY_RETRY.1);
-        let message = printable(&message, MAX_REFUSAL);
+        let message = printable(message, MAX_REFUSAL);
         Self::Refused(Refusal { reason, message, times, until: now + wait })
     }
 
@@ -233,7 +233,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..7 {
             assert!(applied.is_due(now));
-            applied = applied.refused("SetsRefused", "422".to_owned(), now);
+            applied = applied.refused("SetsRefused", "422", now);
             let began = now;
             while !applied.is_due(now) {
                 now += Duration::from_secs(60);
@@ -252,7 +252,7 @@ mod tests {
             (Applied::At(now), false, now, true),
             (Applied::At(now), true, now, false),
             (Applied::At(now), false, later, false),
-            (Applied::Due.refused("SetsRefused", String::new(), now), false, now, false),
+            (Applied::Due.refused("SetsRefused", "", now), false, now, false),
         ] {
             assert_eq!(applied.is_pending(is_known, at), pending, "{applied:?} {is_known}");
         }

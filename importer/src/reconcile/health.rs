@@ -31,9 +31,8 @@ impl Health {
         match error {
             // A token server that does not answer is not the registry.
             E::Unavailable { status: None, registry, .. } if registry == asked => Self::NoAnswer,
-            E::Unavailable { .. } | E::Intercepted { .. } => Self::ServerError,
             E::RateLimited { asked: Some(time), .. } => Self::RateLimited(*time),
-            E::RateLimited { .. } => Self::ServerError,
+            E::Unavailable { .. } | E::Intercepted { .. } | E::RateLimited { .. } => Self::ServerError,
             E::Barred { .. }
             | E::Keychain(_)
             | E::Certificate { .. }

@@ -50,7 +50,7 @@ async fn copying(world: &World) -> (Running, Value) {
     let running = start(world);
     until("a Job", || world.reason("x") == "Copying").await;
     // The status names the bundle once the Job was seen.
-    quiet(&world).await;
+    quiet(world).await;
     (running, status(world))
 }
 

@@ -242,7 +242,7 @@ pub(super) fn has_variable(manifest: &[u8]) -> bool {
         let list = value.get("metadata").and_then(|metadata| metadata.get(part));
         list.and_then(|list| list.get(SWITCH)).and_then(Value::as_str) == Some("disabled")
     };
-    !["labels", "annotations"].iter().any(|part| off(part)) && in_text(&value)
+    !["labels", "annotations"].iter().any(off) && in_text(&value)
 }
 
 /// The image that an entry such as `old=new:tag`, `name:tag` or `name@digest` replaces.
