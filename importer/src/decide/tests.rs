@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod due;
+mod media;
 mod simulation;
 mod sites;
 mod table;

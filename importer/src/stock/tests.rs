@@ -136,3 +136,20 @@ fn within_a_stream_the_sequence_counts_whatever_the_clocks_of_senders_say() {
         "prod-117"
     );
 }
+
+#[test]
+fn an_image_is_copied_from_media_that_are_there_and_may_be_read() {
+    let (old, mut new) = (bundle("prod", 117, 1, "app"), bundle("prod", 118, 2, "app"));
+    let from = |bundles: &[StockBundle]| {
+        let stock = stock(bundles);
+        let (bundle, _) = stock.find("shop", &Digest::of(b"app"), &[]).unwrap();
+        bundle.name.clone()
+    };
+    assert_eq!(from(&[old.clone(), new.clone()]), "prod-118");
+    new.ready = false;
+    assert_eq!(from(&[old.clone(), new.clone()]), "prod-117", "the newer one is being verified");
+    (new.ready, new.present) = (true, false);
+    assert_eq!(from(&[old.clone(), new.clone()]), "prod-117", "the media of the newer one are away");
+    let away = StockBundle { present: false, ..old };
+    assert_eq!(from(&[away, new]), "prod-118");
+}

@@ -14,9 +14,28 @@ fn obstacle(reason: &'static str, stalled: bool) -> Option<Obstacle> {
 #[test]
 fn every_state_has_its_reasons() {
     type Change = fn(&mut Site);
-    let table: [(Change, &str, Option<&str>, Option<&str>); 17] = [
+    let table: [(Change, &str, Option<&str>, Option<&str>); 20] = [
         (|_| {}, reason::COPYING, Some(reason::COPYING_IMAGES), None),
         (Site::prove_all, reason::SYNC_SUCCESSFUL, None, None),
+        (
+            |s| {
+                let missing = s.answers.clone();
+                s.prove_all();
+                s.answers = missing;
+            },
+            reason::COPYING,
+            Some(reason::COPYING_IMAGES),
+            None,
+        ),
+        (
+            |s| {
+                s.prove_all();
+                s.unresolved.push(1);
+            },
+            reason::WAITING_FOR_BUNDLE,
+            Some(reason::WAITING_FOR_BUNDLE),
+            None,
+        ),
         (|s| s.stock.bundles.clear(), reason::WAITING_FOR_BUNDLE, Some(reason::WAITING_FOR_BUNDLE), None),
         (
             |s| s.stock.bundles[0].present = false,
@@ -73,6 +92,8 @@ fn every_state_has_its_reasons() {
             Some(reason::SPARSE_INDEX_REFUSED),
         ),
         (|s| s.fail_all(1, "SyncSuccessful"), reason::COPY_FAILED, Some(reason::RETRYING), None),
+        // Nothing is copied that was not asked for: it may be there.
+        (|s| s.answers.clear(), reason::COPYING, Some(reason::RETRYING), None),
         (|s| s.free_jobs = 0, reason::COPYING, Some(reason::COPYING_IMAGES), None),
         (|s| s.spec.source = krs_core::crd::Source::Registry, reason::SOURCE_NOT_ALLOWED, None, None),
         (
@@ -276,6 +297,7 @@ fn a_tag_that_others_keep_moving_is_reported_and_not_fought_over() {
     site.state.moved.insert(key, vec![at(-300), at(-200), at(-100)]);
     let decision = site.decide();
     assert!(decision.create.is_empty());
+    assert_eq!(decision.from_bundle, [0], "the media stay until it is put back");
     assert_eq!(decision.verdict.failures[0].reason, reason::TAG_CONTESTED);
     site.now = at(24 * 3600);
     assert_eq!(site.decide().create.len(), 1, "a day later once more");

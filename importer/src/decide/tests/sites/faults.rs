@@ -35,6 +35,12 @@ impl SiteUnderTest {
                 // Somebody insists.
                 self.contested = moved.filter(|_| chance.below(2) == 0);
             }
+            // Somebody pushes it by hand, maybe while a Job copies it.
+            (16, _) => {
+                let pushed = self.random_target(chance);
+                pushed.map(|key| self.moved.remove(&key));
+                self.edge.extend(pushed);
+            }
             (8, _) => {
                 self.sets[n].spec = self.random_spec(chance);
                 // What is not wanted any more is forgotten.

@@ -182,6 +182,7 @@ impl SiteUnderTest {
                 self.moved.remove(&key);
                 self.failed.retain(|(_, failed), _| *failed != key);
                 if self.contested == Some(key) {
+                    self.put_back += 1;
                     self.moved.insert(key);
                 }
             }

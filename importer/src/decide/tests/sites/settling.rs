@@ -2,12 +2,15 @@
 //! What comes of it once the faults stop.
 use super::world::SiteUnderTest;
 use super::{Chance, INTERVALS};
+use crate::state::MAX_MOVES;
 
 /// How long it takes at most until all sets are Ready: an attempt that failed often is repeated after ten minutes, and what
 /// the registry lost is noticed with the next look.
 const SOON: i64 = 3 * 3600;
 /// As long as a tag is left to somebody else who keeps moving it.
 const CONTESTED: i64 = 2 * 86_400;
+/// How long somebody goes on with that.
+const INSISTS: i64 = 6 * 3600;
 
 impl SiteUnderTest {
     /// The faults end, and all media are brought. A courier pulls whatever may be pulled.
@@ -21,11 +24,15 @@ impl SiteUnderTest {
         self.sets.iter_mut().enumerate().for_each(|(n, set)| set.spec.suspend = suspended && n == 1);
         // It answers only after they were looked at, and nobody says that it does.
         let down_until = self.second + if chance.below(2) == 0 { 0 } else { 20 };
-        let limit = if self.contested.take().is_some() || self.is_left_alone() { CONTESTED } else { SOON };
+        let limit = if self.contested.is_some() || self.is_left_alone() { CONTESTED } else { SOON };
+        let contested_until = self.second + if chance.below(2) == 0 { 0 } else { INSISTS };
+        self.put_back = 0;
         let (end, mut brought) = (self.second + limit, 0);
         let mut quiet_since = None;
         while self.second < end {
             self.registry_answers = self.second >= down_until;
+            self.contested = self.contested.filter(|_| self.second < contested_until);
+            assert!(self.put_back <= MAX_MOVES * self.sets.len(), "a tag is fought over");
             for n in 0..self.sets.len() {
                 if self.sets[n].due > self.second {
                     continue;

@@ -48,6 +48,8 @@ pub(super) struct SiteUnderTest {
     pub(super) moved: BTreeSet<TargetKey>,
     /// Somebody moves the tag of this target whenever it was put back.
     pub(super) contested: Option<TargetKey>,
+    /// How often a Job put such a tag back.
+    pub(super) put_back: usize,
     pub(super) sets: Vec<SetUnderTest>,
     pub(super) demand: Demand,
     pub(super) registry_answers: bool,
@@ -117,6 +119,7 @@ impl SiteUnderTest {
             corrupt: BTreeSet::new(),
             moved: BTreeSet::new(),
             contested: None,
+            put_back: 0,
             sets: Vec::new(),
             demand: Demand::default(),
             registry_answers: true,
