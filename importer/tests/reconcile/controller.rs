@@ -266,13 +266,17 @@ fn wants(world: &World, name: &str, image: usize) -> bool {
 
 /// etcd is restored from a backup, and the API server counts from there. A watch from later is accepted, and silent.
 async fn restored(restore: impl Fn(&FakeApi, Snapshot)) {
-    let world = World::new(4, Auth::None);
+    let world = World::new(5, Auth::None);
     world.set("x", &[0], |_| {});
+    world.set("untouched", &[4], |_| {});
     let pace = Pace { compare: Duration::from_millis(100), ..SELDOM };
     let running = start_at(&world, pace);
-    until("the first reconcile", || observed(&world, "x") == 1).await;
+    until("the Jobs", || world.running().len() == 2).await;
     quiet(&world).await;
     let backup = world.api.snapshot();
+    assert_eq!(world.reason("untouched"), "Copying");
+    world.run_jobs();
+    until("the end of the Jobs", || world.reason("untouched") == "SyncSuccessful").await;
     world.set("x", &[0, 1], |_| {});
     world.set("lost", &[2], |_| {});
     until("what will be lost", || observed(&world, "x") == 2 && observed(&world, "lost") == 1).await;
@@ -288,6 +292,7 @@ async fn restored(restore: impl Fn(&FakeApi, Snapshot)) {
     until("a new set", || set_of("new").is_some_and(|set| set["status"]["observedGeneration"] == 1)).await;
     until("a changed set", || wants(&world, "x", 3) && !wants(&world, "x", 2)).await;
     until("the status of the changed set", || observed(&world, "x") == 2).await;
+    until("a status that went back", || world.reason("untouched") == "SyncSuccessful").await;
     until("the set that is gone", || world.demand().sets.keys().all(|set| set.name != "lost")).await;
     let copied = || {
         world.run_jobs();
