@@ -74,8 +74,11 @@ fn schema_takes(path: &str, value: &str) -> bool {
         field = &field["properties"][name];
     }
     let field = if in_list(path) { &field["items"] } else { field };
-    // A destination may also be an object that names the namespaces; its registry has the same pattern.
-    let field = field["oneOf"].as_array().map_or(field, |ways| &ways[0]);
+    let field = field["oneOf"].as_array().map_or(field, |ways| {
+        // A destination may also be an object that names the namespaces.
+        assert_eq!(ways[1]["properties"]["registry"]["pattern"], ways[0]["pattern"], "{path}");
+        &ways[0]
+    });
     let pattern = field["pattern"].as_str().unwrap_or_else(|| panic!("{path} has no pattern"));
     Regex::new(pattern).unwrap().is_match(value)
 }
