@@ -153,8 +153,8 @@ pub fn write_in(
     {
         return Some(Duration::ZERO);
     }
-    // A clock that was set back must not hold a status back for longer.
-    let passed = Duration::try_from(now.duration_since(written)).unwrap_or_default();
+    // A clock that was set back must not hold a status back until it has caught up.
+    let passed = Duration::try_from(now.duration_since(written)).unwrap_or(WRITE_INTERVAL);
     Some(WRITE_INTERVAL.saturating_sub(passed))
 }
 

@@ -50,7 +50,8 @@ impl WrittenStatus {
 
     /// How long a status that somebody else wrote must stay; `None`: nobody else was seen to write it.
     pub(super) fn restore_in(&self, now: Timestamp) -> Option<Duration> {
-        let passed = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or_default();
+        // A clock that was set back says nothing.
+        let passed = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or(RESTORE_INTERVAL);
         let wait = |at| RESTORE_INTERVAL.saturating_sub(passed(at));
         self.overwritten.then(|| self.restored.map_or(Duration::ZERO, wait))
     }
@@ -125,6 +126,10 @@ mod tests {
         written.observe(Some(foreign.fingerprint));
         assert_eq!(written.restore_in(at(3)), Some(Duration::from_secs(3)));
         let clock_set_back = at(-100);
-        assert_eq!(written.restore_in(clock_set_back), Some(RESTORE_INTERVAL));
+        assert_eq!(
+            written.restore_in(clock_set_back),
+            Some(Duration::ZERO),
+            "not held until it has caught up"
+        );
     }
 }
