@@ -270,7 +270,35 @@ fn failure(error: &watcher::Error) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+    use k8s_openapi::api::core::v1::ConfigMap;
+
     use super::*;
+    use crate::heartbeat::Heartbeats;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn t182_all_are_told_once_when_everything_was_listed_after_the_api_server_went_back() {
+        let watches = Watches::new(Heartbeats::default(), Metrics::new().0);
+        let (watched, max_age) = (Watched::of("/apis/g/v1/sets"), Duration::from_secs(3600));
+        let source = Source::new(watched, watches, Arc::default(), max_age);
+        let mut relisted = Box::pin(source.relisted());
+        let mut list = |version: &str| {
+            source.works(&Event::<ConfigMap>::Init);
+            let mut object = ConfigMap::default();
+            object.metadata.resource_version = Some(version.to_owned());
+            source.works(&Event::InitApply(object));
+            source.works(&Event::<ConfigMap>::InitDone);
+            relisted.next().now_or_never().is_some()
+        };
+        assert!(!list("40"), "the first list");
+        assert!(source.is_fit(Some(40), Some("41")));
+        assert!(!source.is_fit(source.newest(), Some("30")));
+        assert!(!source.is_fit(source.newest(), Some("41")), "not listed yet");
+        assert!(list("31"));
+        assert!(source.is_fit(source.newest(), Some("32")));
+        assert!(!list("33"), "a list from time to time");
+    }
 
     #[test]
     fn t182_an_api_server_that_counts_back_is_noticed_and_one_that_does_not_is_not() {
