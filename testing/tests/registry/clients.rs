@@ -96,7 +96,12 @@ fn the_real_distribution_runs_with_a_password_and_tls() {
     let Some(skopeo) = tools::find("skopeo") else { return };
     let image = sample();
     for binary in ["registry", "docker-registry"].into_iter().filter_map(tools::find) {
-        let options = distribution::Options { password: true, tls: true, sparse_indexes: true };
+        let options = distribution::Options {
+            password: true,
+            tls: true,
+            sparse_indexes: true,
+            ..distribution::Options::default()
+        };
         let registry = Distribution::start(&binary, options);
         let certificates = tempfile::tempdir().unwrap();
         std::fs::copy(registry.ca_file().unwrap(), certificates.path().join("ca.crt")).unwrap();
