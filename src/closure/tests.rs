@@ -124,6 +124,27 @@ fn t98_a_child_that_is_optional_may_be_absent_where_that_was_found_out() {
 }
 
 #[test]
+fn t98_what_an_image_needs_is_not_optional_where_an_attestation_needs_it_too() {
+    let mut documents = Documents::default();
+    let image = manifest(&mut documents, &[(b"a", 1), (b"shared", 6)]);
+    let attestation = manifest(&mut documents, &[(b"shared", 6), (b"in-toto", 7)]);
+    let entry = |child: &Descriptor, of: &str| {
+        let Descriptor { media_type, digest, size, .. } = child;
+        format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}{of}}}"#)
+    };
+    let describes = format!(r#","annotations":{{"vnd.docker.reference.digest":"{}"}}"#, image.digest);
+    // The image is listed a second time, as if it were an attestation.
+    let image_twice = [entry(&image, &describes), entry(&attestation, &describes), entry(&image, "")];
+    let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, image_twice.join(","));
+    let root = store(&mut documents, oci::OCI_INDEX, text);
+    let closure = documents.closure(&root, &[]).unwrap();
+    let optional = documents.optional(&root, &closure);
+    assert_eq!(optional.children.keys().collect::<Vec<_>>(), [&attestation.digest]);
+    assert_eq!(optional.documents, HashMap::from([(attestation.digest, vec![attestation.digest])]));
+    assert_eq!(optional.contents, HashMap::from([(Digest::of(b"in-toto"), vec![attestation.digest])]));
+}
+
+#[test]
 fn t47_t92_depth_and_contradictions_are_refused() {
     let mut documents = Documents::default();
     let mut root = manifest(&mut documents, &[]);

@@ -584,7 +584,7 @@ fn files_and_standard_input_are_read_and_nothing_is_read_twice() {
     let loaded = load(&paths, Some(&mut stdin)).unwrap();
     assert_eq!(places(&loaded), [("-", 1, "a"), ("a.yaml", 1, "a"), ("b.txt", 1, "b")]);
     let missing = load(&[path.join("none")], None).unwrap_err().to_string();
-    assert!(missing.contains("cannot be opened"), "{missing}");
+    assert!(missing.contains("none: does not exist"), "{missing}");
     assert!(load(&[Utf8PathBuf::from("-")], None).is_err());
     let empty = load_files(&[("x.yaml", "a: 1\n")]).unwrap_err().to_string();
     assert!(empty.contains("no EdgeImageSet (1 file read)"), "{empty}");
@@ -710,10 +710,19 @@ fn t205_what_is_named_twice_is_read_once() {
     ] {
         assert_eq!(load_below(&root, paths).unwrap(), all, "{paths:?}");
     }
+    // The name of a file comes before that of a link to it, also where the link is found first.
+    assert_eq!(load_below(&root, &["sites/berlin", "sites/common"]).unwrap().sets, all.sets);
     // Alone, the folder has a link that leaves it.
     assert!(load_below(&root, &["sites/berlin"]).is_err());
     // What is hidden below one path and not below another is read.
     let more = load_below(&root, &["sites", "sites/.drafts"]).unwrap();
     assert_eq!(places(&more)[0], (".drafts/images.yaml", 1, "draft"));
     assert_eq!(more, load_below(&root, &["sites/.drafts", "sites"]).unwrap());
+    // Advice and errors do not depend on the order either.
+    fs::create_dir(root.join("sites/berlin/.old")).unwrap();
+    fs::write(root.join("sites/berlin/.old/a.yaml"), by_tag("old")).unwrap();
+    let skipped = load_below(&root, &["sites/.", "sites/berlin"]).unwrap();
+    assert_eq!(skipped.passed_over.len(), 2);
+    assert_eq!(skipped, load_below(&root, &["sites/berlin", "sites/."]).unwrap());
+    assert_eq!(load_below(&root, &["no", "none"]), load_below(&root, &["none", "no", "none"]));
 }

@@ -188,6 +188,25 @@ async fn t110_of_referrers_that_refer_to_each_other_without_end_the_first_travel
     assert!(matches!(errors.0[..], [(_, ImageError::Referrers(_))]), "{errors}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn t110_what_a_list_names_travels_only_where_it_says_so_itself() {
+    let mut site = Site::with(without_api(), Options::default());
+    let (part, stranger) = (app(), ImageBuilder::new("stranger").layer_random(1_000, 9).build());
+    let both = index(&[(&part, Some("linux/amd64"))]);
+    site.add(&both, "team/app", "1.0");
+    // A list that somebody wrote: one entry refers to the image, one to a part of it, one to another image, one to none.
+    let listed = [sbom(&both), signature(&part), signature(&stranger), cosign_signature(&both)];
+    for referrer in &listed {
+        referrer.push_to(&site.source, "team/app", None);
+    }
+    let list = referrers_index(&listed.each_ref());
+    list.push_to(&site.source, "team/app", Some(&referrers_tag(&both.digest)));
+    let (_, resolved) = site.resolve(&client()).await.unwrap();
+    let found = resolved.images[0].referrers.iter().map(|found| (found.root.digest, found.subject));
+    let expected = [(listed[0].digest, both.digest), (listed[1].digest, part.digest)];
+    assert_eq!(found.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
+}
+
 async fn push_to(edge: &Registry, bundle: &Arc<Bundle>, images: &BundledImages) -> PushReport {
     let destination = edge.host().to_string().parse().unwrap();
     push(&client(), bundle, images, &destination, 4, &silent()).await.unwrap()
