@@ -6,6 +6,7 @@ mod base;
 mod blobs;
 mod error;
 mod later;
+mod sets;
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,8 +14,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::bundle::{
-    BundleBlob, BundleImage, BundleManifest, BundleMissing, BundleReferrer, BundleSet, BundleSource, Layout,
-    MAX_SET, MAX_SETS, StreamName, layout,
+    BundleBlob, BundleImage, BundleManifest, BundleMissing, BundleReferrer, BundleSource, Layout, StreamName,
 };
 use crate::closure::Closure;
 use crate::digest::Digest;
@@ -27,6 +27,7 @@ use crate::set::{Loaded, Source};
 pub use self::base::Base;
 use self::blobs::{Blobs, Owner, owners};
 pub use self::error::PlanError;
+use self::sets::bundle_sets;
 
 /// Most places that one blob is asked for at: enough to try elsewhere, however many images share it.
 const MAX_ORIGINS: usize = 4;
@@ -269,23 +270,6 @@ fn bundle_image(image: &ResolvedImage, left_out: &BTreeSet<Digest>) -> BundleIma
         repository: image.reference.name(),
         tag: image.reference.tag.clone(),
     }
-}
-
-fn bundle_sets(loaded: &Loaded) -> Result<Vec<BundleSet>, PlanError> {
-    if loaded.sets.is_empty() {
-        return Err(PlanError::NoSets);
-    }
-    if loaded.sets.len() > MAX_SETS {
-        return Err(PlanError::TooManySets(loaded.sets.len()));
-    }
-    let entry = |(n, set): (usize, &crate::set::LoadedSet)| {
-        let (file, size) = (crate::redact::printable(&set.file, 300), set.raw.len() as u64);
-        if size > MAX_SET {
-            return Err(PlanError::LargeSet { file, size });
-        }
-        Ok(BundleSet { digest: Digest::of(&set.raw), file, path: layout::set_path(n), size })
-    };
-    loaded.sets.iter().enumerate().map(entry).collect()
 }
 
 /// The time that decides what the bundle holds: of the commit where the checkout is clean and every reference has
