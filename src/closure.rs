@@ -2,6 +2,7 @@
 //! The closure of an image: everything that has to travel for it to be whole. Pure; who fetches the documents,
 //! a registry client or a bundle reader, is not known here.
 
+mod images;
 mod optional;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::error::{Classify, ErrorKind};
 use crate::oci::{self, Choice, Descriptor, Document, DocumentError, Index};
 use crate::platform::{self, Platform};
 
+pub use images::Images;
 pub use optional::{Optional, OptionalChild};
 
 /// Most indexes and manifests of one image.

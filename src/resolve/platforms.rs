@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Whether an image is for the platforms that were asked for, and what a person is told about it.
 
-use std::collections::HashSet;
 use std::io;
 
 use super::{ImageError, Resolved, ResolvedImage};
 use crate::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES};
-use crate::oci::{Descriptor, Document, Inline, MAX_DOCUMENT, StatedPlatform};
+use crate::oci::{Descriptor, Inline, MAX_DOCUMENT, StatedPlatform};
 use crate::platform::{self, Platform};
 use crate::registry::{BlobSink, Repository};
 
@@ -24,7 +23,7 @@ pub(super) async fn check(
     documents: &mut Documents,
 ) -> Result<(), ImageError> {
     let Some(root) = closure.documents.last().cloned().filter(|_| !asked.is_empty()) else { return Ok(()) };
-    let images = Images::of(closure, documents);
+    let images = documents.images(closure);
     let (mut offered, mut all_read, mut size) = (closure.offered.clone(), true, 0_u64);
     for config in &images.unstated {
         size = size.saturating_add(config.size);
@@ -69,48 +68,6 @@ fn replaced<'a>(
         let (_, best) = ranks.min()?;
         (best.canonical().architecture != asked.canonical().architecture).then_some((asked, best))
     })
-}
-
-/// The images among the manifests that travel: no artifacts, and no attestations.
-#[derive(Debug, Default)]
-struct Images {
-    /// Configs of those whose platform no index states.
-    unstated: Vec<Descriptor>,
-    /// Whether there are any.
-    any: bool,
-}
-
-impl Images {
-    fn of(closure: &Closure, documents: &Documents) -> Self {
-        let config = |of: &Descriptor| match documents.read(of) {
-            Ok(Document::Manifest(manifest)) if manifest.artifact_type.is_none() => Some(manifest.config),
-            _ => None,
-        };
-        if let [root] = closure.documents.as_slice()
-            && !root.is_index()
-        {
-            let unstated = Vec::from_iter(config(root));
-            return Self { any: !unstated.is_empty(), unstated };
-        }
-        let travels = closure.documents.iter().map(|of| of.digest).collect::<HashSet<_>>();
-        let mut images = Self::default();
-        for index in &closure.documents {
-            let Ok(Document::Index(index)) = documents.read(index) else { continue };
-            let children = index.manifests.iter().filter(|child| travels.contains(&child.digest));
-            for child in children.filter(|child| !child.is_optional()) {
-                let Some(config) = config(child) else { continue };
-                images.any = true;
-                // What an index calls unknown runs nowhere, whatever its config says.
-                if child.runs_on().is_none()
-                    && !child.is_unknown()
-                    && !images.unstated.iter().any(|other| other.digest == config.digest)
-                {
-                    images.unstated.push(config);
-                }
-            }
-        }
-        images
-    }
 }
 
 /// What a config says of the platform.

@@ -19,6 +19,8 @@ use super::table::{Align, Table};
 
 /// Largest config that is read for its platform, in bytes.
 const MAX_CONFIG: u64 = 4 << 20;
+/// Most configs of one image that are read for their platforms.
+const MAX_CONFIGS: usize = 100;
 
 /// An image with its closure, wherever it comes from.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ pub(super) struct ImageFacts {
     artifact_type: Option<String>,
     /// Platforms that it runs on, where they are known.
     pub(super) platforms: Vec<String>,
-    /// Whether only its config states the platform, and the config was not read.
+    /// Whether only a config states a platform, and the config was not read.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     platforms_not_read: bool,
     /// Platforms that the set chose; empty: all.
@@ -212,8 +214,8 @@ fn platforms(input: &Input<'_>, documents: &Documents) -> Vec<String> {
     platforms
 }
 
-/// Adds the platforms of images without an index, which only their configs state. `read` gives a config; `None`: it was
-/// not read.
+/// Adds the platforms that only configs state: those of an image without an index, and of the children for which an
+/// index states none. `read` gives a config; `None`: it was not read.
 ///
 /// # Errors
 /// What `read` says.
@@ -223,14 +225,15 @@ pub(super) fn add_config_platforms<E>(
     documents: &Documents,
     mut read: impl FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<(), E> {
-    for (image, input) in images.iter_mut().zip(inputs).filter(|(image, _)| image.platforms.is_empty()) {
-        let Ok(Document::Manifest(manifest)) = documents.read(input.root) else { continue };
-        if manifest.artifact_type.is_some() || input.artifact_type.is_some() {
-            continue;
-        }
-        match read(&manifest.config)? {
-            Some(config) => image.platforms.extend(config_platform(&config)),
-            None => image.platforms_not_read = true,
+    for (image, input) in images.iter_mut().zip(inputs).filter(|(_, input)| input.artifact_type.is_none()) {
+        for (n, config) in documents.images(input.closure).unstated.iter().enumerate() {
+            match if n < MAX_CONFIGS { read(config)? } else { None } {
+                Some(config) => {
+                    let platform = config_platform(&config).filter(|found| !image.platforms.contains(found));
+                    image.platforms.extend(platform);
+                }
+                None => image.platforms_not_read = true,
+            }
         }
     }
     Ok(())
@@ -327,7 +330,7 @@ pub(super) fn table(images: &[ImageFacts]) -> String {
                 "helmChart" => "Helm chart".to_owned(),
                 kind => kind.to_owned(),
             },
-            if image.platforms_not_read { "not read".to_owned() } else { short_platforms(&image.platforms) },
+            shown_platforms(image),
             size(image.size),
             if image.shared_bytes == 0 { "-".to_owned() } else { size(image.shared_bytes) },
             if image.referrer_count == 0 { "-".to_owned() } else { image.referrer_count.to_string() },
@@ -344,6 +347,14 @@ pub(super) fn short_name(reference: &str) -> String {
         return name.to_owned();
     }
     format!("{name}@{}", digest.chars().take("sha256:".len() + 12).collect::<String>())
+}
+
+fn shown_platforms(image: &ImageFacts) -> String {
+    match (image.platforms_not_read, short_platforms(&image.platforms)) {
+        (false, platforms) => platforms,
+        (true, _) if image.platforms.is_empty() => "not read".to_owned(),
+        (true, platforms) => format!("{platforms}, not all read"),
+    }
 }
 
 /// The first two platforms, and how many more there are.

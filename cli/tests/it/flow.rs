@@ -3,7 +3,8 @@
 
 use std::io::{BufRead as _, BufReader};
 
-use krs_testing::image::{ImageBuilder, cosign_signature, cosign_tag, helm_chart, index, sbom};
+use krs_core::digest::Digest;
+use krs_testing::image::{Image, ImageBuilder, cosign_signature, cosign_tag, helm_chart, index, sbom};
 use krs_testing::registry::{Auth, Options};
 
 use crate::harness::{Site, app};
@@ -139,6 +140,46 @@ fn a_plan_shows_the_platform_of_a_single_image_or_that_it_was_not_read() {
     site.bundle("a.krs.tar", &[]).ok();
     assert_eq!(shown(&["inspect", "a.krs.tar"]), expected);
     assert_eq!(shown(&["bundle", path, "-o", "b.krs.tar"]), expected);
+}
+
+#[test]
+fn the_platforms_of_an_index_that_states_none_are_read_from_the_configs_in_the_archive() {
+    let mut site = Site::new();
+    let image =
+        |platform: &str, seed| ImageBuilder::new("web").layer_random(3000, seed).platform(platform).build();
+    let children = [image("linux/amd64", 1), image("linux/arm64", 2), image("linux/s390x", 3)];
+    // States the platform of so many children.
+    let stating = |count: usize| {
+        let plain = index(&children.each_ref().map(|child| (child, None)));
+        let mut document = serde_json::from_slice::<serde_json::Value>(&plain.manifest).unwrap();
+        for child in document["manifests"].as_array_mut().unwrap().iter_mut().skip(count) {
+            child.as_object_mut().unwrap().remove("platform").unwrap();
+        }
+        let manifest = serde_json::to_vec(&document).unwrap();
+        Image { digest: Digest::of(&manifest), manifest, ..plain }
+    };
+    site.add(&stating(0), "team/none", "1.0");
+    site.add(&stating(1), "team/one", "1.0");
+    site.commit();
+    site.bundle("a.krs.tar", &[]).ok();
+    let path = site.checkout.path().as_str();
+    let shown = |command: &[&str]| {
+        let text = site.desk.krs(command).ok().out;
+        let row = |name: &str| {
+            let row = text.lines().find(|line| line.contains(name)).unwrap();
+            row.split_once(" index ").unwrap().1.trim_start().split("  ").next().unwrap().to_owned()
+        };
+        let json = site.desk.krs(&[command, &["--output", "json"]].concat()).ok().json();
+        let images = json["images"].as_array().unwrap().iter();
+        let platforms = images.map(|image| (image["platforms"].clone(), image["platformsNotRead"] == true));
+        (["team/none", "team/one"].map(row), platforms.collect::<Vec<_>>())
+    };
+    let all = serde_json::json!(["linux/amd64", "linux/arm64", "linux/s390x"]);
+    let both = ["linux/amd64 linux/arm64 +1"; 2].map(str::to_owned);
+    assert_eq!(shown(&["inspect", "a.krs.tar"]), (both, vec![(all.clone(), false), (all, false)]));
+    let rows = ["not read", "linux/amd64, not all read"].map(str::to_owned);
+    let unread = [serde_json::json!([]), serde_json::json!(["linux/amd64"])].map(|known| (known, true));
+    assert_eq!(shown(&["plan", path]), (rows, unread.to_vec()));
 }
 
 #[test]
