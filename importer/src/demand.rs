@@ -46,21 +46,25 @@ pub struct SetDemand {
     pub copying_from: BTreeSet<Digest>,
 }
 
+/// Most of a name that is not written again: its length is one byte.
+const MAX_SHARED: u8 = u8::MAX;
+
 /// The images of a set. Those of all sets are held in memory for as long as the importer runs, so that they are held as
-/// one text.
+/// one text, in which a name is written without what it has in common with the one before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListedImages {
-    /// The references without their digests, each with a line feed behind it.
-    names: Box<str>,
+    /// The references without their digests, each as the length of what it shares with the one before, the rest of it, and
+    /// a line feed.
+    names: Box<[u8]>,
     /// What each stands for, and whether the reference itself says so.
     digests: Box<[(Option<Digest>, bool)]>,
 }
 
 /// An image that a set lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListedImage<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedImage {
     /// The reference without its digest.
-    name: &'a str,
+    name: String,
     /// What it stands for, where that is known.
     pub digest: Option<Digest>,
     is_pinned: bool,
@@ -68,12 +72,17 @@ pub struct ListedImage<'a> {
 
 impl FromIterator<(Reference, Option<Digest>)> for ListedImages {
     fn from_iter<T: IntoIterator<Item = (Reference, Option<Digest>)>>(images: T) -> Self {
-        let (mut names, mut digests) = (String::new(), Vec::new());
+        let (mut names, mut digests, mut last) = (Vec::new(), Vec::new(), String::new());
         for (reference, digest) in images {
             let pinned = reference.digest;
-            names += &Reference { digest: None, ..reference }.to_string();
-            names.push('\n');
+            let name = Reference { digest: None, ..reference }.to_string();
+            let shared =
+                name.bytes().zip(last.bytes()).take(MAX_SHARED.into()).take_while(|(a, b)| a == b).count();
+            names.push(u8::try_from(shared).unwrap_or_default());
+            names.extend(name.bytes().skip(shared));
+            names.push(b'\n');
             digests.push((pinned.or(digest), pinned.is_some()));
+            last = name;
         }
         Self { names: names.into(), digests: digests.into() }
     }
@@ -81,8 +90,11 @@ impl FromIterator<(Reference, Option<Digest>)> for ListedImages {
 
 impl ListedImages {
     /// The images, in the order of the set.
-    pub fn iter(&self) -> impl Iterator<Item = ListedImage<'_>> {
-        let images = self.names.lines().zip(&self.digests);
+    pub fn iter(&self) -> impl Iterator<Item = ListedImage> {
+        let mut names = SharedNames { rest: &self.names, last: Vec::new() };
+        // A reference is ASCII.
+        let names = std::iter::from_fn(move || Some(String::from_utf8_lossy(names.advance()?).into_owned()));
+        let images = names.zip(&self.digests);
         images.map(|(name, (digest, is_pinned))| ListedImage { name, digest: *digest, is_pinned: *is_pinned })
     }
 
@@ -94,16 +106,37 @@ impl ListedImages {
     /// Whether a set lists this reference, as it is written in its normal form.
     pub fn contains(&self, reference: &Reference) -> bool {
         let name = Reference { digest: None, ..reference.clone() }.to_string();
-        self.iter()
-            .any(|image| image.name == name && image.digest.filter(|_| image.is_pinned) == reference.digest)
+        let mut names = SharedNames { rest: &self.names, last: Vec::new() };
+        self.digests.iter().any(|(digest, is_pinned)| {
+            names.advance() == Some(name.as_bytes()) && digest.filter(|_| *is_pinned) == reference.digest
+        })
     }
 }
 
-impl std::fmt::Display for ListedImage<'_> {
+/// Reads names of which each is written without what it shares with the one before.
+struct SharedNames<'a> {
+    rest: &'a [u8],
+    last: Vec<u8>,
+}
+
+impl SharedNames<'_> {
+    /// The next name.
+    fn advance(&mut self) -> Option<&[u8]> {
+        let (shared, coded) = self.rest.split_first()?;
+        let end = coded.iter().position(|byte| *byte == b'\n')?;
+        let (ending, next) = coded.split_at_checked(end)?;
+        self.rest = next.get(1..)?;
+        self.last.truncate((*shared).into());
+        self.last.extend_from_slice(ending);
+        Some(&self.last)
+    }
+}
+
+impl std::fmt::Display for ListedImage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.digest.filter(|_| self.is_pinned) {
             Some(digest) => write!(f, "{}@{digest}", self.name),
-            None => f.write_str(self.name),
+            None => f.write_str(&self.name),
         }
     }
 }
@@ -152,6 +185,10 @@ mod tests {
         assert!(!listed.contains(&"example.com/a:1".parse().unwrap()));
         assert!(!listed.contains(&format!("example.com/b:2@{digest}").parse().unwrap()));
         assert!(listed.contains_digest(&digest) && !listed.contains_digest(&Digest::of(b"y")));
+        let long = |end: &str| format!("example.com/{}:{}{end}", "a".repeat(200), "1".repeat(100));
+        let texts = ["1", "2", "", "1"].map(long);
+        let listed = texts.iter().map(|text| (text.parse().unwrap(), None)).collect::<ListedImages>();
+        assert_eq!(listed.iter().map(|image| image.to_string()).collect::<Vec<_>>(), texts);
         let unknown = [("example.com/a:1".parse().unwrap(), None)].into_iter().collect::<ListedImages>();
         assert_eq!(unknown.iter().next().unwrap().digest, None);
     }

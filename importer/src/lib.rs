@@ -23,6 +23,7 @@ pub mod lease;
 pub mod library;
 pub mod marks;
 pub mod metrics;
+mod packed;
 pub mod policy;
 pub mod probe;
 pub mod readers;

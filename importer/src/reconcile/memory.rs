@@ -3,7 +3,7 @@
 //! writes. What is lost is worked out again: a proof by walking at the edge, an attempt by another one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{FIELD_MANAGER, lock};
 use crate::heartbeat::Heartbeat;
+use crate::packed::Packed;
 use crate::state::SetState;
 
 /// Begins the name of every such ConfigMap; the UID of the set follows.
@@ -27,7 +28,14 @@ const MAX_STATE: usize = 900 << 10;
 /// The states of all sets, and a copy of each in memory.
 pub(super) struct Memory {
     api: Api<ConfigMap>,
-    known: Mutex<HashMap<String, SetState>>,
+    known: Mutex<HashMap<String, Known>>,
+}
+
+/// The copy of a state.
+struct Known {
+    state: Arc<Packed<SetState>>,
+    /// The names of the Jobs in it, where it has Jobs.
+    jobs: Option<BTreeSet<String>>,
 }
 
 impl Memory {
@@ -35,14 +43,15 @@ impl Memory {
         Self { api: Api::namespaced(client, namespace), known: Mutex::default() }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, SetState>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
         lock(&self.known)
     }
 
     /// What is remembered of the set `uid`; nothing, of one that is new.
     pub(super) async fn load(&self, uid: &str) -> Result<SetState, kube::Error> {
-        if let Some(state) = self.known().get(uid) {
-            return Ok(state.clone());
+        let known = self.known().get(uid).map(|known| Arc::clone(&known.state));
+        if let Some(state) = known.and_then(|packed| packed.get().ok()) {
+            return Ok(state);
         }
         let stored = self.api.get_opt(&name(uid)).await?;
         let state = match stored {
@@ -53,13 +62,17 @@ impl Memory {
                 if text.is_empty() { SetState::default() } else { parse(uid, &text) }
             }
         };
-        self.known().insert(uid.to_owned(), state.clone());
+        self.know(uid, &state, Packed::new(&state).ok());
         Ok(state)
     }
 
     /// Keeps `state`, in the cluster first.
     pub(super) async fn save(&self, uid: &str, state: &SetState) -> Result<(), kube::Error> {
-        if self.known().get(uid) == Some(state) {
+        let packed = Packed::new(state).ok();
+        if packed
+            .as_ref()
+            .is_some_and(|packed| self.known().get(uid).is_some_and(|known| *known.state == *packed))
+        {
             return Ok(());
         }
         let map = json!({
@@ -70,15 +83,25 @@ impl Memory {
         });
         let how = PatchParams::apply(FIELD_MANAGER).force();
         self.api.patch(&name(uid), &how, &Patch::Apply(map)).await?;
-        self.known().insert(uid.to_owned(), state.clone());
+        self.know(uid, state, packed);
         Ok(())
+    }
+
+    /// Keeps the copy. A state that cannot be packed is read from the cluster each time.
+    fn know(&self, uid: &str, state: &SetState, packed: Option<Packed<SetState>>) {
+        let jobs = state.jobs.as_ref().map(|jobs| jobs.keys().cloned().collect());
+        let known = packed.map(|packed| Known { state: Arc::new(packed), jobs });
+        match known {
+            Some(known) => drop(self.known().insert(uid.to_owned(), known)),
+            None => drop(self.known().remove(uid)),
+        }
     }
 
     /// Whether a Job of this name may be one of the set `uid`: its state has the name, or is not known yet.
     pub(super) fn may_own(&self, uid: &str, job: &str) -> bool {
         let known = self.known();
-        let jobs = known.get(uid).and_then(|state| state.jobs.as_ref());
-        jobs.is_none_or(|jobs| jobs.contains_key(job))
+        let jobs = known.get(uid).and_then(|known| known.jobs.as_ref());
+        jobs.is_none_or(|jobs| jobs.contains(job))
     }
 
     /// Forgets the sets that are not among `alive`. Their ConfigMaps cannot be owned by them: they lie in another namespace.

@@ -52,10 +52,10 @@ use futures::{FutureExt as _, Stream};
 use jiff::Timestamp;
 use krs_core::crd::EdgeImageSet;
 use krs_core::registry::Barred;
-use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -461,7 +461,14 @@ pub fn reconcile_stored(
     stored: Arc<StoredSet>,
     importer: Arc<Importer>,
 ) -> BoxFuture<'static, Result<Action, ReconcileError>> {
-    look(stored.set(), stored.unreadable().map(str::to_owned), importer).boxed()
+    let waits = async move {
+        // Not unpacked while it waits for all the others to be known.
+        if stored.meta().deletion_timestamp.is_none() {
+            importer.begun().await;
+        }
+        look(stored.set(), stored.unreadable().map(str::to_owned), importer).await
+    };
+    waits.boxed()
 }
 
 async fn look(
