@@ -123,6 +123,12 @@ async fn t78_three_hundred_sets_of_a_thousand_images_fit_into_the_memory_of_the_
     let importer = Command::new(env!("CARGO_BIN_EXE_krs-importer"))
         .args(["run", "--config", &path("config.yaml"), "--log", "warn"])
         .env("KUBECONFIG", path("kubeconfig"))
+        // As in the chart.
+        .envs([
+            ("MALLOC_ARENA_MAX", "1"),
+            ("MALLOC_MMAP_THRESHOLD_", "16384"),
+            ("MALLOC_TRIM_THRESHOLD_", "131072"),
+        ])
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
@@ -139,10 +145,12 @@ async fn t78_three_hundred_sets_of_a_thousand_images_fit_into_the_memory_of_the_
     let mut calls = BTreeMap::<String, usize>::new();
     api.calls().into_iter().for_each(|call| *calls.entry(call).or_default() += 1);
     let (memory, peak) = (importer.memory("VmRSS"), importer.memory("VmHWM"));
+    let anonymous = importer.memory("RssAnon");
     let mebibytes = |bytes: u64| bytes >> 20;
     eprintln!(
-        "{sets} sets of {images} images: {} MiB ({} MiB right after the start, {} MiB at most); idle for {} s: {calls:?}",
+        "{sets} sets of {images} images: {} MiB, of which {} MiB anonymous ({} MiB right after the start, {} MiB at most); idle for {} s: {calls:?}",
         mebibytes(memory),
+        mebibytes(anonymous),
         mebibytes(started.0),
         mebibytes(peak),
         IDLE.as_secs(),
