@@ -205,6 +205,10 @@ async fn t110_what_a_list_names_travels_only_where_it_says_so_itself() {
     let found = resolved.images[0].referrers.iter().map(|found| (found.root.digest, found.subject));
     let expected = [(listed[0].digest, both.digest), (listed[1].digest, part.digest)];
     assert_eq!(found.collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
+    // The others are not of the image: it lacks nothing, and `required` is fulfilled.
+    assert_eq!(resolved.images[0].missing_referrers, []);
+    site.referrers = Referrers::Required;
+    site.resolve(&client()).await.unwrap();
 }
 
 async fn push_to(edge: &Registry, bundle: &Arc<Bundle>, images: &BundledImages) -> PushReport {
