@@ -142,22 +142,41 @@ fn a_plan_shows_the_platform_of_a_single_image_or_that_it_was_not_read() {
     assert_eq!(shown(&["bundle", path, "-o", "b.krs.tar"]), expected);
 }
 
+/// An index that states the platforms of the first `count` images.
+fn stating(images: &[Image], count: usize) -> Image {
+    let plain = index(&images.iter().map(|image| (image, None)).collect::<Vec<_>>());
+    let mut document = serde_json::from_slice::<serde_json::Value>(&plain.manifest).unwrap();
+    for child in document["manifests"].as_array_mut().unwrap().iter_mut().skip(count) {
+        child.as_object_mut().unwrap().remove("platform").unwrap();
+    }
+    let manifest = serde_json::to_vec(&document).unwrap();
+    Image { digest: Digest::of(&manifest), manifest, ..plain }
+}
+
+#[test]
+fn of_an_index_with_many_images_so_many_configs_are_read_for_their_platforms() {
+    let mut site = Site::new();
+    let image =
+        |seed| ImageBuilder::new("web").layer_random(10, seed).platform(&format!("linux/a{seed}")).build();
+    let images = (0..101).map(image).collect::<Vec<_>>();
+    site.add(&stating(&images[..100], 0), "team/all", "1.0");
+    site.add(&stating(&images, 0), "team/more", "1.0");
+    site.commit();
+    site.bundle("a.krs.tar", &[]).ok();
+    let text = site.desk.krs(&["inspect", "a.krs.tar"]).ok().out;
+    let row = |name: &str| text.lines().find(|line| line.contains(name)).unwrap();
+    assert!(row("team/all:").contains("linux/a0 linux/a1 +98  "), "{text}");
+    assert!(row("team/more:").contains("linux/a0 linux/a1 +98, not all read"), "{text}");
+}
+
 #[test]
 fn the_platforms_of_an_index_that_states_none_are_read_from_the_configs_in_the_archive() {
     let mut site = Site::new();
     let image =
         |platform: &str, seed| ImageBuilder::new("web").layer_random(3000, seed).platform(platform).build();
-    let children = [image("linux/amd64", 1), image("linux/arm64", 2), image("linux/s390x", 3)];
-    // States the platform of so many children.
-    let stating = |count: usize| {
-        let plain = index(&children.each_ref().map(|child| (child, None)));
-        let mut document = serde_json::from_slice::<serde_json::Value>(&plain.manifest).unwrap();
-        for child in document["manifests"].as_array_mut().unwrap().iter_mut().skip(count) {
-            child.as_object_mut().unwrap().remove("platform").unwrap();
-        }
-        let manifest = serde_json::to_vec(&document).unwrap();
-        Image { digest: Digest::of(&manifest), manifest, ..plain }
-    };
+    let children =
+        [image("linux/amd64", 1), image("linux/arm64", 2), image("linux/s390x", 3), image("linux/arm64", 4)];
+    let stating = |count| stating(&children, count);
     site.add(&stating(0), "team/none", "1.0");
     site.add(&stating(1), "team/one", "1.0");
     site.commit();
