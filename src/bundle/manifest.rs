@@ -152,7 +152,8 @@ pub struct BundleReferrer {
 pub struct BundleSet {
     /// Digest of the document.
     pub digest: Digest,
-    /// The file of the checkout that it was read from.
+    /// The file of the checkout that it was read from. Of a path that is longer than 300 characters, or has some that cannot
+    /// be shown: the first 12 digits of its SHA-256, `…`, and its end.
     pub file: String,
     /// Name of the entry.
     pub path: String,
