@@ -15,6 +15,7 @@ pub mod credentials;
 pub mod decide;
 pub mod demand;
 pub mod events;
+pub mod follow;
 pub mod heartbeat;
 pub mod http;
 pub mod intake;

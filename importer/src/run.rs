@@ -20,6 +20,7 @@ use crate::config::{Config, ConfigError};
 use crate::controller;
 use crate::demand::Demand;
 use crate::events::Events;
+use crate::follow::Pace;
 use crate::heartbeat::{Heartbeats, Watches};
 use crate::http::{self, Health};
 use crate::intake::Intake;
@@ -111,8 +112,17 @@ pub enum RunError {
 
 /// Why the importer has no Lease.
 #[derive(Debug, Error)]
-#[error("the Lease of the importer cannot be read or written: {0}")]
+#[error("the Lease of the importer cannot be read or written: {0}{help}", help = help(.0))]
 pub struct LeaseError(#[source] kube::Error);
+
+fn help(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            "; install the chart's RBAC (`helm upgrade`): that of 0.1 has no Leases"
+        }
+        _ => "",
+    }
+}
 
 impl StepError for LeaseError {
     fn is_temporary(&self) -> bool {
@@ -188,7 +198,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         stock,
     )
     .with_heartbeat(heartbeats.begin("the intake", LOOP_LIMIT))
-    .with_watch(Arc::clone(&watches));
+    .with_watch(Arc::clone(&watches), heartbeats.clone(), Pace { limit: LOOP_LIMIT, ..Pace::default() });
     let importer = Importer::new(Parts {
         config: Arc::clone(&config),
         client: client.clone(),
@@ -219,7 +229,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     parts.spawn(named("the embedded registry", ok(registry.run(stopped()))));
     parts.spawn(named("the intake", ok(intake.run(stopped()))));
     let controlling =
-        controller::run(Arc::new(importer), watches, stocked, seen, controller::Pace::default(), stopped());
+        controller::run(Arc::new(importer), watches, stocked, seen, Pace::default(), stopped());
     parts.spawn(named("the controller", ok(controlling)));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace, "the importer runs");
 
@@ -261,13 +271,21 @@ async fn begin(
     config: &Config,
     leases: &Leases,
 ) -> Result<ServerIdentity, RunError> {
+    let mut held_by = None;
     loop {
         match start.step("the Lease", async || leases.acquire().await.map_err(LeaseError)).await? {
             lease::Attempt::Held => break,
-            lease::Attempt::HeldBy(other) => start.waits_for(format!(
-                "{other} holds Lease {}/krs-importer: one importer runs in a namespace",
-                config.namespace
-            )),
+            lease::Attempt::HeldBy(other) => {
+                let what = format!(
+                    "{other} holds Lease {}/krs-importer: one importer runs in a namespace",
+                    config.namespace
+                );
+                if held_by.as_ref() != Some(&other) {
+                    tracing::warn!("the start is delayed: {what}");
+                    held_by = Some(other);
+                }
+                start.waits_for(what);
+            }
             lease::Attempt::Contended => {}
         }
         tokio::time::sleep(LEASE_RETRY).await;

@@ -3,8 +3,6 @@
 //!
 //! Each namespace has watches of its own. One that cannot be watched is reported and tried again; the others are served.
 
-mod follow;
-
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,13 +20,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::heartbeat::{Watched, Watches};
+use crate::follow::follow;
 use crate::job;
 use crate::reconcile::{Importer, error_policy, reconcile_stored};
 use crate::stock::Stock;
 use crate::stored::StoredSet;
 use crate::watch_source::Source;
-pub use follow::Pace;
-use follow::follow;
+pub use crate::follow::Pace;
 
 /// Sets of one namespace list that are reconciled together.
 const CONCURRENCY: u16 = 16;

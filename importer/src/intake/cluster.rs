@@ -295,8 +295,10 @@ impl Cluster {
                 && read.file == printable(&written.file, MAX_FILE)
                 && read.status.as_ref().map(fingerprint) == written.status.as_ref().map(fingerprint)
         });
-        written.overwritten = written.status.is_some() && !(is_same && is_foreign == Some(false));
-        written.overwritten
+        let overwritten = written.status.is_some() && !(is_same && is_foreign == Some(false));
+        // Told once until it is written again, however often it changes meanwhile.
+        let known = std::mem::replace(&mut written.overwritten, overwritten);
+        overwritten && !known
     }
 
     async fn try_write(

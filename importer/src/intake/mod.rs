@@ -43,7 +43,8 @@ use tokio::time::MissedTickBehavior;
 use crate::config::Config;
 use crate::demand::Demand;
 use crate::events::Events;
-use crate::heartbeat::{Heartbeat, Watched, Watches};
+use crate::follow::{Pace, follow};
+use crate::heartbeat::{Heartbeat, Heartbeats, Watched, Watches};
 use crate::library::{Held, Library, ReadFault};
 use crate::marks::{HighWaterMarks, Marks};
 use crate::metrics::Metrics;
@@ -60,8 +61,6 @@ use watchdog::{Hangs, Watchdog};
 
 /// How often idle files are looked for, and progress is told.
 const BEAT: Duration = Duration::from_millis(500);
-/// When all ImageBundles are listed again at the latest.
-const LIST_AGAIN: Duration = Duration::from_secs(3600);
 /// Longest pause before the ImageBundles of earlier runs are asked for again.
 const LOAD_AGAIN: Duration = Duration::from_secs(30);
 
@@ -167,11 +166,14 @@ impl Intake {
 
     /// Watches the ImageBundles: one that somebody else changes or deletes is written again.
     #[must_use]
-    pub fn with_watch(self, watches: Arc<Watches>) -> Self {
+    pub fn with_watch(self, watches: Arc<Watches>, heartbeats: Heartbeats, pace: Pace) -> Self {
         let watched = Watched { resource: ImageBundle::plural(&()).into_owned(), namespace: None };
-        let source = Source::new(watched, watches, Arc::default(), LIST_AGAIN);
-        let bundles = source.watch(self.cluster.api(), watcher::Config::default()).boxed();
-        Self { bundles, ..self }
+        let source = Source::new(watched, watches, Arc::default(), pace.max_age);
+        let bundles = source.watch(self.cluster.api(), watcher::Config::default());
+        // Never ends, and tells nothing: what it finds has everything listed again.
+        let following = stream::once(follow(source, self.cluster.api(), None, heartbeats, pace));
+        let following = following.filter_map(|()| std::future::ready(None));
+        Self { bundles: stream::select(bundles, following).boxed(), ..self }
     }
 
     /// Tells `heartbeat` that the intake makes progress.

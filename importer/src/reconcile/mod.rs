@@ -330,9 +330,9 @@ impl Importer {
         self.begun.send_if_modified(|begun| !std::mem::replace(begun, true));
     }
 
-    /// Tells when a reconcile last succeeded: now, where none waits for a retry.
+    /// Tells when a reconcile last succeeded: now, where none waits for a retry and the Lease is held.
     pub fn measure_success(&self) {
-        if *self.begun.borrow() && lock(&self.failures).is_empty() {
+        if *self.begun.borrow() && lock(&self.failures).is_empty() && self.leases.is_held() {
             self.parts.metrics.reconcile_success.set(unix_seconds());
         }
     }

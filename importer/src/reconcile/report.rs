@@ -22,6 +22,8 @@ use crate::stored::StoredSet;
 pub(super) const IMAGE_STATES: [&str; 4] = ["desired", "present", "missing", "failed"];
 /// Most images that one event names.
 const SHOWN: usize = 3;
+/// When to look again at a set that changed while its status was written.
+const CHANGED: Duration = Duration::from_secs(1);
 
 /// Writes the status, and answers how long that must wait if it cannot be now.
 pub(super) async fn write(
@@ -35,7 +37,7 @@ pub(super) async fn write(
     let now = (importer.parts.clock)();
     recheck(importer, name, uid, now).await?;
     let (written, known, restore_in) = match lock(&importer.written).get(uid) {
-        Some(written) => (Some(written.at), written.status.clone(), written.restore_in(now)),
+        Some(written) => (written.at, written.status.clone(), written.restore_in(now)),
         None => (None, None, None),
     };
     // What was written last may not have come back through the watch yet.
@@ -54,7 +56,12 @@ pub(super) async fn write(
         None => status::write_in(rest, &after, written, now),
     };
     match wait {
-        None => return Ok(None),
+        None => {
+            // Right from the start, of an earlier process: whoever changes it is noticed from now on.
+            let found = || WrittenStatus::found(known);
+            lock(&importer.written).entry(uid.to_owned()).or_insert_with(found);
+            return Ok(None);
+        }
         Some(wait) if !wait.is_zero() => return Ok(Some(wait)),
         Some(_) => {}
     }
@@ -64,7 +71,7 @@ pub(super) async fn write(
         all.insert(uid.to_owned(), sending);
     }
     if !send(importer, name, uid, &after, &known).await? {
-        return Ok(None);
+        return Ok(Some(CHANGED));
     }
     if let Some(written) = lock(&importer.written).get_mut(uid) {
         written.arrived(known);

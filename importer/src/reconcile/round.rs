@@ -98,13 +98,18 @@ impl<'a> Round<'a> {
     /// How long to wait where only a mended Secret would help, and none was mended.
     async fn nothing_mended(&self) -> Result<Option<Duration>, ReconcileError> {
         let quiet = lock(&self.importer.quiet).get(&self.uid).cloned();
+        let restore_in = lock(&self.importer.written).get(&self.uid).and_then(|w| w.restore_in(self.now));
         let Some(quiet) = quiet.filter(|quiet| quiet.holds(self.set, &self.stock, self.now)) else {
             return Ok(None);
         };
+        if restore_in.is_some_and(|wait| wait.is_zero()) {
+            return Ok(None);
+        }
         let client = &self.importer.parts.client;
         let now = secrets::versions(client, &self.name.namespace, &quiet.versions).await;
         let now = now.map_err(ReconcileError::api("Secrets cannot be read"))?;
         let wait = quiet::until(self.now, quiet.until).min(quiet::LOOK);
+        let wait = restore_in.map_or(wait, |restore_in| wait.min(restore_in));
         if now != quiet.versions {
             lock(&self.importer.known).remove(&self.uid);
             return Ok(None);

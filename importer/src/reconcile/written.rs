@@ -14,38 +14,56 @@ pub(super) const RESTORE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What was last written to a status.
 pub(super) struct WrittenStatus {
-    pub(super) at: Timestamp,
+    /// Absent where the status was right when it was first seen: an earlier process wrote it.
+    pub(super) at: Option<Timestamp>,
     /// Absent while it is not known whether it arrived.
     pub(super) status: Option<KnownStatus>,
     /// Of the status that was sent last, whether it arrived or not.
     sent: Digest,
-    /// Whether the API server was last seen to hold another status.
+    /// Whether there was another status when the last one was sent, and that one has not arrived.
     overwritten: bool,
+    /// Whether the API server was last seen to hold another status, since the last one was sent.
+    suspected: bool,
     /// When a status of somebody else was last written over.
     restored: Option<Timestamp>,
 }
 
 impl WrittenStatus {
-    /// A status is about to be sent, after `before` was.
-    pub(super) fn sending(before: Option<&Self>, status: &KnownStatus, now: Timestamp) -> Self {
-        let restored = before.and_then(|before| if before.overwritten { Some(now) } else { before.restored });
-        // Until it arrived, what somebody else wrote is still there.
-        let overwritten = before.is_some_and(|before| before.overwritten);
-        Self { at: now, status: None, sent: status.fingerprint, overwritten, restored }
+    /// A status that was found to be right.
+    pub(super) fn found(status: KnownStatus) -> Self {
+        let sent = status.fingerprint;
+        Self { at: None, status: Some(status), sent, overwritten: false, suspected: false, restored: None }
     }
 
-    /// The status that was sent has arrived.
+    /// A status is about to be sent, after `before` was.
+    pub(super) fn sending(before: Option<&Self>, status: &KnownStatus, now: Timestamp) -> Self {
+        let sent = status.fingerprint;
+        // Until it arrived, what somebody else wrote is still there.
+        let overwritten = before.is_some_and(Self::is_overwritten);
+        let restored = if overwritten { Some(now) } else { before.and_then(|before| before.restored) };
+        Self { at: Some(now), status: None, sent, overwritten, suspected: false, restored }
+    }
+
+    const fn is_overwritten(&self) -> bool {
+        self.overwritten || self.suspected
+    }
+
+    /// The status that was sent has arrived. What was seen since then stays suspected: somebody may have written over it
+    /// before the answer came.
     pub(super) fn arrived(&mut self, status: KnownStatus) {
         if status.fingerprint == self.sent {
             (self.status, self.overwritten) = (Some(status), false);
         }
     }
 
-    /// The API server was seen to hold a status with this fingerprint. Answers whether somebody else wrote it. It may be an
-    /// own one of before that comes late: the next one that is seen takes the suspicion back.
+    /// The API server was seen to hold a status with this fingerprint. Answers whether somebody else wrote it, once until
+    /// it is put right: one who writes all the time must not cause as many reconciles, nor delay the one that is due. It may
+    /// be an own one of before that comes late: the next one that is seen takes the suspicion back.
     pub(super) fn observe(&mut self, fingerprint: Option<Digest>) -> bool {
-        self.overwritten = fingerprint != Some(self.sent);
-        self.overwritten
+        let differs = fingerprint != Some(self.sent);
+        self.overwritten &= differs;
+        let known = std::mem::replace(&mut self.suspected, differs);
+        differs && !known
     }
 
     /// How long a status that somebody else wrote must stay; `None`: nobody else was seen to write it.
@@ -53,7 +71,7 @@ impl WrittenStatus {
         // A clock that was set back says nothing.
         let passed = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or(RESTORE_INTERVAL);
         let wait = |at| RESTORE_INTERVAL.saturating_sub(passed(at));
-        self.overwritten.then(|| self.restored.map_or(Duration::ZERO, wait))
+        self.is_overwritten().then(|| self.restored.map_or(Duration::ZERO, wait))
     }
 }
 
@@ -111,7 +129,7 @@ mod tests {
         written.arrived(own.clone());
         assert!(!written.observe(Some(own.fingerprint)));
         assert_eq!(written.restore_in(at(1)), None);
-        assert!(written.observe(Some(foreign.fingerprint)) && written.observe(None));
+        assert!(written.observe(Some(foreign.fingerprint)) && !written.observe(None), "it is told once");
         assert_eq!(written.restore_in(at(1)), Some(Duration::ZERO), "the first at once");
         let mut written = WrittenStatus::sending(Some(&written), &own, at(1));
         assert!(written.restore_in(at(1)).is_some(), "it has not arrived yet");
@@ -125,11 +143,25 @@ mod tests {
         let mut written = WrittenStatus::sending(Some(&written), &own, at(3));
         written.observe(Some(foreign.fingerprint));
         assert_eq!(written.restore_in(at(3)), Some(Duration::from_secs(3)));
+        assert!(!written.observe(Some(own.fingerprint)) && written.observe(None), "another one");
         let clock_set_back = at(-100);
         assert_eq!(
             written.restore_in(clock_set_back),
             Some(Duration::ZERO),
             "not held until it has caught up"
         );
+    }
+    #[test]
+    fn t178_what_somebody_else_writes_before_the_answer_comes_is_not_missed() {
+        let (own, foreign) = (known(1), known(2));
+        let mut written = WrittenStatus::sending(None, &own, at(0));
+        assert!(!written.observe(Some(own.fingerprint)));
+        assert!(written.observe(Some(foreign.fingerprint)));
+        written.arrived(own.clone());
+        assert_eq!(written.restore_in(at(0)), Some(Duration::ZERO));
+        // Nor one of a status that was right when the importer started.
+        let mut written = WrittenStatus::found(own.clone());
+        assert!(!written.observe(Some(own.fingerprint)) && written.observe(Some(foreign.fingerprint)));
+        assert_eq!(written.restore_in(at(0)), Some(Duration::ZERO));
     }
 }

@@ -76,3 +76,29 @@ async fn t178_an_image_bundle_that_somebody_else_changed_or_deleted_is_written_a
     until(&world, "the right status after a list", |bundle| bundle["status"] == right["status"]).await;
     intake.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t182_an_image_bundle_is_put_right_after_etcd_was_restored() {
+    let mut world = World::new();
+    world.pace.compare = std::time::Duration::from_millis(100);
+    world.drop("prod-4.krs.tar", 4).await;
+    let intake = world.start();
+    world.condition("prod-4", COMPLETE, "True", "FilePresent").await;
+    intake.missing(&[]);
+    let right = until(&world, "the bundle", |bundle| {
+        crate::is(&bundle["status"], SAFE, "True", "Imported")
+    })
+    .await;
+    let backup = world.api.snapshot();
+    for n in 0..1000 {
+        let map = json!({"metadata": {"name": "other", "namespace": "shop"}, "data": {"n": n.to_string()}});
+        world.api.put("configmaps", map);
+    }
+    // The watch is far ahead, and hears of nothing after the restore.
+    world.api.edit("somebody", KIND, "", "prod-4", &json!({"status": null}));
+    until(&world, "the right status", |bundle| bundle["status"] == right["status"]).await;
+    world.api.restore(backup);
+    world.api.edit("somebody", KIND, "", "prod-4", &json!({"status": null}));
+    until(&world, "the right status after the restore", |bundle| bundle["status"] == right["status"]).await;
+    intake.stop().await;
+}

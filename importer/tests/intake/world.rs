@@ -20,6 +20,7 @@ use krs_importer::api_client::{Limits, limited};
 use krs_importer::config::Config;
 use krs_importer::demand::{Demand, MissingImage, SetDemand, SetName};
 use krs_importer::events::Events;
+use krs_importer::follow::Pace;
 use krs_importer::heartbeat::{Heartbeats, Watches};
 use krs_importer::intake::{Intake, PassOptions};
 use krs_importer::library::{Library, ReadFault};
@@ -36,6 +37,13 @@ use crate::api::FakeApi;
 
 /// Longest time that anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Watches are not looked after while a test runs.
+const SELDOM: Pace = Pace {
+    compare: Duration::from_secs(3600),
+    max_age: Duration::from_secs(3600),
+    limit: Duration::from_secs(7200),
+};
 
 /// A key and what makes others trust it.
 pub(crate) struct Key {
@@ -60,6 +68,8 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     /// How media are read to their end.
     pub(crate) passes: PassOptions,
+    /// How often the watch of ImageBundles is looked after.
+    pub(crate) pace: Pace,
     /// How many sets list the image in each bundle.
     pub(crate) sets: usize,
     source: Registry,
@@ -104,6 +114,7 @@ impl World {
             image,
             limits: Limits::default(),
             passes: PassOptions::default(),
+            pace: SELDOM,
             sets: 1,
             source,
             home,
@@ -206,7 +217,7 @@ impl World {
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
         let (shelf, kept) = (Arc::clone(&library), Arc::clone(&marks));
         let intake = Intake::new(config, client, events, metrics, shelf, faults, kept, demanded, stock);
-        let intake = intake.with_passes(self.passes.clone()).with_watch(watches);
+        let intake = intake.with_passes(self.passes.clone()).with_watch(watches, Heartbeats::default(), self.pace);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(intake.run(async move {
             let _ = stopped.await;

@@ -163,3 +163,23 @@ async fn t179_one_process_at_a_time_is_the_importer_of_a_namespace() {
         (&json!("pod-1"), &json!(3))
     );
 }
+
+#[tokio::test]
+async fn t179_an_importer_without_its_lease_counts_no_success() {
+    let mut world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let (importer, lease) = importer(&mut world, "krs-a", &[]).await;
+    world.look(&importer).await.unwrap();
+    let success = &world.metrics.reconcile_success;
+    success.set(0);
+    importer.measure_success();
+    assert!(success.get() > 0);
+    // Its Role is gone, or another process has the Lease.
+    while lease.is_held() {
+        tokio::time::sleep(TIMES.renew).await;
+    }
+    success.set(0);
+    importer.measure_success();
+    world.look(&importer).await.unwrap();
+    assert_eq!(success.get(), 0, "the alert must come");
+}

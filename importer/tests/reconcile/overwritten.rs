@@ -46,6 +46,11 @@ fn forge(world: &World, status: &Value) {
     world.api.edit("tenant", SETS, "shop", "x", &json!({"status": status}));
 }
 
+async fn until_mut(what: &str, holds: impl FnMut() -> bool) {
+    let holds = std::cell::RefCell::new(holds);
+    until(what, || (holds.borrow_mut())()).await;
+}
+
 async fn copying(world: &World) -> (Running, Value) {
     let running = start(world);
     until("a Job", || world.reason("x") == "Copying").await;
@@ -104,10 +109,54 @@ async fn t178_two_writers_of_one_status_make_no_storm() {
     }
     quiet(&world).await;
     assert_eq!(writes(), before, "the importer's clock stands still");
+    // One who writes all the time keeps nobody from it: each change is not waited for anew.
+    world.wait(5);
+    let mut n = 0;
+    let written = || {
+        n += 1;
+        let mut status = forged(&right);
+        status["lastHandledReconcileAt"] = json!(n.to_string());
+        forge(&world, &status);
+        writes() > before
+    };
+    until_mut("a write in between", written).await;
+    let before = writes();
+    quiet(&world.api).await;
     world.wait(5);
     forge(&world, &forged(&right));
     until("the right status after a while", || status(&world) == right).await;
     quiet(&world).await;
     assert!(writes() <= before + 2, "{} writes", writes() - before);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t178_a_status_that_was_right_at_the_start_is_put_right_as_well() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let (running, _) = copying(&world).await;
+    running.stop().await;
+    let writes = || world.api.calls().iter().filter(|call| *call == "PATCH edgeimagesets/status").count();
+    let (before, looked) = (writes(), quiet(&world.api).await);
+    let running = start(&world);
+    until("a reconcile", || world.api.lists_in_namespaces("jobs") > looked).await;
+    quiet(&world.api).await;
+    assert_eq!(writes(), before, "it was right");
+    let right = status(&world);
+    forge(&world, &forged(&right));
+    until("the right status", || status(&world) == right).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t178_the_status_of_a_set_that_waits_for_a_secret_is_put_right_as_well() {
+    let world = World::new(1, Auth::basic("u", "right"));
+    world.set("x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("login"));
+    let running = start(&world);
+    until("the reason", || world.reason("x") == "SecretNotFound").await;
+    quiet(&world.api).await;
+    let right = status(&world);
+    forge(&world, &forged(&right));
+    until("the right status", || status(&world) == right).await;
     running.stop().await;
 }

@@ -35,7 +35,7 @@ impl Default for Pace {
 
 /// Compares a watch with a fresh list of one object, which costs the API server little. An API server that does not answer
 /// fails nothing here: metrics tell of that.
-pub(super) async fn follow<K>(
+pub(crate) async fn follow<K>(
     source: Arc<Source>,
     api: Api<K>,
     labels: Option<&'static str>,
