@@ -82,7 +82,7 @@ fn observed(world: &World, name: &str) -> i64 {
     world.status(name)["observedGeneration"].as_i64().unwrap_or_default()
 }
 
-fn reconciles(world: &World) -> u64 {
+pub(crate) fn reconciles(world: &World) -> u64 {
     world.metrics.reconciliations.get()
 }
 

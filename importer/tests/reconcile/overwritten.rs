@@ -4,7 +4,7 @@
 use krs_testing::registry::Auth;
 use serde_json::{Value, json};
 
-use crate::controller::{Running, quiet, start, until};
+use crate::controller::{Running, quiet, reconciles, start, until};
 use crate::world::{SETS, World};
 
 /// Says of a status that all is well, and more that only the importer may say or that nobody should.
@@ -121,7 +121,7 @@ async fn t178_two_writers_of_one_status_make_no_storm() {
     };
     until_mut("a write in between", written).await;
     let before = writes();
-    quiet(&world.api).await;
+    quiet(&world).await;
     world.wait(5);
     forge(&world, &forged(&right));
     until("the right status after a while", || status(&world) == right).await;
@@ -137,10 +137,10 @@ async fn t178_a_status_that_was_right_at_the_start_is_put_right_as_well() {
     let (running, _) = copying(&world).await;
     running.stop().await;
     let writes = || world.api.calls().iter().filter(|call| *call == "PATCH edgeimagesets/status").count();
-    let (before, looked) = (writes(), quiet(&world.api).await);
+    let (before, looked) = (writes(), quiet(&world).await);
     let running = start(&world);
-    until("a reconcile", || world.api.lists_in_namespaces("jobs") > looked).await;
-    quiet(&world.api).await;
+    until("a reconcile", || reconciles(&world) > looked).await;
+    quiet(&world).await;
     assert_eq!(writes(), before, "it was right");
     let right = status(&world);
     forge(&world, &forged(&right));
@@ -154,7 +154,7 @@ async fn t178_the_status_of_a_set_that_waits_for_a_secret_is_put_right_as_well()
     world.set("x", &[0], |set| set["spec"]["destinationClientSecretName"] = json!("login"));
     let running = start(&world);
     until("the reason", || world.reason("x") == "SecretNotFound").await;
-    quiet(&world.api).await;
+    quiet(&world).await;
     let right = status(&world);
     forge(&world, &forged(&right));
     until("the right status", || status(&world) == right).await;
