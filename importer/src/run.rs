@@ -228,8 +228,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     }));
     parts.spawn(named("the embedded registry", ok(registry.run(stopped()))));
     parts.spawn(named("the intake", ok(intake.run(stopped()))));
-    let controlling =
-        controller::run(Arc::new(importer), watches, stocked, seen, Pace::default(), stopped());
+    let controlling = controller::run(Arc::new(importer), watches, stocked, seen, Pace::default(), stopped());
     parts.spawn(named("the controller", ok(controlling)));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace, "the importer runs");
 

@@ -19,14 +19,14 @@ use kube::{Api, Resource};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::heartbeat::{Watched, Watches};
+pub use crate::follow::Pace;
 use crate::follow::follow;
+use crate::heartbeat::{Watched, Watches};
 use crate::job;
 use crate::reconcile::{Importer, error_policy, reconcile_stored};
 use crate::stock::Stock;
 use crate::stored::StoredSet;
 use crate::watch_source::Source;
-pub use crate::follow::Pace;
 
 /// Sets of one namespace list that are reconciled together.
 const CONCURRENCY: u16 = 16;

@@ -85,10 +85,8 @@ async fn t182_an_image_bundle_is_put_right_after_etcd_was_restored() {
     let intake = world.start();
     world.condition("prod-4", COMPLETE, "True", "FilePresent").await;
     intake.missing(&[]);
-    let right = until(&world, "the bundle", |bundle| {
-        crate::is(&bundle["status"], SAFE, "True", "Imported")
-    })
-    .await;
+    let right =
+        until(&world, "the bundle", |bundle| crate::is(&bundle["status"], SAFE, "True", "Imported")).await;
     let backup = world.api.snapshot();
     for n in 0..1000 {
         let map = json!({"metadata": {"name": "other", "namespace": "shop"}, "data": {"n": n.to_string()}});

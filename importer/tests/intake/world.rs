@@ -217,7 +217,8 @@ impl World {
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
         let (shelf, kept) = (Arc::clone(&library), Arc::clone(&marks));
         let intake = Intake::new(config, client, events, metrics, shelf, faults, kept, demanded, stock);
-        let intake = intake.with_passes(self.passes.clone()).with_watch(watches, Heartbeats::default(), self.pace);
+        let intake =
+            intake.with_passes(self.passes.clone()).with_watch(watches, Heartbeats::default(), self.pace);
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(intake.run(async move {
             let _ = stopped.await;
