@@ -90,7 +90,10 @@ fn what_a_site_adds_to_jobs_reaches_the_configuration() {
     let pod = &one(&objects, "Deployment")["spec"]["template"]["spec"];
     assert_eq!(pod["hostAliases"], serde_json::to_value(&jobs.host_aliases).unwrap());
     assert_eq!(pod["dnsConfig"], serde_json::to_value(&jobs.dns_config).unwrap());
-    assert_eq!(pod["containers"][0]["env"].as_array().unwrap().len(), 2);
+    let given = pod["containers"][0]["env"].as_array().unwrap();
+    let given = given.iter().filter(|variable| variable["name"] == jobs.extra_env[0].name.as_str());
+    let given = given.map(|variable| variable["value"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(given, [jobs.extra_env[0].value.as_str()]);
 }
 
 #[test]
