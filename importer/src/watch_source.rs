@@ -109,7 +109,7 @@ impl Source {
     pub(crate) fn is_fit(&self, before: Option<u64>, list: Option<&str>) -> bool {
         let went_back = {
             let versions = &mut self.state().versions;
-            // Since then everything may be being listed anew.
+            // Since then everything may be being listed again.
             let before = before.min(versions.newest);
             versions.of_list(before, list)
         };

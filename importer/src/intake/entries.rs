@@ -39,7 +39,7 @@ pub(super) fn refuse_reused(entries: &mut BTreeMap<Utf8PathBuf, Entry>, opened: 
 }
 
 /// Refuses accepted bundles whose number was used for other content. Whether a bundle is superseded is not kept but compared
-/// anew each time: it may change with every mark.
+/// again each time: it may change with every mark.
 pub(super) fn judge_again(entries: &mut BTreeMap<Utf8PathBuf, Entry>, marks: &Marks) {
     for (path, entry) in entries {
         let Some(accepted) = entry.accepted() else { continue };

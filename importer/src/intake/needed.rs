@@ -105,9 +105,9 @@ pub(crate) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> Na
     named
 }
 
-/// Sets that do not take the stock into account yet, by the bundle that decides one of their tags anew.
-pub(crate) fn decided_anew(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, Named> {
-    let mut anew = BTreeMap::<_, Named>::new();
+/// Sets that do not take the stock into account yet, by the bundle that decides one of their tags now.
+pub(crate) fn pending(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, Named> {
+    let mut pending = BTreeMap::<_, Named>::new();
     for (name, set) in &demand.sets {
         let answers = set.tags.iter().filter_map(|(reference, held)| {
             match stock.resolve(&name.namespace, reference, held.as_ref()) {
@@ -116,10 +116,10 @@ pub(crate) fn decided_anew(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, N
             }
         });
         for bundle in answers.collect::<BTreeSet<_>>() {
-            anew.entry(bundle).or_default().add(|| format!("set {name}"));
+            pending.entry(bundle).or_default().add(|| format!("set {name}"));
         }
     }
-    anew
+    pending
 }
 
 /// What became of a set of a bundle that is to be applied.

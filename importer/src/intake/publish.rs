@@ -82,7 +82,7 @@ impl Intake {
 
     /// What each file is needed for.
     pub(super) fn usages(&self, demand: &Demand, stock: &Stock) -> Vec<Use> {
-        let mut anew = needed::decided_anew(demand, stock);
+        let mut pending = needed::pending(demand, stock);
         let newest = self.newest_of_streams();
         let applying = |accepted: &Accepted| {
             let newest = newest.get(&accepted.stock.stream);
@@ -104,19 +104,15 @@ impl Intake {
             };
             let Some(accepted) = entry.accepted() else { return usage };
             let digest = accepted.stock.digest;
-            let not_applied = match applying(accepted) {
-                true => {
-                    let applied = self.applied.get(&digest).map(Vec::as_slice);
-                    needed::not_applied(accepted.held.bundle.sets(), applied, demand, Instant::now())
-                }
-                false => Named::default(),
-            };
+            let mut not_applied = Named::default();
             if applying(accepted) {
+                let sets = accepted.held.bundle.sets();
                 let applied = self.applied.get(&digest).map(Vec::as_slice);
-                usage.sets_applied = needed::refusals(accepted.held.bundle.sets(), applied);
+                not_applied = needed::not_applied(sets, applied, demand, Instant::now());
+                usage.sets_applied = needed::refusals(sets, applied);
             }
             usage.complete = demand.complete;
-            usage.pending = anew.remove(&digest).unwrap_or_default().and(not_applied);
+            usage.pending = pending.remove(&digest).unwrap_or_default().and(not_applied);
             usage.missing = needed::missing(&accepted.stock, demand, self.config.share_across_namespaces);
             usage.copying = demand.sets.values().any(|set| set.copying_from.contains(&digest));
             usage.open = accepted.held.bundle.is_open()

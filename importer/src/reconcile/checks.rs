@@ -373,7 +373,7 @@ pub(super) fn left_alone(registry: &RegistryHost, left: &LeftAlone) -> Obstacle 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::clients::Connection;
+    use super::super::clients;
     use super::*;
 
     fn registries() -> Arc<Registries> {
@@ -381,17 +381,7 @@ mod tests {
     }
 
     fn key(namespace: &str, secret: &str) -> ClientKey {
-        ClientKey {
-            namespace: namespace.to_owned(),
-            connection: Connection {
-                registry: "edge.local:5000".parse().unwrap(),
-                plain_http: false,
-                insecure: false,
-                proxied: false,
-                ca_certs: None,
-            },
-            credentials: Some((format!("secret/{secret}"), "1".to_owned())),
-        }
+        clients::tests::key(namespace, secret, "1")
     }
 
     fn set(name: &str) -> SetName {

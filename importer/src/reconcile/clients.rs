@@ -114,7 +114,7 @@ impl Clients {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use krs_core::registry::ClientOptions;
@@ -123,7 +123,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    fn key(namespace: &str, secret: &str, version: &str) -> ClientKey {
+    pub(in crate::reconcile) fn key(namespace: &str, secret: &str, version: &str) -> ClientKey {
         ClientKey {
             namespace: namespace.to_owned(),
             connection: Connection {

@@ -138,7 +138,7 @@ mod tests {
         written.observe(Some(foreign.fingerprint));
         assert_eq!(written.restore_in(at(2)), Some(Duration::from_secs(4)));
         assert_eq!(written.restore_in(at(6)), Some(Duration::ZERO));
-        // Writes for other reasons in between do not begin it anew.
+        // Writes for other reasons in between do not begin it again.
         written.observe(Some(own.fingerprint));
         let mut written = WrittenStatus::sending(Some(&written), &own, at(3));
         written.observe(Some(foreign.fingerprint));

@@ -47,7 +47,7 @@ fn the_chart_brings_the_definitions_of_the_code() {
         }
         assert!(
             read(&file) == now,
-            "{file} is not what the code says; write it anew with\n  \
+            "{file} is not what the code says; write it again with\n  \
              UPDATE_GOLDEN=1 cargo test -p krs-importer --test chart"
         );
     }

@@ -92,7 +92,7 @@ fn the_tables_of_values_are_those_of_the_chart() {
         }
         assert!(
             fs::read_to_string(&file).unwrap_or_default() == now,
-            "{file} is not what values.yaml says; write it anew with\n  \
+            "{file} is not what values.yaml says; write it again with\n  \
              UPDATE_GOLDEN=1 cargo test -p krs-importer --test chart"
         );
     }

@@ -93,6 +93,6 @@ async fn a_file_that_was_replaced_while_it_was_read_is_not_verified_by_what_the_
     world.condition("text", VERIFIED, "False", "NotABundle").await;
     release.send(()).unwrap();
     world.condition("a", VERIFIED, "False", "Damaged").await;
-    assert_eq!(readers.load(Ordering::SeqCst), 2, "it was read anew");
+    assert_eq!(readers.load(Ordering::SeqCst), 2, "it was read again");
     intake.stop().await;
 }

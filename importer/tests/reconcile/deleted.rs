@@ -67,7 +67,7 @@ async fn t73_with_a_set_its_running_jobs_go_and_the_registry_keeps_what_was_copi
     let deletions = world.edge.requests().iter().filter(|request| request.method == "DELETE").count();
     assert_eq!(deletions, 0, "nothing is ever deleted from the registry");
 
-    // Another set of that name begins anew, and finds what is there.
+    // Another set of that name begins again, and finds what is there.
     world.set("x", &[0, 1], |_| {});
     world.settle(&importer).await;
     assert_eq!(world.reason("x"), READY);

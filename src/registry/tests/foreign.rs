@@ -70,6 +70,6 @@ async fn t204_all_pauses_together_are_no_longer_than_max_wait() {
     let repository = client.repository(&server.host, &"team/app".parse().unwrap());
     let error = fetch(&repository, b"x").await.unwrap_err();
     assert!(matches!(error, RegistryError::RateLimited { .. }), "{error}");
-    assert!(server.count("GET") <= 4, "the registry is not waited for anew: {}", server.count("GET"));
+    assert!(server.count("GET") <= 4, "the registry is not waited for again: {}", server.count("GET"));
     assert_eq!(client.statistics().paused, Duration::from_millis(100));
 }

@@ -67,10 +67,10 @@ impl SiteUnderTest {
     /// What an ImageBundle says: whether its media may be pulled. The mark is written first.
     pub(super) fn is_safe(&mut self, bundle: &StockBundle) -> bool {
         let stock = self.stock();
-        let anew = needed::decided_anew(&self.demand, &stock).remove(&bundle.digest).unwrap_or_default();
+        let pending = needed::pending(&self.demand, &stock).remove(&bundle.digest).unwrap_or_default();
         let copying = self.demand.sets.values().any(|set| set.copying_from.contains(&bundle.digest));
         let missing = needed::missing(bundle, &self.demand, false);
-        if !self.demand.complete || anew.count > 0 || copying || missing.count > 0 {
+        if !self.demand.complete || pending.count > 0 || copying || missing.count > 0 {
             return false;
         }
         let _ = self.raise(bundle.stream.as_str(), &bundle.mark());
