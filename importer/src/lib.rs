@@ -41,6 +41,7 @@ pub mod target;
 pub mod task;
 pub mod tls;
 mod watch_source;
+mod writes;
 
 /// How the importer and its runner call themselves to registries.
 pub(crate) const USER_AGENT: &str = concat!("krs-importer/", env!("CARGO_PKG_VERSION"));

@@ -5,16 +5,49 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::bundle::StreamName;
+use krs_core::crd::{API_VERSION, EdgeImageSet, KIND};
 use krs_core::digest::Digest;
+use krs_core::redact::printable;
+use krs_core::set::CheckedSet;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
 
 use super::Intake;
+use super::cluster::{Cluster, concerns_all};
 use super::entry::{Accepted, Entry};
 use super::needed::Applied;
 use crate::marks::Standing;
 
+/// Who owns the fields of sets that come from bundles.
+const BUNDLE_MANAGER: &str = "krs-bundle";
+/// The stream whose bundle has applied a set. Of several streams with one set, that whose name comes first has it.
+const STREAM: &str = "kuberegistrysync.io/stream";
 /// How long to wait before sets are applied again after the API server did not answer.
 const APPLY_AGAIN: Duration = Duration::from_secs(60);
+
+/// Why a set of a bundle was not applied.
+#[derive(Debug, thiserror::Error)]
+enum NotApplied {
+    #[error("it names no namespace")]
+    NoNamespace,
+    #[error(
+        "bundles of stream `{0}` apply the same set, and its name comes first; to let this stream have it, take the set out of that one and remove the annotation {STREAM} of the set"
+    )]
+    OtherStream(String),
+    #[error("{0}")]
+    Error(#[from] kube::Error),
+}
+
+impl NotApplied {
+    const fn reason(&self) -> &'static str {
+        match self {
+            Self::OtherStream(_) => "OtherStream",
+            Self::NoNamespace | Self::Error(_) => "SetsRefused",
+        }
+    }
+}
 
 impl Intake {
     /// The newest bundle of each stream that is there and may decide.
@@ -97,5 +130,48 @@ impl Intake {
                 break;
             }
         }
+    }
+}
+
+impl Cluster {
+    /// Applies a set of bundle `name` of `stream` to the cluster. `before`: what became of it when that was tried last.
+    pub(super) async fn apply_set(
+        &mut self,
+        name: &str,
+        stream: &StreamName,
+        set: &CheckedSet,
+        before: &Applied,
+    ) -> Applied {
+        let applied = match self.try_apply_set(stream, set).await {
+            Ok(()) => Applied::At(Instant::now()),
+            Err(NotApplied::Error(error)) if concerns_all(&error) => Applied::Due,
+            Err(refused) => before.refused(refused.reason(), &refused.to_string(), Instant::now()),
+        };
+        if let Applied::Refused(refusal) = &applied
+            && !matches!(before, Applied::Refused(before) if before.message == refusal.message)
+        {
+            let note = format!("set {} of the bundle could not be applied: {}", set.name, refusal.message);
+            self.events.warning(&self.about(name), "SetNotApplied", "Apply", &note).await;
+        }
+        applied
+    }
+
+    async fn try_apply_set(&self, stream: &StreamName, set: &CheckedSet) -> Result<(), NotApplied> {
+        let namespace = set.namespace.as_ref().ok_or(NotApplied::NoNamespace)?;
+        let api = Api::<EdgeImageSet>::namespaced(self.client.clone(), namespace);
+        let annotation = |metadata: ObjectMeta| metadata.annotations?.remove(STREAM);
+        let owner = api.get_metadata_opt(&set.name).await?.and_then(|found| annotation(found.metadata));
+        if let Some(owner) = owner.filter(|owner| owner.as_str() < stream.as_str()) {
+            return Err(NotApplied::OtherStream(printable(&owner, 100)));
+        }
+        let object = json!({
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": set.name, "namespace": namespace, "annotations": {STREAM: stream.as_str()}},
+            "spec": set.spec,
+        });
+        let parameters = PatchParams::apply(BUNDLE_MANAGER);
+        api.patch(&set.name, &parameters, &Patch::Apply(&object)).await?;
+        Ok(())
     }
 }

@@ -1,67 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-//! ImageBundles, events and sets in the cluster.
+//! The ImageBundles of the cluster, and events about them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use krs_core::bundle::StreamName;
-use krs_core::crd::{API_VERSION, EdgeImageSet, ImageBundle, ImageBundleStatus, KIND, condition, reason};
+use krs_core::crd::{API_VERSION, ImageBundle, ImageBundleStatus, condition, reason};
 use krs_core::redact::printable;
-use krs_core::set::CheckedSet;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::needed::Applied;
 use super::stored;
 use super::view;
 use crate::events::Events;
 use crate::metrics::{Metrics, ResultLabels};
 use crate::status::{fingerprint, replacement};
+use crate::writes::{FIELD_MANAGER, RESTORE_INTERVAL, merging};
 
-/// Who owns the fields that the importer writes.
-const MANAGER: &str = "krs-importer";
 /// Label of an ImageBundle: namespace of the importer that it is of.
 const IMPORTER: &str = "kuberegistrysync.io/importer";
-/// Who owns the fields of sets that come from bundles.
-const BUNDLE_MANAGER: &str = "krs-bundle";
-/// The stream whose bundle has applied a set. Of several streams with one set, that whose name comes first has it.
-const STREAM: &str = "kuberegistrysync.io/stream";
 /// How often progress alone is worth a write.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// How long to wait after the API server refused a write.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Least time between two writes that put an ImageBundle right which somebody else changed.
-const RESTORE_INTERVAL: Duration = Duration::from_secs(5);
 /// Longest path of a file that `spec.file` shows, in characters.
 const MAX_FILE: usize = 1000;
 /// Most ImageBundles that are read at once.
 const PAGE: u32 = 500;
-
-/// Why a set of a bundle was not applied.
-#[derive(Debug, thiserror::Error)]
-enum NotApplied {
-    #[error("it names no namespace")]
-    NoNamespace,
-    #[error(
-        "bundles of stream `{0}` apply the same set, and its name comes first; to let this stream have it, take the set out of that one and remove the annotation {STREAM} of the set"
-    )]
-    OtherStream(String),
-    #[error("{0}")]
-    Error(#[from] kube::Error),
-}
-
-impl NotApplied {
-    const fn reason(&self) -> &'static str {
-        match self {
-            Self::OtherStream(_) => "OtherStream",
-            Self::NoNamespace | Self::Error(_) => "SetsRefused",
-        }
-    }
-}
 
 /// An ImageBundle as it was last written.
 #[derive(Debug, Clone)]
@@ -102,8 +69,8 @@ impl Written {
 
 /// The ImageBundles of the cluster.
 pub(super) struct Cluster {
-    client: Client,
-    events: Events,
+    pub(super) client: Client,
+    pub(super) events: Events,
     metrics: Metrics,
     /// By name.
     pub written: BTreeMap<String, Written>,
@@ -307,7 +274,7 @@ impl Cluster {
         file: &str,
         status: &ImageBundleStatus,
     ) -> Result<(), kube::Error> {
-        let parameters = PatchParams::apply(MANAGER).force();
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
         if self.written.get(name).is_none_or(|written| written.file != file || written.overwritten) {
             let object = json!({
                 "apiVersion": API_VERSION,
@@ -349,7 +316,7 @@ impl Cluster {
     /// another name.
     async fn create(&mut self, name: &str, object: Value) -> Result<DynamicObject, kube::Error> {
         let bundle = serde_json::from_value::<DynamicObject>(object).map_err(kube::Error::SerdeError)?;
-        let how = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let how = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let refusal = match self.api().create(&how, &bundle).await {
             Err(kube::Error::Api(status)) if status.code == 409 => kube::Error::Api(status),
             outcome => return outcome,
@@ -408,7 +375,7 @@ impl Cluster {
         }
     }
 
-    fn about(&self, name: &str) -> ObjectReference {
+    pub(super) fn about(&self, name: &str) -> ObjectReference {
         ObjectReference {
             api_version: Some(API_VERSION.to_owned()),
             kind: Some("ImageBundle".to_owned()),
@@ -432,57 +399,11 @@ impl Cluster {
         self.refused_until.remove(name);
         true
     }
-
-    /// Applies a set of bundle `name` of `stream` to the cluster. `before`: what became of it when that was tried last.
-    pub(super) async fn apply_set(
-        &mut self,
-        name: &str,
-        stream: &StreamName,
-        set: &CheckedSet,
-        before: &Applied,
-    ) -> Applied {
-        let applied = match self.try_apply_set(stream, set).await {
-            Ok(()) => Applied::At(Instant::now()),
-            Err(NotApplied::Error(error)) if concerns_all(&error) => Applied::Due,
-            Err(refused) => before.refused(refused.reason(), &refused.to_string(), Instant::now()),
-        };
-        if let Applied::Refused(refusal) = &applied
-            && !matches!(before, Applied::Refused(before) if before.message == refusal.message)
-        {
-            let note = format!("set {} of the bundle could not be applied: {}", set.name, refusal.message);
-            self.events.warning(&self.about(name), "SetNotApplied", "Apply", &note).await;
-        }
-        applied
-    }
-
-    async fn try_apply_set(&self, stream: &StreamName, set: &CheckedSet) -> Result<(), NotApplied> {
-        let namespace = set.namespace.as_ref().ok_or(NotApplied::NoNamespace)?;
-        let api = Api::<EdgeImageSet>::namespaced(self.client.clone(), namespace);
-        let annotation = |metadata: ObjectMeta| metadata.annotations?.remove(STREAM);
-        let owner = api.get_metadata_opt(&set.name).await?.and_then(|found| annotation(found.metadata));
-        if let Some(owner) = owner.filter(|owner| owner.as_str() < stream.as_str()) {
-            return Err(NotApplied::OtherStream(printable(&owner, 100)));
-        }
-        let object = json!({
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "metadata": {"name": set.name, "namespace": namespace, "annotations": {STREAM: stream.as_str()}},
-            "spec": set.spec,
-        });
-        let parameters = PatchParams::apply(BUNDLE_MANAGER);
-        api.patch(&set.name, &parameters, &Patch::Apply(&object)).await?;
-        Ok(())
-    }
-}
-
-/// How a merge patch is sent.
-fn merging() -> PatchParams {
-    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 /// Whether a call failed for a reason that other calls share: no answer, too many calls, or a server that cannot serve now.
 /// Else the server has refused this one.
-const fn concerns_all(error: &kube::Error) -> bool {
+pub(super) const fn concerns_all(error: &kube::Error) -> bool {
     match error {
         kube::Error::Api(status) => matches!(status.code, 429 | 503 | 504),
         _ => true,

@@ -101,11 +101,11 @@ impl Round<'_> {
 
     /// Takes note of the Jobs of the set as they were read.
     fn note_jobs(&self, seen: &Seen) {
-        let (facts, namespace) = (&self.importer.facts, &self.name.namespace);
-        if !seen.are_jobs_known {
-            facts.runs_unknown(namespace, &self.uid);
-        } else if facts.runs(namespace, &self.uid, &seen.jobs.list) {
-            self.importer.registries.wakeups.job_ended();
+        let namespace = &self.name.namespace;
+        if seen.are_jobs_known {
+            self.importer.runs(namespace, &self.uid, &seen.jobs.list);
+        } else {
+            self.importer.facts.runs_unknown(namespace, &self.uid);
         }
     }
 
@@ -118,9 +118,7 @@ impl Round<'_> {
     async fn delete_all(&self, seen: &mut Seen, names: &[String]) -> Result<(), ReconcileError> {
         for name in names {
             self.delete(&mut seen.jobs, name).await?;
-            if self.importer.facts.release(&self.uid, name) {
-                self.importer.registries.wakeups.job_ended();
-            }
+            self.importer.release(&self.uid, name);
         }
         Ok(())
     }
@@ -194,9 +192,7 @@ impl Round<'_> {
         let jobs = self.jobs(wanted.as_ref(), &mut state).await?.list;
         self.importer.facts.copies_from(&self.name, copied_bundles(&jobs).collect());
         let runs = jobs.iter().any(CopyJob::is_active);
-        if self.importer.facts.runs(&self.name.namespace, &self.uid, &jobs) {
-            self.importer.registries.wakeups.job_ended();
-        }
+        self.importer.runs(&self.name.namespace, &self.uid, &jobs);
         Ok(runs)
     }
 

@@ -159,7 +159,7 @@ impl Round<'_> {
         {
             let told = self.importer.samples.miss(&target.registry, self.now);
             seen.known.is_suspected |= !seen.checks_all;
-            told.iter().for_each(|set| self.importer.registries.wakeups.wake(set));
+            self.importer.registries.wake(&told);
         }
     }
 

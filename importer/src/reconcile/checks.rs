@@ -174,7 +174,8 @@ impl Registries {
         self.measure();
     }
 
-    fn wake<'a>(&self, sets: impl IntoIterator<Item = &'a SetName>) {
+    /// Has these sets reconciled.
+    pub(super) fn wake<'a>(&self, sets: impl IntoIterator<Item = &'a SetName>) {
         sets.into_iter().for_each(|set| self.wakeups.wake(set));
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reads the blobs of present images back from the edge registry and hashes them, at a bounded rate: one image at a time of
-//! all sets, the namespaces in turn, every `contentVerifyInterval`, and when somebody asks. What a registry says of a blob (it is there, it has this
-//! size) it says of damaged ones too. (T-60)
+//! all sets, the namespaces in turn, every `contentVerifyInterval`, and when somebody asks. What a registry says of a blob
+//! (it is there, it has this size) it says of damaged ones too. (T-60)
 //!
 //! An image is read in a task of its own; what comes of it, the next reconcile of the set takes into its state. Damage
 //! stays in the state until the blob is gone from the registry, after which it is copied again, or is read and right again.
@@ -77,7 +77,7 @@ struct Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         let told = lock(&self.content.permits).give_back(&self.namespace, (self.clock)());
-        told.iter().for_each(|set| self.registries.wakeups.wake(set));
+        self.registries.wake(&told);
     }
 }
 
@@ -267,7 +267,7 @@ impl Round<'_> {
         let target = due(state, &seen.targets, interval, may_read, self.now).filter(|_| !is_idle);
         let Some(target) = target else {
             let told = lock(&content.permits).leave(&self.name, self.now);
-            told.iter().for_each(|set| self.importer.registries.wakeups.wake(set));
+            self.importer.registries.wake(&told);
             return Ok(());
         };
         if !lock(&content.permits).take(&self.name, self.now) {

@@ -6,9 +6,9 @@ use krs_core::redact::printable;
 use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions, PropagationPolicy};
 
-use super::FIELD_MANAGER;
 use super::job_reads::MAX_MESSAGE;
 use crate::job;
+use crate::writes::FIELD_MANAGER;
 
 /// What became of a Job that was to be created.
 pub(super) enum Created {

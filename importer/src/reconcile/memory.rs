@@ -9,10 +9,11 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::{FIELD_MANAGER, lock};
+use super::lock;
 use crate::heartbeat::Heartbeat;
 use crate::packed::Packed;
 use crate::state::SetState;
+use crate::writes::FIELD_MANAGER;
 
 /// Begins the name of every such ConfigMap; the UID of the set follows.
 const PREFIX: &str = "krs-state-";

@@ -22,6 +22,7 @@ mod hosts;
 mod job_reads;
 mod jobs;
 mod known;
+mod learn;
 mod locations;
 mod memory;
 mod names;
@@ -78,15 +79,12 @@ use job_reads::{JobReader, ReadLimit};
 use known::KnownAnswers;
 use memory::Memory;
 use owner::Owner;
-use ownership::{Ownership, Repositories};
 use quiet::Quiet;
 use round::Round;
 use sampling::Samples;
 use wakeups::PassOn;
 use written::WrittenStatus;
 
-/// Field manager of everything that the importer applies.
-pub(crate) const FIELD_MANAGER: &str = "krs-importer";
 /// First wait after a look that failed, doubled by each further one.
 const BACK_OFF: Duration = Duration::from_secs(1);
 /// How long a reconcile may be under way before it counts as one that hangs: it ends far earlier by itself.
@@ -95,9 +93,6 @@ const LIMIT: Duration = Duration::from_secs(300);
 const MAX_BACK_OFF: Duration = Duration::from_secs(120);
 /// How long one reconcile may take, so that nothing that hangs holds a slot of the controller.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long the Jobs of sets are asked about in vain before the others wait for the next turn.
-const LEARN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// When to look again at the Jobs of a set that is being deleted, in case that the event of their end was lost.
 const ENDING: Duration = Duration::from_secs(60);
@@ -238,81 +233,6 @@ impl Importer {
         &self.parts.heartbeats
     }
 
-    /// Whether it is known what a set gives names to.
-    pub fn knows(&self, set: &EdgeImageSet) -> bool {
-        SetName::of(set).is_none_or(|name| self.facts.knows(&name))
-    }
-
-    /// Takes note of the names that a set gives.
-    ///
-    /// # Errors
-    /// What is remembered of the set cannot be read, so that it is not known what its tags stand for.
-    pub async fn learn(&self, set: &EdgeImageSet) -> Result<(), kube::Error> {
-        let (Some(name), Some(uid)) = (SetName::of(set), set.uid()) else { return Ok(()) };
-        if self.facts.knows(&name) {
-            return Ok(());
-        }
-        let state = self.memory.load(&uid).await?;
-        // Meanwhile it may have been reconciled, which knows better.
-        if !self.facts.knows(&name) {
-            let writes = wanted::may_write(set, &self.parts.destinations);
-            let targets = wanted::preview(set, &self.stock(), &state);
-            self.facts.claim(&name, wanted::created(set), writes, &targets);
-        }
-        Ok(())
-    }
-
-    /// Takes note of the copy Jobs of `sets` that are not known yet; `heartbeat` beats for each. Jobs that the importer may
-    /// not read hold up nothing here: the set says so when it is reconciled.
-    ///
-    /// # Errors
-    /// The API server did not answer for some of them; the last reason.
-    pub async fn learn_jobs(
-        &self,
-        sets: &[Arc<StoredSet>],
-        heartbeat: &Heartbeat,
-    ) -> Result<(), kube::Error> {
-        let begun = Instant::now();
-        let mut failed = Ok(());
-        for stored in sets {
-            let (Some(namespace), Some(uid)) = (stored.namespace(), stored.uid()) else { continue };
-            if self.facts.knows_jobs(&uid) {
-                continue;
-            }
-            match self.jobs_of(stored, &namespace, &uid).await {
-                // It may be reconciled by now, and know more.
-                Ok(_) if self.facts.knows_jobs(&uid) => {}
-                Ok(jobs) => drop(self.facts.runs(&namespace, &uid, &jobs)),
-                Err(kube::Error::Api(status)) if status.code == 403 => {
-                    self.facts.runs_unknown(&namespace, &uid);
-                }
-                Err(error) => failed = Err(error),
-            }
-            heartbeat.beat();
-            if failed.is_err() && begun.elapsed() >= LEARN_TIMEOUT {
-                break;
-            }
-        }
-        failed
-    }
-
-    async fn jobs_of(
-        &self,
-        stored: &StoredSet,
-        namespace: &str,
-        uid: &str,
-    ) -> Result<Vec<CopyJob>, kube::Error> {
-        let state = self.memory.load(uid).await?;
-        let repositories = match &state.jobs {
-            Some(_) => Repositories::new(),
-            // Jobs of version 0.1 are the set's by what they write to.
-            None => wanted::read(&stored.set().spec).map(|wanted| wanted.repositories()).unwrap_or_default(),
-        };
-        let now = (self.parts.clock)();
-        let mut ownership = Ownership::new(state.jobs.as_ref(), &repositories, now);
-        self.job_reader(namespace, uid, now).copies(&mut ownership).await
-    }
-
     fn job_reader<'a>(&'a self, namespace: &'a str, set: &'a str, now: Timestamp) -> JobReader<'a> {
         JobReader { client: &self.parts.client, limit: &self.reads, namespace, set, now }
     }
@@ -367,9 +287,23 @@ impl Importer {
         lock(&self.left).retain(|uid, _| uids.contains(uid));
         self.registries.retain(|name| names.contains(name));
         let told = self.content.retain(&uids, &names, (self.parts.clock)());
-        told.iter().for_each(|set| self.registries.wakeups.wake(set));
+        self.registries.wake(&told);
         self.samples.retain(|name| names.contains(name));
         self.registries.wakeups.retain(|uid| uids.contains(uid));
+    }
+
+    /// Takes note of the Jobs of a set, of which there are no others. The end of one that ran is told to those that wait.
+    fn runs(&self, namespace: &str, uid: &str, jobs: &[CopyJob]) {
+        if self.facts.runs(namespace, uid, jobs) {
+            self.registries.wakeups.job_ended();
+        }
+    }
+
+    /// Gives back what a Job takes that does not exist, and tells those that wait for it.
+    fn release(&self, uid: &str, job: &str) {
+        if self.facts.release(uid, job) {
+            self.registries.wakeups.job_ended();
+        }
     }
 
     fn forget_metrics(&self, set: &SetName) {
@@ -396,8 +330,7 @@ impl Importer {
         let fingerprint = stored.status_fingerprint();
         let overwritten =
             lock(&self.written).get_mut(&uid).is_some_and(|written| written.observe(fingerprint));
-        let name = SetName::of(&stored.without_content()).filter(|_| overwritten);
-        name.iter().for_each(|name| self.registries.wakeups.wake(name));
+        self.registries.wake(&SetName::of(&stored.without_content()).filter(|_| overwritten));
     }
 
     /// Deletes what is remembered of sets that are not among `alive`; `heartbeat` beats for each.

@@ -4,11 +4,12 @@
 
 use krs_core::crd::EdgeImageSet;
 use kube::ResourceExt as _;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch};
 use serde_json::json;
 
-use super::{FIELD_MANAGER, Importer, ReconcileError, lock};
+use super::{Importer, ReconcileError, lock};
 use crate::demand::{SetDemand, SetName};
+use crate::writes::merging;
 
 /// Which importer serves a set.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,9 +57,8 @@ impl Importer {
             "metadata": {"uid": set.uid(), "resourceVersion": set.resource_version()},
             "status": {"importer": self.parts.config.namespace},
         });
-        let how = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let api = Api::<EdgeImageSet>::namespaced(self.client(), &name.namespace);
-        match api.patch_status(&name.name, &how, &Patch::Merge(patch)).await {
+        match api.patch_status(&name.name, &merging(), &Patch::Merge(patch)).await {
             Ok(_) => Ok(Owner::This),
             Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => Ok(Owner::Undecided),
             Err(error) => Err(ReconcileError::api("the set cannot be claimed")(error)),
@@ -68,9 +68,7 @@ impl Importer {
     /// Leaves a set to another importer: nothing here waits for it.
     pub(super) fn leave(&self, name: &SetName, uid: &str, other: &str) {
         self.facts.needs(name, SetDemand::default());
-        if self.facts.runs(&name.namespace, uid, &[]) {
-            self.registries.wakeups.job_ended();
-        }
+        self.runs(&name.namespace, uid, &[]);
         self.registries.wakeups.wait_no_more(uid);
         self.forget_metrics(name);
         lock(&self.written).remove(uid);

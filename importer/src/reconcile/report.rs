@@ -10,13 +10,14 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use super::written::{KnownStatus, WrittenStatus};
-use super::{FIELD_MANAGER, Importer, ReconcileError, lock};
+use super::{Importer, ReconcileError, lock};
 use crate::decide::Verdict;
 use crate::demand::SetName;
 use crate::metrics::{ImageLabels, SetLabels};
 use crate::state::SetState;
 use crate::status;
 use crate::stored::StoredSet;
+use crate::writes::{FIELD_MANAGER, merging};
 
 /// States of images in the metrics.
 pub(super) const IMAGE_STATES: [&str; 4] = ["desired", "present", "missing", "failed"];
@@ -122,11 +123,10 @@ async fn send(
     let patched = match api.patch_status(&name.name, &how, &Patch::Apply(patch)).await {
         // Server-side apply leaves what others added: conditions of other types, fields that the importer has no value for.
         Ok(set) if set.status.as_ref().map(KnownStatus::from).as_ref() != Some(known) => {
-            let how = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
             let version = set.metadata.resource_version.as_deref();
             let current = serde_json::to_value(&set.status).unwrap_or_default();
             let patch = status::replacement(current, wanted, version);
-            api.patch_status(&name.name, &how, &Patch::Merge(patch)).await
+            api.patch_status(&name.name, &merging(), &Patch::Merge(patch)).await
         }
         patched => patched,
     };

@@ -49,9 +49,7 @@ impl<'a> Reservation<'a> {
     /// The Job is not created, and does not exist.
     pub(super) fn release(&mut self, name: &str) {
         self.open.remove(name);
-        if self.importer.facts.release(self.uid, name) {
-            self.importer.registries.wakeups.job_ended();
-        }
+        self.importer.release(self.uid, name);
     }
 }
 

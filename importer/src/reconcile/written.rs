@@ -8,9 +8,7 @@ use krs_core::crd::EdgeImageSetStatus;
 use krs_core::digest::Digest;
 
 use crate::status::fingerprint;
-
-/// Least time between two writes that put a status right which somebody else wrote: two writers must not make a storm.
-pub(super) const RESTORE_INTERVAL: Duration = Duration::from_secs(5);
+use crate::writes::RESTORE_INTERVAL;
 
 /// What was last written to a status.
 pub(super) struct WrittenStatus {
