@@ -21,6 +21,7 @@ pub mod log;
 pub mod many;
 pub mod process;
 pub mod proxy;
+pub mod referrers;
 pub mod registry;
 pub mod relay;
 pub mod tls;

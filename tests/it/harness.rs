@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::{Bundle, BundledImages, Policy};
-use krs_core::digest::Digest;
 use krs_core::plan::{Plan, PlanOptions, plan};
 use krs_core::progress::{Progress, Silent};
 use krs_core::pull::{PullError, pull};
 use krs_core::push::{PushError, PushReport, push};
-use krs_core::registry::{Client, ClientOptions, ReferrersApi, ReferrersTag, Repository, RetryPolicy};
+use krs_core::registry::{Client, ClientOptions, RetryPolicy};
 use krs_core::resolve::{ImageErrors, Referrers, ResolveOptions, Resolved, resolve};
 use krs_core::set::{self, Loaded};
 use krs_core::sign::Signatures;
@@ -46,20 +45,6 @@ pub fn options() -> ClientOptions {
 
 pub fn client() -> Client {
     Client::new(options()).unwrap()
-}
-
-/// What a repository lists as referring to `subject`: by the API, else under the tag that stands in for it.
-pub async fn referrers_of(repository: &Repository, subject: &Digest) -> Vec<Digest> {
-    let list = match repository.referrers_by_api(subject).await.unwrap() {
-        ReferrersApi::Listed(list) => list,
-        ReferrersApi::Unsupported | ReferrersApi::UnknownManifest => {
-            let found = repository.referrers_tag(subject).await.unwrap();
-            let ReferrersTag::List(bytes) = found else { return Vec::new() };
-            repository.referrer_list(subject, &bytes).unwrap()
-        }
-    };
-    assert!(list.cut_off.is_none(), "{list:?}");
-    list.found.iter().map(|found| found.digest).collect()
 }
 
 pub fn silent() -> Arc<dyn Progress> {

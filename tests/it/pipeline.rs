@@ -6,9 +6,10 @@ use krs_testing::image::{
     self, ImageBuilder, cosign_signature, cosign_tag, docker_list, helm_chart, index, layers_null, sbom,
     signature, with_attestations,
 };
+use krs_testing::referrers::referrers_of;
 use krs_testing::registry::Options;
 
-use crate::harness::{Site, client, referrers_of};
+use crate::harness::{Site, client};
 
 fn app(name: &str, seed: u64) -> ImageBuilder {
     // The first layer is the same in all of them.

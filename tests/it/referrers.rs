@@ -11,11 +11,12 @@ use krs_core::resolve::{ImageError, LeftBehind, Referrers};
 use krs_testing::image::{
     Image, ImageBuilder, cosign_signature, cosign_tag, index, referrers_index, referrers_tag, sbom, signature,
 };
+use krs_testing::referrers::referrers_of;
 use krs_testing::registry::{Matcher, Options, Registry, What};
 use serde_json::Value;
 use tokio::sync::Barrier;
 
-use crate::harness::{Site, client, referrers_of, silent};
+use crate::harness::{Site, client, silent};
 
 const SPDX: &str = "application/spdx+json";
 const SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";

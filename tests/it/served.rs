@@ -7,10 +7,11 @@ use krs_core::reference::{RegistryHost, Selector};
 use krs_core::registry::{BlobSink, Client, ClientOptions};
 use krs_core::serve::{ServeOptions, Server, Tls};
 use krs_testing::image::{Image, ImageBuilder, index, sbom};
+use krs_testing::referrers::referrers_of;
 use krs_testing::registry::Options;
 use krs_testing::tls::Authority;
 
-use crate::harness::{Site, client, options, referrers_of};
+use crate::harness::{Site, client, options};
 
 struct Memory(Vec<u8>);
 

@@ -12,11 +12,12 @@ use krs_testing::gitea::{Gitea, USER};
 use krs_testing::image::{
     Image, ImageBuilder, cosign_signature, cosign_tag, helm_chart, index, sbom, signature,
 };
+use krs_testing::referrers::referrers_of;
 use krs_testing::registry::{Options, Registry};
 use krs_testing::relay::Relay;
 use serde_json::Value;
 
-use crate::harness::{Workplace, checkout, distribution3, fill, referrers_of, set_of};
+use crate::harness::{Workplace, checkout, distribution3, fill, set_of};
 
 /// What every repository of the edge is below.
 fn prefix(gitea: &Gitea) -> String {
@@ -61,7 +62,9 @@ impl Reader {
 
     fn referrers(&self, name: &str, subject: &Image) -> Vec<Digest> {
         let repository = self.client.repository(&self.host, &name.parse().unwrap());
-        self.runtime.block_on(referrers_of(&repository, &subject.digest))
+        let mut found = self.runtime.block_on(referrers_of(&repository, &subject.digest));
+        found.sort();
+        found
     }
 
     fn tags(&self, name: &str) -> Vec<String> {

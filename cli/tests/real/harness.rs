@@ -5,30 +5,13 @@ use std::ffi::OsStr;
 use std::process::{Command, Output};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_core::digest::Digest;
 use krs_core::reference::RegistryHost;
-use krs_core::registry::{Client, ClientOptions, Keychain, ReferrersApi, ReferrersTag, Repository};
+use krs_core::registry::{Client, ClientOptions, Keychain};
 use krs_testing::corpus::Corpus;
 use krs_testing::distribution::{Distribution, Options, PASSWORD, USER};
 use krs_testing::git::Checkout;
 use krs_testing::image::Image;
 use krs_testing::tools::require;
-
-/// What a repository lists as referring to `subject`, by the API, else under the tag that stands in for it; sorted.
-pub async fn referrers_of(repository: &Repository, subject: &Digest) -> Vec<Digest> {
-    let list = match repository.referrers_by_api(subject).await.unwrap() {
-        ReferrersApi::Listed(list) => list,
-        ReferrersApi::Unsupported | ReferrersApi::UnknownManifest => {
-            let found = repository.referrers_tag(subject).await.unwrap();
-            let ReferrersTag::List(bytes) = found else { return Vec::new() };
-            repository.referrer_list(subject, &bytes).unwrap()
-        }
-    };
-    assert!(list.cut_off.is_none(), "{list:?}");
-    let mut found = list.found.iter().map(|found| found.digest).collect::<Vec<_>>();
-    found.sort();
-    found
-}
 
 pub struct Workplace {
     folder: tempfile::TempDir,

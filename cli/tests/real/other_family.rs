@@ -10,10 +10,11 @@ use krs_core::registry::{Client, ClientOptions};
 use krs_testing::distribution::Distribution;
 use krs_testing::image::{ImageBuilder, cosign_signature, cosign_tag, helm_chart, index, sbom, signature};
 use krs_testing::process::{Running, free_address};
+use krs_testing::referrers::referrers_of;
 use krs_testing::registry::{Options, Registry};
 use krs_testing::tools::require;
 
-use crate::harness::{Workplace, distribution3, referrers_of, set_of};
+use crate::harness::{Workplace, distribution3, set_of};
 
 fn other() -> Running {
     let address = free_address();
@@ -27,7 +28,9 @@ fn referrers(registry: &RegistryHost, subject: &Digest) -> Vec<Digest> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let client = Client::new(ClientOptions::default()).unwrap();
     let repository = client.repository(registry, &"team/app".parse().unwrap());
-    runtime.block_on(referrers_of(&repository, subject))
+    let mut found = runtime.block_on(referrers_of(&repository, subject));
+    found.sort();
+    found
 }
 
 fn digest(registry: &RegistryHost, name: &str, tag: &str) -> Option<Digest> {

@@ -15,6 +15,8 @@ mod jobs;
 mod media;
 mod overwritten;
 mod owned_jobs;
+#[path = "../support/program.rs"]
+mod program;
 mod registries;
 mod requests;
 mod sampling;

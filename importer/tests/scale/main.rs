@@ -8,9 +8,10 @@
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../support/api/mod.rs"]
 mod api;
+#[path = "../support/program.rs"]
+mod program;
 
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use api::FakeApi;
@@ -18,11 +19,15 @@ use krs_core::digest::Digest;
 use krs_core::reference::Destination;
 use krs_importer::state::SetState;
 use krs_importer::target::targets;
+use program::Running;
 use serde_json::{Value, json};
 
 const SETS: &str = "edgeimagesets";
 /// Most memory of the importer with all sets: its limit in the chart. Half of that is the goal; the figure is printed.
 const MAX_MEMORY: u64 = 256 << 20;
+/// The variables that the chart gives the importer.
+const AS_IN_THE_CHART: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "16384"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
 /// How long requests of the idle importer are counted.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -30,22 +35,11 @@ fn number(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().unwrap())
 }
 
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Running {
-    /// A figure of `/proc/PID/status`, in bytes.
-    fn memory(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        line.trim_matches([':', ' ', '\t', 'k', 'B']).trim().parse::<u64>().unwrap() << 10
-    }
+/// A figure of `/proc/PID/status`, in bytes.
+fn figure(importer: &Running, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", importer.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim_matches([':', ' ', '\t', 'k', 'B']).trim().parse::<u64>().unwrap() << 10
 }
 
 /// A set and the state that says that all of its images are there.
@@ -102,50 +96,20 @@ async fn t78_three_hundred_sets_of_a_thousand_images_fit_into_the_memory_of_the_
     let service = api.service();
     tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
 
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    std::fs::create_dir(path("bundles")).unwrap();
-    std::fs::create_dir(path("keys")).unwrap();
-    let config = json!({
-        "namespace": "krs-system", "allowedDestinations": ["edge.example.com:5000"],
-        "registry": {"host": "krs-importer.krs-system.svc:5443", "listen": "127.0.0.1:0"},
-        "http": "127.0.0.1:0", "jobs": {"image": "krs-importer:1"},
-        "trustedKeys": path("keys"), "intake": {"folder": path("bundles")},
-    });
-    std::fs::write(path("config.yaml"), config.to_string()).unwrap();
-    let kubeconfig = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "x",
-        "clusters": [{"name": "x", "cluster": {"server": format!("http://{address}")}}],
-        "users": [{"name": "x", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "x", "user": "x"}}],
-    });
-    std::fs::write(path("kubeconfig"), kubeconfig.to_string()).unwrap();
-    let importer = Command::new(env!("CARGO_BIN_EXE_krs-importer"))
-        .args(["run", "--config", &path("config.yaml"), "--log", "warn"])
-        .env("KUBECONFIG", path("kubeconfig"))
-        // As in the chart.
-        .envs([
-            ("MALLOC_ARENA_MAX", "1"),
-            ("MALLOC_MMAP_THRESHOLD_", "16384"),
-            ("MALLOC_TRIM_THRESHOLD_", "131072"),
-        ])
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    let importer = Running(importer);
+    let importer = Running::start(address, ([127, 0, 0, 1], 0).into(), &AS_IN_THE_CHART);
 
     let mut ready = 0;
     while ready < sets {
         tokio::time::sleep(Duration::from_secs(1)).await;
         ready = api.count(SETS, is_ready);
     }
-    let started = (importer.memory("VmRSS"), importer.memory("VmHWM"));
+    let started = (figure(&importer, "VmRSS"), figure(&importer, "VmHWM"));
     api.fail(None);
     tokio::time::sleep(IDLE).await;
     let mut calls = BTreeMap::<String, usize>::new();
     api.calls().into_iter().for_each(|call| *calls.entry(call).or_default() += 1);
-    let (memory, peak) = (importer.memory("VmRSS"), importer.memory("VmHWM"));
-    let anonymous = importer.memory("RssAnon");
+    let (memory, peak) = (figure(&importer, "VmRSS"), figure(&importer, "VmHWM"));
+    let anonymous = figure(&importer, "RssAnon");
     let mebibytes = |bytes: u64| bytes >> 20;
     eprintln!(
         "{sets} sets of {images} images: {} MiB, of which {} MiB anonymous ({} MiB right after the start, {} MiB at most); idle for {} s: {calls:?}",
