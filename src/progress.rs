@@ -16,6 +16,10 @@ pub enum Activity {
     Verify,
     /// Blobs from a bundle to a registry; counted in bytes.
     Push,
+    /// A bundle to a drive; counted in bytes.
+    Copy,
+    /// Reading back what was copied; counted in bytes.
+    ReadBack,
 }
 
 impl Activity {

@@ -205,6 +205,16 @@ pub enum BundleError {
         /// The difference.
         source: ContentMismatch,
     },
+    /// What was just written is not what is read back from the media. (T-213)
+    #[error("{path} does not hold what was written to it: {name}: {source}")]
+    NotKept {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What.
+        name: String,
+        /// The difference.
+        source: ContentMismatch,
+    },
     /// An image is not whole or not well-formed.
     #[error("{path}: image {image} is not acceptable: {source}")]
     Image {
@@ -311,6 +321,7 @@ impl Classify for BundleError {
             | Self::Manifest { .. }
             | Self::Damaged { .. }
             | Self::Content { .. }
+            | Self::NotKept { .. }
             | Self::Image { .. }
             | Self::BlobMissing { .. }
             | Self::Partial { .. }
@@ -330,6 +341,9 @@ impl Classify for BundleError {
                 "free some space or write to another medium, then run the same command again"
             }
             Self::Write { .. } => "check the path, the permissions, and that the medium is not read-only",
+            Self::NotKept { .. } => {
+                "the drive is failing, or holds less than it says: run the same command again, with another drive"
+            }
             Self::FileLimit { .. } => {
                 "write volumes: --volume-size 3900MiB; or format the medium as exFAT or ext4"
             }

@@ -5,6 +5,7 @@
 //! manifest, and compares.
 
 mod base;
+mod copy;
 mod error;
 mod file;
 mod freshness;
@@ -13,6 +14,7 @@ mod journal;
 pub mod layout;
 mod leftover;
 mod manifest;
+mod media;
 mod open;
 mod output;
 mod parts;
@@ -24,6 +26,7 @@ mod volumes;
 mod write;
 
 pub use base::{BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES};
+pub use copy::{Copied, CopyOptions};
 pub use error::{BundleError, Lacking};
 pub use freshness::{Freshness, HighWaterMark, RollbackError, follows};
 pub use images::{BundledImage, BundledImages};
@@ -32,8 +35,10 @@ pub use manifest::{
     BundleBlob, BundleImage, BundleManifest, BundleReferrer, BundleSet, BundleSource, MAX_SET, MAX_SETS,
     ManifestError, StreamName,
 };
+pub use media::ReadFrom;
 pub use open::{Bundle, Policy};
 pub use output::{Space, space};
+pub use reader::begins_as_bundle;
 pub use signing::{sign, sign_list, trusted_comment};
 pub use single::{VolumeState, check_volumes};
 pub use volumes::{MAX_VOLUMES, Volume, VolumeList, list_path, volume_of};

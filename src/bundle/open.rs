@@ -23,7 +23,8 @@ use super::base::BaseLayer;
 use super::error::BundleError;
 use super::freshness::{self, Freshness};
 use super::layout::{self, HEADER, Layout, MANIFEST_AT};
-use super::manifest::{BundleBlob, BundleManifest};
+use super::manifest::{BundleBlob, BundleManifest, BundleSet};
+use super::media::ReadFrom;
 use super::parts::{Part, Parts};
 use super::reader::Reader;
 use super::volumes::VolumeList;
@@ -56,7 +57,7 @@ pub struct Bundle {
     identity: Digest,
     layout: Layout,
     places: HashMap<Digest, usize>,
-    key_ids: Vec<KeyId>,
+    signatures: Signatures,
     signers: BTreeSet<KeyId>,
     sets: Vec<CheckedSet>,
 }
@@ -76,7 +77,25 @@ impl Bundle {
     /// # Errors
     /// As for [`Self::open`]; [`BundleError::Volumes`] names volumes that are missing, and what they hold.
     pub fn open_with(path: &Utf8Path, folders: &[Utf8PathBuf], policy: &Policy) -> Result<Self, BundleError> {
+        Self::checked(Reader::open(path, folders)?, policy)
+    }
+
+    /// The same for somebody who wants to know what is on the media: the kernel's cached pages of the files are dropped
+    /// before anything is read. Answers whether they could be.
+    ///
+    /// # Errors
+    /// As for [`Self::open_with`], and [`BundleError::Read`] where what was written to a file does not reach its media.
+    pub fn open_from_media(
+        path: &Utf8Path,
+        folders: &[Utf8PathBuf],
+        policy: &Policy,
+    ) -> Result<(Self, ReadFrom), BundleError> {
         let reader = Reader::open(path, folders)?;
+        let from = reader.files.drop_cached()?;
+        Ok((Self::checked(reader, policy)?, from))
+    }
+
+    fn checked(reader: Reader, policy: &Policy) -> Result<Self, BundleError> {
         let path = &reader.path.clone();
         let manifest_size = reader.manifest_size()?;
         let encoded = reader.exactly(MANIFEST_AT, manifest_size, layout::MANIFEST)?;
@@ -100,7 +119,6 @@ impl Bundle {
         let places = manifest.blobs.iter().enumerate().map(|(n, blob)| (blob.digest, n)).collect();
         let manifest_digest = Digest::of(&encoded);
         let Reader { files, path, volumes, volume_size, .. } = reader;
-        let key_ids = signatures.key_ids();
         Ok(Self {
             files,
             path,
@@ -111,7 +129,7 @@ impl Bundle {
             identity,
             layout,
             places,
-            key_ids,
+            signatures,
             signers,
             sets,
         })
@@ -154,8 +172,25 @@ impl Bundle {
     }
 
     /// Keys that the signatures name, valid or not.
-    pub fn key_ids(&self) -> &[KeyId] {
-        &self.key_ids
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        self.signatures.key_ids()
+    }
+
+    /// All signatures, valid or not.
+    pub(super) const fn signatures(&self) -> &Signatures {
+        &self.signatures
+    }
+
+    /// The sets as they were written, in the order of the manifest.
+    pub(super) fn set_documents(&self) -> Result<Vec<Vec<u8>>, BundleError> {
+        let sets = self.manifest.sets.iter().zip(&self.layout.sets_at);
+        let read = |(set, at): (&BundleSet, &u64)| {
+            let read_error = |source| BundleError::Read { path: self.path.clone(), offset: *at, source };
+            let mut bytes = vec![0; usize::try_from(set.size).unwrap_or_default()];
+            let read = self.files.read_at(&mut bytes, *at).map_err(read_error)?;
+            if read == bytes.len() { Ok(bytes) } else { Err(read_error(io::ErrorKind::UnexpectedEof.into())) }
+        };
+        sets.map(read).collect()
     }
 
     /// The sets, in the order of the manifest.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError, TryLockError};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::media::{self, ReadFrom};
 use super::{file, volumes};
 
 /// Bytes after which what was written is sent to the disk, while more is fetched. Left to the system, gigabytes would wait in
@@ -161,6 +162,15 @@ impl Output {
         let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.has_not_failed()?;
         self.keep_failure(self.files.iter().try_for_each(|(_, file)| file.sync_all()))
+    }
+
+    /// Brings everything to the disk, and has the next reads come from there.
+    pub(super) fn drop_cached(&self) -> io::Result<ReadFrom> {
+        self.sync()?;
+        let drop = |before: ReadFrom, (path, file): &(Utf8PathBuf, File)| {
+            before.and(|| media::drop_cached(file, path))
+        };
+        self.files.iter().try_fold(ReadFrom::Media, drop)
     }
 
     fn keep_failure(&self, synced: io::Result<()>) -> io::Result<()> {

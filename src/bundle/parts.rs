@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::error::BundleError;
 use super::file::Handle;
+use super::media::{self, ReadFrom};
 
 /// One file, and the bytes of the archive that it holds.
 #[derive(Debug)]
@@ -86,6 +88,15 @@ impl Parts {
             }
         }
         Ok(done)
+    }
+
+    /// Has the next reads of all files come from the media, see [`media::drop_cached`].
+    pub(super) fn drop_cached(&self) -> Result<ReadFrom, BundleError> {
+        self.0.iter().try_fold(ReadFrom::Media, |before, part| {
+            let drop = || media::drop_cached(&*part.handle.file()?, &part.path);
+            let failed = |source| BundleError::Read { path: part.path.clone(), offset: 0, source };
+            before.and(drop).map_err(failed)
+        })
     }
 
     /// Closes every file that nobody has read for `idle`. Answers whether all are closed now.

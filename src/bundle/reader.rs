@@ -63,6 +63,17 @@ pub(super) fn read_list(
     Ok(None)
 }
 
+/// Whether the file at `path`, or its first volume, begins as bundles do, damaged or not.
+pub fn begins_as_bundle(path: &Utf8Path) -> bool {
+    let first = if path.symlink_metadata().is_ok() { path.to_owned() } else { volumes::path(path, 1) };
+    let Ok(expected) = layout::header(layout::OCI_LAYOUT, layout::OCI_LAYOUT_CONTENT.len() as u64) else {
+        return false;
+    };
+    let mut begin = vec![0; expected.len()];
+    let read = open_regular(&first).ok().and_then(|(file, _)| file::read_at(&file, &mut begin, 0).ok());
+    read == Some(begin.len()) && begin == expected
+}
+
 impl Reader {
     pub(super) fn open(path: &Utf8Path, folders: &[Utf8PathBuf]) -> Result<Self, BundleError> {
         let archive = volumes::archive_of(path);

@@ -24,7 +24,10 @@ impl Bundle {
     pub fn verify(&self, threads: usize, progress: &dyn Progress) -> Result<BundledImages, BundleError> {
         let blobs = &self.manifest().blobs;
         progress.begin(Activity::Verify, blobs.iter().map(|blob| blob.size).sum());
-        let result = self.verify_blobs(threads.clamp(1, blobs.len().max(1)), progress);
+        let check = |blob: &BundleBlob, buf: &mut [u8], stop: &AtomicBool| {
+            self.verify_blob(blob, buf, stop, progress)
+        };
+        let result = for_each_blob(blobs, threads, check);
         progress.end(Activity::Verify);
         result?;
         self.images()
@@ -46,33 +49,6 @@ impl Bundle {
         Ok(true)
     }
 
-    fn verify_blobs(&self, threads: usize, progress: &dyn Progress) -> Result<(), BundleError> {
-        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let first = Mutex::new(None::<(usize, BundleError)>);
-        thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    let mut buf = vec![0; CHUNK];
-                    while !failed.load(Ordering::Relaxed) {
-                        let n = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(blob) = self.manifest().blobs.get(n) else { break };
-                        if let Err(error) = self.verify_blob(blob, &mut buf, &failed, progress) {
-                            failed.store(true, Ordering::Relaxed);
-                            let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                            if first.as_ref().is_none_or(|(other, _)| n < *other) {
-                                *first = Some((n, error));
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        match first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-            Some((_, error)) => Err(error),
-            None => Ok(()),
-        }
-    }
-
     fn verify_blob(
         &self,
         blob: &BundleBlob,
@@ -92,5 +68,41 @@ impl Bundle {
             return Ok(());
         }
         digest::check(hasher, blob.digest, blob.size).map_err(|source| self.content_error(blob, source))
+    }
+}
+
+/// Checks blobs on several threads, in the order in which they lie, one to a thread. `check` gets a buffer to read into,
+/// and ends early once its last argument is set: another thread has found something to report.
+///
+/// # Errors
+/// Of the failures that were seen, the one that lies first in the archive.
+pub(super) fn for_each_blob(
+    blobs: &[BundleBlob],
+    threads: usize,
+    check: impl Fn(&BundleBlob, &mut [u8], &AtomicBool) -> Result<(), BundleError> + Sync,
+) -> Result<(), BundleError> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let first = Mutex::new(None::<(usize, BundleError)>);
+    thread::scope(|scope| {
+        for _ in 0..threads.clamp(1, blobs.len().max(1)) {
+            scope.spawn(|| {
+                let mut buf = vec![0; CHUNK];
+                while !failed.load(Ordering::Relaxed) {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(blob) = blobs.get(n) else { break };
+                    if let Err(error) = check(blob, &mut buf, &failed) {
+                        failed.store(true, Ordering::Relaxed);
+                        let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        if first.as_ref().is_none_or(|(other, _)| n < *other) {
+                            *first = Some((n, error));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    match first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
     }
 }

@@ -2,6 +2,8 @@
 //! Writing a bundle in place, into one file or into volumes. Its final name appears only when every byte was proven and
 //! is on disk; until then the files are called `NAME.part`, and a journal beside them says how far they are.
 
+mod transfer;
+
 use std::collections::HashMap;
 use std::io;
 
@@ -13,7 +15,6 @@ use super::journal::{Journal, Noted};
 use super::layout::{self, HEADER, Layout, MANIFEST_AT};
 use super::leftover::{Leftover, OLD, PART};
 use super::manifest::{BundleBlob, BundleManifest};
-use super::open::Bundle;
 use super::output::{self, Output};
 use super::signing::write_list;
 use super::volumes::{self, Volume, VolumeList};
@@ -112,20 +113,32 @@ impl Writer {
         }
         self.begun.extend(taken);
         self.reserved = reserved;
+        self.each_fixed(encoded, sets, signatures, |bytes, offset| self.put(bytes, offset))?;
+        Ok(())
+    }
+
+    /// Everything but the content of the blobs, with its place.
+    fn each_fixed(
+        &self,
+        encoded: &[u8],
+        sets: &[&[u8]],
+        signatures: &Signatures,
+        mut visit: impl FnMut(&[u8], u64) -> Result<(), BundleError>,
+    ) -> Result<(), BundleError> {
         for piece in self.layout.pieces(&self.manifest)? {
-            self.put(&piece.bytes, piece.offset)?;
+            visit(&piece.bytes, piece.offset)?;
         }
-        self.put(encoded, MANIFEST_AT)?;
+        visit(encoded, MANIFEST_AT)?;
         let untrusted = |source| BundleError::Signature { path: self.path.clone(), source };
-        self.put(&signatures.entry().map_err(untrusted)?, self.layout.signatures_at)?;
+        visit(&signatures.entry().map_err(untrusted)?, self.layout.signatures_at)?;
         for (at, document) in self.layout.sets_at.iter().zip(sets) {
-            self.put(document, *at)?;
+            visit(document, *at)?;
         }
         for blob in &self.manifest.blobs {
             let header = layout::header(&layout::blob_path(&blob.digest), blob.size)?;
-            self.put(&header, self.layout.blobs_at + blob.offset - HEADER)?;
+            visit(&header, self.layout.blobs_at + blob.offset - HEADER)?;
             let padding = usize::try_from(layout::padded(blob.size) - blob.size).unwrap_or_default();
-            self.put(&[0; 512][..padding], self.content_at(blob) + blob.size)?;
+            visit(&[0; 512][..padding], self.content_at(blob) + blob.size)?;
         }
         Ok(())
     }
@@ -195,55 +208,6 @@ impl Writer {
         Ok(Some(hasher))
     }
 
-    /// Copies a blob out of another bundle, inside of the file system where it can. Answers whether what arrived is the
-    /// blob; nothing is said of the other bundle where it is not.
-    ///
-    /// # Errors
-    /// What the system says about the archive that is written.
-    pub fn copy_from(&self, blob: &BundleBlob, other: &Bundle) -> io::Result<bool> {
-        let Some(from) = other.blob(&blob.digest).filter(|from| from.size == blob.size).copied() else {
-            return Ok(false);
-        };
-        let mut done = self.copy_range(blob, other, &from);
-        let mut buf = vec![0; CHUNK];
-        while done < blob.size {
-            match other.read_at(&from, done, &mut buf) {
-                Ok(read) if read > 0 => {
-                    self.write_at(blob, done, &buf[..read])?;
-                    done += read as u64;
-                }
-                _ => return Ok(false),
-            }
-        }
-        let hasher = self.hash(blob, blob.size)?;
-        Ok(hasher.is_some_and(|hasher| hasher.finish() == blob.digest))
-    }
-
-    /// `copy_file_range(2)`, which shares the blocks where the file system can. Answers how far it came.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn copy_range(&self, blob: &BundleBlob, other: &Bundle, from: &BundleBlob) -> u64 {
-        let mut done = 0;
-        while done < blob.size {
-            let Some((file, mut at, left)) = other.file_at(from, done) else { break };
-            let Ok((to, mut to_at, room)) = self.output.place(self.content_at(blob) + done) else { break };
-            let most = usize::try_from(left.min(room).min(blob.size - done)).unwrap_or(usize::MAX);
-            match rustix::fs::copy_file_range(&*file, Some(&mut at), to, Some(&mut to_at), most) {
-                Ok(copied) if copied > 0 => {
-                    self.output.wrote(copied as u64);
-                    done += copied as u64;
-                }
-                // Another file system, or one that cannot: bytes are read and written then.
-                _ => break,
-            }
-        }
-        done
-    }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn copy_range(&self, _: &BundleBlob, _: &Bundle, _: &BundleBlob) -> u64 {
-        0
-    }
-
     /// Whether so much was written that [`Self::sync_behind`] should be called, on a thread of its own.
     pub fn is_sync_due(&self) -> bool {
         self.output.is_sync_due()
@@ -258,6 +222,15 @@ impl Writer {
         }
     }
 
+    /// Brings everything to the disk. Where that fails, nothing that was written counts any more.
+    pub(super) fn sync(&self) -> Result<(), BundleError> {
+        self.output.sync().map_err(|error| {
+            self.journal.forget();
+            self.abandon();
+            self.error(error)
+        })
+    }
+
     /// Brings everything to the disk, then gives the archive its name. Every blob must have been written and
     /// compared with its digest before. Answers the files.
     ///
@@ -270,11 +243,7 @@ impl Writer {
             let missing = "its end".to_owned();
             return Err(BundleError::Incomplete { path, expected, got: length, missing });
         }
-        if let Err(error) = self.output.sync() {
-            self.journal.forget();
-            self.abandon();
-            return Err(self.error(error));
-        }
+        self.sync()?;
         let list = self.volume_size.map(|each| self.list(each)).transpose()?;
         // The first volume last: without it nobody takes the others for a bundle.
         for (part, name) in self.output.paths().zip(&self.names).rev() {

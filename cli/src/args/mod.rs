@@ -2,6 +2,7 @@
 //! The command line as data: clap and nothing else.
 
 mod bundle;
+mod copy;
 mod diff;
 mod global;
 mod key;
@@ -12,6 +13,7 @@ mod registry;
 mod size;
 
 pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs};
+pub(crate) use copy::CopyArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
@@ -51,6 +53,7 @@ pub(crate) enum Command {
     Bundle(BundleArgs),
     Plan(PlanOnlyArgs),
     Diff(DiffArgs),
+    Copy(CopyArgs),
     Verify(VerifyArgs),
     Inspect(InspectArgs),
     Push(PushArgs),

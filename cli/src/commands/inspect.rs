@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use krs_core::bundle::{Bundle, Freshness, Policy};
 
-use super::keys;
+use super::{keys, policy};
 use crate::args::InspectArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -14,5 +14,6 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Result<(), Failu
     let bundle = Bundle::open_with(&args.file, &args.volumes.volumes, &policy)?;
     let images = bundle.images()?;
     let report = InspectReport::new(&bundle, &images)?;
-    console.result(&report, || report.text(args.tree))
+    console.result(&report, || report.text(args.tree))?;
+    policy::has_all_images(&bundle)
 }

@@ -2,6 +2,7 @@
 //! One file for each command: arguments in, the core called, a report out.
 
 mod bundle;
+mod copy;
 mod diff;
 mod files;
 mod generate;
@@ -52,6 +53,7 @@ fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Bundle(args) => bundle::bundle(&args, console),
         Command::Diff(args) => diff::diff(&args, console),
         Command::Plan(args) => bundle::plan_only(&args, console),
+        Command::Copy(args) => copy::copy(&args, console),
         Command::Verify(args) => verify::verify(&args, console),
         Command::Inspect(args) => inspect::inspect(&args, console),
         Command::Push(args) => push::push(&args, console),

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
-use krs_core::bundle::{Bundle, BundleError, Freshness, HighWaterMark, Policy, VolumeState, check_volumes};
+use krs_core::bundle::{
+    Bundle, BundleError, BundleMissing, Freshness, HighWaterMark, Policy, ReadFrom, VolumeState,
+    check_volumes,
+};
+use krs_core::error::ErrorKind;
 use krs_core::sign::Trust;
 
 use super::keys;
 use crate::args::{PolicyArgs, VolumeArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
+use crate::report::count;
 
 /// Opens a bundle that satisfies what was asked of it, and warns where nobody vouches for it.
 ///
@@ -19,7 +24,7 @@ pub(super) fn open(
     args: &PolicyArgs,
     console: &Console,
 ) -> Result<Bundle, Failure> {
-    let bundle = open_quietly(path, volumes, args)?;
+    let bundle = open_with(path, volumes, args, Bundle::open_with)?;
     if bundle.signers().is_empty() {
         let signed =
             if bundle.key_ids().is_empty() { "it is not signed" } else { "its signature was not checked" };
@@ -33,15 +38,53 @@ pub(super) fn open(
     Ok(bundle)
 }
 
-/// The same for a command whose result says who vouches for the bundle.
+/// The same for a command whose result says who vouches for the bundle, and that wants to know what is on the media:
+/// what the system has of it in memory is dropped before anything is read.
 ///
 /// # Errors
 /// As for [`open`].
-pub(super) fn open_quietly(
+pub(super) fn open_from_media(
     path: &Utf8Path,
     volumes: &VolumeArgs,
     args: &PolicyArgs,
-) -> Result<Bundle, Failure> {
+) -> Result<(Bundle, ReadFrom), Failure> {
+    open_with(path, volumes, args, Bundle::open_from_media)
+}
+
+/// An error where a bundle was made without some images of its sets.
+///
+/// # Errors
+/// Names them, with the reason of each.
+pub(super) fn has_all_images(bundle: &Bundle) -> Result<(), Failure> {
+    let manifest = bundle.manifest();
+    if manifest.missing.is_empty() {
+        return Ok(());
+    }
+    let line = |missing: &BundleMissing| format!("  {}: {}", missing.reference, missing.reason);
+    let list = manifest.missing.iter().map(line).collect::<Vec<_>>().join("\n");
+    let all = count((manifest.images.len() + manifest.missing.len()) as u64, "image");
+    let message =
+        format!("{} lacks {} of the {all} of its sets:\n{list}", bundle.path(), manifest.missing.len());
+    Err(Failure::new(ErrorKind::Incomplete, message)
+        .help("use what it holds, ask for a bundle with all images, and bring that too"))
+}
+
+/// Says that a check may have read memory and not the media.
+pub(super) fn warn_of_memory(path: &Utf8Path, from: &ReadFrom, console: &Console) {
+    if let ReadFrom::PerhapsMemory { reason } = from {
+        console.warning(&format!(
+            "{path} may have been read from memory and not from the drive: {reason}. To be sure: unmount the drive, pull it \
+             out, put it in again, and run `krs verify`"
+        ));
+    }
+}
+
+fn open_with<T>(
+    path: &Utf8Path,
+    volumes: &VolumeArgs,
+    args: &PolicyArgs,
+    open: impl FnOnce(&Utf8Path, &[Utf8PathBuf], &Policy) -> Result<T, BundleError>,
+) -> Result<T, Failure> {
     let policy = Policy {
         trust: keys::trust(&args.public_keys)?,
         freshness: Freshness {
@@ -52,7 +95,7 @@ pub(super) fn open_quietly(
             ..Freshness::default()
         },
     };
-    Bundle::open_with(path, &volumes.volumes, &policy).map_err(|error| {
+    open(path, &volumes.volumes, &policy).map_err(|error| {
         let incomplete = matches!(error, BundleError::Volumes { .. });
         let failure = Failure::from(error);
         if incomplete { with_volumes(failure, path, volumes, &policy.trust) } else { failure }

@@ -41,13 +41,7 @@ pub(super) fn push(args: &PushArgs, console: &Console) -> Result<(), Failure> {
         let help = "with --referrers all this is a warning; the images are there and tagged";
         return Err(Failure::new(ErrorKind::Incomplete, message).help(help));
     }
-    let missing = &bundle.manifest().missing;
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let names = missing.iter().map(|missing| missing.reference.to_string()).collect::<Vec<_>>().join(", ");
-    let message = format!("the bundle was made without {}: {names}", count(missing.len() as u64, "image"));
-    Err(Failure::new(ErrorKind::Incomplete, message).help("make a whole bundle, and bring that too"))
+    policy::has_all_images(&bundle)
 }
 
 /// One warning for each image whose signatures, SBOMs or attestations are not at the edge as they should be.

@@ -2,13 +2,14 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
+use krs_core::bundle::ReadFrom;
 use serde::Serialize;
 
 use super::policy;
 use crate::args::{PolicyArgs, VerifyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{Facts, SCHEMA_VERSION, duration, facts, rate, size};
+use crate::report::{Facts, SCHEMA_VERSION, count, duration, facts, rate, size};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,13 +21,16 @@ struct Report {
     checks: Vec<String>,
     bytes_hashed: u64,
     elapsed_seconds: f64,
+    /// Whether all of it was read from the media; else it may have been read from memory.
+    read_from_media: bool,
     #[serde(flatten)]
     facts: Facts,
 }
 
 /// `krs verify`
 pub(super) fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure> {
-    let bundle = policy::open_quietly(&args.file, &args.volumes, &args.policy)?;
+    let (bundle, read_from) = policy::open_from_media(&args.file, &args.volumes, &args.policy)?;
+    policy::warn_of_memory(&args.file, &read_from, console);
     let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = args.threads.map_or_else(cores, NonZeroUsize::get);
     let (progress, began) = (console.progress(), Instant::now());
@@ -40,9 +44,11 @@ pub(super) fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure
         checks: checks(&args.policy, &facts),
         bytes_hashed: facts.blob_bytes(),
         elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
+        read_from_media: read_from == ReadFrom::Media,
         facts,
     };
-    console.result(&report, || text(&report, elapsed))
+    console.result(&report, || text(&report, elapsed))?;
+    policy::has_all_images(&bundle)
 }
 
 /// What was checked, in its order.
@@ -67,17 +73,27 @@ fn checks(args: &PolicyArgs, facts: &Facts) -> Vec<String> {
 fn text(report: &Report, elapsed: Duration) -> String {
     let mut lines = report.facts.lines();
     lines.push(("Checked", report.checks.join(", ")));
-    let hashed = size(report.bytes_hashed);
-    lines.push((
-        "Read",
-        format!("{hashed} in {} ({})", duration(elapsed), rate(report.bytes_hashed, elapsed)),
-    ));
-    let verdict = if report.trusted {
-        "The bundle is whole, undamaged and signed by a key that you trust."
-    } else if report.facts.is_signed() {
-        "The bundle is whole and undamaged. Nobody vouches for it: pass --public-key FILE to check its signature."
-    } else {
-        "The bundle is whole and undamaged. Nobody vouches for it: it is not signed."
+    let (hashed, took, speed) =
+        (size(report.bytes_hashed), duration(elapsed), rate(report.bytes_hashed, elapsed));
+    let from = if report.read_from_media { "from the media" } else { "perhaps from memory" };
+    lines.push(("Read", format!("{hashed} in {took} ({speed}), {from}")));
+    let missing = report.facts.missing_images();
+    let lacks = || {
+        let all = count((report.facts.images() + missing) as u64, "image");
+        format!("{missing} of the {all} of its sets {} not in it", if missing == 1 { "is" } else { "are" })
     };
-    format!("{}\n{verdict}\n", facts(&lines))
+    let verdict = match (missing, report.trusted) {
+        (0, true) => "The bundle is whole, undamaged and signed by a key that you trust.".to_owned(),
+        (0, false) => "The bundle is whole and undamaged.".to_owned(),
+        (_, true) => {
+            format!("The bundle is undamaged and signed by a key that you trust, but {}.", lacks())
+        }
+        (_, false) => format!("The bundle is undamaged, but {}.", lacks()),
+    };
+    let nobody = match (report.trusted, report.facts.is_signed()) {
+        (true, _) => "",
+        (false, true) => " Nobody vouches for it: pass --public-key FILE to check its signature.",
+        (false, false) => " Nobody vouches for it: it is not signed.",
+    };
+    format!("{}\n{verdict}{nobody}\n", facts(&lines))
 }

@@ -40,6 +40,8 @@ fn write_state(activity: Activity, done: u64, total: u64) {
         Activity::Pull => "pull",
         Activity::Verify => "verify",
         Activity::Push => "push",
+        Activity::Copy => "copy",
+        Activity::ReadBack => "readBack",
     };
     write(&Event {
         schema_version: SCHEMA_VERSION,

@@ -28,6 +28,8 @@ const fn name(activity: Activity) -> &'static str {
         Activity::Pull => "Fetching",
         Activity::Verify => "Verifying",
         Activity::Push => "Pushing",
+        Activity::Copy => "Copying",
+        Activity::ReadBack => "Reading back",
     }
 }
 

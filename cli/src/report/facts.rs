@@ -173,6 +173,16 @@ impl Facts {
         self.blob_bytes
     }
 
+    /// Images that it holds.
+    pub(crate) const fn images(&self) -> usize {
+        self.image_count
+    }
+
+    /// Images of its sets that it was made without.
+    pub(crate) const fn missing_images(&self) -> usize {
+        self.missing.len()
+    }
+
     /// Whether anybody signed it.
     pub(crate) const fn is_signed(&self) -> bool {
         !self.signatures.is_empty()

@@ -38,10 +38,14 @@ struct State {
     room: Option<u64>,
     /// Whether a length beyond the room may be set all the same.
     sparse: bool,
+    /// Whether it says that there is room whatever the room is.
+    lies_about_room: bool,
     /// No byte from here on can be read.
     bad_from: Option<u64>,
     /// Nothing that is written reaches the disk.
     is_worn: bool,
+    /// Whether the kernel may answer from memory what was read or written before.
+    keeps_cache: bool,
 }
 
 impl State {
@@ -152,9 +156,19 @@ impl Disk {
         (state.room, state.sparse) = (room, sparse);
     }
 
+    /// Whether the drive says that there is room whatever its room is, as counterfeit ones do.
+    pub fn lie_about_room(&self, lies: bool) {
+        self.state().lies_about_room = lies;
+    }
+
     /// No byte of a file from here on can be read any more.
     pub fn break_from(&self, offset: Option<u64>) {
         self.state().bad_from = offset;
+    }
+
+    /// Whether the kernel may answer from memory what was read or written before.
+    pub fn keep_cache(&self, keeps_cache: bool) {
+        self.state().keeps_cache = keeps_cache;
     }
 
     /// Whether every sync fails.
@@ -183,6 +197,10 @@ const TTL: Duration = Duration::ZERO;
 impl Server {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
+    }
+
+    fn flags(state: &State) -> FopenFlags {
+        if state.keeps_cache { FopenFlags::FOPEN_KEEP_CACHE } else { FopenFlags::empty() }
     }
 
     fn sync(&self, ino: u64, reply: ReplyEmpty) {
@@ -257,12 +275,12 @@ impl Filesystem for Server {
         state.names.insert(name.to_owned(), ino);
         state.changed();
         if let Some(attributes) = state.attributes(ino) {
-            reply.created(&TTL, &attributes, Generation(0), FileHandle(0), FopenFlags::empty());
+            reply.created(&TTL, &attributes, Generation(0), FileHandle(0), Self::flags(&state));
         }
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(0), FopenFlags::empty());
+        reply.opened(FileHandle(0), Self::flags(&self.state()));
     }
 
     fn read(
@@ -374,7 +392,8 @@ impl Filesystem for Server {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        let free = self.state().room.unwrap_or(1 << 40) / 4096;
+        let state = self.state();
+        let free = state.room.filter(|_| !state.lies_about_room).unwrap_or(1 << 40) / 4096;
         reply.statfs(1 << 28, free, free, 1 << 20, 1 << 20, 4096, 255, 4096);
     }
 }

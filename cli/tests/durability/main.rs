@@ -147,3 +147,64 @@ fn t35_a_sector_that_cannot_be_read_is_an_error_with_its_place() {
     site.desk.krs(&["verify", path.as_str()]).ok();
     site.push(path.as_str(), &[]).ok();
 }
+
+#[test]
+fn t213_a_check_does_not_pass_what_is_only_in_memory() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::with_three_images();
+    let path = disk.path(NAME);
+    disk.keep_cache(true);
+    site.bundle(path.as_str(), &[]).ok();
+    let whole = std::fs::read(&path).unwrap();
+    // From now on the drive has the first half only, and the kernel has all of it in memory.
+    disk.break_from(Some(whole.len() as u64 / 2));
+    assert!(std::fs::read(&path).unwrap() == whole, "cp and sha256sum would find nothing");
+    site.desk.krs(&["verify", path.as_str()]).failed(1, &[NAME, "at byte "]);
+}
+
+#[test]
+fn t213_a_copy_gets_its_name_only_after_it_was_read_back_from_the_drive() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::with_three_images();
+    let source = site.desk.path(NAME);
+    site.bundle(source.as_str(), &[]).ok();
+    let size = std::fs::metadata(&source).unwrap().len();
+    disk.keep_cache(true);
+    disk.break_from(Some(size / 2));
+    let folder = disk.path("");
+    let copy = || site.desk.krs(&["copy", source.as_str(), folder.as_str()]);
+    copy().failed(1, &[NAME, "at byte ", "help: the medium may be failing"]);
+    assert!(!disk.names().contains(&NAME.to_owned()), "{:?}", disk.names());
+    disk.break_from(None);
+    let said = copy().ok();
+    assert!(said.err.contains("FUSE"), "whose program may keep it in memory: {said}");
+    assert!(said.out.contains("Not finished: unmount"), "{said}");
+    assert_eq!(disk.names(), [NAME]);
+    assert!(std::fs::read(disk.path(NAME)).unwrap() == std::fs::read(&source).unwrap());
+}
+
+#[test]
+fn t213_t70_a_copy_onto_a_full_drive_is_resumed_when_there_is_room() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::with_three_images();
+    let source = site.desk.path(NAME);
+    site.bundle(source.as_str(), &[]).ok();
+    let folder = disk.path("");
+    let copy = |more: &[&str]| {
+        let mut arguments = vec!["copy", source.as_str(), folder.as_str()];
+        arguments.extend_from_slice(more);
+        site.desk.krs(&arguments)
+    };
+    disk.set_room(Some(2 << 20), false);
+    copy(&[]).failed(9, &["the bundle needs", "help: "]);
+    assert_eq!(disk.names(), Vec::<String>::new(), "nothing was begun");
+    // A drive that says that it has room, and has none.
+    disk.lie_about_room(true);
+    disk.set_room(Some(2 << 20), true);
+    copy(&[]).failed(9, &["No space left"]);
+    disk.set_room(None, false);
+    let resumed = copy(&["--output", "json"]).json();
+    assert!(resumed["bundles"][0]["bytesResumed"].as_u64().unwrap() > 0, "{resumed}");
+    assert_eq!(disk.names(), [NAME]);
+    site.desk.krs(&["verify", disk.path(NAME).as_str()]).ok();
+}

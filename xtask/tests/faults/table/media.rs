@@ -88,4 +88,9 @@ pub(super) const MEDIA: &[Fault] = &[
         "a person removes or lowers the mark of a stream, as docs/operate.md says",
         "a bundle that was recorded before does not raise it again, also after a restart",
     ),
+    (
+        213,
+        "a copy that is in the memory of the kernel, and not on the drive",
+        "dropped from memory before it is read back; said where that cannot be done",
+    ),
 ];

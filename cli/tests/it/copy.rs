@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `krs copy`: onto a drive and read back.
+
+use crate::harness::Site;
+
+/// A bundle `a.krs.tar` and a folder `usb`.
+fn site() -> Site {
+    let site = Site::with_three_images();
+    site.desk.keygen("ci");
+    site.bundle("a.krs.tar", &["--key", "ci.key", "--sequence", "7"]).ok();
+    std::fs::create_dir(site.desk.path("usb")).unwrap();
+    site
+}
+
+fn read(site: &Site, name: &str) -> Vec<u8> {
+    std::fs::read(site.desk.path(name)).unwrap()
+}
+
+fn on_the_drive(site: &Site) -> Vec<String> {
+    let entries = site.desk.path("usb").read_dir_utf8().unwrap();
+    let mut names = entries.map(|entry| entry.unwrap().file_name().to_owned()).collect::<Vec<_>>();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_copy_is_the_same_file_and_a_second_run_only_reads_it_back() {
+    let site = site();
+    let copy = ["copy", "a.krs.tar", "usb", "--public-key", "ci.pub"];
+    let said = site.desk.krs(&copy).ok();
+    for word in ["sequence 7", "Read back", "signed by a key that you trust"] {
+        assert!(said.out.contains(word), "{word}: {said}");
+    }
+    assert_eq!(read(&site, "usb/a.krs.tar"), read(&site, "a.krs.tar"));
+    assert_eq!(on_the_drive(&site), ["a.krs.tar"]);
+    let before = std::fs::metadata(site.desk.path("usb/a.krs.tar")).unwrap().modified().unwrap();
+    let said = site.desk.krs(&copy).ok();
+    assert!(said.out.contains("it was there already"), "{said}");
+    assert_eq!(std::fs::metadata(site.desk.path("usb/a.krs.tar")).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn a_damaged_or_cut_copy_is_written_again() {
+    let site = site();
+    let whole = read(&site, "a.krs.tar");
+    let mut damaged = whole.clone();
+    let at = whole.len() - 200_000;
+    damaged[at] ^= 1;
+    site.desk.write("usb/a.krs.tar", &damaged);
+    let said = site.desk.krs(&["copy", "a.krs.tar", "usb"]).ok();
+    assert!(!said.out.contains("it was there already"), "{said}");
+    assert_eq!(read(&site, "usb/a.krs.tar"), whole);
+
+    site.desk.write("usb/a.krs.tar", &whole[..whole.len() / 2]);
+    site.desk.krs(&["copy", "a.krs.tar", "usb"]).failed(2, &["there already", "incomplete", "--force"]);
+    site.desk.krs(&["copy", "a.krs.tar", "usb", "--force"]).ok();
+    assert_eq!(read(&site, "usb/a.krs.tar"), whole);
+}
+
+#[test]
+fn what_else_is_on_the_drive_is_not_replaced() {
+    let site = site();
+    site.bundle("other.krs.tar", &["--stream", "other", "--sequence", "3"]).ok();
+    std::fs::copy(site.desk.path("other.krs.tar"), site.desk.path("usb/a.krs.tar")).unwrap();
+    let other = read(&site, "usb/a.krs.tar");
+    site.desk
+        .krs(&["copy", "a.krs.tar", "usb"])
+        .failed(2, &["another bundle (stream other, sequence 3)", "help: --force"]);
+    assert_eq!(read(&site, "usb/a.krs.tar"), other);
+    site.desk.krs(&["copy", "a.krs.tar", "usb", "--force"]).ok();
+
+    site.desk.write("usb/a.krs.tar", "holiday photographs");
+    for more in [&[][..], &["--force"]] {
+        let arguments = [&["copy", "a.krs.tar", "usb"], more].concat();
+        site.desk.krs(&arguments).failed(2, &["is not a bundle", "krs replaces no other files"]);
+    }
+    assert_eq!(read(&site, "usb/a.krs.tar"), b"holiday photographs");
+
+    site.desk.krs(&["copy", "a.krs.tar", "."]).failed(2, &["is the bundle itself"]);
+    site.desk.krs(&["copy", "a.krs.tar", "absent"]).failed(2, &["no folder absent", "mounted"]);
+}
+
+#[test]
+fn t213_damage_of_the_source_is_found_while_it_is_copied() {
+    let site = site();
+    let mut damaged = read(&site, "a.krs.tar");
+    let at = damaged.len() - 200_000;
+    damaged[at] ^= 1;
+    site.desk.write("a.krs.tar", &damaged);
+    site.desk.krs(&["copy", "a.krs.tar", "usb"]).failed(4, &["a.krs.tar is damaged", "blobs/sha256/"]);
+    assert!(!on_the_drive(&site).contains(&"a.krs.tar".to_owned()), "{:?}", on_the_drive(&site));
+    // Who made it may not be who it says: nothing is written.
+    site.desk.keygen("other");
+    site.desk.krs(&["copy", "a.krs.tar", "usb", "--public-key", "other.pub"]).failed(3, &["not trusted"]);
+}
+
+#[test]
+fn t34_volumes_are_written_and_joined_by_a_copy() {
+    let site = site();
+    site.desk.krs(&["copy", "a.krs.tar", "usb", "--volume-size", "1MiB"]).ok();
+    let names = on_the_drive(&site);
+    assert_eq!(names, ["a.krs.json", "a.krs.tar.001", "a.krs.tar.002", "a.krs.tar.003", "a.krs.tar.004"]);
+    let joined = names[1..].iter().flat_map(|name| read(&site, &format!("usb/{name}"))).collect::<Vec<_>>();
+    assert_eq!(joined, read(&site, "a.krs.tar"));
+    site.desk.krs(&["verify", "usb/a.krs.tar", "--public-key", "ci.pub"]).ok();
+    let said = site.desk.krs(&["copy", "a.krs.tar", "usb", "--volume-size", "1MiB"]).ok();
+    assert!(said.out.contains("it was there already"), "{said}");
+    // Back into one file; several bundles at once.
+    std::fs::create_dir(site.desk.path("disk")).unwrap();
+    site.bundle("b.krs.tar", &[]).ok();
+    let report = site.desk.krs(&["copy", "usb/a.krs.tar", "b.krs.tar", "disk", "--output", "json"]).json();
+    assert_eq!(report["bundles"].as_array().unwrap().len(), 2, "{report}");
+    assert_eq!(read(&site, "disk/a.krs.tar"), joined);
+    assert_eq!(read(&site, "disk/b.krs.tar"), read(&site, "b.krs.tar"));
+}
