@@ -235,20 +235,12 @@ fn deadline(bytes: Option<u64>) -> u64 {
     bytes.map_or(UNKNOWN_DEADLINE, known)
 }
 
-/// Usage, trust, corrupt content and rollback (exit codes 2 to 5) do not go away by themselves; a drained node is nobody's
-/// failure.
+/// A drained node is nobody's failure. Kubernetes itself starts another Pod only where a registry was not available (exit
+/// code 8) or something ended the runner; all other failures would be the same again within a minute. They end the Job, so
+/// that it takes no slot and the importer waits for as long as the reason needs.
 fn failure_policy() -> PodFailurePolicy {
     PodFailurePolicy {
         rules: vec![
-            PodFailurePolicyRule {
-                action: "FailJob".to_owned(),
-                on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
-                    container_name: Some(CONTAINER.to_owned()),
-                    operator: "In".to_owned(),
-                    values: vec![2, 3, 4, 5],
-                }),
-                on_pod_conditions: None,
-            },
             PodFailurePolicyRule {
                 action: "Ignore".to_owned(),
                 on_exit_codes: None,
@@ -256,6 +248,15 @@ fn failure_policy() -> PodFailurePolicy {
                     type_: "DisruptionTarget".to_owned(),
                     status: "True".to_owned(),
                 }]),
+            },
+            PodFailurePolicyRule {
+                action: "FailJob".to_owned(),
+                on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+                    container_name: Some(CONTAINER.to_owned()),
+                    operator: "In".to_owned(),
+                    values: vec![1, 2, 3, 4, 5, 6, 7, 9],
+                }),
+                on_pod_conditions: None,
             },
         ],
     }

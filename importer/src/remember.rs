@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krs_core::crd::{BundleReference, reason};
 
-use crate::decide::{Answer, Batch, BatchSource, CopyJob, Index, JobPhase};
+use crate::decide::{Answer, Batch, BatchSource, CopyJob, FailedPod, Index, JobPhase};
 use crate::state::{Attempt, MAX_MOVES, SetState};
 use crate::stock::Stock;
 use crate::target::{Target, TargetKey};
@@ -244,6 +244,16 @@ fn account(next: &mut SetState, end: &End<'_>, answer: Option<&Answer>, repaired
     }
 }
 
+/// Why a target of a Job that goes on is missing, as its last Pod that failed tells: nothing where that Pod says which
+/// targets failed, and this one is not among them.
+pub(crate) fn failure_in_pod(pod: &FailedPod, place: usize) -> Option<(&'static str, String)> {
+    let Some(report) = &pod.report else {
+        return Some((reason::COPY_FAILED, format!("the Pod of the copy Job failed: {}", pod.why)));
+    };
+    let failure = report.failures.iter().find(|failure| failure.target == place)?;
+    Some((known_failure(&failure.reason), failure.message.clone()))
+}
+
 /// Why a target of a failed Job is missing: what the runner said about it, else what Kubernetes said about the Job.
 fn reported(report: Option<&CopyReport>, place: usize, why: &str) -> (&'static str, String) {
     let failures = report.map(|report| report.failures.as_slice()).unwrap_or_default();
@@ -272,6 +282,13 @@ pub(crate) fn known_failure(text: &str) -> &'static str {
         reason::TAG_CONTESTED,
     ];
     KNOWN.into_iter().find(|known| *known == text).unwrap_or(reason::COPY_FAILED)
+}
+
+/// Reason and message of an attempt that failed. That the API server refused a Job, the importer itself found out.
+pub(crate) fn last_failure(attempt: &Attempt) -> (&'static str, String) {
+    let is_rejected = attempt.reason == reason::JOB_REJECTED;
+    let reason = if is_rejected { reason::JOB_REJECTED } else { known_failure(&attempt.reason) };
+    (reason, attempt.message.clone())
 }
 
 /// Whether `interval` passed since `at`. A time that is yet to come is over too: the clock was set back.

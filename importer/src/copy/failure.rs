@@ -69,7 +69,9 @@ impl Failure {
             _ => "",
         };
         let for_all = reason == reason::AUTH_FAILED && which == Which::Destination;
-        Self { for_all, ..Self::new(reason, error.kind(), &format!("{}: {text}{advice}", which.name())) }
+        // A certificate is not another one a minute later.
+        let kind = if reason == reason::TLS_FAILED { ErrorKind::Trust } else { error.kind() };
+        Self { for_all, ..Self::new(reason, kind, &format!("{}: {text}{advice}", which.name())) }
     }
 
     pub(super) fn fetch(which: Which, error: &FetchError) -> Self {
@@ -150,6 +152,6 @@ mod tests {
         assert_eq!(exit_code([]), 0);
         assert_eq!(exit_code([ErrorKind::Unavailable, ErrorKind::Corrupt, ErrorKind::Auth]), 4);
         assert_eq!(exit_code([ErrorKind::Unavailable, ErrorKind::Auth]), 7);
-        assert_eq!(exit_code([ErrorKind::Usage]), 1, "2 to 5 end a Job for good");
+        assert_eq!(exit_code([ErrorKind::Unavailable, ErrorKind::Other]), 1, "only 8 is retried by the Job");
     }
 }

@@ -30,6 +30,8 @@ use crate::task::{
 
 /// skopeo may do nothing for so long: a registry hashes and moves a large blob when it has all of it.
 const STALL: Duration = Duration::from_secs(900);
+/// Exit code after SIGTERM: the copy did not fail, so that Kubernetes starts it again.
+const STOPPED: u8 = 128 + 15;
 /// Most characters of a failure in the report.
 const MAX_REPORTED: usize = 400;
 
@@ -73,7 +75,7 @@ impl Default for Paths {
 }
 
 /// Copies what the task says, proves it, and writes the report. Exit codes as in the design: 0 ok, 1 other, 2 the task,
-/// 3 trust, 4 corrupt, 5 rollback, 6 incomplete, 7 auth, 8 unavailable, 9 no space.
+/// 3 trust, 4 corrupt, 5 rollback, 6 incomplete, 7 auth, 8 unavailable, 9 no space; 143 where a signal ended it.
 pub async fn main(task: &str) -> ExitCode {
     let paths = Paths::default();
     let task = match parse(task) {
@@ -92,7 +94,7 @@ pub async fn main(task: &str) -> ExitCode {
         () = stopped() => {
             tracing::warn!("stopped; what has arrived is not sent again");
             // Dropping the run has killed skopeo.
-            return ExitCode::from(1);
+            return ExitCode::from(STOPPED);
         }
     };
     write(&paths, report);

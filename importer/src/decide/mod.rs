@@ -17,9 +17,11 @@ use krs_core::crd::{EdgeImageSetSpec, Source, reason};
 pub(crate) use index::Index;
 pub(crate) use needs::{copied_bundles, needs};
 pub use observation::{
-    Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, Obstacle, Verdict,
+    Answer, Batch, BatchSource, CopyJob, Decision, FailedPod, JobPhase, Limits, Observation, Obstacle,
+    Verdict,
 };
 
+use crate::remember::failure_in_pod;
 use batches::{Open, batches, fits, holders};
 use situation::{Awaited, Situation, situation};
 pub(crate) use situation::{Intervals, after, withheld};
@@ -96,6 +98,8 @@ struct Picture<'a> {
     running: Vec<(&'a CopyJob, Vec<usize>)>,
     /// For each target the highest attempt of a Job that still exists; names of Jobs must not repeat.
     attempts: Vec<u32>,
+    /// For each target why the last Pod of the Job that copies it failed.
+    failed: Vec<Option<(&'static str, String)>>,
 }
 
 impl<'a> Picture<'a> {
@@ -103,9 +107,18 @@ impl<'a> Picture<'a> {
         let index = Index::new(o.targets);
         let mut running = Vec::new();
         let mut attempts = vec![0; o.targets.len()];
+        let mut failed = vec![None; o.targets.len()];
         let mut copying = vec![false; o.targets.len()];
         for job in o.jobs {
-            let places = index.places(job).into_iter().flatten().collect::<Vec<_>>();
+            let in_task = index.places(job);
+            if let JobPhase::Running { failed: Some(pod), .. } = &job.phase {
+                for (n, place) in in_task.iter().enumerate() {
+                    if let Some(place) = place {
+                        failed[*place] = failure_in_pod(pod, n);
+                    }
+                }
+            }
+            let places = in_task.into_iter().flatten().collect::<Vec<_>>();
             let runs = matches!(job.phase, JobPhase::Running { .. });
             for place in &places {
                 attempts[*place] = job.attempt.max(attempts[*place]);
@@ -129,7 +142,7 @@ impl<'a> Picture<'a> {
                 other => other,
             }
         });
-        Self { situations: situations.collect(), running, attempts }
+        Self { situations: situations.collect(), running, attempts, failed }
     }
 
     fn is_proven(&self, place: usize) -> bool {
@@ -142,7 +155,7 @@ fn delete(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<String> {
         return Vec::new();
     }
     let useless = |(job, places): &&(&CopyJob, Vec<usize>)| {
-        let waits = matches!(job.phase, JobPhase::Running { waiting: Some(_) });
+        let waits = matches!(job.phase, JobPhase::Running { waiting: Some(_), .. });
         let needless = places.iter().all(|place| picture.is_proven(*place));
         o.spec.suspend || places.is_empty() || (waits && needless)
     };

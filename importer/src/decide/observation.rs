@@ -150,6 +150,15 @@ impl CopyJob {
     }
 }
 
+/// A Pod of a Job that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedPod {
+    /// Why, in the words of Kubernetes, for example `OOMKilled (exit code 137)`.
+    pub why: String,
+    /// What the runner said, where it could be read.
+    pub report: Option<CopyReport>,
+}
+
 /// How far a Job is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobPhase {
@@ -157,6 +166,8 @@ pub enum JobPhase {
     Running {
         /// Why its Pod does not start, where it does not: for people.
         waiting: Option<String>,
+        /// Its last Pod that failed, where one did: Kubernetes starts another one.
+        failed: Option<FailedPod>,
     },
     /// It ended well.
     Succeeded {

@@ -232,14 +232,8 @@ fn tried(source: &BatchSource) -> Option<Digest> {
 
 /// Reasons that nothing but a person mends: they are tried again as seldom as everything is looked at.
 fn needs_a_person(reason: &str) -> bool {
-    [
-        reason::AUTH_FAILED,
-        reason::TLS_FAILED,
-        reason::SECRET_NOT_FOUND,
-        reason::SECRET_INVALID,
-        reason::REGISTRY_REFUSED,
-    ]
-    .contains(&reason)
+    [reason::AUTH_FAILED, reason::TLS_FAILED, reason::SECRET_NOT_FOUND, reason::SECRET_INVALID]
+        .contains(&reason)
         || stalls(reason)
 }
 

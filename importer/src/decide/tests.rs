@@ -23,7 +23,7 @@ use crate::readers::Readers;
 use crate::state::{Attempt, SetState};
 use crate::stock::{Refusal, Stock, StockBundle, StockImage};
 use crate::target::{Target, TargetKey, targets};
-use crate::task::{CopyTask, DestinationEndpoint, TaskSource};
+use crate::task::{CopyReport, CopyTask, DestinationEndpoint, TargetFailure, TaskSource};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -183,6 +183,6 @@ fn running(n: usize, batch: &Batch) -> CopyJob {
         },
         created: None,
         suspended: false,
-        phase: JobPhase::Running { waiting: None },
+        phase: JobPhase::Running { waiting: None, failed: None },
     }
 }

@@ -9,7 +9,7 @@ use krs_core::reference::Reference;
 
 use super::situation::{Awaited, Situation, stalls};
 use super::{JobPhase, Observation, Picture, Verdict};
-use crate::remember::{known_failure, last_bundle};
+use crate::remember::{last_bundle, last_failure};
 
 /// Images, bundles and Jobs that a message names; it counts the rest.
 const NAMED: usize = 3;
@@ -38,26 +38,22 @@ pub(super) fn verdict(
             *present = false;
         }
     }
-    let failures = failures(o, picture);
+    let failures = failures(o, picture, started);
     let (ready, reconciling, stalled) = conditions(o, picture, started, created, &present);
     Verdict { present, failures, ready, reconciling, stalled, bundle: last_bundle(o.state, o.jobs, o.stock) }
 }
 
 /// The failures of the targets that are missing, in the order of the images.
-fn failures(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<ImageFailure> {
+fn failures(o: &Observation<'_>, picture: &Picture<'_>, started: &BTreeSet<usize>) -> Vec<ImageFailure> {
     let mut by_image = BTreeMap::<usize, Said>::new();
-    for (target, situation) in o.targets.iter().zip(&picture.situations) {
-        let last = || {
-            let attempt = o.state.attempts.get(&target.key)?;
-            Some((known_failure(&attempt.reason), attempt.message.clone()))
-        };
+    for (place, (target, situation)) in o.targets.iter().zip(&picture.situations).enumerate() {
         let failure = match situation {
             Situation::Proven => None,
             Situation::Broken { reason, message } => Some((*reason, message.clone())),
             Situation::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
             Situation::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
             Situation::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
-            _ => last(),
+            _ => last_failure_of(o, picture, started, place),
         };
         if let Some(failure) = failure {
             by_image.extend(target.images.iter().map(|image| (*image, failure.clone())));
@@ -71,6 +67,47 @@ fn failures(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<ImageFailure> {
         Some(ImageFailure { image, reason: reason.to_owned(), message })
     };
     by_image.into_iter().filter_map(failure).collect()
+}
+
+/// Why copying a target failed last, and nothing newer is known: the last Pod of the Job that copies it, else its last
+/// attempt. That a Job was refused is of no interest any more once another one exists. (T-83)
+fn last_failure_of(
+    o: &Observation<'_>,
+    picture: &Picture<'_>,
+    started: &BTreeSet<usize>,
+    place: usize,
+) -> Option<Said> {
+    if let Some(failure) = picture.failed.get(place)?.clone() {
+        return Some(failure);
+    }
+    let attempt = o.state.attempts.get(&o.targets.get(place)?.key)?;
+    let has_job = matches!(picture.situations.get(place)?, Situation::Copying) || started.contains(&place);
+    (!has_job || attempt.reason != reason::JOB_REJECTED).then(|| last_failure(attempt))
+}
+
+/// What failed before among the images that are copied now, or are to be: the first failure, of how many targets, and
+/// whether all that is under way is a retry.
+fn retries(
+    o: &Observation<'_>,
+    picture: &Picture<'_>,
+    started: &BTreeSet<usize>,
+) -> Option<(Said, usize, bool)> {
+    let (mut first, mut count, mut all) = (None, 0, true);
+    for (place, situation) in picture.situations.iter().enumerate() {
+        let under_way = match situation {
+            Situation::Copying | Situation::Open { .. } => true,
+            Situation::BackOff { .. } => false,
+            _ => continue,
+        };
+        match last_failure_of(o, picture, started, place) {
+            Some(failure) => {
+                count += 1;
+                first.get_or_insert(failure);
+            }
+            None => all &= !under_way,
+        }
+    }
+    first.map(|first| (first, count, all))
 }
 
 /// `Ready` with its reason, then `Reconciling` and `Stalled`, of which at most one is set: an engine that sees both takes
@@ -108,9 +145,7 @@ fn conditions(
 
     let broken = first(&|situation| match situation {
         Situation::Broken { reason, message } => Some((reason, message.clone())),
-        Situation::BackOff { attempt, .. } if stalls(&attempt.reason) => {
-            Some((known_failure(&attempt.reason), attempt.message.clone()))
-        }
+        Situation::BackOff { attempt, .. } if stalls(&attempt.reason) => Some(last_failure(attempt)),
         _ => None,
     });
     let collision = || o.collisions.values().next().map(|why| (reason::NAMING_COLLISION, why.clone()));
@@ -120,20 +155,29 @@ fn conditions(
     let jobs = picture.running.iter().filter(|(_, places)| places.iter().any(|p| !picture.is_proven(*p)));
     let running = jobs.clone().count() + created;
     if running > 0 || open > 0 {
+        let retries = retries(o, picture, started);
+        let retry = if retries.as_ref().is_some_and(|(.., all)| *all) { "retry: " } else { "" };
         let mut message = match running {
-            0 => format!("{}, waiting for other copy Jobs to end", progress()),
-            1 => format!("{}, 1 copy Job running", progress()),
-            n => format!("{}, {n} copy Jobs running", progress()),
+            0 => format!("{}, {retry}waiting for other copy Jobs to end", progress()),
+            1 => format!("{}, {retry}1 copy Job running", progress()),
+            n => format!("{}, {retry}{n} copy Jobs running", progress()),
         };
         for (job, _) in jobs.take(NAMED) {
-            if let JobPhase::Running { waiting: Some(why) } = &job.phase {
+            if let JobPhase::Running { waiting: Some(why), .. } = &job.phase {
                 message += &format!("; Job {} waits: {}", job.name, printable(why, MAX_QUOTED));
+            }
+        }
+        if let Some(((failed, why), count, all)) = retries {
+            let images = if count == 1 { "1 image" } else { &format!("{count} images") };
+            message += &format!("; {images} failed before: {}", printable(&why, MAX_QUOTED));
+            if all {
+                return retrying((failed, message));
             }
         }
         return ((reason::COPYING, message.clone()), Some((reason::COPYING_IMAGES, message)), None);
     }
     let failed = first(&|situation| match situation {
-        Situation::BackOff { attempt, .. } => Some((known_failure(&attempt.reason), attempt.message.clone())),
+        Situation::BackOff { attempt, .. } => Some(last_failure(attempt)),
         Situation::Unknown { reason, message } => Some((sound(reason), message.clone())),
         Situation::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
         _ => None,

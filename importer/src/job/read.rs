@@ -8,11 +8,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::redact::printable;
 
 use super::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, SELECTOR, SET_LABEL};
-use crate::decide::{CopyJob, JobPhase};
+use crate::decide::{CopyJob, FailedPod, JobPhase};
 use crate::task::{CopyReport, CopyTask, MAX_REPORT, MAX_TARGETS, MAX_TASK};
 
 /// Longest message of a Job, a Pod or a failure that is kept, in characters.
 const MAX_MESSAGE: usize = 1000;
+/// What stands between the words of Kubernetes on a Job and those on its last Pod.
+const LAST_POD: &str = "; its last Pod: ";
 /// Most failures of a report that are kept: one for each target.
 const MAX_FAILURES: usize = MAX_TARGETS;
 
@@ -37,15 +39,30 @@ pub fn read(job: &Job, pods: &[Pod]) -> Option<CopyJob> {
     Some(copy)
 }
 
-/// Adds what the Pods of a Job with this UID say: its report, or why it waits.
+/// Adds what the Pods of a Job with this UID say, the newest first: its report, or why it waits and which of them failed.
+/// What is known already, of Pods that are newer, stays.
 pub(crate) fn add_pods(job: &mut CopyJob, uid: &str, pods: &[Pod]) {
     let pods = pods_of(uid, pods);
     match &mut job.phase {
-        JobPhase::Running { waiting } if job.suspended => {
+        JobPhase::Running { waiting, .. } if job.suspended => {
             *waiting = Some("it is suspended; resume it, or delete it".to_owned());
         }
-        JobPhase::Running { waiting } => *waiting = pods.first().and_then(|pod| self::waiting(pod)),
-        JobPhase::Succeeded { report, .. } | JobPhase::Failed { report, .. } => *report = self::report(&pods),
+        JobPhase::Running { waiting, failed } => {
+            if waiting.is_none() && failed.is_none() {
+                *waiting = pods.first().and_then(|pod| self::waiting(pod));
+            }
+            *failed = failed.take().or_else(|| pods.iter().find_map(|pod| self::failed(pod)));
+        }
+        JobPhase::Succeeded { report, .. } => *report = report.take().or_else(|| self::report(&pods)),
+        JobPhase::Failed { report, why, .. } => {
+            *report = report.take().or_else(|| self::report(&pods));
+            if report.is_none()
+                && !why.contains(LAST_POD)
+                && let Some(pod) = pods.iter().find_map(|pod| self::failed(pod))
+            {
+                *why = printable(&format!("{why}{LAST_POD}{}", pod.why), MAX_MESSAGE);
+            }
+        }
     }
 }
 
@@ -93,7 +110,7 @@ fn phase(job: &Job) -> JobPhase {
         let why = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
         return JobPhase::Failed { at: at(condition), why: printable(&why, MAX_MESSAGE), report: None };
     }
-    JobPhase::Running { waiting: None }
+    JobPhase::Running { waiting: None, failed: None }
 }
 
 /// What the newest container that ended has said.
@@ -109,30 +126,63 @@ fn report(pods: &[&Pod]) -> Option<CopyReport> {
     Some(report)
 }
 
-/// Why a Pod does not start.
+/// Why a Pod does not start. Any of its containers may be what it waits for: admission adds others to it. (T-210)
 fn waiting(pod: &Pod) -> Option<String> {
-    let why = |reason: Option<&String>, message: Option<&String>| {
-        let text = match (reason, message) {
-            (Some(reason), Some(message)) => format!("{reason}: {message}"),
-            (Some(text), None) | (None, Some(text)) => text.clone(),
-            (None, None) => return None,
-        };
-        Some(printable(&text, MAX_MESSAGE))
-    };
-    let waiting = state(pod).and_then(|state| state.waiting.as_ref());
-    // Every Pod goes through these.
-    let waiting = waiting.filter(|waiting| {
-        !matches!(waiting.reason.as_deref(), None | Some("ContainerCreating" | "PodInitializing"))
-    });
-    if let Some(waiting) = waiting {
-        return why(waiting.reason.as_ref(), waiting.message.as_ref());
+    for (name, state) in containers(pod) {
+        let Some(waiting) = &state.waiting else { continue };
+        // Every Pod goes through these.
+        if matches!(waiting.reason.as_deref(), None | Some("ContainerCreating" | "PodInitializing")) {
+            continue;
+        }
+        let text = reason_and_message(waiting.reason.as_deref(), waiting.message.as_deref())?;
+        return Some(printable(&of_container(name, text), MAX_MESSAGE));
     }
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let unscheduled = conditions.iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
-    why(unscheduled.reason.as_ref(), unscheduled.message.as_ref())
+    let text = reason_and_message(unscheduled.reason.as_deref(), unscheduled.message.as_deref())?;
+    Some(printable(&text, MAX_MESSAGE))
+}
+
+/// What a Pod that failed says: that of the runner comes first, since a container that admission added may have failed in
+/// consequence.
+fn failed(pod: &Pod) -> Option<FailedPod> {
+    let ends = containers(pod).filter_map(|(name, state)| Some((name, state.terminated.as_ref()?)));
+    let failed = ends.filter(|(_, end)| end.exit_code != 0).collect::<Vec<_>>();
+    let end = failed.iter().find(|(name, _)| *name == CONTAINER).or_else(|| failed.first());
+    let status = pod.status.as_ref()?;
+    if let Some((name, end)) = end {
+        let message = end.message.as_deref().filter(|_| *name != CONTAINER);
+        let reason = reason_and_message(end.reason.as_deref(), message).unwrap_or_default();
+        let why = of_container(name, format!("{reason} (exit code {})", end.exit_code));
+        let why = printable(why.trim_start(), MAX_MESSAGE);
+        return Some(FailedPod { why, report: report(&[pod]) });
+    }
+    // Evicted, for example: no container says so.
+    let is_failed = status.phase.as_deref() == Some("Failed");
+    let why = reason_and_message(status.reason.as_deref(), status.message.as_deref());
+    let why = printable(&why.unwrap_or_else(|| "it failed".to_owned()), MAX_MESSAGE);
+    is_failed.then_some(FailedPod { why, report: None })
+}
+
+fn reason_and_message(reason: Option<&str>, message: Option<&str>) -> Option<String> {
+    let parts = [reason, message].into_iter().flatten().filter(|part| !part.is_empty());
+    let text = parts.collect::<Vec<_>>().join(": ");
+    (!text.is_empty()).then_some(text)
+}
+
+/// Names the container, where it is not the importer's.
+fn of_container(name: &str, text: String) -> String {
+    if name == CONTAINER { text } else { format!("container {name}: {text}") }
+}
+
+/// The containers of a Pod and their states, those first that start first.
+fn containers(pod: &Pod) -> impl Iterator<Item = (&str, &ContainerState)> {
+    let status = pod.status.iter();
+    let statuses = status.flat_map(|status| [&status.init_container_statuses, &status.container_statuses]);
+    let statuses = statuses.flatten().flatten();
+    statuses.filter_map(|status| Some((status.name.as_str(), status.state.as_ref()?)))
 }
 
 fn state(pod: &Pod) -> Option<&ContainerState> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
-    statuses.iter().find(|status| status.name == CONTAINER)?.state.as_ref()
+    containers(pod).find(|(name, _)| *name == CONTAINER).map(|(_, state)| state)
 }

@@ -77,7 +77,7 @@ fn a_job_is_read_back_as_it_was_written() {
             name,
             attempt: 2,
             task: task(&set, &batch(&set, source), &surroundings),
-            phase: JobPhase::Running { waiting: None },
+            phase: JobPhase::Running { waiting: None, failed: None },
         };
         assert_eq!(back, expected);
     }
@@ -149,8 +149,8 @@ fn t81_a_pod_that_does_not_start_says_why() {
         read(&job, &[pod("p", "2026-03-01T07:00:00Z", &state)]).unwrap().phase
     };
     let why = Some("ErrImagePull: no such image".to_owned());
-    assert_eq!(waiting("ErrImagePull"), JobPhase::Running { waiting: why });
-    assert_eq!(waiting("ContainerCreating"), JobPhase::Running { waiting: None });
+    assert_eq!(waiting("ErrImagePull"), JobPhase::Running { waiting: why, failed: None });
+    assert_eq!(waiting("ContainerCreating"), JobPhase::Running { waiting: None, failed: None });
 }
 
 #[test]

@@ -66,8 +66,9 @@ impl Round<'_> {
             return Ok(decision);
         }
         self.remember_rejected(seen, state, rejected).await?;
-        let after = self.decide(seen, state, &holders);
-        Ok(Decision { create: Vec::new(), delete: Vec::new(), ..after })
+        // What the Jobs of this reconcile are not created for waits for the next one.
+        let after = self.decide(seen, state, &holders, false);
+        Ok(Decision { delete: Vec::new(), ..after })
     }
 
     /// Decides, and takes what the new Jobs need before another set decides. Nothing is waited for in between. (T-176)
@@ -79,7 +80,7 @@ impl Round<'_> {
     ) -> (Decision, Reservation<'_>) {
         let _deciding = lock(&self.importer.deciding);
         self.note_jobs(seen);
-        let mut decision = self.decide(seen, state, holders);
+        let mut decision = self.decide(seen, state, holders, true);
         let recorded = state.jobs.as_ref();
         // The name of a Job that ended is taken until Kubernetes deletes it.
         let is_taken = |name: &str| {
@@ -128,6 +129,7 @@ impl Round<'_> {
         seen: &Seen,
         state: &SetState,
         holders: &BTreeMap<Digest, Vec<RepositoryName>>,
+        may_create: bool,
     ) -> Decision {
         let parts = &self.importer.parts;
         let Elsewhere { mut running, busy } =
@@ -153,7 +155,7 @@ impl Round<'_> {
             limits: Limits {
                 online: parts.config.online.enabled,
                 sources: &parts.sources,
-                free_jobs: free.jobs,
+                free_jobs: if may_create { free.jobs } else { 0 },
                 kept_jobs: free.kept,
             },
         })

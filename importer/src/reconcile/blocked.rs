@@ -31,7 +31,7 @@ pub(super) fn say(verdict: &mut Verdict, spec: &EdgeImageSetSpec, blocked: &Bloc
     let order = order.collect::<BTreeMap<_, _>>();
     verdict.failures.sort_by_key(|failure| order.get(failure.image.as_str()).copied());
     let copying = runs && verdict.reconciling.as_ref().is_some_and(|(why, _)| *why == reason::COPYING_IMAGES);
-    if verdict.stalled.is_none() && (!copying || why == reason::JOB_REJECTED) {
+    if verdict.stalled.is_none() && !copying {
         verdict.ready = (why, message.clone());
         // A later bundle may list it.
         let awaited = why == reason::NAMESPACE_NOT_LISTED;

@@ -52,15 +52,8 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Images are blocked whose Jobs the API server refuses, or refused last time, or whose Pods it refuses.
-    pub(super) fn refused(&self, seen: &mut Seen, state: &SetState) {
-        for target in &seen.targets {
-            let attempt = state.attempts.get(&target.key);
-            if let Some(attempt) = attempt.filter(|attempt| attempt.reason == reason::JOB_REJECTED) {
-                let why = |place: &usize| (*place, (reason::JOB_REJECTED, attempt.message.clone()));
-                seen.blocked.extend(target.images.iter().map(why));
-            }
-        }
+    /// Images are blocked whose Pods the API server refuses.
+    pub(super) fn refused(seen: &mut Seen) {
         for job in &seen.jobs.list {
             let Some(message) = seen.jobs.refused.get(&job.name) else { continue };
             for copied in &job.task.targets {

@@ -50,7 +50,7 @@ const PAGE: u32 = 10;
 const MAX_PAGES: usize = 20;
 /// Most events of one object and one reason that are read.
 const MAX_EVENTS: u32 = 5;
-/// Pods of a Job that are read for its report, the newest first.
+/// Pods of a Job that are read for their reports, the newest first.
 const MAX_PODS: usize = 4;
 
 /// The Jobs of one set.
@@ -97,6 +97,8 @@ struct JobRead {
     uid: String,
     has_ended: bool,
     is_ready: bool,
+    /// Whether a Pod of it failed.
+    has_failed_pods: bool,
     age: Duration,
 }
 
@@ -105,7 +107,7 @@ impl JobReader<'_> {
     pub(super) async fn read(&self, ownership: &mut Ownership<'_>) -> Result<Jobs, kube::Error> {
         let mut jobs = Jobs::default();
         for mut job in self.jobs(ownership).await? {
-            if job.has_ended || !job.is_ready {
+            if job.has_ended || !job.is_ready || job.has_failed_pods {
                 self.add_pods(&mut job, &mut jobs.refused).await?;
             }
             jobs.uids.insert(job.copy.name.clone(), job.uid);
@@ -151,6 +153,7 @@ impl JobReader<'_> {
             uid: job.uid().unwrap_or_default(),
             has_ended: has_ended(job),
             is_ready: is_ready(job),
+            has_failed_pods: has_failed_pods(job),
             age: created.map_or(Duration::ZERO, |created| until(created.0, self.now)),
         })
     }
@@ -194,13 +197,14 @@ impl JobReader<'_> {
         Ok(found)
     }
 
-    /// Adds what the Pods of a Job say to it: its report where it ended, else why it does not start.
+    /// Adds what the Pods of a Job say to it: its report where it ended, else why it does not start, and why the last one
+    /// failed that did. (T-206)
     async fn add_pods(
         &self,
         job: &mut JobRead,
         refused: &mut BTreeMap<String, String>,
     ) -> Result<(), kube::Error> {
-        let JobRead { copy, uid, has_ended, is_ready, age } = job;
+        let JobRead { copy, uid, has_ended, is_ready, has_failed_pods, age } = job;
         let labels = format!("{},{JOB_NAME}={}", selector(self.set), copy.name);
         let mut pods = self
             .list::<Pod, _>(&labels, |meta| {
@@ -210,13 +214,15 @@ impl JobReader<'_> {
             })
             .await?;
         pods.sort_by(|a, b| b.cmp(a));
-        for (_, name, _) in pods.iter().take(if *has_ended { MAX_PODS } else { 1 }) {
+        for (_, name, _) in pods.iter().take(if *has_ended || *has_failed_pods { MAX_PODS } else { 1 }) {
             let _permit = self.limit.acquire().await;
             let pod = Api::<Pod>::namespaced(self.client.clone(), self.namespace).get_opt(name).await?;
             job::add_pods(copy, uid, pod.as_slice());
             if matches!(
                 copy.phase,
-                JobPhase::Succeeded { report: Some(_), .. } | JobPhase::Failed { report: Some(_), .. }
+                JobPhase::Succeeded { report: Some(_), .. }
+                    | JobPhase::Failed { report: Some(_), .. }
+                    | JobPhase::Running { failed: Some(_), .. }
             ) {
                 break;
             }
@@ -233,7 +239,7 @@ impl JobReader<'_> {
             }
             return Ok(());
         };
-        if let JobPhase::Running { waiting: waiting @ None } = &mut copy.phase
+        if let JobPhase::Running { waiting: waiting @ None, .. } = &mut copy.phase
             && *age >= SLOW_POD
         {
             let last = self.last_event(newest, &NOT_STARTED).await?;
@@ -272,6 +278,12 @@ impl JobReader<'_> {
 fn has_ended(job: &Job) -> bool {
     let conditions = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|c| c.status == "True" && matches!(c.type_.as_str(), "Complete" | "Failed"))
+}
+
+fn has_failed_pods(job: &Job) -> bool {
+    let Some(status) = &job.status else { return false };
+    let uncounted = status.uncounted_terminated_pods.as_ref().and_then(|pods| pods.failed.as_ref());
+    status.failed.is_some_and(|failed| failed > 0) || uncounted.is_some_and(|pods| !pods.is_empty())
 }
 
 fn is_ready(job: &Job) -> bool {

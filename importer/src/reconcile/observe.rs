@@ -148,7 +148,7 @@ impl Round<'_> {
         if seen.obstacle.is_none() && !spec.suspend {
             self.ask(secrets, &mut seen, state).await?;
         }
-        self.refused(&mut seen, state);
+        Self::refused(&mut seen);
         Ok(seen)
     }
 

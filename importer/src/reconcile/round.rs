@@ -84,7 +84,10 @@ impl<'a> Round<'a> {
         self.read_content(&secrets, &seen, &state).await?;
         let decision = self.act(&secrets, &mut seen, &mut state).await?;
         let mut verdict = decision.verdict;
-        let runs = |job: &CopyJob| matches!(job.phase, JobPhase::Running { .. });
+        // One whose Pods are refused copies nothing.
+        let runs = |job: &CopyJob| {
+            matches!(job.phase, JobPhase::Running { .. }) && !seen.jobs.refused.contains_key(&job.name)
+        };
         let copying = seen.jobs.list.iter().any(runs);
         blocked::say(&mut verdict, &self.set.spec, &seen.blocked, copying);
         let wait = report::write(self.importer, self.set, &self.name, &self.uid, &verdict, &state).await?;

@@ -19,6 +19,7 @@ mod owned_jobs;
 mod program;
 mod registries;
 mod requests;
+mod retries;
 mod sampling;
 mod start;
 mod tenants;

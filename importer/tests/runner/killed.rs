@@ -76,3 +76,26 @@ async fn t67_whatever_request_the_runner_dies_before_the_same_end_is_reached() {
     }
     assert!(died >= 6, "two layers, a config and a manifest are sent by at least {died} requests");
 }
+
+/// A node that is drained ends the runner: that is no failure of the copy, and Kubernetes starts it again.
+#[tokio::test]
+async fn t207_a_runner_that_is_told_to_end_does_not_end_its_job() {
+    let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+    edge.fail(Matcher::any(), What::Delay(PATIENCE * 60));
+    let digest = krs_core::digest::Digest::of(b"image");
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &digest, "v1")]);
+    let task = serde_json::to_string(&task).unwrap();
+    let mut runner = tokio::process::Command::new(env!("CARGO_BIN_EXE_krs-importer"));
+    let mut runner = runner.args(["copy", "--task", &task]).kill_on_drop(true).spawn().unwrap();
+    let ended = async {
+        while edge.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let pid = runner.id().unwrap().to_string();
+        let told = tokio::process::Command::new("kill").args(["-TERM", &pid]).status().await;
+        assert!(told.unwrap().success());
+        runner.wait().await.unwrap()
+    };
+    let status = tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    assert_eq!(status.code(), Some(143), "the exit codes 1 to 7 and 9 end a Job for good");
+}

@@ -228,13 +228,71 @@ fn t72_an_edit_elsewhere_disturbs_no_running_job_and_one_that_nobody_wants_is_de
 fn t81_the_message_says_why_a_pod_does_not_start() {
     let mut site = Site::of(1);
     let mut job = running(1, &site.decide().create[0]);
-    job.phase = JobPhase::Running { waiting: Some("ErrImagePull: no such image".to_owned()) };
+    let waiting = Some("ErrImagePull: no such image".to_owned());
+    job.phase = JobPhase::Running { waiting, failed: None };
     site.jobs.push(job);
     let (reason, message) = site.decide().verdict.reconciling.unwrap();
     assert_eq!(reason, reason::COPYING_IMAGES);
     assert!(
         message.contains("0 of 1 images present, 1 copy Job running") && message.contains("ErrImagePull")
     );
+}
+
+/// Kubernetes starts a Job's Pod again after one that failed.
+#[test]
+fn t206_the_last_pod_of_a_running_job_that_failed_is_newer_than_the_last_attempt() {
+    let mut site = Site::of(3);
+    site.spec.parallelism = 1;
+    let mut job = running(1, &site.decide().create[0]);
+    let place = |n: usize| job.task.targets.iter().position(|t| t.digest == digest(n)).unwrap();
+    let failure = TargetFailure {
+        target: place(1),
+        reason: reason::BUNDLE_UNAVAILABLE.to_owned(),
+        message: "its media are away".to_owned(),
+    };
+    let report = CopyReport { done: 2, failed: 1, failures: vec![failure], ..CopyReport::default() };
+    let failed = FailedPod { why: "Error (exit code 8)".to_owned(), report: Some(report) };
+    job.phase = JobPhase::Running { waiting: None, failed: Some(failed) };
+    site.jobs.push(job);
+    let reasons_of = |site: &Site| {
+        let failures = site.decide().verdict.failures;
+        failures.into_iter().map(|f| (f.image, f.reason)).collect::<Vec<_>>()
+    };
+    let (ready, reconciling, _) = reasons(&site);
+    assert_eq!((ready, reconciling), (reason::COPYING, Some(reason::COPYING_IMAGES)), "two are not retries");
+    let image = |n: usize| site.spec.images[n].image.clone();
+    assert_eq!(reasons_of(&site), [(image(1), "BundleUnavailable".to_owned())]);
+    let (first, second) = (image(0), image(1));
+    site.fail_all(1, reason::REGISTRY_UNREACHABLE);
+    let all = reasons_of(&site);
+    assert_eq!(
+        all[..2],
+        [(first, "RegistryUnreachable".to_owned()), (second, "BundleUnavailable".to_owned())]
+    );
+    assert_eq!(reasons(&site).1, Some(reason::RETRYING));
+    // What was proven meanwhile did not fail.
+    site.prove(1);
+    assert!(reasons_of(&site).iter().all(|(_, reason)| reason == "RegistryUnreachable"));
+}
+
+#[test]
+fn t83_t207_a_refused_job_is_said_until_another_one_runs_and_a_failed_copy_until_it_succeeded() {
+    for (why, while_it_runs) in [
+        (reason::JOB_REJECTED, (reason::COPYING, Some(reason::COPYING_IMAGES))),
+        (reason::REGISTRY_REFUSED, (reason::REGISTRY_REFUSED, Some(reason::RETRYING))),
+    ] {
+        let mut site = Site::of(1);
+        site.fail(0, 1, why);
+        assert_eq!(reasons(&site), (why, Some(reason::RETRYING), None), "it waits");
+        site.now = at(10);
+        let create = site.decide().create;
+        assert_eq!((reasons(&site).0, reasons(&site).1), while_it_runs, "{why}: a Job is created");
+        site.free_jobs = 0;
+        assert_eq!(reasons(&site).0, why, "{why}: there is no slot for the next one");
+        site.jobs.push(running(1, &create[0]));
+        assert_eq!((reasons(&site).0, reasons(&site).1), while_it_runs, "{why}: it runs");
+        assert_eq!(site.decide().verdict.failures.is_empty(), why == reason::JOB_REJECTED);
+    }
 }
 
 #[test]

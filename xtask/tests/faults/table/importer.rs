@@ -344,4 +344,14 @@ pub(super) const IMPORTER: &[Fault] = &[
         "content is to be read back without an interval, from a slow registry, or for many namespaces",
         "when somebody asks, within a time that follows from size and rate, the namespaces in turn",
     ),
+    (
+        206,
+        "a Pod of a copy Job fails, and Kubernetes starts another one",
+        "its report is in the status at once, and until a retry succeeded",
+    ),
+    (
+        207,
+        "a copy fails for a reason that does not pass within a minute",
+        "its Job ends at once and frees its slot; the next attempt says what it retries and why",
+    ),
 ];
