@@ -84,6 +84,7 @@ pub(super) fn judge(error: &BundleError) -> Failure {
         | E::Compressed { .. }
         | E::NotABundle { .. }
         | E::Write { .. }
+        | E::NotKept { .. }
         | E::FileLimit { .. }
         | E::ManyVolumes { .. }
         | E::InTheWay { .. }
