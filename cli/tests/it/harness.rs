@@ -247,6 +247,8 @@ macro_rules! shown {
             (r"/\S*/\.tmp[A-Za-z0-9]+", "[desk]"),
             (r"\b\d+\.\d s\b", "[time]"),
             (r"\b[\d.]+ [kMG]B/s", "[rate]"),
+            // Folders for temporary files may be in memory.
+            (r", (from the media|perhaps from memory)\b", ", from [media]"),
             (r"(?m)elapsedSeconds\x22: [\d.]+", "elapsedSeconds\": 0"),
         ] }, { insta::assert_snapshot!($text); });
     };

@@ -3,10 +3,11 @@
 
 use crate::harness::Desk;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "bundle",
     "plan",
     "diff",
+    "copy",
     "verify",
     "inspect",
     "push",

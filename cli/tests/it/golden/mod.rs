@@ -85,7 +85,9 @@ fn archives_of_every_release_are_verified_inspected_and_pushed() {
             let trust: &[&str] = if signed { &key } else { &[] };
             let verified = desk.krs(&[&["verify", file], trust].concat());
             assert!(is_accepted(verified.code), "{release}/{file}: {verified}");
-            let facts = json(desk.krs(&["inspect", file, "--output", "json"]));
+            let inspected = desk.krs(&["inspect", file, "--output", "json"]);
+            assert!(is_accepted(inspected.code), "{release}/{file}: {inspected}");
+            let facts = inspected.json();
             assert_eq!(facts["imageCount"], images, "{release}/{file}");
             assert_eq!(facts["formatVersion"], 1, "{release}/{file}");
             // The delta after the full one, which has its base.
@@ -104,7 +106,7 @@ fn archives_of_every_release_are_verified_inspected_and_pushed() {
 fn what_one_release_says_of_itself_is_read_in_full() {
     for release in releases() {
         let desk = desk(&release);
-        let facts = |file: &str| json(desk.krs(&["inspect", file, "--output", "json"]));
+        let facts = |file: &str| desk.krs(&["inspect", file, "--output", "json"]).json();
         let full = facts("full.krs.tar");
         assert_eq!(
             (&full["stream"], &full["sequence"], &full["audience"][0], &full["notAfter"]),
