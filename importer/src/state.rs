@@ -111,8 +111,15 @@ pub struct Resolved {
     pub decided_by: Option<DecidedBy>,
 }
 
+impl Resolved {
+    /// What a bundle decided.
+    pub(crate) fn decision(&self) -> Option<(Digest, &DecidedBy)> {
+        Some((self.digest, self.decided_by.as_ref()?))
+    }
+}
+
 /// The bundle that decided what a tag stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DecidedBy {
     /// Its stream.

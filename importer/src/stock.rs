@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the drop folder holds, as far as decisions need it: written by the intake, read by everybody else.
 
+mod images;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -13,6 +15,7 @@ use krs_core::reference::{Reference, RepositoryName};
 use crate::marks::{Mark, Standing, UsedDecisions};
 use crate::readers::Readers;
 use crate::state::{DecidedBy, Resolved};
+pub use images::StockImages;
 
 /// The bundles of the drop folder at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +54,7 @@ pub struct StockBundle {
     /// Whether the policy lets copying begin: always, or after a full pass over the medium (`intake.checkFirst`).
     pub ready: bool,
     /// Its images.
-    pub images: Vec<StockImage>,
+    pub images: StockImages,
 }
 
 /// An image of a bundle.
@@ -133,17 +136,15 @@ impl Stock {
         digest: &Digest,
         platforms: &[Platform],
     ) -> Option<(&StockBundle, &StockImage)> {
-        let holds = |bundle: &'_ StockBundle| {
-            bundle.images.iter().position(|image| {
-                image.digest == *digest && image.covers(platforms) && self.serves(namespace, image)
-            })
-        };
-        self.bundles.iter().filter_map(|bundle| Some((bundle, &bundle.images[holds(bundle)?]))).max_by_key(
-            |(bundle, image)| {
-                let can_decide = bundle.standing == Standing::Current;
-                (bundle.present && bundle.ready, !image.partial, can_decide, bundle.age())
-            },
-        )
+        let serves = |image: &&StockImage| image.covers(platforms) && self.serves(namespace, image);
+        let held = self.bundles.iter().filter_map(|bundle| {
+            let image = bundle.images.of_digest(digest).find(serves)?;
+            Some((bundle, image))
+        });
+        held.max_by_key(|(bundle, image)| {
+            let can_decide = bundle.standing == Standing::Current;
+            (bundle.present && bundle.ready, !image.partial, can_decide, bundle.age())
+        })
     }
 
     /// Whether sets of `namespace` may copy the image.
@@ -151,18 +152,34 @@ impl Stock {
         self.shared || image.readers.include(namespace)
     }
 
-    /// An image that a bundle holds, though not for `namespace`; those that [`Self::find`] and [`Self::resolve`] answer come
-    /// before it. `is_it` says which image is meant.
+    /// An image of this digest for these platforms that a bundle holds, though not for `namespace`; what [`Self::find`]
+    /// answers comes before it.
     pub fn withheld(
         &self,
         namespace: &str,
-        is_it: impl Fn(&StockImage) -> bool,
+        digest: &Digest,
+        platforms: &[Platform],
     ) -> Option<(&StockBundle, &StockImage)> {
-        let held = self.bundles.iter().filter_map(|bundle| {
-            let image = bundle.images.iter().find(|i| is_it(i) && !self.serves(namespace, i))?;
-            Some((bundle, image))
-        });
-        held.max_by_key(|(bundle, _)| bundle.age())
+        let withheld = |image: &&StockImage| image.covers(platforms) && !self.serves(namespace, image);
+        self.newest(|bundle| bundle.images.of_digest(digest).find(withheld))
+    }
+
+    /// As [`Self::withheld`], of a tag; what [`Self::resolve`] answers comes before it.
+    pub fn withheld_tag(
+        &self,
+        namespace: &str,
+        reference: &Reference,
+    ) -> Option<(&StockBundle, &StockImage)> {
+        self.newest(|bundle| bundle.images.named(reference).find(|image| !self.serves(namespace, image)))
+    }
+
+    /// What `find` finds in the newest bundle in which it finds something.
+    fn newest<'a>(
+        &'a self,
+        find: impl Fn(&'a StockBundle) -> Option<&'a StockImage>,
+    ) -> Option<(&'a StockBundle, &'a StockImage)> {
+        let found = self.bundles.iter().filter_map(|bundle| Some((bundle, find(bundle)?)));
+        found.max_by_key(|(bundle, _)| bundle.age())
     }
 
     /// What the bundles say that a reference without a digest stands for in sets of `namespace`, where
@@ -177,9 +194,19 @@ impl Stock {
         reference: &Reference,
         held: Option<&Resolved>,
     ) -> TagResolution<'_> {
+        self.resolve_decided(namespace, reference, held.and_then(Resolved::decision))
+    }
+
+    /// As [`Self::resolve`], where `held` is what a bundle decided so far.
+    pub(crate) fn resolve_decided(
+        &self,
+        namespace: &str,
+        reference: &Reference,
+        held: Option<(Digest, &DecidedBy)>,
+    ) -> TagResolution<'_> {
         let mut newest = BTreeMap::<&StreamName, TagAnswer<'_>>::new();
         for bundle in self.bundles.iter().filter(|bundle| bundle.can_decide()) {
-            let image = bundle.images.iter().find(|i| i.reference == *reference && self.serves(namespace, i));
+            let image = bundle.images.named(reference).find(|image| self.serves(namespace, image));
             let Some(digest) = image.map(|image| image.digest) else { continue };
             let answer = TagAnswer { digest, bundle };
             let best = newest.entry(&bundle.stream).or_insert(answer);
@@ -187,7 +214,6 @@ impl Stock {
                 *best = answer;
             }
         }
-        let held = held.and_then(|held| Some((held.digest, held.decided_by.as_ref()?)));
         let may_replace = |answer: &TagAnswer<'_>| {
             held.is_none_or(|(_, by)| {
                 by.stream == answer.bundle.stream || answer.bundle.created_at > by.created_at
@@ -205,7 +231,7 @@ impl Stock {
 
     /// Bundles that answer what a reference without a digest stands for, and must not decide it any more.
     pub fn superseded(&self, reference: &Reference) -> impl Iterator<Item = &StockBundle> {
-        let lists = |bundle: &&StockBundle| bundle.images.iter().any(|image| image.reference == *reference);
+        let lists = |bundle: &&StockBundle| bundle.images.named(reference).next().is_some();
         let superseded = |bundle: &&StockBundle| matches!(bundle.standing, Standing::Superseded { .. });
         self.bundles.iter().filter(superseded).filter(lists)
     }

@@ -21,17 +21,13 @@ pub(crate) fn needs(
     jobs: &[CopyJob],
     decision: &Decision,
 ) -> SetDemand {
-    let resolved = |image: &SetImage| state.resolved.get(&image.reference.to_string()).cloned();
     let listed = images.iter().map(|image| {
-        let digest = image.reference.digest.or_else(|| resolved(image).map(|resolved| resolved.digest));
-        (image.reference.clone(), digest)
+        let resolved = state.resolved.get(&image.reference.to_string());
+        (image.reference.clone(), resolved.cloned())
     });
     let missing = decision.from_bundle.iter().filter_map(|place| targets.get(*place));
     let missing =
         missing.map(|target| MissingImage { digest: target.digest, platforms: target.platforms.clone() });
-    let bare = images.iter().filter(|image| image.reference.digest.is_none());
-    let tags = bare.filter(|_| follows_bundles(spec, obstacle));
-    let tags = tags.map(|image| (image.reference.clone(), resolved(image)));
     let running = copied_bundles(jobs.iter().filter(|job| !decision.delete.contains(&job.name)));
     let created = decision.create.iter().filter_map(|batch| match &batch.source {
         BatchSource::Bundle { digest, .. } => Some(*digest),
@@ -40,7 +36,7 @@ pub(crate) fn needs(
     SetDemand {
         images: listed.collect(),
         missing: missing.collect(),
-        tags: tags.collect(),
+        follows_bundles: follows_bundles(spec, obstacle),
         copying_from: running.chain(created).collect(),
     }
 }

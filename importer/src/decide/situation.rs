@@ -183,8 +183,8 @@ fn source<'a>(
         return Ok((source, None));
     }
     let withheld = || {
-        let is_it = |image: &StockImage| image.digest == target.digest && image.covers(&target.platforms);
-        let (bundle, image) = o.stock.withheld(o.namespace, is_it).filter(|_| bundles)?;
+        let held = o.stock.withheld(o.namespace, &target.digest, &target.platforms);
+        let (bundle, image) = held.filter(|_| bundles)?;
         let message = withheld(o.namespace, &target.reference.to_string(), bundle, image);
         Some(Situation::Withheld { message })
     };

@@ -2,8 +2,6 @@
 //! Images that sets of the cluster list and that a bundle lists for sets of other namespaces only: people see them on the
 //! ImageBundle, also where the site still shares them. Pure.
 
-use std::collections::HashMap;
-
 use krs_core::crd::{MAX_NAMESPACE_MISMATCHES, NamespaceMismatch};
 use krs_core::redact::bounded;
 
@@ -34,15 +32,12 @@ pub(super) struct Mismatches {
 
 /// Compares what the sets of the cluster list with what `bundle` lists for their namespaces.
 pub(super) fn mismatches(bundle: &StockBundle, demand: &Demand) -> Mismatches {
-    let by_digest = bundle.images.iter().map(|image| (image.digest, image)).collect::<HashMap<_, _>>();
-    let by_reference =
-        bundle.images.iter().map(|image| (image.reference.to_string(), image)).collect::<HashMap<_, _>>();
     let mut found = Mismatches::default();
     for (name, set) in &demand.sets {
         for listed in set.images.iter() {
             let image = match &listed.digest {
-                Some(digest) => by_digest.get(digest),
-                None => by_reference.get(&listed.to_string()),
+                Some(digest) => bundle.images.of_digest(digest).next(),
+                None => listed.reference().and_then(|tag| bundle.images.named(&tag).next()),
             };
             let Some(image) = image.filter(|image| !image.readers.include(&name.namespace)) else { continue };
             found.count += 1;

@@ -55,45 +55,30 @@ impl Named {
     }
 }
 
-/// The images of a bundle by their top manifest.
-fn by_digest(bundle: &StockBundle) -> BTreeMap<Digest, Vec<&StockImage>> {
-    let mut images = BTreeMap::<_, Vec<_>>::new();
-    for image in &bundle.images {
-        images.entry(image.digest).or_default().push(image);
-    }
-    images
-}
-
 /// The image of a bundle that a set of `namespace` would copy.
 fn held<'a>(
-    images: &BTreeMap<Digest, Vec<&'a StockImage>>,
+    bundle: &'a StockBundle,
     namespace: &str,
     missing: &MissingImage,
     shared: bool,
 ) -> Option<&'a StockImage> {
     let may_copy =
-        |image: &StockImage| image.covers(&missing.platforms) && (shared || image.readers.include(namespace));
-    images.get(&missing.digest)?.iter().find(|image| may_copy(image)).copied()
+        |image: &&StockImage| image.covers(&missing.platforms) && (shared || image.readers.include(namespace));
+    bundle.images.of_digest(&missing.digest).find(may_copy)
 }
 
 /// Whether a set will copy an image that the bundle holds.
 pub(crate) fn holds_missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> bool {
-    let sets = demand.sets.iter().filter(|(_, set)| !set.missing.is_empty());
-    let mut missing =
-        sets.flat_map(|(name, set)| set.missing.iter().map(move |missing| (name, missing))).peekable();
-    if missing.peek().is_none() {
-        return false;
-    }
-    let images = by_digest(bundle);
-    missing.any(|(name, missing)| held(&images, &name.namespace, missing, shared).is_some())
+    let holds = |namespace: &str, missing| held(bundle, namespace, missing, shared).is_some();
+    demand.sets.iter().any(|(name, set)| set.missing.iter().any(|missing| holds(&name.namespace, missing)))
 }
 
 /// Which sets will copy which images of the bundle.
 pub(crate) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> Named {
-    let (images, mut named) = (by_digest(bundle), Named::default());
+    let mut named = Named::default();
     for (name, set) in &demand.sets {
         for missing in &set.missing {
-            let Some(image) = held(&images, &name.namespace, missing, shared) else { continue };
+            let Some(image) = held(bundle, &name.namespace, missing, shared) else { continue };
             named.add(|| {
                 let of_set = set.images.iter().find(|listed| listed.digest == Some(missing.digest));
                 let reference =
@@ -108,9 +93,13 @@ pub(crate) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> Na
 /// Sets that do not take the stock into account yet, by the bundle that decides one of their tags now.
 pub(crate) fn pending(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, Named> {
     let mut pending = BTreeMap::<_, Named>::new();
+    if !stock.bundles.iter().any(StockBundle::can_decide) {
+        return pending;
+    }
     for (name, set) in &demand.sets {
-        let answers = set.tags.iter().filter_map(|(reference, held)| {
-            match stock.resolve(&name.namespace, reference, held.as_ref()) {
+        let tags = set.images.tags().filter(|_| set.follows_bundles);
+        let answers = tags.filter_map(|(reference, held)| {
+            match stock.resolve_decided(&name.namespace, &reference, held) {
                 TagResolution::New(answer) => Some(answer.bundle().digest),
                 TagResolution::Unchanged | TagResolution::Unanswered => None,
             }

@@ -282,7 +282,7 @@ impl Round<'_> {
         let Some(bundle) = stock.bundles.iter().find(|bundle| bundle.digest == *digest) else { return true };
         let mut all = true;
         for (target, _) in &batch.targets {
-            let held = bundle.images.iter().find(|image| image.digest == target.digest);
+            let held = bundle.images.of_digest(&target.digest).next();
             if let Some(image) = held.filter(|image| !stock.serves(namespace, image)) {
                 let message = withheld(namespace, &target.reference.to_string(), bundle, image);
                 let why = |place: &usize| (*place, (reason::NAMESPACE_NOT_LISTED, message.clone()));

@@ -205,7 +205,7 @@ impl Facts {
     /// Takes note that a set is being deleted: it copies nothing more. What its Jobs still read, they may.
     pub(super) fn needs_nothing_more(&self, name: &SetName) {
         let known = self.demand.borrow().sets.get(name).cloned().unwrap_or_default();
-        self.needs(name, SetDemand { missing: Vec::new(), tags: Vec::new(), ..(*known).clone() });
+        self.needs(name, SetDemand { missing: Vec::new(), follows_bundles: false, ..(*known).clone() });
     }
 
     /// Drops the sets that are not among `alive`, and names them; the picture is complete once every one of those was

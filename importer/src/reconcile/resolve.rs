@@ -108,7 +108,7 @@ pub(super) fn withheld(
 ) -> Blocked {
     let why = |place: &usize| {
         let reference = &wanted.images.get(*place)?.reference;
-        let (bundle, held) = stock.withheld(namespace, |image| image.reference == *reference)?;
+        let (bundle, held) = stock.withheld_tag(namespace, reference)?;
         let message = decide::withheld(namespace, &reference.to_string(), bundle, held);
         Some((*place, (reason::NAMESPACE_NOT_LISTED, message)))
     };

@@ -19,7 +19,7 @@ fn bundle(stream: &str, sequence: u64, second: i64, content: &str) -> StockBundl
         created_at: at(second),
         present: true,
         ready: true,
-        images: vec![StockImage {
+        images: StockImages::from_iter([StockImage {
             reference: app(),
             digest: Digest::of(content.as_bytes()),
             platforms: Vec::new(),
@@ -28,7 +28,7 @@ fn bundle(stream: &str, sequence: u64, second: i64, content: &str) -> StockBundl
             partial: false,
             expected_in: Vec::new(),
             readers: Readers::Any,
-        }],
+        }]),
         name,
     }
 }
@@ -106,7 +106,8 @@ fn t129_sequences_of_different_streams_are_never_compared() {
     assert_eq!(decides(&both, None).unwrap(), "hand-7", "it was decided later");
     let same = |bundle: &StockBundle| {
         let mut bundle = bundle.clone();
-        bundle.images[0].digest = Digest::of(b"same");
+        let images = bundle.images.iter().cloned();
+        bundle.images = images.map(|image| StockImage { digest: Digest::of(b"same"), ..image }).collect();
         bundle
     };
     let (found, _) = stock(&[same(&clock), same(&hand)])

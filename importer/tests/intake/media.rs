@@ -43,8 +43,8 @@ async fn t27_t158_the_older_of_two_bundles_decides_nothing_once_the_newer_one_is
     assert_eq!(held.as_ref().unwrap().digest, new.digest);
     assert_eq!(mark(&world), Some(118), "durable before the decision is used, long before the import");
     let needs = |held: &Resolved| SetDemand {
-        images: [(tag.clone(), Some(held.digest))].into_iter().collect(),
-        tags: vec![(tag.clone(), Some(held.clone()))],
+        images: [(tag.clone(), Some(held.clone()))].into_iter().collect(),
+        follows_bundles: true,
         ..SetDemand::default()
     };
     intake.needs(needs(held.as_ref().unwrap()));

@@ -40,7 +40,7 @@ async fn holds_media(world: &World, importer: &Arc<Importer>) -> bool {
     let demand = world.demand();
     assert!(demand.complete, "nothing is safe to remove before every set was looked at");
     let holds = demand.sets.values().map(|set| {
-        let all = [set.missing.is_empty(), set.tags.is_empty(), set.copying_from.is_empty()];
+        let all = [set.missing.is_empty(), !set.follows_bundles, set.copying_from.is_empty()];
         assert!(all.iter().all(|none| *none == all[0]), "{set:?}");
         !all[0]
     });

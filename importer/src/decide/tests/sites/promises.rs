@@ -102,7 +102,7 @@ impl SiteUnderTest {
                 let held = set
                     .targets
                     .iter()
-                    .filter(|target| bundle.images.iter().any(|image| image.digest == target.digest));
+                    .filter(|target| bundle.images.of_digest(&target.digest).next().is_some());
                 // Content that is damaged at the edge waits for a person, and for no media.
                 let mut needed = held.filter(|target| !set.damaged.contains(&target.key));
                 assert!(
