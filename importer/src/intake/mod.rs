@@ -343,8 +343,11 @@ impl Intake {
         });
         if self.scanned {
             self.apply_sets().await;
-            self.record_imports(&demand, &stock).await;
-            self.tell(&demand, &stock).await;
+            let mut usages = self.usages(&demand, &stock);
+            self.record_imports(&usages).await;
+            // A mark may have been raised since.
+            self.judge_usages(&mut usages);
+            self.tell(&demand, usages).await;
             self.forget().await;
         }
     }

@@ -19,8 +19,8 @@ use crate::metrics::{ResultLabels, StreamLabels};
 use crate::stock::Stock;
 
 impl Intake {
-    /// Writes what people see.
-    pub(super) async fn tell(&mut self, demand: &Demand, stock: &Stock) {
+    /// Writes what people see. `usages` are those of the entries, in their order.
+    pub(super) async fn tell(&mut self, demand: &Demand, usages: Vec<Use>) {
         let (now, newest) = (Timestamp::now(), self.newest());
         for accepted in self.entries.values().filter_map(Entry::accepted) {
             let found = || namespaces::mismatches(&accepted.stock, demand);
@@ -37,7 +37,7 @@ impl Intake {
             }
         }
         let mut told = Vec::new();
-        for ((path, entry), usage) in self.entries.iter().zip(self.usages(demand, stock)) {
+        for ((path, entry), usage) in self.entries.iter().zip(usages) {
             let written = self.cluster.written.get(&entry.name);
             let bytes = self.passes.values().find(|pass| pass.path == *path).map(Pass::bytes);
             let context = Context {
@@ -90,18 +90,7 @@ impl Intake {
                 && newest.is_some_and(|(_, newest)| newest.stock.digest == accepted.stock.digest)
         };
         let usage = |entry: &Entry| {
-            let standing = entry.mark().map(|(stream, mark)| self.judged_by.standing(&stream, &mark));
-            let stream = entry.stream();
-            // Whether it still is cannot be said of a mark that cannot be read.
-            let unknown = matches!(standing, Some(Standing::Unknown { .. }));
-            let recorded = entry.was_recorded() && !unknown;
-            let not_recorded = stream.and_then(|(stream, _)| self.not_recorded.get(&stream).cloned());
-            let mut usage = Use {
-                standing: standing.unwrap_or(Standing::Current),
-                recorded,
-                not_recorded,
-                ..Use::default()
-            };
+            let mut usage = self.judged(entry);
             let Some(accepted) = entry.accepted() else { return usage };
             let digest = accepted.stock.digest;
             let mut not_applied = Named::default();
@@ -120,6 +109,36 @@ impl Intake {
             usage
         };
         self.entries.values().map(usage).collect()
+    }
+
+    /// What the marks say of a file.
+    fn judged(&self, entry: &Entry) -> Use {
+        let standing = entry.mark().map(|(stream, mark)| self.judged_by.standing(&stream, &mark));
+        // Whether it still is cannot be said of a mark that cannot be read.
+        let unknown = matches!(standing, Some(Standing::Unknown { .. }));
+        let not_recorded = entry.stream().and_then(|(stream, _)| self.not_recorded.get(&stream).cloned());
+        Use {
+            standing: standing.unwrap_or(Standing::Current),
+            recorded: entry.was_recorded() && !unknown,
+            not_recorded,
+            ..Use::default()
+        }
+    }
+
+    /// Compares the files with the marks again. What the sets need of them is as it was, except of files that are refused now.
+    pub(super) fn judge_usages(&self, usages: &mut [Use]) {
+        for (entry, usage) in self.entries.values().zip(usages) {
+            let judged = self.judged(entry);
+            *usage = match entry.accepted() {
+                Some(_) => Use {
+                    standing: judged.standing,
+                    recorded: judged.recorded,
+                    not_recorded: judged.not_recorded,
+                    ..std::mem::take(usage)
+                },
+                None => judged,
+            };
+        }
     }
 
     /// Forgets files that went away long ago.

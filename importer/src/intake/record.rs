@@ -6,10 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::Intake;
 use super::entry::State;
-use super::view;
-use crate::demand::Demand;
+use super::view::{self, Use};
 use crate::marks::Standing;
-use crate::stock::Stock;
 
 /// How long to wait before a mark is written again after it could not be.
 const RAISE_AGAIN: Duration = Duration::from_secs(5);
@@ -18,14 +16,13 @@ impl Intake {
     /// Raises the marks to bundles that are imported, before anybody is told that their media may be pulled. The file need
     /// not be there any more, nor this process be the one that imported it. Each bundle raises its mark here once: a mark
     /// that a person lowered or removed since stays so.
-    pub(super) async fn record_imports(&mut self, demand: &Demand, stock: &Stock) {
+    pub(super) async fn record_imports(&mut self, usages: &[Use]) {
         let now = Instant::now();
         if self.raise_at.is_some_and(|at| now < at) {
             return;
         }
         self.raise_at = None;
-        let usages = self.usages(demand, stock);
-        let due = self.entries.values().zip(&usages).filter(|(entry, usage)| {
+        let due = self.entries.values().zip(usages).filter(|(entry, usage)| {
             let imported = match &entry.state {
                 State::Accepted(_) => usage.imported() && entry.is_proven(),
                 _ => view::was_imported(entry.earlier.as_ref()),
