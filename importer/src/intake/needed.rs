@@ -62,8 +62,9 @@ fn held<'a>(
     missing: &MissingImage,
     shared: bool,
 ) -> Option<&'a StockImage> {
-    let may_copy =
-        |image: &&StockImage| image.covers(&missing.platforms) && (shared || image.readers.include(namespace));
+    let may_copy = |image: &&StockImage| {
+        image.covers(&missing.platforms) && (shared || image.readers.include(namespace))
+    };
     bundle.images.of_digest(&missing.digest).find(may_copy)
 }
 

@@ -47,7 +47,8 @@ impl Indexed {
         places: &'a [u32],
         order: impl Fn(&StockImage) -> Ordering,
     ) -> impl Iterator<Item = &'a StockImage> {
-        let first = places.partition_point(|place| self.get(*place).is_some_and(|image| order(image).is_lt()));
+        let first =
+            places.partition_point(|place| self.get(*place).is_some_and(|image| order(image).is_lt()));
         let images = places.iter().skip(first).filter_map(|place| self.get(*place));
         images.take_while(move |image| order(image).is_eq())
     }
