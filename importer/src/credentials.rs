@@ -177,8 +177,11 @@ impl Credentials {
 
     /// The logins for `registry`, and for paths in it, as a file that the containers tools read; those for other
     /// registries stay out of it. `None` where there are none.
-    pub fn auth_file(&self, registry: &RegistryHost) -> Option<Secret> {
-        self.keychain(registry)?.auth_file(registry)
+    ///
+    /// # Errors
+    /// An entry for the registry is damaged; one for another does not matter.
+    pub fn auth_file(&self, registry: &RegistryHost) -> Result<Option<Secret>, CredentialsError> {
+        Ok(self.keychain(registry).map_or(Ok(None), |keychain| keychain.auth_file(registry))?)
     }
 
     /// Whether it says by itself which registries its credentials are for: a password does not.
@@ -273,20 +276,16 @@ fn login(entries: &BTreeMap<String, Vec<u8>>) -> Result<Login, CredentialsError>
     }
 }
 
-/// The logins of a file. A Secret may not name programs that would be run here.
+/// The credentials of a file. A Secret may not name programs that would be run here.
 fn without_helpers(key: &'static str, bytes: &[u8]) -> Result<Keychain, CredentialsError> {
-    let mut value = serde_json::from_slice::<serde_json::Value>(bytes).unwrap_or_default();
-    let Some(map) = value.as_object_mut() else {
-        // Says what is wrong with it.
-        return Ok(Keychain::from_bytes(key, bytes)?);
-    };
-    let helpers = ["credHelpers", "credsStore"].map(|name| map.remove(name).is_some()).contains(&true);
-    let logins =
-        map.get("auths").and_then(serde_json::Value::as_object).is_some_and(|auths| !auths.is_empty());
-    if helpers && !logins {
+    let keychain = Keychain::from_bytes(key, bytes)?;
+    if !keychain.has_helpers() && !keychain.has_entries() && bytes.iter().all(|b| !b.is_ascii_graphic()) {
+        return Err(CredentialsError::Text(key));
+    }
+    if keychain.has_helpers() && !keychain.has_entries() {
         return Err(CredentialsError::Helpers(key));
     }
-    Ok(Keychain::from_bytes(key, value.to_string().as_bytes())?)
+    Ok(keychain.without_helpers())
 }
 
 fn identity(entries: &BTreeMap<String, Vec<u8>>) -> Result<Option<ClientIdentity>, CredentialsError> {
@@ -361,7 +360,7 @@ mod tests {
     }
 
     fn logins(credentials: &Credentials) -> Option<serde_json::Value> {
-        let file = credentials.auth_file(&registry())?;
+        let file = credentials.auth_file(&registry()).unwrap()?;
         Some(serde_json::from_str::<serde_json::Value>(file.expose()).unwrap()["auths"].clone())
     }
 
@@ -397,7 +396,7 @@ mod tests {
         assert_eq!(keys, ["edge.local:5000", "edge.local:5000/team"]);
         assert_eq!(found["edge.local:5000"]["identitytoken"], "refresh");
         let other = "other.example".parse().unwrap();
-        assert!(credentials.auth_file(&other).is_none());
+        assert!(credentials.auth_file(&other).unwrap().is_none());
     }
 
     #[test]
@@ -429,7 +428,8 @@ mod tests {
             (None, vec![("username", "hunter2")]),
             (None, vec![("password", "hunter2")]),
             (None, vec![(".dockerconfigjson", "hunter2")]),
-            (None, vec![(".dockerconfigjson", r#"{"auths":{"x":{"auth":"hunter2"}}}"#)]),
+            (None, vec![(".dockerconfigjson", "\u{feff} ")]),
+            (None, vec![(".dockerconfigjson", "\u{feff}{\"credsStore\":\"hunter2\"}")]),
             (None, vec![(".dockerconfigjson", r#"{"credsStore":"hunter2"}"#)]),
             (None, vec![("username", "hunter2"), ("password", "hunter2"), (".dockercfg", "{}")]),
             (None, vec![("ca.crt", "hunter2")]),
@@ -445,6 +445,24 @@ mod tests {
         assert!(authorities(&entries(&[("other", "x")])).unwrap_err().to_string().contains("`other`"));
         let large = BTreeMap::from([("ca.crt".to_owned(), vec![b'x'; MAX_ENTRY + 1])]);
         assert!(matches!(authorities(&large), Err(CredentialsError::TooLarge(_))));
+    }
+
+    #[test]
+    fn t214_one_bad_entry_costs_its_own_registry_alone() {
+        let text = format!(
+            r#"{{"auths":{{"edge.local:5000":{{"auth":"{}"}},"x.example":{{"auth":"hunter2"}}}},"credsStore":"desktop.exe"}}"#,
+            STANDARD.encode("a:b")
+        );
+        let secret = entries(&[(".dockerconfigjson", &text)]);
+        let credentials = Credentials::from_secret(Some("kubernetes.io/dockerconfigjson"), &secret).unwrap();
+        assert!(logins(&credentials).is_some());
+        let error = credentials.auth_file(&"x.example".parse().unwrap()).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(shown.contains(".dockerconfigjson") && shown.contains("`x.example`"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        let mut options = ClientOptions::default();
+        credentials.apply(&registry(), &mut options);
+        assert!(!options.keychain.has_helpers(), "a Secret names no programs that are run here");
     }
 
     #[test]

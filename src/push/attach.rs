@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Puts what refers to an image beside it: signatures, SBOMs, attestations. They are optional: what fails with one of them
-//! costs that one, and is reported.
+//! costs that one, and is reported. All of their requests together use at most a quarter of the retries of a run. (T-127)
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -38,7 +38,7 @@ impl Run<'_> {
         if found.is_empty() {
             return Attached::default();
         }
-        let repository = self.repository(&target.repository);
+        let mut repository = self.repository(&target.repository).optional();
         let mut attached = Attached::default();
         let mut problem = |referrer: &BundleReferrer, unlisted, error: &TargetError| {
             attached.problems.push(ReferrerProblem {
@@ -59,7 +59,12 @@ impl Run<'_> {
                     let acknowledged = acknowledged || self.sets_name_list_of(target, &referrer.subject);
                     pushed.push(PushedReferrer { referrer, root, acknowledged });
                 }
-                Err(error) => problem(referrer, false, &error),
+                Err(error) => {
+                    if matches!(&error, TargetError::Registry(error) if !error.is_refusal()) {
+                        repository = repository.optional_once();
+                    }
+                    problem(referrer, false, &error);
+                }
             }
         }
         for PushedReferrer { referrer, root, .. } in &pushed {

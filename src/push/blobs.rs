@@ -84,7 +84,7 @@ impl Run<'_> {
             Some(layer) if blob.is_none() => self.find_layer(layer, &repositories).await?,
             _ => None,
         };
-        let need = Need { digest, size, blob, repositories, elsewhere };
+        let need = Need { digest, size, blob, repositories, required: true, elsewhere };
         self.send_blob(&need, to, need.elsewhere.as_ref()).await
     }
 
@@ -123,7 +123,7 @@ impl Run<'_> {
         };
         let transfers = (size > SMALL).then(|| Arc::clone(&self.transfers));
         let push = BlobPush { digest, size, content, mount_from: from.cloned(), transfers };
-        let pushed = self.repository(to).send_blob(&push).await;
+        let pushed = self.repository_for(need, to).send_blob(&push).await;
         shown.end();
         match pushed? {
             Pushed::Mounted => {

@@ -46,7 +46,7 @@ impl Run<'_> {
         failures: &mut BTreeMap<(Digest, RepositoryName), Option<RegistryError>>,
     ) {
         let heads = pairs.into_iter().map(|(need, name)| async move {
-            let has = self.repository(name).has_blob_for_push(&need.digest, need.size).await;
+            let has = self.repository_for(need, name).has_blob_for_push(&need.digest, need.size).await;
             (need.digest, name.clone(), has)
         });
         for (digest, name, answer) in

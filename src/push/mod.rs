@@ -187,6 +187,8 @@ struct Need {
     /// Its place in the archive; `None`: the bundle leaves it to the site.
     blob: Option<BundleBlob>,
     repositories: BTreeSet<RepositoryName>,
+    /// Whether an image needs it, and not only a signature or the like.
+    required: bool,
     /// A repository that has it, beside those that need it.
     elsewhere: Option<RepositoryName>,
 }
@@ -217,16 +219,31 @@ impl Run<'_> {
         self.client.repository(&self.destination.registry, name)
     }
 
+    /// The repository for requests about a blob.
+    fn repository_for(&self, need: &Need, name: &RepositoryName) -> Repository {
+        let repository = self.repository(name);
+        if need.required { repository } else { repository.optional() }
+    }
+
     /// Configs and layers by the repositories that need them, in the order of the archive.
     fn needs(&self, targets: &[Target]) -> Vec<Need> {
         let mut needs = BTreeMap::<(u64, Digest), Need>::new();
         for target in targets {
-            for content in self.closures(target).flat_map(|(_, closure)| &closure.contents) {
+            // The image is the first of its closures.
+            for (content, required) in self
+                .closures(target)
+                .zip(std::iter::once(true).chain(std::iter::repeat(false)))
+                .flat_map(|((_, closure), of_image)| closure.contents.iter().map(move |c| (c, of_image)))
+            {
                 let Descriptor { digest, size, .. } = *content;
+                let required = required && !self.optional(target.image).contents.contains_key(&digest);
                 let blob = self.bundle.blob(&digest).copied();
-                let need = || Need { digest, size, blob, repositories: BTreeSet::new(), elsewhere: None };
-                let place = (blob.map_or(0, |blob| blob.offset), digest);
-                needs.entry(place).or_insert_with(need).repositories.insert(target.repository.clone());
+                let repositories = BTreeSet::new();
+                let need = || Need { digest, size, blob, repositories, required, elsewhere: None };
+                let position = (blob.map_or(0, |blob| blob.offset), digest);
+                let need = needs.entry(position).or_insert_with(need);
+                need.required |= required;
+                need.repositories.insert(target.repository.clone());
             }
         }
         needs.into_values().collect()

@@ -60,6 +60,7 @@ pub async fn list(
     pushed: &[PushedReferrer<'_>],
     documents: &Documents,
 ) -> (Vec<WrittenList>, Vec<ReferrerProblem>) {
+    let repository = &repository.optional();
     let mut subjects = BTreeMap::<Digest, Vec<Value>>::new();
     for PushedReferrer { referrer, root, acknowledged } in pushed {
         if referrer.tag.is_none() && !acknowledged {
@@ -68,7 +69,7 @@ pub async fn list(
     }
     let (mut written, mut problems) = (Vec::new(), Vec::new());
     for (subject, mut entries) in subjects {
-        match repository.optional().referrers_by_api(&subject).await {
+        match repository.referrers_by_api(&subject).await {
             Ok(ReferrersApi::Listed(list)) => {
                 let listed = |entry: &Value| list.found.iter().any(|found| is_of(entry, &found.digest));
                 entries.retain(|entry| !listed(entry));
@@ -93,6 +94,7 @@ pub async fn list(
 /// Reads lists again that were written in this run, and adds what another writer has overwritten meanwhile. Answers what
 /// is not listed.
 pub async fn mend(repository: &Repository, written: Vec<WrittenList>) -> Vec<ReferrerProblem> {
+    let repository = &repository.optional();
     let mut problems = Vec::new();
     for WrittenList { subject, entries } in written {
         let mut result = Ok(false);

@@ -94,6 +94,8 @@ pub(super) struct Session {
     tokens: Mutex<HashMap<TokenKey, Slot>>,
     // Also what a helper failed with: one that hangs costs its time limit once, not for every image.
     helper: tokio::sync::Mutex<HashMap<String, (Instant, HelperAnswer)>>,
+    /// Whether it was told that credentials may be missing.
+    told_unusable: AtomicBool,
 }
 
 impl Session {
@@ -159,12 +161,23 @@ impl Inner {
         Arc::clone(lock(&self.sessions).entry(registry.clone()).or_default())
     }
 
-    /// The login for a repository; answers of helpers are kept for a while.
+    /// The login for a repository; answers of helpers are kept for a while. A helper that cannot be run here is as good as
+    /// one that knows nothing, until the registry refuses a request for it.
     async fn login(&self, asking: &Asking<'_>) -> Result<Found, Failure> {
+        let found = self.find_login(asking).await.map_err(RegistryError::from)?;
+        if let (None, Some(unusable)) = (&found.login, &found.unusable)
+            && !self.session(asking.purpose.registry).told_unusable.swap(true, Ordering::Relaxed)
+        {
+            self.notify(&format!("{}: going on without credentials: {unusable}", asking.purpose.registry));
+        }
+        Ok(found)
+    }
+
+    async fn find_login(&self, asking: &Asking<'_>) -> Result<Found, KeychainError> {
         let (registry, repository) = (asking.purpose.registry, asking.repository);
         let keychain = &self.options.keychain;
         let Some(helper) = keychain.helper(registry, repository) else {
-            return Ok(keychain.stored(registry, repository));
+            return keychain.stored(registry, repository);
         };
         let session = self.session(registry);
         let mut kept = session.helper.lock().await;
@@ -177,8 +190,14 @@ impl Inner {
                 answer
             }
         };
-        let found = answer.map_err(RegistryError::from)?;
-        Ok(found.unwrap_or_else(|| keychain.beside(&helper, registry, repository)))
+        match answer {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => keychain.beside(&helper, registry, repository, None),
+            Err(absent @ KeychainError::NoHelper { .. }) => {
+                keychain.beside(&helper, registry, repository, Some(absent))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether two repositories of a registry are reached with the same credentials.
@@ -195,10 +214,13 @@ impl Inner {
     /// Which credentials there are for a request, for a message.
     pub(super) async fn looked(&self, asking: &Asking<'_>) -> CredentialUse {
         let used = match self.login(asking).await {
-            Ok(Found { login: Some(Login::Basic { user, .. }), origin: Some(origin) }) => {
+            Ok(Found { login: Some(Login::Basic { user, .. }), origin: Some(origin), .. }) => {
                 Some(format!("user `{}` ({origin})", printable(&user, 100)))
             }
             Ok(Found { origin: Some(origin), .. }) => Some(format!("the credentials from {origin}")),
+            Ok(Found { unusable: Some(unusable), .. }) => {
+                return CredentialUse { used: None, searched: unusable.to_string() };
+            }
             _ => None,
         };
         CredentialUse { used, searched: self.options.keychain.searched() }

@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use base64::Engine as _;
+use base64::alphabet;
 use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::keychain::KeychainError;
 use crate::redact::Secret;
@@ -37,11 +40,15 @@ impl Login {
     }
 }
 
+/// Credentials of one entry, or what is wrong with it: that matters only to the registry that the entry is for.
+type Entry = Result<Login, &'static str>;
+
 /// What one file holds. Keys are normalised: `host[:port][/path]`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) path: Utf8PathBuf,
-    logins: HashMap<String, Login>,
+    entries: HashMap<String, Entry>,
+    /// Names of credential helpers as the file has them; an empty one stands for the file itself.
     pub(super) helpers: HashMap<String, String>,
     pub(super) store: Option<String>,
 }
@@ -49,10 +56,18 @@ pub(super) struct Source {
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 struct RawFile {
-    auths: Option<BTreeMap<String, RawEntry>>,
-    cred_helpers: Option<BTreeMap<String, String>>,
-    creds_store: Option<String>,
+    auths: Option<BTreeMap<String, Value>>,
+    cred_helpers: Option<BTreeMap<String, Value>>,
+    creds_store: Option<Value>,
 }
+
+/// Base64 as people have it: with and without padding, and with bits in its last character that mean nothing.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 #[derive(Deserialize)]
 struct RawEntry {
@@ -90,92 +105,130 @@ pub(super) fn normalise(key: &str) -> String {
     if matches!(path, "" | "v1" | "v2") { host } else { format!("{host}/{path}") }
 }
 
-fn entry(raw: RawEntry) -> Result<Option<Login>, &'static str> {
+/// The credentials of an entry; `None` where it has none, because a helper keeps them.
+fn entry(raw: Value) -> Option<Entry> {
+    if raw.is_null() {
+        return None;
+    }
+    // The error's own text would show parts of the content.
+    let Ok(raw) = serde_json::from_value::<RawEntry>(raw) else {
+        return Some(Err("it has an unexpected shape"));
+    };
     if let Some(Secretly(token)) = raw.identitytoken.filter(|token| !token.0.is_empty()) {
-        return Ok(Some(Login::IdentityToken(Secret::new(token))));
+        return Some(Ok(Login::IdentityToken(Secret::new(token))));
     }
     if let Some(Secretly(auth)) = raw.auth.filter(|auth| !auth.0.trim().is_empty()) {
-        let bytes = STANDARD.decode(auth.trim()).map_err(|_| "`auth` is not base64")?;
-        let text = String::from_utf8(bytes).map_err(|_| "`auth` is not text")?;
-        let (user, password) = text.split_once(':').ok_or("`auth` is not USER:PASSWORD")?;
-        return Ok(Some(login(user.to_owned(), password.trim_end_matches('\0').to_owned())));
+        return Some(pair(&auth));
     }
     match (raw.username, raw.password) {
-        (Some(user), Some(Secretly(password))) if !user.is_empty() => Ok(Some(login(user, password))),
-        _ => Ok(None),
+        (Some(user), Some(Secretly(password))) if !user.is_empty() => Some(Ok(login(user, password))),
+        _ => None,
     }
 }
 
-fn is_helper_name(name: &str) -> bool {
+/// Base64 of `USER:PASSWORD`, also broken into lines, as `base64` prints it.
+fn pair(auth: &str) -> Entry {
+    let auth = auth.split_ascii_whitespace().collect::<String>();
+    let bytes = BASE64.decode(auth).map_err(|_| "`auth` is not base64")?;
+    let text = String::from_utf8(bytes).map_err(|_| "`auth` is not text")?;
+    let (user, password) = text.split_once(':').ok_or("`auth` is not USER:PASSWORD")?;
+    // docker pads with NUL; `echo` ends the line.
+    let password = password.trim_end_matches('\0').trim_end_matches(['\r', '\n']);
+    Ok(login(user.to_owned(), password.to_owned()))
+}
+
+/// Whether `docker-credential-NAME` is the name of a program, and no path.
+pub(super) fn is_helper_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 100
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+/// The name of a credential helper. What is no text becomes a name that no helper has.
+fn helper_name(name: Value) -> String {
+    match name {
+        Value::String(name) => name,
+        Value::Null => String::new(),
+        _ => "?".to_owned(),
+    }
 }
 
 impl Source {
+    /// Reads a file; one that is empty holds nothing.
     pub(super) fn parse(path: &Utf8Path, bytes: &[u8]) -> Result<Self, KeychainError> {
         let bad = |detail: String| KeychainError::File { path: path.to_string(), detail };
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            return Err(bad("it is UTF-16; expected UTF-8".to_owned()));
+        }
         // The error's own text would show parts of the content.
         let place = |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
-        let value = serde_json::from_slice::<serde_json::Value>(bytes)
-            .map_err(|error| bad(format!("it is not JSON ({})", place(&error))))?;
-        // Files of old versions (`.dockercfg`) are the table of logins alone.
+        let value = match bytes {
+            [] => Value::Object(serde_json::Map::new()),
+            bytes => serde_json::from_slice::<Value>(bytes)
+                .map_err(|error| bad(format!("it is not JSON ({})", place(&error))))?,
+        };
+        // Files of old versions (`.dockercfg`) are the table of entries alone.
         let old = value.as_object().is_some_and(|map| {
             !map.is_empty()
                 && !["auths", "credHelpers", "credsStore"].iter().any(|key| map.contains_key(*key))
                 && map.values().all(|entry| entry.get("auth").is_some() || entry.get("username").is_some())
         });
-        let shape = |_| bad("it does not have the shape of a file with logins".to_owned());
+        let shape = |_| bad("it does not have the shape of a file with credentials".to_owned());
         let raw = if old {
             RawFile { auths: Some(serde_json::from_value(value).map_err(shape)?), ..RawFile::default() }
         } else {
             serde_json::from_value::<RawFile>(value).map_err(shape)?
         };
-        let mut logins = HashMap::new();
-        for (key, raw) in raw.auths.unwrap_or_default() {
-            let shown = crate::redact::printable(&key, 100);
-            if let Some(login) = entry(raw).map_err(|detail| bad(format!("entry `{shown}`: {detail}")))? {
-                logins.insert(normalise(&key), login);
-            }
-        }
-        let helpers = raw.cred_helpers.unwrap_or_default();
-        let helpers =
-            helpers.into_iter().map(|(key, name)| (normalise(&key), name)).collect::<HashMap<_, _>>();
-        let store = raw.creds_store.filter(|store| !store.is_empty());
-        if let Some(name) = helpers.values().chain(&store).find(|name| !is_helper_name(name)) {
-            let name = crate::redact::printable(name, 100);
-            return Err(bad(format!("`{name}` is not the name of a credential helper")));
-        }
-        Ok(Self { path: path.to_owned(), logins, helpers, store })
+        let entries = raw.auths.unwrap_or_default().into_iter();
+        let entries = entries.filter_map(|(key, raw)| Some((normalise(&key), entry(raw)?))).collect();
+        let helpers = raw.cred_helpers.unwrap_or_default().into_iter();
+        let helpers = helpers.map(|(key, name)| (normalise(&key), helper_name(name))).collect();
+        let store = raw.creds_store.map(helper_name).filter(|store| !store.is_empty());
+        Ok(Self { path: path.to_owned(), entries, helpers, store })
     }
 
-    /// The logins for a registry and for paths in it.
-    pub(super) fn logins_below<'a>(
-        &'a self,
-        registry: &'a str,
-    ) -> impl Iterator<Item = (String, &'a Login)> + 'a {
-        let belongs = move |key: &str| {
+    pub(super) fn without_helpers(&self) -> Self {
+        Self { helpers: HashMap::new(), store: None, ..self.clone() }
+    }
+
+    /// Whether it has entries, usable or not.
+    pub(super) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// The credentials for a registry and for paths in it.
+    pub(super) fn logins_below(&self, registry: &str) -> Result<Vec<(String, &Login)>, KeychainError> {
+        let belongs = |key: &str| {
             key.strip_prefix(registry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        self.logins.iter().filter(move |(key, _)| belongs(key)).map(|(key, login)| (key.clone(), login))
+        let below = self.entries.iter().filter(|(key, _)| belongs(key));
+        below.map(|(key, entry)| Ok((key.clone(), self.usable(key, entry)?))).collect()
     }
 
-    /// The most specific login: for the repository, for a path that it lies in, for the registry.
+    /// The most specific credentials: for the repository, for a path that it lies in, for the registry.
     pub(super) fn login(
         &self,
         registry: &str,
         repository: Option<&RepositoryName>,
-    ) -> Option<(&Login, String)> {
+    ) -> Result<Option<(&Login, String)>, KeychainError> {
         let mut key = match repository {
             Some(repository) => format!("{registry}/{repository}"),
             None => registry.to_owned(),
         };
         loop {
-            if let Some(login) = self.logins.get(&key) {
-                return Some((login, key));
+            if let Some(entry) = self.entries.get(&key) {
+                return Ok(Some((self.usable(&key, entry)?, key)));
             }
-            let parent = key.rfind('/')?;
+            let Some(parent) = key.rfind('/') else { return Ok(None) };
             key.truncate(parent);
         }
+    }
+
+    fn usable<'a>(&self, key: &str, entry: &'a Entry) -> Result<&'a Login, KeychainError> {
+        entry.as_ref().map_err(|detail| {
+            let detail = format!("entry `{}`: {detail}", crate::redact::printable(key, 100));
+            KeychainError::File { path: self.path.to_string(), detail }
+        })
     }
 }

@@ -403,7 +403,9 @@ impl Repository {
     /// together use at most a quarter of the retries and pauses of a run.
     #[must_use]
     pub fn optional(&self) -> Self {
-        Self { importance: Importance::Optional, ..self.clone() }
+        let optional = self.importance.is_optional();
+        let importance = if optional { self.importance } else { Importance::Optional };
+        Self { importance, ..self.clone() }
     }
 
     /// The same repository for requests like one that has failed in spite of retries: where they are optional, they are

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::authfile::{Login, Secretly, Source, login, normalise};
+use super::authfile::{Login, Secretly, Source, is_helper_name, login, normalise};
 use crate::error::{Classify, ErrorKind};
 use crate::redact::Secret;
 use crate::reference::{RegistryHost, RepositoryName};
@@ -29,6 +29,8 @@ const HELPER_TIME: Duration = Duration::from_secs(20);
 pub struct Keychain {
     explicit: Vec<(RegistryHost, Login)>,
     files: Arc<Vec<Source>>,
+    /// Files that nobody named and that cannot be read. (T-214)
+    unreadable: Arc<Vec<KeychainError>>,
     /// Files that do not exist, for messages.
     absent: Arc<Vec<Utf8PathBuf>>,
     helper_time: Duration,
@@ -41,6 +43,7 @@ impl Default for Keychain {
         Self {
             explicit: Vec::new(),
             files: Arc::default(),
+            unreadable: Arc::default(),
             absent: Arc::default(),
             helper_time: HELPER_TIME,
             helper_folder: None,
@@ -57,6 +60,16 @@ pub enum KeychainError {
         /// The file.
         path: String,
         /// What is wrong, without any content.
+        detail: String,
+    },
+    /// A credential helper that a file names is not there, or does not run on this system.
+    #[error("the credential helper {program}, which {path} names, cannot be run: {detail}")]
+    NoHelper {
+        /// The program.
+        program: String,
+        /// The file that names it.
+        path: String,
+        /// The error of the system.
         detail: String,
     },
     /// A credential helper failed.
@@ -82,6 +95,9 @@ impl Classify for KeychainError {
                 "expected is what docker login or skopeo login write: {\"auths\": {\"HOST\": {\"auth\": …}}}"
                     .to_owned()
             }
+            Self::NoHelper { program, path, .. } => {
+                format!("install {program}, or take its name out of {path} and log in with skopeo login")
+            }
             Self::Helper { program, registry, .. } => {
                 format!("try it by hand: echo {registry} | {program} get")
             }
@@ -95,12 +111,16 @@ pub(super) struct Found {
     pub(super) login: Option<Login>,
     /// Where it was found; safe to show.
     pub(super) origin: Option<String>,
+    /// Why credentials may be missing that this user has: it matters where the registry refuses a request without them.
+    pub(super) unusable: Option<KeychainError>,
 }
 
 /// A helper to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Helper {
     pub(super) program: String,
+    /// Whether it can be the name of a program.
+    valid: bool,
     file: Utf8PathBuf,
     /// Files before this one had no login; this many of them.
     index: usize,
@@ -120,10 +140,11 @@ impl Keychain {
     }
 
     /// The credentials of this user: `explicit` alone where it is given, else `$REGISTRY_AUTH_FILE` alone where
-    /// it is set, else the files of the containers tools and of docker, in this order.
+    /// it is set, else the files of the containers tools and of docker, in this order. Of the latter, one that cannot be
+    /// read matters only to a registry that refuses to do without credentials; so does an entry, or a helper, in any file.
     ///
     /// # Errors
-    /// A file that was named and is not there, or any file that is damaged.
+    /// A file that was named and is not there, or cannot be read.
     pub fn from_environment(explicit: Option<&Utf8Path>) -> Result<Self, KeychainError> {
         Self::from_variables(explicit, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -148,24 +169,25 @@ impl Keychain {
 
     /// The credentials in these files; the first that has a login for a registry counts.
     fn from_files(paths: &[Utf8PathBuf], required: bool) -> Result<Self, KeychainError> {
-        let (mut files, mut absent) = (Vec::new(), Vec::new());
+        let (mut files, mut absent, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for path in paths {
-            let bad = |detail: String| KeychainError::File { path: path.to_string(), detail };
-            let file = match File::open(path) {
-                Err(error) if !required && missing(&error) => {
-                    absent.push(path.clone());
-                    continue;
+            match read(path) {
+                Ok(Some(source)) => files.push(source),
+                Ok(None) if !required => absent.push(path.clone()),
+                Ok(None) => {
+                    let detail = io::Error::from(io::ErrorKind::NotFound).to_string();
+                    return Err(KeychainError::File { path: path.to_string(), detail });
                 }
-                other => other.map_err(|error| bad(error.to_string()))?,
-            };
-            let mut bytes = Vec::new();
-            file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
-            if bytes.len() as u64 > MAX_BYTES {
-                return Err(bad(format!("it is larger than {MAX_BYTES} bytes")));
+                Err(error) if required => return Err(error),
+                Err(error) => unreadable.push(error),
             }
-            files.push(Source::parse(path, &bytes)?);
         }
-        Ok(Self { files: Arc::new(files), absent: Arc::new(absent), ..Self::default() })
+        Ok(Self {
+            files: Arc::new(files),
+            absent: Arc::new(absent),
+            unreadable: Arc::new(unreadable),
+            ..Self::default()
+        })
     }
 
     /// The credentials in `bytes`, a file of docker or of the containers tools that came from `origin` (which
@@ -178,6 +200,23 @@ impl Keychain {
         Ok(Self { files: Arc::new(vec![source]), ..Self::default() })
     }
 
+    /// The same without credential helpers, for a file from somebody who may run no programs here.
+    #[must_use]
+    pub fn without_helpers(mut self) -> Self {
+        self.files = Arc::new(self.files.iter().map(Source::without_helpers).collect());
+        self
+    }
+
+    /// Whether a file names credential helpers.
+    pub fn has_helpers(&self) -> bool {
+        self.files.iter().any(|source| source.store.is_some() || !source.helpers.is_empty())
+    }
+
+    /// Whether there are credentials in it, usable or not, beside those that helpers know.
+    pub fn has_entries(&self) -> bool {
+        !self.explicit.is_empty() || self.files.iter().any(Source::has_entries)
+    }
+
     /// The same keychain with this login for `registry` before all others.
     #[must_use]
     pub fn with(mut self, registry: &RegistryHost, user: &str, password: Secret) -> Self {
@@ -188,11 +227,14 @@ impl Keychain {
 
     /// The logins for `registry`, and for paths in it, as a file that the containers tools read
     /// (containers-auth.json); `None` where there are none. Helpers are not asked.
-    pub fn auth_file(&self, registry: &RegistryHost) -> Option<Secret> {
+    ///
+    /// # Errors
+    /// An entry for the registry, or for a path in it, is damaged.
+    pub fn auth_file(&self, registry: &RegistryHost) -> Result<Option<Secret>, KeychainError> {
         let host = normalise(registry.as_str());
         let mut logins = BTreeMap::new();
         for source in self.files.iter().rev() {
-            logins.extend(source.logins_below(&host));
+            logins.extend(source.logins_below(&host)?);
         }
         let explicit = self.explicit.iter().rev().filter(|(of, _)| of == registry);
         let explicit = explicit.map(|(_, login)| login).collect::<Vec<_>>();
@@ -201,7 +243,8 @@ impl Keychain {
         }
         let entries = logins.into_iter().map(|(key, login)| (key, login.entry()));
         let entries = entries.collect::<serde_json::Map<_, _>>();
-        (!entries.is_empty()).then(|| Secret::new(serde_json::json!({ "auths": entries }).to_string()))
+        let file = || Secret::new(serde_json::json!({ "auths": entries }).to_string());
+        Ok((!entries.is_empty()).then(file))
     }
 
     /// Where logins were looked for, for a message.
@@ -227,12 +270,15 @@ impl Keychain {
         let key = normalise(registry.as_str());
         for (index, source) in self.files.iter().enumerate() {
             let own = source.helpers.get(&key);
-            if own.is_none() && source.login(&key, repository).is_some() {
+            // An entry that is damaged is for this registry too: it is what the user has to mend.
+            let here = !matches!(source.login(&key, repository), Ok(None));
+            if here && own.is_none_or(String::is_empty) {
                 return None;
             }
-            if let Some(name) = own.or(source.store.as_ref()) {
-                let program = format!("docker-credential-{name}");
-                return Some(Helper { program, file: source.path.clone(), index });
+            if let Some(name) = own.or(source.store.as_ref()).filter(|name| !name.is_empty()) {
+                let program = format!("docker-credential-{}", crate::redact::printable(name, 100));
+                let valid = is_helper_name(name);
+                return Some(Helper { program, valid, file: source.path.clone(), index });
             }
         }
         None
@@ -244,33 +290,47 @@ impl Keychain {
         from: usize,
         registry: &RegistryHost,
         repository: Option<&RepositoryName>,
-    ) -> Found {
+    ) -> Result<Found, KeychainError> {
         let key = normalise(registry.as_str());
         for source in self.files.iter().skip(from) {
-            if let Some((login, key)) = source.login(&key, repository) {
+            if let Some((login, key)) = source.login(&key, repository)? {
                 let origin = format!("{} (entry `{key}`)", source.path);
-                return Found { login: Some(login.clone()), origin: Some(origin) };
+                return Ok(Found { login: Some(login.clone()), origin: Some(origin), unusable: None });
             }
         }
-        Found::default()
+        Ok(Found { unusable: self.unreadable.first().cloned(), ..Found::default() })
     }
 
     /// The login that needs no helper.
-    pub(super) fn stored(&self, registry: &RegistryHost, repository: Option<&RepositoryName>) -> Found {
+    ///
+    /// # Errors
+    /// The entry for it is damaged.
+    pub(super) fn stored(
+        &self,
+        registry: &RegistryHost,
+        repository: Option<&RepositoryName>,
+    ) -> Result<Found, KeychainError> {
         if let Some((_, login)) = self.explicit.iter().find(|(host, _)| host == registry) {
-            return Found { login: Some(login.clone()), origin: Some("the options".to_owned()) };
+            let origin = Some("the options".to_owned());
+            return Ok(Found { login: Some(login.clone()), origin, unusable: None });
         }
         self.stored_from(0, registry, repository)
     }
 
-    /// The login beside a helper that knows none.
+    /// The login beside a helper that knows none, or cannot be run for the reason `unusable`.
+    ///
+    /// # Errors
+    /// As for [`Self::stored`].
     pub(super) fn beside(
         &self,
         helper: &Helper,
         registry: &RegistryHost,
         repository: Option<&RepositoryName>,
-    ) -> Found {
-        self.stored_from(helper.index, registry, repository)
+        unusable: Option<KeychainError>,
+    ) -> Result<Found, KeychainError> {
+        let found = self.stored_from(helper.index, registry, repository)?;
+        let unusable = unusable.filter(|_| found.login.is_none()).or(found.unusable);
+        Ok(Found { unusable, ..found })
     }
 
     /// Asks a helper for the login to a registry; `None` where it knows none.
@@ -284,10 +344,16 @@ impl Keychain {
             registry: registry.to_string(),
             detail,
         };
+        if !helper.valid {
+            return Err(failed("it is not the name of a program".to_owned()));
+        }
         let answered = tokio::time::timeout(self.helper_time, self.run(helper, registry)).await;
         let output = match answered {
             Err(_) => return Err(failed(format!("no answer within {} s", self.helper_time.as_secs()))),
-            Ok(Err(error)) => return Err(failed(format!("it cannot be run: {error}"))),
+            Ok(Err(error)) => {
+                let (program, path) = (helper.program.clone(), helper.file.to_string());
+                return Err(KeychainError::NoHelper { program, path, detail: error.to_string() });
+            }
             Ok(Ok(output)) => output,
         };
         let (success, output) = output;
@@ -305,7 +371,7 @@ impl Keychain {
             .map_err(|_| failed("what it printed is not a login".to_owned()))?;
         let login = login(answer.username, answer.secret.0);
         let origin = format!("{} (named in {})", helper.program, helper.file);
-        Ok(Some(Found { login: Some(login), origin: Some(origin) }))
+        Ok(Some(Found { login: Some(login), origin: Some(origin), unusable: None }))
     }
 
     /// Runs a helper: whether it succeeded, and at most one byte more than it may print.
@@ -338,6 +404,21 @@ impl Keychain {
         }
         Ok((child.wait().await?.success(), output))
     }
+}
+
+/// The content of a file with credentials; `None` where there is no file.
+fn read(path: &Utf8Path) -> Result<Option<Source>, KeychainError> {
+    let bad = |detail: String| KeychainError::File { path: path.to_string(), detail };
+    let file = match File::open(path) {
+        Err(error) if missing(&error) => return Ok(None),
+        other => other.map_err(|error| bad(error.to_string()))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(bad(format!("it is larger than {MAX_BYTES} bytes")));
+    }
+    Source::parse(path, &bytes).map(Some)
 }
 
 /// Whether an error means that a file is not there.

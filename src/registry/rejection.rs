@@ -49,17 +49,26 @@ pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
     printable(&last.to_string(), MAX_ERROR_TEXT)
 }
 
-/// What a failed exchange means; `trusted` says which CAs are trusted.
+/// The way to a server, for messages about a failed exchange.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Way {
+    /// Which CAs are trusted.
+    pub(super) trusted: String,
+    /// The proxy that connections go through, or may go through, so that it is not known who refused them.
+    pub(super) proxy: Option<String>,
+}
+
+/// What a failed exchange means.
 pub(super) fn transport_failure(
     error: reqwest::Error,
     url: &Url,
     purpose: &Purpose<'_>,
-    trusted: &str,
+    way: &Way,
 ) -> Failure {
     let error = error.without_url();
     let host = authority(url);
     if let Some(tls) = find::<rustls::Error>(&error) {
-        let (detail, hint) = tls_detail(tls, &host, trusted);
+        let (detail, hint) = tls_detail(tls, &host, &way.trusted);
         return RegistryError::Tls { host, detail, hint, source: Some(error.into()) }.into();
     }
     if let Some(barred) = find::<BarredAddress>(&error) {
@@ -81,7 +90,9 @@ pub(super) fn transport_failure(
     } else if error.is_connect() && cause.contains("proxy auth") {
         hint = Some(PROXY_CREDENTIALS.to_owned());
         format!("the proxy on the way to {host} wants credentials (HTTP status 407)")
-    } else if refused && (is_loopback(url) || !uses_proxy()) {
+    } else if let (Some(proxy), true) = (&way.proxy, error.is_connect()) {
+        format!("no connection to {host} through {proxy}: {cause}")
+    } else if refused {
         let forgotten = if url.port().is_none() {
             format!("was the port forgotten (for example {name}:5000)? ")
         } else {
@@ -111,11 +122,33 @@ fn is_at(registry: &RegistryHost, url: &Url) -> bool {
     })
 }
 
-/// Whether connections may go through a proxy, so that it is not known who refused them.
-fn uses_proxy() -> bool {
-    ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
-        .iter()
-        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+impl Inner {
+    /// The way to the server of `url`. An address of a proxy is shown without its credentials.
+    pub(super) fn way(&self, url: &Url) -> Way {
+        let variable = || {
+            ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+                .into_iter()
+                .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+        };
+        let options = &self.options;
+        let proxy =
+            match &options.proxy {
+                // What is meant by loopback here is reached directly.
+                _ if is_loopback(url) => None,
+                Some(proxy) => {
+                    let url = Url::parse(&proxy.url).ok();
+                    Some(url.map_or_else(
+                        || "the proxy".to_owned(),
+                        |url| format!("the proxy {}", authority(&url)),
+                    ))
+                }
+                None if options.proxies && options.barred.is_none() => {
+                    variable().map(|name| format!("the proxy of {name}, where that is used for it"))
+                }
+                None => None,
+            };
+        Way { trusted: self.trusted(url), proxy }
+    }
 }
 
 /// What is wrong with a TLS connection, and what helps, where that is not to trust another CA.

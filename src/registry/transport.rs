@@ -18,7 +18,7 @@ use super::error::RegistryError;
 use super::hosts::{Closed, Pause, Permit};
 use super::pace::Pace;
 use super::redirect::{Bounds, MAX_HOPS, RedirectRefusal, authority, keeps_method, same_origin};
-use super::rejection::{root_cause, transport_failure};
+use super::rejection::{Way, root_cause, transport_failure};
 use super::retry::{Failure, Importance};
 use super::tls;
 use crate::redact::{SafeUrl, printable};
@@ -147,7 +147,7 @@ impl Answer {
         let chunk = match tokio::time::timeout(self.stall, self.response.chunk()).await {
             Ok(Ok(None)) => return Ok(None),
             Ok(Ok(Some(chunk))) => chunk,
-            Ok(Err(error)) => return Err(transport_failure(error, &self.url, purpose, "")),
+            Ok(Err(error)) => return Err(transport_failure(error, &self.url, purpose, &Way::default())),
             Err(_) => {
                 let detail = format!("no byte came for {} s", self.stall.as_secs());
                 return Err(Failure::again(unavailable(purpose, detail)));
@@ -300,7 +300,7 @@ impl Inner {
     }
 
     /// Which CAs are trusted for an address, for a message.
-    fn trusted(&self, url: &Url) -> String {
+    pub(super) fn trusted(&self, url: &Url) -> String {
         let own = authority(url).parse().ok().and_then(|host| self.host_certificates(&host).ok().flatten());
         let files = self.options.ca_files.iter().map(ToString::to_string);
         let files = files.chain(own.unwrap_or_default().origins);
@@ -362,8 +362,7 @@ impl Inner {
                 }
             }
         };
-        let response =
-            response.map_err(|error| transport_failure(error, url, purpose, &self.trusted(url)))?;
+        let response = response.map_err(|error| transport_failure(error, url, purpose, &self.way(url)))?;
         let (status, policy) = (response.status(), &self.options.retry);
         let pause = self.hosts.answered(&permit, status, response.headers(), policy, purpose.importance);
         if let Some(Pause::Granted { wait, tell: true, .. }) = pause {

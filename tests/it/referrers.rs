@@ -378,3 +378,22 @@ async fn t115_what_two_images_have_in_common_is_named_once() {
     let named = report.referrers.iter().map(|problem| (problem.digest, problem.unlisted));
     assert_eq!(named.collect::<Vec<_>>(), [(seal.digest, true)]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t127_a_push_spends_a_quarter_of_its_retries_on_signatures() {
+    let (mut site, image) = signed();
+    let (bundle, images) = site.open("x.krs.tar").await;
+    let seal = signature(&image);
+    let mut options = crate::harness::options();
+    options.retry.budget = 8;
+    // Their manifests, and the blobs that only they need.
+    for path in [seal.digest.to_string(), seal.blobs.last().unwrap().0.to_string()] {
+        site.edge.fail(Matcher::any().path(&path), What::Status(500, vec![], String::new()));
+    }
+    let client = krs_core::registry::Client::new(options).unwrap();
+    let destination = site.edge.host().to_string().parse().unwrap();
+    let report =
+        push(&client, &bundle, &images, &destination, PushOptions::from(4), &silent()).await.unwrap();
+    assert!(report.referrers.iter().any(|problem| problem.digest == seal.digest), "{report:?}");
+    assert_eq!(client.statistics().retries_left, 6, "2 of 8");
+}

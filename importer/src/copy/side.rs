@@ -154,7 +154,10 @@ impl<'a> Side<'a> {
         }
         // Always there, so that skopeo looks nowhere else.
         let auth_file = folder.join("auth.json");
-        let logins = credentials.auth_file(&self.registry).unwrap_or_else(|| Secret::new(r#"{"auths":{}}"#));
+        let logins = credentials
+            .auth_file(&self.registry)
+            .map_err(|error| Failure::credentials(self.which, &error))?;
+        let logins = logins.unwrap_or_else(|| Secret::new(r#"{"auths":{}}"#));
         write(&auth_file, logins.expose().as_bytes())?;
         Ok(Prepared { auth_file, cert_dir, verify: !self.plain_http && !self.insecure })
     }

@@ -11,7 +11,7 @@ fn host(text: &str) -> RegistryHost {
 
 fn found(keychain: &Keychain, registry: &str, repository: &str) -> Option<(String, String)> {
     let repository = repository.parse().ok();
-    match keychain.stored(&host(registry), repository.as_ref()).login? {
+    match keychain.stored(&host(registry), repository.as_ref()).unwrap().login? {
         Login::Basic { user, password } => Some((user, password.expose().to_owned())),
         Login::IdentityToken(token) => Some(("<identity>".to_owned(), token.expose().to_owned())),
     }
@@ -64,22 +64,100 @@ fn the_old_shape_without_auths_is_read() {
     assert_eq!(found(&keychain, "docker.io", "x"), pair("a", "b"));
 }
 
+/// What is wrong with the credentials for `a.example` in a file.
+fn problem(text: &[u8]) -> Option<String> {
+    let shown = |error: KeychainError| format!("{error} {error:?}");
+    match Keychain::from_bytes("x/config.json", text) {
+        Err(error) => Some(shown(error)),
+        Ok(keychain) => keychain.stored(&host("a.example"), None).err().map(shown),
+    }
+}
+
 #[test]
 fn t76_a_damaged_file_is_named_without_its_content() {
-    for text in [
-        r#"{"auths": {"a.example": {"auth": "hunter2hunter2!"}}}"#,
-        r#"{"auths": {"a.example": "hunter2"}}"#,
-        r#"{"auths": {"a.example": {"auth": 5, "x": "hunter2"}}}"#,
-        r#"{"auths": hunter2}"#,
-        r#"{"auths": {"a.example": {"auth": "aHVudGVyMg=="}}}"#,
-        r#"{"credsStore": "../../hunter2/../bin/sh"}"#,
-        "",
+    for (text, entry) in [
+        (r#"{"auths": {"a.example": {"auth": "hunter2hunter2!"}}}"#, true),
+        (r#"{"auths": {"a.example": "hunter2"}}"#, true),
+        (r#"{"auths": {"a.example": {"auth": 5, "x": "hunter2"}}}"#, true),
+        (r#"{"auths": {"a.example": {"auth": "aHVudGVyMg=="}}}"#, true),
+        (r#"{"auths": hunter2}"#, false),
+        (r#"{"auths": ["hunter2"]}"#, false),
     ] {
-        let error = Keychain::from_bytes("x/config.json", text.as_bytes()).unwrap_err();
-        let shown = format!("{error} {error:?}");
-        assert!(shown.contains("x/config.json"), "{shown}");
-        assert!(text.contains("credsStore") || !shown.contains("hunter2"), "{shown}");
+        let shown = problem(text.as_bytes()).unwrap();
+        assert!(shown.contains("x/config.json") && !shown.contains("hunter2"), "{shown}");
+        assert_eq!(shown.contains("entry `a.example`"), entry, "{shown}");
     }
+    let shown = problem(b"\xff\xfe{\0}\0").unwrap();
+    assert!(shown.contains("UTF-16"), "{shown}");
+}
+
+#[test]
+fn t214_what_is_wrong_with_one_entry_or_helper_matters_to_its_registry_alone() {
+    let good = auth("me", "pw");
+    let text = format!(
+        r#"{{"auths": {{"a.example": {{"auth": "{good}"}}, "b.example": {{"auth": "?"}}, "b.example/team": {{"auth": "{good}"}},
+            "c.example": 7, "d.example": null}},
+            "credHelpers": {{"e.example": "../bin/sh", "f.example": 3, "a.example": ""}}}}"#
+    );
+    let keychain = Keychain::from_bytes("config.json", text.as_bytes()).unwrap();
+    assert_eq!(found(&keychain, "a.example", "x"), pair("me", "pw"));
+    assert_eq!(keychain.helper(&host("a.example"), None), None, "an empty name is no helper");
+    assert_eq!(found(&keychain, "b.example", "team/x"), pair("me", "pw"));
+    assert_eq!(found(&keychain, "d.example", "x"), None);
+    for registry in ["b.example", "c.example"] {
+        let error = keychain.stored(&host(registry), None).unwrap_err().to_string();
+        assert!(error.contains(&format!("config.json cannot be read: entry `{registry}`")), "{error}");
+        assert!(keychain.auth_file(&host(registry)).is_err());
+    }
+    assert!(keychain.auth_file(&host("a.example")).unwrap().is_some());
+    for registry in ["e.example", "f.example"] {
+        assert!(!keychain.helper(&host(registry), None).unwrap().valid, "{registry}");
+    }
+    let stripped = keychain.clone().without_helpers();
+    assert!(keychain.has_helpers() && !stripped.has_helpers() && stripped.has_entries());
+    assert_eq!(stripped.helper(&host("e.example"), None), None);
+}
+
+#[test]
+fn t214_files_are_read_in_the_shapes_that_editors_and_shells_leave() {
+    let good = auth("me", "passw");
+    assert!(good.ends_with('='), "{good}");
+    let (head, tail) = good.split_at(6);
+    let with = |auth: &str| format!(r#"{{"auths": {{"a.example": {{"auth": "{auth}"}}}}}}"#);
+    let texts = [
+        with(&format!(r" {head}\n  {tail}\r\n")),
+        with(good.trim_end_matches('=')),
+        with(&STANDARD.encode("me:passw\n")),
+        format!("\u{feff}{}\n", with(&good)),
+    ];
+    for text in texts {
+        let keychain = Keychain::from_bytes("config.json", text.as_bytes()).unwrap();
+        assert_eq!(found(&keychain, "a.example", "x"), pair("me", "passw"), "{text}");
+    }
+    for empty in ["", " \n", "\u{feff}", "{}", r#"{"auths": null}"#] {
+        let keychain = Keychain::from_bytes("config.json", empty.as_bytes()).unwrap();
+        assert_eq!(found(&keychain, "a.example", "x"), None, "{empty:?}");
+        assert!(!keychain.has_entries() && !keychain.has_helpers());
+    }
+    let named = r#"{"credsStore": "desktop.exe"}"#;
+    let helper = Keychain::from_bytes("config.json", named.as_bytes()).unwrap();
+    let helper = helper.helper(&host("a.example"), None).unwrap();
+    assert_eq!((helper.program.as_str(), helper.valid), ("docker-credential-desktop.exe", true));
+}
+
+#[test]
+fn t214_a_file_that_nobody_named_and_that_cannot_be_read_is_kept_for_who_needs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Utf8Path::from_path(folder.path()).unwrap();
+    let (bad, good) = (root.join("bad.json"), root.join("good.json"));
+    std::fs::write(&bad, "{").unwrap();
+    std::fs::write(&good, format!(r#"{{"auths":{{"a.example":{{"auth":"{}"}}}}}}"#, auth("me", "p")))
+        .unwrap();
+    assert!(Keychain::from_files(&[bad.clone(), good.clone()], true).is_err());
+    let keychain = Keychain::from_files(&[bad, good], false).unwrap();
+    assert_eq!(found(&keychain, "a.example", "x"), pair("me", "p"));
+    let other = keychain.stored(&host("b.example"), None).unwrap();
+    assert!(other.unusable.unwrap().to_string().contains("bad.json"));
 }
 
 #[test]
@@ -114,6 +192,7 @@ fn files_are_found_where_the_other_tools_keep_them() {
     assert_eq!(user(&[home, named], None).unwrap(), "other");
     assert_eq!(user(&[home, named], Some("run/containers/auth.json")).unwrap(), "runtime");
     assert_eq!(user(&[home], Some("missing.json")), None);
+    assert_eq!(user(&[home, ("REGISTRY_AUTH_FILE", "missing.json")], None), None);
 }
 
 #[cfg(unix)]
@@ -125,7 +204,7 @@ async fn asked(script: &str) -> Result<Found, KeychainError> {
     let registry = host("a.example");
     let helper = keychain.helper(&registry, None).unwrap();
     let found = keychain.ask(&helper, &registry).await?;
-    Ok(found.unwrap_or_else(|| keychain.beside(&helper, &registry, None)))
+    found.map_or_else(|| keychain.beside(&helper, &registry, None, None), Ok)
 }
 
 #[cfg(unix)]

@@ -51,6 +51,29 @@ async fn t55_a_refusal_names_registry_repository_and_login_but_no_secret() {
     assert_eq!((error.kind(), server.count("GET")), (ErrorKind::Auth, 1));
 }
 
+#[tokio::test]
+async fn t214_a_helper_that_is_not_there_matters_where_the_registry_refuses_to_do_without() {
+    let (tokens, count) = token_server("").await;
+    let realm = tokens.url("/token");
+    let server = Server::start(move |request| match request.authorization() {
+        Some(_) => Reply::ok(b"x"),
+        None => Reply::new(401).with("www-authenticate", format!("Bearer realm=\"{realm}\"")),
+    });
+    let server = server.await;
+    let text = r#"{"auths":{"HOST":{}},"credsStore":"krs-none.exe"}"#.replace("HOST", server.host.as_str());
+    let keychain = Keychain::from_bytes("/home/me/config.json", text.as_bytes()).unwrap();
+    let repository = server.repository_with(ClientOptions { keychain: keychain.clone(), ..options() });
+    assert_eq!(fetch(&repository, b"x").await.unwrap(), b"x");
+    assert_eq!(count.load(Ordering::Relaxed), 1, "an anonymous token");
+
+    let server = Server::start(|_| Reply::new(401).with("www-authenticate", "Basic realm=\"x\"")).await;
+    let repository = server.repository_with(ClientOptions { keychain, ..options() });
+    let error = fetch(&repository, b"x").await.unwrap_err();
+    let shown = error.to_string();
+    assert!(shown.contains("docker-credential-krs-none.exe, which /home/me/config.json names"), "{shown}");
+    assert_eq!(error.kind(), ErrorKind::Auth);
+}
+
 /// A token server that hands out `token-1`, `token-2`, ...
 async fn token_server(more: &'static str) -> (Server, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));

@@ -330,3 +330,21 @@ async fn nobody_at_a_port_is_said_in_plain_words() {
     let port = address.port();
     assert!(error.to_string().contains(&format!("nothing listens at 127.0.0.1 port {port}")), "{error}");
 }
+
+#[tokio::test]
+async fn who_refused_a_connection_is_not_guessed_behind_a_proxy_that_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let proxy = Some(ProxyOptions { url: format!("http://me:hunter2@{address}"), no_proxy: Vec::new() });
+    let mut options = ClientOptions { proxy, ..options() };
+    options.retry.attempts = 1;
+    let client = Client::new(options).unwrap();
+    let error = client.ping(&"registry.invalid".parse().unwrap()).await.unwrap_err();
+    let shown = format!("{error} {:?}", error.help());
+    assert!(
+        shown.contains(&format!("no connection to registry.invalid through the proxy {address}")),
+        "{shown}"
+    );
+    assert!(!shown.contains("nothing listens") && !shown.contains("hunter2"), "{shown}");
+}
