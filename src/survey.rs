@@ -147,7 +147,9 @@ async fn takes_sparse(repository: &Repository) -> Result<bool, RegistryError> {
     let selector = Selector::Digest(Digest::of(index.as_bytes()));
     match repository.push_manifest(&selector, oci::OCI_INDEX, index.into()).await {
         Ok(_) => Ok(true),
-        Err(RegistryError::Refused { .. } | RegistryError::NotFound { .. }) => Ok(false),
+        Err(
+            RegistryError::Refused { .. } | RegistryError::Denied { .. } | RegistryError::NotFound { .. },
+        ) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::error;
 use crate::oci::{Descriptor, Document, MAX_DOCUMENT};
 use crate::reference::{Selector, Tag};
-use crate::registry::{RegistryError, Repository};
+use crate::registry::{Denial, RegistryError, Repository};
 
 impl Run<'_> {
     /// Puts the documents of a target, reads them back, puts what refers to it, and tags it. Where the registry lacks what
@@ -201,7 +201,9 @@ impl Run<'_> {
         let unsent = left.names().into_iter().chain(refused).collect::<Vec<_>>();
         match error {
             TargetError::Registry(
-                source @ (RegistryError::Refused { .. } | RegistryError::NotFound { .. }),
+                source @ (RegistryError::Refused { .. }
+                | RegistryError::NotFound { .. }
+                | RegistryError::Denied { denial: Denial::NoProject, .. }),
             ) if (chosen || !missing.is_empty() || !unsent.is_empty()) && document.is_index() => {
                 TargetError::Sparse {
                     registry: self.destination.registry.clone(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::address::BarredAddress;
+use super::denial::Denial;
 use super::help;
 use super::keychain::KeychainError;
 use super::redirect::RedirectRefusal;
@@ -174,6 +175,21 @@ pub enum RegistryError {
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
     },
+    /// The registry says no for a reason that neither a retry nor other credentials mend: a quota, a rule, a project that
+    /// does not exist. (T-217)
+    #[error("{registry} refuses {what}: {denial} (HTTP status {status}{detail})")]
+    Denied {
+        /// Registry that refused.
+        registry: RegistryHost,
+        /// What was asked for.
+        what: String,
+        /// Why.
+        denial: Denial,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry said, with a leading `: `, or nothing.
+        detail: String,
+    },
     /// A layer that the registry does not have, and that cannot be downloaded from where its descriptor says that it
     /// lies. (T-95)
     #[error("layer {digest} is not in the registry, and cannot be downloaded from outside of it: {tried}")]
@@ -320,6 +336,7 @@ impl RegistryError {
                 | Self::NotFound { .. }
                 | Self::Protocol { .. }
                 | Self::Refused { .. }
+                | Self::Denied { .. }
                 | Self::Redirect { .. }
         )
     }
@@ -331,6 +348,7 @@ impl RegistryError {
             | Self::Protocol { registry, .. }
             | Self::PlainHttp { registry, .. }
             | Self::Refused { registry, .. }
+            | Self::Denied { registry, .. }
             | Self::Redirect { registry, .. } => *registry = server.clone(),
             _ => {}
         }
@@ -343,7 +361,7 @@ impl RegistryError {
             Self::Unauthorized { .. } => Some(401),
             Self::Forbidden { .. } => Some(403),
             Self::NotFound { .. } => Some(404),
-            Self::Refused { status, .. } => Some(*status),
+            Self::Refused { status, .. } | Self::Denied { status, .. } => Some(*status),
             _ => None,
         }
     }
@@ -363,6 +381,8 @@ impl Classify for RegistryError {
             | Self::TooLarge { .. }
             | Self::Source { source: SourceError::Corrupt(_), .. } => ErrorKind::Corrupt,
             Self::Protocol { .. } | Self::Refused { .. } => ErrorKind::Other,
+            Self::Denied { denial: Denial::Quota, .. } => ErrorKind::NoSpace,
+            Self::Denied { .. } => ErrorKind::Other,
             Self::Full { .. } => ErrorKind::NoSpace,
             Self::Redirect { .. } | Self::Realm { .. } | Self::Barred { .. } => ErrorKind::Trust,
             Self::Sink { source, .. } | Self::Source { source: SourceError::Read(source), .. } => {

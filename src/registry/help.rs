@@ -13,14 +13,21 @@ pub(super) const PROXY_CREDENTIALS: &str =
 pub(super) fn against(error: &RegistryError) -> Option<String> {
     let text = match error {
         RegistryError::Unauthorized { registry, credentials: CredentialUse { used: Some(_), .. }, .. } => {
-            format!("log in again: skopeo login {registry}")
+            format!(
+                "replace the credentials where they are wrong or expired; otherwise ask for the permission at {registry}, \
+                 where the project may not exist either"
+            )
         }
         RegistryError::Unauthorized { registry, .. } => format!(
             "log in first (skopeo login {registry}, docker login {registry}), or name a file with credentials by REGISTRY_AUTH_FILE"
         ),
-        RegistryError::Forbidden { registry, .. } => {
-            format!("ask for the permission at {registry}, or log in as a user who has it")
+        RegistryError::Forbidden { registry, credentials: CredentialUse { used: Some(_), .. }, .. } => {
+            format!("ask for the permission at {registry}, or use credentials that have it")
         }
+        RegistryError::Forbidden { registry, .. } => {
+            format!("log in as a user who has the permission: skopeo login {registry}")
+        }
+        RegistryError::Denied { registry, denial, .. } => denial.help(registry),
         RegistryError::NotFound { .. } => {
             "check the name; some registries answer the same where authentication is required".to_owned()
         }
@@ -46,11 +53,6 @@ pub(super) fn against(error: &RegistryError) -> Option<String> {
         RegistryError::Refused { status: 404, detail, .. } if detail.ends_with(LOST_UPLOAD) => {
             "the registry may consist of several instances that do not share their uploads: they need the same storage and secret (Distribution: http.secret), or each client has to stay with one instance".to_owned()
         }
-        // Where something is sent, it is the place for it that is missing.
-        RegistryError::Refused { status: 404, registry, detail, .. } if !detail.contains("BLOB_UNKNOWN") => format!(
-            "the registry has no such project or owner: create it there, or name one that exists ({registry}/NAME \
-             puts NAME in front of every repository)"
-        ),
         RegistryError::Refused { status: 413, .. } => {
             "a proxy in front of the registry limits the size of a request's body: raise it or remove it \
              (nginx: client_max_body_size, ingress-nginx: nginx.ingress.kubernetes.io/proxy-body-size)".to_owned()

@@ -10,6 +10,7 @@ use super::FetchedManifest;
 use super::auth::{Asking, Scope};
 use super::capabilities::{HeadSupport, Kind, is_passing};
 use super::client::Repository;
+use super::denial::Denial;
 use super::error::{RegistryError, SourceError};
 use super::retry::Failure;
 use super::transport::{Answer, Payload, protocol};
@@ -291,7 +292,11 @@ pub(super) fn not_missing(failure: Failure, asking: &Asking<'_>) -> Failure {
         Failure::Final(error) => match *error {
             RegistryError::NotFound { what, detail } => {
                 let registry = asking.purpose.registry.clone();
-                RegistryError::Refused { registry, what, status: 404, detail }.into()
+                match Denial::of_missing(&detail) {
+                    Some(denial) => RegistryError::Denied { registry, what, denial, status: 404, detail },
+                    None => RegistryError::Refused { registry, what, status: 404, detail },
+                }
+                .into()
             }
             other => other.into(),
         },

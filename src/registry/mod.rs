@@ -11,6 +11,7 @@ mod authfile;
 mod capabilities;
 mod challenge;
 mod client;
+mod denial;
 mod download;
 mod error;
 mod foreign;
@@ -47,6 +48,7 @@ use bytes::Bytes;
 
 pub use address::{Barred, BarredAddress};
 pub use client::{Client, ClientOptions, Notify, ProxyOptions, Repository, Statistics};
+pub use denial::Denial;
 pub use error::{CredentialUse, RegistryError, SourceError};
 pub use foreign::ForeignLayers;
 pub use keychain::{Keychain, KeychainError};

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::address::BarredAddress;
 use super::client::Inner;
+use super::denial::Denial;
 use super::error::{CredentialUse, RegistryError};
 use super::help::PROXY_CREDENTIALS;
 use super::hosts::Pause;
@@ -269,6 +270,9 @@ impl Inner {
             return limited(pause, purpose, &url, detail);
         }
         let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
+        if let Some(denial) = Denial::of(status.as_u16(), &detail) {
+            return RegistryError::Denied { registry, what, denial, status: status.as_u16(), detail }.into();
+        }
         match status.as_u16() {
             400 if url.scheme() == "http" && wants_tls(&body) => {
                 RegistryError::PlainHttp { registry, what }.into()

@@ -45,7 +45,9 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
         // Where only optional children are absent, what of them the source has is brought all the same. And some
         // registries refuse to answer for what is absent: whether the image may be put there, putting it says.
         Ok(_)
-        | Err(ProveError::Registry(RegistryError::Forbidden { .. } | RegistryError::Refused { .. })) => {}
+        | Err(ProveError::Registry(
+            RegistryError::Forbidden { .. } | RegistryError::Refused { .. } | RegistryError::Denied { .. },
+        )) => {}
         Err(error) => return Err(Failure::prove(&error)),
     }
     let (root, closure, found, documents) = copy.look().await?;

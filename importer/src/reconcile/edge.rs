@@ -254,6 +254,7 @@ pub(super) const fn reason_of(error: &RegistryError) -> &'static str {
         E::Content { .. } | E::OtherDigest { .. } | E::TooLarge { .. } => reason::DIGEST_MISMATCH,
         E::Protocol { .. }
         | E::Refused { .. }
+        | E::Denied { .. }
         | E::Full { .. }
         | E::Redirect { .. }
         | E::Realm { .. }

@@ -50,6 +50,7 @@ impl Health {
             | E::TooLarge { .. }
             | E::Protocol { .. }
             | E::Refused { .. }
+            | E::Denied { .. }
             | E::Full { .. }
             | E::Redirect { .. }
             | E::Realm { .. } => Self::Answered,

@@ -431,5 +431,16 @@ async fn a_refusal_names_the_user() {
     for part in ["refused user `me`", "/home/me/auth.json", "wrong or expired password"] {
         assert!(shown.contains(part), "{shown}");
     }
-    assert!(error.help().unwrap().starts_with("log in again: skopeo login"), "{:?}", error.help());
+    assert!(error.help().unwrap().starts_with("replace the credentials"), "{:?}", error.help());
+}
+
+#[tokio::test]
+async fn t217_a_login_is_advised_only_where_no_credentials_were_used() {
+    let server = Server::start(|_| Reply { status: 403, ..Reply::ok(b"{}") }).await;
+    let help = |error: RegistryError| error.help().unwrap();
+    let without = help(fetch(&server.repository(), b"x").await.unwrap_err());
+    assert!(without.contains("skopeo login"), "{without}");
+    let with = help(fetch(&logged_in(&server), b"x").await.unwrap_err());
+    // No challenge asked for the credentials, and they are there all the same.
+    assert!(with.contains("ask for the permission") && !with.contains("login"), "{with}");
 }

@@ -247,11 +247,14 @@ async fn t55_a_token_that_runs_out_during_an_upload_is_renewed() {
 #[tokio::test]
 async fn t59_a_full_and_a_read_only_registry_are_told_apart_and_not_tried_again() {
     let full = br#"{"errors":[{"code":"UNKNOWN","message":"write /x: no space left on device"}]}"#;
+    let quota =
+        br#"{"errors":[{"code":"DENIED","message":"it will exceed the configured upper limit of 1 GiB."}]}"#;
     for (reply, kind) in [
         (Reply::new(507), ErrorKind::NoSpace),
         (Reply { status: 500, ..Reply::ok(full) }, ErrorKind::NoSpace),
         (Reply::new(405), ErrorKind::Other),
         (Reply::new(413), ErrorKind::Other),
+        (Reply { status: 403, ..Reply::ok(quota) }, ErrorKind::NoSpace),
     ] {
         let status = reply.status;
         let server = Server::start(move |r| if r.method == "POST" { opened() } else { reply.clone() }).await;
@@ -499,4 +502,16 @@ async fn redirects_in_a_circle_are_no_attack() {
     let error = server.repository().manifest(&"v1".parse().unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("too many redirects"), "{error}");
     assert!(error.help().unwrap().contains("in a circle"), "{:?}", error.help());
+}
+
+#[tokio::test]
+async fn t217_a_missing_project_is_named_whatever_its_status_is() {
+    let body = br#"{"errors":[{"code":"FORBIDDEN","message":"project mirror not found"}]}"#;
+    for status in [403, 404] {
+        let server = Server::start(move |_| Reply { status, ..Reply::ok(body) }).await;
+        let error = push(&server.repository(), b"x").await.unwrap_err();
+        assert!(matches!(error, RegistryError::Denied { denial: Denial::NoProject, .. }), "{error}");
+        assert_eq!((error.kind(), server.count("POST")), (ErrorKind::Other, 1), "{error}");
+        assert!(error.help().unwrap().contains("create it there"), "{:?}", error.help());
+    }
 }

@@ -29,6 +29,9 @@ pub(super) enum Way {
 pub(super) fn way_after(error: &RegistryError, sent: Sent) -> Way {
     let detail = if let RegistryError::Refused { detail, .. } = error { detail.as_str() } else { "" };
     let Some(status) = error.status() else { return Way::Fail };
+    if matches!(error, RegistryError::Denied { .. }) {
+        return Way::Fail;
+    }
     let lost = match status {
         404 | 416 => true,
         400 => detail.contains("DIGEST_INVALID") || detail.contains("BLOB_UPLOAD"),

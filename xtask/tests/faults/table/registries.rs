@@ -122,4 +122,14 @@ pub(super) const REGISTRIES: &[Fault] = &[
         "layers outside of registries whose hosts fail, or limit requests",
         "their retries and pauses are those of the run: `--retry-budget` and `--max-wait` hold for all together",
     ),
+    (
+        214,
+        "a file with credentials of another system: its helper is not there, one entry is damaged, it has a byte order mark",
+        "only a registry that needs what is wrong fails, and the message names file and entry; the importer reads Secrets alike",
+    ),
+    (
+        217,
+        "a quota, an immutable tag, a missing project, a rule of the project",
+        "each has its own message and help, a quota exit code 9; nobody is told to log in who has credentials",
+    ),
 ];
