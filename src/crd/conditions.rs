@@ -73,6 +73,8 @@ pub mod reason {
     pub const IMAGE_NOT_FOUND: &str = "ImageNotFound";
     /// Ready, Synced: the destination registry refuses what is sent.
     pub const REGISTRY_REFUSED: &str = "RegistryRefused";
+    /// Ready, Synced: the storage of the destination registry, or a quota there, is used up.
+    pub const REGISTRY_FULL: &str = "RegistryFull";
     /// Ready, Synced: the site's policy does not allow the image's own registry, or no copying without a bundle.
     pub const SOURCE_NOT_ALLOWED: &str = "SourceNotAllowed";
     /// Ready, Synced: a bundle holds an image, and none of its sets in this namespace lists it.

@@ -42,9 +42,15 @@ impl Denial {
     pub(super) fn of(status: u16, message: &str) -> Option<Self> {
         let text = message.to_ascii_lowercase();
         let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
-        // Harbor, Quay, GitLab, Artifactory; not a limit of requests, which passes.
-        let quota = has(&["exceed the configured upper limit", "storage limit"])
-            || (has(&["quota"]) && has(&["exceed", "reached", "full"]) && !has(&["requests", "per minute"]));
+        // Harbor, Quay, GitLab, Artifactory, Gitea; not a limit of requests, which passes.
+        let quota = has(&[
+            "exceed the configured upper limit",
+            "storage limit",
+            "package type size exceeded",
+            "package count exceeded",
+        ]) || (has(&["quota"])
+            && has(&["exceed", "reached", "full"])
+            && !has(&["requests", "per minute"]));
         match status {
             400..=499 if quota => Some(Self::Quota),
             500 | 507 if quota => Some(Self::Quota),
@@ -116,6 +122,8 @@ mod tests {
             (403, harbor, Some(Denial::Quota)),
             (412, "DENIED Quota exceeded when processing the request of adding 1.3 MiB", Some(Denial::Quota)),
             (400, "Quota has been exceeded on namespace", Some(Denial::Quota)),
+            (403, "DENIED maximum allowed package storage quota exceeded", Some(Denial::Quota)),
+            (403, "DENIED maximum allowed package type size exceeded", Some(Denial::Quota)),
             (500, "UNKNOWN Quota exceeded when processing the request", Some(Denial::Quota)),
             (500, "UNKNOWN read-only file system", None),
             (403, "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute'", None),

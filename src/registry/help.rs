@@ -46,7 +46,9 @@ pub(super) fn against(error: &RegistryError) -> Option<String> {
         RegistryError::Content { .. } | RegistryError::OtherDigest { .. } => {
             "the registry, or a proxy before it, holds damaged content: it must be removed there and pushed again".to_owned()
         }
-        RegistryError::Full { registry, .. } => format!("free space at {registry} (delete images, collect garbage)"),
+        RegistryError::Full { registry, .. } => {
+            format!("free space at {registry} (delete images, collect garbage)")
+        }
         RegistryError::Refused { status: 405, .. } => {
             "the registry may be read-only, or set up as a pull-through cache".to_owned()
         }

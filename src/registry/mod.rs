@@ -33,6 +33,7 @@ mod referrers;
 mod rejection;
 mod relay;
 mod retry;
+mod space;
 mod tags;
 mod tls;
 mod token;

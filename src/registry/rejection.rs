@@ -16,6 +16,7 @@ use super::help::PROXY_CREDENTIALS;
 use super::hosts::Pause;
 use super::redirect::{self, authority};
 use super::retry::Failure;
+use super::space;
 use super::tls;
 use super::transport::{Answer, Purpose, is_loopback, rate_limited};
 use crate::redact::printable;
@@ -270,6 +271,13 @@ impl Inner {
             return limited(pause, purpose, &url, detail);
         }
         let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
+        if !matches!(status.as_u16(), 401 | 404 | 408 | 429)
+            && let Some(words) = space::shortage(&body)
+        {
+            let is_said = detail.to_ascii_lowercase().contains(words);
+            let detail = if is_said { detail } else { format!("{detail} ({words})") };
+            return RegistryError::Full { registry, what, detail }.into();
+        }
         if let Some(denial) = Denial::of(status.as_u16(), &detail) {
             return RegistryError::Denied { registry, what, denial, status: status.as_u16(), detail }.into();
         }
@@ -290,9 +298,6 @@ impl Inner {
             }
             404 => RegistryError::NotFound { what, detail }.into(),
             507 => RegistryError::Full { registry, what, detail }.into(),
-            500 if detail.to_ascii_lowercase().contains("no space left") => {
-                RegistryError::Full { registry, what, detail }.into()
-            }
             408 | 500 | 502 | 503 | 504 => {
                 let detail = format!("HTTP status {status}{detail}");
                 let status = Some(status.as_u16());

@@ -73,7 +73,7 @@ impl Copy<'_> {
             tracing::warn!(image = self.target.image, manifest = %descriptor.digest, "{said}");
             // What is wrong, the registries say better; and some artifacts are nothing that skopeo copies.
             let source = self.source.repository(&self.target.source_repository)?;
-            by_hand::copy(&source, self.source.which, edge, &missing, &said).await?;
+            by_hand::copy(&source, self.source.which, edge, &missing).await?;
         }
         // skopeo has put it, and does not tell the answer. What refers to something is sent again to hear it.
         let again = match document.subject() {

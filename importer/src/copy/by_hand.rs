@@ -13,7 +13,7 @@ use krs_core::registry::{BlobContent, BlobPush, BlobSink, BlobSource, Repository
 use super::failure::Failure;
 use super::side::Which;
 
-/// Largest blob that is copied by hand, because it is in memory meanwhile.
+/// Largest blob that is kept in memory meanwhile; larger ones are read twice.
 const MAX_BLOB: u64 = 32 << 20;
 
 /// A blob in memory; nothing of it is kept where it is too large.
@@ -45,17 +45,15 @@ impl BlobSource for Held {
     }
 }
 
-/// Copies `blobs`, of which skopeo has `said` why it did not. Every blob is read and hashed; the first that the source
-/// does not give, or the edge does not take, ends it.
+/// Copies `blobs`, which skopeo did not. Every blob is read and hashed; the first that the source does not give, or the edge
+/// does not take, ends it, and the registry's own words say why.
 pub(super) async fn copy(
     source: &Repository,
     which: Which,
     edge: &Repository,
     blobs: &[&Descriptor],
-    said: &str,
 ) -> Result<(), Failure> {
     let at_edge = |error| Failure::registry(Which::Destination, &error);
-    let mut too_large = None;
     for blob in blobs {
         if edge.has_blob_for_push(&blob.digest, blob.size).await.map_err(at_edge)? {
             continue;
@@ -67,17 +65,11 @@ pub(super) async fn copy(
             let held = Arc::new(Held(buffer.bytes));
             edge.push_blob(&blob.digest, blob.size, held, None).await.map_err(at_edge)?;
         } else {
-            too_large.get_or_insert(blob.digest);
+            // The source gives all of it: what fails now, fails at the edge.
+            relay(source, edge, blob).await?;
         }
     }
-    match too_large {
-        None => Ok(()),
-        Some(digest) => {
-            let text =
-                format!("blob {digest} could not be copied, although both registries answer well: {said}");
-            Err(Failure::new(reason::COPY_FAILED, ErrorKind::Unavailable, &text))
-        }
-    }
+    Ok(())
 }
 
 /// Reads a blob; its content is kept where it has at most `limit` bytes.
@@ -119,6 +111,11 @@ pub(super) async fn stream(
         );
         return Err(Failure::new(reason::IMAGE_NOT_FOUND, ErrorKind::Incomplete, &text));
     }
+    relay(source, edge, blob).await
+}
+
+/// Sends a blob as it is read from the source, without keeping it.
+async fn relay(source: &Repository, edge: &Repository, blob: &Descriptor) -> Result<(), Failure> {
     let content = BlobContent::Elsewhere(Box::new(source.clone()));
     let (digest, size) = (blob.digest, blob.size);
     let push = BlobPush { digest, size, content, mount_from: None, transfers: None };

@@ -9,7 +9,7 @@ use krs_core::fetch::FetchError;
 use krs_core::prove::ProveError;
 use krs_core::push::TargetError;
 use krs_core::redact::printable;
-use krs_core::registry::RegistryError;
+use krs_core::registry::{Denial, RegistryError};
 
 use super::side::Which;
 use crate::credentials::CredentialsError;
@@ -51,6 +51,7 @@ impl Failure {
             }
             E::Content { .. } | E::OtherDigest { .. } => reason::DIGEST_MISMATCH,
             E::NotFound { .. } if which != Which::Destination => reason::IMAGE_NOT_FOUND,
+            E::Full { .. } | E::Denied { denial: Denial::Quota, .. } => reason::REGISTRY_FULL,
             E::Sink { .. } | E::Source { .. } => reason::COPY_FAILED,
             _ => reason::REGISTRY_REFUSED,
         };
@@ -65,6 +66,7 @@ impl Failure {
             (reason::BUNDLE_UNAVAILABLE, _) => {
                 "; the copy is retried by itself, once the media with the bundle are there"
             }
+            (reason::REGISTRY_FULL, _) => "; free space there, or raise the quota",
             (reason::IMAGE_NOT_FOUND, _) => "; check the image's name and digest",
             _ => "",
         };

@@ -111,8 +111,7 @@ impl Copy<'_> {
                 if let Some(bytes) = documents.content(&blob.digest) {
                     return by_hand::send(edge, blob, bytes.to_vec()).await;
                 }
-                let why = format!("its type `{}` is not known", blob.media_type);
-                by_hand::copy(&source, self.source.which, edge, &[blob], &why).await
+                by_hand::copy(&source, self.source.which, edge, &[blob]).await
             };
             if let Err(failure) = brought.await {
                 left.insert(blob.digest, failure.message);

@@ -11,7 +11,7 @@ use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, chain};
 use krs_core::prove::{Proof, ProveError, prove};
 use krs_core::reference::{RegistryHost, Selector, Tag};
-use krs_core::registry::{Barred, Client, ClientOptions, RegistryError, Repository, RetryPolicy};
+use krs_core::registry::{Barred, Client, ClientOptions, Denial, RegistryError, Repository, RetryPolicy};
 
 use super::health::Health;
 use crate::credentials::Credentials;
@@ -252,10 +252,10 @@ pub(super) const fn reason_of(error: &RegistryError) -> &'static str {
         E::Tls { .. } | E::Certificate { .. } => reason::TLS_FAILED,
         E::NotFound { .. } => reason::IMAGE_NOT_FOUND,
         E::Content { .. } | E::OtherDigest { .. } | E::TooLarge { .. } => reason::DIGEST_MISMATCH,
+        E::Full { .. } | E::Denied { denial: Denial::Quota, .. } => reason::REGISTRY_FULL,
         E::Protocol { .. }
         | E::Refused { .. }
         | E::Denied { .. }
-        | E::Full { .. }
         | E::Redirect { .. }
         | E::Realm { .. }
         | E::Barred { .. } => reason::REGISTRY_REFUSED,

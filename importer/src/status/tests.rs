@@ -245,6 +245,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         reason::JOB_REJECTED,
         reason::IMAGE_NOT_FOUND,
         reason::REGISTRY_REFUSED,
+        reason::REGISTRY_FULL,
         reason::MEDIUM_READ_ERROR,
         reason::BUNDLE_UNAVAILABLE,
         reason::COPY_FAILED,

@@ -98,6 +98,40 @@ async fn t53_t59_registries_that_are_away_or_read_only_are_named() {
 }
 
 #[tokio::test]
+async fn t208_an_edge_without_space_is_called_that_whatever_it_answers() {
+    // The last blob is too large to be kept in memory.
+    let large = ImageBuilder::new("app").layer_random(40 << 20, 7).build();
+    let harbor = "adding 20.3 MiB of storage resource, which when updated to current usage of 300.0 GiB will exceed \
+        the configured upper limit of 300.0 GiB.";
+    let error = |code: &str, message: &str, detail: &str| {
+        format!(r#"{{"errors":[{{"code":"{code}","message":"{message}","detail":{detail}}}]}}"#)
+    };
+    let unknown = error("UNKNOWN", "unknown error", r#"{"DriverName":"filesystem","Enclosed":{"Err":28}}"#);
+    for (method, status, body, image) in [
+        ("POST", 500, unknown.clone(), &image(4)),
+        ("PATCH", 500, unknown, &large),
+        ("PUT", 403, error("DENIED", harbor, "null"), &image(4)),
+        ("PUT", 507, String::new(), &image(4)),
+    ] {
+        let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+        image.push_to(&source, "team/app", None);
+        edge.fail(Matcher::any().method(method), What::Status(status, Vec::new(), body.clone()));
+        if method == "PATCH" {
+            // krs sends a blob in one request, skopeo in two.
+            let to_uploads = Matcher::any().method("PUT").path("/blobs/uploads/");
+            edge.fail(to_uploads, What::Status(status, Vec::new(), body));
+        }
+        let task = online(&source, &edge, vec![target(&source.host(), "team/app", &image.digest, "v1")]);
+        let (report, code) = Pod::new().run(&task).await;
+        let failure = &report.failures[0];
+        assert_eq!((code, failure.reason.as_str()), (9, "RegistryFull"), "{method} {status}: {failure:?}");
+        let words = if status == 403 { "quota exceeded" } else { "has no space left for" };
+        assert!(failure.message.contains(words), "{failure:?}");
+        assert!(edge.requests().len() <= 24, "{method} {status}: {}", edge.requests().len());
+    }
+}
+
+#[tokio::test]
 async fn t68_a_run_that_is_killed_is_gone_on_with() {
     let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
     let (one, two) = (image(5), image(6));

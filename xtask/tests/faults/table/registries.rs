@@ -123,6 +123,11 @@ pub(super) const REGISTRIES: &[Fault] = &[
         "their retries and pauses are those of the run: `--retry-budget` and `--max-wait` hold for all together",
     ),
     (
+        208,
+        "a registry whose storage is full, which it says in the storage's words",
+        "called full (exit code 9), not unknown or unavailable; sets show `RegistryFull`, also for a quota; not retried in vain",
+    ),
+    (
         214,
         "a file with credentials of another system: its helper is not there, one entry is damaged, it has a byte order mark",
         "only a registry that needs what is wrong fails, and the message names file and entry; the importer reads Secrets alike",
