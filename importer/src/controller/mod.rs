@@ -3,7 +3,9 @@
 //!
 //! Each namespace has watches of its own. One that cannot be watched is reported and tried again; the others are served.
 
+use std::collections::hash_map::DefaultHasher;
 use std::future::Future;
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,6 +30,8 @@ use crate::stock::Stock;
 use crate::stored::StoredSet;
 use crate::watch_source::Source;
 
+/// Prefix of the annotations that ask the importer for something.
+const ANNOTATIONS: &str = "kuberegistrysync.io/";
 /// Sets of one namespace list that are reconciled together.
 const CONCURRENCY: u16 = 16;
 /// Changes that come so close together are one.
@@ -78,10 +82,11 @@ pub async fn run(
         let observe = move |set: &watcher::Result<StoredSet>| {
             set.iter().for_each(|set| observer.observe(set));
         };
-        let sets = sets.reflect(writer).applied_objects().inspect(observe).predicate_filter(
-            predicates::generation.combine(predicates::annotations),
-            PredicateConfig::default(),
-        );
+        let sets = sets
+            .reflect(writer)
+            .applied_objects()
+            .inspect(observe)
+            .predicate_filter(predicates::generation.combine(own_annotations), PredicateConfig::default());
         let jobs = api::<PartialObjectMeta<Job>>(&importer, namespace.as_deref());
         // Of Jobs that others label like ours only the metadata pass through here, a page at a time, and none is kept.
         let selected = watcher::Config::default().labels(job::SELECTOR).page_size(PAGE);
@@ -118,6 +123,15 @@ pub async fn run(
         _ = futures::future::join_all(following) => {}
         () = sweeping => {}
     }
+}
+
+/// The annotations of a set that ask the importer for something. Others write theirs for themselves, some of them every few
+/// seconds. (T-211)
+fn own_annotations(set: &StoredSet) -> Option<u64> {
+    let annotations = set.meta().annotations.iter().flatten();
+    let mut hasher = DefaultHasher::new();
+    annotations.filter(|(key, _)| key.starts_with(ANNOTATIONS)).for_each(|own| own.hash(&mut hasher));
+    Some(hasher.finish())
 }
 
 /// The namespaces to watch; `None` stands for all.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #![allow(clippy::unwrap_used)]
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use krs_core::digest::Digest;
 use serde_json::json;
 
@@ -151,6 +151,34 @@ fn t81_a_pod_that_does_not_start_says_why() {
     let why = Some("ErrImagePull: no such image".to_owned());
     assert_eq!(waiting("ErrImagePull"), JobPhase::Running { waiting: why, failed: None });
     assert_eq!(waiting("ContainerCreating"), JobPhase::Running { waiting: None, failed: None });
+}
+
+#[test]
+fn t210_a_container_that_admission_added_and_that_does_not_start_is_named() {
+    let mut job = built(from_bundle());
+    job.metadata.uid = Some("job-uid".to_owned());
+    let waiting = |field: &str, reason: &str| {
+        let mut pod = pod("p", "2026-03-01T07:00:00Z", &json!({"waiting": {"reason": "PodInitializing"}}));
+        let status = json!({
+            "name": "mesh", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": reason, "message": "no such image"}},
+        });
+        let status: ContainerStatus = serde_json::from_value(status).unwrap();
+        let statuses = pod.status.as_mut().unwrap();
+        match field {
+            "init" => statuses.init_container_statuses = Some(vec![status]),
+            _ => statuses.container_statuses.as_mut().unwrap().push(status),
+        }
+        match read(&job, &[pod]).unwrap().phase {
+            JobPhase::Running { waiting, failed: None } => waiting,
+            other => panic!("{other:?}"),
+        }
+    };
+    for field in ["init", "main"] {
+        let why = waiting(field, "ImagePullBackOff").unwrap();
+        assert_eq!(why, "container mesh: ImagePullBackOff: no such image");
+        assert_eq!(waiting(field, "PodInitializing"), None);
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Jobs and attempts that failed: which are forgotten, and which block an image.
+//! Jobs that ended: which are deleted, which attempts are forgotten, and which block an image.
 
 use std::collections::BTreeMap;
 
@@ -41,6 +41,28 @@ impl Round<'_> {
             self.delete(jobs, &name).await?;
         }
         Ok(())
+    }
+
+    /// Deletes Jobs that succeeded once the state that has their result is kept: they count against quotas of the namespace.
+    /// Those that failed stay until their TTL ends, and those of which only the log says what an image is without. (T-209)
+    pub(super) async fn delete_succeeded(&self, jobs: &Jobs, state: &SetState) {
+        let recorded = |name: &str| {
+            let owned = state.jobs.as_ref().and_then(|owned| owned.get(name));
+            owned.is_some_and(|owned| owned.ended.is_some())
+        };
+        for job in jobs.list.iter().filter(|job| recorded(&job.name)) {
+            let JobPhase::Succeeded { report, .. } = &job.phase else { continue };
+            let Some(uid) = jobs.uids.get(&job.name) else { continue };
+            if report.as_ref().is_some_and(|report| report.referrers_missing > 0) {
+                continue;
+            }
+            let (client, namespace) = (&self.importer.parts.client, &self.name.namespace);
+            if let Err(error) = jobs::delete(client, namespace, &job.name, uid).await {
+                // Kubernetes deletes it an hour later.
+                let (set, error) = (self.name.to_string(), krs_core::error::chain(&error));
+                tracing::debug!(set, job = job.name, error, "an ended copy Job cannot be deleted");
+            }
+        }
     }
 
     pub(super) async fn delete(&self, jobs: &mut Jobs, name: &str) -> Result<(), ReconcileError> {

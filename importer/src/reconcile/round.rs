@@ -81,6 +81,7 @@ impl<'a> Round<'a> {
         Self::content_damage(&mut seen, &state);
         self.save(&state).await?;
         self.count(&before, &state, &seen);
+        self.delete_succeeded(&seen.jobs, &state).await;
         self.read_content(&secrets, &seen, &state).await?;
         let decision = self.act(&secrets, &mut seen, &mut state).await?;
         let mut verdict = decision.verdict;

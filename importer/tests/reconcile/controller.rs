@@ -108,8 +108,10 @@ async fn a_set_is_reconciled_when_its_spec_an_annotation_a_job_or_the_folder_cha
     // Its status was written: that wakes nobody.
     let before = quiet(&world).await;
     world.api.edit("kubectl", SETS, "shop", "x", &json!({"metadata": {"labels": {"a": "b"}}}));
-    assert_eq!(quiet(&world).await, before, "a label");
     world.api.edit("kubectl", SETS, "shop", "x", &json!({"metadata": {"annotations": {"a": "b"}}}));
+    assert_eq!(quiet(&world).await, before, "a label, and an annotation for somebody else");
+    let request = json!({"metadata": {"annotations": {"kuberegistrysync.io/reconcile-at": "1"}}});
+    world.api.edit("kubectl", SETS, "shop", "x", &request);
     until("an annotation", || reconciles(&world) > before).await;
     let before = quiet(&world).await;
     world.plug_in();
@@ -163,7 +165,7 @@ async fn without_answers_to(verb: &'static str, plural: &'static str) {
     world.run_jobs();
     world.wait(11);
     until(&format!("{verb} {plural}: the end"), || world.reason("x") == "SyncSuccessful").await;
-    assert_eq!(world.api.all("jobs").len(), 1, "{verb} {plural}: no Job twice");
+    assert_eq!(world.api.all("jobs").len(), 0, "{verb} {plural}: no Job twice");
     running.stop().await;
 }
 
@@ -360,5 +362,33 @@ async fn t182_everything_is_listed_again_from_time_to_time_and_no_set_is_reconci
     let listed = lists();
     until("three more lists", || lists() >= listed + 3).await;
     assert_eq!(reconciles(&world), before);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn t211_annotations_of_others_start_no_reconcile_and_own_ones_do() {
+    let world = World::new(2, Auth::None);
+    world.set("idle", &[0], |_| {});
+    world.settle(&world.importer()).await;
+    world.set("busy", &[1], |_| {});
+    let running = start(&world);
+    until("its Job runs", || world.reason("busy") == "Copying").await;
+    let annotate = |set: &str, key: &str, value: &str| {
+        world.api.edit("x", SETS, "shop", set, &json!({"metadata": {"annotations": {key: value}}}));
+    };
+    // Only a reconcile of the set whose Job runs reads a Job.
+    let reads = || world.api.calls().iter().filter(|call| *call == "GET jobs").count();
+    let handled = |value: &str| world.status("idle")["lastHandledReconcileAt"] == value;
+    annotate("idle", "kuberegistrysync.io/reconcile-at", "1");
+    until("what came before is over", || handled("1")).await;
+    let before = reads();
+    for n in 0..24 {
+        annotate("busy", "argocd.argoproj.io/refresh", &n.to_string());
+    }
+    annotate("idle", "kuberegistrysync.io/reconcile-at", "2");
+    until("what came later is handled", || handled("2")).await;
+    assert_eq!(reads(), before);
+    annotate("busy", "kuberegistrysync.io/reconcile-at", "1");
+    until("it is reconciled", || reads() > before).await;
     running.stop().await;
 }

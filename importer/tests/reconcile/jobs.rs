@@ -11,6 +11,7 @@ use krs_testing::registry::Auth;
 use serde_json::{Value, json};
 
 use crate::api::Trouble;
+use crate::retries::put_pod;
 use crate::world::{SETS, World};
 
 const READY: &str = "SyncSuccessful";
@@ -90,6 +91,8 @@ async fn t177_of_a_job_whose_end_is_accounted_for_nothing_is_read_and_its_name_i
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let importer = world.importer();
+    // Their Jobs stay.
+    world.api.trouble("DELETE", "jobs", Trouble::Status(500, "InternalError", "not now"), None);
     world.settle(&importer).await;
     assert_eq!(world.reason("x"), READY);
     // After a restart, too.
@@ -112,6 +115,7 @@ async fn t177_of_a_job_whose_end_is_accounted_for_nothing_is_read_and_its_name_i
     // Kubernetes deletes one of them in time.
     let first = jobs_in(&world, "shop").remove(0)["metadata"]["name"].as_str().unwrap().to_owned();
     world.api.remove("jobs", "shop", &first);
+    world.api.mend();
     world.wait(2 * 3600);
     world.look(&importer).await.unwrap();
     assert!(jobs_in(&world, "shop").is_empty(), "the other one is made up for");
@@ -119,6 +123,49 @@ async fn t177_of_a_job_whose_end_is_accounted_for_nothing_is_read_and_its_name_i
         world.api.all("configmaps").into_iter().find(|map| !map["data"]["state.json"].is_null()).unwrap();
     let state = serde_json::from_str::<Value>(state["data"]["state.json"].as_str().unwrap()).unwrap();
     assert_eq!(state["jobs"], json!({}), "their names are forgotten");
+}
+
+#[tokio::test]
+async fn t209_jobs_that_succeeded_are_deleted_once_their_result_is_kept_and_others_stay() {
+    let world = World::new(3, Auth::None);
+    let names = ["good", "bad", "poor"];
+    for (n, name) in names.into_iter().enumerate() {
+        world.set(name, &[n], |_| {});
+    }
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let job_of = |set: &str| {
+        let named = jobs_in(&world, "shop").into_iter();
+        let found = named.filter(|job| job["metadata"]["labels"]["kuberegistrysync.io/set"] == set);
+        found.map(|job| job["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let [good, bad, poor] = names.map(|name| job_of(name).remove(0));
+    for n in [0, 2] {
+        world.images[n].push_to(&world.edge, &format!("shop/app{n}"), Some("1"));
+    }
+    world.end(&bad, "Failed", "DeadlineExceeded");
+    // Only the log of this one says which signature the image is without.
+    let report = r#"{"done":1,"referrersMissing":1}"#;
+    let status = json!({"phase": "Succeeded", "containerStatuses": [{
+        "name": "copy", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 0, "message": report}},
+    }]});
+    put_pod(&world, &poor, 1, &status);
+    world.end(&poor, "Complete", "");
+    world.end(&good, "Complete", "");
+    // Before that, its result is kept.
+    world.api.trouble("PATCH", "configmaps", Trouble::Status(500, "InternalError", "not now"), None);
+    let _ = world.look(&importer).await;
+    assert_eq!(jobs_in(&world, "shop").len(), 3);
+    world.api.mend();
+    world.look(&importer).await.unwrap();
+    assert_eq!((world.reason("good").as_str(), world.reason("poor").as_str()), (READY, READY));
+    assert_eq!(names.map(|name| job_of(name).len()), [0, 1, 1]);
+    // The name is not used again, since another process may not know yet that it is free.
+    world.edge.delete_manifest("shop/app0", &world.images[0].digest.to_string());
+    world.wait(700);
+    world.look(&importer).await.unwrap();
+    assert!(job_of("good")[0].ends_with("-2"), "{:?}", job_of("good"));
 }
 
 /// Drops a reconcile as soon as the API server was asked for `call`.

@@ -23,7 +23,7 @@ fn container(name: &str, state: &Value) -> Value {
 }
 
 /// Puts a Pod of a Job, the `n`th, with this status.
-fn put_pod(world: &World, job: &str, n: usize, status: &Value) {
+pub(crate) fn put_pod(world: &World, job: &str, n: usize, status: &Value) {
     let job = world.api.get("jobs", "shop", job).unwrap();
     let mut labels = job["spec"]["template"]["metadata"]["labels"].clone();
     labels["batch.kubernetes.io/job-name"] = job["metadata"]["name"].clone();

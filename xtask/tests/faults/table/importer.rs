@@ -354,4 +354,19 @@ pub(super) const IMPORTER: &[Fault] = &[
         "a copy fails for a reason that does not pass within a minute",
         "its Job ends at once and frees its slot; the next attempt says what it retries and why",
     ),
+    (
+        209,
+        "ended copy Jobs use up a quota of Jobs (`count/jobs.batch`)",
+        "those that succeeded are deleted once their result is kept; others stay for an hour",
+    ),
+    (
+        210,
+        "a container that admission adds to the Pod of a copy Job does not start",
+        "its name and the reason are in the status",
+    ),
+    (
+        211,
+        "somebody else keeps writing annotations of a set",
+        "only the importer's own annotations start a reconcile",
+    ),
 ];
