@@ -102,6 +102,8 @@ pub struct Metrics {
     pub registry_answers: Family<ResultLabels, Counter>,
     /// Bytes that the embedded registry sent.
     pub registry_bytes: Counter,
+    /// Bytes that the embedded registry sent to the copy Jobs of each set.
+    pub read_bytes: Family<SetLabels, Counter>,
     /// When a reconcile last succeeded, or none was waiting for a retry, in seconds of Unix time.
     pub reconcile_success: Gauge,
     /// When the drop folder was last read to its end, in seconds of Unix time.
@@ -134,6 +136,7 @@ impl Metrics {
             jobs: Family::default(),
             registry_answers: Family::default(),
             registry_bytes: Counter::default(),
+            read_bytes: Family::default(),
             reconcile_success: Gauge::default(),
             scan_success: Gauge::default(),
             watch_success: Family::default(),
@@ -197,6 +200,11 @@ impl Metrics {
             "registry_sent_bytes",
             "Bytes that the embedded registry sent",
             metrics.registry_bytes.clone(),
+        );
+        all.register(
+            "edgeimageset_read_bytes",
+            "Bytes of bundles that the copy Jobs of a set have read, also while they run",
+            metrics.read_bytes.clone(),
         );
         all.register(
             "reconcile_last_success_timestamp_seconds",

@@ -311,6 +311,7 @@ impl Importer {
         self.parts.metrics.ready.remove(&labels);
         self.parts.metrics.last_sync.remove(&labels);
         self.parts.metrics.corrupt.remove(&labels);
+        self.parts.metrics.read_bytes.remove(&labels);
         report::IMAGE_STATES.iter().for_each(|state| {
             self.parts.metrics.images.remove(&report::image_labels(&labels, state));
         });

@@ -16,6 +16,7 @@ use krs_core::digest::Digest;
 use krs_core::redact::Secret;
 use tokio::sync::Semaphore;
 
+use crate::demand::SetName;
 use crate::task::MAX_TOKEN;
 
 /// Largest header with a token: Base64 of a user name and the token.
@@ -34,11 +35,8 @@ const REVIEW_TIMEOUT: Duration = Duration::from_secs(15);
 /// What a token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// A Pod of a copy Job in this namespace.
-    Reader {
-        /// The namespace.
-        namespace: String,
-    },
+    /// A Pod of a copy Job of this set, which may read what its namespace may.
+    Reader(SetName),
     /// Nobody who may read.
     Refused,
 }
@@ -88,7 +86,7 @@ impl Access {
         let mut kept = self.kept();
         if let Some(entry) = kept.get_mut(&key).filter(|entry| entry.answer.ptr_eq(&pending)) {
             match &answer {
-                Ok(Verdict::Reader { .. }) => {}
+                Ok(Verdict::Reader(_)) => {}
                 Ok(Verdict::Refused) => entry.until = entry.until.min((self.clock)() + KEEP_REFUSAL),
                 Err(_) => {
                     kept.remove(&key);
@@ -185,7 +183,7 @@ mod tests {
     }
 
     fn reader() -> Answer {
-        Ok(Verdict::Reader { namespace: "apps".to_owned() })
+        Ok(Verdict::Reader(SetName { namespace: "apps".to_owned(), name: "set".to_owned() }))
     }
 
     #[test]

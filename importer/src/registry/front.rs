@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::access::{Access, Verdict, token};
 use crate::demand::{Demand, SetName};
 use crate::library::{Held, Library, ReadFault};
-use crate::metrics::{Metrics, ResultLabels};
+use crate::metrics::{Metrics, ResultLabels, SetLabels};
 
 /// The realm is what people see who open it in a browser.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"krs-importer\"");
@@ -66,36 +66,42 @@ impl Front {
     }
 
     pub(super) async fn answer(&self, request: Request<()>) -> Response<Body> {
-        let response = match serve::read_only(request.method()) {
+        let (response, reader) = match serve::read_only(request.method()) {
             Ok(()) => self.admit(&request).await,
-            Err(refusal) => refusal,
+            Err(refusal) => (refusal, None),
         };
         let result = response.status().as_u16().to_string();
         self.metrics.registry_answers.get_or_create(&ResultLabels { result }).inc();
         let sent = self.metrics.registry_bytes.clone();
+        let read = reader.map(|SetName { namespace, name }| {
+            self.metrics.read_bytes.get_or_create(&SetLabels { namespace, name }).clone()
+        });
         serve::finish(response, request.method()).map(|body| {
             let counted = body.into_data_stream().inspect_ok(move |bytes| {
                 sent.inc_by(bytes.len() as u64);
+                if let Some(read) = &read {
+                    read.inc_by(bytes.len() as u64);
+                }
             });
             Body::from_stream(counted)
         })
     }
 
-    /// Answers whoever may read; nobody else learns anything.
-    async fn admit(&self, request: &Request<()>) -> Response<Body> {
+    /// Answers whoever may read, and says who that is; nobody else learns anything.
+    async fn admit(&self, request: &Request<()>) -> (Response<Body>, Option<SetName>) {
         let verdict = match token(request.headers()) {
             Some(token) => self.access.verdict(token, peer(request)).await,
             None => Ok(Verdict::Refused),
         };
         match verdict {
-            Ok(Verdict::Reader { namespace }) => self.route(&namespace, request).await,
+            Ok(Verdict::Reader(set)) => (self.route(&set.namespace, request).await, Some(set)),
             Ok(Verdict::Refused) => {
                 let message = "show the token of a copy Job's Pod as password";
                 let mut response = serve::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message);
                 response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
-                response
+                (response, None)
             }
-            Err(_) => unavailable("the API server cannot be asked about the token at the moment"),
+            Err(_) => (unavailable("the API server cannot be asked about the token at the moment"), None),
         }
     }
 

@@ -87,7 +87,9 @@ impl Site {
             let verdict = match token.expose() {
                 "down" => Err(Unavailable("down".to_owned())),
                 "bad" => Ok(Verdict::Refused),
-                namespace => Ok(Verdict::Reader { namespace: namespace.to_owned() }),
+                namespace => {
+                    Ok(Verdict::Reader(SetName { namespace: namespace.to_owned(), name: "set".to_owned() }))
+                }
             };
             async move { verdict }.boxed()
         }));
@@ -175,6 +177,8 @@ async fn an_image_is_read_by_digest_with_all_that_refers_to_it() {
     assert_eq!(tagged.body.unwrap(), site.signature.manifest);
     let metrics = &site.front.metrics;
     assert!(metrics.registry_bytes.get() > 600_000);
+    let labels = SetLabels { namespace: "apps".to_owned(), name: "set".to_owned() };
+    assert!(metrics.read_bytes.get_or_create(&labels).get() > 600_000);
     assert!(metrics.registry_answers.get_or_create(&ResultLabels { result: "200".to_owned() }).get() > 5);
 }
 

@@ -17,6 +17,7 @@ use kube::{Api, Resource};
 
 use super::access::{Reviewer, Unavailable, Verdict};
 use super::claims::{RefusalBudgets, claims_to_be_ours};
+use crate::demand::SetName;
 use crate::job::SELECTOR;
 use crate::task::AUDIENCE;
 
@@ -36,7 +37,7 @@ pub(super) fn reviewer(client: kube::Client) -> Reviewer {
                 return Err(Unavailable(format!("too many tokens of {peer} were refused lately")));
             }
             match review(&client, &token).await {
-                Ok(namespace) => Ok(Verdict::Reader { namespace }),
+                Ok(set) => Ok(Verdict::Reader(set)),
                 Err(No::Refused(why)) => {
                     budgets.spend(peer, Instant::now());
                     tracing::info!("the embedded registry refused a token of {peer}: {why}");
@@ -75,7 +76,7 @@ struct Bound {
     uid: String,
 }
 
-async fn review(client: &kube::Client, token: &Secret) -> Result<String, No> {
+async fn review(client: &kube::Client, token: &Secret) -> Result<SetName, No> {
     let bound = token_review(client, token).await?;
     let Bound { namespace, name, uid } = &bound;
     let pods = Api::<Pod>::namespaced(client.clone(), namespace);
@@ -106,7 +107,7 @@ async fn review(client: &kube::Client, token: &Secret) -> Result<String, No> {
     if set.is_none_or(|set| set.metadata.uid.as_ref() != Some(&owner.uid)) {
         return refused(format!("EdgeImageSet {namespace}/{} is gone", owner.name));
     }
-    Ok(bound.namespace)
+    Ok(SetName { name: owner.name.clone(), namespace: bound.namespace })
 }
 
 async fn token_review(client: &kube::Client, token: &Secret) -> Result<Bound, No> {

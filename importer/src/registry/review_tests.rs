@@ -16,7 +16,8 @@ async fn ask(api: &FakeApi) -> Result<Verdict, Unavailable> {
 
 #[tokio::test]
 async fn t154_the_token_of_a_live_pod_of_a_copy_job_stands_for_its_namespace() {
-    assert_eq!(ask(&FakeApi::with_copy_job()).await, Ok(Verdict::Reader { namespace: "apps".to_owned() }));
+    let set = SetName { namespace: "apps".to_owned(), name: "set".to_owned() };
+    assert_eq!(ask(&FakeApi::with_copy_job()).await, Ok(Verdict::Reader(set)));
 }
 
 #[tokio::test]
