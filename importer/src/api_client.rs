@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use http::{Request, Response, Uri};
+use jiff::Timestamp;
 use kube::client::Body;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -97,6 +98,9 @@ impl Service<Request<Body>> for Limited {
             if head.status.is_success() {
                 call.contact(&this.watches);
             }
+            if let Some(time) = date(&head.headers) {
+                this.watches.tell_server_time(time);
+            }
             let body = axum::body::Body::new(body);
             let body = match call.watched {
                 Some(_) => watch_body(body, call, this.limits.silence, this.watches),
@@ -105,6 +109,12 @@ impl Service<Request<Body>> for Limited {
             Ok(Response::from_parts(head, body))
         })
     }
+}
+
+/// When the answer was made; `None`: it does not say so.
+fn date(headers: &http::HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(http::header::DATE)?.to_str().ok()?;
+    Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp())
 }
 
 struct Call {

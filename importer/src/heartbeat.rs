@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::metrics::{Metrics, WatchLabels, unix_seconds};
@@ -125,6 +126,8 @@ pub struct Watches {
     heartbeats: Heartbeats,
     metrics: Metrics,
     known: Mutex<BTreeMap<Watched, Heartbeat>>,
+    /// The time of the API server, as it was told last, and when that was.
+    server_time: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 impl fmt::Debug for Watches {
@@ -136,7 +139,7 @@ impl fmt::Debug for Watches {
 impl Watches {
     /// There are none yet.
     pub fn new(heartbeats: Heartbeats, metrics: Metrics) -> Arc<Self> {
-        Arc::new(Self { heartbeats, metrics, known: Mutex::default() })
+        Arc::new(Self { heartbeats, metrics, known: Mutex::default(), server_time: Mutex::default() })
     }
 
     /// The watch asked the API server for something.
@@ -148,6 +151,17 @@ impl Watches {
             self.heartbeats.begin(format!("the watch of {watched}"), WATCH_LIMIT)
         };
         known.entry(watched.clone()).or_insert_with(begin).beat();
+    }
+
+    /// The API server told its time.
+    pub fn tell_server_time(&self, time: Timestamp) {
+        *self.server_time.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, Instant::now()));
+    }
+
+    /// The time of the API server now.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        let told = *self.server_time.lock().unwrap_or_else(PoisonError::into_inner);
+        told.and_then(|(time, at)| time.checked_add(at.elapsed()).ok())
     }
 
     /// The API server answered the watch.

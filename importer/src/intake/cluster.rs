@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use krs_core::crd::{API_VERSION, ImageBundle, ImageBundleStatus, condition, reason};
+use krs_core::digest::Digest;
 use krs_core::redact::printable;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
+use super::ahead::CONFIRMATION;
 use super::stored;
 use super::view;
 use crate::events::Events;
@@ -36,6 +38,8 @@ pub(super) struct Written {
     pub file: String,
     pub generation: i64,
     pub status: Option<ImageBundleStatus>,
+    /// The digest whose sequence a person confirms, as it is written.
+    confirmed: Option<String>,
     uid: Option<String>,
     at: Option<Instant>,
     /// Whether the API server was last seen to hold something else.
@@ -52,6 +56,7 @@ impl Written {
             generation: bundle.metadata.generation.unwrap_or(1),
             uid: bundle.uid(),
             at: None,
+            confirmed: confirmation(bundle),
             status,
             overwritten: false,
             restored: None,
@@ -109,6 +114,12 @@ impl Cluster {
     /// Whether an ImageBundle is of another importer; `None`: of nobody, as 0.1 left it.
     fn is_foreign(&self, bundle: &DynamicObject) -> Option<bool> {
         bundle.labels().get(IMPORTER).map(|importer| *importer != self.importer)
+    }
+
+    /// Whether a person has confirmed the sequence of the bundle with this digest.
+    pub(super) fn is_confirmed(&self, name: &str, digest: &Digest) -> bool {
+        let confirmed = self.written.get(name).and_then(|written| written.confirmed.as_deref());
+        confirmed.is_some_and(|confirmed| confirmed.parse::<Digest>().as_ref() == Ok(digest))
     }
 
     /// The names that ImageBundles of other importers have.
@@ -214,7 +225,8 @@ impl Cluster {
         }
     }
 
-    /// Takes note of an ImageBundle that the API server holds. Answers whether somebody else changed one of ours.
+    /// Takes note of an ImageBundle that the API server holds. Answers whether somebody else changed one of ours, or a person
+    /// confirmed its sequence.
     pub(super) fn observe(&mut self, event: Event<DynamicObject>) -> bool {
         match event {
             // What is written while the list is on its way need not be in it.
@@ -265,7 +277,10 @@ impl Cluster {
         let overwritten = written.status.is_some() && !(is_same && is_foreign == Some(false));
         // Told once until it is written again, however often it changes meanwhile.
         let known = std::mem::replace(&mut written.overwritten, overwritten);
-        overwritten && !known
+        let confirmed = confirmation(bundle);
+        let is_new = confirmed != written.confirmed;
+        written.confirmed = confirmed;
+        (overwritten && !known) || is_new
     }
 
     async fn try_write(
@@ -399,6 +414,11 @@ impl Cluster {
         self.refused_until.remove(name);
         true
     }
+}
+
+/// The digest whose sequence a person confirms, as it is written.
+fn confirmation(bundle: &DynamicObject) -> Option<String> {
+    bundle.annotations().get(CONFIRMATION).cloned()
 }
 
 /// Whether a call failed for a reason that other calls share: no answer, too many calls, or a server that cannot serve now.

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 use krs_core::bundle::{BundleError, RollbackError};
+use krs_core::digest::Digest;
 
-use super::entry::{Entry, State};
+use super::ahead::{self, Times};
+use super::entry::{Accepted, Entry, State};
 use super::needed;
 use super::verdict::{self, Failure, sentence};
 use crate::demand::Demand;
@@ -53,6 +55,35 @@ pub(super) fn judge_again(entries: &mut BTreeMap<Utf8PathBuf, Entry>, marks: &Ma
     }
 }
 
+/// Puts aside bundles whose sequence is too far ahead and that `is_confirmed` does not know by their ImageBundle and digest,
+/// and takes in again those that are not or were confirmed. Answers which were taken in. (T-215)
+pub(super) fn judge_ahead(
+    entries: &mut BTreeMap<Utf8PathBuf, Entry>,
+    marks: &Marks,
+    times: &Times,
+    is_confirmed: impl Fn(&str, &Digest) -> bool,
+) -> Vec<Utf8PathBuf> {
+    let mut taken_in = Vec::new();
+    for (path, entry) in entries {
+        let Some(Accepted { stock, .. }) = entry.opened() else { continue };
+        let ahead = if is_confirmed(&entry.name, &stock.digest) {
+            None
+        } else {
+            ahead::check(stock.sequence, marks.get(&stock.stream), times)
+        };
+        entry.state = match (std::mem::replace(&mut entry.state, State::New), ahead) {
+            (State::Accepted(accepted), Some(ahead)) => State::Ahead(accepted, ahead),
+            (State::Ahead(accepted, _), None) => {
+                taken_in.push(path.clone());
+                State::Accepted(accepted)
+            }
+            // The times that it was put aside by stay, lest its status be written all the time.
+            (state, _) => state,
+        };
+    }
+    taken_in
+}
+
 /// Remembers which manifests the marks have reached; a copy of the same manifest need not be recorded again.
 pub(super) fn remember_recorded(entries: &mut BTreeMap<Utf8PathBuf, Entry>, marks: &Marks) {
     let reached =
@@ -89,6 +120,11 @@ pub(super) fn stock(
                 name: entry.name.clone(),
                 reason: (*reason).to_owned(),
                 message: message.clone(),
+            }),
+            State::Ahead(accepted, ahead) if entry.stamp.is_some() => stock.refused.push(Refusal {
+                name: entry.name.clone(),
+                reason: verdict::AHEAD.to_owned(),
+                message: ahead.message(&entry.name, &accepted.stock.stream, &accepted.stock.digest),
             }),
             _ => {}
         }

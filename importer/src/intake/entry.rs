@@ -10,6 +10,7 @@ use krs_core::bundle::StreamName;
 use krs_core::crd::ImageBundleStatus;
 use krs_core::digest::Digest;
 
+use super::ahead::Ahead;
 use super::look::{FRESH, Finding};
 use super::media::hanging;
 use super::scan::Stamp;
@@ -60,6 +61,8 @@ pub(super) enum State {
     Growing(String),
     /// It is not accepted.
     Refused { reason: &'static str, message: String },
+    /// It passed, and its sequence is too far ahead to be used before a person confirms it.
+    Ahead(Accepted, Ahead),
     /// The medium fails.
     Unreadable(String),
     /// It passed.
@@ -103,10 +106,18 @@ impl Entry {
         }
     }
 
+    /// The bundle, where it passed, whether or not it may be used.
+    pub(super) const fn opened(&self) -> Option<&Accepted> {
+        match &self.state {
+            State::Accepted(accepted) | State::Ahead(accepted, _) => Some(accepted),
+            _ => None,
+        }
+    }
+
     /// The manifest that it holds, as far as anything is known of it.
     pub(super) fn digest(&self) -> Option<Digest> {
         match &self.state {
-            State::Accepted(accepted) => Some(accepted.stock.digest),
+            State::Accepted(accepted) | State::Ahead(accepted, _) => Some(accepted.stock.digest),
             State::New => self.earlier.as_ref()?.digest.as_ref()?.parse().ok(),
             _ => None,
         }
@@ -167,7 +178,7 @@ impl Entry {
     /// The manifest that the mark has reached, as long as nothing else is known of the file: one that is refused or that
     /// fails now may be the same again. (T-198)
     pub(super) fn recorded(&self) -> Option<Digest> {
-        let known = matches!(self.state, State::Accepted(_) | State::New);
+        let known = matches!(self.state, State::Accepted(_) | State::Ahead(..) | State::New);
         self.recorded.filter(|_| !known || self.was_recorded())
     }
 

@@ -191,14 +191,14 @@ impl Intake {
             }
         }
         self.offered = wanted;
-        for accepted in self.entries.values().filter_map(Entry::accepted) {
+        for accepted in self.entries.values().filter_map(Entry::opened) {
             accepted.held.bundle.close_if_idle(IDLE);
         }
         // Whoever still reads from one of these holds it, too; so does the entry of a file that is away.
         let entries = &self.entries;
         self.closing.retain(|held| {
             let is_it = |accepted: &&Accepted| Arc::ptr_eq(&accepted.held, held);
-            let entries = entries.values().filter_map(Entry::accepted).filter(is_it).count();
+            let entries = entries.values().filter_map(Entry::opened).filter(is_it).count();
             !held.bundle.close_if_idle(IDLE) || Arc::strong_count(held) > 1 + entries
         });
     }

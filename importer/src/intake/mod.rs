@@ -2,6 +2,7 @@
 //! Finds bundles in the drop folder, verifies and lists them. What happens to a file is decided in `entry`, what people
 //! see of it in `view`; here is when.
 
+mod ahead;
 mod apply;
 mod cluster;
 mod entries;
@@ -50,6 +51,7 @@ use crate::marks::{HighWaterMarks, Marks};
 use crate::metrics::Metrics;
 use crate::stock::Stock;
 use crate::watch_source::Source;
+use ahead::Times;
 use cluster::Cluster;
 use entry::{Entry, State};
 use look::{Known, Look, Rules};
@@ -106,6 +108,8 @@ pub struct Intake {
     /// By manifest, for what the sets need now.
     mismatches: HashMap<Digest, Mismatches>,
     heartbeat: Option<Heartbeat>,
+    /// Where the time of the API server is known from.
+    watches: Option<Arc<Watches>>,
     bundles: BoxStream<'static, watcher::Result<Event<DynamicObject>>>,
 }
 
@@ -160,6 +164,7 @@ impl Intake {
             apply_at: None,
             mismatches: HashMap::new(),
             heartbeat: None,
+            watches: None,
             bundles: stream::pending().boxed(),
         }
     }
@@ -168,12 +173,12 @@ impl Intake {
     #[must_use]
     pub fn with_watch(self, watches: Arc<Watches>, heartbeats: Heartbeats, pace: Pace) -> Self {
         let watched = Watched { resource: ImageBundle::plural(&()).into_owned(), namespace: None };
-        let source = Source::new(watched, watches, Arc::default(), pace.max_age);
+        let source = Source::new(watched, Arc::clone(&watches), Arc::default(), pace.max_age);
         let bundles = source.watch(self.cluster.api(), watcher::Config::default());
         // Never ends, and tells nothing: what it finds has everything listed again.
         let following = stream::once(follow(source, self.cluster.api(), None, heartbeats, pace));
         let following = following.filter_map(|()| std::future::ready(None));
-        Self { bundles: stream::select(bundles, following).boxed(), ..self }
+        Self { bundles: stream::select(bundles, following).boxed(), watches: Some(watches), ..self }
     }
 
     /// Tells `heartbeat` that the intake makes progress.
@@ -248,10 +253,10 @@ impl Intake {
     /// Whether a medium is read or a file is open, so that time alone changes what there is to do. Else what others see
     /// is not worked out again between two looks at the folder.
     fn reads(&self) -> bool {
-        let mut accepted = self.entries.values().filter_map(Entry::accepted);
+        let mut opened = self.entries.values().filter_map(Entry::opened);
         !self.passes.is_empty()
             || !self.closing.is_empty()
-            || accepted.any(|accepted| accepted.held.bundle.is_open())
+            || opened.any(|accepted| accepted.held.bundle.is_open())
     }
 
     async fn load(&mut self) -> Result<(), kube::Error> {
@@ -365,6 +370,14 @@ impl Intake {
             self.judged_by = marks;
             self.retry(|state| matches!(state, State::Refused { reason: verdict::REUSED, .. }));
         }
+        let times = Times {
+            site: Timestamp::now(),
+            server: self.watches.as_ref().and_then(|watches| watches.server_time()),
+            built: ahead::built(),
+        };
+        let is_confirmed = |name: &str, digest: &Digest| self.cluster.is_confirmed(name, digest);
+        let taken_in = entries::judge_ahead(&mut self.entries, &self.judged_by, &times, is_confirmed);
+        entries::refuse_reused(&mut self.entries, &taken_in);
         entries::judge_again(&mut self.entries, &self.judged_by);
         entries::remember_recorded(&mut self.entries, &self.judged_by);
     }

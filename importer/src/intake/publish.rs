@@ -68,8 +68,10 @@ impl Intake {
         }
         let mut refused = verdict::REFUSALS.map(|reason| (reason, 0)).into_iter().collect::<BTreeMap<_, _>>();
         for entry in self.entries.values().filter(|entry| entry.stamp.is_some()) {
-            if let State::Refused { reason, .. } = entry.state {
-                *refused.entry(reason).or_default() += 1;
+            match entry.state {
+                State::Refused { reason, .. } => *refused.entry(reason).or_default() += 1,
+                State::Ahead(..) => *refused.entry(verdict::AHEAD).or_default() += 1,
+                _ => {}
             }
         }
         for (reason, count) in refused {

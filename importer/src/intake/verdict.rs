@@ -38,11 +38,15 @@ pub(super) const INCOMPLETE: &str = "Incomplete";
 /// The reason of a bundle whose number stands for something else.
 pub(super) const REUSED: &str = "SequenceReused";
 
+/// The reason of a bundle whose sequence is too far ahead to be used before a person confirms it.
+pub(super) const AHEAD: &str = "SequenceAhead";
+
 /// All verdicts on a bundle that is refused: metrics show each of them from the start.
-pub(super) const REFUSALS: [&str; 14] = [
+pub(super) const REFUSALS: [&str; 15] = [
     DAMAGED,
     INCOMPLETE,
     REUSED,
+    AHEAD,
     "SignatureMissing",
     "UntrustedKey",
     "SignatureInvalid",

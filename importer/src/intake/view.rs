@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use krs_core::crd::{ImageBundleStatus, VolumeCounts, condition, reason};
 
+use super::ahead::Ahead;
 use super::entry::{Accepted, Entry, State};
 use super::namespaces::Mismatches;
 use super::needed::Named;
-use super::verdict::{DAMAGED, INCOMPLETE};
+use super::verdict::{AHEAD, DAMAGED, INCOMPLETE};
 use crate::marks::Standing;
 
 /// Reason of a medium that is away.
@@ -107,6 +108,7 @@ type Row = (&'static str, &'static str, String, String);
 pub(super) fn status(entry: &Entry, file: &str, usage: &Use, context: &Context<'_>) -> ImageBundleStatus {
     let (mut status, mut rows) = match &entry.state {
         State::Accepted(accepted) => accepted_rows(entry, accepted, file, usage, context),
+        State::Ahead(accepted, ahead) => ahead_rows(entry, accepted, ahead, file),
         State::New => earlier_rows(entry, file, usage, context),
         State::Growing(message) => {
             let wait = "do not pull the media: the file is incomplete";
@@ -153,6 +155,56 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Use, context: &Context<'
     let old = context.previous.map(|previous| previous.conditions.as_slice()).unwrap_or_default();
     status.conditions = rows.into_iter().map(|row| condition_of(row, old, context)).collect();
     status
+}
+
+/// A bundle that nothing is taken from before a person confirms its sequence.
+fn ahead_rows(
+    entry: &Entry,
+    accepted: &Accepted,
+    ahead: &Ahead,
+    file: &str,
+) -> (ImageBundleStatus, Vec<Row>) {
+    let stock = &accepted.stock;
+    let message = ahead.message(&entry.name, &stock.stream, &stock.digest);
+    let complete = match (&entry.stamp, &entry.fault) {
+        (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, &Named::default())),
+        (_, Some(fault)) => row(condition::COMPLETE, "False", reason::MEDIUM_READ_ERROR, fault),
+        _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
+    };
+    let rows = vec![
+        row(condition::VERIFIED, "False", AHEAD, &message),
+        complete,
+        row(
+            condition::IMPORTED,
+            "False",
+            AHEAD,
+            "nothing is copied from it before its sequence is confirmed",
+        ),
+        row(
+            condition::SAFE_TO_REMOVE,
+            "False",
+            AHEAD,
+            "do not pull the media before it is decided whether to confirm its sequence; nothing is read from it until then",
+        ),
+    ];
+    (ImageBundleStatus { message: Some(message), ..described(accepted) }, rows)
+}
+
+/// What a bundle says of itself.
+fn described(accepted: &Accepted) -> ImageBundleStatus {
+    let (stock, bundle) = (&accepted.stock, &accepted.held.bundle);
+    ImageBundleStatus {
+        stream: Some(stock.stream.to_string()),
+        sequence: i64::try_from(stock.sequence).ok(),
+        digest: Some(stock.digest.to_string()),
+        identity: Some(stock.identity.to_string()),
+        size: i64::try_from(bundle.size()).ok(),
+        created_at: Some(Time(stock.created_at)),
+        commit: bundle.manifest().source.as_ref().map(|source| source.commit.clone()),
+        signers: bundle.signers().iter().map(ToString::to_string).take(16).collect(),
+        images: i32::try_from(stock.images.len()).ok(),
+        ..ImageBundleStatus::default()
+    }
 }
 
 fn said(message: &str) -> ImageBundleStatus {
@@ -269,20 +321,11 @@ fn accepted_rows(
     let here = i32::from(entry.stamp.is_some());
     let all = accepted.blob_bytes;
     let status = ImageBundleStatus {
-        conditions: Vec::new(),
         message: Some(super::verdict::sentence(&message, None)),
-        stream: Some(accepted.stock.stream.to_string()),
-        sequence: i64::try_from(accepted.stock.sequence).ok(),
-        digest: Some(accepted.stock.digest.to_string()),
-        identity: Some(accepted.stock.identity.to_string()),
-        size: i64::try_from(accepted.held.bundle.size()).ok(),
-        created_at: Some(Time(accepted.stock.created_at)),
-        commit: manifest.source.as_ref().map(|source| source.commit.clone()),
-        signers: signers.into_iter().take(16).collect(),
-        images: i32::try_from(accepted.stock.images.len()).ok(),
         volumes: Some(VolumeCounts { present: here, expected: 1 }),
         namespace_mismatches: context.mismatches.map(|found| found.first.clone()).unwrap_or_default(),
         bytes_verified: i64::try_from(if proven { all } else { context.bytes.unwrap_or(0).min(all) }).ok(),
+        ..described(accepted)
     };
     let safe =
         (condition::SAFE_TO_REMOVE, truth(safe), why.to_owned(), super::verdict::sentence(&text, None));

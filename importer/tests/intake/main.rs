@@ -2,6 +2,7 @@
 //! The drop folder with real files, against an API server in memory.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod ahead;
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../support/api/mod.rs"]
 mod api;

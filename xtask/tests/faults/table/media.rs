@@ -93,4 +93,9 @@ pub(super) const MEDIA: &[Fault] = &[
         "a copy that is in the memory of the kernel, and not on the drive",
         "dropped from memory before it is read back; said where that cannot be done",
     ),
+    (
+        215,
+        "a bundle whose sequence is a time far ahead, so that the right ones would be superseded until then",
+        "it is not used before a person confirms its digest; one stream can be reset",
+    ),
 ];

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Bundles whose sequence is too far ahead: one that was made with a wrong clock must not supersede the right ones.
+
+use axum::http::header::DATE;
+use axum::response::Response;
+use jiff::{SignedDuration, Timestamp};
+use krs_importer::marks::Mark;
+use serde_json::json;
+
+use crate::world::{Key, Running, World, is, numbered};
+use crate::{COMPLETE, SAFE, VERIFIED};
+
+const YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
+
+fn sequence(time: Timestamp) -> u64 {
+    u64::try_from(time.as_second()).unwrap()
+}
+
+fn mark(world: &World) -> Option<u64> {
+    let map = world.api.get("configmaps", "krs-system", "krs-streams")?;
+    serde_json::from_str::<Mark>(map["data"]["prod"].as_str()?).ok().map(|mark| mark.sequence)
+}
+
+/// The command that the ImageBundle names, run as kubectl does.
+fn run_command(world: &World, name: &str) {
+    let bundle = world.api.get("imagebundles", "", name).unwrap();
+    let message = bundle["status"]["message"].as_str().unwrap();
+    let command = message.split('`').find(|part| part.starts_with("kubectl annotate ")).unwrap();
+    let words = command.split(' ').collect::<Vec<_>>();
+    let ["kubectl", "annotate", "--overwrite", "imagebundle", object, annotation] = words[..] else {
+        panic!("{command}")
+    };
+    let (key, value) = annotation.split_once('=').unwrap();
+    annotate(world, object, key, value);
+}
+
+fn annotate(world: &World, name: &str, key: &str, value: &str) {
+    world.api.edit("kubectl", "imagebundles", "", name, &json!({"metadata": {"annotations": {key: value}}}));
+}
+
+/// Waits until a change of the folder that comes after all that happened before was taken in.
+async fn next_scan(world: &World, name: &str) {
+    std::fs::write(world.at(&format!("{name}.krs.tar")), "hello".repeat(1000)).unwrap();
+    world.condition(name, VERIFIED, "False", "NotABundle").await;
+}
+
+async fn imported(world: &World, intake: &Running, name: &str) {
+    intake.missing(&[]);
+    world.condition(name, SAFE, "True", "Imported").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t215_a_bundle_dated_a_year_ahead_is_not_used_before_it_is_confirmed_with_its_digest() {
+    let world = World::new();
+    let now = Timestamp::now();
+    let (right, later) = (sequence(now), sequence(now + YEAR));
+    world.drop("ahead.krs.tar", later).await;
+    let mut intake = world.start();
+    let status = world.condition("ahead", VERIFIED, "False", "SequenceAhead").await;
+    assert!(is(&status, "Imported", "False", "SequenceAhead"), "{status}");
+    assert!(is(&status, SAFE, "False", "SequenceAhead"), "it may still be confirmed: {status}");
+    assert!(is(&status, COMPLETE, "True", "FilePresent"), "{status}");
+    assert_eq!((status["sequence"].as_u64(), &status["stream"]), (Some(later), &"prod".into()));
+    let text = status["message"].as_str().unwrap();
+    assert!(text.contains(&Timestamp::from_second(later.cast_signed()).unwrap().to_string()), "{text}");
+    let stock = intake.stock(|stock| stock.refused.len() == 1).await;
+    assert!(stock.bundles.is_empty(), "nothing decides and nothing is served");
+    assert_eq!(stock.refused[0].reason, "SequenceAhead");
+    let digest = status["digest"].as_str().unwrap().to_owned();
+    assert!(intake.library.get(&digest.parse().unwrap()).is_none());
+
+    // The right one is used as if the other were not there.
+    world.drop("right.krs.tar", right).await;
+    intake.stock(|stock| stock.bundles.len() == 1 && stock.bundles[0].name == "right").await;
+    imported(&world, &intake, "right").await;
+    assert_eq!(mark(&world), Some(right));
+
+    // Neither another digest nor another ImageBundle counts.
+    let key = "kuberegistrysync.io/accept-sequence";
+    annotate(&world, "ahead", key, &format!("sha256:{}", "0".repeat(64)));
+    annotate(&world, "right", key, &digest);
+    next_scan(&world, "one").await;
+    assert!(is(
+        &world.api.get("imagebundles", "", "ahead").unwrap()["status"],
+        VERIFIED,
+        "False",
+        "SequenceAhead"
+    ));
+    run_command(&world, "ahead");
+    world.condition("ahead", VERIFIED, "True", "Succeeded").await;
+    world.condition("ahead", SAFE, "True", "Imported").await;
+    intake.stock(|stock| stock.bundles.len() == 2 && stock.bundles[0].name == "ahead").await;
+    assert_eq!(mark(&world), Some(later));
+    // It was used: nobody is asked again after a restart, nor for what its stream brings next.
+    intake.stop().await;
+    let mut intake = world.start();
+    world.drop("next.krs.tar", later + 86_400).await;
+    intake.stock(|stock| stock.bundles.iter().any(|bundle| bundle.name == "next")).await;
+    intake.stop().await;
+}
+
+/// The procedure of docs/operate.md, after an importer that asked nobody has used such a bundle.
+#[tokio::test(flavor = "multi_thread")]
+async fn t215_one_stream_is_reset_after_a_bundle_that_is_dated_ahead_was_used() {
+    let world = World::new();
+    let now = Timestamp::now();
+    world.drop("ahead.krs.tar", sequence(now + YEAR)).await;
+    world.drop("right.krs.tar", sequence(now)).await;
+    let old = Mark { sequence: 7, identity: krs_core::digest::Digest::of(b"test"), created_at: now };
+    world.api.put(
+        "configmaps",
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "krs-streams", "namespace": "krs-system"},
+            "data": {"test": json!(old).to_string()},
+        }),
+    );
+    let intake = world.start();
+    world.condition("ahead", VERIFIED, "False", "SequenceAhead").await;
+    run_command(&world, "ahead");
+    imported(&world, &intake, "ahead").await;
+    world.condition("right", "Superseded", "True", "NewerUsed").await;
+
+    // 1. The media are pulled and the confirmation is removed. 2. The entry of the stream is removed.
+    let away = world.at("ahead.krs.tar.away");
+    std::fs::rename(world.at("ahead.krs.tar"), &away).unwrap();
+    world.condition("ahead", SAFE, "True", "MediumAbsent").await;
+    annotate_none(&world, "ahead");
+    let patch = json!({"data": {"prod": null}});
+    world.api.edit("kubectl", "configmaps", "krs-system", "krs-streams", &patch);
+    world.condition("right", "Superseded", "False", "Newest").await;
+    world.condition("right", SAFE, "True", "Imported").await;
+    let map = world.api.get("configmaps", "krs-system", "krs-streams").unwrap();
+    assert_eq!(map["data"]["test"], json!(old).to_string(), "other streams keep their marks");
+    // Who inserts the media again is told what is wrong with them.
+    std::fs::rename(&away, world.at("ahead.krs.tar")).unwrap();
+    world.condition("ahead", VERIFIED, "False", "SequenceAhead").await;
+    world.drop("next.krs.tar", sequence(now) + 1).await;
+    imported(&world, &intake, "next").await;
+    assert_eq!(mark(&world), Some(sequence(now) + 1));
+    intake.stop().await;
+}
+
+fn annotate_none(world: &World, name: &str) {
+    let patch = json!({"metadata": {"annotations": {"kuberegistrysync.io/accept-sequence": null}}});
+    world.api.edit("kubectl", "imagebundles", "", name, &patch);
+}
+
+/// The clock of the machine may stand still since years.
+#[tokio::test(flavor = "multi_thread")]
+async fn t215_the_time_of_the_api_server_and_of_the_last_bundle_count_as_the_clock_does() {
+    let later = Timestamp::now() + YEAR;
+    for by_server in [true, false] {
+        let world = World::new();
+        world.drop("later.krs.tar", sequence(later)).await;
+        let client = if by_server {
+            let date =
+                jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&later).unwrap();
+            let add = move |mut response: Response| {
+                response.headers_mut().insert(DATE, date.parse().unwrap());
+                std::future::ready(response)
+            };
+            kube::Client::new(world.api.service().layer(axum::middleware::map_response(add)), "default")
+        } else {
+            let used = Mark {
+                sequence: sequence(later) - 86_400,
+                identity: krs_core::digest::Digest::of(b"earlier"),
+                created_at: later,
+            };
+            world.api.put(
+                "configmaps",
+                json!({
+                    "apiVersion": "v1", "kind": "ConfigMap",
+                    "metadata": {"name": "krs-streams", "namespace": "krs-system"},
+                    "data": {"prod": json!(used).to_string()},
+                }),
+            );
+            world.api.client()
+        };
+        let intake = world.start_with(client);
+        world.condition("later", VERIFIED, "True", "Succeeded").await;
+        intake.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t215_the_file_of_a_bundle_that_waits_for_a_confirmation_is_closed_and_nothing_is_written_meanwhile()
+{
+    let world = World::new();
+    world.drop("ahead.krs.tar", sequence(Timestamp::now() + YEAR)).await;
+    let unsigned = world.make("other.krs.tar", "", numbered(u64::MAX), Some(&Key::new())).await;
+    std::fs::copy(unsigned, world.at("other.krs.tar")).unwrap();
+    let intake = world.start();
+    world.condition("ahead", VERIFIED, "False", "SequenceAhead").await;
+    world.condition("other", VERIFIED, "False", "UntrustedKey").await;
+    let is_open = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap();
+        let mut files = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+        files.any(|file| file == world.at("ahead.krs.tar").as_std_path())
+    };
+    let closed = async {
+        while is_open() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), closed).await.unwrap();
+    let version =
+        || world.api.get("imagebundles", "", "ahead").unwrap()["metadata"]["resourceVersion"].clone();
+    let before = version();
+    next_scan(&world, "one").await;
+    assert_eq!(version(), before);
+    assert!(!is_open(), "it is not read again with each scan");
+    intake.stop().await;
+}
