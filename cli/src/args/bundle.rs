@@ -59,6 +59,15 @@ pub(crate) struct BundleArgs {
     /// Show what would be written, and fetch only what describes it
     #[arg(long, env = "KRS_DRY_RUN", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) dry_run: bool,
+    /// Replace a bundle of another stream that has the name. What is not a bundle is never replaced
+    #[arg(long, env = "KRS_BUNDLE_FORCE", value_parser = flag(), help_heading = "Bundle")]
+    pub(crate) force: bool,
+    /// Fail unless the sets are those of a commit, without changes
+    #[arg(long, env = "KRS_REQUIRE_CLEAN", value_parser = flag(), help_heading = "Bundle")]
+    pub(crate) require_clean: bool,
+    /// Fail where no key is given, so that a missing CI variable makes no unsigned bundle
+    #[arg(long, env = "KRS_REQUIRE_SIGNATURE", value_parser = flag(), help_heading = "Signing")]
+    pub(crate) require_signature: bool,
     /// Sign the archive with this secret key (of krs keygen or minisign)
     #[arg(long, value_name = "FILE", env = "KRS_KEY_FILE", help_heading = "Signing")]
     pub(crate) key: Option<Utf8PathBuf>,

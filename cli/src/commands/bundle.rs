@@ -15,11 +15,11 @@ use krs_core::progress::Progress;
 use krs_core::pull::{PullError, PullOptions, Pulled, pull};
 use krs_core::registry::Client;
 use krs_core::resolve::{MissingImage, Referrers, ResolveOptions, Resolved, reasons, resolve_most};
-use krs_core::set::{self, Loaded, Merged};
+use krs_core::set::{self, Loaded, Merged, Warning};
 use krs_core::sign::{SecretKey, Signatures};
 
 use super::sequence::{self, Earlier};
-use super::{files, keys, registries, runtime, sets, signals};
+use super::{files, keys, output, registries, runtime, sets, signals};
 use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -63,8 +63,13 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         run.know(&files::reusable(&args.reuse)?, &args.plan, args.file.as_deref())?;
         return show_plan(run, &args.plan, None, None, console);
     };
-    check_file(file, console)?;
+    output::check(file, &args.plan.stream, args.force, console)?;
     // All that a person has to type or mend comes before the first request.
+    if args.require_signature && args.key.is_none() {
+        return Err(Failure::usage("the bundle would not be signed, and --require-signature is set").help(
+            "name the secret key with --key, or in KRS_KEY_FILE: is the CI variable available on this branch?",
+        ));
+    }
     let key = args.key.as_ref().map(|key| keys::secret_key(key, &args.passphrase, console)).transpose()?;
     let options = PullOptions {
         jobs: args.plan.registry.jobs.get(),
@@ -73,6 +78,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         foreign_hosts: args.foreign_layer_host.clone(),
     };
     let mut run = Run::prepare(&args.plan, args.keep_going, console)?;
+    is_as_required(args, &run.loaded)?;
     run.know(&options.reuse, &args.plan, Some(file))?;
     let began = Instant::now();
     let runtime = runtime()?;
@@ -94,6 +100,13 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     if let Some(key) = &key {
         sign_list(file, key)?;
     }
+    if key.is_none() {
+        let message = format!(
+            "the bundle is NOT SIGNED; sites that ask for a signature will refuse it. Sign it: krs sign {file} --key KEY"
+        );
+        console.warning(&message);
+        run.loaded.warnings.push(Warning::new(file.as_str(), 0, &message));
+    }
     let signed = key.iter().map(|key| Signed::now(key.id())).collect();
     let facts = Facts::of_plan(&plan, Some(file), signed)?;
     let elapsed = began.elapsed();
@@ -105,6 +118,18 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     warn_of_missing_referrers(&resolved, console);
     warn_of_images(&resolved, console);
     incomplete(&resolved)
+}
+
+/// Whether what is read is what a commit holds, where that is required.
+fn is_as_required(args: &BundleArgs, loaded: &Loaded) -> Result<(), Failure> {
+    let problem = match &loaded.source {
+        _ if !args.require_clean => return Ok(()),
+        Some(source) if !source.dirty => return Ok(()),
+        Some(_) => "what was read is not what the commit holds",
+        None => "no commit is recorded",
+    };
+    Err(Failure::usage(format!("{problem}, and --require-clean is set"))
+        .help("commit the changes, or read a checkout of Git"))
 }
 
 /// What `--format-version` cost.
@@ -160,23 +185,6 @@ async fn interrupted() {
         signals::stopped().await;
         std::process::exit(i32::from(exit::INTERRUPTED));
     });
-}
-
-/// Finds a name that cannot be written before anything is fetched.
-fn check_file(file: &Utf8Path, console: &Console) -> Result<(), Failure> {
-    if file.is_dir() {
-        return Err(Failure::usage(format!("{file} is a folder"))
-            .help(format!("name a file in it: -o {file}/NAME.krs.tar")));
-    }
-    let folder = file.parent().filter(|folder| !folder.as_str().is_empty());
-    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-        return Err(Failure::usage(format!("cannot write {file}: there is no folder {folder}"))
-            .help("make the folder, or check that the medium is mounted"));
-    }
-    if !file.as_str().ends_with(".krs.tar") {
-        console.warning(&format!("{file} does not end in .krs.tar, by which bundles are found"));
-    }
-    Ok(())
 }
 
 fn sign(plan: &Plan, key: Option<&SecretKey>) -> Result<Signatures, Failure> {

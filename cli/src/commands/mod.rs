@@ -9,6 +9,7 @@ mod generate;
 mod inspect;
 mod keygen;
 mod keys;
+mod output;
 mod policy;
 mod push;
 mod receipt;

@@ -7,7 +7,7 @@ use krs_core::reference::RepositoryName;
 use krs_core::survey::{Incomplete, SurveyOptions, survey};
 use serde::Serialize;
 
-use super::{files, registries, runtime, sets};
+use super::{files, output, registries, runtime, sets};
 use crate::args::ReceiptArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -38,6 +38,7 @@ struct RepositoryFacts {
 
 /// `krs receipt`
 pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failure> {
+    args.file.as_deref().map_or(Ok(()), output::check_receipt)?;
     let progress = console.progress();
     let options = SurveyOptions {
         repositories: sets::below(&args.destination, &sets::repositories(&args.sets, console)?)?,

@@ -201,11 +201,6 @@ impl BundleReport {
         let mut text = images::table(&self.images);
         text.push('\n');
         text.push_str(&facts(&lines));
-        if self.run.is_some() && !self.facts.is_signed() {
-            text.push_str(
-                "\nThe bundle is not signed: sign it with krs sign, or pass --key FILE next time.\n",
-            );
-        }
         text
     }
 }

@@ -41,6 +41,11 @@ impl Said {
         self
     }
 
+    /// Standard error without the warning that the bundle is not signed.
+    pub fn other_warnings(&self) -> String {
+        self.err.lines().filter(|line| !line.contains("NOT SIGNED")).map(|line| format!("{line}\n")).collect()
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap()
     }

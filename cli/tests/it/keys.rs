@@ -10,7 +10,7 @@ fn t01_t02_a_bundle_without_the_right_signature_is_refused() {
     site.desk.keygen("ours");
     site.desk.keygen("other");
     let said = site.bundle("a.krs.tar", &[]).ok();
-    assert!(said.out.contains("The bundle is not signed"), "{said}");
+    assert!(said.err.contains("the bundle is NOT SIGNED"), "{said}");
     krs(&["verify", "a.krs.tar", "--public-key", "ours.pub"]).failed(
         3,
         &["the bundle is not signed; expected a signature of key", "help: sign it with `krs sign"],

@@ -15,6 +15,7 @@ mod help;
 mod hostile;
 mod keys;
 mod output;
+mod output_files;
 mod proxy;
 mod receipts;
 mod referrers;

@@ -29,7 +29,7 @@ fn t110_t112_an_image_travels_without_its_signature_with_one_warning_and_exit_co
     // Its manifest can be read, and one of its blobs is gone.
     assert!(site.source.delete_blob(&seal.blobs.last().unwrap().0));
     let said = site.bundle("a.krs.tar", &[]).ok();
-    assert_eq!(said.err.matches("warning: ").count(), 1, "{said}");
+    assert_eq!(said.other_warnings().matches("warning: ").count(), 1, "{said}");
     assert!(said.err.contains("/team/app:1.0@") && said.err.contains("1 referrer cannot be read"), "{said}");
     assert!(said.out.contains("1 signature, SBOM or attestation could not be fetched\n"), "{said}");
     site.push("a.krs.tar", &[]).ok();
@@ -74,7 +74,7 @@ fn t98_an_attestation_of_which_a_blob_is_missing_costs_a_warning_and_where_it_is
     let attestation = &top.children[1];
     assert!(site.source.delete_blob(&attestation.blobs.last().unwrap().0));
     let said = site.bundle("a.krs.tar", &[]).ok();
-    assert_eq!(said.err.matches("warning: ").count(), 1, "{said}");
+    assert_eq!(said.other_warnings().matches("warning: ").count(), 1, "{said}");
     assert!(
         said.err.contains(&format!("without the attestation of linux/amd64 ({}", attestation.digest)),
         "{said}"

@@ -98,4 +98,14 @@ pub(super) const MEDIA: &[Fault] = &[
         "a bundle whose sequence is a time far ahead, so that the right ones would be superseded until then",
         "it is not used before a person confirms its digest; one stream can be reset",
     ),
+    (
+        218,
+        "`-o` names a file that is not a bundle, or a bundle of another stream",
+        "refused before anything is fetched, exit code 2; `--force` for another stream only",
+    ),
+    (
+        219,
+        "a CI variable is missing, so that a bundle is not signed, or not of a commit",
+        "said on standard error and in the JSON; an error with `--require-signature`, `--require-clean`",
+    ),
 ];
