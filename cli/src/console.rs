@@ -46,7 +46,7 @@ impl Console {
             Color::Never => false,
             Color::Auto => terminal && !plain,
         };
-        let drawing = match global.output {
+        let drawing = match global.format {
             _ if global.quiet => Drawing::Nothing,
             Format::Json if global.no_progress => Drawing::JsonMessages,
             Format::Json => Drawing::Json,
@@ -55,7 +55,7 @@ impl Console {
             Format::Text if terminal && !plain && global.verbose < 2 && !set("KRS_LOG") => Drawing::Bars,
             Format::Text => Drawing::Lines,
         };
-        Self { format: global.output, quiet: global.quiet, verbose: global.verbose, colors, drawing }
+        Self { format: global.format, quiet: global.quiet, verbose: global.verbose, colors, drawing }
     }
 
     /// Whether the result is for a program.

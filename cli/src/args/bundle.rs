@@ -33,9 +33,10 @@ pub(crate) struct BundleArgs {
     /// The archive to write, by convention NAME.krs.tar
     #[arg(
         short = 'o',
-        long = "file",
+        long = "output",
+        alias = "file",
         value_name = "FILE",
-        env = "KRS_FILE",
+        env = "KRS_OUTPUT",
         required_unless_present = "dry_run",
         help_heading = "Bundle"
     )]

@@ -2,6 +2,7 @@
 use clap::{ArgAction, Args, ValueEnum};
 
 use super::flag;
+use super::variables::level;
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
@@ -13,15 +14,15 @@ pub(crate) struct Global {
         global = true,
         value_name = "FORMAT",
         default_value = "text",
-        env = "KRS_OUTPUT",
+        env = "KRS_FORMAT",
         value_enum
     )]
-    pub(crate) output: Format,
+    pub(crate) format: Format,
     /// Show nothing but the result and errors
     #[arg(short, long, global = true, env = "KRS_QUIET", value_parser = flag())]
     pub(crate) quiet: bool,
     /// Say more: -v what was passed over, -vv every request (see also KRS_LOG)
-    #[arg(short, long, global = true, env = "KRS_VERBOSE", action = ArgAction::Count)]
+    #[arg(short, long, global = true, env = "KRS_VERBOSE", action = ArgAction::Count, value_parser = level)]
     pub(crate) verbose: u8,
     /// Show no progress; retries, and pauses that a registry asks for, are still said
     #[arg(long, global = true, env = "KRS_NO_PROGRESS", value_parser = flag())]

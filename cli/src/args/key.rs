@@ -22,7 +22,7 @@ Examples:
   krs keygen -o ci --no-passphrase   where a secret store protects the file itself")]
 pub(crate) struct KeygenArgs {
     /// Name of the two files, without .key and .pub
-    #[arg(short = 'o', long = "name", value_name = "NAME", env = "KRS_NAME")]
+    #[arg(short = 'o', long = "output", alias = "name", value_name = "NAME", env = "KRS_OUTPUT")]
     pub(crate) name: Utf8PathBuf,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseFile,

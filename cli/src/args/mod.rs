@@ -11,6 +11,7 @@ mod read;
 mod receipt;
 mod registry;
 mod size;
+mod variables;
 
 pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs};
 pub(crate) use copy::CopyArgs;
@@ -23,6 +24,7 @@ pub(crate) use read::{
 };
 pub(crate) use receipt::ReceiptArgs;
 pub(crate) use registry::RegistryArgs;
+pub(crate) use variables::parse;
 
 use clap::{Parser, Subcommand};
 
@@ -62,7 +64,7 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     Keygen(KeygenArgs),
     Sign(SignArgs),
-    /// Print the CustomResourceDefinition of EdgeImageSet
+    /// Print the CustomResourceDefinitions of EdgeImageSet and ImageBundle
     #[command(after_help = "Example:\n  krs crd | kubectl apply --server-side -f -")]
     Crd,
     Completions(CompletionsArgs),

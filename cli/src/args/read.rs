@@ -75,7 +75,7 @@ pub(crate) struct VerifyArgs {
 Examples:
   krs inspect prod.krs.tar
   krs inspect prod.krs.tar --tree
-  krs inspect prod.krs.tar --output json | jq '.images[].reference'")]
+  krs inspect prod.krs.tar --format json | jq '.images[].reference'")]
 pub(crate) struct InspectArgs {
     /// The bundle, or one of its volumes
     #[arg(value_name = "FILE")]

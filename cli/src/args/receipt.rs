@@ -22,7 +22,7 @@ pub(crate) struct ReceiptArgs {
     #[arg(long = "set", value_name = "PATH", env = "KRS_SET", required = true)]
     pub(crate) sets: Vec<Utf8PathBuf>,
     /// The receipt to write; else it goes to standard output
-    #[arg(short = 'o', long = "file", value_name = "FILE", env = "KRS_RECEIPT_FILE")]
+    #[arg(short = 'o', long = "output", alias = "file", value_name = "FILE", env = "KRS_OUTPUT")]
     pub(crate) file: Option<Utf8PathBuf>,
     /// Name of the site, to be shown where the receipt is used
     #[arg(long, value_name = "NAME", env = "KRS_SITE")]

@@ -10,7 +10,9 @@ use crate::diagnostic::Failure;
 
 /// `krs crd`
 pub(super) fn crd(console: &Console) -> Result<(), Failure> {
-    console.document(&crd::edge_image_set_crd_yaml().map_err(Failure::other)?)
+    let sets = crd::edge_image_set_crd_yaml().map_err(Failure::other)?;
+    let bundles = crd::image_bundle_crd_yaml().map_err(Failure::other)?;
+    console.document(&format!("---\n{}\n---\n{}\n", sets.trim_end(), bundles.trim_end()))
 }
 
 /// `krs completions`

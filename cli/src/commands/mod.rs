@@ -24,17 +24,16 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind as ClapKind;
 
-use crate::args::{Cli, Command, Global};
+use crate::args::{self, Command, Global};
 use crate::console::{self, Console};
 use crate::diagnostic::Failure;
 use crate::exit;
 
 /// Reads the command line, does what it says, and answers the exit code.
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match args::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(refused(&error)),
     };
@@ -71,13 +70,17 @@ fn run(command: Command, console: &Console) -> Result<(), Failure> {
 
 /// A call that clap does not take, or a question for help.
 fn refused(error: &clap::Error) -> u8 {
+    // Early versions had `--output` for it, which is refused with the right word.
     let wants_json = || {
         let named = std::env::args().collect::<Vec<_>>();
-        let pair = named
-            .windows(2)
-            .any(|pair| matches!(pair, [flag, value] if flag == "--output" && value == "json"));
-        pair || named.iter().any(|word| word == "--output=json")
-            || std::env::var("KRS_OUTPUT").is_ok_and(|value| value == "json")
+        let flags = ["--format", "--output", "-o"];
+        let json = |text: &str| flags.iter().any(|flag| text.strip_prefix(flag) == Some("=json"));
+        let pair = |pair: &[String]| matches!(pair, [flag, value] if flags.contains(&flag.as_str()) && value == "json");
+        let variable = |name: &str| std::env::var(name).is_ok_and(|value| value == "json");
+        named.windows(2).any(pair)
+            || named.iter().any(|word| json(word))
+            || variable("KRS_FORMAT")
+            || variable("KRS_OUTPUT")
     };
     let shows_help = matches!(
         error.kind(),

@@ -21,5 +21,5 @@ pub(crate) use outlook::Outlook;
 pub(crate) use sets::SetsReport;
 pub(crate) use table::{Align, Table, facts};
 
-/// Version of the documents that `--output json` prints.
+/// Version of the documents that `--format json` prints.
 pub(crate) const SCHEMA_VERSION: u32 = 1;

@@ -203,7 +203,7 @@ fn t213_t70_a_copy_onto_a_full_drive_is_resumed_when_there_is_room() {
     disk.set_room(Some(2 << 20), true);
     copy(&[]).failed(9, &["No space left"]);
     disk.set_room(None, false);
-    let resumed = copy(&["--output", "json"]).json();
+    let resumed = copy(&["--format", "json"]).json();
     assert!(resumed["bundles"][0]["bytesResumed"].as_u64().unwrap() > 0, "{resumed}");
     assert_eq!(disk.names(), [NAME]);
     site.desk.krs(&["verify", disk.path(NAME).as_str()]).ok();

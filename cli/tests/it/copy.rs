@@ -108,7 +108,7 @@ fn t34_volumes_are_written_and_joined_by_a_copy() {
     // Back into one file; several bundles at once.
     std::fs::create_dir(site.desk.path("disk")).unwrap();
     site.bundle("b.krs.tar", &[]).ok();
-    let report = site.desk.krs(&["copy", "usb/a.krs.tar", "b.krs.tar", "disk", "--output", "json"]).json();
+    let report = site.desk.krs(&["copy", "usb/a.krs.tar", "b.krs.tar", "disk", "--format", "json"]).json();
     assert_eq!(report["bundles"].as_array().unwrap().len(), 2, "{report}");
     assert_eq!(read(&site, "disk/a.krs.tar"), joined);
     assert_eq!(read(&site, "disk/b.krs.tar"), read(&site, "b.krs.tar"));

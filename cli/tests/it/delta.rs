@@ -31,7 +31,7 @@ fn receipt(site: &Site, name: &str) {
 
 fn json(site: &Site, arguments: &[&str]) -> Value {
     let mut all = arguments.to_vec();
-    all.extend(["--output", "json"]);
+    all.extend(["--format", "json"]);
     site.desk.krs(&all).ok().json()
 }
 
@@ -229,7 +229,7 @@ fn t88_keep_going_writes_an_archive_that_says_what_is_missing() {
     assert!(said.out.contains("undamaged, but 1 of the 4 images of its sets is not in it"), "{said}");
     assert!(!said.out.contains("whole"), "{said}");
     site.desk.krs(&["inspect", "a.krs.tar"]).failed(6, &["lacks 1 of the 4 images"]);
-    let facts = |name: &str| site.desk.krs(&["inspect", name, "--output", "json"]).json();
+    let facts = |name: &str| site.desk.krs(&["inspect", name, "--format", "json"]).json();
     assert!(facts("a.krs.tar")["missing"][0]["reference"].as_str().unwrap().contains("team/gone:1.0@"));
     site.push("a.krs.tar", &[]).failed(6, &["lacks 1 of the 4 images"]);
     site.arrived("team/db", "1.0");

@@ -20,7 +20,7 @@ fn after_a_patch() -> Site {
 }
 
 fn differences(site: &Site, before: &str, after: &str) -> Said {
-    site.desk.krs(&["diff", before, after, "--output", "json"])
+    site.desk.krs(&["diff", before, after, "--format", "json"])
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn any_two_of_bundle_checkout_registry_and_receipt_are_compared() {
 fn a_plan_says_what_the_site_has_how_many_volumes_and_how_long_it_takes() {
     let site = after_a_patch();
     let plan = |more: &[&str]| {
-        let mut arguments = vec!["plan", site.checkout.path().as_str(), "--output", "json"];
+        let mut arguments = vec!["plan", site.checkout.path().as_str(), "--format", "json"];
         arguments.extend_from_slice(more);
         site.desk.krs(&arguments)
     };

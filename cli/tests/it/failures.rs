@@ -96,7 +96,7 @@ fn an_archive_of_before_stays_when_a_run_fails() {
 fn a_registry_that_fails_now_and_then_is_tried_again_and_the_report_says_so() {
     let site = Site::with_three_images();
     site.source.fail(Matcher::blobs().once(), What::CutAfter(100));
-    let report = site.bundle("a.krs.tar", &["--output", "json"]).ok().json();
+    let report = site.bundle("a.krs.tar", &["--format", "json"]).ok().json();
     assert!(report["run"]["retries"].as_u64().unwrap() >= 1, "{report}");
     site.desk.krs(&["verify", "a.krs.tar"]).ok();
 }
@@ -113,7 +113,7 @@ fn t46_sets_that_are_wrong_are_shown_with_their_places() {
     desk.write("sets/b.yaml", format!("{head}  destinationRegistry: https://edge.local\n  images: []\n"));
     let said = desk.krs(&["validate", "sets"]).failed(2, &["a.yaml:", "b.yaml:"]);
     shown!(said);
-    let report = desk.krs(&["validate", "sets", "--output", "json"]);
+    let report = desk.krs(&["validate", "sets", "--format", "json"]);
     assert_eq!(report.code, 2);
     assert_eq!(report.json()["valid"], false);
     assert!(report.json()["problems"].as_array().unwrap().len() >= 2);
@@ -148,7 +148,7 @@ fn damage_is_reported_as_an_object_for_programs() {
     let mut file = OpenOptions::new().write(true).open(site.desk.path("a.krs.tar")).unwrap();
     file.seek(SeekFrom::Start(3000)).unwrap();
     file.write_all(b"\x1b[31m").unwrap();
-    let said = site.desk.krs(&["verify", "a.krs.tar", "--output", "json"]).failed(4, &[]);
+    let said = site.desk.krs(&["verify", "a.krs.tar", "--format", "json"]).failed(4, &[]);
     assert!(!said.err.contains('\u{1b}'), "T-84: {said}");
     let last = said.err.lines().last().unwrap();
     let error = serde_json::from_str::<serde_json::Value>(last).unwrap();

@@ -62,7 +62,7 @@ fn a_bundle_is_shown_with_everything_in_it() {
     let table = inspect(&[]).out;
     let tree = inspect(&["--tree", "--public-key", "k.pub"]).out;
     shown!(format!("{table}\n======== --tree\n{tree}"));
-    shown!(inspect(&["--output", "json"]).out);
+    shown!(inspect(&["--format", "json"]).out);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn the_same_commit_gives_the_same_bytes() {
     assert!(read("one.krs.tar") == read("two.krs.tar"));
     // Another time decides otherwise.
     let path = site.checkout.path().as_str();
-    let call = ["bundle", path, "-o", "three.krs.tar", "--output", "json"];
+    let call = ["bundle", path, "-o", "three.krs.tar", "--format", "json"];
     let report = site.desk.krs_env(&[("SOURCE_DATE_EPOCH", "1700000000")], &call).ok().json();
     assert_eq!(report["createdAt"], "2023-11-14T22:13:20Z");
     assert_eq!(report["sequence"], 1_700_000_000);
@@ -120,7 +120,7 @@ fn a_plan_shows_the_platform_of_a_single_image_or_that_it_was_not_read() {
             let (_, platform) = row.split_once(kind).unwrap();
             platform.trim_start().split("  ").next().unwrap().to_owned()
         };
-        let json = site.desk.krs(&[command, &["--output", "json"]].concat()).ok().json();
+        let json = site.desk.krs(&[command, &["--format", "json"]].concat()).ok().json();
         let facts = json["images"].as_array().unwrap().iter().map(|image| {
             (image["platforms"].to_string(), image.get("platformsNotRead").map(ToString::to_string))
         });
@@ -188,7 +188,7 @@ fn the_platforms_of_an_index_that_states_none_are_read_from_the_configs_in_the_a
             let row = text.lines().find(|line| line.contains(name)).unwrap();
             row.split_once(" index ").unwrap().1.trim_start().split("  ").next().unwrap().to_owned()
         };
-        let json = site.desk.krs(&[command, &["--output", "json"]].concat()).ok().json();
+        let json = site.desk.krs(&[command, &["--format", "json"]].concat()).ok().json();
         let images = json["images"].as_array().unwrap().iter();
         let platforms = images.map(|image| (image["platforms"].clone(), image["platformsNotRead"] == true));
         (["team/none", "team/one"].map(row), platforms.collect::<Vec<_>>())

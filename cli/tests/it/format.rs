@@ -45,12 +45,12 @@ fn a_receipt_needs_version_2_only_for_what_is_incomplete_and_leaves_it_out_for_v
 fn a_bundle_is_of_the_lowest_version_and_only_versions_that_are_known_can_be_asked_for() {
     let site = Site::with_three_images();
     let version = |more: &[&str]| {
-        let made = [&["--output", "json"], more].concat();
+        let made = [&["--format", "json"], more].concat();
         site.bundle("all.krs.tar", &made).ok().json()["formatVersion"].clone()
     };
     assert_eq!((version(&[]), version(&["--format-version", "2"])), (1.into(), 1.into()));
     let set = site.checkout.path().as_str();
-    let arguments = ["bundle", set, "-o", "env.krs.tar", "--output", "json"];
+    let arguments = ["bundle", set, "-o", "env.krs.tar", "--format", "json"];
     let by_variable = site.desk.krs_env(&[("KRS_FORMAT_VERSION", "1")], &arguments).ok().json();
     assert_eq!(by_variable["formatVersion"], 1);
     for wrong in ["0", "3", "new"] {

@@ -47,9 +47,26 @@ fn nothing_but_the_commands_that_work_is_listed() {
 #[test]
 fn the_resource_definition_and_completions_are_printed() {
     let desk = Desk::new();
-    assert!(desk.krs(&["crd"]).ok().out.contains("name: edgeimagesets.kuberegistrysync.io"));
+    let definitions = desk.krs(&["crd"]).ok().out;
+    for name in ["edgeimagesets", "imagebundles"] {
+        assert!(definitions.contains(&format!("name: {name}.kuberegistrysync.io")), "{name}");
+    }
+    assert_eq!(definitions.lines().filter(|line| *line == "---").count(), 2, "two documents");
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         assert!(desk.krs(&["completions", shell]).ok().out.contains("krs"), "{shell}");
     }
     desk.krs(&["man", "nothing"]).failed(2, &["krs has no command `nothing`"]);
+}
+
+#[test]
+fn the_form_of_results_was_once_called_output_and_is_refused_with_its_name() {
+    let desk = Desk::new();
+    for old in
+        [&["crd", "--output", "json"][..], &["bundle", ".", "-o", "json"], &["verify", "x", "--output=text"]]
+    {
+        desk.krs(old).failed(2, &["the form of results is --format"]);
+    }
+    desk.krs_env(&[("KRS_OUTPUT", "json")], &["crd"]).failed(2, &["the form of results is KRS_FORMAT=json"]);
+    let json = desk.krs(&["verify", "x", "--format", "json"]);
+    assert!(json.err.starts_with('{') && json.code != 0, "{json}");
 }

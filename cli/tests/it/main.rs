@@ -21,4 +21,5 @@ mod receipts;
 mod referrers;
 mod resume;
 mod sets;
+mod variables;
 mod volumes;

@@ -9,7 +9,7 @@ use crate::harness::{Desk, Site};
 #[test]
 fn programs_get_one_document_and_lines_of_events() {
     let site = Site::with_three_images();
-    let said = site.bundle("a.krs.tar", &["--output", "json"]).ok();
+    let said = site.bundle("a.krs.tar", &["--format", "json"]).ok();
     let report = said.json();
     assert_eq!(report["schemaVersion"], 1);
     assert_eq!(report["file"], "a.krs.tar");
@@ -20,13 +20,13 @@ fn programs_get_one_document_and_lines_of_events() {
     let events =
         said.err.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>();
     assert!(events.iter().any(|event| event["event"] == "progress" && event["activity"] == "pull"), "{said}");
-    let verified = site.desk.krs(&["verify", "a.krs.tar", "--output", "json"]).ok().json();
+    let verified = site.desk.krs(&["verify", "a.krs.tar", "--format", "json"]).ok().json();
     assert_eq!((&verified["verified"], &verified["trusted"]), (&Value::Bool(true), &Value::Bool(false)));
     assert_eq!(verified["digest"], report["digest"]);
-    let pushed = site.push("a.krs.tar", &["--output", "json"]).ok().json();
+    let pushed = site.push("a.krs.tar", &["--format", "json"]).ok().json();
     assert_eq!(pushed["targets"].as_array().unwrap().len(), 3);
     assert!(pushed["blobsSent"].as_u64().unwrap() > 0);
-    let again = site.push("a.krs.tar", &["--output", "json"]).ok().json();
+    let again = site.push("a.krs.tar", &["--format", "json"]).ok().json();
     assert_eq!((&again["blobsSent"], &again["bytesSent"]), (&Value::from(0), &Value::from(0)));
 }
 
@@ -54,7 +54,7 @@ fn t133_without_progress_pauses_and_retries_are_said_and_only_quiet_is_silent() 
     for (flags, said) in [
         (&["--no-progress"][..], true),
         (&["--no-progress", "-v"], true),
-        (&["--no-progress", "--output", "json"], true),
+        (&["--no-progress", "--format", "json"], true),
         (&["--quiet"], false),
         (&["--quiet", "--no-progress"], false),
     ] {
@@ -72,9 +72,9 @@ fn t133_without_progress_pauses_and_retries_are_said_and_only_quiet_is_silent() 
 #[test]
 fn flags_can_be_variables() {
     let desk = Desk::new();
-    let json = desk.krs_env(&[("KRS_OUTPUT", "json")], &["keygen", "-o", "k", "--no-passphrase"]).ok();
+    let json = desk.krs_env(&[("KRS_FORMAT", "json")], &["keygen", "-o", "k", "--no-passphrase"]).ok();
     assert_eq!(json.json()["publicKeyFile"], "k.pub");
-    let said = desk.krs_env(&[("KRS_NAME", "z"), ("KRS_NO_PASSPHRASE", "1")], &["keygen"]).ok();
+    let said = desk.krs_env(&[("KRS_OUTPUT", "z"), ("KRS_NO_PASSPHRASE", "1")], &["keygen"]).ok();
     assert!(said.out.contains("z.key"));
     desk.krs_env(&[("KRS_QUIET", "perhaps")], &["crd"]).failed(2, &["perhaps"]);
 }

@@ -17,7 +17,7 @@ fn site() -> Site {
 /// The report and the receipt of `krs receipt`.
 fn receipt(site: &Site) -> (Value, Value) {
     let (edge, set) = (site.edge.host().to_string(), site.checkout.path().as_str());
-    let arguments = ["receipt", &edge, "--set", set, "-o", "r.json", "--output", "json", "--retries", "0"];
+    let arguments = ["receipt", &edge, "--set", set, "-o", "r.json", "--format", "json", "--retries", "0"];
     let said = site.desk.krs(&arguments).ok();
     let receipt = serde_json::from_slice(&std::fs::read(site.desk.path("r.json")).unwrap()).unwrap();
     (said.json(), receipt)

@@ -35,15 +35,15 @@ fn t110_t112_an_image_travels_without_its_signature_with_one_warning_and_exit_co
     site.push("a.krs.tar", &[]).ok();
     site.arrived("team/app", "1.0");
 
-    let json = site.bundle("b.krs.tar", &["--output", "json"]).ok().json();
+    let json = site.bundle("b.krs.tar", &["--format", "json"]).ok().json();
     let image = &json["images"][0];
     assert_eq!((&image["referrerCount"], &image["missingReferrerCount"]), (&1.into(), &1.into()));
     assert_eq!(image["missingReferrers"][0]["digest"], seal.digest.to_string());
     assert_eq!((&json["missingReferrers"], &json["formatVersion"]), (&1.into(), &2.into()));
-    let inspected = site.desk.krs(&["inspect", "b.krs.tar", "--output", "json"]).ok().json();
+    let inspected = site.desk.krs(&["inspect", "b.krs.tar", "--format", "json"]).ok().json();
     assert_eq!(inspected["images"][0]["missingReferrerCount"], 1, "the signed manifest counts it");
     // What krs 0.1 reads has no place for the count; the report has.
-    let arguments = ["--format-version", "1", "--output", "json"];
+    let arguments = ["--format-version", "1", "--format", "json"];
     let json = site.bundle("f.krs.tar", &arguments).ok().json();
     assert_eq!((&json["missingReferrers"], &json["formatVersion"]), (&1.into(), &1.into()));
     assert_eq!(json["omitted"].as_array().map(Vec::len), Some(1));
@@ -79,10 +79,10 @@ fn t98_an_attestation_of_which_a_blob_is_missing_costs_a_warning_and_where_it_is
         said.err.contains(&format!("without the attestation of linux/amd64 ({}", attestation.digest)),
         "{said}"
     );
-    let json = site.bundle("b.krs.tar", &["--output", "json"]).ok().json();
+    let json = site.bundle("b.krs.tar", &["--format", "json"]).ok().json();
     assert_eq!((&json["missingReferrers"], &json["formatVersion"]), (&1.into(), &2.into()));
     assert_eq!(json["images"][0]["missingReferrers"][0]["digest"], attestation.digest.to_string());
-    let inspected = site.desk.krs(&["inspect", "b.krs.tar", "--output", "json"]).ok().json();
+    let inspected = site.desk.krs(&["inspect", "b.krs.tar", "--format", "json"]).ok().json();
     assert_eq!(inspected["images"][0]["missingReferrerCount"], 1);
     let required = ["--referrers", "required"];
     site.bundle("c.krs.tar", &required).failed(6, &["signatures, SBOMs or attestations cannot be fetched"]);
@@ -107,7 +107,7 @@ fn t98_format_version_1_is_refused_where_an_attestation_is_missing_with_the_reas
         "leave out --format-version",
     ];
     site.bundle("a.krs.tar", &["--format-version", "1"]).failed(2, &reasons);
-    let json = site.bundle("b.krs.tar", &["--output", "json"]).ok().json();
+    let json = site.bundle("b.krs.tar", &["--format", "json"]).ok().json();
     assert_eq!((&json["missingReferrers"], &json["formatVersion"]), (&1.into(), &2.into()));
 }
 
@@ -128,7 +128,7 @@ fn the_platform_of_an_image_without_an_index_is_in_the_table_of_bundle_and_of_in
         let row = said.out.lines().find(|line| line.contains("team/app:1.0")).unwrap().to_owned();
         assert!(row.contains("linux/amd64"), "{said}");
     }
-    let json = site.bundle("b.krs.tar", &["--output", "json"]).ok().json();
+    let json = site.bundle("b.krs.tar", &["--format", "json"]).ok().json();
     assert_eq!(json["images"][0]["platforms"], serde_json::json!(["linux/amd64"]));
 }
 
@@ -143,7 +143,7 @@ fn t115_a_push_names_what_is_not_found_at_the_edge() {
     site.arrived("team/app", "1.0");
     assert_eq!(said.err.matches("warning: signatures, SBOMs").count(), 1, "{said}");
     assert!(said.err.contains("1 not there") && said.out.contains(&seal.digest.to_string()), "{said}");
-    let json = site.push("a.krs.tar", &["--output", "json"]).ok().json();
+    let json = site.push("a.krs.tar", &["--format", "json"]).ok().json();
     assert_eq!(json["referrerProblems"][0]["digest"], seal.digest.to_string());
     assert_eq!(json["referrerProblems"][0]["state"], "missing");
     site.push("a.krs.tar", &["--referrers", "required"]).failed(6, &["cannot be found at"]);

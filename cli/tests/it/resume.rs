@@ -41,7 +41,7 @@ fn t87_a_run_that_was_killed_is_gone_on_with_in_the_middle_of_a_blob() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(site.desk.files(), ["a.krs.tar.journal", "a.krs.tar.part"]);
-    let said = site.bundle("a.krs.tar", &["--output", "json"]).ok().json();
+    let said = site.bundle("a.krs.tar", &["--format", "json"]).ok().json();
     assert!(said["run"]["bytesResumed"].as_u64() >= Some(1 << 20), "{said}");
     let carried = carried(&site);
     assert!(carried <= (2 << 20) + 1000, "{carried} bytes were carried for the 2 MiB that were left");
@@ -111,7 +111,7 @@ fn an_earlier_bundle_is_taken_from_before_the_network_is_asked() {
     site.add(&app("new", 9), "team/new", "2.0");
     site.commit();
     site.source.clear_requests();
-    let said = site.bundle("v2.krs.tar", &["--reuse", "v1.krs.tar", "--output", "json"]).ok().json();
+    let said = site.bundle("v2.krs.tar", &["--reuse", "v1.krs.tar", "--format", "json"]).ok().json();
     assert!(said["run"]["bytesReused"].as_u64() >= Some(3 << 20), "{said}");
     let carried = carried(&site);
     assert!(carried < 50_000, "only what the new image alone has: {carried} bytes");

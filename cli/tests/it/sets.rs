@@ -12,7 +12,7 @@ fn by_tag() -> Site {
 }
 
 fn sequence(site: &Site, file: &str) -> u64 {
-    site.desk.krs(&["inspect", file, "--output", "json"]).ok().json()["sequence"].as_u64().unwrap()
+    site.desk.krs(&["inspect", file, "--format", "json"]).ok().json()["sequence"].as_u64().unwrap()
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn the_present_time_as_sequence_is_always_said() {
         let number = sequence(site, "a.krs.tar");
         let expected = format!("the sequence is the present time ({number}) and not the commit's: {reason}");
         assert!(said.err.contains(&expected), "{said}");
-        let json = site.bundle("b.krs.tar", &["--output", "json", "--dry-run"]).ok().json();
+        let json = site.bundle("b.krs.tar", &["--format", "json", "--dry-run"]).ok().json();
         let warnings = json["warnings"].as_array().unwrap();
         assert!(
             warnings.iter().any(|warning| warning["message"].as_str().unwrap().contains(reason)),
@@ -121,14 +121,14 @@ fn t205_the_order_of_paths_changes_nothing_and_names_tell_files_apart() {
     let first = bundle(&[common, berlin], "a.krs.tar");
     assert!(first == bundle(&[common, berlin], "b.krs.tar"));
     assert!(first == bundle(&[berlin, common, berlin], "c.krs.tar"));
-    let json = site.desk.krs(&["inspect", "a.krs.tar", "--output", "json"]).ok().json();
+    let json = site.desk.krs(&["inspect", "a.krs.tar", "--format", "json"]).ok().json();
     let files = json["sets"].as_array().unwrap().iter().map(|set| set["file"].as_str().unwrap());
     assert_eq!(files.collect::<Vec<_>>(), ["berlin/images.yaml", "common/images.yaml"]);
     // An error says in which of them it is, and so does the JSON.
     site.checkout.write("sites/common/images.yaml", "kind: EdgeImageSet");
     let said = site.desk.krs(&["validate", common, berlin]).failed(2, &["error: common/images.yaml:1"]);
     assert!(said.err.contains("the sets are not acceptable"), "{said}");
-    let json = site.desk.krs(&["validate", berlin, common, "--output", "json"]).json();
+    let json = site.desk.krs(&["validate", berlin, common, "--format", "json"]).json();
     assert_eq!(json["problems"][0]["file"], "common/images.yaml", "{json}");
 }
 
@@ -159,9 +159,9 @@ fn t108_what_kustomize_would_change_is_among_the_warnings() {
     let path = site.checkout.path().as_str();
     let said = site.desk.krs(&["validate", path]).ok();
     assert!(said.err.contains("warning: sites/kustomization.yaml: namePrefix would change"), "{said}");
-    let json = site.desk.krs(&["validate", path, "--output", "json"]).ok().json();
+    let json = site.desk.krs(&["validate", path, "--format", "json"]).ok().json();
     assert_eq!(json["warnings"][0]["file"], "sites/kustomization.yaml");
-    let json = site.desk.krs(&["plan", path, "--output", "json"]).ok().json();
+    let json = site.desk.krs(&["plan", path, "--format", "json"]).ok().json();
     assert!(json["warnings"][0]["message"].as_str().unwrap().contains("kustomize build "), "{json}");
 }
 
@@ -179,7 +179,7 @@ fn t199_what_flux_and_argo_cd_would_change_is_among_the_warnings() {
     ] {
         assert!(said.err.contains(&format!("{resource} would change the sets of berlin.yaml")), "{said}");
     }
-    let json = site.desk.krs(&["plan", sites.as_str(), "--output", "json"]).ok().json();
+    let json = site.desk.krs(&["plan", sites.as_str(), "--format", "json"]).ok().json();
     let warnings = json["warnings"].as_array().unwrap();
     let of = |line: u64| {
         warnings.iter().find(|warning| warning["line"] == line).unwrap()["message"].as_str().unwrap()

@@ -73,7 +73,7 @@ impl Edge {
     fn push(&self) -> u64 {
         use base64::Engine as _;
         let to = format!("{}{}", self.host, self.prefix);
-        let mut arguments = vec!["push", "a.krs.tar", &to, "--output", "json"];
+        let mut arguments = vec!["push", "a.krs.tar", &to, "--format", "json"];
         let auth = self.place.path().join("auth.json");
         if let Some(token) = &self.token {
             let login = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{token}"));

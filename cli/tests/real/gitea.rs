@@ -34,7 +34,7 @@ fn login(place: &Workplace, name: &str, host: &str, token: &str) -> Utf8PathBuf 
 }
 
 fn json(place: &Workplace, arguments: &[&str]) -> Value {
-    serde_json::from_str(&place.krs(&[arguments, &["--output", "json"]].concat())).unwrap()
+    serde_json::from_str(&place.krs(&[arguments, &["--format", "json"]].concat())).unwrap()
 }
 
 /// What a registry says, asked with the token of Gitea's user.

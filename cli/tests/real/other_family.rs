@@ -75,7 +75,7 @@ fn t50_t66_images_and_referrers_go_through_registries_of_all_families_and_back()
         assert_eq!(referrers(to, &both.digest), [seal.digest], "{from} -> {to}");
         assert_eq!(referrers(to, &amd64.digest), [bill.digest], "{from} -> {to}");
         assert_eq!(referrers(to, &bill.digest), [sealed_bill.digest], "{from} -> {to}");
-        let again = place.krs(&["push", "a.krs.tar", to.as_str(), "--output", "json"]);
+        let again = place.krs(&["push", "a.krs.tar", to.as_str(), "--format", "json"]);
         let again = serde_json::from_str::<serde_json::Value>(&again).unwrap();
         assert_eq!((&again["blobsSent"], &again["documentsSent"]), (&0.into(), &0.into()), "{from} -> {to}");
         from = to.clone();

@@ -63,7 +63,7 @@ fn images_go_from_a_private_registry_with_tls_to_an_old_registry_without() {
     let host = edge.host().to_string();
     place.krs(&["push", "one.krs.tar", &host, "--plain-http", &host]);
     digests_are_equal(&corpus, &edge);
-    let again = place.krs(&["push", "one.krs.tar", &host, "--plain-http", &host, "--output", "json"]);
+    let again = place.krs(&["push", "one.krs.tar", &host, "--plain-http", &host, "--format", "json"]);
     let again = serde_json::from_str::<serde_json::Value>(&again).unwrap();
     assert_eq!(
         again.pointer("/blobsSent").or_else(|| again.pointer("/blobs/sent")),

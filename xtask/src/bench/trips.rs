@@ -183,7 +183,7 @@ impl Trips<'_> {
         let archive = self.archive();
         self.bundle(&source.host, &sets, &archive, &[])?;
         let Requests { all, manifests, blobs, .. } = source.requests()?;
-        let facts = run::output(self.bench.krs(&["inspect", "--output", "json"]).arg(&archive))?;
+        let facts = run::output(self.bench.krs(&["inspect", "--format", "json"]).arg(&archive))?;
         let facts = serde_json::from_str::<serde_json::Value>(&facts)?;
         let content = facts["blobCount"].as_f64().ok_or("a bundle without a number of blobs")?;
         let of = |requests, floor| Measured { krs: float(requests), floor };

@@ -29,7 +29,7 @@ impl<'a> Released<'a> {
     /// Verifies, inspects and pushes a bundle with it. The push ends with 6 where the bundle lacks an image, and says so.
     fn accepts(&self, bundle: &str, more: &[&str], code: i32) -> Value {
         self.krs(&[&["verify", bundle], more].concat()).ok();
-        let facts = self.krs(&["inspect", bundle, "--output", "json"]).ok().json();
+        let facts = self.krs(&["inspect", bundle, "--format", "json"]).ok().json();
         assert_eq!(facts["formatVersion"], 1, "{bundle}: {facts}");
         let edge = self.edge.host().to_string();
         let pushed = self.krs(&[&["push", bundle, &edge], more].concat());
@@ -54,7 +54,7 @@ fn what_needs_nothing_new_is_accepted_as_it_is() {
     let receipt = ["receipt", &edge, "--set", &set, "--site", "berlin", "--probe", "-o", "site.receipt.json"];
     site.desk.krs(&receipt).ok();
     // The released version makes its delta against the receipt, as this version does against its own.
-    let plan = ["plan", &set, "--against", "site.receipt.json", "--output", "json"];
+    let plan = ["plan", &set, "--against", "site.receipt.json", "--format", "json"];
     let (theirs, ours) = (old.krs(&plan).ok().json(), site.desk.krs(&plan).ok().json());
     assert!(theirs["base"]["layers"].as_u64() >= Some(5), "{theirs}");
     assert_eq!(theirs["base"]["layers"], ours["base"]["layers"]);

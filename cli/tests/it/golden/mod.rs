@@ -45,7 +45,7 @@ fn push(desk: &Desk, file: &str, edge: &Registry, more: &[&str]) -> Said {
 
 /// The references of a bundle's images, as a set that takes them from `source`.
 fn set_from(desk: &Desk, bundle: &str, source: &Registry, keep: impl Fn(&str) -> bool) -> Checkout {
-    let facts = json(desk.krs(&["inspect", bundle, "--output", "json"]));
+    let facts = json(desk.krs(&["inspect", bundle, "--format", "json"]));
     let images = facts["images"].as_array().unwrap().iter().map(|image| {
         let reference = image["reference"].as_str().unwrap();
         let (_, path) = reference.split_once('/').unwrap();
@@ -85,7 +85,7 @@ fn archives_of_every_release_are_verified_inspected_and_pushed() {
             let trust: &[&str] = if signed { &key } else { &[] };
             let verified = desk.krs(&[&["verify", file], trust].concat());
             assert!(is_accepted(verified.code), "{release}/{file}: {verified}");
-            let inspected = desk.krs(&["inspect", file, "--output", "json"]);
+            let inspected = desk.krs(&["inspect", file, "--format", "json"]);
             assert!(is_accepted(inspected.code), "{release}/{file}: {inspected}");
             let facts = inspected.json();
             assert_eq!(facts["imageCount"], images, "{release}/{file}");
@@ -95,7 +95,7 @@ fn archives_of_every_release_are_verified_inspected_and_pushed() {
             assert!(is_accepted(pushed.code), "{release}/{file}: {pushed}");
         }
         assert_eq!(edge.tags("team/web").iter().filter(|tag| !tag.starts_with("sha256-")).count(), 2);
-        let chart = json(desk.krs(&["inspect", "full.krs.tar", "--output", "json"]));
+        let chart = json(desk.krs(&["inspect", "full.krs.tar", "--format", "json"]));
         assert!(edge.digest("charts/shop", "0.3.0").is_some(), "{chart}");
         let checked = desk.krs(&[&["verify", "volumes.krs.json"], &key[..]].concat());
         assert_eq!(checked.code, 0, "{checked}");
@@ -106,7 +106,7 @@ fn archives_of_every_release_are_verified_inspected_and_pushed() {
 fn what_one_release_says_of_itself_is_read_in_full() {
     for release in releases() {
         let desk = desk(&release);
-        let facts = |file: &str| desk.krs(&["inspect", file, "--output", "json"]).json();
+        let facts = |file: &str| desk.krs(&["inspect", file, "--format", "json"]).json();
         let full = facts("full.krs.tar");
         assert_eq!(
             (&full["stream"], &full["sequence"], &full["audience"][0], &full["notAfter"]),
@@ -132,7 +132,7 @@ fn deltas_are_made_against_receipts_and_bundles_of_every_release() {
         let checkout = set_from(&desk, "full.krs.tar", &source, |_| true);
         for against in ["site.receipt.json", "plain.receipt.json", "full.krs.tar"] {
             let set = checkout.path().as_str();
-            let plan = json(desk.krs(&["plan", set, "--against", against, "--output", "json"]));
+            let plan = json(desk.krs(&["plan", set, "--against", against, "--format", "json"]));
             assert!(plan["base"]["layers"].as_u64() >= Some(5), "{release}/{against}: {plan}");
             // All that is left are configs.
             assert!(plan["fetchBytes"].as_u64() < Some(5000), "{release}/{against}: {plan}");
@@ -148,7 +148,7 @@ fn a_run_goes_on_from_what_an_interrupted_run_of_every_release_left_behind() {
         push(&desk, "volumes.krs.tar.001", &source, &[]).ok();
         let checkout = set_from(&desk, "volumes.krs.tar.001", &source, |_| true);
         let made =
-            json(desk.krs(&["bundle", checkout.path().as_str(), "-o", "begun.krs.tar", "--output", "json"]));
+            json(desk.krs(&["bundle", checkout.path().as_str(), "-o", "begun.krs.tar", "--format", "json"]));
         assert!(made["run"]["bytesResumed"].as_u64() > Some(3000), "{release}: {made}");
         desk.krs(&["verify", "begun.krs.tar"]).ok();
     }

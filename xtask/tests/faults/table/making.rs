@@ -62,4 +62,9 @@ pub(super) const MAKING: &[Fault] = &[
         "files of several paths have one name, or the paths come in another order, or lie in each other",
         "files are named relative to what holds all paths, each is read once, and the bundle is the same",
     ),
+    (
+        226,
+        "a variable of a CI system that is set and empty",
+        "it counts as unset; one that asks for a check of a bundle is an error that names it",
+    ),
 ];

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line together with its variables: what CI systems hand over is often empty.
+
+use std::ffi::OsString;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Error, FromArgMatches as _};
+
+use super::Cli;
+
+/// Variables that ask for a check of a bundle: empty, they would switch it off without a word.
+const PROTECTING: [&str; 4] = ["KRS_PUBLIC_KEY", "KRS_AUDIENCE", "KRS_MIN_SEQUENCE", "KRS_STREAM"];
+/// The heading of arguments that such a check is for.
+pub(super) const TRUST: &str = "Trust";
+
+/// Reads the command line. A `KRS_*` variable that is empty counts as unset, unless it would protect; one for an argument
+/// that may be repeated has commas between its values.
+///
+/// # Errors
+/// As clap's.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Error> {
+    let arguments = arguments.into_iter().collect::<Vec<_>>();
+    let mut command = Cli::command();
+    if let Some(message) = old_output(&arguments, std::env::var("KRS_OUTPUT").ok().as_deref()) {
+        return Err(command.error(ErrorKind::InvalidValue, message));
+    }
+    command = command.mut_args(without_empty);
+    let names = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect::<Vec<_>>();
+    for name in names {
+        command = command.mut_subcommand(name, |sub| sub.mut_args(without_empty));
+    }
+    let mut matches = command.clone().try_get_matches_from(&arguments)?;
+    if let Some((name, given)) = matches.subcommand() {
+        let original = Cli::command();
+        let sub = original.find_subcommand(name);
+        let empty =
+            sub.into_iter().flat_map(Command::get_arguments).find(|arg| is_empty_protection(arg, given));
+        if let Some(variable) = empty.and_then(Arg::get_env) {
+            let message = format!(
+                "{} is set and empty: it asks for a check, and says nothing to check against. Give it a value, or unset it",
+                variable.to_string_lossy()
+            );
+            return Err(command.error(ErrorKind::InvalidValue, message));
+        }
+        let lists = sub.into_iter().flat_map(Command::get_arguments).filter(|arg| is_list(arg, given));
+        let lists = lists.map(|arg| arg.get_id().clone()).collect::<Vec<_>>();
+        if !lists.is_empty() {
+            let split = |arg: Arg| if lists.contains(arg.get_id()) { arg.value_delimiter(',') } else { arg };
+            matches = command
+                .mut_subcommand(name.to_owned(), |sub| sub.mut_args(split))
+                .try_get_matches_from(&arguments)?;
+        }
+    }
+    Cli::from_arg_matches(&matches)
+}
+
+/// The argument without its variable, where that is empty.
+fn without_empty(arg: Arg) -> Arg {
+    let empty = arg.get_env().is_some_and(is_empty);
+    if empty { arg.env(None::<&'static str>) } else { arg }
+}
+
+fn is_empty(variable: &std::ffi::OsStr) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value.to_string_lossy().trim().is_empty())
+}
+
+/// Whether an argument asks for a check, by a variable that is empty, and is not on the command line.
+fn is_empty_protection(arg: &Arg, given: &ArgMatches) -> bool {
+    let protects = |name: &&std::ffi::OsStr| PROTECTING.iter().any(|protecting| **protecting == **name);
+    let variable = arg.get_env().filter(protects).is_some_and(is_empty);
+    let named = given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    variable && arg.get_help_heading() == Some(TRUST) && !named
+}
+
+/// Whether the values of an argument come from a variable, and may be several.
+fn is_list(arg: &Arg, given: &ArgMatches) -> bool {
+    matches!(arg.get_action(), ArgAction::Append)
+        && arg.get_value_delimiter().is_none()
+        && given.value_source(arg.get_id().as_str()) == Some(ValueSource::EnvVariable)
+}
+
+/// What to write in place of `--output json`, which was the form of results in early versions, and is a file now.
+fn old_output(arguments: &[OsString], variable: Option<&str>) -> Option<String> {
+    let forms = ["json", "text"];
+    if let Some(form) = forms.into_iter().find(|form| variable == Some(*form)) {
+        return Some(format!(
+            "KRS_OUTPUT={form}: this variable names the file to write; the form of results is KRS_FORMAT={form}"
+        ));
+    }
+    let words = arguments.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--");
+    let words = words.collect::<Vec<_>>();
+    let pairs =
+        words.iter().zip(words.iter().skip(1)).map(|(flag, value)| (flag.to_string(), value.to_string()));
+    let pairs = pairs.filter(|(flag, _)| flag == "--output" || flag == "-o");
+    let joined = words.iter().filter_map(|word| {
+        let value = word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o"))?;
+        Some((word.strip_suffix(value)?.to_owned(), value.trim_start_matches('=').to_owned()))
+    });
+    let mut found = pairs.chain(joined).filter(|(_, value)| forms.contains(&value.as_str()));
+    found.next().map(|(flag, form)| {
+        let flag = flag.trim_end_matches('=');
+        format!("{flag} {form}: this names the file to write; the form of results is --format {form} (a file of this name is ./{form})")
+    })
+}
+
+/// How often something is to be said: a number, or what the variable of a flag may be.
+pub(super) fn level(text: &str) -> Result<u8, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "false" | "no" | "off" | "n" | "f" => Ok(0),
+        "true" | "yes" | "on" | "y" | "t" => Ok(1),
+        number => number.parse().map_err(|_| "expected a number, true or false".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_form_of_results_is_not_taken_for_a_file() {
+        for old in [
+            "krs verify x --output json",
+            "krs bundle . -o json",
+            "krs bundle . -ojson",
+            "krs --output=text plan .",
+            "krs plan . -o=json",
+        ] {
+            let message = old_output(&words(old), None).unwrap_or_default();
+            assert!(message.contains("--format "), "{old}: {message}");
+        }
+        for fine in [
+            "krs bundle . -o ./json",
+            "krs bundle . -o json.krs.tar",
+            "krs bundle -- -o json",
+            "krs verify json",
+        ] {
+            assert_eq!(old_output(&words(fine), Some("a.krs.tar")), None, "{fine}");
+        }
+        let message = old_output(&words("krs plan ."), Some("json")).unwrap_or_default();
+        assert!(message.contains("KRS_FORMAT=json"), "{message}");
+    }
+
+    #[test]
+    fn a_level_is_a_number_or_a_flag() {
+        for (text, level_) in [("2", 2), ("true", 1), ("False", 0), ("0", 0)] {
+            assert_eq!(level(text), Ok(level_), "{text}");
+        }
+        assert!(level("loud").is_err());
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Variables as CI systems hand them over: empty, `false`, and lists in one line.
+
+use crate::harness::{Site, app};
+
+/// Every variable that `krs --help` and the help of its commands name.
+fn variables(site: &Site) -> Vec<String> {
+    let mut names = Vec::new();
+    for command in ["bundle", "verify", "inspect", "push", "receipt", "serve", "sign"] {
+        let help = site.desk.krs(&[command, "--help"]).ok().out.replace("\n", " ");
+        let parts = help.split("[env:").skip(1);
+        names.extend(parts.filter_map(|part| Some(part.trim().split_once('=')?.0.to_owned())));
+    }
+    names.sort();
+    names.dedup();
+    assert!(names.len() > 30 && names.iter().all(|name| name.starts_with("KRS_")), "{names:?}");
+    names
+}
+
+fn site() -> Site {
+    let mut site = Site::new();
+    site.add(&app("app", 1), "team/app", "1.0");
+    site.commit();
+    site
+}
+
+#[test]
+fn t226_a_variable_that_is_empty_is_unset_for_every_flag_and_an_error_where_it_protects() {
+    let site = site();
+    let names = variables(&site);
+    let empty = |names: &[String]| names.iter().map(|name| (name.clone(), String::new())).collect::<Vec<_>>();
+    let path = site.checkout.path().as_str();
+    let run = |variables: &[(String, String)], arguments: &[&str]| {
+        let variables =
+            variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>();
+        site.desk.krs_env(&variables, arguments)
+    };
+    let said = run(&empty(&names), &["bundle", path, "-o", "a.krs.tar"]).ok();
+    assert!(said.out.contains("default"), "the stream has its default: {said}");
+
+    let protecting = ["KRS_PUBLIC_KEY", "KRS_AUDIENCE", "KRS_MIN_SEQUENCE", "KRS_STREAM"];
+    let others =
+        names.iter().filter(|name| !protecting.contains(&name.as_str())).cloned().collect::<Vec<_>>();
+    run(&empty(&others), &["verify", "a.krs.tar"]).ok();
+    for name in protecting {
+        let one = [(name.to_owned(), " ".to_owned())];
+        run(&one, &["verify", "a.krs.tar"]).failed(2, &[name, "is set and empty"]);
+        let edge = site.edge.host().to_string();
+        run(&one, &["push", "a.krs.tar", &edge, "--dry-run"]).failed(2, &[name]);
+    }
+    run(&empty(&["KRS_PUBLIC_KEY".to_owned()]), &["inspect", "a.krs.tar"]).failed(2, &["KRS_PUBLIC_KEY"]);
+    // What the command line says counts.
+    let stream = empty(&["KRS_STREAM".to_owned()]);
+    run(&stream, &["verify", "a.krs.tar", "--stream", "default"]).ok();
+}
+
+#[test]
+fn a_list_in_a_variable_has_commas_between_its_values_and_a_flag_is_off_when_it_says_so() {
+    let site = site();
+    site.bundle("a.krs.tar", &[]).ok();
+    for name in ["one", "two"] {
+        site.desk.keygen(name);
+    }
+    site.desk.krs(&["sign", "a.krs.tar", "--key", "two.key"]).ok();
+    let keys = [("KRS_PUBLIC_KEY", "one.pub,two.pub")];
+    site.desk.krs_env(&keys, &["verify", "a.krs.tar"]).ok();
+    // On the command line a comma is part of a name.
+    site.desk
+        .krs(&["verify", "a.krs.tar", "--public-key", "one.pub,two.pub"])
+        .failed(2, &["one.pub,two.pub"]);
+    for (name, value) in
+        [("KRS_VERBOSE", "false"), ("KRS_VERBOSE", "1"), ("KRS_QUIET", "FALSE"), ("KRS_NO_PROGRESS", "off")]
+    {
+        site.desk.krs_env(&[(name, value)], &["inspect", "a.krs.tar"]).ok();
+    }
+}
