@@ -19,7 +19,7 @@ use super::view;
 use crate::events::Events;
 use crate::metrics::{Metrics, ResultLabels};
 use crate::status::{fingerprint, replacement};
-use crate::writes::{FIELD_MANAGER, RESTORE_INTERVAL, merging};
+use crate::writes::{FIELD_MANAGER, Restores, merging};
 
 /// Label of an ImageBundle: namespace of the importer that it is of.
 const IMPORTER: &str = "kuberegistrysync.io/importer";
@@ -45,7 +45,7 @@ pub(super) struct Written {
     /// Whether the API server was last seen to hold something else.
     overwritten: bool,
     /// When what somebody else wrote was last written over.
-    restored: Option<Instant>,
+    restored: Option<Restores<Instant>>,
 }
 
 impl Written {
@@ -66,7 +66,7 @@ impl Written {
     /// Whether it is due to be written.
     fn is_due(&self, file: &str, status: &ImageBundleStatus) -> bool {
         if self.overwritten {
-            return self.restored.is_none_or(|at| at.elapsed() >= RESTORE_INTERVAL);
+            return self.restored.is_none_or(|restored| restored.wait(restored.last.elapsed()).is_zero());
         }
         self.file != file || worth_it(self, status)
     }
@@ -218,7 +218,7 @@ impl Cluster {
         let Some(written) = self.written.get_mut(name) else { return };
         (written.status, written.at) = (Some(status), Some(Instant::now()));
         if std::mem::take(&mut written.overwritten) {
-            written.restored = written.at;
+            written.restored = Some(Restores::one_more(written.restored, Instant::elapsed, Instant::now()));
             let note =
                 "somebody else changed the ImageBundle, which only the importer writes: it is written again";
             self.events.warning(&self.about(name), "StatusOverwritten", "Apply", note).await;

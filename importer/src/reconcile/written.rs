@@ -8,7 +8,7 @@ use krs_core::crd::EdgeImageSetStatus;
 use krs_core::digest::Digest;
 
 use crate::status::fingerprint;
-use crate::writes::RESTORE_INTERVAL;
+use crate::writes::Restores;
 
 /// What was last written to a status.
 pub(super) struct WrittenStatus {
@@ -22,8 +22,8 @@ pub(super) struct WrittenStatus {
     overwritten: bool,
     /// Whether the API server was last seen to hold another status, since the last one was sent.
     suspected: bool,
-    /// When a status of somebody else was last written over.
-    restored: Option<Timestamp>,
+    /// When statuses of somebody else were last written over.
+    restored: Option<Restores<Timestamp>>,
 }
 
 impl WrittenStatus {
@@ -38,7 +38,8 @@ impl WrittenStatus {
         let sent = status.fingerprint;
         // Until it arrived, what somebody else wrote is still there.
         let overwritten = before.is_some_and(Self::is_overwritten);
-        let restored = if overwritten { Some(now) } else { before.and_then(|before| before.restored) };
+        let restored = before.and_then(|before| before.restored);
+        let restored = if overwritten { Some(Restores::one_more(restored, passed(now), now)) } else { restored };
         Self { at: Some(now), status: None, sent, overwritten, suspected: false, restored }
     }
 
@@ -66,11 +67,14 @@ impl WrittenStatus {
 
     /// How long a status that somebody else wrote must stay; `None`: nobody else was seen to write it.
     pub(super) fn restore_in(&self, now: Timestamp) -> Option<Duration> {
-        // A clock that was set back says nothing.
-        let passed = |at: Timestamp| Duration::try_from(now.duration_since(at)).unwrap_or(RESTORE_INTERVAL);
-        let wait = |at| RESTORE_INTERVAL.saturating_sub(passed(at));
+        let wait = |restored: Restores<_>| restored.wait(passed(now)(&restored.last));
         self.is_overwritten().then(|| self.restored.map_or(Duration::ZERO, wait))
     }
+}
+
+/// How long a time is ago. A clock that was set back says nothing: long enough.
+fn passed(now: Timestamp) -> impl Fn(&Timestamp) -> Duration {
+    move |at| Duration::try_from(now.duration_since(*at)).unwrap_or(Duration::MAX)
 }
 
 /// A status without its list of images: it has up to a megabyte, and there are hundreds.

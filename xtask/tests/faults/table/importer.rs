@@ -236,7 +236,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     (
         178,
         "somebody else writes the status of a set, or changes or deletes an ImageBundle",
-        "it is written again in full, what others added is removed; two writers do so every five seconds at most",
+        "it is written again in full, what others added is removed, every five seconds at most",
     ),
     (
         179,
@@ -368,5 +368,10 @@ pub(super) const IMPORTER: &[Fault] = &[
         211,
         "somebody else keeps writing annotations of a set",
         "only the importer's own annotations start a reconcile",
+    ),
+    (
+        225,
+        "somebody writes the status of a set, or an ImageBundle, again and again for ever",
+        "it is put right after a pause that grows from five seconds to five minutes",
     ),
 ];
