@@ -160,5 +160,20 @@ impl Intake {
                 self.entries.remove(&path);
             }
         }
+        self.forget_unlisted();
+    }
+
+    /// Drops what is kept of bundles and streams that no file is of. While the bundle of a file is not known, any may be its.
+    fn forget_unlisted(&mut self) {
+        let is_unknown = |entry: &Entry| matches!(entry.state, State::Growing(_) | State::Unreadable(_));
+        if self.entries.values().any(is_unknown) {
+            return;
+        }
+        let listed = self.entries.values().filter_map(Entry::digest).collect::<BTreeSet<_>>();
+        self.applied.retain(|digest, _| listed.contains(digest));
+        self.mismatches.retain(|digest, _| listed.contains(digest));
+        let streams = self.entries.values().filter_map(Entry::stream).map(|(stream, _)| stream);
+        let streams = streams.collect::<BTreeSet<_>>();
+        self.not_recorded.retain(|stream, _| streams.contains(stream));
     }
 }

@@ -56,8 +56,8 @@ pub(super) struct ContentReads {
     /// One image at a time; namespaces take turns.
     permits: Mutex<Permits>,
     found: Mutex<HashMap<String, Vec<(TargetKey, Found)>>>,
-    /// Images that could not be read: how often in a row, and when they are read again.
-    failed: Mutex<HashMap<(String, TargetKey), (u32, Timestamp)>>,
+    /// Images that could not be read, by the UID of the set: how often in a row, and when they are read again.
+    failed: Mutex<HashMap<String, BTreeMap<TargetKey, (u32, Timestamp)>>>,
 }
 
 impl Default for ContentReads {
@@ -90,23 +90,33 @@ impl ContentReads {
         now: Timestamp,
     ) -> Vec<SetName> {
         lock(&self.found).retain(|uid, _| uids.contains(uid));
-        lock(&self.failed).retain(|(uid, _), _| uids.contains(uid));
+        lock(&self.failed).retain(|uid, _| uids.contains(uid));
         lock(&self.permits).retain(|name| names.contains(name), now)
     }
 
     /// Records that an image could not be read: it is read again after a time that grows.
     fn failed(&self, uid: &str, target: TargetKey, now: Timestamp) {
         let mut failed = lock(&self.failed);
-        let (count, until) = failed.entry((uid.to_owned(), target)).or_insert((0, now));
+        let (count, until) = failed.entry(uid.to_owned()).or_default().entry(target).or_insert((0, now));
         let wait = RETRY.saturating_mul(2_u32.saturating_pow((*count).min(16))).min(MAX_RETRY);
         (*count, *until) = (count.saturating_add(1), after(now, wait));
     }
 
     /// Whether an image may be read now.
     fn may_read(&self, uid: &str, target: TargetKey, now: Timestamp) -> bool {
-        lock(&self.failed)
-            .get(&(uid.to_owned(), target))
-            .is_none_or(|(_, until)| !is_to_come(*until, MAX_RETRY, now))
+        let failed = lock(&self.failed);
+        let known = failed.get(uid).and_then(|targets| targets.get(&target));
+        known.is_none_or(|(_, until)| !is_to_come(*until, MAX_RETRY, now))
+    }
+
+    /// Forgets failures of the set `uid` for all but these targets.
+    fn forget_failures(&self, uid: &str, is_kept: impl Fn(&TargetKey) -> bool) {
+        let mut failed = lock(&self.failed);
+        let Some(targets) = failed.get_mut(uid) else { return };
+        targets.retain(|target, _| is_kept(target));
+        if targets.is_empty() {
+            failed.remove(uid);
+        }
     }
 }
 
@@ -174,13 +184,12 @@ async fn read_blobs(repository: &Repository, contents: Vec<Descriptor>) -> Found
 /// Takes what was found into the state. `requested_at` is what the annotation says. Pure.
 fn apply(
     state: &mut SetState,
-    targets: &[Target],
+    is_wanted: impl Fn(&TargetKey) -> bool,
     found: Vec<(TargetKey, Found)>,
     answers: &BTreeMap<TargetKey, Answer>,
     requested_at: Option<String>,
     now: Timestamp,
 ) {
-    let is_wanted = |key: &TargetKey| targets.iter().any(|target| target.key == *key);
     state.content_verified.retain(|key, _| is_wanted(key));
     state.content_damage.retain(|key, _| is_wanted(key));
     for (key, found) in found.into_iter().filter(|(key, _)| is_wanted(key)) {
@@ -241,7 +250,10 @@ impl Round<'_> {
         }
         let annotations = self.set.metadata.annotations.as_ref();
         let requested_at = annotations.and_then(|annotations| annotations.get(VERIFY_CONTENT_AT)).cloned();
-        apply(state, &seen.targets, found, &seen.said.answers, requested_at, self.now);
+        let wanted = seen.targets.iter().map(|target| target.key).collect::<BTreeSet<_>>();
+        let is_wanted = |key: &TargetKey| wanted.contains(key);
+        self.importer.content.forget_failures(&self.uid, is_wanted);
+        apply(state, is_wanted, found, &seen.said.answers, requested_at, self.now);
         let damaged = &state.content_damage;
         seen.said.answers.retain(|key, _| !damaged.contains_key(key));
     }
@@ -311,7 +323,7 @@ async fn run(reading: Reading, client: Client, target: Target, (uid, set): (Stri
         Found::Unknown => content.failed(&uid, target.key, (reading.clock)()),
     }
     if found != Found::Unknown {
-        lock(&content.failed).remove(&(uid.clone(), target.key));
+        content.forget_failures(&uid, |key| *key != target.key);
     }
     lock(&content.found).entry(uid).or_default().push((target.key, found));
     let registries = Arc::clone(&reading.registries);
@@ -342,7 +354,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..10 {
             content.failed("u", target, now);
-            let (_, until) = lock(&content.failed)[&("u".to_owned(), target)];
+            let (_, until) = lock(&content.failed)["u"][&target];
             assert!(!content.may_read("u", target, now) && content.may_read("u", target, until));
             waits.push(until.as_second() - now.as_second());
             now = until;
@@ -350,5 +362,10 @@ mod tests {
         assert_eq!(waits, [600, 1200, 2400, 4800, 9600, 19200, 38400, 76800, 86400, 86400]);
         assert!(content.may_read("other", target, Timestamp::UNIX_EPOCH));
         assert!(content.may_read("u", target, Timestamp::UNIX_EPOCH), "the clock was set back");
+        content.forget_failures("u", |key| *key == target);
+        content.forget_failures("other", |_| false);
+        assert!(!content.may_read("u", target, now.checked_sub(Duration::from_secs(1)).unwrap_or(now)));
+        content.forget_failures("u", |_| false);
+        assert!(lock(&content.failed).is_empty(), "the set has other images now");
     }
 }

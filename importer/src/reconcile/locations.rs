@@ -47,9 +47,9 @@ impl BlobLocations {
             return;
         }
         let number = known.unwrap_or(self.next);
-        let count = u32::try_from(self.scopes.len()).unwrap_or(NONE);
+        let free = self.scopes.values().max().map_or(0, |last| last.saturating_add(1));
         let scope = (location.registry.clone(), location.set.namespace.clone());
-        let scope = *self.scopes.entry(scope).or_insert(count);
+        let scope = *self.scopes.entry(scope).or_insert(free);
         let mut is_used = false;
         for blob in blobs {
             let is_full = self.blobs.len() >= MAX_BLOBS;
@@ -109,9 +109,8 @@ impl BlobLocations {
             slots.iter().any(|slot| *slot != NONE)
         });
         self.blobs.shrink_to_fit();
-        if self.blobs.is_empty() {
-            self.scopes.clear();
-        }
+        let used = self.blobs.keys().map(|(_, scope)| *scope).collect::<BTreeSet<_>>();
+        self.scopes.retain(|_, number| used.contains(number));
     }
 }
 
@@ -156,6 +155,19 @@ mod tests {
         assert_eq!((known.blobs.len(), known.locations.len()), (50, 2), "two repositories for each");
         known.retain(|set| set.name == "new/app");
         assert!(known.blobs.is_empty() && known.locations.is_empty() && known.numbers.is_empty());
+        assert!(known.scopes.is_empty());
+        // Of two namespaces with the same blobs one goes away, and another one comes.
+        for namespace in ["a", "b"] {
+            known.record(&location(namespace, "old/app"), blobs.iter().copied());
+        }
+        known.retain(|set| set.namespace == "b");
+        assert_eq!(known.scopes.len(), 1);
+        known.record(&location("c", "new/app"), [Digest::of(b"x")].into_iter());
+        let asked = blobs.iter().copied().collect();
+        let registry = location("a", "old/app").registry;
+        assert_eq!(known.of("b", false, &registry, &asked).len(), 50);
+        assert!(known.of("c", false, &registry, &asked).is_empty());
+        known.retain(|_| false);
         let new = location("a", "new/app");
         known.record(&new, blobs.iter().copied());
         let asked = blobs.iter().copied().collect();
