@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What Prometheus sees. No image name and no digest is a label: their number has no bound.
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -114,9 +117,25 @@ pub struct Metrics {
     pub corrupt: Family<SetLabels, Gauge>,
     /// Registries that are left alone: 1.
     pub registry_back_off: Family<RegistryLabels, Gauge>,
+    /// Those of them that are shown.
+    left_alone: Arc<Mutex<HashSet<RegistryLabels>>>,
 }
 
 impl Metrics {
+    /// Shows which registries are left alone. Those that still are stay shown all the time: an alert begins anew with each
+    /// gap. `open` is asked for in turn, so that the last one who shows something has asked last.
+    pub(crate) fn show_left_alone(&self, open: impl FnOnce() -> HashSet<RegistryLabels>) {
+        let mut shown = self.left_alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open();
+        for labels in &open {
+            self.registry_back_off.get_or_create(labels).set(1);
+        }
+        for labels in shown.difference(&open) {
+            self.registry_back_off.remove(labels);
+        }
+        *shown = open;
+    }
+
     /// Registers everything in a registry of its own.
     pub fn new() -> (Self, Registry) {
         let metrics = Self {
@@ -142,6 +161,7 @@ impl Metrics {
             watch_success: Family::default(),
             corrupt: Family::default(),
             registry_back_off: Family::default(),
+            left_alone: Arc::default(),
         };
         // Until something succeeds, the start counts: an alert is due once it has been in vain for long.
         metrics.reconcile_success.set(unix_seconds());

@@ -188,13 +188,14 @@ impl Registries {
 
     /// Shows which registries are left alone.
     fn measure(&self) {
-        self.metrics.registry_back_off.clear();
-        let hosts = self.hosts.open().into_iter().map(|(registry, _)| (registry, String::new()));
-        let users = self.users.open().into_iter().map(|key| (key.connection.registry, key.namespace));
-        for (registry, namespace) in hosts.chain(users) {
-            let labels = RegistryLabels { registry: registry.to_string(), namespace };
-            self.metrics.registry_back_off.get_or_create(&labels).set(1);
-        }
+        self.metrics.show_left_alone(|| {
+            let hosts = self.hosts.open().into_iter().map(|(registry, _)| (registry, String::new()));
+            let users = self.users.open().into_iter().map(|key| (key.connection.registry, key.namespace));
+            let labels = hosts.chain(users);
+            labels
+                .map(|(registry, namespace)| RegistryLabels { registry: registry.to_string(), namespace })
+                .collect()
+        });
     }
 
     /// The right of one more reconcile of a namespace to wait for a check.
@@ -402,6 +403,26 @@ mod tests {
         drop((more, others));
         registries.retain(|_| false);
         assert!(lock(&registries.permits).is_empty());
+    }
+
+    #[test]
+    fn a_registry_that_is_left_alone_is_shown_without_a_gap_until_it_answers() {
+        let (registries, now) = (registries(), Timestamp::now());
+        let host = (key("shop", "0").connection.registry, false);
+        let labels = RegistryLabels { registry: host.0.to_string(), namespace: String::new() };
+        for _ in 0..super::super::breaker::THRESHOLD {
+            registries.hosts.record(&host, Counts::Failed, "no answer", now);
+        }
+        registries.measure();
+        let gauge = registries.metrics.registry_back_off.get_or_create(&labels).clone();
+        assert_eq!(gauge.get(), 1);
+        registries.measure();
+        gauge.set(7);
+        let shown = || registries.metrics.registry_back_off.get_or_create(&labels).get();
+        assert_eq!(shown(), 7, "it was not taken away and shown anew");
+        registries.hosts.record(&host, Counts::Answered, "", now);
+        registries.measure();
+        assert_eq!(shown(), 0);
     }
 
     #[tokio::test(start_paused = true)]
