@@ -16,15 +16,15 @@ use std::time::Duration;
 
 use api::FakeApi;
 use krs_core::digest::Digest;
-use krs_core::reference::Destination;
-use krs_importer::state::SetState;
+use krs_core::reference::{Destination, Reference};
+use krs_importer::state::{DecidedBy, Resolved, SetState};
 use krs_importer::target::targets;
 use program::Running;
 use serde_json::{Value, json};
 
 const SETS: &str = "edgeimagesets";
-/// Most memory of the importer with all sets: its limit in the chart. Half of that is the goal; the figure is printed.
-const MAX_MEMORY: u64 = 256 << 20;
+/// Most memory of the importer with all sets: half of its limit in the chart.
+const MAX_MEMORY: u64 = 128 << 20;
 /// The variables that the chart gives the importer.
 const AS_IN_THE_CHART: [(&str, &str); 3] =
     [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "16384"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
@@ -42,11 +42,15 @@ fn figure(importer: &Running, field: &str) -> u64 {
     line.trim_matches([':', ' ', '\t', 'k', 'B']).trim().parse::<u64>().unwrap() << 10
 }
 
-/// A set and the state that says that all of its images are there.
+/// A set and the state that says that all of its images are there. Every second set names its images by tag, and a bundle
+/// decided what these stand for.
 fn put(api: &FakeApi, n: usize, images: usize, now: jiff::Timestamp) {
+    let digest = |m: usize| Digest::of(format!("{n} {m}").as_bytes());
+    let tag = |m: usize| format!("registry.example.com/team-{n}/component-{m}:1.{m}.0");
+    let is_pinned = n.is_multiple_of(2);
     let image = |m: usize| {
-        let digest = Digest::of(format!("{n} {m}").as_bytes());
-        json!({"image": format!("registry.example.com/team-{n}/component-{m}:1.{m}.0@{digest}")})
+        let pin = if is_pinned { format!("@{}", digest(m)) } else { String::new() };
+        json!({"image": tag(m) + &pin})
     };
     let spec = json!({
         "destinationRegistry": "edge.example.com:5000", "images": (0..images).map(image).collect::<Vec<_>>(),
@@ -55,9 +59,20 @@ fn put(api: &FakeApi, n: usize, images: usize, now: jiff::Timestamp) {
     let name = format!("set-{n}");
     let checked = krs_core::set::check_spec(&serde_json::from_value(spec.clone()).unwrap()).unwrap();
     let destination = "edge.example.com:5000".parse::<Destination>().unwrap();
-    let targets = targets(&destination, &checked, |_| None, |reference| reference.digest).unwrap();
+    let by = DecidedBy { stream: "site".parse().unwrap(), sequence: 117, created_at: now };
+    let resolved = (0..images).filter(|_| !is_pinned).map(|m| {
+        let decided = Resolved { digest: digest(m), at: now, decided_by: Some(by.clone()) };
+        (tag(m), decided)
+    });
+    let resolved = resolved.collect::<BTreeMap<_, _>>();
+    let stands_for = |reference: &Reference| {
+        reference.digest.or_else(|| Some(resolved.get(&reference.to_string())?.digest))
+    };
+    let targets = targets(&destination, &checked, |_| None, stands_for).unwrap();
+    assert_eq!(targets.len(), images);
     let proofs = targets.iter().map(|target| (target.key, now)).collect::<BTreeMap<_, _>>();
-    let state = SetState { proofs, looked_at: Some(now), last_sync_time: Some(now), ..SetState::default() };
+    let (looked_at, last_sync_time) = (Some(now), Some(now));
+    let state = SetState { proofs, resolved, looked_at, last_sync_time, ..SetState::default() };
     let uid = format!("00000000-0000-0000-0000-{n:012}");
     api.put(
         SETS,
