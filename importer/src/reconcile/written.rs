@@ -39,7 +39,8 @@ impl WrittenStatus {
         // Until it arrived, what somebody else wrote is still there.
         let overwritten = before.is_some_and(Self::is_overwritten);
         let restored = before.and_then(|before| before.restored);
-        let restored = if overwritten { Some(Restores::one_more(restored, passed(now), now)) } else { restored };
+        let restored =
+            if overwritten { Some(Restores::one_more(restored, passed(now), now)) } else { restored };
         Self { at: Some(now), status: None, sent, overwritten, suspected: false, restored }
     }
 
