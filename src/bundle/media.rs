@@ -52,7 +52,7 @@ pub(super) fn drop_cached(file: &File, path: &Utf8Path) -> io::Result<ReadFrom> 
     if let Err(error) = fadvise(file, 0, None, Advice::DontNeed) {
         return perhaps(format!("the kernel keeps {path} in memory: {}", io::Error::from(error)));
     }
-    let kind = rustix::fs::fstatfs(file).ok().and_then(|found| i64::try_from(found.f_type).ok());
+    let kind = rustix::fs::fstatfs(file).ok().map(|found| found.f_type);
     if let Some(reason) = kind.and_then(keeps_in_memory) {
         return perhaps(format!("{path} is in {reason}"));
     }
@@ -74,8 +74,8 @@ pub(super) fn drop_cached(_: &File, _: &Utf8Path) -> io::Result<ReadFrom> {
 /// File systems behind which something else may keep the content in memory, by their number in `statfs(2)`
 /// (`linux/magic.h`).
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const fn keeps_in_memory(kind: i64) -> Option<&'static str> {
-    match kind {
+fn keeps_in_memory(kind: impl TryInto<i64>) -> Option<&'static str> {
+    match kind.try_into().ok()? {
         0x0102_1994 | 0x8584_58f6 => Some("a file system in memory"),
         0x6573_5546 => Some("a file system in user space (FUSE), whose program may keep it in memory"),
         0x6969 | 0xfe53_4d42 | 0xff53_4d42 | 0x517b | 0x0102_1997 => {

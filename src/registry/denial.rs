@@ -52,8 +52,7 @@ impl Denial {
             && has(&["exceed", "reached", "full"])
             && !has(&["requests", "per minute"]));
         match status {
-            400..=499 if quota => Some(Self::Quota),
-            500 | 507 if quota => Some(Self::Quota),
+            400..=500 | 507 if quota => Some(Self::Quota),
             // Neither says anything about what was asked for.
             401 | 407 => None,
             400..=499 if has(&["immutable", "cannot be overwritten"]) => Some(Self::ImmutableTag),

@@ -380,10 +380,8 @@ impl Classify for RegistryError {
             | Self::OtherDigest { .. }
             | Self::TooLarge { .. }
             | Self::Source { source: SourceError::Corrupt(_), .. } => ErrorKind::Corrupt,
-            Self::Protocol { .. } | Self::Refused { .. } => ErrorKind::Other,
-            Self::Denied { denial: Denial::Quota, .. } => ErrorKind::NoSpace,
-            Self::Denied { .. } => ErrorKind::Other,
-            Self::Full { .. } => ErrorKind::NoSpace,
+            Self::Denied { denial: Denial::Quota, .. } | Self::Full { .. } => ErrorKind::NoSpace,
+            Self::Protocol { .. } | Self::Refused { .. } | Self::Denied { .. } => ErrorKind::Other,
             Self::Redirect { .. } | Self::Realm { .. } | Self::Barred { .. } => ErrorKind::Trust,
             Self::Sink { source, .. } | Self::Source { source: SourceError::Read(source), .. } => {
                 io_kind(source)

@@ -48,7 +48,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
         if !lists.is_empty() {
             let split = |arg: Arg| if lists.contains(arg.get_id()) { arg.value_delimiter(',') } else { arg };
             matches = command
-                .mut_subcommand(name.to_owned(), |sub| sub.mut_args(split))
+                .mut_subcommand(name, |sub| sub.mut_args(split))
                 .try_get_matches_from(&arguments)?;
         }
     }

@@ -50,8 +50,14 @@ pub(super) fn give_up(
     for (position, tags) in contested {
         let Some(target) = targets.get_mut(position) else { continue };
         for (tag, other) in tags {
+            // A namespace is not told what is in another one.
+            let other = if other.namespace == name.namespace {
+                format!("the older set {}", other.name)
+            } else {
+                "an older set of another namespace".to_owned()
+            };
             let message = format!(
-                "{}/{}:{tag} is {} in this set ({name}) and another image in the older set {other}; give one of them another tag, or set destinationRepository (it is copied under its digest)",
+                "{}/{}:{tag} is {} in this set and another image in {other}; give one of them another tag, or set destinationRepository (it is copied under its digest)",
                 target.registry, target.repository, target.reference
             );
             take(target, &tag, images, &message, &mut collisions);
@@ -103,10 +109,23 @@ mod tests {
             "what is proven is proven for the tags"
         );
 
-        let other = SetName { namespace: "b".to_owned(), name: "old".to_owned() };
-        let contested = BTreeMap::from([(2, vec![("3".parse().unwrap(), other.clone())])]);
-        let collisions = give_up(&mut targets, &images, &other, contested);
+        let set =
+            |namespace: &str, name: &str| SetName { namespace: namespace.to_owned(), name: name.to_owned() };
+        let contested = BTreeMap::from([(2, vec![("3".parse().unwrap(), set("b", "old"))])]);
+        let collisions = give_up(&mut targets, &images, &set("b", "new"), contested);
         assert_eq!(collisions.keys().collect::<Vec<_>>(), [&3]);
-        assert!(collisions[&3].contains("older set b/old"), "{collisions:?}");
+        assert!(collisions[&3].contains("the older set old;"), "{collisions:?}");
+    }
+
+    #[test]
+    fn t153_a_collision_with_another_namespace_tells_nothing_of_its_set() {
+        let (mut targets, images) = wanted(&[("d:3", "z")]);
+        let set =
+            |namespace: &str, name: &str| SetName { namespace: namespace.to_owned(), name: name.to_owned() };
+        let contested = BTreeMap::from([(0, vec![("3".parse().unwrap(), set("rival", "secret"))])]);
+        let collisions = give_up(&mut targets, &images, &set("b", "new"), contested);
+        let message = &collisions[&0];
+        assert!(message.contains("an older set of another namespace"), "{message}");
+        assert!(!message.contains("rival") && !message.contains("secret"), "{message}");
     }
 }
