@@ -47,9 +47,8 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
         let lists = lists.map(|arg| arg.get_id().clone()).collect::<Vec<_>>();
         if !lists.is_empty() {
             let split = |arg: Arg| if lists.contains(arg.get_id()) { arg.value_delimiter(',') } else { arg };
-            matches = command
-                .mut_subcommand(name, |sub| sub.mut_args(split))
-                .try_get_matches_from(&arguments)?;
+            matches =
+                command.mut_subcommand(name, |sub| sub.mut_args(split)).try_get_matches_from(&arguments)?;
         }
     }
     Cli::from_arg_matches(&matches)
