@@ -67,13 +67,19 @@ impl Memory {
         Ok(state)
     }
 
-    /// Keeps `state`, in the cluster first.
+    /// Keeps `state`, in the cluster first. One that says nothing new but when the registry was last asked is kept in memory
+    /// only: a write for each set in each `resyncInterval` is most of what an idle importer would have etcd store, and an
+    /// importer that is started again merely asks once more.
     pub(super) async fn save(&self, uid: &str, state: &SetState) -> Result<(), kube::Error> {
         let packed = Packed::new(state).ok();
-        if packed
-            .as_ref()
-            .is_some_and(|packed| self.known().get(uid).is_some_and(|known| *known.state == *packed))
+        let known = self.known().get(uid).map(|known| Arc::clone(&known.state));
+        if known.is_some() && known.as_deref() == packed.as_ref() {
+            return Ok(());
+        }
+        if packed.is_some()
+            && known.and_then(|known| known.get().ok()).is_some_and(|known| is_asked_later(known, state))
         {
+            self.know(uid, state, packed);
             return Ok(());
         }
         let map = json!({
@@ -135,6 +141,12 @@ impl Memory {
             }
         }
     }
+}
+
+/// Whether `state` differs from `before` only by when the registry was asked.
+fn is_asked_later(before: SetState, state: &SetState) -> bool {
+    let both = before.looked_at.is_some() && state.looked_at.is_some();
+    both && SetState { looked_at: state.looked_at, ..before } == *state
 }
 
 fn name(uid: &str) -> String {
