@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::heartbeat::Heartbeats;
 use crate::watch_source::Source;
 
-/// How often watches are looked after.
+/// How often watches and what they told are looked after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Between two comparisons with a fresh list.
@@ -21,6 +21,8 @@ pub struct Pace {
     pub max_age: Duration,
     /// How long a watch may be known to be ahead of the API server before health shows it.
     pub limit: Duration,
+    /// How often sets that are gone are noticed: nothing needs them any more, so that nothing is in a hurry.
+    pub sweep: Duration,
 }
 
 impl Default for Pace {
@@ -29,6 +31,7 @@ impl Default for Pace {
             compare: Duration::from_secs(60),
             max_age: Duration::from_secs(3600),
             limit: Duration::from_secs(300),
+            sweep: Duration::from_secs(2),
         }
     }
 }

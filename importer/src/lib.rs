@@ -8,6 +8,7 @@
 //! be read, [`demand`] what the sets need, [`task`] what a Job is told.
 
 pub mod api_client;
+pub mod clock;
 pub mod config;
 pub mod controller;
 pub mod copy;

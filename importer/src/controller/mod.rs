@@ -38,8 +38,6 @@ const CONCURRENCY: u16 = 16;
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Sets in one page of a list: the largest have a megabyte, and pages are read as a whole.
 const PAGE: u32 = 10;
-/// How often sets that are gone are noticed: nothing needs them any more, so that nothing is in a hurry.
-const SWEEP: Duration = Duration::from_secs(2);
 /// How long sets wait for the sets and Jobs of namespaces that cannot be listed: one of these may have the older right to
 /// a name, or a Job that writes to the same repository.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -117,7 +115,7 @@ pub async fn run(
         }));
         scopes.push(Scope { source: of_sets, store: reader });
     }
-    let sweeping = sweep(&importer, &scopes, &seen, &changed);
+    let sweeping = sweep(&importer, &scopes, &seen, &changed, pace.sweep);
     tokio::select! {
         _ = futures::future::join_all(running) => {}
         _ = futures::future::join_all(following) => {}
@@ -162,7 +160,7 @@ fn changes(stock: watch::Receiver<Arc<Stock>>) -> impl futures::Stream<Item = ()
 }
 
 /// Notices sets that are new or gone. Never ends.
-async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed: &Notify) {
+async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed: &Notify, pause: Duration) {
     let heartbeat = importer.heartbeats().begin("the controller", SWEEP_LIMIT);
     let begun = Instant::now();
     let mut forget_at = begun;
@@ -206,7 +204,7 @@ async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed
             importer.delete_stale(&sets, &heartbeat).await;
         }
         tokio::select! {
-            () = tokio::time::sleep(SWEEP) => {}
+            () = tokio::time::sleep(pause) => {}
             () = changed.notified() => {}
         }
     }

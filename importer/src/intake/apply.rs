@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::bundle::StreamName;
@@ -13,6 +13,7 @@ use krs_core::redact::printable;
 use krs_core::set::CheckedSet;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::Intake;
 use super::cluster::{Cluster, concerns_all};

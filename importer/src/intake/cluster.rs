@@ -2,7 +2,7 @@
 //! The ImageBundles of the cluster, and events about them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use krs_core::crd::{API_VERSION, ImageBundle, ImageBundleStatus, condition, reason};
@@ -12,6 +12,7 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, Pat
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::ahead::CONFIRMATION;
 use super::stored;

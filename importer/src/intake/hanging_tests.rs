@@ -3,6 +3,8 @@
 
 use std::sync::mpsc;
 
+use jiff::Timestamp;
+
 use super::super::look::{self, Look, Rules};
 use super::super::scan;
 use super::super::watchdog::Watchdog;

@@ -7,7 +7,6 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use jiff::Timestamp;
 use krs_core::digest::Digest;
 
 use super::Intake;
@@ -29,7 +28,7 @@ const MAX_PASSES: usize = 4;
 
 impl Intake {
     pub(super) fn take_in(&mut self, look: Look) {
-        let now = Timestamp::now();
+        let now = (self.clock)();
         self.keys = look.keys;
         let there = look.files.iter().map(|file| file.path.clone()).collect::<BTreeSet<_>>();
         let all = look.hanging.iter().chain(&look.unread).map(|(media, hangs)| (media.clone(), *hangs));
@@ -117,6 +116,7 @@ impl Intake {
         let Some(entry) = self.entries.get_mut(&pass.path) else { return };
         let accepted = entry.accepted().filter(|accepted| pass.reads(&accepted.held.bundle));
         let Some(digest) = accepted.map(|accepted| accepted.stock.digest) else { return };
+        let now = (self.clock)();
         match end {
             Some(Ok(true)) => {
                 (entry.proven, entry.suspect, entry.failures) = (Some(digest), None, 0);
@@ -126,10 +126,10 @@ impl Intake {
                 let Failure { kind, message, .. } = verdict::judge(&error);
                 match kind {
                     Kind::Refused => entry.damaged(message),
-                    Kind::Medium | Kind::Incomplete => entry.medium_failed(message, Timestamp::now()),
+                    Kind::Medium | Kind::Incomplete => entry.medium_failed(message, now),
                 }
             }
-            None => entry.medium_failed("the reading broke off".to_owned(), Timestamp::now()),
+            None => entry.medium_failed("the reading broke off".to_owned(), now),
         }
     }
 
@@ -142,7 +142,7 @@ impl Intake {
         }
         for (media, hangs) in stalled {
             self.passes.remove(&media);
-            let (text, now) = (hanging(&media, hangs), Timestamp::now());
+            let (text, now) = (hanging(&media, hangs), (self.clock)());
             for entry in
                 self.entries.values_mut().filter(|entry| entry.stamp.is_some() && entry.media == media)
             {
@@ -161,10 +161,11 @@ impl Intake {
         let entry = self.entries.values_mut().find(|entry| entry.accepted().is_some_and(is_it));
         let Some(entry) = entry else { return };
         let message = verdict::sentence(&fault.message, None);
+        let now = (self.clock)();
         if fault.damaged {
             entry.damaged(message);
         } else if entry.present() {
-            entry.medium_failed(message, Timestamp::now());
+            entry.medium_failed(message, now);
         }
     }
 

@@ -25,7 +25,7 @@ mod watchdog;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use futures::StreamExt as _;
@@ -39,8 +39,9 @@ use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::demand::Demand;
 use crate::events::Events;
@@ -61,8 +62,6 @@ use pass::Pass;
 pub use pass::{PassOptions, Verify};
 use watchdog::{Hangs, Watchdog};
 
-/// How often idle files are looked for, and progress is told.
-const BEAT: Duration = Duration::from_millis(500);
 /// Longest pause before the ImageBundles of earlier runs are asked for again.
 const LOAD_AGAIN: Duration = Duration::from_secs(30);
 
@@ -110,6 +109,7 @@ pub struct Intake {
     heartbeat: Option<Heartbeat>,
     /// Where the time of the API server is known from.
     watches: Option<Arc<Watches>>,
+    clock: Clock,
     bundles: BoxStream<'static, watcher::Result<Event<DynamicObject>>>,
 }
 
@@ -165,6 +165,7 @@ impl Intake {
             mismatches: HashMap::new(),
             heartbeat: None,
             watches: None,
+            clock: Arc::new(Timestamp::now),
             bundles: stream::pending().boxed(),
         }
     }
@@ -193,6 +194,12 @@ impl Intake {
         Self { pass_options, ..self }
     }
 
+    /// Takes the time from another clock than the system's.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
     fn beat(&self) {
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.beat();
@@ -214,7 +221,7 @@ impl Intake {
             tokio::time::sleep(self.config.intake.scan_interval.min(LOAD_AGAIN)).await;
         }
         let mut scans = tokio::time::interval(self.config.intake.scan_interval);
-        let mut beat = tokio::time::interval(BEAT);
+        let mut beat = tokio::time::interval(self.pass_options.beat);
         scans.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -264,7 +271,7 @@ impl Intake {
         for (name, written) in &self.cluster.written {
             let absent = written.status.iter().flat_map(|status| &status.conditions);
             let absent = absent.filter(|c| c.type_ == condition::COMPLETE && c.reason == view::ABSENT);
-            let seen = absent.map(|c| c.last_transition_time.0).next().unwrap_or_else(Timestamp::now);
+            let seen = absent.map(|c| c.last_transition_time.0).next().unwrap_or_else(|| (self.clock)());
             let mut entry = Entry::new(name.clone(), seen);
             entry.earlier.clone_from(&written.status);
             entry.recorded = entry.digest().filter(|_| view::was_recorded(written.status.as_ref()));
@@ -284,7 +291,7 @@ impl Intake {
                 return;
             }
         }
-        let clock = Timestamp::now();
+        let clock = (self.clock)();
         let now = self.newest().map_or(clock, |newest| newest.max(clock));
         if self.config.enforce_expiry {
             self.retry(|state| match state {
@@ -313,7 +320,7 @@ impl Intake {
 
     /// Opens files again with the next look.
     fn retry(&mut self, which: impl Fn(&State) -> bool) {
-        let now = Timestamp::now();
+        let now = (self.clock)();
         for entry in self.entries.values_mut().filter(|entry| which(&entry.state)) {
             entry.retry_at = Some(now);
         }
@@ -371,7 +378,7 @@ impl Intake {
             self.retry(|state| matches!(state, State::Refused { reason: verdict::REUSED, .. }));
         }
         let times = Times {
-            site: Timestamp::now(),
+            site: (self.clock)(),
             server: self.watches.as_ref().and_then(|watches| watches.server_time()),
             built: ahead::built(),
         };

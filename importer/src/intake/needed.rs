@@ -2,11 +2,12 @@
 //! What the sets still need of a bundle, and whether that is known. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use krs_core::digest::Digest;
 use krs_core::redact::printable;
 use krs_core::set::{CheckedSet, SetImage};
+use tokio::time::Instant;
 
 use crate::demand::{Demand, MissingImage, SetName};
 use crate::stock::{Stock, StockBundle, StockImage, TagResolution};

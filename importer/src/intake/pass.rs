@@ -14,6 +14,9 @@ use tokio::sync::oneshot;
 
 use super::watchdog::{Call, Hangs, Watchdog};
 
+/// How often progress is told.
+const BEAT: Duration = Duration::from_millis(500);
+
 /// Reads a bundle to its end, as [`Bundle::verify_until`] does.
 pub type Verify = Arc<dyn Fn(&Bundle, &AtomicBool, &dyn Progress) -> Result<bool, BundleError> + Send + Sync>;
 
@@ -25,6 +28,8 @@ pub struct PassOptions {
     /// How long it may make no progress before the media are left alone. A drive that fails takes half a minute for each
     /// piece that it reads again and again.
     pub stall: Duration,
+    /// How often progress is told, and files that nobody reads any more are closed.
+    pub beat: Duration,
 }
 
 impl std::fmt::Debug for PassOptions {
@@ -35,7 +40,7 @@ impl std::fmt::Debug for PassOptions {
 
 impl Default for PassOptions {
     fn default() -> Self {
-        Self { verify: Arc::new(Bundle::verify_until), stall: Duration::from_secs(120) }
+        Self { verify: Arc::new(Bundle::verify_until), stall: Duration::from_secs(120), beat: BEAT }
     }
 }
 

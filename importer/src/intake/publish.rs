@@ -2,9 +2,8 @@
 //! Writes what people see: ImageBundles and metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
-use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::Intake;
 use super::entry::{Accepted, Entry, State};
@@ -21,7 +20,7 @@ use crate::stock::Stock;
 impl Intake {
     /// Writes what people see. `usages` are those of the entries, in their order.
     pub(super) async fn tell(&mut self, demand: &Demand, usages: Vec<Use>) {
-        let (now, newest) = (Timestamp::now(), self.newest());
+        let (now, newest) = ((self.clock)(), self.newest());
         for accepted in self.entries.values().filter_map(Entry::accepted) {
             let found = || namespaces::mismatches(&accepted.stock, demand);
             self.mismatches.entry(accepted.stock.digest).or_insert_with(found);
@@ -146,7 +145,7 @@ impl Intake {
     /// Forgets files that went away long ago.
     pub(super) async fn forget(&mut self) {
         let keep = self.config.intake.keep;
-        let now = Timestamp::now();
+        let now = (self.clock)();
         let old = |entry: &Entry| entry.last_seen.checked_add(keep).is_ok_and(|until| until < now);
         // The same bundle that lies elsewhere now.
         let there = self.entries.values().filter(|entry| entry.stamp.is_some());

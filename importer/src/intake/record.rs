@@ -2,7 +2,9 @@
 //! Records in the marks which bundles were imported.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Intake;
 use super::entry::State;

@@ -60,6 +60,7 @@ use kube::{Resource as _, ResourceExt as _};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::decide::CopyJob;
 use crate::demand::{Demand, SetName};
@@ -99,9 +100,6 @@ const ENDING: Duration = Duration::from_secs(60);
 
 /// When to look again at a set that changed while it was claimed.
 const UNDECIDED: Duration = Duration::from_secs(1);
-
-/// What time it is.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What the controller is made from.
 pub struct Parts {

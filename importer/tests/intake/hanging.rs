@@ -26,6 +26,7 @@ async fn t192_media_whose_reads_hang_keep_no_other_media_from_being_read_and_are
             bundle.verify_until(stop, progress)
         }),
         stall: Duration::from_secs(1),
+        ..PassOptions::default()
     };
     for (folder, name, sequence) in
         [("usb1", "a.krs.tar", 4), ("usb1", "b.krs.tar", 5), ("usb2", "c.krs.tar", 6)]

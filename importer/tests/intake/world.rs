@@ -43,6 +43,7 @@ const SELDOM: Pace = Pace {
     compare: Duration::from_secs(3600),
     max_age: Duration::from_secs(3600),
     limit: Duration::from_secs(7200),
+    sweep: Duration::from_secs(2),
 };
 
 /// A key and what makes others trust it.

@@ -28,6 +28,7 @@ const SELDOM: Pace = Pace {
     compare: Duration::from_secs(3600),
     max_age: Duration::from_secs(3600),
     limit: Duration::from_secs(7200),
+    sweep: Duration::from_secs(2),
 };
 
 pub(crate) struct Running {
@@ -320,11 +321,7 @@ async fn t182_sets_are_seen_after_etcd_was_restored_below_watches_that_run() {
 async fn t182_health_shows_a_watch_that_is_ahead_of_the_api_server_until_everything_was_listed_again() {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
-    let pace = Pace {
-        compare: Duration::from_millis(50),
-        limit: Duration::from_millis(1500),
-        max_age: SELDOM.max_age,
-    };
+    let pace = Pace { compare: Duration::from_millis(50), limit: Duration::from_millis(1500), ..SELDOM };
     let running = start_at(&world, pace);
     until("the first reconcile", || observed(&world, "x") == 1).await;
     quiet(&world).await;

@@ -2,7 +2,8 @@
 //! A writable OCI registry inside the process, with faults on demand.
 //!
 //! It behaves like the Distribution project's registry towards skopeo, crane, oras, containerd and Docker, and
-//! keeps large blobs in files. It runs on a thread of its own, so that tests without a runtime can use it.
+//! keeps large blobs in files. It runs on a thread of its own, so that tests without a runtime can use it, or in the
+//! runtime of a test whose time is virtual.
 
 mod auth;
 mod blobs;
@@ -21,6 +22,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use krs_core::digest::Digest;
 use krs_core::reference::RegistryHost;
 use tokio::sync::oneshot;
@@ -138,6 +141,30 @@ pub struct Registry {
 impl Registry {
     /// Starts a registry on a free port.
     pub fn start(options: Options) -> Self {
+        Self::start_with(options, |serving| {
+            let thread = std::thread::Builder::new().name("registry".to_owned());
+            let thread = thread.spawn(move || {
+                let mut runtime = tokio::runtime::Builder::new_multi_thread();
+                let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+                runtime.block_on(serving);
+            });
+            Some(thread.unwrap())
+        })
+    }
+
+    /// Starts a registry in the runtime of the caller: where the time of that is paused, so is the registry's, and it does
+    /// not go on before a request is answered.
+    pub fn start_in_runtime(options: Options) -> Self {
+        Self::start_with(options, |serving| {
+            tokio::spawn(serving);
+            None
+        })
+    }
+
+    fn start_with(
+        options: Options,
+        run: impl FnOnce(BoxFuture<'static, ()>) -> Option<std::thread::JoinHandle<()>>,
+    ) -> Self {
         let ip = options.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let listener = TcpListener::bind((ip, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -151,14 +178,8 @@ impl Registry {
         });
         let shared = Arc::new(server::Shared::new(options, address, authority.map(|a| a.pem())));
         let (stop, stopped) = oneshot::channel();
-        let inside = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name(format!("registry-{}", address.port()));
-        let thread = thread.spawn(move || {
-            let mut runtime = tokio::runtime::Builder::new_multi_thread();
-            let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
-            runtime.block_on(server::run(listener, tls, inside, stopped));
-        });
-        Self { shared, address, client, stop: Some(stop), thread: Some(thread.unwrap()) }
+        let thread = run(server::run(listener, tls, Arc::clone(&shared), stopped).boxed());
+        Self { shared, address, client, stop: Some(stop), thread }
     }
 
     /// Host and port, as in references.
