@@ -8,6 +8,7 @@ mod request;
 mod store;
 mod watches;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -219,6 +220,11 @@ impl FakeApi {
         state.fault = fault;
     }
 
+    /// Says when what is created from now is created.
+    pub(crate) fn set_time(&self, now: jiff::Timestamp) {
+        self.state().store.time = Some(now.to_string());
+    }
+
     /// The version of the last change.
     pub(crate) fn version(&self) -> u64 {
         self.state().store.version()
@@ -359,15 +365,17 @@ impl State {
         if version < self.store.compacted {
             return failure(StatusCode::GONE, "Expired", "the provided continue parameter is too old");
         }
-        let objects: BTreeMap<Place, Value> = if version == self.store.version() {
-            self.store.objects().clone()
+        let objects = if version == self.store.version() {
+            Cow::Borrowed(self.store.objects())
         } else {
-            self.store.at(version)
+            Cow::Owned(self.store.at(version))
         };
-        let here = objects.iter().filter(|(place, object)| selects(asked, place, object));
-        let all = here.map(|(_, object)| shown(asked, object)).collect::<Vec<_>>();
+        let first = (asked.plural.clone(), asked.namespace.clone(), String::new());
+        let here = objects.range(first..).take_while(|((plural, ..), _)| *plural == asked.plural);
+        let all = here.filter(|(place, object)| selects(asked, place, object)).collect::<Vec<_>>();
         let limit = asked.parameter("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
-        let page = all.iter().skip(from).take(limit).cloned().collect::<Vec<_>>();
+        let page = all.iter().skip(from).take(limit).map(|(_, object)| shown(asked, object));
+        let page = page.collect::<Vec<_>>();
         let mut meta = json!({"resourceVersion": version.to_string()});
         let next = from + page.len();
         if next < all.len() {

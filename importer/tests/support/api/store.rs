@@ -36,6 +36,8 @@ pub(super) struct Store {
     history: Vec<Change>,
     /// How many UIDs were given: none of them twice, whatever is restored.
     uids: u64,
+    /// When objects are created; absent: on the first day of 2026.
+    pub(super) time: Option<String>,
     /// Changes up to this version are forgotten.
     pub(super) compacted: u64,
 }
@@ -125,7 +127,7 @@ impl Store {
             meta["uid"] = json!(format!("uid-{}", self.uids));
         }
         if meta["creationTimestamp"].is_null() {
-            meta["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+            meta["creationTimestamp"] = json!(self.time.as_deref().unwrap_or("2026-01-01T00:00:00Z"));
         }
         if let Some(before) = &before {
             object["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();

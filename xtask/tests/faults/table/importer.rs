@@ -374,4 +374,9 @@ pub(super) const IMPORTER: &[Fault] = &[
         "somebody writes the status of a set, or an ImageBundle, again and again for ever",
         "it is put right after a pause that grows from five seconds to five minutes",
     ),
+    (
+        228,
+        "a site with hundreds of sets runs for weeks, its registry and its API server fail, and media come and go",
+        "all is right at the end of each day; requests, writes, objects and memory do not grow, and a set with nothing to do is not written",
+    ),
 ];
