@@ -189,6 +189,12 @@ impl RegistryHost {
         self.0.split(':').next().unwrap_or(&self.0)
     }
 
+    /// The port, where it is named.
+    pub fn port(&self) -> Option<u16> {
+        let after_host = self.0.rsplit_once(']').map_or(self.0.as_str(), |(_, rest)| rest);
+        after_host.rsplit_once(':')?.1.parse().ok()
+    }
+
     /// Whether it can only be this machine: `localhost`, `127.0.0.0/8` or `::1`.
     pub fn is_loopback(&self) -> bool {
         let host = self.host();

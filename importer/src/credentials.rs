@@ -156,6 +156,12 @@ impl Credentials {
         self
     }
 
+    /// What secures the connection, without the login.
+    #[must_use]
+    pub fn without_login(self) -> Self {
+        Self { login: Login::None, ..self }
+    }
+
     /// Makes a client log in at `registry`, trust its authorities, and show the client certificate.
     pub fn apply(&self, registry: &RegistryHost, options: &mut ClientOptions) {
         if let Some(keychain) = self.keychain(registry) {

@@ -280,6 +280,7 @@ pub(crate) fn known_failure(text: &str) -> &'static str {
         reason::REGISTRY_FULL,
         reason::MEDIUM_READ_ERROR,
         reason::BUNDLE_UNAVAILABLE,
+        reason::CONNECTION_TIMED_OUT,
         reason::TAG_CONTESTED,
     ];
     KNOWN.into_iter().find(|known| *known == text).unwrap_or(reason::COPY_FAILED)

@@ -84,6 +84,9 @@ pub mod reason {
     /// Ready, Synced: the importer's registry does not serve the bundle at present: its media are away, or the importer
     /// has just started.
     pub const BUNDLE_UNAVAILABLE: &str = "BundleUnavailable";
+    /// Ready, Synced: a copy Job's Pod cannot connect to a registry: nothing answers, as where a NetworkPolicy or a firewall
+    /// drops packets.
+    pub const CONNECTION_TIMED_OUT: &str = "ConnectionTimedOut";
     /// Ready, Synced: copying failed in a way that has no reason of its own.
     pub const COPY_FAILED: &str = "CopyFailed";
     /// Ready, Synced: the set is suspended.

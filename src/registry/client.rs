@@ -71,6 +71,8 @@ pub struct ClientOptions {
     pub connections_per_host: usize,
     /// Bytes that all bodies together may have in a second, sent and received; no limit where there is none.
     pub bandwidth: Option<NonZeroU64>,
+    /// Longest wait for a connection: the name, TCP and TLS.
+    pub connect_timeout: Duration,
     /// A transfer without a byte for so long is taken for cut; one with hardly any, after twice as long.
     pub stall_timeout: Duration,
     /// What is tried again, and how often.
@@ -107,6 +109,7 @@ impl Default for ClientOptions {
             proxy: None,
             connections_per_host: CONNECTIONS,
             bandwidth: None,
+            connect_timeout: Duration::from_secs(20),
             stall_timeout: Duration::from_secs(60),
             retry: RetryPolicy::default(),
             user_agent: concat!("krs/", env!("CARGO_PKG_VERSION")).to_owned(),

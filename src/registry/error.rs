@@ -12,6 +12,7 @@ use super::denial::Denial;
 use super::help;
 use super::keychain::KeychainError;
 use super::redirect::RedirectRefusal;
+use super::rejection::find;
 use crate::digest::{ContentMismatch, Digest};
 use crate::error::{Classify, ErrorKind, io_kind};
 use crate::reference::RegistryHost;
@@ -339,6 +340,17 @@ impl RegistryError {
                 | Self::Denied { .. }
                 | Self::Redirect { .. }
         )
+    }
+
+    /// Whether no answer of the network came back: connecting timed out, or there is no route. A host that refuses a
+    /// connection has answered.
+    pub fn is_connection_timeout(&self) -> bool {
+        let Self::Unavailable { status: None, .. } = self else { return false };
+        let timed_out = |error: &reqwest::Error| error.is_connect() && error.is_timeout();
+        let no_route = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)
+        };
+        find::<reqwest::Error>(self).is_some_and(timed_out) || find::<io::Error>(self).is_some_and(no_route)
     }
 
     /// The same failure as one of the registry's token server. What is about the credentials stays the registry's.

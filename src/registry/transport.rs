@@ -24,8 +24,6 @@ use super::tls;
 use crate::redact::{SafeUrl, printable};
 use crate::reference::RegistryHost;
 
-/// Longest wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many stall times a registry may take to answer when it has got all of an upload: it hashes and moves it.
 const COMMIT_PATIENCE: u32 = 5;
 
@@ -235,7 +233,7 @@ impl Inner {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .user_agent(options.user_agent.as_str())
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(options.connect_timeout)
             .tcp_nodelay(true)
             .tcp_keepalive(Duration::from_secs(30))
             .pool_max_idle_per_host(options.connections_per_host.max(1))

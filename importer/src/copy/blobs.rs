@@ -65,7 +65,8 @@ impl Copy<'_> {
         }
         let bytes = missing.iter().map(|blob| blob.size).sum::<u64>();
         tracing::info!(
-            image = self.target.image, manifest = %descriptor.digest, blobs = missing.len(), bytes, "copying"
+            image = self.target.image, manifest = %descriptor.digest, blobs = missing.len(), bytes,
+            from = %self.source.registry, to = %self.destination.registry, "copying"
         );
         let from = (self.source, &self.target.source_repository);
         let to = (self.destination, &self.target.repository);

@@ -9,10 +9,12 @@ use krs_core::fetch::FetchError;
 use krs_core::prove::ProveError;
 use krs_core::push::TargetError;
 use krs_core::redact::printable;
+use krs_core::reference::RegistryHost;
 use krs_core::registry::{Denial, RegistryError};
 
 use super::side::Which;
 use crate::credentials::CredentialsError;
+use crate::job::SELECTOR;
 
 /// Most characters of a message.
 const MAX_MESSAGE: usize = 600;
@@ -36,6 +38,11 @@ impl Failure {
 
     pub(super) fn registry(which: Which, error: &RegistryError) -> Self {
         use RegistryError as E;
+        if let E::Unavailable { registry, .. } = error
+            && error.is_connection_timeout()
+        {
+            return Self::no_connection(which, registry, registry.port().unwrap_or(443));
+        }
         let text = chain(error);
         let by_importer = which == Which::Bundle;
         let by_medium = by_importer
@@ -74,6 +81,16 @@ impl Failure {
         // A certificate is not another one a minute later.
         let kind = if reason == reason::TLS_FAILED { ErrorKind::Trust } else { error.kind() };
         Self { for_all, ..Self::new(reason, kind, &format!("{}: {text}{advice}", which.name())) }
+    }
+
+    /// Nothing answers at the registry.
+    pub(super) fn no_connection(which: Which, registry: &RegistryHost, port: u16) -> Self {
+        let at_importer = if which == Which::Bundle { ", and to the importer's Pods from them" } else { "" };
+        let text = format!(
+            "{}: no connection to {registry}: nothing answers. A NetworkPolicy or a firewall may drop packets: allow Pods with the labels {SELECTOR} port {port}/TCP{at_importer}, and port 53 for DNS (docs/install.md, Networks)",
+            which.name()
+        );
+        Self::new(reason::CONNECTION_TIMED_OUT, ErrorKind::Unavailable, &text)
     }
 
     pub(super) fn fetch(which: Which, error: &FetchError) -> Self {

@@ -5,6 +5,7 @@
 mod base;
 mod blobs;
 mod by_hand;
+mod connection;
 mod failure;
 mod manifests;
 mod side;
@@ -15,19 +16,22 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
+use krs_core::crd::reason;
 use krs_core::redact::printable;
 use krs_core::reference::RepositoryName;
 use krs_core::registry::RetryPolicy;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::base::Base;
-use self::failure::{Failure, exit_code};
+use self::failure::exit_code;
 use self::side::Side;
 use self::target::Copy;
 use crate::task::{
     CopyReport, CopyTask, MAX_MOUNT_FROM, MAX_REPORT, MAX_TARGETS, MAX_TASK, TargetFailure, path,
 };
 
+/// Longest time for connecting to a registry: enough for the attempts of Linux at 0, 1, 3 and 7 s.
+const CONNECT: Duration = Duration::from_secs(10);
 /// skopeo may do nothing for so long: a registry hashes and moves a large blob when it has all of it.
 const STALL: Duration = Duration::from_secs(900);
 /// Exit code after SIGTERM: the copy did not fail, so that Kubernetes starts it again.
@@ -52,6 +56,8 @@ pub struct Paths {
     pub report: Utf8PathBuf,
     /// The program.
     pub skopeo: Utf8PathBuf,
+    /// Longest time for connecting to a registry.
+    pub connect: Duration,
     /// skopeo is ended when it does nothing for so long.
     pub stall: Duration,
     /// What is tried again, and how often.
@@ -68,6 +74,7 @@ impl Default for Paths {
             work: path::WORK.into(),
             report: path::TERMINATION_MESSAGE.into(),
             skopeo: "skopeo".into(),
+            connect: CONNECT,
             stall: STALL,
             retry: RetryPolicy::default(),
         }
@@ -82,7 +89,7 @@ pub async fn main(task: &str) -> ExitCode {
         Ok(task) => task,
         Err(message) => {
             tracing::error!("{message}");
-            let reason = krs_core::crd::reason::COPY_FAILED.to_owned();
+            let reason = reason::COPY_FAILED.to_owned();
             let failures = vec![TargetFailure { target: 0, reason, message }];
             write(&paths, CopyReport { failures, ..CopyReport::default() });
             // The same task is as wrong the next time.
@@ -147,7 +154,7 @@ pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
     let mut failed = Vec::new();
     let destination = Side::destination(task, paths);
     let mut arrived = Vec::<RepositoryName>::new();
-    let mut for_all = None::<Failure>;
+    let mut for_all = connection::check(&destination).await.err();
     for (place, target) in task.targets.iter().enumerate() {
         let result = if let Some(failure) = &for_all {
             Err(failure.clone())
@@ -177,6 +184,9 @@ pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
                 failed.push(failure.kind);
                 if failure.for_all {
                     for_all = Some(failure);
+                } else if failure.reason == reason::CONNECTION_TIMED_OUT {
+                    // Whether that concerns the other targets, too: each would wait for all of its retries.
+                    for_all = connection::check(&destination).await.err();
                 }
             }
         }

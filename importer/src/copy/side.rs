@@ -79,6 +79,16 @@ impl<'a> Side<'a> {
         Self { which, registry: target.source_registry.clone(), plain_http, insecure: false, ca, paths }
     }
 
+    /// The port that the connection goes to, unless by a proxy.
+    pub(super) fn port(&self) -> u16 {
+        self.registry.port().unwrap_or(if self.plain_http { 80 } else { 443 })
+    }
+
+    /// How long connecting may take.
+    pub(super) const fn connect_limit(&self) -> Duration {
+        self.paths.connect
+    }
+
     fn credentials(&self) -> Result<Credentials, Failure> {
         let unusable = |error| Failure::credentials(self.which, &error);
         let from = |folder: &Utf8Path| {
@@ -107,20 +117,31 @@ impl<'a> Side<'a> {
 
     /// A client that logs in with what the files hold now.
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        let one = |set: bool| if set { vec![self.registry.clone()] } else { Vec::new() };
         let mut retry = self.paths.retry.clone();
         if self.which == Which::Bundle {
             retry = RetryPolicy { max_wait: retry.max_wait.min(BUNDLE_WAIT), ..retry };
         }
+        self.client_with(&self.credentials()?, retry)
+    }
+
+    /// A client that asks once, without a login: one that is wrong counts towards the registry's limit for guesses. (T-55)
+    pub(super) fn probe(&self) -> Result<Client, Failure> {
+        let retry = RetryPolicy { attempts: 1, ..self.paths.retry.clone() };
+        self.client_with(&self.credentials()?.without_login(), retry)
+    }
+
+    fn client_with(&self, credentials: &Credentials, retry: RetryPolicy) -> Result<Client, Failure> {
+        let one = |set: bool| if set { vec![self.registry.clone()] } else { Vec::new() };
         let mut options = ClientOptions {
             certs_dirs: Vec::new(),
             plain_http: one(self.plain_http),
             insecure: one(self.insecure),
+            connect_timeout: self.paths.connect,
             retry,
             user_agent: crate::USER_AGENT.to_owned(),
             ..ClientOptions::default()
         };
-        self.credentials()?.apply(&self.registry, &mut options);
+        credentials.apply(&self.registry, &mut options);
         Client::new(options).map_err(|error| Failure::registry(self.which, &error))
     }
 

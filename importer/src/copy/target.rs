@@ -15,6 +15,7 @@ use krs_core::resolve::{FoundReferrers, ResolvedReferrer, find_referrers};
 
 use super::Paths;
 use super::base::Base;
+use super::connection;
 use super::failure::Failure;
 use super::manifests::put;
 use super::side::{Side, Which};
@@ -37,6 +38,7 @@ pub(super) struct Copy<'a> {
 pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     let target = copy.target;
     let edge = copy.destination.repository(&target.repository)?;
+    copy.log_step(copy.destination, &target.repository, "checking what is present");
     match prove(&edge, &target.digest, &target.platforms, &target.tags).await {
         Ok(Proof::Whole { absent, .. }) if absent.is_empty() => {
             tracing::info!(image = target.image, "it is there already");
@@ -77,6 +79,7 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     let optional = documents.optional(&root, &closure);
     copy.bring(&edge, &closure, &documents, &optional).await?;
     copy.list(&edge, &brought, &documents).await;
+    copy.log_step(copy.destination, &target.repository, "verifying what was copied");
     let proof = prove(&edge, &target.digest, &target.platforms, &[]).await;
     match proof.map_err(|error| Failure::prove(&error))? {
         Proof::Whole { .. } | Proof::Tag { .. } => {}
@@ -87,6 +90,7 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     }
     let mut refused = None;
     for tag in &target.tags {
+        tracing::info!(image = target.image, registry = %copy.destination.registry, %tag, "setting a tag");
         // One that may not be changed keeps none of the others.
         match put_tag(&edge, tag, &root, &documents).await {
             Ok(_) => {}
@@ -98,6 +102,11 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
 }
 
 impl Copy<'_> {
+    fn log_step(&self, side: &Side<'_>, repository: &RepositoryName, step: &str) {
+        let (image, role, registry) = (&self.target.image, side.which.name(), &side.registry);
+        tracing::info!(image, role, %registry, %repository, "{step}");
+    }
+
     /// Counts a referrer that is not at the edge as it should be.
     pub(super) fn lose(&mut self, what: &impl std::fmt::Display, reason: &str) {
         self.report.referrers_missing += 1;
@@ -145,8 +154,10 @@ impl Copy<'_> {
 
     /// What the source has of the target.
     async fn look(&self) -> Result<(Descriptor, Closure, FoundReferrers, Documents), Failure> {
+        connection::check(self.source).await?;
         let which = self.source.which;
         let repository = self.source.repository(&self.target.source_repository)?;
+        self.log_step(self.source, &self.target.source_repository, "reading the manifests");
         let mut documents = Documents::default();
         let fetched = async {
             let root = fetch::top(&repository, &self.target.digest, &mut documents).await?;

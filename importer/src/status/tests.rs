@@ -248,6 +248,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         reason::REGISTRY_FULL,
         reason::MEDIUM_READ_ERROR,
         reason::BUNDLE_UNAVAILABLE,
+        reason::CONNECTION_TIMED_OUT,
         reason::COPY_FAILED,
         reason::TAG_CONTESTED,
     ] {

@@ -2,6 +2,7 @@
 //! The runner with the real skopeo between two registries.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod connection;
 mod failures;
 mod harness;
 mod images;

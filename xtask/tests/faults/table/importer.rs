@@ -370,6 +370,11 @@ pub(super) const IMPORTER: &[Fault] = &[
         "only the importer's own annotations start a reconcile",
     ),
     (
+        212,
+        "packets from copy Jobs to a registry are dropped (NetworkPolicy, firewall)",
+        "the set shows `ConnectionTimedOut` with port and labels after 10 s, and the Job's log each step",
+    ),
+    (
         225,
         "somebody writes the status of a set, or an ImageBundle, again and again for ever",
         "it is put right after a pause that grows from five seconds to five minutes",

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A registry that cannot be reached is named in seconds, with what the network must allow.
+
+use std::time::Duration;
+
+use krs_core::digest::Digest;
+use krs_core::reference::RegistryHost;
+use krs_importer::copy;
+use krs_importer::task::{CopyTask, DestinationEndpoint, TaskSource};
+use krs_testing::image::ImageBuilder;
+use krs_testing::log::Log;
+use krs_testing::registry::{Options, Registry};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::harness::*;
+
+/// An address where packets are dropped, as by a NetworkPolicy: the queue of the listener is full.
+struct Dropping {
+    listener: TcpListener,
+    _queued: Vec<TcpStream>,
+}
+
+impl Dropping {
+    async fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = Vec::new();
+        while let Ok(stream) =
+            tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+        {
+            queued.push(stream.unwrap());
+        }
+        Self { listener, _queued: queued }
+    }
+
+    fn host(&self) -> RegistryHost {
+        self.listener.local_addr().unwrap().to_string().parse().unwrap()
+    }
+}
+
+/// Whether a line of the log has all of these parts.
+fn has(line: &Value, parts: &[&str]) -> bool {
+    let text = line.to_string();
+    parts.iter().all(|part| text.contains(part))
+}
+
+/// Whether these lines are there in this order.
+fn in_order(log: &[Value], lines: &[&[&str]]) -> bool {
+    let mut all = log.iter();
+    lines.iter().all(|parts| all.any(|line| has(line, parts)))
+}
+
+const LABELS: &str = "app.kubernetes.io/managed-by=krs-importer,app.kubernetes.io/component=copy";
+
+#[tokio::test]
+async fn t212_a_way_that_is_blocked_is_named_within_the_limit_for_connecting() {
+    let (blocked, other) = (Dropping::new().await, Registry::start(Options::default()));
+    let plain = |registry: RegistryHost| DestinationEndpoint {
+        registry,
+        plain_http: true,
+        insecure_skip_verify: false,
+    };
+    let bundle = || {
+        let ca = krs_testing::tls::Authority::new("krs test").pem();
+        TaskSource::Bundle { digest: Digest::of(b"b"), name: "prod-7".to_owned(), ca }
+    };
+    let online = TaskSource::Registry { plain_http: true };
+    let targets = |source: &RegistryHost| {
+        (0..5_u8).map(|n| target(source, "team/app", &Digest::of(&[n]), "v1")).collect::<Vec<_>>()
+    };
+    let (dead, live) = (blocked.host(), other.host());
+    for (role, task) in [
+        (
+            "the importer's registry",
+            CopyTask { destination: plain(live.clone()), source: bundle(), targets: targets(&dead) },
+        ),
+        (
+            "the source registry",
+            CopyTask { destination: plain(live.clone()), source: online.clone(), targets: targets(&dead) },
+        ),
+        (
+            "the destination registry",
+            CopyTask { destination: plain(dead.clone()), source: online.clone(), targets: targets(&live) },
+        ),
+    ] {
+        let (log, pod) = (Log::capture(), Pod::new());
+        pod.mount("token", &[("token", "t")]);
+        let paths = copy::Paths { connect: Duration::from_millis(500), ..pod.paths() };
+        let (report, code) = copy::run(&task, &paths).await;
+        let log = log.take();
+        // One attempt to connect for all targets and requests.
+        let attempts = |step: &str| {
+            log.iter().filter(|line| line["registry"] == dead.as_str() && has(line, &[step])).count()
+        };
+        assert_eq!((attempts("connecting"), attempts("checking what is present")), (1, 0), "{log:?}");
+        assert_eq!((code, report.failed), (8, 5), "{role}");
+        let failure = &report.failures[0];
+        assert_eq!(failure.reason, "ConnectionTimedOut", "{role}: {failure:?}");
+        let port = format!("port {}/TCP", dead.port().unwrap());
+        for part in [role, dead.as_str(), &port, LABELS, "NetworkPolicy", "DNS"] {
+            assert!(failure.message.contains(part), "{role}: {part}: {failure:?}");
+        }
+        assert!(
+            in_order(&log, &[&["connecting", role, dead.as_str()], &["ERROR", "ConnectionTimedOut"]]),
+            "{log:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn t212_each_step_of_a_copy_is_logged_with_its_registry() {
+    let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+    let image = ImageBuilder::new("app").gzip().layer_random(20_000, 1).build();
+    image.push_to(&source, "team/app", None);
+    let task = online(&source, &edge, vec![target(&source.host(), "team/app", &image.digest, "v1")]);
+    let log = Log::capture();
+    assert_eq!(Pod::new().run(&task).await.1, 0);
+    let log = log.take();
+    let (source, edge) = (source.host(), edge.host());
+    let (source, edge) = (source.as_str(), edge.as_str());
+    for (registry, role) in [(source, "the source registry"), (edge, "the destination registry")] {
+        assert!(
+            in_order(&log, &[&["connecting", registry, role], &["connected", registry, role]]),
+            "{log:?}"
+        );
+    }
+    let steps: [&[&str]; 6] = [
+        &["checking what is present", edge],
+        &["reading the manifests", source],
+        &["copying", source, edge],
+        &["verifying what was copied", edge],
+        &["setting a tag", edge, "v1"],
+        &["done"],
+    ];
+    assert!(in_order(&log, &steps), "{log:?}");
+}
