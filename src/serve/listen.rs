@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,17 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The address that a request came from, among its extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
+
+/// The connection that a request came on, among its extensions.
+#[derive(Debug, Clone)]
+pub struct Caller(Arc<AtomicBool>);
+
+impl Caller {
+    /// Notes that a request of this connection had good credentials: it is not closed for others that had none yet.
+    pub fn set_authenticated(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A certificate that a listener shows, and that can be replaced while it does. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -91,6 +103,8 @@ pub struct Listener {
     per_peer: usize,
     /// Whether a connection is for further requests after an answer.
     keep_alive: bool,
+    /// Whether [`Caller::set_authenticated`] says which connections may stay.
+    authenticates: bool,
 }
 
 impl std::fmt::Debug for Listener {
@@ -115,13 +129,21 @@ impl Listener {
         let cannot = |source| ServeError::Listen { address: options.address, source };
         let listener = TcpListener::bind(options.address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
-        Ok(Self { listener, address, tls, per_peer: MAX_CONNECTIONS, keep_alive: true })
+        Ok(Self { listener, address, tls, per_peer: MAX_CONNECTIONS, keep_alive: true, authenticates: false })
     }
 
     /// Lets one address have at most `max` connections at once: further ones are closed.
     #[must_use]
     pub const fn per_peer(mut self, max: usize) -> Self {
         self.per_peer = max;
+        self
+    }
+
+    /// Closes connections without good credentials first where there are none left: whoever answers requests says of each
+    /// connection by [`Caller::set_authenticated`] that it has them.
+    #[must_use]
+    pub const fn unauthenticated_close_first(mut self) -> Self {
+        self.authenticates = true;
         self
     }
 
@@ -168,13 +190,16 @@ impl Listener {
                 () = &mut stop => break,
             };
             let taken = LastTaken::now();
-            let Some(counted) = peers.count(peer, self.per_peer, taken.clone()) else { continue };
+            let authenticated = Arc::new(AtomicBool::new(!self.authenticates));
+            let (caller, taken_of) = (Caller(Arc::clone(&authenticated)), taken.clone());
+            let Some(counted) = peers.count(peer, self.per_peer, taken_of, authenticated) else { continue };
             let place = tokio::select! {
                 place = a_place(&places, &peers, peer) => place,
                 () = &mut stop => break,
             };
             let tls = self.tls.as_ref().map(|(acceptor, _)| acceptor.clone());
-            let (router, watcher) = (router.clone().layer(Extension(Peer(peer))), graceful.watcher());
+            let (router, watcher) =
+                (router.clone().layer(Extension(Peer(peer))).layer(Extension(caller)), graceful.watcher());
             let counted = Arc::new(counted);
             let held = (place, Arc::clone(&counted));
             let task = tokio::spawn(async move {
@@ -188,13 +213,13 @@ impl Listener {
     }
 }
 
-/// A place for a connection of `peer`, where there are none left that of an idle one of an address that has more.
+/// A place for a connection of `peer`, where there are none left that of one that may be closed for it.
 async fn a_place(places: &Arc<Semaphore>, peers: &Peers, peer: IpAddr) -> Option<OwnedSemaphorePermit> {
     loop {
         if let Ok(place) = Arc::clone(places).try_acquire_owned() {
             return Some(place);
         }
-        peers.close_idle_for(peer, Instant::now());
+        peers.close_one_for(peer, Instant::now());
         let place = Arc::clone(places).acquire_owned();
         if let Ok(place) = tokio::time::timeout(PLACE_RETRY, place).await {
             return place.ok();
@@ -319,6 +344,58 @@ mod tests {
         tokio::time::timeout(limit, others).await.unwrap();
         serving.abort();
         drop(held);
+    }
+
+    /// Asks again and again without credentials, until the connection is closed; answers how often.
+    async fn ask_without_end(mut stream: TcpStream) -> usize {
+        let mut answer = [0; 1024];
+        for count in 0.. {
+            if stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.is_err()
+                || stream.read(&mut answer).await.is_ok_and(|length| length == 0)
+            {
+                return count;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        0
+    }
+
+    #[tokio::test]
+    async fn t223_clients_that_never_authenticate_keep_nobody_out_however_busy_they_are() {
+        let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls: None };
+        let listener = Listener::bind(&options).await.unwrap().per_peer(64).unauthenticated_close_first();
+        let server = listener.address();
+        let answer = |request: Request<()>| {
+            let is_known = request.headers().contains_key("authorization");
+            if let Some(caller) = request.extensions().get::<Caller>().filter(|_| is_known) {
+                caller.set_authenticated();
+            }
+            let body = if is_known { "here" } else { "who is it?" };
+            std::future::ready(Response::new(Body::from(body)))
+        };
+        let serving = tokio::spawn(listener.run(answer, std::future::pending()));
+        let known = b"GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Basic eDp5\r\n\r\n";
+        let mut first = from([127, 0, 0, 2], server).await;
+        let mut taken = [0; 1024];
+        first.write_all(known).await.unwrap();
+        assert!(first.read(&mut taken).await.unwrap() > 0);
+        let mut busy = tokio::task::JoinSet::new();
+        for client in 2..6 {
+            for _ in 0..64 {
+                busy.spawn(ask_without_end(from([127, 0, 0, client], server).await));
+            }
+        }
+        let others = async {
+            for client in 6..9 {
+                assert!(is_answered(from([127, 0, 0, client], server).await).await, "{client}");
+            }
+        };
+        tokio::time::timeout(HEAD_TIMEOUT, others).await.unwrap();
+        // One with credentials stays, though it is the oldest.
+        first.write_all(known).await.unwrap();
+        let length = first.read(&mut taken).await.unwrap();
+        assert!(taken[..length].ends_with(b"here"));
+        serving.abort();
     }
 
     /// Whoever connects and says nothing, or nothing more, holds a place for a bounded time only.

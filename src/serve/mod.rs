@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use self::catalog::Catalog;
 pub use self::catalog::Repository;
-pub use self::listen::{Certificate, Listener, Peer};
+pub use self::listen::{Caller, Certificate, Listener, Peer};
 pub use self::request::{Asked, asked};
 pub use self::shelf::{Fault, Shelf, error, finish, json, read_only, unknown_name};
 use crate::bundle::{Bundle, BundledImages};

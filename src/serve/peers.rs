@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use super::patience::LastTaken;
 
 /// How long a connection takes no byte before it counts as idle.
 const IDLE: Duration = Duration::from_secs(2);
+/// How long a connection has for its first request with good credentials before another one may take its place.
+const UNKNOWN: Duration = Duration::from_secs(2);
 
 /// The connections of each address.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +32,9 @@ struct State {
 #[derive(Debug)]
 struct Connection {
     taken: LastTaken,
+    began: Instant,
+    /// Whether a request of it had good credentials.
+    authenticated: Arc<AtomicBool>,
     /// Once it is served.
     task: Option<AbortHandle>,
 }
@@ -47,21 +53,54 @@ impl Peers {
     }
 
     /// Counts one more connection, unless the address has `max`.
-    pub(super) fn count(&self, address: IpAddr, max: usize, taken: LastTaken) -> Option<Counted> {
+    pub(super) fn count(
+        &self,
+        address: IpAddr,
+        max: usize,
+        taken: LastTaken,
+        authenticated: Arc<AtomicBool>,
+    ) -> Option<Counted> {
         let mut state = self.state();
         let number = state.next;
         let connections = state.peers.entry(address).or_default();
         if connections.len() >= max {
             return None;
         }
-        connections.insert(number, Connection { taken, task: None });
+        let began = Instant::now();
+        connections.insert(number, Connection { taken, began, authenticated, task: None });
         state.next += 1;
         Some(Counted { peers: self.clone(), address, number })
     }
 
+    /// Closes one connection for `address`: the oldest one that never authenticated of the address that has most of these, so
+    /// that whoever asks without credentials holds up nobody (T-223); else an idle one.
+    pub(super) fn close_one_for(&self, address: IpAddr, now: Instant) {
+        if !self.close_unauthenticated_for(address, now) {
+            self.close_idle_for(address, now);
+        }
+    }
+
+    fn close_unauthenticated_for(&self, address: IpAddr, now: Instant) -> bool {
+        let state = self.state();
+        let is_unknown = |connection: &&Connection| !connection.authenticated.load(Ordering::Relaxed);
+        let unknown =
+            |connections: &BTreeMap<u64, Connection>| connections.values().filter(is_unknown).count();
+        let own = state.peers.get(&address).map_or(0, unknown);
+        let others = state.peers.values().filter_map(|connections| {
+            let mut old = connections.values().filter(is_unknown);
+            let old = old.find(|connection| now.saturating_duration_since(connection.began) >= UNKNOWN)?;
+            Some((unknown(connections), old.task.as_ref()?))
+        });
+        let most = others.filter(|(count, _)| *count > own).max_by_key(|(count, _)| *count);
+        if let Some((_, task)) = most {
+            task.abort();
+        }
+        most.is_some()
+    }
+
     /// Closes a connection that is idle at `now`, of the address that has the most, unless closing one would leave it with
     /// fewer than `address` has.
-    pub(super) fn close_idle_for(&self, address: IpAddr, now: Instant) {
+    fn close_idle_for(&self, address: IpAddr, now: Instant) {
         let state = self.state();
         let own = state.peers.get(&address).map_or(0, BTreeMap::len);
         let is_idle = |connection: &Connection| now.saturating_duration_since(connection.taken.get()) >= IDLE;
