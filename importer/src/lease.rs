@@ -7,6 +7,7 @@
 //! looks, as in client-go's leader election.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,15 @@ impl Default for Times {
     fn default() -> Self {
         Self { duration: Duration::from_secs(30), renew: Duration::from_secs(10) }
     }
+}
+
+/// How a process is named as the holder of a Lease. Two Pods of one name may run at once: one on a node that cannot be
+/// reached, and one that replaces it. So their UID tells them apart; the containers of one Pod run one after the other, and
+/// the next one has the Lease at once. (T-224)
+pub fn holder_name(pod: Option<&str>, uid: Option<&str>) -> String {
+    let name = pod.map_or_else(|| format!("process {}", std::process::id()), str::to_owned);
+    let uid = uid.map_or_else(|| format!("{:016x}", RandomState::new().hash_one(&name)), str::to_owned);
+    format!("{name}_{uid}")
 }
 
 /// What came of an attempt to get or to renew the Lease.

@@ -24,7 +24,7 @@ use crate::follow::Pace;
 use crate::heartbeat::{Heartbeats, Watches};
 use crate::http::{self, Health};
 use crate::intake::Intake;
-use crate::lease::{self, Leases, Times};
+use crate::lease::{self, Leases, Times, holder_name};
 use crate::library::Library;
 use crate::marks::HighWaterMarks;
 use crate::metrics::Metrics;
@@ -160,7 +160,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         serving.await.map_err(|source| RunError::Listen { address, source })
     }));
     tokio::pin!(asked_to_stop);
-    let holder = pod.clone().unwrap_or_else(|| format!("process {}", std::process::id()));
+    let holder = holder_name(pod.as_deref(), std::env::var("POD_UID").ok().as_deref());
     let (name, served) = (&config.namespace, &config.watch_namespaces);
     let leases = Arc::new(Leases::new(client.clone(), name, &holder, served, Times::default()));
     let identity = tokio::select! {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use krs_importer::lease::{Attempt, Leases, Times};
+use krs_importer::lease::{Attempt, Leases, Times, holder_name};
 use krs_importer::reconcile::{Importer, reconcile};
 use krs_testing::registry::Auth;
 use serde_json::json;
@@ -19,6 +19,24 @@ const TIMES: Times = Times { duration: Duration::from_secs(1), renew: Duration::
 fn leases(world: &World, namespace: &str, holder: &str, served: &[&str]) -> Arc<Leases> {
     let served = served.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     Arc::new(Leases::new(world.api.client(), namespace, holder, &served, TIMES))
+}
+
+#[tokio::test]
+async fn t224_of_two_pods_of_one_name_one_holds_the_lease_and_a_restarted_container_has_it_at_once() {
+    let world = World::new(0, Auth::None);
+    let process =
+        |uid: Option<&str>| leases(&world, "krs-system", &holder_name(Some("krs-importer-0"), uid), &[]);
+    let first = process(Some("u1"));
+    assert_eq!(first.acquire().await.unwrap(), Attempt::Held);
+    assert_eq!(process(Some("u1")).acquire().await.unwrap(), Attempt::Held, "a container that was restarted");
+    for other in [process(Some("u2")), process(None), process(None)] {
+        let attempt = other.acquire().await.unwrap();
+        assert!(
+            matches!(&attempt, Attempt::HeldBy(holder) if holder.starts_with("krs-importer-0")),
+            "{attempt:?}"
+        );
+        assert!(first.is_held());
+    }
 }
 
 /// An importer of a namespace, and its Lease, which it holds.
