@@ -45,9 +45,14 @@ pub struct ReadFault {
     pub message: String,
 }
 
+/// Bundles to read an image from in place of one that is not served: by the digest of that bundle and of the image, the
+/// digests of the others.
+pub type Substitutes = HashMap<(Digest, Digest), Vec<Digest>>;
+
 /// The bundles, by the digest of their manifest.
 #[derive(Debug)]
 pub struct Library {
+    substitutes: RwLock<Substitutes>,
     held: RwLock<HashMap<Digest, Arc<Held>>>,
     faults: mpsc::UnboundedSender<ReadFault>,
 }
@@ -56,12 +61,24 @@ impl Library {
     /// An empty library, and where faults come out.
     pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<ReadFault>) {
         let (faults, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { held: RwLock::default(), faults }), receiver)
+        (Arc::new(Self { substitutes: RwLock::default(), held: RwLock::default(), faults }), receiver)
     }
 
     /// The bundle, where it may be read from.
     pub fn get(&self, digest: &Digest) -> Option<Arc<Held>> {
         self.held.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    /// The bundles that hold all of what `bundle` had of the image, where that is not served.
+    pub fn in_place_of(&self, bundle: &Digest, image: &Digest) -> Vec<Arc<Held>> {
+        let substitutes = self.substitutes.read().unwrap_or_else(PoisonError::into_inner);
+        let found = substitutes.get(&(*bundle, *image)).into_iter().flatten();
+        found.filter_map(|digest| self.get(digest)).collect()
+    }
+
+    /// Says from where images are read whose bundles are not served.
+    pub fn substitute(&self, substitutes: Substitutes) {
+        *self.substitutes.write().unwrap_or_else(PoisonError::into_inner) = substitutes;
     }
 
     /// Offers a bundle.

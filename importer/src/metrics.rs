@@ -95,6 +95,8 @@ pub struct Metrics {
     pub refused: Family<ResultLabels, Gauge>,
     /// Folders of the drop folder that do not answer.
     pub hanging_folders: Gauge,
+    /// Folders and files of the drop folder that cannot be read.
+    pub unreadable_entries: Gauge,
     /// Images that became present.
     pub images_synchronized: Counter,
     /// Bytes that copy Jobs sent to edge registries.
@@ -150,6 +152,7 @@ impl Metrics {
             verifications: Family::default(),
             refused: Family::default(),
             hanging_folders: Gauge::default(),
+            unreadable_entries: Gauge::default(),
             images_synchronized: Counter::default(),
             bytes_synchronized: Counter::default(),
             jobs: Family::default(),
@@ -199,6 +202,11 @@ impl Metrics {
             "drop_folders_hanging",
             "Folders of the drop folder that do not answer",
             metrics.hanging_folders.clone(),
+        );
+        all.register(
+            "drop_folder_unreadable_entries",
+            "Folders and files of the drop folder that cannot be read",
+            metrics.unreadable_entries.clone(),
         );
         all.register(
             "images_synchronized",

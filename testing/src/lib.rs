@@ -27,6 +27,7 @@ pub mod relay;
 pub mod tls;
 pub mod tools;
 pub mod trips;
+pub mod unprivileged;
 
 use serde_json::Value;
 

@@ -88,6 +88,8 @@ pub(super) struct Cluster {
     unlisted: BTreeSet<String>,
     /// While the API server itself cannot be written to.
     not_before: Option<Instant>,
+    /// When an ImageBundle was created last: one that somebody deletes again and again is created at a bounded rate. (T-221)
+    created: BTreeMap<String, Instant>,
     /// When an ImageBundle that was refused is written again: the others do not wait for it.
     refused_until: BTreeMap<String, Instant>,
 }
@@ -103,6 +105,7 @@ impl Cluster {
             foreign: BTreeSet::new(),
             unlisted: BTreeSet::new(),
             not_before: None,
+            created: BTreeMap::new(),
             refused_until: BTreeMap::new(),
         }
     }
@@ -185,6 +188,10 @@ impl Cluster {
             return;
         }
         if self.written.get(name).is_some_and(|written| !written.is_due(file, &status)) {
+            return;
+        }
+        let created = self.created.get(name).filter(|_| !self.written.contains_key(name));
+        if created.is_some_and(|at| at.elapsed() < RESTORE_INTERVAL) {
             return;
         }
         let outcome = match self.look_again(name).await {
@@ -301,7 +308,9 @@ impl Cluster {
             let made = if self.written.contains_key(name) {
                 self.api().patch(name, &parameters, &Patch::Apply(&object)).await?
             } else {
-                self.create(name, object).await?
+                let made = self.create(name, object).await?;
+                self.created.insert(name.to_owned(), Instant::now());
+                made
             };
             let before = self.written.remove(name);
             let is_new = before.as_ref().is_none_or(|before| before.file != file);
@@ -412,6 +421,7 @@ impl Cluster {
             }
         }
         self.written.remove(name);
+        self.created.remove(name);
         self.refused_until.remove(name);
         true
     }

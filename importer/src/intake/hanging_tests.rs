@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use jiff::Timestamp;
 
-use super::super::look::{self, Look, Rules};
+use super::super::look::{self, LateOpens, Look, Rules};
 use super::super::scan;
 use super::super::watchdog::Watchdog;
 use super::*;
@@ -39,19 +39,19 @@ fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answer
         let folder = if hangs.is_empty() { root.to_owned() } else { root.join(hangs) };
         let (release, released) = mpsc::channel::<()>();
         watchdog.call(&folder, Duration::from_millis(1), move || released.recv().is_ok()).unwrap_err();
-        let look = look::look(&rules, &known, &[], &watchdog);
+        let look = look::look(&rules, &known, &[], &watchdog, &LateOpens::default());
         assert_eq!(paths(&look), read);
         assert_eq!(look.hanging.keys().map(|folder| folder.as_str()).collect::<Vec<_>>(), [hangs]);
-        let said = trouble(&look.hanging, &[], None).unwrap();
+        let said = trouble(&look.hanging, &BTreeMap::new(), &[], None).unwrap();
         assert!(said.contains("does not answer since"), "{said}");
 
         drop(release);
         while watchdog.call(&folder, Duration::from_secs(60), || ()).is_err() {
             std::thread::yield_now();
         }
-        let look = look::look(&rules, &known, &[], &watchdog);
+        let look = look::look(&rules, &known, &[], &watchdog, &LateOpens::default());
         assert_eq!(paths(&look), ["usb1/a.krs.tar", "usb2/b.krs.tar"]);
-        assert_eq!(trouble(&look.hanging, &look.left_out, Some(said.as_str())), None);
+        assert_eq!(trouble(&look.hanging, &look.unreadable, &look.left_out, Some(said.as_str())), None);
     }
 }
 
@@ -99,7 +99,7 @@ fn t192_files_whose_media_do_not_answer_reads_are_told_of_and_all_others_are_ope
         let (release, released) = mpsc::channel::<()>();
         let call = watchdog.begin(Utf8Path::new(media), move || released.recv().map_or((), |()| ())).unwrap();
         call.give_up().unwrap();
-        let look = look::look(&rules, &known, &[], &watchdog);
+        let look = look::look(&rules, &known, &[], &watchdog, &LateOpens::default());
         assert_eq!(paths(&look), ["c.krs.tar", "usb1/a.krs.tar", "usb1/v.krs.tar", "usb2/b.krs.tar"]);
         let hanging = look.files.iter().filter(|file| matches!(file.finding, Finding::Hangs(_)));
         assert_eq!(hanging.map(|file| file.path.as_str()).collect::<Vec<_>>(), hangs, "{media}");

@@ -2,8 +2,8 @@
 //! Lists the drop folder and opens what has to be opened. Blocking, but never for good.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -24,8 +24,9 @@ use crate::task::MAX_MOUNT_FROM;
 
 /// Most media from which bundles are opened at once.
 const MAX_OPENERS: usize = 4;
-/// How long a bundle may take to be opened: up to its manifest and sets, nothing of its blobs.
-const OPEN_LIMIT: Duration = Duration::from_secs(300);
+/// How long opening all bundles may hold up what a look tells, up to their manifests and sets, nothing of their blobs. What
+/// takes longer is opened nevertheless, and a later look has it.
+const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
 /// A file that was written to so lately is still being copied.
 pub(super) const FRESH: Duration = Duration::from_secs(60);
@@ -51,6 +52,8 @@ pub(super) struct Look {
     pub hanging: BTreeMap<Utf8PathBuf, Hangs>,
     /// Media that answer, and whose files cannot be read, as [`scan::Found::media`], and since when.
     pub unread: BTreeMap<Utf8PathBuf, Hangs>,
+    /// Folders and files that cannot be read, as below the drop folder, and why.
+    pub unreadable: BTreeMap<Utf8PathBuf, String>,
     /// What was not looked at because there is too much.
     pub left_out: Vec<String>,
 }
@@ -74,6 +77,40 @@ pub(super) enum Finding {
     Hangs(Hangs),
     /// It was opened.
     Opened(Result<Box<Accepted>, Failure>),
+}
+
+/// Bundles whose opening took longer than a look waits, by their paths. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct LateOpens(Arc<Mutex<BTreeMap<Utf8PathBuf, LateOpen>>>);
+
+struct LateOpen {
+    stamp: Stamp,
+    /// The keys that were trusted.
+    keys: Vec<String>,
+    result: mpsc::Receiver<Opened>,
+}
+
+type Opened = Result<Box<Accepted>, Failure>;
+
+impl LateOpens {
+    /// What came of opening the file, where it is still the same one and the same keys are trusted.
+    fn take(&self, path: &Utf8Path, stamp: &Stamp, keys: &[String]) -> Option<Opened> {
+        let late = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(path)?;
+        if late.stamp != *stamp || late.keys != keys {
+            return None;
+        }
+        late.result.try_recv().ok()
+    }
+
+    fn keep(&self, path: &Utf8Path, late: LateOpen) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), late);
+    }
+
+    /// Forgets files that are not there any more.
+    fn retain(&self, found: &[Found]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|path, late| found.iter().any(|file| file.path == *path && file.stamp == late.stamp));
+    }
 }
 
 /// What a look has to know of a file.
@@ -113,6 +150,7 @@ pub(super) fn look(
     known: &BTreeMap<Utf8PathBuf, Known>,
     old_keys: &[String],
     watchdog: &Watchdog,
+    late: &LateOpens,
 ) -> Look {
     let trusted = keys::read(&rules.trusted_keys);
     let mut ids = trusted.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>();
@@ -122,7 +160,9 @@ pub(super) fn look(
         trust: if rules.unsigned { Trust::Anyone } else { Trust::Keys(trusted) },
         freshness: Freshness { audience: rules.site.clone(), now: rules.now, ..Freshness::default() },
     };
-    let Listing { found, folders, hanging, left_out } = scan::list(&rules.folder, watchdog);
+    let Listing { found, folders, hanging, unreadable, left_out } = scan::list(&rules.folder, watchdog);
+    late.retain(&found);
+    let deadline = Instant::now() + OPEN_LIMIT;
     let opening = Arc::new((rules.clone(), policy, folders));
     let find = |file: &Found| {
         let mut known = known.get(&file.path).copied();
@@ -137,9 +177,20 @@ pub(super) fn look(
             Step::Keep => Finding::Unchanged,
             Step::Wait => Finding::Changing,
             Step::Open => {
+                if let Some(opened) = late.take(&file.path, &file.stamp, &ids) {
+                    return Finding::Opened(opened);
+                }
                 let (with, path, stamp) = (Arc::clone(&opening), file.path.clone(), file.stamp);
                 let open = move || open(&with.0, &with.1, &with.2, &path, &stamp);
-                watchdog.call(&file.media, OPEN_LIMIT, open).map_or_else(Finding::Hangs, Finding::Opened)
+                match watchdog.call_or_keep(&file.media, scan::time_left(deadline), open) {
+                    Ok(opened) => Finding::Opened(opened),
+                    Err((hangs, result)) => {
+                        if let Some(result) = result {
+                            late.keep(&file.path, LateOpen { stamp, keys: ids.clone(), result });
+                        }
+                        Finding::Hangs(hangs)
+                    }
+                }
             }
         }
     };
@@ -171,7 +222,7 @@ pub(super) fn look(
         _ => None,
     };
     let unread = files.iter().filter_map(hangs).collect();
-    Look { files, keys: ids, hanging, unread, left_out }
+    Look { files, keys: ids, hanging, unread, unreadable, left_out }
 }
 
 fn open(
@@ -259,5 +310,31 @@ impl Accepted {
         };
         let blob_bytes = manifest.blobs.iter().map(|blob| blob.size).sum();
         Self { held: Arc::new(held), stock, blob_bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn t36_a_file_that_is_pulled_between_listing_and_opening_is_not_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let rules = Rules {
+            folder: root.to_owned(),
+            trusted_keys: root.join("keys"),
+            unsigned: true,
+            site: None,
+            now: None,
+            clock: Timestamp::now(),
+        };
+        let long_ago = Timestamp::UNIX_EPOCH.into();
+        let stamp = Stamp { size: 100_000, modified: Some(long_ago), place: (1, 2) };
+        let path = Utf8Path::new("usb1/a.krs.tar");
+        let opened = open(&rules, &Policy::default(), &[root.to_owned()], path, &stamp);
+        let failure = opened.map(drop).unwrap_err();
+        assert_eq!((failure.kind, failure.reason), (Kind::Medium, "MediumReadError"), "{}", failure.message);
     }
 }

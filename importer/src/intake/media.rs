@@ -16,13 +16,17 @@ use super::look::{File, Finding, Look};
 use super::names;
 use super::pass::{End, Pass};
 use super::scan;
+use super::substitutes;
 use super::verdict::{self, Failure, Kind};
 use super::watchdog::Hangs;
+use crate::demand::Demand;
 use crate::library::ReadFault;
 use crate::metrics::unix_seconds;
 
 /// How long after the last byte a file is closed.
 const IDLE: Duration = Duration::from_secs(2);
+/// Most folders and files that cannot be read and that a message names; it counts the rest.
+const MAX_UNREADABLE: usize = 3;
 /// Most media that are read to their end at once.
 const MAX_PASSES: usize = 4;
 
@@ -32,15 +36,22 @@ impl Intake {
         self.keys = look.keys;
         let there = look.files.iter().map(|file| file.path.clone()).collect::<BTreeSet<_>>();
         let all = look.hanging.iter().chain(&look.unread).map(|(media, hangs)| (media.clone(), *hangs));
-        self.note_hanging(all.collect(), &look.left_out);
+        let all = all.collect();
+        self.note_trouble(all, look.unreadable, &look.left_out);
         let mut lost = false;
         for (path, entry) in &mut self.entries {
             let hangs = look.hanging.iter().find(|(folder, _)| {
                 // Without the drop folder nothing below it can be reached either.
                 folder.as_str().is_empty() || path.parent() == Some(folder.as_path())
             });
+            // A folder that says nothing of its files; a single file.
+            let places = [Some(Utf8Path::new("")), path.parent(), Some(path.as_path())];
+            let mut places = places.into_iter().flatten();
+            let unreadable = places.find_map(|place| self.unreadable.get(place));
             if let (Some((folder, hangs)), Some(_)) = (hangs, entry.stamp) {
                 entry.hangs(&hanging(folder, *hangs), now);
+            } else if let (Some(why), Some(_), false) = (unreadable, entry.stamp, there.contains(path)) {
+                entry.hangs(&verdict::sentence(why, None), now);
             } else if !there.contains(path) && entry.stamp.is_some() {
                 entry.gone();
                 lost = true;
@@ -91,11 +102,18 @@ impl Intake {
         }
     }
 
-    /// Remembers which media hang, for people.
-    fn note_hanging(&mut self, hanging: BTreeMap<Utf8PathBuf, Hangs>, left_out: &[String]) {
-        self.trouble = trouble(&hanging, left_out, self.trouble.as_deref());
-        self.metrics.hanging_folders.set(i64::try_from(hanging.len()).unwrap_or(i64::MAX));
-        (self.hanging, self.left_out) = (hanging, left_out.to_vec());
+    /// Remembers which media hang, and what cannot be read, for people.
+    fn note_trouble(
+        &mut self,
+        hanging: BTreeMap<Utf8PathBuf, Hangs>,
+        unreadable: BTreeMap<Utf8PathBuf, String>,
+        left_out: &[String],
+    ) {
+        let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.trouble = trouble(&hanging, &unreadable, left_out, self.trouble.as_deref());
+        self.metrics.hanging_folders.set(count(hanging.len()));
+        self.metrics.unreadable_entries.set(count(unreadable.len()));
+        (self.hanging, self.unreadable, self.left_out) = (hanging, unreadable, left_out.to_vec());
     }
 
     /// Waits until a pass has ended.
@@ -150,7 +168,8 @@ impl Intake {
             }
             let (mut all, left_out) = (std::mem::take(&mut self.hanging), std::mem::take(&mut self.left_out));
             all.insert(media, hangs);
-            self.note_hanging(all, &left_out);
+            let unreadable = std::mem::take(&mut self.unreadable);
+            self.note_trouble(all, unreadable, &left_out);
         }
     }
 
@@ -204,6 +223,15 @@ impl Intake {
         });
     }
 
+    /// Tells the library from where running Jobs read whose bundles are away.
+    pub(super) fn substitute(&mut self, demand: &Demand) {
+        let substitutes = substitutes::substitutes(&self.entries, &self.offered, demand);
+        if self.substitutes != substitutes {
+            self.library.substitute(substitutes.clone());
+            self.substitutes = substitutes;
+        }
+    }
+
     /// Each of the media is read to its end, one bundle at a time, and few media at once.
     pub(super) fn next_pass(&mut self) {
         let entries = &self.entries;
@@ -254,10 +282,14 @@ pub(super) fn hanging(media: &Utf8Path, hangs: Hangs) -> String {
 /// What keeps the drop folder from being read; said in the log when it changes.
 fn trouble(
     hangs: &BTreeMap<Utf8PathBuf, Hangs>,
+    unreadable: &BTreeMap<Utf8PathBuf, String>,
     left_out: &[String],
     before: Option<&str>,
 ) -> Option<String> {
     let mut parts = hangs.iter().map(|(media, hangs)| hanging(media, *hangs)).collect::<Vec<_>>();
+    parts.extend(unreadable.values().take(MAX_UNREADABLE).cloned());
+    let more = unreadable.len().saturating_sub(MAX_UNREADABLE);
+    parts.extend((more > 0).then(|| format!("{more} more files or folders cannot be read")));
     parts
         .extend(left_out.iter().map(|what| format!("the drop folder holds {what}, which wait: remove some")));
     let now = (!parts.is_empty()).then(|| verdict::sentence(&parts.join("; "), None));

@@ -18,6 +18,7 @@ mod publish;
 mod record;
 mod scan;
 mod stored;
+mod substitutes;
 mod verdict;
 mod view;
 mod watchdog;
@@ -47,7 +48,7 @@ use crate::demand::Demand;
 use crate::events::Events;
 use crate::follow::{Pace, follow};
 use crate::heartbeat::{Heartbeat, Heartbeats, Watched, Watches};
-use crate::library::{Held, Library, ReadFault};
+use crate::library::{Held, Library, ReadFault, Substitutes};
 use crate::marks::{HighWaterMarks, Marks};
 use crate::metrics::Metrics;
 use crate::stock::Stock;
@@ -55,7 +56,7 @@ use crate::watch_source::Source;
 use ahead::Times;
 use cluster::Cluster;
 use entry::{Entry, State};
-use look::{Known, Look, Rules};
+use look::{Known, LateOpens, Look, Rules};
 use namespaces::Mismatches;
 use needed::Applied;
 use pass::Pass;
@@ -85,6 +86,7 @@ pub struct Intake {
     entries: BTreeMap<Utf8PathBuf, Entry>,
     /// Folders that hang.
     watchdog: Watchdog,
+    late_opens: LateOpens,
     /// What keeps the drop folder from being read, in words.
     trouble: Option<String>,
     /// The keys of the last look.
@@ -95,10 +97,14 @@ pub struct Intake {
     passes: BTreeMap<Utf8PathBuf, Pass>,
     /// Media that do not answer, and what was not looked at because there is too much.
     hanging: BTreeMap<Utf8PathBuf, Hangs>,
+    /// Folders and files that cannot be read, and why.
+    unreadable: BTreeMap<Utf8PathBuf, String>,
     left_out: Vec<String>,
     looking: Option<JoinHandle<Look>>,
     /// What the library was given, by manifest.
     offered: HashMap<Digest, Arc<Held>>,
+    /// What the library was told to read in place of bundles that are away.
+    substitutes: Substitutes,
     /// Withdrawn, and perhaps still read from: closed as all others.
     closing: Vec<Arc<Held>>,
     /// What became of the sets of bundles that are applied, by manifest and in the order of its sets.
@@ -150,15 +156,18 @@ impl Intake {
             raise_at: None,
             entries: BTreeMap::new(),
             watchdog: Watchdog::default(),
+            late_opens: LateOpens::default(),
             trouble: None,
             keys: Vec::new(),
             scanned: false,
             pass_options: PassOptions::default(),
             passes: BTreeMap::new(),
             hanging: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
             left_out: Vec::new(),
             looking: None,
             offered: HashMap::new(),
+            substitutes: Substitutes::new(),
             closing: Vec::new(),
             applied: HashMap::new(),
             apply_at: None,
@@ -313,9 +322,10 @@ impl Intake {
             let again = matches!(entry.state, State::New) || entry.is_due(clock);
             (path.clone(), Known { stamp: entry.stamp, again })
         });
-        let (known, keys, watchdog) = (known.collect(), self.keys.clone(), self.watchdog.clone());
+        let (known, keys) = (known.collect(), self.keys.clone());
+        let (watchdog, late) = (self.watchdog.clone(), self.late_opens.clone());
         self.looking =
-            Some(tokio::task::spawn_blocking(move || look::look(&rules, &known, &keys, &watchdog)));
+            Some(tokio::task::spawn_blocking(move || look::look(&rules, &known, &keys, &watchdog, &late)));
     }
 
     /// Opens files again with the next look.
@@ -344,6 +354,7 @@ impl Intake {
         let Some(marks) = self.marks_seen.borrow_and_update().clone() else { return };
         self.judge(marks);
         self.offer();
+        self.substitute(&demand);
         self.next_pass();
         let stock = Arc::new(self.stock_now(&demand));
         self.stock.send_if_modified(|current| {

@@ -10,9 +10,10 @@ use super::entry::{Accepted, Entry, State};
 use super::namespaces;
 use super::needed::{self, Named};
 use super::pass::Pass;
+use super::substitutes;
 use super::verdict;
 use super::view::{self, Context, Use};
-use crate::demand::Demand;
+use crate::demand::{Demand, SetDemand};
 use crate::marks::Standing;
 use crate::metrics::{ResultLabels, StreamLabels};
 use crate::stock::Stock;
@@ -104,7 +105,8 @@ impl Intake {
             usage.complete = demand.complete;
             usage.pending = pending.remove(&digest).unwrap_or_default().and(not_applied);
             usage.missing = needed::missing(&accepted.stock, demand, self.config.share_across_namespaces);
-            usage.copying = demand.sets.values().any(|set| set.copying_from.contains(&digest));
+            let copies = |set: &SetDemand| substitutes::copies_from(set, &digest, &self.substitutes);
+            usage.copying = demand.sets.values().any(|set| copies(set.as_ref()));
             usage.open = accepted.held.bundle.is_open()
                 || self.closing.iter().any(|held| held.bundle.digest() == digest && held.bundle.is_open());
             usage

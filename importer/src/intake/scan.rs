@@ -2,9 +2,14 @@
 //! What lies in the drop folder. Blocking.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
+use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::volume_of;
 use krs_core::redact::printable;
 
@@ -14,8 +19,11 @@ use super::watchdog::{Hangs, Watchdog};
 pub(super) const SUFFIX: &str = ".krs.tar";
 /// Most entries of one folder that are looked at; those that are no bundle cost next to nothing.
 const MAX_ENTRIES: usize = 1_000_000;
-/// How long a folder may take to say what it holds.
+/// How long all folders together may take to say what they hold, and each of those that begin after that.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
+const LAST_LIMIT: Duration = Duration::from_secs(1);
+/// Folders that are listed at once.
+const MAX_LISTERS: usize = 32;
 /// Most folders right below the drop folder that are looked at.
 const MAX_FOLDERS: usize = 256;
 /// Most bundles at once.
@@ -49,101 +57,196 @@ pub(super) struct Found {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing {
     /// The bundles in it and in the folders right below it, in the order of their paths: files with names of bundles, and
-    /// volumes, which count as one file wherever they lie. What cannot be read holds nothing: a mount that is empty or
-    /// went away is no fault.
+    /// volumes, which count as one file wherever they lie. A mount that is empty or went away is no fault.
     pub found: Vec<Found>,
     /// The folders that answer, the drop folder first.
     pub folders: Vec<Utf8PathBuf>,
     /// Folders that do not answer, as below the drop folder, and since when.
     pub hanging: BTreeMap<Utf8PathBuf, Hangs>,
+    /// Folders and files that cannot be read, as below the drop folder, and why, in words.
+    pub unreadable: BTreeMap<Utf8PathBuf, String>,
     /// What was not looked at because there is too much, in words.
     pub left_out: Vec<String>,
 }
 
-/// The files of one folder that matter here, and whether it has more than are looked at.
+/// The files of one folder that matter here.
+#[derive(Default)]
 struct Folder {
     bundles: Vec<Found>,
     volumes: Vec<(Utf8PathBuf, u64, Found)>,
+    /// Whether it has more than are looked at.
     more: bool,
+    unreadable: BTreeMap<Utf8PathBuf, String>,
+}
+
+/// Reads a folder, at most so many of its entries, that is below the drop folder as the last argument says.
+type Reader = fn(usize, &Utf8Path, &Utf8Path) -> Folder;
+
+/// How the drop folder is listed.
+#[derive(Clone, Copy)]
+struct Lister {
+    /// Most entries of each folder.
+    most: usize,
+    /// For all folders together.
+    limit: Duration,
+    read: Reader,
 }
 
 /// Reads `folder` and the folders right below it.
 pub(super) fn list(folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
-    list_up_to(MAX_ENTRIES, folder, watchdog)
+    Lister { most: MAX_ENTRIES, limit: LIST_LIMIT, read }.list(folder, watchdog)
 }
 
-/// As [`list`], with at most `most` entries of each folder.
-fn list_up_to(most: usize, folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
-    let mut listing = Listing::default();
-    let (mut found, mut volumes) = (Vec::new(), BTreeMap::<Utf8PathBuf, BTreeMap<u64, Found>>::new());
-    let root = folder.to_owned();
-    let folders = match watchdog.call(folder, LIST_LIMIT, move || folders(&root)) {
-        Ok((folders, more)) => {
-            if more {
-                listing.left_out.push(format!("more than {MAX_FOLDERS} folders"));
-            }
-            folders
-        }
-        Err(hangs) => {
-            listing.hanging.insert(Utf8PathBuf::new(), hangs);
-            return listing;
-        }
-    };
-    for sub in folders {
-        let below = sub.strip_prefix(folder).unwrap_or(&sub).to_owned();
-        let (path, prefix) = (sub.clone(), below.clone());
-        match watchdog.call(&sub, LIST_LIMIT, move || read(most, &path, &prefix)) {
-            Ok(read) => {
-                if read.more {
-                    let name = if below.as_str().is_empty() { "the drop folder" } else { below.as_str() };
-                    listing.left_out.push(format!("more than {most} entries in {}", printable(name, 100)));
+/// How much of a limit for all is left for one more call: those that begin late get a little, too.
+pub(super) fn time_left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(LAST_LIMIT)
+}
+
+impl Lister {
+    fn list(self, folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
+        let deadline = Instant::now() + self.limit;
+        let mut listing = Listing::default();
+        let root = folder.to_owned();
+        let folders = match watchdog.call(folder, self.limit, move || folders(&root)) {
+            Ok((folders, more)) => {
+                if more {
+                    listing.left_out.push(format!("more than {MAX_FOLDERS} folders"));
                 }
-                found.extend(read.bundles);
-                for (archive, n, volume) in read.volumes {
-                    volumes.entry(archive).or_default().entry(n).or_insert(volume);
-                }
-                listing.folders.push(sub);
+                folders
             }
-            Err(hangs) => drop(listing.hanging.insert(below, hangs)),
+            Err(hangs) => {
+                listing.hanging.insert(Utf8PathBuf::new(), hangs);
+                return listing;
+            }
+        };
+        let below = |sub: &Utf8Path| sub.strip_prefix(folder).unwrap_or(sub).to_owned();
+        let (next, results) = (Mutex::new(folders.iter()), Mutex::new(BTreeMap::new()));
+        // Folders that do not answer wait side by side.
+        std::thread::scope(|scope| {
+            for _ in 0..MAX_LISTERS.min(folders.len()) {
+                scope.spawn(|| {
+                    while let Some(sub) = lock(&next).next() {
+                        let (path, prefix) = (sub.clone(), below(sub));
+                        let read = move || (self.read)(self.most, &path, &prefix);
+                        let result = watchdog.call(sub, time_left(deadline), read);
+                        lock(&results).insert(sub.clone(), result);
+                    }
+                });
+            }
+        });
+        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mut found, mut volumes) = (Vec::new(), BTreeMap::<Utf8PathBuf, BTreeMap<u64, Found>>::new());
+        for (sub, result) in results {
+            let below = below(&sub);
+            match result {
+                Ok(read) => {
+                    if read.more {
+                        let name = if below.as_str().is_empty() { "the drop folder" } else { below.as_str() };
+                        let most = self.most;
+                        let text = format!("more than {most} entries in {}", printable(name, 100));
+                        listing.left_out.push(text);
+                    }
+                    found.extend(read.bundles);
+                    for (archive, n, volume) in read.volumes {
+                        volumes.entry(archive).or_default().entry(n).or_insert(volume);
+                    }
+                    listing.unreadable.extend(read.unreadable);
+                    listing.folders.push(sub);
+                }
+                Err(hangs) => drop(listing.hanging.insert(below, hangs)),
+            }
         }
+        found.extend(volumes.into_iter().filter_map(|(archive, volumes)| joined(archive.as_str(), &volumes)));
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        // Where an archive lies beside its volumes, it is read in their place.
+        found.dedup_by(|b, a| a.path == b.path);
+        if found.len() > MAX_BUNDLES {
+            listing.left_out.push(format!("{} of {} bundles", found.len() - MAX_BUNDLES, found.len()));
+            found.truncate(MAX_BUNDLES);
+        }
+        listing.found = found;
+        listing
     }
-    found.extend(volumes.into_iter().filter_map(|(archive, volumes)| joined(archive.as_str(), &volumes)));
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    // Where an archive lies beside its volumes, it is read in their place.
-    found.dedup_by(|b, a| a.path == b.path);
-    if found.len() > MAX_BUNDLES {
-        listing.left_out.push(format!("{} of {} bundles", found.len() - MAX_BUNDLES, found.len()));
-        found.truncate(MAX_BUNDLES);
-    }
-    listing.found = found;
-    listing
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The files of a folder that is `below` the drop folder.
 fn read(most: usize, folder: &Utf8Path, below: &Utf8Path) -> Folder {
-    let mut read = Folder { bundles: Vec::new(), volumes: Vec::new(), more: false };
-    for (n, entry) in entries(folder).enumerate() {
+    let mut read = Folder::default();
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        // A mount that went away.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return read,
+        Err(error) => {
+            read.unreadable.insert(below.to_owned(), unreadable(folder, below, &error));
+            return read;
+        }
+    };
+    for (n, entry) in entries.enumerate() {
         if n >= most {
             read.more = true;
             break;
         }
-        if !is_ours(&entry) || !entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => {
+                read.unreadable.insert(below.to_owned(), unreadable(folder, below, &error));
+                // A medium that went away may give errors without end.
+                break;
+            }
+        };
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            if name.as_bytes().ends_with(SUFFIX.as_bytes()) {
+                let path = below.join(name.to_string_lossy().as_ref());
+                let text = format!("{} is not read: its name is not UTF-8; rename it", shown(&path));
+                read.unreadable.insert(path, text);
+            }
+            continue;
+        };
+        let volume = volume_of(Utf8Path::new(name));
+        let bundle = volume.as_ref().map_or(name, |(archive, _)| archive.as_str());
+        if !is_ours(name) || bundle.strip_suffix(SUFFIX).is_none_or(str::is_empty) {
             continue;
         }
-        let path = below.join(entry.file_name());
-        if let Some((archive, n)) = volume_of(Utf8Path::new(entry.file_name())) {
-            let volume = named(archive.as_str(), &entry, path);
-            read.volumes.extend(volume.map(|volume| (archive, n, volume)));
-        } else {
-            read.bundles.extend(named(entry.file_name(), &entry, path));
+        let path = below.join(name);
+        // Of a link: about the link itself.
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(metadata) => {
+                let found = found(path, &metadata);
+                match volume {
+                    Some((archive, n)) => read.volumes.push((archive, n, found)),
+                    None => read.bundles.push(found),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                // Without the right to pass the folder, none of its files can be reached.
+                let (place, name) = if error.kind() == io::ErrorKind::PermissionDenied {
+                    (folder.to_owned(), below.to_owned())
+                } else {
+                    (folder.join(name), path.clone())
+                };
+                read.unreadable.insert(path, unreadable(&place, &name, &error));
+            }
         }
     }
     read
 }
 
-/// The drop folder and the folders right below it, and whether there are more than are looked at.
+/// The drop folder and the folders right below it, and whether there are more than are looked at. What of it cannot be
+/// read, reading its files tells.
 fn folders(folder: &Utf8Path) -> (Vec<Utf8PathBuf>, bool) {
-    let below = entries(folder).take(MAX_ENTRIES).filter(is_ours);
+    let entries = folder.read_dir_utf8().into_iter().flatten().take(MAX_ENTRIES);
+    // One name that is not UTF-8 hides none of the others; any other error ends it.
+    let entries = entries.take_while(|entry| {
+        entry.as_ref().err().is_none_or(|error| error.kind() == io::ErrorKind::InvalidData)
+    });
+    let below = entries.filter_map(Result::ok).filter(|entry| is_ours(entry.file_name()));
     let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let mut folders = below.map(|entry| folder.join(entry.file_name())).collect::<Vec<_>>();
     folders.sort_unstable();
@@ -151,6 +254,31 @@ fn folders(folder: &Utf8Path) -> (Vec<Utf8PathBuf>, bool) {
     folders.truncate(MAX_FOLDERS);
     folders.insert(0, folder.to_owned());
     (folders, more)
+}
+
+/// A path below the drop folder, for people.
+fn shown(below: &Utf8Path) -> String {
+    match below.as_str() {
+        "" => "the drop folder".to_owned(),
+        path => printable(path, 100),
+    }
+}
+
+/// Why a folder or file cannot be read, and what mends it. `below` is its path below the drop folder. (T-39)
+fn unreadable(place: &Utf8Path, below: &Utf8Path, error: &io::Error) -> String {
+    let name = shown(below);
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return format!("{name} cannot be read: {error}; check the medium, or mount it again");
+    }
+    let user = std::fs::metadata("/proc/self")
+        .map_or_else(|_| "another user".to_owned(), |of| format!("user {}", of.uid()));
+    // One that lies in an unreadable folder does not say its mode either.
+    let mode = std::fs::symlink_metadata(place);
+    let mode =
+        mode.map(|of| format!(", mode {:04o}, owner {}", of.mode() & 0o7777, of.uid())).unwrap_or_default();
+    format!(
+        "{name} cannot be read by {user}: {error}{mode}; run `chmod a+rx` on it ({place} in the importer's Pod), or mount the medium with the option umask=022"
+    )
 }
 
 /// Volumes as one file, which lies where the first of them does. It changed when one of them did, or came, or went.
@@ -171,29 +299,18 @@ fn joined(archive: &str, volumes: &BTreeMap<u64, Found>) -> Option<Found> {
     Some(Found { path, stamp, media })
 }
 
-/// The first error ends it: a medium that went away may give one for ever.
-fn entries(folder: &Utf8Path) -> impl Iterator<Item = Utf8DirEntry> {
-    folder.read_dir_utf8().into_iter().flatten().map_while(Result::ok)
+fn is_ours(name: &str) -> bool {
+    !name.starts_with('.') && !SYSTEM.contains(&name)
 }
 
-fn is_ours(entry: &Utf8DirEntry) -> bool {
-    !entry.file_name().starts_with('.') && !SYSTEM.contains(&entry.file_name())
-}
-
-fn named(bundle: &str, entry: &Utf8DirEntry, path: Utf8PathBuf) -> Option<Found> {
-    use std::os::unix::fs::MetadataExt as _;
-    if bundle.strip_suffix(SUFFIX)?.is_empty() {
-        return None;
-    }
-    // Of a link: about the link itself.
-    let metadata = entry.metadata().ok()?;
+fn found(path: Utf8PathBuf, metadata: &Metadata) -> Found {
     let stamp = Stamp {
         size: metadata.len(),
         modified: metadata.modified().ok(),
         place: (metadata.dev(), metadata.ino()),
     };
     let media = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
-    Some(Found { path, stamp, media })
+    Found { path, stamp, media }
 }
 
 #[cfg(test)]
@@ -203,6 +320,55 @@ mod tests {
 
     fn list(folder: &Utf8Path) -> Vec<Found> {
         super::list(folder, &Watchdog::default()).found
+    }
+
+    fn up_to(most: usize) -> Lister {
+        Lister { most, limit: LIST_LIMIT, read }
+    }
+
+    #[test]
+    fn t222_folders_that_do_not_answer_are_waited_for_side_by_side_and_not_again() {
+        fn slow(most: usize, folder: &Utf8Path, below: &Utf8Path) -> Folder {
+            if below.as_str().starts_with("dead") {
+                std::thread::sleep(Duration::from_secs(5));
+            }
+            read(most, folder, below)
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        for n in 0..24 {
+            std::fs::create_dir(root.join(format!("dead{n:02}"))).unwrap();
+        }
+        std::fs::create_dir(root.join("usb")).unwrap();
+        std::fs::write(root.join("usb/a.krs.tar"), "a").unwrap();
+        let (lister, watchdog) =
+            (Lister { limit: Duration::from_secs(1), read: slow, ..up_to(20) }, Watchdog::default());
+        for limit in [4, 1] {
+            let began = Instant::now();
+            let listing = lister.list(root, &watchdog);
+            assert!(began.elapsed() < Duration::from_secs(limit), "{:?}", began.elapsed());
+            assert_eq!((listing.found.len(), listing.hanging.len()), (1, 24));
+        }
+    }
+
+    #[test]
+    fn t39_a_name_that_is_not_utf_8_hides_no_other_bundle_and_is_named() {
+        use std::ffi::OsStr;
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        for n in 0..20 {
+            let name = [b"b\xFC", n.to_string().as_bytes(), b".krs.tar"].concat();
+            std::fs::write(folder.path().join(OsStr::from_bytes(&name)), "x").unwrap();
+            std::fs::create_dir(
+                folder.path().join(OsStr::from_bytes(&[b"\xFC", n.to_string().as_bytes()].concat())),
+            )
+            .unwrap();
+            std::fs::write(root.join(format!("a{n}.krs.tar")), "a").unwrap();
+            std::fs::create_dir(root.join(format!("usb{n}"))).unwrap();
+        }
+        let listing = super::list(root, &Watchdog::default());
+        assert_eq!((listing.found.len(), listing.folders.len(), listing.unreadable.len()), (20, 21, 20));
+        assert!(listing.unreadable.values().all(|text| text.contains("rename")), "{:?}", listing.unreadable);
     }
 
     #[test]
@@ -227,12 +393,12 @@ mod tests {
         for n in 0..21 {
             std::fs::write(root.join(format!("usb/{n}.krs.tar")), "z").unwrap();
         }
-        let listing = super::list_up_to(20, root, &Watchdog::default());
+        let listing = up_to(20).list(root, &Watchdog::default());
         assert_eq!(
             (listing.found.len(), listing.left_out),
             (20, vec!["more than 20 entries in usb".to_owned()])
         );
-        assert!(super::list_up_to(21, root, &Watchdog::default()).left_out.is_empty());
+        assert!(up_to(21).list(root, &Watchdog::default()).left_out.is_empty());
     }
 
     #[test]

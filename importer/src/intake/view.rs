@@ -365,15 +365,20 @@ fn being_found_out(usage: &Use) -> String {
 /// Whether the media may be pulled, why, and in words.
 fn safe_to_remove(entry: &Entry, file: &str, usage: &Use, proven: bool) -> (bool, &'static str, String) {
     let stay = |why: &'static str, text: &str| (false, why, format!("do not pull the media: {text}"));
-    if usage.copying {
-        return (false, "Copying", "copying: do not pull the media".to_owned());
-    }
     if entry.stamp.is_none() {
-        let text = away(entry, file, &usage.missing);
-        return (usage.imported() && usage.recorded, ABSENT, text);
+        let mut text = away(entry, file, &usage.missing);
+        if usage.copying {
+            text = format!(
+                "{text}; a running copy Job has begun with it, and continues from another bundle or when the media are back"
+            );
+        }
+        return (usage.imported() && usage.recorded && !usage.copying, ABSENT, text);
     }
     if let Some(fault) = &entry.fault {
         return (false, reason::MEDIUM_READ_ERROR, fault.clone());
+    }
+    if usage.copying {
+        return (false, "Copying", "copying: do not pull the media".to_owned());
     }
     if !usage.known() {
         return stay("NotLookedAt", &being_found_out(usage));

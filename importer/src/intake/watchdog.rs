@@ -90,18 +90,33 @@ impl Watchdog {
         limit: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Hangs> {
+        self.call_or_keep(key, limit, work).map_err(|(hangs, _)| hangs)
+    }
+
+    /// As [`Self::call`]; where the call did not return in time, with what it will give when it does: before the key no
+    /// longer counts as hanging.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(super) fn call_or_keep<T: Send + 'static>(
+        &self,
+        key: &Utf8Path,
+        limit: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, (Hangs, Option<mpsc::Receiver<T>>)> {
         let (sender, receiver) = mpsc::channel();
         let call = self.begin(key, move || {
             // Nobody may be left to take it.
             let _ = sender.send(work());
-        })?;
+        });
+        let call = call.map_err(|hangs| (hangs, None))?;
         if let Ok(done) = receiver.recv_timeout(limit) {
             return Ok(done);
         }
         match call.give_up() {
-            Some(hangs) => Err(hangs),
+            Some(hangs) => Err((hangs, Some(receiver))),
             // Just now; or it broke off, and has nothing to give.
-            None => receiver.try_recv().map_err(|_| Hangs::Since(call.began)),
+            None => receiver.try_recv().map_err(|_| (Hangs::Since(call.began), None)),
         }
     }
 }

@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use krs_core::digest::Digest;
-use krs_core::serve::{self, Asked, Peer, Repository, Shelf, asked};
+use krs_core::serve::{self, Asked, Caller, Peer, Repository, Shelf, asked};
 use tokio::sync::watch;
 
 use super::access::{Access, Verdict, token};
@@ -94,7 +94,12 @@ impl Front {
             None => Ok(Verdict::Refused),
         };
         match verdict {
-            Ok(Verdict::Reader(set)) => (self.route(&set.namespace, request).await, Some(set)),
+            Ok(Verdict::Reader(set)) => {
+                if let Some(caller) = request.extensions().get::<Caller>() {
+                    caller.set_authenticated();
+                }
+                (self.route(&set.namespace, request).await, Some(set))
+            }
             Ok(Verdict::Refused) => {
                 let message = "show the token of a copy Job's Pod as password";
                 let mut response = serve::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message);
@@ -128,16 +133,17 @@ impl Front {
                 return if demand.complete { serve::unknown_name() } else { unavailable(NOT_PRIMED) };
             }
         }
+        // Anybody may write any digest into a set; the signed bundle says whose the image is. (T-123)
+        let may_read = |held: &Arc<Held>| self.shared || held.may_read(namespace, &image);
+        let held = match self.library.get(&bundle) {
+            Some(held) if !may_read(&held) => return serve::unknown_name(),
+            Some(held) => Some(held),
+            None => self.library.in_place_of(&bundle, &image).into_iter().find(may_read),
+        };
         // Only a task that the importer wrote names a bundle, so that each of them was in the drop folder once: it is away,
         // refused, or not read yet after a start, never unknown.
-        let Some(held) = self.library.get(&bundle) else {
-            return unavailable(AWAY);
-        };
-        // Anybody may write any digest into a set; the signed bundle says whose the image is. (T-123)
-        if !self.shared && !held.may_read(namespace, &image) {
-            return serve::unknown_name();
-        }
-        let offer = self.offer(bundle, &held);
+        let Some(held) = held else { return unavailable(AWAY) };
+        let offer = self.offer(held.bundle.digest(), &held);
         match offer.repositories.get(&image) {
             Some(repository) => offer.shelf.answer(repository, &asked, request).await,
             None => serve::unknown_name(),

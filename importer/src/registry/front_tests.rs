@@ -276,6 +276,35 @@ async fn t120_what_is_not_served_at_present_is_unavailable_and_not_unknown() {
 }
 
 #[tokio::test]
+async fn t216_an_image_whose_bundle_is_away_is_read_from_another_one_that_has_all_of_it() {
+    let site = Site::new().await;
+    let away = Digest::of(b"a bundle whose media were pulled");
+    let path = |image: &Image| {
+        let name = repository(&away, &image.digest);
+        format!("/v2/{name}/manifests/{}", image.digest)
+    };
+    assert_eq!(site.get(&path(&site.app)).await.status, 503);
+    let both = [&site.app, &site.other].map(|image| ((away, image.digest), vec![site.bundle]));
+    site.library.substitute(both.into());
+    let answer = site.get(&path(&site.app)).await;
+    assert_eq!((answer.status, answer.body.as_ref()), (200, Ok(&site.app.manifest.to_vec())));
+    let (layer, content) = site.layer();
+    let name = repository(&away, &site.app.digest);
+    let rest = site
+        .ask(Method::GET, Some("apps"), &format!("/v2/{name}/blobs/{layer}"), Some("bytes=300000-"))
+        .await;
+    assert_eq!(rest.status, 206, "a transfer resumes");
+    assert!(rest.body.unwrap() == content[300_000..]);
+    // Who may read what stays the same.
+    assert_eq!(site.get(&path(&site.other)).await.status, 404, "no set lists it");
+    site.demand.send_replace(demand("others", &site.app));
+    assert_eq!(site.ask(Method::GET, Some("others"), &path(&site.app), None).await.status, 503);
+    site.demand.send_replace(demand("apps", &site.app));
+    site.library.remove(&site.bundle);
+    assert_eq!(site.get(&path(&site.app)).await.status, 503);
+}
+
+#[tokio::test]
 async fn t37_a_damaged_blob_is_never_a_complete_answer_and_the_library_is_told() {
     let mut site = Site::new().await;
     let (digest, content) = site.layer();

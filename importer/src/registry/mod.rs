@@ -73,7 +73,7 @@ impl Registry {
         let listener =
             Listener::bind(&ServeOptions { address: config.listen, tls: Some(pem(identity)) }).await?;
         let access = Access::new(review::reviewer(client));
-        let listener = listener.per_peer(PER_PEER);
+        let listener = listener.per_peer(PER_PEER).unauthenticated_close_first();
         Ok(Self { listener, front: Arc::new(Front::new(access, library, demand, shared, metrics)) })
     }
 

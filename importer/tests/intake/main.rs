@@ -13,7 +13,9 @@ mod killed;
 mod media;
 mod older;
 mod overwritten;
+mod pulled;
 mod stored;
+mod unreadable;
 mod world;
 
 use std::time::Duration;

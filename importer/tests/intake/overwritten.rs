@@ -78,6 +78,25 @@ async fn t178_an_image_bundle_that_somebody_else_changed_or_deleted_is_written_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn t221_an_image_bundle_that_is_deleted_again_and_again_is_created_at_a_bounded_rate() {
+    let world = World::new();
+    world.drop("prod-4.krs.tar", 4).await;
+    let intake = world.start();
+    world.condition("prod-4", COMPLETE, "True", "FilePresent").await;
+    let began = std::time::Instant::now();
+    let mut uids = std::collections::BTreeSet::new();
+    while uids.len() < 3 {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "it is created again");
+        uids.extend(world.api.get(KIND, "", "prod-4").map(|bundle| bundle["metadata"]["uid"].to_string()));
+        world.api.remove(KIND, "", "prod-4");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    // At least one interval between the two that followed.
+    assert!(began.elapsed() >= std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn t182_an_image_bundle_is_put_right_after_etcd_was_restored() {
     let mut world = World::new();
     world.pace.compare = std::time::Duration::from_millis(100);

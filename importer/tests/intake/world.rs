@@ -83,6 +83,7 @@ pub(crate) struct Running {
     pub(crate) demand: watch::Sender<Arc<Demand>>,
     pub(crate) library: Arc<Library>,
     pub(crate) marks: Arc<HighWaterMarks>,
+    pub(crate) metrics: Metrics,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -216,7 +217,7 @@ impl World {
         let config = Arc::new(self.config.clone());
         let metrics = Metrics::new().0;
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
-        let (shelf, kept) = (Arc::clone(&library), Arc::clone(&marks));
+        let (shelf, kept, measured) = (Arc::clone(&library), Arc::clone(&marks), metrics.clone());
         let intake = Intake::new(config, client, events, metrics, shelf, faults, kept, demanded, stock);
         let intake =
             intake.with_passes(self.passes.clone()).with_watch(watches, Heartbeats::default(), self.pace);
@@ -224,7 +225,7 @@ impl World {
         let task = tokio::spawn(intake.run(async move {
             let _ = stopped.await;
         }));
-        Running { stock: stocked, demand, library, marks, stop, task }
+        Running { stock: stocked, demand, library, marks, metrics: measured, stop, task }
     }
 
     /// Waits until the status of an ImageBundle is as wanted.

@@ -375,6 +375,27 @@ pub(super) const IMPORTER: &[Fault] = &[
         "the set shows `ConnectionTimedOut` with port and labels after 10 s, and the Job's log each step",
     ),
     (
+        216,
+        "a copy Job reads from a bundle whose media are pulled, and another bundle in the folder has the image",
+        "the embedded registry serves it from that one, which counts as copied from; nothing says \"copying\" of media that are away",
+    ),
+    (221, "an ImageBundle is deleted again and again", "it is created again, at most once in 5 s"),
+    (
+        222,
+        "many folders of the drop folder do not answer",
+        "they are listed side by side within one limit, and not waited for again",
+    ),
+    (
+        223,
+        "clients without credentials keep all connections of the embedded registry busy",
+        "connections that never authenticated are closed first",
+    ),
+    (
+        224,
+        "two Pods of the importer have one name, one of them on a node that cannot be reached",
+        "one of them holds the Lease: its holder is named by the UID of the Pod, too",
+    ),
+    (
         225,
         "somebody writes the status of a set, or an ImageBundle, again and again for ever",
         "it is put right after a pause that grows from five seconds to five minutes",
