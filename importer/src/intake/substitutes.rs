@@ -12,9 +12,9 @@ use crate::demand::{Demand, SetDemand};
 use crate::library::{Held, Substitutes};
 use crate::stock::StockImage;
 
-/// Whether an image can be read in place of `other`: it is the same one, and nothing is left out that the other one has.
+/// Whether an image can be read in place of `other` of the same digest: nothing is left out that the other one has.
 fn replaces(image: &StockImage, other: &StockImage) -> bool {
-    image.digest == other.digest && image.covers(&other.platforms) && !image.partial
+    image.covers(&other.platforms) && !image.partial
 }
 
 /// For every bundle that a running Job copies from and that is not `offered`: from which of those that are, each of its
@@ -29,11 +29,12 @@ pub(super) fn substitutes(
     for away in copied.into_iter().filter(|digest| !offered.contains_key(digest)) {
         let accepted = || entries.values().filter_map(Entry::accepted);
         let Some(away) = accepted().find(|accepted| accepted.stock.digest == *away) else { continue };
-        for image in &away.stock.images {
+        for image in away.stock.images.iter() {
             let holds = |accepted: &&Accepted| {
                 let is_offered =
                     offered.get(&accepted.stock.digest).is_some_and(|held| Arc::ptr_eq(held, &accepted.held));
-                is_offered && accepted.stock.images.iter().any(|other| replaces(other, image))
+                is_offered
+                    && accepted.stock.images.of_digest(&image.digest).any(|other| replaces(other, image))
             };
             let found = accepted().filter(holds).map(|accepted| accepted.stock.digest).collect::<Vec<_>>();
             if !found.is_empty() {
