@@ -120,12 +120,14 @@ impl Lister {
             }
         };
         let below = |sub: &Utf8Path| sub.strip_prefix(folder).unwrap_or(sub).to_owned();
-        let (next, results) = (Mutex::new(folders.iter()), Mutex::new(BTreeMap::new()));
+        let (left, results) = (Mutex::new(folders.iter()), Mutex::new(BTreeMap::new()));
+        // The lock is held for no longer than this takes.
+        let next = || lock(&left).next();
         // Folders that do not answer wait side by side.
         std::thread::scope(|scope| {
             for _ in 0..MAX_LISTERS.min(folders.len()) {
                 scope.spawn(|| {
-                    while let Some(sub) = lock(&next).next() {
+                    while let Some(sub) = next() {
                         let (path, prefix) = (sub.clone(), below(sub));
                         let read = move || (self.read)(self.most, &path, &prefix);
                         let result = watchdog.call(sub, time_left(deadline), read);
