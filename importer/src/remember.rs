@@ -266,7 +266,7 @@ fn reported(report: Option<&CopyReport>, place: usize, why: &str) -> (&'static s
 /// The reason of that name, of those that a failed copy may have. A Job's Pod says what it likes; never may it make a set
 /// Ready, or give machines a word that they do not know.
 pub(crate) fn known_failure(text: &str) -> &'static str {
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 15] = [
         reason::REGISTRY_UNREACHABLE,
         reason::AUTH_FAILED,
         reason::TLS_FAILED,

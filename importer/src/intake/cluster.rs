@@ -89,7 +89,7 @@ pub(super) struct Cluster {
     /// While the API server itself cannot be written to.
     not_before: Option<Instant>,
     /// When an ImageBundle was created last: one that somebody deletes again and again is created at a bounded rate. (T-221)
-    created: BTreeMap<String, Instant>,
+    created: BTreeMap<String, Restores<Instant>>,
     /// When an ImageBundle that was refused is written again: the others do not wait for it.
     refused_until: BTreeMap<String, Instant>,
 }
@@ -191,7 +191,7 @@ impl Cluster {
             return;
         }
         let created = self.created.get(name).filter(|_| !self.written.contains_key(name));
-        if created.is_some_and(|at| at.elapsed() < RESTORE_INTERVAL) {
+        if created.is_some_and(|created| !created.wait(created.last.elapsed()).is_zero()) {
             return;
         }
         let outcome = match self.look_again(name).await {
@@ -309,7 +309,9 @@ impl Cluster {
                 self.api().patch(name, &parameters, &Patch::Apply(&object)).await?
             } else {
                 let made = self.create(name, object).await?;
-                self.created.insert(name.to_owned(), Instant::now());
+                let before = self.created.remove(name);
+                let created = Restores::one_more(before, Instant::elapsed, Instant::now());
+                self.created.insert(name.to_owned(), created);
                 made
             };
             let before = self.written.remove(name);

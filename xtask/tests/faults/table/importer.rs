@@ -379,7 +379,11 @@ pub(super) const IMPORTER: &[Fault] = &[
         "a copy Job reads from a bundle whose media are pulled, and another bundle in the folder has the image",
         "the embedded registry serves it from that one, which counts as copied from; nothing says \"copying\" of media that are away",
     ),
-    (221, "an ImageBundle is deleted again and again", "it is created again, at most once in 5 s"),
+    (
+        221,
+        "an ImageBundle is deleted again and again",
+        "it is created again after a pause that grows from five seconds to five minutes",
+    ),
     (
         222,
         "many folders of the drop folder do not answer",
