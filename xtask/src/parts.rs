@@ -145,8 +145,7 @@ fn do_part(cache: &Cache, part: Part, args: &Args, notes: &mut Vec<String>) -> R
             cargo.env("KRS_CORPUS", corpus::small(cache)?);
             // Those that are marked as slow, of what "tests" has built.
             cargo.args(["test", "--workspace", "--locked"]).args(real);
-            cargo.args(["--test", "real", "--test", "scale", "--test", "soak"]);
-            run::run(cargo.args(["--", "--ignored", "--nocapture"]))?;
+            run::run(cargo.args(["--test", "real", "--test", "scale", "--", "--ignored", "--nocapture"]))?;
             let mut cargo = Command::new(env!("CARGO"));
             cargo.current_dir(checkout()).env("KRS_SCHEDULES", FULL_SCHEDULES);
             cargo.args(["test", "--workspace", "--locked"]).args(real);

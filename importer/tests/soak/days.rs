@@ -26,8 +26,9 @@ const STATE_WRITES: usize = 12;
 const BUNDLE_WRITES: usize = 100;
 /// Most requests on a day to the edge registry for each image: all of it is verified once, and samples are asked for.
 const EDGE_REQUESTS: usize = 20;
-/// Most requests within a minute to the edge registry, and to the API server for each set.
-const EDGE_MINUTE: usize = 3000;
+/// Most requests within a minute to the edge registry for each image, all of which are asked for when they come, and to the
+/// API server for each set.
+const EDGE_MINUTE: usize = 2;
 const API_MINUTE: usize = 20;
 /// How much more memory may be used at the end than half-way, when the importer was started last: a tenth.
 const GROWTH: u64 = 10;
@@ -105,7 +106,7 @@ fn bounded(size: Size, day: usize, figures: &Figures) {
         ("writes of Jobs", writes("jobs"), jobs * times),
         ("writes of Events", writes("events"), sets * 4 * times),
         ("requests to the edge registry", figures.edge, sets * size.images * EDGE_REQUESTS * times),
-        ("requests to the edge registry in a minute", figures.edge_minute, EDGE_MINUTE),
+        ("requests to the edge registry in a minute", figures.edge_minute, sets * size.images * EDGE_MINUTE),
         ("requests to the API server in a minute", figures.api_minute, sets * API_MINUTE),
         // One for each set, and one for the marks.
         ("ConfigMaps", objects("configmaps"), sets + 1),
