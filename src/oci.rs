@@ -83,6 +83,11 @@ pub enum DocumentError {
     /// A media type that is neither an index nor a manifest.
     #[error("its media type `{0}` is not one of an image index or manifest")]
     MediaType(String),
+    /// What Docker pushed before 2016.
+    #[error(
+        "it is of Docker's image manifest version 2, schema 1, which is obsolete and holds no digest of its config"
+    )]
+    Schema1,
     /// The document says that it is something else than its descriptor says.
     #[error("its descriptor says `{expected}`, the document itself says `{got}`")]
     MediaTypeMismatch {
@@ -128,7 +133,10 @@ impl Document {
         let limit = usize::try_from(MAX_DOCUMENT).unwrap_or(usize::MAX);
         let raw = json::parse::<Raw>(bytes, limit)?;
         let printable = |text: &str| crate::redact::printable(text, 100);
-        if !is_document(media_type) || raw.fs_layers.is_some() {
+        if raw.fs_layers.is_some() {
+            return Err(DocumentError::Schema1);
+        }
+        if !is_document(media_type) {
             return Err(DocumentError::MediaType(printable(media_type)));
         }
         if let Some(own) = raw.media_type.as_deref().filter(|own| *own != media_type) {

@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use futures::stream::{self, StreamExt as _};
 use thiserror::Error;
 
-use crate::bundle::{Bundle, BundleBlob, BundleError, Writer};
+use crate::bundle::{Bundle, BundleBlob, BundleError, TOO_LARGE, Writer};
 use crate::digest::Hasher;
 use crate::error::{Classify, ErrorKind};
 use crate::plan::{Fetch, Plan};
@@ -71,6 +71,9 @@ impl Classify for PullError {
             Self::Images(e) => e.help(),
             Self::Referrers(e) => e.help(),
             Self::Client(e) => e.help(),
+            Self::Write { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
+                Some(TOO_LARGE.to_owned())
+            }
             Self::Write { .. } => {
                 Some("free some space or write to another medium, then run the same command again".to_owned())
             }

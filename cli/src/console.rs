@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use crate::args::{Color, Format, Global};
 use crate::diagnostic::Failure;
-use crate::exit;
 use crate::progress::{Bars, JsonLines, Lines, Messages};
 
 /// Where and how to write.
@@ -66,7 +65,7 @@ impl Console {
     /// Writes the result: `text` for people, `value` for programs.
     ///
     /// # Errors
-    /// Standard output cannot be written to; a reader that went away ends the program without a word.
+    /// Standard output cannot be written to; a reader that went away does not matter.
     pub(crate) fn result<T: Serialize>(
         &self,
         value: &T,
@@ -88,7 +87,8 @@ impl Console {
         let mut out = io::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => Ok(()),
-            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::silent(exit::OK)),
+            // What the command found decides about the exit code, whether or not somebody reads on.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             Err(e) => Err(Failure::other(format!("cannot write to standard output: {e}"))),
         }
     }

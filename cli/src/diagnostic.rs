@@ -7,6 +7,7 @@ use krs_core::error::{Classify, ErrorKind, chain};
 use krs_core::set::{SetError, SetErrors};
 use serde::Serialize;
 
+use crate::commands::Signal;
 use crate::exit;
 use crate::report::SCHEMA_VERSION;
 
@@ -84,14 +85,13 @@ impl Failure {
         Self { code, ..Self::default() }
     }
 
-    /// Ended by Ctrl-C.
-    pub(crate) fn interrupted() -> Self {
-        Self {
-            code: exit::INTERRUPTED,
-            kind: "interrupted",
-            message: "interrupted".to_owned(),
-            ..Self::default()
-        }
+    /// Ended by a signal.
+    pub(crate) fn interrupted(signal: Signal) -> Self {
+        let message = match signal {
+            Signal::Interrupt => "interrupted",
+            Signal::Terminate => "terminated",
+        };
+        Self { code: signal.code(), kind: "interrupted", message: message.to_owned(), ..Self::default() }
     }
 
     /// Adds what to do next.

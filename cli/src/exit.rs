@@ -27,6 +27,8 @@ pub(crate) const NO_SPACE: u8 = 9;
 pub(crate) const DIFFERENT: u8 = 10;
 /// Ended by Ctrl-C, as shells report it.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// Ended by SIGTERM, as shells report it.
+pub(crate) const TERMINATED: u8 = 143;
 
 /// The code of a class of failure, and its name for programs.
 pub(crate) const fn of(kind: ErrorKind) -> (u8, &'static str) {
@@ -57,6 +59,7 @@ Exit codes:
    8  a registry or the network is not available: try again later
    9  no space left
   10  differences were found
+ 130  ended by Ctrl-C; 143: by SIGTERM
 
 Results go to standard output, messages and progress to standard error.
 

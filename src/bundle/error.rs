@@ -139,6 +139,14 @@ pub enum BundleError {
         /// Bytes that it has.
         got: u64,
     },
+    /// Volumes with its name that are of another bundle. (T-227)
+    #[error("beside {path} lie volumes that do not belong to it: {}", .names.join(", "))]
+    ForeignVolumes {
+        /// The archive.
+        path: Utf8PathBuf,
+        /// Their files.
+        names: Vec<String>,
+    },
     /// Not signed as asked for.
     #[error("{path} is not trusted: {source}")]
     Signature {
@@ -302,6 +310,10 @@ fn volumes(lacking: &[Lacking], count: Option<u64>) -> String {
     lacking.iter().map(one).collect::<Vec<_>>().join("\n  ")
 }
 
+/// What helps where a file may not become as large as an archive. (T-227)
+pub(crate) const TOO_LARGE: &str = "the file system, or a limit of this process (ulimit -f), takes no file of this size: write volumes, for example with \
+     --volume-size 3900MiB, or write to another drive";
+
 impl Classify for BundleError {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -313,7 +325,9 @@ impl Classify for BundleError {
             }
             Self::Header(_) | Self::Busy { .. } => ErrorKind::Other,
             Self::FileLimit { .. } => ErrorKind::NoSpace,
-            Self::ManyVolumes { .. } | Self::InTheWay { .. } => ErrorKind::Usage,
+            Self::ManyVolumes { .. } | Self::InTheWay { .. } | Self::ForeignVolumes { .. } => {
+                ErrorKind::Usage
+            }
             Self::Special { .. }
             | Self::Compressed { .. }
             | Self::NotABundle { .. }
@@ -340,12 +354,16 @@ impl Classify for BundleError {
             Self::Write { source, .. } if io_kind(source) == ErrorKind::NoSpace => {
                 "free some space or write to another medium, then run the same command again"
             }
+            Self::Write { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge => TOO_LARGE,
             Self::Write { .. } => "check the path, the permissions, and that the medium is not read-only",
             Self::NotKept { .. } => {
                 "the drive is failing, or holds less than it says: run the same command again, with another drive"
             }
             Self::FileLimit { .. } => {
                 "write volumes: --volume-size 3900MiB; or format the medium as exFAT or ext4"
+            }
+            Self::ForeignVolumes { .. } => {
+                "they are left from another bundle of this name, and the bundle itself is complete: remove them"
             }
             Self::ManyVolumes { .. } => "choose a larger --volume-size",
             Self::InTheWay { .. } => "remove it, or give the volumes another name",

@@ -27,6 +27,7 @@ mod write;
 
 pub use base::{BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES};
 pub use copy::{Copied, CopyOptions};
+pub(crate) use error::TOO_LARGE;
 pub use error::{BundleError, Lacking};
 pub use freshness::{Freshness, HighWaterMark, RollbackError, follows};
 pub use images::{BundledImage, BundledImages};

@@ -158,6 +158,17 @@ impl Reader {
         Err(BundleError::Volumes { path: self.path.clone(), count: Some(count), lacking })
     }
 
+    /// Volumes after the last one, such as those of a longer bundle that had this name before.
+    fn no_foreign_volumes(&self, size: u64) -> Result<(), BundleError> {
+        let end = volumes::count(size, self.volume_size).saturating_mul(self.volume_size);
+        let after = self.files.holding(end, u64::MAX - end);
+        let names = after.filter_map(|part| part.path.file_name().map(str::to_owned)).collect::<Vec<_>>();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(BundleError::ForeignVolumes { path: self.path.clone(), names })
+    }
+
     fn incomplete(&self, expected: u64, missing: &str) -> BundleError {
         let (path, missing) = (self.path.clone(), missing.to_owned());
         BundleError::Incomplete { path, expected, got: self.size, missing }
@@ -217,6 +228,7 @@ impl Reader {
         let expected = layout.size();
         if self.in_volumes {
             self.all_volumes(manifest, layout)?;
+            self.no_foreign_volumes(expected)?;
         }
         if self.size > expected {
             return Err(BundleError::Trailing { path: self.path.clone(), expected, got: self.size });

@@ -24,7 +24,7 @@ use crate::closure::{Closure, Optional};
 use crate::digest::Digest;
 use crate::oci::Descriptor;
 use crate::progress::Progress;
-use crate::reference::{Destination, RepositoryName, Tag};
+use crate::reference::{Destination, RepositoryName, Selector, Tag};
 use crate::registry::{Client, RegistryError, Repository};
 
 pub use base::{expected as expected_in, find as find_layer};
@@ -155,6 +155,21 @@ pub async fn push(
     } else {
         Err(PushError::Targets { total, failed, referrers: problems })
     }
+}
+
+/// How many of `targets` are at `destination` with their tags, or under their digests where they have none: an image gets
+/// its tags when all of it is there. What cannot be asked counts as not there.
+pub async fn present(client: &Client, destination: &Destination, targets: &[Target]) -> usize {
+    let asked = targets.iter().map(|target| async move {
+        let repository = client.repository(&destination.registry, &target.repository);
+        let repository = repository.optional().optional_once();
+        let tag = target.tags.first().cloned();
+        let selector = tag.map_or(Selector::Digest(target.digest), Selector::Tag);
+        let found = repository.head_manifest(&selector).await.ok().flatten();
+        found.is_some_and(|found| found.digest == target.digest)
+    });
+    let found = stream::iter(asked).buffer_unordered(QUESTIONS).collect::<Vec<bool>>().await;
+    found.into_iter().filter(|found| *found).count()
 }
 
 #[derive(Default)]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
+use futures::stream::{self, StreamExt as _};
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::Certificate;
 use url::Url;
@@ -23,7 +24,7 @@ use super::pace::Pace;
 use super::rejection::find;
 use super::retry::{Attempts, Failure, Importance, RetriesLeft, RetryPolicy};
 use super::tls::{ClientIdentity, HostCertificates};
-use super::transport::{Connections, Lane, Purpose, protocol};
+use super::transport::{Connections, Lane, Purpose, lock, protocol};
 use super::{auth, tls};
 use crate::reference::{RegistryHost, RepositoryName};
 
@@ -171,6 +172,8 @@ pub(super) struct Inner {
     pub(super) pace: Arc<Pace>,
     /// Addresses of registries on this machine, by asking them.
     local: tokio::sync::Mutex<HashMap<RegistryHost, Url>>,
+    /// Uploads that were dropped in the middle.
+    pub(super) abandoned: Mutex<Vec<(RegistryHost, RepositoryName, Url)>>,
 }
 
 impl fmt::Debug for Inner {
@@ -289,6 +292,7 @@ impl Client {
             retries_left,
             pace,
             local: tokio::sync::Mutex::default(),
+            abandoned: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -336,6 +340,18 @@ impl Client {
         }
     }
 
+    /// Tells registries to forget the uploads that were dropped in the middle, so that nothing of them stays there.
+    ///
+    /// # Cancellation
+    /// May be dropped at any time: registries forget uploads by themselves, later.
+    pub async fn cancel_uploads(&self) {
+        let abandoned = std::mem::take(&mut *lock(&self.inner.abandoned));
+        let cancelled = abandoned.iter().map(|(registry, name, location)| async move {
+            self.repository(registry, name).cancel_upload(location).await;
+        });
+        stream::iter(cancelled).buffer_unordered(CANCELLED_AT_ONCE).collect::<Vec<()>>().await;
+    }
+
     /// What was done so far.
     pub fn statistics(&self) -> Statistics {
         let counters = &self.inner.counters;
@@ -374,6 +390,9 @@ async fn ping(inner: &Inner, registry: &RegistryHost) -> Result<(), Failure> {
 pub(super) fn url(asking: &Asking<'_>, path: &str) -> Result<Url, Failure> {
     asking.home.join(path).map_err(|_| protocol(&asking.purpose, "its name is not an address").into())
 }
+
+/// Uploads that are cancelled at once.
+const CANCELLED_AT_ONCE: usize = 16;
 
 /// One repository of a registry. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -34,10 +34,21 @@ enum Head {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Typed {
-    #[serde(rename = "mediaType")]
     media_type: Option<String>,
+    schema_version: Option<u32>,
 }
+
+impl Typed {
+    fn is_schema_1(&self) -> bool {
+        self.schema_version == Some(1)
+    }
+}
+
+/// What is wrong with an image that Docker pushed before 2016. (T-227)
+const SCHEMA_1: &str = "the image is of Docker's manifest schema 1, which is obsolete: build it again, or pull and push it \
+                        with skopeo copy --format oci";
 
 fn accept_documents() -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -228,7 +239,9 @@ impl Repository {
             crate::json::parse::<Typed>(&bytes, limit).ok()?.media_type.filter(|own| oci::is_document(own))
         });
         let Some(media_type) = media_type else {
-            let detail = "what it delivers is neither an index nor a manifest";
+            let schema_1 = crate::json::parse::<Typed>(&bytes, bytes.len()).is_ok_and(|of| of.is_schema_1());
+            let detail =
+                if schema_1 { SCHEMA_1 } else { "what it delivers is neither an index nor a manifest" };
             let unknown = || protocol(&asking.purpose, detail).into();
             return Err(answer.intercepted(&asking.purpose, &bytes).unwrap_or_else(unknown));
         };

@@ -23,7 +23,6 @@ use super::{files, keys, output, registries, runtime, sets, signals};
 use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::exit;
 use crate::report::{BundleReport, Done, Facts, Outlook, Signed, count};
 
 /// `krs plan`
@@ -84,15 +83,18 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         tokio::select! {
-            done = run.write(file, &options, key.as_ref()) => Some(done),
-            () = interrupted() => None,
+            done = run.write(file, &options, key.as_ref()) => Ok(done),
+            signal = signals::interrupted() => Err(signal),
         }
     });
-    let Some(done) = done else {
-        // Threads that still write to the file end with the process.
-        runtime.shutdown_background();
-        let help = format!("run the same command again to go on; what was fetched is in {file}.part");
-        return Err(Failure::interrupted().help(help));
+    let done = match done {
+        Ok(done) => done,
+        Err(signal) => {
+            // Threads that still write to the file end with the process.
+            runtime.shutdown_background();
+            let help = format!("run the same command again to go on; what was fetched is in {file}.part");
+            return Err(Failure::interrupted(signal).help(help));
+        }
     };
     let (resolved, plan, pulled) = done?;
     warn_omitted(&plan, console);
@@ -176,15 +178,6 @@ fn incomplete(resolved: &Resolved) -> Result<(), Failure> {
     let count = count(resolved.missing.len() as u64, "image");
     Err(Failure::new(ErrorKind::Incomplete, format!("the bundle lacks {count}:\n{list}"))
         .help("run the same command again once they can be fetched"))
-}
-
-/// Comes when somebody ends the program for the first time; a second Ctrl-C ends it at once.
-async fn interrupted() {
-    signals::stopped().await;
-    tokio::spawn(async {
-        signals::stopped().await;
-        std::process::exit(i32::from(exit::INTERRUPTED));
-    });
 }
 
 fn sign(plan: &Plan, key: Option<&SecretKey>) -> Result<Signatures, Failure> {

@@ -26,6 +26,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind as ClapKind;
 
+pub(crate) use signals::Signal;
+
 use crate::args::{self, Command, Global};
 use crate::console::{self, Console};
 use crate::diagnostic::Failure;

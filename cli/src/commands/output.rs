@@ -18,6 +18,18 @@ pub(super) fn check(
     force: bool,
     console: &Console,
 ) -> Result<(), Failure> {
+    if file == "-" {
+        return Err(Failure::usage(
+            "a bundle cannot be written to standard output: its parts are written in any order",
+        )
+        .help("name a file: -o NAME.krs.tar (a file called `-` is ./-)"));
+    }
+    if file.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return Err(Failure::usage(format!(
+            "{file} is a device, a pipe or a socket; expected a regular file"
+        ))
+        .help("name a file: -o NAME.krs.tar"));
+    }
     if file.is_dir() {
         return Err(Failure::usage(format!("{file} is a folder"))
             .help(format!("name a file in it: -o {file}/NAME.krs.tar")));

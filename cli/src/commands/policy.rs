@@ -25,17 +25,24 @@ pub(super) fn open(
     console: &Console,
 ) -> Result<Bundle, Failure> {
     let bundle = open_with(path, volumes, args, Bundle::open_with)?;
+    warnings(&bundle, path).iter().for_each(|warning| console.warning(warning));
+    Ok(bundle)
+}
+
+/// What must be known of a bundle before it is used.
+pub(super) fn warnings(bundle: &Bundle, path: &Utf8Path) -> Vec<String> {
+    let mut warnings = Vec::new();
     if bundle.signers().is_empty() {
         let signed =
             if bundle.key_ids().is_empty() { "it is not signed" } else { "its signature was not checked" };
-        console.warning(&format!(
+        warnings.push(format!(
             "nobody vouches for {path}: {signed}; pass --public-key FILE to ask for a signature"
         ));
     }
     for missing in &bundle.manifest().missing {
-        console.warning(&format!("{path} was made without {}: {}", missing.reference, missing.reason));
+        warnings.push(format!("{path} was made without {}: {}", missing.reference, missing.reason));
     }
-    Ok(bundle)
+    warnings
 }
 
 /// The same for a command whose result says who vouches for the bundle, and that wants to know what is on the media:

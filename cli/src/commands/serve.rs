@@ -48,7 +48,10 @@ pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> 
             references,
         };
         console.result(&report, || text(&report))?;
-        server.run(signals::stopped()).await;
+        let stopped = async {
+            signals::stopped().await;
+        };
+        server.run(stopped).await;
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::time::Duration;
 
+use krs_core::bundle::Bundle;
 use krs_core::digest::Digest;
 use krs_core::push::{PushReport, ReferrerProblem, Target};
 use krs_core::reference::Destination;
@@ -55,6 +56,38 @@ impl From<&ReferrerProblem> for ProblemFacts {
     }
 }
 
+/// The bundle that is pushed, and what must be known of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PushedBundle {
+    /// Digest of its manifest, as `krs inspect` shows it.
+    digest: Digest,
+    stream: String,
+    sequence: u64,
+    /// Keys that signed it: those that were checked, or else those that its signatures name.
+    signers: Vec<String>,
+    /// Whether a key that was asked for signed it.
+    trusted: bool,
+    warnings: Vec<String>,
+}
+
+impl PushedBundle {
+    /// Of a bundle that is open.
+    pub(crate) fn new(bundle: &Bundle, warnings: Vec<String>) -> Self {
+        let trusted = !bundle.signers().is_empty();
+        let names = bundle.key_ids();
+        let signers = if trusted { bundle.signers().iter().copied().collect() } else { names };
+        Self {
+            digest: bundle.digest(),
+            stream: bundle.manifest().stream.to_string(),
+            sequence: bundle.manifest().sequence,
+            signers: signers.iter().map(ToString::to_string).collect(),
+            trusted,
+            warnings,
+        }
+    }
+}
+
 fn table(registry: &str, targets: &[TargetFacts]) -> String {
     let mut table = Table::new(&[("AT THE EDGE", Align::Left), ("IMAGE", Align::Left)]);
     for target in targets {
@@ -73,6 +106,8 @@ fn table(registry: &str, targets: &[TargetFacts]) -> String {
 pub(crate) struct DryPushReport {
     schema_version: u32,
     dry_run: bool,
+    #[serde(flatten)]
+    bundle: PushedBundle,
     destination: String,
     #[serde(skip)]
     registry: String,
@@ -81,10 +116,11 @@ pub(crate) struct DryPushReport {
 
 impl DryPushReport {
     /// Of the targets at a destination.
-    pub(crate) fn new(destination: &Destination, targets: &[Target]) -> Self {
+    pub(crate) fn new(bundle: PushedBundle, destination: &Destination, targets: &[Target]) -> Self {
         Self {
             schema_version: SCHEMA_VERSION,
             dry_run: true,
+            bundle,
             destination: destination.to_string(),
             registry: destination.registry.to_string(),
             targets: targets.iter().map(TargetFacts::from).collect(),
@@ -105,6 +141,8 @@ impl DryPushReport {
 pub(crate) struct PushedReport {
     schema_version: u32,
     dry_run: bool,
+    #[serde(flatten)]
+    bundle: PushedBundle,
     destination: String,
     #[serde(skip)]
     registry: String,
@@ -126,6 +164,7 @@ pub(crate) struct PushedReport {
 impl PushedReport {
     /// Of a push that is complete.
     pub(crate) fn new(
+        bundle: PushedBundle,
         destination: &Destination,
         report: &PushReport,
         statistics: Statistics,
@@ -134,6 +173,7 @@ impl PushedReport {
         Self {
             schema_version: SCHEMA_VERSION,
             dry_run: false,
+            bundle,
             destination: destination.to_string(),
             registry: destination.registry.to_string(),
             targets: report.targets.iter().map(TargetFacts::from).collect(),

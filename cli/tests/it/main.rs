@@ -21,5 +21,7 @@ mod receipts;
 mod referrers;
 mod resume;
 mod sets;
+#[cfg(unix)]
+mod signals;
 mod variables;
 mod volumes;

@@ -4,7 +4,7 @@
 use krs_testing::registry::{Matcher, What};
 use serde_json::Value;
 
-use crate::harness::{Desk, Site};
+use crate::harness::{Desk, Site, app};
 
 #[test]
 fn programs_get_one_document_and_lines_of_events() {
@@ -87,4 +87,53 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn the_result_of_a_push_says_which_bundle_it_was_and_who_vouches_for_it() {
+    let mut site = Site::new();
+    site.add(&app("app", 1), "team/app", "1.0");
+    site.commit();
+    site.desk.keygen("ci");
+    site.bundle("a.krs.tar", &["--key", "ci.key", "--sequence", "7"]).ok();
+    let digest = site.desk.krs(&["inspect", "a.krs.tar", "--format", "json"]).ok().json()["digest"].clone();
+    for dry in [&["--dry-run"][..], &[]] {
+        let json = site.push("a.krs.tar", &[&["--format", "json"], dry].concat()).ok().json();
+        assert_eq!(
+            (&json["digest"], &json["stream"], &json["sequence"]),
+            (&digest, &"default".into(), &7.into())
+        );
+        assert_eq!((json["signers"].as_array().map(Vec::len), &json["trusted"]), (Some(1), &false.into()));
+        assert!(json["warnings"][0].as_str().unwrap().contains("its signature was not checked"), "{json}");
+        let checked = ["--format", "json", "--public-key", "ci.pub"];
+        let json = site.push("a.krs.tar", &[&checked, dry].concat()).ok().json();
+        assert_eq!((&json["trusted"], &json["warnings"]), (&true.into(), &serde_json::json!([])));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn t227_a_bundle_goes_into_no_pipe_and_no_device() {
+    let mut site = Site::new();
+    site.add(&app("app", 1), "team/app", "1.0");
+    site.commit();
+    site.bundle("-", &[]).failed(2, &["cannot be written to standard output", "-o NAME.krs.tar"]);
+    site.bundle("/dev/null", &[]).failed(2, &["/dev/null is a device"]);
+    assert!(site.desk.files().is_empty(), "{:?}", site.desk.files());
+}
+
+#[cfg(unix)]
+#[test]
+fn the_exit_code_is_that_of_the_result_also_where_nobody_reads_it() {
+    let mut site = Site::new();
+    site.add(&app("app", 1), "team/app", "1.0");
+    site.name("team/none:1.0");
+    site.commit();
+    site.bundle("a.krs.tar", &["--keep-going"]).failed(6, &[]);
+    for arguments in [&["verify", "a.krs.tar"][..], &["inspect", "a.krs.tar"]] {
+        let mut child = site.desk.command(arguments).spawn().unwrap();
+        // Closed before the first byte can be written.
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(6), "{arguments:?}");
+    }
 }

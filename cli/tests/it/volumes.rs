@@ -172,3 +172,17 @@ fn volumes_are_not_written_beside_a_file_that_would_be_read_in_their_place() {
     site.bundle("a.krs.tar", &["--volume-size", "1MiB"])
         .failed(2, &["is there already", "the volumes another name"]);
 }
+
+#[test]
+fn t227_volumes_of_a_longer_bundle_of_this_name_are_named_and_not_taken_for_damage() {
+    let site = written(&[]);
+    let last = read(&site, "a.krs.tar.004");
+    site.desk.write("a.krs.tar.005", &last);
+    site.desk.write("a.krs.tar.006", b"x");
+    let names = "do not belong to it: a.krs.tar.005, a.krs.tar.006";
+    site.desk.krs(&["verify", "a.krs.tar"]).failed(2, &[names, "the bundle itself is complete: remove them"]);
+    for name in ["a.krs.tar.005", "a.krs.tar.006"] {
+        std::fs::remove_file(site.desk.path(name)).unwrap();
+    }
+    site.desk.krs(&["verify", "a.krs.tar"]).ok();
+}

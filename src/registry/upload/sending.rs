@@ -24,6 +24,8 @@ use crate::registry::transport::{Payload, lock};
 /// Parts of an upload once a registry has lost one that was cut: halved each time, but not below the least.
 const FIRST_PART: u64 = 64 << 20;
 const LEAST_PART: u64 = 1 << 20;
+/// Uploads that are remembered for being cancelled: far more than are under way at once. Registries forget the others.
+const MAX_ABANDONED: usize = 256;
 /// How long a blob is asked for at most after the answer to its upload was lost: the registry may still be storing it.
 const MAX_STORING: Duration = Duration::from_secs(60);
 /// The first wait between two such requests; each further one is twice as long.
@@ -86,6 +88,19 @@ fn feed(
     Feed::Relay { relay: Some(download), what: from.blob_name(&digest), kept: Arc::clone(relay) }
 }
 
+/// An upload that is dropped in the middle, because whoever waited for it was cancelled, is left to
+/// [`crate::registry::Client::cancel_uploads`].
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let mut abandoned = lock(&self.repository.inner.abandoned);
+        if abandoned.len() < MAX_ABANDONED {
+            let (registry, name) = (self.repository.registry().clone(), self.repository.name().clone());
+            abandoned.push((registry, name, session.location));
+        }
+    }
+}
+
 impl<'a> Upload<'a> {
     pub(super) fn new(
         repository: &'a Repository,
@@ -119,7 +134,10 @@ impl<'a> Upload<'a> {
         let mut attempts = repository.attempts();
         loop {
             let failure = match self.step().await {
-                Ok(true) => return Ok(()),
+                Ok(true) => {
+                    self.session = None;
+                    return Ok(());
+                }
                 Ok(false) => {
                     if self.has_advanced() {
                         attempts.progressed();
@@ -134,6 +152,7 @@ impl<'a> Upload<'a> {
             if let Some(sending) = self.unanswered.take()
                 && self.is_stored(sending).await
             {
+                self.session = None;
                 return Ok(());
             }
             if let Err(error) = outcome {

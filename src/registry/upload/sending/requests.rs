@@ -13,6 +13,7 @@ use url::Url;
 use super::{LEAST_PART, Session, Upload};
 use crate::reference::RepositoryName;
 use crate::registry::auth::{Asking, Scope};
+use crate::registry::client::Repository;
 use crate::registry::download::PROGRESS;
 use crate::registry::error::RegistryError;
 use crate::registry::manifest::not_missing;
@@ -183,12 +184,21 @@ impl<'a> Upload<'a> {
     }
 
     /// Tells the registry to forget the upload. It forgets it later by itself, so the answer does not matter.
-    pub(in crate::registry::upload) async fn cancel(&self) {
-        let Some(session) = &self.session else { return };
+    pub(in crate::registry::upload) async fn cancel(&mut self) {
+        if let Some(session) = &self.session {
+            self.repository.cancel_upload(&session.location).await;
+        }
+        self.session = None;
+    }
+}
+
+impl Repository {
+    /// Tells the registry to forget an upload.
+    pub(in crate::registry) async fn cancel_upload(&self, location: &Url) {
         let cancel = async {
-            let asking = self.asking(self.pushing()).await?;
-            let inner = &self.repository.inner;
-            inner.ask(&asking, &Method::DELETE, &session.location, &HeaderMap::new()).await
+            let what = format!("an upload to {}/{}", self.registry(), self.name());
+            let asking = self.asking(Scope::push(self.name()), what).await?;
+            self.inner.ask(&asking, &Method::DELETE, location, &HeaderMap::new()).await
         };
         if let Ok(Err(failure)) = tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
             tracing::debug!(?failure, "an upload was not cancelled");

@@ -108,4 +108,9 @@ pub(super) const MEDIA: &[Fault] = &[
         "a CI variable is missing, so that a bundle is not signed, or not of a commit",
         "said on standard error and in the JSON; an error with `--require-signature`, `--require-clean`",
     ),
+    (
+        227,
+        "volumes of a longer bundle of this name beside a bundle; a limit of the size of files; `-o -`",
+        "each is named with what to do: remove them, write volumes, name a file",
+    ),
 ];

@@ -137,4 +137,9 @@ pub(super) const REGISTRIES: &[Fault] = &[
         "a quota, an immutable tag, a missing project, a rule of the project",
         "each has its own message and help, a quota exit code 9; nobody is told to log in who has credentials",
     ),
+    (
+        229,
+        "a push that is ended by Ctrl-C or SIGTERM",
+        "its uploads are cancelled, what is at the edge is said, and the exit code is 130 or 143",
+    ),
 ];
