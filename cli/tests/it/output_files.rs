@@ -53,6 +53,6 @@ fn t219_a_missing_variable_of_ci_makes_no_unsigned_or_changed_bundle() {
     site.commit();
     let said = site.bundle("d.krs.tar", &["--require-clean"]).ok();
     assert!(said.err.contains("NOT SIGNED"), "{said}");
-    let report = site.bundle("e.krs.tar", &["--output", "json"]).json();
+    let report = site.bundle("e.krs.tar", &["--format", "json"]).json();
     assert!(report["warnings"].to_string().contains("NOT SIGNED"), "{report}");
 }
