@@ -66,7 +66,9 @@ pub(super) fn judge(error: &BundleError) -> Failure {
     let (kind, reason) = match error {
         E::Open { .. } | E::Read { .. } => (Kind::Medium, krs_core::crd::reason::MEDIUM_READ_ERROR),
         E::Incomplete { .. } | E::Volumes { .. } => (Kind::Incomplete, INCOMPLETE),
-        E::Trailing { .. } | E::Damaged { .. } | E::Content { .. } => (Kind::Refused, DAMAGED),
+        E::Trailing { .. } | E::ForeignVolumes { .. } | E::Damaged { .. } | E::Content { .. } => {
+            (Kind::Refused, DAMAGED)
+        }
         E::Signature { source, .. } => (Kind::Refused, signature(source)),
         E::Manifest { source: ManifestError::Version(_), .. } => (Kind::Refused, "UnknownVersion"),
         E::Manifest { .. } => (Kind::Refused, "InvalidManifest"),
