@@ -10,9 +10,6 @@ use krs_core::digest::Digest;
 use krs_core::reference::Reference;
 use krs_core::set::CheckedSet;
 
-/// Namespaces that a message names; it counts the rest.
-const NAMED: usize = 3;
-
 /// The namespaces whose sets in the bundle list an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readers {
@@ -34,21 +31,6 @@ impl Readers {
         match self {
             Self::Any => true,
             Self::Namespaces(names) => names.binary_search_by(|name| (**name).cmp(namespace)).is_ok(),
-        }
-    }
-
-    /// The namespaces in words, as many as a message may name.
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Any => "any namespace".to_owned(),
-            Self::Namespaces(names) => {
-                let shown = names.iter().take(NAMED).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
-                match names.len().saturating_sub(NAMED) {
-                    0 if shown.is_empty() => "no namespace".to_owned(),
-                    0 => shown,
-                    more => format!("{shown} and {more} more"),
-                }
-            }
         }
     }
 }
@@ -120,6 +102,5 @@ mod tests {
         assert!(may("shared", "a") && may("shared", "b") && !may("shared", "c"));
         assert!(may("open", "a") && may("open", "c"), "a set without a namespace belongs to any");
         assert!(!Readers::default().include("a"), "what no set lists belongs to nobody");
-        assert_eq!(readers[&digest("shared")].describe(), "a, b");
     }
 }

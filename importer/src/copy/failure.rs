@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why a target is not at the edge, in the words of a condition.
 
+use std::error::Error;
+use std::io;
+
 use camino::Utf8Path;
 use krs_core::closure::ClosureError;
 use krs_core::crd::reason;
@@ -47,7 +50,11 @@ impl Failure {
         let by_importer = which == Which::Bundle;
         let by_medium = by_importer
             && matches!(error, E::Unavailable { detail, .. } if detail.starts_with("HTTP status"));
+        // The next Pod has another token, and the next Job the importer's CA certificate of then.
+        let by_credentials = by_importer && matches!(error, E::Unauthorized { .. } | E::Forbidden { .. });
+        let by_tls = matches!(error, E::Tls { .. } | E::Certificate { .. });
         let reason = match error {
+            _ if by_credentials || (by_importer && by_tls) => reason::BUNDLE_UNAVAILABLE,
             E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
             E::Tls { .. } | E::Certificate { .. } => reason::TLS_FAILED,
             E::Unavailable { .. } if by_medium => reason::MEDIUM_READ_ERROR,
@@ -70,6 +77,12 @@ impl Failure {
                 "; check the Secret with the login of the source registry"
             }
             (reason::TLS_FAILED, Which::Destination) => "; check the Secret or ConfigMap with its authority",
+            (reason::BUNDLE_UNAVAILABLE, _) if by_credentials => {
+                "; the copy is retried by itself, with another token"
+            }
+            (reason::BUNDLE_UNAVAILABLE, _) if by_tls => {
+                "; the copy is retried by itself, with the importer's CA certificate of then"
+            }
             (reason::BUNDLE_UNAVAILABLE, _) => {
                 "; the copy is retried by itself, once the media with the bundle are there"
             }
@@ -78,8 +91,13 @@ impl Failure {
             _ => "",
         };
         let for_all = reason == reason::AUTH_FAILED && which == Which::Destination;
-        // A certificate is not another one a minute later.
-        let kind = if reason == reason::TLS_FAILED { ErrorKind::Trust } else { error.kind() };
+        let kind = if by_credentials {
+            ErrorKind::Unavailable
+        } else if lasts(error) {
+            ErrorKind::Trust
+        } else {
+            error.kind()
+        };
         Self { for_all, ..Self::new(reason, kind, &format!("{}: {text}{advice}", which.name())) }
     }
 
@@ -147,6 +165,36 @@ impl Failure {
     }
 }
 
+/// Whether TLS fails for what is not another one a minute later: a certificate, or the versions of the protocol. An alert, or
+/// a connection that ends amid a record, may be a server that is restarted.
+fn lasts(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::Certificate { .. } => true,
+        RegistryError::Tls { source: Some(source), .. } => tls_error(source.as_ref()).is_none_or(|error| {
+            matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::PeerIncompatible(_))
+        }),
+        RegistryError::Tls { source: None, .. } => true,
+        _ => false,
+    }
+}
+
+/// What TLS itself said, as one of the causes of `error`.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        // Its `source` is not what is in it, but the cause of that.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
 /// The exit code for several failures: what no retry mends first, so that the Job ends at once.
 pub(super) fn exit_code(failures: impl IntoIterator<Item = ErrorKind>) -> u8 {
     let code = |kind| match kind {
@@ -164,7 +212,45 @@ pub(super) fn exit_code(failures: impl IntoIterator<Item = ErrorKind>) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use krs_core::registry::CredentialUse;
+
     use super::*;
+
+    fn exit(which: Which, error: &RegistryError) -> (&'static str, u8) {
+        let failure = Failure::registry(which, error);
+        (failure.reason, exit_code([failure.kind]))
+    }
+
+    #[test]
+    fn t231_only_what_is_wrong_with_a_certificate_ends_a_job_and_not_all_that_tls_says() {
+        let tls = |error: rustls::Error| RegistryError::Tls {
+            host: "edge.local:5000".to_owned(),
+            detail: error.to_string(),
+            hint: None,
+            source: Some(io::Error::other(error).into()),
+        };
+        let unknown = || tls(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+        assert_eq!(exit(Which::Destination, &unknown()), (reason::TLS_FAILED, 3));
+        let restarted = tls(rustls::Error::AlertReceived(rustls::AlertDescription::InternalError));
+        assert_eq!(exit(Which::Destination, &restarted), (reason::TLS_FAILED, 8));
+        // The CA certificate of the importer is in the Job: the next one has the new one.
+        assert_eq!(exit(Which::Bundle, &unknown()), (reason::BUNDLE_UNAVAILABLE, 3));
+    }
+
+    #[test]
+    fn t231_a_token_that_the_importer_does_not_take_is_another_one_in_the_next_pod() {
+        let refused = || RegistryError::Forbidden {
+            registry: "krs-importer.krs-system.svc:5443".parse().unwrap(),
+            what: "pull".to_owned(),
+            detail: String::new(),
+            credentials: CredentialUse { used: None, searched: String::new() },
+        };
+        assert_eq!(exit(Which::Bundle, &refused()), (reason::BUNDLE_UNAVAILABLE, 8));
+        assert_eq!(exit(Which::Destination, &refused()), (reason::AUTH_FAILED, 7));
+        let failure = Failure::registry(Which::Bundle, &refused());
+        assert!(failure.message.ends_with("with another token"), "{}", failure.message);
+    }
 
     #[test]
     fn the_exit_code_is_that_of_the_failure_that_no_retry_mends() {

@@ -35,7 +35,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// skopeo may do nothing for so long: a registry hashes and moves a large blob when it has all of it.
 const STALL: Duration = Duration::from_secs(900);
 /// Exit code after SIGTERM: the copy did not fail, so that Kubernetes starts it again.
-const STOPPED: u8 = 128 + 15;
+pub(crate) const STOPPED: u8 = 128 + 15;
 /// Most characters of a failure in the report.
 const MAX_REPORTED: usize = 400;
 

@@ -184,8 +184,8 @@ fn source<'a>(
     }
     let withheld = || {
         let held = o.stock.withheld(o.namespace, &target.digest, &target.platforms);
-        let (bundle, image) = held.filter(|_| bundles)?;
-        let message = withheld(o.namespace, &target.reference.to_string(), bundle, image);
+        let (bundle, _) = held.filter(|_| bundles)?;
+        let message = withheld(o.namespace, &target.reference.to_string(), bundle);
         Some(Situation::Withheld { message })
     };
     if bundle.is_none()
@@ -201,12 +201,12 @@ fn source<'a>(
     })
 }
 
-/// Why an image of a bundle is not copied for sets of `namespace`.
-pub(crate) fn withheld(namespace: &str, image: &str, bundle: &StockBundle, held: &StockImage) -> String {
+/// Why an image of a bundle is not copied for sets of `namespace`. For which ones it is listed, only the ImageBundle says: a
+/// namespace is not told what others have. (T-153)
+pub(crate) fn withheld(namespace: &str, image: &str, bundle: &StockBundle) -> String {
     format!(
-        "bundle {} lists {image} for sets of other namespaces only ({}), not for namespace {namespace}: write this set with namespace {namespace} in Git, or with none, and make a new bundle (Kustomize's `namespace:` renames only what it renders, not the files that krs reads); or ask who runs the importer about shareAcrossNamespaces",
-        bundle.name,
-        held.readers.describe()
+        "bundle {} lists {image} for sets of other namespaces only, not for namespace {namespace}: write this set with namespace {namespace} in Git, or with none, and make a new bundle (Kustomize's `namespace:` renames only what it renders, not the files that krs reads); or ask who runs the importer about shareAcrossNamespaces (the ImageBundle has the namespaces in status.namespaceMismatches)",
+        bundle.name
     )
 }
 

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::redact::printable;
 
 use super::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, SELECTOR, SET_LABEL};
+use crate::copy::STOPPED;
 use crate::decide::{CopyJob, FailedPod, JobPhase};
 use crate::task::{CopyReport, CopyTask, MAX_REPORT, MAX_TARGETS, MAX_TASK};
 
@@ -54,15 +55,16 @@ pub(crate) fn add_pods(job: &mut CopyJob, uid: &str, pods: &[Pod]) {
             *failed = failed.take().or_else(|| pods.iter().find_map(|pod| self::failed(pod)));
         }
         JobPhase::Succeeded { report, .. } => *report = report.take().or_else(|| self::report(&pods)),
-        JobPhase::Failed { report, why, .. } => {
-            *report = report.take().or_else(|| self::report(&pods));
-            if report.is_none()
-                && !why.contains(LAST_POD)
-                && let Some(pod) = pods.iter().find_map(|pod| self::failed(pod))
-            {
-                *why = printable(&format!("{why}{LAST_POD}{}", pod.why), MAX_MESSAGE);
+        // The newest Pod that failed decides: what an older one reported is not why the Job failed.
+        JobPhase::Failed { report, why, .. } if report.is_none() && !why.contains(LAST_POD) => {
+            if let Some(pod) = pods.iter().find_map(|pod| self::failed(pod)) {
+                if pod.report.is_none() {
+                    *why = printable(&format!("{why}{LAST_POD}{}", pod.why), MAX_MESSAGE);
+                }
+                *report = pod.report;
             }
         }
+        JobPhase::Failed { .. } => {}
     }
 }
 
@@ -144,11 +146,14 @@ fn waiting(pod: &Pod) -> Option<String> {
 }
 
 /// What a Pod that failed says: that of the runner comes first, since a container that admission added may have failed in
-/// consequence.
+/// consequence. A runner that was told to stop did not fail.
 fn failed(pod: &Pod) -> Option<FailedPod> {
     let ends = containers(pod).filter_map(|(name, state)| Some((name, state.terminated.as_ref()?)));
     let failed = ends.filter(|(_, end)| end.exit_code != 0).collect::<Vec<_>>();
     let end = failed.iter().find(|(name, _)| *name == CONTAINER).or_else(|| failed.first());
+    if end.is_some_and(|(name, end)| *name == CONTAINER && end.exit_code == i32::from(STOPPED)) {
+        return None;
+    }
     let status = pod.status.as_ref()?;
     if let Some((name, end)) = end {
         let message = end.message.as_deref().filter(|_| *name != CONTAINER);

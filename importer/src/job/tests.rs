@@ -141,6 +141,48 @@ fn t84_the_report_of_the_newest_pod_is_read_and_made_printable() {
 }
 
 #[test]
+fn t206_why_a_job_failed_says_the_newest_pod_that_failed_and_no_older_one() {
+    let mut job = built(from_bundle());
+    job.metadata.uid = Some("job-uid".to_owned());
+    job.status = serde_json::from_value(json!({"conditions": [{
+        "type": "Failed", "status": "True", "reason": "BackoffLimitExceeded",
+        "lastTransitionTime": "2026-03-01T08:00:00Z",
+    }]}))
+    .unwrap();
+    let said =
+        r#"{"failed":1,"failures":[{"target":0,"reason":"RegistryUnreachable","message":"no route"}]}"#;
+    let end = |code: i32, reason: &str, message: &str| json!({"terminated": {"exitCode": code, "reason": reason, "message": message}});
+    let old = pod("old", "2026-03-01T07:00:00Z", &end(8, "Error", said));
+    let newest = |state| pod("new", "2026-03-01T07:30:00Z", &state);
+    // They are read one by one, the newest first.
+    let phase = |newest: Pod| {
+        let mut copy = read(&job, &[newest.clone(), old.clone()]).unwrap();
+        let mut one_by_one = read(&job, &[]).unwrap();
+        for pod in [newest, old.clone()] {
+            add_pods(&mut one_by_one, "job-uid", &[pod]);
+        }
+        assert_eq!(copy, one_by_one);
+        let JobPhase::Failed { why, report, .. } =
+            std::mem::replace(&mut copy.phase, JobPhase::Running { waiting: None, failed: None })
+        else {
+            panic!("it failed")
+        };
+        (why, report.map(|report| report.failures[0].message.clone()))
+    };
+    let (why, report) = phase(newest(end(137, "OOMKilled", "")));
+    assert_eq!(
+        (why.as_str(), report),
+        ("BackoffLimitExceeded; its last Pod: OOMKilled (exit code 137)", None)
+    );
+    // One that was stopped, for example at the deadline, has not failed.
+    let (why, report) = phase(newest(end(143, "Error", "")));
+    assert_eq!((why.as_str(), report.as_deref()), ("BackoffLimitExceeded", Some("no route")));
+    job.status = None;
+    let stopped = [newest(end(143, "Error", ""))];
+    assert_eq!(read(&job, &stopped).unwrap().phase, JobPhase::Running { waiting: None, failed: None });
+}
+
+#[test]
 fn t81_a_pod_that_does_not_start_says_why() {
     let mut job = built(from_bundle());
     job.metadata.uid = Some("job-uid".to_owned());

@@ -283,8 +283,8 @@ impl Round<'_> {
         let mut all = true;
         for (target, _) in &batch.targets {
             let held = bundle.images.of_digest(&target.digest).next();
-            if let Some(image) = held.filter(|image| !stock.serves(namespace, image)) {
-                let message = withheld(namespace, &target.reference.to_string(), bundle, image);
+            if held.is_some_and(|image| !stock.serves(namespace, image)) {
+                let message = withheld(namespace, &target.reference.to_string(), bundle);
                 let why = |place: &usize| (*place, (reason::NAMESPACE_NOT_LISTED, message.clone()));
                 seen.blocked.extend(target.images.iter().map(why));
                 all = false;

@@ -108,8 +108,8 @@ pub(super) fn withheld(
 ) -> Blocked {
     let why = |place: &usize| {
         let reference = &wanted.images.get(*place)?.reference;
-        let (bundle, held) = stock.withheld_tag(namespace, reference)?;
-        let message = decide::withheld(namespace, &reference.to_string(), bundle, held);
+        let (bundle, _) = stock.withheld_tag(namespace, reference)?;
+        let message = decide::withheld(namespace, &reference.to_string(), bundle);
         Some((*place, (reason::NAMESPACE_NOT_LISTED, message)))
     };
     if spec.source == Source::Registry {

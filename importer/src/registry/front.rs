@@ -73,6 +73,8 @@ impl Front {
         let result = response.status().as_u16().to_string();
         self.metrics.registry_answers.get_or_create(&ResultLabels { result }).inc();
         let sent = self.metrics.registry_bytes.clone();
+        // Tokens are known for longer than their sets, whose numbers are forgotten.
+        let reader = reader.filter(|set| self.demand.borrow().sets.contains_key(set));
         let read = reader.map(|SetName { namespace, name }| {
             self.metrics.read_bytes.get_or_create(&SetLabels { namespace, name }).clone()
         });

@@ -183,6 +183,19 @@ async fn an_image_is_read_by_digest_with_all_that_refers_to_it() {
 }
 
 #[tokio::test]
+async fn nothing_is_counted_for_a_set_that_is_gone_while_its_pod_still_asks() {
+    let site = Site::new().await;
+    let labels = SetLabels { namespace: "apps".to_owned(), name: "set".to_owned() };
+    let path = site.of(&site.app, format_args!("manifests/{}", site.app.digest));
+    assert_eq!(site.get(&path).await.status, 200);
+    assert!(site.front.metrics.read_bytes.get(&labels).is_some());
+    site.demand.send_replace(Arc::new(Demand { complete: true, ..Demand::default() }));
+    site.front.metrics.read_bytes.remove(&labels);
+    assert_eq!(site.get(&path).await.status, 404);
+    assert!(site.front.metrics.read_bytes.get(&labels).is_none());
+}
+
+#[tokio::test]
 async fn parts_and_heads_of_blobs_are_answered() {
     let site = Site::new().await;
     let (digest, content) = site.layer();
