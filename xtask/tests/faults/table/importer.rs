@@ -405,14 +405,13 @@ pub(super) const IMPORTER: &[Fault] = &[
         "it is put right after a pause that grows from five seconds to five minutes",
     ),
     (
-<<<<<<< HEAD
         228,
         "a site with hundreds of sets runs for weeks, its registry and its API server fail, and media come and go",
         "all is right at the end of each day; requests, writes, objects and memory do not grow, and a set with nothing to do is not written",
-=======
+    ),
+    (
         231,
         "a copy fails for what a retry mends: TLS that breaks off, a token or a CA certificate of the importer that was replaced",
         "Kubernetes retries it, or the importer creates another Job soon; only a certificate ends a Job at once",
->>>>>>> f308cde (Retry copies that a retry mends, and name the right Pod)
     ),
 ];
