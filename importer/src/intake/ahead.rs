@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sequences that are too far ahead. `krs bundle` takes the time for the sequence, and a mark is never lowered: one bundle
 //! that was made with a wrong clock would have all right ones refused until that time. It is not used before a person
-//! confirms it. Pure.
+//! confirms it. Nor does a time that a bundle tells count as a clock if it is as far ahead. Pure.
 
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
@@ -28,6 +28,28 @@ pub(super) struct Times {
     pub built: Timestamp,
 }
 
+impl Times {
+    /// The latest of them.
+    fn latest(&self) -> Timestamp {
+        self.server.map_or(self.site, |server| server.max(self.site)).max(self.built)
+    }
+
+    /// The latest of the times that bundles told, as far as each follows within [`MAX_AHEAD`] upon a clock or an earlier
+    /// one: the clock of a machine may stand still, and one bundle that was made with a wrong clock, whatever its sequence,
+    /// must not let the right ones expire. (T-30)
+    pub(super) fn newest(&self, told: impl Iterator<Item = Timestamp>) -> Option<Timestamp> {
+        let mut told = told.collect::<Vec<_>>();
+        told.sort_unstable();
+        let mut latest = self.latest();
+        let follows = |time: &Timestamp| {
+            let is_near = time.as_second() <= latest.as_second().saturating_add(MAX_AHEAD);
+            latest = latest.max(*time);
+            is_near
+        };
+        told.into_iter().take_while(follows).last()
+    }
+}
+
 /// A sequence that is too far ahead, and the times that it was compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ahead {
@@ -48,8 +70,8 @@ pub(super) fn built() -> Timestamp {
 /// number of a pipeline): once the first of these was confirmed, only leaps are told from what is right.
 pub(super) fn check(sequence: u64, mark: Option<&Mark>, times: &Times) -> Option<Ahead> {
     let accepted = mark.map(|mark| mark.created_at);
-    let known = [Some(times.site), times.server, Some(times.built), accepted].into_iter().flatten();
-    let latest = known.max().unwrap_or_default().as_second().saturating_add(MAX_AHEAD);
+    let latest = accepted.map_or(times.latest(), |accepted| accepted.max(times.latest()));
+    let latest = latest.as_second().saturating_add(MAX_AHEAD);
     let latest = u64::try_from(latest).unwrap_or_default();
     let reached = mark.map(|mark| mark.sequence).unwrap_or_default();
     let next = if reached > latest { reached.saturating_mul(MAX_GROWTH) } else { latest };
@@ -126,6 +148,33 @@ mod tests {
         }
         assert!(is_ahead(NOW, None, &dead), "no clock knows");
         assert!(built() > at(1_700_000_000));
+    }
+
+    #[test]
+    fn t30_a_time_that_a_bundle_told_counts_only_where_it_follows_upon_another_one() {
+        let times = Times { site: at(NOW - 90 * DAY), server: None, built: at(NOW - 30 * DAY) };
+        let newest = |days: &[i64]| {
+            let told = days.iter().map(|days| at(NOW + days * DAY));
+            times.newest(told).map(|time| (time.as_second() - NOW) / DAY)
+        };
+        assert_eq!(newest(&[]), None);
+        assert_eq!(newest(&[-23]), Some(-23), "a week after the latest clock");
+        assert_eq!(newest(&[-22]), None);
+        assert_eq!(newest(&[365, -40, 366]), Some(-40), "neither of two that are as wrong");
+        assert_eq!(
+            newest(&[0, -20, -24, -10, -15, -5]),
+            Some(0),
+            "one week after the other, with a clock that stands"
+        );
+        let told = |times: &Times| times.newest([at(NOW + DAY)].into_iter());
+        assert_eq!(told(&times), None);
+        for times in [
+            Times { site: at(NOW), ..times },
+            Times { server: Some(at(NOW)), ..times },
+            Times { built: at(NOW), ..times },
+        ] {
+            assert_eq!(told(&times), Some(at(NOW + DAY)), "{times:?}");
+        }
     }
 
     #[test]

@@ -336,12 +336,21 @@ impl Intake {
         }
     }
 
-    /// The newest time that a bundle told whose signature was right. (T-30)
+    /// What is known of the time.
+    fn times(&self) -> Times {
+        Times {
+            site: (self.clock)(),
+            server: self.watches.as_ref().and_then(|watches| watches.server_time()),
+            built: ahead::built(),
+        }
+    }
+
+    /// The newest time that a bundle told whose signature was right, as far as that may be. (T-30)
     fn newest(&self) -> Option<Timestamp> {
         let accepted = self.entries.values().filter_map(Entry::accepted);
         let accepted = accepted.filter(|accepted| !accepted.held.bundle.signers().is_empty());
         let marks = self.judged_by.iter().map(|(_, mark)| mark.created_at);
-        accepted.map(|accepted| accepted.stock.created_at).chain(marks).max()
+        self.times().newest(accepted.map(|accepted| accepted.stock.created_at).chain(marks))
     }
 
     /// Makes everything outside agree with what is known.
@@ -388,11 +397,7 @@ impl Intake {
             self.judged_by = marks;
             self.retry(|state| matches!(state, State::Refused { reason: verdict::REUSED, .. }));
         }
-        let times = Times {
-            site: (self.clock)(),
-            server: self.watches.as_ref().and_then(|watches| watches.server_time()),
-            built: ahead::built(),
-        };
+        let times = self.times();
         let is_confirmed = |name: &str, digest: &Digest| self.cluster.is_confirmed(name, digest);
         let taken_in = entries::judge_ahead(&mut self.entries, &self.judged_by, &times, is_confirmed);
         entries::refuse_reused(&mut self.entries, &taken_in);

@@ -4,6 +4,7 @@
 use axum::http::header::DATE;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
+use krs_core::plan::PlanOptions;
 use krs_importer::marks::Mark;
 use serde_json::json;
 
@@ -209,5 +210,33 @@ async fn t215_the_file_of_a_bundle_that_waits_for_a_confirmation_is_closed_and_n
     next_scan(&world, "one").await;
     assert_eq!(version(), before);
     assert!(!is_open(), "it is not read again with each scan");
+    intake.stop().await;
+}
+
+/// A counter says nothing about the clock that its sender has.
+#[tokio::test(flavor = "multi_thread")]
+async fn t30_a_bundle_of_a_sender_with_a_wrong_clock_lets_no_right_one_expire() {
+    let mut world = World::new();
+    world.config.enforce_expiry = true;
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+    let day = SignedDuration::from_hours(24);
+    let drop = async |name: &str, sequence: u64, made: Timestamp, end: Option<Timestamp>| {
+        let options = PlanOptions { source_date: Some(made), not_after: end, ..numbered(sequence) };
+        let path = world.make(name, "", options, Some(&world.key)).await;
+        std::fs::copy(path, world.at(name)).unwrap();
+    };
+    drop("wrong.krs.tar", 1, now + YEAR, None).await;
+    let intake = world.start();
+    // Its time is in the mark, too.
+    imported(&world, &intake, "wrong").await;
+    assert_eq!(mark(&world), Some(1));
+    let status = &world.api.get("imagebundles", "", "wrong").unwrap()["status"];
+    assert!(!status["message"].as_str().unwrap().contains("the clock of this site is behind"), "{status}");
+    drop("right.krs.tar", 2, now, Some(now + day * 30)).await;
+    drop("late.krs.tar", 3, now - day * 2, Some(now - day)).await;
+    world.condition("right", VERIFIED, "True", "Succeeded").await;
+    world.condition("late", VERIFIED, "False", "Expired").await;
+    next_scan(&world, "one").await;
+    imported(&world, &intake, "right").await;
     intake.stop().await;
 }
