@@ -7,6 +7,7 @@
 //! in them. They know each other only by data: [`stock`] is what the drop folder holds, [`library`] the bundles that may
 //! be read, [`demand`] what the sets need, [`task`] what a Job is told.
 
+mod advice;
 pub mod api_client;
 pub mod clock;
 pub mod config;

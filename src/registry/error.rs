@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::address::BarredAddress;
 use super::denial::Denial;
-use super::help;
+use super::help::{self, Hint};
 use super::keychain::KeychainError;
 use super::redirect::RedirectRefusal;
 use super::rejection::find;
@@ -86,7 +86,7 @@ pub enum RegistryError {
         /// The HTTP status; absent: nothing answered.
         status: Option<u16>,
         /// What helps, where it is more than to come back later.
-        hint: Option<String>,
+        hint: Option<Hint>,
         /// The cause.
         #[source]
         source: Option<Cause>,
@@ -98,8 +98,8 @@ pub enum RegistryError {
         host: String,
         /// What is wrong with the certificate or the connection.
         detail: String,
-        /// What helps, where it is not to trust another CA.
-        hint: Option<String>,
+        /// What helps, where that is known.
+        hint: Option<Hint>,
         /// The cause.
         #[source]
         source: Option<Cause>,

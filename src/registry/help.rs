@@ -5,6 +5,19 @@ use super::error::{CredentialUse, LOST_UPLOAD, RegistryError, SourceError};
 use crate::error::{Classify as _, ErrorKind};
 use crate::reference::RegistryHost;
 
+/// What helps against an exchange that failed. Who tells it to people names the flag or the field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// What these words say.
+    Words(String),
+    /// To trust the CA that issued the registry's certificate.
+    TrustCa,
+    /// To correct the port, or to leave TLS out: the server does not speak TLS.
+    LeaveOutTls,
+    /// Perhaps to use TLS: the server took a connection, and what came back for plain HTTP was no HTTP.
+    UseTls,
+}
+
 /// What helps where a proxy wants credentials.
 pub(super) const PROXY_CREDENTIALS: &str =
     "put user and password for the proxy into HTTPS_PROXY: http://USER:PASSWORD@PROXY:PORT";
@@ -34,14 +47,21 @@ pub(super) fn against(error: &RegistryError) -> Option<String> {
         RegistryError::RateLimited { registry, .. } => format!(
             "run the same command again later: it resumes. --max-wait allows a longer wait; with credentials the limits are higher (skopeo login {registry})"
         ),
-        RegistryError::Unavailable { hint: Some(hint), .. } | RegistryError::Tls { hint: Some(hint), .. } => hint.clone(),
+        RegistryError::Unavailable { hint: Some(Hint::Words(words)), .. }
+        | RegistryError::Tls { hint: Some(Hint::Words(words)), .. } => words.clone(),
+        RegistryError::Unavailable { hint: Some(Hint::UseTls), registry, .. } => {
+            format!("if the registry speaks TLS, leave out --plain-http {registry}; otherwise try again later")
+        }
         RegistryError::Unavailable { .. } => {
             "try again later. Behind a proxy, set HTTPS_PROXY and NO_PROXY".to_owned()
         }
         RegistryError::PlainHttp { registry, .. } => format!("leave out --plain-http {registry}"),
         RegistryError::Refused { status: 407, .. } => PROXY_CREDENTIALS.to_owned(),
-        RegistryError::Tls { host, .. } => format!(
-            "name the registry's CA with --ca-file, or put it as a *.crt file into /etc/containers/certs.d/{host}/. A registry without TLS needs --plain-http {host}"
+        RegistryError::Tls { hint: Some(Hint::LeaveOutTls), host, .. } => {
+            format!("correct the port, or use --plain-http {host} if the registry has no TLS")
+        }
+        RegistryError::Tls { hint: Some(Hint::TrustCa), host, .. } => format!(
+            "name the registry's CA with --ca-file, or put it as a *.crt file into /etc/containers/certs.d/{host}/"
         ),
         RegistryError::Content { .. } | RegistryError::OtherDigest { .. } => {
             "the registry, or a proxy before it, holds damaged content: it must be removed there and pushed again".to_owned()
@@ -89,6 +109,7 @@ pub(super) fn against(error: &RegistryError) -> Option<String> {
         RegistryError::TooLarge { .. }
         | RegistryError::Protocol { .. }
         | RegistryError::Refused { .. }
+        | RegistryError::Tls { .. }
         | RegistryError::Sink { .. }
         | RegistryError::Source { .. }
         | RegistryError::Certificate { .. } => return None,

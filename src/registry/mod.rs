@@ -52,6 +52,7 @@ pub use client::{Client, ClientOptions, Notify, ProxyOptions, Repository, Statis
 pub use denial::Denial;
 pub use error::{CredentialUse, RegistryError, SourceError};
 pub use foreign::ForeignLayers;
+pub use help::Hint;
 pub use keychain::{Keychain, KeychainError};
 pub use redirect::RedirectRefusal;
 pub use referrers::{ReferrerList, ReferrersApi, ReferrersTag, UnusableEntry, referrers_tag};

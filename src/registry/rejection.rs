@@ -12,7 +12,7 @@ use super::address::BarredAddress;
 use super::client::Inner;
 use super::denial::Denial;
 use super::error::{CredentialUse, RegistryError};
-use super::help::PROXY_CREDENTIALS;
+use super::help::{Hint, PROXY_CREDENTIALS};
 use super::hosts::Pause;
 use super::redirect::{self, authority};
 use super::retry::Failure;
@@ -58,6 +58,8 @@ pub(super) struct Way {
     pub(super) trusted: String,
     /// The proxy that connections go through, or may go through, so that it is not known who refused them.
     pub(super) proxy: Option<String>,
+    /// Whether TLS is left out because the options say so.
+    pub(super) plain_http: bool,
 }
 
 /// What a failed exchange means.
@@ -82,15 +84,15 @@ pub(super) fn transport_failure(
     let refused = find::<io::Error>(&error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
     let elsewhere = !is_at(purpose.registry, url);
     let mut hint = elsewhere.then(|| {
-        format!(
+        Hint::Words(format!(
             "{host} has to be reachable from here too. If it is an inner name of the registry: {}",
             redirect::OUTER_NAME
-        )
+        ))
     });
     let mut detail = if error.is_dns() {
         format!("cannot resolve {name}: {cause}")
     } else if error.is_connect() && cause.contains("proxy auth") {
-        hint = Some(PROXY_CREDENTIALS.to_owned());
+        hint = Some(Hint::Words(PROXY_CREDENTIALS.to_owned()));
         format!("the proxy on the way to {host} wants credentials (HTTP status 407)")
     } else if let (Some(proxy), true) = (&way.proxy, error.is_connect()) {
         format!("no connection to {host} through {proxy}: {cause}")
@@ -100,11 +102,17 @@ pub(super) fn transport_failure(
         } else {
             String::new()
         };
-        hint.get_or_insert_with(|| format!("{forgotten}Is the registry running?").trim_start().to_owned());
+        let words = || format!("{forgotten}Is the registry running?").trim_start().to_owned();
+        hint.get_or_insert_with(|| Hint::Words(words()));
         format!("nothing listens at {name} port {port}: {cause}")
     } else if error.is_connect() {
         format!("no connection to {host}: {cause}")
     } else {
+        // Go, nginx, Apache and Tomcat answer plain HTTP with words (`wants_tls`). Envoy, HAProxy and Node.js close the
+        // connection, and Jetty and rustls send a TLS alert.
+        if way.plain_http {
+            hint.get_or_insert(Hint::UseTls);
+        }
         format!("the connection to {host} was cut: {cause}")
     };
     if elsewhere {
@@ -149,27 +157,32 @@ impl Inner {
                 }
                 None => None,
             };
-        Way { trusted: self.trusted(url), proxy }
+        let plain_http = url.scheme() == "http"
+            && authority(url)
+                .parse()
+                .is_ok_and(|host| tls::listed(&self.options.plain_http, &host, tls::HTTP));
+        Way { trusted: self.trusted(url), proxy, plain_http }
     }
 }
 
-/// What is wrong with a TLS connection, and what helps, where that is not to trust another CA.
-fn tls_detail(error: &rustls::Error, host: &str, trusted: &str) -> (String, Option<String>) {
+/// What is wrong with a TLS connection, and what helps, where that is known.
+fn tls_detail(error: &rustls::Error, host: &str, trusted: &str) -> (String, Option<Hint>) {
     use rustls::{CertificateError as Certificate, Error as Tls};
     let day = |time: rustls::pki_types::UnixTime| {
         let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
         jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
     };
-    let clock = || Some("set the clock of this machine, if it is wrong".to_owned());
+    let words = |words: &str| Some(Hint::Words(words.to_owned()));
     match error {
         Tls::InvalidCertificate(Certificate::UnknownIssuer) => {
-            (format!("its certificate comes from a CA that is not trusted here ({trusted})"), None)
+            let text = format!("its certificate comes from a CA that is not trusted here ({trusted})");
+            (text, Some(Hint::TrustCa))
         }
         Tls::InvalidCertificate(Certificate::NotValidYetContext { time, not_before }) => {
             let (from, now) = (day(*not_before), day(*time));
             (
                 format!("its certificate is valid from {from}, and the clock of this machine says {now}"),
-                clock(),
+                words("set the clock of this machine, if it is wrong"),
             )
         }
         Tls::InvalidCertificate(Certificate::ExpiredContext { time, not_after }) => {
@@ -178,17 +191,20 @@ fn tls_detail(error: &rustls::Error, host: &str, trusted: &str) -> (String, Opti
                 "the registry needs a new certificate; or set the clock of this machine, if it is wrong";
             let text =
                 format!("its certificate was valid until {until}, and the clock of this machine says {now}");
-            (text, Some(help.to_owned()))
+            (text, words(help))
         }
         Tls::InvalidCertificate(Certificate::NotValidForNameContext { presented, .. }) => {
             let names = presented.iter().take(5).map(|name| certified(name)).collect::<Vec<_>>().join(", ");
             let help = format!(
                 "write a name that the certificate is for in place of {host}, or have it issued for {host}"
             );
-            (format!("its certificate is not for this name, but for {names}"), Some(help))
+            (format!("its certificate is not for this name, but for {names}"), words(&help))
         }
-        Tls::InvalidCertificate(error) => (format!("its certificate is not accepted: {error}"), None),
-        Tls::InvalidMessage(_) => ("it does not speak TLS".to_owned(), None),
+        Tls::InvalidCertificate(error) => {
+            let text = format!("its certificate is not accepted: {error}");
+            (text, words("ask who runs the registry for another certificate"))
+        }
+        Tls::InvalidMessage(_) => ("it does not speak TLS".to_owned(), Some(Hint::LeaveOutTls)),
         other => (printable(&other.to_string(), MAX_ERROR_TEXT), None),
     }
 }
@@ -227,12 +243,24 @@ fn error_text(answer: &Answer, body: &[u8]) -> String {
     if text.is_empty() { text } else { format!(": {}", printable(&text, MAX_ERROR_TEXT)) }
 }
 
-/// Whether a server says that it got plain HTTP where it speaks TLS: Go's and nginx's words.
+/// What servers say, with status 400, to plain HTTP where they speak TLS.
+const WANTS_TLS: [&str; 5] = [
+    // Go, and so Caddy, Traefik, Distribution and zot.
+    "HTTP request to an HTTPS server",
+    // nginx.
+    "plain HTTP request was sent to HTTPS port",
+    // Apache httpd.
+    "speaking plain HTTP to an SSL-enabled server port",
+    // Tomcat.
+    "combination of host and port requires TLS",
+    // Jetty, where its port tells TLS from plain HTTP.
+    "HTTP request to HTTPS port",
+];
+
+/// Whether a server says that it got plain HTTP where it speaks TLS.
 fn wants_tls(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
-    ["HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port"]
-        .iter()
-        .any(|words| text.contains(words))
+    WANTS_TLS.iter().any(|words| text.contains(words))
 }
 
 /// What it means that a host refused a request for its limit.

@@ -13,9 +13,10 @@ use krs_core::prove::ProveError;
 use krs_core::push::TargetError;
 use krs_core::redact::printable;
 use krs_core::reference::RegistryHost;
-use krs_core::registry::{Denial, RegistryError};
+use krs_core::registry::{Denial, Hint, RegistryError};
 
 use super::side::Which;
+use crate::advice::{Whose, about_tls};
 use crate::credentials::CredentialsError;
 use crate::job::SELECTOR;
 
@@ -56,7 +57,7 @@ impl Failure {
         let reason = match error {
             _ if by_credentials || (by_importer && by_tls) => reason::BUNDLE_UNAVAILABLE,
             E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
-            E::Tls { .. } | E::Certificate { .. } => reason::TLS_FAILED,
+            E::Tls { .. } | E::Certificate { .. } | E::PlainHttp { .. } => reason::TLS_FAILED,
             E::Unavailable { .. } if by_medium => reason::MEDIUM_READ_ERROR,
             // It asks to be left alone while it does not serve the bundle, and is not there while it starts.
             E::Unavailable { .. } | E::RateLimited { .. } if by_importer => reason::BUNDLE_UNAVAILABLE,
@@ -76,7 +77,6 @@ impl Failure {
             (reason::AUTH_FAILED, Which::Source) => {
                 "; check the Secret with the login of the source registry"
             }
-            (reason::TLS_FAILED, Which::Destination) => "; check the Secret or ConfigMap with its authority",
             (reason::BUNDLE_UNAVAILABLE, _) if by_credentials => {
                 "; the copy is retried by itself, with another token"
             }
@@ -90,6 +90,14 @@ impl Failure {
             (reason::IMAGE_NOT_FOUND, _) => "; check the image's name and digest",
             _ => "",
         };
+        let whose = match which {
+            Which::Bundle => Whose::Importer,
+            Which::Source => Whose::Source,
+            // Jobs do not know the site's policy.
+            Which::Destination => Whose::Destination(None),
+        };
+        let advice =
+            about_tls(error, whose).map_or_else(|| advice.to_owned(), |advice| format!("; {advice}"));
         let for_all = reason == reason::AUTH_FAILED && which == Which::Destination;
         let kind = if by_credentials {
             ErrorKind::Unavailable
@@ -165,15 +173,17 @@ impl Failure {
     }
 }
 
-/// Whether TLS fails for what is not another one a minute later: a certificate, or the versions of the protocol. An alert, or
-/// a connection that ends amid a record, may be a server that is restarted.
+/// Whether TLS fails for what is not another one a minute later: a certificate, the versions of the protocol, or plain HTTP
+/// where TLS is spoken, or the reverse. An alert, or a connection that ends amid a record, may be a server that is restarted.
 fn lasts(error: &RegistryError) -> bool {
     match error {
-        RegistryError::Certificate { .. } => true,
+        RegistryError::Certificate { .. }
+        | RegistryError::PlainHttp { .. }
+        | RegistryError::Tls { hint: Some(Hint::LeaveOutTls), .. }
+        | RegistryError::Tls { source: None, .. } => true,
         RegistryError::Tls { source: Some(source), .. } => tls_error(source.as_ref()).is_none_or(|error| {
             matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::PeerIncompatible(_))
         }),
-        RegistryError::Tls { source: None, .. } => true,
         _ => false,
     }
 }

@@ -14,6 +14,7 @@ use super::round::Round;
 use super::sampling::is_sampled;
 use super::secrets::{SecretError, Secrets};
 use super::{ReconcileError, lock};
+use crate::advice::Whose;
 use crate::decide::Answer;
 use crate::remember::{Ask, asks, copying_targets, ended_targets};
 use crate::state::{Request, SetState};
@@ -81,18 +82,19 @@ impl Round<'_> {
         };
         self.mended(secrets, state, &mut seen.jobs).await?;
         let (tls, barred) = (self.set.spec.destination_tls.as_ref(), &self.importer.parts.barred);
+        let whose = Whose::Destination(Some(self.importer.parts.config.destination_tls.allow_plain_http));
         let key = self.client_key(&registry, &secrets.versions());
         let credentials = login.as_ref().map(|login| &login.credentials);
         let make = || Client::new(edge_options(&registry, tls, credentials, authorities, barred));
         let client = match self.importer.registries.clients.get(&key, self.now, make) {
             Ok(client) => client,
             Err(error) => {
-                seen.obstacle = Some(obstacle(&error));
+                seen.obstacle = Some(obstacle(&error, whose));
                 return Ok(());
             }
         };
         (seen.login, seen.is_destination_read) = (login, true);
-        let edge = Edge::new(client, registry, barred);
+        let edge = Edge::new(client, registry, barred, whose);
         self.check(running.filter(|check| check.is_for(&key)), edge, key, seen, state).await;
         for (key, blobs) in std::mem::take(&mut seen.said.contents) {
             let Some(target) = seen.targets.iter().find(|target| target.key == key) else { continue };

@@ -22,6 +22,7 @@ use super::permits::Permits;
 use super::round::Round;
 use super::secrets::{SecretError, Secrets};
 use super::{Clock, ReconcileError, Registries, lock};
+use crate::advice::Whose;
 use crate::decide::{Answer, after};
 use crate::demand::SetName;
 use crate::remember::{is_over, is_to_come};
@@ -143,7 +144,7 @@ async fn read(client: &Client, target: &Target, rate: u64) -> Found {
     let contents = match tokio::time::timeout(BASE_TIME, proof).await {
         Ok(Ok(Proof::Whole { contents, .. })) => contents,
         Ok(Err(ProveError::Registry(error @ RegistryError::Content { .. }))) => {
-            return Found::Damaged(explain(&error));
+            return Found::Damaged(explain(&error, Whose::Destination(None)));
         }
         // The checks of the registry find it too, and say what to do.
         Ok(Ok(Proof::Missing { .. } | Proof::Tag { .. }) | Err(_)) => return Found::Unknown,
@@ -171,7 +172,9 @@ async fn read_blobs(repository: &Repository, contents: Vec<Descriptor>) -> Found
         match repository.blob(&blob.digest, blob.size, &mut Discard).await {
             // An index may list what it is complete without.
             Ok(()) | Err(RegistryError::NotFound { .. }) => {}
-            Err(error @ RegistryError::Content { .. }) => return Found::Damaged(explain(&error)),
+            Err(error @ RegistryError::Content { .. }) => {
+                return Found::Damaged(explain(&error, Whose::Destination(None)));
+            }
             Err(error) => {
                 tracing::warn!(repository = %repository.name(), %error, "content cannot be read back");
                 return Found::Unknown;

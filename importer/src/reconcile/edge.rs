@@ -14,6 +14,7 @@ use krs_core::reference::{RegistryHost, Selector, Tag};
 use krs_core::registry::{Barred, Client, ClientOptions, Denial, RegistryError, Repository, RetryPolicy};
 
 use super::health::Health;
+use crate::advice::{Whose, about_tls};
 use crate::credentials::Credentials;
 use crate::decide::{Answer, Obstacle};
 use crate::remember::Ask;
@@ -55,6 +56,7 @@ pub(super) struct Edge {
     client: Client,
     registry: RegistryHost,
     barred: Barred,
+    whose: Whose,
 }
 
 /// What the edge registry said.
@@ -88,8 +90,9 @@ pub(super) fn edge_options(
 }
 
 impl Edge {
-    pub(super) fn new(client: Client, registry: RegistryHost, barred: &Barred) -> Self {
-        Self { client, registry, barred: barred.clone() }
+    /// `whose` is the registry of a destination.
+    pub(super) fn new(client: Client, registry: RegistryHost, barred: &Barred, whose: Whose) -> Self {
+        Self { client, registry, barred: barred.clone(), whose }
     }
 
     /// Whether the registry answers at an address that the importer may talk to.
@@ -97,7 +100,7 @@ impl Edge {
         let unknown = |obstacle| (obstacle, Health::Unknown);
         allowed_address(&self.registry, &self.barred).await.map_err(unknown)?;
         let pinged = self.client.ping(&self.registry).await;
-        pinged.map_err(|error| (obstacle(&error), Health::of(&error, &self.registry)))
+        pinged.map_err(|error| (obstacle(&error, self.whose), Health::of(&error, &self.registry)))
     }
 
     /// Asks about `targets`, as many as there is time for. `answered` counts. Also tells the health of the registry, and the
@@ -183,7 +186,7 @@ impl Edge {
     }
 
     fn failed(&self, error: &RegistryError) -> Found {
-        Found { failure: Some(Health::of(error, &self.registry)), ..Found::from(failed(error)) }
+        Found { failure: Some(Health::of(error, &self.registry)), ..Found::from(failed(error, self.whose)) }
     }
 }
 
@@ -249,7 +252,7 @@ pub(super) const fn reason_of(error: &RegistryError) -> &'static str {
     use RegistryError as E;
     match error {
         E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
-        E::Tls { .. } | E::Certificate { .. } => reason::TLS_FAILED,
+        E::Tls { .. } | E::Certificate { .. } | E::PlainHttp { .. } => reason::TLS_FAILED,
         E::NotFound { .. } => reason::IMAGE_NOT_FOUND,
         E::Content { .. } | E::OtherDigest { .. } | E::TooLarge { .. } => reason::DIGEST_MISMATCH,
         E::Full { .. } | E::Denied { denial: Denial::Quota, .. } => reason::REGISTRY_FULL,
@@ -264,33 +267,32 @@ pub(super) const fn reason_of(error: &RegistryError) -> &'static str {
 }
 
 /// A failure as a sentence, with what helps in a cluster.
-pub(super) fn explain(error: &RegistryError) -> String {
+pub(super) fn explain(error: &RegistryError, whose: Whose) -> String {
     let text = chain(error);
     let help = match reason_of(error) {
-        reason::AUTH_FAILED => Some("correct the Secret that the set names; it is read again soon".to_owned()),
-        reason::TLS_FAILED => Some(
-            "put the registry's authority as ca.crt into a Secret or ConfigMap and name that in destinationTLS"
-                .to_owned(),
-        ),
-        reason::REGISTRY_UNREACHABLE => None,
+        reason::AUTH_FAILED => {
+            Some("correct the Secret that the set names; it is read again soon".to_owned())
+        }
+        reason::TLS_FAILED | reason::REGISTRY_UNREACHABLE => about_tls(error, whose),
         _ => error.help(),
     };
     help.map_or(text.clone(), |help| format!("{text}; {help}"))
 }
 
-pub(super) fn obstacle(error: &RegistryError) -> Obstacle {
+pub(super) fn obstacle(error: &RegistryError, whose: Whose) -> Obstacle {
+    let message = explain(error, whose);
     if let RegistryError::Barred { .. } = error {
-        let message = explain(error);
         return Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true };
     }
-    Obstacle { reason: reason_of(error), message: explain(error), stalled: false }
+    Obstacle { reason: reason_of(error), message, stalled: false }
 }
 
-fn failed(error: &RegistryError) -> Answer {
+fn failed(error: &RegistryError, whose: Whose) -> Answer {
+    let message = explain(error, whose);
     match error {
-        RegistryError::Content { .. } => Answer::Corrupt { message: explain(error) },
+        RegistryError::Content { .. } => Answer::Corrupt { message },
         // The credentials were accepted (`Edge::reachable`). Artifactory says this of what is absent.
-        RegistryError::Forbidden { .. } => Answer::Unreadable { message: explain(error) },
-        _ => Answer::Failed { reason: reason_of(error), message: explain(error) },
+        RegistryError::Forbidden { .. } => Answer::Unreadable { message },
+        _ => Answer::Failed { reason: reason_of(error), message },
     }
 }

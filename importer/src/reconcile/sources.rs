@@ -25,6 +25,7 @@ use super::health::Health;
 use super::hosts::Purpose;
 use super::secrets::{SecretError, Secrets};
 use super::wanted::Wanted;
+use crate::advice::Whose;
 use crate::demand::SetName;
 use crate::state::{Resolved, SetState};
 
@@ -225,7 +226,7 @@ impl Sources<'_> {
             health: Vec::new(),
             message: String::new(),
         };
-        Ok(client.map(group).map_err(|error| (reason_of(&error), explain(&error))))
+        Ok(client.map(group).map_err(|error| (reason_of(&error), explain(&error, Whose::Source))))
     }
 }
 
@@ -264,7 +265,10 @@ async fn tag(client: &Client, reference: &Reference) -> Result<Digest, (Health, 
     match repository.head_manifest(&selector).await {
         Ok(Some(top)) => Ok(top.digest),
         Ok(None) => Err(missing()),
-        Err(error) => Err((Health::of(&error, &reference.registry), (reason_of(&error), explain(&error)))),
+        Err(error) => Err((
+            Health::of(&error, &reference.registry),
+            (reason_of(&error), explain(&error, Whose::Source)),
+        )),
     }
 }
 

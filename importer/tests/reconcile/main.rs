@@ -23,6 +23,7 @@ mod retries;
 mod sampling;
 mod start;
 mod tenants;
+mod tls;
 mod upgrade;
 mod world;
 

@@ -7,3 +7,4 @@ mod failures;
 mod harness;
 mod images;
 mod killed;
+mod tls;

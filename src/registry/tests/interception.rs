@@ -304,18 +304,62 @@ async fn t117_an_upload_at_a_name_that_only_the_registry_knows_is_explained() {
     assert!(error.help().unwrap().contains("X-Forwarded-Host"), "{:?}", error.help());
 }
 
+/// What Go, nginx, Apache httpd, Tomcat and Jetty answer.
 #[tokio::test]
-async fn plain_http_to_a_registry_with_tls_is_named() {
-    let server = Server::start(|_| Reply {
-        status: 400,
-        ..Reply::ok(b"Client sent an HTTP request to an HTTPS server.\n")
+async fn t230_plain_http_to_a_registry_with_tls_is_named() {
+    for said in [
+        "Client sent an HTTP request to an HTTPS server.\n",
+        "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>\r\n",
+        "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />\n",
+        "Bad Request\r\nThis combination of host and port requires TLS.\r\n",
+        "<body><h1>Bad Request</h1><p>HTTP request to HTTPS port</p></body>\r\n",
+    ] {
+        let server = Server::start(|_| Reply { status: 400, ..Reply::ok(said.as_bytes()) }).await;
+        let repository =
+            server.repository_with(ClientOptions { plain_http: vec![server.host.clone()], ..options() });
+        let error = fetch(&repository, b"x").await.unwrap_err();
+        assert!(matches!(error, RegistryError::PlainHttp { .. }), "{said}: {error}");
+        assert!(error.to_string().contains("it wants TLS"), "{error}");
+        assert_eq!(error.help().unwrap(), format!("leave out --plain-http {}", server.host));
+    }
+}
+
+/// Others close the connection, or send a TLS alert, as the server of this test does.
+#[tokio::test]
+async fn t230_plain_http_without_an_http_answer_makes_one_think_of_tls() {
+    let closes = Server::start(|_| Reply::new(0)).await;
+    let (alerts, _folder, _ca) = super::tls::serving("127.0.0.1", |_| Reply::ok(b"x")).await;
+    for server in [&closes, &alerts] {
+        let mut asked = ClientOptions { plain_http: vec![server.host.clone()], ..options() };
+        asked.retry.attempts = 2;
+        let error = fetch(&server.repository_with(asked), b"x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "it may pass: {error}");
+        let advice = format!("if the registry speaks TLS, leave out --plain-http {}", server.host);
+        assert!(error.help().unwrap().starts_with(&advice), "{:?}", error.help());
+    }
+    // Nobody asked for plain HTTP here.
+    let mut unasked = options();
+    unasked.retry.attempts = 2;
+    let error = fetch(&closes.repository_with(unasked), b"x").await.unwrap_err();
+    assert!(!error.help().unwrap().contains("--plain-http"), "{:?}", error.help());
+}
+
+/// A server of plain HTTP calls what TLS begins with a bad request, as nginx and Go do.
+#[tokio::test]
+async fn t230_tls_to_a_registry_without_it_needs_the_right_port_and_no_ca() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string().parse::<RegistryHost>().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            connection.read(&mut [0; 4096]).await.unwrap();
+            connection.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await.unwrap();
+        }
     });
-    let server = server.await;
-    let repository =
-        server.repository_with(ClientOptions { plain_http: vec![server.host.clone()], ..options() });
-    let error = fetch(&repository, b"x").await.unwrap_err();
-    assert!(error.to_string().contains("it wants TLS"), "{error}");
-    assert_eq!(error.help().unwrap(), format!("leave out --plain-http {}", server.host));
+    let client = Client::new(ClientOptions { insecure: vec![host.clone()], ..options() }).unwrap();
+    let error = client.ping(&host).await.unwrap_err();
+    assert!(error.to_string().contains("it does not speak TLS"), "{error}");
+    let advice = format!("correct the port, or use --plain-http {host} if the registry has no TLS");
+    assert_eq!(error.help().unwrap(), advice);
 }
 
 #[tokio::test]

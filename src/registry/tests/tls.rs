@@ -52,7 +52,8 @@ async fn t56_a_certificate_of_an_unknown_ca_is_refused_and_never_talked_around()
     assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("a CA that is not trusted"), "{error}");
-    assert!(error.help().unwrap().contains("--ca-file"));
+    let help = error.help().unwrap();
+    assert!(help.contains("--ca-file") && !help.contains("--plain-http"), "it speaks TLS: {help}");
     assert_eq!(server.seen().len(), 0, "nothing was sent, with or without TLS");
 
     let trusting = ClientOptions { ca_files: vec![ca], ..options() };

@@ -142,4 +142,9 @@ pub(super) const REGISTRIES: &[Fault] = &[
         "a push that is ended by Ctrl-C or SIGTERM",
         "its uploads are cancelled, what is at the edge is said, and the exit code is 130 or 143",
     ),
+    (
+        230,
+        "TLS to a registry that has none, or plain HTTP to one that has TLS",
+        "each is told apart from an unknown CA: the message says to correct the port or the setting, by its flag or field",
+    ),
 ];

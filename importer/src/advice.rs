@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What helps where a registry and TLS do not fit together, in the fields of a set and the values of the chart. Checks and
+//! copy Jobs say the same. Pure.
+
+use krs_core::registry::{Hint, RegistryError};
+
+/// Whose registry failed, and so where it is said how to reach it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The destination of a set. Whether the site's policy lets sets leave TLS out; `None`: it is not known here.
+    Destination(Option<bool>),
+    /// The images' own registry.
+    Source,
+    /// The importer itself, which nobody configures by hand.
+    Importer,
+}
+
+/// What helps against a failure that is about TLS, beyond what its message says.
+pub(crate) fn about_tls(error: &RegistryError, whose: Whose) -> Option<String> {
+    use RegistryError as E;
+    let text = match (error, whose) {
+        (_, Whose::Importer) => return None,
+        (E::PlainHttp { .. }, Whose::Destination(_)) => {
+            "the registry speaks TLS: remove destinationTLS.plainHTTP"
+        }
+        (E::PlainHttp { .. }, Whose::Source) => {
+            "the registry speaks TLS: whoever runs the importer can remove it from online.plainHTTP"
+        }
+        (E::Unavailable { hint: Some(Hint::UseTls), .. }, Whose::Destination(_)) => {
+            "if the registry speaks TLS, remove destinationTLS.plainHTTP"
+        }
+        (E::Unavailable { hint: Some(Hint::UseTls), .. }, Whose::Source) => {
+            "if the registry speaks TLS, whoever runs the importer can remove it from online.plainHTTP"
+        }
+        (E::Tls { hint: Some(Hint::Words(words)), .. }, _) => words.as_str(),
+        (E::Tls { hint: Some(Hint::TrustCa), .. }, Whose::Destination(_)) => {
+            "put the registry's CA certificate as ca.crt into a Secret or ConfigMap and name that in destinationTLS"
+        }
+        (E::Tls { hint: Some(Hint::LeaveOutTls), .. }, Whose::Destination(Some(true))) => {
+            "correct the port in destinationRegistry, or set destinationTLS.plainHTTP if the registry has no TLS"
+        }
+        (E::Tls { hint: Some(Hint::LeaveOutTls), .. }, Whose::Destination(None)) => {
+            "correct the port in destinationRegistry, or set destinationTLS.plainHTTP if the registry has no TLS and the \
+             site's policy allows it"
+        }
+        (E::Tls { hint: Some(Hint::LeaveOutTls), .. }, Whose::Destination(Some(false))) => {
+            "correct the port in destinationRegistry, or have the registry use TLS: the site's policy forbids \
+             destinationTLS.plainHTTP; whoever runs the importer can set destinationTLS.allowPlainHTTP"
+        }
+        (E::Tls { hint: Some(Hint::LeaveOutTls), .. }, Whose::Source) => {
+            "correct the port in the image's name; if the registry has no TLS, whoever runs the importer can add it to \
+             online.plainHTTP"
+        }
+        (E::Certificate { .. }, Whose::Destination(_)) => {
+            "correct it in the Secret or ConfigMap that the set names"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn tls(hint: Hint) -> RegistryError {
+        let (host, detail) = ("edge.local:5000".to_owned(), String::new());
+        RegistryError::Tls { host, detail, hint: Some(hint), source: None }
+    }
+
+    #[test]
+    fn t230_only_an_unknown_ca_is_answered_with_the_ca_and_only_no_tls_with_plain_http() {
+        let clock = || tls(Hint::Words("set the clock of this machine, if it is wrong".to_owned()));
+        let edge = |allowed| Whose::Destination(allowed);
+        let table = [
+            (tls(Hint::TrustCa), edge(Some(true)), "put the registry's CA certificate as ca.crt"),
+            (clock(), edge(Some(true)), "set the clock"),
+            (clock(), Whose::Source, "set the clock"),
+            (
+                tls(Hint::LeaveOutTls),
+                edge(Some(true)),
+                "set destinationTLS.plainHTTP if the registry has no TLS",
+            ),
+            (tls(Hint::LeaveOutTls), edge(None), "and the site's policy allows it"),
+            (tls(Hint::LeaveOutTls), edge(Some(false)), "the site's policy forbids destinationTLS.plainHTTP"),
+            (tls(Hint::LeaveOutTls), Whose::Source, "can add it to online.plainHTTP"),
+        ];
+        for (error, whose, expected) in table {
+            let advice = about_tls(&error, whose).unwrap();
+            assert!(advice.contains(expected), "{advice}");
+            assert_eq!(advice.contains("ca.crt"), expected.contains("ca.crt"), "{advice}");
+            assert_eq!(
+                advice.contains("plainHTTP"),
+                expected.contains("plainHTTP") || whose == edge(None),
+                "{advice}"
+            );
+        }
+        // A set has no field for the CA of a source registry, nor for the importer.
+        assert_eq!(about_tls(&tls(Hint::TrustCa), Whose::Source), None);
+        assert_eq!(about_tls(&tls(Hint::TrustCa), Whose::Importer), None);
+    }
+}
