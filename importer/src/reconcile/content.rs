@@ -52,13 +52,16 @@ enum Found {
     Unknown,
 }
 
+/// How often images of a set could not be read in a row, and when they are due again.
+type FailedReads = BTreeMap<TargetKey, (u32, Timestamp)>;
+
 /// What was read back, by the UID of the set, and whose turn it is.
 pub(super) struct ContentReads {
     /// One image at a time; namespaces take turns.
     permits: Mutex<Permits>,
     found: Mutex<HashMap<String, Vec<(TargetKey, Found)>>>,
     /// Images that could not be read, by the UID of the set: how often in a row, and when they are read again.
-    failed: Mutex<HashMap<String, BTreeMap<TargetKey, (u32, Timestamp)>>>,
+    failed: Mutex<HashMap<String, FailedReads>>,
 }
 
 impl Default for ContentReads {
