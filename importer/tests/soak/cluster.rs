@@ -77,7 +77,7 @@ impl Kubelet {
             (false, false) => task.targets.len(),
         };
         for target in &task.targets[..copied] {
-            let image = around.sender.content(&target.digest).expect("a bundle has it");
+            let image = around.sender.content(&target.digest).unwrap();
             image.push_to(around.edge, target.repository.as_str(), None);
             for tag in &target.tags {
                 image.push_to(around.edge, target.repository.as_str(), Some(tag.as_str()));

@@ -244,7 +244,7 @@ impl Today<'_> {
             (1 | 6, 700) => site.api.disconnect(),
             (2 | 6, 720) => site.api.expire(),
             (1 | 8, 800) => {
-                site.api.trouble("", SETS, Trouble::Status(500, "InternalError", "etcd is away"), None)
+                site.api.trouble("", SETS, Trouble::Status(500, "InternalError", "etcd is away"), None);
             }
             (1 | 8, 815) => site.api.mend(),
             _ => {}

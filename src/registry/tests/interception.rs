@@ -351,7 +351,7 @@ async fn t230_tls_to_a_registry_without_it_needs_the_right_port_and_no_ca() {
     let host = listener.local_addr().unwrap().to_string().parse::<RegistryHost>().unwrap();
     tokio::spawn(async move {
         while let Ok((mut connection, _)) = listener.accept().await {
-            connection.read(&mut [0; 4096]).await.unwrap();
+            let _ = connection.read(&mut [0; 4096]).await.unwrap();
             connection.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await.unwrap();
         }
     });
