@@ -5,9 +5,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+// Runs with the clock of the runtime, which tests may pause.
+use tokio::time::Instant;
 
 /// A file that is open only while somebody reads it, so that its medium can be unmounted in between. A file that lies
 /// there later under the same name with the same size is taken for it: readers compare all that they read.
