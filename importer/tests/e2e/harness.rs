@@ -106,6 +106,43 @@ pub(crate) fn all(kind: &str, namespace: &str) -> Vec<Value> {
     serde_json::from_str::<Value>(&text).unwrap()["items"].as_array().unwrap().clone()
 }
 
+/// Copy Jobs of a namespace as they are created: those that succeeded are deleted soon after they ended.
+pub(crate) struct JobWatch {
+    child: std::process::Child,
+    output: tempfile::NamedTempFile,
+}
+
+impl JobWatch {
+    /// Begins before the first Job is created.
+    pub(crate) fn start(namespace: &str) -> Self {
+        let output = tempfile::NamedTempFile::new().unwrap();
+        let child = Command::new("kubectl")
+            .args(["get", "jobs", "--namespace", namespace, "--watch", "--output=json"])
+            .env("KUBECONFIG", &cluster().kubeconfig)
+            .stdin(Stdio::null())
+            .stdout(output.reopen().unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, output }
+    }
+
+    /// All that were seen, each once, in the order of their names.
+    pub(crate) fn jobs(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.output.path()).unwrap();
+        // What kubectl is writing at this moment is not read.
+        let seen = serde_json::Deserializer::from_str(&text).into_iter::<Value>().map_while(Result::ok);
+        let named = seen.map(|job| (job["metadata"]["name"].as_str().unwrap_or_default().to_owned(), job));
+        named.collect::<std::collections::BTreeMap<_, _>>().into_values().collect()
+    }
+}
+
+impl Drop for JobWatch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// The condition `type_` of an object: status, reason and message.
 pub(crate) fn condition(object: &Value, type_: &str) -> Option<(String, String, String)> {
     let conditions = object["status"]["conditions"].as_array()?;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::edge::edges;
 use crate::harness::{
-    PATIENCE, all, apply, cluster, condition, get, has_event, kubectl, run, wait_bundle, wait_for, wait_ready,
+    JobWatch, PATIENCE, apply, cluster, condition, get, has_event, kubectl, run, wait_bundle, wait_for,
+    wait_ready,
 };
 use crate::site::Site;
 use crate::source::{Ci, Login, login_secret, namespace, reference, registry, set, small_image};
@@ -84,6 +85,7 @@ fn e1_to_e4_a_stick_makes_two_namespaces_ready_and_pods_start_from_the_edge() {
     apply(&json!([plant, shop]));
     let waiting = crate::harness::wait_not_ready("e1-plant", "line", "WaitingForBundle");
     assert!(waiting.contains('5'), "{waiting}");
+    let watch = JobWatch::start("e1-plant");
     site.insert(&bundle);
 
     wait_bundle("e1", "Verified", "True", Some("Succeeded"));
@@ -127,7 +129,7 @@ fn e1_to_e4_a_stick_makes_two_namespaces_ready_and_pods_start_from_the_edge() {
     kubectl(&["wait", "--for=condition=Ready", "eis/line", "-n", "e1-plant", "--timeout=10s"]);
 
     // Jobs ran in the namespace of their set, under Pod Security `restricted`, owned by it.
-    let jobs = all("jobs", "e1-plant");
+    let jobs = watch.jobs();
     assert!(!jobs.is_empty());
     for job in &jobs {
         assert_eq!(job["metadata"]["ownerReferences"][0]["name"], "line");

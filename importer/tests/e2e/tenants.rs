@@ -4,7 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::edge::{block_on, edges};
-use crate::harness::{PATIENCE, all, apply, condition, get, kubectl, wait_for, wait_not_ready, wait_ready};
+use crate::harness::{
+    JobWatch, PATIENCE, all, apply, condition, get, kubectl, wait_for, wait_not_ready, wait_ready,
+};
 use crate::site::{SYSTEM, Site};
 use crate::source::{Ci, namespace, reference, registry, set, small_image};
 
@@ -69,8 +71,8 @@ fn asked(path: &str, token: Option<&str>) -> u16 {
 }
 
 /// The repository that the runners of a set read from, by their own arguments.
-fn read_from(namespace: &str) -> String {
-    let jobs = all("jobs", namespace);
+fn read_from(watch: &JobWatch) -> String {
+    let jobs = watch.jobs();
     let arguments = jobs[0]["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
     let task = arguments.iter().find_map(|text| serde_json::from_str::<Value>(text.as_str()?).ok());
     task.unwrap()["targets"][0]["sourceRepository"].as_str().unwrap().to_owned()
@@ -93,12 +95,13 @@ fn e9_only_a_copy_job_of_a_set_that_lists_an_image_reads_it() {
     namespace("e9");
     namespace("e9-tenant");
     apply(&app);
+    let watch = JobWatch::start("e9");
     site.insert(&bundle);
     wait_ready("e9", "app");
     apply(&set("e9-tenant", "own", host.as_str(), &["docker.io/library/other:1".to_owned()], &access));
     let theirs = get("edgeimagesets", "e9", "app").unwrap();
     let own = get("edgeimagesets", "e9-tenant", "own").unwrap();
-    let path = format!("/v2/{}/manifests/{}", read_from("e9"), image.digest);
+    let path = format!("/v2/{}/manifests/{}", read_from(&watch), image.digest);
 
     apply(&json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "lone", "namespace": "e9-tenant", "labels": {"test": "lone"}}, "spec": sleeping()}));

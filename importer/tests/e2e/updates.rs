@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::edge::edges;
 use crate::harness::{
-    PATIENCE, all, apply, condition, get, wait_bundle, wait_for, wait_not_ready, wait_ready,
+    JobWatch, PATIENCE, apply, condition, get, wait_bundle, wait_for, wait_not_ready, wait_ready,
 };
 use crate::site::Site;
 use crate::source::{Ci, namespace, reference, registry, set, small_image};
@@ -30,6 +30,7 @@ fn e6_only_what_is_new_is_copied_from_a_second_bundle() {
     let site = Site::new(&[&ci.public_key()], &json!({}));
     namespace("e6");
     apply(&before);
+    let watch = JobWatch::start("e6");
     site.insert(&first);
     let ready = wait_ready("e6", "app");
     let uploads = edges().open.uploads("update/");
@@ -52,7 +53,8 @@ fn e6_only_what_is_new_is_copied_from_a_second_bundle() {
     assert!(done["metadata"]["generation"].as_i64() > ready["metadata"]["generation"].as_i64());
     edges().open.must_have("update/three", "1", &images[2]);
     assert_eq!(edges().open.uploads("update/") - uploads, 2, "the config and the layer of the new image");
-    let copied = all("jobs", "e6")
+    let copied = watch
+        .jobs()
         .iter()
         .map(|job| job["spec"]["template"]["spec"]["containers"][0]["args"].to_string())
         .filter(|args| args.contains("update/one"))
