@@ -27,11 +27,6 @@ impl ReadFrom {
             perhaps @ Self::PerhapsMemory { .. } => next().map(|_| perhaps),
         }
     }
-
-    #[cfg_attr(any(target_os = "linux", target_os = "android"), allow(dead_code))]
-    fn unknown() -> Self {
-        Self::PerhapsMemory { reason: "this system does not say what it keeps in memory".to_owned() }
-    }
 }
 
 /// Writes what is in memory of a file to its media, and asks the kernel to drop its cached pages.
@@ -68,7 +63,7 @@ pub(super) fn drop_cached(file: &File, path: &Utf8Path) -> io::Result<ReadFrom> 
 /// None.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn drop_cached(_: &File, _: &Utf8Path) -> io::Result<ReadFrom> {
-    Ok(ReadFrom::unknown())
+    Ok(ReadFrom::PerhapsMemory { reason: "this system does not say what it keeps in memory".to_owned() })
 }
 
 /// File systems behind which something else may keep the content in memory, by their number in `statfs(2)`

@@ -26,7 +26,7 @@ use super::layout::{self, HEADER, Layout, MANIFEST_AT};
 use super::manifest::{BundleBlob, BundleManifest, BundleSet};
 use super::media::ReadFrom;
 use super::parts::{Part, Parts};
-use super::reader::Reader;
+use super::reader::{Reader, is_set};
 use super::volumes::VolumeList;
 use crate::digest::{ContentMismatch, Digest, VerifyReader};
 use crate::set::CheckedSet;
@@ -188,7 +188,12 @@ impl Bundle {
             let read_error = |source| BundleError::Read { path: self.path.clone(), offset: *at, source };
             let mut bytes = vec![0; usize::try_from(set.size).unwrap_or_default()];
             let read = self.files.read_at(&mut bytes, *at).map_err(read_error)?;
-            if read == bytes.len() { Ok(bytes) } else { Err(read_error(io::ErrorKind::UnexpectedEof.into())) }
+            if read < bytes.len() {
+                return Err(read_error(io::ErrorKind::UnexpectedEof.into()));
+            }
+            // The file may be another one than when it was opened.
+            is_set(&self.path, set, *at, &bytes)?;
+            Ok(bytes)
         };
         sets.map(read).collect()
     }

@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::error::{BundleError, Lacking};
 use super::file::{self, Handle};
 use super::layout::{self, HEADER, Layout, MANIFEST_AT};
-use super::manifest::{BundleBlob, BundleManifest, MAX_MANIFEST, ManifestError};
+use super::manifest::{BundleBlob, BundleManifest, BundleSet, MAX_MANIFEST, ManifestError};
 use super::parts::{Part, Parts};
 use super::volumes::{self, VolumeList};
 use crate::digest::{ContentMismatch, Digest};
@@ -255,12 +255,7 @@ impl Reader {
         let mut sets = Vec::with_capacity(manifest.sets.len());
         for (entry, at) in manifest.sets.iter().zip(&layout.sets_at) {
             let document = self.exactly(*at, entry.size, &entry.path)?;
-            let got = Digest::of(&document);
-            if got != entry.digest {
-                let source = ContentMismatch::Digest { expected: entry.digest, got };
-                let name = entry.path.clone();
-                return Err(BundleError::Content { path: self.path.clone(), name, offset: *at, source });
-            }
+            is_set(&self.path, entry, *at, &document)?;
             let unacceptable = |e| BundleError::Set { path: self.path.clone(), source: Box::new(e) };
             let mut set = set::check(&document, &entry.file).map_err(unacceptable)?;
             set.choose(&manifest.platforms);
@@ -293,6 +288,21 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+/// Whether a document is the set that the manifest lists.
+pub(super) fn is_set(
+    path: &Utf8Path,
+    entry: &BundleSet,
+    offset: u64,
+    document: &[u8],
+) -> Result<(), BundleError> {
+    let got = Digest::of(document);
+    if got == entry.digest {
+        return Ok(());
+    }
+    let source = ContentMismatch::Digest { expected: entry.digest, got };
+    Err(BundleError::Content { path: path.to_owned(), name: entry.path.clone(), offset, source })
 }
 
 /// What a part of an archive holds, for people.

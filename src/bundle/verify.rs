@@ -9,7 +9,7 @@ use super::error::BundleError;
 use super::images::BundledImages;
 use super::manifest::BundleBlob;
 use super::open::Bundle;
-use crate::digest::{self, Hasher};
+use crate::digest::{self, ContentMismatch, Hasher};
 use crate::progress::{Activity, Progress};
 
 /// Bytes that each thread reads at once.
@@ -57,18 +57,35 @@ impl Bundle {
         progress: &dyn Progress,
     ) -> Result<(), BundleError> {
         self.check_header(blob)?;
-        let mut hasher = Hasher::new();
-        while hasher.bytes() < blob.size && !stop.load(Ordering::Relaxed) {
-            let read = self.read_at(blob, hasher.bytes(), buf).map_err(|e| self.read_error(blob, e))?;
-            hasher.update(&buf[..read]);
+        let read = |buf: &mut [u8], offset| {
+            let read = self.read_at(blob, offset, buf).map_err(|e| self.read_error(blob, e))?;
             progress.advance(Activity::Verify, read as u64);
-        }
-        if hasher.bytes() < blob.size {
-            // Another thread has found something to report.
-            return Ok(());
-        }
-        digest::check(hasher, blob.digest, blob.size).map_err(|source| self.content_error(blob, source))
+            Ok(read)
+        };
+        hash_until(blob, buf, stop, read)?.map_err(|source| self.content_error(blob, source))
     }
+}
+
+/// Hashes a blob that `read` gives from an offset, and compares it. Ends early once `stop` is set: another thread has found
+/// something to report.
+///
+/// # Errors
+/// Those of `read`; within the result, that the content is not the blob.
+pub(super) fn hash_until(
+    blob: &BundleBlob,
+    buf: &mut [u8],
+    stop: &AtomicBool,
+    mut read: impl FnMut(&mut [u8], u64) -> Result<usize, BundleError>,
+) -> Result<Result<(), ContentMismatch>, BundleError> {
+    let mut hasher = Hasher::new();
+    while hasher.bytes() < blob.size {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(Ok(()));
+        }
+        let read = read(buf, hasher.bytes())?;
+        hasher.update(&buf[..read]);
+    }
+    Ok(digest::check(hasher, blob.digest, blob.size))
 }
 
 /// Checks blobs on several threads, in the order in which they lie, one to a thread. `check` gets a buffer to read into,

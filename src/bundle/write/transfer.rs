@@ -2,7 +2,7 @@
 //! Blobs out of another bundle, and reading back what was written.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use super::{CHUNK, Writer};
 use crate::bundle::error::BundleError;
@@ -10,7 +10,7 @@ use crate::bundle::layout;
 use crate::bundle::manifest::BundleBlob;
 use crate::bundle::media::ReadFrom;
 use crate::bundle::open::Bundle;
-use crate::bundle::verify::for_each_blob;
+use crate::bundle::verify::{for_each_blob, hash_until};
 use crate::digest::{self, Digest, Hasher};
 use crate::progress::{Activity, Progress};
 use crate::sign::Signatures;
@@ -174,21 +174,17 @@ impl Writer {
         stop: &AtomicBool,
         progress: &dyn Progress,
     ) -> Result<(), BundleError> {
-        let mut hasher = Hasher::new();
-        while hasher.bytes() < blob.size && !stop.load(Ordering::Relaxed) {
-            let most = usize::try_from(blob.size - hasher.bytes()).unwrap_or(usize::MAX).min(buf.len());
-            let at = self.content_at(blob) + hasher.bytes();
+        let read = |buf: &mut [u8], offset| {
+            let most = usize::try_from(blob.size - offset).unwrap_or(usize::MAX).min(buf.len());
+            let at = self.content_at(blob) + offset;
             let read = self.output.read_at(&mut buf[..most], at).map_err(|e| self.read_error(at, e))?;
             if read == 0 {
                 return Err(self.read_error(at, io::ErrorKind::UnexpectedEof.into()));
             }
-            hasher.update(&buf[..read]);
             progress.advance(Activity::ReadBack, read as u64);
-        }
-        if hasher.bytes() < blob.size {
-            return Ok(());
-        }
-        digest::check(hasher, blob.digest, blob.size).map_err(|source| BundleError::NotKept {
+            Ok(read)
+        };
+        hash_until(blob, buf, stop, read)?.map_err(|source| BundleError::NotKept {
             path: self.path.clone(),
             name: layout::blob_path(&blob.digest),
             source,
