@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -10,10 +9,11 @@ use krs_core::progress::Progress;
 use serde::Serialize;
 
 use super::policy::{self, warn_of_memory};
+use super::{cores, output};
 use crate::args::CopyArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{SCHEMA_VERSION, duration, facts, rate, size};
+use crate::report::{SCHEMA_VERSION, duration, facts, rate, seconds, size};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -83,7 +83,7 @@ fn copy_one(
             Failure::usage(format!("{target} is the bundle itself")).help("name a folder on the drive")
         );
     }
-    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = cores();
     let report = |copied: Copied, was_there: bool| {
         warn_of_memory(&target, &copied.read_from, console);
         OneReport {
@@ -109,7 +109,7 @@ fn copy_one(
     Ok(report(bundle.copy_to(&target, options, progress)?, false))
 }
 
-/// Whether two paths name one file. Folders are compared where the bundle lies in volumes.
+/// Whether two files are in one folder: a bundle in volumes has no file of its own name.
 fn is_same_place(source: &Utf8Path, target: &Utf8Path) -> bool {
     let folder = |path: &Utf8Path| {
         let folder = path.parent().filter(|folder| !folder.as_str().is_empty());
@@ -158,8 +158,7 @@ fn already_there(
         }
         // A copy that was cut off, or is damaged.
         Err(error) if bundle::begins_as_bundle(target) => replace(&error.to_string()),
-        Err(error) => Err(Failure::usage(format!("{target} is there already, and is not a bundle: {error}"))
-            .help("krs replaces no other files: remove it, or choose another folder")),
+        Err(_) => Err(output::foreign(target, "a bundle")),
     }
 }
 
@@ -181,10 +180,6 @@ fn has_room(bundle: &Bundle, target: &Utf8Path) -> Result<(), Failure> {
     let (needs, free) = (size(bundle.size()), size(space.free));
     Err(Failure::new(ErrorKind::NoSpace, format!("{folder} has {free} free, and the bundle needs {needs}"))
         .help("remove what is not needed there, or use another drive"))
-}
-
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 fn text(report: &Report, folder: &Utf8Path) -> String {

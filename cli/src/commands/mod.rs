@@ -118,6 +118,11 @@ fn log(global: &Global) {
         .init();
 }
 
+/// Threads for work that reads and hashes: one for each core.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
 /// The runtime of commands that speak to a network.
 ///
 /// # Errors

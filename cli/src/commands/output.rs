@@ -74,7 +74,8 @@ pub(super) fn check_receipt(file: &Utf8Path) -> Result<(), Failure> {
     if is_used && files::read_receipt(file).is_err() { Err(foreign(file, "a receipt")) } else { Ok(()) }
 }
 
-fn foreign(file: &Utf8Path, expected: &str) -> Failure {
+/// Something that krs did not write has the name.
+pub(super) fn foreign(file: &Utf8Path, expected: &str) -> Failure {
     Failure::usage(format!("{file} is there already, and is not {expected}"))
         .help("krs replaces no other files: remove it, or write to another file")
 }

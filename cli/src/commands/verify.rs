@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use krs_core::bundle::ReadFrom;
 use serde::Serialize;
 
-use super::policy;
+use super::{cores, policy};
 use crate::args::{PolicyArgs, VerifyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{Facts, SCHEMA_VERSION, count, duration, facts, rate, size};
+use crate::report::{Facts, SCHEMA_VERSION, count, duration, facts, rate, seconds, size};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,7 +31,6 @@ struct Report {
 pub(super) fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure> {
     let (bundle, read_from) = policy::open_from_media(&args.file, &args.volumes, &args.policy)?;
     policy::warn_of_memory(&args.file, &read_from, console);
-    let cores = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = args.threads.map_or_else(cores, NonZeroUsize::get);
     let (progress, began) = (console.progress(), Instant::now());
     let images = bundle.verify(threads, progress.as_ref())?;
@@ -43,7 +42,7 @@ pub(super) fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure
         trusted: facts.is_trusted(),
         checks: checks(&args.policy, &facts),
         bytes_hashed: facts.blob_bytes(),
-        elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
+        elapsed_seconds: seconds(elapsed),
         read_from_media: read_from == ReadFrom::Media,
         facts,
     };

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::facts::Facts;
-use super::human::{count, duration, rate, retries, size};
+use super::human::{count, duration, rate, retries, seconds, size};
 use super::images::{self, ImageFacts, Input, MissingFacts, Referrer};
 use super::outlook::Outlook;
 use super::sets::Place;
@@ -147,7 +147,7 @@ impl BundleReport {
             fetch_bytes: plan.fetch_size(),
             outlook,
             run: done.map(|Done { elapsed, statistics, pulled, .. }| Run {
-                elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
+                elapsed_seconds: seconds(elapsed),
                 bytes_received: statistics.bytes_received,
                 requests: statistics.requests,
                 retries: statistics.retries,

@@ -9,7 +9,7 @@ use krs_core::registry::Statistics;
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
-use super::human::{count, duration, rate, retries, size};
+use super::human::{count, duration, rate, retries, seconds, size};
 use super::images::short_name;
 use super::table::{Align, Table};
 
@@ -185,7 +185,7 @@ impl PushedReport {
             referrer_problems: report.referrers.iter().map(ProblemFacts::from).collect(),
             retries: statistics.retries,
             retries_left: statistics.retries_left,
-            elapsed_seconds: (elapsed.as_secs_f64() * 1000.0).round() / 1000.0,
+            elapsed_seconds: seconds(elapsed),
             elapsed,
         }
     }

@@ -21,6 +21,11 @@ pub(crate) fn size(bytes: u64) -> String {
     if value < 99.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
 }
 
+/// Seconds with three digits after the point, for programs.
+pub(crate) fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// Bytes per second: `118 MB/s`, `1.2 GB/s`.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub(crate) fn rate(bytes: u64, elapsed: Duration) -> String {

@@ -15,7 +15,7 @@ mod table;
 pub(crate) use bundle::{BundleReport, Done};
 pub(crate) use edge::{DryPushReport, PushedBundle, PushedReport};
 pub(crate) use facts::{Facts, Signed};
-pub(crate) use human::{count, duration, rate, size};
+pub(crate) use human::{count, duration, rate, seconds, size};
 pub(crate) use inspect::InspectReport;
 pub(crate) use outlook::Outlook;
 pub(crate) use sets::SetsReport;
