@@ -124,7 +124,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Shows which registries are left alone. Those that still are stay shown all the time: an alert begins anew with each
+    /// Shows which registries are left alone. Those that still are stay shown all the time: an alert starts again with each
     /// gap. `open` is asked for in turn, so that the last one who shows something has asked last.
     pub(crate) fn show_left_alone(&self, open: impl FnOnce() -> HashSet<RegistryLabels>) {
         let mut shown = self.left_alone.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,7 @@ const RESTORE_INTERVAL: Duration = Duration::from_secs(5);
 /// So many are written so soon; from then on each doubles the time, up to the longest.
 const SOON: u32 = 3;
 const MAX_RESTORE_INTERVAL: Duration = Duration::from_secs(300);
-/// An object that nobody else changed for so long after it was put right begins anew.
+/// An object that nobody else changed for this long after it was put right starts again without a pause.
 const RESTORES_FORGOTTEN: Duration = Duration::from_secs(600);
 
 /// How often in a row an object was put right that somebody else changed, and when last. `T` is a time of either clock.

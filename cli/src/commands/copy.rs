@@ -118,7 +118,7 @@ fn is_same_place(source: &Utf8Path, target: &Utf8Path) -> bool {
     folder(source).is_some_and(|source| folder(target) == Some(source))
 }
 
-/// Looks at what has the name on the drive. The same bundle is read back; a damaged copy of it is written again.
+/// Decides what becomes of a file that has the name on the drive: the same bundle is read back, a damaged copy of it is replaced.
 ///
 /// # Errors
 /// Something else has the name, and `--force` does not say to replace it; or it is not a bundle at all.

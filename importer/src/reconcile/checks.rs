@@ -419,7 +419,7 @@ mod tests {
         registries.measure();
         gauge.set(7);
         let shown = || registries.metrics.registry_back_off.get_or_create(&labels).get();
-        assert_eq!(shown(), 7, "it was not taken away and shown anew");
+        assert_eq!(shown(), 7, "it was not removed and shown again");
         registries.hosts.record(&host, Counts::Answered, "", now);
         registries.measure();
         assert_eq!(shown(), 0);

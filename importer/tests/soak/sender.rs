@@ -86,7 +86,7 @@ impl Sender {
         (0..self.images).map(|image| (Self::repository(set, image), self.image(set, image).digest)).collect()
     }
 
-    /// Builds the images of a set anew, or for the first time.
+    /// Builds the images of a set, also again.
     pub(crate) fn change(&mut self, set: Set) {
         let version = self.versions.entry(set).or_default();
         *version += 1;

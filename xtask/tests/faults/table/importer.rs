@@ -401,7 +401,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     ),
     (
         225,
-        "somebody writes the status of a set, or an ImageBundle, again and again for ever",
+        "somebody writes the status of a set, or an ImageBundle, again and again",
         "it is put right after a pause that grows from five seconds to five minutes",
     ),
     (
