@@ -21,11 +21,11 @@ use super::error::RegistryError;
 use super::hosts::Hosts;
 use super::keychain::Keychain;
 use super::pace::Pace;
-use super::rejection::find;
 use super::retry::{Attempts, Failure, Importance, RetriesLeft, RetryPolicy};
 use super::tls::{ClientIdentity, HostCertificates};
 use super::transport::{Connections, Lane, Purpose, lock, protocol};
 use super::{auth, tls};
+use crate::error::find_cause;
 use crate::reference::{RegistryHost, RepositoryName};
 
 /// Longest wait for a registry on this machine to say whether it speaks TLS.
@@ -228,7 +228,7 @@ impl Inner {
             Ok(Ok(_)) => true,
             Ok(Err(Failure::Final(error))) => speaks_tls(&error),
             Ok(Err(Failure::Again(error))) => {
-                let io = find::<std::io::Error>(&*error).map(std::io::Error::kind);
+                let io = find_cause::<std::io::Error>(&*error).map(std::io::Error::kind);
                 if io == Some(std::io::ErrorKind::ConnectionRefused) {
                     return Err(Failure::Again(error));
                 }
@@ -257,7 +257,7 @@ fn speaks_tls(error: &RegistryError) -> bool {
     let certificate = |error: &rustls::Error| {
         matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))
     };
-    matches!(error, RegistryError::Tls { .. }) && find::<rustls::Error>(error).is_some_and(certificate)
+    matches!(error, RegistryError::Tls { .. }) && find_cause::<rustls::Error>(error).is_some_and(certificate)
 }
 
 /// Reaches registries. Cheap to clone; all clones share connections, tokens and budgets.

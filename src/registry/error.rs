@@ -12,8 +12,8 @@ use super::denial::Denial;
 use super::help::{self, Hint};
 use super::keychain::KeychainError;
 use super::redirect::RedirectRefusal;
-use super::rejection::find;
 use crate::digest::{ContentMismatch, Digest};
+use crate::error::find_cause;
 use crate::error::{Classify, ErrorKind, io_kind};
 use crate::reference::RegistryHost;
 
@@ -350,7 +350,8 @@ impl RegistryError {
         let no_route = |error: &io::Error| {
             matches!(error.kind(), io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)
         };
-        find::<reqwest::Error>(self).is_some_and(timed_out) || find::<io::Error>(self).is_some_and(no_route)
+        find_cause::<reqwest::Error>(self).is_some_and(timed_out)
+            || find_cause::<io::Error>(self).is_some_and(no_route)
     }
 
     /// The same failure as one of the registry's token server. What is about the credentials stays the registry's.

@@ -19,6 +19,7 @@ use super::retry::Failure;
 use super::space;
 use super::tls;
 use super::transport::{Answer, Purpose, is_loopback, rate_limited};
+use crate::error::find_cause;
 use crate::redact::printable;
 use crate::reference::RegistryHost;
 
@@ -26,22 +27,6 @@ use crate::reference::RegistryHost;
 const MAX_ERROR_BODY: usize = 64 << 10;
 /// Most characters of an error's body that are shown.
 const MAX_ERROR_TEXT: usize = 300;
-
-/// The first cause of type `T`, also inside of I/O errors.
-pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<T>() {
-            return Some(found);
-        }
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match inner {
-            Some(inner) => Some(inner as &(dyn Error + 'static)),
-            None => error.source(),
-        };
-    }
-    None
-}
 
 pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
     let mut last = error;
@@ -71,17 +56,18 @@ pub(super) fn transport_failure(
 ) -> Failure {
     let error = error.without_url();
     let host = authority(url);
-    if let Some(tls) = find::<rustls::Error>(&error) {
+    if let Some(tls) = find_cause::<rustls::Error>(&error) {
         let (detail, hint) = tls_detail(tls, &host, &way.trusted);
         return RegistryError::Tls { host, detail, hint, source: Some(error.into()) }.into();
     }
-    if let Some(barred) = find::<BarredAddress>(&error) {
+    if let Some(barred) = find_cause::<BarredAddress>(&error) {
         let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
         return RegistryError::Barred { registry, what, host, source: barred.clone() }.into();
     }
     let cause = root_cause(&error);
     let (name, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
-    let refused = find::<io::Error>(&error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
+    let refused =
+        find_cause::<io::Error>(&error).is_some_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
     let elsewhere = !is_at(purpose.registry, url);
     let mut hint = elsewhere.then(|| {
         Hint::Words(format!(

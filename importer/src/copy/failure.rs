@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why a target is not at the edge, in the words of a condition.
 
-use std::error::Error;
-use std::io;
-
 use camino::Utf8Path;
 use krs_core::closure::ClosureError;
 use krs_core::crd::reason;
-use krs_core::error::{Classify, ErrorKind, chain};
+use krs_core::error::{Classify, ErrorKind, chain, find_cause};
 use krs_core::fetch::FetchError;
 use krs_core::prove::ProveError;
 use krs_core::push::TargetError;
@@ -181,28 +178,13 @@ fn lasts(error: &RegistryError) -> bool {
         | RegistryError::PlainHttp { .. }
         | RegistryError::Tls { hint: Some(Hint::LeaveOutTls), .. }
         | RegistryError::Tls { source: None, .. } => true,
-        RegistryError::Tls { source: Some(source), .. } => tls_error(source.as_ref()).is_none_or(|error| {
-            matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::PeerIncompatible(_))
-        }),
+        RegistryError::Tls { source: Some(source), .. } => {
+            find_cause(source.as_ref()).is_none_or(|error: &rustls::Error| {
+                matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::PeerIncompatible(_))
+            })
+        }
         _ => false,
     }
-}
-
-/// What TLS itself said, as one of the causes of `error`.
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<rustls::Error>() {
-            return Some(found);
-        }
-        // Its `source` is not what is in it, but the cause of that.
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match inner {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
 }
 
 /// The exit code for several failures: what no retry mends first, so that the Job ends at once.
@@ -223,6 +205,8 @@ pub(super) fn exit_code(failures: impl IntoIterator<Item = ErrorKind>) -> u8 {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::io;
+
     use krs_core::registry::CredentialUse;
 
     use super::*;
