@@ -9,6 +9,7 @@ use super::checks::{self, Check, NoTurn, Outcome};
 use super::clients::ClientKey;
 use super::edge::{Edge, edge_options, obstacle};
 use super::observe::Seen;
+use super::probes;
 use super::quiet::{self, MENDED_BY_SECRETS};
 use super::round::Round;
 use super::sampling::is_sampled;
@@ -16,7 +17,7 @@ use super::secrets::{SecretError, Secrets};
 use super::{ReconcileError, lock};
 use crate::advice::Whose;
 use crate::decide::Answer;
-use crate::remember::{Ask, asks, copying_targets, ended_targets};
+use crate::remember::{Ask, asks, copying_targets, ended_targets, is_over};
 use crate::state::{Request, SetState};
 use crate::target::{Target, TargetKey};
 
@@ -57,7 +58,8 @@ impl Round<'_> {
         if let Some(check) = &mut running {
             check.stale.extend(touched.iter().chain(&copying));
         }
-        if running.is_none() && self.due(seen, state).is_empty() {
+        let probes = self.probes(seen, state);
+        if running.is_none() && probes.is_empty() && self.due(seen, state).is_empty() {
             return Ok(());
         }
         let found = self.destination(secrets, &registry).await;
@@ -95,7 +97,7 @@ impl Round<'_> {
         };
         (seen.login, seen.is_destination_read) = (login, true);
         let edge = Edge::new(client, registry, barred, whose);
-        self.check(running.filter(|check| check.is_for(&key)), edge, key, seen, state).await;
+        self.check(running.filter(|check| check.is_for(&key)), edge, key, seen, state, probes).await;
         for (key, blobs) in std::mem::take(&mut seen.said.contents) {
             let Some(target) = seen.targets.iter().find(|target| target.key == key) else { continue };
             self.importer.facts.holds(&self.name, target, blobs.into_iter());
@@ -148,6 +150,28 @@ impl Round<'_> {
         open.map(|(target, how)| (target.clone(), how)).collect()
     }
 
+    /// What running Jobs may have brought since the registry was last asked for it.
+    fn probes(&self, seen: &mut Seen, state: &SetState) -> Vec<Vec<(Target, Ask)>> {
+        let jobs = seen.jobs.list.iter().filter(|job| seen.jobs.started.contains(&job.name));
+        let jobs = jobs.collect::<Vec<_>>();
+        let is_known = |key: &TargetKey| seen.known.has(key);
+        let probes = probes::probes(&seen.targets, state, &jobs, is_known);
+        if probes.is_empty() {
+            return probes;
+        }
+        match seen.known.probed {
+            Some(probed) if is_over(probed, probes::INTERVAL, self.now) => {
+                seen.known.probed = Some(self.now);
+                probes
+            }
+            // What just started has brought nothing.
+            probed => {
+                seen.known.probed = probed.or(Some(self.now));
+                Vec::new()
+            }
+        }
+    }
+
     /// What is missing that was present has the rest of the set checked, and the other sets of the registry.
     pub(super) fn note_losses(&self, seen: &mut Seen, before: &SetState) {
         if seen.checks_all && seen.said.complete {
@@ -173,6 +197,7 @@ impl Round<'_> {
         key: ClientKey,
         seen: &mut Seen,
         state: &SetState,
+        probes: Vec<Vec<(Target, Ask)>>,
     ) {
         let registries = &self.importer.registries;
         let registry = key.connection.registry.clone();
@@ -180,8 +205,9 @@ impl Round<'_> {
             Some(check) => check,
             None => match registries.turn(&key, &self.name, self.now) {
                 Ok(turn) => {
-                    let (due, requested_at) = (self.due(seen, state), quiet::requested_at(self.set));
-                    Check::start(turn, edge, key, self.name.clone(), due, requested_at, self.now)
+                    let due = self.due(seen, state).into_iter().map(|target| vec![target]);
+                    let (lists, requested_at) = (due.chain(probes).collect(), quiet::requested_at(self.set));
+                    Check::start(turn, edge, key, self.name.clone(), lists, requested_at, self.now)
                 }
                 Err(NoTurn::Busy) => return,
                 Err(NoTurn::LeftAlone(left)) => {
@@ -194,7 +220,8 @@ impl Round<'_> {
         let started = check.started;
         match check.outcome().await {
             Ok((Outcome::Said(mut said), stale)) => {
-                said.answers.retain(|key, _| !stale.contains(key));
+                // What is there stays there, whatever a Job does.
+                said.answers.retain(|key, answer| *answer == Answer::Whole || !stale.contains(key));
                 (seen.said, seen.asked_at) = (said, started);
             }
             Ok((Outcome::Obstacle(obstacle), _)) => seen.obstacle = Some(obstacle),

@@ -265,14 +265,14 @@ impl Progress {
 }
 
 impl Check {
-    /// Starts, `now`, to ask `edge` about `targets` for `set`, which is reconciled again at the end if it did not wait for
+    /// Starts, `now`, to ask `edge` about the `lists` of targets ([`Edge::ask`]) for `set`, which is reconciled again at the end if it did not wait for
     /// that.
     pub(super) fn start(
         turn: Turn,
         edge: Edge,
         key: ClientKey,
         set: SetName,
-        targets: Vec<(Target, Ask)>,
+        lists: Vec<Vec<(Target, Ask)>>,
         requested_at: Option<String>,
         now: Timestamp,
     ) -> Self {
@@ -281,7 +281,7 @@ impl Check {
         let registries = Arc::clone(&turn.permit.registries);
         let wakeups = Arc::clone(&registries);
         let task = tokio::spawn(async move {
-            let outcome = ask(&edge, &targets, &reports.answered, &turn).await;
+            let outcome = ask(&edge, &lists, &reports.answered, &turn).await;
             drop(turn);
             if reports.end() {
                 wakeups.wakeups.wake(&set);
@@ -348,14 +348,14 @@ impl Drop for Check {
     }
 }
 
-async fn ask(edge: &Edge, targets: &[(Target, Ask)], answered: &AtomicUsize, turn: &Turn) -> Outcome {
+async fn ask(edge: &Edge, lists: &[Vec<(Target, Ask)>], answered: &AtomicUsize, turn: &Turn) -> Outcome {
     let reached = tokio::time::timeout(PING, edge.reachable()).await;
     if let Err((obstacle, health)) = reached.unwrap_or_else(|_| Err((edge.timed_out(PING), Health::NoAnswer)))
     {
         turn.judge(health, None, &obstacle.message);
         return Outcome::Obstacle(obstacle);
     }
-    let (said, health, message) = edge.ask(targets, answered).await;
+    let (said, health, message) = edge.ask(lists, answered).await;
     turn.judge(Health::Answered, Some(health), &message);
     Outcome::Said(said)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures::{FutureExt as _, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream};
 use krs_core::crd::{DestinationTls, reason};
 use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, chain};
@@ -22,6 +22,8 @@ use crate::target::{Target, TargetKey};
 
 /// Targets that are asked for at once.
 const ASKED_AT_ONCE: usize = 8;
+/// Targets of one list that are found missing before its rest is not asked for.
+const MAX_MISSES: usize = 2;
 /// How long one target may take: a walk over an image with some hundred layers is far below it.
 const ASK_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long all targets of a set may take; those without an answer by then are asked about by the next check.
@@ -103,18 +105,18 @@ impl Edge {
         pinged.map_err(|error| (obstacle(&error, self.whose), Health::of(&error, &self.registry)))
     }
 
-    /// Asks about `targets`, as many as there is time for. `answered` counts. Also tells the health of the registry, and the
-    /// failure that shows it.
+    /// Asks about the targets of `lists`, as many as there is time for; those of one list one after another, until
+    /// [`MAX_MISSES`] of them are not there. `answered` counts. Also tells the health of the registry, and the failure that
+    /// shows it.
     pub(super) async fn ask(
         &self,
-        targets: &[(Target, Ask)],
+        lists: &[Vec<(Target, Ask)>],
         answered: &AtomicUsize,
     ) -> (Said, Health, String) {
         let deadline = tokio::time::Instant::now() + CHECK_TIMEOUT;
-        let asked = targets.iter().map(|(target, how)| self.ask_in_time(target, *how).boxed());
-        let asked = asked.collect::<Vec<_>>();
+        let asked = lists.iter().map(|list| self.ask_in_order(list).boxed()).collect::<Vec<_>>();
         let (mut said, mut worst) = (Said::default(), None::<(Health, String)>);
-        let mut answers = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
+        let mut answers = stream::iter(asked).flatten_unordered(ASKED_AT_ONCE);
         while let Ok(next) = tokio::time::timeout_at(deadline, answers.next()).await {
             let Some((key, found)) = next else {
                 said.complete = true;
@@ -132,7 +134,7 @@ impl Edge {
         }
         let (health, message) = match worst {
             Some(worst) => worst,
-            None if targets.is_empty() => (Health::Answered, String::new()),
+            None if lists.is_empty() => (Health::Answered, String::new()),
             None => (Health::NoAnswer, self.timed_out(CHECK_TIMEOUT).message),
         };
         (said, health, message)
@@ -146,6 +148,18 @@ impl Edge {
             time.as_secs()
         );
         Obstacle { reason: reason::REGISTRY_UNREACHABLE, message, stalled: false }
+    }
+
+    fn ask_in_order<'a>(
+        &'a self,
+        list: &'a [(Target, Ask)],
+    ) -> impl Stream<Item = (TargetKey, Found)> + Send + 'a {
+        stream::unfold((list.iter(), 0), move |(mut rest, misses)| async move {
+            let (target, how) = rest.next().filter(|_| misses < MAX_MISSES)?;
+            let (key, found) = self.ask_in_time(target, *how).await;
+            let is_there = matches!(found.answer, Answer::Whole | Answer::Seen);
+            Some(((key, found), (rest, misses + usize::from(!is_there))))
+        })
     }
 
     async fn ask_in_time(&self, target: &Target, how: Ask) -> (TargetKey, Found) {

@@ -5,7 +5,7 @@
 //! names of our Jobs. So nothing is listed with its content: Jobs are read by the names that the state of the set has, Pods
 //! by the names that a list of metadata has, and over all sets only a few at a time. (T-173)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
@@ -62,6 +62,8 @@ pub(super) struct Jobs {
     pub(super) uids: BTreeMap<String, String>,
     /// Why the API server refuses their Pods, by name.
     pub(super) refused: BTreeMap<String, String>,
+    /// Names of those that have a Pod that runs.
+    pub(super) started: BTreeSet<String>,
 }
 
 /// Bounds the memory that answers of the API server take whose size others decide.
@@ -109,6 +111,9 @@ impl JobReader<'_> {
         for mut job in self.jobs(ownership).await? {
             if job.has_ended || !job.is_ready || job.has_failed_pods {
                 self.add_pods(&mut job, &mut jobs.refused).await?;
+            }
+            if job.is_ready {
+                jobs.started.insert(job.copy.name.clone());
             }
             jobs.uids.insert(job.copy.name.clone(), job.uid);
             jobs.list.push(job.copy);

@@ -27,6 +27,8 @@ pub(super) struct KnownAnswers {
     pub(super) copying: BTreeSet<TargetKey>,
     /// When all present targets were last asked about, not a sample.
     pub(super) checked: Option<Timestamp>,
+    /// When the registry was last asked what running Jobs brought.
+    pub(super) probed: Option<Timestamp>,
     /// Whether a sample found something missing, so that the rest is to be asked about.
     pub(super) is_suspected: bool,
     stock: Option<Arc<Stock>>,
@@ -82,6 +84,11 @@ impl KnownAnswers {
             Some((_, Known::Missing | Known::Other(_))) => true,
             None => false,
         }
+    }
+
+    /// Whether it is known that a target is not there, or whether it could not be said.
+    pub(super) fn has(&self, key: &TargetKey) -> bool {
+        self.answers.contains_key(key)
     }
 
     /// Records answers. Where all proven targets were asked about, the state says so, and they need no entries here.

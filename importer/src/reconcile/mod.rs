@@ -30,6 +30,7 @@ mod observe;
 mod owner;
 mod ownership;
 mod permits;
+mod probes;
 mod quiet;
 mod report;
 mod reservation;

@@ -17,6 +17,7 @@ mod overwritten;
 mod owned_jobs;
 #[path = "../support/program.rs"]
 mod program;
+mod progress;
 mod registries;
 mod requests;
 mod retries;

@@ -46,12 +46,12 @@ pub(crate) fn put_pod(world: &World, job: &str, n: usize, status: &Value) {
 }
 
 /// A Pod that ended with this exit code.
-fn ended(code: i32, reason: &str, message: &str) -> Value {
+pub(crate) fn ended(code: i32, reason: &str, message: &str) -> Value {
     let state = json!({"terminated": {"exitCode": code, "reason": reason, "message": message}});
     json!({"phase": "Failed", "containerStatuses": [container("copy", &state)]})
 }
 
-fn set_status(world: &World, job: &str, status: Value) {
+pub(crate) fn set_status(world: &World, job: &str, status: Value) {
     let mut job = world.api.get("jobs", "shop", job).unwrap();
     job["status"] = status;
     world.api.put("jobs", job);

@@ -380,6 +380,11 @@ pub(super) const IMPORTER: &[Fault] = &[
         "the embedded registry serves it from that one, which counts as copied from; nothing says \"copying\" of media that are away",
     ),
     (
+        220,
+        "a copy Job brings many images and takes hours, in which nothing of it is seen",
+        "images count as present once the registry proves them, asked each half minute with at most two requests for missing ones per Job",
+    ),
+    (
         221,
         "an ImageBundle is deleted again and again",
         "it is created again after a pause that grows from five seconds to five minutes",
