@@ -8,10 +8,11 @@ use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 use super::characters::unseen;
 use super::check::{Place, is_object_name};
 use super::expand::Expander;
-use super::outline::{Header, Outline, odd_indent, outline};
+use super::kind::{Verdict, distance, judge};
+use super::outline::{Outline, odd_indent, outline};
 use super::text::{Piece, Spot};
 use super::{CheckedSet, SetError, check_spec};
-use crate::crd::{API_VERSION, DestinationTls, EdgeImage, EdgeImageSetSpec, GROUP, KIND, Naming, Source};
+use crate::crd::{API_VERSION, DestinationTls, EdgeImage, EdgeImageSetSpec, KIND, Naming, Source};
 
 /// Largest document, in bytes. The largest set that the rules allow needs a tenth of it.
 pub(super) const MAX_DOCUMENT: usize = 4 << 20;
@@ -45,48 +46,6 @@ pub(super) fn too_large(file: &str, bytes: usize) -> SetError {
         format!("has a document of {bytes} bytes, more than the {MAX_DOCUMENT} that are allowed"),
     )
     .help("divide it into several sets")
-}
-
-/// What a document is, by its first lines.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// A set of this API version.
-    Set,
-    /// A list, which may hold sets.
-    List,
-    /// A set of somebody else's group.
-    Foreign(String),
-    /// None of our business.
-    Other,
-    /// Meant to be a set, and not one.
-    Wrong(Spot, String),
-}
-
-pub(super) fn judge(header: &Header) -> Verdict {
-    let start = Spot { line: 1, column: 1, length: 1 };
-    let group = |version: &str| version.split('/').next().is_some_and(|group| group == GROUP);
-    let (version, kind) = (header.api_version.as_ref(), header.kind.as_ref());
-    let ours = version.is_some_and(|version| group(&version.value));
-    match kind {
-        Some(kind) if kind.value == KIND => match version {
-            Some(version) if version.value == API_VERSION => Verdict::Set,
-            Some(version) if ours => Verdict::Wrong(
-                version.spot,
-                format!("apiVersion `{}` is not supported; expected {API_VERSION}", version.value),
-            ),
-            Some(version) => Verdict::Foreign(version.value.clone()),
-            None => Verdict::Wrong(kind.spot, format!("apiVersion is missing; expected {API_VERSION}")),
-        },
-        Some(kind) if ours && kind.value.eq_ignore_ascii_case(KIND) => {
-            Verdict::Wrong(kind.spot, format!("kind `{}` is not known; did you mean {KIND}?", kind.value))
-        }
-        Some(kind) if kind.value == "List" || kind.value == "EdgeImageSetList" => Verdict::List,
-        None if ours => Verdict::Wrong(
-            version.map_or(start, |version| version.spot),
-            format!("kind is missing; expected {KIND}"),
-        ),
-        _ => Verdict::Other,
-    }
 }
 
 /// Reads a document that [`judge`] takes for a set.
@@ -185,29 +144,6 @@ fn explain(error: &serde_saphyr::Error) -> String {
         E::NullIntoString { .. } => "expected text, got nothing".to_owned(),
         other => UserMessageFormatter.format_message(other).into_owned(),
     }
-}
-
-/// Edits that turn one name into the other (Levenshtein), upper and lower case alike.
-fn distance(a: &str, b: &str) -> usize {
-    if a.len().abs_diff(b.len()) > 2 {
-        return usize::MAX;
-    }
-    let b = b.to_ascii_lowercase();
-    let mut row = (0..=b.len()).collect::<Vec<_>>();
-    for (i, x) in a.to_ascii_lowercase().bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let above = *cell;
-            left = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
-            diagonal = above;
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
 }
 
 fn spot(location: Location) -> Spot {

@@ -9,16 +9,18 @@ use camino::Utf8PathBuf;
 
 use super::advice::Advice;
 use super::compare::{Comparison, Relation};
-use super::document::{MAX_DOCUMENT, Verdict, find, read, too_large};
+use super::document::{MAX_DOCUMENT, find, read, too_large};
 use super::git::Source;
+use super::ignored::{Ignored, Rules, ignored};
+use super::kind::Verdict;
 use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, chart_of_template, effects};
 use super::names::Names;
-use super::nothing::nothing_found;
+use super::nothing::{Nothing, nothing_found};
 use super::origin::{Origin, in_no_commit, origin};
 use super::read::{Content, MAX_FILE, is_utf16, mentions, read_file};
 use super::text::{Piece, says_set, split};
 use super::walk::{Candidate, Root, Walk, Walked, checkout, root, together, walk};
-use super::{CheckedSet, Loaded, LoadedSet, PassedOver, SetError, SetErrors, Warning};
+use super::{CheckedSet, Loaded, LoadedSet, SetError, SetErrors, Skipped, Warning};
 use crate::crd::GROUP;
 
 /// Most sets of one call.
@@ -64,12 +66,12 @@ struct Loader {
     sets: Vec<LoadedSet>,
     /// Where the file of each set really is.
     paths: Vec<PathBuf>,
-    passed_over: Vec<PassedOver>,
+    skipped: Vec<Skipped>,
     warnings: Vec<Warning>,
     errors: Vec<SetError>,
     seen: HashSet<PathBuf>,
     /// Those of them that were not read as sets.
-    skipped: HashSet<PathBuf>,
+    skipped_files: HashSet<PathBuf>,
     /// Folders that were asked for, with what messages call them.
     folders: Vec<(PathBuf, Utf8PathBuf)>,
     /// Files that were asked for.
@@ -189,14 +191,14 @@ impl Loader {
         let skip = if mentions || held_set { self.skip(candidate) } else { None };
         let skipped = skip.is_some();
         if skipped {
-            self.skipped.insert(candidate.path.clone());
+            self.skipped_files.insert(candidate.path.clone());
         }
         match (bytes, skip) {
             _ if !mentions => {}
             (None, None) => self.errors.push(file_too_large(file)),
             (None, Some(_)) => {}
             (Some(bytes), None) => self.bytes(file, &bytes),
-            (Some(bytes), Some(skip)) => self.skipped(candidate, &bytes, skip),
+            (Some(bytes), Some(skip)) => self.name_skipped(candidate, &bytes, skip),
         }
         self.paths.resize(self.sets.len(), candidate.path.clone());
         let Some(comparison) = &mut self.comparison else { return };
@@ -209,14 +211,14 @@ impl Loader {
         }
     }
 
-    fn skipped(&mut self, candidate: &Candidate, bytes: &[u8], skip: Skip) {
+    fn name_skipped(&mut self, candidate: &Candidate, bytes: &[u8], skip: Skip) {
         if !says_set(&String::from_utf8_lossy(bytes)) {
             return;
         }
         let Skip { reason, because, advice } = skip;
         let message = format!("holds a set and was skipped: it {reason}. {advice}");
         self.warnings.push(Warning::new(&candidate.file, 0, &message));
-        self.passed_over.push(PassedOver::new(&candidate.file, 0, &reason));
+        self.skipped.push(Skipped::new(&candidate.file, 0, &reason));
         if let (Some(because), Some(comparison)) = (because, &mut self.comparison) {
             comparison.skipped(candidate, &because);
         }
@@ -295,7 +297,7 @@ impl Loader {
                 Verdict::Foreign(version) => {
                     let version = crate::redact::printable(&version, 100);
                     let reason = format!("is of apiVersion {version}, not of {GROUP}");
-                    self.passed_over.push(PassedOver::new(file, line, &reason));
+                    self.skipped.push(Skipped::new(file, line, &reason));
                 }
                 Verdict::List | Verdict::Other => {}
             }
@@ -318,14 +320,20 @@ impl Loader {
 
     fn finish(mut self, paths: &[Utf8PathBuf]) -> Result<Loaded, SetErrors> {
         self.name_effects();
+        let ignored_files = self.name_ignored();
         if self.sets.is_empty() && self.errors.is_empty() {
             let asked = paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
-            let folders = self.folders.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>();
             self.warnings.extend(
                 self.comparison.take().and_then(|c| Some(c.finish(true).ok()?.1)).unwrap_or_default(),
             );
             self.warnings.sort();
-            self.errors.push(nothing_found(&asked, &self.seen, &folders, &self.warnings));
+            self.errors.push(nothing_found(&Nothing {
+                asked: &asked,
+                files: &self.seen,
+                ignored: ignored_files,
+                warnings: &self.warnings,
+                skipped: &self.skipped,
+            }));
         }
         if !self.errors.is_empty() {
             let place =
@@ -343,10 +351,33 @@ impl Loader {
         // Stable: sets of one file stay in their order.
         self.sets.sort_by(|a, b| a.file.cmp(&b.file));
         self.name_twins();
-        self.passed_over.sort();
+        self.skipped.sort();
         self.warnings.sort();
         self.warnings.dedup();
-        Ok(Loaded { sets: self.sets, passed_over: self.passed_over, source, warnings: self.warnings })
+        Ok(Loaded { sets: self.sets, skipped: self.skipped, ignored_files, source, warnings: self.warnings })
+    }
+
+    /// Names the sets that ignore files exclude, and counts all files that they exclude.
+    fn name_ignored(&mut self) -> usize {
+        let folders = self.folders.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>();
+        let Ignored { sets, files } = ignored(&self.seen, &folders);
+        let mut rules = Rules::default();
+        for path in sets {
+            let root = folders.iter().find(|folder| path.starts_with(folder));
+            let name = |path: &Path| self.names.name(path);
+            let reason = match root.and_then(|root| rules.excluding(&path, root)) {
+                Some((line, file)) => {
+                    let file = name(&file).unwrap_or_else(|| {
+                        file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+                    });
+                    format!("is excluded by `{line}` in {file}")
+                }
+                None => "is excluded by an ignore file".to_owned(),
+            };
+            let file = name(&path).unwrap_or_else(|| path.to_string_lossy().into_owned());
+            self.skipped.push(Skipped::new(&file, 0, &reason));
+        }
+        files
     }
 
     fn source(&mut self) -> Option<Source> {
@@ -380,7 +411,7 @@ impl Loader {
         let sets = self.sets.iter().zip(&self.paths).map(found).collect::<Vec<_>>();
         let extent = Extent {
             is_below: &|path| self.folders.iter().any(|(folder, _)| path.starts_with(folder)),
-            is_read: &|path| self.seen.contains(path) && !self.skipped.contains(path),
+            is_read: &|path| self.seen.contains(path) && !self.skipped_files.contains(path),
         };
         let warning = |effect: Effect| {
             let is_below = self.folders.iter().any(|(folder, _)| effect.file.starts_with(folder));

@@ -2,8 +2,8 @@
 //! Sets: [`EdgeImageSet`](crate::crd::EdgeImageSet) documents, read from Git checkouts, rendered YAML, or an archive.
 //!
 //! Reading is strict where a mistake would silently leave out an image: a document that says that it is a set and
-//! does not read is an error with its place in the file. What is not a set is none of our business and is passed
-//! over.
+//! does not read is an error with its place in the file. What is not a set is none of our business and is
+//! skipped.
 
 mod advice;
 mod characters;
@@ -16,6 +16,8 @@ mod error;
 mod expand;
 mod git;
 mod ignore_rules;
+mod ignored;
+mod kind;
 mod kustomize;
 mod load;
 mod merge;
@@ -45,8 +47,10 @@ use crate::reference::{Reference, RepositoryName, Tag};
 pub struct Loaded {
     /// The sets, by file, then by place in the file.
     pub sets: Vec<LoadedSet>,
-    /// What mentions a set and was deliberately not read as one.
-    pub passed_over: Vec<PassedOver>,
+    /// What holds a set and was deliberately not read as one; of files that ignore files exclude the first 200.
+    pub skipped: Vec<Skipped>,
+    /// How many YAML and JSON files `.gitignore` and `.krsignore` exclude, with those that hold no set.
+    pub ignored_files: usize,
     /// Commit of the first path that lies in a Git repository.
     pub source: Option<Source>,
     /// What works and should be better.
@@ -107,10 +111,10 @@ pub struct SetImage {
     pub line: u64,
 }
 
-/// A file or document that mentions a set and is not read as one.
+/// A file or document that holds a set and is not read as one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub struct PassedOver {
+pub struct Skipped {
     /// Path as in [`LoadedSet::file`].
     pub file: String,
     /// Line from 1; 0 for the whole file.
@@ -119,7 +123,7 @@ pub struct PassedOver {
     pub reason: String,
 }
 
-impl PassedOver {
+impl Skipped {
     fn new(file: &str, line: u64, reason: &str) -> Self {
         Self { file: shown(file), line, reason: shown(reason) }
     }

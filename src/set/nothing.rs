@@ -2,34 +2,39 @@
 //! What to say where no set was found: what was read instead.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
-
-use ignore::WalkBuilder;
+use std::path::PathBuf;
 
 use super::outline::outline;
 use super::read::{Content, read_file};
 use super::text::split;
-use super::walk::is_manifest;
-use super::{SetError, Warning};
+use super::{SetError, Skipped, Warning};
 
-/// Most files that are looked into again, and most entries of folders that are counted.
+/// Most files that are looked into again.
 const MAX_FILES: usize = 2_000;
-const MAX_ENTRIES: usize = 50_000;
 /// Largest document that is looked into again.
 const MAX_DOCUMENT: usize = 256 << 10;
 /// Most kinds, and most reasons, that are named.
 const MAX_NAMED: usize = 4;
 
-/// The error for a call that found no set. `files` were read below `folders`; `warnings` say what was skipped.
-pub(super) fn nothing_found(
-    asked: &str,
-    files: &HashSet<PathBuf>,
-    folders: &[PathBuf],
-    warnings: &[Warning],
-) -> SetError {
+/// A call that found no set.
+pub(super) struct Nothing<'a> {
+    /// The paths of the call.
+    pub(super) asked: &'a str,
+    /// Files that were read.
+    pub(super) files: &'a HashSet<PathBuf>,
+    /// How many files ignore files exclude.
+    pub(super) ignored: usize,
+    /// What is said of the files beside.
+    pub(super) warnings: &'a [Warning],
+    /// Sets that were not read, and why.
+    pub(super) skipped: &'a [Skipped],
+}
+
+/// The error for a call that found no set.
+pub(super) fn nothing_found(nothing: &Nothing<'_>) -> SetError {
+    let Nothing { asked, files, ignored, warnings, skipped } = nothing;
     let mut details = kinds(files);
-    let ignored = ignored(files, folders);
-    if ignored > 0 {
+    if *ignored > 0 {
         details.push(format!("{ignored} ignored by .gitignore or .krsignore"));
     }
     let count = |number: usize| if number == 1 { "1 file".to_owned() } else { format!("{number} files") };
@@ -40,6 +45,14 @@ pub(super) fn nothing_found(
             .to_owned();
     for warning in warnings.iter().take(MAX_NAMED) {
         help.push_str(&format!("\n{}: {}", warning.file, warning.message));
+    }
+    let warned = |file: &str| warnings.iter().any(|warning| warning.line == 0 && warning.file == file);
+    let others = skipped.iter().filter(|skipped| !warned(&skipped.file)).collect::<Vec<_>>();
+    for skipped in others.iter().take(MAX_NAMED) {
+        help.push_str(&format!("\n{}: holds a set and was skipped: it {}", skipped.file, skipped.reason));
+    }
+    if let more @ 1.. = others.len().saturating_sub(MAX_NAMED) {
+        help.push_str(&format!("\n{more} more were skipped"));
     }
     SetError::file(asked, format!("no EdgeImageSet ({} read{details})", count(files.len()))).help(help)
 }
@@ -68,19 +81,4 @@ fn kinds(files: &HashSet<PathBuf>) -> Vec<String> {
         named.push_str(", others");
     }
     if named.is_empty() { Vec::new() } else { vec![named] }
-}
-
-/// How many YAML and JSON files below the folders were not read.
-fn ignored(files: &HashSet<PathBuf>, folders: &[PathBuf]) -> usize {
-    let walk = |folder: &PathBuf| {
-        WalkBuilder::new(folder)
-            .standard_filters(false)
-            .max_depth(Some(16))
-            .filter_entry(|entry| entry.file_name() != ".git")
-            .build()
-    };
-    let found = folders.iter().flat_map(walk).take(MAX_ENTRIES).filter_map(Result::ok);
-    let is_file = |entry: &ignore::DirEntry| entry.file_type().is_some_and(|kind| kind.is_file());
-    let unread = |path: &Path| is_manifest(path) && !files.contains(path);
-    found.filter(|entry| is_file(entry) && unread(entry.path())).count()
 }

@@ -6,7 +6,6 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::git::{Hasher, ObjectId};
-use crate::crd::GROUP;
 
 /// Largest file that is read, in bytes; rendered YAML of a whole site fits.
 pub(super) const MAX_FILE: u64 = 32 << 20;
@@ -65,9 +64,12 @@ pub(super) fn read_file(path: &Path, hasher: Option<&dyn Fn(u64) -> Hasher>) -> 
     }
 }
 
-/// Whether reading further can be worth it. A set whose kind is misspelt still names the group.
+/// What the group's name begins with, also where its end is misspelt.
+pub(super) const PROJECT: &str = "kuberegistrysync";
+
+/// Whether reading further can be worth it. A set whose kind or group is misspelt still has a part of one of them.
 pub(super) fn mentions(bytes: &[u8]) -> bool {
-    contains(bytes, b"EdgeImageSet") || contains(bytes, GROUP.as_bytes())
+    contains(bytes, b"EdgeImage") || contains(bytes, PROJECT.as_bytes())
 }
 
 /// The same for UTF-16 too, which is refused only where it holds a set.

@@ -261,15 +261,23 @@ fn t85_a_checkout_is_read_in_order_and_without_what_it_ignores() {
     .unwrap();
     assert_eq!(places(&loaded), [("m/one.yml", 1, "c"), ("z.yaml", 3, "a"), ("z.yaml", 15, "b")]);
     assert_eq!(loaded.sets[1].raw, a.as_bytes());
-    assert_eq!(loaded.passed_over.len(), 1);
-    assert_eq!(loaded.passed_over[0].file, ".hidden/x.yaml");
+    let skipped = loaded.skipped.iter().map(|skipped| format!("{} {}", skipped.file, skipped.reason));
+    assert_eq!(
+        skipped.collect::<Vec<_>>(),
+        [
+            ".hidden/x.yaml is hidden (a part of its path begins with a dot)",
+            "old-1.yaml is excluded by `old*.yaml` in .krsignore",
+            "out/x.yaml is excluded by `out/` in .gitignore",
+        ]
+    );
+    assert_eq!(loaded.ignored_files, 2);
     let places = loaded.warnings.iter().map(|warning| (warning.file.as_str(), warning.line));
     assert_eq!(places.collect::<Vec<_>>(), [(".hidden/x.yaml", 0), ("m/one.yml", 8)]);
     assert_eq!(loaded.source, None);
 }
 
 #[test]
-fn t85_patches_and_templates_are_passed_over_with_a_line_each() {
+fn t85_patches_and_templates_are_skipped_with_a_line_each() {
     let set = set("a", &[&nginx()]);
     let patch = "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata: {name: a}\n";
     let loaded = load_files(&[
@@ -287,7 +295,7 @@ fn t85_patches_and_templates_are_passed_over_with_a_line_each() {
     ])
     .unwrap();
     assert_eq!(places(&loaded), [("base/set.yaml", 1, "a")]);
-    let lines = loaded.passed_over.iter().map(|over| format!("{} {}", over.file, over.reason));
+    let lines = loaded.skipped.iter().map(|over| format!("{} {}", over.file, over.reason));
     assert_eq!(
         lines.collect::<Vec<_>>(),
         [
@@ -722,7 +730,7 @@ fn t205_what_is_named_twice_is_read_once() {
     fs::create_dir(root.join("sites/berlin/.old")).unwrap();
     fs::write(root.join("sites/berlin/.old/a.yaml"), by_tag("old")).unwrap();
     let skipped = load_below(&root, &["sites/.", "sites/berlin"]).unwrap();
-    assert_eq!(skipped.passed_over.len(), 2);
+    assert_eq!(skipped.skipped.len(), 2);
     assert_eq!(skipped, load_below(&root, &["sites/berlin", "sites/."]).unwrap());
     assert_eq!(load_below(&root, &["no", "none"]), load_below(&root, &["none", "no", "none"]));
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::SetError;
 use super::expand::{Expanded, Expander};
+use super::kind::{LIST_KIND, is_near_kind};
 use super::outline::Item;
 
 /// A place in a document.
@@ -205,11 +206,12 @@ pub(super) fn split(text: &str) -> Vec<Piece<'_>> {
 /// `"kind": "EdgeImageSet",`. For text that is no YAML, where nothing better can be asked.
 pub(super) fn says_set(text: &str) -> bool {
     text.lines().any(|line| {
-        line.match_indices("EdgeImageSet").any(|(at, name)| {
+        line.match_indices("EdgeImage").any(|(at, _)| {
             let before = line.get(..at).unwrap_or_default().trim_end_matches(['"', '\'']).trim_end();
-            let after = line.get(at + name.len()..).unwrap_or_default();
             let key = before.strip_suffix(':').map(|key| key.trim_end().trim_end_matches(['"', '\'']));
-            key.is_some_and(|key| key.ends_with("kind")) && !after.starts_with(|c: char| c.is_alphanumeric())
+            let rest = line.get(at..).unwrap_or_default();
+            let kind = rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            key.is_some_and(|key| key.ends_with("kind")) && kind != LIST_KIND && is_near_kind(kind)
         })
     })
 }
@@ -240,7 +242,12 @@ mod tests {
 
     #[test]
     fn a_text_says_that_it_is_a_set_only_as_a_kind() {
-        for text in ["kind: EdgeImageSet", " \"kind\" : \"EdgeImageSet\",", "- kind: 'EdgeImageSet' # x"] {
+        for text in [
+            "kind: EdgeImageSet",
+            " \"kind\" : \"EdgeImageSet\",",
+            "- kind: 'EdgeImageSet' # x",
+            "kind: EdgeImageSets",
+        ] {
             assert!(says_set(text), "{text}");
         }
         for text in ["kind: EdgeImageSetList", "# about EdgeImageSet", "name: EdgeImageSet"] {

@@ -21,7 +21,7 @@ pub(crate) struct Global {
     /// Show nothing but the result and errors
     #[arg(short, long, global = true, env = "KRS_QUIET", value_parser = flag())]
     pub(crate) quiet: bool,
-    /// Say more: -v what was passed over, -vv every request (see also KRS_LOG)
+    /// Say more: -v what was skipped, -vv every request (see also KRS_LOG)
     #[arg(short, long, global = true, env = "KRS_VERBOSE", action = ArgAction::Count, value_parser = level)]
     pub(crate) verbose: u8,
     /// Show no progress; retries, and pauses that a registry asks for, are still said

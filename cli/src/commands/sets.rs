@@ -23,19 +23,21 @@ pub(super) fn load(paths: &[Utf8PathBuf]) -> Result<Loaded, SetErrors> {
 
 /// Says what works and should be better, and what was not read.
 pub(super) fn remarks(loaded: &Loaded, console: &Console) {
-    let place = |file: &str, line: u64| {
-        let file = krs_core::redact::printable(file, 300);
-        if line == 0 { file } else { format!("{file}:{line}") }
-    };
     // What was skipped and matters is among the warnings.
     let warned = |file: &str| loaded.warnings.iter().any(|warning| warning.line == 0 && warning.file == file);
-    for passed in loaded.passed_over.iter().filter(|passed| !warned(&passed.file)) {
-        console.detail(&format!(
-            "{} was passed over: it {}",
-            place(&passed.file, passed.line),
-            passed.reason
-        ));
+    for skipped in loaded.skipped.iter().filter(|skipped| !warned(&skipped.file)) {
+        console.detail(&format!("{} was skipped: it {}", place(&skipped.file, skipped.line), skipped.reason));
     }
+    warnings(loaded, console);
+}
+
+fn place(file: &str, line: u64) -> String {
+    let file = krs_core::redact::printable(file, 300);
+    if line == 0 { file } else { format!("{file}:{line}") }
+}
+
+/// Says what works and should be better.
+pub(super) fn warnings(loaded: &Loaded, console: &Console) {
     for warning in &loaded.warnings {
         console.warning(&format!("{}: {}", place(&warning.file, warning.line), warning.message));
     }

@@ -11,7 +11,7 @@ use crate::report::SetsReport;
 pub(super) fn validate(args: &ValidateArgs, console: &Console) -> Result<(), Failure> {
     match read(args) {
         Ok((loaded, merged)) => {
-            sets::remarks(&loaded, console);
+            sets::warnings(&loaded, console);
             let report = SetsReport::new(&loaded, &merged);
             console.result(&report, || report.text())
         }

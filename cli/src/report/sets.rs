@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-use krs_core::set::{Loaded, Merged, PassedOver, SetErrors, Warning};
+use krs_core::redact::printable;
+use krs_core::set::{Loaded, Merged, SetErrors, Skipped, Warning};
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::human::count;
 use super::table::{Align, Table};
 use crate::diagnostic::{Problem, problems};
+
+/// Most skipped files that are shown to people.
+const MAX_SKIPPED: usize = 20;
 
 /// What was found in a checkout.
 #[derive(Debug, Serialize)]
@@ -17,7 +21,10 @@ pub(crate) struct SetsReport {
     /// Distinct images of all sets.
     image_count: usize,
     warnings: Vec<Place>,
-    passed_over: Vec<Place>,
+    /// Sets that were found and not read, and why.
+    skipped: Vec<Place>,
+    /// YAML and JSON files that ignore files exclude, whether or not they hold sets.
+    ignored_files: usize,
     problems: Vec<Problem>,
 }
 
@@ -49,9 +56,9 @@ impl From<&Warning> for Place {
     }
 }
 
-impl From<&PassedOver> for Place {
-    fn from(passed: &PassedOver) -> Self {
-        Self { file: passed.file.clone(), line: passed.line, message: passed.reason.clone() }
+impl From<&Skipped> for Place {
+    fn from(skipped: &Skipped) -> Self {
+        Self { file: skipped.file.clone(), line: skipped.line, message: skipped.reason.clone() }
     }
 }
 
@@ -73,7 +80,8 @@ impl SetsReport {
             sets: loaded.sets.iter().map(set).collect(),
             image_count: merged.images.len(),
             warnings: loaded.warnings.iter().map(Place::from).collect(),
-            passed_over: loaded.passed_over.iter().map(Place::from).collect(),
+            skipped: loaded.skipped.iter().map(Place::from).collect(),
+            ignored_files: loaded.ignored_files,
             problems: Vec::new(),
         }
     }
@@ -86,7 +94,8 @@ impl SetsReport {
             sets: Vec::new(),
             image_count: 0,
             warnings: Vec::new(),
-            passed_over: Vec::new(),
+            skipped: Vec::new(),
+            ignored_files: 0,
             problems: problems(errors),
         }
     }
@@ -108,6 +117,26 @@ impl SetsReport {
             table.row([name, set.images.to_string(), by_tag, set.destination_registry.clone(), place]);
         }
         let (sets, images) = (count(self.sets.len() as u64, "set"), count(self.image_count as u64, "image"));
-        format!("{}\n{sets} with {images}: valid\n", table.render())
+        format!("{}\n{sets} with {images}: valid\n{}", table.render(), self.skipped_text())
+    }
+
+    /// The sets that were not read, with why; nothing where there are none and no file was ignored.
+    fn skipped_text(&self) -> String {
+        let mut text = String::new();
+        if !self.skipped.is_empty() {
+            text.push_str(&format!("\n{} skipped:\n", count(self.skipped.len() as u64, "file")));
+        }
+        for skipped in self.skipped.iter().take(MAX_SKIPPED) {
+            let line = if skipped.line > 0 { format!(":{}", skipped.line) } else { String::new() };
+            text.push_str(&format!("  {}{line}: it {}\n", printable(&skipped.file, 300), skipped.message));
+        }
+        if let more @ 1.. = self.skipped.len().saturating_sub(MAX_SKIPPED) {
+            text.push_str(&format!("  and {more} more (--format json lists them)\n"));
+        }
+        if self.ignored_files > 0 {
+            let files = count(self.ignored_files as u64, "YAML or JSON file");
+            text.push_str(&format!("{files} ignored by .gitignore or .krsignore\n"));
+        }
+        text
     }
 }

@@ -198,3 +198,90 @@ fn t125_what_kustomize_may_add_is_among_the_warnings() {
     let missing = "warning: a/kustomization.yaml: lists ../gone, which does not exist";
     assert!(said.err.contains(taken) && said.err.contains(missing), "{said}");
 }
+
+#[test]
+fn t233_a_misspelt_kind_or_api_version_is_an_error_with_the_right_word() {
+    let site = Site::with_three_images();
+    for (wrong, expected) in [
+        (
+            ("kind: EdgeImageSet", "kind: EdgeImageSets"),
+            "kind `EdgeImageSets` is not known; did you mean EdgeImageSet?",
+        ),
+        (
+            ("kind: EdgeImageSet", "kind: EdgeImage"),
+            "kind `EdgeImage` is not known; did you mean EdgeImageSet?",
+        ),
+        (
+            ("kind: EdgeImageSet", "kind: edgeimageset"),
+            "kind `edgeimageset` is not known; did you mean EdgeImageSet?",
+        ),
+        (
+            ("kuberegistrysync.io/v1alpha1", "kuberegistrysync.com/v1"),
+            "apiVersion `kuberegistrysync.com/v1` is not supported; expected kuberegistrysync.io/v1alpha1",
+        ),
+    ] {
+        // Beside a set that is right, so that nothing but the word tells that one is missing.
+        site.checkout.write("sites/other.yaml", site.set().replace(wrong.0, wrong.1));
+        let path = site.checkout.path().as_str();
+        site.desk.krs(&["validate", path]).failed(2, &["sites/other.yaml:", expected]);
+        site.bundle("a.krs.tar", &[]).failed(2, &[expected]);
+    }
+    assert_eq!(site.desk.files(), Vec::<String>::new());
+}
+
+#[test]
+fn t234_sets_that_ignore_files_exclude_are_listed() {
+    let site = Site::with_three_images();
+    let path = site.checkout.path().as_str();
+    let none = site.desk.krs(&["validate", path]).ok();
+    assert!(!none.out.contains("skipped") && !none.out.contains("ignored"), "{none}");
+    site.checkout.write(".gitignore", "/rendered/\n");
+    site.checkout.write("rendered/kassel.yaml", site.set().replace("name: site", "name: kassel"));
+    site.checkout.write("rendered/values.yaml", "a: 1\n");
+    site.checkout.write("sites/.krsignore", "old-*\n");
+    site.checkout.write("sites/old-bonn.yaml", site.set().replace("name: site", "name: bonn"));
+    let said = site.desk.krs(&["validate", path]).ok();
+    for expected in [
+        "2 files skipped:\n",
+        "  rendered/kassel.yaml: it is excluded by `/rendered/` in .gitignore\n",
+        "  sites/old-bonn.yaml: it is excluded by `old-*` in sites/.krsignore\n",
+        "3 YAML or JSON files ignored by .gitignore or .krsignore\n",
+    ] {
+        assert!(said.out.contains(expected), "{expected}\n{said}");
+    }
+    let json = site.desk.krs(&["validate", path, "--format", "json"]).ok().json();
+    let skipped = json["skipped"].as_array().unwrap();
+    assert_eq!(skipped.len(), 2, "{json}");
+    assert_eq!(skipped[0]["file"], "rendered/kassel.yaml");
+    assert_eq!(skipped[0]["message"], "is excluded by `/rendered/` in .gitignore");
+    assert_eq!(json["ignoredFiles"], 3);
+    let said = site.bundle("a.krs.tar", &["-v"]).ok();
+    assert!(said.err.contains("note: rendered/kassel.yaml was skipped: it is excluded by"), "{said}");
+    // Very many are counted, not listed.
+    for n in 0..30 {
+        site.checkout.write(&format!("rendered/{n}.yaml"), site.set());
+    }
+    let said = site.desk.krs(&["validate", path]).ok();
+    assert!(said.out.contains("  and 12 more (--format json lists them)\n"), "{said}");
+    let json = site.desk.krs(&["validate", path, "--format", "json"]).ok().json();
+    assert_eq!((json["skipped"].as_array().unwrap().len(), &json["ignoredFiles"]), (32, &33.into()));
+}
+
+#[test]
+fn t234_where_no_set_is_found_it_is_said_what_was_read_and_what_was_not() {
+    let desk = crate::harness::Desk::new();
+    std::fs::create_dir_all(desk.path("app/out")).unwrap();
+    desk.write("app/a.yaml", "apiVersion: apps/v1\nkind: Deployment\n---\napiVersion: v1\nkind: Pod\n");
+    desk.write("app/.gitignore", "out\n");
+    desk.write("app/out/set.yaml", "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\n");
+    for command in [&["validate", "app"][..], &["plan", "app"], &["bundle", "app", "-o", "a.krs.tar"]] {
+        desk.krs(command).failed(
+            2,
+            &[
+                "error: app: no EdgeImageSet (1 file read: 1 Deployment, 1 Pod; 1 ignored by .gitignore or .krsignore)",
+                "help: krs carries what an EdgeImageSet lists; it does not read images from Deployments or charts",
+                "help: out/set.yaml: holds a set and was skipped: it is excluded by `out` in .gitignore",
+            ],
+        );
+    }
+}

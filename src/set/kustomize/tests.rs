@@ -129,7 +129,7 @@ fn t108_a_patch_in_a_file_is_named_where_it_lies() {
               Render it with `kustomize build 'DIR/over/it'\\''s'`, and pipe that into this command, with `-` in place of the folder"
             ]
         );
-        assert_eq!(loaded.passed_over.len(), 1);
+        assert_eq!(loaded.skipped.len(), 1);
         // Alone it is no set, and the error says how to have the result.
         let error = load(&[folder.join("over/it's")], None).unwrap_err().to_string();
         assert!(error.contains("no EdgeImageSet") && error.contains("kustomize build"), "{error}");

@@ -113,7 +113,7 @@ impl Parts {
         let document = set_of(&written);
         let set = set::check(&document, "eis.yaml").unwrap();
         let sets = vec![LoadedSet { file: "eis.yaml".into(), line: 1, raw: document, set }];
-        let loaded = Loaded { sets, passed_over: vec![], source: None, warnings: vec![] };
+        let loaded = Loaded { sets, skipped: vec![], ignored_files: 0, source: None, warnings: vec![] };
         let image = ResolvedImage {
             reference: written.parse().unwrap(),
             platforms: vec![],

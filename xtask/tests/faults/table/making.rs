@@ -67,4 +67,14 @@ pub(super) const MAKING: &[Fault] = &[
         "a variable of a CI system that is set and empty",
         "it counts as unset; one that asks for a check of a bundle is an error that names it",
     ),
+    (
+        233,
+        "a kind or apiVersion that is almost that of a set: `EdgeImageSets`, `EdgeImage`, another group",
+        "an error with the right word; no set is left out in silence",
+    ),
+    (
+        234,
+        "ignore files exclude sets, or a folder holds other kinds only",
+        "the sets are listed as skipped, with the line that excludes them; without any set it is said what was read",
+    ),
 ];
