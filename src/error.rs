@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Classes of failure. Every error type of the core says which class it is of, and what to do next.
 
+mod causes;
+
 use std::collections::BTreeSet;
 use std::io;
+
+pub use causes::{Cause, by_cause, describe, list};
 
 /// What class a failure is of. The command line makes its exit code of it, the importer a condition's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +38,10 @@ pub trait Classify: std::error::Error {
     /// What to do next, where that is known: one sentence or two, without a final full stop being required.
     fn help(&self) -> Option<String> {
         None
+    }
+    /// What failed, by cause, where that can be more than one thing.
+    fn causes(&self) -> Vec<Cause> {
+        Vec::new()
     }
 }
 

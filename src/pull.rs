@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::bundle::{Bundle, BundleBlob, BundleError, TOO_LARGE, Writer};
 use crate::digest::Hasher;
-use crate::error::{Classify, ErrorKind};
+use crate::error::{Cause, Classify, ErrorKind};
 use crate::plan::{Fetch, Plan};
 use crate::progress::{Activity, Progress};
 use crate::reference::{Reference, RegistryHost};
@@ -78,6 +78,14 @@ impl Classify for PullError {
                 Some("free some space or write to another medium, then run the same command again".to_owned())
             }
             Self::Task(_) => None,
+        }
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        match self {
+            Self::Images(e) => e.causes(),
+            Self::Referrers(e) => e.causes(),
+            _ => Vec::new(),
         }
     }
 }

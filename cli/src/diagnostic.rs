@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use krs_core::error::{Classify, ErrorKind, chain};
+use krs_core::error::{Cause, Classify, ErrorKind, by_cause, chain, describe};
 use krs_core::set::{SetError, SetErrors};
 use serde::Serialize;
 
@@ -19,6 +19,20 @@ pub(crate) struct Failure {
     message: String,
     help: Option<String>,
     problems: Vec<Problem>,
+    failures: Vec<FailedImages>,
+}
+
+/// Images that failed for one reason, for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct FailedImages {
+    reason: String,
+    images: Vec<String>,
+}
+
+impl From<Cause> for FailedImages {
+    fn from(Cause { reason, names }: Cause) -> Self {
+        Self { reason, images: names }
+    }
 }
 
 /// One place of a set that is wrong.
@@ -53,6 +67,17 @@ impl Failure {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let (code, kind) = exit::of(kind);
         Self { code, kind, message: message.into(), ..Self::default() }
+    }
+
+    /// Images that failed, each with its reason; `head` says how many.
+    pub(crate) fn of_images(
+        kind: ErrorKind,
+        head: &str,
+        failures: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let causes = by_cause(failures);
+        let message = describe(head, &causes);
+        Self { failures: causes.into_iter().map(FailedImages::from).collect(), ..Self::new(kind, message) }
     }
 
     /// A wrong call.
@@ -135,6 +160,8 @@ impl Failure {
             help: Option<&'a str>,
             #[serde(skip_serializing_if = "<[Problem]>::is_empty")]
             problems: &'a [Problem],
+            #[serde(skip_serializing_if = "<[FailedImages]>::is_empty")]
+            failures: &'a [FailedImages],
         }
         if self.message.is_empty() {
             return String::new();
@@ -147,6 +174,7 @@ impl Failure {
             message: &self.message,
             help: self.help.as_deref(),
             problems: &self.problems,
+            failures: &self.failures,
         };
         serde_json::to_string(&event).map(|json| json + "\n").unwrap_or_default()
     }
@@ -158,7 +186,8 @@ impl<E: Classify + 'static> From<E> for Failure {
         if let Some(errors) = errors.downcast_ref::<SetErrors>() {
             return of_sets(errors);
         }
-        Self { help: error.help(), ..Self::new(error.kind(), chain(&error)) }
+        let failures = error.causes().into_iter().map(FailedImages::from).collect();
+        Self { help: error.help(), failures, ..Self::new(error.kind(), chain(&error)) }
     }
 }
 

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::{ReferrerProblem, Target};
 use crate::digest::Digest;
-use crate::error::{self, Classify, ErrorKind};
+use crate::error::{self, Cause, Classify, ErrorKind};
 use crate::reference::{ParseReferenceError, RegistryHost, RepositoryName, Tag};
 use crate::registry::RegistryError;
 
@@ -160,7 +160,7 @@ pub enum PushError {
         missing: Vec<MissingLayer>,
     },
     /// Targets that failed, at least one.
-    #[error("{} of {total} images failed:\n{}", .failed.len(), list(.failed))]
+    #[error("{}", error::describe(&format!("{} of {total} images failed", .failed.len()), &causes(.failed)))]
     Targets {
         /// How many there are.
         total: usize,
@@ -196,12 +196,11 @@ fn layers(missing: &[MissingLayer]) -> String {
     missing.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn list(failed: &[(Target, TargetError)]) -> String {
-    let line = |(target, error): &(Target, TargetError)| {
-        let names = target.references.iter().cloned().collect::<Vec<_>>().join(", ");
-        format!("  {names}: {}", error::chain(error))
+fn causes(failed: &[(Target, TargetError)]) -> Vec<Cause> {
+    let one = |(target, error): &(Target, TargetError)| {
+        (target.references.iter().cloned().collect::<Vec<_>>().join(", "), error::chain(error))
     };
-    failed.iter().map(line).collect::<Vec<_>>().join("\n")
+    error::by_cause(failed.iter().map(one))
 }
 
 impl Classify for PushError {
@@ -227,6 +226,13 @@ impl Classify for PushError {
                     .to_owned(),
             ),
             Self::Targets { failed, .. } => error::help_of_all(failed.iter().map(|(_, error)| error)),
+        }
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        match self {
+            Self::Targets { failed, .. } => causes(failed),
+            _ => Vec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::MissingReferrer;
 use crate::closure::ClosureError;
 use crate::digest::Digest;
-use crate::error::{self, Classify, ErrorKind};
+use crate::error::{self, Cause, Classify, ErrorKind};
 use crate::fetch::{ABSENT_CHILD, FetchError};
 use crate::reference::Reference;
 use crate::registry::RegistryError;
@@ -37,7 +37,7 @@ pub enum ImageError {
         offered: String,
     },
     /// It needs a blob that could not be fetched for an image that is named before.
-    #[error("it shares {0}, which could not be fetched, with another image")]
+    #[error("shares {0}, which could not be fetched, with another image")]
     Shared(Digest),
     /// Signatures, SBOMs or attestations are missing, and all of them are required.
     #[error("signatures, SBOMs or attestations of it are missing: {}", reasons(.0))]
@@ -108,17 +108,11 @@ impl Classify for ImageError {
 
 /// The images that failed, at least one.
 #[derive(Debug, Error)]
-#[error("{} failed:\n{}", count(.0.len()), list(.0))]
+#[error("{}", error::describe(&format!("{} failed", count(.0.len())), &self.causes()))]
 pub struct ImageErrors(pub Vec<(Reference, ImageError)>);
 
 fn count(images: usize) -> String {
     if images == 1 { "1 image".to_owned() } else { format!("{images} images") }
-}
-
-fn list(errors: &[(Reference, ImageError)]) -> String {
-    let line =
-        |(reference, error): &(Reference, ImageError)| format!("  {reference}: {}", error::chain(error));
-    errors.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 impl Classify for ImageErrors {
@@ -128,5 +122,9 @@ impl Classify for ImageErrors {
 
     fn help(&self) -> Option<String> {
         error::help_of_all(self.0.iter().map(|(_, error)| error))
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        error::by_cause(self.0.iter().map(|(image, error)| (image.to_string(), error::chain(error))))
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::closure::{Absence, AbsentChild, Documents};
 use crate::digest::Digest;
-use crate::error::{self, Classify, ErrorKind};
+use crate::error::{self, Cause, Classify, ErrorKind};
 use crate::oci::{Descriptor, MAX_BLOB};
 use crate::reference::Reference;
 use crate::registry::RegistryError;
@@ -33,7 +33,7 @@ pub struct ReferrerFailure {
 
 /// Referrers of which a blob could not be fetched, at least one. The images themselves could be.
 #[derive(Debug, Error)]
-#[error("signatures, SBOMs or attestations cannot be fetched:\n{}", list(.0))]
+#[error("{}", error::describe("signatures, SBOMs or attestations cannot be fetched", &self.causes()))]
 pub struct ReferrerErrors(pub Vec<ReferrerFailure>);
 
 impl ReferrerErrors {
@@ -43,14 +43,6 @@ impl ReferrerErrors {
     }
 }
 
-fn list(failures: &[ReferrerFailure]) -> String {
-    let line = |failure: &ReferrerFailure| {
-        let ReferrerFailure { reference, digest, error, .. } = failure;
-        format!("  {digest} of {reference}: {}", error::chain(&**error))
-    };
-    failures.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
 impl Classify for ReferrerErrors {
     fn kind(&self) -> ErrorKind {
         error::kind_of_all(self.0.iter().map(|failure| &*failure.error))
@@ -58,6 +50,14 @@ impl Classify for ReferrerErrors {
 
     fn help(&self) -> Option<String> {
         Some("with --referrers all the images travel without them, and the bundle says so".to_owned())
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        let one = |failure: &ReferrerFailure| {
+            let ReferrerFailure { reference, digest, error, .. } = failure;
+            (format!("{digest} of {reference}"), error::chain(&**error))
+        };
+        error::by_cause(self.0.iter().map(one))
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use krs_core::bundle::{Bundle, Policy, sign_list, trusted_comment};
-use krs_core::error::ErrorKind;
+use krs_core::error::{Cause, ErrorKind, by_cause, list};
 use krs_core::plan::{Plan, PlanError, PlanOptions, plan};
 use krs_core::platform::Platform;
 use krs_core::progress::Progress;
@@ -139,8 +139,9 @@ fn warn_omitted(plan: &Plan, console: &Console) {
     plan.omitted.iter().for_each(|field| console.warning(&format!("left out: {field}")));
 }
 
-/// One warning for each image that travels without some of its signatures, SBOMs and attestations.
+/// One warning for the images that travel without some of their signatures, SBOMs and attestations, for each reason.
 fn warn_of_missing_referrers(resolved: &Resolved, console: &Console) {
+    let mut failures = Vec::new();
     for image in resolved.images.iter().filter(|image| !image.missing_referrers.is_empty()) {
         let (reference, missing) = (&image.reference, &image.missing_referrers);
         let (known, unknown): (Vec<_>, Vec<_>) = missing.iter().partition(|missing| missing.digest.is_some());
@@ -151,11 +152,14 @@ fn warn_of_missing_referrers(resolved: &Resolved, console: &Console) {
         if !unknown.is_empty() {
             parts.push(format!("{} of referrers failed", count(unknown.len() as u64, "look-up")));
         }
-        console.warning(&format!(
-            "{reference} travels without signatures, SBOMs or attestations that it may have: {}: {}",
-            parts.join(", "),
-            reasons(missing)
-        ));
+        failures.push((reference.to_string(), format!("{}: {}", parts.join(", "), reasons(missing))));
+    }
+    let what = "without signatures, SBOMs or attestations that";
+    for Cause { reason, names } in by_cause(failures) {
+        console.warning(&match names.as_slice() {
+            [name] => format!("{name} travels {what} it may have: {reason}"),
+            all => format!("{} images travel {what} they may have: {reason}{}", all.len(), list(all, "  ")),
+        });
     }
 }
 
@@ -173,10 +177,9 @@ fn incomplete(resolved: &Resolved) -> Result<(), Failure> {
     if resolved.missing.is_empty() {
         return Ok(());
     }
-    let line = |missing: &MissingImage| format!("  {}: {}", missing.reference, missing.reason);
-    let list = resolved.missing.iter().map(line).collect::<Vec<_>>().join("\n");
-    let count = count(resolved.missing.len() as u64, "image");
-    Err(Failure::new(ErrorKind::Incomplete, format!("the bundle lacks {count}:\n{list}"))
+    let one = |missing: &MissingImage| (missing.reference.to_string(), missing.reason.clone());
+    let head = format!("the bundle lacks {}", count(resolved.missing.len() as u64, "image"));
+    Err(Failure::of_images(ErrorKind::Incomplete, &head, resolved.missing.iter().map(one))
         .help("run the same command again once they can be fetched"))
 }
 

@@ -5,7 +5,7 @@ use krs_core::bundle::{
     Bundle, BundleError, BundleMissing, Freshness, HighWaterMark, Policy, ReadFrom, VolumeState,
     check_volumes,
 };
-use krs_core::error::ErrorKind;
+use krs_core::error::{Cause, ErrorKind, by_cause};
 use krs_core::sign::Trust;
 
 use super::keys;
@@ -39,9 +39,12 @@ pub(super) fn warnings(bundle: &Bundle, path: &Utf8Path) -> Vec<String> {
             "nobody vouches for {path}: {signed}; pass --public-key FILE to ask for a signature"
         ));
     }
-    for missing in &bundle.manifest().missing {
-        warnings.push(format!("{path} was made without {}: {}", missing.reference, missing.reason));
-    }
+    warnings.extend(by_cause(missing(bundle)).into_iter().map(
+        |Cause { reason, names }| match names.as_slice() {
+            [image] => format!("{path} was made without {image}: {reason}"),
+            all => format!("{path} was made without {} images (krs inspect lists them): {reason}", all.len()),
+        },
+    ));
     warnings
 }
 
@@ -67,13 +70,16 @@ pub(super) fn has_all_images(bundle: &Bundle) -> Result<(), Failure> {
     if manifest.missing.is_empty() {
         return Ok(());
     }
-    let line = |missing: &BundleMissing| format!("  {}: {}", missing.reference, missing.reason);
-    let list = manifest.missing.iter().map(line).collect::<Vec<_>>().join("\n");
     let all = count((manifest.images.len() + manifest.missing.len()) as u64, "image");
-    let message =
-        format!("{} lacks {} of the {all} of its sets:\n{list}", bundle.path(), manifest.missing.len());
-    Err(Failure::new(ErrorKind::Incomplete, message)
+    let head = format!("{} lacks {} of the {all} of its sets", bundle.path(), manifest.missing.len());
+    Err(Failure::of_images(ErrorKind::Incomplete, &head, missing(bundle))
         .help("use what it holds, ask for a bundle with all images, and bring that too"))
+}
+
+/// Images that a bundle was made without, each with the reason.
+fn missing(bundle: &Bundle) -> impl Iterator<Item = (String, String)> {
+    let one = |missing: &BundleMissing| (missing.reference.to_string(), missing.reason.clone());
+    bundle.manifest().missing.iter().map(one)
 }
 
 /// Says that a check may have read memory and not the media.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
+use krs_core::error::{Cause, by_cause, list};
 use krs_core::receipt::Receipt;
 use krs_core::redact::printable;
 use krs_core::reference::RepositoryName;
@@ -76,12 +77,23 @@ fn probe(args: &ReceiptArgs) -> Result<Option<RepositoryName>, Failure> {
 /// Most warnings about what a receipt does not have; its report and the receipt itself list more.
 const MAX_WARNINGS: usize = 20;
 
-/// Says what a receipt does not have; of very much the first.
+/// Says what a receipt does not have, once for each reason; of very much the first.
 pub(super) fn warn(incomplete: &[Incomplete], console: &Console) {
-    for one in incomplete.iter().take(MAX_WARNINGS) {
-        console.warning(&sentence(one));
+    let one = |Incomplete { repository, what, reason }: &Incomplete| {
+        (format!("{} of {repository}", printable(what, 200)), printable(reason, 500))
+    };
+    let causes = by_cause(incomplete.iter().map(one));
+    for Cause { reason, names } in causes.iter().take(MAX_WARNINGS) {
+        console.warning(&match names.as_slice() {
+            [name] => format!("incomplete: {name}: {reason}"),
+            all => format!(
+                "incomplete: {} entries, all for the same reason: {reason}{}",
+                all.len(),
+                list(all, "  ")
+            ),
+        });
     }
-    let more = incomplete.len().saturating_sub(MAX_WARNINGS);
+    let more = causes.iter().skip(MAX_WARNINGS).map(|cause| cause.names.len()).sum::<usize>();
     if more > 0 {
         console.warning(&format!("incomplete: and {more} more"));
     }

@@ -6,11 +6,15 @@ use jiff::Timestamp;
 use krs_core::bundle::{BaseSource, Bundle, BundleBase, BundleManifest, BundleMissing, BundledImages};
 use krs_core::closure::Closure;
 use krs_core::digest::Digest;
+use krs_core::error::{Cause, by_cause};
 use krs_core::plan::{Plan, PlanError};
 use krs_core::sign::KeyId;
 use serde::Serialize;
 
 use super::human::{count, size};
+
+/// Most images that are shown for each reason why a bundle lacks them.
+const MAX_LACKING: usize = 20;
 
 /// A bundle as a whole.
 #[derive(Debug, Serialize)]
@@ -219,8 +223,17 @@ impl Facts {
             let layers = count(*layers as u64, "layer");
             lines.push(("Base", format!("{layers} ({}) that the site has, by {sources}", size(*bytes))));
         }
-        for missing in &self.missing {
-            lines.push(("Lacks", format!("{}: {}", missing.reference, missing.reason)));
+        let missing = self.missing.iter().map(|m| (m.reference.to_string(), m.reason.clone()));
+        for Cause { reason, names } in by_cause(missing) {
+            if let [name] = names.as_slice() {
+                lines.push(("Lacks", format!("{name}: {reason}")));
+                continue;
+            }
+            lines.push(("Lacks", format!("{}: {reason}", count(names.len() as u64, "image"))));
+            lines.extend(names.iter().take(MAX_LACKING).map(|name| ("", name.clone())));
+            if let more @ 1.. = names.len().saturating_sub(MAX_LACKING) {
+                lines.push(("", format!("and {more} more")));
+            }
         }
         if self.missing_referrers > 0 {
             lines.push(("Missing", self.missing()));

@@ -14,6 +14,7 @@ mod harness;
 mod help;
 mod hostile;
 mod keys;
+mod one_cause;
 mod output;
 mod output_files;
 mod proxy;

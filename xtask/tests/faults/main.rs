@@ -60,7 +60,7 @@ fn every_promise_of_security_md_has_tests() {
     for row in rows {
         let cell = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap();
         let numbers =
-            cell.split(',').map(|word| word.trim().strip_prefix("T-").and_then(|n| n.parse::<u8>().ok()));
+            cell.split(',').map(|word| word.trim().strip_prefix("T-").and_then(|n| n.parse::<u16>().ok()));
         for number in numbers {
             let number = number.unwrap_or_else(|| panic!("no numbers of faults at the end of {row}"));
             assert!(covered.contains_key(&number), "no test shows T-{number:02}: {row}");
@@ -79,7 +79,7 @@ fn numbers_are_read_from_names() {
     assert_eq!(names, expected.map(|(name, numbers)| (name.to_owned(), numbers)).into());
 }
 
-type Covered = BTreeMap<u8, BTreeSet<(String, String)>>;
+type Covered = BTreeMap<u16, BTreeSet<(String, String)>>;
 
 /// For each fault the files and names of its tests.
 fn covered() -> Covered {
@@ -99,7 +99,7 @@ fn covered() -> Covered {
 }
 
 /// Functions of a source whose names begin with numbers of faults.
-fn numbered(source: &str) -> BTreeMap<String, Vec<u8>> {
+fn numbered(source: &str) -> BTreeMap<String, Vec<u16>> {
     let code = source.lines().map(|line| line.split("//").next().unwrap_or(line));
     let mut found = BTreeMap::new();
     for line in code {
@@ -112,7 +112,7 @@ fn numbered(source: &str) -> BTreeMap<String, Vec<u8>> {
                 continue;
             }
             let number = |part: &str| match part.strip_prefix('t') {
-                Some(digits) if matches!(digits.len(), 2 | 3) => digits.parse::<u8>().ok(),
+                Some(digits) if matches!(digits.len(), 2 | 3) => digits.parse::<u16>().ok(),
                 _ => None,
             };
             let numbers = name.split('_').map_while(number).collect::<Vec<_>>();

@@ -8,7 +8,7 @@ mod media;
 mod registries;
 
 /// Its number, what goes wrong, what happens then.
-pub(crate) type Fault = (u8, &'static str, &'static str);
+pub(crate) type Fault = (u16, &'static str, &'static str);
 
 /// Titles of the groups, each with its faults.
 pub(crate) const GROUPS: &[(&str, &[Fault])] = &[

@@ -77,4 +77,9 @@ pub(super) const MAKING: &[Fault] = &[
         "ignore files exclude sets, or a folder holds other kinds only",
         "the sets are listed as skipped, with the line that excludes them; without any set it is said what was read",
     ),
+    (
+        249,
+        "hundreds of images fail for one cause: a registry that cannot be reached, wrong credentials",
+        "the cause is said once, with the number and the first images; the JSON lists all",
+    ),
 ];

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Many failures that have one cause: it is said once, with the list of what failed.
+
+use std::collections::HashMap;
+
+/// Most causes that are shown to people, and most names for each.
+const MAX_CAUSES: usize = 30;
+const MAX_NAMES: usize = 20;
+/// In place of a name.
+const NAME: &str = "…";
+
+/// What failed for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// Why, in one line. Where the reasons of several failures differ by the names in them, without these.
+    pub reason: String,
+    /// What failed, in the order in which it came.
+    pub names: Vec<String>,
+}
+
+/// Puts failures together, each a name and a reason, whose reasons are the same but for the names of images and blobs.
+pub fn by_cause(failures: impl IntoIterator<Item = (String, String)>) -> Vec<Cause> {
+    let mut causes = Vec::<Cause>::new();
+    let mut known = HashMap::<String, usize>::new();
+    for (name, reason) in failures {
+        let general = without_names(&reason);
+        match known.get(&general).and_then(|at| causes.get_mut(*at)) {
+            Some(cause) => {
+                if cause.reason != reason {
+                    cause.reason = general;
+                }
+                cause.names.push(name);
+            }
+            None => {
+                known.insert(general, causes.len());
+                causes.push(Cause { reason, names: vec![name] });
+            }
+        }
+    }
+    causes
+}
+
+/// `head`, which says how many failed, and why: `3 images failed, all for the same reason: …`, or a list of reasons. Of
+/// very many the first; programs get all.
+pub fn describe(head: &str, causes: &[Cause]) -> String {
+    if let [Cause { reason, names: failed }] = causes
+        && failed.len() > 1
+    {
+        return format!("{head}, all for the same reason: {reason}{}", list(failed, "  "));
+    }
+    let mut text = format!("{head}:");
+    for Cause { reason, names: failed } in causes.iter().take(MAX_CAUSES) {
+        match failed.as_slice() {
+            [one] => text.push_str(&format!("\n  {one}: {reason}")),
+            all => text.push_str(&format!("\n  {} of them: {reason}{}", all.len(), list(all, "    "))),
+        }
+    }
+    let left = causes.iter().skip(MAX_CAUSES).map(|cause| cause.names.len()).sum::<usize>();
+    if left > 0 {
+        text.push_str(&format!("\n  and {left} more"));
+    }
+    text
+}
+
+/// Names, each on a line of its own that begins with `indent`; of very many the first.
+pub fn list(names: &[String], indent: &str) -> String {
+    let mut lines = names.iter().take(MAX_NAMES).map(|name| format!("\n{indent}{name}")).collect::<String>();
+    if let more @ 1.. = names.len().saturating_sub(MAX_NAMES) {
+        lines.push_str(&format!("\n{indent}and {more} more"));
+    }
+    lines
+}
+
+/// A message without the names of images and blobs in it.
+fn without_names(message: &str) -> String {
+    let words = message.split(' ').map(|word| {
+        let core = word.trim_start_matches(['(', '`']).trim_end_matches([':', ',', ';', '.', ')', '`']);
+        if is_name(core) { word.replace(core, NAME) } else { word.to_owned() }
+    });
+    let mut text = words.collect::<Vec<_>>().join(" ");
+    // What was asked for says nothing without its name.
+    for what in ["manifest", "blob"] {
+        text = text.replace(&format!(": {what} {NAME}: "), ": ");
+    }
+    text
+}
+
+/// Whether a word names an image, with a tag or digest, or a blob.
+fn is_name(word: &str) -> bool {
+    if word.contains("://") {
+        return false;
+    }
+    let is_digest = word.rsplit(['@', '/']).next().is_some_and(|end| end.starts_with("sha256:"));
+    is_digest || word.rsplit_once('/').is_some_and(|(_, end)| end.contains(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn causes(failures: &[(&str, &str)]) -> Vec<Cause> {
+        by_cause(failures.iter().map(|(name, reason)| ((*name).to_owned(), (*reason).to_owned())))
+    }
+
+    #[test]
+    fn t249_reasons_that_differ_by_names_alone_are_one() {
+        let [one] = &causes(&[
+            ("r:5000/a:1", "r:5000 is not available: manifest r:5000/a:1: connection refused"),
+            (
+                "r:5000/b@sha256:00",
+                "r:5000 is not available: manifest r:5000/b@sha256:00: connection refused",
+            ),
+            ("r:5000/c:1", "r:5000 is not available: blob r:5000/c@sha256:11: connection refused"),
+        ])[..] else {
+            panic!("more than one cause")
+        };
+        assert_eq!(one.reason, "r:5000 is not available: connection refused");
+        assert_eq!(one.names, ["r:5000/a:1", "r:5000/b@sha256:00", "r:5000/c:1"]);
+        // Nothing is taken out of what is said of one, or is the same for all.
+        let same = "blob sha256:00 cannot be sent: expected sha256:00, got sha256:11";
+        let both = causes(&[("a", same), ("b", same), ("c", "manifest r:5000/c:1 does not exist")]);
+        assert_eq!(both[0].reason, same);
+        assert_eq!(both[1].reason, "manifest r:5000/c:1 does not exist");
+        // Hosts, files and addresses are no names of images.
+        for text in ["r:5000 refused user `ci` (/root/.docker/config.json)", "see https://r:5000/v2/a:b"] {
+            assert_eq!(without_names(text), text);
+        }
+    }
+
+    #[test]
+    fn t249_one_cause_is_said_once_and_long_lists_end() {
+        let many = (0..25).map(|n| (format!("i{n}"), "no".to_owned()));
+        let text = describe("25 images failed", &by_cause(many));
+        assert!(text.starts_with("25 images failed, all for the same reason: no\n  i0\n  i1\n"), "{text}");
+        assert!(text.ends_with("\n  i19\n  and 5 more"), "{text}");
+        let two = causes(&[("a", "no"), ("b", "no"), ("c", "never")]);
+        let expected = "3 images failed:\n  2 of them: no\n    a\n    b\n  c: never";
+        assert_eq!(describe("3 images failed", &two), expected);
+        assert_eq!(describe("1 image failed", &causes(&[("a", "no")])), "1 image failed:\n  a: no");
+        let different = (0..40).map(|n| (format!("i{n}"), format!("no {n}")));
+        assert!(describe("40 images failed", &by_cause(different)).ends_with("\n  and 10 more"));
+    }
+}
