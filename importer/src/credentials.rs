@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Logins and authorities as Secrets and ConfigMaps hold them, in all the shapes that people use, in one form.
 
-use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+mod certificates;
+mod error;
+mod mounted;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::BTreeMap;
+
+use camino::Utf8Path;
 use krs_core::redact::{Secret, printable};
 use krs_core::reference::RegistryHost;
-use krs_core::registry::{ClientIdentity, ClientOptions, Keychain, KeychainError};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use thiserror::Error;
+use krs_core::registry::{ClientIdentity, ClientOptions, Keychain};
+
+pub use certificates::authorities;
+use certificates::{collect, identity};
+pub use error::CredentialsError;
+pub use mounted::read_folder;
 
 /// Most bytes of one entry. Kubernetes allows 1 MiB for a whole Secret.
 const MAX_ENTRY: usize = 1 << 20;
-/// Most entries of a Secret that is mounted as a folder.
-const MAX_ENTRIES: usize = 256;
 /// Keys under which a file of docker or of the containers tools lies.
 const FILES: [&str; 4] = [".dockerconfigjson", ".dockercfg", "config.json", "auth.json"];
 
@@ -39,70 +38,6 @@ enum Login {
     File(Box<Keychain>),
     /// For whatever registry the Secret is named for.
     Password { user: String, password: Secret },
-}
-
-/// Why the content of a Secret or ConfigMap cannot be used. Never quotes the content. (T-76)
-#[derive(Debug, Error)]
-pub enum CredentialsError {
-    /// A key that a Secret of this type has.
-    #[error("the key `{key}` is missing, which a Secret of type {kind} has")]
-    Missing {
-        /// The key.
-        key: &'static str,
-        /// Type of the Secret.
-        kind: String,
-    },
-    /// One half of a login.
-    #[error("it has `{has}`, but not `{lacks}`")]
-    Half {
-        /// The key that is there.
-        has: &'static str,
-        /// The key that is not.
-        lacks: &'static str,
-    },
-    /// A file with logins is damaged.
-    #[error(transparent)]
-    File(#[from] KeychainError),
-    /// A file with logins names only programs that know them.
-    #[error(
-        "`{0}` holds no login, only names of credential helpers, which cannot be run here: write the login itself into it"
-    )]
-    Helpers(&'static str),
-    /// Two logins, of which nothing says which is meant.
-    #[error("it holds both `{0}` and `{1}`: keep one of them")]
-    Ambiguous(&'static str, &'static str),
-    /// A text that is none, or is empty.
-    #[error("`{0}` is empty or not text")]
-    Text(&'static str),
-    /// A certificate or a key that is none.
-    #[error("`{key}` is not {what} in PEM")]
-    Pem {
-        /// The key of the entry.
-        key: String,
-        /// What was expected.
-        what: &'static str,
-    },
-    /// No authority at all.
-    #[error(
-        "it holds no certificate of an authority: expected PEM under `ca.crt`, or any key that ends in `.crt` or `.pem`; it has {0}"
-    )]
-    NoAuthority(String),
-    /// Nothing that helps to reach a registry.
-    #[error(
-        "it holds neither a login nor certificates: expected `.dockerconfigjson`, `username` and `password`, `ca.crt`, or `tls.crt` and `tls.key`; it has {0}"
-    )]
-    Nothing(String),
-    /// Larger than a Secret can be.
-    #[error("`{0}` is larger than {MAX_ENTRY} bytes")]
-    TooLarge(String),
-    /// A mounted Secret cannot be read.
-    #[error("{path} cannot be read")]
-    Folder {
-        /// The folder or file.
-        path: Utf8PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
 }
 
 impl Credentials {
@@ -206,50 +141,6 @@ impl Credentials {
     }
 }
 
-/// Authorities in PEM under any usual key (`ca.crt`, `tls.crt` of a CA, any `*.crt` or `*.pem`).
-///
-/// # Errors
-/// There are none, or they are not PEM.
-pub fn authorities(entries: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, CredentialsError> {
-    if let Some((key, _)) = entries.iter().find(|(_, value)| value.len() > MAX_ENTRY) {
-        return Err(CredentialsError::TooLarge(printable(key, 100)));
-    }
-    collect(entries)?.ok_or_else(|| CredentialsError::NoAuthority(keys(entries)))
-}
-
-/// The entries of a Secret or ConfigMap that is mounted as a folder.
-///
-/// # Errors
-/// [`CredentialsError::Folder`], [`CredentialsError::TooLarge`].
-pub fn read_folder(folder: &Utf8Path) -> Result<BTreeMap<String, Vec<u8>>, CredentialsError> {
-    let failed = |path: &Utf8Path| {
-        let path = path.to_owned();
-        move |source| CredentialsError::Folder { path, source }
-    };
-    let mut entries = BTreeMap::new();
-    for entry in folder.read_dir_utf8().map_err(failed(folder))? {
-        let entry = entry.map_err(failed(folder))?;
-        // The kubelet keeps the files in `..2026_11_24`, and swaps the link `..data` to it; keys are links into that.
-        if entry.file_name().starts_with("..") {
-            continue;
-        }
-        let path = entry.path();
-        // A FIFO must not hold the process up.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed(path))?;
-        if !file.metadata().map_err(failed(path))?.is_file() {
-            continue;
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_ENTRY as u64 + 1).read_to_end(&mut bytes).map_err(failed(path))?;
-        if bytes.len() > MAX_ENTRY || entries.len() == MAX_ENTRIES {
-            return Err(CredentialsError::TooLarge(printable(entry.file_name(), 100)));
-        }
-        entries.insert(entry.file_name().to_owned(), bytes);
-    }
-    Ok(entries)
-}
-
 fn keys(entries: &BTreeMap<String, Vec<u8>>) -> String {
     let shown = entries.keys().take(8).map(|key| format!("`{}`", printable(key, 60))).collect::<Vec<_>>();
     if shown.is_empty() { "no keys".to_owned() } else { shown.join(", ") }
@@ -294,78 +185,23 @@ fn without_helpers(key: &'static str, bytes: &[u8]) -> Result<Keychain, Credenti
     Ok(keychain.without_helpers())
 }
 
-fn identity(entries: &BTreeMap<String, Vec<u8>>) -> Result<Option<ClientIdentity>, CredentialsError> {
-    let (certificate, key) = match (entries.get("tls.crt"), entries.get("tls.key")) {
-        (Some(certificate), Some(key)) => (certificate, key),
-        (None, Some(_)) => return Err(CredentialsError::Half { has: "tls.key", lacks: "tls.crt" }),
-        (_, None) => return Ok(None),
-    };
-    let certificate = certificates("tls.crt", certificate)?;
-    let bad = |key: &str, what| CredentialsError::Pem { key: key.to_owned(), what };
-    if certificate.is_empty() {
-        return Err(bad("tls.crt", "a certificate"));
-    }
-    PrivateKeyDer::from_pem_slice(key).map_err(|_| bad("tls.key", "a private key"))?;
-    let key = std::str::from_utf8(key).map_err(|_| bad("tls.key", "a private key"))?;
-    let certificate = certificate.iter().map(|der| pem(der)).collect();
-    Ok(Some(ClientIdentity { certificate, key: Secret::new(key) }))
-}
-
-/// All authorities, each once, without anything else that their entries hold.
-fn collect(entries: &BTreeMap<String, Vec<u8>>) -> Result<Option<Vec<u8>>, CredentialsError> {
-    let has_identity = entries.contains_key("tls.key");
-    let mut found = Vec::<CertificateDer<'_>>::new();
-    for (key, bytes) in entries {
-        let named = key.ends_with(".crt") || key.ends_with(".pem");
-        if named && !(has_identity && key == "tls.crt") {
-            for der in certificates(key, bytes)? {
-                if !found.contains(&der) {
-                    found.push(der);
-                }
-            }
-        }
-    }
-    let text = found.iter().map(|der| pem(der)).collect::<String>();
-    Ok((!text.is_empty()).then(|| text.into_bytes()))
-}
-
-fn certificates(key: &str, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
-    let bad = || CredentialsError::Pem { key: printable(key, 100), what: "a certificate" };
-    let found = CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>().map_err(|_| bad())?;
-    // A private key beside its certificate is PEM, too, and is passed over.
-    let pem = bytes.windows(11).any(|part| part == b"-----BEGIN ");
-    if found.is_empty() && !pem { Err(bad()) } else { Ok(found) }
-}
-
-fn pem(der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
-    for (n, c) in text.chars().enumerate() {
-        if n > 0 && n % 64 == 0 {
-            out.push('\n');
-        }
-        out.push(c);
-    }
-    out.push_str("\n-----END CERTIFICATE-----\n");
-    out
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use krs_testing::tls::Authority;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     use super::*;
 
-    fn entries(list: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
+    pub(super) fn entries(list: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
         list.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
     }
 
-    fn registry() -> RegistryHost {
+    pub(super) fn registry() -> RegistryHost {
         "edge.local:5000".parse().unwrap()
     }
 
-    fn logins(credentials: &Credentials) -> Option<serde_json::Value> {
+    pub(super) fn logins(credentials: &Credentials) -> Option<serde_json::Value> {
         let file = credentials.auth_file(&registry()).unwrap()?;
         Some(serde_json::from_str::<serde_json::Value>(file.expose()).unwrap()["auths"].clone())
     }
@@ -403,28 +239,6 @@ mod tests {
         assert_eq!(found["edge.local:5000"]["identitytoken"], "refresh");
         let other = "other.example".parse().unwrap();
         assert!(credentials.auth_file(&other).unwrap().is_none());
-    }
-
-    #[test]
-    fn certificates_are_taken_under_every_usual_key_and_keys_never_with_them() {
-        let (one, two) = (Authority::new("one"), Authority::new("two"));
-        let client = two.client("krs");
-        let both = format!("{}\n{}{}", one.pem(), client.key, one.pem());
-        let ca = authorities(&entries(&[("site.pem", &both), ("tls.crt", &two.pem())])).unwrap();
-        let ca = String::from_utf8(ca).unwrap();
-        assert_eq!(ca.matches("BEGIN CERTIFICATE").count(), 2, "{ca}");
-        assert!(!ca.contains("PRIVATE"), "{ca}");
-
-        let list =
-            entries(&[("ca.crt", &one.pem()), ("tls.crt", &client.certificate), ("tls.key", &client.key)]);
-        let credentials = Credentials::from_secret(Some("kubernetes.io/tls"), &list).unwrap();
-        let ca = std::str::from_utf8(credentials.authorities().unwrap()).unwrap();
-        assert_eq!(ca.matches("BEGIN CERTIFICATE").count(), 1, "the client's own is no authority");
-        let mut options = ClientOptions::default();
-        credentials.apply(&registry(), &mut options);
-        assert_eq!((options.authorities.len(), options.identities.len()), (1, 1));
-        assert!(krs_core::registry::Client::new(options).is_ok());
-        assert!(!format!("{credentials:?}").contains("PRIVATE"));
     }
 
     #[test]
@@ -469,23 +283,5 @@ mod tests {
         let mut options = ClientOptions::default();
         credentials.apply(&registry(), &mut options);
         assert!(!options.keychain.has_helpers(), "a Secret names no programs that are run here");
-    }
-
-    #[test]
-    fn t76_a_mounted_secret_is_read_through_the_kubelets_links() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
-        let at = root.join("..2026_11_24");
-        std::fs::create_dir(&at).unwrap();
-        std::fs::write(at.join("username"), "me").unwrap();
-        std::fs::write(at.join("password"), "pw").unwrap();
-        std::os::unix::fs::symlink("..2026_11_24", root.join("..data")).unwrap();
-        for key in ["username", "password"] {
-            std::os::unix::fs::symlink(format!("..data/{key}"), root.join(key)).unwrap();
-        }
-        std::fs::create_dir(root.join("folder.crt")).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, root.join("pipe.crt").as_std_path(), 0o600.into()).unwrap();
-        assert!(logins(&Credentials::from_folder(root).unwrap()).is_some());
-        assert!(Credentials::from_folder(&root.join("missing")).is_err());
     }
 }

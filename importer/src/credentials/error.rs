@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why the content of a Secret or ConfigMap cannot be used.
+
+use std::io;
+
+use camino::Utf8PathBuf;
+use krs_core::registry::KeychainError;
+use thiserror::Error;
+
+use super::MAX_ENTRY;
+
+/// Why the content of a Secret or ConfigMap cannot be used. Never quotes the content. (T-76)
+#[derive(Debug, Error)]
+pub enum CredentialsError {
+    /// A key that a Secret of this type has.
+    #[error("the key `{key}` is missing, which a Secret of type {kind} has")]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// Type of the Secret.
+        kind: String,
+    },
+    /// One half of a login.
+    #[error("it has `{has}`, but not `{lacks}`")]
+    Half {
+        /// The key that is there.
+        has: &'static str,
+        /// The key that is not.
+        lacks: &'static str,
+    },
+    /// A file with logins is damaged.
+    #[error(transparent)]
+    File(#[from] KeychainError),
+    /// A file with logins names only programs that know them.
+    #[error(
+        "`{0}` holds no login, only names of credential helpers, which cannot be run here: write the login itself into it"
+    )]
+    Helpers(&'static str),
+    /// Two logins, of which nothing says which is meant.
+    #[error("it holds both `{0}` and `{1}`: keep one of them")]
+    Ambiguous(&'static str, &'static str),
+    /// A text that is none, or is empty.
+    #[error("`{0}` is empty or not text")]
+    Text(&'static str),
+    /// A certificate or a key that is none.
+    #[error("`{key}` is not {what} in PEM")]
+    Pem {
+        /// The key of the entry.
+        key: String,
+        /// What was expected.
+        what: &'static str,
+    },
+    /// No authority at all.
+    #[error(
+        "it holds no certificate of an authority: expected PEM under `ca.crt`, or any key that ends in `.crt` or `.pem`; it has {0}"
+    )]
+    NoAuthority(String),
+    /// Nothing that helps to reach a registry.
+    #[error(
+        "it holds neither a login nor certificates: expected `.dockerconfigjson`, `username` and `password`, `ca.crt`, or `tls.crt` and `tls.key`; it has {0}"
+    )]
+    Nothing(String),
+    /// Larger than a Secret can be.
+    #[error("`{0}` is larger than {MAX_ENTRY} bytes")]
+    TooLarge(String),
+    /// A mounted Secret cannot be read.
+    #[error("{path} cannot be read")]
+    Folder {
+        /// The folder or file.
+        path: Utf8PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
