@@ -111,3 +111,47 @@ async fn t202_sets_of_one_namespace_that_wait_are_woken_one_after_the_other() {
     let names = order.iter().map(|repository| repository.rsplit('/').next().unwrap());
     assert_eq!(names.collect::<Vec<_>>(), ["app0", "app1", "app3"]);
 }
+
+/// The same size, other bytes: neither HEAD nor a walk over the manifests shows it.
+#[tokio::test]
+async fn t60_content_that_rotted_at_the_edge_is_found_when_it_is_read_back_and_copied_again_once_removed() {
+    let world = World::new(2, Auth::None);
+    world.set("x", &[0, 1], |_| {});
+    let importer = world.importer();
+    world.settle(&importer).await;
+    let layer = world.images[1].blobs.iter().max_by_key(|(_, content)| content.len()).unwrap().0;
+    assert!(world.edge.corrupt_blob(&layer));
+    world.wait(25 * 3600);
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY, "nothing but its bytes tells");
+    let until = async |wanted: &str| {
+        let looking = async {
+            while world.reason("x") != wanted {
+                world.look(&importer).await.unwrap();
+                world.run_jobs();
+                world.wait(11);
+                tokio::task::yield_now().await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(60), looking).await;
+        in_time.unwrap_or_else(|_| panic!("{wanted}: {:#}", world.status("x")));
+    };
+    verify_content(&world, "shop", "x", "1");
+    until("DigestMismatch").await;
+    let (_, reason, message) = world.condition("x", "Stalled").unwrap();
+    assert_eq!(reason, "DigestMismatch");
+    assert!(message.contains(&layer.to_string()), "{message}");
+    assert_eq!(world.status("x")["synchronizedImages"], json!([world.reference(0)]));
+
+    // A restart does not take it for sound.
+    let again = world.importer();
+    world.wait(11);
+    world.look(&again).await.unwrap();
+    assert_eq!(world.reason("x"), "DigestMismatch");
+
+    assert!(world.edge.delete_blob(&layer));
+    until(READY).await;
+    verify_content(&world, "shop", "x", "2");
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+}
