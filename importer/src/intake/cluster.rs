@@ -1,83 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The ImageBundles of the cluster, and events about them.
+//! The ImageBundles of the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use krs_core::crd::{API_VERSION, ImageBundle, ImageBundleStatus, condition, reason};
+use krs_core::crd::{API_VERSION, ImageBundle, ImageBundleStatus};
 use krs_core::digest::Digest;
-use krs_core::redact::printable;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::ahead::CONFIRMATION;
 use super::stored;
-use super::view;
+use super::written::{Written, shown_file};
 use crate::events::Events;
-use crate::metrics::{Metrics, ResultLabels};
+use crate::metrics::Metrics;
 use crate::status::{fingerprint, replacement};
 use crate::writes::{FIELD_MANAGER, Restores, merging};
 
 /// Label of an ImageBundle: namespace of the importer that it is of.
 const IMPORTER: &str = "kuberegistrysync.io/importer";
-/// How often progress alone is worth a write.
-const PROGRESS: Duration = Duration::from_secs(5);
 /// How long to wait after the API server refused a write.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Longest path of a file that `spec.file` shows, in characters.
-const MAX_FILE: usize = 1000;
 /// Most ImageBundles that are read at once.
 const PAGE: u32 = 500;
-
-/// An ImageBundle as it was last written.
-#[derive(Debug, Clone)]
-pub(super) struct Written {
-    pub file: String,
-    pub generation: i64,
-    pub status: Option<ImageBundleStatus>,
-    /// The digest whose sequence a person confirms, as it is written.
-    confirmed: Option<String>,
-    uid: Option<String>,
-    at: Option<Instant>,
-    /// Whether the API server was last seen to hold something else.
-    overwritten: bool,
-    /// When what somebody else wrote was last written over.
-    restored: Option<Restores<Instant>>,
-}
-
-impl Written {
-    /// An ImageBundle of this file that the API server holds.
-    fn new(bundle: &DynamicObject, file: &str, status: Option<ImageBundleStatus>) -> Self {
-        Self {
-            file: file.to_owned(),
-            generation: bundle.metadata.generation.unwrap_or(1),
-            uid: bundle.uid(),
-            at: None,
-            confirmed: confirmation(bundle),
-            status,
-            overwritten: false,
-            restored: None,
-        }
-    }
-
-    /// Whether it is due to be written.
-    fn is_due(&self, file: &str, status: &ImageBundleStatus) -> bool {
-        if self.overwritten {
-            return self.restored.is_none_or(|restored| restored.wait(restored.last.elapsed()).is_zero());
-        }
-        self.file != file || worth_it(self, status)
-    }
-}
 
 /// The ImageBundles of the cluster.
 pub(super) struct Cluster {
     pub(super) client: Client,
     pub(super) events: Events,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// By name.
     pub written: BTreeMap<String, Written>,
     /// Namespace of the importer.
@@ -122,8 +75,7 @@ impl Cluster {
 
     /// Whether a person has confirmed the sequence of the bundle with this digest.
     pub(super) fn is_confirmed(&self, name: &str, digest: &Digest) -> bool {
-        let confirmed = self.written.get(name).and_then(|written| written.confirmed.as_deref());
-        confirmed.is_some_and(|confirmed| confirmed.parse::<Digest>().as_ref() == Ok(digest))
+        self.written.get(name).is_some_and(|written| written.is_confirmed(digest))
     }
 
     /// The names that ImageBundles of other importers have.
@@ -224,9 +176,7 @@ impl Cluster {
 
     async fn arrived(&mut self, name: &str, status: ImageBundleStatus) {
         let Some(written) = self.written.get_mut(name) else { return };
-        (written.status, written.at) = (Some(status), Some(Instant::now()));
-        if std::mem::take(&mut written.overwritten) {
-            written.restored = Some(Restores::one_more(written.restored, Instant::elapsed, Instant::now()));
+        if written.arrived(status) {
             let note =
                 "somebody else changed the ImageBundle, which only the importer writes: it is written again";
             self.events.warning(&self.about(name), "StatusOverwritten", "Apply", note).await;
@@ -262,7 +212,7 @@ impl Cluster {
 
     /// What the watch tells may be from before the last write: somebody else changed an ImageBundle only if it still differs.
     async fn look_again(&mut self, name: &str) -> Result<(), kube::Error> {
-        if self.written.get(name).is_some_and(|written| written.overwritten) {
+        if self.written.get(name).is_some_and(Written::is_overwritten) {
             let bundle = self.api().get(name).await?;
             self.found(&bundle);
         }
@@ -277,18 +227,7 @@ impl Cluster {
             }
             return false;
         };
-        let is_same = stored::read(bundle).is_some_and(|read| {
-            read.unreadable.is_empty()
-                && read.file == printable(&written.file, MAX_FILE)
-                && read.status.as_ref().map(fingerprint) == written.status.as_ref().map(fingerprint)
-        });
-        let overwritten = written.status.is_some() && !(is_same && is_foreign == Some(false));
-        // Told once until it is written again, however often it changes meanwhile.
-        let known = std::mem::replace(&mut written.overwritten, overwritten);
-        let confirmed = confirmation(bundle);
-        let is_new = confirmed != written.confirmed;
-        written.confirmed = confirmed;
-        (overwritten && !known) || is_new
+        written.observe(bundle, is_foreign == Some(false))
     }
 
     async fn try_write(
@@ -298,12 +237,12 @@ impl Cluster {
         status: &ImageBundleStatus,
     ) -> Result<(), kube::Error> {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        if self.written.get(name).is_none_or(|written| written.file != file || written.overwritten) {
+        if self.written.get(name).is_none_or(|written| written.file != file || written.is_overwritten()) {
             let object = json!({
                 "apiVersion": API_VERSION,
                 "kind": "ImageBundle",
                 "metadata": {"name": name, "labels": {IMPORTER: self.importer}},
-                "spec": {"file": printable(file, MAX_FILE)},
+                "spec": {"file": shown_file(file)},
             });
             let made = if self.written.contains_key(name) {
                 self.api().patch(name, &parameters, &Patch::Apply(&object)).await?
@@ -314,12 +253,11 @@ impl Cluster {
                 self.created.insert(name.to_owned(), created);
                 made
             };
-            let before = self.written.remove(name);
-            let is_new = before.as_ref().is_none_or(|before| before.file != file);
-            let before = before.unwrap_or_else(|| Written::new(&made, file, None));
-            let generation = made.metadata.generation.unwrap_or(1);
-            let written = Written { file: file.to_owned(), generation, uid: made.uid(), ..before };
-            self.written.insert(name.to_owned(), written);
+            let is_new = self.written.get(name).is_none_or(|before| before.file != file);
+            match self.written.get_mut(name) {
+                Some(written) => written.applied(&made, file),
+                None => drop(self.written.insert(name.to_owned(), Written::new(&made, file, None))),
+            }
             if is_new {
                 let note = format!("found {file} in the drop folder");
                 self.events.normal(&self.about(name), "BundleFound", "Find", &note).await;
@@ -357,61 +295,6 @@ impl Cluster {
         Err(refusal)
     }
 
-    /// Events for what changed between the status that was written before and `now`.
-    async fn announce(&self, name: &str, now: &ImageBundleStatus) {
-        let before = self.written.get(name).and_then(|written| written.status.as_ref());
-        let about = self.about(name);
-        let message = |type_: &str| {
-            let condition = now.conditions.iter().find(|condition| condition.type_ == type_);
-            condition.map(|condition| condition.message.clone()).unwrap_or_default()
-        };
-        let changed = |type_: &str| {
-            let new = view::state(Some(now), type_);
-            new.filter(|new| view::state(before, type_) != Some(*new))
-        };
-        if let Some((status, why)) = changed(condition::VERIFIED)
-            && status != "Unknown"
-        {
-            self.metrics.verifications.get_or_create(&ResultLabels { result: why.to_owned() }).inc();
-            let note = message(condition::VERIFIED);
-            if status == "True" {
-                self.events.normal(&about, "BundleVerified", "Verify", &note).await;
-            } else {
-                let note = format!("{why}: {note}");
-                self.events.warning(&about, "BundleRefused", "Verify", &note).await;
-            }
-        }
-        match changed(condition::COMPLETE) {
-            Some(("False" | "Unknown", why)) if why == reason::MEDIUM_READ_ERROR => {
-                self.events.warning(&about, why, "Read", &message(condition::COMPLETE)).await;
-            }
-            Some(("False", why)) if why == view::ABSENT && before.is_some() => {
-                self.events.normal(&about, why, "Find", &message(condition::COMPLETE)).await;
-            }
-            _ => {}
-        }
-        for (type_, event) in
-            [(condition::IMPORTED, "BundleImported"), (condition::SAFE_TO_REMOVE, "SafeToRemove")]
-        {
-            let was = view::state(before, type_).is_some_and(|(status, _)| status == "True");
-            let refused =
-                view::state(Some(now), condition::VERIFIED).is_some_and(|(status, _)| status != "True");
-            if !was && !refused && changed(type_).is_some_and(|(status, _)| status == "True") {
-                self.events.normal(&about, event, "Import", &message(type_)).await;
-            }
-        }
-    }
-
-    pub(super) fn about(&self, name: &str) -> ObjectReference {
-        ObjectReference {
-            api_version: Some(API_VERSION.to_owned()),
-            kind: Some("ImageBundle".to_owned()),
-            name: Some(name.to_owned()),
-            uid: self.written.get(name).and_then(|written| written.uid.clone()),
-            ..ObjectReference::default()
-        }
-    }
-
     /// Deletes an ImageBundle. Answers whether it is gone.
     pub(super) async fn delete(&mut self, name: &str) -> bool {
         match self.api().delete(name, &DeleteParams::default()).await {
@@ -429,11 +312,6 @@ impl Cluster {
     }
 }
 
-/// The digest whose sequence a person confirms, as it is written.
-fn confirmation(bundle: &DynamicObject) -> Option<String> {
-    bundle.annotations().get(CONFIRMATION).cloned()
-}
-
 /// Whether a call failed for a reason that other calls share: no answer, too many calls, or a server that cannot serve now.
 /// Else the server has refused this one.
 pub(super) const fn concerns_all(error: &kube::Error) -> bool {
@@ -441,14 +319,4 @@ pub(super) const fn concerns_all(error: &kube::Error) -> bool {
         kube::Error::Api(status) => matches!(status.code, 429 | 503 | 504),
         _ => true,
     }
-}
-
-/// Whether a write is due: something changed, and if only progress did, not too soon after the last one.
-fn worth_it(written: &Written, status: &ImageBundleStatus) -> bool {
-    let Some(old) = &written.status else { return true };
-    if old == status {
-        return false;
-    }
-    let progress = ImageBundleStatus { bytes_verified: old.bytes_verified, ..status.clone() };
-    *old != progress || written.at.is_none_or(|at| at.elapsed() >= PROGRESS)
 }

@@ -11,9 +11,9 @@ use krs_core::crd::ImageBundleStatus;
 use krs_core::digest::Digest;
 
 use super::ahead::Ahead;
+use super::folder::Stamp;
 use super::look::{FRESH, Finding};
 use super::media::hanging;
-use super::scan::Stamp;
 use super::verdict::{self, Failure, Kind, sentence};
 use crate::library::Held;
 use crate::marks::Mark;
@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub stamp: Option<Stamp>,
     /// Size and time of the last change of the copy that was seen last, also while it is away.
     copy: Option<(u64, Option<SystemTime>)>,
-    /// What it lies on, as [`super::scan::Found::media`].
+    /// What it lies on, as [`super::folder::Found::media`].
     pub media: Utf8PathBuf,
     pub last_seen: Timestamp,
     pub state: State,

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 
 use jiff::Timestamp;
 
+use super::super::folder;
 use super::super::look::{self, LateOpens, Look, Rules};
-use super::super::scan;
 use super::super::watchdog::Watchdog;
 use super::*;
 
@@ -59,7 +59,7 @@ fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answer
 fn t140_nothing_is_read_from_a_file_whose_folder_hangs_until_it_was_opened_again() {
     let now = Timestamp::now();
     let mut entry = Entry::new("a".to_owned(), now);
-    entry.stamp = Some(scan::Stamp { size: 4, modified: None, place: (1, 2) });
+    entry.stamp = Some(folder::Stamp { size: 4, modified: None, place: (1, 2) });
     for _ in 0..3 {
         entry.hangs("usb1 does not answer", now);
     }

@@ -13,8 +13,9 @@ use krs_core::reference::RepositoryName;
 use krs_core::sign::Trust;
 
 use super::entry::Accepted;
+use super::folder::{Found, Stamp};
 use super::keys;
-use super::scan::{self, Found, Listing, Stamp};
+use super::scan::{self, Listing};
 use super::verdict::{self, Failure, Kind};
 use super::watchdog::{Hangs, Watchdog};
 use crate::library::Held;
@@ -50,7 +51,7 @@ pub(super) struct Look {
     pub keys: Vec<String>,
     /// Folders that do not answer, as below the drop folder, and since when.
     pub hanging: BTreeMap<Utf8PathBuf, Hangs>,
-    /// Media that answer, and whose files cannot be read, as [`scan::Found::media`], and since when.
+    /// Media that answer, and whose files cannot be read, as [`Found::media`], and since when.
     pub unread: BTreeMap<Utf8PathBuf, Hangs>,
     /// Folders and files that cannot be read, as below the drop folder, and why.
     pub unreadable: BTreeMap<Utf8PathBuf, String>,
@@ -62,7 +63,7 @@ pub(super) struct Look {
 pub(super) struct File {
     pub path: Utf8PathBuf,
     pub stamp: Stamp,
-    /// As [`scan::Found::media`].
+    /// As [`Found::media`].
     pub media: Utf8PathBuf,
     pub finding: Finding,
 }

@@ -12,10 +12,10 @@ use krs_core::digest::Digest;
 use super::Intake;
 use super::entries;
 use super::entry::{Accepted, Entry, State};
+use super::folder;
 use super::look::{File, Finding, Look};
 use super::names;
 use super::pass::{End, Pass};
-use super::scan;
 use super::substitutes;
 use super::verdict::{self, Failure, Kind};
 use super::watchdog::Hangs;
@@ -263,7 +263,7 @@ pub(super) fn hanging(media: &Utf8Path, hangs: Hangs) -> String {
     let name = || krs_core::redact::printable(media.as_str(), 100);
     let media = match media.as_str() {
         "" => "the drop folder".to_owned(),
-        path if path.ends_with(scan::SUFFIX) => format!("a folder with volumes of {}", name()),
+        path if path.ends_with(folder::SUFFIX) => format!("a folder with volumes of {}", name()),
         _ => format!("folder {}", name()),
     };
     match hangs {

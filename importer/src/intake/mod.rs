@@ -3,10 +3,12 @@
 //! see of it in `view`; here is when.
 
 mod ahead;
+mod announce;
 mod apply;
 mod cluster;
 mod entries;
 mod entry;
+mod folder;
 mod keys;
 mod look;
 mod media;
@@ -22,6 +24,7 @@ mod substitutes;
 mod verdict;
 mod view;
 mod watchdog;
+mod written;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -93,7 +96,7 @@ pub struct Intake {
     keys: Vec<String>,
     scanned: bool,
     pass_options: PassOptions,
-    /// By what they read, as [`scan::Found::media`].
+    /// By what they read, as [`folder::Found::media`].
     passes: BTreeMap<Utf8PathBuf, Pass>,
     /// Media that do not answer, and what was not looked at because there is too much.
     hanging: BTreeMap<Utf8PathBuf, Hangs>,

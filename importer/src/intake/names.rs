@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use krs_core::digest::Digest;
 
-use super::scan::SUFFIX;
+use super::folder::SUFFIX;
 
 /// Longest name: it is the value of a label, too.
 const MAX_NAME: usize = 63;

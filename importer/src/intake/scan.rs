@@ -2,21 +2,16 @@
 //! What lies in the drop folder. Blocking.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_core::bundle::volume_of;
 use krs_core::redact::printable;
 
+use super::folder::{Folder, Found, Stamp, is_ours, read};
 use super::watchdog::{Hangs, Watchdog};
 
-/// What the names of bundles end with.
-pub(super) const SUFFIX: &str = ".krs.tar";
 /// Most entries of one folder that are looked at; those that are no bundle cost next to nothing.
 const MAX_ENTRIES: usize = 1_000_000;
 /// How long all folders together may take to say what they hold, and each of those that begin after that.
@@ -28,30 +23,6 @@ const MAX_LISTERS: usize = 32;
 const MAX_FOLDERS: usize = 256;
 /// Most bundles at once.
 const MAX_BUNDLES: usize = 256;
-/// Folders that systems make on media for themselves.
-const SYSTEM: [&str; 3] = ["lost+found", "System Volume Information", "$RECYCLE.BIN"];
-
-/// By what a file that changed is told from one that did not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    /// Bytes.
-    pub size: u64,
-    /// When it was last written to.
-    pub modified: Option<SystemTime>,
-    /// The device and the number of the file on it: another one after a medium was pulled and put back.
-    pub place: (u64, u64),
-}
-
-/// A file with the name of a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
-    /// Below the drop folder.
-    pub path: Utf8PathBuf,
-    pub stamp: Stamp,
-    /// The media that hold it up where they hang: the folder of the file. Volumes in several folders are of no single one:
-    /// their bundle itself.
-    pub media: Utf8PathBuf,
-}
 
 /// What lies in the drop folder.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -67,16 +38,6 @@ pub(super) struct Listing {
     pub unreadable: BTreeMap<Utf8PathBuf, String>,
     /// What was not looked at because there is too much, in words.
     pub left_out: Vec<String>,
-}
-
-/// The files of one folder that matter here.
-#[derive(Default)]
-struct Folder {
-    bundles: Vec<Found>,
-    volumes: Vec<(Utf8PathBuf, u64, Found)>,
-    /// Whether it has more than are looked at.
-    more: bool,
-    unreadable: BTreeMap<Utf8PathBuf, String>,
 }
 
 /// Reads a folder, at most so many of its entries, that is below the drop folder as the last argument says.
@@ -175,71 +136,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The files of a folder that is `below` the drop folder.
-fn read(most: usize, folder: &Utf8Path, below: &Utf8Path) -> Folder {
-    let mut read = Folder::default();
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        // A mount that went away.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return read,
-        Err(error) => {
-            read.unreadable.insert(below.to_owned(), unreadable(folder, below, &error));
-            return read;
-        }
-    };
-    for (n, entry) in entries.enumerate() {
-        if n >= most {
-            read.more = true;
-            break;
-        }
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => {
-                read.unreadable.insert(below.to_owned(), unreadable(folder, below, &error));
-                // A medium that went away may give errors without end.
-                break;
-            }
-        };
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else {
-            if name.as_bytes().ends_with(SUFFIX.as_bytes()) {
-                let path = below.join(name.to_string_lossy().as_ref());
-                let text = format!("{} is not read: its name is not UTF-8; rename it", shown(&path));
-                read.unreadable.insert(path, text);
-            }
-            continue;
-        };
-        let volume = volume_of(Utf8Path::new(name));
-        let bundle = volume.as_ref().map_or(name, |(archive, _)| archive.as_str());
-        if !is_ours(name) || bundle.strip_suffix(SUFFIX).is_none_or(str::is_empty) {
-            continue;
-        }
-        let path = below.join(name);
-        // Of a link: about the link itself.
-        match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(metadata) => {
-                let found = found(path, &metadata);
-                match volume {
-                    Some((archive, n)) => read.volumes.push((archive, n, found)),
-                    None => read.bundles.push(found),
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                // Without the right to pass the folder, none of its files can be reached.
-                let (place, name) = if error.kind() == io::ErrorKind::PermissionDenied {
-                    (folder.to_owned(), below.to_owned())
-                } else {
-                    (folder.join(name), path.clone())
-                };
-                read.unreadable.insert(path, unreadable(&place, &name, &error));
-            }
-        }
-    }
-    read
-}
-
 /// The drop folder and the folders right below it, and whether there are more than are looked at. What of it cannot be
 /// read, reading its files tells.
 fn folders(folder: &Utf8Path) -> (Vec<Utf8PathBuf>, bool) {
@@ -256,31 +152,6 @@ fn folders(folder: &Utf8Path) -> (Vec<Utf8PathBuf>, bool) {
     folders.truncate(MAX_FOLDERS);
     folders.insert(0, folder.to_owned());
     (folders, more)
-}
-
-/// A path below the drop folder, for people.
-fn shown(below: &Utf8Path) -> String {
-    match below.as_str() {
-        "" => "the drop folder".to_owned(),
-        path => printable(path, 100),
-    }
-}
-
-/// Why a folder or file cannot be read, and what mends it. `below` is its path below the drop folder. (T-39)
-fn unreadable(place: &Utf8Path, below: &Utf8Path, error: &io::Error) -> String {
-    let name = shown(below);
-    if error.kind() != io::ErrorKind::PermissionDenied {
-        return format!("{name} cannot be read: {error}; check the medium, or mount it again");
-    }
-    let user = std::fs::metadata("/proc/self")
-        .map_or_else(|_| "another user".to_owned(), |of| format!("user {}", of.uid()));
-    // One that lies in an unreadable folder does not say its mode either.
-    let mode = std::fs::symlink_metadata(place);
-    let mode =
-        mode.map(|of| format!(", mode {:04o}, owner {}", of.mode() & 0o7777, of.uid())).unwrap_or_default();
-    format!(
-        "{name} cannot be read by {user}: {error}{mode}; run `chmod a+rx` on it ({place} in the importer's Pod), or mount the medium with the option umask=022"
-    )
 }
 
 /// Volumes as one file, which lies where the first of them does. It changed when one of them did, or came, or went.
@@ -301,23 +172,11 @@ fn joined(archive: &str, volumes: &BTreeMap<u64, Found>) -> Option<Found> {
     Some(Found { path, stamp, media })
 }
 
-fn is_ours(name: &str) -> bool {
-    !name.starts_with('.') && !SYSTEM.contains(&name)
-}
-
-fn found(path: Utf8PathBuf, metadata: &Metadata) -> Found {
-    let stamp = Stamp {
-        size: metadata.len(),
-        modified: metadata.modified().ok(),
-        place: (metadata.dev(), metadata.ino()),
-    };
-    let media = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
-    Found { path, stamp, media }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     fn list(folder: &Utf8Path) -> Vec<Found> {
