@@ -72,7 +72,9 @@ impl Intake {
     fn contest(&mut self, by: &Digest, sets: &BTreeSet<(Option<String>, String)>) {
         for accepted in self.entries.values().filter_map(Entry::accepted) {
             let digest = accepted.stock.digest;
-            let Some(applied) = self.applied.get_mut(&digest).filter(|_| digest != *by) else { continue };
+            let Some(applied) = self.kept.applied.get_mut(&digest).filter(|_| digest != *by) else {
+                continue;
+            };
             for (set, applied) in accepted.held.bundle.sets().iter().zip(applied) {
                 let key = (set.namespace.clone(), set.name.clone());
                 if matches!(applied, Applied::At(_)) && sets.contains(&key) {
@@ -89,7 +91,7 @@ impl Intake {
             return;
         }
         let newest = self.newest_of_streams().into_values().filter(|(entry, accepted)| {
-            let applied = self.applied.get(&accepted.stock.digest);
+            let applied = self.kept.applied.get(&accepted.stock.digest);
             let is_due = |applied: &Vec<Applied>| applied.iter().any(|set| set.is_due(clock));
             entry.ready(self.config.intake.check_first)
                 && applied.is_none_or(is_due)
@@ -107,7 +109,7 @@ impl Intake {
                 continue;
             }
             let (digest, sets) = (held.bundle.digest(), held.bundle.sets());
-            let before = self.applied.remove(&digest);
+            let before = self.kept.applied.remove(&digest);
             let mut applied = before.unwrap_or_else(|| vec![Applied::Due; sets.len()]);
             for (set, applied) in sets.iter().zip(&mut applied) {
                 if !applied.is_due(clock) {
@@ -124,7 +126,7 @@ impl Intake {
             let new =
                 sets.iter().zip(&applied).filter(|(_, set)| matches!(set, Applied::At(at) if *at >= clock));
             let new = new.map(|(set, _)| (set.namespace.clone(), set.name.clone())).collect::<BTreeSet<_>>();
-            self.applied.insert(digest, applied);
+            self.kept.applied.insert(digest, applied);
             self.contest(&digest, &new);
             if is_silent {
                 self.apply_at = Some(clock + APPLY_AGAIN);

@@ -9,6 +9,7 @@ mod cluster;
 mod entries;
 mod entry;
 mod folder;
+mod kept;
 mod keys;
 mod look;
 mod media;
@@ -35,7 +36,6 @@ use camino::Utf8PathBuf;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
-use krs_core::bundle::StreamName;
 use krs_core::crd::{ImageBundle, condition};
 use krs_core::digest::Digest;
 use kube::Resource as _;
@@ -59,9 +59,8 @@ use crate::watch_source::Source;
 use ahead::Times;
 use cluster::Cluster;
 use entry::{Entry, State};
+use kept::Kept;
 use look::{Known, LateOpens, Look, Rules};
-use namespaces::Mismatches;
-use needed::Applied;
 use pass::Pass;
 pub use pass::{PassOptions, Verify};
 use watchdog::{Hangs, Watchdog};
@@ -82,8 +81,7 @@ pub struct Intake {
     marks_seen: watch::Receiver<Option<Arc<Marks>>>,
     /// The marks that the files were last judged by.
     judged_by: Arc<Marks>,
-    /// Why the mark of a stream could not be written.
-    not_recorded: BTreeMap<StreamName, String>,
+    kept: Kept,
     raise_at: Option<Instant>,
     /// Files by their path below the drop folder.
     entries: BTreeMap<Utf8PathBuf, Entry>,
@@ -110,11 +108,7 @@ pub struct Intake {
     substitutes: Substitutes,
     /// Withdrawn, and perhaps still read from: closed as all others.
     closing: Vec<Arc<Held>>,
-    /// What became of the sets of bundles that are applied, by manifest and in the order of its sets.
-    applied: HashMap<Digest, Vec<Applied>>,
     apply_at: Option<Instant>,
-    /// By manifest, for what the sets need now.
-    mismatches: HashMap<Digest, Mismatches>,
     heartbeat: Option<Heartbeat>,
     /// Where the time of the API server is known from.
     watches: Option<Arc<Watches>>,
@@ -155,7 +149,7 @@ impl Intake {
             marks,
             marks_seen,
             judged_by: Arc::default(),
-            not_recorded: BTreeMap::new(),
+            kept: Kept::default(),
             raise_at: None,
             entries: BTreeMap::new(),
             watchdog: Watchdog::default(),
@@ -172,9 +166,7 @@ impl Intake {
             offered: HashMap::new(),
             substitutes: Substitutes::new(),
             closing: Vec::new(),
-            applied: HashMap::new(),
             apply_at: None,
-            mismatches: HashMap::new(),
             heartbeat: None,
             watches: None,
             clock: Arc::new(Timestamp::now),
@@ -249,7 +241,7 @@ impl Intake {
                 (media, end) = Self::pass_ended(&mut self.passes) => self.end_pass(&media, end),
                 Some(fault) = self.faults.recv() => self.fault(&fault),
                 // Without a sender the importer is stopping.
-                Ok(()) = self.demand.changed() => self.mismatches.clear(),
+                Ok(()) = self.demand.changed() => self.kept.mismatches.clear(),
                 Ok(()) = self.marks_seen.changed() => {}
                 Some(Ok(event)) = self.bundles.next() => {
                     if !self.cluster.observe(event) {
@@ -359,7 +351,7 @@ impl Intake {
     /// Makes everything outside agree with what is known.
     async fn settle(&mut self) {
         if self.demand.has_changed().unwrap_or(false) {
-            self.mismatches.clear();
+            self.kept.mismatches.clear();
         }
         let demand = self.demand.borrow_and_update().clone();
         // No file was opened before the marks were read once.

@@ -24,7 +24,7 @@ impl Intake {
         let (now, newest) = ((self.clock)(), self.newest());
         for accepted in self.entries.values().filter_map(Entry::accepted) {
             let found = || namespaces::mismatches(&accepted.stock, demand);
-            self.mismatches.entry(accepted.stock.digest).or_insert_with(found);
+            self.kept.mismatches.entry(accepted.stock.digest).or_insert_with(found);
         }
         let is_taken = |entry: &Entry| {
             self.cluster.foreign().contains(&entry.name) && !self.cluster.written.contains_key(&entry.name)
@@ -47,7 +47,7 @@ impl Intake {
                 bytes,
                 newest,
                 shared: self.config.share_across_namespaces,
-                mismatches: entry.accepted().and_then(|held| self.mismatches.get(&held.stock.digest)),
+                mismatches: entry.accepted().and_then(|held| self.kept.mismatches.get(&held.stock.digest)),
             };
             let status = view::status(entry, path.as_str(), &usage, &context);
             told.push((entry.name.clone(), path.to_string(), status));
@@ -98,7 +98,7 @@ impl Intake {
             let mut not_applied = Named::default();
             if applying(accepted) {
                 let sets = accepted.held.bundle.sets();
-                let applied = self.applied.get(&digest).map(Vec::as_slice);
+                let applied = self.kept.applied.get(&digest).map(Vec::as_slice);
                 not_applied = needed::not_applied(sets, applied, demand, Instant::now());
                 usage.sets_applied = needed::refusals(sets, applied);
             }
@@ -119,7 +119,8 @@ impl Intake {
         let standing = entry.mark().map(|(stream, mark)| self.judged_by.standing(&stream, &mark));
         // Whether it still is cannot be said of a mark that cannot be read.
         let unknown = matches!(standing, Some(Standing::Unknown { .. }));
-        let not_recorded = entry.stream().and_then(|(stream, _)| self.not_recorded.get(&stream).cloned());
+        let not_recorded =
+            entry.stream().and_then(|(stream, _)| self.kept.not_recorded.get(&stream).cloned());
         Use {
             standing: standing.unwrap_or(Standing::Current),
             recorded: entry.was_recorded() && !unknown,
@@ -161,20 +162,6 @@ impl Intake {
                 self.entries.remove(&path);
             }
         }
-        self.forget_unlisted();
-    }
-
-    /// Drops what is kept of bundles and streams that no file is of. While the bundle of a file is not known, any may be its.
-    fn forget_unlisted(&mut self) {
-        let is_unknown = |entry: &Entry| matches!(entry.state, State::Growing(_) | State::Unreadable(_));
-        if self.entries.values().any(is_unknown) {
-            return;
-        }
-        let listed = self.entries.values().filter_map(Entry::digest).collect::<BTreeSet<_>>();
-        self.applied.retain(|digest, _| listed.contains(digest));
-        self.mismatches.retain(|digest, _| listed.contains(digest));
-        let streams = self.entries.values().filter_map(Entry::stream).map(|(stream, _)| stream);
-        let streams = streams.collect::<BTreeSet<_>>();
-        self.not_recorded.retain(|stream, _| streams.contains(stream));
+        self.kept.forget_unlisted(&self.entries);
     }
 }

@@ -40,10 +40,10 @@ impl Intake {
         }
         for (stream, mark) in highest {
             match self.marks.raise(&stream, &mark).await {
-                Ok(_) => drop(self.not_recorded.remove(&stream)),
+                Ok(_) => drop(self.kept.not_recorded.remove(&stream)),
                 Err(error) => {
                     tracing::warn!(%stream, sequence = mark.sequence, %error, "the mark cannot be raised");
-                    self.not_recorded.insert(stream, krs_core::error::chain(&error));
+                    self.kept.not_recorded.insert(stream, krs_core::error::chain(&error));
                     self.raise_at = Some(now + RAISE_AGAIN);
                 }
             }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sets of bundles that are applied to the cluster: those that are refused, and those that two streams have.
 
+use std::time::Duration;
+
 use krs_core::plan::PlanOptions;
 
 use crate::api::Trouble;
@@ -70,5 +72,31 @@ async fn t197_a_set_that_two_streams_have_is_applied_from_the_one_whose_name_com
     world.condition("text", VERIFIED, "False", "NotABundle").await;
     world.condition("zeta", SAFE, "True", "Imported").await;
     assert_eq!(owner(&world), owned);
+    intake.stop().await;
+}
+
+/// What became of its sets goes with its ImageBundle: a bundle that is inserted again later is a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn t232_nothing_is_kept_of_a_bundle_whose_image_bundle_is_deleted() {
+    let mut world = World::new();
+    (world.config.apply_sets, world.config.intake.keep) = (true, Duration::ZERO);
+    let (path, away) = (world.drop("prod-5.krs.tar", 5).await, world.at(".away.krs.tar"));
+    let intake = world.start();
+    intake.missing(&[]);
+    world.condition("prod-5", APPLIED, "True", "Applied").await;
+    let until = async |what: &str, is_so: &dyn Fn() -> bool| {
+        let waiting = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.expect(what);
+    };
+    std::fs::rename(&path, &away).unwrap();
+    until("the ImageBundle is deleted", &|| world.api.all("imagebundles").is_empty()).await;
+    world.api.remove("edgeimagesets", "apps", "app");
+    // The scan that finds it comes after the one that dropped it.
+    std::fs::rename(&away, &path).unwrap();
+    until("the set is applied again", &|| owner(&world).is_some()).await;
     intake.stop().await;
 }

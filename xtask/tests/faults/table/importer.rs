@@ -419,4 +419,14 @@ pub(super) const IMPORTER: &[Fault] = &[
         "a copy fails for what a retry mends: TLS that breaks off, a token or a CA certificate of the importer that was replaced",
         "Kubernetes retries it, or the importer creates another Job soon; only a certificate ends a Job at once",
     ),
+    (
+        232,
+        "bundles come and go for months beside a file that can never be read",
+        "what is kept of bundles without a file is bounded, and goes with the last file that is not known",
+    ),
+    (
+        248,
+        "somebody shows the embedded registry one token after the other, and closes each connection before the answer",
+        "each review that began goes to its end and counts for the address: twenty, and then one in a second",
+    ),
 ];
