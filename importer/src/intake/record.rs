@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Intake;
-use super::entry::State;
+use super::ahead;
+use super::entry::{Entry, State};
 use super::view::{self, Use};
 use crate::marks::Standing;
 
@@ -27,7 +28,7 @@ impl Intake {
         let due = self.entries.values().zip(usages).filter(|(entry, usage)| {
             let imported = match &entry.state {
                 State::Accepted(_) => usage.imported() && entry.is_proven(),
-                _ => view::was_imported(entry.earlier.as_ref()),
+                _ => view::was_imported(entry.earlier.as_ref()) && self.may_have_been_used(entry),
             };
             imported && !usage.recorded && usage.standing == Standing::Current
         });
@@ -53,5 +54,13 @@ impl Intake {
         if let Some(marks) = marks {
             self.judge(marks);
         }
+    }
+
+    /// Whether the sequence of a file that is away, as its ImageBundle tells it, would be used if the file was there. While the
+    /// importer is stopped anybody with the right to do so may write that. (T-215)
+    fn may_have_been_used(&self, entry: &Entry) -> bool {
+        let (Some((stream, mark)), Some(digest)) = (entry.mark(), entry.digest()) else { return false };
+        let ahead = ahead::check(mark.sequence, self.judged_by.get(&stream), &self.times());
+        ahead.is_none() || self.cluster.is_confirmed(&entry.name, &digest)
     }
 }

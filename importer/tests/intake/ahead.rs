@@ -213,6 +213,47 @@ async fn t215_the_file_of_a_bundle_that_waits_for_a_confirmation_is_closed_and_n
     intake.stop().await;
 }
 
+/// The mark is raised without the file where the importer died before it did so; whoever may write the status of an
+/// ImageBundle meanwhile must not set it for years to come.
+#[tokio::test(flavor = "multi_thread")]
+async fn t215_what_an_image_bundle_tells_of_a_file_that_is_away_raises_no_mark_that_is_far_ahead() {
+    for (ahead, is_confirmed) in [(false, false), (true, false), (true, true)] {
+        let world = World::new();
+        let now = Timestamp::now();
+        let told = sequence(if ahead { now + YEAR } else { now });
+        let digest = krs_core::digest::Digest::of(b"manifest");
+        let condition = |type_: &str| json!({"type": type_, "status": "True", "reason": "Imported", "message": "", "lastTransitionTime": now});
+        let annotation = if is_confirmed { digest.to_string() } else { String::new() };
+        world.api.put(
+            "imagebundles",
+            json!({
+                "apiVersion": "kuberegistrysync.io/v1alpha1", "kind": "ImageBundle",
+                "metadata": {
+                    "name": "gone",
+                    "labels": {"kuberegistrysync.io/importer": "krs-system"},
+                    "annotations": {"kuberegistrysync.io/accept-sequence": annotation},
+                },
+                "spec": {"file": "gone.krs.tar"},
+                "status": {
+                    "digest": digest, "identity": digest, "stream": "prod", "sequence": told, "createdAt": now,
+                    "conditions": [condition(VERIFIED), condition("Imported")],
+                },
+            }),
+        );
+        let intake = world.start();
+        intake.missing(&[]);
+        let is_used = !ahead || is_confirmed;
+        if is_used {
+            world.condition("gone", SAFE, "True", "MediumAbsent").await;
+        } else {
+            world.drop("right.krs.tar", sequence(now)).await;
+            world.condition("right", SAFE, "True", "Imported").await;
+        }
+        assert_eq!(mark(&world), Some(if is_used { told } else { sequence(now) }), "{ahead} {is_confirmed}");
+        intake.stop().await;
+    }
+}
+
 /// A counter says nothing about the clock that its sender has.
 #[tokio::test(flavor = "multi_thread")]
 async fn t30_a_bundle_of_a_sender_with_a_wrong_clock_lets_no_right_one_expire() {
