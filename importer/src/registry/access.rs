@@ -63,6 +63,7 @@ pub(super) struct Access {
 
 struct Kept {
     answer: Pending,
+    asked: Instant,
     until: Instant,
 }
 
@@ -86,7 +87,7 @@ impl Access {
         let mut kept = self.kept();
         if let Some(entry) = kept.get_mut(&key).filter(|entry| entry.answer.ptr_eq(&pending)) {
             match &answer {
-                Ok(Verdict::Reader(_)) => {}
+                Ok(Verdict::Reader(_)) => entry.until = entry.asked + KEEP,
                 Ok(Verdict::Refused) => entry.until = entry.until.min((self.clock)() + KEEP_REFUSAL),
                 Err(_) => {
                     kept.remove(&key);
@@ -112,20 +113,31 @@ impl Access {
         let (review, turns) = ((self.reviewer)(token, peer), Arc::clone(&self.turns));
         let review = async move {
             let turn = async {
-                let _turn = turns.acquire().await;
-                review.await
+                let turn = turns.acquire_owned().await;
+                // What has begun goes to its end, also where whoever asked has closed the connection: a token that is refused
+                // counts in any case. (T-248)
+                let reviewing = tokio::spawn(async move {
+                    let _turn = turn;
+                    in_time(review).await
+                });
+                reviewing.await.unwrap_or_else(|error| Err(Unavailable(error.to_string())))
             };
-            let late = |_| Err(Unavailable("the API server did not answer in time".to_owned()));
-            tokio::time::timeout(REVIEW_TIMEOUT, turn).await.unwrap_or_else(late)
+            in_time(turn).await
         };
         let answer = review.boxed().shared();
-        kept.insert(key, Kept { answer: answer.clone(), until: now + KEEP });
+        // Longer only for a token that is right: nobody may be left to hear what this one is.
+        kept.insert(key, Kept { answer: answer.clone(), asked: now, until: now + REVIEW_TIMEOUT });
         answer
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<Digest, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn in_time(review: impl Future<Output = Answer>) -> Answer {
+    let late = |_| Err(Unavailable("the API server did not answer in time".to_owned()));
+    tokio::time::timeout(REVIEW_TIMEOUT, review).await.unwrap_or_else(late)
 }
 
 /// The token in a request: the password of Basic authentication. The user's name does not matter.
@@ -229,6 +241,36 @@ mod tests {
             access.verdict(Secret::new("t"), PEER).await.unwrap_err();
             assert_eq!(count.load(Ordering::SeqCst), reviews);
         }
+    }
+
+    /// Whoever asks and closes the connection at once would else have any number of tokens reviewed.
+    #[tokio::test]
+    async fn t248_a_review_that_has_begun_goes_to_its_end_though_nobody_waits_for_it() {
+        let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+        let (ended, mut ends) = tokio::sync::mpsc::unbounded_channel();
+        let answers = Arc::new(Semaphore::new(0));
+        let answered = Arc::clone(&answers);
+        let access = Access::new(Box::new(move |_, _| {
+            let (begun, ended, answered) = (begun.clone(), ended.clone(), Arc::clone(&answered));
+            async move {
+                begun.send(()).unwrap();
+                let _ = answered.acquire().await;
+                ended.send(()).unwrap();
+                Ok(Verdict::Refused)
+            }
+            .boxed()
+        }));
+        for n in 0..3 {
+            let (token, patience) = (Secret::new(format!("t{n}")), Duration::from_secs(30));
+            tokio::select! {
+                answer = access.verdict(token, PEER) => panic!("{answer:?}"),
+                begun = begins.recv() => begun.unwrap(),
+            }
+            answers.add_permits(1);
+            tokio::time::timeout(patience, ends.recv()).await.unwrap().unwrap();
+        }
+        let all = access.turns.acquire_many(u32::try_from(MAX_REVIEWS).unwrap());
+        let _all = tokio::time::timeout(Duration::from_secs(30), all).await.unwrap().unwrap();
     }
 
     #[tokio::test]
