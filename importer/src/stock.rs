@@ -103,9 +103,10 @@ impl StockBundle {
         Mark { sequence: self.sequence, identity: self.identity, created_at: self.created_at }
     }
 
-    /// Whether it may decide what a tag stands for.
+    /// Whether it may decide what a tag stands for. One whose media are away does not: a person may have taken it out because
+    /// it is bad, or removed the key that it was signed with, and its decision would raise the mark again. (T-251)
     pub fn can_decide(&self) -> bool {
-        self.standing == Standing::Current && self.ready
+        self.standing == Standing::Current && self.ready && self.present
     }
 
     /// Orders bundles of all streams from the oldest to the newest.

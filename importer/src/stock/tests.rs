@@ -85,6 +85,18 @@ fn t27_t158_a_tag_is_never_resolved_from_below_the_mark_and_digests_still_are() 
     );
 }
 
+/// It is listed where a set waits for its media, and only for that.
+#[test]
+fn t251_a_bundle_whose_media_are_away_decides_no_tag() {
+    let (old, new) = (bundle("prod", 117, 1, "old"), bundle("prod", 118, 2, "new"));
+    let away = StockBundle { present: false, ..new.clone() };
+    let both = stock(&[old, away]);
+    for held in [None, Some(&held(&new))] {
+        assert_eq!(decides(&both, held).unwrap(), "prod-117", "the mark was lowered");
+    }
+    assert!(both.find("shop", &Digest::of(b"new"), &[]).is_some(), "a set can say what to insert");
+}
+
 #[test]
 fn t27_an_answer_is_kept_only_with_the_proof_that_its_own_mark_was_raised() {
     let (old, new) = (bundle("prod", 117, 1, "old"), bundle("prod", 118, 2, "new"));

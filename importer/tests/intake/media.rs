@@ -292,6 +292,48 @@ async fn t164_a_mark_that_a_person_removed_or_lowered_is_not_raised_again() {
     }
 }
 
+/// The same where the set misses an image of the bundle that was taken out: it is why the bundle is bad.
+#[tokio::test(flavor = "multi_thread")]
+async fn t251_a_bundle_that_was_taken_out_half_imported_raises_no_mark_again() {
+    for lowered in [false, true] {
+        let world = World::new();
+        let old = world.drop_moved("prod-117.krs.tar", 117).await;
+        let tag = world.tag().parse::<Reference>().unwrap();
+        let mut intake = world.start();
+        let stock = intake.stock(|stock| stock.bundles.len() == 1).await;
+        let at_117 = serde_json::json!(stock.bundles[0].mark()).to_string();
+        let new = world.drop_moved("prod-118.krs.tar", 118).await;
+        let both = intake.stock(|stock| stock.bundles.len() == 2).await;
+        let mut held = None;
+        resolve(&intake, &both, &tag, &mut held).await;
+        assert_eq!((held.as_ref().unwrap().digest, mark(&world)), (new.digest, Some(118)));
+        intake.needs(SetDemand {
+            images: [(tag.clone(), held.clone())].into_iter().collect(),
+            missing: vec![MissingImage { digest: new.digest, platforms: Vec::new() }],
+            follows_bundles: true,
+            ..SetDemand::default()
+        });
+        world.condition("prod-118", SAFE, "False", "ImagesMissing").await;
+        std::fs::remove_file(world.at("prod-118.krs.tar")).unwrap();
+        world.condition("prod-118", COMPLETE, "False", "MediumAbsent").await;
+        if lowered {
+            let data = serde_json::json!({"data": {"prod": at_117}});
+            world.api.edit("kubectl", "configmaps", "krs-system", "krs-streams", &data);
+        } else {
+            world.api.remove("configmaps", "krs-system", "krs-streams");
+        }
+        world.condition("prod-117", "Superseded", "False", "Newest").await;
+        let is_newest = |stock: &Stock| {
+            stock.bundles.iter().all(|bundle| bundle.standing == krs_importer::marks::Standing::Current)
+        };
+        let stock = intake.stock(|stock| stock.bundles.len() == 2 && is_newest(stock)).await;
+        resolve(&intake, &stock, &tag, &mut held).await;
+        assert_eq!(held.unwrap().digest, old.digest, "lowered: {lowered}");
+        assert_eq!(mark(&world), Some(117));
+        intake.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn t166_an_image_bundle_that_the_api_server_refuses_delays_no_other_one() {
     let world = World::new();

@@ -113,4 +113,9 @@ pub(super) const MEDIA: &[Fault] = &[
         "volumes of a longer bundle of this name beside a bundle; a limit of the size of files; `-o -`",
         "each is named with what to do: remove them, write volumes, name a file",
     ),
+    (
+        251,
+        "a bundle is taken out half imported, and the mark is lowered or removed so that an older one is used",
+        "a bundle whose media are away decides nothing, so that it does not raise the mark again",
+    ),
 ];

@@ -80,8 +80,8 @@ impl SiteUnderTest {
 
     /// Media may be pulled only when no set needs them, as far as the sets were reconciled.
     pub(super) fn check_safe_to_remove(&mut self) {
-        // The one that decides all tags: each bundle lists all of them, and one whose media are away decides, too.
-        let newest = self.stock().bundles.into_iter().filter(|bundle| bundle.standing == Standing::Current);
+        // The one that decides all tags: each bundle lists all of them.
+        let newest = self.stock().bundles.into_iter().filter(StockBundle::can_decide);
         let newest = newest.max_by_key(|bundle| bundle.created_at).map(|bundle| bundle.digest);
         for bundle in self.bundles.clone() {
             if !self.inserted.contains(&bundle.digest) || !self.is_safe(&bundle) {
