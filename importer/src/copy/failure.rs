@@ -247,6 +247,14 @@ mod tests {
     }
 
     #[test]
+    fn t70_a_work_folder_without_room_is_said_to_be_full_and_no_retry_of_the_pod_mends_it() {
+        let failure = Failure::files(Utf8Path::new("/krs/work/auth.json"), &io::Error::from_raw_os_error(28));
+        assert_eq!((failure.reason, exit_code([failure.kind])), (reason::COPY_FAILED, 9));
+        assert!(failure.message.contains("/krs/work/auth.json"), "{}", failure.message);
+        assert!(failure.message.contains("No space left"), "{}", failure.message);
+    }
+
+    #[test]
     fn the_exit_code_is_that_of_the_failure_that_no_retry_mends() {
         assert_eq!(exit_code([]), 0);
         assert_eq!(exit_code([ErrorKind::Unavailable, ErrorKind::Corrupt, ErrorKind::Auth]), 4);
