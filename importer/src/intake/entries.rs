@@ -11,6 +11,7 @@ use super::ahead::{self, Times};
 use super::entry::{Accepted, Entry, State};
 use super::needed;
 use super::verdict::{self, Failure, sentence};
+use super::view::Use;
 use crate::demand::Demand;
 use crate::marks::{Marks, Standing};
 use crate::stock::{Refusal, Stock, StockBundle};
@@ -23,7 +24,8 @@ pub(super) fn refuse_reused(entries: &mut BTreeMap<Utf8PathBuf, Entry>, opened: 
         let (stream, sequence, identity) =
             (this.stock.stream.clone(), this.stock.sequence, this.held.bundle.identity());
         let before = |other: &Utf8PathBuf| !opened.contains(other) || other < path;
-        let clash = entries.iter().filter(|(other, _)| *other != path && before(other)).find(|(_, entry)| {
+        let there = entries.iter().filter(|(_, entry)| entry.stamp.is_some());
+        let clash = there.filter(|(other, _)| *other != path && before(other)).find(|(_, entry)| {
             entry.accepted().is_some_and(|other| {
                 let same = other.stock.stream == stream && other.stock.sequence == sequence;
                 same && other.held.bundle.identity() != identity
@@ -94,6 +96,15 @@ pub(super) fn remember_recorded(entries: &mut BTreeMap<Utf8PathBuf, Entry>, mark
         if let Some(digest) = entry.digest().filter(|digest| recorded.contains(digest)) {
             entry.recorded = Some(digest);
         }
+    }
+}
+
+/// Remembers of which bundles that are there the sets need nothing more: their marks are raised also once they are away. A
+/// bundle that was taken out before must not raise one, for another one may be used in its place. (T-252)
+pub(super) fn remember_imported(entries: &mut BTreeMap<Utf8PathBuf, Entry>, usages: &[Use]) {
+    let there = entries.values_mut().zip(usages).filter(|(entry, _)| entry.stamp.is_some());
+    for (entry, _) in there.filter(|(_, usage)| usage.imported()) {
+        entry.imported = entry.accepted().map(|accepted| accepted.stock.digest);
     }
 }
 

@@ -15,6 +15,7 @@ use super::folder::Stamp;
 use super::look::{FRESH, Finding};
 use super::media::hanging;
 use super::verdict::{self, Failure, Kind, sentence};
+use super::view;
 use crate::library::Held;
 use crate::marks::Mark;
 use crate::remember::is_to_come;
@@ -45,6 +46,8 @@ pub(super) struct Entry {
     pub suspect: Option<Digest>,
     /// The manifest whose blobs were all read and found right.
     pub proven: Option<Digest>,
+    /// The manifest of which the sets needed nothing more while the file was there.
+    pub imported: Option<Digest>,
     /// The manifest whose sequence the mark of its stream has reached once. A person who lowers or removes the mark
     /// afterwards wants it so.
     pub recorded: Option<Digest>,
@@ -93,6 +96,7 @@ impl Entry {
             fault: None,
             suspect: None,
             proven: None,
+            imported: None,
             recorded: None,
             earlier: None,
         }
@@ -170,6 +174,12 @@ impl Entry {
         self.is_proven() || !(check_first || suspect)
     }
 
+    /// Whether the sets can have used it: the file is there, or they needed nothing more of it when it was.
+    pub(super) fn may_be_imported(&self) -> bool {
+        let was_imported = || self.imported.is_some() && self.imported == self.digest();
+        self.stamp.is_some() || self.was_recorded() || was_imported()
+    }
+
     /// Whether the mark of its stream has reached it once.
     pub(super) fn was_recorded(&self) -> bool {
         self.recorded.is_some() && self.recorded == self.digest()
@@ -229,6 +239,7 @@ impl Entry {
         if earlier.digest != Some(digest.to_string()) {
             return;
         }
+        self.imported = view::was_imported(Some(&earlier)).then_some(digest);
         let is_same_size = earlier.size == i64::try_from(accepted.held.bundle.size()).ok();
         let verified = earlier.conditions.iter().find(|c| c.type_ == krs_core::crd::condition::VERIFIED);
         match verified {

@@ -371,6 +371,7 @@ impl Intake {
         if self.scanned {
             self.apply_sets().await;
             let mut usages = self.usages(&demand, &stock);
+            entries::remember_imported(&mut self.entries, &usages);
             self.record_imports(&usages).await;
             // A mark may have been raised since.
             self.judge_usages(&mut usages);

@@ -102,6 +102,7 @@ impl Intake {
                 not_applied = needed::not_applied(sets, applied, demand, Instant::now());
                 usage.sets_applied = needed::refusals(sets, applied);
             }
+            usage.may_be_imported = entry.may_be_imported();
             usage.complete = demand.complete;
             usage.pending = pending.remove(&digest).unwrap_or_default().and(not_applied);
             usage.missing = needed::missing(&accepted.stock, demand, self.config.share_across_namespaces);

@@ -24,6 +24,8 @@ const MARK_UNREADABLE: &str = "MarkUnreadable";
 /// What a bundle is needed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Use {
+    /// Whether the sets can have used it. One that was taken out before they did is not imported, though no set needs it.
+    pub may_be_imported: bool,
     /// Whether every set of the cluster was reconciled since the importer started.
     pub complete: bool,
     /// Sets that do not take it into account yet.
@@ -47,6 +49,7 @@ pub(super) struct Use {
 impl Default for Use {
     fn default() -> Self {
         Self {
+            may_be_imported: false,
             complete: false,
             pending: Named::default(),
             missing: Named::default(),
@@ -68,7 +71,7 @@ impl Use {
 
     /// Whether no set will copy anything that the bundle holds.
     pub(super) const fn imported(&self) -> bool {
-        self.known() && self.missing.count == 0
+        self.may_be_imported && self.known() && self.missing.count == 0
     }
 }
 
@@ -296,6 +299,8 @@ fn accepted_rows(
     };
     let imported = if usage.imported() {
         row(condition::IMPORTED, "True", "Imported", "no set will copy anything that it holds")
+    } else if usage.known() && usage.missing.count == 0 {
+        row(condition::IMPORTED, "False", ABSENT, "it was taken out before the sets had used it")
     } else if usage.known() {
         let text = super::verdict::sentence(&needs(&usage.missing), None);
         row(condition::IMPORTED, "False", "ImagesMissing", &text)

@@ -254,7 +254,7 @@ mod tests {
             let (begun, ended, answered) = (begun.clone(), ended.clone(), Arc::clone(&answered));
             async move {
                 begun.send(()).unwrap();
-                let _ = answered.acquire().await;
+                answered.acquire().await.unwrap().forget();
                 ended.send(()).unwrap();
                 Ok(Verdict::Refused)
             }

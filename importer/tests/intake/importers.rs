@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Two importers with drop folders of their own.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use crate::api::Trouble;
 use crate::world::World;
 use crate::{COMPLETE, SAFE};
 
@@ -30,6 +33,21 @@ fn bundles(world: &World) -> Vec<(String, String, Value)> {
     all
 }
 
+/// Whether there are two, and both are complete.
+fn are_complete(world: &World) -> bool {
+    let is_complete = |bundle: &Value| crate::is(&bundle["status"], COMPLETE, "True", "FilePresent");
+    world.api.all("imagebundles").iter().filter(|bundle| is_complete(bundle)).count() == 2
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn t75_t179_each_of_two_importers_has_image_bundles_of_its_own() {
     let first = World::new();
@@ -40,12 +58,8 @@ async fn t75_t179_each_of_two_importers_has_image_bundles_of_its_own() {
     let name = |n: usize| bundles(&first)[n].1.clone();
     let imported = async |world: &World| {
         let running = world.start();
-        let waiting = async {
-            while !bundles(world).iter().any(|bundle| bundle.0 == world.config.namespace) {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(std::time::Duration::from_secs(30), waiting).await.unwrap();
+        until("its ImageBundle", || bundles(world).iter().any(|bundle| bundle.0 == world.config.namespace))
+            .await;
         running.missing(&[]);
         running
     };
@@ -83,20 +97,56 @@ async fn t179_two_importers_that_start_at_once_take_no_image_bundle_from_each_ot
         world.drop("prod-4.krs.tar", 4).await;
     }
     let running = [first.start(), second.start()];
-    let complete = async {
-        loop {
-            let all = first.api.all("imagebundles");
-            let done = |bundle: &Value| crate::is(&bundle["status"], COMPLETE, "True", "FilePresent");
-            if all.iter().filter(|bundle| done(bundle)).count() == 2 {
-                return;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    let in_time = tokio::time::timeout(std::time::Duration::from_secs(30), complete).await;
-    in_time.unwrap_or_else(|_| panic!("{:?}", bundles(&first)));
+    until("both are complete", || are_complete(&first)).await;
     let owners = bundles(&first).into_iter().map(|bundle| bundle.0).collect::<Vec<_>>();
     assert_eq!(owners, ["krs-b", "krs-system"]);
+    for running in running {
+        running.stop().await;
+    }
+}
+
+/// The watch has not told yet that there is one of that name: the API server refuses a second one.
+#[tokio::test(flavor = "multi_thread")]
+async fn t179_a_name_that_another_importer_took_in_the_same_moment_is_left_to_it() {
+    let first = World::new();
+    let second = beside(&first, "krs-b");
+    first.api.trouble("WATCH", "imagebundles", Trouble::HangAfter, None);
+    let late = second.start();
+    until("the second one to have listed", || {
+        first.api.calls().iter().filter(|call| *call == "GET imagebundles").count() >= 2
+    })
+    .await;
+    first.drop("prod-4.krs.tar", 4).await;
+    let early = first.start();
+    first.condition("prod-4", COMPLETE, "True", "FilePresent").await;
+    early.stop().await;
+    let before = bundles(&first);
+    second.drop("prod-4.krs.tar", 4).await;
+    until("an ImageBundle of its own", || bundles(&first).len() == 2).await;
+    let after = bundles(&first);
+    assert_eq!((after[0].0.as_str(), &after[1..]), ("krs-b", &before[..]), "that of the first is as it was");
+    late.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t179_of_two_importers_one_adopts_an_image_bundle_that_0_1_left() {
+    let first = World::new();
+    let second = beside(&first, "krs-b");
+    first.api.put(
+        "imagebundles",
+        serde_json::json!({
+            "apiVersion": "kuberegistrysync.io/v1alpha1", "kind": "ImageBundle",
+            "metadata": {"name": "prod-4"}, "spec": {"file": "prod-4.krs.tar"},
+        }),
+    );
+    for world in [&first, &second] {
+        world.drop("prod-4.krs.tar", 4).await;
+    }
+    let running = [first.start(), second.start()];
+    until("both are complete", || are_complete(&first)).await;
+    let owners = bundles(&first).into_iter().map(|bundle| bundle.0).collect::<Vec<_>>();
+    assert_eq!(owners, ["krs-b", "krs-system"]);
+    assert_eq!(first.events("StatusOverwritten"), 0, "nobody takes it for changed by somebody else");
     for running in running {
         running.stop().await;
     }
@@ -112,12 +162,7 @@ async fn t179_an_image_bundle_that_0_1_left_is_adopted() {
     let label = serde_json::json!({"metadata": {"labels": null}});
     world.api.edit("somebody", "imagebundles", "", "prod-4", &label);
     let running = world.start();
-    let adopted = async {
-        while bundles(&world).iter().all(|bundle| bundle.0 != "krs-system") {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(30), adopted).await.unwrap();
+    until("it is adopted", || bundles(&world).iter().any(|bundle| bundle.0 == "krs-system")).await;
     assert_eq!(bundles(&world).len(), 1);
     running.stop().await;
 }

@@ -140,7 +140,7 @@ async fn t123_images_that_the_bundle_lists_for_other_namespaces_are_named_and_ho
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t28_two_bundles_with_one_number_are_not_both_accepted() {
+async fn t28_t252_two_bundles_with_one_number_are_not_both_accepted_and_removing_one_is_enough() {
     let world = World::new();
     world.drop("a.krs.tar", 5).await;
     let reused = world.make("b.krs.tar", "-other", numbered(5), Some(&world.key)).await;
@@ -149,6 +149,13 @@ async fn t28_two_bundles_with_one_number_are_not_both_accepted() {
     let stock = intake.stock(|_| true).await;
     assert_eq!((stock.bundles.len(), stock.bundles[0].name.as_str()), (1, "a"));
     assert_eq!(stock.refused[0].reason, "SequenceReused");
+    let status = world.condition("b", VERIFIED, "False", "SequenceReused").await;
+    assert!(status["message"].as_str().unwrap().contains("remove the other"), "{status}");
+    // Somebody does so, before anything of it was used.
+    std::fs::remove_file(world.at("a.krs.tar")).unwrap();
+    world.condition("b", VERIFIED, "True", "Succeeded").await;
+    intake.missing(&[]);
+    world.condition("b", SAFE, "True", "Imported").await;
     intake.stop().await;
 }
 

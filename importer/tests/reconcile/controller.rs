@@ -301,6 +301,9 @@ async fn restored(restore: impl Fn(&FakeApi, Snapshot)) {
     };
     until("the end of all Jobs", copied).await;
     assert_eq!(world.heartbeats.check(), Ok(()));
+    let overwritten =
+        world.api.all("events").into_iter().filter(|event| event["reason"] == "StatusOverwritten");
+    assert_eq!(overwritten.count(), 0, "nobody else wrote a status");
     running.stop().await;
 }
 
@@ -312,6 +315,26 @@ async fn t182_sets_are_seen_after_etcd_was_restored_and_the_api_server_restarted
 #[tokio::test(flavor = "multi_thread")]
 async fn t182_sets_are_seen_after_etcd_was_restored_below_watches_that_run() {
     restored(FakeApi::restore_below).await;
+}
+
+/// What was lost may have had the same generation and the same status.
+#[tokio::test(flavor = "multi_thread")]
+async fn t182_a_set_of_which_nothing_seems_to_have_changed_is_reconciled_after_etcd_was_restored() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let running = start_at(&world, Pace { compare: Duration::from_millis(100), ..SELDOM });
+    until("a Job", || world.running().len() == 1).await;
+    world.run_jobs();
+    until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;
+    let before = quiet(&world).await;
+    let backup = world.api.snapshot();
+    pass_versions(&world, 1000);
+    // Seen by the watch, and no reason to reconcile.
+    world.api.edit("x", SETS, "shop", "x", &json!({"metadata": {"labels": {"a": "b"}}}));
+    assert_eq!(quiet(&world).await, before);
+    world.api.restore(backup);
+    until("a reconcile", || reconciles(&world) > before).await;
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

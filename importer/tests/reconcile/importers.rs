@@ -37,6 +37,11 @@ async fn t224_of_two_pods_of_one_name_one_holds_the_lease_and_a_restarted_contai
         );
         assert!(first.is_held());
     }
+    // Neither are two processes one that do not know their Pods.
+    first.release().await.unwrap();
+    assert_eq!(process(None).acquire().await.unwrap(), Attempt::Held);
+    let attempt = process(None).acquire().await.unwrap();
+    assert!(matches!(&attempt, Attempt::HeldBy(_)), "{attempt:?}");
 }
 
 /// An importer of a namespace, and its Lease, which it holds.

@@ -117,6 +117,10 @@ async fn t178_a_status_that_was_right_at_the_start_is_put_right_as_well() {
     let world = World::new(1, Auth::None);
     world.set("x", &[0], |_| {});
     let (running, _) = copying(&world).await;
+    // While nothing runs, the next reconcile is far away.
+    world.run_jobs();
+    until("the end of the Job", || world.reason("x") == "SyncSuccessful").await;
+    quiet(&world).await;
     running.stop().await;
     let writes = || world.api.calls().iter().filter(|call| *call == "PATCH edgeimagesets/status").count();
     let (before, looked) = (writes(), quiet(&world).await);

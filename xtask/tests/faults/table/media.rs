@@ -118,4 +118,9 @@ pub(super) const MEDIA: &[Fault] = &[
         "a bundle is taken out half imported, and the mark is lowered or removed so that an older one is used",
         "a bundle whose media are away decides nothing, so that it does not raise the mark again",
     ),
+    (
+        252,
+        "a bundle is removed before any set used it, because another one counts",
+        "it raises no mark, and the other one is used",
+    ),
 ];
