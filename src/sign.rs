@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Signatures in minisign's formats (Ed25519 over BLAKE2b): stock `minisign` checks what `krs` signed, and keys of
 //! either work in the other. In a bundle every byte of a signature is fixed, its untrusted comment too, so what
-//! `minisign -S` writes is not taken as it is.
+//! `minisign -S` writes is not taken as it is. Signatures are deterministic (RFC 8032), so that bundles of one content that
+//! one key signed are equal byte for byte.
+
+mod keys;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Cursor;
 
-use minisign::{KeyPair, PublicKeyBox, SecretKeyBox, SignatureBox};
+use minisign::SignatureBox;
 use thiserror::Error;
 
+pub use self::keys::{KeyId, KeyProblem, NewKeyPair, PublicKey, SecretKey, generate, is_key};
 use crate::error::{Classify, ErrorKind};
-use crate::redact::{Secret, printable};
 
 /// Bytes of the `krs/signatures` entry of a bundle. Fixed, so that signing moves no byte.
 pub const SIGNATURES_SIZE: usize = 16 << 10;
@@ -19,46 +22,24 @@ pub const SIGNATURES_SIZE: usize = 16 << 10;
 /// Largest key file that is read, in bytes.
 pub const MAX_KEY_FILE: u64 = 16 << 10;
 
-/// The name of a key, as minisign prints it: 16 upper-case hex digits. It says which key is meant, it proves nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(u64);
-
-impl KeyId {
-    fn of(keynum: &[u8]) -> Self {
-        Self(keynum.iter().rev().fold(0, |id, byte| (id << 8) | u64::from(*byte)))
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016X}", self.0)
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// Why something is not signed, or not by whom it should be.
 #[derive(Debug, Error)]
 pub enum SignError {
     /// The text is no public key.
-    #[error("`{name}` is not a minisign public key: {reason}")]
+    #[error("`{name}` cannot be used as a public key: {reason}")]
     PublicKey {
         /// File or origin of the key.
         name: String,
-        /// What minisign says.
-        reason: String,
+        /// What is wrong with it.
+        reason: KeyProblem,
     },
     /// The text is no secret key, or the passphrase is wrong.
     #[error("`{name}` cannot be used as a secret key: {reason}")]
     SecretKey {
         /// File or origin of the key.
         name: String,
-        /// What minisign says.
-        reason: String,
+        /// What is wrong with it.
+        reason: KeyProblem,
     },
     /// There is no signature at all. (T-01)
     #[error("the bundle is not signed; expected a signature of {expected}")]
@@ -100,12 +81,18 @@ impl Classify for SignError {
 
     fn help(&self) -> Option<String> {
         let text = match self {
-            Self::PublicKey { .. } => "pass the .pub file that `krs keygen` or `minisign -G` wrote",
-            Self::SecretKey { .. } => {
-                "pass the .key file that `krs keygen` or `minisign -G` wrote, and its passphrase"
+            Self::PublicKey { reason: KeyProblem::Empty, .. }
+            | Self::SecretKey { reason: KeyProblem::Empty, .. } => {
+                "in CI: is the variable of type File, and available on this branch?"
             }
+            Self::PublicKey { reason: KeyProblem::Secret, .. } => {
+                "pass the .pub file that was made with it, and keep the secret key where bundles are signed"
+            }
+            Self::PublicKey { .. } => "pass the .pub file that `krs keygen` or `minisign -G` wrote",
+            Self::SecretKey { reason: KeyProblem::WrongPassphrase, .. } => "enter the passphrase of this key",
+            Self::SecretKey { .. } => "pass the .key file that `krs keygen` or `minisign -G` wrote",
             Self::Missing { .. } => {
-                "sign it with `krs sign --key FILE BUNDLE`, or leave --public-key out to check only integrity"
+                "ask the sender to sign it and to send it again. Do not use it, and do not sign it yourself"
             }
             Self::Untrusted { .. } => {
                 "get the sender's public key by a way that you trust, and pass it with --public-key"
@@ -117,106 +104,6 @@ impl Classify for SignError {
         };
         Some(text.to_owned())
     }
-}
-
-/// A key that signatures are checked with.
-#[derive(Clone)]
-pub struct PublicKey(minisign::PublicKey);
-
-impl PublicKey {
-    /// Reads the content of a `.pub` file; `name` says in errors which.
-    ///
-    /// # Errors
-    /// [`SignError::PublicKey`].
-    pub fn parse(text: &str, name: &str) -> Result<Self, SignError> {
-        let bad = |reason: String| SignError::PublicKey { name: printable(name, 200), reason };
-        if text.lines().count() < 2 {
-            return Err(bad("expected two lines, a comment and the key".to_owned()));
-        }
-        let key = PublicKeyBox::from_string(text).and_then(PublicKeyBox::into_public_key);
-        key.map(Self).map_err(|e| bad(e.to_string()))
-    }
-
-    /// Which key it is.
-    pub fn id(&self) -> KeyId {
-        KeyId::of(self.0.keynum())
-    }
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicKey({})", self.id())
-    }
-}
-
-/// A key that signs. Never printed.
-pub struct SecretKey(minisign::SecretKey);
-
-impl fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretKey(***)")
-    }
-}
-
-impl SecretKey {
-    /// Whether the content of a `.key` file can only be used with a passphrase.
-    pub fn needs_passphrase(text: &str) -> bool {
-        SecretKeyBox::from_string(text).is_ok_and(|key| key.into_unencrypted_secret_key().is_err())
-    }
-
-    /// Reads the content of a `.key` file; `name` says in errors which.
-    ///
-    /// # Errors
-    /// [`SignError::SecretKey`], also for a wrong passphrase.
-    pub fn parse(text: &str, passphrase: Option<&Secret>, name: &str) -> Result<Self, SignError> {
-        let bad = |reason: String| SignError::SecretKey { name: printable(name, 200), reason };
-        if text.lines().count() < 2 {
-            return Err(bad("expected two lines, a comment and the key".to_owned()));
-        }
-        let key = SecretKeyBox::from_string(text).map_err(|e| bad(e.to_string()))?;
-        let key = match passphrase {
-            Some(passphrase) => key.into_secret_key(Some(passphrase.expose().to_owned())),
-            None => key.into_unencrypted_secret_key(),
-        };
-        key.map(Self).map_err(|e| bad(e.to_string()))
-    }
-
-    /// Which key it is.
-    pub fn id(&self) -> KeyId {
-        KeyId::of(self.0.keynum())
-    }
-}
-
-/// A new key pair as the content of its two files.
-#[derive(Debug)]
-pub struct NewKeyPair {
-    /// Content of `NAME.key`.
-    pub secret: Secret,
-    /// Content of `NAME.pub`.
-    pub public: String,
-    /// Which key it is.
-    pub id: KeyId,
-}
-
-/// Makes a key pair, the secret half encrypted where there is a passphrase.
-///
-/// # Errors
-/// [`SignError::Failed`], when the machine has no randomness or too little memory for the passphrase's hash.
-pub fn generate(passphrase: Option<&Secret>) -> Result<NewKeyPair, SignError> {
-    let failed = |e: minisign::PError| SignError::Failed(e.to_string());
-    let pair = match passphrase {
-        Some(passphrase) => KeyPair::generate_encrypted_keypair(Some(passphrase.expose().to_owned())),
-        None => KeyPair::generate_unencrypted_keypair(),
-    }
-    .map_err(failed)?;
-    let id = KeyId::of(pair.pk.keynum());
-    let secret = pair.sk.to_box(Some(&format!("krs secret key {id}"))).map_err(failed)?;
-    let public = pair.pk.to_base64();
-    Ok(NewKeyPair {
-        secret: Secret::new(secret.into_string()),
-        public: format!("untrusted comment: krs public key {id}\n{public}\n"),
-        id,
-    })
 }
 
 /// Which keys are trusted.
@@ -264,7 +151,7 @@ impl Signatures {
         if !groups.remainder().is_empty() {
             return Err(damaged("a signature does not have four lines"));
         }
-        groups.map(parse_one).collect::<Result<_, _>>().map(Self)
+        groups.map(|lines| parse_one(&(lines.join("\n") + "\n"))).collect::<Result<_, _>>().map(Self)
     }
 
     /// The entry: the signatures one after the other, padded with new lines to [`SIGNATURES_SIZE`].
@@ -292,18 +179,16 @@ impl Signatures {
         self.0.iter().map(canonical).collect()
     }
 
-    /// Signs `message` with `key`; replaces an earlier signature of the same key.
+    /// Signs `message` with `key`; takes the place of an earlier signature of the same key. The same bytes each time.
     ///
     /// # Errors
     /// [`SignError::Failed`].
     pub fn sign(&mut self, message: &[u8], key: &SecretKey, trusted_comment: &str) -> Result<(), SignError> {
-        let id = key.id();
-        let untrusted = untrusted_comment(id);
-        let signature =
-            minisign::sign(None, &key.0, Cursor::new(message), Some(trusted_comment), Some(&untrusted))
-                .map_err(|e| SignError::Failed(e.to_string()))?;
-        self.0.retain(|other| KeyId::of(other.keynum()) != id);
-        self.0.push(signature);
+        let signature = parse_one(&key.sign(message, trusted_comment)?)?;
+        match self.0.iter_mut().find(|other| KeyId::of(other.keynum()) == key.id()) {
+            Some(earlier) => *earlier = signature,
+            None => self.0.push(signature),
+        }
         Ok(())
     }
 
@@ -344,19 +229,19 @@ impl Signatures {
 }
 
 /// Reads the four lines of one signature. The lengths are checked here because the library takes them on trust.
-fn parse_one(lines: &[&str]) -> Result<SignatureBox, SignError> {
+fn parse_one(text: &str) -> Result<SignatureBox, SignError> {
     use base64::Engine as _;
     let damaged = |what: &str| SignError::Damaged(what.to_owned());
-    let length = |line: Option<&&str>| {
-        let line = line.copied().unwrap_or_default();
+    let mut lines = text.lines().skip(1).step_by(2);
+    let mut length = || {
+        let line = lines.next().unwrap_or_default();
         base64::engine::general_purpose::STANDARD.decode(line).map_or(0, |bytes| bytes.len())
     };
     // Algorithm, key number and signature; then the signature over the trusted comment.
-    if length(lines.get(1)) != 2 + 8 + 64 || length(lines.get(3)) != 64 {
+    if length() != 2 + 8 + 64 || length() != 64 {
         return Err(damaged("a signature does not have the right length"));
     }
-    let text = lines.join("\n") + "\n";
-    let signature = SignatureBox::from_string(&text).map_err(|e| SignError::Damaged(e.to_string()))?;
+    let signature = SignatureBox::from_string(text).map_err(|e| SignError::Damaged(e.to_string()))?;
     if canonical(&signature)? != text {
         return Err(damaged("a signature is not written as krs writes it"));
     }
@@ -416,15 +301,5 @@ mod tests {
             let verdict = Signatures::parse(&changed).and_then(|s| s.check(b"m", &trust));
             assert!(verdict.is_err(), "byte {at} ({:?}) is not covered", char::from(entry[at]));
         }
-    }
-
-    #[test]
-    fn a_passphrase_protects_the_secret_key() {
-        let pass = Secret::new("correct horse");
-        let pair = generate(Some(&pass)).unwrap();
-        assert!(SecretKey::needs_passphrase(pair.secret.expose()));
-        assert!(SecretKey::parse(pair.secret.expose(), None, "k").is_err());
-        assert!(SecretKey::parse(pair.secret.expose(), Some(&Secret::new("wrong")), "k").is_err());
-        assert_eq!(SecretKey::parse(pair.secret.expose(), Some(&pass), "k").unwrap().id(), pair.id);
     }
 }

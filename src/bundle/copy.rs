@@ -33,6 +33,8 @@ pub struct Copied {
     pub size: u64,
     /// Bytes that an interrupted run had written.
     pub resumed: u64,
+    /// Whether the list of its volumes is signed.
+    pub list_signed: bool,
     /// Where it was read back from.
     pub read_from: ReadFrom,
     /// Time for writing, until everything was on the drive.
@@ -75,7 +77,8 @@ impl Bundle {
             let read_from = writer.read_back(&encoded, &sets, signatures, options.threads, progress)?;
             let reading = began.elapsed();
             let files = writer.finish()?;
-            Ok(Copied { files, size: self.size(), resumed, read_from, writing, reading })
+            let list_signed = volume_size.is_some() && self.copy_list_signature(path)?;
+            Ok(Copied { files, size: self.size(), resumed, list_signed, read_from, writing, reading })
         })();
         copied.inspect_err(|_| writer.abandon())
     }

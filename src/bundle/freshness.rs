@@ -2,6 +2,7 @@
 //! Whether a bundle may follow what was accepted before, and is meant for here and now. Pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use thiserror::Error;
@@ -70,6 +71,15 @@ pub enum RollbackError {
     },
 }
 
+/// By how much clocks may differ before one of them is called wrong.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+
+/// Whether a clock that says `now` is behind the time at which a bundle was made, so that it cannot tell whether the bundle
+/// has expired.
+pub fn is_clock_behind(created_at: Timestamp, now: Timestamp) -> bool {
+    now.saturating_add(CLOCK_TOLERANCE).is_ok_and(|now| now < created_at)
+}
+
 /// Compares a bundle's sequence and identity with what was accepted. Higher: accepted. Equal: accepted where the
 /// identity is equal too (it is imported again, or a delta of it). Lower: refused.
 ///
@@ -123,5 +133,17 @@ mod tests {
         assert_eq!(follows(&"prod".parse().unwrap_or_default(), 6, this, &freshness), Ok(()));
         let elsewhere = Freshness { stream: "prod".parse().ok(), ..Freshness::default() };
         assert!(matches!(follows(&stream, 9, this, &elsewhere), Err(RollbackError::Stream { .. })));
+    }
+
+    #[test]
+    fn t238_a_clock_is_behind_only_by_more_than_clocks_differ() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap_or_default();
+        let created_at = at("2026-11-27T01:00:00Z");
+        assert!(is_clock_behind(created_at, at("2020-01-01T00:00:00Z")));
+        assert!(is_clock_behind(created_at, at("2026-11-27T00:54:59Z")));
+        for right in ["2026-11-27T00:55:00Z", "2026-11-27T01:00:00Z", "2030-01-01T00:00:00Z"] {
+            assert!(!is_clock_behind(created_at, at(right)), "{right}");
+        }
+        assert!(!is_clock_behind(Timestamp::MAX, Timestamp::MAX));
     }
 }

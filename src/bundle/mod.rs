@@ -29,7 +29,7 @@ pub use base::{BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_R
 pub use copy::{Copied, CopyOptions};
 pub(crate) use error::TOO_LARGE;
 pub use error::{BundleError, Lacking};
-pub use freshness::{Freshness, HighWaterMark, RollbackError, follows};
+pub use freshness::{Freshness, HighWaterMark, RollbackError, follows, is_clock_behind};
 pub use images::{BundledImage, BundledImages};
 pub use layout::Layout;
 pub use manifest::{
@@ -40,7 +40,7 @@ pub use media::ReadFrom;
 pub use open::{Bundle, Policy};
 pub use output::{Space, space};
 pub use reader::begins_as_bundle;
-pub use signing::{sign, sign_list, trusted_comment};
+pub use signing::{SignedBundle, sign, sign_list, trusted_comment};
 pub use single::{VolumeState, check_volumes};
 pub use volumes::{MAX_VOLUMES, Volume, VolumeList, list_path, volume_of};
 pub use write::Writer;

@@ -30,7 +30,7 @@ use super::reader::{Reader, is_set};
 use super::volumes::VolumeList;
 use crate::digest::{ContentMismatch, Digest, VerifyReader};
 use crate::set::CheckedSet;
-use crate::sign::{KeyId, SIGNATURES_SIZE, Signatures, Trust};
+use crate::sign::{KeyId, SIGNATURES_SIZE, SignError, Signatures, Trust};
 
 /// Bytes that are compared at once.
 const CHUNK: usize = 64 << 10;
@@ -51,6 +51,7 @@ pub struct Bundle {
     files: Parts,
     path: Utf8PathBuf,
     volumes: Option<VolumeList>,
+    list_path: Option<Utf8PathBuf>,
     volume_size: u64,
     manifest: BundleManifest,
     manifest_digest: Digest,
@@ -77,7 +78,22 @@ impl Bundle {
     /// # Errors
     /// As for [`Self::open`]; [`BundleError::Volumes`] names volumes that are missing, and what they hold.
     pub fn open_with(path: &Utf8Path, folders: &[Utf8PathBuf], policy: &Policy) -> Result<Self, BundleError> {
-        Self::checked(Reader::open(path, folders)?, policy)
+        Self::checked(Reader::open(path, folders)?, policy, Signatures::parse)
+    }
+
+    /// Opens a bundle that is to be signed, whose signatures may be damaged. Answers what is wrong with them then.
+    pub(super) fn open_to_sign(
+        path: &Utf8Path,
+        folders: &[Utf8PathBuf],
+    ) -> Result<(Self, Option<SignError>), BundleError> {
+        let mut damage = None;
+        let bundle = Self::checked(Reader::open(path, folders)?, &Policy::default(), |entry| {
+            Ok(Signatures::parse(entry).unwrap_or_else(|error| {
+                damage = Some(error);
+                Signatures::default()
+            }))
+        })?;
+        Ok((bundle, damage))
     }
 
     /// The same for somebody who wants to know what is on the media: the kernel's cached pages of the files are dropped
@@ -92,17 +108,21 @@ impl Bundle {
     ) -> Result<(Self, ReadFrom), BundleError> {
         let reader = Reader::open(path, folders)?;
         let from = reader.files.drop_cached()?;
-        Ok((Self::checked(reader, policy)?, from))
+        Ok((Self::checked(reader, policy, Signatures::parse)?, from))
     }
 
-    fn checked(reader: Reader, policy: &Policy) -> Result<Self, BundleError> {
+    fn checked(
+        reader: Reader,
+        policy: &Policy,
+        parse: impl FnOnce(&[u8]) -> Result<Signatures, SignError>,
+    ) -> Result<Self, BundleError> {
         let path = &reader.path.clone();
         let manifest_size = reader.manifest_size()?;
         let encoded = reader.exactly(MANIFEST_AT, manifest_size, layout::MANIFEST)?;
         let signatures_at = layout::next_header(MANIFEST_AT, manifest_size) + HEADER;
         let entry = reader.exactly(signatures_at, SIGNATURES_SIZE as u64, layout::SIGNATURES)?;
         let untrusted = |source| BundleError::Signature { path: path.to_owned(), source };
-        let signatures = Signatures::parse(&entry).map_err(untrusted)?;
+        let signatures = parse(&entry).map_err(untrusted)?;
         let signers = signatures.check(&encoded, &policy.trust).map_err(untrusted)?;
 
         let unacceptable = |source| BundleError::Manifest { path: path.to_owned(), source };
@@ -118,11 +138,12 @@ impl Bundle {
         let sets = reader.sets(&manifest, &layout)?;
         let places = manifest.blobs.iter().enumerate().map(|(n, blob)| (blob.digest, n)).collect();
         let manifest_digest = Digest::of(&encoded);
-        let Reader { files, path, volumes, volume_size, .. } = reader;
+        let Reader { files, path, volumes, list_path, volume_size, .. } = reader;
         Ok(Self {
             files,
             path,
             volumes,
+            list_path,
             volume_size,
             manifest,
             manifest_digest,
@@ -295,6 +316,21 @@ impl Bundle {
     /// Bytes of each volume but the last; of the whole where it is one file.
     pub(super) const fn volume_size(&self) -> u64 {
         self.volume_size
+    }
+
+    /// The archive, or the volumes that hold its first `size` bytes.
+    pub(super) fn first_files(&self, size: u64) -> Vec<Utf8PathBuf> {
+        self.files.holding(0, size).map(|part| part.path.clone()).collect()
+    }
+
+    /// Whether the archive lies in volumes.
+    pub(super) fn is_in_volumes(&self) -> bool {
+        self.files.place(0).is_some_and(|(path, _)| path != self.path)
+    }
+
+    /// `NAME.krs.json`, where it was found.
+    pub(super) fn list_path(&self) -> Option<&Utf8Path> {
+        self.list_path.as_deref()
     }
 
     /// Where a blob's content begins in the file.

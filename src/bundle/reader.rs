@@ -15,6 +15,9 @@ use super::volumes::{self, VolumeList};
 use crate::digest::{ContentMismatch, Digest};
 use crate::set::{self, CheckedSet};
 
+/// What is said of a list of volumes that is not of the bundle.
+pub(super) const FOREIGN_LIST: &str = "it belongs to another bundle";
+
 /// The files while they are checked.
 pub(super) struct Reader {
     pub files: Parts,
@@ -22,6 +25,8 @@ pub(super) struct Reader {
     pub path: Utf8PathBuf,
     /// What lies beside the volumes, where anything does.
     pub volumes: Option<VolumeList>,
+    /// Its file.
+    pub list_path: Option<Utf8PathBuf>,
     in_volumes: bool,
     /// Bytes of each volume but the last, as far as is known.
     pub volume_size: u64,
@@ -47,20 +52,25 @@ pub(super) fn read_list(
     archive: &Utf8Path,
     folders: &[Utf8PathBuf],
 ) -> Result<Option<(Utf8PathBuf, Vec<u8>)>, BundleError> {
+    read_lists(archive, folders).next().transpose()
+}
+
+/// Reads `NAME.krs.json` from each folder that has one: every medium may have it.
+pub(super) fn read_lists(
+    archive: &Utf8Path,
+    folders: &[Utf8PathBuf],
+) -> impl Iterator<Item = Result<(Utf8PathBuf, Vec<u8>), BundleError>> {
     let own = volumes::list_path(archive);
     let others = folders.iter().filter_map(|folder| Some(folder.join(own.file_name()?)));
-    for path in std::iter::once(own.clone()).chain(others) {
-        if path.symlink_metadata().is_err() {
-            continue;
-        }
+    let there = std::iter::once(own.clone()).chain(others.collect::<Vec<_>>());
+    there.filter(|path| path.symlink_metadata().is_ok()).map(|path| {
         let (file, size) = open_regular(&path)?;
         let mut bytes = vec![0; usize::try_from(size.min(volumes::MAX_LIST as u64 + 1)).unwrap_or_default()];
         let read = file::read_at(&file, &mut bytes, 0);
         let read = read.map_err(|source| BundleError::Read { path: path.clone(), offset: 0, source })?;
         bytes.truncate(read);
-        return Ok(Some((path, bytes)));
-    }
-    Ok(None)
+        Ok((path, bytes))
+    })
 }
 
 /// Whether the file at `path`, or its first volume, begins as bundles do, damaged or not.
@@ -82,18 +92,27 @@ impl Reader {
             let (file, size) = open_regular(&archive)?;
             let handle = Handle::new(archive.clone(), file, size);
             let files = Parts::new(vec![Part { start: 0, size, path: archive.clone(), handle }]);
-            let (volumes, in_volumes) = (None, false);
-            return Ok(Self { files, path: archive, volumes, in_volumes, volume_size: size, size });
+            let (volumes, list_path, in_volumes) = (None, None, false);
+            return Ok(Self {
+                files,
+                path: archive,
+                volumes,
+                list_path,
+                in_volumes,
+                volume_size: size,
+                size,
+            });
         }
         Self::open_volumes(archive, folders)
     }
 
     fn open_volumes(archive: Utf8PathBuf, folders: &[Utf8PathBuf]) -> Result<Self, BundleError> {
-        let list = match read_list(&archive, folders)? {
-            None => None,
+        let (list_path, list) = match read_list(&archive, folders)? {
+            None => (None, None),
             Some((path, bytes)) => {
                 let list = VolumeList::parse(&bytes);
-                Some(list.map_err(|source| BundleError::Manifest { path, source })?)
+                let list = list.map_err(|source| BundleError::Manifest { path: path.clone(), source })?;
+                (Some(path), Some(list))
             }
         };
         let mut found = BTreeMap::new();
@@ -112,7 +131,7 @@ impl Reader {
         });
         let files = Parts::new(parts.collect());
         let size = files.end();
-        Ok(Self { files, path: archive, volumes: list, in_volumes: true, volume_size, size })
+        Ok(Self { files, path: archive, volumes: list, list_path, in_volumes: true, volume_size, size })
     }
 
     /// The volumes of this range that are missing, or end too early, before anything says what they hold.
@@ -141,8 +160,8 @@ impl Reader {
             && (list.size != total
                 || manifest.encode().map(|bytes| Digest::of(&bytes)).ok() != Some(list.bundle))
         {
-            let path = volumes::list_path(&self.path);
-            let source = ManifestError::Inconsistent("it belongs to another bundle".to_owned());
+            let path = self.list_path.clone().unwrap_or_else(|| volumes::list_path(&self.path));
+            let source = ManifestError::Inconsistent(FOREIGN_LIST.to_owned());
             return Err(BundleError::Manifest { path, source });
         }
         let count = volumes::count(total, self.volume_size).min(volumes::MAX_VOLUMES);

@@ -7,20 +7,41 @@ use super::error::BundleError;
 use super::file;
 use super::layout::Layout;
 use super::leftover::PART;
-use super::manifest::BundleManifest;
+use super::manifest::{BundleManifest, ManifestError};
 use super::open::Bundle;
-use super::output::{self, Output};
+use super::output::Output;
+use super::reader::{FOREIGN_LIST, read_list, read_lists};
+use super::single::{signature, signature_path};
 use super::volumes::{self, VolumeList};
 use super::write::{folder, hash};
-use crate::sign::{SIGNATURES_SIZE, SecretKey, Signatures, Trust};
+use crate::sign::{KeyId, SIGNATURES_SIZE, SecretKey, SignError, Signatures};
 
-/// Writes `NAME.krs.json` beside the volumes.
-pub(super) fn write_list(archive: &Utf8Path, list: &VolumeList) -> Result<(), BundleError> {
-    let path = volumes::list_path(archive);
-    let encoded = list
-        .encode()
-        .map_err(|source| BundleError::Manifest { path: path.clone(), source: source.into() })?;
-    replace(&path, &encoded)
+/// A bundle that was signed.
+#[derive(Debug)]
+pub struct SignedBundle {
+    /// Its manifest.
+    pub manifest: BundleManifest,
+    /// All keys whose signatures it has now.
+    pub key_ids: Vec<KeyId>,
+    /// What was wrong with the signatures that it had: they were replaced, whoever made them.
+    pub replaced: Option<SignError>,
+}
+
+/// Writes `NAME.krs.json` beside the volumes. What signs an earlier list is removed.
+pub(super) fn write_list(path: &Utf8Path, list: &VolumeList) -> Result<(), BundleError> {
+    let encoded = encode(path, list)?;
+    let stale = signature_path(path);
+    match std::fs::remove_file(&stale) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(BundleError::Write { path: stale, source });
+        }
+        _ => {}
+    }
+    replace(path, &encoded)
+}
+
+fn encode(path: &Utf8Path, list: &VolumeList) -> Result<Vec<u8>, BundleError> {
+    list.encode().map_err(|source| BundleError::Manifest { path: path.to_owned(), source: source.into() })
 }
 
 /// Replaces a small file: a temporary one first, on the disk, then the name.
@@ -42,56 +63,114 @@ fn replace(path: &Utf8Path, bytes: &[u8]) -> Result<(), BundleError> {
 /// # Errors
 /// [`BundleError`] of reading and writing, and of signing.
 pub fn sign_list(path: &Utf8Path, key: &SecretKey) -> Result<(), BundleError> {
-    let Some((list_path, bytes)) = super::reader::read_list(&volumes::archive_of(path), &[])? else {
-        return Ok(());
-    };
-    let list = VolumeList::parse(&bytes);
-    let list = list.map_err(|source| BundleError::Manifest { path: list_path.clone(), source })?;
-    let comment = format!("krs volumes, stream {}, sequence {}", list.stream, list.sequence);
-    let mut signatures = Signatures::default();
-    let untrusted = |source| BundleError::Signature { path: list_path.clone(), source };
-    signatures.sign(&bytes, key, &comment).map_err(untrusted)?;
-    let text = signatures.text().map_err(untrusted)?;
-    replace(Utf8Path::new(&format!("{list_path}.minisig")), text.as_bytes())
+    match read_list(&volumes::archive_of(path), &[])? {
+        Some((list_path, bytes)) => add_signature(&list_path, &bytes, &parse(&list_path, &bytes)?, key),
+        None => Ok(()),
+    }
 }
 
-/// Adds a signature to a bundle, in place: no other byte moves. The bundle's structure is not read; who signs a
+fn parse(path: &Utf8Path, bytes: &[u8]) -> Result<VolumeList, BundleError> {
+    VolumeList::parse(bytes).map_err(|source| BundleError::Manifest { path: path.to_owned(), source })
+}
+
+/// Adds a signature to those beside a list. Damaged ones are replaced.
+fn add_signature(
+    path: &Utf8Path,
+    bytes: &[u8],
+    list: &VolumeList,
+    key: &SecretKey,
+) -> Result<(), BundleError> {
+    let comment = format!("krs volumes, stream {}, sequence {}", list.stream, list.sequence);
+    let mut signatures = Signatures::parse(&signature(path)?).unwrap_or_default();
+    let untrusted = |source| BundleError::Signature { path: path.to_owned(), source };
+    signatures.sign(bytes, key, &comment).map_err(untrusted)?;
+    let text = signatures.text().map_err(untrusted)?;
+    replace(&signature_path(path), text.as_bytes())
+}
+
+/// Adds a signature to a bundle, in place: no other byte moves. Its volumes may also lie in `folders`; each list of them is
+/// written and signed again. Signatures that are damaged are replaced. The bundle's structure is not read; who signs a
 /// bundle vouches for its manifest, whose digests vouch for the rest.
 ///
 /// # Errors
 /// [`BundleError`] of opening, and of signing.
-pub fn sign(path: &Utf8Path, key: &SecretKey) -> Result<super::BundleManifest, BundleError> {
-    let policy = super::Policy { trust: Trust::Anyone, ..super::Policy::default() };
-    let bundle = Bundle::open(path, &policy)?;
+pub fn sign(path: &Utf8Path, folders: &[Utf8PathBuf], key: &SecretKey) -> Result<SignedBundle, BundleError> {
+    let (bundle, replaced) = Bundle::open_to_sign(path, folders)?;
     let unacceptable = |source| BundleError::Manifest { path: path.to_owned(), source };
     let encoded = bundle.manifest().encode().map_err(unacceptable)?;
     let layout = Layout::new(bundle.manifest(), &encoded).map_err(unacceptable)?;
-    let cannot = |source| BundleError::Write { path: path.to_owned(), source };
+    let lists = if bundle.is_in_volumes() { lists(&bundle, folders)? } else { Vec::new() };
+
+    // The other volumes may lie on media that cannot be written to.
+    let end = layout.signatures_at + SIGNATURES_SIZE as u64;
+    let names = bundle.first_files(end);
+    let first = names.first().map_or(path, Utf8PathBuf::as_path).to_owned();
+    let cannot = |source| BundleError::Write { path: first.clone(), source };
     let untrusted = |source| BundleError::Signature { path: path.to_owned(), source };
-    let in_volumes = bundle.path().symlink_metadata().is_err();
-    let volume_size = in_volumes.then(|| bundle.volume_size());
-    let names = output::names(bundle.path(), bundle.size(), volume_size);
+    let volume_size = bundle.is_in_volumes().then(|| bundle.volume_size());
     let file = Output::open(&names, "", volume_size, false).map_err(cannot)?;
-    let mut entry = vec![0; SIGNATURES_SIZE];
-    file.read_at(&mut entry, layout.signatures_at).map_err(cannot)?;
-    let mut signatures = Signatures::parse(&entry).map_err(untrusted)?;
+    let mut signatures = bundle.signatures().clone();
     signatures.sign(&encoded, key, &trusted_comment(bundle.manifest())).map_err(untrusted)?;
     let entry = signatures.entry().map_err(untrusted)?;
     file.write_at(&entry, layout.signatures_at).and_then(|()| file.sync()).map_err(cannot)?;
-    if let Some(list) = bundle.volumes() {
-        let mut list = list.clone();
+
+    for (list_path, before, mut list) in lists {
         // The signatures lie in the first volumes, which are other bytes now.
-        for (n, volume) in (1..).zip(&mut list.volumes) {
-            let start = (n - 1) * list.volume_size;
-            if start < layout.signatures_at + SIGNATURES_SIZE as u64 {
-                volume.digest =
-                    hash(volume.size, |buf, done| file.read_at(buf, start + done)).map_err(cannot)?;
-            }
+        for (n, volume) in (0..).zip(&mut list.volumes).take(names.len()) {
+            let start = n * list.volume_size;
+            let read = |buf: &mut [u8], done| file.read_at(buf, start + done);
+            volume.digest = hash(volume.size, read).map_err(cannot)?;
         }
-        write_list(bundle.path(), &list)?;
-        sign_list(bundle.path(), key)?;
+        let bytes = encode(&list_path, &list)?;
+        if bytes != before {
+            write_list(&list_path, &list)?;
+        }
+        add_signature(&list_path, &bytes, &list, key)?;
     }
-    Ok(bundle.manifest().clone())
+    Ok(SignedBundle { manifest: bundle.manifest().clone(), key_ids: signatures.key_ids(), replaced })
+}
+
+/// The lists of the volumes of a bundle that are here, with their files. All of them are read before the first one is
+/// written.
+fn lists(
+    bundle: &Bundle,
+    folders: &[Utf8PathBuf],
+) -> Result<Vec<(Utf8PathBuf, Vec<u8>, VolumeList)>, BundleError> {
+    let lists = read_lists(bundle.path(), folders).map(|read| {
+        let (path, bytes) = read?;
+        let list = parse(&path, &bytes)?;
+        if list.bundle != bundle.digest() || list.volume_size != bundle.volume_size() {
+            let source = ManifestError::Inconsistent(FOREIGN_LIST.to_owned());
+            return Err(BundleError::Manifest { path, source });
+        }
+        Ok((path, bytes, list))
+    });
+    lists.collect()
+}
+
+impl Bundle {
+    /// Copies what signs the list of this bundle's volumes to the list of a copy of it at `copy`. Answers whether that is
+    /// signed now: there may be no signatures, and volumes of another size have another list, which only a key can sign.
+    ///
+    /// # Errors
+    /// [`BundleError`] of reading and writing.
+    pub fn copy_list_signature(&self, copy: &Utf8Path) -> Result<bool, BundleError> {
+        let Some(list) = self.list_path() else { return Ok(false) };
+        let bytes = |archive: &Utf8Path, folders: &[Utf8PathBuf]| read_list(archive, folders);
+        let own = list.parent().map(Utf8Path::to_owned);
+        let (Some((_, ours)), Some((path, theirs))) =
+            (bytes(self.path(), own.as_slice())?, bytes(copy, &[])?)
+        else {
+            return Ok(false);
+        };
+        let signatures = signature(list)?;
+        let are_signatures = Signatures::parse(&signatures).is_ok_and(|read| !read.key_ids().is_empty());
+        if ours != theirs || !are_signatures {
+            return Ok(false);
+        }
+        replace(&signature_path(&path), &signatures)?;
+        Ok(true)
+    }
 }
 
 /// What a signature says for people to read.

@@ -64,9 +64,14 @@ pub fn check_volumes(
     Ok(Some(states.collect()))
 }
 
-/// The signature of the list; nothing where there is none.
-fn signature(list: &Utf8Path) -> Result<Vec<u8>, BundleError> {
-    let path = Utf8PathBuf::from(format!("{list}.minisig"));
+/// The file with the signatures of a list.
+pub(super) fn signature_path(list: &Utf8Path) -> Utf8PathBuf {
+    format!("{list}.minisig").into()
+}
+
+/// The signatures of a list; nothing where there are none.
+pub(super) fn signature(list: &Utf8Path) -> Result<Vec<u8>, BundleError> {
+    let path = signature_path(list);
     let Ok(file) = file::open(&path, false) else { return Ok(Vec::new()) };
     let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
     let mut bytes = vec![0; if regular { usize::try_from(MAX_SIGNATURE).unwrap_or_default() } else { 0 }];

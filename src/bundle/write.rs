@@ -250,7 +250,7 @@ impl Writer {
             std::fs::rename(part, name).map_err(|e| self.error(e))?;
         }
         if let Some(list) = list {
-            write_list(&self.path, &list)?;
+            write_list(&volumes::list_path(&self.path), &list)?;
             for (n, stale) in volumes::find(&self.path, &[]) {
                 // Of a bundle of this name that was larger.
                 if n > list.volumes.len() as u64 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sets as people write them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod check;
 mod files;
 mod merge;

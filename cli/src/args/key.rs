@@ -2,7 +2,7 @@
 use camino::Utf8PathBuf;
 use clap::Args;
 
-use super::flag;
+use super::{VolumeArgs, flag};
 
 /// Where the passphrase of a secret key comes from: a file or a prompt, never an argument or a variable.
 #[derive(Debug, Clone, Args)]
@@ -33,16 +33,23 @@ pub(crate) struct KeygenArgs {
 
 /// Sign a bundle, in place
 ///
-/// Overwrites the fixed space for signatures; no other byte of the archive moves. Several keys may sign one bundle.
+/// Overwrites the fixed space for signatures; no other byte of the archive moves. Several keys may sign one bundle; signing
+/// again with the same key changes nothing. Damaged signatures are replaced. Of a bundle in volumes, NAME.krs.json is written
+/// and signed again, too.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  krs sign prod.krs.tar --key krs.key")]
+#[command(after_help = "\
+Examples:
+  krs sign prod.krs.tar --key krs.key
+  krs sign /media/usb1/prod.krs.tar --volumes /media/usb2 --key krs.key")]
 pub(crate) struct SignArgs {
-    /// The bundle
+    /// The bundle, or one of its volumes
     #[arg(value_name = "FILE")]
     pub(crate) file: Utf8PathBuf,
     /// The secret key (of krs keygen or minisign)
     #[arg(long, value_name = "FILE", env = "KRS_KEY_FILE")]
     pub(crate) key: Utf8PathBuf,
+    #[command(flatten)]
+    pub(crate) volumes: VolumeArgs,
     #[command(flatten)]
     pub(crate) passphrase: PassphraseFile,
 }

@@ -69,7 +69,8 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
             "name the secret key with --key, or in KRS_KEY_FILE: is the CI variable available on this branch?",
         ));
     }
-    let key = args.key.as_ref().map(|key| keys::secret_key(key, &args.passphrase, console)).transpose()?;
+    let key = |key| keys::secret_key(key, &args.passphrase, &args.plan.paths, console);
+    let key = args.key.as_deref().map(key).transpose()?;
     let options = PullOptions {
         jobs: args.plan.registry.jobs.get(),
         volume_size: args.plan.volume_size,

@@ -36,6 +36,8 @@ struct OneReport {
     bytes_resumed: u64,
     /// Whether it was there before.
     was_there: bool,
+    /// Whether the list of its volumes is signed, so that each of them can be trusted by itself.
+    list_signed: bool,
     /// Whether it was read back from the drive; else it may have been read from memory.
     read_from_media: bool,
     writing_seconds: f64,
@@ -86,6 +88,13 @@ fn copy_one(
     let threads = cores();
     let report = |copied: Copied, was_there: bool| {
         warn_of_memory(&target, &copied.read_from, console);
+        let is_one_file = copied.files.iter().any(|file| *file == target);
+        if !is_one_file && !copied.list_signed && !bundle.key_ids().is_empty() {
+            console.warning(&format!(
+                "the list of volumes of {target} is not signed: with --public-key they can be checked only all together. To sign \
+                 it: krs sign {target} --key KEY"
+            ));
+        }
         OneReport {
             source: bundle.path().to_owned(),
             files: copied.files,
@@ -95,6 +104,7 @@ fn copy_one(
             bytes: copied.size,
             bytes_resumed: copied.resumed,
             was_there,
+            list_signed: copied.list_signed,
             read_from_media: copied.read_from == ReadFrom::Media,
             writing_seconds: seconds(copied.writing),
             reading_seconds: seconds(copied.reading),
@@ -150,7 +160,9 @@ fn already_there(
                 Some(list) => list.volumes.iter().map(|volume| args.folder.join(&volume.name)).collect(),
             };
             let (size, reading) = (there.size(), began.elapsed());
-            Ok(Some(Copied { files, size, resumed: 0, read_from, writing: Duration::ZERO, reading }))
+            let list_signed = there.volumes().is_some() && bundle.copy_list_signature(target)?;
+            let writing = Duration::ZERO;
+            Ok(Some(Copied { files, size, resumed: 0, list_signed, read_from, writing, reading }))
         }
         Ok((there, _)) => {
             let manifest = there.manifest();

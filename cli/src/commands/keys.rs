@@ -2,11 +2,11 @@
 //! Keys and passphrases from files and prompts: never from an argument or a variable. (T-91)
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _, Read as _};
+use std::io::{self, Read as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::redact::{Secret, printable};
-use krs_core::sign::{MAX_KEY_FILE, PublicKey, SecretKey, Trust};
+use krs_core::sign::{MAX_KEY_FILE, PublicKey, SecretKey, Trust, is_key};
 
 use crate::args::{PassphraseFile, PublicKeys};
 use crate::console::Console;
@@ -21,36 +21,37 @@ pub(super) fn trust(keys: &PublicKeys) -> Result<Trust, Failure> {
         return Ok(Trust::Anyone);
     }
     let read = |path: &Utf8PathBuf| {
-        let text = read_text(path, "the public key")?;
+        let text = read_key(path, "the public key")?;
         Ok(PublicKey::parse(&text, path.as_str())?)
     };
     keys.files.iter().map(read).collect::<Result<_, Failure>>().map(Trust::Keys)
 }
 
-/// A secret key; its passphrase is asked for where there is a terminal and no file was named.
+/// A secret key; its passphrase is asked for where there is a terminal and no file was named. Whether standard input is left
+/// for it, `sets` say: paths of which `-` stands for that.
 ///
 /// # Errors
 /// A file that cannot be read, or is no secret key; a passphrase that is missing or wrong.
 pub(super) fn secret_key(
     path: &Utf8Path,
     from: &PassphraseFile,
+    sets: &[Utf8PathBuf],
     console: &Console,
 ) -> Result<SecretKey, Failure> {
-    let text = Secret::new(read_text(path, "the secret key")?);
-    if PublicKey::parse(text.expose(), path.as_str()).is_ok() {
-        return Err(Failure::usage(format!("{path} is a public key, which proves signatures"))
-            .help("pass the secret key (.key) that was made with it"));
-    }
-    warn_if_readable(path, console);
-    let passphrase = if SecretKey::needs_passphrase(text.expose()) {
-        Some(match &from.passphrase_file {
-            Some(file) => read_passphrase(file)?,
-            None => prompt(&format!("Passphrase of {path}: "))?,
-        })
-    } else {
-        None
+    let text = Secret::new(read_key(path, "the secret key")?);
+    let has_stdin = !sets.iter().any(|path| path == "-");
+    let passphrase = match &from.passphrase_file {
+        _ if !SecretKey::needs_passphrase(text.expose()) => None,
+        Some(file) if file == "-" && !has_stdin => {
+            let message = "standard input cannot hold the sets and the passphrase";
+            return Err(Failure::usage(message).help("name a file that holds the passphrase"));
+        }
+        Some(file) => Some(read_passphrase(file)?),
+        None => Some(prompt(&format!("Passphrase of {path}: "), has_stdin)?),
     };
-    Ok(SecretKey::parse(text.expose(), passphrase.as_ref(), path.as_str())?)
+    let key = SecretKey::parse(text.expose(), passphrase.as_ref(), path.as_str())?;
+    warn_if_readable(path, console);
+    Ok(key)
 }
 
 /// The passphrase of a new key, asked for twice; `None` where none is wanted.
@@ -64,11 +65,11 @@ pub(super) fn new_passphrase(from: &PassphraseFile, none: bool) -> Result<Option
     if let Some(file) = &from.passphrase_file {
         return read_passphrase(file).map(Some);
     }
-    let first = prompt("Passphrase of the new key: ")?;
+    let first = prompt("Passphrase of the new key: ", true)?;
     if first.is_empty() {
         return Err(empty());
     }
-    if prompt("The same again: ")? != first {
+    if prompt("The same again: ", true)? != first {
         return Err(Failure::usage("the two passphrases are not the same"));
     }
     Ok(Some(first))
@@ -78,13 +79,26 @@ fn empty() -> Failure {
     Failure::usage("the passphrase is empty").help("a key without a passphrase needs --no-passphrase")
 }
 
-fn prompt(text: &str) -> Result<Secret, Failure> {
-    if !io::stdin().is_terminal() {
+/// Asks at the terminal, whatever standard input is: `krs bundle -` reads the sets from it.
+fn prompt(text: &str, has_stdin: bool) -> Result<Secret, Failure> {
+    if !has_terminal() {
+        let or_stdin = if has_stdin { ", `-` for standard input" } else { "" };
         return Err(Failure::usage("the key needs a passphrase, and there is no terminal to ask for it")
-            .help("name a file that holds it with --passphrase-file, `-` for standard input"));
+            .help(format!("name a file that holds it with --passphrase-file{or_stdin}")));
     }
     let answer = rpassword::prompt_password(text);
     answer.map(Secret::new).map_err(|e| Failure::other(format!("cannot read the passphrase: {e}")))
+}
+
+#[cfg(unix)]
+fn has_terminal() -> bool {
+    File::options().read(true).write(true).open("/dev/tty").is_ok()
+}
+
+#[cfg(not(unix))]
+fn has_terminal() -> bool {
+    use std::io::IsTerminal as _;
+    io::stdin().is_terminal()
 }
 
 fn read_passphrase(path: &Utf8Path) -> Result<Secret, Failure> {
@@ -94,26 +108,37 @@ fn read_passphrase(path: &Utf8Path) -> Result<Secret, Failure> {
         read.map_err(|e| Failure::usage(format!("cannot read the passphrase from standard input: {e}")))?;
         text
     } else {
-        read_text(path, "the passphrase")?
+        let bytes = read_file(path, "the passphrase")?;
+        String::from_utf8(bytes)
+            .map_err(|_| Failure::usage(format!("{path} holds no passphrase: it is not UTF-8")))?
     };
-    let line = text.lines().next().unwrap_or_default();
+    let line = text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default();
     if line.is_empty() { Err(empty()) } else { Ok(Secret::new(line)) }
 }
 
+/// The text of a file that should be a key; what it is instead is said of text that can be read.
+fn read_key(path: &Utf8Path, what: &str) -> Result<String, Failure> {
+    Ok(String::from_utf8_lossy(&read_file(path, what)?).into_owned())
+}
+
 /// Reads a small file. What is no path, a pasted key say, is not repeated in the error.
-pub(super) fn read_text(path: &Utf8Path, what: &str) -> Result<String, Failure> {
-    if path.as_str().contains('\n') || path.as_str().starts_with("untrusted comment:") {
+fn read_file(path: &Utf8Path, what: &str) -> Result<Vec<u8>, Failure> {
+    if path.as_str().trim().is_empty() {
+        return Err(Failure::usage(format!("no file is named for {what}: the value is empty"))
+            .help("in CI: is the variable set, and available on this branch?"));
+    }
+    if path.as_str().contains('\n') || is_key(path.as_str()) {
         return Err(Failure::usage(format!("{what} is named by its file, not given by its content")));
     }
     let cannot =
         |why: String| Failure::usage(format!("cannot read {what} {}: {why}", printable(path.as_str(), 300)));
     let file = File::open(path).map_err(|e| cannot(e.to_string()))?;
-    let mut text = String::new();
-    file.take(MAX_KEY_FILE + 1).read_to_string(&mut text).map_err(|e| cannot(e.to_string()))?;
-    if text.len() as u64 > MAX_KEY_FILE {
+    let mut bytes = Vec::new();
+    file.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes).map_err(|e| cannot(e.to_string()))?;
+    if bytes.len() as u64 > MAX_KEY_FILE {
         return Err(cannot(format!("it is larger than {MAX_KEY_FILE} bytes")));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 #[cfg(unix)]

@@ -3,7 +3,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use krs_core::bundle::{
     Bundle, BundleError, BundleMissing, Freshness, HighWaterMark, Policy, ReadFrom, VolumeState,
-    check_volumes,
+    check_volumes, is_clock_behind,
 };
 use krs_core::error::{Cause, ErrorKind, by_cause};
 use krs_core::sign::Trust;
@@ -25,6 +25,7 @@ pub(super) fn open(
     console: &Console,
 ) -> Result<Bundle, Failure> {
     let bundle = open_with(path, volumes, args, Bundle::open_with)?;
+    can_tell_expiry(&bundle, args)?;
     warnings(&bundle, path).iter().for_each(|warning| console.warning(warning));
     Ok(bundle)
 }
@@ -39,6 +40,7 @@ pub(super) fn warnings(bundle: &Bundle, path: &Utf8Path) -> Vec<String> {
             "nobody vouches for {path}: {signed}; pass --public-key FILE to ask for a signature"
         ));
     }
+    warnings.extend(clock(bundle));
     warnings.extend(by_cause(missing(bundle)).into_iter().map(
         |Cause { reason, names }| match names.as_slice() {
             [image] => format!("{path} was made without {image}: {reason}"),
@@ -58,7 +60,33 @@ pub(super) fn open_from_media(
     volumes: &VolumeArgs,
     args: &PolicyArgs,
 ) -> Result<(Bundle, ReadFrom), Failure> {
-    open_with(path, volumes, args, Bundle::open_from_media)
+    let (bundle, read_from) = open_with(path, volumes, args, Bundle::open_from_media)?;
+    can_tell_expiry(&bundle, args)?;
+    Ok((bundle, read_from))
+}
+
+/// What is wrong with the clock of this machine, by the time at which a bundle was made.
+pub(super) fn clock(bundle: &Bundle) -> Option<String> {
+    let (created_at, now) = (bundle.manifest().created_at, Timestamp::now());
+    is_clock_behind(created_at, now).then(|| {
+        let now = now.round(jiff::Unit::Second).unwrap_or(now);
+        format!(
+            "this machine's clock says {now}, and {} was made at {created_at}: the clock is behind, or that of who made it \
+             was ahead",
+            bundle.path()
+        )
+    })
+}
+
+/// An error where a bundle expires, and the clock is wrong: nobody can tell whether it has.
+fn can_tell_expiry(bundle: &Bundle, args: &PolicyArgs) -> Result<(), Failure> {
+    let Some(not_after) = bundle.manifest().not_after.filter(|_| !args.ignore_expiry) else {
+        return Ok(());
+    };
+    let Some(clock) = clock(bundle) else { return Ok(()) };
+    let message = format!("{clock}; whether it has expired ({not_after}) cannot be told");
+    Err(Failure::new(ErrorKind::Rollback, message)
+        .help("set the clock, or accept the bundle whether or not it has expired with --ignore-expiry"))
 }
 
 /// An error where a bundle was made without some images of its sets.

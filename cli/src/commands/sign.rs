@@ -17,19 +17,28 @@ struct Report {
     key: String,
     stream: String,
     sequence: u64,
+    /// All keys whose signatures the bundle has now.
+    signatures: Vec<String>,
+    warnings: Vec<String>,
 }
 
 /// `krs sign`
 pub(super) fn sign(args: &SignArgs, console: &Console) -> Result<(), Failure> {
-    let key = keys::secret_key(&args.key, &args.passphrase, console)?;
-    let manifest = bundle::sign(&args.file, &key)?;
+    let key = keys::secret_key(&args.key, &args.passphrase, &[], console)?;
+    let signed = bundle::sign(&args.file, &args.volumes.volumes, &key)?;
+    let warning = signed.replaced.map(|damage| {
+        format!("{damage}; it was replaced. Who had signed {} before has to sign it again", args.file)
+    });
     let report = Report {
         schema_version: SCHEMA_VERSION,
         file: args.file.clone(),
         key: key.id().to_string(),
-        stream: manifest.stream.to_string(),
-        sequence: manifest.sequence,
+        stream: signed.manifest.stream.to_string(),
+        sequence: signed.manifest.sequence,
+        signatures: signed.key_ids.iter().map(ToString::to_string).collect(),
+        warnings: warning.into_iter().collect(),
     };
+    report.warnings.iter().for_each(|warning| console.warning(warning));
     console.result(&report, || {
         format!(
             "Signed {} (stream {}, sequence {}) with key {}\n",

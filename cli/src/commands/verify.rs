@@ -23,6 +23,8 @@ struct Report {
     elapsed_seconds: f64,
     /// Whether all of it was read from the media; else it may have been read from memory.
     read_from_media: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     #[serde(flatten)]
     facts: Facts,
 }
@@ -31,6 +33,8 @@ struct Report {
 pub(super) fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure> {
     let (bundle, read_from) = policy::open_from_media(&args.file, &args.volumes, &args.policy)?;
     policy::warn_of_memory(&args.file, &read_from, console);
+    let warnings = policy::clock(&bundle).into_iter().collect::<Vec<_>>();
+    warnings.iter().for_each(|warning| console.warning(warning));
     let threads = args.threads.map_or_else(cores, NonZeroUsize::get);
     let (progress, began) = (console.progress(), Instant::now());
     let images = bundle.verify(threads, progress.as_ref())?;
@@ -44,6 +48,7 @@ pub(super) fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure
         bytes_hashed: facts.blob_bytes(),
         elapsed_seconds: seconds(elapsed),
         read_from_media: read_from == ReadFrom::Media,
+        warnings,
         facts,
     };
     console.result(&report, || text(&report, elapsed))?;

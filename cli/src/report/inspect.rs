@@ -16,6 +16,8 @@ pub(crate) struct InspectReport {
     schema_version: u32,
     #[serde(flatten)]
     facts: Facts,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     sets: Vec<SetFacts>,
     images: Vec<ImageFacts>,
 }
@@ -36,7 +38,11 @@ impl InspectReport {
     ///
     /// # Errors
     /// A config that is damaged.
-    pub(crate) fn new(bundle: &Bundle, bundled: &BundledImages) -> Result<Self, BundleError> {
+    pub(crate) fn new(
+        bundle: &Bundle,
+        bundled: &BundledImages,
+        warnings: Vec<String>,
+    ) -> Result<Self, BundleError> {
         let pairs = bundle.manifest().images.iter().zip(&bundled.images);
         let input = |(image, bundled)| {
             let (image, bundled): (&krs_core::bundle::BundleImage, &krs_core::bundle::BundledImage) =
@@ -71,6 +77,7 @@ impl InspectReport {
         Ok(Self {
             schema_version: SCHEMA_VERSION,
             facts: Facts::of_bundle(bundle, bundled),
+            warnings,
             sets: sets.collect(),
             images,
         })

@@ -133,6 +133,13 @@ impl Desk {
         Said::of(child.wait_with_output().unwrap())
     }
 
+    /// `krs` where nobody can be asked, also if the tests are run at a terminal.
+    #[cfg(target_os = "linux")]
+    pub fn krs_without_terminal(&self, arguments: &[&str]) -> Said {
+        let all = [&["-w", env!("CARGO_BIN_EXE_krs")], arguments].concat();
+        self.krs_of("setsid", &all)
+    }
+
     /// Makes `NAME.key` and `NAME.pub`.
     pub fn keygen(&self, name: &str) {
         self.krs(&["keygen", "-o", name, "--no-passphrase"]).ok();

@@ -22,7 +22,10 @@ mod receipts;
 mod referrers;
 mod resume;
 mod sets;
+mod sign;
 #[cfg(unix)]
 mod signals;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod variables;
 mod volumes;

@@ -37,12 +37,7 @@ fn t34_volumes_joined_are_the_single_file_byte_for_byte() {
     );
     let joined = names[2..].iter().flat_map(|name| read(&site, name)).collect::<Vec<_>>();
     let whole = read(&site, "whole.krs.tar");
-    assert_eq!(joined.len(), whole.len());
-    // Two signatures of one key over the same bytes differ in their random part only, and in nothing else of the file.
-    let differing = joined.iter().zip(&whole).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at);
-    let differing = differing.collect::<Vec<_>>();
-    let (first, last) = (differing.first().copied().unwrap_or(0), differing.last().copied().unwrap_or(0));
-    assert!(last - first < 16 << 10, "from {first} to {last}");
+    assert!(joined == whole);
     assert!(names[2..5].iter().all(|name| read(&site, name).len() == 1 << 20));
 }
 
@@ -128,26 +123,6 @@ fn t33_a_cut_a_damaged_and_a_foreign_volume_are_told_apart() {
     site.desk.krs(&["verify", "a.krs.tar"]).failed(4, &["a.krs.tar.002"]);
     std::fs::copy(site.desk.path("b.krs.json"), site.desk.path("a.krs.json")).unwrap();
     site.desk.krs(&["verify", "a.krs.tar"]).failed(4, &["a.krs.json", "belongs to another bundle"]);
-}
-
-#[test]
-fn a_bundle_in_volumes_is_signed_later_and_each_volume_can_be_checked_by_itself() {
-    let site = Site::with_three_images();
-    site.bundle("a.krs.tar", &["--volume-size", "1MiB"]).ok();
-    site.desk.keygen("office");
-    site.desk.krs(&["sign", "a.krs.tar", "--key", "office.key"]).ok();
-    site.desk.krs(&["verify", "a.krs.tar", "--public-key", "office.pub"]).ok();
-    let list: serde_json::Value = serde_json::from_slice(&read(&site, "a.krs.json")).unwrap();
-    for volume in list["volumes"].as_array().unwrap() {
-        let content = read(&site, volume["name"].as_str().unwrap());
-        assert_eq!(volume["digest"], krs_core::digest::Digest::of(&content).to_string());
-        assert_eq!(volume["size"], content.len());
-    }
-    let key = std::fs::read_to_string(site.desk.path("office.pub")).unwrap();
-    let key = krs_core::sign::PublicKey::parse(&key, "office.pub").unwrap();
-    let signatures = krs_core::sign::Signatures::parse(&read(&site, "a.krs.json.minisig")).unwrap();
-    let trust = krs_core::sign::Trust::Keys(vec![key]);
-    signatures.check(&read(&site, "a.krs.json"), &trust).unwrap();
 }
 
 #[test]

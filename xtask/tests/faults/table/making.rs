@@ -78,6 +78,16 @@ pub(super) const MAKING: &[Fault] = &[
         "the sets are listed as skipped, with the line that excludes them; without any set it is said what was read",
     ),
     (
+        235,
+        "signed bundles of one commit differ, or a key of `minisign -W` is not read",
+        "signatures are deterministic, and such keys sign as others do",
+    ),
+    (
+        237,
+        "a key asks for a passphrase while sets come over standard input",
+        "asked for at the terminal; where there is none, the message says how to give it",
+    ),
+    (
         249,
         "hundreds of images fail for one cause: a registry that cannot be reached, wrong credentials",
         "the cause is said once, with the number and the first images; the JSON lists all",

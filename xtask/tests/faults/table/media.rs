@@ -114,6 +114,21 @@ pub(super) const MEDIA: &[Fault] = &[
         "each is named with what to do: remove them, write volumes, name a file",
     ),
     (
+        236,
+        "the signatures of a bundle are damaged, or its volumes lie in several folders, when it is signed",
+        "damaged ones are replaced, with a warning; every list of the volumes is signed again, and copied with its signature",
+    ),
+    (
+        238,
+        "the clock of a machine is behind the time at which a bundle was made",
+        "said; a bundle that expires is refused unless `--ignore-expiry` is given, and never called not expired",
+    ),
+    (
+        239,
+        "a file for a key is empty, or holds another key, or something else",
+        "exit code 2, and the message says what it is",
+    ),
+    (
         251,
         "a bundle is taken out half imported, and the mark is lowered or removed so that an older one is used",
         "a bundle whose media are away decides nothing, so that it does not raise the mark again",
