@@ -107,7 +107,7 @@ impl Output {
                 file.set_len(length)?;
             }
             reserved &= reserve && allocate(file, length)?;
-            file.set_len(length)?;
+            extend(file, length)?;
         }
         Ok(reserved)
     }
@@ -203,6 +203,16 @@ impl Output {
     }
 }
 
+/// Gives a file this length. Some drivers in user space grow files by writing alone (`ftruncate(2)`: EPERM).
+fn extend(file: &File, length: u64) -> io::Result<()> {
+    match file.set_len(length) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && file.metadata()?.len() < length => {
+            file::write_at(file, &[0], length - 1)
+        }
+        other => other,
+    }
+}
+
 /// Reserves the space of a file where the file system can. Answers whether it could.
 fn allocate(file: &File, size: u64) -> io::Result<bool> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -235,7 +245,7 @@ pub fn space(folder: &Utf8Path) -> Option<Space> {
     #[cfg(unix)]
     {
         let found = rustix::fs::statvfs(folder.as_std_path()).ok()?;
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        let free = free(found.f_blocks, found.f_bavail, found.f_frsize)?;
         Some(Space { free, largest_file: largest_file(folder) })
     }
     #[cfg(not(unix))]
@@ -243,6 +253,12 @@ pub fn space(folder: &Utf8Path) -> Option<Space> {
         let _ = folder;
         None
     }
+}
+
+/// Bytes that are free, by `statvfs(3)`. Some drivers in user space say nothing: a file system without any block is not full.
+#[cfg(unix)]
+const fn free(blocks: u64, available: u64, block_size: u64) -> Option<u64> {
+    if blocks == 0 || block_size == 0 { None } else { Some(available.saturating_mul(block_size)) }
 }
 
 /// The largest file that the file system of `folder` can hold, where that is known to be less than an archive may need.
@@ -280,6 +296,13 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(largest_file(Utf8Path::from_path(folder.path()).unwrap()), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn t70_a_file_system_that_does_not_say_its_size_is_not_full() {
+        assert_eq!((free(0, 0, 1024), free(10, 5, 0)), (None, None));
+        assert_eq!((free(10, 0, 1024), free(10, 5, 1024)), (Some(0), Some(5120)));
     }
 
     #[test]

@@ -71,3 +71,7 @@ fn assert_dirty(path: &Utf8Path, expected: &[&str], warnings: &[(&str, &str)]) {
         assert!(file == expected_file && message.contains(part), "{file}: {message}");
     }
 }
+
+fn yaml(text: &str) -> serde_json::Value {
+    serde_saphyr::from_str(text).unwrap()
+}

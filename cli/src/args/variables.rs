@@ -9,10 +9,13 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Error, From
 
 use super::Cli;
 
-/// Variables that ask for a check of a bundle: empty, they would switch it off without a word.
+/// Variables that ask for a check of a bundle, where they belong to arguments with the heading [`TRUST`]: empty, they would
+/// switch it off without a word.
 const PROTECTING: [&str; 4] = ["KRS_PUBLIC_KEY", "KRS_AUDIENCE", "KRS_MIN_SEQUENCE", "KRS_STREAM"];
 /// The heading of arguments that such a check is for.
 pub(super) const TRUST: &str = "Trust";
+/// The same, for a bundle that is made.
+const REQUIRING: [&str; 2] = ["KRS_REQUIRE_SIGNATURE", "KRS_REQUIRE_CLEAN"];
 
 /// Reads the command line. A `KRS_*` variable that is empty counts as unset, unless it would protect; one for an argument
 /// that may be repeated has commas between its values.
@@ -66,10 +69,12 @@ fn is_empty(variable: &std::ffi::OsStr) -> bool {
 
 /// Whether an argument asks for a check, by a variable that is empty, and is not on the command line.
 fn is_empty_protection(arg: &Arg, given: &ArgMatches) -> bool {
-    let protects = |name: &&std::ffi::OsStr| PROTECTING.iter().any(|protecting| **protecting == **name);
-    let variable = arg.get_env().filter(protects).is_some_and(is_empty);
+    let is_one_of = |names: &[&str], name: &std::ffi::OsStr| names.iter().any(|one| **one == *name);
+    let protects = |name: &&std::ffi::OsStr| {
+        is_one_of(&REQUIRING, name) || (is_one_of(&PROTECTING, name) && arg.get_help_heading() == Some(TRUST))
+    };
     let named = given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-    variable && arg.get_help_heading() == Some(TRUST) && !named
+    arg.get_env().filter(protects).is_some_and(is_empty) && !named
 }
 
 /// Whether the values of an argument come from a variable, and may be several.

@@ -57,18 +57,19 @@ fn show_plan(
 
 /// `krs bundle`
 pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure> {
-    let Some(file) = args.file.as_ref().filter(|_| !args.dry_run) else {
-        let mut run = Run::prepare(&args.plan, args.keep_going, console)?;
-        run.know(&files::reusable(&args.reuse)?, &args.plan, args.file.as_deref())?;
-        return show_plan(run, &args.plan, None, None, console);
-    };
-    output::check(file, &args.plan.stream, args.force, console)?;
     // All that a person has to type or mend comes before the first request.
     if args.require_signature && args.key.is_none() {
         return Err(Failure::usage("the bundle would not be signed, and --require-signature is set").help(
             "name the secret key with --key, or in KRS_KEY_FILE: is the CI variable available on this branch?",
         ));
     }
+    let Some(file) = args.file.as_ref().filter(|_| !args.dry_run) else {
+        let mut run = Run::prepare(&args.plan, args.keep_going, console)?;
+        is_as_required(args, &run.loaded)?;
+        run.know(&files::reusable(&args.reuse)?, &args.plan, args.file.as_deref())?;
+        return show_plan(run, &args.plan, None, None, console);
+    };
+    output::check(file, &args.plan.stream, args.force, console)?;
     let key = |key| keys::secret_key(key, &args.passphrase, &args.plan.paths, console);
     let key = args.key.as_deref().map(key).transpose()?;
     let options = PullOptions {

@@ -122,6 +122,51 @@ fn t227_a_bundle_goes_into_no_pipe_and_no_device() {
     assert!(site.desk.files().is_empty(), "{:?}", site.desk.files());
 }
 
+/// FAT says so at 4 GiB; a limit of the process says it wherever it is.
+#[cfg(unix)]
+#[test]
+fn t227_where_files_may_not_be_so_large_volumes_are_named_and_can_be_written() {
+    let site = Site::with_three_images();
+    std::fs::create_dir(site.desk.path("usb")).unwrap();
+    let krs = env!("CARGO_BIN_EXE_krs");
+    let limited = |arguments: &str| {
+        let line = format!("ulimit -f 1024; trap '' XFSZ; exec {krs} {arguments}");
+        site.desk.krs_of("sh", &["-c", &line])
+    };
+    let bundle = format!("bundle {} -o a.krs.tar", site.checkout.path());
+    limited(&bundle).failed(1, &["cannot write a.krs.tar.part", "File too large", "--volume-size 3900MiB"]);
+    assert_eq!(site.desk.files(), ["usb"], "nothing is left of it");
+    limited(&format!("{bundle} --volume-size 256KiB")).ok();
+    site.desk.krs(&["verify", "a.krs.tar"]).ok();
+    site.bundle("b.krs.tar", &[]).ok();
+    limited("copy b.krs.tar usb").failed(1, &["File too large", "--volume-size 3900MiB"]);
+    limited("copy b.krs.tar usb --volume-size 256KiB").ok();
+    site.desk.krs(&["verify", "usb/b.krs.tar"]).ok();
+}
+
+#[test]
+fn t227_an_image_of_schema_1_is_called_that() {
+    let mut site = Site::new();
+    let manifest = r#"{"schemaVersion":1,"name":"team/old","tag":"1.0","architecture":"amd64","fsLayers":[],"history":[]}"#;
+    // As registries label it that do not look at `Accept`: by its own type, or as JSON.
+    for (repository, media_type) in [
+        ("team/old", "application/vnd.docker.distribution.manifest.v1+prettyjws"),
+        ("team/older", "application/json"),
+    ] {
+        let digest = krs_core::digest::Digest::of(manifest.as_bytes());
+        let headers = [("content-type", media_type), ("docker-content-digest", &digest.to_string())];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let answer = What::Status(200, headers, manifest.to_owned());
+        site.source.fail(Matcher::manifests().repository(repository), answer);
+        site.name(&format!("{repository}:1.0"));
+        site.name(&format!("{repository}:2.0@{digest}"));
+    }
+    site.commit();
+    let said = site.bundle("a.krs.tar", &[]);
+    let said = said.failed(4, &["schema 1, which is obsolete", "build it again", "skopeo copy --format oci"]);
+    assert_eq!(said.err.matches("schema 1").count(), 4, "{said}");
+}
+
 #[cfg(unix)]
 #[test]
 fn the_exit_code_is_that_of_the_result_also_where_nobody_reads_it() {

@@ -33,12 +33,19 @@ fn t219_a_missing_variable_of_ci_makes_no_unsigned_or_changed_bundle() {
     let mut site = Site::with_three_images();
     site.desk.keygen("ci");
     site.bundle("a.krs.tar", &["--require-signature"]).failed(2, &["would not be signed", "KRS_KEY_FILE"]);
-    assert!(!site.desk.path("a.krs.tar").exists());
+    site.bundle("a.krs.tar", &["--require-signature", "--dry-run"]).failed(2, &["would not be signed"]);
+    site.bundle("a.krs.tar", &["--require-signature", "--keep-going"]).failed(2, &["would not be signed"]);
+    site.bundle("a.krs.tar", &["--require-signature", "--key", ""]).failed(2, &["the value is empty"]);
+    assert!(!site.desk.path("a.krs.tar").exists() && site.source.requests().is_empty());
     site.bundle("a.krs.tar", &["--require-signature", "--require-clean", "--key", "ci.key"]).ok();
+    let loose = site.desk.write("loose.yaml", site.set());
     site.checkout.write("sites/berlin.yaml", site.set().replace("name: site", "name: other"));
     site.bundle("b.krs.tar", &["--require-clean"])
         .failed(2, &["not what the commit holds", "--require-clean"]);
-    let loose = site.desk.write("loose.yaml", site.set());
+    for more in [&["--dry-run"][..], &["--keep-going"], &[loose.as_str()]] {
+        site.bundle("b.krs.tar", &[&["--require-clean"], more].concat())
+            .failed(2, &["not what the commit holds"]);
+    }
     site.desk
         .krs(&[
             "bundle",

@@ -35,7 +35,14 @@ fn t226_a_variable_that_is_empty_is_unset_for_every_flag_and_an_error_where_it_p
             variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Vec<_>>();
         site.desk.krs_env(&variables, arguments)
     };
-    let said = run(&empty(&names), &["bundle", path, "-o", "a.krs.tar"]).ok();
+    let requiring = ["KRS_REQUIRE_SIGNATURE", "KRS_REQUIRE_CLEAN"];
+    for name in requiring {
+        let one = empty(&[name.to_owned()]);
+        run(&one, &["bundle", path, "-o", "a.krs.tar"]).failed(2, &[name, "is set and empty"]);
+    }
+    let without =
+        names.iter().filter(|name| !requiring.contains(&name.as_str())).cloned().collect::<Vec<_>>();
+    let said = run(&empty(&without), &["bundle", path, "-o", "a.krs.tar"]).ok();
     assert!(said.out.contains("default"), "the stream has its default: {said}");
 
     let protecting = ["KRS_PUBLIC_KEY", "KRS_AUDIENCE", "KRS_MIN_SEQUENCE", "KRS_STREAM"];

@@ -30,10 +30,6 @@ fn t104_content_that_is_not_the_commits_is_named() {
     assert_dirty(&sites, &["new"], &[("a.yaml", "holds a set in the commit, and none here"), expected[1]]);
 }
 
-fn yaml(text: &str) -> serde_json::Value {
-    serde_saphyr::from_str(text).unwrap()
-}
-
 #[test]
 fn t104_what_the_index_hides_is_seen() {
     for flag in ["--assume-unchanged", "--skip-worktree"] {
