@@ -355,6 +355,9 @@ impl Classify for BundleError {
                 "free some space or write to another medium, then run the same command again"
             }
             Self::Write { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge => TOO_LARGE,
+            Self::Write { source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename => {
+                "the file system takes no such name: choose a shorter one, or one without special characters"
+            }
             Self::Write { .. } => "check the path, the permissions, and that the medium is not read-only",
             Self::NotKept { .. } => {
                 "the drive is failing, or holds less than it says: run the same command again, with another drive"

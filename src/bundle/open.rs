@@ -328,6 +328,14 @@ impl Bundle {
         self.files.place(0).is_some_and(|(path, _)| path != self.path)
     }
 
+    /// Volumes with the name of a bundle that is one file: of another bundle, and not read.
+    pub fn volumes_beside(&self) -> Vec<Utf8PathBuf> {
+        if self.is_in_volumes() {
+            return Vec::new();
+        }
+        super::volumes::find(&self.path, &[]).into_values().collect()
+    }
+
     /// `NAME.krs.json`, where it was found.
     pub(super) fn list_path(&self) -> Option<&Utf8Path> {
         self.list_path.as_deref()

@@ -7,7 +7,6 @@ mod files;
 mod merge;
 mod text;
 
-
 use std::fs;
 
 use camino::Utf8PathBuf;

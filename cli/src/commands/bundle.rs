@@ -19,7 +19,7 @@ use krs_core::set::{self, Loaded, Merged, Warning};
 use krs_core::sign::{SecretKey, Signatures};
 
 use super::sequence::{self, Earlier};
-use super::{files, keys, output, registries, runtime, sets, signals};
+use super::{files, keys, output, policy, registries, runtime, sets, signals};
 use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -115,6 +115,10 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     let facts = Facts::of_plan(&plan, Some(file), signed)?;
     let elapsed = began.elapsed();
     let bundle = Bundle::open(file, &Policy::default())?;
+    for remark in policy::remarks(&bundle) {
+        console.warning(&remark);
+        run.loaded.warnings.push(Warning::new(file.as_str(), 0, &remark));
+    }
     let done = Done { elapsed, statistics: run.client.statistics(), pulled, bundle };
     let outlook = Outlook::default();
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, Some(done))?;

@@ -13,7 +13,7 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Result<(), Failu
     let policy = Policy { trust: keys::trust(&args.public_keys)?, freshness: Freshness::default() };
     let bundle = Bundle::open_with(&args.file, &args.volumes.volumes, &policy)?;
     let images = bundle.images()?;
-    let warnings = policy::clock(&bundle).into_iter().collect::<Vec<_>>();
+    let warnings = policy::remarks(&bundle);
     warnings.iter().for_each(|warning| console.warning(warning));
     let report = InspectReport::new(&bundle, &images, warnings)?;
     console.result(&report, || report.text(args.tree))?;

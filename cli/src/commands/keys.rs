@@ -67,16 +67,13 @@ pub(super) fn new_passphrase(from: &PassphraseFile, none: bool) -> Result<Option
     }
     let first = prompt("Passphrase of the new key: ", true)?;
     if first.is_empty() {
-        return Err(empty());
+        return Err(Failure::usage("the passphrase is empty")
+            .help("a key without a passphrase needs --no-passphrase"));
     }
     if prompt("The same again: ", true)? != first {
         return Err(Failure::usage("the two passphrases are not the same"));
     }
     Ok(Some(first))
-}
-
-fn empty() -> Failure {
-    Failure::usage("the passphrase is empty").help("a key without a passphrase needs --no-passphrase")
 }
 
 /// Asks at the terminal, whatever standard input is: `krs bundle -` reads the sets from it.
@@ -113,7 +110,12 @@ fn read_passphrase(path: &Utf8Path) -> Result<Secret, Failure> {
             .map_err(|_| Failure::usage(format!("{path} holds no passphrase: it is not UTF-8")))?
     };
     let line = text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default();
-    if line.is_empty() { Err(empty()) } else { Ok(Secret::new(line)) }
+    if line.is_empty() {
+        let from = if path == "-" { "standard input" } else { path.as_str() };
+        return Err(Failure::usage(format!("no passphrase in {from}: its first line is empty"))
+            .help("in CI: is the variable of type File, and available on this branch?"));
+    }
+    Ok(Secret::new(line))
 }
 
 /// The text of a file that should be a key; what it is instead is said of text that can be read.

@@ -40,7 +40,7 @@ pub(super) fn warnings(bundle: &Bundle, path: &Utf8Path) -> Vec<String> {
             "nobody vouches for {path}: {signed}; pass --public-key FILE to ask for a signature"
         ));
     }
-    warnings.extend(clock(bundle));
+    warnings.extend(remarks(bundle));
     warnings.extend(by_cause(missing(bundle)).into_iter().map(
         |Cause { reason, names }| match names.as_slice() {
             [image] => format!("{path} was made without {image}: {reason}"),
@@ -65,8 +65,17 @@ pub(super) fn open_from_media(
     Ok((bundle, read_from))
 }
 
+/// What must be known of a bundle, whoever vouches for it.
+pub(super) fn remarks(bundle: &Bundle) -> Vec<String> {
+    let beside = bundle.volumes_beside();
+    let beside = beside.first().and_then(|first| first.file_name()).map(|first| {
+        format!("beside {} lie volumes of another bundle of this name, which are not read: remove them ({first} …)", bundle.path())
+    });
+    clock(bundle).into_iter().chain(beside).collect()
+}
+
 /// What is wrong with the clock of this machine, by the time at which a bundle was made.
-pub(super) fn clock(bundle: &Bundle) -> Option<String> {
+fn clock(bundle: &Bundle) -> Option<String> {
     let (created_at, now) = (bundle.manifest().created_at, Timestamp::now());
     is_clock_behind(created_at, now).then(|| {
         let now = now.round(jiff::Unit::Second).unwrap_or(now);

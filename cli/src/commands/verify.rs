@@ -33,7 +33,7 @@ struct Report {
 pub(super) fn verify(args: &VerifyArgs, console: &Console) -> Result<(), Failure> {
     let (bundle, read_from) = policy::open_from_media(&args.file, &args.volumes, &args.policy)?;
     policy::warn_of_memory(&args.file, &read_from, console);
-    let warnings = policy::clock(&bundle).into_iter().collect::<Vec<_>>();
+    let warnings = policy::remarks(&bundle);
     warnings.iter().for_each(|warning| console.warning(warning));
     let threads = args.threads.map_or_else(cores, NonZeroUsize::get);
     let (progress, began) = (console.progress(), Instant::now());

@@ -56,6 +56,9 @@ fn t91_a_passphrase_comes_by_file_or_prompt_only() {
     site.desk.write("pass", "correct horse\n");
     site.desk.write("wrong", "battery staple\n");
     krs(&["keygen", "-o", "k", "--passphrase-file", "pass"]).ok();
+    site.desk.write("blank", "\n");
+    let blank = site.bundle("a.krs.tar", &["--key", "k.key", "--passphrase-file", "blank"]);
+    blank.failed(2, &["no passphrase in blank: its first line is empty"]);
     let wrong = site.bundle("a.krs.tar", &["--key", "k.key", "--passphrase-file", "wrong"]);
     wrong.failed(2, &["`k.key` cannot be used as a secret key: wrong passphrase"]);
     assert_eq!(site.source.requests().iter().filter(|r| r.method == "GET").count(), 0, "the key comes first");

@@ -149,6 +149,24 @@ fn volumes_are_not_written_beside_a_file_that_would_be_read_in_their_place() {
 }
 
 #[test]
+fn t227_volumes_beside_a_bundle_of_their_name_that_is_one_file_are_named() {
+    let site = Site::with_three_images();
+    site.bundle("a.krs.tar", &["--volume-size", "1MiB"]).ok();
+    let said = site.bundle("a.krs.tar", &[]).ok();
+    let words = "lie volumes of another bundle of this name, which are not read: remove them (a.krs.tar.001";
+    assert!(said.err.contains(words), "{said}");
+    for command in ["verify", "inspect"] {
+        let said = site.desk.krs(&[command, "a.krs.tar"]).ok();
+        assert!(said.err.contains(words), "{said}");
+    }
+    for n in 1..=4 {
+        std::fs::remove_file(site.desk.path(&format!("a.krs.tar.00{n}"))).unwrap();
+    }
+    let said = site.desk.krs(&["verify", "a.krs.tar"]).ok();
+    assert!(!said.err.contains("volumes"), "{said}");
+}
+
+#[test]
 fn t227_volumes_of_a_longer_bundle_of_this_name_are_named_and_not_taken_for_damage() {
     let site = written(&[]);
     let last = read(&site, "a.krs.tar.004");
