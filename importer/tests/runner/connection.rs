@@ -89,7 +89,8 @@ async fn t212_a_way_that_is_blocked_is_named_within_the_limit_for_connecting() {
         let (log, pod) = (Log::capture(), Pod::new());
         pod.mount("token", &[("token", "t")]);
         let paths = copy::Paths { connect: Duration::from_millis(500), ..pod.paths() };
-        let (report, code) = copy::run(&task, &paths).await;
+        let in_time = tokio::time::timeout(Duration::from_secs(20), copy::run(&task, &paths)).await;
+        let (report, code) = in_time.unwrap_or_else(|_| panic!("{role}: the limit for connecting is 0.5 s"));
         let log = log.take();
         // One attempt to connect for all targets and requests.
         let attempts = |step: &str| {
