@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Bundles whose sequence is too far ahead: one that was made with a wrong clock must not supersede the right ones.
 
+use std::sync::Arc;
+
 use axum::http::header::DATE;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
@@ -210,6 +212,32 @@ async fn t215_the_file_of_a_bundle_that_waits_for_a_confirmation_is_closed_and_n
     next_scan(&world, "one").await;
     assert_eq!(version(), before);
     assert!(!is_open(), "it is not read again with each scan");
+    intake.stop().await;
+}
+
+/// As of media that were pulled (T-167).
+#[tokio::test(flavor = "multi_thread")]
+async fn t215_nothing_waits_for_the_file_of_a_bundle_that_is_put_aside_again_to_be_closed() {
+    let world = World::new();
+    world.drop("ahead.krs.tar", sequence(Timestamp::now() + YEAR)).await;
+    let intake = world.start();
+    world.condition("ahead", VERIFIED, "False", "SequenceAhead").await;
+    run_command(&world, "ahead");
+    imported(&world, &intake, "ahead").await;
+    let status = world.api.get("imagebundles", "", "ahead").unwrap()["status"].clone();
+    let digest = status["digest"].as_str().unwrap().parse().unwrap();
+    let held = Arc::downgrade(&intake.library.get(&digest).unwrap());
+    annotate_none(&world, "ahead");
+    let patch = json!({"data": {"prod": null}});
+    world.api.edit("kubectl", "configmaps", "krs-system", "krs-streams", &patch);
+    world.condition("ahead", VERIFIED, "False", "SequenceAhead").await;
+    let alone = async {
+        while held.strong_count() != 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let alone = tokio::time::timeout(std::time::Duration::from_secs(20), alone).await;
+    assert!(alone.is_ok(), "held {} times: by its entry, and by what else?", held.strong_count());
     intake.stop().await;
 }
 
