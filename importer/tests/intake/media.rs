@@ -129,7 +129,7 @@ async fn t158_a_mark_that_cannot_be_read_lets_its_stream_decide_nothing_until_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t28_t75_bundles_that_were_accepted_are_judged_again_when_another_importer_raises_the_mark() {
+async fn t27_t28_t75_bundles_that_were_accepted_are_judged_again_when_another_importer_raises_the_mark() {
     let world = World::new();
     world.drop("prod-5.krs.tar", 5).await;
     let mut intake = world.start();
