@@ -195,6 +195,11 @@ impl RegistryHost {
         after_host.rsplit_once(':')?.1.parse().ok()
     }
 
+    /// The name without the port of HTTPS, so that two names of one registry are the same text.
+    pub fn without_default_port(&self) -> &str {
+        self.0.strip_suffix(":443").unwrap_or(&self.0)
+    }
+
     /// Whether it can only be this machine: `localhost`, `127.0.0.0/8` or `::1`.
     pub fn is_loopback(&self) -> bool {
         let host = self.host();
@@ -366,6 +371,12 @@ impl Destination {
     pub fn repository(&self, name: &RepositoryName) -> Result<RepositoryName, ParseReferenceError> {
         self.prefix.as_ref().map_or_else(|| Ok(name.clone()), |prefix| prefix.join(name))
     }
+
+    /// The destination as text that is the same for all names of one destination: without the port of HTTPS.
+    pub fn canonical(&self) -> String {
+        let prefix = self.prefix.as_ref().map(|prefix| format!("/{prefix}")).unwrap_or_default();
+        format!("{}{prefix}", self.registry.without_default_port())
+    }
 }
 
 impl fmt::Display for Destination {
@@ -384,6 +395,7 @@ impl FromStr for Destination {
         }
         let (registry, prefix) =
             text.split_once('/').map_or((text, None), |(registry, prefix)| (registry, Some(prefix)));
+        let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
         Ok(Self { registry: registry.parse()?, prefix: prefix.map(str::parse).transpose()? })
     }
 }
@@ -440,6 +452,18 @@ mod tests {
         let to = to.map(|to| "a/b".parse().and_then(|name| to.repository(&name)).map(|r| r.to_string()));
         assert_eq!(to, Ok(Ok("mirror/x/a/b".to_owned())));
         assert!("http://edge.local".parse::<Destination>().is_err());
-        assert!("edge.local/".parse::<Destination>().is_err());
+        for wrong in ["edge.local/", "Edge.local", "edge.local//a", "edge.local/a/", "[::1"] {
+            assert!(wrong.parse::<Destination>().is_err(), "{wrong}");
+        }
+        let canonical = |text: &str| text.parse::<Destination>().map(|to| to.canonical());
+        for (written, same) in [
+            ("edge.local:443/a/b", "edge.local/a/b"),
+            ("index.docker.io/me", "docker.io/me"),
+            ("[::1]:443", "[::1]"),
+            ("[::1]:5000/a", "[::1]:5000/a"),
+            ("edge.local:5443", "edge.local:5443"),
+        ] {
+            assert_eq!(canonical(written).as_deref(), Ok(same));
+        }
     }
 }

@@ -6,6 +6,7 @@ mod commands;
 mod console;
 mod diagnostic;
 mod exit;
+mod marks;
 mod progress;
 mod report;
 

@@ -89,8 +89,7 @@ impl Run<'_> {
         let asked = documents.iter().filter(|document| !is_tagged(document));
         let asked = asked.map(|document| (Selector::Digest(document.digest), document));
         let asked = self.lacking(&repository, asked.collect(), left);
-        let tags = target.tags.iter().map(|tag| (Selector::Tag(tag.clone()), root));
-        let tags = self.lacking(&repository, tags.collect(), left);
+        let tags = self.lacking_tags(&repository, target, root);
         let (lacking, tags) = futures::try_join!(asked, tags)?;
         let mut lacking = lacking.into_iter().map(|(_, document)| document.digest).collect::<BTreeSet<_>>();
         let untagged = tags.iter().filter(|(_, document)| document.digest == root.digest).count();

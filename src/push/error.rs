@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why a push is not complete.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use thiserror::Error;
 
-use super::{ReferrerProblem, Target};
+use super::{ReferrerProblem, SetName, Target};
 use crate::digest::Digest;
 use crate::error::{self, Cause, Classify, ErrorKind};
 use crate::reference::{ParseReferenceError, RegistryHost, RepositoryName, Tag};
@@ -137,16 +140,38 @@ pub enum PushError {
     #[error(transparent)]
     Name(#[from] ParseReferenceError),
     /// Two sets give one tag of one repository to different images.
-    #[error("{repository}:{tag} is claimed by {one} and by {other}")]
+    #[error("{registry}/{repository}:{tag} is claimed by two images: {one}, and {other}")]
     Collision {
+        /// The registry.
+        registry: RegistryHost,
         /// The repository.
         repository: RepositoryName,
         /// The tag.
         tag: Tag,
         /// One image.
-        one: Digest,
+        one: Claim,
         /// The other image.
-        other: Digest,
+        other: Claim,
+    },
+    /// Sets were named that the bundle does not hold.
+    #[error("the bundle holds no set {}; it holds {}", names(.unknown), names(.known))]
+    UnknownSets {
+        /// The wrong names.
+        unknown: BTreeSet<SetName>,
+        /// The sets of the bundle.
+        known: BTreeSet<SetName>,
+    },
+    /// A set without a destination of its own was to go there.
+    #[error(
+        "the destination `{destination}` of set {set} ({file}) holds a variable, which only the cluster of a site fills in"
+    )]
+    Variable {
+        /// The set.
+        set: SetName,
+        /// Its file in the checkout.
+        file: String,
+        /// What it says.
+        destination: String,
     },
     /// The registry could not be asked where it has the base of a delta.
     #[error(transparent)]
@@ -171,6 +196,23 @@ pub enum PushError {
     },
 }
 
+/// An image that a set gives a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The image.
+    pub digest: Digest,
+    /// The set, with its namespace.
+    pub set: String,
+    /// The file of the checkout that the set was read from.
+    pub file: String,
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by set {} ({})", self.digest, self.set, self.file)
+    }
+}
+
 /// A layer that is nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingLayer {
@@ -182,6 +224,17 @@ pub struct MissingLayer {
     pub images: Vec<String>,
     /// Repositories in which it was looked for.
     pub expected: String,
+}
+
+/// Most sets that a message names.
+const MAX_NAMES: usize = 20;
+
+fn names(names: &BTreeSet<SetName>) -> String {
+    let mut shown = names.iter().take(MAX_NAMES).map(ToString::to_string).collect::<Vec<_>>();
+    if names.len() > MAX_NAMES {
+        shown.push(format!("{} more", names.len() - MAX_NAMES));
+    }
+    shown.join(", ")
 }
 
 fn count(layers: usize) -> String {
@@ -206,7 +259,9 @@ fn causes(failed: &[(Target, TargetError)]) -> Vec<Cause> {
 impl Classify for PushError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Name(_) | Self::Collision { .. } => ErrorKind::Usage,
+            Self::Name(_) | Self::Collision { .. } | Self::UnknownSets { .. } | Self::Variable { .. } => {
+                ErrorKind::Usage
+            }
             Self::Ask(e) => e.kind(),
             Self::Base { .. } => ErrorKind::Incomplete,
             Self::Targets { failed, .. } => error::kind_of_all(failed.iter().map(|(_, error)| error)),
@@ -216,8 +271,14 @@ impl Classify for PushError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Name(_) => Some("use a shorter prefix".to_owned()),
-            Self::Collision { .. } => {
-                Some("give one of them another destinationRepository, or use naming: HostInPath".to_owned())
+            Self::Collision { one, .. } => Some(format!(
+                "where they are for different sites, push the set of this one (--set {}); else give one of them another tag or a \
+                 destinationRepository, or set naming: HostInPath",
+                one.set
+            )),
+            Self::UnknownSets { .. } => Some("`krs inspect` lists the sets of a bundle".to_owned()),
+            Self::Variable { .. } => {
+                Some("name the registry: krs push BUNDLE REGISTRY, with --set for the sets that go there".to_owned())
             }
             Self::Ask(e) => e.help(),
             Self::Base { .. } => Some(

@@ -10,6 +10,7 @@ mod error;
 mod left_behind;
 mod locate;
 mod referrers;
+mod tags;
 mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,13 +28,16 @@ use crate::progress::Progress;
 use crate::reference::{Destination, RepositoryName, Selector, Tag};
 use crate::registry::{Client, RegistryError, Repository};
 
+use tags::TagsBefore;
+
 pub use base::{expected as expected_in, find as find_layer};
 pub use documents::{Put, put_as_manifest, put_document, put_tag, send_document};
-pub use error::{MissingLayer, PushError, TargetError};
+pub use error::{Claim, MissingLayer, PushError, TargetError};
 pub use referrers::{
     PushedReferrer, ReferrerProblem, WrittenList, list as list_referrers, mend as mend_lists,
 };
-pub use targets::{Target, targets};
+pub use tags::{TagBefore, TagState, tag_states};
+pub use targets::{Delivery, SetName, Target, deliveries, other_destinations, select};
 
 /// Small questions and documents that are under way at once, as far as the client has connections: over a slow link
 /// each of them takes a round trip, and hardly any bytes.
@@ -44,6 +48,8 @@ const QUESTIONS: usize = 64;
 pub struct PushReport {
     /// Targets that are whole, tagged and read back.
     pub targets: Vec<Target>,
+    /// What the tags of all targets named before.
+    pub tags: Vec<TagState>,
     /// Blobs that were sent.
     pub blobs_sent: u64,
     /// Their bytes.
@@ -73,8 +79,7 @@ impl From<usize> for PushOptions {
     }
 }
 
-/// Brings every image of `bundle` to `destination`; `options` may be just the number of transfers at once. What is there
-/// already is not sent again; a failed image does not stop the others, and a failed referrer does not stop its image.
+/// Brings every image of `bundle` to `destination`, as [`deliver`] does.
 ///
 /// # Errors
 /// [`PushError`]; with [`PushError::Targets`] all other targets are at the edge.
@@ -83,11 +88,32 @@ pub async fn push(
     bundle: &Arc<Bundle>,
     images: &BundledImages,
     destination: &Destination,
-    options: impl Into<PushOptions>,
+    options: impl Into<PushOptions> + Copy,
     progress: &Arc<dyn Progress>,
 ) -> Result<PushReport, PushError> {
-    let PushOptions { jobs, referrers } = options.into();
-    let targets = targets(bundle, destination)?;
+    let sets = select(bundle, &[])?;
+    let mut report = PushReport::default();
+    // One, where the bundle has sets.
+    for delivery in deliveries(bundle, &sets, Some(destination))? {
+        report = deliver(client, bundle, images, (&delivery, &[]), options.into(), progress).await?;
+    }
+    Ok(report)
+}
+
+/// Brings images of `bundle` to one destination. What is there already is not sent again; a failed image does not stop the
+/// others, and a failed referrer does not stop its image. With the delivery come those that were pushed before it: what one
+/// of them brought into the same registry is linked from there.
+///
+/// # Errors
+/// [`PushError`]; with [`PushError::Targets`] all other targets are at the edge.
+pub async fn deliver(
+    client: &Client,
+    bundle: &Arc<Bundle>,
+    images: &BundledImages,
+    (Delivery { destination, targets }, earlier): (&Delivery, &[Delivery]),
+    PushOptions { jobs, referrers }: PushOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<PushReport, PushError> {
     let tags = |target: &Target| {
         target.tags.iter().map(|tag| (target.repository.clone(), tag.clone())).collect::<Vec<_>>()
     };
@@ -106,17 +132,19 @@ pub async fn push(
         claimed: targets.iter().flat_map(tags).collect(),
         progress,
         counts: Counts::default(),
+        tags_before: TagsBefore::default(),
     };
-    let mut needs = run.needs(&targets);
+    let mut needs = run.needs(targets);
     let (present, mut failures) = run.ask(&needs).await;
     // Before anything is written: a delta whose base is not there changes nothing.
-    run.find_base(&mut needs, &present, &targets).await?;
+    run.find_base(&mut needs, &present, targets).await?;
+    run.find_earlier(&mut needs, earlier);
     run.send(&needs, present, &mut failures).await;
     let failures = &failures;
     // One after the other in each repository: two that put one manifest, or list themselves under one subject, at the same
     // time would read what the other has half written.
-    let mut repositories = BTreeMap::<RepositoryName, Vec<(usize, Target)>>::new();
-    for (place, target) in targets.into_iter().enumerate() {
+    let mut repositories = BTreeMap::<RepositoryName, Vec<(usize, &Target)>>::new();
+    for (place, target) in targets.iter().enumerate() {
         repositories.entry(target.repository.clone()).or_default().push((place, target));
     }
     let tasks = repositories.into_values().map(|targets| {
@@ -124,7 +152,7 @@ pub async fn push(
         async move {
             let mut results = Vec::with_capacity(targets.len());
             for (place, target) in targets {
-                let result = run.put_target(&target, failures).await;
+                let result = run.put_target(target, failures).await;
                 results.push((place, target, result));
             }
             results
@@ -141,9 +169,9 @@ pub async fn push(
             Ok(attached) => {
                 written.entry(target.repository.clone()).or_default().extend(attached.written);
                 problems.extend(attached.problems);
-                done.push(target);
+                done.push(target.clone());
             }
-            Err(error) => failed.push((target, error)),
+            Err(error) => failed.push((target.clone(), error)),
         }
     }
     problems.extend(run.mend_lists(written).await);
@@ -151,15 +179,16 @@ pub async fn push(
     let mut seen = BTreeSet::new();
     problems.retain(|of| seen.insert((of.repository.clone(), of.subject, of.digest, of.unlisted)));
     if failed.is_empty() {
-        Ok(PushReport { referrers: problems, ..run.counts.report(done) })
+        let tags = run.tags_before.states(targets);
+        Ok(PushReport { referrers: problems, tags, ..run.counts.report(done) })
     } else {
         Err(PushError::Targets { total, failed, referrers: problems })
     }
 }
 
-/// How many of `targets` are at `destination` with their tags, or under their digests where they have none: an image gets
+/// How many targets are at their destination with their tags, or under their digests where they have none: an image gets
 /// its tags when all of it is there. What cannot be asked counts as not there.
-pub async fn present(client: &Client, destination: &Destination, targets: &[Target]) -> usize {
+pub async fn present(client: &Client, Delivery { destination, targets }: &Delivery) -> usize {
     let asked = targets.iter().map(|target| async move {
         let repository = client.repository(&destination.registry, &target.repository);
         let repository = repository.optional().optional_once();
@@ -191,6 +220,7 @@ impl Counts {
             blobs_present: self.blobs_present.load(Ordering::Relaxed),
             documents_sent: self.documents_sent.load(Ordering::Relaxed),
             referrers: Vec::new(),
+            tags: Vec::new(),
         }
     }
 }
@@ -227,6 +257,7 @@ struct Run<'a> {
     claimed: BTreeSet<(RepositoryName, Tag)>,
     progress: &'a Arc<dyn Progress>,
     counts: Counts,
+    tags_before: TagsBefore,
 }
 
 impl Run<'_> {
@@ -262,6 +293,17 @@ impl Run<'_> {
             }
         }
         needs.into_values().collect()
+    }
+
+    /// Notes of what earlier deliveries have brought into the same registry where it is.
+    fn find_earlier(&self, needs: &mut [Need], earlier: &[Delivery]) {
+        let earlier = earlier.iter().filter(|one| one.destination.registry == self.destination.registry);
+        let brought = earlier.flat_map(|one| self.needs(&one.targets));
+        let brought = brought.filter_map(|need| Some((need.digest, need.repositories.first()?.clone())));
+        let brought = brought.collect::<BTreeMap<_, _>>();
+        for need in needs.iter_mut().filter(|need| need.elsewhere.is_none()) {
+            need.elsewhere = brought.get(&need.digest).cloned();
+        }
     }
 
     fn optional(&self, image: usize) -> &Optional {

@@ -69,6 +69,24 @@ fn media_type(answer: &Answer) -> Option<String> {
     (!value.is_empty() && value.len() <= 255).then(|| value.to_owned())
 }
 
+/// What a registry says of an index or manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ManifestLookup {
+    /// It is there.
+    Found(Box<Descriptor>),
+    /// It is not there.
+    Absent,
+    /// The registry does not say.
+    Unknown,
+}
+
+impl ManifestLookup {
+    /// The manifest, where it is known to be there.
+    pub fn found(self) -> Option<Descriptor> {
+        if let Self::Found(descriptor) = self { Some(*descriptor) } else { None }
+    }
+}
+
 impl Repository {
     fn manifest_name(&self, selector: &Selector) -> String {
         let separator = if matches!(selector, Selector::Tag(_)) { ':' } else { '@' };
@@ -81,7 +99,7 @@ impl Repository {
     /// # Errors
     /// All but [`RegistryError::NotFound`].
     pub async fn head_manifest(&self, selector: &Selector) -> Result<Option<Descriptor>, RegistryError> {
-        self.find_manifest(selector, false).await
+        self.find_manifest(selector, false).await.map(ManifestLookup::found)
     }
 
     /// What is there of an index or manifest that may have to be pushed. Where the registry does not say, or
@@ -93,8 +111,16 @@ impl Repository {
         &self,
         selector: &Selector,
     ) -> Result<Option<Descriptor>, RegistryError> {
+        self.look_up_for_push(selector).await.map(ManifestLookup::found)
+    }
+
+    /// The same, for somebody to whom it matters whether nothing is there, or the registry does not say.
+    ///
+    /// # Errors
+    /// As for [`Self::head_manifest_for_push`].
+    pub async fn look_up_for_push(&self, selector: &Selector) -> Result<ManifestLookup, RegistryError> {
         match self.find_manifest(selector, true).await {
-            Err(error) if error.is_refusal() => Ok(None),
+            Err(error) if error.is_refusal() => Ok(ManifestLookup::Unknown),
             found => found,
         }
     }
@@ -103,15 +129,17 @@ impl Repository {
         &self,
         selector: &Selector,
         for_push: bool,
-    ) -> Result<Option<Descriptor>, RegistryError> {
+    ) -> Result<ManifestLookup, RegistryError> {
         let (capabilities, registry) = (&self.inner.capabilities, self.registry());
         let known = capabilities.head(registry, Kind::Manifest);
         let (mut unclear, mut failed) = (false, false);
         if known != HeadSupport::Contradicted {
             match self.head(selector).await? {
-                Head::Is(descriptor) => return Ok(Some(*descriptor)),
-                Head::Absent => return Ok(None),
-                Head::Unclear { .. } if for_push && known == HeadSupport::RefusedAlike => return Ok(None),
+                Head::Is(descriptor) => return Ok(ManifestLookup::Found(descriptor)),
+                Head::Absent => return Ok(ManifestLookup::Absent),
+                Head::Unclear { .. } if for_push && known == HeadSupport::RefusedAlike => {
+                    return Ok(ManifestLookup::Unknown);
+                }
                 Head::Unclear { lasting } => (unclear, failed) = (lasting, !lasting),
             }
         }
@@ -123,14 +151,16 @@ impl Repository {
         match self.manifest(selector).await {
             Ok(found) => {
                 learn(HeadSupport::Contradicted);
-                Ok(Some(Descriptor::new(found.media_type, found.digest, found.bytes.len() as u64)))
+                let size = found.bytes.len() as u64;
+                let found = Descriptor::new(found.media_type, found.digest, size);
+                Ok(ManifestLookup::Found(Box::new(found)))
             }
             Err(RegistryError::NotFound { .. }) => {
                 learn(HeadSupport::Contradicted);
-                Ok(None)
+                Ok(ManifestLookup::Absent)
             }
             // The registry answers, and fails for this manifest alone: the push mends it.
-            Err(RegistryError::Unavailable { .. }) if for_push && failed => Ok(None),
+            Err(RegistryError::Unavailable { .. }) if for_push && failed => Ok(ManifestLookup::Unknown),
             Err(error) => {
                 if error.is_refusal() {
                     learn(HeadSupport::RefusedAlike);

@@ -54,6 +54,7 @@ pub use error::{CredentialUse, RegistryError, SourceError};
 pub use foreign::ForeignLayers;
 pub use help::Hint;
 pub use keychain::{Keychain, KeychainError};
+pub use manifest::ManifestLookup;
 pub use redirect::RedirectRefusal;
 pub use referrers::{ReferrerList, ReferrersApi, ReferrersTag, UnusableEntry, referrers_tag};
 pub use relay::Received;

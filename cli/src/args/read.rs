@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use krs_core::bundle::StreamName;
+use krs_core::push::SetName;
 use krs_core::reference::Destination;
 
 use super::{RegistryArgs, flag};
@@ -92,11 +93,14 @@ pub(crate) struct InspectArgs {
 /// Bring all images of a bundle into a registry, straight from the archive
 ///
 /// What the registry has already is not sent again; blobs that it has in another repository are linked. An image
-/// gets its tags only when all of it is there and was read back.
+/// gets its tags only when all of it is there and was read back. Without a registry each set goes to its own
+/// destinationRegistry, which only a bundle with a valid signature (--public-key) may choose.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  krs push prod.krs.tar --public-key krs.pub
   krs push prod.krs.tar edge.local:5000 --public-key krs.pub
+  krs push prod.krs.tar edge.local:5000 --public-key krs.pub --set shop/berlin
   krs push prod.krs.tar harbor.local/mirror --ca-file harbor-ca.crt --dry-run")]
 pub(crate) struct PushArgs {
     /// The bundle, or one of its volumes
@@ -104,10 +108,13 @@ pub(crate) struct PushArgs {
     pub(crate) file: Utf8PathBuf,
     #[command(flatten)]
     pub(crate) volumes: VolumeArgs,
-    /// Where to; the prefix is put in front of every repository
+    /// Where to; the prefix is put in front of every repository [default: the destinationRegistry of each set]
     #[arg(value_name = "REGISTRY[/PREFIX]")]
-    pub(crate) destination: Destination,
-    /// Show what each image would be called, and send nothing
+    pub(crate) destination: Option<Destination>,
+    /// Push the images of this set alone; may be repeated. NAME alone: the sets of this name in all namespaces
+    #[arg(long = "set", value_name = "[NAMESPACE/]NAME", env = "KRS_SET", value_delimiter = ',')]
+    pub(crate) sets: Vec<SetName>,
+    /// Show what each image would be called and which tags would move, and send nothing
     #[arg(long, env = "KRS_DRY_RUN", value_parser = flag())]
     pub(crate) dry_run: bool,
     /// Whether signatures, SBOMs and attestations follow their images. Trouble with one is a warning; with `required` it
@@ -123,6 +130,12 @@ pub(crate) struct PushArgs {
     pub(crate) referrers: PushReferrers,
     #[command(flatten)]
     pub(crate) policy: PolicyArgs,
+    /// Push a bundle that is older than one of its stream that was pushed there before
+    #[arg(long, env = "KRS_ALLOW_OLDER", value_parser = flag(), help_heading = super::variables::TRUST)]
+    pub(crate) allow_older: bool,
+    /// Remember stream and sequence of what was pushed in this folder [default: krs in $XDG_STATE_HOME, or ~/.local/state]
+    #[arg(long, value_name = "DIR", env = "KRS_STATE", help_heading = super::variables::TRUST)]
+    pub(crate) state: Option<Utf8PathBuf>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
 }

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::collections::HashSet;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use krs_core::bundle::{
@@ -103,20 +105,38 @@ fn can_tell_expiry(bundle: &Bundle, args: &PolicyArgs) -> Result<(), Failure> {
 /// # Errors
 /// Names them, with the reason of each.
 pub(super) fn has_all_images(bundle: &Bundle) -> Result<(), Failure> {
+    has_images(bundle, |_| true)
+}
+
+/// The same for what the sets at the positions `sets` ask for.
+///
+/// # Errors
+/// As for [`has_all_images`].
+pub(super) fn has_images_of(bundle: &Bundle, sets: &[usize]) -> Result<(), Failure> {
+    let wanted = sets.iter().filter_map(|position| bundle.sets().get(*position)).flat_map(|set| &set.images);
+    let wanted = wanted.map(|image| (&image.reference, &image.platforms)).collect::<HashSet<_>>();
+    has_images(bundle, |missing| wanted.contains(&(&missing.reference, &missing.platforms)))
+}
+
+fn has_images(bundle: &Bundle, is_wanted: impl Fn(&BundleMissing) -> bool) -> Result<(), Failure> {
     let manifest = bundle.manifest();
-    if manifest.missing.is_empty() {
+    let missing = manifest.missing.iter().filter(|missing| is_wanted(missing)).collect::<Vec<_>>();
+    if missing.is_empty() {
         return Ok(());
     }
     let all = count((manifest.images.len() + manifest.missing.len()) as u64, "image");
-    let head = format!("{} lacks {} of the {all} of its sets", bundle.path(), manifest.missing.len());
-    Err(Failure::of_images(ErrorKind::Incomplete, &head, missing(bundle))
+    let head = format!("{} lacks {} of the {all} of its sets", bundle.path(), missing.len());
+    Err(Failure::of_images(ErrorKind::Incomplete, &head, missing.into_iter().map(named))
         .help("use what it holds, ask for a bundle with all images, and bring that too"))
 }
 
 /// Images that a bundle was made without, each with the reason.
 fn missing(bundle: &Bundle) -> impl Iterator<Item = (String, String)> {
-    let one = |missing: &BundleMissing| (missing.reference.to_string(), missing.reason.clone());
-    bundle.manifest().missing.iter().map(one)
+    bundle.manifest().missing.iter().map(named)
+}
+
+fn named(missing: &BundleMissing) -> (String, String) {
+    (missing.reference.to_string(), missing.reason.clone())
 }
 
 /// Says that a check may have read memory and not the media.

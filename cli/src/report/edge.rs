@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use krs_core::bundle::Bundle;
 use krs_core::digest::Digest;
-use krs_core::push::{PushReport, ReferrerProblem, Target};
+use krs_core::error::chain;
+use krs_core::push::{Delivery, PushError, PushReport, ReferrerProblem, TagBefore, TagState, Target};
 use krs_core::reference::Destination;
 use krs_core::registry::Statistics;
 use serde::Serialize;
@@ -14,18 +15,48 @@ use super::images::short_name;
 use super::table::{Align, Table};
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct TargetFacts {
+    destination: String,
     repository: String,
     tags: Vec<String>,
+    tag_states: Vec<TagFacts>,
     digest: Digest,
     references: Vec<String>,
 }
 
-impl From<&Target> for TargetFacts {
-    fn from(target: &Target) -> Self {
+/// What a tag named before.
+#[derive(Debug, Serialize)]
+struct TagFacts {
+    tag: String,
+    /// `created`, `moved`, `unchanged`, or `unknown` where the registry did not say.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Digest>,
+}
+
+impl From<&TagState> for TagFacts {
+    fn from(state: &TagState) -> Self {
+        let from = state.moved_from();
+        let name = match state.before {
+            TagBefore::Absent => "created",
+            TagBefore::Unknown => "unknown",
+            TagBefore::Digest(_) if from.is_some() => "moved",
+            TagBefore::Digest(_) => "unchanged",
+        };
+        Self { tag: state.tag.to_string(), state: name, from }
+    }
+}
+
+impl TargetFacts {
+    fn new(destination: &Destination, target: &Target, states: &[TagState]) -> Self {
+        let own = states.iter().filter(|state| state.repository == target.repository);
+        let own = own.filter(|state| target.tags.contains(&state.tag));
         Self {
+            destination: destination.to_string(),
             repository: target.repository.to_string(),
             tags: target.tags.iter().map(ToString::to_string).collect(),
+            tag_states: own.map(TagFacts::from).collect(),
             digest: target.digest,
             references: target.references.iter().cloned().collect(),
         }
@@ -36,6 +67,7 @@ impl From<&Target> for TargetFacts {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ProblemFacts {
+    registry: String,
     repository: String,
     subject: Digest,
     digest: Digest,
@@ -44,9 +76,10 @@ struct ProblemFacts {
     reason: String,
 }
 
-impl From<&ReferrerProblem> for ProblemFacts {
-    fn from(problem: &ReferrerProblem) -> Self {
+impl ProblemFacts {
+    fn new(destination: &Destination, problem: &ReferrerProblem) -> Self {
         Self {
+            registry: destination.registry.to_string(),
             repository: problem.repository.to_string(),
             subject: problem.subject,
             digest: problem.digest,
@@ -60,6 +93,7 @@ impl From<&ReferrerProblem> for ProblemFacts {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PushedBundle {
+    file: String,
     /// Digest of its manifest, as `krs inspect` shows it.
     digest: Digest,
     stream: String,
@@ -78,6 +112,7 @@ impl PushedBundle {
         let names = bundle.key_ids();
         let signers = if trusted { bundle.signers().iter().copied().collect() } else { names };
         Self {
+            file: bundle.path().to_string(),
             digest: bundle.digest(),
             stream: bundle.manifest().stream.to_string(),
             sequence: bundle.manifest().sequence,
@@ -86,9 +121,67 @@ impl PushedBundle {
             warnings,
         }
     }
+
+    /// Adds what must be known of it.
+    pub(crate) fn add_warning(&mut self, text: String) {
+        self.warnings.push(text);
+    }
+
+    /// The last line of a report: which bundle it was.
+    fn line(&self) -> String {
+        let signers = self.signers.join(", ");
+        let signed = match (self.trusted, self.signers.is_empty()) {
+            (true, _) => format!("signed by {signers}"),
+            (false, true) => "not signed".to_owned(),
+            (false, false) => format!("signed by {signers}, which was not checked"),
+        };
+        let Self { file, stream, sequence, .. } = self;
+        format!("{file}: stream {stream}, sequence {sequence}, {signed}\n")
+    }
 }
 
-fn table(registry: &str, targets: &[TargetFacts]) -> String {
+/// How many tags are in which state.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TagCounts {
+    tags_moved: u64,
+    tags_created: u64,
+    tags_unchanged: u64,
+    tags_unknown: u64,
+}
+
+impl TagCounts {
+    fn of(states: &[TagState]) -> Self {
+        let mut counts = Self::default();
+        for state in states {
+            let counter = match TagFacts::from(state).state {
+                "moved" => &mut counts.tags_moved,
+                "created" => &mut counts.tags_created,
+                "unchanged" => &mut counts.tags_unchanged,
+                _ => &mut counts.tags_unknown,
+            };
+            *counter += 1;
+        }
+        counts
+    }
+
+    fn text(self) -> String {
+        let all = self.tags_moved + self.tags_created + self.tags_unchanged + self.tags_unknown;
+        let numbers = [
+            (self.tags_moved, "moved"),
+            (self.tags_created, "new"),
+            (self.tags_unchanged, "unchanged"),
+            (self.tags_unknown, "not known"),
+        ];
+        let numbers = numbers.iter().filter(|(number, _)| *number > 0);
+        let numbers = numbers.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>();
+        format!("{}: {}", count(all, "tag"), numbers.join(", "))
+    }
+}
+
+/// The images of one destination by their names, and below them the tags that name something else now.
+fn table(destination: &Destination, targets: &[Target], states: &[TagState], moves: &str) -> String {
+    let registry = &destination.registry;
     let mut table = Table::new(&[("AT THE EDGE", Align::Left), ("IMAGE", Align::Left)]);
     for target in targets {
         let from = target.references.first().map(|reference| short_name(reference)).unwrap_or_default();
@@ -97,7 +190,34 @@ fn table(registry: &str, targets: &[TargetFacts]) -> String {
             table.row([name, from.clone()]);
         }
     }
-    table.render()
+    let mut text = format!("{}\n", table.render());
+    for state in states {
+        if let Some(from) = state.moved_from() {
+            let TagState { repository, tag, digest, .. } = state;
+            text.push_str(&format!(
+                "{registry}/{repository}:{tag} {moves}\n  from {from}\n  to   {digest}\n"
+            ));
+        }
+    }
+    text
+}
+
+/// The destination, where there is one only.
+fn only<'a>(mut deliveries: impl Iterator<Item = &'a Delivery>) -> Option<String> {
+    let first = deliveries.next()?;
+    deliveries.next().is_none().then(|| first.destination.to_string())
+}
+
+/// What a push would do at one destination.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DryDestination {
+    destination: String,
+    images: usize,
+    #[serde(flatten)]
+    tags: TagCounts,
+    #[serde(skip)]
+    text: String,
 }
 
 /// What a push would do.
@@ -108,31 +228,122 @@ pub(crate) struct DryPushReport {
     dry_run: bool,
     #[serde(flatten)]
     bundle: PushedBundle,
-    destination: String,
-    #[serde(skip)]
-    registry: String,
+    /// Where there is one only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<String>,
+    destinations: Vec<DryDestination>,
     targets: Vec<TargetFacts>,
 }
 
 impl DryPushReport {
-    /// Of the targets at a destination.
-    pub(crate) fn new(bundle: PushedBundle, destination: &Destination, targets: &[Target]) -> Self {
-        Self {
-            schema_version: SCHEMA_VERSION,
-            dry_run: true,
-            bundle,
-            destination: destination.to_string(),
-            registry: destination.registry.to_string(),
-            targets: targets.iter().map(TargetFacts::from).collect(),
+    /// Of deliveries, with what their tags name now.
+    pub(crate) fn new(bundle: PushedBundle, deliveries: &[Delivery], states: &[Vec<TagState>]) -> Self {
+        let (mut destinations, mut targets) = (Vec::new(), Vec::new());
+        for (delivery, states) in deliveries.iter().zip(states) {
+            let to = &delivery.destination;
+            let (tags, images) = (TagCounts::of(states), delivery.targets.len());
+            let table = table(to, &delivery.targets, states, "would move");
+            let shown = count(images as u64, "image");
+            let text = format!("{table}{shown} would be brought to {to}; {}\n", tags.text());
+            destinations.push(DryDestination { destination: to.to_string(), images, tags, text });
+            targets.extend(delivery.targets.iter().map(|target| TargetFacts::new(to, target, states)));
         }
+        let destination = only(deliveries.iter());
+        Self { schema_version: SCHEMA_VERSION, dry_run: true, bundle, destination, destinations, targets }
     }
 
     /// For people.
     pub(crate) fn text(&self) -> String {
-        let images = count(self.targets.len() as u64, "image");
-        let table = table(&self.registry, &self.targets);
-        format!("{table}\n{images} would be brought to {}; nothing was sent\n", self.destination)
+        let parts = self.destinations.iter().map(|one| one.text.as_str()).collect::<Vec<_>>();
+        format!("{}Nothing was sent.\n{}", parts.join("\n"), self.bundle.line())
     }
+}
+
+/// What was moved.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Transferred {
+    blobs_sent: u64,
+    bytes_sent: u64,
+    blobs_mounted: u64,
+    blobs_present: u64,
+    documents_sent: u64,
+}
+
+impl From<&PushReport> for Transferred {
+    fn from(report: &PushReport) -> Self {
+        Self {
+            blobs_sent: report.blobs_sent,
+            bytes_sent: report.bytes_sent,
+            blobs_mounted: report.blobs_mounted,
+            blobs_present: report.blobs_present,
+            documents_sent: report.documents_sent,
+        }
+    }
+}
+
+impl std::ops::AddAssign for Transferred {
+    fn add_assign(&mut self, other: Self) {
+        self.blobs_sent += other.blobs_sent;
+        self.bytes_sent += other.bytes_sent;
+        self.blobs_mounted += other.blobs_mounted;
+        self.blobs_present += other.blobs_present;
+        self.documents_sent += other.documents_sent;
+    }
+}
+
+impl Transferred {
+    fn text(self) -> String {
+        if self.blobs_sent + self.blobs_mounted + self.documents_sent == 0 {
+            return "everything was there already".to_owned();
+        }
+        format!(
+            "{} sent ({}), {} linked, {} there already; {} sent",
+            count(self.blobs_sent, "blob"),
+            size(self.bytes_sent),
+            self.blobs_mounted,
+            self.blobs_present,
+            count(self.documents_sent, "document"),
+        )
+    }
+}
+
+/// What became of one delivery.
+#[derive(Debug)]
+pub(crate) struct Pushed<'a> {
+    pub(crate) delivery: &'a Delivery,
+    pub(crate) result: Result<PushReport, PushError>,
+    /// Whether an older bundle of the stream will be refused there.
+    pub(crate) remembered: bool,
+}
+
+impl Pushed<'_> {
+    /// Signatures, SBOMs and attestations that are not there as they should be.
+    pub(crate) fn problems(&self) -> &[ReferrerProblem] {
+        match &self.result {
+            Ok(report) => &report.referrers,
+            Err(PushError::Targets { referrers, .. }) => referrers,
+            Err(_) => &[],
+        }
+    }
+}
+
+/// What a push did at one destination.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PushedDestination {
+    destination: String,
+    images: usize,
+    /// Why not all images are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(flatten)]
+    tags: TagCounts,
+    #[serde(flatten)]
+    transferred: Transferred,
+    remembered: bool,
+    #[serde(skip)]
+    text: String,
 }
 
 /// What a push did.
@@ -143,15 +354,14 @@ pub(crate) struct PushedReport {
     dry_run: bool,
     #[serde(flatten)]
     bundle: PushedBundle,
-    destination: String,
-    #[serde(skip)]
-    registry: String,
+    /// Where there is one only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination: Option<String>,
+    destinations: Vec<PushedDestination>,
     targets: Vec<TargetFacts>,
-    blobs_sent: u64,
-    bytes_sent: u64,
-    blobs_mounted: u64,
-    blobs_present: u64,
-    documents_sent: u64,
+    /// At all destinations.
+    #[serde(flatten)]
+    transferred: Transferred,
     /// Signatures, SBOMs and attestations that are not at the edge as they should be.
     referrer_problems: Vec<ProblemFacts>,
     retries: u64,
@@ -162,62 +372,83 @@ pub(crate) struct PushedReport {
 }
 
 impl PushedReport {
-    /// Of a push that is complete.
+    /// Of a push that is complete at one destination at least.
     pub(crate) fn new(
         bundle: PushedBundle,
-        destination: &Destination,
-        report: &PushReport,
+        pushed: &[Pushed<'_>],
         statistics: Statistics,
         elapsed: Duration,
     ) -> Self {
-        Self {
+        let mut all = Self {
             schema_version: SCHEMA_VERSION,
             dry_run: false,
             bundle,
-            destination: destination.to_string(),
-            registry: destination.registry.to_string(),
-            targets: report.targets.iter().map(TargetFacts::from).collect(),
-            blobs_sent: report.blobs_sent,
-            bytes_sent: report.bytes_sent,
-            blobs_mounted: report.blobs_mounted,
-            blobs_present: report.blobs_present,
-            documents_sent: report.documents_sent,
-            referrer_problems: report.referrers.iter().map(ProblemFacts::from).collect(),
+            destination: only(pushed.iter().map(|one| one.delivery)),
+            destinations: Vec::new(),
+            targets: Vec::new(),
+            transferred: Transferred::default(),
+            referrer_problems: Vec::new(),
             retries: statistics.retries,
             retries_left: statistics.retries_left,
             elapsed_seconds: seconds(elapsed),
             elapsed,
-        }
+        };
+        pushed.iter().for_each(|one| all.add(one));
+        all
+    }
+
+    fn add(&mut self, Pushed { delivery, result, remembered }: &Pushed<'_>) {
+        let to = &delivery.destination;
+        let report = match result {
+            Ok(report) => report,
+            Err(error) => {
+                self.destinations.push(PushedDestination {
+                    destination: to.to_string(),
+                    images: delivery.targets.len(),
+                    error: Some(chain(error)),
+                    tags: TagCounts::default(),
+                    transferred: Transferred::default(),
+                    remembered: false,
+                    text: String::new(),
+                });
+                return;
+            }
+        };
+        let (tags, transferred) = (TagCounts::of(&report.tags), Transferred::from(report));
+        let images = report.targets.len();
+        let (table, shown) =
+            (table(to, &report.targets, &report.tags, "moved"), count(images as u64, "image"));
+        let text = format!("{table}{shown} at {to}: {}; {}\n", transferred.text(), tags.text());
+        self.destinations.push(PushedDestination {
+            destination: to.to_string(),
+            images,
+            error: None,
+            tags,
+            transferred,
+            remembered: *remembered,
+            text,
+        });
+        self.transferred += transferred;
+        self.targets.extend(report.targets.iter().map(|target| TargetFacts::new(to, target, &report.tags)));
+        self.referrer_problems.extend(report.referrers.iter().map(|problem| ProblemFacts::new(to, problem)));
     }
 
     /// For people.
     pub(crate) fn text(&self) -> String {
-        let images = count(self.targets.len() as u64, "image");
-        let moved = if self.blobs_sent + self.blobs_mounted + self.documents_sent == 0 {
-            "everything was there already".to_owned()
-        } else {
-            format!(
-                "{} sent ({}), {} linked, {} there already; {} sent",
-                count(self.blobs_sent, "blob"),
-                size(self.bytes_sent),
-                self.blobs_mounted,
-                self.blobs_present,
-                count(self.documents_sent, "document"),
-            )
-        };
-        let mut took = duration(self.elapsed);
-        if self.bytes_sent > 0 {
-            took.push_str(&format!(", {}", rate(self.bytes_sent, self.elapsed)));
-        }
-        took.push_str(&retries(self.retries, self.retries_left));
-        let table = table(&self.registry, &self.targets);
-        let mut text = format!("{table}\n{images} at {}: {moved} ({took})\n", self.destination);
-        for ProblemFacts { repository, subject, digest, state, reason } in &self.referrer_problems {
+        let done = self.destinations.iter().filter(|one| one.error.is_none());
+        let mut text = done.map(|one| one.text.as_str()).collect::<Vec<_>>().join("\n");
+        for ProblemFacts { registry, repository, subject, digest, state, reason } in &self.referrer_problems {
             text.push_str(&format!(
-                "{state}: {digest}, which refers to {}/{repository}@{subject}: {reason}\n",
-                self.registry
+                "{state}: {digest}, which refers to {registry}/{repository}@{subject}: {reason}\n"
             ));
         }
+        let mut took = duration(self.elapsed);
+        let bytes = self.transferred.bytes_sent;
+        if bytes > 0 {
+            took.push_str(&format!(", {}", rate(bytes, self.elapsed)));
+        }
+        took.push_str(&retries(self.retries, self.retries_left));
+        text.push_str(&format!("Took {took}\n{}", self.bundle.line()));
         text
     }
 }

@@ -13,7 +13,7 @@ mod sets;
 mod table;
 
 pub(crate) use bundle::{BundleReport, Done};
-pub(crate) use edge::{DryPushReport, PushedBundle, PushedReport};
+pub(crate) use edge::{DryPushReport, Pushed, PushedBundle, PushedReport};
 pub(crate) use facts::{Facts, Signed};
 pub(crate) use human::{count, duration, rate, seconds, size};
 pub(crate) use inspect::InspectReport;

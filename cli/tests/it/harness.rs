@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_testing::git::Checkout;
 use krs_testing::image::{Image, ImageBuilder};
-use krs_testing::registry::{Options, Registry};
+use krs_testing::registry::{Options, Registry, What};
 use serde_json::Value;
 
 /// What `krs` said.
@@ -234,6 +234,11 @@ impl Site {
 /// An image whose first layer is the same in all of them.
 pub fn app(name: &str, seed: u64) -> Image {
     ImageBuilder::new(name).layer_random(3 << 20, 1).layer_random(40_000, seed).build()
+}
+
+/// An answer with this status and nothing else.
+pub fn status(status: u16) -> What {
+    What::Status(status, Vec::new(), String::new())
 }
 
 /// Ends a program as Ctrl-C does.

@@ -18,6 +18,8 @@ mod one_cause;
 mod output;
 mod output_files;
 mod proxy;
+mod push;
+mod push_state;
 mod receipts;
 mod referrers;
 mod resume;

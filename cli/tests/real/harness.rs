@@ -39,6 +39,7 @@ impl Workplace {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.path()).env("HOME", self.path()).env("TMPDIR", self.path());
         command.env_remove("DOCKER_CONFIG").env_remove("REGISTRY_AUTH_FILE").env_remove("XDG_RUNTIME_DIR");
+        command.env_remove("XDG_STATE_HOME");
         command.output().unwrap()
     }
 

@@ -213,6 +213,7 @@ pub(crate) fn krs(folder: &camino::Utf8Path, arguments: &[&str]) -> String {
         .args(arguments)
         .current_dir(folder)
         .env("HOME", folder)
+        .env_remove("XDG_STATE_HOME")
         .env("REGISTRY_AUTH_FILE", folder.join("auth.json"))
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", cluster().krs.display()));

@@ -132,6 +132,8 @@ impl Bench {
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KRS_")) {
             krs.env_remove(name);
         }
+        // What was pushed is not to be remembered among the user's own.
+        krs.env("KRS_STATE", self.work.path().join("state"));
         krs.args(arguments).arg("--quiet");
         krs
     }

@@ -129,6 +129,26 @@ pub(super) const MEDIA: &[Fault] = &[
         "exit code 2, and the message says what it is",
     ),
     (
+        242,
+        "an older bundle than the one that was pushed there before is pushed",
+        "refused with exit code 5 before anything is sent, unless `--allow-older`; only pushes that succeeded count",
+    ),
+    (
+        243,
+        "a bundle that nobody vouches for chooses the registries that get images and credentials",
+        "without a registry on the command line a valid signature is required, else exit code 3; nothing is asked",
+    ),
+    (
+        244,
+        "a bundle that is not signed, or not checked, claims a high sequence",
+        "it has a mark of its own, and bundles whose signature is checked are pushed as before",
+    ),
+    (
+        245,
+        "what `krs push` remembers is damaged, a link or a pipe, cannot be written, or is written by several at once",
+        "damage is an error that says what to do; a missing home is a warning; no mark is lost",
+    ),
+    (
         251,
         "a bundle is taken out half imported, and the mark is lowered or removed so that an older one is used",
         "a bundle whose media are away decides nothing, so that it does not raise the mark again",

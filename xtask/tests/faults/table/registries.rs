@@ -147,4 +147,9 @@ pub(super) const REGISTRIES: &[Fault] = &[
         "TLS to a registry that has none, or plain HTTP to one that has TLS",
         "each is told apart from an unknown CA: the message says to correct the port or the setting, by its flag or field",
     ),
+    (
+        247,
+        "a push moves a tag without a word, or calls one new of which the registry says nothing",
+        "each tag that moves is shown with both digests, by `--dry-run` and in the JSON too; the others are counted",
+    ),
 ];

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where the sets of a bundle go.
+
+use std::collections::BTreeSet;
+
+use krs_core::bundle::Bundle;
+use krs_core::error::ErrorKind;
+use krs_core::push;
+use krs_core::reference::Destination;
+
+use crate::args::PushArgs;
+use crate::diagnostic::Failure;
+
+/// Most destinations that a warning names.
+const MAX_NAMES: usize = 5;
+
+/// Whether the bundle may choose where it goes: it then also chooses who is sent credentials, so that somebody must vouch
+/// for it.
+///
+/// # Errors
+/// No registry is named, and no key.
+pub(super) fn may_choose(args: &PushArgs) -> Result<(), Failure> {
+    if args.destination.is_some() || !args.policy.public_keys.files.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "without a registry {} chooses itself where its images and your credentials go, and nobody vouches for it",
+        args.file
+    );
+    let help = format!(
+        "ask for the sender's signature: krs push {0} --public-key FILE; or name the registry: krs push {0} REGISTRY",
+        args.file
+    );
+    Err(Failure::new(ErrorKind::Trust, message).help(help))
+}
+
+/// What must be known of where the sets at the positions `sets` go.
+pub(super) fn warnings(args: &PushArgs, bundle: &Bundle, sets: &[usize]) -> Vec<String> {
+    match &args.destination {
+        Some(destination) => elsewhere(bundle, sets, destination).into_iter().collect(),
+        None => without_tls(args, bundle, sets).collect(),
+    }
+}
+
+/// The sets are for other registries than the one that is named.
+fn elsewhere(bundle: &Bundle, sets: &[usize], destination: &Destination) -> Option<String> {
+    let others = push::other_destinations(bundle, sets, destination);
+    let mut shown = others.iter().take(MAX_NAMES).cloned().collect::<Vec<_>>();
+    if others.len() > MAX_NAMES {
+        shown.push(format!("{} more", others.len() - MAX_NAMES));
+    }
+    let names = shown.join(", ");
+    (!shown.is_empty())
+        .then(|| format!("the sets are for {names}, and not for {destination}, which the command names"))
+}
+
+/// Sets that ask for plain HTTP: that is for the person to decide whose credentials are sent.
+fn without_tls<'a>(
+    args: &'a PushArgs,
+    bundle: &'a Bundle,
+    sets: &'a [usize],
+) -> impl Iterator<Item = String> + 'a {
+    let sets = sets.iter().filter_map(|position| bundle.sets().get(*position));
+    let plain = sets.filter(|set| set.spec.destination_tls.as_ref().is_some_and(|tls| tls.plain_http));
+    let hosts = plain.filter_map(|set| set.spec.destination_registry.parse::<Destination>().ok());
+    let hosts = hosts.map(|destination| destination.registry).collect::<BTreeSet<_>>();
+    let hosts = hosts.into_iter().filter(|host| !host.is_loopback() && !args.registry.plain_http.contains(host));
+    hosts.map(|host| {
+        format!("the sets have {host} spoken to without TLS, which krs does only with --plain-http {host}")
+    })
+}

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+mod destinations;
+mod memory;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use krs_core::bundle::{Bundle, BundledImages};
+use krs_core::error::{ErrorKind, chain, help_of_all, kind_of_all};
+use krs_core::progress::Progress;
+use krs_core::push::{self, Delivery, PushError, PushOptions, ReferrerProblem};
+use krs_core::reference::RegistryHost;
+use krs_core::registry::Client;
+
+use self::memory::Memory;
+use super::signals::{self, Signal};
+use super::{policy, registries, runtime};
+use crate::args::{PushArgs, PushReferrers};
+use crate::console::Console;
+use crate::diagnostic::Failure;
+use crate::report::{DryPushReport, Pushed, PushedBundle, PushedReport, count};
+
+/// How long a push that is interrupted may take to cancel its uploads and to ask what is there.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// `krs push`
+pub(super) fn push(args: &PushArgs, console: &Console) -> Result<(), Failure> {
+    destinations::may_choose(args)?;
+    let bundle = Arc::new(policy::open(&args.file, &args.volumes, &args.policy, console)?);
+    let images = bundle.images()?;
+    let sets = push::select(&bundle, &args.sets)?;
+    let deliveries = push::deliveries(&bundle, &sets, args.destination.as_ref())?;
+    let mut facts = PushedBundle::new(&bundle, policy::warnings(&bundle, &args.file));
+    let mut warn = |text: String| {
+        console.warning(&text);
+        facts.add_warning(text);
+    };
+    destinations::warnings(args, &bundle, &sets).into_iter().for_each(&mut warn);
+    let mut memory = Memory::new(args, &bundle);
+    memory.check(&deliveries, &mut warn)?;
+    if args.dry_run {
+        let states = show_tags(args, &deliveries, console, &mut warn)?;
+        let report = DryPushReport::new(facts, &deliveries, &states);
+        return console.result(&report, || report.text());
+    }
+    memory.prepare(&mut warn)?;
+    let progress = console.progress();
+    let client = registries::client(&args.registry, &progress)?;
+    let began = Instant::now();
+    let push = Push { client: &client, bundle: &bundle, images: &images, args, progress: &progress };
+    let runtime = runtime()?;
+    let pushed = runtime.block_on(async {
+        tokio::select! {
+            pushed = push.deliver(&deliveries, &memory, &mut warn) => Ok(pushed),
+            signal = signals::interrupted() => Err(signal),
+        }
+    });
+    let (pushed, not_remembered) = match pushed {
+        Ok(pushed) => pushed,
+        Err(signal) => return Err(runtime.block_on(stop(signal, &client, &deliveries))),
+    };
+    if pushed.iter().any(|one| one.result.is_ok()) {
+        let report = PushedReport::new(facts, &pushed, client.statistics(), began.elapsed());
+        console.result(&report, || report.text())?;
+    }
+    for one in &pushed {
+        warn_of_problems(one.problems(), &one.delivery.destination.registry, console);
+    }
+    has_succeeded(pushed, args)?;
+    not_remembered.map_or(Ok(()), Err)?;
+    policy::has_images_of(&bundle, &sets)
+}
+
+struct Push<'a> {
+    client: &'a Client,
+    bundle: &'a Arc<Bundle>,
+    images: &'a BundledImages,
+    args: &'a PushArgs,
+    progress: &'a Arc<dyn Progress>,
+}
+
+impl Push<'_> {
+    /// Brings everything to one destination after the other; one that fails stops none of the others. Answers also the first
+    /// reason why a push is not remembered, where that is an error.
+    async fn deliver<'a>(
+        &self,
+        deliveries: &'a [Delivery],
+        memory: &Memory,
+        warn: memory::Warn<'_>,
+    ) -> (Vec<Pushed<'a>>, Option<Failure>) {
+        let options = PushOptions {
+            jobs: self.args.registry.jobs.get(),
+            referrers: self.args.referrers != PushReferrers::None,
+        };
+        let (mut done, mut not_remembered) = (Vec::with_capacity(deliveries.len()), None);
+        for (n, delivery) in deliveries.iter().enumerate() {
+            let earlier = deliveries.get(..n).unwrap_or_default();
+            let (client, progress) = (self.client, self.progress);
+            let result =
+                push::deliver(client, self.bundle, self.images, (delivery, earlier), options, progress).await;
+            // Only what is complete counts: the images of a push that failed may be those of the bundle before.
+            let remembered =
+                if result.is_ok() { memory.raise(&delivery.destination, warn) } else { Ok(false) };
+            let remembered = remembered.unwrap_or_else(|failure| {
+                not_remembered.get_or_insert(failure);
+                false
+            });
+            done.push(Pushed { delivery, result, remembered });
+        }
+        (done, not_remembered)
+    }
+}
+
+/// What the tags name at the edge, for a push that is not done.
+fn show_tags(
+    args: &PushArgs,
+    deliveries: &[Delivery],
+    console: &Console,
+    warn: memory::Warn<'_>,
+) -> Result<Vec<Vec<push::TagState>>, Failure> {
+    let client = registries::client(&args.registry, &console.progress())?;
+    let mut states = Vec::with_capacity(deliveries.len());
+    let runtime = runtime()?;
+    for delivery in deliveries {
+        let (of_one, error) = runtime.block_on(push::tag_states(&client, delivery));
+        if let Some(error) = error {
+            let destination = &delivery.destination;
+            warn(format!("which tags would move at {destination} is not known: {}", chain(&error)));
+        }
+        states.push(of_one);
+    }
+    Ok(states)
+}
+
+/// The error of the whole push: what failed at its destinations, or else the referrers that are missing there.
+fn has_succeeded(pushed: Vec<Pushed<'_>>, args: &PushArgs) -> Result<(), Failure> {
+    let (total, problems) = (pushed.len(), pushed.iter().map(|one| one.problems().len()).sum::<usize>());
+    let registries = pushed.iter().map(|one| one.delivery.destination.registry.to_string());
+    let registries = registries.collect::<Vec<_>>().join(", ");
+    let failed = pushed.into_iter().filter_map(|one| Some((&one.delivery.destination, one.result.err()?)));
+    let mut failed = failed.collect::<Vec<_>>();
+    if total == 1
+        && let Some((_, error)) = failed.pop()
+    {
+        return Err(error.into());
+    }
+    if !failed.is_empty() {
+        let line = |(destination, error): &(_, PushError)| format!("{destination}: {}", chain(error));
+        let list = failed.iter().map(line).collect::<Vec<_>>().join("\n");
+        let errors = failed.iter().map(|(_, error)| error);
+        let message = format!("{} of {total} destinations failed:\n{list}", failed.len());
+        let failure = Failure::new(kind_of_all(errors.clone()), message);
+        return Err(match help_of_all(errors) {
+            Some(help) => failure.help(help),
+            None => failure,
+        });
+    }
+    if args.referrers == PushReferrers::Required && problems > 0 {
+        let count = count(problems as u64, "referrer");
+        let message = format!("{count} (signatures, SBOMs, attestations) cannot be found at {registries}");
+        let help = "with --referrers all this is a warning; the images are there and tagged";
+        return Err(Failure::new(ErrorKind::Incomplete, message).help(help));
+    }
+    Ok(())
+}
+
+/// Ends a push that a signal has interrupted: cancels its uploads, and says what is at the edge. An image has its tags
+/// only when all of it is there.
+async fn stop(signal: Signal, client: &Client, deliveries: &[Delivery]) -> Failure {
+    let registries = deliveries.iter().map(|one| one.destination.registry.to_string());
+    let registries = registries.collect::<Vec<_>>().join(", ");
+    let present = async {
+        client.cancel_uploads().await;
+        let mut present = 0;
+        for delivery in deliveries {
+            present += push::present(client, delivery).await;
+        }
+        present
+    };
+    let all = count(deliveries.iter().map(|one| one.targets.len() as u64).sum(), "image");
+    let known = match tokio::time::timeout(STOP_TIMEOUT, present).await {
+        Ok(present) => {
+            format!("{present} of {all} are at {registries} with their tags; no upload is left open")
+        }
+        Err(_) => format!("{registries} does not answer: it is not known which of {all} are there"),
+    };
+    Failure::interrupted(signal)
+        .more(&known)
+        .help("run the same command again: it sends only what is missing")
+}
+
+/// One warning for each image whose signatures, SBOMs or attestations are not at the edge as they should be.
+fn warn_of_problems(problems: &[ReferrerProblem], registry: &RegistryHost, console: &Console) {
+    let mut images = BTreeMap::<_, Vec<&ReferrerProblem>>::new();
+    for problem in problems {
+        images.entry((&problem.repository, problem.subject)).or_default().push(problem);
+    }
+    for ((repository, subject), problems) in images {
+        let missing = problems.iter().filter(|problem| !problem.unlisted).count();
+        let unlisted = problems.len() - missing;
+        let numbers = [(missing, "not there"), (unlisted, "there but not listed")];
+        let numbers = numbers.iter().filter(|(number, _)| *number > 0);
+        let numbers = numbers.map(|(number, what)| format!("{number} {what}")).collect::<Vec<_>>().join(", ");
+        let reason = problems.first().map(|problem| problem.reason.as_str()).unwrap_or_default();
+        console.warning(&format!(
+            "signatures, SBOMs or attestations of {registry}/{repository}@{subject}: {numbers}: {reason}"
+        ));
+    }
+}
