@@ -129,7 +129,8 @@ pub async fn tag_states(
     // One alone: a registry that does not answer is waited for once.
     let (one, others) = asked.split_at(asked.len().min(1));
     for part in [one, others] {
-        for (name, found) in stream::iter(part.iter().map(ask)).buffered(QUESTIONS).collect::<Vec<_>>().await {
+        for (name, found) in stream::iter(part.iter().map(ask)).buffered(QUESTIONS).collect::<Vec<_>>().await
+        {
             match found {
                 Ok(before) => drop(known.insert(name, before)),
                 Err(error) => first = first.or(Some(error)),

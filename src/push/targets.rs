@@ -84,8 +84,7 @@ pub fn select(bundle: &Bundle, names: &[SetName]) -> Result<Vec<usize>, PushErro
     if !unknown.is_empty() {
         return Err(PushError::UnknownSets { unknown, known: sets.iter().map(SetName::of).collect() });
     }
-    let is_selected =
-        |set: &CheckedSet| names.is_empty() || names.iter().any(|name| name.matches(set));
+    let is_selected = |set: &CheckedSet| names.is_empty() || names.iter().any(|name| name.matches(set));
     Ok(sets.iter().enumerate().filter(|(_, set)| is_selected(set)).map(|(n, _)| n).collect())
 }
 

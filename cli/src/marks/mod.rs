@@ -170,7 +170,8 @@ mod tests {
     #[test]
     fn t242_a_bundle_may_follow_only_what_was_pushed_to_the_same_place() {
         let (prod, test) = (stream(), "test".parse().unwrap());
-        let bundle = |stream, sequence, identity| Candidate { stream, mark: mark(sequence, identity), verified: true };
+        let bundle =
+            |stream, sequence, identity| Candidate { stream, mark: mark(sequence, identity), verified: true };
         let mut marks = Marks::default();
         assert_eq!(marks.raise(EDGE, &bundle(&prod, 7, "seven")), Ok(true));
         assert_eq!(marks.raise(EDGE, &bundle(&prod, 5, "five")), Ok(false), "a mark is never lowered");
@@ -195,8 +196,7 @@ mod tests {
     #[test]
     fn t244_what_nobody_vouches_for_locks_out_nothing_that_is_signed() {
         let prod = stream();
-        let bundle =
-            |sequence, verified| Candidate { stream: &prod, mark: mark(sequence, "x"), verified };
+        let bundle = |sequence, verified| Candidate { stream: &prod, mark: mark(sequence, "x"), verified };
         let mut marks = Marks::default();
         marks.raise(EDGE, &bundle(u64::MAX, false)).unwrap();
         marks.raise(EDGE, &bundle(7, true)).unwrap();

@@ -153,7 +153,9 @@ impl PushState {
         let mut marks = read(&path)?;
         let overtaken = match marks.check(destination, bundle) {
             Ok(()) => None,
-            Err(Objection::Unreadable(detail)) => return Err(unreadable(&path, destination, bundle, &detail)),
+            Err(Objection::Unreadable(detail)) => {
+                return Err(unreadable(&path, destination, bundle, &detail));
+            }
             Err(Objection::Rollback(error)) => Some(error),
         };
         match marks.raise(destination, bundle) {
@@ -175,7 +177,8 @@ impl PushState {
         let folder = self.folder.as_deref().ok_or(StateError::NoFolder)?;
         create_folder(folder).map_err(|error| StateError::Write(folder.to_owned(), error))?;
         let path = folder.join(LOCK);
-        let file = private(OpenOptions::new().read(true).write(true).create(true).truncate(false)).open(&path);
+        let file =
+            private(OpenOptions::new().read(true).write(true).create(true).truncate(false)).open(&path);
         let file = file.map_err(|error| StateError::Write(path.clone(), error))?;
         let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
@@ -186,7 +189,9 @@ impl PushState {
                     return Ok((folder, file));
                 }
                 Err(TryLockError::Error(error)) => return Err(StateError::Write(path, error)),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Err(StateError::Locked(path)),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                    return Err(StateError::Locked(path));
+                }
                 Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
             }
         }
@@ -285,7 +290,8 @@ fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
         let folder = if folder.as_str().is_empty() { Utf8Path::new(".") } else { folder };
         match File::open(folder)?.sync_all() {
             // A file system that has no such thing.
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
             result => result?,
         }
     }
@@ -303,7 +309,8 @@ mod tests {
     fn the_folder_is_the_one_that_was_named_or_that_of_the_user() {
         let folder = |named: Option<&str>, variables: &[(&str, &str)]| {
             let variables = variables.iter().copied().collect::<std::collections::HashMap<_, _>>();
-            let state = PushState::of(named.map(Utf8Path::new), |name| variables.get(name).map(|&v| v.to_owned()));
+            let state =
+                PushState::of(named.map(Utf8Path::new), |name| variables.get(name).map(|&v| v.to_owned()));
             state.folder.map(Utf8PathBuf::into_string)
         };
         let home = ("HOME", "/home/me");

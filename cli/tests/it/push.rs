@@ -75,9 +75,11 @@ fn each_set_goes_to_its_own_destination_with_its_prefix() {
     assert_eq!(json.get("destination"), None, "there are several: {said}");
     assert_eq!(site.edge.digest("team/web", "1.0"), site.source.digest("team/web", "1.0"));
     assert_eq!(site.edge.digest("team/api", "1.0"), None);
-    for (repository, name) in
-        [("mirror/a/team/api", "team/api"), ("mirror/b/team/api", "team/api"), ("mirror/b/team/web", "team/web")]
-    {
+    for (repository, name) in [
+        ("mirror/a/team/api", "team/api"),
+        ("mirror/b/team/api", "team/api"),
+        ("mirror/b/team/web", "team/web"),
+    ] {
         assert_eq!(second.digest(repository, "1.0"), site.source.digest(name, "1.0"), "{repository}");
     }
     assert_eq!(second.repositories().len(), 3);
@@ -130,7 +132,10 @@ fn sets_are_selected_by_their_names() {
         set(&site, "berlin/tools", "${REGISTRY}/x", &[&api]),
     ];
     bundle(&mut site, &sets, &[]).ok();
-    push(&site, &[]).failed(2, &["`${REGISTRY}/x` of set berlin/tools (sites/2.yaml) holds a variable", "krs push BUNDLE REGISTRY"]);
+    push(&site, &[]).failed(
+        2,
+        &["`${REGISTRY}/x` of set berlin/tools (sites/2.yaml) holds a variable", "krs push BUNDLE REGISTRY"],
+    );
     let known = "it holds berlin/shop, berlin/tools, munich/shop";
     push(&site, &["--set", "berlin/shop", "--set", "bonn/shop", "--set", "shop2"])
         .failed(2, &["the bundle holds no set shop2, bonn/shop;", known]);
@@ -161,7 +166,8 @@ fn another_registry_than_that_of_the_sets_is_warned_about() {
         text
     };
     let other = warning("edge.example.com/mirror").unwrap();
-    let expected = format!("the sets are for edge.example.com/mirror, and not for {edge}, which the command names");
+    let expected =
+        format!("the sets are for edge.example.com/mirror, and not for {edge}, which the command names");
     assert!(other.ends_with(&expected), "{other}");
     assert_eq!(warning(&edge), None, "a variable may stand for it");
 }
@@ -182,7 +188,11 @@ fn one_destination_that_fails_stops_no_other_one() {
     let destinations = json["destinations"].as_array().unwrap();
     for one in destinations {
         let is_broken = one["destination"] == second.as_str();
-        assert_eq!((one["error"].is_string(), &one["remembered"]), (is_broken, &Value::from(!is_broken)), "{json}");
+        assert_eq!(
+            (one["error"].is_string(), &one["remembered"]),
+            (is_broken, &Value::from(!is_broken)),
+            "{json}"
+        );
     }
     assert!(site.edge.digest("team/web", "1.0").is_some() && broken.digest("team/web", "1.0").is_none());
 }
@@ -201,7 +211,12 @@ fn two_names_of_one_image_at_one_registry_are_said_with_their_sets() {
     bundle(&mut site, &[sets[0].clone(), renamed], &[]).ok();
     push(&site, &[&edge]).failed(
         2,
-        &[&format!("{edge}/team/api:1.0 is claimed"), "by set x/one (sites/0.yaml)", "by set x/two (sites/1.yaml)", "--set x/one"],
+        &[
+            &format!("{edge}/team/api:1.0 is claimed"),
+            "by set x/one (sites/0.yaml)",
+            "by set x/two (sites/1.yaml)",
+            "--set x/one",
+        ],
     );
     push(&site, &[&edge, "--set", "x/two"]).ok();
     assert_eq!(site.edge.digest("team/api", "1.0"), site.source.digest("b/team/api", "1.0"));
@@ -229,9 +244,7 @@ fn t247_a_tag_that_moves_is_shown_with_both_digests() {
     let sets = [set(&site, "x/a", &edge, &[&new, &kept, &added])];
     bundle(&mut site, &sets, &["--sequence", "2"]).ok();
     let after = new.split_once('@').unwrap().1;
-    let lines = |what: &str| {
-        format!("{edge}/team/web:1.0 {what}\n  from {before}\n  to   {after}\n")
-    };
+    let lines = |what: &str| format!("{edge}/team/web:1.0 {what}\n  from {before}\n  to   {after}\n");
     let said = push(&site, &["--dry-run"]).ok();
     assert!(said.out.contains(&lines("would move")), "{said}");
     assert!(said.out.contains("3 tags: 1 moved, 1 new, 1 unchanged\nNothing was sent.\n"), "{said}");

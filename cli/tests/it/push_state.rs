@@ -45,7 +45,11 @@ fn t242_an_older_bundle_is_refused_unless_it_is_meant() {
     assert_eq!(sequence(&site, STATE), 2);
     site.edge.clear_requests();
     let edge = site.edge.host().to_string();
-    let parts = [&format!("1.krs.tar must not follow what was pushed to {edge}"), "sequence 1 of stream `prod` is lower than 2", "--allow-older"];
+    let parts = [
+        &format!("1.krs.tar must not follow what was pushed to {edge}"),
+        "sequence 1 of stream `prod` is lower than 2",
+        "--allow-older",
+    ];
     trusted(&site, "1", &[]).failed(5, &parts.map(|part| part as &str));
     trusted(&site, "1", &["--dry-run"]).failed(5, &["lower than 2"]);
     site.push("1.krs.tar", &[]).failed(5, &["lower than 2"]);
@@ -92,7 +96,10 @@ fn t242_only_what_was_pushed_with_success_is_remembered() {
 fn t242_a_push_that_was_killed_is_not_remembered_and_the_next_one_is() {
     let site = site();
     trusted(&site, "1", &[]).ok();
-    site.edge.fail(Matcher::any().method("PUT").path("/team/web2/manifests/"), What::Delay(Duration::from_secs(600)));
+    site.edge.fail(
+        Matcher::any().method("PUT").path("/team/web2/manifests/"),
+        What::Delay(Duration::from_secs(600)),
+    );
     let edge = site.edge.host().to_string();
     let call = ["push", "2.krs.tar", &edge, "--public-key", "k.pub"];
     let mut child = site.desk.command(&call).spawn().unwrap();
@@ -130,7 +137,8 @@ fn t245_a_damaged_state_stops_the_push_and_says_what_to_do() {
     let (path, good) = (site.desk.path(STATE), fs::read_to_string(site.desk.path(STATE)).unwrap());
     let refused = |parts: &[&str]| {
         site.edge.clear_requests();
-        trusted(&site, "2", &[]).failed(1, &[&[path.file_name().unwrap(), "is damaged", "remove"], parts].concat());
+        trusted(&site, "2", &[])
+            .failed(1, &[&[path.file_name().unwrap(), "is damaged", "remove"], parts].concat());
         assert_eq!(site.edge.requests().len(), 0, "nothing is asked");
     };
     let edge = site.edge.host().to_string();
@@ -251,6 +259,9 @@ fn t242_a_newer_bundle_that_was_pushed_meanwhile_is_said() {
     let output = older.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(5), "{said}");
-    assert!(said.contains("another bundle was pushed to") && said.contains("push the newest bundle"), "{said}");
+    assert!(
+        said.contains("another bundle was pushed to") && said.contains("push the newest bundle"),
+        "{said}"
+    );
     assert_eq!(sequence(&site, STATE), 2);
 }

@@ -64,7 +64,8 @@ fn without_tls<'a>(
     let plain = sets.filter(|set| set.spec.destination_tls.as_ref().is_some_and(|tls| tls.plain_http));
     let hosts = plain.filter_map(|set| set.spec.destination_registry.parse::<Destination>().ok());
     let hosts = hosts.map(|destination| destination.registry).collect::<BTreeSet<_>>();
-    let hosts = hosts.into_iter().filter(|host| !host.is_loopback() && !args.registry.plain_http.contains(host));
+    let hosts =
+        hosts.into_iter().filter(|host| !host.is_loopback() && !args.registry.plain_http.contains(host));
     hosts.map(|host| {
         format!("the sets have {host} spoken to without TLS, which krs does only with --plain-http {host}")
     })

@@ -118,7 +118,8 @@ impl Memory {
                     "another bundle was pushed to {destination} while {} was, so that its tags may be those of either: {error}",
                     self.file
                 );
-                Err(Failure::new(ErrorKind::Rollback, message).help("push the newest bundle of the stream again"))
+                Err(Failure::new(ErrorKind::Rollback, message)
+                    .help("push the newest bundle of the stream again"))
             }
             Ok(Raised::Kept | Raised::Overtaken(_)) => Ok(true),
             Err(error) if self.state.is_fatal(&error) && !self.allow_older => {
