@@ -113,6 +113,15 @@ impl Journal {
         }
     }
 
+    /// Brings what was noted to the disk: after a drive was pulled out, nothing else can be resumed. Others may note more
+    /// meanwhile.
+    pub(super) fn sync(&self) {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).try_clone();
+        if let Err(error) = file.and_then(|file| file.sync_all()) {
+            tracing::debug!(%error, "the journal did not reach the disk");
+        }
+    }
+
     /// Adds that so many bytes of a blob are written. What cannot be noted has to be fetched again after an
     /// interruption, and is no reason to end the run.
     pub(super) fn note(&self, digest: &Digest, bytes: u64) {

@@ -216,9 +216,12 @@ impl Writer {
     /// Brings what was written until now to the disk, while more is written. Where that fails, so do all later writes
     /// and [`Self::finish`].
     pub fn sync_behind(&self) {
-        if let Err(error) = self.output.sync_behind() {
-            tracing::debug!(%error, "what was written did not reach the disk");
-            self.journal.forget();
+        match self.output.sync_behind() {
+            Ok(()) => self.journal.sync(),
+            Err(error) => {
+                tracing::debug!(%error, "what was written did not reach the disk");
+                self.journal.forget();
+            }
         }
     }
 
