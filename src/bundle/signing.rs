@@ -156,11 +156,9 @@ impl Bundle {
     /// [`BundleError`] of reading and writing.
     pub fn copy_list_signature(&self, copy: &Utf8Path) -> Result<bool, BundleError> {
         let Some(list) = self.list_path() else { return Ok(false) };
-        let bytes = |archive: &Utf8Path, folders: &[Utf8PathBuf]| read_list(archive, folders);
         let own = list.parent().map(Utf8Path::to_owned);
-        let (Some((_, ours)), Some((path, theirs))) =
-            (bytes(self.path(), own.as_slice())?, bytes(copy, &[])?)
-        else {
+        let lists = (read_list(self.path(), own.as_slice())?, read_list(copy, &[])?);
+        let (Some((_, ours)), Some((path, theirs))) = lists else {
             return Ok(false);
         };
         let signatures = signature(list)?;
