@@ -23,11 +23,13 @@ pub enum Ask {
     Look,
     /// The whole closure: the only thing that makes a target present.
     Walk,
+    /// As [`Self::Walk`], of a target whose proof is old, and nothing else is known against it: this can wait.
+    Renew,
 }
 
-/// Which targets to ask about now, and how. A target without a proof, with a proof older than `verify_interval`, or with
-/// a Job that ended since, is walked, and all are when somebody asked for it since; the others are looked at, at most once
-/// in `resync_interval`.
+/// Which targets to ask about now, and how. A target without a proof, or with a Job that ended since, is walked, and all are
+/// when somebody asked for it since; those with a proof older than `verify_interval` are renewed; the others are looked at,
+/// at most once in `resync_interval`.
 pub fn asks<'a>(
     targets: &'a [Target],
     state: &SetState,
@@ -37,19 +39,20 @@ pub fn asks<'a>(
     now: Timestamp,
 ) -> Vec<(&'a Target, Ask)> {
     let ended = ended_targets(targets, state, jobs);
-    let look = state.looked_at.is_none_or(|at| is_over(at, resync_interval, now));
+    let look = is_look_due(state, resync_interval, now);
     let requested = |proof: Timestamp| state.requested.as_ref().is_some_and(|request| proof < request.at);
     let ask = |target: &Target| match state.proofs.get(&target.key) {
-        Some(proof)
-            if !is_over(*proof, verify_interval, now)
-                && !ended.contains(&target.key)
-                && !requested(*proof) =>
-        {
-            look.then_some(Ask::Look)
-        }
-        _ => Some(Ask::Walk),
+        Some(proof) if ended.contains(&target.key) || requested(*proof) => Some(Ask::Walk),
+        Some(proof) if is_over(*proof, verify_interval, now) => Some(Ask::Renew),
+        Some(_) => look.then_some(Ask::Look),
+        None => Some(Ask::Walk),
     };
     targets.iter().filter_map(|target| Some((target, ask(target)?))).collect()
+}
+
+/// Whether targets that are present are looked at now.
+pub(crate) fn is_look_due(state: &SetState, resync_interval: Duration, now: Timestamp) -> bool {
+    state.looked_at.is_none_or(|at| is_over(at, resync_interval, now))
 }
 
 /// Targets of Jobs that ended and whose end is not accounted for yet.

@@ -30,8 +30,10 @@ pub(crate) use situation::{Intervals, after, withheld};
 const SOONEST: Duration = Duration::from_secs(1);
 /// When to look again at what somebody may mend, or what waits for others, unless the set is looked at more often.
 const SOON: Duration = Duration::from_secs(30);
-/// When to look again for a free slot or for the first scan, in case that the event which tells of it was lost.
-const QUEUE: Duration = Duration::from_secs(60);
+/// When to look again for the first scan, and for a free slot, in case that the event which tells of it was lost. Hundreds
+/// of sets may wait for a slot, for an hour.
+const SCAN: Duration = Duration::from_secs(60);
+const QUEUE: Duration = Duration::from_secs(300);
 
 /// Decides.
 ///
@@ -214,14 +216,14 @@ fn again(
     for proof in o.state.proofs.values() {
         let due = after(*proof, intervals.verify);
         // One that is overdue could not be renewed in this round.
-        at(if due > o.now { due } else { after(o.now, SOON) });
+        at(if due > o.now { due } else { after(o.now, o.renew_in.unwrap_or(SOON)) });
     }
     for (place, situation) in picture.situations.iter().enumerate() {
         match situation {
             Situation::BackOff { until, .. } | Situation::Contested { until, .. } => at(*until),
             Situation::Unknown { reason, .. } if *reason == reason::AUTH_FAILED => {}
             Situation::Unknown { .. } | Situation::Copying => at(after(o.now, SOON)),
-            Situation::Waiting(Awaited::Scan) => at(after(o.now, QUEUE)),
+            Situation::Waiting(Awaited::Scan) => at(after(o.now, SCAN)),
             Situation::Open { .. } if !started.contains(&place) => at(after(o.now, QUEUE)),
             _ => {}
         }

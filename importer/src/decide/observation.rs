@@ -46,6 +46,8 @@ pub struct Observation<'a> {
     pub stock: &'a Stock,
     /// The site's limits.
     pub limits: Limits<'a>,
+    /// When targets are asked about again whose proofs are old, where too many of the registry's are.
+    pub renew_in: Option<Duration>,
 }
 
 /// The site's limits.

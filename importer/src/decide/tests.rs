@@ -105,6 +105,7 @@ impl Site {
             busy: &self.busy,
             holders: &self.holders,
             stock: &self.stock,
+            renew_in: None,
             limits: Limits {
                 online: self.online,
                 sources: &self.sources,

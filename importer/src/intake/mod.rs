@@ -68,6 +68,12 @@ use watchdog::{Hangs, Watchdog};
 /// Longest pause before the ImageBundles of earlier runs are asked for again.
 const LOAD_AGAIN: Duration = Duration::from_secs(30);
 
+/// How long further changes of what sets need are waited for: at least, and at most. (T-254)
+const COALESCE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// By how much that is longer than it takes to work out what follows from a change, which is the more the more sets there
+/// are, as are the changes.
+const COALESCE_FACTOR: u32 = 9;
+
 /// The intake and what it needs.
 pub struct Intake {
     config: Arc<Config>,
@@ -228,6 +234,7 @@ impl Intake {
         let mut beat = tokio::time::interval(self.pass_options.beat);
         scans.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pause = COALESCE.0;
         loop {
             tokio::select! {
                 _ = scans.tick() => self.begin_look().await,
@@ -241,7 +248,10 @@ impl Intake {
                 (media, end) = Self::pass_ended(&mut self.passes) => self.end_pass(&media, end),
                 Some(fault) = self.faults.recv() => self.fault(&fault),
                 // Without a sender the importer is stopping.
-                Ok(()) = self.demand.changed() => self.kept.mismatches.clear(),
+                Ok(()) = self.demand.changed() => {
+                    tokio::time::sleep(pause).await;
+                    self.kept.mismatches.clear();
+                }
                 Ok(()) = self.marks_seen.changed() => {}
                 Some(Ok(event)) = self.bundles.next() => {
                     if !self.cluster.observe(event) {
@@ -256,7 +266,9 @@ impl Intake {
                     }
                 }
             }
+            let begun = Instant::now();
             self.settle().await;
+            pause = (begun.elapsed() * COALESCE_FACTOR).clamp(COALESCE.0, COALESCE.1);
             self.beat();
         }
     }

@@ -158,6 +158,7 @@ impl Round<'_> {
                 free_jobs: if may_create { free.jobs } else { 0 },
                 kept_jobs: free.kept,
             },
+            renew_in: seen.renewals_wait.then_some(self.resync),
         })
     }
 

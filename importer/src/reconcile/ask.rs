@@ -17,7 +17,7 @@ use super::secrets::{SecretError, Secrets};
 use super::{ReconcileError, lock};
 use crate::advice::Whose;
 use crate::decide::Answer;
-use crate::remember::{Ask, asks, copying_targets, ended_targets, is_over};
+use crate::remember::{Ask, asks, copying_targets, ended_targets, is_look_due, is_over};
 use crate::state::{Request, SetState};
 use crate::target::{Target, TargetKey};
 
@@ -53,6 +53,7 @@ impl Round<'_> {
         if seen.checks_all {
             state.looked_at = None;
         }
+        seen.renewals_wait = self.renewals_wait(seen, state);
         let running = lock(&self.importer.checks).remove(&self.uid);
         let mut running = running.filter(|check| check.counts(requested_at.as_deref(), self.now));
         if let Some(check) = &mut running {
@@ -120,15 +121,32 @@ impl Round<'_> {
     pub(super) fn answer_request(&self, seen: &Seen, state: &mut SetState) {
         let due = self.due(seen, state);
         let answered = |target: &Target| seen.said.answers.contains_key(&target.key);
-        let handled = seen.obstacle.is_some() || due.iter().all(|(target, _)| answered(target));
+        // What is only to be renewed was verified since.
+        let open = |(target, how): &(Target, Ask)| *how != Ask::Renew && !answered(target);
+        let handled = seen.obstacle.is_some() || !due.iter().any(open);
         if let Some(request) = state.requested.as_mut().filter(|_| handled && !self.set.spec.suspend) {
             request.handled = Some(request.value.clone());
         }
     }
 
-    /// Targets that the registry is to be asked about now: of those that are present, a sample.
+    /// Targets that the registry is to be asked about now: of those that are present a sample, and of those whose proofs are
+    /// old as many as may be verified now.
     fn due(&self, seen: &Seen, state: &SetState) -> Vec<(Target, Ask)> {
-        let due = asks(&seen.targets, state, &seen.jobs.list, self.resync, self.verify, self.now);
+        let mut due = asks(&seen.targets, state, &seen.jobs.list, self.resync, self.verify, self.now);
+        due.retain(|(target, how)| *how == Ask::Look || !seen.known.suffices(&target.key, *how));
+        let mut renewals = self.renewals(seen);
+        let look = is_look_due(state, self.resync, self.now);
+        due.retain_mut(|(_, how)| {
+            if *how == Ask::Renew {
+                match renewals.checked_sub(1) {
+                    Some(left) => renewals = left,
+                    // It is seen to be there, as others are.
+                    None if look => *how = Ask::Look,
+                    None => return false,
+                }
+            }
+            true
+        });
         let count = due.iter().filter(|(_, how)| *how == Ask::Look).count();
         let quota = match seen.targets.first() {
             Some(target) if !seen.checks_all => {
@@ -139,7 +157,7 @@ impl Round<'_> {
         };
         let mut position = 0;
         let mut is_in_sample = |how: Ask| {
-            if how == Ask::Walk {
+            if how != Ask::Look {
                 return true;
             }
             position += 1;
@@ -170,6 +188,22 @@ impl Round<'_> {
                 Vec::new()
             }
         }
+    }
+
+    /// Whether more targets have old proofs than may be verified now.
+    fn renewals_wait(&self, seen: &Seen, state: &SetState) -> bool {
+        let due = asks(&seen.targets, state, &seen.jobs.list, self.resync, self.verify, self.now);
+        let is_open = |(target, how): &(&Target, Ask)| {
+            *how == Ask::Renew && !seen.known.suffices(&target.key, Ask::Renew)
+        };
+        due.iter().filter(|due| is_open(due)).count() > self.renewals(seen)
+    }
+
+    /// How many targets may be verified only because their proofs are old.
+    fn renewals(&self, seen: &Seen) -> usize {
+        let Some(registry) = seen.targets.first().map(|target| &target.registry) else { return 0 };
+        let (count, intervals) = (seen.targets.len(), (self.resync, self.verify));
+        self.importer.renewals.available(&self.name, registry, count, intervals, self.now)
     }
 
     /// What is missing that was present has the rest of the set checked, and the other sets of the registry.
@@ -205,8 +239,11 @@ impl Round<'_> {
             Some(check) => check,
             None => match registries.turn(&key, &self.name, self.now) {
                 Ok(turn) => {
-                    let due = self.due(seen, state).into_iter().map(|target| vec![target]);
-                    let (lists, requested_at) = (due.chain(probes).collect(), quiet::requested_at(self.set));
+                    let due = self.due(seen, state);
+                    let renewed = due.iter().filter(|(_, how)| *how == Ask::Renew).count();
+                    self.importer.renewals.take(&registry, renewed);
+                    let lists = due.into_iter().map(|target| vec![target]).chain(probes).collect();
+                    let requested_at = quiet::requested_at(self.set);
                     Check::start(turn, edge, key, self.name.clone(), lists, requested_at, self.now)
                 }
                 Err(NoTurn::Busy) => return,

@@ -186,16 +186,18 @@ impl Edge {
             Ask::Look => {
                 look(&repository, target).await.map_or_else(|error| self.failed(&error), Found::from)
             }
-            Ask::Walk => match prove(&repository, &target.digest, &target.platforms, &target.tags).await {
-                Ok(Proof::Whole { contents, .. }) => {
-                    let contents = Some(contents.iter().map(|blob| blob.digest).collect());
-                    Found { contents, ..Found::from(Answer::Whole) }
+            Ask::Walk | Ask::Renew => {
+                match prove(&repository, &target.digest, &target.platforms, &target.tags).await {
+                    Ok(Proof::Whole { contents, .. }) => {
+                        let contents = Some(contents.iter().map(|blob| blob.digest).collect());
+                        Found { contents, ..Found::from(Answer::Whole) }
+                    }
+                    Ok(Proof::Missing { what }) => Answer::Missing { what }.into(),
+                    Ok(Proof::Tag { tag, found }) => tag_answer(&tag, found).into(),
+                    Err(ProveError::Registry(error)) => self.failed(&error),
+                    Err(ProveError::Closure(error)) => Answer::Corrupt { message: chain(&error) }.into(),
                 }
-                Ok(Proof::Missing { what }) => Answer::Missing { what }.into(),
-                Ok(Proof::Tag { tag, found }) => tag_answer(&tag, found).into(),
-                Err(ProveError::Registry(error)) => self.failed(&error),
-                Err(ProveError::Closure(error)) => Answer::Corrupt { message: chain(&error) }.into(),
-            },
+            }
         }
     }
 

@@ -162,6 +162,16 @@ impl Facts {
         found
     }
 
+    /// How many copy Jobs run, by the namespace of their set.
+    pub(super) fn running_by_namespace(&self) -> BTreeMap<String, usize> {
+        let mut count = BTreeMap::<_, usize>::new();
+        for Running { namespace, jobs } in self.running().values().filter(|running| !running.jobs.is_empty())
+        {
+            *count.entry(namespace.clone()).or_default() += jobs.len();
+        }
+        count
+    }
+
     /// How many copy Jobs run.
     pub(super) fn count_running(&self) -> usize {
         self.running().values().map(|running| running.jobs.len()).sum()

@@ -32,6 +32,7 @@ mod ownership;
 mod permits;
 mod probes;
 mod quiet;
+mod renewals;
 mod report;
 mod reservation;
 mod resolve;
@@ -82,8 +83,10 @@ use known::KnownAnswers;
 use memory::Memory;
 use owner::Owner;
 use quiet::Quiet;
+use renewals::Renewals;
 use round::Round;
 use sampling::Samples;
+use slots::Slots;
 use wakeups::PassOn;
 use written::WrittenStatus;
 
@@ -159,6 +162,7 @@ pub struct Importer {
     registries: Arc<Registries>,
     content: Arc<ContentReads>,
     samples: Samples,
+    renewals: Renewals,
     /// Sets decide one by one, and take slots and repositories for their new Jobs with the decision: no two Jobs write to
     /// one repository, and the limit on Jobs holds. Never held while something is waited for.
     deciding: Mutex<()>,
@@ -200,6 +204,7 @@ impl Importer {
             )),
             content: Arc::default(),
             samples: Samples::default(),
+            renewals: Renewals::default(),
             deciding: Mutex::default(),
             reads: ReadLimit::default(),
             begun: watch::channel(false).0,
@@ -276,7 +281,7 @@ impl Importer {
             self.forget_metrics(&gone);
         }
         if self.facts.only_uids(&uids) {
-            self.registries.wakeups.job_ended();
+            self.registries.wakeups.job_ended(self.may_create());
         }
         lock(&self.failures).retain(|uid, _| uids.contains(uid));
         lock(&self.written).retain(|uid, _| uids.contains(uid));
@@ -288,21 +293,29 @@ impl Importer {
         let told = self.content.retain(&uids, &names, (self.parts.clock)());
         self.registries.wake(&told);
         self.samples.retain(|name| names.contains(name));
-        self.registries.wakeups.retain(|uid| uids.contains(uid));
+        self.renewals.retain(|name| names.contains(name));
+        self.registries.wakeups.retain(|uid| uids.contains(uid), self.may_create());
     }
 
     /// Takes note of the Jobs of a set, of which there are no others. The end of one that ran is told to those that wait.
     fn runs(&self, namespace: &str, uid: &str, jobs: &[CopyJob]) {
         if self.facts.runs(namespace, uid, jobs) {
-            self.registries.wakeups.job_ended();
+            self.registries.wakeups.job_ended(self.may_create());
         }
     }
 
     /// Gives back what a Job takes that does not exist, and tells those that wait for it.
     fn release(&self, uid: &str, job: &str) {
         if self.facts.release(uid, job) {
-            self.registries.wakeups.job_ended();
+            self.registries.wakeups.job_ended(self.may_create());
         }
+    }
+
+    /// Tells of a namespace whether its sets may create a copy Job now.
+    fn may_create(&self) -> impl Fn(&str) -> bool + use<> {
+        let (max, namespaces) = (self.config().jobs.max, self.facts.namespaces());
+        let running = self.facts.running_by_namespace();
+        move |namespace| Slots { max, running: &running, namespaces }.free(namespace).jobs > 0
     }
 
     fn forget_metrics(&self, set: &SetName) {

@@ -43,6 +43,8 @@ pub(super) struct Seen {
     pub(super) known: KnownAnswers,
     /// Whether all present targets are asked about, not a sample.
     pub(super) checks_all: bool,
+    /// Whether targets with old proofs wait because too many of the registry's are to be verified.
+    pub(super) renewals_wait: bool,
     /// Whether a check of the registry goes on.
     pub(super) is_checking: bool,
     /// Whether a check ended before all targets were asked about.
@@ -93,6 +95,7 @@ impl Round<'_> {
             asked_at: self.now,
             known,
             checks_all: false,
+            renewals_wait: false,
             is_checking: false,
             goes_on: false,
             again_at: None,

@@ -79,7 +79,7 @@ impl Wakeups {
     }
 
     /// Keeps the sets that `is_alive`. What those that are gone were woken for, the next set is.
-    pub(super) fn retain(&self, is_alive: impl Fn(&str) -> bool) {
+    pub(super) fn retain(&self, is_alive: impl Fn(&str) -> bool, may_create: impl Fn(&str) -> bool) {
         let is_lost = {
             let mut queue = lock(&self.queue);
             let ended = queue.ended;
@@ -89,25 +89,30 @@ impl Wakeups {
             is_lost
         };
         if is_lost {
-            self.wake_next();
+            self.wake_next(may_create);
         }
     }
 
-    /// A Job ended: wakes the set that waits longest. Once reconciled, that one wakes the next where a slot is left.
-    pub(super) fn job_ended(&self) {
+    /// A Job ended: wakes the set that waits longest, of a namespace that may create one. Once reconciled, that one wakes the
+    /// next where a slot is left.
+    pub(super) fn job_ended(&self, may_create: impl Fn(&str) -> bool) {
         {
             let mut queue = lock(&self.queue);
             queue.ended = queue.ended.saturating_add(1);
         }
-        self.wake_next();
+        self.wake_next(may_create);
     }
 
-    /// Wakes the next set that was not woken since the last end of a Job.
-    pub(super) fn wake_next(&self) {
+    /// Wakes the next set that was not woken since the last end of a Job, of a namespace that may create one. Where all slots
+    /// that are left are kept for other namespaces, each end of a Job would else have every waiting set reconciled, which
+    /// finds that out. (T-250)
+    pub(super) fn wake_next(&self, may_create: impl Fn(&str) -> bool) {
         let name = {
             let mut queue = lock(&self.queue);
             let ended = queue.ended;
-            let next = queue.waiting.iter_mut().find(|waiting| waiting.woken < ended);
+            let is_next =
+                |waiting: &&mut Waiting| waiting.woken < ended && may_create(&waiting.name.namespace);
+            let next = queue.waiting.iter_mut().find(is_next);
             next.map(|waiting| {
                 waiting.woken = ended;
                 waiting.name.clone()
@@ -131,9 +136,7 @@ impl<'a> PassOn<'a> {
 
 impl Drop for PassOn<'_> {
     fn drop(&mut self) {
-        if self.importer.facts.count_running() < self.importer.config().jobs.max {
-            self.importer.registries.wakeups.wake_next();
-        }
+        self.importer.registries.wakeups.wake_next(self.importer.may_create());
     }
 }
 
@@ -147,6 +150,10 @@ mod tests {
         SetName { namespace: "shop".to_owned(), name: name.to_owned() }
     }
 
+    fn any(_: &str) -> bool {
+        true
+    }
+
     fn woken(stream: &mut (impl Stream<Item = ObjectRef<EdgeImageSet>> + Unpin)) -> Vec<String> {
         std::iter::from_fn(|| stream.next().now_or_never().flatten()).map(|set| set.name).collect()
     }
@@ -158,17 +165,17 @@ mod tests {
         for name in ["a", "b", "c"] {
             wakeups.wait(name, &set(name), wakeups.ended());
         }
-        wakeups.wake_next();
+        wakeups.wake_next(any);
         assert_eq!(woken(&mut all), [""; 0], "no Job ended since they found out that they must wait");
-        wakeups.job_ended();
+        wakeups.job_ended(any);
         assert_eq!(woken(&mut all), ["a"]);
         // `a` cannot use the slot and passes it on.
         wakeups.wait("a", &set("a"), wakeups.ended());
-        (0..9).for_each(|_| wakeups.wake_next());
+        (0..9).for_each(|_| wakeups.wake_next(any));
         assert_eq!(woken(&mut all), ["b", "c"]);
         wakeups.wait_no_more("b");
-        wakeups.job_ended();
-        wakeups.retain(|uid| uid != "c");
+        wakeups.job_ended(any);
+        wakeups.retain(|uid| uid != "c", any);
         assert_eq!(woken(&mut all), ["a"]);
         assert_eq!(woken(&mut other), [""; 0]);
     }
@@ -180,9 +187,9 @@ mod tests {
         for name in ["a", "b"] {
             wakeups.wait(name, &set(name), wakeups.ended());
         }
-        wakeups.job_ended();
+        wakeups.job_ended(any);
         assert_eq!(woken(&mut all), ["a"]);
-        wakeups.retain(|uid| uid != "a");
+        wakeups.retain(|uid| uid != "a", any);
         assert_eq!(woken(&mut all), ["b"]);
     }
 
@@ -191,9 +198,31 @@ mod tests {
         let wakeups = Wakeups::default();
         let mut all = wakeups.listen(Some("shop"));
         let before = wakeups.ended();
-        wakeups.job_ended();
+        wakeups.job_ended(any);
         wakeups.wait("a", &set("a"), before);
-        wakeups.wake_next();
+        wakeups.wake_next(any);
         assert_eq!(woken(&mut all), ["a"]);
+    }
+
+    /// With 6 namespaces and 8 slots, two slots are kept for namespaces that there are not.
+    #[test]
+    fn t250_sets_of_namespaces_without_a_slot_are_not_woken_until_there_is_one() {
+        let wakeups = Wakeups::default();
+        let mut all = wakeups.listen(None);
+        for (namespace, name) in [("shop", "a"), ("shop", "b"), ("bank", "c")] {
+            let set = SetName { namespace: namespace.to_owned(), name: name.to_owned() };
+            wakeups.wait(name, &set, wakeups.ended());
+        }
+        wakeups.job_ended(|namespace| namespace == "bank");
+        assert_eq!(woken(&mut all), ["c"]);
+        (0..9).for_each(|_| wakeups.wake_next(|namespace| namespace == "bank"));
+        assert_eq!(woken(&mut all), [""; 0]);
+        wakeups.wake_next(|namespace| namespace == "shop");
+        assert_eq!(woken(&mut all), ["a"], "what ended before counts for it still");
+        wakeups.wake_next(|_| false);
+        wakeups.retain(|uid| uid != "a", |_| false);
+        assert_eq!(woken(&mut all), [""; 0]);
+        wakeups.wake_next(any);
+        assert_eq!(woken(&mut all), ["b"]);
     }
 }

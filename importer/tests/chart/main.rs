@@ -55,6 +55,24 @@ fn the_chart_brings_the_definitions_of_the_code() {
 }
 
 #[test]
+fn what_the_chart_tells_catalogues_of_its_kinds_is_so() {
+    let about = yaml(&read(chart().join("Chart.yaml")));
+    let annotation = |name: &str| yaml(about["annotations"][name].as_str().unwrap());
+    let kinds = annotation("artifacthub.io/crds");
+    for ((_, definition), kind) in definitions().iter().zip(kinds.as_array().unwrap()) {
+        let definition = yaml(definition);
+        assert_eq!(definition["metadata"]["name"], kind["name"]);
+        assert_eq!(definition["spec"]["names"]["kind"], kind["kind"]);
+        assert_eq!(definition["spec"]["versions"][0]["name"], kind["version"]);
+    }
+    for example in annotation("artifacthub.io/crdsExamples").as_array().unwrap() {
+        assert_eq!(example["kind"], "EdgeImageSet");
+        let spec = serde_json::from_value(example["spec"].clone()).unwrap();
+        krs_core::set::check_spec(&spec).unwrap();
+    }
+}
+
+#[test]
 fn no_rule_of_the_chart_has_a_wildcard() {
     for file in ["_helpers.tpl", "rbac.yaml"] {
         let text = read(chart().join("templates").join(file));

@@ -5,7 +5,7 @@ use krs_importer::config::{NO_SIDECAR_ANNOTATIONS, NO_SIDECAR_LABELS};
 use serde_json::{Value, json};
 
 use crate::chart;
-use crate::pod_security::copier;
+use crate::pod_security::{copier, refused_by_restricted_v2};
 use crate::rendered::{config, minimal, of_kind, one, template};
 
 const NODE: &str = r#"dropFolder={"existingClaim":"","node":{"path":"/media/usb","hostname":"edge-1"}}"#;
@@ -113,18 +113,21 @@ fn no_sidecar_is_added_to_the_importer_either_unless_the_site_wants_it() {
 
 #[test]
 fn users_and_groups_are_left_out_where_the_platform_assigns_them() {
-    let contexts = |values: &str| {
+    let pods = |values: &str| {
         let objects = template(values, &[]).unwrap();
         [
             one(&objects, "Deployment")["spec"]["template"]["spec"].clone(),
             one(&objects, "Pod")["spec"].clone(),
         ]
-        .map(|pod| pod["securityContext"].clone())
     };
-    for context in contexts(&site()) {
-        assert_eq!(context, json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}));
+    for pod in pods(&site()) {
+        assert_eq!(refused_by_restricted_v2(&pod), Vec::<String>::new());
+        let context = &pod["securityContext"];
+        assert_eq!(*context, json!({"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}));
     }
-    for context in contexts(&minimal()) {
+    for pod in pods(&minimal()) {
+        assert!(!refused_by_restricted_v2(&pod).is_empty(), "the check can fail");
+        let context = &pod["securityContext"];
         assert_eq!((&context["runAsUser"], &context["fsGroup"]), (&json!(65532), &json!(65532)));
     }
 }

@@ -63,6 +63,28 @@ pub(crate) fn violations(pod: &Value) -> Vec<String> {
     found
 }
 
+/// What the SecurityContextConstraints `restricted-v2` of OpenShift would refuse of a Pod's spec, beside what Pod Security
+/// `restricted` does: users and groups are those of the namespace, which no chart knows, the SELinux context is assigned, and
+/// the seccomp profile is that of the runtime.
+/// <https://github.com/openshift/cluster-kube-apiserver-operator/blob/master/bindata/bootkube/scc-manifests/0000_20_kube-apiserver-operator_00_scc-restricted-v2.yaml>
+pub(crate) fn refused_by_restricted_v2(pod: &Value) -> Vec<String> {
+    let mut found = violations(pod);
+    let containers = ["containers", "initContainers"];
+    let containers = containers.iter().flat_map(|field| pod[*field].as_array().into_iter().flatten());
+    let own = containers.map(|container| &container["securityContext"]);
+    for context in std::iter::once(&pod["securityContext"]).chain(own) {
+        for field in ["runAsUser", "fsGroup", "seLinuxOptions"] {
+            if !context[field].is_null() {
+                found.push(format!("{field} is set"));
+            }
+        }
+        if context["seccompProfile"]["type"] == "Localhost" {
+            found.push("another seccompProfile than the runtime's".to_owned());
+        }
+    }
+    found
+}
+
 /// The Pod of docs/install.md that people fill a claim with.
 pub(crate) fn copier() -> Value {
     let page = read(crate::chart().join("../../docs/install.md"));
@@ -78,6 +100,12 @@ fn the_pod_that_fills_a_claim_is_admitted_and_may_write_to_it() {
     assert_eq!(pod["automountServiceAccountToken"], false);
     let mount = &pod["containers"][0]["volumeMounts"][0];
     assert!(mount["readOnly"].is_null() && mount["name"] == pod["volumes"][0]["name"]);
+    // As its comment has it.
+    let mut assigned = pod.clone();
+    let context = assigned["securityContext"].as_object_mut().unwrap();
+    context.retain(|field, _| !["runAsUser", "runAsGroup", "fsGroup"].contains(&field.as_str()));
+    assert_eq!(refused_by_restricted_v2(&assigned), Vec::<String>::new());
+    assert_eq!(refused_by_restricted_v2(pod), ["runAsUser is set", "fsGroup is set"]);
     // The check can fail.
     for (pointer, value) in [
         ("/securityContext/runAsNonRoot", json!(false)),

@@ -21,6 +21,7 @@ mod program;
 mod progress;
 mod refused;
 mod registries;
+mod renewals;
 mod requests;
 mod retries;
 mod sampling;

@@ -7,9 +7,10 @@ use camino::Utf8PathBuf;
 use krs_testing::registry::{Matcher, What};
 
 use crate::api::Trouble;
+use crate::bounds::{self, Events};
 use crate::figures::{Figures, heading};
 use crate::sender::Set;
-use crate::site::{SETS, Site, Size};
+use crate::site::{SETS, Site};
 
 const HOUR: usize = 60;
 const DAY: usize = 24 * HOUR;
@@ -18,18 +19,6 @@ const LAST_START: usize = 12;
 /// Days of one line of the table.
 const LINE: usize = 5;
 
-/// Most writes on a day to the status of each set: all of them lose their registry, and a fifth of one namespace changes.
-const STATUS_WRITES: usize = 12;
-/// Most writes on a day to the state of each set.
-const STATE_WRITES: usize = 12;
-/// Most writes to ImageBundles on a day for each bundle that came: what they are still needed for changes with each Job.
-const BUNDLE_WRITES: usize = 100;
-/// Most requests on a day to the edge registry for each image: all of it is verified once, and samples are asked for.
-const EDGE_REQUESTS: usize = 20;
-/// Most requests within a minute to the edge registry for each image, all of which are asked for when they come, and to the
-/// API server for each set.
-const EDGE_MINUTE: usize = 2;
-const API_MINUTE: usize = 20;
 /// How much more memory may be used at the end than half-way, when the importer was started last: a tenth.
 const GROWTH: u64 = 10;
 
@@ -51,6 +40,7 @@ struct Today<'a> {
     drives: Vec<Drive>,
     /// The newest bundle of each namespace.
     newest: &'a mut BTreeMap<usize, Utf8PathBuf>,
+    events: Events,
 }
 
 /// Lets all days pass.
@@ -61,9 +51,9 @@ pub(crate) async fn run(mut site: Site) {
     let (mut table, mut lines, mut before) = (Vec::<Figures>::new(), Vec::<Figures>::new(), 0);
     eprintln!("{}", heading());
     for day in 0..site.size.days {
-        let mut figures = one(&mut site, day, &mut newest).await;
+        let (mut figures, events) = one(&mut site, day, &mut newest).await;
         (figures.reconciles, before) = (figures.reconciles - before, figures.reconciles);
-        bounded(site.size, day, &figures);
+        bounds::check(site.size, site.max_jobs(), day, events, &figures);
         table.push(figures);
         if (day + 1).is_multiple_of(LINE) || day + 1 == site.size.days {
             let mut line = Figures::default();
@@ -73,6 +63,12 @@ pub(crate) async fn run(mut site: Site) {
             lines.push(line);
         }
     }
+    let mut all = Figures::default();
+    table.iter().for_each(|day| all.add(day));
+    eprintln!(
+        "most in a minute: {:?} of the API server, {:?} of the edge registry",
+        all.api_peak, all.edge_peak
+    );
     eprintln!(
         "{:?}: {} Jobs ended well, {} failed; {} s",
         site.size,
@@ -91,35 +87,9 @@ pub(crate) async fn run(mut site: Site) {
     }
 }
 
-/// A day must not cost more than this.
-fn bounded(size: Size, day: usize, figures: &Figures) {
-    let sets = size.namespaces * size.sets;
-    let writes = |what: &str| figures.writes.get(what).copied().unwrap_or_default();
-    let objects = |kind: &str| figures.objects.get(kind).copied().unwrap_or_default();
-    // On the first day all bundles come, and three times as much happens to each set.
-    let (bundles, times) = if day == 0 { (size.namespaces, 3) } else { (3, 1) };
-    let jobs = sets * size.images / 2;
-    for (what, is, most) in [
-        ("writes of statuses", writes("edgeimagesets/status"), sets * STATUS_WRITES * times),
-        ("writes of states", writes("configmaps"), sets * STATE_WRITES * times),
-        ("writes of ImageBundles", writes("imagebundles"), bundles * BUNDLE_WRITES * times),
-        ("writes of Jobs", writes("jobs"), jobs * times),
-        ("writes of Events", writes("events"), sets * 4 * times),
-        ("requests to the edge registry", figures.edge, sets * size.images * EDGE_REQUESTS * times),
-        ("requests to the edge registry in a minute", figures.edge_minute, sets * size.images * EDGE_MINUTE),
-        ("requests to the API server in a minute", figures.api_minute, sets * API_MINUTE),
-        // One for each set, and one for the marks.
-        ("ConfigMaps", objects("configmaps"), sets + 1),
-        ("ImageBundles", objects("imagebundles"), size.namespaces + 6),
-        ("Jobs", objects("jobs"), 0),
-        ("bytes of the largest state", figures.largest_state, 1024 * size.images),
-    ] {
-        assert!(is <= most, "day {day}: {is} {what}, at most {most}");
-    }
-}
-
-async fn one(site: &mut Site, day: usize, newest: &mut BTreeMap<usize, Utf8PathBuf>) -> Figures {
-    let mut today = Today { day, changing: day % site.size.namespaces, drives: Vec::new(), newest };
+async fn one(site: &mut Site, day: usize, newest: &mut BTreeMap<usize, Utf8PathBuf>) -> (Figures, Events) {
+    let events = Events { changed: 0, lost: 0, drives: 0, starts: usize::from(day == 0) };
+    let mut today = Today { day, changing: day % site.size.namespaces, drives: Vec::new(), newest, events };
     for minute in 0..DAY {
         today.begin(site, minute);
         today.trouble(site, minute).await;
@@ -136,7 +106,7 @@ async fn one(site: &mut Site, day: usize, newest: &mut BTreeMap<usize, Utf8PathB
             site.bundle(&drive.file)
         );
     }
-    site.end_of_day()
+    (site.end_of_day(), today.events)
 }
 
 impl Today<'_> {
@@ -158,6 +128,7 @@ impl Today<'_> {
                 let all = site.all().collect::<Vec<_>>();
                 all.iter().for_each(|set| site.sender.change(*set));
                 all.iter().for_each(|set| site.apply(*set));
+                self.events.changed = all.len();
                 (0..site.size.namespaces).for_each(|namespace| self.insert(site, namespace, minute));
             }
             return;
@@ -166,6 +137,7 @@ impl Today<'_> {
         let (change, even) = (self.change(site), self.day.is_multiple_of(2));
         match minute {
             420 => {
+                self.events.changed += change.len();
                 change.iter().for_each(|set| site.sender.change(*set));
                 if even {
                     change.iter().for_each(|set| site.apply(*set));
@@ -180,7 +152,15 @@ impl Today<'_> {
             540 if !even => change.iter().for_each(|set| site.apply(*set)),
             // Somebody deletes a set, and makes it again.
             1000 if self.day % 3 == 1 => site.delete((self.changing, 1)),
-            1100 if self.day % 3 == 1 => site.apply((self.changing, 1)),
+            1100 if self.day % 3 == 1 => {
+                self.events.changed += 1;
+                site.apply((self.changing, 1));
+            }
+            // The media that are put in next have all that is lost.
+            1150 if self.day % 5 == 2 => {
+                self.events.lost = site.size.sets;
+                site.lose(self.changing);
+            }
             _ => {}
         }
     }
@@ -194,6 +174,7 @@ impl Today<'_> {
     fn put_in(&mut self, site: &Site, file: Utf8PathBuf, hasty: bool, inserted: usize) {
         let name = format!("usb-{}", self.drives.len());
         site.insert(&name, &file);
+        self.events.drives += 1;
         self.drives.push(Drive { name, file, is_in: true, hasty, inserted });
     }
 
@@ -206,6 +187,7 @@ impl Today<'_> {
                 drive.is_in = false;
             } else if drive.hasty && since == 100 {
                 site.insert(&drive.name, &drive.file);
+                self.events.drives += 1;
                 (drive.is_in, drive.hasty) = (true, false);
             } else if drive.is_in && since >= 90 && site.is_safe_to_remove(&drive.file) {
                 site.pull(&drive.name);
@@ -215,10 +197,11 @@ impl Today<'_> {
     }
 
     /// What fails.
-    async fn trouble(&self, site: &mut Site, minute: usize) {
+    async fn trouble(&mut self, site: &mut Site, minute: usize) {
         match (self.day % 10, minute) {
             // The edge registry is away, says that it is, or hangs.
-            (1 | 4 | 7, 485) => {
+            // On one day from the night on, so that all images are due to be verified when it is there again.
+            (1 | 4, 485) | (7, 10) => {
                 site.edge_works = false;
                 let what = match self.day % 3 {
                     0 => What::CutRequestAfter(0),
@@ -235,10 +218,12 @@ impl Today<'_> {
             (1 | 5, 482) | (3, 720) if self.day < LAST_START => {
                 site.kill().await;
                 site.start();
+                self.events.starts += 1;
             }
             (9, 720) if self.day < LAST_START => {
                 site.stop().await;
                 site.start();
+                self.events.starts += 1;
             }
             // The API server restarts, forgets and refuses.
             (1 | 6, 700) => site.api.disconnect(),

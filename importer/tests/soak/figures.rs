@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use krs_testing::registry::Registry;
+use krs_testing::registry::{Registry, Request};
 
 use crate::api::FakeApi;
 
@@ -22,9 +22,16 @@ pub(crate) struct Figures {
     /// Requests to the API server in all, and in the minute with most.
     pub(crate) api: usize,
     pub(crate) api_minute: usize,
+    /// What these were in the minute with most.
+    pub(crate) api_peak: BTreeMap<String, usize>,
+    /// Bytes of the objects that the API server stored for the importer.
+    pub(crate) bytes: usize,
     /// Requests to the edge registry, and in the minute with most.
     pub(crate) edge: usize,
     pub(crate) edge_minute: usize,
+    /// What these were in the minute with most, and in all.
+    pub(crate) edge_peak: BTreeMap<String, usize>,
+    pub(crate) edge_kinds: BTreeMap<String, usize>,
     pub(crate) reconciles: u64,
     /// Objects at the end.
     pub(crate) objects: BTreeMap<&'static str, usize>,
@@ -39,9 +46,12 @@ impl Figures {
     /// Adds what happened within a minute.
     pub(crate) fn minute(&mut self, api: &FakeApi, edge: &Registry) {
         let calls = api.calls();
+        self.bytes += api.written();
         api.fail(None);
         self.api += calls.len();
-        self.api_minute = self.api_minute.max(calls.len());
+        if calls.len() > self.api_minute {
+            (self.api_minute, self.api_peak) = (calls.len(), count(calls.iter().cloned()));
+        }
         for call in &calls {
             let (verb, what) = call.split_once(' ').unwrap();
             if !matches!(verb, "GET" | "WATCH") {
@@ -50,10 +60,16 @@ impl Figures {
                 *self.writes.entry(what.to_owned()).or_default() += 1;
             }
         }
-        let requests = edge.requests().len();
+        let requests = edge.requests();
         edge.clear_requests();
-        self.edge += requests;
-        self.edge_minute = self.edge_minute.max(requests);
+        let kinds = count(requests.iter().map(kind));
+        for (kind, count) in &kinds {
+            *self.edge_kinds.entry(kind.clone()).or_default() += count;
+        }
+        self.edge += requests.len();
+        if requests.len() > self.edge_minute {
+            (self.edge_minute, self.edge_peak) = (requests.len(), kinds);
+        }
     }
 
     /// Takes stock at the end of a day.
@@ -77,8 +93,13 @@ impl Figures {
         self.api += next.api;
         self.edge += next.edge;
         self.reconciles += next.reconciles;
-        self.api_minute = self.api_minute.max(next.api_minute);
-        self.edge_minute = self.edge_minute.max(next.edge_minute);
+        self.bytes += next.bytes;
+        if next.api_minute > self.api_minute {
+            (self.api_minute, self.api_peak) = (next.api_minute, next.api_peak.clone());
+        }
+        if next.edge_minute > self.edge_minute {
+            (self.edge_minute, self.edge_peak) = (next.edge_minute, next.edge_peak.clone());
+        }
         self.objects.clone_from(&next.objects);
         (self.largest_state, self.states, self.memory) = (next.largest_state, next.states, next.memory);
     }
@@ -92,6 +113,7 @@ impl fmt::Display for Figures {
         for kind in WRITTEN {
             write!(f, " {:>7}", per_day(self.writes.get(kind).copied().unwrap_or_default()))?;
         }
+        write!(f, " {:>7}", per_day(self.bytes) >> 10)?;
         write!(f, " {:>9} {:>6}", per_day(self.edge), self.edge_minute)?;
         write!(f, " {:>10}", self.reconciles / self.days.max(1) as u64)?;
         for kind in COUNTED {
@@ -101,15 +123,33 @@ impl fmt::Display for Figures {
     }
 }
 
+fn count(all: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    all.for_each(|one| *counts.entry(one).or_default() += 1);
+    counts
+}
+
+/// `HEAD manifest`, `HEAD tag`, `GET manifest`, `HEAD blob`, `GET ping` ...
+fn kind(request: &Request) -> String {
+    let what = match request.path.split_once("/manifests/") {
+        Some((_, reference)) if reference.starts_with("sha256:") => "manifest",
+        Some(_) => "tag",
+        None if request.path.contains("/blobs/") => "blob",
+        None => "ping",
+    };
+    format!("{} {what}", request.method)
+}
+
 /// The two lines above the table.
 pub(crate) fn heading() -> String {
     format!(
-        "{:>5} {:>9} {:>6} {:>39} {:>9} {:>6} {:>10} {:>31} {:>7} {:>6}\n{:>5} {:>9} {:>6} {:>7} {:>7} {:>7} {:>7} {:>7} \
-         {:>9} {:>6} {:>10} {:>7} {:>7} {:>7} {:>7} {:>7} {:>6}",
+        "{:>5} {:>9} {:>6} {:>39} {:>7} {:>9} {:>6} {:>10} {:>31} {:>7} {:>6}\n{:>5} {:>9} {:>6} {:>7} {:>7} {:>7} {:>7} {:>7} \
+         {:>7} {:>9} {:>6} {:>10} {:>7} {:>7} {:>7} {:>7} {:>7} {:>6}",
         "",
         "API",
         "",
         "writes/day of",
+        "KiB",
         "edge",
         "",
         "",
@@ -124,6 +164,7 @@ pub(crate) fn heading() -> String {
         "states",
         "jobs",
         "events",
+        "written",
         "req/day",
         "max/m",
         "reconciles",

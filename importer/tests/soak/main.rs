@@ -15,6 +15,7 @@
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../support/api/mod.rs"]
 mod api;
+mod bounds;
 mod cluster;
 mod days;
 mod figures;

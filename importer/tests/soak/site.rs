@@ -38,6 +38,12 @@ use crate::sender::{Sender, Set, namespace};
 
 pub(crate) const SETS: &str = "edgeimagesets";
 const BUNDLES: &str = "imagebundles";
+/// Intervals of each set.
+pub(crate) const RESYNC: Duration = Duration::from_secs(3600);
+pub(crate) const VERIFY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const SCAN: Duration = Duration::from_secs(60);
+/// Jobs of one set at the same time.
+pub(crate) const PARALLELISM: usize = 2;
 /// As far apart as [`krs_importer::run`] has them, but for the loops that find nothing to do each time: these would be most
 /// of the work.
 const PACE: Pace = Pace {
@@ -101,7 +107,7 @@ impl Site {
         ))
         .unwrap();
         (config.trusted_keys, config.intake.folder) = (keys, folder);
-        config.intake.scan_interval = Duration::from_secs(60);
+        config.intake.scan_interval = SCAN;
         config.intake.keep = Duration::from_secs(2 * 24 * 3600);
         let (begun, start) =
             (tokio::time::Instant::now(), "2026-03-01T00:00:00Z".parse::<Timestamp>().unwrap());
@@ -121,6 +127,21 @@ impl Site {
             importer: None,
             _home: home,
         }
+    }
+
+    /// Most copy Jobs at the same time.
+    pub(crate) fn max_jobs(&self) -> usize {
+        self.config.jobs.max
+    }
+
+    /// The edge registry loses all images of a namespace.
+    pub(crate) fn lose(&self, namespace: usize) {
+        for set in self.all().filter(|set| set.0 == namespace) {
+            for (repository, digest) in self.sender.wanted(set) {
+                self.edge.delete_manifest(&repository, &digest.to_string());
+            }
+        }
+        self.edge.collect_garbage();
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -247,7 +268,8 @@ impl Site {
         let images = self.sender.references(set).into_iter().map(|image| json!({"image": image}));
         let spec = json!({
             "destinationRegistry": self.edge.host(), "destinationTLS": {"plainHTTP": true},
-            "images": images.collect::<Vec<_>>(), "parallelism": 2, "resyncInterval": "1h", "verifyInterval": "24h",
+            "images": images.collect::<Vec<_>>(), "parallelism": PARALLELISM,
+            "resyncInterval": format!("{}s", RESYNC.as_secs()), "verifyInterval": format!("{}s", VERIFY.as_secs()),
         });
         let old = self.api.get(SETS, &namespace, &name);
         if old.as_ref().is_some_and(|old| old["spec"] == spec) {

@@ -187,7 +187,8 @@ impl Stock {
             repository.blobs.retain(|digest| marked.contains(digest));
         }
         let Self { blobs, repositories, .. } = self;
-        blobs.retain(|digest, _| repositories.values().any(|repository| repository.blobs.contains(digest)));
+        let wanted = repositories.values().flat_map(|repository| &repository.blobs).collect::<HashSet<_>>();
+        blobs.retain(|digest, _| wanted.contains(digest));
     }
 
     pub(crate) fn add_blob(&mut self, repository: &str, digest: Digest, content: Content) {

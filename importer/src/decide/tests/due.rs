@@ -55,7 +55,7 @@ fn a_set_is_looked_at_again_when_the_first_of_its_matters_is_due() {
             30,
         ),
         ("a contested tag", |s| contest(s, 100 - DAY), 100),
-        ("no free Job", |s| s.free_jobs = 0, 60),
+        ("no free Job", |s| s.free_jobs = 0, 300),
         ("the first scan", |s| (s.stock.scanned, s.stock.bundles) = (false, Vec::new()), 60),
         ("a bundle", |s| s.stock.bundles.clear(), 600),
         ("suspended", |s| s.spec.suspend = true, 600),

@@ -57,7 +57,7 @@ impl World {
                 }
                 _ if !there => Answer::Missing { what: "the manifest".to_owned() },
                 Ask::Look => Answer::Seen,
-                Ask::Walk => Answer::Whole,
+                Ask::Walk | Ask::Renew => Answer::Whole,
             };
             match answer {
                 Answer::Whole => drop(self.walked.insert(target.key)),

@@ -64,6 +64,8 @@ struct Rule {
 struct State {
     store: Store,
     calls: Vec<String>,
+    /// Bytes of the objects that were stored for calls: what etcd writes.
+    written: usize,
     served: BTreeMap<String, Served>,
     fault: Option<Fault>,
     refused: Option<(&'static str, &'static str)>,
@@ -213,10 +215,16 @@ impl FakeApi {
         self.state().calls.clone()
     }
 
+    /// Bytes of the objects that were stored for calls so far.
+    pub(crate) fn written(&self) -> usize {
+        self.state().written
+    }
+
     /// Begins to count calls anew, and fails one of them.
     pub(crate) fn fail(&self, fault: Option<Fault>) {
         let mut state = self.state();
         state.calls.clear();
+        state.written = 0;
         state.fault = fault;
     }
 
@@ -298,7 +306,7 @@ impl FakeApi {
             ("GET", Some(_)) => self.state().read(&asked),
             _ => {
                 let sent = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
-                self.change(|state| state.write(&asked, &sent))
+                self.change(|state| state.write_and_count(&asked, &sent))
             }
         };
         if trouble == Some(Trouble::HangAfter) {
@@ -345,6 +353,15 @@ impl State {
             Some(object) => (StatusCode::OK, shown(asked, object)),
             None => failure(StatusCode::NOT_FOUND, "NotFound", "there is no such object"),
         }
+    }
+
+    fn write_and_count(&mut self, asked: &Asked, sent: &Value) -> Answer {
+        let before = self.store.version();
+        let answer = self.write(asked, sent);
+        if self.store.version() != before && asked.method != "DELETE" {
+            self.written += answer.1.to_string().len();
+        }
+        answer
     }
 
     fn write(&mut self, asked: &Asked, sent: &Value) -> Answer {

@@ -79,6 +79,7 @@ impl SiteUnderTest {
             busy: &busy,
             holders: &BTreeMap::new(),
             stock: &stock,
+            renew_in: None,
             limits: Limits { online: false, sources: &Allowed::default(), free_jobs, kept_jobs: 0 },
         });
         set.is_ready = decision.verdict.ready.0 == reason::SYNC_SUCCESSFUL;
@@ -107,9 +108,9 @@ impl SiteUnderTest {
                 Answer::Missing { what: "the manifest".to_owned() }
             } else if self.moved.contains(&key) {
                 Answer::TagMoved { tag: "1".to_owned(), found: Digest::of(b"somebody's") }
-            } else if self.corrupt.contains(&key) && how == Ask::Walk {
+            } else if self.corrupt.contains(&key) && how != Ask::Look {
                 Answer::Corrupt { message: "one byte differs".to_owned() }
-            } else if how == Ask::Walk {
+            } else if how != Ask::Look {
                 Answer::Whole
             } else {
                 Answer::Seen
