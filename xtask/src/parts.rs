@@ -149,7 +149,8 @@ fn do_part(cache: &Cache, part: Part, args: &Args, notes: &mut Vec<String>) -> R
             let mut cargo = Command::new(env!("CARGO"));
             cargo.current_dir(checkout()).env("KRS_SCHEDULES", FULL_SCHEDULES);
             cargo.args(["test", "--workspace", "--locked"]).args(real);
-            run::run(cargo.args(["--lib", "--", "tests::simulation", "tests::sites"]))
+            run::run(cargo.args(["--lib", "--", "tests::simulation", "tests::sites"]))?;
+            soak()
         }
         Part::Demo => demo::run_built(),
         Part::Docs => {
@@ -160,6 +161,18 @@ fn do_part(cache: &Cache, part: Part, args: &Args, notes: &mut Vec<String>) -> R
         Part::Chart => chart::check(cache, args.full),
         Part::Cluster => e2e::run(cache, "test", &["--test-threads=1"]),
     }
+}
+
+/// The site that runs for weeks in virtual time, with our crates optimized: it is the importer's own work that takes its time.
+fn soak() -> Result<()> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(checkout()).args(["test", "--locked", "--package", "krs-importer", "--test", "soak"]);
+    for package in ["krs-core", "krs-importer", "krs-testing"] {
+        for setting in ["opt-level=3", "debug-assertions=false", "overflow-checks=true"] {
+            cargo.args(["--config", &format!("profile.dev.package.{package}.{setting}")]);
+        }
+    }
+    run::run(cargo.args(["--", "--ignored", "--nocapture"]))
 }
 
 fn deny(cache: &Cache, notes: &mut Vec<String>) -> Result<()> {

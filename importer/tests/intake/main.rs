@@ -7,6 +7,7 @@ mod ahead;
 #[path = "../support/api/mod.rs"]
 mod api;
 mod applied;
+mod changes;
 mod failing;
 mod hanging;
 mod importers;

@@ -49,11 +49,12 @@ pub(crate) async fn run(mut site: Site) {
     site.start();
     let mut newest = BTreeMap::new();
     let (mut table, mut lines, mut before) = (Vec::<Figures>::new(), Vec::<Figures>::new(), 0);
+    let mut exceeded = Vec::new();
     eprintln!("{}", heading());
     for day in 0..site.size.days {
         let (mut figures, events) = one(&mut site, day, &mut newest).await;
         (figures.reconciles, before) = (figures.reconciles - before, figures.reconciles);
-        bounds::check(site.size, site.max_jobs(), day, events, &figures);
+        exceeded.extend(bounds::exceeded(site.size, site.max_jobs(), day, events, &figures));
         table.push(figures);
         if (day + 1).is_multiple_of(LINE) || day + 1 == site.size.days {
             let mut line = Figures::default();
@@ -76,6 +77,7 @@ pub(crate) async fn run(mut site: Site) {
         site.kubelet.failed,
         begun.elapsed().as_secs()
     );
+    assert!(exceeded.is_empty(), "{exceeded:#?}");
     if site.size.days > 2 * LAST_START {
         let (half, end) = (table[table.len() / 2].memory, table[table.len() - 1].memory);
         assert!(

@@ -425,8 +425,23 @@ pub(super) const IMPORTER: &[Fault] = &[
         "what is kept of bundles without a file is bounded, and goes with the last file that is not known",
     ),
     (
+        240,
+        "all images of a registry are due to be verified again at one moment, such as when it is there again after an outage",
+        "they are verified at twice the rate that verifyInterval needs on average, and stay Ready meanwhile; what is urgent does not wait",
+    ),
+    (
         248,
         "somebody shows the embedded registry one token after the other, and closes each connection before the answer",
         "each review that began goes to its end and counts for the address: twenty, and then one in a second",
+    ),
+    (
+        250,
+        "all slots for Jobs that are left are kept for other namespaces while hundreds of sets wait",
+        "the end of a Job has a set reconciled only where its namespace may create one",
+    ),
+    (
+        254,
+        "hundreds of sets change within seconds",
+        "the intake takes the changes together: what all sets need of all bundles is not worked out for each of them",
     ),
 ];
