@@ -50,7 +50,7 @@ const PACE: Pace = Pace {
     compare: Duration::from_secs(60),
     max_age: Duration::from_secs(3600),
     limit: Duration::from_secs(600),
-    sweep: Duration::from_secs(60),
+    sweep: Duration::from_secs(180),
 };
 const BEAT: Duration = Duration::from_secs(15);
 
