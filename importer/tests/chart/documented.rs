@@ -46,10 +46,13 @@ fn every_condition_and_every_reason_is_explained() {
     assert_lists("errors.md", &reasons);
 }
 
-/// Words between quotes in a file of the intake, its tests apart, that are neither a state nor one of `others`.
-fn words(file: &str, others: &[&str]) -> Vec<String> {
-    let code = read(Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("src/intake").join(file));
-    let code = code.split("#[cfg(test)]").next().unwrap();
+/// Words between quotes in files of the intake, their tests apart, that are neither a state nor one of `others`.
+fn words(files: &[&str], others: &[&str]) -> Vec<String> {
+    let code = |file: &&str| {
+        let code = read(Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("src/intake").join(file));
+        code.split("#[cfg(test)]").next().unwrap().to_owned()
+    };
+    let code = files.iter().map(code).collect::<Vec<_>>().concat();
     let quoted = code.split('"').skip(1).step_by(2);
     let is_word = |text: &&str| {
         text.starts_with(|c: char| c.is_ascii_uppercase()) && text.chars().all(|c| c.is_ascii_alphanumeric())
@@ -57,20 +60,20 @@ fn words(file: &str, others: &[&str]) -> Vec<String> {
     let known = ["True", "False", "Unknown", "ImageBundle"];
     let words = quoted.filter(is_word).filter(|word| !known.contains(word) && !others.contains(word));
     let words = words.map(str::to_owned).collect::<Vec<_>>();
-    assert!(words.len() >= 5, "{file}: {words:?}");
+    assert!(words.len() >= 5, "{files:?}: {words:?}");
     words
 }
 
 #[test]
 fn every_reason_of_a_bundle_and_every_event_is_explained() {
-    assert_lists("imagebundle.md", &words("verdict.rs", &[]));
-    assert_lists("imagebundle.md", &words("view.rs", &[]));
+    assert_lists("imagebundle.md", &words(&["verdict.rs"], &[]));
+    assert_lists("imagebundle.md", &words(&["view.rs"], &[]));
     // Reasons of a condition that are made there.
     let reasons = ["OtherStream", "SetsRefused"];
     assert_lists("imagebundle.md", &reasons.map(str::to_owned));
     // What an event was about to do is for machines.
     let actions = ["Find", "Verify", "Read", "Import", "Apply"];
-    assert_lists("importer.md", &words("cluster.rs", &[&actions[..], &reasons].concat()));
+    assert_lists("importer.md", &words(&["cluster.rs", "announce.rs"], &[&actions[..], &reasons].concat()));
 }
 
 /// Names of the families in what `/metrics` answers when everything was counted once.
