@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sets put together: each image once, and no two that overwrite each other at the edge.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{LoadedSet, SetError, SetErrors, SetImage};
+use super::{LoadedSet, SetError, SetErrors, SetImage, Warning};
 use crate::digest::Digest;
 use crate::platform::Platform;
-use crate::reference::Reference;
+use crate::reference::{Reference, RepositoryName, Tag};
 
 /// The images of several sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,4 +98,45 @@ pub fn collisions(
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(SetErrors(errors)) }
+}
+
+/// Most names that a warning lists.
+const MAX_LISTED: usize = 5;
+
+/// Warns of names that sets with different destinations give to different images: each goes to its own registry, but one
+/// registry cannot hold both, as where `krs push` is told one. `digest` as for [`collisions`], which finds those with one
+/// destination.
+pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<Digest>) -> Option<Warning> {
+    let mut names: BTreeMap<(&RepositoryName, &Tag), Vec<(Digest, &LoadedSet, &SetImage)>> = BTreeMap::new();
+    for loaded in sets {
+        for image in &loaded.set.images {
+            if let Some(digest) = digest(&image.reference) {
+                let claims = names.entry((&image.repository, &image.tag)).or_default();
+                claims.push((digest, loaded, image));
+            }
+        }
+    }
+    let shared = names.iter().filter_map(|(name, claims)| {
+        let (first, others) = claims.split_first()?;
+        Some((name, first, others.iter().find(|other| other.0 != first.0)?))
+    });
+    let shared = shared.collect::<Vec<_>>();
+    let (_, (_, loaded, image), _) = shared.first()?;
+    let claim = |(_, loaded, image): &(Digest, &LoadedSet, &SetImage)| {
+        let set =
+            loaded.set.namespace.iter().chain([&loaded.set.name]).cloned().collect::<Vec<_>>().join("/");
+        format!("set {set} ({}:{}, for {})", loaded.file, image.line, loaded.set.spec.destination_registry)
+    };
+    let list = shared.iter().take(MAX_LISTED).map(|((repository, tag), one, other)| {
+        format!("{repository}:{tag} in {} and {}", claim(one), claim(other))
+    });
+    let mut list = list.collect::<Vec<_>>().join("; ");
+    if let more @ 1.. = shared.len().saturating_sub(MAX_LISTED) {
+        list.push_str(&format!("; and {more} more"));
+    }
+    let message = format!(
+        "sets for different destinations give one name to different images, so that `krs push` cannot bring them into one \
+         registry: {list}. Push to the destinations of the sets (name no registry), or choose sets by --set"
+    );
+    Some(Warning::new(&loaded.file, image.line, &message))
 }

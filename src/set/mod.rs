@@ -36,7 +36,7 @@ pub use document::check;
 pub use error::{SetError, SetErrors};
 pub use git::Source;
 pub use load::load;
-pub use merge::{Merged, MergedImage, SetUse, collisions, merge};
+pub use merge::{Merged, MergedImage, SetUse, collisions, merge, names_of_sites};
 
 use crate::crd::EdgeImageSetSpec;
 use crate::platform::Platform;

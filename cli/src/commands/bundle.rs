@@ -8,11 +8,13 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use krs_core::bundle::{Bundle, Policy, sign_list, trusted_comment};
+use krs_core::digest::Digest;
 use krs_core::error::{Cause, ErrorKind, by_cause, list};
 use krs_core::plan::{Plan, PlanError, PlanOptions, plan};
 use krs_core::platform::Platform;
 use krs_core::progress::Progress;
 use krs_core::pull::{PullError, PullOptions, Pulled, pull};
+use krs_core::reference::Reference;
 use krs_core::registry::Client;
 use krs_core::resolve::{MissingImage, Referrers, ResolveOptions, Resolved, reasons, resolve_most};
 use krs_core::set::{self, Loaded, Merged, Warning};
@@ -42,6 +44,7 @@ fn show_plan(
     let (resolved, plan) = runtime()?.block_on(run.plan())?;
     warn_omitted(&plan, console);
     run.remark_sequence(&plan, console)?;
+    run.remark_names(&resolved, console);
     let facts = Facts::of_plan(&plan, None, Vec::new())?;
     let outlook = Outlook::new(&plan, args.volume_size, target, rate);
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, None)?;
@@ -101,6 +104,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     let (resolved, plan, pulled) = done?;
     warn_omitted(&plan, console);
     run.remark_sequence(&plan, console)?;
+    run.remark_names(&resolved, console);
     if let Some(key) = &key {
         sign_list(file, key)?;
     }
@@ -270,6 +274,16 @@ impl Run {
         Ok(())
     }
 
+    /// Says which names stand for different images at different sites, and puts it among the warnings of the report.
+    fn remark_names(&mut self, resolved: &Resolved, console: &Console) {
+        let digests = digests(resolved);
+        let warning = set::names_of_sites(&self.loaded.sets, |reference| digests.get(reference).copied());
+        if let Some(warning) = warning {
+            console.warning(&format!("{}:{}: {}", warning.file, warning.line, warning.message));
+            self.loaded.warnings.push(warning);
+        }
+    }
+
     async fn plan(&self) -> Result<(Resolved, Plan), Failure> {
         let (resolved, errors) =
             resolve_most(&self.client, &self.merged, self.resolve.clone(), &self.progress).await;
@@ -282,8 +296,7 @@ impl Run {
 
     fn lay_out(&self, resolved: &Resolved) -> Result<Plan, Failure> {
         // Now that tags are resolved too, two of them may meet at the edge.
-        let digests = resolved.images.iter().map(|image| (&image.reference, image.root.digest));
-        let digests = digests.collect::<HashMap<_, _>>();
+        let digests = digests(resolved);
         set::collisions(&self.loaded.sets, |reference| digests.get(reference).copied())?;
         Ok(plan(&self.loaded, resolved, &self.options, Timestamp::now())?)
     }
@@ -324,6 +337,11 @@ impl Run {
             }
         }
     }
+}
+
+/// What the references of the images stand for.
+fn digests(resolved: &Resolved) -> HashMap<&Reference, Digest> {
+    resolved.images.iter().map(|image| (&image.reference, image.root.digest)).collect()
 }
 
 /// Each once, sorted, as sets have them.

@@ -223,6 +223,42 @@ fn two_names_of_one_image_at_one_registry_are_said_with_their_sets() {
 }
 
 #[test]
+fn t246_a_name_of_different_images_at_different_sites_is_said_when_the_bundle_is_made() {
+    let mut site = Site::new();
+    let (one, other) = (image(&site, "team/api", "1.0", 2), image(&site, "b/team/api", "1.0", 3));
+    let shared = image(&site, "team/web", "1.0", 4);
+    let renamed = |set: &str| set.replace(&other, &format!("{other}\n    destinationRepository: team/api"));
+    let sets = |name: &str, first: &str, second: &str| {
+        let berlin = set(&site, "x/berlin", first, &[&one, &shared]);
+        [berlin, renamed(&set(&site, name, second, &[&other, &shared]))]
+    };
+    let (apart, without) = (
+        sets("x/munich", "edge.berlin.example", "edge.munich.example"),
+        sets("x/munich", "edge.berlin.example/a", "edge.berlin.example/b"),
+    );
+    for sets in [apart, without] {
+        let destination = |set: &String| {
+            set.split_once("destinationRegistry: ").unwrap().1.lines().next().unwrap().to_owned()
+        };
+        let said = bundle(&mut site, &sets, &["--force"]).ok();
+        let line = said.err.lines().find(|line| line.contains("give one name to different images")).unwrap();
+        for (file, name, set) in
+            [("sites/0.yaml", "x/berlin", &sets[0]), ("sites/1.yaml", "x/munich", &sets[1])]
+        {
+            let place = format!("set {name} ({file}:9, for {})", destination(set));
+            assert!(line.contains(&place), "`{place}` is not in {line}");
+        }
+        assert!(line.contains("team/api:1.0") && !line.contains("team/web"), "{line}");
+        let json = bundle(&mut site, &sets, &["--force", "--format", "json"]).ok().json();
+        assert!(json["warnings"].to_string().contains("give one name to different images"), "{json}");
+    }
+    // One image under one name at two sites is what everybody has.
+    let sets = [set(&site, "x/a", "a.example", &[&shared]), set(&site, "x/b", "b.example", &[&shared])];
+    let said = bundle(&mut site, &sets, &["--force"]).ok();
+    assert!(!said.err.contains("give one name"), "{said}");
+}
+
+#[test]
 fn t247_a_tag_that_moves_is_shown_with_both_digests() {
     let mut site = Site::new();
     let edge = site.edge.host().to_string();
@@ -274,7 +310,7 @@ fn t247_a_tag_of_which_the_registry_says_nothing_is_not_called_new() {
     push(&site, &[]).ok();
     let name = "/manifests/1.0";
     let refuse = |method: &str| {
-        site.edge.fail(Matcher::any().method(method).path(name).nth(1..=2), status(403));
+        site.edge.fail(Matcher::any().method(method).path(name).once(), status(403));
     };
     refuse("HEAD");
     refuse("GET");
@@ -282,6 +318,10 @@ fn t247_a_tag_of_which_the_registry_says_nothing_is_not_called_new() {
     assert!(said.out.contains("1 tag: 1 not known"), "{said}");
     assert!(said.err.contains("which tags would move at"), "{said}");
     site.edge.clear_faults();
+    refuse("HEAD");
+    refuse("GET");
+    let said = push(&site, &[]).ok();
+    assert!(said.out.contains("1 tag: 1 not known"), "{said}");
     // A registry that is not there: once, and not for each tag.
     let said = site.desk.krs(&["push", "b.krs.tar", "127.0.0.1:1", "--dry-run"]).ok();
     assert!(said.out.contains("1 not known") && said.err.contains("is not known"), "{said}");

@@ -2,7 +2,7 @@
 mod destinations;
 mod memory;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -136,8 +136,7 @@ fn show_tags(
 /// The error of the whole push: what failed at its destinations, or else the referrers that are missing there.
 fn has_succeeded(pushed: Vec<Pushed<'_>>, args: &PushArgs) -> Result<(), Failure> {
     let (total, problems) = (pushed.len(), pushed.iter().map(|one| one.problems().len()).sum::<usize>());
-    let registries = pushed.iter().map(|one| one.delivery.destination.registry.to_string());
-    let registries = registries.collect::<Vec<_>>().join(", ");
+    let registries = registries_of(pushed.iter().map(|one| one.delivery));
     let failed = pushed.into_iter().filter_map(|one| Some((&one.delivery.destination, one.result.err()?)));
     let mut failed = failed.collect::<Vec<_>>();
     if total == 1
@@ -165,11 +164,16 @@ fn has_succeeded(pushed: Vec<Pushed<'_>>, args: &PushArgs) -> Result<(), Failure
     Ok(())
 }
 
+/// Each registry once.
+fn registries_of<'a>(deliveries: impl IntoIterator<Item = &'a Delivery>) -> String {
+    let registries = deliveries.into_iter().map(|one| one.destination.registry.as_str());
+    registries.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+}
+
 /// Ends a push that a signal has interrupted: cancels its uploads, and says what is at the edge. An image has its tags
 /// only when all of it is there.
 async fn stop(signal: Signal, client: &Client, deliveries: &[Delivery]) -> Failure {
-    let registries = deliveries.iter().map(|one| one.destination.registry.to_string());
-    let registries = registries.collect::<Vec<_>>().join(", ");
+    let registries = registries_of(deliveries);
     let present = async {
         client.cancel_uploads().await;
         let mut present = 0;

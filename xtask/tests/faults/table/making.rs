@@ -88,6 +88,11 @@ pub(super) const MAKING: &[Fault] = &[
         "asked for at the terminal; where there is none, the message says how to give it",
     ),
     (
+        246,
+        "sets of different sites give one name to different images",
+        "a warning when the bundle is made, with both sets and files; a push of both into one registry is refused",
+    ),
+    (
         249,
         "hundreds of images fail for one cause: a registry that cannot be reached, wrong credentials",
         "the cause is said once, with the number and the first images; the JSON lists all",
