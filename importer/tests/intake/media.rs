@@ -147,6 +147,11 @@ async fn t27_t28_t75_bundles_that_were_accepted_are_judged_again_when_another_im
     other.raise(&prod, &mark(6)).await.unwrap();
     world.condition("prod-5", "Superseded", "True", "NewerUsed").await;
     assert!(matches!(intake.marks.raise(&prod, &mark(5)).await, Err(MarkError::Superseded { mark: 6, .. })));
+    let reused = Mark { identity: Digest::of(b"a third"), ..mark(6) };
+    assert!(matches!(intake.marks.raise(&prod, &reused).await, Err(MarkError::Reused { sequence: 6, .. })));
+    let unreadable = serde_json::json!({"data": {"prod": "7"}});
+    world.api.edit("somebody", "configmaps", "krs-system", "krs-streams", &unreadable);
+    assert!(matches!(intake.marks.raise(&prod, &mark(8)).await, Err(MarkError::Unreadable { .. })));
     intake.stop().await;
 }
 
