@@ -13,6 +13,7 @@ use crate::source::{forget_sets, node_name, restricted};
 
 pub(crate) const SYSTEM: &str = "krs-system";
 const RELEASE: &str = "krs-importer";
+pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/chart");
 
 /// The installation, for one test at a time.
 pub(crate) struct Site {
@@ -40,6 +41,11 @@ fn forget_bundles() {
 impl Site {
     /// Installs the importer with these keys and values, or changes the installation to them; the stick is empty then.
     pub(crate) fn new(keys: &[&str], more: &Value) -> Self {
+        Self::of_chart(Path::new(CHART), keys, more)
+    }
+
+    /// As [`Self::new`], with another chart.
+    pub(crate) fn of_chart(chart: &Path, keys: &[&str], more: &Value) -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let stick = cluster().node.as_ref().expect("KRS_E2E_NODE").join("stick");
         let site = Self { _turn: turn, stick };
@@ -61,8 +67,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("values.json");
         std::fs::write(&file, values.to_string()).unwrap();
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/chart");
-        let file = file.to_str().unwrap();
+        let (chart, file) = (chart.to_str().unwrap(), file.to_str().unwrap());
         run(
             "helm",
             &[

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Days after the first stick: an image is added, sticks come late, are pulled, and are put back.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
 
 use crate::edge::edges;
 use crate::harness::{
-    JobWatch, PATIENCE, apply, condition, get, wait_bundle, wait_for, wait_not_ready, wait_ready,
+    JobWatch, PATIENCE, all, apply, condition, get, run, wait_bundle, wait_for, wait_not_ready, wait_ready,
 };
-use crate::site::Site;
+use crate::site::{CHART, SYSTEM, Site};
 use crate::source::{Ci, namespace, reference, registry, set, small_image};
 
 #[test]
@@ -60,6 +62,61 @@ fn e6_only_what_is_new_is_copied_from_a_second_bundle() {
         .filter(|args| args.contains("update/one"))
         .count();
     assert_eq!(copied, 1, "what is there is not copied again");
+}
+
+/// The chart of today with the drop folder of 0.1: its claim and its volume had no names that follow the values, and the
+/// volume cannot be changed.
+fn chart_with_the_drop_folder_of_0_1(folder: &Path) -> PathBuf {
+    let chart = folder.join("chart");
+    run("cp", &["-r", CHART, chart.to_str().unwrap()], None);
+    let before = include_str!("../../../testdata/golden/0.1/importer/drop-folder.yaml");
+    std::fs::write(chart.join("templates/drop-folder.yaml"), before).unwrap();
+    let helpers = chart.join("templates/_helpers.tpl");
+    let text = std::fs::read_to_string(&helpers).unwrap();
+    let is_hash = |line: &&str| line.contains("sha256sum") && line.contains("$drop.node.path");
+    let lines = text.lines().filter(|line| !is_hash(line)).collect::<Vec<_>>();
+    assert_eq!(lines.len() + 1, text.lines().count(), "the part of the claim's name that 0.1 did not have");
+    std::fs::write(helpers, lines.join("\n")).unwrap();
+    chart
+}
+
+fn claims() -> BTreeSet<String> {
+    let names = all("persistentvolumeclaims", SYSTEM);
+    names.iter().map(|claim| claim["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn t163_t184_an_upgrade_from_0_1_with_a_nodes_drop_folder_goes_on_with_its_bundles() {
+    let source = registry(None, false);
+    let image = small_image("upgrade", 30_000);
+    image.push_to(&source, "upgrade/app", Some("1"));
+    let references = [reference(&source, "upgrade/app", "1", &image)];
+    let (access, _) = edges().open.access("upgrade");
+    let app = set("upgrade", "app", edges().open.host().as_str(), &references, &access);
+    let mut ci = Ci::new();
+    ci.commit(std::slice::from_ref(&app));
+    let bundle = ci.bundle("upgrade", "upgrade", 1, &source);
+    let folder = tempfile::tempdir().unwrap();
+    let before = chart_with_the_drop_folder_of_0_1(folder.path());
+    let keys = ci.public_key();
+    let site = Site::of_chart(&before, &[&keys], &json!({}));
+    assert_eq!(claims(), ["krs-importer-bundles".to_owned()].into());
+    site.insert(&bundle);
+    wait_bundle("upgrade", "Verified", "True", None);
+    drop(site);
+    // It empties the folder, as a drive that is put in again after the upgrade.
+    let site = Site::new(&[&keys], &json!({}));
+    wait_for("the claim of 0.1 goes with the Pod that mounts it", PATIENCE, || {
+        let claims = claims();
+        (claims.len() == 1 && !claims.contains("krs-importer-bundles")).then_some(())
+    });
+    let volumes = all("persistentvolumes", "");
+    let ours = volumes.iter().filter(|volume| volume["spec"]["claimRef"]["namespace"] == SYSTEM).count();
+    assert_eq!(ours, 1, "{volumes:#?}");
+    namespace("upgrade");
+    apply(&app);
+    site.insert(&bundle);
+    wait_ready("upgrade", "app");
 }
 
 /// A stick that is mounted after the importer has started, pulled, and put back. (T-36)

@@ -30,6 +30,9 @@ const STATUS_CHANGE: usize = 12;
 /// change.
 const STATE_TROUBLE: usize = 6;
 const STATE_CHANGE: usize = 12;
+/// Jobs for the images that one Job copies: it dies, its media are pulled, or the registry is away for two hours, in which the
+/// time between attempts grows to ten minutes.
+const ATTEMPTS: usize = 6;
 /// Calls of a set to the API server within a minute: it comes, its Jobs are created, events, state and status written.
 const CALLS: usize = 16;
 /// Calls for a reconcile that finds nothing to do.
@@ -88,8 +91,8 @@ pub(crate) fn exceeded(
 
     let statuses = sets * STATUS_TROUBLE + (changed + lost) * STATUS_CHANGE;
     let states = sets * STATE_TROUBLE + (changed + lost) * STATE_CHANGE;
-    // Each batch of a set is copied again where a Job dies or the registry fails; a Job is created, and deleted.
-    let batches = (changed + lost) * size.images;
+    // A Job is created, and deleted.
+    let batches = (changed + lost) * PARALLELISM.min(size.images) * 2 * ATTEMPTS;
     // A bundle says how many images are still copied from it, and changes with each Job that ends.
     let bundles = drives * (size.sets * PARALLELISM * 2 + 20);
     let events = sets * 2 + (changed + lost) * 4;
