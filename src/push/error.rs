@@ -140,7 +140,7 @@ pub enum PushError {
     #[error(transparent)]
     Name(#[from] ParseReferenceError),
     /// Two sets give one tag of one repository to different images.
-    #[error("{registry}/{repository}:{tag} is claimed by two images: {one}, and {other}")]
+    #[error("{registry}/{repository}:{tag} is claimed by two images: {}, and {}", .claims[0], .claims[1])]
     Collision {
         /// The registry.
         registry: RegistryHost,
@@ -148,10 +148,8 @@ pub enum PushError {
         repository: RepositoryName,
         /// The tag.
         tag: Tag,
-        /// One image.
-        one: Claim,
-        /// The other image.
-        other: Claim,
+        /// The two images, on the heap: errors are moved through every result of a push.
+        claims: Box<[Claim; 2]>,
     },
     /// Sets were named that the bundle does not hold.
     #[error("the bundle holds no set {}; it holds {}", names(.unknown), names(.known))]
@@ -271,10 +269,10 @@ impl Classify for PushError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Name(_) => Some("use a shorter prefix".to_owned()),
-            Self::Collision { one, .. } => Some(format!(
+            Self::Collision { claims, .. } => Some(format!(
                 "where they are for different sites, push the set of this one (--set {}); else give one of them another tag or a \
                  destinationRepository, or set naming: HostInPath",
-                one.set
+                claims[0].set
             )),
             Self::UnknownSets { .. } => Some("`krs inspect` lists the sets of a bundle".to_owned()),
             Self::Variable { .. } => {

@@ -129,9 +129,9 @@ pub fn deliveries(
             let (one, of) =
                 *tags.entry((registry, repository.clone(), tag.clone())).or_insert((digest, position));
             if one != digest {
-                let (one, other) = (claim(one, of), claim(digest, position));
+                let claims = Box::new([claim(one, of), claim(digest, position)]);
                 let registry = destination.registry.clone();
-                return Err(PushError::Collision { registry, repository, tag, one, other });
+                return Err(PushError::Collision { registry, repository, tag, claims });
             }
             let target = targets.entry((repository.clone(), place)).or_insert_with(|| Target {
                 repository,

@@ -103,11 +103,14 @@ pub fn collisions(
 /// Most names that a warning lists.
 const MAX_LISTED: usize = 5;
 
+/// An image that a name stands for, and where the set says so.
+type Claim<'a> = (Digest, &'a LoadedSet, &'a SetImage);
+
 /// Warns of names that sets with different destinations give to different images: each goes to its own registry, but one
 /// registry cannot hold both, as where `krs push` is told one. `digest` as for [`collisions`], which finds those with one
 /// destination.
 pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<Digest>) -> Option<Warning> {
-    let mut names: BTreeMap<(&RepositoryName, &Tag), Vec<(Digest, &LoadedSet, &SetImage)>> = BTreeMap::new();
+    let mut names: BTreeMap<(&RepositoryName, &Tag), Vec<Claim>> = BTreeMap::new();
     for loaded in sets {
         for image in &loaded.set.images {
             if let Some(digest) = digest(&image.reference) {
@@ -122,7 +125,7 @@ pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<
     });
     let shared = shared.collect::<Vec<_>>();
     let (_, (_, loaded, image), _) = shared.first()?;
-    let claim = |(_, loaded, image): &(Digest, &LoadedSet, &SetImage)| {
+    let claim = |(_, loaded, image): &Claim| {
         let set =
             loaded.set.namespace.iter().chain([&loaded.set.name]).cloned().collect::<Vec<_>>().join("/");
         format!("set {set} ({}:{}, for {})", loaded.file, image.line, loaded.set.spec.destination_registry)
