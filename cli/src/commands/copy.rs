@@ -88,7 +88,7 @@ fn copy_one(
     let threads = cores();
     let report = |copied: Copied, was_there: bool| {
         warn_of_memory(&target, &copied.read_from, console);
-        let is_one_file = copied.files.iter().any(|file| *file == target);
+        let is_one_file = copied.files.contains(&target);
         if !is_one_file && !copied.list_signed && !bundle.key_ids().is_empty() {
             console.warning(&format!(
                 "the list of volumes of {target} is not signed: with --public-key they can be checked only all together. To sign \
