@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use http::{HeaderMap, Method, StatusCode};
 
-use super::client::Repository;
+use super::repository::Repository;
 use super::retry::Failure;
 use super::tags::{MAX_PAGE, TagList, next_page};
 use super::transport::protocol;

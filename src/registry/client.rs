@@ -1,138 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The client, its options, and the repositories that it reaches.
+//! The client, and what all of its clones share.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
 use futures::stream::{self, StreamExt as _};
 use http::{HeaderMap, Method, StatusCode};
 use reqwest::Certificate;
 use url::Url;
 
-use super::address::Barred;
 use super::auth::{Asking, Scope, Session};
 use super::capabilities::Capabilities;
 use super::error::RegistryError;
 use super::hosts::Hosts;
-use super::keychain::Keychain;
+use super::options::ClientOptions;
 use super::pace::Pace;
-use super::retry::{Attempts, Failure, Importance, RetriesLeft, RetryPolicy};
-use super::tls::{ClientIdentity, HostCertificates};
+use super::repository::{Repository, url};
+use super::retry::{Attempts, Failure, Importance, RetriesLeft};
+use super::tls;
+use super::tls::HostCertificates;
 use super::transport::{Connections, Lane, Purpose, lock, protocol};
-use super::{auth, tls};
 use crate::error::find_cause;
 use crate::reference::{RegistryHost, RepositoryName};
 
 /// Longest wait for a registry on this machine to say whether it speaks TLS.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Requests to one host at the same time, unless said otherwise. A small image takes some 30 requests to push, of hardly any
-/// bytes: over a line of 50 ms this many at once bring 20 such images in a second. A host that finds it too many gets fewer.
-pub(super) const CONNECTIONS: usize = 32;
-
-/// Hears one-line messages for a person.
-pub type Notify = Arc<dyn Fn(&str) + Send + Sync>;
-
-/// How a [`Client`] reaches registries.
-#[derive(Clone)]
-pub struct ClientOptions {
-    /// Where credentials come from.
-    pub keychain: Keychain,
-    /// CA certificates (PEM) that are trusted beside those of the system.
-    pub ca_files: Vec<Utf8PathBuf>,
-    /// Folders with a folder `HOST` or `HOST:PORT` for each registry that needs its own trust: `*.crt` are CA
-    /// certificates, `NAME.cert` with `NAME.key` a client certificate.
-    pub certs_dirs: Vec<Utf8PathBuf>,
-    /// CA certificates (PEM) that are trusted for one registry only, beside those of the system.
-    pub authorities: Vec<(RegistryHost, Vec<u8>)>,
-    /// Certificates that are shown to one registry only.
-    pub identities: Vec<(RegistryHost, ClientIdentity)>,
-    /// Addresses that no connection may lead to, whatever name, redirect or token server leads there. With such a
-    /// rule no proxy is used but one in [`ClientOptions::proxy`].
-    pub barred: Option<Barred>,
-    /// Registries that are spoken to without TLS, with or without `:80`. A registry on this machine needs no entry: it is asked.
-    pub plain_http: Vec<RegistryHost>,
-    /// Registries whose certificate is not checked, with or without `:443`.
-    pub insecure: Vec<RegistryHost>,
-    /// Hosts outside of a registry's own domain that may be sent its login where it names them as its token
-    /// server. The port is not compared.
-    pub realm_hosts: Vec<RegistryHost>,
-    /// Hosts that a registry which is reached by https may redirect to by http, with or without `:80`: storage without TLS.
-    pub http_redirects: Vec<RegistryHost>,
-    /// Whether proxies are used that the environment names.
-    pub proxies: bool,
-    /// A proxy that is used in place of those. Behind it [`ClientOptions::barred`] cannot be checked: it is for registries
-    /// that the person who names the proxy has named, too.
-    pub proxy: Option<ProxyOptions>,
-    /// Requests to one host at the same time; fewer to a host that limits its requests.
-    pub connections_per_host: usize,
-    /// Bytes that all bodies together may have in a second, sent and received; no limit where there is none.
-    pub bandwidth: Option<NonZeroU64>,
-    /// Longest wait for a connection: the name, TCP and TLS.
-    pub connect_timeout: Duration,
-    /// A transfer without a byte for so long is taken for cut; one with hardly any, after twice as long.
-    pub stall_timeout: Duration,
-    /// What is tried again, and how often.
-    pub retry: RetryPolicy,
-    /// How the client calls itself.
-    pub user_agent: String,
-    /// Hears about retries.
-    pub notify: Option<Notify>,
-}
-
-/// A proxy, and what is reached without it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProxyOptions {
-    /// `http://host:port` or `https://host:port`.
-    pub url: String,
-    /// Hosts, domains and networks, as in `NO_PROXY`.
-    pub no_proxy: Vec<String>,
-}
-
-impl Default for ClientOptions {
-    fn default() -> Self {
-        Self {
-            keychain: Keychain::empty(),
-            ca_files: Vec::new(),
-            certs_dirs: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
-            authorities: Vec::new(),
-            identities: Vec::new(),
-            barred: None,
-            plain_http: Vec::new(),
-            insecure: Vec::new(),
-            realm_hosts: Vec::new(),
-            http_redirects: Vec::new(),
-            proxies: true,
-            proxy: None,
-            connections_per_host: CONNECTIONS,
-            bandwidth: None,
-            connect_timeout: Duration::from_secs(20),
-            stall_timeout: Duration::from_secs(60),
-            retry: RetryPolicy::default(),
-            user_agent: concat!("krs/", env!("CARGO_PKG_VERSION")).to_owned(),
-            notify: None,
-        }
-    }
-}
-
-impl fmt::Debug for ClientOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientOptions")
-            .field("ca_files", &self.ca_files)
-            .field("certs_dirs", &self.certs_dirs)
-            .field("barred", &self.barred)
-            .field("plain_http", &self.plain_http)
-            .field("insecure", &self.insecure)
-            .field("connections_per_host", &self.connections_per_host)
-            .field("bandwidth", &self.bandwidth)
-            .finish_non_exhaustive()
-    }
-}
-
+/// Uploads that are cancelled at once.
+const CANCELLED_AT_ONCE: usize = 16;
 /// What a client has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
@@ -144,9 +41,9 @@ pub struct Statistics {
     pub bytes_sent: u64,
     /// Requests and transfers that were tried again.
     pub retries: u64,
-    /// How many more there may be ([`RetryPolicy::budget`]).
+    /// How many more there may be ([`super::RetryPolicy::budget`]).
     pub retries_left: u32,
-    /// How long hosts were left alone because they limit their requests ([`RetryPolicy::max_wait`]).
+    /// How long hosts were left alone because they limit their requests ([`super::RetryPolicy::max_wait`]).
     pub paused: Duration,
 }
 
@@ -316,13 +213,7 @@ impl Client {
 
     /// A repository, whether or not it exists.
     pub fn repository(&self, registry: &RegistryHost, name: &RepositoryName) -> Repository {
-        Repository {
-            inner: Arc::clone(&self.inner),
-            registry: registry.clone(),
-            name: name.clone(),
-            lane: Lane::Requests,
-            importance: Importance::Required,
-        }
+        Repository::new(&self.inner, registry, name)
     }
 
     /// Whether the registry answers, and takes the credentials if it asks for any.
@@ -383,85 +274,5 @@ async fn ping(inner: &Inner, registry: &RegistryHost) -> Result<(), Failure> {
             Err(protocol(&asking.purpose, "there is no registry at this address (HTTP status 404)").into())
         }
         _ => Err(inner.rejected(&asking, answer).await),
-    }
-}
-
-/// An address below the registry's.
-pub(super) fn url(asking: &Asking<'_>, path: &str) -> Result<Url, Failure> {
-    asking.home.join(path).map_err(|_| protocol(&asking.purpose, "its name is not an address").into())
-}
-
-/// Uploads that are cancelled at once.
-const CANCELLED_AT_ONCE: usize = 16;
-
-/// One repository of a registry. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Repository {
-    pub(super) inner: Arc<Inner>,
-    registry: RegistryHost,
-    name: RepositoryName,
-    lane: Lane,
-    importance: Importance,
-}
-
-impl Repository {
-    /// The registry as it was named, e.g. `docker.io`.
-    pub fn registry(&self) -> &RegistryHost {
-        &self.registry
-    }
-
-    /// Another repository of the same registry, reached by the same client.
-    #[must_use]
-    pub fn sibling(&self, name: &RepositoryName) -> Self {
-        Self { name: name.clone(), ..self.clone() }
-    }
-
-    /// The same repository for downloads that are the body of an upload.
-    pub(super) fn for_relay(&self) -> Self {
-        Self { lane: Lane::Relay, ..self.clone() }
-    }
-
-    /// The same repository for what an image can do without, and for requests that only save others: all of these
-    /// together use at most a quarter of the retries and pauses of a run.
-    #[must_use]
-    pub fn optional(&self) -> Self {
-        let optional = self.importance.is_optional();
-        let importance = if optional { self.importance } else { Importance::Optional };
-        Self { importance, ..self.clone() }
-    }
-
-    /// The same repository for requests like one that has failed in spite of retries: where they are optional, they are
-    /// sent once.
-    #[must_use]
-    pub fn optional_once(&self) -> Self {
-        let optional = self.importance.is_optional();
-        let importance = if optional { Importance::OptionalOnce } else { self.importance };
-        Self { importance, ..self.clone() }
-    }
-
-    /// Counts the tries of a request.
-    pub(super) fn attempts(&self) -> Attempts<'_> {
-        Attempts::new(&self.inner, self.importance)
-    }
-
-    /// The repository's path in its registry.
-    pub fn name(&self) -> &RepositoryName {
-        &self.name
-    }
-
-    /// What a request is for, with the registry's address.
-    pub(super) async fn asking(&self, scope: Scope, what: String) -> Result<Asking<'_>, Failure> {
-        let Self { registry, lane, importance, .. } = self;
-        let purpose = Purpose { registry, what, lane: *lane, importance: *importance };
-        self.inner.asking(purpose, Some(&self.name), scope).await
-    }
-
-    pub(super) fn pulling(&self) -> Scope {
-        auth::Scope::pull(&self.name)
-    }
-
-    /// An address in this repository.
-    pub(super) fn url(&self, asking: &Asking<'_>, rest: impl fmt::Display) -> Result<Url, Failure> {
-        url(asking, &format!("v2/{}/{rest}", self.name))
     }
 }

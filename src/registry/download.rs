@@ -8,8 +8,8 @@ use tokio::sync::mpsc::Sender;
 
 use super::BlobSink;
 use super::auth::Asking;
-use super::client::Repository;
 use super::error::RegistryError;
+use super::repository::Repository;
 use super::retry::Failure;
 use super::transport::{Answer, protocol, unavailable};
 use crate::digest::{ContentMismatch, Digest, Hasher, check};

@@ -11,10 +11,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::address::Barred;
-use super::client::{Client, ClientOptions};
+use super::client::Client;
 use super::download::{PROGRESS, content_range};
 use super::error::RegistryError;
 use super::keychain::Keychain;
+use super::options::ClientOptions;
 use super::public_address::not_public;
 use super::redirect::{MAX_HOPS, authority};
 use super::rejection::limited;
@@ -333,7 +334,7 @@ fn proxy_is_set(variable: impl Fn(&str) -> Option<String>) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::client::ProxyOptions;
+    use super::super::options::ProxyOptions;
     use super::*;
 
     #[test]

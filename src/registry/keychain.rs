@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where credentials come from: the files of docker and of the containers tools, and credential helpers.
 
+mod error;
+mod helper;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Deserialize;
-use thiserror::Error;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::authfile::{Login, Secretly, Source, is_helper_name, login, normalise};
-use crate::error::{Classify, ErrorKind};
+pub use error::KeychainError;
+pub(super) use helper::Helper;
+
+use super::authfile::{Login, Source, is_helper_name, normalise};
 use crate::redact::Secret;
 use crate::reference::{RegistryHost, RepositoryName};
 
@@ -51,60 +52,6 @@ impl Default for Keychain {
     }
 }
 
-/// Why credentials cannot be read. Never holds what is in a file or what a helper printed. (T-76, T-92)
-#[derive(Debug, Clone, Error)]
-pub enum KeychainError {
-    /// A file cannot be read, is too large, or is not of the expected shape.
-    #[error("the credentials in {path} cannot be read: {detail}")]
-    File {
-        /// The file.
-        path: String,
-        /// What is wrong, without any content.
-        detail: String,
-    },
-    /// A credential helper that a file names is not there, or does not run on this system.
-    #[error("the credential helper {program}, which {path} names, cannot be run: {detail}")]
-    NoHelper {
-        /// The program.
-        program: String,
-        /// The file that names it.
-        path: String,
-        /// The error of the system.
-        detail: String,
-    },
-    /// A credential helper failed.
-    #[error("the credential helper {program} for {registry} failed: {detail}")]
-    Helper {
-        /// The program.
-        program: String,
-        /// Registry that it was asked for.
-        registry: String,
-        /// What is wrong, without any output.
-        detail: String,
-    },
-}
-
-impl Classify for KeychainError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Auth
-    }
-
-    fn help(&self) -> Option<String> {
-        Some(match self {
-            Self::File { .. } => {
-                "expected is what docker login or skopeo login write: {\"auths\": {\"HOST\": {\"auth\": …}}}"
-                    .to_owned()
-            }
-            Self::NoHelper { program, path, .. } => {
-                format!("install {program}, or take its name out of {path} and log in with skopeo login")
-            }
-            Self::Helper { program, registry, .. } => {
-                format!("try it by hand: echo {registry} | {program} get")
-            }
-        })
-    }
-}
-
 /// The outcome of a search.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Found {
@@ -113,24 +60,6 @@ pub(super) struct Found {
     pub(super) origin: Option<String>,
     /// Why credentials may be missing that this user has: it matters where the registry refuses a request without them.
     pub(super) unusable: Option<KeychainError>,
-}
-
-/// A helper to ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Helper {
-    pub(super) program: String,
-    /// Whether it can be the name of a program.
-    valid: bool,
-    file: Utf8PathBuf,
-    /// Files before this one had no login; this many of them.
-    index: usize,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct HelperAnswer {
-    username: String,
-    secret: Secretly,
 }
 
 impl Keychain {
@@ -331,78 +260,6 @@ impl Keychain {
         let found = self.stored_from(helper.index, registry, repository)?;
         let unusable = unusable.filter(|_| found.login.is_none()).or(found.unusable);
         Ok(Found { unusable, ..found })
-    }
-
-    /// Asks a helper for the login to a registry; `None` where it knows none.
-    pub(super) async fn ask(
-        &self,
-        helper: &Helper,
-        registry: &RegistryHost,
-    ) -> Result<Option<Found>, KeychainError> {
-        let failed = |detail: String| KeychainError::Helper {
-            program: helper.program.clone(),
-            registry: registry.to_string(),
-            detail,
-        };
-        if !helper.valid {
-            return Err(failed("it is not the name of a program".to_owned()));
-        }
-        let answered = tokio::time::timeout(self.helper_time, self.run(helper, registry)).await;
-        let output = match answered {
-            Err(_) => return Err(failed(format!("no answer within {} s", self.helper_time.as_secs()))),
-            Ok(Err(error)) => {
-                let (program, path) = (helper.program.clone(), helper.file.to_string());
-                return Err(KeychainError::NoHelper { program, path, detail: error.to_string() });
-            }
-            Ok(Ok(output)) => output,
-        };
-        let (success, output) = output;
-        if output.len() as u64 > MAX_BYTES {
-            return Err(failed("it printed too much".to_owned()));
-        }
-        if !success {
-            // This text is how helpers say that they know no login (docker-credential-helpers).
-            if String::from_utf8_lossy(&output).contains("credentials not found") {
-                return Ok(None);
-            }
-            return Err(failed("it reported an error".to_owned()));
-        }
-        let answer = serde_json::from_slice::<HelperAnswer>(&output)
-            .map_err(|_| failed("what it printed is not a login".to_owned()))?;
-        let login = login(answer.username, answer.secret.0);
-        let origin = format!("{} (named in {})", helper.program, helper.file);
-        Ok(Some(Found { login: Some(login), origin: Some(origin), unusable: None }))
-    }
-
-    /// Runs a helper: whether it succeeded, and at most one byte more than it may print.
-    async fn run(&self, helper: &Helper, registry: &RegistryHost) -> io::Result<(bool, Vec<u8>)> {
-        let program = match &self.helper_folder {
-            Some(folder) => folder.join(&helper.program),
-            None => Utf8PathBuf::from(&helper.program),
-        };
-        let mut child = tokio::process::Command::new(program)
-            .arg("get")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()?;
-        let server = match registry.as_str() {
-            "docker.io" => "https://index.docker.io/v1/",
-            other => other,
-        };
-        if let Some(mut stdin) = child.stdin.take() {
-            // A helper that does not read its input may still answer.
-            let _ = stdin.write_all(server.as_bytes()).await;
-        }
-        let mut output = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(MAX_BYTES + 1).read_to_end(&mut output).await?;
-        }
-        if output.len() as u64 > MAX_BYTES {
-            return Ok((false, output));
-        }
-        Ok((child.wait().await?.success(), output))
     }
 }
 

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::client::Repository;
 use super::error::RegistryError;
+use super::repository::Repository;
 use super::retry::Failure;
 use crate::digest::{ContentMismatch, Digest};
 use crate::oci;

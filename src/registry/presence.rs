@@ -6,8 +6,8 @@ use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::capabilities::{HeadSupport, Kind, is_passing};
-use super::client::Repository;
 use super::error::RegistryError;
+use super::repository::Repository;
 use super::retry::Failure;
 use super::transport::{Answer, protocol};
 use crate::digest::Digest;

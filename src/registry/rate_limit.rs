@@ -229,7 +229,7 @@ impl Pauses {
 
 #[cfg(test)]
 mod tests {
-    use super::super::client::CONNECTIONS;
+    use super::super::options::CONNECTIONS;
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);

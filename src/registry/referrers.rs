@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::client::Repository;
 use super::error::RegistryError;
+use super::repository::Repository;
 use super::retry::Failure;
 use super::tags::next_page;
 use super::transport::protocol;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::client::Repository;
 use super::error::RegistryError;
+use super::repository::Repository;
 use crate::digest::Digest;
 
 /// Pieces that are in memory ahead of the upload.

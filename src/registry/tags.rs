@@ -10,9 +10,9 @@ use serde_json::Value;
 use url::Url;
 
 use super::auth::Asking;
-use super::client::Repository;
 use super::error::RegistryError;
 use super::redirect::{RedirectRefusal, same_origin};
+use super::repository::Repository;
 use super::retry::Failure;
 use super::transport::{Answer, protocol, refused};
 use crate::redact::printable;

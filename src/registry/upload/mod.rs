@@ -10,9 +10,9 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::sending::Upload;
-use super::client::Repository;
 use super::error::RegistryError;
 use super::relay::Received;
+use super::repository::Repository;
 use super::{BlobSource, Pushed};
 use crate::digest::{Digest, Hasher, check};
 use crate::reference::RepositoryName;

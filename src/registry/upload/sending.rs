@@ -13,11 +13,11 @@ use super::BlobContent;
 use super::way::{Sent, Way, way_after};
 use crate::digest::Digest;
 use crate::reference::RepositoryName;
-use crate::registry::client::Repository;
 use crate::registry::download::PROGRESS;
 use crate::registry::error::{LOST_UPLOAD, RegistryError};
 use crate::registry::outgoing::{Feed, Hashing, Outgoing};
 use crate::registry::relay::{Received, Relay};
+use crate::registry::repository::Repository;
 use crate::registry::retry::Failure;
 use crate::registry::transport::{Payload, lock};
 

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why credentials cannot be read.
+
+use thiserror::Error;
+
+use crate::error::{Classify, ErrorKind};
+
+/// Why credentials cannot be read. Never holds what is in a file or what a helper printed. (T-76, T-92)
+#[derive(Debug, Clone, Error)]
+pub enum KeychainError {
+    /// A file cannot be read, is too large, or is not of the expected shape.
+    #[error("the credentials in {path} cannot be read: {detail}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong, without any content.
+        detail: String,
+    },
+    /// A credential helper that a file names is not there, or does not run on this system.
+    #[error("the credential helper {program}, which {path} names, cannot be run: {detail}")]
+    NoHelper {
+        /// The program.
+        program: String,
+        /// The file that names it.
+        path: String,
+        /// The error of the system.
+        detail: String,
+    },
+    /// A credential helper failed.
+    #[error("the credential helper {program} for {registry} failed: {detail}")]
+    Helper {
+        /// The program.
+        program: String,
+        /// Registry that it was asked for.
+        registry: String,
+        /// What is wrong, without any output.
+        detail: String,
+    },
+}
+
+impl Classify for KeychainError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Auth
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::File { .. } => {
+                "expected is what docker login or skopeo login write: {\"auths\": {\"HOST\": {\"auth\": …}}}"
+                    .to_owned()
+            }
+            Self::NoHelper { program, path, .. } => {
+                format!("install {program}, or take its name out of {path} and log in with skopeo login")
+            }
+            Self::Helper { program, registry, .. } => {
+                format!("try it by hand: echo {registry} | {program} get")
+            }
+        })
+    }
+}
