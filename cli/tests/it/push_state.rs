@@ -102,9 +102,10 @@ fn t242_a_push_that_was_killed_is_not_remembered_and_the_next_one_is() {
     );
     let edge = site.edge.host().to_string();
     let call = ["push", "2.krs.tar", &edge, "--public-key", "k.pub"];
+    site.edge.clear_requests();
     let mut child = site.desk.command(&call).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
-    // It has tagged one image by then, or will not.
+    // In the middle of it: no manifest of the second image gets through.
     while !site.edge.requests().iter().any(|r| r.method == "POST") {
         assert!(Instant::now() < deadline, "nothing was sent");
         std::thread::sleep(Duration::from_millis(5));
