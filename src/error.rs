@@ -96,6 +96,45 @@ pub fn find_cause<'a, T: std::error::Error + 'static>(
     None
 }
 
+/// Whether a drive fails, or is not there any more, as the system says: pulled out, worn, or a file server that is gone.
+pub fn is_drive_failure(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let codes = {
+        use rustix::io::Errno;
+        [Errno::IO, Errno::NODEV, Errno::NXIO, Errno::STALE].map(Errno::raw_os_error)
+    };
+    // Not ready, a device that does not work, no such device, an input or output error, a volume that was changed, a
+    // network name that is gone, a device that is not connected.
+    #[cfg(not(unix))]
+    let codes = [21, 31, 55, 64, 433, 1006, 1117, 1167];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// What helps where a drive is gone or fails.
+pub const DRIVE_FAILED: &str = "the drive was removed or is failing: put it back and run the same command again. If it happens again, use \
+     another drive";
+
+/// What helps where a file cannot be written.
+pub fn help_against_write(error: &io::Error) -> &'static str {
+    match error.kind() {
+        _ if is_drive_failure(error) => DRIVE_FAILED,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space or write to another drive, then run the same command again"
+        }
+        io::ErrorKind::FileTooLarge => {
+            "the file system, or a limit of this process (ulimit -f), takes no file of this size: write volumes, for \
+             example with --volume-size 3900MiB, or write to another drive"
+        }
+        io::ErrorKind::InvalidFilename => {
+            "the file system takes no such name: choose a shorter one, or one without special characters"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the drive is mounted read-only, or has become so because it fails: check `dmesg`, or use another drive"
+        }
+        _ => "check the path and the permissions, and that the drive is mounted and not write-protected",
+    }
+}
+
 /// The class of an input or output error on a local file.
 pub fn io_kind(error: &io::Error) -> ErrorKind {
     match error.kind() {

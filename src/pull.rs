@@ -10,9 +10,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use futures::stream::{self, StreamExt as _};
 use thiserror::Error;
 
-use crate::bundle::{Bundle, BundleBlob, BundleError, TOO_LARGE, Writer};
+use crate::bundle::{Bundle, BundleBlob, BundleError, Writer};
 use crate::digest::Hasher;
-use crate::error::{Cause, Classify, ErrorKind};
+use crate::error::{Cause, Classify, ErrorKind, help_against_write};
 use crate::plan::{Fetch, Plan};
 use crate::progress::{Activity, Progress};
 use crate::reference::{Reference, RegistryHost};
@@ -71,12 +71,7 @@ impl Classify for PullError {
             Self::Images(e) => e.help(),
             Self::Referrers(e) => e.help(),
             Self::Client(e) => e.help(),
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::FileTooLarge => {
-                Some(TOO_LARGE.to_owned())
-            }
-            Self::Write { .. } => {
-                Some("free some space or write to another medium, then run the same command again".to_owned())
-            }
+            Self::Write { source, .. } => Some(help_against_write(source).to_owned()),
             Self::Task(_) => None,
         }
     }

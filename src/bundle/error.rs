@@ -13,7 +13,7 @@ use super::layout::HeaderError;
 use super::manifest::ManifestError;
 use crate::closure::ClosureError;
 use crate::digest::{ContentMismatch, Digest};
-use crate::error::{Classify, ErrorKind, io_kind};
+use crate::error::{Classify, DRIVE_FAILED, ErrorKind, help_against_write, io_kind, is_drive_failure};
 use crate::format::FORMAT_VERSION;
 use crate::set::SetError;
 use crate::sign::SignError;
@@ -310,10 +310,6 @@ fn volumes(lacking: &[Lacking], count: Option<u64>) -> String {
     lacking.iter().map(one).collect::<Vec<_>>().join("\n  ")
 }
 
-/// What helps where a file may not become as large as an archive. (T-227)
-pub(crate) const TOO_LARGE: &str = "the file system, or a limit of this process (ulimit -f), takes no file of this size: write volumes, for example with \
-     --volume-size 3900MiB, or write to another drive";
-
 impl Classify for BundleError {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -348,22 +344,18 @@ impl Classify for BundleError {
     fn help(&self) -> Option<String> {
         let text = match self {
             Self::Signature { source, .. } => return source.help(),
-            Self::Open { .. } => "check the path, the permissions, and that the medium is mounted",
+            Self::Open { source, .. } | Self::Read { source, .. } if is_drive_failure(source) => DRIVE_FAILED,
+            Self::Open { .. } => "check the path, the permissions, and that the drive is mounted",
             Self::Special { .. } => "pass the file itself",
-            Self::Read { .. } => "the medium may be failing: copy the bundle again, onto another one",
-            Self::Write { source, .. } if io_kind(source) == ErrorKind::NoSpace => {
-                "free some space or write to another medium, then run the same command again"
-            }
-            Self::Write { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge => TOO_LARGE,
-            Self::Write { source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename => {
-                "the file system takes no such name: choose a shorter one, or one without special characters"
-            }
-            Self::Write { .. } => "check the path, the permissions, and that the medium is not read-only",
+            // A file that was open, and whose folder is empty now.
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => DRIVE_FAILED,
+            Self::Read { .. } => "the drive may be failing: copy the bundle again, onto another one",
+            Self::Write { source, .. } => help_against_write(source),
             Self::NotKept { .. } => {
                 "the drive is failing, or holds less than it says: run the same command again, with another drive"
             }
             Self::FileLimit { .. } => {
-                "write volumes: --volume-size 3900MiB; or format the medium as exFAT or ext4"
+                "write volumes: --volume-size 3900MiB; or format the drive as exFAT or ext4"
             }
             Self::ForeignVolumes { .. } => {
                 "they are left from another bundle of this name, and the bundle itself is complete: remove them"

@@ -27,7 +27,6 @@ mod write;
 
 pub use base::{BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES};
 pub use copy::{Copied, CopyOptions};
-pub(crate) use error::TOO_LARGE;
 pub use error::{BundleError, Lacking};
 pub use freshness::{Freshness, HighWaterMark, RollbackError, follows, is_clock_behind};
 pub use images::{BundledImage, BundledImages};

@@ -2,7 +2,7 @@
 //! What helps against the errors of a registry.
 
 use super::error::{CredentialUse, LOST_UPLOAD, RegistryError, SourceError};
-use crate::error::{Classify as _, ErrorKind};
+use crate::error::{Classify as _, DRIVE_FAILED, ErrorKind, is_drive_failure};
 use crate::reference::RegistryHost;
 
 /// What helps against an exchange that failed. Who tells it to people names the flag or the field.
@@ -27,8 +27,8 @@ pub(super) fn against(error: &RegistryError) -> Option<String> {
     let text = match error {
         RegistryError::Unauthorized { registry, credentials: CredentialUse { used: Some(_), .. }, .. } => {
             format!(
-                "replace the credentials where they are wrong or expired; otherwise ask for the permission at {registry}, \
-                 where the project may not exist either"
+                "if the password is wrong or expired, log in again (skopeo login {registry}, docker login {registry}); \
+                 otherwise ask for the permission at {registry}, where the project may not exist either"
             )
         }
         RegistryError::Unauthorized { registry, .. } => format!(
@@ -92,6 +92,11 @@ pub(super) fn against(error: &RegistryError) -> Option<String> {
         }
         RegistryError::Source { source: SourceError::Corrupt(_), .. } => {
             "the media is damaged: copy the bundle again, and check it with krs verify".to_owned()
+        }
+        RegistryError::Source { source: SourceError::Read(source), .. }
+            if is_drive_failure(source) || source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            DRIVE_FAILED.to_owned()
         }
         RegistryError::Keychain(error) => return error.help(),
         RegistryError::Foreign { hosts, .. } if !hosts.is_empty() => {

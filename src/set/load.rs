@@ -315,7 +315,13 @@ impl Loader {
             }
             return;
         }
-        self.sets.push(LoadedSet { file: file.to_owned(), line, raw: raw.to_vec(), set });
+        self.sets.push(LoadedSet {
+            file: file.to_owned(),
+            shown: file.to_owned(),
+            line,
+            raw: raw.to_vec(),
+            set,
+        });
     }
 
     fn finish(mut self, paths: &[Utf8PathBuf]) -> Result<Loaded, SetErrors> {

@@ -87,10 +87,10 @@ pub fn collisions(
             errors.push(SetError {
                 line: image.line,
                 ..SetError::file(
-                    &loaded.file,
+                    &loaded.shown,
                     format!(
                         "naming collision: `{}` and `{}` ({}:{}) both become {target}:{tag}, with different digests",
-                        image.written, other.written, owner.file, other.line,
+                        image.written, other.written, owner.shown, other.line,
                     ),
                 )
                 .help("give one of them another tag or a destinationRepository, or set naming: HostInPath")

@@ -37,6 +37,7 @@ pub use error::{SetError, SetErrors};
 pub use git::Source;
 pub use load::load;
 pub use merge::{Merged, MergedImage, SetUse, collisions, merge, names_of_sites};
+pub use names::CallPaths;
 
 use crate::crd::EdgeImageSetSpec;
 use crate::platform::Platform;
@@ -57,12 +58,24 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
 }
 
+impl Loaded {
+    /// Has messages, warnings and errors of [`merge`] name files by paths of the call, in place of names that are the same
+    /// wherever the checkout lies.
+    pub fn show_paths(&mut self, paths: &CallPaths) {
+        self.sets.iter_mut().for_each(|set| set.shown = paths.path(&set.file));
+        self.skipped.iter_mut().for_each(|skipped| skipped.file = paths.path(&skipped.file));
+        self.warnings.iter_mut().for_each(|warning| warning.file = paths.path(&warning.file));
+    }
+}
+
 /// A set and where it was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedSet {
     /// Path relative to what holds all that was asked for, with `/` between its parts; `-` for standard input. No two files
     /// have the same.
     pub file: String,
+    /// What messages call it: `file`, or the path as the call would name it, see [`Loaded::show_paths`].
+    pub shown: String,
     /// Line of the file on which the document begins, from 1.
     pub line: u64,
     /// The document verbatim, without the `---` lines. For an item of a list: its lines, moved to the left margin; where

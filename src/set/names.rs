@@ -4,6 +4,10 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::walk::{Root, checkout, root};
+
 /// The names of all files below some folders.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names(Vec<(PathBuf, Vec<String>)>);
@@ -32,6 +36,56 @@ impl Names {
         self.0.iter().find_map(|(folder, prefix)| {
             let relative = path.strip_prefix(folder).ok()?;
             Some([prefix.as_slice(), &parts(relative)].concat().join("/"))
+        })
+    }
+
+    /// The file that has a name.
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        let parts = name.split('/').collect::<Vec<_>>();
+        self.0.iter().find_map(|(folder, prefix)| {
+            let (head, rest) = parts.split_at_checked(prefix.len())?;
+            head.iter()
+                .eq(prefix.iter())
+                .then(|| rest.iter().fold(folder.clone(), |path, part| path.join(part)))
+        })
+    }
+}
+
+/// The paths of a call, to show files as whoever made it would name them.
+#[derive(Debug, Clone)]
+pub struct CallPaths {
+    names: Names,
+    roots: Vec<(Root, Utf8PathBuf)>,
+    given: Vec<Utf8PathBuf>,
+}
+
+impl CallPaths {
+    /// Of the paths that [`load`](super::load) was called with.
+    pub fn of(paths: &[Utf8PathBuf]) -> Self {
+        let roots = paths.iter().filter(|path| *path != "-");
+        let roots = roots.filter_map(|path| Some((root(path).ok()?, path.clone()))).collect::<Vec<_>>();
+        let folders = roots.iter().map(|(root, _)| root.folder());
+        let names = Names::of(folders, |folder| checkout(folder).is_some());
+        Self { names, roots, given: paths.to_vec() }
+    }
+
+    /// The path of a file that [`load`](super::load) names, as it begins in the call. What is no file of the call stays
+    /// as it is.
+    pub fn path(&self, name: &str) -> String {
+        let is_given = self.given.iter().any(|path| path == name);
+        let path = if is_given { None } else { self.names.path(name) };
+        // A message may also be about a folder, or several paths.
+        let path = path.filter(|path| path.is_file() || path.is_symlink());
+        path.and_then(|path| self.shown(&path)).map_or_else(|| name.to_owned(), |path| super::shown(&path))
+    }
+
+    fn shown(&self, path: &Path) -> Option<String> {
+        self.roots.iter().find_map(|(root, shown)| match root {
+            Root::File(real, named) => (path == real || path == named).then(|| shown.to_string()),
+            Root::Folder(folder) => {
+                let relative = Utf8Path::from_path(path.strip_prefix(folder).ok()?)?;
+                Some(if shown == "." { relative.to_string() } else { shown.join(relative).to_string() })
+            }
         })
     }
 }

@@ -43,16 +43,32 @@ impl Authority {
 
     /// A certificate for a server that is reached under `names`: host names and addresses.
     pub fn server(&self, names: &[&str]) -> Identity {
-        self.leaf(names.first().copied().unwrap_or("server"), names, ExtendedKeyUsagePurpose::ServerAuth)
+        self.server_between(names, None)
+    }
+
+    /// The same, valid from the first to the second of these years.
+    pub fn server_between(&self, names: &[&str], years: Option<(i32, i32)>) -> Identity {
+        let name = names.first().copied().unwrap_or("server");
+        self.leaf(name, names, ExtendedKeyUsagePurpose::ServerAuth, years)
     }
 
     /// A certificate with which a client shows who it is.
     pub fn client(&self, name: &str) -> Identity {
-        self.leaf(name, &[], ExtendedKeyUsagePurpose::ClientAuth)
+        self.leaf(name, &[], ExtendedKeyUsagePurpose::ClientAuth, None)
     }
 
-    fn leaf(&self, name: &str, names: &[&str], usage: ExtendedKeyUsagePurpose) -> Identity {
+    fn leaf(
+        &self,
+        name: &str,
+        names: &[&str],
+        usage: ExtendedKeyUsagePurpose,
+        years: Option<(i32, i32)>,
+    ) -> Identity {
         let mut params = params(name, names);
+        if let Some((from, to)) = years {
+            params.not_before = rcgen::date_time_ymd(from, 1, 1);
+            params.not_after = rcgen::date_time_ymd(to, 1, 1);
+        }
         params.extended_key_usages = vec![usage];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;

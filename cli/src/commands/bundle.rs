@@ -53,7 +53,7 @@ fn show_plan(
     warn_of_images(&resolved, console);
     match report.obstacle() {
         Some(obstacle) => Err(Failure::new(ErrorKind::NoSpace, obstacle)
-            .help("free some space, choose another medium, or write volumes with --volume-size")),
+            .help("free some space, choose another drive, or write volumes with --volume-size")),
         None => incomplete(&resolved),
     }
 }

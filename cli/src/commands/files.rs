@@ -92,6 +92,6 @@ pub(super) fn replace(path: &Utf8Path, content: &[u8]) -> Result<(), Failure> {
     };
     write().map_err(|e| {
         Failure::new(krs_core::error::io_kind(&e), format!("cannot write {path}: {e}"))
-            .help("check the path, the permissions, and the space on the medium")
+            .help(krs_core::error::help_against_write(&e))
     })
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use camino::Utf8PathBuf;
 use krs_core::reference::{Destination, RepositoryName};
-use krs_core::set::{self, CheckedSet, Loaded, SetErrors};
+use krs_core::set::{self, CallPaths, CheckedSet, Loaded, SetErrors};
 use krs_core::survey::Wanted;
 
 use super::files;
@@ -18,7 +18,13 @@ use crate::diagnostic::Failure;
 pub(super) fn load(paths: &[Utf8PathBuf]) -> Result<Loaded, SetErrors> {
     let mut stdin = io::stdin();
     let wanted = paths.iter().any(|path| path == "-");
-    set::load(paths, wanted.then_some(&mut stdin as &mut dyn Read))
+    let names = CallPaths::of(paths);
+    let mut loaded = set::load(paths, wanted.then_some(&mut stdin as &mut dyn Read));
+    match &mut loaded {
+        Ok(loaded) => loaded.show_paths(&names),
+        Err(errors) => errors.show_paths(&names),
+    }
+    loaded
 }
 
 /// Says what works and should be better, and what was not read.

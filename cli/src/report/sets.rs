@@ -68,7 +68,7 @@ impl SetsReport {
         let set = |loaded: &krs_core::set::LoadedSet| Set {
             namespace: loaded.set.namespace.clone(),
             name: loaded.set.name.clone(),
-            file: loaded.file.clone(),
+            file: loaded.shown.clone(),
             line: loaded.line,
             destination_registry: loaded.set.spec.destination_registry.clone(),
             images: loaded.set.images.len(),

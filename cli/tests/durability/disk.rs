@@ -42,6 +42,8 @@ struct State {
     lies_about_room: bool,
     /// No byte from here on can be read.
     bad_from: Option<u64>,
+    /// It was pulled out: nothing can be read or written.
+    is_gone: bool,
     /// Nothing that is written reaches the disk.
     is_worn: bool,
     /// Whether the kernel may answer from memory what was read or written before.
@@ -154,6 +156,11 @@ impl Disk {
     pub fn set_room(&self, room: Option<u64>, sparse: bool) {
         let mut state = self.state();
         (state.room, state.sparse) = (room, sparse);
+    }
+
+    /// Pulls the drive out, or puts it back.
+    pub fn pull_out(&self, is_gone: bool) {
+        self.state().is_gone = is_gone;
     }
 
     /// Whether the drive says that there is room whatever its room is, as counterfeit ones do.
@@ -298,7 +305,7 @@ impl Filesystem for Server {
         let Some(node) = state.nodes.get(&ino.0) else { return reply.error(Errno::ENOENT) };
         let begin = usize::try_from(offset).unwrap().min(node.now.len());
         let end = (begin + size as usize).min(node.now.len());
-        if state.bad_from.is_some_and(|bad| end as u64 > bad) {
+        if state.is_gone || state.bad_from.is_some_and(|bad| end as u64 > bad) {
             return reply.error(Errno::EIO);
         }
         reply.data(&node.now[begin..end]);
@@ -317,6 +324,9 @@ impl Filesystem for Server {
         reply: ReplyWrite,
     ) {
         let mut state = self.state();
+        if state.is_gone {
+            return reply.error(Errno::EIO);
+        }
         if let Some(room) = &mut state.room {
             match room.checked_sub(data.len() as u64) {
                 Some(left) => *room = left,

@@ -139,13 +139,36 @@ fn t35_a_sector_that_cannot_be_read_is_an_error_with_its_place() {
     disk.break_from(Some(size / 2));
     site.desk
         .krs(&["verify", path.as_str()])
-        .failed(1, &[NAME, "at byte ", "help: the medium may be failing"]);
+        .failed(1, &[NAME, "at byte ", "help: the drive was removed or is failing"]);
     let pushed = site.push(path.as_str(), &[]);
     assert_ne!(pushed.code, 0, "{pushed}");
     assert_eq!(site.edge.tags("team/web"), Vec::<String>::new(), "nothing became visible");
     disk.break_from(None);
     site.desk.krs(&["verify", path.as_str()]).ok();
     site.push(path.as_str(), &[]).ok();
+}
+
+#[test]
+fn t255_a_drive_that_is_pulled_out_is_said_to_be_gone() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::with_three_images();
+    let path = disk.path(NAME);
+    let help = "help: the drive was removed or is failing: put it back and run the same command again";
+    site.bundle(path.as_str(), &[]).ok();
+    let copy = site.desk.path(NAME);
+    std::fs::copy(&path, &copy).unwrap();
+    disk.pull_out(true);
+    site.desk.krs(&["verify", path.as_str()]).failed(1, &["cannot read ", NAME, help]);
+    site.push(path.as_str(), &[]).failed(1, &[NAME, help]);
+    // While it is written: no space is wanting.
+    let other = disk.path("b.krs.tar");
+    let said = site.bundle(other.as_str(), &[]).failed(1, &["cannot write ", "b.krs.tar", help]);
+    assert!(!said.err.contains("free some space"), "{said}");
+    let to = disk.path("");
+    site.desk.krs(&["copy", copy.as_str(), to.as_str()]).failed(1, &[help]);
+    disk.pull_out(false);
+    site.bundle(other.as_str(), &[]).ok();
+    site.desk.krs(&["verify", path.as_str()]).ok();
 }
 
 #[test]
@@ -173,7 +196,7 @@ fn t213_a_copy_gets_its_name_only_after_it_was_read_back_from_the_drive() {
     disk.break_from(Some(size / 2));
     let folder = disk.path("");
     let copy = || site.desk.krs(&["copy", source.as_str(), folder.as_str()]);
-    copy().failed(1, &[NAME, "at byte ", "help: the medium may be failing"]);
+    copy().failed(1, &[NAME, "at byte ", "help: the drive was removed or is failing"]);
     assert!(!disk.names().contains(&NAME.to_owned()), "{:?}", disk.names());
     disk.break_from(None);
     let said = copy().ok();

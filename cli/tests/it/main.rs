@@ -3,6 +3,7 @@
 //! this process.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+mod advice;
 mod copy;
 mod delta;
 mod diff;

@@ -126,10 +126,11 @@ fn t205_the_order_of_paths_changes_nothing_and_names_tell_files_apart() {
     assert_eq!(files.collect::<Vec<_>>(), ["berlin/images.yaml", "common/images.yaml"]);
     // An error says in which of them it is, and so does the JSON.
     site.checkout.write("sites/common/images.yaml", "kind: EdgeImageSet");
-    let said = site.desk.krs(&["validate", common, berlin]).failed(2, &["error: common/images.yaml:1"]);
+    let wrong = format!("error: {common}/images.yaml:1");
+    let said = site.desk.krs(&["validate", common, berlin]).failed(2, &[&wrong]);
     assert!(said.err.contains("the sets are not acceptable"), "{said}");
     let json = site.desk.krs(&["validate", berlin, common, "--format", "json"]).json();
-    assert_eq!(json["problems"][0]["file"], "common/images.yaml", "{json}");
+    assert_eq!(json["problems"][0]["file"], format!("{common}/images.yaml"), "{json}");
 }
 
 #[test]
@@ -284,4 +285,65 @@ fn t234_where_no_set_is_found_it_is_said_what_was_read_and_what_was_not() {
             ],
         );
     }
+}
+
+#[test]
+fn t258_messages_name_files_by_paths_that_begin_as_the_call_does() {
+    let site = Site::with_three_images();
+    let desk = &site.desk;
+    for folder in ["two/x", "two/y"] {
+        std::fs::create_dir_all(desk.path(folder)).unwrap();
+    }
+    let wrong = site.set().replace("destinationRegistry", "destinationRegistri");
+    desk.write("two/x/images.yaml", &wrong);
+    desk.write(
+        "two/y/images.yaml",
+        site.set().replace("destinationRegistry: edge", "destinationRegistry: other"),
+    );
+    let absolute = desk.path("two/x");
+    let file = format!("{absolute}/images.yaml");
+    for (paths, shown) in [
+        (&["two/x"][..], "two/x/images.yaml"),
+        (&["two"], "two/x/images.yaml"),
+        (&["./two/x/"], "./two/x/images.yaml"),
+        (&["two/y", "two/x"], "two/x/images.yaml"),
+        (&["two/x/images.yaml"], "two/x/images.yaml"),
+        (&[absolute.as_str()], &file),
+    ] {
+        let said = desk
+            .krs(&[&["validate"], paths].concat())
+            .failed(2, &[&format!("error: {shown}:6:3: unknown field")]);
+        assert!(desk.path(shown).exists(), "{said}");
+        let json = desk.krs(&[&["validate", "--format", "json"], paths].concat()).json();
+        assert_eq!(json["problems"][0]["file"], shown, "{json}");
+    }
+    let output = desk.command(&["validate", "."]).current_dir(desk.path("two")).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("error: x/images.yaml:6:3: "), "{said}");
+    // Warnings, collisions and the table too; the bundle holds names that are the same everywhere.
+    let digest = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
+    let set = site.set();
+    let other = set
+        .lines()
+        .map(|line| line.split_once('@').map_or(line.to_owned(), |(image, _)| format!("{image}@{digest}")));
+    desk.write("two/x/images.yaml", other.collect::<Vec<_>>().join("\n"));
+    desk.write("two/y/images.yaml", &set);
+    desk.krs(&["validate", "two"])
+        .failed(2, &["error: two/y/images.yaml:9: naming collision", "(two/x/images.yaml:9)"]);
+    desk.write(
+        "two/x/images.yaml",
+        set.replace("name: site", "name: other").replace("@sha256:", ":x@sha256:").replace(":1.0:x", ":1.1"),
+    );
+    let tagged = desk.path("two/x/images.yaml");
+    let text = std::fs::read_to_string(&tagged).unwrap();
+    std::fs::write(
+        &tagged,
+        text.lines().map(|line| line.split('@').next().unwrap()).collect::<Vec<_>>().join("\n"),
+    )
+    .unwrap();
+    let said = desk.krs(&["validate", "two"]).ok();
+    assert!(
+        said.err.contains("warning: two/x/images.yaml:9: ") && said.out.contains("two/y/images.yaml:1"),
+        "{said}"
+    );
 }

@@ -125,7 +125,7 @@ fn advice(error: &BundleError) -> Option<String> {
         BundleError::Open { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             "run `chmod a+r` on it, or mount the medium with the option umask=022"
         }
-        BundleError::Open { .. } => "check that the importer may read it, and that the medium is mounted",
+        BundleError::Open { .. } => "check that the importer may read it, and that the drive is mounted",
         BundleError::Rollback { source: RollbackError::Reused { .. }, .. } => {
             "ask its sender for a bundle with a higher sequence"
         }

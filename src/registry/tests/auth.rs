@@ -431,7 +431,11 @@ async fn a_refusal_names_the_user() {
     for part in ["refused user `me`", "/home/me/auth.json", "wrong or expired password"] {
         assert!(shown.contains(part), "{shown}");
     }
-    assert!(error.help().unwrap().starts_with("replace the credentials"), "{:?}", error.help());
+    assert!(
+        error.help().unwrap().starts_with("if the password is wrong or expired, log in again"),
+        "{:?}",
+        error.help()
+    );
 }
 
 #[tokio::test]

@@ -38,6 +38,10 @@ use crate::tls::{Authority, Identity};
 pub struct Options {
     /// Whether it speaks TLS, with a certificate of an authority of its own.
     pub tls: bool,
+    /// With TLS: the name of the certificate in place of its own.
+    pub certificate_name: Option<&'static str>,
+    /// With TLS: the years from which and to which the certificate is valid.
+    pub certificate_years: Option<(i32, i32)>,
     /// With TLS: whether clients must show a certificate ([`Registry::client_identity`]).
     pub client_certificate: bool,
     /// Who may do what.
@@ -73,6 +77,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             tls: false,
+            certificate_name: None,
+            certificate_years: None,
             client_certificate: false,
             auth: Auth::None,
             referrers_api: true,
@@ -173,7 +179,10 @@ impl Registry {
         let client = authority.as_ref().filter(|_| options.client_certificate).map(|a| a.client("krs"));
         let tls = authority.as_ref().map(|authority| {
             let ca = authority.pem();
-            let identity = authority.server(&[&ip.to_string(), "localhost", UNRESOLVED]);
+            let ip = ip.to_string();
+            let own = [ip.as_str(), "localhost", UNRESOLVED];
+            let names = options.certificate_name.as_ref().map_or(&own[..], std::slice::from_ref);
+            let identity = authority.server_between(names, options.certificate_years);
             crate::tls::server_config(&identity, options.client_certificate.then_some(ca.as_str()))
         });
         let shared = Arc::new(server::Shared::new(options, address, authority.map(|a| a.pem())));

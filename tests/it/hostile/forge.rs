@@ -112,7 +112,13 @@ impl Parts {
         let written = format!("quay.io/team/app:1.0@{}", root.digest);
         let document = set_of(&written);
         let set = set::check(&document, "eis.yaml").unwrap();
-        let sets = vec![LoadedSet { file: "eis.yaml".into(), line: 1, raw: document, set }];
+        let sets = vec![LoadedSet {
+            file: "eis.yaml".into(),
+            shown: "eis.yaml".into(),
+            line: 1,
+            raw: document,
+            set,
+        }];
         let loaded = Loaded { sets, skipped: vec![], ignored_files: 0, source: None, warnings: vec![] };
         let image = ResolvedImage {
             reference: written.parse().unwrap(),

@@ -97,4 +97,9 @@ pub(super) const MAKING: &[Fault] = &[
         "hundreds of images fail for one cause: a registry that cannot be reached, wrong credentials",
         "the cause is said once, with the number and the first images; the JSON lists all",
     ),
+    (
+        258,
+        "a file below one of several folders is wrong, or one folder far below",
+        "messages name it by a path that begins as the call does, and can be opened",
+    ),
 ];

@@ -158,4 +158,9 @@ pub(super) const MEDIA: &[Fault] = &[
         "a bundle is removed before any set used it, because another one counts",
         "it raises no mark, and the other one is used",
     ),
+    (
+        255,
+        "a drive that is pulled out while it is read or written",
+        "said to be gone or failing; nobody is told to free space",
+    ),
 ];

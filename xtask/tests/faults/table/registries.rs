@@ -152,4 +152,14 @@ pub(super) const REGISTRIES: &[Fault] = &[
         "a push moves a tag without a word, or calls one new of which the registry says nothing",
         "each tag that moves is shown with both digests, by `--dry-run` and in the JSON too; the others are counted",
     ),
+    (
+        256,
+        "a clock that is wrong, a certificate that has expired or is for another name",
+        "each has its own message, with the times or names, and its own help",
+    ),
+    (
+        257,
+        "a port that was forgotten, a registry that does not run, a wrong password",
+        "the message names the port, or the user and the file with the credentials; the help fits, and no password is shown",
+    ),
 ];
