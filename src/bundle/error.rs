@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::freshness::RollbackError;
 use super::layout::HeaderError;
 use super::manifest::ManifestError;
+use super::volumes::is_renamed;
 use crate::closure::ClosureError;
 use crate::digest::{ContentMismatch, Digest};
 use crate::error::{Classify, DRIVE_FAILED, ErrorKind, help_against_write, io_kind, is_drive_failure};
@@ -364,7 +365,12 @@ impl Classify for BundleError {
             Self::InTheWay { .. } => "remove it, or give the volumes another name",
             Self::Busy { .. } => "wait until it is done, or give this one another name",
             Self::Compressed { with: "gzip", .. } => "decompress it first: gzip -d FILE",
+            Self::Compressed { with: "ZIP", .. } => "unpack it, and pass the .krs.tar inside",
             Self::Compressed { .. } => "decompress it first: zstd -d FILE",
+            Self::NotABundle { path, .. } | Self::Incomplete { path, .. } if is_renamed(path) => {
+                "it seems to be a volume that was renamed: give each volume its name again, NAME.krs.tar.001, \
+                 NAME.krs.tar.002 and so on, and pass one of them"
+            }
             Self::NotABundle { .. } => "pass a file that `krs bundle` wrote",
             Self::Incomplete { .. } => {
                 "wait until the copy is complete, or copy the bundle again from where it was made"

@@ -220,7 +220,9 @@ impl Reader {
             return Err(self.incomplete(MANIFEST_AT, "everything"));
         }
         let magic = self.exactly(0, self.size.min(4), "its beginning")?;
-        for (with, number) in [("gzip", &[0x1f, 0x8b][..]), ("zstd", &[0x28, 0xb5, 0x2f, 0xfd])] {
+        let formats =
+            [("gzip", &[0x1f, 0x8b][..]), ("zstd", &[0x28, 0xb5, 0x2f, 0xfd]), ("ZIP", b"PK\x03\x04")];
+        for (with, number) in formats {
             if magic.starts_with(number) {
                 return Err(BundleError::Compressed { path: self.path.clone(), with });
             }

@@ -106,8 +106,11 @@ pub(super) fn path(archive: &Utf8Path, n: u64) -> Utf8PathBuf {
 
 /// The list of the volumes of an archive.
 pub fn list_path(archive: &Utf8Path) -> Utf8PathBuf {
-    let stem = archive.as_str().strip_suffix(SUFFIX).unwrap_or(archive.as_str());
-    format!("{stem}.json").into()
+    let name = archive.as_str();
+    match name.strip_suffix(".TAR") {
+        Some(stem) => format!("{stem}.JSON").into(),
+        None => format!("{}.json", name.strip_suffix(SUFFIX).unwrap_or(name)).into(),
+    }
 }
 
 /// The archive that a file is a volume of, and the volume's number: `prod.krs.tar.002` gives `prod.krs.tar` and 2.
@@ -115,7 +118,19 @@ pub fn volume_of(path: &Utf8Path) -> Option<(Utf8PathBuf, u64)> {
     let (archive, number) = path.as_str().rsplit_once('.')?;
     let digits = number.len() >= 3 && number.len() <= 4 && number.bytes().all(|b| b.is_ascii_digit());
     let number = number.parse::<u64>().ok().filter(|n| digits && (1..=MAX_VOLUMES).contains(n))?;
-    archive.ends_with(SUFFIX).then(|| (archive.into(), number))
+    is_named(archive, SUFFIX).then(|| (archive.into(), number))
+}
+
+/// Whether a name ends with `suffix`, also where a file system has put it into upper case.
+fn is_named(name: &str, suffix: &str) -> bool {
+    let end = name.len().checked_sub(suffix.len()).and_then(|at| name.get(at..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+}
+
+/// Whether a file has the number of a volume and not the name of one, as `prod (1).krs.001` has.
+pub(super) fn is_renamed(path: &Utf8Path) -> bool {
+    let is_number = |end: &str| (3..=4).contains(&end.len()) && end.bytes().all(|b| b.is_ascii_digit());
+    path.extension().is_some_and(is_number) && volume_of(path).is_none()
 }
 
 /// The archive that `path` means, however it is named: by itself, by one of its volumes, or by their list.
@@ -123,10 +138,13 @@ pub(super) fn archive_of(path: &Utf8Path) -> Utf8PathBuf {
     if let Some((archive, _)) = volume_of(path) {
         return archive;
     }
-    match path.as_str().strip_suffix(".krs.json") {
-        Some(stem) => format!("{stem}.krs.tar").into(),
-        None => path.to_owned(),
+    let name = path.as_str();
+    if !is_named(name, ".krs.json") {
+        return path.to_owned();
     }
+    let stem = name.get(..name.len() - ".json".len()).unwrap_or(name);
+    let is_upper = name.ends_with("JSON");
+    format!("{stem}{}", if is_upper { ".TAR" } else { SUFFIX }).into()
 }
 
 /// The volumes of `archive` that lie in its own folder and in `folders`, by number. Where one lies there twice, the
@@ -161,6 +179,19 @@ mod tests {
         assert_eq!(list_path(archive), "/usb/prod-118.krs.json");
         for name in ["prod-118.krs.tar", "prod-118.krs.tar.002", "prod-118.krs.json"] {
             assert_eq!(archive_of(&Utf8Path::new("/usb").join(name)), archive);
+        }
+        let upper = Utf8Path::new("/usb/PROD.KRS.TAR");
+        for name in ["PROD.KRS.TAR", "PROD.KRS.TAR.002", "PROD.KRS.JSON"] {
+            assert_eq!(archive_of(&Utf8Path::new("/usb").join(name)), upper);
+        }
+        assert_eq!(list_path(upper), "/usb/PROD.KRS.JSON");
+        for (name, renamed) in [
+            ("prod (1).krs.001", true),
+            ("prod.krs.tar.001", false),
+            ("PROD.KRS.TAR.001", false),
+            ("a.zip", false),
+        ] {
+            assert_eq!(is_renamed(Utf8Path::new(name)), renamed, "{name}");
         }
         for other in ["a.krs.tar.part", "a.krs.tar.01", "a.krs.tar.000", "a.zip.001", "a.krs.tar.00001"] {
             assert_eq!(volume_of(Utf8Path::new(other)), None, "{other}");

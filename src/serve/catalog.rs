@@ -37,7 +37,8 @@ struct Referrer {
 }
 
 /// All repositories by name. An image is in the one that its reference names, with the registry
-/// (`docker.io/library/nginx`), and in those that its sets give it at the edge (`library/nginx`).
+/// (`docker.io/library/nginx`), and in those that its sets give it at the edge (`library/nginx`), also with the prefix of
+/// their destination (`mirror/library/nginx`).
 #[derive(Debug)]
 pub(super) struct Catalog {
     repositories: BTreeMap<String, Repository>,
@@ -52,9 +53,15 @@ impl Catalog {
         let edges = destinations.filter_map(|to| to.split('/').next()).map(str::to_owned).collect();
         let mut catalog = Self { repositories: BTreeMap::new(), edges };
         let mut edge = HashMap::<(String, &[crate::platform::Platform]), Vec<(String, Tag)>>::new();
-        for wanted in bundle.sets().iter().flat_map(|set| &set.images) {
+        for (set, wanted) in
+            bundle.sets().iter().flat_map(|set| set.images.iter().map(move |image| (set, image)))
+        {
             let key = (wanted.reference.to_string(), wanted.platforms.as_slice());
-            edge.entry(key).or_default().push((wanted.repository.to_string(), wanted.tag.clone()));
+            let names = edge.entry(key).or_default();
+            names.push((wanted.repository.to_string(), wanted.tag.clone()));
+            if let Some((_, prefix)) = set.spec.destination_registry.split_once('/') {
+                names.push((format!("{prefix}/{}", wanted.repository), wanted.tag.clone()));
+            }
         }
         for (manifest, image) in bundle.manifest().images.iter().zip(&images.images) {
             let own = (manifest.repository.clone(), manifest.tag.clone());
@@ -77,6 +84,27 @@ impl Catalog {
             Some(ns) => self.repositories.get(&format!("{ns}/{name}")),
             None => self.repositories.get(name),
         }
+    }
+
+    /// A name for each image of the bundle, after the address of the server: one that clients take for a reference.
+    /// That of the edge; a registry with a port in it (`localhost:5000/app`) is no part of a repository's name.
+    pub(super) fn references(&self, bundle: &Bundle) -> Vec<String> {
+        let mut edge = HashMap::new();
+        for wanted in bundle.sets().iter().flat_map(|set| &set.images) {
+            let key = (wanted.reference.to_string(), wanted.platforms.as_slice());
+            edge.entry(key).or_insert((&wanted.repository, &wanted.tag));
+        }
+        let name = |image: &BundleImage| {
+            let (repository, tag) = edge.get(&(image.reference.to_string(), image.platforms.as_slice()))?;
+            let is_tagged = self.repositories.get(repository.as_str())?.tagged(tag) == Some(image.digest);
+            // A tag that two images claim names none of them.
+            Some(if is_tagged {
+                format!("{repository}:{tag}")
+            } else {
+                format!("{repository}@{}", image.digest)
+            })
+        };
+        bundle.manifest().images.iter().filter_map(name).collect()
     }
 
     /// Names of all repositories, sorted.

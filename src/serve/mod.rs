@@ -113,6 +113,11 @@ impl Server {
         self.listener.address()
     }
 
+    /// What can be pulled, after the address: for each image one name that clients take for a reference.
+    pub fn references(&self) -> &[String] {
+        &self.offer.references
+    }
+
     /// Answers requests until `stop` is done, then lets those that are under way come to an end.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         let offer = self.offer;
@@ -129,13 +134,15 @@ impl Server {
 struct Offer {
     shelf: Shelf,
     catalog: Catalog,
+    references: Vec<String>,
 }
 
 impl Offer {
     fn new(bundle: Arc<Bundle>, images: BundledImages) -> Self {
         let catalog = Catalog::new(&bundle, &images);
+        let references = catalog.references(&bundle);
         let shelf = Shelf::new(bundle, images.documents, |fault| tracing::error!("{}", fault.message));
-        Self { shelf, catalog }
+        Self { shelf, catalog, references }
     }
 
     async fn answer(&self, request: Request<()>) -> Response<Body> {

@@ -70,16 +70,18 @@ pub(crate) struct VerifyArgs {
 
 /// Show what is in a bundle: images, platforms, sizes, sets, signers, names at the edge
 ///
-/// Reads the documents of the bundle and no layers; `krs verify` reads everything.
+/// Reads the documents of the bundle and no layers; `krs verify` reads everything. Of a folder or drive, all bundles in it
+/// are listed, by their content.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   krs inspect prod.krs.tar
   krs inspect prod.krs.tar --tree
+  krs inspect /media/usb
   krs inspect prod.krs.tar --format json | jq '.images[].reference'")]
 pub(crate) struct InspectArgs {
-    /// The bundle, or one of its volumes
-    #[arg(value_name = "FILE")]
+    /// The bundle, one of its volumes, or a folder with bundles
+    #[arg(value_name = "FILE|DIR")]
     pub(crate) file: Utf8PathBuf,
     #[command(flatten)]
     pub(crate) volumes: VolumeArgs,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Documents that follow from the code: the resource definition, completions, manual pages.
 
-use clap::{Command, CommandFactory as _};
+use clap::{Arg, Command, CommandFactory as _, ValueHint};
 use krs_core::crd;
 
 use crate::args::{Cli, CompletionsArgs, ManArgs};
@@ -18,7 +18,7 @@ pub(super) fn crd(console: &Console) -> Result<(), Failure> {
 /// `krs completions`
 pub(super) fn completions(args: &CompletionsArgs, console: &Console) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "krs", &mut script);
+    clap_complete::generate(args.shell, &mut with_hints(Cli::command()), "krs", &mut script);
     console.document(&String::from_utf8_lossy(&script))
 }
 
@@ -33,7 +33,36 @@ pub(super) fn man(args: &ManArgs, console: &Console) -> Result<(), Failure> {
     let mut page = Vec::new();
     let rendered = clap_mangen::Man::new(command).render(&mut page);
     rendered.map_err(|e| Failure::other(format!("cannot write the manual page: {e}")))?;
-    console.document(&String::from_utf8_lossy(&page))
+    console.document(&with_examples(&String::from_utf8_lossy(&page)))
+}
+
+/// Has shells complete files and folders, by the names of the values.
+fn with_hints(command: Command) -> Command {
+    command.mut_args(with_hint).mut_subcommands(with_hints)
+}
+
+fn with_hint(arg: Arg) -> Arg {
+    let names =
+        arg.get_value_names().unwrap_or_default().iter().map(|name| name.as_str()).collect::<Vec<_>>();
+    let hint = match names.as_slice() {
+        ["DIR"] => ValueHint::DirPath,
+        ["FILE" | "BUNDLE"] => ValueHint::FilePath,
+        ["PATH" | "FILE|DIR" | "BEFORE" | "AFTER"] => ValueHint::AnyPath,
+        // What is no file.
+        _ => ValueHint::Other,
+    };
+    if arg.get_action().takes_values() { arg.value_hint(hint) } else { arg }
+}
+
+/// A manual page whose examples and tables keep their lines, under a heading of their own.
+fn with_examples(page: &str) -> String {
+    let Some((before, rest)) = page.split_once(".SH EXTRA\n") else { return page.to_owned() };
+    let (extra, after) =
+        rest.split_once("\n.SH ").map_or((rest, None), |(extra, after)| (extra, Some(after)));
+    let examples = extra.strip_prefix("Examples:\n").or_else(|| extra.strip_prefix("Example:\n"));
+    let (heading, extra) = examples.map_or(("NOTES", extra), |examples| ("EXAMPLES", examples));
+    let after = after.map(|after| format!(".SH {after}")).unwrap_or_default();
+    format!("{before}.SH {heading}\n.nf\n{}\n.fi\n{after}", extra.trim_end())
 }
 
 fn page(krs: &Command, name: &str) -> Result<Command, Failure> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use krs_core::bundle::{Bundle, Freshness, Policy};
 
-use super::{keys, policy};
+use super::{drive, keys, policy};
 use crate::args::InspectArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -11,6 +11,9 @@ use crate::report::InspectReport;
 pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Result<(), Failure> {
     // Whoever looks may look at an old bundle too.
     let policy = Policy { trust: keys::trust(&args.public_keys)?, freshness: Freshness::default() };
+    if args.file.is_dir() {
+        return drive::inspect(&args.file, &policy, console);
+    }
     let bundle = Bundle::open_with(&args.file, &args.volumes.volumes, &policy)?;
     let images = bundle.images()?;
     let warnings = policy::remarks(&bundle);

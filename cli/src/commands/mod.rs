@@ -4,6 +4,7 @@
 mod bundle;
 mod copy;
 mod diff;
+mod drive;
 mod files;
 mod generate;
 mod inspect;

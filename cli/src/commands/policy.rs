@@ -10,7 +10,7 @@ use krs_core::bundle::{
 use krs_core::error::{Cause, ErrorKind, by_cause};
 use krs_core::sign::Trust;
 
-use super::keys;
+use super::{drive, keys};
 use crate::args::{PolicyArgs, VolumeArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -155,6 +155,9 @@ fn open_with<T>(
     args: &PolicyArgs,
     open: impl FnOnce(&Utf8Path, &[Utf8PathBuf], &Policy) -> Result<T, BundleError>,
 ) -> Result<T, Failure> {
+    if path.is_dir() {
+        return Err(drive::is_folder(path));
+    }
     let policy = Policy {
         trust: keys::trust(&args.public_keys)?,
         freshness: Freshness {

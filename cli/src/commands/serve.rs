@@ -18,7 +18,7 @@ struct Report {
     schema_version: u32,
     url: String,
     address: String,
-    /// What can be pulled, by the names of the sets.
+    /// What can be pulled, by the names that the sets give at the edge.
     references: Vec<String>,
 }
 
@@ -31,16 +31,11 @@ pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> 
     let scheme = if tls.is_some() { "https" } else { "http" };
     let bundle = Arc::new(policy::open(&args.file, &args.volumes, &args.policy, console)?);
     let images = bundle.images()?;
-    let names = bundle.manifest().images.iter().map(|image| match &image.tag {
-        Some(tag) => format!("{}:{tag}", image.repository),
-        None => format!("{}@{}", image.repository, image.digest),
-    });
-    let names = names.collect::<Vec<_>>();
     runtime()?.block_on(async {
         let options = ServeOptions { address: args.listen, tls };
         let server = Server::bind(bundle, images, &options).await?;
         let address = server.address().to_string();
-        let references = names.iter().map(|name| format!("{address}/{name}")).collect();
+        let references = server.references().iter().map(|name| format!("{address}/{name}")).collect();
         let report = Report {
             schema_version: SCHEMA_VERSION,
             url: format!("{scheme}://{address}"),

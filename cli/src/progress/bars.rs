@@ -9,11 +9,15 @@ use krs_core::progress::{Activity, Progress};
 use krs_core::redact::printable;
 
 use super::name;
+use crate::report::shorten;
 
 /// Most blobs that have a line of their own.
 const BLOBS: usize = 6;
 /// Blobs smaller than this come and go too fast to be read.
 const SMALL: u64 = 1 << 20;
+
+/// Most characters of an image's name, so that a line of a blob has at most 80 columns.
+const NAME: usize = 32;
 
 /// Bars on a terminal: one for the whole, and a line for each blob that is on its way.
 #[derive(Debug)]
@@ -44,7 +48,8 @@ impl Bars {
     }
 
     fn style(&self, activity: Activity) -> ProgressStyle {
-        let bar = if self.colors { "{bar:30.cyan/dim}" } else { "{bar:30}" };
+        // Together at most 80 columns.
+        let bar = if self.colors { "{bar:14.cyan/dim}" } else { "{bar:14}" };
         let amounts = if activity.in_bytes() {
             "{binary_bytes} of {binary_total_bytes}  {decimal_bytes_per_sec}  {eta} left"
         } else {
@@ -88,7 +93,7 @@ impl Progress for Bars {
         let name = name.split('@').next().unwrap_or(name);
         let bar = ProgressBar::new(size)
             .with_style(style("  {msg}  {binary_bytes} of {binary_total_bytes}"))
-            .with_message(format!("{}  {}", digest.short(), printable(name, 56)));
+            .with_message(format!("{}  {}", digest.short(), shorten(&printable(name, 400), NAME)));
         blobs.insert(*digest, self.area.add(bar));
     }
 

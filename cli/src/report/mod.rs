@@ -19,7 +19,7 @@ pub(crate) use human::{count, duration, rate, seconds, size};
 pub(crate) use inspect::InspectReport;
 pub(crate) use outlook::Outlook;
 pub(crate) use sets::SetsReport;
-pub(crate) use table::{Align, Table, facts};
+pub(crate) use table::{Align, Table, facts, shorten};
 
 /// Version of the documents that `--format json` prints.
 pub(crate) const SCHEMA_VERSION: u32 = 1;

@@ -32,8 +32,12 @@ impl Table {
         self.rows.push(cells.into_iter().map(|cell| shorten(&printable(&cell, 400), WIDEST)).collect());
     }
 
-    /// The table as text, ending with a new line; nothing where there are no rows.
+    /// The table as text, ending with a new line; nothing where there are no rows. On a terminal its lines fit the width.
     pub(crate) fn render(&self) -> String {
+        self.fitted(terminal_width())
+    }
+
+    fn fitted(&self, limit: Option<usize>) -> String {
         if self.rows.is_empty() {
             return String::new();
         }
@@ -45,11 +49,15 @@ impl Table {
                 *width = cell.chars().count().max(*width);
             }
         }
+        if let Some(limit) = limit {
+            self.narrow(&mut widths, limit);
+        }
         let mut text = String::new();
         for row in all {
             let mut line = String::new();
             for ((cell, width), (_, align)) in row.iter().zip(&widths).zip(&self.columns) {
-                let gap = " ".repeat(width - cell.chars().count());
+                let cell = shorten(cell, *width);
+                let gap = " ".repeat(width.saturating_sub(cell.chars().count()));
                 let (before, after) =
                     if *align == Align::Right { (gap, String::new()) } else { (String::new(), gap) };
                 line.push_str(&format!("{before}{cell}{after}  "));
@@ -59,6 +67,36 @@ impl Table {
         }
         text
     }
+}
+
+impl Table {
+    /// Takes from the widest columns of text what is more than `limit` in a line. Numbers and digests are never cut.
+    fn narrow(&self, widths: &mut [usize], limit: usize) {
+        let gaps = 2 * widths.len().saturating_sub(1);
+        while widths.iter().sum::<usize>() + gaps > limit {
+            let text = widths.iter_mut().zip(&self.columns).filter(|(_, column)| self.may_be_cut(column));
+            let Some(widest) = text.map(|(width, _)| width).max_by_key(|width| **width) else { return };
+            if *widest <= NARROWEST {
+                return;
+            }
+            *widest -= 1;
+        }
+    }
+
+    fn may_be_cut(&self, column: &(&'static str, Align)) -> bool {
+        column.1 == Align::Left && column.0 != "DIGEST"
+    }
+}
+
+/// A column of text is not made narrower than this.
+const NARROWEST: usize = 12;
+
+/// How wide the lines of a result may be: as wide as the terminal, or as COLUMNS says. `None`: it goes to a file or a
+/// program, and names are not cut.
+fn terminal_width() -> Option<usize> {
+    let stated = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let asked = || console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+    stated.or_else(asked).filter(|columns| *columns >= 40)
 }
 
 /// Cuts the middle out of a text that is longer than `most` characters.
@@ -88,6 +126,20 @@ mod tests {
         table.row(["a".to_owned(), "1 B".to_owned()]);
         table.row(["ä\u{1b}[31m".to_owned(), "10.0 KiB".to_owned()]);
         assert_eq!(table.render(), "IMAGE            SIZE\na                 1 B\nä\\u{1b}[31m  10.0 KiB\n");
+    }
+
+    #[test]
+    fn lines_fit_the_terminal_and_digests_stay() {
+        let mut table =
+            Table::new(&[("IMAGE", Align::Left), ("DIGEST", Align::Left), ("SIZE", Align::Right)]);
+        let image = format!("registry.example.com/{}/app:1.0", "team/".repeat(20));
+        table.row([image.clone(), "sha256:0123456789ab".to_owned(), "1023 MiB".to_owned()]);
+        for width in [40, 80, 100] {
+            let text = table.fitted(Some(width));
+            assert!(text.lines().all(|line| line.chars().count() <= width.max(44)), "{text}");
+            assert!(text.contains("sha256:0123456789ab") && text.contains("…"), "{text}");
+        }
+        assert!(!table.fitted(None).lines().any(|line| line.chars().count() <= 100));
     }
 
     #[test]

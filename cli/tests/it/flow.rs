@@ -238,3 +238,45 @@ fn a_bundle_is_served_as_a_registry() {
     site.push("again.krs.tar", &[]).ok();
     site.arrived("team/db", "1.0");
 }
+
+#[cfg(unix)]
+#[test]
+fn t260_what_serve_prints_can_be_pulled() {
+    let mut site = Site::with_three_images();
+    // By digest alone, and by a tag that two sets give to different images.
+    site.name(&format!("team/web@{}", site.source.digest("team/web", "1.0").unwrap()));
+    let set = site.set().replace("edge.local:5000", "edge.local:5000/mirror/site");
+    site.checkout.write("sites/berlin.yaml", &set);
+    site.checkout.commit("With a prefix");
+    site.bundle("a.krs.tar", &[]).ok();
+    let mut command =
+        site.desk.command(&["serve", "a.krs.tar", "--listen", "127.0.0.1:0", "--format", "json"]);
+    let mut child = command.spawn().unwrap();
+    let mut json = String::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        json.push_str(&line);
+        if line == "}" {
+            break;
+        }
+    }
+    let report = serde_json::from_str::<serde_json::Value>(&json).unwrap();
+    let references = report["references"].as_array().unwrap();
+    let references = references.iter().map(|reference| reference.as_str().unwrap().to_owned());
+    let references = references.collect::<Vec<_>>();
+    assert_eq!(references.len(), 4, "{report}");
+    // What is printed is pulled by its name; a source registry with a port stands in none of them.
+    let images = references.iter().map(|reference| format!("  - image: {reference}\n")).collect::<String>();
+    let head = set.split("  images:\n").next().unwrap();
+    let pulled =
+        site.desk.krs_stdin(&format!("{head}  images:\n{images}"), &["bundle", "-", "-o", "again.krs.tar"]);
+    // A mirror of the edge registry asks with its prefix.
+    let address = report["address"].as_str().unwrap();
+    let mirrored = format!("{head}  images:\n  - image: {address}/mirror/site/team/api:1.0\n");
+    let mirrored = site.desk.krs_stdin(&mirrored, &["bundle", "-", "-o", "mirrored.krs.tar"]);
+    crate::harness::interrupt(&child);
+    assert!(child.wait().unwrap().success());
+    pulled.ok();
+    mirrored.ok();
+    assert!(references.contains(&format!("{address}/team/db:1.0")), "{report}");
+}

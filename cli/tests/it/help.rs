@@ -70,3 +70,45 @@ fn the_form_of_results_was_once_called_output_and_is_refused_with_its_name() {
     let json = desk.krs(&["verify", "x", "--format", "json"]);
     assert!(json.err.starts_with('{') && json.code != 0, "{json}");
 }
+
+#[test]
+fn shells_complete_files_and_folders() {
+    let desk = Desk::new();
+    let bash = desk.krs(&["completions", "bash"]).ok().out;
+    let verify = bash
+        .split("krs__subcmd__verify)")
+        .nth(2)
+        .or_else(|| bash.split("krs__verify)").nth(1))
+        .unwrap_or(&bash);
+    assert!(verify.contains("compgen -f"), "{verify}");
+    let zsh = desk.krs(&["completions", "zsh"]).ok().out;
+    assert!(zsh.contains(":file -- The bundle, or one of its volumes:_files"), "{zsh}");
+    assert!(zsh.contains(":DIR:_files -/"), "{zsh}");
+    let fish = desk.krs(&["completions", "fish"]).ok().out;
+    let volumes =
+        fish.lines().find(|line| line.contains("subcommand verify") && line.contains("-l volumes")).unwrap();
+    assert!(volumes.contains("__fish_complete_directories"), "{volumes}");
+    let key = fish
+        .lines()
+        .find(|line| line.contains("subcommand verify") && line.contains("-l public-key"))
+        .unwrap();
+    assert!(key.contains(" -F"), "{key}");
+}
+
+#[test]
+fn manual_pages_keep_the_lines_of_their_examples() {
+    let desk = Desk::new();
+    for command in
+        ["bundle", "verify", "inspect", "push", "copy", "serve", "receipt", "validate", "sign", "keygen"]
+    {
+        let page = desk.krs(&["man", command]).ok().out;
+        let examples =
+            page.split(".SH EXAMPLES\n.nf\n").nth(1).unwrap_or_else(|| panic!("{command}\n{page}"));
+        let (examples, _) = examples.split_once("\n.fi\n").unwrap();
+        assert!(examples.lines().all(|line| line.starts_with("  ")), "{command}\n{examples}");
+        assert!(
+            examples.lines().filter(|line| line.starts_with("  krs ") || line.contains("| krs ")).count() > 0
+        );
+    }
+    assert!(desk.krs(&["man"]).ok().out.contains(".SH NOTES\n.nf\nExit codes:\n   0  done\n"));
+}

@@ -7,6 +7,7 @@ mod advice;
 mod copy;
 mod delta;
 mod diff;
+mod drive;
 mod failures;
 mod flow;
 mod format;

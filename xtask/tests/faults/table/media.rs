@@ -163,4 +163,14 @@ pub(super) const MEDIA: &[Fault] = &[
         "a drive that is pulled out while it is read or written",
         "said to be gone or failing; nobody is told to free space",
     ),
+    (
+        259,
+        "a drive with several bundles, some renamed, unpacked or put into a ZIP",
+        "`krs inspect DIR` lists them by their content; other commands say what to do, and take names in upper case",
+    ),
+    (
+        260,
+        "a bundle of a source registry with a port, or for a destination with a prefix, is served",
+        "the names that `krs serve` prints can be pulled, and those with the prefix too",
+    ),
 ];

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The bundles of a drive or folder.
+
+use camino::Utf8Path;
+use krs_core::bundle::{Bundle, Form, FoundBundle, FoundBundles, Policy, find_bundles};
+use krs_core::digest::Digest;
+use krs_core::error::{Classify as _, chain};
+use krs_core::redact::printable;
+use serde::Serialize;
+
+use crate::console::Console;
+use crate::diagnostic::Failure;
+use crate::report::{Align, SCHEMA_VERSION, Table, count, size};
+
+/// What lies in a folder.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    schema_version: u32,
+    folder: String,
+    bundles: Vec<Entry>,
+    /// Files that are no part of a bundle.
+    other_files: usize,
+    /// Whether all of the folder was searched.
+    complete: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    file: String,
+    form: &'static str,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    facts: Option<Facts>,
+    /// Why it cannot be used as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    /// What to do about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Facts {
+    digest: Digest,
+    stream: String,
+    sequence: u64,
+    created_at: String,
+    images: usize,
+    size: u64,
+    signatures: usize,
+    trusted: bool,
+}
+
+/// Lists the bundles in a folder. Each is opened; none is read to its end.
+///
+/// # Errors
+/// There is none.
+pub(super) fn inspect(folder: &Utf8Path, policy: &Policy, console: &Console) -> Result<(), Failure> {
+    let found = find_bundles(folder);
+    if found.bundles.is_empty() {
+        let files = count(found.other_files as u64, "other file");
+        let message = format!("{folder} holds no bundle ({files})");
+        return Err(Failure::usage(message).help("name the folder with the bundles. Is the drive mounted?"));
+    }
+    let FoundBundles { bundles, other_files, is_cut } = found;
+    let report = Report {
+        schema_version: SCHEMA_VERSION,
+        folder: folder.to_string(),
+        bundles: bundles.iter().map(|bundle| entry(bundle, policy)).collect(),
+        other_files,
+        complete: !is_cut,
+    };
+    console.result(&report, || text(&report))
+}
+
+/// The error for a command that takes one bundle and was given a folder.
+pub(super) fn is_folder(folder: &Utf8Path) -> Failure {
+    const MAX_NAMED: usize = 10;
+    let found = find_bundles(folder).bundles;
+    let usable = found.iter().filter(|found| matches!(found.form, Form::Archive | Form::Volumes));
+    let names = usable.map(|found| printable(found.path.as_str(), 200)).collect::<Vec<_>>();
+    let failure = Failure::usage(format!("{folder} is a folder, expected one bundle"));
+    let unpacked = found.iter().any(|found| found.form == Form::Unpacked && found.path == folder);
+    match names.as_slice() {
+        _ if unpacked => failure.help(UNPACKED),
+        [] => failure.help("it holds no bundle. Is the drive mounted?"),
+        names => {
+            let more = names.len().saturating_sub(MAX_NAMED);
+            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            let names = names.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
+            failure.help(format!("name one of its bundles: {names}{more}"))
+        }
+    }
+}
+
+const UNPACKED: &str = "somebody unpacked the bundle, and its signature and order cannot be checked any more: take the .krs.tar itself";
+
+fn entry(found: &FoundBundle, policy: &Policy) -> Entry {
+    let FoundBundle { path, form } = found;
+    let form_name = match form {
+        Form::Archive => "archive",
+        Form::Volumes => "volumes",
+        Form::Unpacked => "unpacked",
+        Form::Zip => "zip",
+        Form::RenamedVolume => "renamedVolume",
+    };
+    let entry = |facts, problem: Option<&str>, help: Option<String>| Entry {
+        file: path.to_string(),
+        form: form_name,
+        facts,
+        problem: problem.map(str::to_owned),
+        help,
+    };
+    match form {
+        Form::Unpacked => entry(None, Some("a bundle that was unpacked"), Some(UNPACKED.to_owned())),
+        Form::Zip => {
+            let help = "unpack it, and use the .krs.tar inside".to_owned();
+            entry(None, Some("a ZIP archive of a bundle"), Some(help))
+        }
+        Form::RenamedVolume => {
+            let help = "give each volume its name again: NAME.krs.tar.001, NAME.krs.tar.002".to_owned();
+            entry(None, Some("a volume that was renamed"), Some(help))
+        }
+        Form::Archive | Form::Volumes => match Bundle::open_with(path, &[], policy) {
+            Ok(bundle) => entry(Some(facts(&bundle)), None, None),
+            Err(error) => entry(None, Some(&chain(&error)), error.help()),
+        },
+    }
+}
+
+fn facts(bundle: &Bundle) -> Facts {
+    let manifest = bundle.manifest();
+    Facts {
+        digest: bundle.digest(),
+        stream: manifest.stream.to_string(),
+        sequence: manifest.sequence,
+        created_at: manifest.created_at.to_string(),
+        images: manifest.images.len(),
+        size: bundle.size(),
+        signatures: bundle.key_ids().len(),
+        trusted: !bundle.signers().is_empty(),
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut table = Table::new(&[
+        ("STREAM", Align::Left),
+        ("SEQUENCE", Align::Right),
+        ("CREATED", Align::Left),
+        ("IMAGES", Align::Right),
+        ("SIZE", Align::Right),
+        ("SIGNED", Align::Left),
+        ("FILE", Align::Left),
+    ]);
+    for (entry, facts) in report.bundles.iter().filter_map(|entry| Some((entry, entry.facts.as_ref()?))) {
+        let signed = match (facts.trusted, facts.signatures) {
+            (true, _) => "trusted",
+            (false, 0) => "no",
+            (false, _) => "not checked",
+        };
+        table.row([
+            facts.stream.clone(),
+            facts.sequence.to_string(),
+            facts.created_at.clone(),
+            facts.images.to_string(),
+            size(facts.size),
+            signed.to_owned(),
+            entry.file.clone(),
+        ]);
+    }
+    let mut text = table.render();
+    for Entry { file, problem, help, .. } in &report.bundles {
+        if let Some(problem) = problem {
+            let gap = if text.is_empty() { "" } else { "\n" };
+            text.push_str(&format!("{gap}{}: {}\n", printable(file, 400), printable(problem, 600)));
+            text.extend(help.iter().map(|help| format!("  help: {help}\n")));
+        }
+    }
+    let usable = report.bundles.iter().filter(|entry| entry.facts.is_some()).count();
+    let (bundles, others) = (count(usable as u64, "bundle"), count(report.other_files as u64, "other file"));
+    text.push_str(&format!("\n{bundles} in {}, {others}", printable(&report.folder, 400)));
+    text.push_str(if report.complete { "\n" } else { "; not all of it was searched\n" });
+    text
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A drive with several bundles, some of which somebody unpacked, packed or renamed.
+
+use std::fs;
+
+use crate::harness::Site;
+
+/// A ZIP archive of one stored file, as far as its beginning.
+fn zip(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut bytes = b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0".to_vec();
+    bytes.extend([0; 4]);
+    let size = u32::try_from(content.len()).unwrap().to_le_bytes();
+    bytes.extend([size, size].concat());
+    bytes.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
+    bytes.extend([0, 0]);
+    bytes.extend(name.as_bytes());
+    bytes.extend(content);
+    bytes
+}
+
+fn drive() -> Site {
+    let site = Site::with_three_images();
+    fs::create_dir_all(site.desk.path("usb/old/layout")).unwrap();
+    fs::create_dir_all(site.desk.path("usb/Photos")).unwrap();
+    site.bundle("usb/prod-117.krs.tar", &["--stream", "prod", "--sequence", "117"]).ok();
+    site.bundle("usb/old/prod-116.krs.tar", &["--stream", "prod", "--sequence", "116"]).ok();
+    site.bundle("usb/PROD.krs.tar", &["--stream", "prod", "--sequence", "118", "--volume-size", "1MiB"]).ok();
+    // FAT without long names.
+    for name in site.desk.path("usb").read_dir_utf8().unwrap() {
+        let name = name.unwrap();
+        if name.file_name().starts_with("PROD.") {
+            fs::rename(name.path(), name.path().with_file_name(name.file_name().to_uppercase())).unwrap();
+        }
+    }
+    let whole = fs::read(site.desk.path("usb/prod-117.krs.tar")).unwrap();
+    site.desk.write("usb/prod (1).krs.001", &whole[..1 << 20]);
+    site.desk.write("usb/prod.zip", zip("prod-117.krs.tar", &whole[..1000]));
+    let unpacked = std::process::Command::new("tar")
+        .args([
+            "-xf",
+            site.desk.path("usb/prod-117.krs.tar").as_str(),
+            "-C",
+            site.desk.path("usb/old/layout").as_str(),
+        ])
+        .status()
+        .unwrap();
+    assert!(unpacked.success());
+    for n in 0..40 {
+        site.desk.write(&format!("usb/Photos/{n}.jpg"), "x");
+    }
+    site.desk.write("usb/photos.zip", zip("a.jpg", b"x"));
+    site
+}
+
+#[test]
+fn t259_all_bundles_of_a_drive_are_listed_by_their_content() {
+    let site = drive();
+    let said = site.desk.krs(&["inspect", "usb"]).ok();
+    for (sequence, file) in
+        [("116", "usb/old/prod-116.krs.tar"), ("117", "usb/prod-117.krs.tar"), ("118", "usb/PROD.KRS.TAR")]
+    {
+        let line =
+            said.out.lines().find(|line| line.ends_with(file)).unwrap_or_else(|| panic!("{file}\n{said}"));
+        assert!(line.starts_with("prod") && line.contains(sequence), "{said}");
+    }
+    for expected in [
+        "usb/old/layout: a bundle that was unpacked\n  help: ",
+        "usb/prod.zip: a ZIP archive of a bundle\n  help: unpack it",
+        "usb/prod (1).krs.001: a volume that was renamed\n  help: give each volume its name again: NAME.krs.tar.001",
+        "\n3 bundles in usb, 41 other files\n",
+    ] {
+        assert!(said.out.contains(expected), "{expected}\n{said}");
+    }
+    assert!(!said.out.contains(".jpg") && !said.out.contains("photos.zip"), "{said}");
+    let json = site.desk.krs(&["inspect", "usb", "--format", "json"]).ok().json();
+    let bundles = json["bundles"].as_array().unwrap();
+    let forms = bundles.iter().map(|bundle| bundle["form"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(bundles.len(), 6, "{json}");
+    for form in ["archive", "volumes", "unpacked", "zip", "renamedVolume"] {
+        assert!(forms.contains(&form), "{json}");
+    }
+    assert_eq!((&json["otherFiles"], &json["complete"]), (&41.into(), &true.into()));
+    let digest =
+        site.desk.krs(&["inspect", "usb/prod-117.krs.tar", "--format", "json"]).ok().json()["digest"].clone();
+    assert!(bundles.iter().any(|bundle| bundle["digest"] == digest && bundle["sequence"] == 117), "{json}");
+}
+
+#[test]
+fn t259_what_is_no_bundle_file_says_what_to_do() {
+    let site = drive();
+    // Upper case works.
+    site.desk.krs(&["verify", "usb/PROD.KRS.TAR.001"]).ok();
+    site.desk.krs(&["verify", "usb/PROD.KRS.JSON"]).ok();
+    for command in [&["verify", "usb"][..], &["push", "usb", "127.0.0.1:1"]] {
+        site.desk
+            .krs(command)
+            .failed(2, &["usb is a folder, expected one bundle", "usb/prod-117.krs.tar", "usb/PROD.KRS.TAR"]);
+    }
+    site.desk.krs(&["verify", "usb/old/layout"]).failed(2, &["help: somebody unpacked the bundle"]);
+    site.desk.krs(&["verify", "usb/Photos"]).failed(2, &["help: it holds no bundle. Is the drive mounted?"]);
+    site.desk.krs(&["inspect", "usb/Photos"]).failed(2, &["usb/Photos holds no bundle (40 other files)"]);
+    site.desk.krs(&["verify", "usb/prod.zip"]).failed(4, &["is compressed with ZIP", "help: unpack it"]);
+    site.desk
+        .krs(&["verify", "usb/prod (1).krs.001"])
+        .failed(6, &["help: it seems to be a volume that was renamed: give each volume its name again"]);
+}
