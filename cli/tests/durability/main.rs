@@ -155,7 +155,7 @@ fn t255_a_drive_that_is_pulled_out_is_said_to_be_gone() {
     let path = disk.path(NAME);
     let help = "help: the drive was removed or is failing: put it back and run the same command again";
     site.bundle(path.as_str(), &[]).ok();
-    let copy = site.desk.path(NAME);
+    let copy = site.desk.path("c.krs.tar");
     std::fs::copy(&path, &copy).unwrap();
     disk.pull_out(true);
     site.desk.krs(&["verify", path.as_str()]).failed(1, &["cannot read ", NAME, help]);

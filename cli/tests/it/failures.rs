@@ -25,7 +25,7 @@ fn exit_codes_and_messages() {
     };
 
     tell("no such file", 1, krs(&["verify", "nothing.krs.tar"]));
-    tell("a folder", 4, krs(&["verify", "."]));
+    tell("a folder", 2, krs(&["verify", "."]));
     tell("no output", 2, krs(&["bundle", "."]));
     tell("no such flag", 2, krs(&["verify", "a.krs.tar", "--fast"]));
     tell("no sets", 2, krs(&["plan", "home"]));

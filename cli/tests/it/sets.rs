@@ -159,9 +159,9 @@ fn t108_what_kustomize_would_change_is_among_the_warnings() {
     site.checkout.write("sites/kustomization.yaml", "resources: [berlin.yaml]\nnamePrefix: x-\n");
     let path = site.checkout.path().as_str();
     let said = site.desk.krs(&["validate", path]).ok();
-    assert!(said.err.contains("warning: sites/kustomization.yaml: namePrefix would change"), "{said}");
+    assert!(said.err.contains("/sites/kustomization.yaml: namePrefix would change"), "{said}");
     let json = site.desk.krs(&["validate", path, "--format", "json"]).ok().json();
-    assert_eq!(json["warnings"][0]["file"], "sites/kustomization.yaml");
+    assert_eq!(json["warnings"][0]["file"], format!("{path}/sites/kustomization.yaml"));
     let json = site.desk.krs(&["plan", path, "--format", "json"]).ok().json();
     assert!(json["warnings"][0]["message"].as_str().unwrap().contains("kustomize build "), "{json}");
 }
@@ -195,8 +195,9 @@ fn t125_what_kustomize_may_add_is_among_the_warnings() {
     site.checkout
         .write("a/kustomization.yaml", "resources: [https://u:SECRET@example.com/x.yaml, ../gone]\n");
     let said = site.desk.krs(&["validate", site.checkout.path().as_str()]).ok();
-    let taken = "warning: a/kustomization.yaml: may take sets from https://***@example.com/x.yaml (krs fetches no manifests)";
-    let missing = "warning: a/kustomization.yaml: lists ../gone, which does not exist";
+    let taken =
+        "/a/kustomization.yaml: may take sets from https://***@example.com/x.yaml (krs fetches no manifests)";
+    let missing = "/a/kustomization.yaml: lists ../gone, which does not exist";
     assert!(said.err.contains(taken) && said.err.contains(missing), "{said}");
 }
 
@@ -244,8 +245,8 @@ fn t234_sets_that_ignore_files_exclude_are_listed() {
     let said = site.desk.krs(&["validate", path]).ok();
     for expected in [
         "2 files skipped:\n",
-        "  rendered/kassel.yaml: it is excluded by `/rendered/` in .gitignore\n",
-        "  sites/old-bonn.yaml: it is excluded by `old-*` in sites/.krsignore\n",
+        "/rendered/kassel.yaml: it is excluded by `/rendered/` in .gitignore\n",
+        "/sites/old-bonn.yaml: it is excluded by `old-*` in sites/.krsignore\n",
         "3 YAML or JSON files ignored by .gitignore or .krsignore\n",
     ] {
         assert!(said.out.contains(expected), "{expected}\n{said}");
@@ -253,11 +254,11 @@ fn t234_sets_that_ignore_files_exclude_are_listed() {
     let json = site.desk.krs(&["validate", path, "--format", "json"]).ok().json();
     let skipped = json["skipped"].as_array().unwrap();
     assert_eq!(skipped.len(), 2, "{json}");
-    assert_eq!(skipped[0]["file"], "rendered/kassel.yaml");
+    assert_eq!(skipped[0]["file"], format!("{path}/rendered/kassel.yaml"));
     assert_eq!(skipped[0]["message"], "is excluded by `/rendered/` in .gitignore");
     assert_eq!(json["ignoredFiles"], 3);
     let said = site.bundle("a.krs.tar", &["-v"]).ok();
-    assert!(said.err.contains("note: rendered/kassel.yaml was skipped: it is excluded by"), "{said}");
+    assert!(said.err.contains("/rendered/kassel.yaml was skipped: it is excluded by"), "{said}");
     // Very many are counted, not listed.
     for n in 0..30 {
         site.checkout.write(&format!("rendered/{n}.yaml"), site.set());
@@ -312,14 +313,14 @@ fn t258_messages_name_files_by_paths_that_begin_as_the_call_does() {
     ] {
         let said = desk
             .krs(&[&["validate"], paths].concat())
-            .failed(2, &[&format!("error: {shown}:6:3: unknown field")]);
+            .failed(2, &[&format!("error: {shown}:7:3: unknown field")]);
         assert!(desk.path(shown).exists(), "{said}");
         let json = desk.krs(&[&["validate", "--format", "json"], paths].concat()).json();
         assert_eq!(json["problems"][0]["file"], shown, "{json}");
     }
     let output = desk.command(&["validate", "."]).current_dir(desk.path("two")).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("error: x/images.yaml:6:3: "), "{said}");
+    assert!(said.contains("error: x/images.yaml:7:3: "), "{said}");
     // Warnings, collisions and the table too; the bundle holds names that are the same everywhere.
     let digest = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
     let set = site.set();
