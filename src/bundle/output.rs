@@ -95,19 +95,18 @@ impl Output {
         Ok(done)
     }
 
-    /// Gives the files the lengths that they have in the end, and reserves the space where `reserve` is set. Answers
-    /// whether it could.
+    /// Reserves the space of the files where `reserve` is set, and gives them the lengths that they have in the end. Answers
+    /// whether it could. Where it could not, they grow as they are written: FAT fills a file with zeros up to its length, so
+    /// that everything would be written twice.
     pub(super) fn allocate(&self, size: u64, reserve: bool) -> io::Result<bool> {
         let mut reserved = reserve;
         for (n, (_, file)) in self.files.iter().enumerate() {
             let start = (n as u64).saturating_mul(self.each);
             let length = size.saturating_sub(start).min(self.each);
-            // What was longer before is cut; what is shorter is grown by the reservation, or else here.
             if file.metadata()?.len() > length {
                 file.set_len(length)?;
             }
             reserved &= reserve && allocate(file, length)?;
-            extend(file, length)?;
         }
         Ok(reserved)
     }
@@ -203,16 +202,6 @@ impl Output {
     }
 }
 
-/// Gives a file this length. Some drivers in user space grow files by writing alone (`ftruncate(2)`: EPERM).
-fn extend(file: &File, length: u64) -> io::Result<()> {
-    match file.set_len(length) {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied && file.metadata()?.len() < length => {
-            file::write_at(file, &[0], length - 1)
-        }
-        other => other,
-    }
-}
-
 /// Reserves the space of a file where the file system can. Answers whether it could.
 fn allocate(file: &File, size: u64) -> io::Result<bool> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -221,8 +210,11 @@ fn allocate(file: &File, size: u64) -> io::Result<bool> {
         if size == 0 {
             return Ok(true);
         }
-        match fallocate(file, FallocateFlags::empty(), 0, size) {
-            Ok(()) => return Ok(true),
+        // FAT fills a file with zeros up to its length, and keeps space beyond it without that.
+        let is_fat = rustix::fs::fstatfs(file).is_ok_and(|found| fat_limit(found.f_type).is_some());
+        let flags = if is_fat { FallocateFlags::KEEP_SIZE } else { FallocateFlags::empty() };
+        match fallocate(file, flags, 0, size) {
+            Ok(()) => return Ok(!is_fat),
             Err(e @ (rustix::io::Errno::NOSPC | rustix::io::Errno::FBIG)) => return Err(e.into()),
             Err(_) => {}
         }

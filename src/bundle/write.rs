@@ -6,6 +6,7 @@ mod transfer;
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -36,6 +37,8 @@ pub struct Writer {
     journal: Journal,
     begun: HashMap<Digest, u64>,
     reserved: bool,
+    /// Whether what lies between the blobs and after them is written.
+    is_framed: AtomicBool,
 }
 
 /// Where the journal of an archive lies.
@@ -83,9 +86,9 @@ impl Writer {
         };
         let output = Output::open(&names, PART, volume_size, true).map_err(cannot(path))?;
         let (path, manifest) = (path.to_owned(), manifest.clone());
-        let reserved = false;
+        let (reserved, is_framed) = (false, AtomicBool::new(false));
         let mut writer =
-            Self { output, names, path, manifest, layout, volume_size, journal, begun, reserved };
+            Self { output, names, path, manifest, layout, volume_size, journal, begun, reserved, is_framed };
         let written = writer.write_head(&encoded, sets, signatures, other);
         if written.is_err() {
             writer.abandon();
@@ -113,7 +116,24 @@ impl Writer {
         }
         self.begun.extend(taken);
         self.reserved = reserved;
-        self.each_fixed(encoded, sets, signatures, |bytes, offset| self.put(bytes, offset))?;
+        self.each_fixed(encoded, sets, signatures, |bytes, offset| {
+            if offset < self.layout.blobs_at { self.put(bytes, offset) } else { Ok(()) }
+        })
+    }
+
+    /// Writes what lies between the blobs and after them. Last: a file system that cannot reserve space would fill
+    /// everything before it with zeros.
+    fn write_frames(&self) -> Result<(), BundleError> {
+        if self.is_framed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.each_frame(|bytes, offset| self.put(bytes, offset))?;
+        for piece in self.layout.pieces(&self.manifest)? {
+            if piece.offset >= self.layout.blobs_at {
+                self.put(&piece.bytes, piece.offset)?;
+            }
+        }
+        self.is_framed.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -134,6 +154,14 @@ impl Writer {
         for (at, document) in self.layout.sets_at.iter().zip(sets) {
             visit(document, *at)?;
         }
+        self.each_frame(visit)
+    }
+
+    /// The header of each blob, and the zero bytes behind it.
+    fn each_frame(
+        &self,
+        mut visit: impl FnMut(&[u8], u64) -> Result<(), BundleError>,
+    ) -> Result<(), BundleError> {
         for blob in &self.manifest.blobs {
             let header = layout::header(&layout::blob_path(&blob.digest), blob.size)?;
             visit(&header, self.layout.blobs_at + blob.offset - HEADER)?;
@@ -225,8 +253,9 @@ impl Writer {
         }
     }
 
-    /// Brings everything to the disk. Where that fails, nothing that was written counts any more.
+    /// Brings everything to the disk, once all blobs are written. Where that fails, nothing that was written counts any more.
     pub(super) fn sync(&self) -> Result<(), BundleError> {
+        self.write_frames()?;
         self.output.sync().map_err(|error| {
             self.journal.forget();
             self.abandon();
@@ -240,13 +269,13 @@ impl Writer {
     /// # Errors
     /// [`BundleError`].
     pub fn finish(&self) -> Result<Vec<Utf8PathBuf>, BundleError> {
+        self.sync()?;
         let length = self.output.length().map_err(|e| self.error(e))?;
         if length != self.layout.size() {
             let (path, expected) = (self.path.clone(), self.layout.size());
             let missing = "its end".to_owned();
             return Err(BundleError::Incomplete { path, expected, got: length, missing });
         }
-        self.sync()?;
         let list = self.volume_size.map(|each| self.list(each)).transpose()?;
         // The first volume last: without it nobody takes the others for a bundle.
         for (part, name) in self.output.paths().zip(&self.names).rev() {

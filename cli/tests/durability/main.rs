@@ -206,6 +206,22 @@ fn t213_a_copy_gets_its_name_only_after_it_was_read_back_from_the_drive() {
     assert!(std::fs::read(disk.path(NAME)).unwrap() == std::fs::read(&source).unwrap());
 }
 
+/// FAT fills a file with zeros up to a length that it is given, so that all would be written twice.
+#[test]
+fn a_file_grows_as_it_is_written_where_no_space_can_be_reserved() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::with_three_images();
+    let source = site.desk.path(NAME);
+    site.bundle(source.as_str(), &[]).ok();
+    let size = usize::try_from(std::fs::metadata(&source).unwrap().len()).unwrap();
+    site.desk.krs(&["copy", source.as_str(), disk.path("").as_str()]).ok();
+    let part = format!("{NAME}.part");
+    let history = disk.history();
+    let lengths = history.iter().filter_map(|(_, files)| files.get(OsStr::new(&part))).map(|file| file.len());
+    let lengths = lengths.filter(|length| *length > 0).collect::<Vec<_>>();
+    assert!(lengths[0] < size / 4 && lengths.contains(&size), "{lengths:?}");
+}
+
 #[test]
 fn t213_t70_a_copy_onto_a_full_drive_is_resumed_when_there_is_room() {
     let Some(disk) = Disk::mount() else { return };
