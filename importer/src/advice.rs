@@ -2,7 +2,7 @@
 //! What helps where a registry and TLS do not fit together, in the fields of a set and the values of the chart. Checks and
 //! copy Jobs say the same. Pure.
 
-use krs_core::registry::{Hint, RegistryError};
+use krs_core::registry::{Denial, Hint, RegistryError};
 
 /// Whose registry failed, and so where it is said how to reach it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,31 @@ pub(crate) fn about_tls(error: &RegistryError, whose: Whose) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// What helps where a registry refuses what it understood, and credentials are not to blame.
+pub(crate) const fn about_denial(error: &RegistryError) -> Option<&'static str> {
+    let RegistryError::Denied { denial, .. } = error else { return None };
+    Some(match denial {
+        Denial::Quota => "raise the quota there, or delete images and collect garbage",
+        Denial::ImmutableTag => {
+            "give the image another tag in the set, or change the rule for immutable tags there"
+        }
+        Denial::NoProject => {
+            "create the project there, or name one that exists in destinationRegistry (REGISTRY/PROJECT)"
+        }
+        Denial::ReadOnly => {
+            "switch its read-only mode off, or wait until its maintenance ends: the copy is retried by itself. A pull-through \
+             cache takes nothing at all: name another destinationRegistry"
+        }
+        Denial::ProxyCache => {
+            "name another project in destinationRegistry: a proxy cache takes images from its own source alone"
+        }
+        Denial::Policy => {
+            "ask who runs the registry which rule of the project forbids it, on vulnerabilities or signatures for example"
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -32,6 +32,17 @@ pub struct ImageLabels {
     pub state: &'static str,
 }
 
+/// Images of a set that failed for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FailureLabels {
+    /// Namespace of the set.
+    pub namespace: String,
+    /// Name of the set.
+    pub name: String,
+    /// A reason of the set's failures.
+    pub reason: &'static str,
+}
+
 /// A line of bundles.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StreamLabels {
@@ -80,6 +91,8 @@ pub struct Metrics {
     pub reconcile_seconds: Histogram,
     /// Images of each set by state.
     pub images: Family<ImageLabels, Gauge>,
+    /// Images of each set whose last copy failed, by reason.
+    pub failed: Family<FailureLabels, Gauge>,
     /// Whether a set is ready: 0 or 1.
     pub ready: Family<SetLabels, Gauge>,
     /// When something was last synchronised, in seconds of Unix time.
@@ -145,6 +158,7 @@ impl Metrics {
             reconcile_errors: Family::default(),
             reconcile_seconds: Histogram::new(exponential_buckets(0.01, 4.0, 8)),
             images: Family::default(),
+            failed: Family::default(),
             ready: Family::default(),
             last_sync: Family::default(),
             sequence: Family::default(),
@@ -180,6 +194,11 @@ impl Metrics {
             metrics.reconcile_seconds.clone(),
         );
         all.register("edgeimageset_images", "Images of a set by state", metrics.images.clone());
+        all.register(
+            "edgeimageset_failed_images",
+            "Images of a set whose last copy failed, by reason",
+            metrics.failed.clone(),
+        );
         all.register("edgeimageset_ready", "Whether every image of a set is proven", metrics.ready.clone());
         all.register(
             "edgeimageset_last_sync_timestamp_seconds",

@@ -269,25 +269,28 @@ fn reported(report: Option<&CopyReport>, place: usize, why: &str) -> (&'static s
 /// The reason of that name, of those that a failed copy may have. A Job's Pod says what it likes; never may it make a set
 /// Ready, or give machines a word that they do not know.
 pub(crate) fn known_failure(text: &str) -> &'static str {
-    const KNOWN: [&str; 15] = [
-        reason::REGISTRY_UNREACHABLE,
-        reason::AUTH_FAILED,
-        reason::TLS_FAILED,
-        reason::SECRET_NOT_FOUND,
-        reason::SECRET_INVALID,
-        reason::SPARSE_INDEX_REFUSED,
-        reason::BASE_MISSING,
-        reason::DIGEST_MISMATCH,
-        reason::IMAGE_NOT_FOUND,
-        reason::REGISTRY_REFUSED,
-        reason::REGISTRY_FULL,
-        reason::MEDIUM_READ_ERROR,
-        reason::BUNDLE_UNAVAILABLE,
-        reason::CONNECTION_TIMED_OUT,
-        reason::TAG_CONTESTED,
-    ];
-    KNOWN.into_iter().find(|known| *known == text).unwrap_or(reason::COPY_FAILED)
+    FAILURES.into_iter().find(|known| *known == text).unwrap_or(reason::COPY_FAILED)
 }
+
+/// Reasons of copies that failed, but for [`reason::COPY_FAILED`].
+pub(crate) const FAILURES: [&str; 16] = [
+    reason::REGISTRY_UNREACHABLE,
+    reason::AUTH_FAILED,
+    reason::TLS_FAILED,
+    reason::SECRET_NOT_FOUND,
+    reason::SECRET_INVALID,
+    reason::SPARSE_INDEX_REFUSED,
+    reason::BASE_MISSING,
+    reason::DIGEST_MISMATCH,
+    reason::IMAGE_NOT_FOUND,
+    reason::REGISTRY_REFUSED,
+    reason::REGISTRY_FULL,
+    reason::REGISTRY_READ_ONLY,
+    reason::MEDIUM_READ_ERROR,
+    reason::BUNDLE_UNAVAILABLE,
+    reason::CONNECTION_TIMED_OUT,
+    reason::TAG_CONTESTED,
+];
 
 /// Reason and message of an attempt that failed. That the API server refused a Job, the importer itself found out.
 pub(crate) fn last_failure(attempt: &Attempt) -> (&'static str, String) {

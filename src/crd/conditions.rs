@@ -75,6 +75,8 @@ pub mod reason {
     pub const REGISTRY_REFUSED: &str = "RegistryRefused";
     /// Ready, Synced: the storage of the destination registry, or a quota there, is used up.
     pub const REGISTRY_FULL: &str = "RegistryFull";
+    /// Ready, Synced: the destination registry is read-only at present, or is a pull-through cache.
+    pub const REGISTRY_READ_ONLY: &str = "RegistryReadOnly";
     /// Ready, Synced: the site's policy does not allow the image's own registry, or no copying without a bundle.
     pub const SOURCE_NOT_ALLOWED: &str = "SourceNotAllowed";
     /// Ready, Synced: a bundle holds an image, and none of its sets in this namespace lists it.

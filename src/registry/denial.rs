@@ -59,7 +59,9 @@ impl Denial {
             403..=412 if has(&["proxy cache", "proxy project", "pull-through", "pull through cache"]) => {
                 Some(Self::ProxyCache)
             }
-            403..=412 | 503 if has(&["read only", "read-only", "readonly"]) => Some(Self::ReadOnly),
+            400 | 403..=412 | 423 | 503 if has(&["read only", "read-only", "readonly"]) => {
+                Some(Self::ReadOnly)
+            }
             403 | 412 | 451 if has(&["policy", "vulnerab", "not signed", "content trust"]) => {
                 Some(Self::Policy)
             }
@@ -80,6 +82,15 @@ impl Denial {
         (!of_content.iter().any(|code| message.contains(code))).then_some(Self::NoProject)
     }
 
+    /// What status 405 to something that is sent means: Distribution answers so, without a body, while it is read-only, with
+    /// `UNSUPPORTED` where it is a pull-through cache, and Quay while pushes are disabled. Others answer so to a manifest of
+    /// a kind that they do not take, which they name.
+    pub(super) fn of_method(message: &str) -> Option<Self> {
+        let text = message.to_ascii_lowercase();
+        let of_content = ["parameter", "manifest", "media type", "mediatype", "artifact"];
+        (!of_content.iter().any(|words| text.contains(words))).then_some(Self::ReadOnly)
+    }
+
     /// What to do next.
     pub(super) fn help(self, registry: &RegistryHost) -> String {
         match self {
@@ -96,7 +107,8 @@ impl Denial {
             ),
             Self::ReadOnly => {
                 format!(
-                    "wait until maintenance or garbage collection of {registry} ends, or switch its read-only mode off"
+                    "wait until maintenance or garbage collection of {registry} ends, or switch its read-only mode off; a \
+                     pull-through cache takes nothing at all"
                 )
             }
             Self::ProxyCache => format!(
@@ -150,5 +162,29 @@ mod tests {
         }
         assert_eq!(Denial::of_missing(": NAME_UNKNOWN project mirror not found"), Some(Denial::NoProject));
         assert_eq!(Denial::of_missing(": MANIFEST_BLOB_UNKNOWN"), None);
+    }
+
+    #[test]
+    fn t241_a_method_that_is_not_allowed_is_read_only_unless_the_manifest_is_to_blame() {
+        for (message, expected) in [
+            ("", Some(Denial::ReadOnly)),
+            (": UNSUPPORTED The operation is unsupported.", Some(Denial::ReadOnly)),
+            (": METHOD NOT ALLOWED Pushes to the registry are currently disabled.", Some(Denial::ReadOnly)),
+            (": UNSUPPORTED Invalid parameter at 'ImageManifest' failed to satisfy constraint", None),
+            (": UNSUPPORTED media type application/vnd.oci.image.index.v1+json", None),
+        ] {
+            assert_eq!(Denial::of_method(message), expected, "{message}");
+        }
+        for (status, message) in [
+            (
+                405,
+                "DENIED System is currently read-only. Pulls will succeed but all write operations are suspended",
+            ),
+            (503, "UNAVAILABLE Nexus Repository Manager is in read-only mode"),
+            (403, "DENIED The system is in read only mode. Any modification is prohibited."),
+            (400, "BAD_REQUEST docker-hosted is read-only"),
+        ] {
+            assert_eq!(Denial::of(status, message), Some(Denial::ReadOnly), "{status} {message}");
+        }
     }
 }

@@ -329,7 +329,8 @@ impl Repository {
     }
 }
 
-/// For what is sent, 404 does not mean that it is missing, but that the registry has no place for it.
+/// For what is sent, 404 does not mean that it is missing, but that the registry has no place for it, and 405 mostly that it
+/// takes nothing.
 pub(super) fn not_missing(failure: Failure, asking: &Asking<'_>) -> Failure {
     match failure {
         Failure::Final(error) => match *error {
@@ -338,6 +339,13 @@ pub(super) fn not_missing(failure: Failure, asking: &Asking<'_>) -> Failure {
                 match Denial::of_missing(&detail) {
                     Some(denial) => RegistryError::Denied { registry, what, denial, status: 404, detail },
                     None => RegistryError::Refused { registry, what, status: 404, detail },
+                }
+                .into()
+            }
+            RegistryError::Refused { registry, what, status: 405, detail } => {
+                match Denial::of_method(&detail) {
+                    Some(denial) => RegistryError::Denied { registry, what, denial, status: 405, detail },
+                    None => RegistryError::Refused { registry, what, status: 405, detail },
                 }
                 .into()
             }

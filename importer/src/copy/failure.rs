@@ -13,7 +13,7 @@ use krs_core::reference::RegistryHost;
 use krs_core::registry::{Denial, Hint, RegistryError};
 
 use super::side::Which;
-use crate::advice::{Whose, about_tls};
+use crate::advice::{Whose, about_denial, about_tls};
 use crate::credentials::CredentialsError;
 use crate::job::SELECTOR;
 
@@ -64,6 +64,7 @@ impl Failure {
             E::Content { .. } | E::OtherDigest { .. } => reason::DIGEST_MISMATCH,
             E::NotFound { .. } if which != Which::Destination => reason::IMAGE_NOT_FOUND,
             E::Full { .. } | E::Denied { denial: Denial::Quota, .. } => reason::REGISTRY_FULL,
+            E::Denied { denial: Denial::ReadOnly, .. } => reason::REGISTRY_READ_ONLY,
             E::Sink { .. } | E::Source { .. } => reason::COPY_FAILED,
             _ => reason::REGISTRY_REFUSED,
         };
@@ -93,8 +94,9 @@ impl Failure {
             // Jobs do not know the site's policy.
             Which::Destination => Whose::Destination(None),
         };
-        let advice =
-            about_tls(error, whose).map_or_else(|| advice.to_owned(), |advice| format!("; {advice}"));
+        let better = about_tls(error, whose);
+        let better = better.or_else(|| about_denial(error).map(str::to_owned));
+        let advice = better.map_or_else(|| advice.to_owned(), |advice| format!("; {advice}"));
         let for_all = reason == reason::AUTH_FAILED && which == Which::Destination;
         let kind = if by_credentials {
             ErrorKind::Unavailable

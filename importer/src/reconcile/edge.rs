@@ -14,7 +14,7 @@ use krs_core::reference::{RegistryHost, Selector, Tag};
 use krs_core::registry::{Barred, Client, ClientOptions, Denial, RegistryError, Repository, RetryPolicy};
 
 use super::health::Health;
-use crate::advice::{Whose, about_tls};
+use crate::advice::{Whose, about_denial, about_tls};
 use crate::credentials::Credentials;
 use crate::decide::{Answer, Obstacle};
 use crate::remember::Ask;
@@ -272,6 +272,7 @@ pub(super) const fn reason_of(error: &RegistryError) -> &'static str {
         E::NotFound { .. } => reason::IMAGE_NOT_FOUND,
         E::Content { .. } | E::OtherDigest { .. } | E::TooLarge { .. } => reason::DIGEST_MISMATCH,
         E::Full { .. } | E::Denied { denial: Denial::Quota, .. } => reason::REGISTRY_FULL,
+        E::Denied { denial: Denial::ReadOnly, .. } => reason::REGISTRY_READ_ONLY,
         E::Protocol { .. }
         | E::Refused { .. }
         | E::Denied { .. }
@@ -290,7 +291,7 @@ pub(super) fn explain(error: &RegistryError, whose: Whose) -> String {
             Some("correct the Secret that the set names; it is read again soon".to_owned())
         }
         reason::TLS_FAILED | reason::REGISTRY_UNREACHABLE => about_tls(error, whose),
-        _ => error.help(),
+        _ => about_denial(error).map(str::to_owned).or_else(|| error.help()),
     };
     help.map_or(text.clone(), |help| format!("{text}; {help}"))
 }

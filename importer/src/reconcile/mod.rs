@@ -324,6 +324,9 @@ impl Importer {
         self.parts.metrics.last_sync.remove(&labels);
         self.parts.metrics.corrupt.remove(&labels);
         self.parts.metrics.read_bytes.remove(&labels);
+        report::failure_labels(set).for_each(|labels| {
+            self.parts.metrics.failed.remove(&labels);
+        });
         report::IMAGE_STATES.iter().for_each(|state| {
             self.parts.metrics.images.remove(&report::image_labels(&labels, state));
         });

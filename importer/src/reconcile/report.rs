@@ -13,7 +13,8 @@ use super::written::{KnownStatus, WrittenStatus};
 use super::{Importer, ReconcileError, lock};
 use crate::decide::Verdict;
 use crate::demand::SetName;
-use crate::metrics::{ImageLabels, SetLabels};
+use crate::metrics::{FailureLabels, ImageLabels, SetLabels};
+use crate::remember::FAILURES;
 use crate::state::SetState;
 use crate::status;
 use crate::stored::StoredSet;
@@ -50,6 +51,7 @@ pub(super) async fn write(
     after.last_handled_reconcile_at = state.requested.as_ref().and_then(|request| request.handled.clone());
     after.importer = Some(importer.parts.config.namespace.clone());
     measure(importer, name, &after, state);
+    measure_failures(importer, name, verdict);
     let known = KnownStatus::from(&after);
     let wait = match restore_in {
         Some(wait) => Some(wait),
@@ -199,6 +201,29 @@ fn measure(importer: &Importer, name: &SetName, status: &EdgeImageSetStatus, sta
     metrics.ready.get_or_create(&labels).set(is_ready.into());
     if let Some(at) = state.last_sync_time {
         metrics.last_sync.get_or_create(&labels).set(at.as_second());
+    }
+}
+
+/// Labels of the images of a set that failed, by reason.
+pub(super) fn failure_labels(set: &SetName) -> impl Iterator<Item = FailureLabels> {
+    FAILURES.into_iter().chain([reason::COPY_FAILED, reason::JOB_REJECTED]).map(|reason| FailureLabels {
+        namespace: set.namespace.clone(),
+        name: set.name.clone(),
+        reason,
+    })
+}
+
+fn measure_failures(importer: &Importer, set: &SetName, verdict: &Verdict) {
+    let failed = &importer.parts.metrics.failed;
+    for labels in failure_labels(set) {
+        match verdict.failures.iter().filter(|failure| failure.reason == labels.reason).count() {
+            0 => {
+                failed.remove(&labels);
+            }
+            count => {
+                failed.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
     }
 }
 

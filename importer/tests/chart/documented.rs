@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_importer::metrics::{
-    ImageLabels, Metrics, RegistryLabels, ResultLabels, SetLabels, StreamLabels, WatchLabels, encode,
+    FailureLabels, ImageLabels, Metrics, RegistryLabels, ResultLabels, SetLabels, StreamLabels, WatchLabels,
+    encode,
 };
 
 use crate::{chart, read, schema, value_paths};
@@ -99,6 +100,8 @@ fn exposed() -> BTreeSet<String> {
     drop(metrics.watch_success.get_or_create(&watched));
     let registry_labels = RegistryLabels { registry: "r".to_owned(), namespace: "n".to_owned() };
     drop(metrics.registry_back_off.get_or_create(&registry_labels));
+    let SetLabels { namespace, name } = set();
+    drop(metrics.failed.get_or_create(&FailureLabels { namespace, name, reason: "r" }));
     let SetLabels { namespace, name } = set();
     drop(metrics.images.get_or_create(&ImageLabels { namespace, name, state: "present" }));
     let text = encode(&registry);

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use krs_importer::metrics::FailureLabels;
 use krs_importer::reconcile::Importer;
 use krs_testing::registry::Auth;
 use serde_json::json;
@@ -108,4 +109,27 @@ async fn t220_an_image_that_fails_hides_those_after_it_neither_in_the_first_pod_
     arrive(&world, order[4]);
     asked_in(&world, &importer, 30).await;
     assert_eq!(present(&world), 2);
+}
+
+#[tokio::test]
+async fn t241_images_that_a_registry_refuses_are_counted_by_reason_until_they_are_present() {
+    let (world, importer) = copying().await;
+    let counted = |reason| {
+        let (namespace, name) = ("shop".to_owned(), "x".to_owned());
+        let labels = FailureLabels { namespace, name, reason };
+        world.metrics.failed.get(&labels).map(|gauge| gauge.get())
+    };
+    let failure = |target, reason| json!({"target": target, "reason": reason, "message": "said so"});
+    let failures = (0..IMAGES).map(|n| failure(n, if n == 0 { "RegistryReadOnly" } else { "RegistryFull" }));
+    let report = json!({"failed": IMAGES, "failures": failures.collect::<Vec<_>>()});
+    let job = world.running()[0].0.clone();
+    put_pod(&world, &job, 0, &ended(9, "Error", &report.to_string()));
+    world.end(&job, "Failed", "BackoffLimitExceeded");
+    world.look(&importer).await.unwrap();
+    assert_eq!((counted("RegistryReadOnly"), counted("RegistryFull")), (Some(1), Some(IMAGES as i64 - 1)));
+    assert_eq!(world.reason("x"), "RegistryReadOnly");
+    world.wait(600);
+    world.settle(&importer).await;
+    assert_eq!(world.reason("x"), READY);
+    assert_eq!((counted("RegistryReadOnly"), counted("RegistryFull")), (None, None));
 }

@@ -88,7 +88,7 @@ async fn t53_t59_registries_that_are_away_or_read_only_are_named() {
     assert_eq!(reason(&edge, &source).await, ("ImageNotFound".to_owned(), 6));
     image.push_to(&source, "team/app", None);
     edge.fail(Matcher::any().method("POST"), What::Status(405, Vec::new(), String::new()));
-    assert_eq!(reason(&edge, &source).await, ("RegistryRefused".to_owned(), 1));
+    assert_eq!(reason(&edge, &source).await, ("RegistryReadOnly".to_owned(), 1));
     edge.clear_faults();
     edge.fail(Matcher::any().method("POST"), What::Status(403, Vec::new(), String::new()));
     assert_eq!(reason(&edge, &source).await, ("AuthFailed".to_owned(), 7));
@@ -128,6 +128,40 @@ async fn t208_an_edge_without_space_is_called_that_whatever_it_answers() {
         let words = if status == 403 { "quota exceeded" } else { "has no space left for" };
         assert!(failure.message.contains(words), "{failure:?}");
         assert!(edge.requests().len() <= 24, "{method} {status}: {}", edge.requests().len());
+    }
+}
+
+#[tokio::test]
+async fn t241_an_edge_that_takes_nothing_is_called_read_only_and_other_refusals_say_what_helps() {
+    let error =
+        |code: &str, message: &str| format!(r#"{{"errors":[{{"code":"{code}","message":"{message}"}}]}}"#);
+    let harbor = error("DENIED", "The system is in read only mode. Any modification is prohibited.");
+    let quay = error("METHOD NOT ALLOWED", "Pushes to the registry are currently disabled.");
+    let cache = error("UNSUPPORTED", "The operation is unsupported.");
+    // Distribution 3 takes blobs while it is read-only.
+    let distribution = "Method not allowed\n".to_owned();
+    let missing = error("NAME_UNKNOWN", "project mirror not found");
+    let immutable = error("PRECONDITION", "configured as immutable, cannot be updated");
+    let vulnerable = error("PROJECTPOLICYVIOLATION", "current image with 3 vulnerabilities");
+    let (read_only, refused) = ("RegistryReadOnly", "RegistryRefused");
+    for (method, path, status, body, reason, help) in [
+        ("POST", "/blobs/", 403, harbor, read_only, "switch its read-only mode off"),
+        ("POST", "/blobs/", 405, quay, read_only, "switch its read-only mode off"),
+        ("POST", "/blobs/", 405, cache, read_only, "A pull-through cache takes nothing"),
+        ("PUT", "/manifests/", 405, distribution, read_only, "switch its read-only mode off"),
+        ("POST", "/blobs/", 404, missing, refused, "create the project there"),
+        ("PUT", "/manifests/v1", 412, immutable, refused, "give the image another tag in the set"),
+        ("PUT", "/manifests/", 412, vulnerable, refused, "which rule of the project forbids it"),
+    ] {
+        let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+        let image = image(4);
+        image.push_to(&source, "team/app", None);
+        edge.fail(Matcher::any().method(method).path(path), What::Status(status, Vec::new(), body.clone()));
+        let task = online(&source, &edge, vec![target(&source.host(), "team/app", &image.digest, "v1")]);
+        let (report, code) = Pod::new().run(&task).await;
+        let failure = &report.failures[0];
+        assert_eq!((code, failure.reason.as_str()), (1, reason), "{body}: {failure:?}");
+        assert!(failure.message.contains(help), "{body}: {failure:?}");
     }
 }
 

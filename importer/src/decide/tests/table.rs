@@ -280,6 +280,7 @@ fn t83_t207_a_refused_job_is_said_until_another_one_runs_and_a_failed_copy_until
     for (why, while_it_runs) in [
         (reason::JOB_REJECTED, (reason::COPYING, Some(reason::COPYING_IMAGES))),
         (reason::REGISTRY_REFUSED, (reason::REGISTRY_REFUSED, Some(reason::RETRYING))),
+        (reason::REGISTRY_READ_ONLY, (reason::REGISTRY_READ_ONLY, Some(reason::RETRYING))),
     ] {
         let mut site = Site::of(1);
         site.fail(0, 1, why);

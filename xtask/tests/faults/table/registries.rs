@@ -148,6 +148,11 @@ pub(super) const REGISTRIES: &[Fault] = &[
         "each is told apart from an unknown CA: the message says to correct the port or the setting, by its flag or field",
     ),
     (
+        241,
+        "an edge registry takes nothing at present: a read-only mode, maintenance, a pull-through cache",
+        "called read-only, also where it only says that a method is not allowed; sets show `RegistryReadOnly`, and an alert fires after half an hour",
+    ),
+    (
         247,
         "a push moves a tag without a word, or calls one new of which the registry says nothing",
         "each tag that moves is shown with both digests, by `--dry-run` and in the JSON too; the others are counted",
