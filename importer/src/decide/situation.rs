@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use krs_core::crd::{EdgeImageSetSpec, Source, default, interval, reason};
 use krs_core::digest::Digest;
 
-use super::{Answer, BatchSource, Observation};
+use super::{Answer, BatchSource, JobPhase, Observation};
 use crate::remember::{is_over, known_failure};
 use crate::state::{Attempt, MAX_MOVES};
 use crate::stock::{StockBundle, StockImage};
@@ -17,6 +17,8 @@ use crate::target::Target;
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 /// Longest wait between attempts that may succeed by themselves.
 const MAX_BACK_OFF: Duration = Duration::from_secs(600);
+/// Longest wait after the API server refused a Job: one request tells whether it still does.
+const MAX_REJECTED: Duration = Duration::from_secs(60);
 
 /// How often the registry is looked at, and how often it is walked.
 #[derive(Clone, Copy)]
@@ -126,7 +128,10 @@ pub(super) fn situation<'a>(
     };
     match o.state.attempts.get(&target.key) {
         Some(attempt) if tried(&source) == o.state.tried.get(&target.key).copied() => {
-            let until = after(attempt.at, back_off(attempt, intervals.resync));
+            // A refusal is out of date once the API server took a Job of the set, or one ended that used up the quota.
+            let is_outdated = attempt.reason == reason::JOB_REJECTED && is_job_newer(o, attempt.at);
+            let wait = if is_outdated { FIRST_BACK_OFF } else { back_off(attempt, intervals.resync) };
+            let until = after(attempt.at, wait);
             // An end that lies in the future by more than that: the clock was set back.
             if until > o.now && attempt.at <= after(o.now, intervals.resync) {
                 return Situation::BackOff { until, attempt };
@@ -136,6 +141,17 @@ pub(super) fn situation<'a>(
         // What failed from elsewhere may succeed from here.
         _ => Situation::Open { source, image },
     }
+}
+
+/// Whether a Job of the set was created or ended after `at`.
+fn is_job_newer(o: &Observation<'_>, at: Timestamp) -> bool {
+    o.jobs.iter().any(|job| {
+        let ended = match &job.phase {
+            JobPhase::Running { .. } => None,
+            JobPhase::Succeeded { at, .. } | JobPhase::Failed { at, .. } => Some(*at),
+        };
+        job.created.into_iter().chain(ended).any(|time| time > at)
+    })
 }
 
 fn contested<'a>(
@@ -245,7 +261,8 @@ pub(super) fn stalls(reason: &str) -> bool {
 /// How long after the last attempt the next one is made.
 pub(super) fn back_off(attempt: &Attempt, resync: Duration) -> Duration {
     let doubled = 2_u32.saturating_pow(attempt.count.saturating_sub(1).min(16));
-    let wait = FIRST_BACK_OFF.saturating_mul(doubled).min(MAX_BACK_OFF);
+    let max = if attempt.reason == reason::JOB_REJECTED { MAX_REJECTED } else { MAX_BACK_OFF };
+    let wait = FIRST_BACK_OFF.saturating_mul(doubled).min(max);
     if needs_a_person(known_failure(&attempt.reason)) { wait.max(resync) } else { wait }
 }
 

@@ -21,6 +21,8 @@ use crate::writes::{FIELD_MANAGER, Restores, merging};
 
 /// Label of an ImageBundle: namespace of the importer that it is of.
 const IMPORTER: &str = "kuberegistrysync.io/importer";
+/// How often it is worth a write what is still to be copied, which changes with nearly each copy Job.
+const DETAILS: Duration = Duration::from_secs(30);
 /// How long to wait after the API server refused a write.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most ImageBundles that are read at once.
@@ -43,6 +45,8 @@ pub(super) struct Cluster {
     not_before: Option<Instant>,
     /// When an ImageBundle was created last: one that somebody deletes again and again is created at a bounded rate. (T-221)
     created: BTreeMap<String, Restores<Instant>>,
+    /// How often it is worth a write what is still to be copied.
+    pub(super) details: Duration,
     /// When an ImageBundle that was refused is written again: the others do not wait for it.
     refused_until: BTreeMap<String, Instant>,
 }
@@ -59,6 +63,7 @@ impl Cluster {
             unlisted: BTreeSet::new(),
             not_before: None,
             created: BTreeMap::new(),
+            details: DETAILS,
             refused_until: BTreeMap::new(),
         }
     }
@@ -139,7 +144,7 @@ impl Cluster {
         if self.not_before.iter().chain(refused_until).any(|until| now < *until) {
             return;
         }
-        if self.written.get(name).is_some_and(|written| !written.is_due(file, &status)) {
+        if self.written.get(name).is_some_and(|written| !written.is_due(file, &status, self.details)) {
             return;
         }
         let created = self.created.get(name).filter(|_| !self.written.contains_key(name));
@@ -147,7 +152,14 @@ impl Cluster {
             return;
         }
         let outcome = match self.look_again(name).await {
-            Ok(()) if self.written.get(name).is_some_and(|written| !written.is_due(file, &status)) => return,
+            Ok(())
+                if self
+                    .written
+                    .get(name)
+                    .is_some_and(|written| !written.is_due(file, &status, self.details)) =>
+            {
+                return;
+            }
             Ok(()) => self.try_write(name, file, &status).await,
             Err(error) => Err(error),
         };

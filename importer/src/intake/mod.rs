@@ -5,6 +5,7 @@
 mod ahead;
 mod announce;
 mod apply;
+mod changes;
 mod cluster;
 mod entries;
 mod entry;
@@ -202,6 +203,13 @@ impl Intake {
     #[must_use]
     pub fn with_passes(self, pass_options: PassOptions) -> Self {
         Self { pass_options, ..self }
+    }
+
+    /// Writes in another interval what is still to be copied from bundles.
+    #[must_use]
+    pub const fn with_details(mut self, interval: Duration) -> Self {
+        self.cluster.details = interval;
+        self
     }
 
     /// Takes the time from another clock than the system's.

@@ -11,6 +11,7 @@ use kube::api::DynamicObject;
 use tokio::time::Instant;
 
 use super::ahead::CONFIRMATION;
+use super::changes::{Change, change};
 use super::stored;
 use crate::status::fingerprint;
 use crate::writes::Restores;
@@ -30,6 +31,8 @@ pub(super) struct Written {
     confirmed: Option<String>,
     pub(super) uid: Option<String>,
     at: Option<Instant>,
+    /// When it was last written for nothing but a [`Change::Detail`].
+    detailed: Option<Instant>,
     /// Whether the API server was last seen to hold something else.
     overwritten: bool,
     /// When what somebody else wrote was last written over.
@@ -44,6 +47,7 @@ impl Written {
             generation: bundle.metadata.generation.unwrap_or(1),
             uid: bundle.uid(),
             at: None,
+            detailed: None,
             confirmed: confirmation(bundle),
             status,
             overwritten: false,
@@ -51,12 +55,12 @@ impl Written {
         }
     }
 
-    /// Whether it is due to be written.
-    pub(super) fn is_due(&self, file: &str, status: &ImageBundleStatus) -> bool {
+    /// Whether it is due to be written, where details are worth a write in this interval.
+    pub(super) fn is_due(&self, file: &str, status: &ImageBundleStatus, details: Duration) -> bool {
         if self.overwritten {
             return self.restored.is_none_or(|restored| restored.wait(restored.last.elapsed()).is_zero());
         }
-        self.file != file || worth_it(self, status)
+        self.file != file || worth_it(self, status, details)
     }
 
     /// Whether a person has confirmed the sequence of the bundle with this digest.
@@ -78,7 +82,11 @@ impl Written {
 
     /// Its status was written. Answers whether that put right what somebody else wrote.
     pub(super) fn arrived(&mut self, status: ImageBundleStatus) -> bool {
-        (self.status, self.at) = (Some(status), Some(Instant::now()));
+        let now = Some(Instant::now());
+        if self.status.as_ref().is_some_and(|old| change(old, &status) == Change::Detail) {
+            self.detailed = now;
+        }
+        (self.status, self.at) = (Some(status), now);
         let restored = std::mem::take(&mut self.overwritten);
         if restored {
             self.restored = Some(Restores::one_more(self.restored, Instant::elapsed, Instant::now()));
@@ -113,12 +121,14 @@ fn confirmation(bundle: &DynamicObject) -> Option<String> {
     bundle.annotations().get(CONFIRMATION).cloned()
 }
 
-/// Whether a write is due: something changed, and if only progress did, not too soon after the last one.
-fn worth_it(written: &Written, status: &ImageBundleStatus) -> bool {
+/// Whether a write is due: something changed, and if that was no fact, not too soon after the last write of its kind.
+fn worth_it(written: &Written, status: &ImageBundleStatus, details: Duration) -> bool {
     let Some(old) = &written.status else { return true };
-    if old == status {
-        return false;
+    let is_over = |at: Option<Instant>, interval| at.is_none_or(|at| at.elapsed() >= interval);
+    match change(old, status) {
+        Change::None => false,
+        Change::Progress => is_over(written.at, PROGRESS),
+        Change::Detail => is_over(written.detailed, details),
+        Change::Fact => true,
     }
-    let progress = ImageBundleStatus { bytes_verified: old.bytes_verified, ..status.clone() };
-    *old != progress || written.at.is_none_or(|at| at.elapsed() >= PROGRESS)
 }

@@ -78,6 +78,33 @@ async fn t178_an_image_bundle_that_somebody_else_changed_or_deleted_is_written_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn t253_what_is_still_needed_of_a_bundle_is_written_seldom_and_that_it_was_imported_at_once() {
+    let mut world = World::new();
+    world.details = std::time::Duration::from_secs(30);
+    world.drop("prod-4.krs.tar", 4).await;
+    let mut intake = world.start();
+    world.condition("prod-4", COMPLETE, "True", "FilePresent").await;
+    let bundle = intake.stock(|stock| !stock.bundles.is_empty()).await.bundles[0].digest;
+    let image = world.image.digest;
+    intake.missing(&[image]);
+    world.condition("prod-4", "Imported", "False", "ImagesMissing").await;
+    let writes = || world.api.calls().iter().filter(|call| call.starts_with("PATCH imagebundles")).count();
+    let before = writes();
+    for _ in 0..20 {
+        intake.copying(bundle, image);
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        intake.missing(&[image]);
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+    }
+    assert!(writes() - before <= 2, "{} writes", writes() - before);
+    let asked = std::time::Instant::now();
+    intake.missing(&[]);
+    until(&world, "that it is safe", |bundle| crate::is(&bundle["status"], SAFE, "True", "Imported")).await;
+    assert!(asked.elapsed() < std::time::Duration::from_secs(10), "{:?}", asked.elapsed());
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn t221_an_image_bundle_that_is_deleted_again_and_again_is_created_at_a_bounded_rate() {
     let world = World::new();
     world.drop("prod-4.krs.tar", 4).await;

@@ -71,6 +71,8 @@ pub(crate) struct World {
     pub(crate) passes: PassOptions,
     /// How often the watch of ImageBundles is looked after.
     pub(crate) pace: Pace,
+    /// How often what is still to be copied is written.
+    pub(crate) details: Duration,
     /// How many sets list the image in each bundle.
     pub(crate) sets: usize,
     source: Registry,
@@ -117,6 +119,7 @@ impl World {
             limits: Limits::default(),
             passes: PassOptions::default(),
             pace: SELDOM,
+            details: Duration::ZERO,
             sets: 1,
             source,
             home,
@@ -219,8 +222,11 @@ impl World {
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
         let (shelf, kept, measured) = (Arc::clone(&library), Arc::clone(&marks), metrics.clone());
         let intake = Intake::new(config, client, events, metrics, shelf, faults, kept, demanded, stock);
-        let intake =
-            intake.with_passes(self.passes.clone()).with_watch(watches, Heartbeats::default(), self.pace);
+        let intake = intake.with_passes(self.passes.clone()).with_details(self.details).with_watch(
+            watches,
+            Heartbeats::default(),
+            self.pace,
+        );
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(intake.run(async move {
             let _ = stopped.await;

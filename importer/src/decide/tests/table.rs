@@ -318,6 +318,33 @@ fn attempts_come_later_each_time_and_a_new_bundle_is_tried_at_once() {
     assert_eq!(site.decide().create.len(), 1);
 }
 
+#[test]
+fn t83_a_refused_job_is_retried_within_a_minute_and_sooner_where_another_one_is_newer() {
+    let mut site = Site::of(2);
+    site.now = at(0);
+    let batch = site.decide().create.remove(0);
+    site.fail(0, 9, reason::JOB_REJECTED);
+    site.fail(1, 9, reason::IMAGE_NOT_FOUND);
+    site.now = at(59);
+    assert!(site.decide().create.is_empty());
+    site.now = at(60);
+    assert_eq!(site.decide().create.len(), 1, "and nothing else is retried more often for that");
+    site.now = at(30);
+    let second = &site.targets[1];
+    let mut job = running(1, &Batch { targets: vec![(second.clone(), Vec::new())], ..batch });
+    for (created, ended, retried) in
+        [(-5, None, false), (5, None, true), (-5, Some(20), true), (-50, Some(-10), false)]
+    {
+        job.created = Some(at(created));
+        job.phase = match ended {
+            Some(ended) => JobPhase::Succeeded { at: at(ended), report: None },
+            None => JobPhase::Running { waiting: None, failed: None },
+        };
+        site.jobs = vec![job.clone()];
+        assert_eq!(site.decide().create.len(), usize::from(retried), "{created} {ended:?}");
+    }
+}
+
 /// Media that a retry will read must not be pulled meanwhile, whatever must be mended before it succeeds.
 #[test]
 fn t165_an_image_is_needed_from_its_bundle_between_two_attempts() {

@@ -440,6 +440,11 @@ pub(super) const IMPORTER: &[Fault] = &[
         "the end of a Job has a set reconciled only where its namespace may create one",
     ),
     (
+        253,
+        "the status of an ImageBundle is written with nearly each copy Job, hundreds of times a day",
+        "what is still needed is written each 30 s at most; that it is accepted, refused, away, imported or safe to remove at once",
+    ),
+    (
         254,
         "hundreds of sets change within seconds",
         "the intake takes the changes together: what all sets need of all bundles is not worked out for each of them",
