@@ -342,6 +342,24 @@ impl RegistryError {
         )
     }
 
+    /// The registry that failed, where the failure is one of a registry.
+    pub const fn registry(&self) -> Option<&RegistryHost> {
+        match self {
+            Self::Unauthorized { registry, .. }
+            | Self::Forbidden { registry, .. }
+            | Self::RateLimited { registry, .. }
+            | Self::Unavailable { registry, .. }
+            | Self::Protocol { registry, .. }
+            | Self::Intercepted { registry, .. }
+            | Self::PlainHttp { registry, .. }
+            | Self::Refused { registry, .. }
+            | Self::Denied { registry, .. }
+            | Self::Full { registry, .. }
+            | Self::Redirect { registry, .. } => Some(registry),
+            _ => None,
+        }
+    }
+
     /// Whether no answer of the network came back: connecting timed out, or there is no route. A host that refuses a
     /// connection has answered.
     pub fn is_connection_timeout(&self) -> bool {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use krs_core::crd::reason;
 use krs_core::error::ErrorKind;
 use krs_core::oci::{Descriptor, MAX_DOCUMENT};
-use krs_core::registry::{BlobContent, BlobPush, BlobSink, BlobSource, Repository};
+use krs_core::registry::{BlobContent, BlobPush, BlobSink, BlobSource, RegistryError, Repository};
 
 use super::failure::Failure;
 use super::side::Which;
@@ -65,8 +65,7 @@ pub(super) async fn copy(
             let held = Arc::new(Held(buffer.bytes));
             edge.push_blob(&blob.digest, blob.size, held, None).await.map_err(at_edge)?;
         } else {
-            // The source gives all of it: what fails now, fails at the edge.
-            relay(source, edge, blob).await?;
+            relay(source, which, edge, blob).await?;
         }
     }
     Ok(())
@@ -111,13 +110,27 @@ pub(super) async fn stream(
         );
         return Err(Failure::new(reason::IMAGE_NOT_FOUND, ErrorKind::Incomplete, &text));
     }
-    relay(source, edge, blob).await
+    relay(source, which, edge, blob).await
 }
 
 /// Sends a blob as it is read from the source, without keeping it.
-async fn relay(source: &Repository, edge: &Repository, blob: &Descriptor) -> Result<(), Failure> {
+async fn relay(
+    source: &Repository,
+    which: Which,
+    edge: &Repository,
+    blob: &Descriptor,
+) -> Result<(), Failure> {
     let content = BlobContent::Elsewhere(Box::new(source.clone()));
     let (digest, size) = (blob.digest, blob.size);
     let push = BlobPush { digest, size, content, mount_from: None, transfers: None };
-    edge.send_blob(&push).await.map(drop).map_err(|error| Failure::registry(Which::Destination, &error))
+    let failed = |error: RegistryError| {
+        use RegistryError as E;
+        // Both sides fail in one request. What is missing or damaged was read; the edge refuses what it is sent.
+        let is_source = match &error {
+            E::NotFound { .. } | E::Content { .. } => true,
+            error => error.registry() == Some(source.registry()) && source.registry() != edge.registry(),
+        };
+        Failure::registry(if is_source { which } else { Which::Destination }, &error)
+    };
+    edge.send_blob(&push).await.map(drop).map_err(failed)
 }

@@ -34,8 +34,12 @@ use crate::task::{
 const CONNECT: Duration = Duration::from_secs(10);
 /// skopeo may do nothing for so long: a registry hashes and moves a large blob when it has all of it.
 const STALL: Duration = Duration::from_secs(900);
+/// After so long without anything read or written it is worth a look whether the network is blocked.
+const IDLE: Duration = Duration::from_secs(60);
 /// Exit code after SIGTERM: the copy did not fail, so that Kubernetes starts it again.
 pub(crate) const STOPPED: u8 = 128 + 15;
+/// By how many characters all failures of a report are shortened at once until it fits.
+const SHORTENED: usize = 10;
 /// Most characters of a failure in the report.
 const MAX_REPORTED: usize = 400;
 
@@ -60,6 +64,8 @@ pub struct Paths {
     pub connect: Duration,
     /// skopeo is ended when it does nothing for so long.
     pub stall: Duration,
+    /// How long skopeo may do nothing before both registries are asked whether they can still be reached, again and again.
+    pub idle: Duration,
     /// What is tried again, and how often.
     pub retry: RetryPolicy,
 }
@@ -76,6 +82,7 @@ impl Default for Paths {
             skopeo: "skopeo".into(),
             connect: CONNECT,
             stall: STALL,
+            idle: IDLE,
             retry: RetryPolicy::default(),
         }
     }
@@ -195,8 +202,22 @@ pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
     (report, exit_code(failed))
 }
 
-/// The report as JSON, with as many failures as fit.
+/// The report as JSON. Where it is too long, all messages are shortened alike: the reason of each failure decides what
+/// becomes of its image. (T-262)
 pub fn fit(mut report: CopyReport) -> String {
+    for max in (0..=MAX_REPORTED).rev().step_by(SHORTENED) {
+        for failure in &mut report.failures {
+            if let Some((end, _)) = failure.message.char_indices().nth(max) {
+                failure.message.truncate(end);
+                failure.message.push('…');
+            }
+        }
+        let text = serde_json::to_string(&report).unwrap_or_default();
+        if text.len() <= MAX_REPORT {
+            return text;
+        }
+    }
+    // No task has as many targets.
     loop {
         let text = serde_json::to_string(&report).unwrap_or_default();
         if text.len() <= MAX_REPORT || report.failures.pop().is_none() {
@@ -207,7 +228,33 @@ pub fn fit(mut report: CopyReport) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn t262_every_reason_is_in_a_report_however_long_the_messages_are() {
+        let failure = |target: usize| TargetFailure {
+            target,
+            reason: reason::CONNECTION_TIMED_OUT.to_owned(),
+            message: format!("{target}: {}", "ä\"".repeat(190)),
+        };
+        for count in [1, 9, MAX_TARGETS] {
+            let failures = (0..count).map(failure).collect::<Vec<_>>();
+            let text = fit(CopyReport {
+                failed: MAX_TARGETS as u32,
+                failures: failures.clone(),
+                ..CopyReport::default()
+            });
+            assert!(text.len() <= MAX_REPORT, "{count}: {}", text.len());
+            let read = serde_json::from_str::<CopyReport>(&text).unwrap().failures;
+            assert_eq!(read.len(), count);
+            for (read, whole) in read.iter().zip(&failures) {
+                assert_eq!((read.target, &read.reason), (whole.target, &whole.reason));
+                let start = read.message.trim_end_matches('…');
+                assert!(start.len() > 20 && whole.message.starts_with(start), "{count}: {}", read.message);
+            }
+        }
+    }
 
     #[test]
     fn t78_a_report_of_many_failures_fits_into_a_termination_message() {

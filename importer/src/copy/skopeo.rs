@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use super::Paths;
+use super::connection;
 use super::failure::Failure;
 use super::side::Side;
 
@@ -88,8 +89,9 @@ pub(super) async fn copy(
         kept
     });
     let (mut seen, mut since) = (activity(pid), Instant::now());
+    let mut checked = since;
     let status = loop {
-        match tokio::time::timeout(LOOK.min(paths.stall), child.wait()).await {
+        match tokio::time::timeout(LOOK.min(paths.stall).min(paths.idle), child.wait()).await {
             Ok(status) => break Some(status.map_err(failed)?),
             Err(_) => {
                 let now = activity(pid);
@@ -99,6 +101,13 @@ pub(super) async fn copy(
                     // Both only fail where it has ended by itself.
                     let _ = child.kill().await;
                     break None;
+                } else if since.elapsed() >= paths.idle && checked.elapsed() >= paths.idle {
+                    // A connection whose packets are dropped says nothing, and a registry that hashes a large blob neither.
+                    // Who leaves here ends skopeo. (T-212)
+                    for side in [destination, source] {
+                        connection::check(side).await?;
+                    }
+                    checked = Instant::now();
                 }
             }
         }

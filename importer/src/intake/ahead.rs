@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sequences that are too far ahead. `krs bundle` takes the time for the sequence, and a mark is never lowered: one bundle
 //! that was made with a wrong clock would have all right ones refused until that time. It is not used before a person
-//! confirms it. Nor does a time that a bundle tells count as a clock if it is as far ahead. Pure.
+//! confirms it. The same holds for the time at which a bundle says that it was made, whatever its sequence: of two streams
+//! that decide a tag, the later one counts, and the time is kept in the mark, which sequences are compared with. Nor does a
+//! time that a bundle tells count as a clock if it is as far ahead. Pure.
 
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
@@ -50,10 +52,12 @@ impl Times {
     }
 }
 
-/// A sequence that is too far ahead, and the times that it was compared with.
+/// A sequence or a time that is too far ahead, and the times that it was compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Ahead {
     sequence: u64,
+    /// The time at which the bundle says that it was made, where that is too far ahead and the sequence is not.
+    created_at: Option<Timestamp>,
     times: Times,
     /// The mark of the stream.
     mark: Option<Mark>,
@@ -65,17 +69,26 @@ pub(super) fn built() -> Timestamp {
     Timestamp::from_second(seconds).unwrap_or_default()
 }
 
-/// Whether `sequence` is too far ahead to be used without a confirmation, where `mark` is what the site has used of its
-/// stream. Counters are below any time and never are. A stream whose mark is above all times counts something else (the
+/// Whether `sequence`, or the time `created_at` of the bundle, is too far ahead to be used without a confirmation, where
+/// `mark` is what the site has used of its stream. Counters are below any time and never are. A stream whose mark is above all times counts something else (the
 /// number of a pipeline): once the first of these was confirmed, only leaps are told from what is right.
-pub(super) fn check(sequence: u64, mark: Option<&Mark>, times: &Times) -> Option<Ahead> {
+pub(super) fn check(
+    sequence: u64,
+    created_at: Timestamp,
+    mark: Option<&Mark>,
+    times: &Times,
+) -> Option<Ahead> {
     let accepted = mark.map(|mark| mark.created_at);
     let latest = accepted.map_or(times.latest(), |accepted| accepted.max(times.latest()));
     let latest = latest.as_second().saturating_add(MAX_AHEAD);
+    let is_made_later = created_at.as_second() > latest;
     let latest = u64::try_from(latest).unwrap_or_default();
     let reached = mark.map(|mark| mark.sequence).unwrap_or_default();
     let next = if reached > latest { reached.saturating_mul(MAX_GROWTH) } else { latest };
-    (sequence > next).then(|| Ahead { sequence, times: *times, mark: mark.cloned() })
+    let is_sequence_ahead = sequence > next;
+    let created_at = (is_made_later && !is_sequence_ahead).then_some(created_at);
+    let ahead = || Ahead { sequence, created_at, times: *times, mark: mark.cloned() };
+    (is_sequence_ahead || is_made_later).then(ahead)
 }
 
 impl Ahead {
@@ -91,12 +104,22 @@ impl Ahead {
             format!("the last bundle (sequence {}) was made at {}", mark.sequence, at(mark.created_at))
         }));
         known.push(format!("the importer was built at {}", at(self.times.built)));
-        let what = format!(
-            "its sequence {} of stream `{stream}` is, as a time, {as_time}, and too far ahead: {}; once it is used, all \
+        let known = known.join(", ");
+        let of_time = self.created_at.map(|made| {
+            format!(
+                "it says that it was made at {}, which is too far ahead: {known}; once it is used, its tags replace those of \
+                 all other streams",
+                at(made)
+            )
+        });
+        let of_sequence = || {
+            format!(
+                "its sequence {} of stream `{stream}` is, as a time, {as_time}, and too far ahead: {}; once it is used, all \
              bundles with a lower sequence are superseded",
-            self.sequence,
-            known.join(", ")
-        );
+                self.sequence, known
+            )
+        };
+        let what = of_time.unwrap_or_else(of_sequence);
         let next = format!(
             "ask its sender, and if it is right, run `kubectl annotate --overwrite imagebundle {name} \
              {CONFIRMATION}={digest}`; else remove it"
@@ -122,7 +145,7 @@ mod tests {
     }
 
     fn is_ahead(sequence: i64, mark: Option<&Mark>, times: &Times) -> bool {
-        check(u64::try_from(sequence).unwrap(), mark, times).is_some()
+        check(u64::try_from(sequence).unwrap(), at(0), mark, times).is_some()
     }
 
     #[test]
@@ -192,8 +215,8 @@ mod tests {
             assert!(!is_ahead(number + 40_000_000, Some(&used), &times));
             assert!(is_ahead(2 * number + 1, Some(&used), &times));
         }
-        assert!(check(1 << 63, Some(&mark(117, NOW)), &times).is_some());
-        assert!(check(u64::MAX, None, &times).is_some());
+        assert!(check(1 << 63, at(NOW), Some(&mark(117, NOW)), &times).is_some());
+        assert!(check(u64::MAX, at(NOW), None, &times).is_some());
         // Of a stream whose sequences are times, one that was confirmed allows no later one.
         let confirmed = mark(u64::try_from(NOW + 365 * DAY).unwrap(), NOW + 365 * DAY);
         assert!(!is_ahead(NOW + 370 * DAY, Some(&confirmed), &times));
@@ -206,7 +229,7 @@ mod tests {
         let digest = Digest::of(b"bundle");
         let (stream, name) = ("s".repeat(63).parse::<StreamName>().unwrap(), "n".repeat(63));
         for sequence in [u64::try_from(NOW + 365 * DAY).unwrap(), u64::MAX] {
-            let ahead = check(sequence, Some(&mark(3, NOW - 2 * DAY)), &times).unwrap();
+            let ahead = check(sequence, at(NOW), Some(&mark(3, NOW - 2 * DAY)), &times).unwrap();
             let text = ahead.message(&name, &stream, &digest);
             for time in [NOW, NOW + 1, NOW - DAY, NOW - 2 * DAY] {
                 assert!(text.contains(&at(time).to_string()), "{text}");
@@ -215,6 +238,23 @@ mod tests {
                 "`kubectl annotate --overwrite imagebundle {name} kuberegistrysync.io/accept-sequence={digest}`"
             );
             assert!(text.contains(&command) && text.ends_with("else remove it"), "{text}");
+        }
+    }
+    #[test]
+    fn t261_a_counter_with_a_time_far_ahead_is_confirmed_first_and_said_to_be_that() {
+        let times = Times { site: at(NOW), server: None, built: at(NOW - 30 * DAY) };
+        for (made, mark, expected) in [
+            (NOW + 7 * DAY, None, false),
+            (NOW + 7 * DAY + 1, None, true),
+            (NOW + 365 * DAY, Some(mark(3, NOW)), true),
+            // It was confirmed, or used by an earlier version.
+            (NOW + 365 * DAY, Some(mark(4, NOW + 365 * DAY)), false),
+            (NOW, Some(mark(4, NOW + 365 * DAY)), false),
+        ] {
+            let ahead = check(5, at(made), mark.as_ref(), &times);
+            assert_eq!(ahead.is_some(), expected, "{made}");
+            let text = ahead.map(|ahead| ahead.message("n", &"s".parse().unwrap(), &Digest::of(b"x")));
+            assert!(text.is_none_or(|text| text.contains(&format!("made at {}", at(made)))), "{made}");
         }
     }
 }

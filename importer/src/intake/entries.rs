@@ -71,7 +71,7 @@ pub(super) fn judge_ahead(
         let ahead = if is_confirmed(&entry.name, &stock.digest) {
             None
         } else {
-            ahead::check(stock.sequence, marks.get(&stock.stream), times)
+            ahead::check(stock.sequence, stock.created_at, marks.get(&stock.stream), times)
         };
         entry.state = match (std::mem::replace(&mut entry.state, State::New), ahead) {
             (State::Accepted(accepted), Some(ahead)) => State::Ahead(accepted, ahead),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A registry that cannot be reached is named in seconds, with what the network must allow.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use krs_core::digest::Digest;
@@ -11,6 +13,7 @@ use krs_testing::image::ImageBuilder;
 use krs_testing::log::Log;
 use krs_testing::registry::{Options, Registry};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::harness::*;
@@ -108,6 +111,100 @@ async fn t212_a_way_that_is_blocked_is_named_within_the_limit_for_connecting() {
             in_order(&log, &[&["connecting", role, dead.as_str()], &["ERROR", "ConnectionTimedOut"]]),
             "{log:?}"
         );
+    }
+}
+
+/// A way to a registry that lets everything pass until it is blocked; then packets are dropped, also of new connections.
+struct Way {
+    host: RegistryHost,
+    blocked: Arc<AtomicBool>,
+}
+
+impl Way {
+    /// Blocks itself once a request has these words in it.
+    async fn to(registry: &Registry, words: &'static str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (blocked, upstream) = (Arc::<AtomicBool>::default(), registry.host().to_string());
+        let state = Arc::clone(&blocked);
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            while !state.load(Ordering::SeqCst) {
+                let accepted = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+                let Ok(Ok((client, _))) = accepted else { continue };
+                let (upstream, state) = (upstream.clone(), Arc::clone(&state));
+                tokio::spawn(async move { relay(client, &upstream, words, &state).await });
+            }
+            // The queue of the listener is filled, and nobody takes anything from it.
+            while let Ok(stream) =
+                tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+            {
+                kept.push(stream);
+            }
+            std::future::pending::<()>().await;
+            drop((kept, listener));
+        });
+        Self { host: address.to_string().parse().unwrap(), blocked }
+    }
+}
+
+/// Passes on what is sent until the way is blocked, and holds both connections from then on.
+async fn relay(mut client: TcpStream, upstream: &str, words: &str, blocked: &AtomicBool) {
+    let mut server = TcpStream::connect(upstream).await.unwrap();
+    let (mut from_client, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut from_client) => {
+                let Ok(length @ 1..) = read else { return };
+                if String::from_utf8_lossy(&from_client[..length]).contains(words) {
+                    blocked.store(true, Ordering::SeqCst);
+                }
+                if blocked.load(Ordering::SeqCst) {
+                    return std::future::pending().await;
+                }
+                server.write_all(&from_client[..length]).await.unwrap();
+            }
+            read = server.read(&mut from_server) => {
+                let Ok(length @ 1..) = read else { return };
+                if blocked.load(Ordering::SeqCst) {
+                    return std::future::pending().await;
+                }
+                client.write_all(&from_server[..length]).await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t212_a_way_that_is_blocked_while_skopeo_copies_is_named_and_not_waited_for() {
+    for role in ["the source registry", "the destination registry"] {
+        let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+        let image = ImageBuilder::new("app").layer_random(20_000, 1).build();
+        image.push_to(&source, "team/app", None);
+        let layer = image.blobs.last().unwrap().0;
+        let is_source = role == "the source registry";
+        let words: &'static str = if is_source {
+            Box::leak(format!("GET /v2/team/app/blobs/{layer}").into_boxed_str())
+        } else {
+            "POST /v2/mirror/team/app/blobs/uploads/"
+        };
+        let way = Way::to(if is_source { &source } else { &edge }, words).await;
+        let from = if is_source { way.host.clone() } else { source.host() };
+        let mut task = online(&source, &edge, vec![target(&from, "team/app", &image.digest, "v1")]);
+        if !is_source {
+            task.destination.registry = way.host.clone();
+        }
+        let pod = Pod::new();
+        let (connect, idle) = (Duration::from_millis(500), Duration::from_secs(1));
+        let paths = copy::Paths { connect, idle, ..pod.paths() };
+        let run = tokio::time::timeout(Duration::from_secs(60), copy::run(&task, &paths));
+        let (report, code) = run.await.expect("the limit of ten minutes and more does not count here");
+        assert!(way.blocked.load(Ordering::SeqCst), "{role}: {report:?}");
+        let failure = &report.failures[0];
+        assert_eq!((code, failure.reason.as_str()), (8, "ConnectionTimedOut"), "{role}: {failure:?}");
+        assert!(failure.message.contains(role) && failure.message.contains(way.host.as_str()), "{failure:?}");
     }
 }
 

@@ -11,6 +11,7 @@ use krs_testing::distribution::{self, Distribution};
 use krs_testing::image::{Image, ImageBuilder, index, signature};
 use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
 use krs_testing::tools::require;
+use serde_json::json;
 
 use crate::harness::*;
 
@@ -424,5 +425,32 @@ async fn t150_an_entry_of_an_unknown_type_is_put_as_a_manifest_where_an_edge_wan
         }
         assert_eq!(report.failures[0].reason, "SparseIndexRefused", "{report:?}");
         assert!(report.failures[0].message.contains(&Digest::of(content).to_string()), "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_is_passed_on_while_it_is_read_fails_for_the_side_that_fails() {
+    let urls = json!(["https://127.0.0.1:1/layer"]);
+    let image = ImageBuilder::new("app").layer_random(20_000, 3);
+    let image = image.build_with(|manifest| manifest["layers"][0]["urls"] = urls);
+    let layer = image.blobs.last().unwrap().0;
+    for (role, reason) in
+        [("the source registry", "RegistryUnreachable"), ("the destination registry", "RegistryFull")]
+    {
+        let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+        image.push_to(&source, "team/app", None);
+        if role == "the source registry" {
+            let read = Matcher::blobs().method("GET").path(layer);
+            source.fail(read, What::Status(503, Vec::new(), String::new()));
+        } else {
+            let sent = Matcher::any().method("PUT").path("/blobs/uploads/");
+            edge.fail(sent.clone(), What::Status(507, Vec::new(), String::new()));
+            edge.fail(Matcher::any().method("PATCH"), What::Status(507, Vec::new(), String::new()));
+        }
+        let task = online(&source, &edge, vec![target(&source.host(), "team/app", &image.digest, "v1")]);
+        let (report, _) = Pod::new().run(&task).await;
+        let failure = &report.failures[0];
+        assert_eq!(failure.reason, reason, "{failure:?}");
+        assert!(failure.message.starts_with(role), "{failure:?}");
     }
 }

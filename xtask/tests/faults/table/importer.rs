@@ -449,4 +449,14 @@ pub(super) const IMPORTER: &[Fault] = &[
         "hundreds of sets change within seconds",
         "the intake takes the changes together: what all sets need of all bundles is not worked out for each of them",
     ),
+    (
+        261,
+        "a bundle with a counter as its sequence says that it was made far ahead, so that its tags win over other streams until then",
+        "it is not used before a person confirms its digest, as one whose sequence is ahead",
+    ),
+    (
+        262,
+        "a copy Job of many images fails, and its report is longer than Kubernetes keeps",
+        "all messages are shortened alike; the reason of each image stays",
+    ),
 ];
