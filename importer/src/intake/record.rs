@@ -60,7 +60,7 @@ impl Intake {
     /// importer is stopped anybody with the right to do so may write that. (T-215)
     fn may_have_been_used(&self, entry: &Entry) -> bool {
         let (Some((stream, mark)), Some(digest)) = (entry.mark(), entry.digest()) else { return false };
-        let ahead = ahead::check(mark.sequence, self.judged_by.get(&stream), &self.times());
+        let ahead = ahead::check(mark.sequence, mark.created_at, self.judged_by.get(&stream), &self.times());
         ahead.is_none() || self.cluster.is_confirmed(&entry.name, &digest)
     }
 }
