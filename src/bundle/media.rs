@@ -29,6 +29,13 @@ impl ReadFrom {
     }
 }
 
+/// How often the kernel is asked to drop the pages of a file, with a pause that grows. The question whether a page is in
+/// memory has the kernel read ahead, and is answered with yes where a fast drive is done with that in time.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const ATTEMPTS: u32 = 5;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Writes what is in memory of a file to its media, and asks the kernel to drop its cached pages.
 ///
 /// # Errors
@@ -44,17 +51,20 @@ pub(super) fn drop_cached(file: &File, path: &Utf8Path) -> io::Result<ReadFrom> 
         synced => synced?,
     }
     let perhaps = |reason: String| Ok(ReadFrom::PerhapsMemory { reason });
-    if let Err(error) = fadvise(file, 0, None, Advice::DontNeed) {
-        return perhaps(format!("the kernel keeps {path} in memory: {}", io::Error::from(error)));
-    }
     let kind = rustix::fs::fstatfs(file).ok().map(|found| found.f_type);
-    if let Some(reason) = kind.and_then(keeps_in_memory) {
-        return perhaps(format!("{path} is in {reason}"));
+    for attempt in 0..ATTEMPTS {
+        std::thread::sleep(PAUSE * attempt);
+        if let Err(error) = fadvise(file, 0, None, Advice::DontNeed) {
+            return perhaps(format!("the kernel keeps {path} in memory: {}", io::Error::from(error)));
+        }
+        if let Some(reason) = kind.and_then(keeps_in_memory) {
+            return perhaps(format!("{path} is in {reason}"));
+        }
+        if !is_cached(file)? {
+            return Ok(ReadFrom::Media);
+        }
     }
-    if is_cached(file)? {
-        return perhaps(format!("the kernel keeps parts of {path} in memory: another program may use it"));
-    }
-    Ok(ReadFrom::Media)
+    perhaps(format!("the kernel keeps parts of {path} in memory: another program may use it"))
 }
 
 /// Elsewhere, the standard library has no way to do it.
