@@ -128,7 +128,7 @@ pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<
     let claim = |(_, loaded, image): &Claim| {
         let set =
             loaded.set.namespace.iter().chain([&loaded.set.name]).cloned().collect::<Vec<_>>().join("/");
-        format!("set {set} ({}:{}, for {})", loaded.file, image.line, loaded.set.spec.destination_registry)
+        format!("set {set} ({}:{}, for {})", loaded.shown, image.line, loaded.set.spec.destination_registry)
     };
     let list = shared.iter().take(MAX_LISTED).map(|((repository, tag), one, other)| {
         format!("{repository}:{tag} in {} and {}", claim(one), claim(other))
@@ -141,5 +141,5 @@ pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<
         "sets for different destinations give one name to different images, so that `krs push` cannot bring them into one \
          registry: {list}. Push to the destinations of the sets (name no registry), or choose sets by --set"
     );
-    Some(Warning::new(&loaded.file, image.line, &message))
+    Some(Warning::new(&loaded.shown, image.line, &message))
 }

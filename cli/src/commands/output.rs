@@ -61,6 +61,8 @@ fn may_replace(file: &Utf8Path, stream: &StreamName, force: bool) -> Result<(), 
             Err(Failure::usage(message).help("--force replaces it, or write to another file"))
         }
         Err(_) if bundle::begins_as_bundle(file) => Ok(()),
+        // It cannot be read: the drive fails, or there is no permission. What it is, nobody can say then.
+        Err(unread) if unread.code() == Failure::other("").code() => Err(unread),
         Err(_) => Err(foreign(file, "a bundle")),
     }
 }
