@@ -126,6 +126,9 @@ fn advice(error: &BundleError) -> Option<String> {
             "run `chmod a+r` on it, or mount the medium with the option umask=022"
         }
         BundleError::Open { .. } => "check that the importer may read it, and that the drive is mounted",
+        BundleError::Read { .. } => {
+            "the media were removed or are failing: put them back. If it happens again, copy the bundle again, onto other media"
+        }
         BundleError::Rollback { source: RollbackError::Reused { .. }, .. } => {
             "ask its sender for a bundle with a higher sequence"
         }
