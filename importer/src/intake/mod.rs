@@ -20,6 +20,7 @@ pub(crate) mod needed;
 mod pass;
 mod publish;
 mod record;
+mod removal;
 mod scan;
 mod stored;
 mod substitutes;

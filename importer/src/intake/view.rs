@@ -9,6 +9,7 @@ use super::ahead::Ahead;
 use super::entry::{Accepted, Entry, State};
 use super::namespaces::Mismatches;
 use super::needed::Named;
+use super::removal::{away, being_found_out, needs, safe_to_remove};
 use super::verdict::{AHEAD, DAMAGED, INCOMPLETE};
 use crate::marks::Standing;
 
@@ -19,7 +20,7 @@ const RECORDED: &str = "Recorded";
 /// Whether the sets of the bundle were applied, where the site wants that.
 const SETS_APPLIED: &str = "SetsApplied";
 /// Reason of a mark that cannot be read.
-const MARK_UNREADABLE: &str = "MarkUnreadable";
+pub(super) const MARK_UNREADABLE: &str = "MarkUnreadable";
 
 /// What a bundle is needed for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl Default for Use {
 
 impl Use {
     /// Whether it is known what the sets need of it.
-    const fn known(&self) -> bool {
+    pub(super) const fn known(&self) -> bool {
         self.complete && self.pending.count == 0
     }
 
@@ -227,16 +228,6 @@ const fn truth(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
 
-fn away(entry: &Entry, file: &str, missing: &Named) -> String {
-    let at = entry.last_seen.round(jiff::Unit::Second).unwrap_or(entry.last_seen);
-    let file = krs_core::redact::printable(file, 300);
-    if missing.count > 0 {
-        format!("insert the media with {file} again (last seen at {at}): {}", missing.text())
-    } else {
-        format!("{file} is not there: last seen at {at}")
-    }
-}
-
 /// Whether a newer bundle was used, so that this one decides nothing.
 fn superseded(usage: &Use) -> Row {
     match &usage.standing {
@@ -256,19 +247,6 @@ fn superseded(usage: &Use) -> Row {
             row(condition::SUPERSEDED, "False", "Newest", "no newer bundle of its stream was used")
         }
     }
-}
-
-/// Why the media must stay although everything was copied; none where the mark is recorded.
-fn not_recorded(usage: &Use) -> Option<(&'static str, String)> {
-    if usage.recorded {
-        return None;
-    }
-    if let Standing::Unknown { .. } = usage.standing {
-        let text = "do not pull the media: the mark of its stream cannot be read, see Superseded";
-        return Some((MARK_UNREADABLE, text.to_owned()));
-    }
-    let why = usage.not_recorded.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-    Some(("MarkNotRecorded", format!("do not pull the media: that it was imported is not recorded yet{why}")))
 }
 
 fn accepted_rows(
@@ -348,59 +326,6 @@ fn sets_applied(applied: &Result<(), (&'static str, Named)>) -> Row {
             row(SETS_APPLIED, "False", why, &text)
         }
     }
-}
-
-fn needs(missing: &Named) -> String {
-    match missing.count {
-        1 => missing.text(),
-        n => format!("{n} images are needed: {}", missing.text()),
-    }
-}
-
-fn being_found_out(usage: &Use) -> String {
-    let what = "what the sets need is being found out";
-    let text = if usage.pending.count > 0 {
-        format!("{what}: {} must take it into account", usage.pending.text())
-    } else {
-        what.to_owned()
-    };
-    super::verdict::sentence(&text, None)
-}
-
-/// Whether the media may be pulled, why, and in words.
-fn safe_to_remove(entry: &Entry, file: &str, usage: &Use, proven: bool) -> (bool, &'static str, String) {
-    let stay = |why: &'static str, text: &str| (false, why, format!("do not pull the media: {text}"));
-    if entry.stamp.is_none() {
-        let mut text = away(entry, file, &usage.missing);
-        if usage.copying {
-            text = format!(
-                "{text}; a running copy Job has begun with it, and continues from another bundle or when the media are back"
-            );
-        }
-        return (usage.imported() && usage.recorded && !usage.copying, ABSENT, text);
-    }
-    if let Some(fault) = &entry.fault {
-        return (false, reason::MEDIUM_READ_ERROR, fault.clone());
-    }
-    if usage.copying {
-        return (false, "Copying", "copying: do not pull the media".to_owned());
-    }
-    if !usage.known() {
-        return stay("NotLookedAt", &being_found_out(usage));
-    }
-    if usage.missing.count > 0 {
-        return stay("ImagesMissing", &needs(&usage.missing));
-    }
-    if !proven {
-        return stay("Checking", "it is being read to its end");
-    }
-    if let Some((why, text)) = not_recorded(usage) {
-        return (false, why, text);
-    }
-    if usage.open {
-        return stay("Reading", "it is being read");
-    }
-    (true, "Imported", "you may pull the media".to_owned())
 }
 
 /// A bundle of an earlier run whose file is not there: what was said of it holds.

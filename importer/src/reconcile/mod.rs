@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One look at one set: observes, decides, acts, and writes the status.
+//! Looks at sets, and what all looks share. A look at one set observes, decides, acts, and writes the status.
 //!
 //! The order of writes makes a process that dies in between harmless: what is remembered is kept before the status says
 //! it, what is needed is published before a Job exists that asks for it, and the name of a Job is a function of what it
@@ -15,6 +15,7 @@ mod collisions;
 mod content;
 mod destination;
 mod edge;
+mod error;
 mod facts;
 mod failed;
 mod health;
@@ -24,6 +25,7 @@ mod jobs;
 mod known;
 mod learn;
 mod locations;
+mod look;
 mod memory;
 mod names;
 mod observe;
@@ -48,18 +50,14 @@ mod written;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
-use futures::{FutureExt as _, Stream};
+use futures::Stream;
 use jiff::Timestamp;
 use krs_core::crd::EdgeImageSet;
 use krs_core::registry::Barred;
+use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource as _, ResourceExt as _};
-use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -70,8 +68,8 @@ use crate::events::Events;
 use crate::heartbeat::{Heartbeat, Heartbeats};
 use crate::job;
 use crate::lease::{Leases, Times};
-use crate::marks::{HighWaterMarks, MarkError};
-use crate::metrics::{Metrics, ResultLabels, SetLabels, unix_seconds};
+use crate::marks::HighWaterMarks;
+use crate::metrics::{Metrics, SetLabels, unix_seconds};
 use crate::policy::{Allowed, Destinations};
 use crate::stock::Stock;
 use crate::stored::StoredSet;
@@ -81,29 +79,14 @@ use facts::Facts;
 use job_reads::{JobReader, ReadLimit};
 use known::KnownAnswers;
 use memory::Memory;
-use owner::Owner;
 use quiet::Quiet;
 use renewals::Renewals;
-use round::Round;
 use sampling::Samples;
 use slots::Slots;
-use wakeups::PassOn;
 use written::WrittenStatus;
 
-/// First wait after a look that failed, doubled by each further one.
-const BACK_OFF: Duration = Duration::from_secs(1);
-/// How long a reconcile may be under way before it counts as one that hangs: it ends far earlier by itself.
-const LIMIT: Duration = Duration::from_secs(300);
-/// Longest wait after looks that failed.
-const MAX_BACK_OFF: Duration = Duration::from_secs(120);
-/// How long one reconcile may take, so that nothing that hangs holds a slot of the controller.
-const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// When to look again at the Jobs of a set that is being deleted, in case that the event of their end was lost.
-const ENDING: Duration = Duration::from_secs(60);
-
-/// When to look again at a set that changed while it was claimed.
-const UNDECIDED: Duration = Duration::from_secs(1);
+pub use error::ReconcileError;
+pub use look::{error_policy, reconcile, reconcile_stored};
 
 /// What the controller is made from.
 pub struct Parts {
@@ -356,139 +339,6 @@ impl Importer {
             tracing::warn!(%error, "what is remembered of sets that are gone could not be deleted");
         }
     }
-}
-
-/// Why a look at a set did not end well. It is repeated.
-#[derive(Debug, Error)]
-pub enum ReconcileError {
-    /// The API server did not do something.
-    #[error("{what}: {source}")]
-    Api {
-        /// What it was to do.
-        what: &'static str,
-        /// What it said.
-        source: kube::Error,
-    },
-    /// It took too long.
-    #[error("reconciling takes longer than {} s", RECONCILE_TIMEOUT.as_secs())]
-    TimedOut,
-    /// The system has no random numbers.
-    #[error("the system gives no random numbers, so that no copy Job can be created")]
-    Random,
-    /// The mark of a stream could not be raised, so that nothing of its bundle is used.
-    #[error("what a bundle decides cannot be used: {0}")]
-    Mark(#[from] MarkError),
-    /// The set has no name, namespace or UID: it does not come from an API server.
-    #[error("the set has no name, namespace or UID")]
-    Nameless,
-}
-
-impl ReconcileError {
-    fn api(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
-        move |source| Self::Api { what, source }
-    }
-}
-
-/// Looks at a set.
-///
-/// # Errors
-/// [`ReconcileError`]; nothing is said in the status that was not found out.
-pub fn reconcile(
-    set: Arc<EdgeImageSet>,
-    importer: Arc<Importer>,
-) -> BoxFuture<'static, Result<Action, ReconcileError>> {
-    // Boxed: the compiler does not see of the bare one that it may go from thread to thread.
-    look(set, None, importer).boxed()
-}
-
-/// As [`reconcile`], of a set that may be unreadable: that is reported as `InvalidSpec`.
-///
-/// # Errors
-/// As [`reconcile`].
-#[allow(clippy::needless_pass_by_value)]
-pub fn reconcile_stored(
-    stored: Arc<StoredSet>,
-    importer: Arc<Importer>,
-) -> BoxFuture<'static, Result<Action, ReconcileError>> {
-    let waits = async move {
-        // Not unpacked while it waits for all the others to be known.
-        if stored.meta().deletion_timestamp.is_none() {
-            importer.begun().await;
-        }
-        look(stored.set(), stored.unreadable().map(str::to_owned), importer).await
-    };
-    waits.boxed()
-}
-
-async fn look(
-    set: Arc<EdgeImageSet>,
-    unreadable: Option<String>,
-    importer: Arc<Importer>,
-) -> Result<Action, ReconcileError> {
-    let _pass_on = PassOn::new(&importer);
-    if set.metadata.deletion_timestamp.is_some() {
-        // Its Jobs are owned by it and go with it, and what it gave names to is free for others. Media do not wait for it.
-        if let Some(name) = SetName::of(&set) {
-            importer.facts.claim(&name, wanted::created(&set), false, &[]);
-            importer.facts.needs_nothing_more(&name);
-        }
-        let round = Round::new(&set, unreadable, &importer)?;
-        let runs = tokio::time::timeout(RECONCILE_TIMEOUT, round.still_copies()).await;
-        let runs = runs.unwrap_or(Err(ReconcileError::TimedOut))?;
-        lock(&importer.failures).remove(&round.uid);
-        return Ok(if runs { Action::requeue(ENDING) } else { Action::await_change() });
-    }
-    importer.begun().await;
-    let started = Instant::now();
-    let round = Round::new(&set, unreadable, &importer)?;
-    if !importer.leases.is_held() {
-        return Ok(Action::requeue(importer.leases.times().renew));
-    }
-    let owner = tokio::time::timeout(RECONCILE_TIMEOUT, importer.owner(&set, &round.name, &round.uid)).await;
-    match owner.unwrap_or(Err(ReconcileError::TimedOut))? {
-        Owner::This => drop(lock(&importer.left).remove(&round.uid)),
-        Owner::Other(other) => {
-            importer.leave(&round.name, &round.uid, &other);
-            return Ok(Action::requeue(importer.leases.times().duration));
-        }
-        Owner::Undecided => return Ok(Action::requeue(UNDECIDED)),
-    }
-    let _under_way = importer.heartbeats().begin(format!("the reconcile of {}", round.name), LIMIT);
-    // What was done until then stays, as if the process had died.
-    let again = tokio::time::timeout(RECONCILE_TIMEOUT, round.run())
-        .await
-        .unwrap_or(Err(ReconcileError::TimedOut))?;
-    importer.parts.metrics.reconciliations.inc();
-    importer.parts.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
-    importer.parts.metrics.reconcile_success.set(unix_seconds());
-    lock(&importer.failures).remove(&set.uid().unwrap_or_default());
-    Ok(again.map_or_else(Action::await_change, Action::requeue))
-}
-
-/// When to reconcile again after a failure.
-#[allow(clippy::needless_pass_by_value)]
-pub fn error_policy(stored: Arc<StoredSet>, error: &ReconcileError, importer: Arc<Importer>) -> Action {
-    let set = stored.without_content();
-    let uid = set.uid().unwrap_or_default();
-    let count = {
-        let mut failures = lock(&importer.failures);
-        let count = failures.entry(uid).or_default();
-        *count = count.saturating_add(1);
-        *count
-    };
-    let result = match error {
-        ReconcileError::Api { .. } => "Api",
-        ReconcileError::TimedOut => "TimedOut",
-        ReconcileError::Random => "Random",
-        ReconcileError::Mark(_) => "Mark",
-        ReconcileError::Nameless => "Nameless",
-    };
-    importer.parts.metrics.reconcile_errors.get_or_create(&ResultLabels { result: result.to_owned() }).inc();
-    let wait = BACK_OFF.saturating_mul(1 << (count - 1).min(10)).min(MAX_BACK_OFF);
-    let set = SetName::of(&set).map(|name| name.to_string()).unwrap_or_default();
-    let error = krs_core::error::chain(error);
-    tracing::warn!(set, error, wait = wait.as_secs(), "reconcile failed, requeued");
-    Action::requeue(wait)
 }
 
 /// Selector of the Jobs and Pods of one set.
