@@ -104,6 +104,10 @@ fn form(path: &Utf8Path) -> Option<(Utf8PathBuf, Form)> {
         let form = if volumes::is_renamed(path) { Form::RenamedVolume } else { Form::Archive };
         return Some((path.to_owned(), form));
     }
+    // One whose copy was cut at once, or that is damaged: opening it says so.
+    if volumes::is_archive(path) {
+        return Some((path.to_owned(), Form::Archive));
+    }
     if volumes::is_renamed(path) && path.as_str().to_ascii_lowercase().contains(".krs") {
         return Some((path.to_owned(), Form::RenamedVolume));
     }

@@ -121,6 +121,11 @@ pub fn volume_of(path: &Utf8Path) -> Option<(Utf8PathBuf, u64)> {
     is_named(archive, SUFFIX).then(|| (archive.into(), number))
 }
 
+/// Whether a file has the name of an archive.
+pub(super) fn is_archive(path: &Utf8Path) -> bool {
+    is_named(path.as_str(), ".krs.tar")
+}
+
 /// Whether a name ends with `suffix`, also where a file system has put it into upper case.
 fn is_named(name: &str, suffix: &str) -> bool {
     let end = name.len().checked_sub(suffix.len()).and_then(|at| name.get(at..));

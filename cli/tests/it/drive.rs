@@ -33,6 +33,9 @@ fn drive() -> Site {
         }
     }
     let whole = fs::read(site.desk.path("usb/prod-117.krs.tar")).unwrap();
+    // By another name, and a file with the name of a bundle whose copy has just begun.
+    site.desk.write("usb/old/update.bin", &whole);
+    site.desk.write("usb/prod-119.krs.tar", "");
     site.desk.write("usb/prod (1).krs.001", &whole[..1 << 20]);
     site.desk.write("usb/prod.zip", zip("prod-117.krs.tar", &whole[..1000]));
     let unpacked = std::process::Command::new("tar")
@@ -56,9 +59,12 @@ fn drive() -> Site {
 fn t259_all_bundles_of_a_drive_are_listed_by_their_content() {
     let site = drive();
     let said = site.desk.krs(&["inspect", "usb"]).ok();
-    for (sequence, file) in
-        [("116", "usb/old/prod-116.krs.tar"), ("117", "usb/prod-117.krs.tar"), ("118", "usb/PROD.KRS.TAR")]
-    {
+    for (sequence, file) in [
+        ("116", "usb/old/prod-116.krs.tar"),
+        ("117", "usb/old/update.bin"),
+        ("117", "usb/prod-117.krs.tar"),
+        ("118", "usb/PROD.KRS.TAR"),
+    ] {
         let line =
             said.out.lines().find(|line| line.ends_with(file)).unwrap_or_else(|| panic!("{file}\n{said}"));
         assert!(line.starts_with("prod") && line.contains(sequence), "{said}");
@@ -67,7 +73,8 @@ fn t259_all_bundles_of_a_drive_are_listed_by_their_content() {
         "usb/old/layout: a bundle that was unpacked\n  help: ",
         "usb/prod.zip: a ZIP archive of a bundle\n  help: unpack it",
         "usb/prod (1).krs.001: a volume that was renamed\n  help: give each volume its name again: NAME.krs.tar.001",
-        "\n3 bundles in usb, 41 other files\n",
+        "usb/prod-119.krs.tar: ",
+        "\n4 bundles in usb, 41 other files\n",
     ] {
         assert!(said.out.contains(expected), "{expected}\n{said}");
     }
@@ -75,7 +82,7 @@ fn t259_all_bundles_of_a_drive_are_listed_by_their_content() {
     let json = site.desk.krs(&["inspect", "usb", "--format", "json"]).ok().json();
     let bundles = json["bundles"].as_array().unwrap();
     let forms = bundles.iter().map(|bundle| bundle["form"].as_str().unwrap()).collect::<Vec<_>>();
-    assert_eq!(bundles.len(), 6, "{json}");
+    assert_eq!(bundles.len(), 8, "{json}");
     for form in ["archive", "volumes", "unpacked", "zip", "renamedVolume"] {
         assert!(forms.contains(&form), "{json}");
     }
