@@ -392,3 +392,17 @@ impl Classify for BundleError {
         Some(text.to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t255_a_file_that_was_open_and_is_away_is_on_a_drive_that_is_gone() {
+        let read = |kind: io::ErrorKind| {
+            BundleError::Read { path: "/usb/a.krs.tar".into(), offset: 512, source: kind.into() }.help()
+        };
+        assert_eq!(read(io::ErrorKind::NotFound).as_deref(), Some(DRIVE_FAILED));
+        assert_ne!(read(io::ErrorKind::UnexpectedEof).as_deref(), Some(DRIVE_FAILED));
+    }
+}

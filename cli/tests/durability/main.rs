@@ -9,9 +9,11 @@ mod disk;
 mod harness;
 
 use std::ffi::OsStr;
+use std::time::{Duration, Instant};
 
 use disk::{Disk, Files};
 use harness::{Site, app};
+use krs_testing::registry::{Matcher, Registry};
 
 const NAME: &str = "a.krs.tar";
 /// A hint for the next run, which takes it away.
@@ -169,6 +171,42 @@ fn t255_a_drive_that_is_pulled_out_is_said_to_be_gone() {
     disk.pull_out(false);
     site.bundle(other.as_str(), &[]).ok();
     site.desk.krs(&["verify", path.as_str()]).ok();
+}
+
+#[test]
+fn t255_a_drive_that_is_pulled_out_in_the_middle_is_said_to_be_gone() {
+    let Some(disk) = Disk::mount() else { return };
+    let site = Site::with_three_images();
+    let help = "help: the drive was removed or is failing: put it back and run the same command again";
+    // Runs `call` until `registry` has refused the first of these requests, and goes on without the drive.
+    let cut_off = |registry: &Registry, method: &str, part: &str, call: &[&str]| {
+        registry.clear_requests();
+        registry.fail(Matcher::any().method(method).path(part), harness::status(503));
+        let krs = site.desk.command(&[call, &["--retries", "100"]].concat()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !registry.requests().iter().any(|r| r.method == method && r.path.contains(part)) {
+            assert!(Instant::now() < deadline, "nothing was asked");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        disk.pull_out(true);
+        registry.clear_faults();
+        let output = krs.wait_with_output().unwrap();
+        disk.pull_out(false);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(help) && !said.contains("free some space"), "{said}");
+        said
+    };
+    let (path, checkout, edge) = (disk.path(NAME), site.checkout.path(), site.edge.host().to_string());
+    // The archive is open, and a layer is on its way into it.
+    let (layer, _) = app("web", 2).blobs.pop().unwrap();
+    let layer = format!("/blobs/{layer}");
+    let said = cut_off(&site.source, "GET", &layer, &["bundle", checkout.as_str(), "-o", path.as_str()]);
+    assert!(said.contains("cannot write "), "{said}");
+    site.bundle(path.as_str(), &[]).ok();
+    // The bundle is open, and its layers are to be sent.
+    cut_off(&site.edge, "POST", "/blobs/uploads/", &["push", path.as_str(), &edge]);
+    site.push(path.as_str(), &[]).ok();
 }
 
 #[test]

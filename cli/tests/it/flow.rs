@@ -247,7 +247,18 @@ fn t260_what_serve_prints_can_be_pulled() {
     site.name(&format!("team/web@{}", site.source.digest("team/web", "1.0").unwrap()));
     let set = site.set().replace("edge.local:5000", "edge.local:5000/mirror/site");
     site.checkout.write("sites/berlin.yaml", &set);
-    site.checkout.commit("With a prefix");
+    let bonn = format!(
+        "{}  images:\n  - image: {}/team/api:1.0@{}\n    destinationRepository: team/web\n",
+        set.split("  images:\n")
+            .next()
+            .unwrap()
+            .replace("edge.local", "other.local")
+            .replace("name: site", "name: bonn"),
+        site.source.host(),
+        site.source.digest("team/api", "1.0").unwrap()
+    );
+    site.checkout.write("sites/bonn.yaml", bonn);
+    site.checkout.commit("With a prefix, and one name for two images");
     site.bundle("a.krs.tar", &[]).ok();
     let mut command =
         site.desk.command(&["serve", "a.krs.tar", "--listen", "127.0.0.1:0", "--format", "json"]);
@@ -279,4 +290,5 @@ fn t260_what_serve_prints_can_be_pulled() {
     pulled.ok();
     mirrored.ok();
     assert!(references.contains(&format!("{address}/team/db:1.0")), "{report}");
+    assert!(!references.contains(&format!("{address}/team/web:1.0")), "{report}");
 }

@@ -347,4 +347,10 @@ fn t258_messages_name_files_by_paths_that_begin_as_the_call_does() {
         said.err.contains("warning: two/x/images.yaml:9: ") && said.out.contains("two/y/images.yaml:1"),
         "{said}"
     );
+    // And files that are left out.
+    std::fs::create_dir_all(desk.path("two/old")).unwrap();
+    desk.write("two/.krsignore", "old\n");
+    desk.write("two/old/images.yaml", &set);
+    let said = desk.krs(&["validate", "two"]).ok();
+    assert!(said.out.contains("two/old/images.yaml: it is excluded by `old`"), "{said}");
 }
