@@ -155,20 +155,23 @@ impl Bundle {
     /// # Errors
     /// [`BundleError`] of reading and writing.
     pub fn copy_list_signature(&self, copy: &Utf8Path) -> Result<bool, BundleError> {
-        let Some(list) = self.list_path() else { return Ok(false) };
-        let own = list.parent().map(Utf8Path::to_owned);
-        let lists = (read_list(self.path(), own.as_slice())?, read_list(copy, &[])?);
-        let (Some((_, ours)), Some((path, theirs))) = lists else {
-            return Ok(false);
-        };
-        let signatures = signature(list)?;
-        let are_signatures = Signatures::parse(&signatures).is_ok_and(|read| !read.key_ids().is_empty());
-        if ours != theirs || !are_signatures {
-            return Ok(false);
+        let Some((path, theirs)) = read_list(copy, &[])? else { return Ok(false) };
+        if let Some(list) = self.list_path() {
+            let own = list.parent().map(Utf8Path::to_owned);
+            let signatures = signature(list)?;
+            let is_same = read_list(self.path(), own.as_slice())?.is_some_and(|(_, ours)| ours == theirs);
+            if is_same && has_signatures(&signatures) {
+                replace(&signature_path(&path), &signatures)?;
+                return Ok(true);
+            }
         }
-        replace(&signature_path(&path), &signatures)?;
-        Ok(true)
+        // The list of the copy may have been signed since it was written.
+        Ok(has_signatures(&signature(&path)?))
     }
+}
+
+fn has_signatures(text: &[u8]) -> bool {
+    Signatures::parse(text).is_ok_and(|read| !read.key_ids().is_empty())
 }
 
 /// What a signature says for people to read.

@@ -19,7 +19,7 @@ use super::hosts::Hosts;
 use super::options::ClientOptions;
 use super::pace::Pace;
 use super::repository::{Repository, url};
-use super::retry::{Attempts, Failure, Importance, RetriesLeft};
+use super::retry::{Attempts, Failure, Importance, RetriesLeft, Told};
 use super::tls;
 use super::tls::HostCertificates;
 use super::transport::{Connections, Lane, Purpose, lock, protocol};
@@ -66,6 +66,7 @@ pub(super) struct Inner {
     pub(super) sessions: Mutex<HashMap<RegistryHost, Arc<Session>>>,
     pub(super) counters: Arc<Counters>,
     pub(super) retries_left: Arc<RetriesLeft>,
+    pub(super) told: Told,
     pub(super) pace: Arc<Pace>,
     /// Addresses of registries on this machine, by asking them.
     local: tokio::sync::Mutex<HashMap<RegistryHost, Url>>,
@@ -187,6 +188,7 @@ impl Client {
             sessions: Mutex::default(),
             counters: Arc::default(),
             retries_left,
+            told: Told::default(),
             pace,
             local: tokio::sync::Mutex::default(),
             abandoned: Mutex::default(),

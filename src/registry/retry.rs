@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is tried again, when, and when no more.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
@@ -11,6 +13,7 @@ use jiff::Timestamp;
 
 use super::client::Inner;
 use super::error::RegistryError;
+use crate::reference::RegistryHost;
 
 /// What is tried again, and how often.
 #[derive(Debug, Clone)]
@@ -147,6 +150,32 @@ impl RetriesLeft {
     }
 }
 
+/// Registries of which a person was told that they are not available. Many requests then fail at a time for one cause,
+/// and one line for each would hide all others.
+#[derive(Debug, Default)]
+pub(super) struct Told(Mutex<HashMap<(RegistryHost, String, u32), Instant>>);
+
+impl Told {
+    /// How long the same is not said again.
+    const QUIET: Duration = Duration::from_secs(30);
+    const MAX: usize = 256;
+
+    /// Whether this is to be said: of one registry, one cause and one number of retries only the first of many.
+    fn is_new(&self, error: &RegistryError, retry: u32, now: Instant) -> bool {
+        let RegistryError::Unavailable { registry, detail, .. } = error else { return true };
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| now.saturating_duration_since(*at) < Self::QUIET);
+        let key = (registry.clone(), detail.clone(), retry);
+        if told.contains_key(&key) {
+            return false;
+        }
+        if told.len() < Self::MAX {
+            told.insert(key, now);
+        }
+        true
+    }
+}
+
 /// Counts the tries of one request.
 #[derive(Debug)]
 pub(super) struct Attempts<'a> {
@@ -204,12 +233,13 @@ impl<'a> Attempts<'a> {
         }
         self.inner.counters.retries.fetch_add(1, Ordering::Relaxed);
         let wait = policy.wait(self.failed, random());
-        self.inner.notify(&format!(
-            "{error}; retry {} of {} in {:.1} s",
-            self.failed,
-            policy.attempts.saturating_sub(1),
-            wait.as_secs_f64()
-        ));
+        let (retry, retries) = (self.failed, policy.attempts.saturating_sub(1));
+        let message = format!("{error}; retry {retry} of {retries} in {:.1} s", wait.as_secs_f64());
+        if self.inner.told.is_new(&error, retry, Instant::now()) {
+            self.inner.notify(&message);
+        } else {
+            tracing::debug!("{message}");
+        }
         tokio::time::sleep(wait).await;
         Ok(())
     }

@@ -4,7 +4,7 @@
 use camino::Utf8Path;
 use krs_core::bundle::{Bundle, Form, FoundBundle, FoundBundles, Policy, find_bundles};
 use krs_core::digest::Digest;
-use krs_core::error::{Classify as _, chain};
+use krs_core::error::{Classify as _, ErrorKind, chain};
 use krs_core::redact::printable;
 use serde::Serialize;
 
@@ -38,6 +38,9 @@ struct Entry {
     /// What to do about that.
     #[serde(skip_serializing_if = "Option::is_none")]
     help: Option<String>,
+    /// The class of the problem.
+    #[serde(skip)]
+    kind: ErrorKind,
 }
 
 #[derive(Serialize)]
@@ -56,7 +59,7 @@ struct Facts {
 /// Lists the bundles in a folder. Each is opened; none is read to its end.
 ///
 /// # Errors
-/// There is none.
+/// There is none, or none of them can be used: then the first problem gives the class.
 pub(super) fn inspect(folder: &Utf8Path, policy: &Policy, console: &Console) -> Result<(), Failure> {
     let found = find_bundles(folder);
     if found.bundles.is_empty() {
@@ -72,7 +75,14 @@ pub(super) fn inspect(folder: &Utf8Path, policy: &Policy, console: &Console) -> 
         other_files,
         complete: !is_cut,
     };
-    console.result(&report, || text(&report))
+    console.result(&report, || text(&report))?;
+    match report.bundles.as_slice() {
+        [first, ..] if report.bundles.iter().all(|entry| entry.facts.is_none()) => {
+            Err(Failure::new(first.kind, format!("{folder} holds no bundle that can be used"))
+                .help("the list says of each why, and what helps"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The error for a command that takes one bundle and was given a folder.
@@ -106,26 +116,25 @@ fn entry(found: &FoundBundle, policy: &Policy) -> Entry {
         Form::Zip => "zip",
         Form::RenamedVolume => "renamedVolume",
     };
-    let entry = |facts, problem: Option<&str>, help: Option<String>| Entry {
+    let entry = |facts, problem: Option<&str>, help: Option<String>, kind| Entry {
         file: path.to_string(),
         form: form_name,
         facts,
         problem: problem.map(str::to_owned),
         help,
+        kind,
     };
+    let usage = |problem, help: &str| entry(None, Some(problem), Some(help.to_owned()), ErrorKind::Usage);
     match form {
-        Form::Unpacked => entry(None, Some("a bundle that was unpacked"), Some(UNPACKED.to_owned())),
-        Form::Zip => {
-            let help = "unpack it, and use the .krs.tar inside".to_owned();
-            entry(None, Some("a ZIP archive of a bundle"), Some(help))
-        }
-        Form::RenamedVolume => {
-            let help = "give each volume its name again: NAME.krs.tar.001, NAME.krs.tar.002".to_owned();
-            entry(None, Some("a volume that was renamed"), Some(help))
-        }
+        Form::Unpacked => usage("a bundle that was unpacked", UNPACKED),
+        Form::Zip => usage("a ZIP archive of a bundle", "unpack it, and use the .krs.tar inside"),
+        Form::RenamedVolume => usage(
+            "a volume that was renamed",
+            "give each volume its name again: NAME.krs.tar.001, NAME.krs.tar.002",
+        ),
         Form::Archive | Form::Volumes => match Bundle::open_with(path, &[], policy) {
-            Ok(bundle) => entry(Some(facts(&bundle)), None, None),
-            Err(error) => entry(None, Some(&chain(&error)), error.help()),
+            Ok(bundle) => entry(Some(facts(&bundle)), None, None, ErrorKind::Other),
+            Err(error) => entry(None, Some(&chain(&error)), error.help(), error.kind()),
         },
     }
 }
@@ -174,7 +183,13 @@ fn text(report: &Report) -> String {
     for Entry { file, problem, help, .. } in &report.bundles {
         if let Some(problem) = problem {
             let gap = if text.is_empty() { "" } else { "\n" };
-            text.push_str(&format!("{gap}{}: {}\n", printable(file, 400), printable(problem, 600)));
+            // Most problems begin with the name of the file.
+            let named = if problem.starts_with(file.as_str()) {
+                String::new()
+            } else {
+                format!("{}: ", printable(file, 400))
+            };
+            text.push_str(&format!("{gap}{named}{}\n", printable(problem, 600)));
             text.extend(help.iter().map(|help| format!("  help: {help}\n")));
         }
     }

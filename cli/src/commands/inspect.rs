@@ -14,7 +14,8 @@ pub(super) fn inspect(args: &InspectArgs, console: &Console) -> Result<(), Failu
     if args.file.is_dir() {
         return drive::inspect(&args.file, &policy, console);
     }
-    let bundle = Bundle::open_with(&args.file, &args.volumes.volumes, &policy)?;
+    let bundle = Bundle::open_with(&args.file, &args.volumes.volumes, &policy)
+        .map_err(|error| policy::not_opened(error, &args.volumes))?;
     let images = bundle.images()?;
     let warnings = policy::remarks(&bundle);
     warnings.iter().for_each(|warning| console.warning(warning));

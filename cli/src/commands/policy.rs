@@ -139,6 +139,15 @@ fn named(missing: &BundleMissing) -> (String, String) {
     (missing.reference.to_string(), missing.reason.clone())
 }
 
+/// The failure of opening a bundle. Where volumes are missing, it names the folders of `--volumes` that are not there.
+pub(super) fn not_opened(error: BundleError, volumes: &VolumeArgs) -> Failure {
+    let incomplete = matches!(error, BundleError::Volumes { .. });
+    let absent = volumes.volumes.iter().filter(|folder| incomplete && !folder.is_dir());
+    absent.fold(Failure::from(error), |failure, folder| {
+        failure.more(&format!("--volumes {folder}: there is no such folder; is the drive mounted?"))
+    })
+}
+
 /// Says that a check may have read memory and not the media.
 pub(super) fn warn_of_memory(path: &Utf8Path, from: &ReadFrom, console: &Console) {
     if let ReadFrom::PerhapsMemory { reason } = from {
@@ -170,7 +179,7 @@ fn open_with<T>(
     };
     open(path, &volumes.volumes, &policy).map_err(|error| {
         let incomplete = matches!(error, BundleError::Volumes { .. });
-        let failure = Failure::from(error);
+        let failure = not_opened(error, volumes);
         if incomplete { with_volumes(failure, path, volumes, &policy.trust) } else { failure }
     })
 }

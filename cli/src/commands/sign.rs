@@ -3,7 +3,7 @@ use camino::Utf8PathBuf;
 use krs_core::bundle;
 use serde::Serialize;
 
-use super::keys;
+use super::{drive, keys, policy};
 use crate::args::SignArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -24,8 +24,12 @@ struct Report {
 
 /// `krs sign`
 pub(super) fn sign(args: &SignArgs, console: &Console) -> Result<(), Failure> {
+    if args.file.is_dir() {
+        return Err(drive::is_folder(&args.file));
+    }
     let key = keys::secret_key(&args.key, &args.passphrase, &[], console)?;
-    let signed = bundle::sign(&args.file, &args.volumes.volumes, &key)?;
+    let signed = bundle::sign(&args.file, &args.volumes.volumes, &key)
+        .map_err(|error| policy::not_opened(error, &args.volumes))?;
     let warning = signed.replaced.map(|damage| {
         format!("{damage}; it was replaced. Who had signed {} before has to sign it again", args.file)
     });

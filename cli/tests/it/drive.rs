@@ -111,3 +111,44 @@ fn t259_what_is_no_bundle_file_says_what_to_do() {
         .krs(&["verify", "usb/prod (1).krs.001"])
         .failed(6, &["help: it seems to be a volume that was renamed: give each volume its name again"]);
 }
+
+#[test]
+fn t263_a_folder_of_which_no_bundle_can_be_used_is_no_success() {
+    let site = Site::with_three_images();
+    for name in ["ci", "other"] {
+        site.desk.keygen(name);
+    }
+    fs::create_dir_all(site.desk.path("usb")).unwrap();
+    site.bundle("usb/a.krs.tar", &["--key", "ci.key"]).ok();
+    let said = site.desk.krs(&["inspect", "usb", "--public-key", "other.pub"]);
+    let said = said.failed(3, &["error: usb holds no bundle that can be used"]);
+    assert!(said.out.starts_with("usb/a.krs.tar is not trusted: "), "{said}");
+    site.desk.krs(&["inspect", "usb", "--public-key", "other.pub", "--format", "json"]).failed(3, &[]).json();
+    // One that can be used is enough.
+    site.bundle("usb/b.krs.tar", &["--key", "other.key"]).ok();
+    site.desk.krs(&["inspect", "usb", "--public-key", "other.pub"]).ok();
+    site.desk
+        .krs(&["sign", "usb", "--key", "ci.key"])
+        .failed(2, &["usb is a folder, expected one bundle", "usb/a.krs.tar"]);
+}
+
+#[test]
+fn a_folder_of_volumes_that_is_not_there_is_named() {
+    let site = Site::with_three_images();
+    site.desk.keygen("ci");
+    site.bundle("a.krs.tar", &["--volume-size", "1MiB"]).ok();
+    fs::remove_file(site.desk.path("a.krs.tar.002")).unwrap();
+    let named = [
+        "volume a.krs.tar.002 of 4 is missing",
+        "--volumes usb2: there is no such folder; is the drive mounted?",
+    ];
+    for command in
+        [&["verify", "a.krs.tar"][..], &["inspect", "a.krs.tar"], &["sign", "a.krs.tar", "--key", "ci.key"]]
+    {
+        site.desk.krs(&[command, &["--volumes", "usb2"]].concat()).failed(6, &named);
+    }
+    fs::remove_file(site.desk.path("a.krs.tar.001")).unwrap();
+    site.desk
+        .krs(&["verify", "a.krs.tar"])
+        .failed(6, &["it holds the manifest, which says what the other volumes hold"]);
+}

@@ -90,3 +90,11 @@ fn t249_an_edge_registry_that_cannot_be_reached_is_named_once() {
     assert_eq!(said.err.matches("nothing listens").count(), 1, "{said}");
     assert!(said.err.contains("/team/web:1.0@sha256:"), "{said}");
 }
+
+#[test]
+fn t264_retries_for_one_cause_are_said_once() {
+    let site = Site::with_three_images();
+    site.bundle("a.krs.tar", &[]).ok();
+    let said = site.desk.krs(&["push", "a.krs.tar", "127.0.0.1:1", "--retries", "1"]).failed(8, &[]);
+    assert_eq!(said.err.matches("; retry 1 of 1 in ").count(), 1, "{said}");
+}

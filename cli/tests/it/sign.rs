@@ -201,4 +201,8 @@ fn t236_a_copy_of_volumes_has_the_signature_of_their_list() {
     assert!(!site.desk.path("other/a.krs.json.minisig").exists());
     site.desk.krs(&["sign", "other/a.krs.tar", "--key", "ci.key"]).ok();
     list_is_right(&site.desk, "other/a.krs.json", &volumes("other/", 2), "ci.pub");
+    // Once it is signed, the same copy says so.
+    let said = site.desk.krs(&["copy", "a.krs.tar", "other", "--volume-size", "2MiB"]).ok();
+    assert!(!said.err.contains(signed), "{said}");
+    list_is_right(&site.desk, "other/a.krs.json", &volumes("other/", 2), "ci.pub");
 }

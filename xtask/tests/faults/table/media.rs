@@ -173,4 +173,9 @@ pub(super) const MEDIA: &[Fault] = &[
         "a bundle of a source registry with a port, or for a destination with a prefix, is served",
         "the names that `krs serve` prints can be pulled, and those with the prefix too",
     ),
+    (
+        263,
+        "a drive of which no bundle can be used: signed by another key, incomplete, unpacked",
+        "`krs inspect DIR` lists each with its reason, and ends with the code of the first one",
+    ),
 ];

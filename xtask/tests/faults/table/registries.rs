@@ -167,4 +167,9 @@ pub(super) const REGISTRIES: &[Fault] = &[
         "a port that was forgotten, a registry that does not run, a wrong password",
         "the message names the port, or the user and the file with the credentials; the help fits, and no password is shown",
     ),
+    (
+        264,
+        "a registry is away, and many requests fail at a time",
+        "each retry is said once for one cause; `-vv` says it for each request",
+    ),
 ];
