@@ -139,8 +139,9 @@ impl Reader {
         let (first, last) = (offset / self.volume_size, (offset + size.max(1) - 1) / self.volume_size);
         let lacking = (first..=last.min(first + volumes::MAX_VOLUMES)).filter_map(|n| {
             let held = self.files.covers(n * self.volume_size, 1);
-            (!held || last == first)
-                .then(|| self.lacking(n + 1, None, "the manifest, which says what the other volumes hold".to_owned()))
+            (!held || last == first).then(|| {
+                self.lacking(n + 1, None, "the manifest, which says what the other volumes hold".to_owned())
+            })
         });
         let count = self.volumes.as_ref().map(|list| list.volumes.len() as u64);
         BundleError::Volumes { path: self.path.clone(), count, lacking: lacking.collect() }
