@@ -164,6 +164,9 @@ fn already_there(
             let writing = Duration::ZERO;
             Ok(Some(Copied { files, size, resumed: 0, list_signed, read_from, writing, reading }))
         }
+        Ok((there, _)) if there.digest() == bundle.digest() => {
+            replace("the same bundle with other signatures")
+        }
         Ok((there, _)) => {
             let manifest = there.manifest();
             replace(&format!("another bundle (stream {}, sequence {})", manifest.stream, manifest.sequence))

@@ -89,7 +89,9 @@ pub(super) fn inspect(folder: &Utf8Path, policy: &Policy, console: &Console) -> 
 pub(super) fn is_folder(folder: &Utf8Path) -> Failure {
     const MAX_NAMED: usize = 10;
     let found = find_bundles(folder).bundles;
-    let usable = found.iter().filter(|found| matches!(found.form, Form::Archive | Form::Volumes));
+    let usable = found
+        .iter()
+        .filter(|found| matches!(found.form, Form::Archive | Form::Volumes) && !is_unfinished(&found.path));
     let names = usable.map(|found| printable(found.path.as_str(), 200)).collect::<Vec<_>>();
     let failure = Failure::usage(format!("{folder} is a folder, expected one bundle"));
     let unpacked = found.iter().any(|found| found.form == Form::Unpacked && found.path == folder);
@@ -132,11 +134,20 @@ fn entry(found: &FoundBundle, policy: &Policy) -> Entry {
             "a volume that was renamed",
             "give each volume its name again: NAME.krs.tar.001, NAME.krs.tar.002",
         ),
+        Form::Archive | Form::Volumes if is_unfinished(path) => usage(
+            "a copy or a bundle that was not finished",
+            "run the command that writes it again, or remove it",
+        ),
         Form::Archive | Form::Volumes => match Bundle::open_with(path, &[], policy) {
             Ok(bundle) => entry(Some(facts(&bundle)), None, None, ErrorKind::Other),
             Err(error) => entry(None, Some(&chain(&error)), error.help(), error.kind()),
         },
     }
+}
+
+/// Whether a file has no name of its own yet: not all of it was written, or not all of it was right.
+fn is_unfinished(path: &Utf8Path) -> bool {
+    path.extension() == Some("part")
 }
 
 fn facts(bundle: &Bundle) -> Facts {

@@ -73,7 +73,7 @@ fn t259_all_bundles_of_a_drive_are_listed_by_their_content() {
         "usb/old/layout: a bundle that was unpacked\n  help: ",
         "usb/prod.zip: a ZIP archive of a bundle\n  help: unpack it",
         "usb/prod (1).krs.001: a volume that was renamed\n  help: give each volume its name again: NAME.krs.tar.001",
-        "usb/prod-119.krs.tar: ",
+        "usb/prod-119.krs.tar is incomplete: ",
         "\n4 bundles in usb, 41 other files\n",
     ] {
         assert!(said.out.contains(expected), "{expected}\n{said}");
@@ -124,6 +124,15 @@ fn t263_a_folder_of_which_no_bundle_can_be_used_is_no_success() {
     let said = said.failed(3, &["error: usb holds no bundle that can be used"]);
     assert!(said.out.starts_with("usb/a.krs.tar is not trusted: "), "{said}");
     site.desk.krs(&["inspect", "usb", "--public-key", "other.pub", "--format", "json"]).failed(3, &[]).json();
+    // What was not finished is no bundle, whatever is in it.
+    let part = site.desk.path("usb/b.krs.tar.part");
+    fs::copy(site.desk.path("usb/a.krs.tar"), &part).unwrap();
+    let said = site.desk.krs(&["inspect", "usb", "--public-key", "ci.pub"]).ok();
+    assert!(said.out.contains("usb/b.krs.tar.part: a copy or a bundle that was not finished"), "{said}");
+    assert!(said.out.contains("1 bundle in usb"), "{said}");
+    let said = site.desk.krs(&["verify", "usb"]).failed(2, &["name one of its bundles: usb/a.krs.tar"]);
+    assert!(!said.err.contains(".part"), "{said}");
+    fs::remove_file(part).unwrap();
     // One that can be used is enough.
     site.bundle("usb/b.krs.tar", &["--key", "other.key"]).ok();
     site.desk.krs(&["inspect", "usb", "--public-key", "other.pub"]).ok();
@@ -151,4 +160,17 @@ fn a_folder_of_volumes_that_is_not_there_is_named() {
     site.desk
         .krs(&["verify", "a.krs.tar"])
         .failed(6, &["it holds the manifest, which says what the other volumes hold"]);
+}
+
+#[test]
+fn a_copy_of_the_same_bundle_with_other_signatures_is_said_to_be_that() {
+    let site = Site::with_three_images();
+    ["ci", "office"].iter().for_each(|name| site.desk.keygen(name));
+    fs::create_dir_all(site.desk.path("usb")).unwrap();
+    site.bundle("a.krs.tar", &["--key", "ci.key"]).ok();
+    site.desk.krs(&["copy", "a.krs.tar", "usb"]).ok();
+    site.desk.krs(&["sign", "a.krs.tar", "--key", "office.key"]).ok();
+    let same = "usb/a.krs.tar is there already: the same bundle with other signatures";
+    site.desk.krs(&["copy", "a.krs.tar", "usb"]).failed(2, &[same, "help: --force replaces it"]);
+    site.desk.krs(&["copy", "a.krs.tar", "usb", "--force", "--public-key", "office.pub"]).ok();
 }
