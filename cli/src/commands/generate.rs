@@ -43,7 +43,7 @@ fn with_hints(command: Command) -> Command {
 
 fn with_hint(arg: Arg) -> Arg {
     let names =
-        arg.get_value_names().unwrap_or_default().iter().map(|name| name.as_str()).collect::<Vec<_>>();
+        arg.get_value_names().unwrap_or_default().iter().map(clap::builder::Str::as_str).collect::<Vec<_>>();
     let hint = match names.as_slice() {
         ["DIR"] => ValueHint::DirPath,
         ["FILE" | "BUNDLE"] => ValueHint::FilePath,
