@@ -138,8 +138,8 @@ pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<
         list.push_str(&format!("; and {more} more"));
     }
     let message = format!(
-        "sets for different destinations give one name to different images, so that `krs push` cannot bring them into one \
-         registry: {list}. Push to the destinations of the sets (name no registry), or choose sets by --set"
+        "sets for different destinations give one name to different images, which one registry cannot hold: let `krs push` \
+         use the destinations of the sets (name no registry), or choose sets by --set: {list}"
     );
     Some(Warning::new(&loaded.shown, image.line, &message))
 }

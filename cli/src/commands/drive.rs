@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The bundles of a drive or folder.
 
+use std::cmp::Reverse;
+
 use camino::Utf8Path;
 use krs_core::bundle::{Bundle, Form, FoundBundle, FoundBundles, Policy, find_bundles};
 use krs_core::digest::Digest;
@@ -50,6 +52,10 @@ struct Facts {
     stream: String,
     sequence: u64,
     created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_after: Option<String>,
+    /// Whether that is past.
+    expired: bool,
     images: usize,
     size: u64,
     signatures: usize,
@@ -68,10 +74,16 @@ pub(super) fn inspect(folder: &Utf8Path, policy: &Policy, console: &Console) -> 
         return Err(Failure::usage(message).help("name the folder with the bundles. Is the drive mounted?"));
     }
     let FoundBundles { bundles, other_files, is_cut } = found;
+    let mut bundles = bundles.iter().map(|bundle| entry(bundle, policy)).collect::<Vec<_>>();
+    // The newest of each stream first.
+    bundles.sort_by_cached_key(|entry| {
+        let facts = entry.facts.as_ref().map(|facts| (facts.stream.clone(), Reverse(facts.sequence)));
+        (facts.is_none(), facts, entry.file.clone())
+    });
     let report = Report {
         schema_version: SCHEMA_VERSION,
         folder: folder.to_string(),
-        bundles: bundles.iter().map(|bundle| entry(bundle, policy)).collect(),
+        bundles,
         other_files,
         complete: !is_cut,
     };
@@ -157,6 +169,8 @@ fn facts(bundle: &Bundle) -> Facts {
         stream: manifest.stream.to_string(),
         sequence: manifest.sequence,
         created_at: manifest.created_at.to_string(),
+        not_after: manifest.not_after.map(|end| end.to_string()),
+        expired: manifest.not_after.is_some_and(|end| end < jiff::Timestamp::now()),
         images: manifest.images.len(),
         size: bundle.size(),
         signatures: bundle.key_ids().len(),
@@ -186,7 +200,7 @@ fn text(report: &Report) -> String {
             facts.created_at.clone(),
             facts.images.to_string(),
             size(facts.size),
-            signed.to_owned(),
+            if facts.expired { format!("{signed}, expired") } else { signed.to_owned() },
             entry.file.clone(),
         ]);
     }

@@ -131,6 +131,12 @@ impl PushState {
         read(&folder.join(FILE))
     }
 
+    /// The folder that the user named, where it remembers nothing yet: its name may be misspelt.
+    pub(crate) fn begins_here(&self) -> Option<&Utf8Path> {
+        let folder = self.folder.as_deref().filter(|_| self.named)?;
+        folder.join(FILE).symlink_metadata().is_err().then_some(folder)
+    }
+
     /// Makes the folder, so that what keeps a mark from being written is known before anything is pushed.
     ///
     /// # Errors

@@ -182,12 +182,13 @@ impl TagCounts {
 /// The images of one destination by their names, and below them the tags that name something else now.
 fn table(destination: &Destination, targets: &[Target], states: &[TagState], moves: &str) -> String {
     let registry = &destination.registry;
-    let mut table = Table::new(&[("AT THE EDGE", Align::Left), ("IMAGE", Align::Left)]);
+    let mut table =
+        Table::new(&[("AT THE EDGE", Align::Left), ("DIGEST", Align::Left), ("IMAGE", Align::Left)]);
     for target in targets {
         let from = target.references.first().map(|reference| short_name(reference)).unwrap_or_default();
         for tag in &target.tags {
             let name = format!("{registry}/{}:{tag}", target.repository);
-            table.row([name, from.clone()]);
+            table.row([name, target.digest.short(), from.clone()]);
         }
     }
     let mut text = format!("{}\n", table.render());

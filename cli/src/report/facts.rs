@@ -215,7 +215,8 @@ impl Facts {
             lines.push(("For", self.audience.join(", ")));
         }
         if let Some(end) = self.not_after {
-            lines.push(("Expires", end.to_string()));
+            let expired = if end < jiff::Timestamp::now() { " (expired)" } else { "" };
+            lines.push(("Expires", format!("{end}{expired}")));
         }
         lines.push(("Holds", self.holds()));
         if let Some(Base { layers, bytes, sources }) = &self.base {

@@ -317,6 +317,7 @@ impl Tree<'_> {
 pub(super) fn table(images: &[ImageFacts]) -> String {
     let mut table = Table::new(&[
         ("IMAGE", Align::Left),
+        ("DIGEST", Align::Left),
         ("KIND", Align::Left),
         ("PLATFORMS", Align::Left),
         ("SIZE", Align::Right),
@@ -326,6 +327,7 @@ pub(super) fn table(images: &[ImageFacts]) -> String {
     for image in images {
         table.row([
             short_name(&image.reference),
+            image.digest.short(),
             match image.kind {
                 "helmChart" => "Helm chart".to_owned(),
                 kind => kind.to_owned(),

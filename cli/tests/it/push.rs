@@ -245,8 +245,8 @@ fn t246_a_name_of_different_images_at_different_sites_is_said_when_the_bundle_is
         for (file, name, set) in
             [("sites/0.yaml", "x/berlin", &sets[0]), ("sites/1.yaml", "x/munich", &sets[1])]
         {
-            let place = format!("set {name} ({file}:9, for {})", destination(set));
-            assert!(line.contains(&place), "`{place}` is not in {line}");
+            let place = format!("/{file}:9, for {})", destination(set));
+            assert!(line.contains(&format!("set {name} (")) && line.contains(&place), "`{place}`: {line}");
         }
         assert!(line.contains("team/api:1.0") && !line.contains("team/web"), "{line}");
         let json = bundle(&mut site, &sets, &["--force", "--format", "json"]).ok().json();

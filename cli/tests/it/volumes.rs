@@ -71,7 +71,7 @@ fn t33_a_missing_volume_is_named_with_what_it_holds() {
     let back = |n: u32| {
         std::fs::rename(site.desk.path("kept"), site.desk.path(&format!("a.krs.tar.00{n}"))).unwrap();
     };
-    for (n, holds) in [(1, "what the others hold"), (3, "blobs/sha256/"), (4, "blobs/sha256/")] {
+    for (n, holds) in [(1, "the manifest, which says what"), (3, "blobs/sha256/"), (4, "blobs/sha256/")] {
         keep(n);
         let missing = format!("volume a.krs.tar.00{n} of 4 is missing; it holds ");
         let said = site.desk.krs(&["verify", "a.krs.tar"]).failed(6, &[&missing, holds, "--volumes"]);

@@ -49,7 +49,12 @@ impl Memory {
     /// It is older than what was pushed there, or that is not known.
     pub(super) fn check(&mut self, deliveries: &[Delivery], warn: Warn<'_>) -> Result<(), Failure> {
         let marks = match self.state.read() {
-            Ok(marks) => marks,
+            Ok(marks) => {
+                if let Some(folder) = self.state.begins_here() {
+                    warn(format!("{folder} remembers no push yet: any bundle may follow, an older one too"));
+                }
+                marks
+            }
             Err(error) => {
                 self.tolerate(error, "it is not known what was pushed before", warn)?;
                 Marks::default()
