@@ -49,7 +49,7 @@ fn t228_a_small_site_is_right_at_the_end_of_two_days_of_trouble() {
 
 #[test]
 #[ignore = "very slow: more than half an hour; `KRS_SOAK_SETS` (in each of 6 namespaces) and `KRS_SOAK_DAYS` make it less"]
-fn t228_three_hundred_sets_are_right_at_the_end_of_each_of_thirty_days_and_nothing_grows() {
+fn t228_a_site_is_right_at_the_end_of_each_of_thirty_days_and_nothing_grows() {
     let number = |name: &str, otherwise| std::env::var(name).map_or(otherwise, |text| text.parse().unwrap());
     let (sets, days) = (number("KRS_SOAK_SETS", 50), number("KRS_SOAK_DAYS", 30));
     soak(Size { namespaces: 6, sets, images: 10, days });
