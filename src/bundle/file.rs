@@ -213,8 +213,11 @@ pub(super) fn is_named(file: &File, path: &Utf8Path) -> io::Result<bool> {
     }
 }
 
-/// Makes the entries of a folder survive a loss of power.
-pub(super) fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
+/// Makes the entries of a folder survive a loss of power, where its file system can do that. Empty: the current folder.
+///
+/// # Errors
+/// The folder cannot be opened, or its media fail.
+pub fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         let folder = if folder.as_str().is_empty() { Utf8Path::new(".") } else { folder };

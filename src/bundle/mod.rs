@@ -29,6 +29,7 @@ mod write;
 pub use base::{BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES};
 pub use copy::{Copied, CopyOptions};
 pub use error::{BundleError, Lacking};
+pub use file::sync_folder;
 pub use find::{Form, FoundBundle, FoundBundles, find_bundles};
 pub use freshness::{Freshness, HighWaterMark, RollbackError, follows, is_clock_behind};
 pub use images::{BundledImage, BundledImages};

@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_core::bundle::RollbackError;
+use krs_core::bundle::{RollbackError, sync_folder};
 use krs_core::error::{Classify, ErrorKind};
 use krs_core::redact::printable;
 
@@ -287,23 +287,6 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
-}
-
-/// Makes the entries of a folder survive a loss of power.
-fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        let folder = if folder.as_str().is_empty() { Utf8Path::new(".") } else { folder };
-        match File::open(folder)?.sync_all() {
-            // A file system that has no such thing.
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
-            result => result?,
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
 }
 
 #[cfg(test)]
