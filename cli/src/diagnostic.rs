@@ -126,6 +126,11 @@ impl Failure {
         self
     }
 
+    /// Whether it is of this class.
+    pub(crate) fn is(&self, kind: ErrorKind) -> bool {
+        self.kind == exit::of(kind).1
+    }
+
     /// The exit code.
     pub(crate) const fn code(&self) -> u8 {
         self.code

@@ -3,6 +3,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::{self, StreamName};
+use krs_core::error::ErrorKind;
 
 use super::files;
 use crate::console::Console;
@@ -62,7 +63,7 @@ fn may_replace(file: &Utf8Path, stream: &StreamName, force: bool) -> Result<(), 
         }
         Err(_) if bundle::begins_as_bundle(file) => Ok(()),
         // It cannot be read: the drive fails, or there is no permission. What it is, nobody can say then.
-        Err(unread) if unread.code() == Failure::other("").code() => Err(unread),
+        Err(unread) if unread.is(ErrorKind::Other) => Err(unread),
         Err(_) => Err(foreign(file, "a bundle")),
     }
 }

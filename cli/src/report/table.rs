@@ -6,6 +6,8 @@ use krs_core::redact::printable;
 /// Longest cell, in characters; longer ones are cut in the middle, where names differ least. Names of images are
 /// shorter: people copy them from here.
 const WIDEST: usize = 100;
+/// A column of text is not made narrower than this.
+const NARROWEST: usize = 12;
 
 /// A table with a line of headings.
 #[derive(Debug)]
@@ -67,9 +69,7 @@ impl Table {
         }
         text
     }
-}
 
-impl Table {
     /// Takes from the widest columns of text what is more than `limit` in a line. Numbers and digests are never cut.
     fn narrow(&self, widths: &mut [usize], limit: usize) {
         let gaps = 2 * widths.len().saturating_sub(1);
@@ -87,9 +87,6 @@ impl Table {
         column.1 == Align::Left && column.0 != "DIGEST"
     }
 }
-
-/// A column of text is not made narrower than this.
-const NARROWEST: usize = 12;
 
 /// How wide the lines of a result may be: as wide as the terminal, or as COLUMNS says. `None`: it goes to a file or a
 /// program, and names are not cut.
