@@ -126,8 +126,7 @@ pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<
     let shared = shared.collect::<Vec<_>>();
     let (_, (_, loaded, image), _) = shared.first()?;
     let claim = |(_, loaded, image): &Claim| {
-        let set =
-            loaded.set.namespace.iter().chain([&loaded.set.name]).cloned().collect::<Vec<_>>().join("/");
+        let set = super::full_name(loaded.set.namespace.as_deref(), &loaded.set.name);
         format!("set {set} ({}:{}, for {})", loaded.shown, image.line, loaded.set.spec.destination_registry)
     };
     let list = shared.iter().take(MAX_LISTED).map(|((repository, tag), one, other)| {

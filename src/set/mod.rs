@@ -98,6 +98,11 @@ pub struct CheckedSet {
     pub images: Vec<SetImage>,
 }
 
+/// What people call a set: `NAMESPACE/NAME`, or its name alone where Git names no namespace.
+pub fn full_name(namespace: Option<&str>, name: &str) -> String {
+    namespace.map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+}
+
 impl CheckedSet {
     /// Chooses platforms for the images that say nothing of them.
     pub fn choose(&mut self, platforms: &[Platform]) {

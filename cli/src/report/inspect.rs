@@ -124,7 +124,7 @@ impl InspectReport {
             ("FILE", Align::Left),
         ]);
         for set in &self.sets {
-            let name = set.namespace.iter().chain([&set.name]).cloned().collect::<Vec<_>>().join("/");
+            let name = krs_core::set::full_name(set.namespace.as_deref(), &set.name);
             table.row([name, set.images.to_string(), set.destination_registry.clone(), set.file.clone()]);
         }
         table.render()

@@ -110,7 +110,7 @@ impl SetsReport {
             ("PLACE", Align::Left),
         ]);
         for set in &self.sets {
-            let name = set.namespace.iter().chain([&set.name]).cloned().collect::<Vec<_>>().join("/");
+            let name = krs_core::set::full_name(set.namespace.as_deref(), &set.name);
             let by_tag =
                 if set.without_digest == 0 { "-".to_owned() } else { set.without_digest.to_string() };
             let place = format!("{}:{}", set.file, set.line);
