@@ -6,15 +6,15 @@ use std::io::Write as _;
 
 use camino::Utf8Path;
 
+use crate::bundle::sign::{PublicKey, SIGNATURES_SIZE, Signatures, Trust};
 use crate::bundle::{Bundle, BundleManifest, Layout, Policy, VolumeList};
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::{Destination, Reference, RegistryHost, Selector};
 use crate::oci::{DOCUMENT_TYPES, Document, OCI_INDEX, OCI_MANIFEST};
-use crate::platform::Platform;
 use crate::progress::Silent;
-use crate::receipt::Receipt;
-use crate::reference::{Destination, Reference, RegistryHost, Selector};
 use crate::set;
-use crate::sign::{PublicKey, SIGNATURES_SIZE, Signatures, Trust};
+use crate::sync::receipt::Receipt;
 
 /// Longest error that is shown for bytes of any size.
 const MAX_MESSAGE: usize = 64 << 10;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What long work tells whoever watches. The core only reports; the command line draws.
 
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// What a run does with a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -12,7 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use k8s_openapi::api::core::v1::{
     HostAlias, LocalObjectReference, PodDNSConfig, ResourceRequirements, Toleration,
 };
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 

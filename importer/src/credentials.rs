@@ -8,8 +8,8 @@ mod mounted;
 use std::collections::BTreeMap;
 
 use camino::Utf8Path;
+use krs_core::oci::reference::RegistryHost;
 use krs_core::redact::{Secret, printable};
-use krs_core::reference::RegistryHost;
 use krs_core::registry::{ClientIdentity, ClientOptions, Keychain};
 
 pub use certificates::authorities;

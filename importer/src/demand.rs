@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use krs_core::crd::EdgeImageSet;
-use krs_core::digest::Digest;
-use krs_core::platform::Platform;
-use krs_core::reference::Reference;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::platform::Platform;
+use krs_core::oci::reference::Reference;
 
 use crate::state::{DecidedBy, Resolved};
 

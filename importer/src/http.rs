@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use axum::response::IntoResponse as _;
-use krs_core::serve::{Listener, ServeError, ServeOptions, read_only};
+use krs_core::sync::serve::{Listener, ServeError, ServeOptions, read_only};
 use prometheus_client::registry::Registry;
 
 use crate::heartbeat::Heartbeats;

@@ -12,8 +12,8 @@ use k8s_openapi::api::batch::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use krs_core::crd::{API_VERSION, EdgeImageSet, KIND};
-use krs_core::digest::Hasher;
-use krs_core::reference::RepositoryName;
+use krs_core::oci::digest::Hasher;
+use krs_core::oci::reference::RepositoryName;
 
 use crate::config::Config;
 use crate::decide::{Batch, BatchSource};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use krs_core::bundle::{Bundle, BundledImages};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use tokio::sync::mpsc;
 
 use crate::readers::{Readers, readers};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand};
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 use krs_importer::{probe, run};
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use krs_core::bundle::{HighWaterMark, StreamName};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use store::{HighWaterMarks, MarkError, UsedDecisions};

@@ -58,7 +58,7 @@ impl<T> fmt::Debug for Packed<T> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use krs_core::digest::Digest;
+    use krs_core::oci::digest::Digest;
 
     #[test]
     fn a_thousand_images_take_less_than_half_of_their_text_and_come_back() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use krs_core::crd::DestinationTls;
-use krs_core::reference::{Destination, RegistryHost, RepositoryName};
+use krs_core::oci::reference::{Destination, RegistryHost, RepositoryName};
 
 use crate::config::{AllowedDestination, DestinationTlsPolicy};
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::oci::reference::RegistryHost;
 use krs_core::redact::printable;
-use krs_core::reference::RegistryHost;
 use krs_core::registry::{Client, ClientOptions, RegistryError, RetryPolicy};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

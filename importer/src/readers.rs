@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use krs_core::bundle::Bundle;
-use krs_core::digest::Digest;
-use krs_core::reference::Reference;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Reference;
 use krs_core::set::CheckedSet;
 
 /// The namespaces whose sets in the bundle list an image.

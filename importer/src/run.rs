@@ -79,7 +79,7 @@ pub enum RunError {
     Tls(#[from] tls::TlsError),
     /// The embedded registry cannot be started.
     #[error(transparent)]
-    Serve(#[from] krs_core::serve::ServeError),
+    Serve(#[from] krs_core::sync::serve::ServeError),
     /// An address is taken or not ours.
     #[error("cannot listen on {address}: {source}")]
     Listen {

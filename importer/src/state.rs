@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
 use krs_core::crd::BundleReference;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::target::TargetKey;

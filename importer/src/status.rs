@@ -9,7 +9,7 @@ use krs_core::crd::{
     BundleReference, EdgeImageSetSpec, EdgeImageSetStatus, ImageCounts, ImageFailure, MAX_FAILURES,
     condition, reason,
 };
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::redact::printable;
 use serde::Serialize;
 use serde_json::{Map, Value, json};

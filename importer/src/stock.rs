@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
 use krs_core::crd::BundleReference;
-use krs_core::digest::Digest;
-use krs_core::platform::Platform;
-use krs_core::reference::{Reference, RepositoryName};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::platform::Platform;
+use krs_core::oci::reference::{Reference, RepositoryName};
 
 use crate::marks::{Mark, Standing, UsedDecisions};
 use crate::readers::Readers;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use krs_core::crd::{EdgeImageSet, EdgeImageSetSpec, EdgeImageSetStatus, Naming, Source, default};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::{Deserialize, Deserializer, de};
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_set_comes_back_as_it_was_without_what_only_tools_need() {
-        let image = |n: usize| format!("example.com/app{n}:1@{}", krs_core::digest::Digest::of(&[7; 4]));
+        let image = |n: usize| format!("example.com/app{n}:1@{}", krs_core::oci::digest::Digest::of(&[7; 4]));
         let images = (0..1000).map(|n| json!({"image": image(n)})).collect::<Vec<_>>();
         let spec = json!({"destinationRegistry": "edge.local", "images": images, "parallelism": 3});
         let condition = json!({"type": "Ready", "status": "True", "reason": "SyncSuccessful", "message": "",

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use krs_core::digest::{Digest, Hasher};
-use krs_core::platform::Platform;
-use krs_core::reference::{Destination, ParseReferenceError, Reference, RegistryHost, RepositoryName, Tag};
+use krs_core::oci::digest::{Digest, Hasher};
+use krs_core::oci::platform::Platform;
+use krs_core::oci::reference::{
+    Destination, ParseReferenceError, Reference, RegistryHost, RepositoryName, Tag,
+};
 use krs_core::set::SetImage;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 

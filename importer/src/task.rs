@@ -8,9 +8,9 @@
 //! the end ([`CopyTask::parse`]). An importer also reads the Jobs that an older or a newer one left behind, and ignores
 //! what it does not know there.
 
-use krs_core::digest::Digest;
-use krs_core::platform::Platform;
-use krs_core::reference::{RegistryHost, RepositoryName, Tag};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::platform::Platform;
+use krs_core::oci::reference::{RegistryHost, RepositoryName, Tag};
 use serde::{Deserialize, Serialize};
 
 /// Most targets of one task.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 use kube::Api;
 use kube::api::PostParams;
 use rcgen::{

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{BundleManifest, MAX_BLOB, ManifestError};
-use crate::digest::Digest;
-use crate::platform::Platform;
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::Reference;
 use crate::redact::printable;
-use crate::reference::Reference;
 
 /// Most receipts and bundles that one delta is made against.
 pub const MAX_SOURCES: usize = 1000;

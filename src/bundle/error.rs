@@ -12,12 +12,12 @@ use super::freshness::RollbackError;
 use super::layout::HeaderError;
 use super::manifest::ManifestError;
 use super::volumes::is_renamed;
-use crate::closure::ClosureError;
-use crate::digest::{ContentMismatch, Digest};
+use crate::bundle::sign::SignError;
 use crate::error::{Classify, DRIVE_FAILED, ErrorKind, help_against_write, io_kind, is_drive_failure};
 use crate::format::FORMAT_VERSION;
+use crate::oci::closure::ClosureError;
+use crate::oci::digest::{ContentMismatch, Digest};
 use crate::set::SetError;
-use crate::sign::SignError;
 
 /// Why a bundle is refused, or cannot be written.
 #[derive(Debug, Error)]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 
 use super::manifest::StreamName;
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// The highest bundle of a stream that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]

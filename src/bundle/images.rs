@@ -7,14 +7,14 @@ use std::collections::HashSet;
 use super::error::BundleError;
 use super::manifest::BundleImage;
 use super::open::Bundle;
-use crate::closure::{
-    Absence, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
-};
-use crate::digest::Digest;
 use crate::error::ErrorKind;
 use crate::format::FIRST_VERSION;
+use crate::oci::closure::{
+    Absence, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
+};
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
 use crate::oci::{self, Choice, Descriptor, Document, Matching};
-use crate::platform::Platform;
 
 /// An image of a bundle with all that belongs to it.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use camino::Utf8Path;
 
 use super::file;
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// First word of a journal, with its version.
 const MAGIC: &str = "krs-journal-1";

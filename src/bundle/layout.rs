@@ -14,10 +14,10 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::manifest::{BundleManifest, ManifestError};
-use crate::digest::Digest;
+use crate::bundle::sign::SIGNATURES_SIZE;
 use crate::json;
 use crate::oci;
-use crate::sign::SIGNATURES_SIZE;
+use crate::oci::digest::Digest;
 
 /// Bytes of a header, and what contents are padded to.
 pub const HEADER: u64 = 512;

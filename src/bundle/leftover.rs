@@ -12,7 +12,7 @@ use super::layout::{self, HEADER, Layout, MANIFEST_AT};
 use super::manifest::{BundleManifest, MAX_MANIFEST};
 use super::output::Output;
 use super::volumes;
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// What files are called until they are whole.
 pub(super) const PART: &str = ".part";

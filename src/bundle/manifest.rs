@@ -15,12 +15,12 @@ use thiserror::Error;
 
 use super::base::{BundleBase, BundleMissing};
 use super::layout;
-use crate::digest::Digest;
 use crate::format::{self, FORMAT_VERSION, LaterField};
 use crate::json::{self, JsonError};
 use crate::oci;
-use crate::platform::Platform;
-use crate::reference::{Reference, Tag};
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::{Reference, Tag};
 
 /// Largest `krs/bundle.json`, in bytes.
 pub(super) const MAX_MANIFEST: u64 = 64 << 20;

@@ -20,6 +20,7 @@ mod open;
 mod output;
 mod parts;
 mod reader;
+pub mod sign;
 mod signing;
 mod single;
 mod verify;

@@ -28,9 +28,9 @@ use super::media::ReadFrom;
 use super::parts::{Part, Parts};
 use super::reader::{Reader, is_set};
 use super::volumes::VolumeList;
-use crate::digest::{ContentMismatch, Digest, VerifyReader};
+use crate::bundle::sign::{KeyId, SIGNATURES_SIZE, SignError, Signatures, Trust};
+use crate::oci::digest::{ContentMismatch, Digest, VerifyReader};
 use crate::set::CheckedSet;
-use crate::sign::{KeyId, SIGNATURES_SIZE, SignError, Signatures, Trust};
 
 /// Bytes that are compared at once.
 const CHUNK: usize = 64 << 10;

@@ -12,7 +12,7 @@ use super::layout::{self, HEADER, Layout, MANIFEST_AT};
 use super::manifest::{BundleBlob, BundleManifest, BundleSet, MAX_MANIFEST, ManifestError};
 use super::parts::{Part, Parts};
 use super::volumes::{self, VolumeList};
-use crate::digest::{ContentMismatch, Digest};
+use crate::oci::digest::{ContentMismatch, Digest};
 use crate::set::{self, CheckedSet};
 
 /// What is said of a list of volumes that is not of the bundle.
@@ -290,7 +290,8 @@ impl Reader {
     /// The images of the sets and those of the manifest must be the same: nothing is pushed that no set asks for,
     /// and nothing that a set asks for was left out unsaid.
     fn same_images(&self, manifest: &BundleManifest, sets: &[CheckedSet]) -> Result<(), BundleError> {
-        let key = |reference: &crate::reference::Reference, platforms: &[crate::platform::Platform]| {
+        let key = |reference: &crate::oci::reference::Reference,
+                   platforms: &[crate::oci::platform::Platform]| {
             (reference.to_string(), platforms.to_vec())
         };
         let wanted = sets.iter().flat_map(|set| &set.images);

@@ -14,7 +14,7 @@ use super::reader::{FOREIGN_LIST, read_list, read_lists};
 use super::single::{signature, signature_path};
 use super::volumes::{self, VolumeList};
 use super::write::{folder, hash};
-use crate::sign::{KeyId, SIGNATURES_SIZE, SecretKey, SignError, Signatures};
+use crate::bundle::sign::{KeyId, SIGNATURES_SIZE, SecretKey, SignError, Signatures};
 
 /// A bundle that was signed.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use super::file;
 use super::reader::read_list;
 use super::volumes::{self, VolumeList};
 use super::write::hash;
-use crate::sign::{Signatures, Trust};
+use crate::bundle::sign::{Signatures, Trust};
 
 /// Largest `NAME.krs.json.minisig`, in bytes.
 const MAX_SIGNATURE: u64 = 16 << 10;

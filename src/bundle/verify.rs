@@ -9,7 +9,7 @@ use super::error::BundleError;
 use super::images::BundledImages;
 use super::manifest::BundleBlob;
 use super::open::Bundle;
-use crate::digest::{self, ContentMismatch, Hasher};
+use crate::oci::digest::{self, ContentMismatch, Hasher};
 use crate::progress::{Activity, Progress};
 
 /// Bytes that each thread reads at once.

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{ManifestError, StreamName};
-use crate::digest::Digest;
 use crate::format;
 use crate::json::{self, JsonError};
+use crate::oci::digest::Digest;
 
 /// Most volumes of one bundle.
 pub const MAX_VOLUMES: u64 = 9999;

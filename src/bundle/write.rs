@@ -19,8 +19,8 @@ use super::manifest::{BundleBlob, BundleManifest};
 use super::output::{self, Output};
 use super::signing::write_list;
 use super::volumes::{self, Volume, VolumeList};
-use crate::digest::{Digest, Hasher};
-use crate::sign::Signatures;
+use crate::bundle::sign::Signatures;
+use crate::oci::digest::{Digest, Hasher};
 
 /// Bytes that are copied or hashed at once.
 const CHUNK: usize = 1 << 20;

@@ -11,7 +11,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::MAX_IMAGES;
-use crate::reference::MAX_REFERENCE;
+use crate::oci::reference::MAX_REFERENCE;
 
 /// What is said when a rule is broken, by the API server and by `krs` alike.
 pub mod message {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::{DOCKER_INDEX, OCI_INDEX, StatedPlatform, is_document};
-use crate::digest::Digest;
-use crate::platform::Platform;
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
 
 /// Most addresses outside the registry that are tried for one blob.
 pub const MAX_URLS: usize = 8;

@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use super::{Descriptor, Index};
-use crate::digest::Digest;
-use crate::platform::Platform;
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
 
 /// A choice of platforms, and how children are matched with it.
 #[derive(Debug, Clone, Copy)]

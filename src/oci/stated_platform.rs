@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use crate::platform::Platform;
+use crate::oci::platform::Platform;
 
 /// A platform as an index or the config of an image writes it. Attestations say `unknown`; some tools write `{}`, empty
 /// text or null.

@@ -10,7 +10,7 @@ use super::repository::Repository;
 use super::retry::Failure;
 use super::tags::{MAX_PAGE, TagList, next_page};
 use super::transport::protocol;
-use crate::reference::Tag;
+use crate::oci::reference::Tag;
 
 /// Tags that one page is asked for.
 const PAGE_SIZE: usize = 1000;

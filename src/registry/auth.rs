@@ -19,8 +19,8 @@ use super::keychain::{Found, KeychainError};
 use super::retry::Failure;
 use super::token::Token;
 use super::transport::{Answer, Payload, Purpose, lock};
+use crate::oci::reference::{RegistryHost, RepositoryName};
 use crate::redact::{Secret, printable};
-use crate::reference::{RegistryHost, RepositoryName};
 
 /// Tokens that are kept, at most: more only where a registry asks for ever other ones.
 const MAX_TOKENS: usize = 10_000;

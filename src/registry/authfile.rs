@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::keychain::KeychainError;
+use crate::oci::reference::RepositoryName;
 use crate::redact::Secret;
-use crate::reference::RepositoryName;
 
 /// A login to a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]

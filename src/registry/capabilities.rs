@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use http::StatusCode;
 
 use super::transport::lock;
-use crate::reference::RegistryHost;
+use crate::oci::reference::RegistryHost;
 
 /// What a `HEAD` request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -24,7 +24,7 @@ use super::tls;
 use super::tls::HostCertificates;
 use super::transport::{Connections, Lane, Purpose, lock, protocol};
 use crate::error::find_cause;
-use crate::reference::{RegistryHost, RepositoryName};
+use crate::oci::reference::{RegistryHost, RepositoryName};
 
 /// Longest wait for a registry on this machine to say whether it speaks TLS.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);

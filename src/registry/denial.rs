@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::reference::RegistryHost;
+use crate::oci::reference::RegistryHost;
 
 /// What a registry has against a request that it understood, of somebody who may make it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::error::RegistryError;
 use super::repository::Repository;
 use super::retry::Failure;
 use super::transport::{Answer, protocol, unavailable};
-use crate::digest::{ContentMismatch, Digest, Hasher, check};
+use crate::oci::digest::{ContentMismatch, Digest, Hasher, check};
 
 /// A try that brings so many bytes counts as progress, after which the count of tries restarts. A server that
 /// sends a byte at a time does not get endless tries by it.

@@ -12,10 +12,10 @@ use super::denial::Denial;
 use super::help::{self, Hint};
 use super::keychain::KeychainError;
 use super::redirect::RedirectRefusal;
-use crate::digest::{ContentMismatch, Digest};
 use crate::error::find_cause;
 use crate::error::{Classify, ErrorKind, io_kind};
-use crate::reference::RegistryHost;
+use crate::oci::digest::{ContentMismatch, Digest};
+use crate::oci::reference::RegistryHost;
 
 /// A cause of which only the text matters.
 pub(super) type Cause = Box<dyn std::error::Error + Send + Sync>;

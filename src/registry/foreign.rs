@@ -22,10 +22,10 @@ use super::rejection::limited;
 use super::retry::{Attempts, Failure, Importance};
 use super::transport::{Answer, Lane, Purpose, protocol, unavailable};
 use super::{BlobSink, tls};
-use crate::digest::{ContentMismatch, Digest, Hasher, check};
 use crate::error::{self, Classify, ErrorKind};
+use crate::oci::digest::{ContentMismatch, Digest, Hasher, check};
+use crate::oci::reference::RegistryHost;
 use crate::redact::{SafeUrl, printable};
-use crate::reference::RegistryHost;
 
 /// Longest address of a redirect, in bytes.
 const MAX_URL: usize = 16 << 10;

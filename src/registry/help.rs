@@ -3,7 +3,7 @@
 
 use super::error::{CredentialUse, LOST_UPLOAD, RegistryError, SourceError};
 use crate::error::{Classify as _, DRIVE_FAILED, ErrorKind, is_drive_failure};
-use crate::reference::RegistryHost;
+use crate::oci::reference::RegistryHost;
 
 /// What helps against an exchange that failed. Who tells it to people names the flag or the field.
 #[derive(Debug, Clone, PartialEq, Eq)]

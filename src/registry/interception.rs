@@ -10,8 +10,8 @@ use super::error::RegistryError;
 use super::redirect::authority;
 use super::retry::Failure;
 use super::transport::{Answer, Purpose};
+use crate::oci::reference::RegistryHost;
 use crate::redact::printable;
-use crate::reference::RegistryHost;
 
 /// Most bytes of an unexpected body that are read.
 const MAX_BODY: usize = 64 << 10;

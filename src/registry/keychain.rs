@@ -16,8 +16,8 @@ pub use error::KeychainError;
 pub(super) use helper::Helper;
 
 use super::authfile::{Login, Source, is_helper_name, normalise};
+use crate::oci::reference::{RegistryHost, RepositoryName};
 use crate::redact::Secret;
-use crate::reference::{RegistryHost, RepositoryName};
 
 /// Largest file with credentials that is read, and most that a helper may print, in bytes.
 const MAX_BYTES: u64 = 1 << 20;

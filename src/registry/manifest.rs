@@ -14,9 +14,9 @@ use super::error::{RegistryError, SourceError};
 use super::repository::Repository;
 use super::retry::Failure;
 use super::transport::{Answer, Payload, protocol};
-use crate::digest::{ContentMismatch, Digest};
+use crate::oci::digest::{ContentMismatch, Digest};
+use crate::oci::reference::Selector;
 use crate::oci::{self, Descriptor};
-use crate::reference::Selector;
 
 /// Names the digest of what was asked for or stored.
 const CONTENT_DIGEST: &str = "docker-content-digest";

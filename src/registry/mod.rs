@@ -67,7 +67,7 @@ pub use tags::ReadableTags;
 pub use tls::ClientIdentity;
 pub use upload::{BlobContent, BlobPush};
 
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// An index or manifest as a registry delivered it, byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::error::RegistryError;
 use super::repository::Repository;
 use super::retry::Failure;
-use crate::digest::{ContentMismatch, Digest};
 use crate::oci;
+use crate::oci::digest::{ContentMismatch, Digest};
 
 impl Repository {
     /// The bytes that the registry keeps as a manifest of `media_type`, at most [`oci::MAX_DOCUMENT`] of them, whatever

@@ -12,7 +12,7 @@ use super::address::Barred;
 use super::keychain::Keychain;
 use super::retry::RetryPolicy;
 use super::tls::ClientIdentity;
-use crate::reference::RegistryHost;
+use crate::oci::reference::RegistryHost;
 
 /// Requests to one host at the same time, unless said otherwise. A small image takes some 30 requests to push, of hardly any
 /// bytes: over a line of 50 ms this many at once bring 20 such images in a second. A host that finds it too many gets fewer.

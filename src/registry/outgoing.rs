@@ -18,7 +18,7 @@ use super::error::{RegistryError, SourceError};
 use super::pace::Pace;
 use super::relay::Relay;
 use super::transport::lock;
-use crate::digest::{ContentMismatch, Digest, Hasher, check};
+use crate::oci::digest::{ContentMismatch, Digest, Hasher, check};
 
 /// Bytes that are read at once; two such pieces are in memory for each upload.
 const PIECE: usize = 256 << 10;

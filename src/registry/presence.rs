@@ -10,7 +10,7 @@ use super::error::RegistryError;
 use super::repository::Repository;
 use super::retry::Failure;
 use super::transport::{Answer, protocol};
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// What an answer to `HEAD` says about a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use thiserror::Error;
 use url::{Host, Url};
 
 use super::tls;
-use crate::reference::RegistryHost;
+use crate::oci::reference::RegistryHost;
 
 /// Longest chain of redirects that is followed.
 pub(super) const MAX_HOPS: usize = 5;

@@ -17,11 +17,11 @@ use super::repository::Repository;
 use super::retry::Failure;
 use super::tags::next_page;
 use super::transport::protocol;
-use crate::digest::Digest;
 use crate::json::JsonError;
+use crate::oci::digest::Digest;
+use crate::oci::reference::{Selector, Tag};
 use crate::oci::{self, Descriptor, MAX_DOCUMENT, MAX_ENTRIES, OCI_INDEX};
 use crate::redact::printable;
-use crate::reference::{Selector, Tag};
 
 /// Most pages of a list of referrers.
 const MAX_REFERRER_PAGES: usize = 100;

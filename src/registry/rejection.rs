@@ -20,8 +20,8 @@ use super::space;
 use super::tls;
 use super::transport::{Answer, Purpose, is_loopback, rate_limited};
 use crate::error::find_cause;
+use crate::oci::reference::RegistryHost;
 use crate::redact::printable;
-use crate::reference::RegistryHost;
 
 /// Most bytes of an error's body that are understood.
 const MAX_ERROR_BODY: usize = 64 << 10;

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::error::RegistryError;
 use super::repository::Repository;
-use crate::digest::Digest;
+use crate::oci::digest::Digest;
 
 /// Pieces that are in memory ahead of the upload.
 const AHEAD: usize = 4;

@@ -10,7 +10,7 @@ use super::auth::{Asking, Scope};
 use super::client::Inner;
 use super::retry::{Attempts, Failure, Importance};
 use super::transport::{Lane, Purpose, protocol};
-use crate::reference::{RegistryHost, RepositoryName};
+use crate::oci::reference::{RegistryHost, RepositoryName};
 
 /// One repository of a registry. Cheap to clone.
 #[derive(Debug, Clone)]

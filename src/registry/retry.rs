@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::client::Inner;
 use super::error::RegistryError;
-use crate::reference::RegistryHost;
+use crate::oci::reference::RegistryHost;
 
 /// What is tried again, and how often.
 #[derive(Debug, Clone)]

@@ -15,8 +15,8 @@ use super::redirect::{RedirectRefusal, same_origin};
 use super::repository::Repository;
 use super::retry::Failure;
 use super::transport::{Answer, protocol, refused};
+use crate::oci::reference::Tag;
 use crate::redact::printable;
-use crate::reference::Tag;
 
 /// Largest page of a list of tags, in bytes.
 pub(super) const MAX_PAGE: u64 = 8 << 20;

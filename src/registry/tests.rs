@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::reference::{RegistryHost, Tag};
+use crate::oci::reference::{RegistryHost, Tag};
 
 /// A request as a server got it.
 #[derive(Debug, Clone)]
@@ -293,7 +293,7 @@ fn transfers_can_run_in_tasks_of_their_own() {
     fn is_send<T: Send>(_: T) {}
     let client = Client::new(options()).unwrap();
     let repository = client.repository(&"a.example".parse().unwrap(), &"b".parse().unwrap());
-    let (digest, selector) = (Digest::of(b""), crate::reference::Selector::Digest(Digest::of(b"")));
+    let (digest, selector) = (Digest::of(b""), crate::oci::reference::Selector::Digest(Digest::of(b"")));
     let mut memory = Memory::default();
     is_send(repository.blob(&digest, 1, &mut memory));
     is_send(repository.push_blob(&digest, 1, Arc::new(Slice(Vec::new())), None));

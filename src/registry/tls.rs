@@ -10,8 +10,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use reqwest::{Certificate, Identity};
 
 use super::error::RegistryError;
+use crate::oci::reference::RegistryHost;
 use crate::redact::Secret;
-use crate::reference::RegistryHost;
 
 /// The port of TLS.
 pub(super) const HTTPS: u16 = 443;

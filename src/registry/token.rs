@@ -16,8 +16,8 @@ use super::keychain::Found;
 use super::redirect::{authority, check_realm};
 use super::retry::Failure;
 use super::transport::{Lane, Payload, Purpose, protocol};
+use crate::oci::reference::RegistryHost;
 use crate::redact::{SafeUrl, Secret, printable};
-use crate::reference::RegistryHost;
 
 /// How long a token is valid that does not say so (Distribution's token protocol).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);

@@ -21,8 +21,8 @@ use super::redirect::{Bounds, MAX_HOPS, RedirectRefusal, authority, keeps_method
 use super::rejection::{Way, root_cause, transport_failure};
 use super::retry::{Failure, Importance};
 use super::tls;
+use crate::oci::reference::RegistryHost;
 use crate::redact::{SafeUrl, printable};
-use crate::reference::RegistryHost;
 
 /// How many stall times a registry may take to answer when it has got all of an upload: it hashes and moves it.
 const COMMIT_PATIENCE: u32 = 5;

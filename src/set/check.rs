@@ -9,8 +9,8 @@ use super::characters::unseen;
 use crate::crd::{
     DestinationTls, EdgeImage, EdgeImageSetSpec, MAX_IMAGES, MAX_PLATFORMS, Naming, interval, message,
 };
-use crate::platform::Platform;
-use crate::reference::{Destination, ParseReferenceError, Reference, RegistryHost, RepositoryName, Tag};
+use crate::oci::platform::Platform;
+use crate::oci::reference::{Destination, ParseReferenceError, Reference, RegistryHost, RepositoryName, Tag};
 
 /// A field of a spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

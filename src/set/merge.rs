@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{LoadedSet, SetError, SetErrors, SetImage, Warning};
-use crate::digest::Digest;
-use crate::platform::Platform;
-use crate::reference::{Reference, RepositoryName, Tag};
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::{Reference, RepositoryName, Tag};
 
 /// The images of several sets.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -40,8 +40,8 @@ pub use merge::{Merged, MergedImage, SetUse, collisions, merge, names_of_sites};
 pub use names::CallPaths;
 
 use crate::crd::EdgeImageSetSpec;
-use crate::platform::Platform;
-use crate::reference::{Reference, RepositoryName, Tag};
+use crate::oci::platform::Platform;
+use crate::oci::reference::{Reference, RepositoryName, Tag};
 
 /// Everything that [`load`] found.
 #[derive(Debug, Clone, PartialEq)]

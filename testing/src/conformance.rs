@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::process::Command;
 
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use crate::image::Image;
 use crate::tools::require;

@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, Selector};
 use krs_core::oci::{Descriptor, Document};
-use krs_core::reference::{RegistryHost, Selector};
 use krs_core::registry::{BlobSource, Client, Repository};
 use serde::Deserialize;
 

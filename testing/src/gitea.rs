@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use krs_core::digest::Digest;
-use krs_core::reference::RegistryHost;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::RegistryHost;
 
 use crate::process::{Running, free_address};
 use crate::tools::require;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 
 use crate::image::{Image, ImageBuilder};
 use crate::registry::Registry;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a registry lists as referring to an image.
 
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::registry::{ReferrersApi, ReferrersTag, Repository};
 
 /// What a repository lists as referring to `subject`, in its order: by the API, else under the tag that stands in for it.

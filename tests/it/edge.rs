@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use krs_core::bundle::{Bundle, BundledImages, Policy};
-use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, ErrorKind};
-use krs_core::plan::{Base, PlanOptions, plan};
-use krs_core::push::{PushError, TargetError, find_layer, push};
-use krs_core::reference::RepositoryName;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::RepositoryName;
 use krs_core::registry::{Client, ClientOptions};
+use krs_core::sync::plan::{Base, PlanOptions, plan};
+use krs_core::sync::push::{PushError, TargetError, find_layer, push};
 use krs_testing::image::{Image, ImageBuilder, index};
 use krs_testing::registry::{Matcher, Options, Registry, Request, What};
 
@@ -185,7 +185,7 @@ async fn delta(site: &mut Site, count: u64, layers: u64) -> (Arc<Bundle>, Bundle
     let options = PlanOptions { base, ..PlanOptions::default() };
     let plan = plan(&loaded, &resolved, &options, jiff::Timestamp::now()).unwrap();
     let path = site.archive("delta.krs.tar");
-    krs_core::pull::pull(&client(), &plan, Default::default(), &path, 4, &silent()).await.unwrap();
+    krs_core::sync::pull::pull(&client(), &plan, Default::default(), &path, 4, &silent()).await.unwrap();
     let bundle = Bundle::open(&path, &Policy::default()).unwrap();
     let images = bundle.images().unwrap();
     (Arc::new(bundle), images)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use krs_core::error::{Classify as _, ErrorKind};
 use krs_core::redact::Secret;
 use krs_core::registry::{Client, ClientOptions, Keychain};
-use krs_core::resolve::ImageErrors;
+use krs_core::sync::resolve::ImageErrors;
 use krs_testing::image::{Image, ImageBuilder};
 use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
 
@@ -119,12 +119,12 @@ async fn t55_logins_work_by_password_and_by_token_over_tls() {
         site.source.expire_tokens();
         let path = site.archive("x.krs.tar");
         let silent = crate::harness::silent();
-        krs_core::pull::pull(&client, &plan, Default::default(), &path, 4, &silent).await.unwrap();
+        krs_core::sync::pull::pull(&client, &plan, Default::default(), &path, 4, &silent).await.unwrap();
         let bundle = krs_core::bundle::Bundle::open(&path, &krs_core::bundle::Policy::default()).unwrap();
         let images = bundle.images().unwrap();
         let destination = site.edge.host().to_string().parse().unwrap();
         let bundle = std::sync::Arc::new(bundle);
-        let report = krs_core::push::push(&client, &bundle, &images, &destination, 4, &silent).await;
+        let report = krs_core::sync::push::push(&client, &bundle, &images, &destination, 4, &silent).await;
         assert_eq!(report.unwrap().targets.len(), 1, "{auth:?}");
     }
 }

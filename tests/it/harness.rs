@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::bundle::sign::Signatures;
 use krs_core::bundle::{Bundle, BundledImages, Policy};
-use krs_core::plan::{Plan, PlanOptions, plan};
 use krs_core::progress::{Progress, Silent};
-use krs_core::pull::{PullError, pull};
-use krs_core::push::{PushError, PushReport, push};
 use krs_core::registry::{Client, ClientOptions, RetryPolicy};
-use krs_core::resolve::{ImageErrors, Referrers, ResolveOptions, Resolved, resolve};
 use krs_core::set::{self, Loaded};
-use krs_core::sign::Signatures;
+use krs_core::sync::plan::{Plan, PlanOptions, plan};
+use krs_core::sync::pull::{PullError, pull};
+use krs_core::sync::push::{PushError, PushReport, push};
+use krs_core::sync::resolve::{ImageErrors, Referrers, ResolveOptions, Resolved, resolve};
 use krs_testing::git::Checkout;
 use krs_testing::image::Image;
 use krs_testing::registry::{Options, Registry};

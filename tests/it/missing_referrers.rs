@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Signatures, SBOMs and attestations are optional: trouble with one costs that one, is said, and never costs the image.
 
-use krs_core::closure::Documents;
-use krs_core::fetch;
+use krs_core::oci::closure::Documents;
 use krs_core::registry::{Client, ClientOptions, RetryPolicy};
-use krs_core::resolve::{ImageError, MissingReferrer, Referrers, Resolved, find_referrers};
+use krs_core::sync::fetch;
+use krs_core::sync::resolve::{ImageError, MissingReferrer, Referrers, Resolved, find_referrers};
 use krs_testing::image::{
     Image, ImageBuilder, cosign_signature, cosign_tag, index, referrers_index, referrers_tag, sbom,
     signature, with_attestations,
@@ -114,7 +114,7 @@ async fn t110_a_referrer_that_contradicts_the_image_costs_only_itself() {
     let config = image.blobs[0].0.to_string();
     let nowhere = format!("sha256:{}", "7".repeat(64));
     for manifest in [lying(&config, 3), lying(&nowhere, 1 << 62)] {
-        let digest = krs_core::digest::Digest::of(manifest.to_string().as_bytes()).to_string();
+        let digest = krs_core::oci::digest::Digest::of(manifest.to_string().as_bytes()).to_string();
         site.source.put_manifest("team/app", &digest, MANIFEST, manifest.to_string().as_bytes());
     }
     let resolved = resolved(&mut site).await;

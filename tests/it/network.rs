@@ -67,7 +67,7 @@ async fn registries_are_reached_over_ipv6_with_and_without_tls() {
     let client = Client::new(ClientOptions { keychain, ca_files, ..options() }).unwrap();
     let destination = site.edge.host().to_string().parse().unwrap();
     let silent = crate::harness::silent();
-    krs_core::push::push(&client, &bundle, &images, &destination, 4, &silent).await.unwrap();
+    krs_core::sync::push::push(&client, &bundle, &images, &destination, 4, &silent).await.unwrap();
     assert!(arrived(&site));
 }
 
@@ -104,7 +104,7 @@ async fn an_identity_token_logs_in_like_a_password_also_when_tokens_run_out_in_t
     site.source.expire_tokens();
     site.source.fail(Matcher::blobs().once(), What::CutAfter(400_000));
     let (path, silent) = (site.archive("x.krs.tar"), crate::harness::silent());
-    krs_core::pull::pull(&client, &plan, Default::default(), &path, 1, &silent).await.unwrap();
+    krs_core::sync::pull::pull(&client, &plan, Default::default(), &path, 1, &silent).await.unwrap();
     let tokens = site.source.requests().iter().filter(|request| request.path == "/token").count();
     assert!((2..=4).contains(&tokens), "{tokens} tokens");
 }
@@ -132,8 +132,9 @@ async fn t57_no_login_goes_where_a_registry_has_no_business_to_send_it() {
         site.edge.fail(Matcher::any().method("POST"), What::Location(location.to_owned()));
         let destination = site.edge.host().to_string().parse().unwrap();
         let silent = crate::harness::silent();
-        let error =
-            krs_core::push::push(&client(), &bundle, &images, &destination, 1, &silent).await.unwrap_err();
+        let error = krs_core::sync::push::push(&client(), &bundle, &images, &destination, 1, &silent)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Trust, "{location}: {error}");
     }
     let elsewhere = format!("{}{{path}}", thief.url().replace("https", "http"));
@@ -141,6 +142,6 @@ async fn t57_no_login_goes_where_a_registry_has_no_business_to_send_it() {
     site.edge.fail(Matcher::any().method("POST"), What::Location(elsewhere));
     let destination = site.edge.host().to_string().parse().unwrap();
     let silent = crate::harness::silent();
-    assert!(krs_core::push::push(&client(), &bundle, &images, &destination, 1, &silent).await.is_err());
+    assert!(krs_core::sync::push::push(&client(), &bundle, &images, &destination, 1, &silent).await.is_err());
     assert!(thief.requests().iter().all(|request| !request.had_authorization));
 }

@@ -8,16 +8,16 @@ mod foreign;
 
 use std::sync::Arc;
 
+use krs_core::bundle::sign::Signatures;
 use krs_core::bundle::{Bundle, Policy};
-use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, ErrorKind};
-use krs_core::plan::{Base, PlanOptions, plan};
-use krs_core::prove::{Proof, prove};
-use krs_core::pull::{PullError, PullOptions, pull};
+use krs_core::oci::digest::Digest;
 use krs_core::redact::Secret;
 use krs_core::registry::{Client, ClientOptions, Keychain};
-use krs_core::resolve::{ImageError, Referrers};
-use krs_core::sign::Signatures;
+use krs_core::sync::plan::{Base, PlanOptions, plan};
+use krs_core::sync::pull::{PullError, PullOptions, pull};
+use krs_core::sync::resolve::{ImageError, Referrers};
+use krs_core::sync::verify_present::{Proof, prove};
 use krs_testing::image::{Image, ImageBuilder, index, signature, with_attestations};
 use krs_testing::registry::{Matcher, Options, Registry, What};
 use serde_json::{Value, json};

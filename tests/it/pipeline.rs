@@ -171,10 +171,11 @@ async fn only_the_platforms_of_the_set_travel_and_the_index_keeps_its_digest() {
     site.checkout.commit("Only arm64");
     let loaded = krs_core::set::load(&[site.checkout.path().to_owned()], None).unwrap();
     let merged = krs_core::set::merge(&loaded.sets).unwrap();
-    let referrers = krs_core::resolve::Referrers::None;
-    let options = krs_core::resolve::ResolveOptions { jobs: 4, referrers, require_platforms: false };
-    let resolved =
-        krs_core::resolve::resolve(&client(), &merged, options, &crate::harness::silent()).await.unwrap();
+    let referrers = krs_core::sync::resolve::Referrers::None;
+    let options = krs_core::sync::resolve::ResolveOptions { jobs: 4, referrers, require_platforms: false };
+    let resolved = krs_core::sync::resolve::resolve(&client(), &merged, options, &crate::harness::silent())
+        .await
+        .unwrap();
     let closure = &resolved.images[0].closure;
     assert_eq!(resolved.images[0].root.digest, both.digest);
     assert!(closure.documents.iter().any(|d| d.digest == arm64.digest));

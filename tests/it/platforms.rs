@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which images of an index travel for the platforms that a set asks for.
 
-use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, ErrorKind};
-use krs_core::platform::Platform;
-use krs_core::prove::{Proof, prove};
-use krs_core::resolve::{ImageErrors, ResolveOptions, Resolved, resolve};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::platform::Platform;
 use krs_core::set;
+use krs_core::sync::resolve::{ImageErrors, ResolveOptions, Resolved, resolve};
+use krs_core::sync::verify_present::{Proof, prove};
 use krs_testing::image::{Image, ImageBuilder, index, with_attestations};
 use krs_testing::registry::Options;
 use serde_json::{Value, json};
@@ -186,7 +186,8 @@ async fn t94_an_image_without_an_index_is_for_the_platform_of_its_config() {
     site.add(&image("linux/arm64", 2), "team/arm64", "1");
     site.add(&krs_testing::image::helm_chart("chart", "1.0.0"), "team/chart", "1");
     let found = resolved(&mut site, false).await.unwrap();
-    let remarks = found.images.iter().map(krs_core::resolve::ResolvedImage::remarks).collect::<Vec<_>>();
+    let remarks =
+        found.images.iter().map(krs_core::sync::resolve::ResolvedImage::remarks).collect::<Vec<_>>();
     assert_eq!(remarks[0], ["has no image for linux/arm64/v8; it has linux/amd64"]);
     assert!(remarks[1].is_empty() && remarks[2].is_empty(), "{remarks:?}");
     assert_eq!(resolved(&mut site, true).await.unwrap_err().0.len(), 1);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An image counts as present only when all of it is there.
 
-use krs_core::platform::Platform;
-use krs_core::prove::{Proof, ProveError, prove};
-use krs_core::reference::Tag;
+use krs_core::oci::platform::Platform;
+use krs_core::oci::reference::Tag;
 use krs_core::registry::{Barred, Client, ClientIdentity, ClientOptions, RegistryError, Repository};
+use krs_core::sync::verify_present::{Proof, ProveError, prove};
 use krs_testing::image::{Image, ImageBuilder, index};
 use krs_testing::registry::{Matcher, Options, Registry, What};
 
@@ -114,7 +114,7 @@ async fn t56_authorities_and_certificates_in_memory_count_for_their_registry_onl
         key: krs_core::redact::Secret::new(shown.key.clone()),
     };
     assert!(!format!("{shown:?}").contains("PRIVATE"));
-    let with = |host: &krs_core::reference::RegistryHost| ClientOptions {
+    let with = |host: &krs_core::oci::reference::RegistryHost| ClientOptions {
         authorities: vec![(host.clone(), pem.clone())],
         identities: vec![(edge.host(), shown.clone())],
         ..options()

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use krs_core::bundle::{Bundle, BundledImages};
-use krs_core::digest::Digest;
-use krs_core::push::{PushOptions, PushReport, push};
-use krs_core::resolve::{ImageError, LeftBehind, Referrers};
+use krs_core::oci::digest::Digest;
+use krs_core::sync::push::{PushOptions, PushReport, push};
+use krs_core::sync::resolve::{ImageError, LeftBehind, Referrers};
 use krs_testing::image::{
     Image, ImageBuilder, cosign_signature, cosign_tag, index, referrers_index, referrers_tag, sbom, signature,
 };

@@ -2,10 +2,10 @@
 //! A bundle as a read-only registry: our own client reads it, and so does plain HTTP.
 
 use bytes::Bytes;
-use krs_core::digest::Digest;
-use krs_core::reference::{RegistryHost, Selector};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, Selector};
 use krs_core::registry::{BlobSink, Client, ClientOptions};
-use krs_core::serve::{ServeOptions, Server, Tls};
+use krs_core::sync::serve::{ServeOptions, Server, Tls};
 use krs_testing::image::{Image, ImageBuilder, index, sbom};
 use krs_testing::referrers::referrers_of;
 use krs_testing::registry::Options;

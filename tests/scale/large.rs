@@ -7,14 +7,14 @@ use std::os::unix::fs::FileExt as _;
 
 use camino::Utf8PathBuf;
 use krs_core::bundle::layout::{self, HEADER, Layout, MANIFEST_AT};
+use krs_core::bundle::sign::Signatures;
 use krs_core::bundle::{Bundle, Policy};
-use krs_core::closure::{Documents, StoredDocument};
-use krs_core::digest::Digest;
+use krs_core::oci::closure::{Documents, StoredDocument};
+use krs_core::oci::digest::Digest;
 use krs_core::oci::{Descriptor, OCI_MANIFEST};
-use krs_core::plan::{Plan, PlanOptions, plan};
-use krs_core::resolve::{Resolved, ResolvedImage};
 use krs_core::set;
-use krs_core::sign::Signatures;
+use krs_core::sync::plan::{Plan, PlanOptions, plan};
+use krs_core::sync::resolve::{Resolved, ResolvedImage};
 use krs_testing::git::Checkout;
 use serde_json::json;
 

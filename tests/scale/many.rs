@@ -4,15 +4,15 @@
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
+use krs_core::bundle::sign::Signatures;
 use krs_core::bundle::{Bundle, Policy};
-use krs_core::plan::{PlanOptions, plan};
 use krs_core::progress::{Progress, Silent};
-use krs_core::pull::pull;
-use krs_core::push::push;
 use krs_core::registry::{Client, ClientOptions};
-use krs_core::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::set;
-use krs_core::sign::Signatures;
+use krs_core::sync::plan::{PlanOptions, plan};
+use krs_core::sync::pull::pull;
+use krs_core::sync::push::push;
+use krs_core::sync::resolve::{Referrers, ResolveOptions, resolve};
 use krs_testing::git::Checkout;
 use krs_testing::many::{self, OWN_BLOBS};
 use krs_testing::registry::{Options, Registry};

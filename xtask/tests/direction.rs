@@ -9,30 +9,20 @@ use std::process::Command;
 
 /// The modules of the core and what each may use besides itself and [`GROUND`].
 ///
-/// `registry` and `bundle` do not know each other; `pull`, `push` and `serve` join them.
+/// `registry` and `bundle` do not know each other; `sync` joins them.
 const MODULES: &[(&str, &[&str])] = &[
     ("oci", &[]),
-    ("closure", &["oci"]),
-    ("crd", &[]),
-    ("sign", &[]),
-    ("set", &["crd"]),
+    ("progress", &["oci"]),
+    ("crd", &["oci"]),
+    ("set", &["oci", "crd"]),
     ("registry", &["oci"]),
-    ("bundle", &["oci", "closure", "sign", "crd", "set"]),
-    ("receipt", &["oci", "closure", "crd", "set", "bundle", "sign"]),
-    ("fetch", &["oci", "closure", "registry"]),
-    ("prove", &["oci", "closure", "registry", "fetch"]),
-    ("survey", &["oci", "closure", "registry", "receipt"]),
-    ("resolve", &["oci", "closure", "crd", "set", "registry", "fetch"]),
-    ("plan", &["oci", "closure", "crd", "set", "resolve", "bundle", "receipt"]),
-    ("compare", &["oci", "closure", "crd", "set", "bundle", "receipt", "resolve"]),
-    ("pull", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
-    ("push", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
-    ("serve", &["oci", "closure", "crd", "set", "registry", "bundle", "sign", "receipt", "resolve", "plan"]),
-    ("fuzz", &["oci", "set", "registry", "bundle", "sign", "receipt"]),
+    ("bundle", &["oci", "crd", "set", "progress"]),
+    ("sync", &["oci", "crd", "set", "progress", "registry", "bundle"]),
+    ("fuzz", &["oci", "crd", "set", "progress", "registry", "bundle", "sync"]),
 ];
 
 /// What every module may use; these use only each other.
-const GROUND: &[&str] = &["digest", "error", "format", "json", "platform", "progress", "redact", "reference"];
+const GROUND: &[&str] = &["error", "format", "json", "redact"];
 
 /// What the core must not reach: no terminal, no cluster.
 const NOT_IN_CORE: &[&str] = &["clap", "indicatif", "miette", "kube-client", "kube-runtime"];

@@ -2,9 +2,9 @@
 use camino::Utf8PathBuf;
 use clap::Args;
 use krs_core::bundle::StreamName;
-use krs_core::platform::Platform;
-use krs_core::reference::RegistryHost;
-use krs_core::resolve::Referrers;
+use krs_core::oci::platform::Platform;
+use krs_core::oci::reference::RegistryHost;
+use krs_core::sync::resolve::Referrers;
 
 use super::{PassphraseFile, RegistryArgs, flag, format_version, size};
 

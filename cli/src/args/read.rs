@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use krs_core::bundle::StreamName;
-use krs_core::push::SetName;
-use krs_core::reference::Destination;
+use krs_core::oci::reference::Destination;
+use krs_core::sync::push::SetName;
 
 use super::{RegistryArgs, flag};
 

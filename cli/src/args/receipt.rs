@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 use camino::Utf8PathBuf;
 use clap::Args;
-use krs_core::reference::Destination;
+use krs_core::oci::reference::Destination;
 
 use super::{RegistryArgs, flag, format_version};
 

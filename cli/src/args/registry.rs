@@ -5,7 +5,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use clap::Args;
 use jiff::SignedDuration;
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 
 use super::size;
 

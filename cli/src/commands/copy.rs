@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::{self, Bundle, Copied, CopyOptions, Policy, ReadFrom, space};
-use krs_core::digest::Digest;
 use krs_core::error::ErrorKind;
+use krs_core::oci::digest::Digest;
 use krs_core::progress::Progress;
 use serde::Serialize;
 

@@ -3,14 +3,14 @@ use std::sync::Arc;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
-use krs_core::compare::{Difference, Differences, Stock, compare};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Destination;
 use krs_core::progress::Progress;
-use krs_core::reference::Destination;
 use krs_core::registry::Client;
-use krs_core::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::set::{self, Loaded};
-use krs_core::survey::{SurveyOptions, survey};
+use krs_core::sync::compare::{Difference, Differences, Stock, compare};
+use krs_core::sync::resolve::{Referrers, ResolveOptions, resolve};
+use krs_core::sync::scan::{SurveyOptions, survey};
 use serde::Serialize;
 
 use super::sets::Names;
@@ -107,7 +107,7 @@ fn side(text: &str, names: &mut Names, console: &Console) -> Result<Side, Failur
         sets::add_names(names, loaded.sets.iter().map(|loaded| &loaded.set));
         return Ok(Side::Checkout(Box::new(loaded)));
     }
-    text.parse().map(Side::Registry).map_err(|e: krs_core::reference::ParseReferenceError| {
+    text.parse().map(Side::Registry).map_err(|e: krs_core::oci::reference::ParseReferenceError| {
         Failure::usage(format!(
             "`{}` is no file, and no registry: {e}",
             krs_core::redact::printable(text, 200)

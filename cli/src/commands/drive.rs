@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 
 use camino::Utf8Path;
 use krs_core::bundle::{Bundle, Form, FoundBundle, FoundBundles, Policy, find_bundles};
-use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, ErrorKind, chain};
+use krs_core::oci::digest::Digest;
 use krs_core::redact::printable;
 use serde::Serialize;
 

@@ -6,10 +6,10 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::bundle::sign::Trust;
 use krs_core::bundle::{self, Bundle, BundledImages, Freshness, Policy};
-use krs_core::plan::{Base, PlanError};
-use krs_core::receipt::{MAX_RECEIPT, Receipt};
-use krs_core::sign::Trust;
+use krs_core::sync::plan::{Base, PlanError};
+use krs_core::sync::receipt::{MAX_RECEIPT, Receipt};
 
 use crate::diagnostic::Failure;
 

@@ -3,8 +3,8 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::bundle::sign;
 use krs_core::error::io_kind;
-use krs_core::sign;
 use serde::Serialize;
 
 use super::keys;

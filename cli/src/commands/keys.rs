@@ -5,8 +5,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::bundle::sign::{MAX_KEY_FILE, PublicKey, SecretKey, Trust, is_key};
 use krs_core::redact::{Secret, printable};
-use krs_core::sign::{MAX_KEY_FILE, PublicKey, SecretKey, Trust, is_key};
 
 use crate::args::{PassphraseFile, PublicKeys};
 use crate::console::Console;

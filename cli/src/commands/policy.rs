@@ -3,12 +3,12 @@ use std::collections::HashSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
+use krs_core::bundle::sign::Trust;
 use krs_core::bundle::{
     Bundle, BundleError, BundleMissing, Freshness, HighWaterMark, Policy, ReadFrom, VolumeState,
     check_volumes, is_clock_behind,
 };
 use krs_core::error::{Cause, ErrorKind, by_cause};
-use krs_core::sign::Trust;
 
 use super::{drive, keys};
 use crate::args::{PolicyArgs, VolumeArgs};

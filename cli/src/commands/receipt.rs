@@ -2,10 +2,10 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use krs_core::error::{Cause, by_cause, list};
-use krs_core::receipt::Receipt;
+use krs_core::oci::reference::RepositoryName;
 use krs_core::redact::printable;
-use krs_core::reference::RepositoryName;
-use krs_core::survey::{Incomplete, SurveyOptions, survey};
+use krs_core::sync::receipt::Receipt;
+use krs_core::sync::scan::{Incomplete, SurveyOptions, survey};
 use serde::Serialize;
 
 use super::{files, output, registries, runtime, sets};

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::{Bundle, StreamName};
-use krs_core::digest::Digest;
 use krs_core::error::ErrorKind;
-use krs_core::plan::{Plan, PlanError, PresentTime};
+use krs_core::oci::digest::Digest;
 use krs_core::set::Warning;
+use krs_core::sync::plan::{Plan, PlanError, PresentTime};
 
 use super::files;
 use crate::diagnostic::Failure;

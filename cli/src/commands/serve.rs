@@ -3,7 +3,7 @@ use std::fs;
 use std::sync::Arc;
 
 use camino::Utf8Path;
-use krs_core::serve::{ServeOptions, Server, Tls};
+use krs_core::sync::serve::{ServeOptions, Server, Tls};
 use serde::Serialize;
 
 use super::{policy, runtime, signals};

@@ -3,9 +3,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use camino::Utf8PathBuf;
-use krs_core::reference::{Destination, RepositoryName};
+use krs_core::oci::reference::{Destination, RepositoryName};
 use krs_core::set::{self, CallPaths, CheckedSet, Loaded, SetErrors};
-use krs_core::survey::Wanted;
+use krs_core::sync::scan::Wanted;
 
 use super::files;
 use crate::console::Console;
@@ -87,6 +87,6 @@ pub(super) fn repositories(paths: &[Utf8PathBuf], console: &Console) -> Result<N
 pub(super) fn below(destination: &Destination, names: &Names) -> Result<Names, Failure> {
     let below = names.iter().map(|(name, wanted)| Ok((destination.repository(name)?, wanted.clone())));
     below
-        .collect::<Result<_, krs_core::reference::ParseReferenceError>>()
+        .collect::<Result<_, krs_core::oci::reference::ParseReferenceError>>()
         .map_err(|e| Failure::usage(e.to_string()).help("use a shorter prefix"))
 }

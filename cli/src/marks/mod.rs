@@ -11,7 +11,7 @@ mod store;
 use std::collections::BTreeMap;
 
 use krs_core::bundle::{Freshness, HighWaterMark, RollbackError, StreamName, follows};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::redact::printable;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

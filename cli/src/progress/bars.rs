@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::progress::{Activity, Progress};
 use krs_core::redact::printable;
 

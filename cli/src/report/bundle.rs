@@ -3,11 +3,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use krs_core::bundle::{Bundle, BundleError};
-use krs_core::plan::Plan;
-use krs_core::pull::Pulled;
 use krs_core::registry::Statistics;
-use krs_core::resolve::{LeftBehind, Resolved, ResolvedImage};
 use krs_core::set::Loaded;
+use krs_core::sync::plan::Plan;
+use krs_core::sync::pull::Pulled;
+use krs_core::sync::resolve::{LeftBehind, Resolved, ResolvedImage};
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;

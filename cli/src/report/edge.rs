@@ -2,11 +2,11 @@
 use std::time::Duration;
 
 use krs_core::bundle::Bundle;
-use krs_core::digest::Digest;
 use krs_core::error::chain;
-use krs_core::push::{Delivery, PushError, PushReport, ReferrerProblem, TagBefore, TagState, Target};
-use krs_core::reference::Destination;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Destination;
 use krs_core::registry::Statistics;
+use krs_core::sync::push::{Delivery, PushError, PushReport, ReferrerProblem, TagBefore, TagState, Target};
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;

@@ -3,12 +3,12 @@
 
 use camino::Utf8Path;
 use jiff::Timestamp;
+use krs_core::bundle::sign::KeyId;
 use krs_core::bundle::{BaseSource, Bundle, BundleBase, BundleManifest, BundleMissing, BundledImages};
-use krs_core::closure::Closure;
-use krs_core::digest::Digest;
 use krs_core::error::{Cause, by_cause};
-use krs_core::plan::{Plan, PlanError};
-use krs_core::sign::KeyId;
+use krs_core::oci::closure::Closure;
+use krs_core::oci::digest::Digest;
+use krs_core::sync::plan::{Plan, PlanError};
 use serde::Serialize;
 
 use super::human::{count, size};

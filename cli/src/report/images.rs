@@ -4,14 +4,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use krs_core::bundle::{Bundle, BundleError};
-use krs_core::closure::{Closure, Documents};
-use krs_core::digest::Digest;
+use krs_core::oci::closure::{Closure, Documents};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::platform::Platform;
+use krs_core::oci::reference::Reference;
 use krs_core::oci::{self, Descriptor, Document, StatedPlatform};
-use krs_core::platform::Platform;
 use krs_core::redact::printable;
-use krs_core::reference::Reference;
-use krs_core::resolve::MissingReferrer;
 use krs_core::set::CheckedSet;
+use krs_core::sync::resolve::MissingReferrer;
 use serde::Serialize;
 
 use super::human::size;
@@ -134,7 +134,7 @@ pub(super) fn describe<'a>(
     sets: impl IntoIterator<Item = &'a CheckedSet>,
 ) -> Vec<ImageFacts> {
     let closures = inputs.iter().map(|input| (input.root.digest, input.closure)).collect::<Vec<_>>();
-    let shared = krs_core::plan::shared(&closures);
+    let shared = krs_core::sync::plan::shared(&closures);
     let mut names = HashMap::<_, BTreeSet<String>>::new();
     for set in sets {
         for image in &set.images {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use krs_core::bundle::{Space, space};
-use krs_core::plan::Plan;
+use krs_core::sync::plan::Plan;
 use serde::Serialize;
 
 use super::human::{count, duration, size};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use camino::Utf8Path;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_testing::image::{ImageBuilder, index, sbom};
 use krs_testing::registry::{Auth, Options, Registry};
 use krs_testing::{process, tools};

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_testing::image::{Image, ImageBuilder, cosign_signature, cosign_tag, helm_chart, index, sbom};
 use krs_testing::registry::{Auth, Options};
 

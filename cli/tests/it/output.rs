@@ -157,7 +157,7 @@ fn t227_an_image_of_schema_1_is_called_that() {
         ("team/old", "application/vnd.docker.distribution.manifest.v1+prettyjws"),
         ("team/older", "application/json"),
     ] {
-        let digest = krs_core::digest::Digest::of(manifest.as_bytes());
+        let digest = krs_core::oci::digest::Digest::of(manifest.as_bytes());
         let headers = [("content-type", media_type), ("docker-content-digest", &digest.to_string())];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let answer = What::Status(200, headers, manifest.to_owned());

@@ -3,8 +3,8 @@
 
 use std::fs;
 
-use krs_core::digest::Digest;
-use krs_core::sign::{PublicKey, Signatures, Trust};
+use krs_core::bundle::sign::{PublicKey, Signatures, Trust};
+use krs_core::oci::digest::Digest;
 
 use crate::harness::{Desk, Site};
 

@@ -3,9 +3,9 @@
 //! such blobs and does not delete them, since no registry here is repaired by that (ADR 8).
 
 use camino::Utf8Path;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, Selector};
 use krs_core::redact::Secret;
-use krs_core::reference::{RegistryHost, Selector};
 use krs_core::registry::{BlobSink, Client, ClientOptions, Keychain, RegistryError};
 use krs_testing::distribution::{Distribution, Options};
 use krs_testing::gitea::{Gitea, USER};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use camino::Utf8Path;
 use krs_core::bundle::layout::{self, Layout, MANIFEST_AT};
 use krs_core::bundle::{Bundle, Policy};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use crate::harness::{Workplace, checkout, distribution3, fill};
 
@@ -21,7 +21,7 @@ fn by_krs(path: &Utf8Path) -> Entries {
     let layout = Layout::new(manifest, &encoded).unwrap();
     let bytes = std::fs::read(path).unwrap();
     let part = |at: u64, size: usize| Digest::of(&bytes[usize::try_from(at).unwrap()..][..size]);
-    let signatures = krs_core::sign::SIGNATURES_SIZE;
+    let signatures = krs_core::bundle::sign::SIGNATURES_SIZE;
     let content = layout::OCI_LAYOUT_CONTENT;
     let mut entries = Entries::from([
         (layout::OCI_LAYOUT.to_owned(), (content.len() as u64, Digest::of(content))),

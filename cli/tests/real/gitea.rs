@@ -4,9 +4,9 @@
 //! Slow, since Gitea takes minutes to build: `cargo xtask test --full`.
 
 use camino::Utf8PathBuf;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, Selector};
 use krs_core::redact::Secret;
-use krs_core::reference::{RegistryHost, Selector};
 use krs_core::registry::{Client, ClientOptions, Keychain};
 use krs_testing::gitea::{Gitea, USER};
 use krs_testing::image::{

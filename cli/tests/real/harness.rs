@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::process::{Command, Output};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 use krs_core::registry::{Client, ClientOptions, Keychain};
 use krs_testing::corpus::Corpus;
 use krs_testing::distribution::{Distribution, Options, PASSWORD, USER};

@@ -4,8 +4,8 @@
 use std::process::Command;
 use std::time::Duration;
 
-use krs_core::digest::Digest;
-use krs_core::reference::{RegistryHost, Selector};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, Selector};
 use krs_core::registry::{Client, ClientOptions};
 use krs_testing::distribution::Distribution;
 use krs_testing::image::{ImageBuilder, cosign_signature, cosign_tag, helm_chart, index, sbom, signature};

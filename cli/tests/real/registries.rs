@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The whole way between registries that people run.
 
-use krs_core::digest::Digest;
-use krs_core::reference::Selector;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Selector;
 use krs_testing::corpus::Corpus;
 use krs_testing::distribution::{Distribution, Options};
 use krs_testing::image::{Image, ImageBuilder, index};

@@ -80,7 +80,7 @@ impl Proxy {
         }
         let host = ["http://", "https://"].iter().find_map(|scheme| self.url.strip_prefix(scheme));
         let is_host =
-            |host: &str| host.trim_end_matches('/').parse::<krs_core::reference::RegistryHost>().is_ok();
+            |host: &str| host.trim_end_matches('/').parse::<krs_core::oci::reference::RegistryHost>().is_ok();
         if !host.is_some_and(is_host) {
             let shown = krs_core::redact::printable(&self.url, 120);
             return Err(format!("online.proxy.url: `{shown}` is no proxy: expected http://host:port"));

@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use krs_core::closure::Closure;
 use krs_core::crd::reason;
-use krs_core::digest::Digest;
 use krs_core::error::ErrorKind;
 use krs_core::oci::Descriptor;
-use krs_core::push::find_layer;
-use krs_core::reference::RepositoryName;
+use krs_core::oci::closure::Closure;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::RepositoryName;
 use krs_core::registry::{Pushed, Repository};
+use krs_core::sync::push::find_layer;
 
 use super::failure::Failure;
 use super::side::Which;

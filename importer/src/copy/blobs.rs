@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use krs_core::closure::Documents;
-use krs_core::digest::Digest;
+use krs_core::oci::closure::Documents;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Selector;
 use krs_core::oci::{Descriptor, Document, Inline};
-use krs_core::push::send_document;
-use krs_core::reference::Selector;
 use krs_core::registry::{Pushed, RegistryError, Repository};
+use krs_core::sync::push::send_document;
 
 use super::failure::Failure;
 use super::manifests::put;

@@ -2,15 +2,15 @@
 //! Why a target is not at the edge, in the words of a condition.
 
 use camino::Utf8Path;
-use krs_core::closure::ClosureError;
 use krs_core::crd::reason;
 use krs_core::error::{Classify, ErrorKind, chain, find_cause};
-use krs_core::fetch::FetchError;
-use krs_core::prove::ProveError;
-use krs_core::push::TargetError;
+use krs_core::oci::closure::ClosureError;
+use krs_core::oci::reference::RegistryHost;
 use krs_core::redact::printable;
-use krs_core::reference::RegistryHost;
 use krs_core::registry::{Denial, Hint, RegistryError};
+use krs_core::sync::fetch::FetchError;
+use krs_core::sync::push::TargetError;
+use krs_core::sync::verify_present::ProveError;
 
 use super::side::Which;
 use crate::advice::{Whose, about_denial, about_tls};

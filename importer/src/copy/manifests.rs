@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use krs_core::closure::{Closure, Documents, Optional};
 use krs_core::crd::reason;
-use krs_core::digest::Digest;
 use krs_core::error::ErrorKind;
+use krs_core::oci::closure::{Closure, Documents, Optional};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Selector;
 use krs_core::oci::{Descriptor, Document, Index};
-use krs_core::push::{Put, put_as_manifest, put_document};
-use krs_core::reference::Selector;
 use krs_core::registry::Repository;
+use krs_core::sync::push::{Put, put_as_manifest, put_document};
 
 use super::blobs::{at_edge, has};
 use super::by_hand;

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8PathBuf;
 use krs_core::crd::reason;
+use krs_core::oci::reference::RepositoryName;
 use krs_core::redact::printable;
-use krs_core::reference::RepositoryName;
 use krs_core::registry::RetryPolicy;
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -7,8 +7,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::oci::reference::{RegistryHost, RepositoryName};
 use krs_core::redact::Secret;
-use krs_core::reference::{RegistryHost, RepositoryName};
 use krs_core::registry::{Client, ClientOptions, Repository, RetryPolicy};
 
 use super::Paths;

@@ -5,9 +5,9 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::RepositoryName;
 use krs_core::redact::printable;
-use krs_core::reference::RepositoryName;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 

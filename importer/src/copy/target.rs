@@ -2,16 +2,16 @@
 //! Brings one image to one repository at the edge: what refers to it, then the image; walks it there, and tags it last.
 
 use krs_core::bundle::BundleReferrer;
-use krs_core::closure::{Closure, Documents, Optional};
 use krs_core::crd::reason;
 use krs_core::error::ErrorKind;
-use krs_core::fetch;
 use krs_core::oci::Descriptor;
-use krs_core::prove::{Proof, ProveError, prove};
-use krs_core::push::{PushedReferrer, TargetError, list_referrers, mend_lists, put_tag};
-use krs_core::reference::{RepositoryName, Selector};
+use krs_core::oci::closure::{Closure, Documents, Optional};
+use krs_core::oci::reference::{RepositoryName, Selector};
 use krs_core::registry::{RegistryError, Repository};
-use krs_core::resolve::{FoundReferrers, ResolvedReferrer, find_referrers};
+use krs_core::sync::fetch;
+use krs_core::sync::push::{PushedReferrer, TargetError, list_referrers, mend_lists, put_tag};
+use krs_core::sync::resolve::{FoundReferrers, ResolvedReferrer, find_referrers};
+use krs_core::sync::verify_present::{Proof, ProveError, prove};
 
 use super::Paths;
 use super::base::Base;

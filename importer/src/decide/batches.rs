@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use krs_core::digest::Digest;
-use krs_core::reference::{RegistryHost, RepositoryName};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
 use super::{Batch, BatchSource, Observation};
 use crate::job::copy_target;

@@ -4,9 +4,9 @@
 
 use std::collections::HashMap;
 
-use krs_core::digest::Digest;
-use krs_core::platform::Platform;
-use krs_core::reference::{RegistryHost, RepositoryName, Tag};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::platform::Platform;
+use krs_core::oci::reference::{RegistryHost, RepositoryName, Tag};
 
 use super::CopyJob;
 use crate::target::Target;

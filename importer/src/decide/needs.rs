@@ -2,7 +2,7 @@
 //! What a set needs of bundles, as it was decided: the media stay for that. Pure.
 
 use krs_core::crd::EdgeImageSetSpec;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::set::SetImage;
 
 use super::{BatchSource, CopyJob, Decision, Obstacle, follows_bundles};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::crd::{BundleReference, EdgeImageSetSpec, ImageFailure};
-use krs_core::digest::Digest;
-use krs_core::reference::{RegistryHost, RepositoryName};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
 use crate::policy::Allowed;
 use crate::state::SetState;

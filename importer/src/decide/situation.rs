@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use krs_core::crd::{EdgeImageSetSpec, Source, default, interval, reason};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use super::{Answer, BatchSource, JobPhase, Observation};
 use crate::remember::{is_over, known_failure};

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSetSpec, reason};
-use krs_core::digest::Digest;
-use krs_core::reference::{Destination, RegistryHost, RepositoryName};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{Destination, RegistryHost, RepositoryName};
 use serde_json::json;
 
 use super::*;

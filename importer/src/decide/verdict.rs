@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use krs_core::crd::{ImageFailure, Source, reason};
+use krs_core::oci::reference::Reference;
 use krs_core::redact::printable;
-use krs_core::reference::Reference;
 
 use super::situation::{Awaited, Situation, stalls};
 use super::{JobPhase, Observation, Picture, Verdict};

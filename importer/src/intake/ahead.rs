@@ -7,7 +7,7 @@
 
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use super::verdict::sentence;
 use crate::marks::Mark;

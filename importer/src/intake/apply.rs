@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::bundle::StreamName;
 use krs_core::crd::{API_VERSION, EdgeImageSet, KIND};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::redact::printable;
 use krs_core::set::CheckedSet;
 use kube::api::{Api, Patch, PatchParams};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use krs_core::crd::{API_VERSION, ImageBundle, ImageBundleStatus};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, ResourceExt as _};

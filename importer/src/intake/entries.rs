@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 use krs_core::bundle::{BundleError, RollbackError};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use super::ahead::{self, Times};
 use super::entry::{Accepted, Entry, State};

@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use krs_core::bundle::StreamName;
 use krs_core::crd::ImageBundleStatus;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use super::ahead::Ahead;
 use super::folder::Stamp;

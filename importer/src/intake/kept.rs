@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use camino::Utf8PathBuf;
 use krs_core::bundle::StreamName;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use super::entry::{Entry, State};
 use super::namespaces::Mismatches;

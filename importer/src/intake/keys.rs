@@ -4,7 +4,7 @@
 use std::io::Read as _;
 
 use camino::Utf8Path;
-use krs_core::sign::{MAX_KEY_FILE, PublicKey};
+use krs_core::bundle::sign::{MAX_KEY_FILE, PublicKey};
 
 /// Most keys that are read.
 const MAX_KEYS: usize = 64;

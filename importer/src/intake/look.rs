@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
+use krs_core::bundle::sign::Trust;
 use krs_core::bundle::{Bundle, BundleError, Freshness, Policy};
 use krs_core::oci::Descriptor;
-use krs_core::reference::RepositoryName;
-use krs_core::sign::Trust;
+use krs_core::oci::reference::RepositoryName;
 
 use super::entry::Accepted;
 use super::folder::{Found, Stamp};
@@ -289,7 +289,7 @@ impl Accepted {
                 reference: image.reference.clone(),
                 digest: image.digest,
                 platforms: image.platforms.clone(),
-                size: closures().map(krs_core::closure::Closure::size).sum(),
+                size: closures().map(krs_core::oci::closure::Closure::size).sum(),
                 contents: closures().flat_map(|c| &c.contents).map(|content| content.digest).collect(),
                 partial: image.partial,
                 expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.contents)),

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use super::Intake;
 use super::entries;

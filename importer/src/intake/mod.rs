@@ -39,7 +39,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
 use krs_core::crd::{ImageBundle, condition};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use kube::Resource as _;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use super::folder::SUFFIX;
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::redact::printable;
 use krs_core::set::{CheckedSet, SetImage};
 use tokio::time::Instant;

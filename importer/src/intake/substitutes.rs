@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use super::entry::{Accepted, Entry};
 use crate::demand::{Demand, SetDemand};

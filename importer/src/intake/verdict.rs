@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a failure to open or to read a bundle means for the site. Pure.
 
+use krs_core::bundle::sign::SignError;
 use krs_core::bundle::{BundleError, ManifestError, RollbackError};
 use krs_core::error::Classify as _;
 use krs_core::format::FORMAT_VERSION;
 use krs_core::redact::printable;
-use krs_core::sign::SignError;
 
 /// Longest sentence, in characters: four bytes each fit the status.
 const MAX_TEXT: usize = 250 * 4;
@@ -156,7 +156,7 @@ pub(super) fn sentence(what: &str, advice: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use krs_core::digest::Digest;
+    use krs_core::oci::digest::Digest;
 
     #[test]
     fn each_failure_has_one_word_and_says_what_to_do() {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use krs_core::crd::ImageBundleStatus;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::redact::printable;
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #![allow(clippy::unwrap_used)]
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use serde_json::json;
 
 use super::*;

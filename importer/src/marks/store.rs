@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use krs_core::bundle::StreamName;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use kube::Api;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use thiserror::Error;

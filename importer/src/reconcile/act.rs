@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use krs_core::crd::reason;
-use krs_core::digest::Digest;
-use krs_core::reference::RepositoryName;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::RepositoryName;
 
 use kube::Resource as _;
 

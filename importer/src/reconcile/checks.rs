@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::crd::reason;
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 use tokio::task::JoinHandle;
 
 use super::breaker::{Breakers, LeftAlone};

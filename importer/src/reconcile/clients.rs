@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 use krs_core::registry::{Client, RegistryError};
 
 use super::edge::{MAX_PAUSES, RETRIES};

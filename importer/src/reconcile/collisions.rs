@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use krs_core::reference::{RepositoryName, Tag};
+use krs_core::oci::reference::{RepositoryName, Tag};
 use krs_core::set::SetImage;
 
 use crate::demand::SetName;
@@ -76,8 +76,8 @@ fn take(target: &mut Target, tag: &Tag, images: &[SetImage], message: &str, coll
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use krs_core::digest::Digest;
-    use krs_core::reference::Destination;
+    use krs_core::oci::digest::Digest;
+    use krs_core::oci::reference::Destination;
     use serde_json::json;
 
     fn wanted(images: &[(&str, &str)]) -> (Vec<Target>, Vec<SetImage>) {

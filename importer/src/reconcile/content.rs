@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::oci::Descriptor;
-use krs_core::prove::{Proof, ProveError, prove};
 use krs_core::registry::{BlobSink, Client, ClientOptions, RegistryError, Repository};
+use krs_core::sync::verify_present::{Proof, ProveError, prove};
 
 use super::edge::{edge_options, explain};
 use super::observe::Seen;

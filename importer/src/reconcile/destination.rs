@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The credentials and CA certificates that a set names, and the client that they make.
 
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 
 use super::ReconcileError;
 use super::blocked::Blocked;

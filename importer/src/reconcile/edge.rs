@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use krs_core::crd::{DestinationTls, reason};
-use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, chain};
-use krs_core::prove::{Proof, ProveError, prove};
-use krs_core::reference::{RegistryHost, Selector, Tag};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, Selector, Tag};
 use krs_core::registry::{Barred, Client, ClientOptions, Denial, RegistryError, Repository, RetryPolicy};
+use krs_core::sync::verify_present::{Proof, ProveError, prove};
 
 use super::health::Health;
 use crate::advice::{Whose, about_denial, about_tls};

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use krs_core::digest::Digest;
-use krs_core::reference::{RegistryHost, RepositoryName, Tag};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, RepositoryName, Tag};
 use tokio::sync::watch;
 
 use super::locations::{BlobLocations, Location};

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 use krs_core::registry::RegistryError;
 
 /// The health of a registry, as far as some requests tell.

@@ -2,8 +2,8 @@
 //! Which registries a Secret is for. The author of a set may name Secrets that they cannot read: a password must not be
 //! sent to a host that only the set names. Pure.
 
+use krs_core::oci::reference::RegistryHost;
 use krs_core::redact::printable;
-use krs_core::reference::RegistryHost;
 
 /// Annotation of a Secret: the registries, `host[:port]`, that its credentials may be sent to, with commas between them.
 pub(super) const ANNOTATION: &str = "kuberegistrysync.io/registry-hosts";

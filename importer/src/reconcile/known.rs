@@ -129,7 +129,7 @@ impl KnownAnswers {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use krs_core::reference::Destination;
+    use krs_core::oci::reference::Destination;
 
     const RESYNC: Duration = Duration::from_secs(600);
 
@@ -139,7 +139,7 @@ mod tests {
 
     fn sample(count: usize) -> Vec<Target> {
         let images = (0..count).map(|n| {
-            let digest = krs_core::digest::Digest::of(n.to_string().as_bytes());
+            let digest = krs_core::oci::digest::Digest::of(n.to_string().as_bytes());
             serde_json::json!({"image": format!("example.com/app{n}:1@{digest}")})
         });
         let spec =

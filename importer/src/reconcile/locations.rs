@@ -7,8 +7,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use krs_core::digest::Digest;
-use krs_core::reference::{RegistryHost, RepositoryName};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
 use crate::demand::SetName;
 

@@ -182,7 +182,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::state::{Attempt, Resolved};
-    use krs_core::digest::Digest;
+    use krs_core::oci::digest::Digest;
 
     #[test]
     fn the_state_of_the_largest_set_fits_a_config_map() {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 
 use jiff::Timestamp;
-use krs_core::reference::Tag;
+use krs_core::oci::reference::Tag;
 
 use crate::demand::SetName;
 use crate::target::Target;
@@ -111,8 +111,8 @@ impl Names {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use krs_core::digest::Digest;
-    use krs_core::reference::Destination;
+    use krs_core::oci::digest::Digest;
+    use krs_core::oci::reference::Destination;
     use serde_json::json;
 
     fn set(name: &str) -> SetName {

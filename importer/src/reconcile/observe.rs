@@ -3,9 +3,9 @@
 
 use jiff::Timestamp;
 use krs_core::crd::reason;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Reference;
 use krs_core::redact::printable;
-use krs_core::reference::Reference;
 
 use super::blocked::Blocked;
 use super::collisions::{self, Collisions};

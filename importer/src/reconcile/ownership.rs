@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use krs_core::reference::{RegistryHost, RepositoryName};
+use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
 use crate::job;
 use crate::remember::is_over;

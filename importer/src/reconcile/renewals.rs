@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use krs_core::reference::RegistryHost;
+use krs_core::oci::reference::RegistryHost;
 
 use super::lock;
 use crate::demand::SetName;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSetSpec, Source, reason};
-use krs_core::digest::Digest;
-use krs_core::reference::Reference;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Reference;
 
 use super::Parts;
 use super::blocked::Blocked;

@@ -11,8 +11,8 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSetSpec, reason};
-use krs_core::digest::Digest;
-use krs_core::reference::{Reference, RegistryHost};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{Reference, RegistryHost};
 use krs_core::registry::Client;
 use tokio::time::Instant;
 

@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSet, EdgeImageSetSpec, Source, reason};
-use krs_core::digest::Digest;
-use krs_core::reference::{Destination, Reference};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{Destination, Reference};
 use krs_core::set::{SetImage, check_spec};
 
 use super::ownership::Repositories;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::crd::EdgeImageSetStatus;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use crate::status::fingerprint;
 use crate::writes::Restores;

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::redact::Secret;
 use tokio::sync::Semaphore;
 

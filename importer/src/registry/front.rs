@@ -10,8 +10,8 @@ use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use krs_core::digest::Digest;
-use krs_core::serve::{self, Asked, Caller, Peer, Repository, Shelf, asked};
+use krs_core::oci::digest::Digest;
+use krs_core::sync::serve::{self, Asked, Caller, Peer, Repository, Shelf, asked};
 use tokio::sync::watch;
 
 use super::access::{Access, Verdict, token};

@@ -15,8 +15,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use krs_core::digest::Digest;
-use krs_core::serve::{self, Listener, ServeError, ServeOptions, Tls};
+use krs_core::oci::digest::Digest;
+use krs_core::sync::serve::{self, Listener, ServeError, ServeOptions, Tls};
 use tokio::sync::watch;
 
 use self::access::Access;

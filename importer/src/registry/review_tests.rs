@@ -100,7 +100,7 @@ async fn t144_strangers_do_not_make_the_importer_ask_without_end() {
 #[tokio::test]
 async fn t172_an_address_that_floods_with_tokens_locks_out_no_other() {
     use base64::Engine as _;
-    use krs_core::serve::Peer;
+    use krs_core::sync::serve::Peer;
 
     use crate::registry::access::Access;
     use crate::registry::front::Front;
@@ -110,8 +110,8 @@ async fn t172_an_address_that_floods_with_tokens_locks_out_no_other() {
     let demand = tokio::sync::watch::channel(Arc::default()).1;
     let access = Access::new(reviewer(api.client()));
     let front = Front::new(access, library, demand, false, crate::metrics::Metrics::new().0);
-    let options = krs_core::serve::ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls: None };
-    let listener = krs_core::serve::Listener::bind(&options).await.unwrap();
+    let options = krs_core::sync::serve::ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls: None };
+    let listener = krs_core::sync::serve::Listener::bind(&options).await.unwrap();
     let address = listener.address();
     let front = Arc::new(front);
     let server = tokio::spawn(listener.run(

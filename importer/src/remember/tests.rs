@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #![allow(clippy::unwrap_used)]
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use super::*;
 use crate::job::copy_target;

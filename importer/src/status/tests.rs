@@ -14,7 +14,7 @@ fn at(text: &str) -> Timestamp {
 
 fn spec(images: usize) -> EdgeImageSetSpec {
     let image = |n: usize| {
-        let digest = krs_core::digest::Digest::of(n.to_string().as_bytes());
+        let digest = krs_core::oci::digest::Digest::of(n.to_string().as_bytes());
         json!({"image": format!("docker.io/library/app{n}:1.0@{digest}")})
     };
     let images = (0..images).map(image).collect::<Vec<_>>();
@@ -22,7 +22,7 @@ fn spec(images: usize) -> EdgeImageSetSpec {
 }
 
 fn bundle() -> BundleReference {
-    let digest = krs_core::digest::Digest::of(b"bundle").to_string();
+    let digest = krs_core::oci::digest::Digest::of(b"bundle").to_string();
     BundleReference { name: "prod-118".to_owned(), stream: "prod".to_owned(), sequence: 118, digest }
 }
 

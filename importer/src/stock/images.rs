@@ -7,8 +7,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use krs_core::digest::Digest;
-use krs_core::reference::Reference;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Reference;
 
 use super::StockImage;
 

@@ -4,10 +4,10 @@
 
 use std::sync::OnceLock;
 
-use krs_core::prove::{Proof, prove};
+use krs_core::oci::reference::{RegistryHost, Selector};
 use krs_core::redact::Secret;
-use krs_core::reference::{RegistryHost, Selector};
 use krs_core::registry::{Client, ClientOptions, Keychain};
+use krs_core::sync::verify_present::{Proof, prove};
 use krs_testing::image::Image;
 use krs_testing::tls::Authority;
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::header::DATE;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
-use krs_core::plan::PlanOptions;
+use krs_core::sync::plan::PlanOptions;
 use krs_importer::marks::Mark;
 use serde_json::json;
 
@@ -109,7 +109,7 @@ async fn t215_one_stream_is_reset_after_a_bundle_that_is_dated_ahead_was_used() 
     let now = Timestamp::now();
     world.drop("ahead.krs.tar", sequence(now + YEAR)).await;
     world.drop("right.krs.tar", sequence(now)).await;
-    let old = Mark { sequence: 7, identity: krs_core::digest::Digest::of(b"test"), created_at: now };
+    let old = Mark { sequence: 7, identity: krs_core::oci::digest::Digest::of(b"test"), created_at: now };
     world.api.put(
         "configmaps",
         json!({
@@ -166,7 +166,7 @@ async fn t215_the_time_of_the_api_server_and_of_the_last_bundle_count_as_the_clo
         } else {
             let used = Mark {
                 sequence: sequence(later) - 86_400,
-                identity: krs_core::digest::Digest::of(b"earlier"),
+                identity: krs_core::oci::digest::Digest::of(b"earlier"),
                 created_at: later,
             };
             world.api.put(
@@ -249,7 +249,7 @@ async fn t215_what_an_image_bundle_tells_of_a_file_that_is_away_raises_no_mark_t
         let world = World::new();
         let now = Timestamp::now();
         let told = sequence(if ahead { now + YEAR } else { now });
-        let digest = krs_core::digest::Digest::of(b"manifest");
+        let digest = krs_core::oci::digest::Digest::of(b"manifest");
         let condition = |type_: &str| json!({"type": type_, "status": "True", "reason": "Imported", "message": "", "lastTransitionTime": now});
         let annotation = if is_confirmed { digest.to_string() } else { String::new() };
         world.api.put(

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use krs_core::plan::PlanOptions;
+use krs_core::sync::plan::PlanOptions;
 
 use crate::api::Trouble;
 use crate::world::{World, numbered};

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use futures::StreamExt as _;
-use krs_core::reference::Reference;
+use krs_core::oci::reference::Reference;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tower_service::Service as _;

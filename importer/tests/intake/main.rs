@@ -23,7 +23,7 @@ mod world;
 use std::time::Duration;
 
 use api::Trouble;
-use krs_core::plan::PlanOptions;
+use krs_core::sync::plan::PlanOptions;
 use krs_testing::log::Log;
 use world::{Key, World, flip, is, last_blob, numbered};
 

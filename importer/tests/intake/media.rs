@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use krs_core::digest::Digest;
-use krs_core::reference::Reference;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Reference;
 use krs_importer::demand::{MissingImage, SetDemand};
 use krs_importer::marks::{HighWaterMarks, Mark, MarkError};
 use krs_importer::state::Resolved;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Bundles that are older than one that was used, and are inserted after it.
 
-use krs_core::digest::Digest;
-use krs_core::plan::PlanOptions;
-use krs_core::reference::Reference;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Reference;
+use krs_core::sync::plan::PlanOptions;
 use krs_importer::marks::{Mark, Standing};
 use krs_importer::stock::TagResolution;
 

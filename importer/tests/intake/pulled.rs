@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 
 use camino::Utf8PathBuf;
 use krs_core::bundle::{Bundle, BundleError};
-use krs_core::reference::Reference;
+use krs_core::oci::reference::Reference;
 use krs_importer::demand::SetDemand;
 use krs_importer::intake::PassOptions;
 
@@ -38,7 +38,7 @@ fn put_back(world: &World, folder: &str, kept: &Utf8PathBuf) {
 }
 
 /// Says that a Job of the only set copies the image of the bundles from the one that is called `name`.
-async fn copy_from(world: &World, intake: &mut Running, name: &str) -> krs_core::digest::Digest {
+async fn copy_from(world: &World, intake: &mut Running, name: &str) -> krs_core::oci::digest::Digest {
     let stock = intake.stock(|stock| stock.bundles.iter().any(|bundle| bundle.name == name)).await;
     let from = stock.bundles.iter().find(|bundle| bundle.name == name).unwrap().digest;
     let image = (world.tag().parse::<Reference>().unwrap(), Some(world.image.digest));

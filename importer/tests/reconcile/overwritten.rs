@@ -17,7 +17,7 @@ fn forged(right: &Value) -> Value {
     let mut foreign = status["conditions"][0].clone();
     foreign["type"] = json!("Healthy");
     status["conditions"].as_array_mut().unwrap().push(foreign);
-    let digest = krs_core::digest::Digest::of(b"none");
+    let digest = krs_core::oci::digest::Digest::of(b"none");
     status["bundle"] = json!({"name": "none", "stream": "none", "sequence": 1, "digest": digest});
     status["lastHandledReconcileAt"] = json!("never");
     status["importer"] = json!("nobody");

@@ -18,7 +18,7 @@ fn forged(world: &World, name: &str, set: (&str, &str), repository: &str, suspen
     let owner = world.api.get(SETS, set.0, set.1).unwrap()["metadata"]["uid"].clone();
     let task = json!({
         "destination": {"registry": world.edge.host(), "plainHTTP": true},
-        "source": {"kind": "bundle", "digest": krs_core::digest::Digest::of(b"bundle"), "name": "prod-1", "ca": "CA"},
+        "source": {"kind": "bundle", "digest": krs_core::oci::digest::Digest::of(b"bundle"), "name": "prod-1", "ca": "CA"},
         "targets": [{
             "image": world.reference(0), "sourceRegistry": "krs.krs-system.svc:5443", "sourceRepository": "a/b",
             "digest": world.images[0].digest, "repository": repository, "tags": ["1"],

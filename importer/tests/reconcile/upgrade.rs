@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use krs_core::reference::Destination;
+use krs_core::oci::reference::Destination;
 use krs_testing::registry::Auth;
 use serde::Deserialize;
 use serde_json::{Value, json};

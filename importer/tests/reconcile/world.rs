@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use jiff::{SignedDuration, Timestamp};
 use krs_core::bundle::StreamName;
 use krs_core::crd::EdgeImageSet;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::registry::Barred;
 use krs_importer::config::{AllowedDestination, Config};
 use krs_importer::demand::Demand;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use krs_core::digest::Digest;
-use krs_core::reference::RegistryHost;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::RegistryHost;
 use krs_importer::copy;
 use krs_importer::task::{CopyTask, DestinationEndpoint, TaskSource};
 use krs_testing::image::ImageBuilder;

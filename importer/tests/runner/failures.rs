@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::registry::{Client, ClientOptions};
 use krs_importer::copy;
 use krs_importer::task::{CopyTask, DestinationEndpoint, TaskSource};

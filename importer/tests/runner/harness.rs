@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_core::digest::Digest;
-use krs_core::reference::RegistryHost;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::RegistryHost;
 use krs_core::registry::RetryPolicy;
 use krs_importer::copy::{self, Paths};
 use krs_importer::task::{CopyReport, CopyTarget, CopyTask, DestinationEndpoint, TaskSource};

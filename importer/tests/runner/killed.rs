@@ -82,7 +82,7 @@ async fn t67_whatever_request_the_runner_dies_before_the_same_end_is_reached() {
 async fn t207_a_runner_that_is_told_to_end_does_not_end_its_job() {
     let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
     edge.fail(Matcher::any(), What::Delay(PATIENCE * 60));
-    let digest = krs_core::digest::Digest::of(b"image");
+    let digest = krs_core::oci::digest::Digest::of(b"image");
     let task = online(&source, &edge, vec![target(&source.host(), "team/app", &digest, "v1")]);
     let task = serde_json::to_string(&task).unwrap();
     let mut runner = tokio::process::Command::new(env!("CARGO_BIN_EXE_krs-importer"));

@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use api::FakeApi;
-use krs_core::digest::Digest;
-use krs_core::reference::{Destination, Reference};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{Destination, Reference};
 use krs_importer::state::{DecidedBy, Resolved, SetState};
 use krs_importer::target::targets;
 use program::Running;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_importer::library::Library;
 use krs_importer::task::{CopyTask, TaskSource};
 use krs_testing::registry::Registry;

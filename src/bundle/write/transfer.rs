@@ -10,10 +10,10 @@ use crate::bundle::layout;
 use crate::bundle::manifest::BundleBlob;
 use crate::bundle::media::ReadFrom;
 use crate::bundle::open::Bundle;
+use crate::bundle::sign::Signatures;
 use crate::bundle::verify::{for_each_blob, hash_until};
-use crate::digest::{self, Digest, Hasher};
+use crate::oci::digest::{self, Digest, Hasher};
 use crate::progress::{Activity, Progress};
-use crate::sign::Signatures;
 
 /// Bytes of a blob that are noted at once.
 const NOTE_STEP: u64 = 64 << 20;

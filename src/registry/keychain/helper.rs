@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{Found, Keychain, KeychainError, MAX_BYTES};
-use crate::reference::RegistryHost;
+use crate::oci::reference::RegistryHost;
 use crate::registry::authfile::{Secretly, login};
 
 /// A helper to ask.

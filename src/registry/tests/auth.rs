@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::error::{Classify, ErrorKind};
+use crate::oci::reference::Selector;
 use crate::redact::Secret;
-use crate::reference::Selector;
 
 const LOGIN: &str = "Basic bWU6aHVudGVyMg==";
 

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::tls::serving;
 use super::*;
-use crate::digest::Hasher;
 use crate::error::{Classify as _, ErrorKind};
+use crate::oci::digest::Hasher;
 
 /// A client for registries, and one for foreign layers at a server that refuses its first `refused` requests with `reply`.
 async fn layers_at(

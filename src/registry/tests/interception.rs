@@ -4,7 +4,7 @@
 use super::*;
 use crate::error::{Classify, ErrorKind};
 use crate::oci::OCI_MANIFEST;
-use crate::reference::Selector;
+use crate::oci::reference::Selector;
 
 const PAGE: &[u8] = b"<!DOCTYPE html><html><head><title>Guest  network: sign in</title></head></html>";
 

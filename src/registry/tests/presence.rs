@@ -2,7 +2,7 @@
 //! What is there, at registries whose `HEAD` says something else than their `GET`.
 
 use super::*;
-use crate::reference::Selector;
+use crate::oci::reference::Selector;
 
 const CONTENT: &[u8] = b"the content of a blob";
 const SIZE: u64 = CONTENT.len() as u64;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::error::{Classify, ErrorKind};
 use crate::oci::OCI_MANIFEST;
-use crate::reference::Selector;
+use crate::oci::reference::Selector;
 
 /// The part of `content` that a request asks for.
 fn ranged(request: &Request, content: &[u8]) -> Reply {
@@ -248,7 +248,7 @@ async fn tags_are_read_page_by_page() {
     });
     let server = server.await;
     let tags = tags_of(&server.repository()).await.unwrap();
-    assert_eq!(tags.iter().map(crate::reference::Tag::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(tags.iter().map(crate::oci::reference::Tag::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
     let none = Server::start(|_| Reply::new(404)).await;
     assert_eq!(tags_of(&none.repository()).await.unwrap(), []);
 }

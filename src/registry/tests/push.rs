@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::error::{Classify, ErrorKind};
 use crate::oci::OCI_MANIFEST;
-use crate::reference::Selector;
+use crate::oci::reference::Selector;
 
 async fn push(repository: &Repository, content: &[u8]) -> Result<Pushed, RegistryError> {
     let source = Arc::new(Slice(content.to_vec()));

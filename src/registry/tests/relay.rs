@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::*;
-use crate::reference::RepositoryName;
+use crate::oci::reference::RepositoryName;
 
 /// A registry that mounts nothing. `other/app` has the content; what is put is kept.
 struct Edge {

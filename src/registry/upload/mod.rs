@@ -14,8 +14,8 @@ use super::error::RegistryError;
 use super::relay::Received;
 use super::repository::Repository;
 use super::{BlobSource, Pushed};
-use crate::digest::{Digest, Hasher, check};
-use crate::reference::RepositoryName;
+use crate::oci::digest::{Digest, Hasher, check};
+use crate::oci::reference::RepositoryName;
 
 /// Where the bytes of a blob come from.
 #[derive(Clone)]

@@ -11,8 +11,8 @@ use url::Url;
 
 use super::BlobContent;
 use super::way::{Sent, Way, way_after};
-use crate::digest::Digest;
-use crate::reference::RepositoryName;
+use crate::oci::digest::Digest;
+use crate::oci::reference::RepositoryName;
 use crate::registry::download::PROGRESS;
 use crate::registry::error::{LOST_UPLOAD, RegistryError};
 use crate::registry::outgoing::{Feed, Hashing, Outgoing};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Artifacts that are not images: charts, signatures, SBOMs, attestations.
 
-use krs_core::digest::Digest;
 use krs_core::oci::OCI_INDEX;
+use krs_core::oci::digest::Digest;
 use serde_json::{Value, json};
 
 use super::{Image, ImageBuilder, tar_of};

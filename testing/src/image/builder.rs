@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::oci::{DOCKER_MANIFEST, OCI_MANIFEST};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ mod artifacts;
 mod builder;
 
 use camino::Utf8Path;
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::oci::{DOCKER_INDEX, OCI_INDEX};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use axum::body::Body;
 use http::{Response, StatusCode, header};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 
 use super::server::{Call, Reply, error, reply};
 use super::state::Content;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use http::request::Parts;
 use http::{HeaderValue, Response, header};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use tokio::sync::Barrier;
 
 use super::server::{Cut, Reply};

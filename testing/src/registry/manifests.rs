@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Tag;
 use krs_core::oci::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, is_document};
-use krs_core::reference::Tag;
 use serde_json::{Value, json};
 
 use super::server::{Call, Reply, error, json_reply, reply};

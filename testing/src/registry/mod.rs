@@ -24,8 +24,8 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use krs_core::digest::Digest;
-use krs_core::reference::RegistryHost;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::RegistryHost;
 use tokio::sync::oneshot;
 
 pub use self::faults::{Fault, Matcher, What};

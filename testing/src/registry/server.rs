@@ -282,7 +282,7 @@ async fn together(faults: &[What]) {
 
 async fn handle(call: &mut Call, route: &Route) -> Result<Reply, Cut> {
     if let Some(name) = route.repository()
-        && name.parse::<krs_core::reference::RepositoryName>().is_err()
+        && name.parse::<krs_core::oci::reference::RepositoryName>().is_err()
     {
         return Ok(error(StatusCode::BAD_REQUEST, "NAME_INVALID", "invalid repository name"));
     }

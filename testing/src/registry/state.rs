@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use krs_core::digest::{Digest, Hasher};
+use krs_core::oci::digest::{Digest, Hasher};
 use serde_json::Value;
 
 /// Content of up to so many bytes stays in memory; larger content goes to a file.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use tokio::sync::Mutex;
 
 use super::blobs::digest_invalid;

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_testing::distribution::{self, Distribution};
 use krs_testing::image::{self, Image, ImageBuilder};
 use krs_testing::registry::{Auth, Options, Registry};

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_testing::image::{Image, ImageBuilder, random_bytes};
 use krs_testing::registry::{Auth, Fault, Matcher, Options, Registry, What};
 

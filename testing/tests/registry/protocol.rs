@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use krs_core::digest::Digest;
+use krs_core::oci::digest::Digest;
 use krs_core::oci::{OCI_INDEX, OCI_MANIFEST};
 use krs_testing::image::{self, ImageBuilder, random_bytes};
 use krs_testing::registry::{Auth, Options, Registry};

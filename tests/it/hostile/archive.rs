@@ -4,9 +4,9 @@
 use std::fs::OpenOptions;
 
 use krs_core::bundle::{Bundle, BundleError, Policy};
-use krs_core::digest::Digest;
 use krs_core::error::ErrorKind;
 use krs_core::oci;
+use krs_core::oci::digest::Digest;
 use krs_core::progress::Silent;
 
 use super::forge::{Entry, Parts, Stick, entries, image, inserted, noise, refused, sample, tarred, verdict};

@@ -2,8 +2,8 @@
 //! Images that readers could disagree about, in archives that are otherwise right.
 
 use krs_core::bundle::{BundleError, Policy};
-use krs_core::digest::Digest;
 use krs_core::error::ErrorKind;
+use krs_core::oci::digest::Digest;
 use krs_core::oci::{self, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 
 use super::forge::{CONFIG, LAYER, Parts, descriptor, image, index, noise, refused, sample, verdict};

@@ -8,16 +8,16 @@ use std::sync::OnceLock;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use krs_core::bundle::layout::{self, HEADER, MANIFEST_AT};
+use krs_core::bundle::sign::{self, PublicKey, SecretKey, Signatures, Trust};
 use krs_core::bundle::{Bundle, BundleError, BundleManifest, Layout, Policy, trusted_comment};
-use krs_core::closure::{Documents, StoredDocument};
-use krs_core::digest::Digest;
 use krs_core::error::{Classify as _, ErrorKind};
+use krs_core::oci::closure::{Documents, StoredDocument};
+use krs_core::oci::digest::Digest;
 use krs_core::oci::{self, Descriptor};
-use krs_core::plan::{PlanOptions, plan};
 use krs_core::progress::Silent;
-use krs_core::resolve::{Resolved, ResolvedImage};
 use krs_core::set::{self, Loaded, LoadedSet};
-use krs_core::sign::{self, PublicKey, SecretKey, Signatures, Trust};
+use krs_core::sync::plan::{PlanOptions, plan};
+use krs_core::sync::resolve::{Resolved, ResolvedImage};
 
 /// A small bundle, once signed and once not, and what opens it.
 pub(super) struct Sample {

@@ -5,12 +5,12 @@ use std::fs::OpenOptions;
 use std::io::{Seek as _, SeekFrom, Write as _};
 
 use jiff::Timestamp;
+use krs_core::bundle::sign::{SIGNATURES_SIZE, SignError, Signatures, Trust};
 use krs_core::bundle::{
     Bundle, BundleError, Freshness, HighWaterMark, Layout, ManifestError, Policy, RollbackError, StreamName,
 };
 use krs_core::error::{Classify as _, ErrorKind};
 use krs_core::format::FORMAT_VERSION;
-use krs_core::sign::{SIGNATURES_SIZE, SignError, Signatures, Trust};
 
 use super::forge::{Parts, Stick, keys, refused, sample, verdict};
 

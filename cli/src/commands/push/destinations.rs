@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use krs_core::bundle::Bundle;
 use krs_core::error::ErrorKind;
-use krs_core::push;
-use krs_core::reference::Destination;
+use krs_core::oci::reference::Destination;
+use krs_core::sync::push;
 
 use crate::args::PushArgs;
 use crate::diagnostic::Failure;

@@ -4,8 +4,8 @@
 use camino::Utf8PathBuf;
 use krs_core::bundle::{Bundle, RollbackError, StreamName};
 use krs_core::error::{Classify as _, ErrorKind};
-use krs_core::push::Delivery;
-use krs_core::reference::Destination;
+use krs_core::oci::reference::Destination;
+use krs_core::sync::push::Delivery;
 
 use crate::args::PushArgs;
 use crate::diagnostic::Failure;

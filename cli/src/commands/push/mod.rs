@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use krs_core::bundle::{Bundle, BundledImages};
 use krs_core::error::{ErrorKind, chain, help_of_all, kind_of_all};
+use krs_core::oci::reference::RegistryHost;
 use krs_core::progress::Progress;
-use krs_core::push::{self, Delivery, PushError, PushOptions, ReferrerProblem};
-use krs_core::reference::RegistryHost;
 use krs_core::registry::Client;
+use krs_core::sync::push::{self, Delivery, PushError, PushOptions, ReferrerProblem};
 
 use self::memory::Memory;
 use super::signals::{self, Signal};

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::{LEAST_PART, Session, Upload};
-use crate::reference::RepositoryName;
+use crate::oci::reference::RepositoryName;
 use crate::registry::auth::{Asking, Scope};
 use crate::registry::download::PROGRESS;
 use crate::registry::error::RegistryError;

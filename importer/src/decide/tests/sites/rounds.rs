@@ -52,7 +52,7 @@ impl SiteUnderTest {
         let set = &mut self.sets[n];
         let checked = krs_core::set::check_spec(&set.spec).unwrap();
         let state = set.state.clone();
-        let digest = |reference: &krs_core::reference::Reference| {
+        let digest = |reference: &krs_core::oci::reference::Reference| {
             let resolved = || state.resolved.get(&reference.to_string()).map(|resolved| resolved.digest);
             reference.digest.or_else(resolved)
         };

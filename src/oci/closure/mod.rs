@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The closure of an image: everything that has to travel for it to be whole. Pure; who fetches the documents,
+//! a registry client or a bundle reader, is not known here.
+
+mod images;
+mod optional;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::error::{Classify, ErrorKind};
+use crate::oci::digest::Digest;
+use crate::oci::platform::{self, Platform};
+use crate::oci::{self, Choice, Descriptor, Document, DocumentError, Index};
+
+pub use images::Images;
+pub use optional::{Optional, OptionalChild};
+
+/// Most indexes and manifests of one image.
+pub const MAX_DOCUMENTS: usize = 10_000;
+/// Most bytes of all indexes and manifests of one image.
+pub const MAX_DOCUMENT_BYTES: u64 = 128 << 20;
+
+/// An index or manifest as it was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDocument {
+    /// Media type by its descriptor.
+    pub media_type: String,
+    /// The exact bytes.
+    pub bytes: Bytes,
+}
+
+/// Why an optional child of an index is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absence {
+    /// In one line.
+    pub reason: String,
+    /// What class the failure is of.
+    pub kind: ErrorKind,
+}
+
+/// Documents by digest. Holds only bytes whose digest was checked by whoever put them in.
+#[derive(Debug, Clone, Default)]
+pub struct Documents {
+    stored: BTreeMap<Digest, StoredDocument>,
+    /// Optional children of indexes that could not be had, and why.
+    absent: BTreeMap<Digest, Absence>,
+    /// Optional children of indexes that are left out although they are stored, and why.
+    withdrawn: BTreeMap<Digest, Absence>,
+    /// Contents that came along, so that nobody has to fetch them.
+    contents: BTreeMap<Digest, Bytes>,
+}
+
+/// Why an image has no closure.
+#[derive(Debug, Error)]
+pub enum ClosureError {
+    /// A document is not acceptable.
+    #[error("{digest} is not acceptable: {source}")]
+    Document {
+        /// The document.
+        digest: Digest,
+        /// What is wrong with it.
+        source: DocumentError,
+    },
+    /// A document of the image is not there.
+    #[error("{media_type} {digest} is missing")]
+    Missing {
+        /// The document.
+        digest: Digest,
+        /// What it should be.
+        media_type: String,
+    },
+    /// Indexes lie in each other too deeply. (T-47)
+    #[error("indexes lie in each other too deeply at {0} (more than {max} deep)", max = oci::MAX_INDEX_DEPTH)]
+    Depth(Digest),
+    /// Two descriptors disagree on the size of one digest.
+    #[error("{digest} is described with {one} and with {other} bytes")]
+    Sizes {
+        /// The content.
+        digest: Digest,
+        /// One size.
+        one: u64,
+        /// The other size.
+        other: u64,
+    },
+    /// Two descriptors disagree on what one document is.
+    #[error("{digest} is described as `{one}` and as `{other}`")]
+    MediaTypes {
+        /// The document.
+        digest: Digest,
+        /// One media type.
+        one: String,
+        /// The other media type.
+        other: String,
+    },
+    /// More documents than an image can sensibly have.
+    #[error(
+        "its indexes and manifests, {0} among them, are more than {MAX_DOCUMENTS} or larger than {MAX_DOCUMENT_BYTES} bytes"
+    )]
+    TooMany(Digest),
+    /// None of the children is for a platform that was asked for.
+    #[error("the index {digest} has no image for {asked}; it lists {}", if .listed.is_empty() { "no platform" } else { .listed })]
+    NoPlatform {
+        /// The index.
+        digest: Digest,
+        /// Platforms asked for.
+        asked: String,
+        /// Platforms listed.
+        listed: String,
+    },
+}
+
+impl Classify for ClosureError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoPlatform { .. } => ErrorKind::Usage,
+            _ => ErrorKind::Corrupt,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::NoPlatform { .. } => {
+                Some("ask for a platform that the index lists, or leave `platforms` out".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// All content of one image, each digest once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Closure {
+    /// Indexes and manifests, inner before outer: the order in which a registry accepts them.
+    pub documents: Vec<Descriptor>,
+    /// Configs and layers, in the order in which the manifests name them.
+    pub contents: Vec<Descriptor>,
+    /// Those of `contents` that a manifest names as its config.
+    pub configs: HashSet<Digest>,
+    /// Those of `contents` that an index lists as a child of a type that is not known: nobody knows what they need.
+    pub opaque: HashSet<Digest>,
+    /// Optional children that could not be had.
+    pub absent: Vec<AbsentChild>,
+    /// Platforms asked for that no index of the image lists, where they list any.
+    pub lacking: Vec<Platform>,
+    /// Platforms that the indexes of the image list, each once; empty where there is no index, or none states any.
+    pub offered: Vec<Platform>,
+}
+
+/// A child that an index lists, that the index is complete without, and that could not be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsentChild {
+    /// Its digest.
+    pub digest: Digest,
+    /// What it is, as in [`oci::Index::name_of`].
+    pub name: String,
+    /// What it describes, where it is an attestation.
+    pub subject: Option<Digest>,
+    /// Why it could not be had.
+    pub absence: Absence,
+}
+
+impl Closure {
+    /// Contents that are layers and nothing else.
+    pub fn layers(&self) -> impl Iterator<Item = &Descriptor> {
+        self.contents.iter().filter(|content| self.is_layer(&content.digest))
+    }
+
+    /// Whether one of `contents` is a layer and nothing else.
+    pub fn is_layer(&self, digest: &Digest) -> bool {
+        !self.configs.contains(digest) && !self.opaque.contains(digest)
+    }
+
+    /// Bytes of all content.
+    pub fn size(&self) -> u64 {
+        self.documents.iter().chain(&self.contents).map(|descriptor| descriptor.size).sum()
+    }
+}
+
+impl Documents {
+    /// Adds a document whose digest was checked.
+    pub fn insert(&mut self, digest: Digest, document: StoredDocument) {
+        self.stored.insert(digest, document);
+    }
+
+    /// Adds content, no index or manifest, whose digest was checked.
+    pub fn insert_content(&mut self, digest: Digest, bytes: Bytes) {
+        self.contents.insert(digest, bytes);
+    }
+
+    /// Content that came along.
+    pub fn content(&self, digest: &Digest) -> Option<&Bytes> {
+        self.contents.get(digest)
+    }
+
+    /// Notes that an optional child of an index could not be had.
+    pub fn mark_absent(&mut self, digest: Digest, absence: Absence) {
+        self.absent.insert(digest, absence);
+    }
+
+    /// Leaves an optional child of an index out, although it may be stored: what it needs cannot be had.
+    pub fn withdraw(&mut self, digest: Digest, absence: Absence) {
+        self.withdrawn.insert(digest, absence);
+    }
+
+    /// The document, where it is known.
+    pub fn get(&self, digest: &Digest) -> Option<&StoredDocument> {
+        self.stored.get(digest)
+    }
+
+    /// Adds all of `other`.
+    pub fn extend(&mut self, other: Self) {
+        self.stored.extend(other.stored);
+        self.absent.extend(other.absent);
+        self.withdrawn.extend(other.withdrawn);
+        self.contents.extend(other.contents);
+    }
+
+    /// Reads a known document as what `descriptor` says that it is.
+    ///
+    /// # Errors
+    /// [`ClosureError::Missing`], [`ClosureError::Document`], and [`ClosureError::Sizes`] where the descriptor
+    /// lies about the size.
+    pub fn read(&self, descriptor: &Descriptor) -> Result<Document, ClosureError> {
+        let digest = descriptor.digest;
+        let stored = self
+            .get(&digest)
+            .ok_or_else(|| ClosureError::Missing { digest, media_type: printable(&descriptor.media_type) })?;
+        let size = stored.bytes.len() as u64;
+        if size != descriptor.size {
+            return Err(ClosureError::Sizes { digest, one: descriptor.size, other: size });
+        }
+        Document::parse(&descriptor.media_type, &stored.bytes)
+            .map_err(|source| ClosureError::Document { digest, source })
+    }
+
+    /// The closure of `root`, whose documents must all be known, but for optional children that are marked as absent.
+    ///
+    /// # Errors
+    /// [`ClosureError`] names the first document that is missing or not acceptable.
+    pub fn closure(&self, root: &Descriptor, platforms: &[Platform]) -> Result<Closure, ClosureError> {
+        self.closure_by(root, platforms.into())
+    }
+
+    /// [`Self::closure`], where the children of indexes are chosen in another way than today's.
+    ///
+    /// # Errors
+    /// As for [`Self::closure`].
+    pub fn closure_by(&self, root: &Descriptor, choice: Choice<'_>) -> Result<Closure, ClosureError> {
+        let mut walk = Walk {
+            documents: self,
+            choice,
+            sizes: HashMap::new(),
+            visited: HashMap::new(),
+            listed: HashSet::new(),
+            unstated: false,
+            out: Closure::default(),
+        };
+        walk.visit(root, 0)?;
+        let Walk { mut out, unstated, .. } = walk;
+        // An image for a platform that nobody states may be the one that was asked for.
+        if !unstated && !out.offered.is_empty() {
+            let lacks = |asked: &&Platform| out.offered.iter().all(|offered| asked.rank(offered).is_none());
+            out.lacking = choice.platforms.iter().filter(lacks).cloned().collect();
+        }
+        Ok(out)
+    }
+}
+
+fn printable(text: &str) -> String {
+    crate::redact::printable(text, 100)
+}
+
+struct Walk<'a> {
+    documents: &'a Documents,
+    choice: Choice<'a>,
+    sizes: HashMap<Digest, u64>,
+    /// Documents that were visited, with the media type by which they were, and whether they hold anything
+    /// for the platforms asked for.
+    visited: HashMap<Digest, (String, bool)>,
+    listed: HashSet<Digest>,
+    /// Whether a manifest travels of which no index states the platform.
+    unstated: bool,
+    out: Closure,
+}
+
+/// What a child of an index is to a walk.
+enum Child {
+    /// An index or manifest.
+    Known,
+    /// Content of an unknown type.
+    Opaque,
+    /// Optional, and not to be had.
+    Absent(Absence),
+}
+
+impl Walk<'_> {
+    /// Answers whether the document holds anything for the platforms asked for. An inner index that does not travels
+    /// all the same: whoever reads the outer one has to see why its children are missing.
+    fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool, ClosureError> {
+        self.check_size(descriptor)?;
+        let Descriptor { digest, media_type, .. } = descriptor;
+        // Before it is read: a document that is listed a thousand times is read once.
+        match self.visited.get(digest) {
+            None => {}
+            Some((other, useful)) if other == media_type => return Ok(*useful),
+            Some((other, _)) => {
+                let (one, other) = (printable(other), printable(media_type));
+                return Err(ClosureError::MediaTypes { digest: *digest, one, other });
+            }
+        }
+        self.visited.insert(*digest, (media_type.clone(), true));
+        if self.visited.len() > MAX_DOCUMENTS {
+            return Err(ClosureError::TooMany(*digest));
+        }
+        let document = self.documents.read(descriptor)?;
+        let mut useful = true;
+        match &document {
+            Document::Index(_) if depth == oci::MAX_INDEX_DEPTH => return Err(ClosureError::Depth(*digest)),
+            Document::Index(index) => {
+                useful = false;
+                for platform in index.manifests.iter().filter_map(Descriptor::runs_on) {
+                    if !self.out.offered.contains(&platform) {
+                        self.out.offered.push(platform);
+                    }
+                }
+                for child in oci::select(index, self.choice) {
+                    let holds = match self.kind_of(child) {
+                        Child::Known => self.visit(child, depth + 1)?,
+                        Child::Opaque => self.add_opaque(child)?,
+                        Child::Absent(absence) => {
+                            self.add_absent((digest, index), child, absence);
+                            continue;
+                        }
+                    };
+                    useful |= holds;
+                    let is_attestation = child.attests().is_some() || child.is_attestation();
+                    let stated = child.runs_on().is_some() || is_attestation || child.is_index();
+                    self.unstated |= holds && !stated;
+                }
+                if !useful && depth == 0 {
+                    return Err(self.nothing_useful(*digest, index));
+                }
+            }
+            Document::Manifest(manifest) => {
+                self.out.configs.insert(manifest.config.digest);
+                for content in document.children() {
+                    self.check_size(content)?;
+                    if self.listed.insert(content.digest) {
+                        self.out.contents.push(content.clone());
+                    }
+                }
+            }
+        }
+        self.visited.insert(*digest, (media_type.clone(), useful));
+        self.out.documents.push(descriptor.clone());
+        Ok(useful)
+    }
+
+    fn kind_of(&self, child: &Descriptor) -> Child {
+        let Documents { absent, withdrawn, .. } = self.documents;
+        let absence = withdrawn
+            .get(&child.digest)
+            .or_else(|| absent.get(&child.digest).filter(|_| self.documents.get(&child.digest).is_none()));
+        match absence.filter(|_| child.is_optional()) {
+            Some(absence) => Child::Absent(absence.clone()),
+            None if oci::is_document(&child.media_type) => Child::Known,
+            None => Child::Opaque,
+        }
+    }
+
+    /// Adds a child of an unknown type: content of which nobody knows what else it needs.
+    fn add_opaque(&mut self, child: &Descriptor) -> Result<bool, ClosureError> {
+        self.check_size(child)?;
+        self.out.opaque.insert(child.digest);
+        if self.listed.insert(child.digest) {
+            self.out.contents.push(child.clone());
+        }
+        Ok(true)
+    }
+
+    fn add_absent(&mut self, (of, index): (&Digest, &Index), child: &Descriptor, absence: Absence) {
+        let digest = child.digest;
+        if !self.out.absent.iter().any(|absent| absent.digest == digest) {
+            self.out.absent.push(AbsentChild {
+                digest,
+                name: index.name_of(child),
+                // One that does not say what it describes is about the index.
+                subject: child.attests().or_else(|| child.is_attestation().then_some(*of)),
+                absence,
+            });
+        }
+    }
+
+    fn nothing_useful(&self, digest: Digest, index: &Index) -> ClosureError {
+        match index.manifests.first() {
+            // All that it lists is optional, and absent.
+            Some(first) if self.choice.platforms.is_empty() => {
+                ClosureError::Missing { digest: first.digest, media_type: printable(&first.media_type) }
+            }
+            _ => ClosureError::NoPlatform {
+                digest,
+                asked: platform::list(self.choice.platforms),
+                listed: platform::list(&self.out.offered),
+            },
+        }
+    }
+
+    fn check_size(&mut self, descriptor: &Descriptor) -> Result<(), ClosureError> {
+        let Descriptor { digest, size, .. } = *descriptor;
+        match self.sizes.insert(digest, size) {
+            Some(other) if other != size => Err(ClosureError::Sizes { digest, one: other, other: size }),
+            _ => Ok(()),
+        }
+    }
+}

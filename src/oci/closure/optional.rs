@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What of an image only optional children of its indexes need.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{Closure, Documents};
+use crate::oci::digest::Digest;
+use crate::oci::{self, Descriptor, Document};
+
+/// What of an image only optional children of its indexes need: without them the image is complete.
+#[derive(Debug, Clone, Default)]
+pub struct Optional {
+    /// Indexes and manifests, with the children that need them.
+    pub documents: HashMap<Digest, Vec<Digest>>,
+    /// Configs, layers and content of unknown types, with the children that need them.
+    pub contents: HashMap<Digest, Vec<Digest>>,
+    /// The children.
+    pub children: BTreeMap<Digest, OptionalChild>,
+}
+
+/// A child that an index lists and is complete without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionalChild {
+    /// What it is, as in [`oci::Index::name_of`].
+    pub name: String,
+    /// What it describes, where it is an attestation.
+    pub subject: Option<Digest>,
+    /// The index that lists it.
+    pub listed_by: Digest,
+}
+
+impl Documents {
+    /// What of `closure`, which is that of `root`, only optional children of its indexes need.
+    pub fn optional(&self, root: &Descriptor, closure: &Closure) -> Optional {
+        let here = closure.documents.iter().map(|document| document.digest).collect::<HashSet<_>>();
+        let (mut required, mut children) = (HashSet::new(), Vec::new());
+        let (mut documents, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
+        while let Some(descriptor) = documents.pop() {
+            match self.read(&descriptor) {
+                Ok(Document::Index(index)) => {
+                    let held = |child: &&Descriptor| {
+                        here.contains(&child.digest) || closure.opaque.contains(&child.digest)
+                    };
+                    for child in index.manifests.iter().filter(held) {
+                        if child.is_optional() {
+                            let name = index.name_of(child);
+                            let (subject, listed_by) = (child.attests(), descriptor.digest);
+                            children.push((child.clone(), OptionalChild { name, subject, listed_by }));
+                        } else if seen.insert(child.digest) {
+                            documents.push(child.clone());
+                        }
+                    }
+                }
+                Ok(Document::Manifest(manifest)) => {
+                    required.insert(manifest.config.digest);
+                    required.extend(manifest.layers.iter().map(|layer| layer.digest));
+                }
+                // `closure` was made of documents that can be read.
+                Err(_) => {}
+            }
+        }
+        let mut optional = Optional::default();
+        for (child, known_as) in children {
+            // A child that is listed as an image too is one.
+            if seen.contains(&child.digest) || optional.children.contains_key(&child.digest) {
+                continue;
+            }
+            optional.children.insert(child.digest, known_as);
+            let needed = if oci::is_document(&child.media_type) {
+                self.closure(&child, &[]).unwrap_or_default()
+            } else {
+                Closure { contents: vec![child.clone()], ..Closure::default() }
+            };
+            for document in needed.documents.iter().filter(|document| !seen.contains(&document.digest)) {
+                optional.documents.entry(document.digest).or_default().push(child.digest);
+            }
+            for content in needed.contents.iter().filter(|content| !required.contains(&content.digest)) {
+                optional.contents.entry(content.digest).or_default().push(child.digest);
+            }
+        }
+        optional
+    }
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What two stocks of images differ in: any two of bundle, checkout, registry and receipt. Pure.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::bundle::{Bundle, BundledImages};
+use crate::oci::digest::Digest;
+use crate::oci::reference::RepositoryName;
+use crate::set::{CheckedSet, Loaded};
+use crate::sync::receipt::Receipt;
+use crate::sync::resolve::Resolved;
+
+/// Images by the names that they have at the edge (`library/nginx:1.25`), and what is known of their content.
+#[derive(Debug, Clone, Default)]
+pub struct Stock {
+    /// What each name stands for; nothing where only a registry knows it.
+    pub images: BTreeMap<String, Option<Digest>>,
+    /// Layers and configs of images, where they are known, with their bytes.
+    contents: HashMap<Digest, Vec<(Digest, u64)>>,
+    /// Everything that is there, beside what belongs to known images.
+    blobs: HashSet<Digest>,
+}
+
+fn wanted<'a>(
+    sets: impl IntoIterator<Item = &'a CheckedSet>,
+) -> impl Iterator<Item = (String, String, Option<Digest>)> {
+    sets.into_iter().flat_map(|set| &set.images).map(|image| {
+        let name = format!("{}:{}", image.repository, image.tag);
+        (name, image.reference.to_string(), image.reference.digest)
+    })
+}
+
+impl Stock {
+    /// Of a bundle. Layers that it leaves to the site count as its own.
+    pub fn of_bundle(bundle: &Bundle, images: &BundledImages) -> Self {
+        let mut stock = Self::default();
+        let entries = bundle.manifest().images.iter();
+        let digests =
+            entries.map(|image| (image.reference.to_string(), image.digest)).collect::<HashMap<_, _>>();
+        for (name, reference, digest) in wanted(bundle.sets()) {
+            stock.images.insert(name, digests.get(&reference).copied().or(digest));
+        }
+        for (entry, image) in bundle.manifest().images.iter().zip(&images.images) {
+            let contents = image.closure.contents.iter().map(|content| (content.digest, content.size));
+            stock.contents.insert(entry.digest, contents.collect());
+        }
+        stock
+    }
+
+    /// Of a checkout, as its sets say it; `resolved` where the source registries were asked.
+    pub fn of_sets(loaded: &Loaded, resolved: Option<&Resolved>) -> Self {
+        let mut stock = Self::default();
+        let images = || resolved.iter().flat_map(|resolved| &resolved.images);
+        let digests = images().map(|image| (image.reference.to_string(), image.root.digest));
+        let digests = digests.collect::<HashMap<_, _>>();
+        for (name, reference, digest) in wanted(loaded.sets.iter().map(|loaded| &loaded.set)) {
+            stock.images.insert(name, digest.or_else(|| digests.get(&reference).copied()));
+        }
+        for image in images() {
+            let contents = image.closure.contents.iter().map(|content| (content.digest, content.size));
+            stock.contents.insert(image.root.digest, contents.collect());
+        }
+        stock
+    }
+
+    /// Of a receipt, whose repositories lie below `prefix`. Tags under which signatures are kept name no images.
+    pub fn of_receipt(receipt: &Receipt, prefix: Option<&RepositoryName>) -> Self {
+        let mut stock = Self::default();
+        for repository in &receipt.repositories {
+            let name = repository.name.as_str();
+            let name = prefix
+                .and_then(|prefix| name.strip_prefix(prefix.as_str())?.strip_prefix('/'))
+                .unwrap_or(name);
+            for (tag, digest) in
+                repository.tags.iter().filter(|(tag, _)| !tag.as_str().starts_with("sha256-"))
+            {
+                stock.images.insert(format!("{name}:{tag}"), Some(*digest));
+            }
+            stock.blobs.extend(repository.blobs.iter().map(|blob| blob.digest));
+        }
+        stock
+    }
+
+    /// Whether the content of every image is known, here or in `other`.
+    pub fn is_known_with(&self, other: &Self) -> bool {
+        let known = |digest: &Digest| {
+            self.contents.contains_key(digest) || other.images.values().any(|o| o.as_ref() == Some(digest))
+        };
+        self.images.values().all(|digest| digest.as_ref().is_some_and(known))
+    }
+
+    fn has(&self) -> HashSet<Digest> {
+        self.contents
+            .values()
+            .flatten()
+            .map(|(digest, _)| *digest)
+            .chain(self.blobs.iter().copied())
+            .collect()
+    }
+}
+
+/// An image that is on one side only, or another one on each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name at the edge.
+    pub name: String,
+    /// What it is before.
+    pub before: Option<Digest>,
+    /// What it is after.
+    pub after: Option<Digest>,
+    /// Layers and configs of it that are not before, and their bytes; `None` where its content is not known.
+    pub new: Option<(u64, u64)>,
+}
+
+/// What two stocks differ in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Names that are only after.
+    pub added: Vec<Difference>,
+    /// Names that are only before.
+    pub removed: Vec<Difference>,
+    /// Names that stand for something else.
+    pub changed: Vec<Difference>,
+    /// Names that stand for the same.
+    pub unchanged: usize,
+    /// Bytes of all that is after and not before, each blob once, as far as it is known.
+    pub new_bytes: u64,
+}
+
+impl Differences {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}
+
+/// What becomes of `before` when it is to be `after`.
+pub fn compare(before: &Stock, after: &Stock) -> Differences {
+    let (has, mut differences) = (before.has(), Differences::default());
+    let mut new = HashMap::<Digest, u64>::new();
+    for (name, digest) in &after.images {
+        let was = before.images.get(name);
+        if let (Some(Some(was)), Some(is)) = (was, digest)
+            && was == is
+        {
+            differences.unchanged += 1;
+            continue;
+        }
+        let contents =
+            digest.and_then(|digest| after.contents.get(&digest).or_else(|| before.contents.get(&digest)));
+        let lacking = contents.map(|contents| {
+            let lacking = contents.iter().filter(|(digest, _)| !has.contains(digest)).copied();
+            lacking.collect::<HashMap<_, _>>()
+        });
+        let difference = Difference {
+            name: name.clone(),
+            before: was.copied().flatten(),
+            after: *digest,
+            new: lacking.as_ref().map(|lacking| (lacking.len() as u64, lacking.values().sum())),
+        };
+        new.extend(lacking.into_iter().flatten());
+        if was.is_some() {
+            differences.changed.push(difference);
+        } else {
+            differences.added.push(difference);
+        }
+    }
+    for (name, digest) in before.images.iter().filter(|(name, _)| !after.images.contains_key(*name)) {
+        let removed = Difference { name: name.clone(), before: *digest, after: None, new: None };
+        differences.removed.push(removed);
+    }
+    differences.new_bytes = new.values().sum();
+    differences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stock(images: &[(&str, &str, &[&str])]) -> Stock {
+        let mut stock = Stock::default();
+        for (name, image, layers) in images {
+            let digest = Digest::of(image.as_bytes());
+            stock.images.insert((*name).to_owned(), Some(digest));
+            let contents = layers.iter().map(|layer| (Digest::of(layer.as_bytes()), layer.len() as u64));
+            stock.contents.insert(digest, contents.collect());
+        }
+        stock
+    }
+
+    #[test]
+    fn images_are_added_removed_and_changed_and_shared_layers_count_once() {
+        let before = stock(&[
+            ("web:1", "web1", &["base", "one"]),
+            ("old:1", "old", &["base"]),
+            ("same:1", "s", &["x"]),
+        ]);
+        let after = stock(&[
+            ("web:1", "web2", &["base", "new-layer"]),
+            ("api:1", "api", &["base", "new-layer"]),
+            ("same:1", "s", &["x"]),
+        ]);
+        let found = compare(&before, &after);
+        let names = |list: &[Difference]| list.iter().map(|d| d.name.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (names(&found.added), names(&found.removed)),
+            (vec!["api:1".to_owned()], vec!["old:1".to_owned()])
+        );
+        assert_eq!((names(&found.changed), found.unchanged), (vec!["web:1".to_owned()], 1));
+        assert_eq!((found.changed[0].new, found.added[0].new), (Some((1, 9)), Some((1, 9))));
+        assert_eq!(found.new_bytes, 9);
+        assert!(compare(&after, &after).is_empty() && !found.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_number_and_an_unknown_digest_is_no_equality() {
+        let mut after = stock(&[("web:1", "web2", &[])]);
+        after.contents.clear();
+        assert_eq!(compare(&Stock::default(), &after).added[0].new, None);
+        after.images.insert("web:1".to_owned(), None);
+        assert_eq!(compare(&after, &after).changed.len(), 1, "a tag may have moved");
+    }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Fetches the documents of an image from a registry, by digest and level by level.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::error::{self, Classify, ErrorKind};
+use crate::oci::closure::{
+    Absence, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
+};
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::Selector;
+use crate::oci::{self, Descriptor, Document, Inline};
+use crate::registry::{RegistryError, Repository};
+
+/// Most characters of the reason why something optional could not be had.
+const MAX_REASON: usize = 300;
+
+/// Why the documents of an image could not be fetched.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// The registry does not have a document of the image.
+    #[error("{}{source}", .listed_as.as_ref().map(|name| format!("{name}: ")).unwrap_or_default())]
+    Absent {
+        /// The document.
+        digest: Digest,
+        /// What the index that lists it says that it is, where one lists it.
+        listed_as: Option<String>,
+        /// What the registry says.
+        source: RegistryError,
+    },
+    /// The registry did not give one for another reason.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A document is not acceptable.
+    #[error(transparent)]
+    Closure(#[from] ClosureError),
+}
+
+impl Classify for FetchError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Absent { source, .. } | Self::Registry(source) => source.kind(),
+            Self::Closure(error) => error.kind(),
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Absent { listed_as: Some(_), .. } => Some(ABSENT_CHILD.to_owned()),
+            Self::Absent { source, .. } | Self::Registry(source) => source.help(),
+            Self::Closure(error) => error.help(),
+        }
+    }
+}
+
+/// What helps where an index lists what its registry does not have.
+pub(crate) const ABSENT_CHILD: &str = "the index is there and a part of it is not, as after a job that deletes untagged manifests: push the image again, or choose the platforms that are needed with `platforms`";
+
+async fn document(repository: &Repository, digest: Digest) -> Result<StoredDocument, FetchError> {
+    match repository.manifest(&Selector::Digest(digest)).await {
+        Ok(found) => Ok(StoredDocument { media_type: found.media_type, bytes: found.bytes }),
+        Err(source @ RegistryError::NotFound { .. }) => {
+            Err(FetchError::Absent { digest, listed_as: None, source })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Something to fetch, and what the index that lists it says that it is.
+#[derive(Clone)]
+struct Wanted {
+    descriptor: Descriptor,
+    listed_as: Option<String>,
+}
+
+/// What was fetched of a [`Wanted`].
+enum Fetched {
+    Document(StoredDocument),
+    /// Content of an unknown type that can be had as a blob.
+    Blob,
+    /// Content of an unknown type that the registry keeps as a manifest.
+    Content(Bytes),
+    /// Optional, and why it could not be had.
+    Absent(Absence),
+}
+
+async fn fetch_one(repository: &Repository, wanted: &Wanted) -> Result<Fetched, FetchError> {
+    let Wanted { descriptor, listed_as } = wanted;
+    let known = oci::is_document(&descriptor.media_type);
+    let result = match descriptor.inline() {
+        // The parent says what it is: a registry's header does not change the meaning of a digest.
+        Some(Inline::Content(bytes)) if known => {
+            Ok(Fetched::Document(StoredDocument { media_type: descriptor.media_type.clone(), bytes }))
+        }
+        Some(Inline::Content(bytes)) => Ok(Fetched::Content(bytes)),
+        _ if known => document(repository, descriptor.digest).await.map(|fetched| {
+            Fetched::Document(StoredDocument { media_type: descriptor.media_type.clone(), ..fetched })
+        }),
+        _ => unknown_content(repository, descriptor).await.map_err(FetchError::from),
+    };
+    match result {
+        Err(error) if listed_as.is_some() && descriptor.is_optional() => Ok(Fetched::Absent(absence(&error))),
+        Err(FetchError::Absent { digest, source, .. }) => {
+            Err(FetchError::Absent { digest, listed_as: listed_as.clone(), source })
+        }
+        other => other,
+    }
+}
+
+/// Why something optional could not be had.
+pub(crate) fn absence<E: Classify + 'static>(error: &E) -> Absence {
+    Absence { reason: crate::redact::printable(&error::chain(error), MAX_REASON), kind: error.kind() }
+}
+
+/// A child of a type that is not known is a blob, or else a manifest (OCI image-spec, "Image Index Specification").
+async fn unknown_content(repository: &Repository, child: &Descriptor) -> Result<Fetched, RegistryError> {
+    if repository.has_blob(&child.digest, child.size).await? {
+        return Ok(Fetched::Blob);
+    }
+    repository.manifest_of_type(&child.digest, &child.media_type).await.map(Fetched::Content)
+}
+
+/// Fetches the document that `digest` names, whose type only the registry knows.
+///
+/// # Errors
+/// [`FetchError`].
+pub async fn top(
+    repository: &Repository,
+    digest: &Digest,
+    documents: &mut Documents,
+) -> Result<Descriptor, FetchError> {
+    let found = document(repository, *digest).await?;
+    let root = Descriptor::new(found.media_type.clone(), *digest, found.bytes.len() as u64);
+    documents.insert(*digest, found);
+    Ok(root)
+}
+
+/// Fetches the documents below `root` that are not known yet, level by level. What is optional and cannot be had is in
+/// [`Closure::absent`]; content that came along is among `documents` ([`Documents::content`]).
+///
+/// # Errors
+/// [`FetchError`].
+pub async fn closure(
+    repository: &Repository,
+    root: &Descriptor,
+    platforms: &[Platform],
+    documents: &mut Documents,
+) -> Result<Closure, FetchError> {
+    let mut seen = HashSet::from([root.digest]);
+    let mut level = vec![Wanted { descriptor: root.clone(), listed_as: None }];
+    let mut total = 0_u64;
+    for _ in 0..=oci::MAX_INDEX_DEPTH {
+        // Before anything is fetched: a hostile index can list more than memory holds. Of an unknown type nothing large
+        // is fetched here.
+        let sizes = level.iter().map(|wanted| &wanted.descriptor).filter(|d| oci::is_document(&d.media_type));
+        total = sizes.fold(total, |total, descriptor| total.saturating_add(descriptor.size));
+        if seen.len() > MAX_DOCUMENTS || total > MAX_DOCUMENT_BYTES {
+            return Err(ClosureError::TooMany(root.digest).into());
+        }
+        let unknown = level.iter().filter(|wanted| documents.get(&wanted.descriptor.digest).is_none());
+        let fetches = unknown.cloned().collect::<Vec<_>>().into_iter().map(|wanted| async move {
+            let fetched = fetch_one(repository, &wanted).await?;
+            Ok::<_, FetchError>((wanted.descriptor.digest, fetched))
+        });
+        for fetched in futures::future::join_all(fetches).await {
+            match fetched? {
+                (digest, Fetched::Document(document)) => documents.insert(digest, document),
+                (digest, Fetched::Content(bytes)) => documents.insert_content(digest, bytes),
+                (digest, Fetched::Absent(absence)) => documents.mark_absent(digest, absence),
+                (_, Fetched::Blob) => {}
+            }
+        }
+        let mut next = Vec::new();
+        for Wanted { descriptor, .. } in &level {
+            let known = documents.get(&descriptor.digest).is_some() || !descriptor.is_optional();
+            if !known || !oci::is_document(&descriptor.media_type) {
+                continue;
+            }
+            let document = match documents.read(descriptor) {
+                // As one that could not be had.
+                Err(error) if descriptor.digest != root.digest && descriptor.is_optional() => {
+                    documents.withdraw(descriptor.digest, absence(&error));
+                    continue;
+                }
+                document => document?,
+            };
+            if let Document::Index(index) = document {
+                let children = oci::select(&index, platforms.into());
+                let new = children.into_iter().filter(|child| seen.insert(child.digest));
+                next.extend(new.map(|child| {
+                    let listed_as = Some(format!("{} {}", index.name_of(child), child.digest));
+                    Wanted { descriptor: child.clone(), listed_as }
+                }));
+            }
+        }
+        level = next;
+    }
+    let closure = documents.closure(root, platforms)?;
+    for content in &closure.contents {
+        if let Some(Inline::Content(bytes)) = content.inline() {
+            documents.insert_content(content.digest, bytes);
+        }
+    }
+    Ok(closure)
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What joins sets, registries and bundles: finding what a set needs, planning a bundle, and moving blobs.
+//!
+//! `receipt`, `fetch` ← `verify_present`, `scan`, `resolve` ← `plan`, `compare` ← `pull`, `push`, `serve`.
+
+pub mod compare;
+pub mod fetch;
+pub mod plan;
+pub mod pull;
+pub mod push;
+pub mod receipt;
+pub mod resolve;
+pub mod scan;
+pub mod serve;
+pub mod verify_present;

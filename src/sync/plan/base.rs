@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the sites that a delta is for have already. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::bundle::{
+    BaseKind, BaseLayer, BaseSource, Bundle, BundleBase, BundledImages, MAX_REPOSITORIES, ManifestError,
+};
+use crate::oci::closure::Closure;
+use crate::oci::digest::Digest;
+use crate::sync::receipt::{Receipt, ReceiptError};
+
+/// Layers that are left out of a bundle, and who says that they are there.
+#[derive(Debug, Clone, Default)]
+pub struct Base {
+    layers: HashMap<Digest, (u64, BTreeSet<String>)>,
+    sources: Vec<BaseSource>,
+    /// The first registry that is known not to take an index some of whose images are missing.
+    dense: Option<String>,
+}
+
+impl Base {
+    /// What a receipt lists.
+    ///
+    /// # Errors
+    /// None in practice, as for [`Receipt::encode`].
+    pub fn of_receipt(receipt: &Receipt) -> Result<Self, ReceiptError> {
+        let mut layers = HashMap::<Digest, (u64, BTreeSet<String>)>::new();
+        for repository in &receipt.repositories {
+            for blob in &repository.blobs {
+                let entry = layers.entry(blob.digest).or_insert_with(|| (blob.size, BTreeSet::new()));
+                entry.1.insert(repository.name.to_string());
+            }
+        }
+        let source = BaseSource {
+            created_at: receipt.created_at,
+            digest: Digest::of(&receipt.encode()?),
+            kind: BaseKind::Receipt,
+            name: receipt.title(),
+        };
+        let dense = (receipt.abilities.sparse_index == Some(false)).then(|| receipt.registry.to_string());
+        Ok(Self { layers, sources: vec![source], dense })
+    }
+
+    /// What a site has that an earlier bundle was brought to: also what that bundle itself assumed there.
+    ///
+    /// # Errors
+    /// None in practice, as for [`crate::bundle::BundleManifest::encode`].
+    pub fn of_bundle(bundle: &Bundle, images: &BundledImages) -> Result<Self, ManifestError> {
+        let manifest = bundle.manifest();
+        let mut names = HashMap::<String, BTreeSet<String>>::new();
+        for wanted in bundle.sets().iter().flat_map(|set| &set.images) {
+            names.entry(wanted.reference.to_string()).or_default().insert(wanted.repository.to_string());
+        }
+        let mut layers = HashMap::<Digest, (u64, BTreeSet<String>)>::new();
+        for (entry, image) in manifest.images.iter().zip(&images.images) {
+            let repositories = names.get(&entry.reference.to_string()).cloned().unwrap_or_default();
+            let referrers = image.referrers.iter().map(|(_, closure)| closure);
+            for layer in std::iter::once(&image.closure).chain(referrers).flat_map(Closure::layers) {
+                let place = layers.entry(layer.digest).or_insert_with(|| (layer.size, BTreeSet::new()));
+                place.1.extend(repositories.iter().cloned());
+            }
+        }
+        let source = BaseSource {
+            created_at: manifest.created_at,
+            digest: bundle.digest(),
+            kind: BaseKind::Bundle,
+            name: format!("stream {}, sequence {}", manifest.stream, manifest.sequence),
+        };
+        Ok(Self { layers, sources: vec![source], dense: None })
+    }
+
+    /// What both have: a delta for several sites leaves out only what none of them needs.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        if self.sources.is_empty() {
+            return other;
+        }
+        let mut theirs = other.layers;
+        self.layers.retain(|digest, (size, repositories)| match theirs.remove(digest) {
+            Some((same, more)) if same == *size => {
+                repositories.extend(more);
+                true
+            }
+            _ => false,
+        });
+        self.sources.extend(other.sources);
+        self.sources.sort();
+        self.sources.dedup();
+        self.dense = self.dense.or(other.dense);
+        self
+    }
+
+    /// Whether the bundle is to be made against anything.
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// The registry that would refuse a choice of platforms.
+    pub(super) fn dense(&self) -> Option<&str> {
+        self.dense.as_deref()
+    }
+
+    /// Whether every site has the layer, with this size.
+    pub(super) fn has(&self, digest: &Digest, size: u64) -> bool {
+        self.layers.get(digest).is_some_and(|(same, _)| *same == size)
+    }
+
+    /// What the manifest says of the `left_out` layers; nothing where none was.
+    pub(super) fn stated(&self, left_out: &BTreeSet<Digest>) -> Option<BundleBase> {
+        let layer = |digest: &Digest| {
+            let (size, repositories) = self.layers.get(digest)?;
+            let repositories = repositories.iter().take(MAX_REPOSITORIES).cloned().collect();
+            Some(BaseLayer { digest: *digest, repositories, size: *size })
+        };
+        let layers = left_out.iter().filter_map(layer).collect::<Vec<_>>();
+        (!layers.is_empty()).then(|| BundleBase { layers, sources: self.sources.clone() })
+    }
+}

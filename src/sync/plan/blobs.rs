@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The blobs of a bundle, each once, and who needs them. Pure.
+
+use std::collections::HashMap;
+
+use super::{Fetch, PlanError};
+use crate::bundle::BundleBlob;
+use crate::bundle::layout::{HEADER, next_header};
+use crate::oci::digest::Digest;
+use crate::oci::{Descriptor, MAX_URLS};
+use crate::sync::resolve::ResolvedImage;
+
+/// Who needs a blob.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Owner {
+    Image(usize),
+    /// A referrer of an image, or a child that its indexes are complete without.
+    Optional(usize, Digest),
+}
+
+/// The owners of the [`closures`] of the image at `place`.
+pub(super) fn owners(place: usize, image: &ResolvedImage) -> impl Iterator<Item = Owner> {
+    let referrers = image.referrers.iter().map(move |of| Owner::Optional(place, of.root.digest));
+    std::iter::once(Owner::Image(place)).chain(referrers)
+}
+
+/// Blobs in the order of their first use.
+#[derive(Default)]
+pub(super) struct Blobs {
+    pub(super) list: Vec<Fetch>,
+    places: HashMap<Digest, usize>,
+    end: u64,
+}
+
+impl Blobs {
+    pub(super) fn add(&mut self, descriptor: &Descriptor, owner: Owner) -> Result<(), PlanError> {
+        let Descriptor { digest, size, .. } = *descriptor;
+        let place = *self.places.entry(digest).or_insert_with(|| {
+            let blob = BundleBlob { digest, offset: self.end + HEADER, size };
+            self.end = next_header(blob.offset, size);
+            self.list.push(Fetch {
+                blob,
+                images: Vec::new(),
+                optional: Vec::new(),
+                known: None,
+                urls: Vec::new(),
+            });
+            self.list.len() - 1
+        });
+        let Some(fetch) = self.list.get_mut(place) else { return Ok(()) };
+        if fetch.blob.size != size {
+            return Err(PlanError::Sizes { digest, one: fetch.blob.size, other: size });
+        }
+        match owner {
+            Owner::Image(image) if fetch.images.last() != Some(&image) => fetch.images.push(image),
+            Owner::Optional(image, digest) if fetch.optional.last() != Some(&(image, digest)) => {
+                fetch.optional.push((image, digest));
+            }
+            _ => {}
+        }
+        for url in descriptor.urls() {
+            if fetch.urls.len() < MAX_URLS && !fetch.urls.iter().any(|known| known == url) {
+                fetch.urls.push(url.to_owned());
+            }
+        }
+        Ok(())
+    }
+}

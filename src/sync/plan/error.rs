@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+use thiserror::Error;
+
+use crate::bundle::{MAX_SET, MAX_SETS, ManifestError};
+use crate::error::{Classify, ErrorKind};
+use crate::oci::digest::Digest;
+
+/// Why there can be no such bundle.
+#[derive(Debug, Error)]
+pub enum PlanError {
+    /// Nothing to bundle.
+    #[error("no EdgeImageSet was found")]
+    NoSets,
+    /// More sets than a bundle may hold.
+    #[error("{0} EdgeImageSets were found, more than the {MAX_SETS} that a bundle may hold")]
+    TooManySets(usize),
+    /// A set larger than a bundle may hold.
+    #[error("{file} is too large: {size} bytes, at most {MAX_SET} are allowed")]
+    LargeSet {
+        /// Its file.
+        file: String,
+        /// Its bytes.
+        size: u64,
+    },
+    /// Two images describe one digest with different sizes.
+    #[error("{digest} has {one} bytes by one image and {other} by another")]
+    Sizes {
+        /// The blob.
+        digest: Digest,
+        /// One size.
+        one: u64,
+        /// The other.
+        other: u64,
+    },
+    /// The time of the commit cannot be expressed.
+    #[error("{0} is not a time that a bundle can carry")]
+    Time(i64),
+    /// The site cannot take a part of an index.
+    #[error(
+        "{image} is to travel for {platforms} only, and {registry} takes no index some of whose images are missing"
+    )]
+    Sparse {
+        /// The image.
+        image: String,
+        /// Platforms that were chosen.
+        platforms: String,
+        /// The registry.
+        registry: String,
+    },
+    /// A site that reads only an older format could not read the content.
+    #[error("{image} needs format version {needed}: {what}")]
+    Version {
+        /// The image.
+        image: String,
+        /// The version.
+        needed: u32,
+        /// What of it needs the version.
+        what: String,
+    },
+    /// The manifest cannot be made.
+    #[error("the manifest of the bundle is not acceptable: {0}")]
+    Manifest(#[from] ManifestError),
+}
+
+impl Classify for PlanError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Sizes { .. } => ErrorKind::Corrupt,
+            _ => ErrorKind::Usage,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        let text = match self {
+            Self::NoSets => "pass the folder that holds them",
+            Self::TooManySets(_) | Self::LargeSet { .. } => "make several bundles",
+            Self::Sizes { .. } => "one of the registries lies: build and push the image again",
+            Self::Sparse { .. } => {
+                "leave `platforms` out for this image, or have the site's registry take sparse indexes (Distribution 3: validation.manifests.indexes.platforms: none)"
+            }
+            Self::Time(_) => "check the commit's date and SOURCE_DATE_EPOCH",
+            Self::Version { .. } => {
+                "leave out --format-version and update krs at the site first, or leave out the image"
+            }
+            Self::Manifest(_) => return None,
+        };
+        Some(text.to_owned())
+    }
+}

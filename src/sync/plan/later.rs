@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What of the images krs 0.1 would refuse or read in another way. Pure.
+
+use super::PlanError;
+use crate::format::FIRST_VERSION;
+use crate::oci::closure::{AbsentChild, Closure, Documents};
+use crate::oci::{Choice, Matching};
+use crate::sync::resolve::{Resolved, ResolvedImage};
+
+/// The lowest format version whose readers take the content of all images, at most `highest`.
+///
+/// # Errors
+/// [`PlanError::Version`] where that is too low.
+pub(super) fn lowest_version(resolved: &Resolved, highest: Option<u32>) -> Result<u32, PlanError> {
+    const NEEDED: u32 = 2;
+    let found = |image: &ResolvedImage| {
+        needs_version_2(image, &resolved.documents).map(|what| (image.reference.to_string(), what))
+    };
+    match resolved.images.iter().find_map(found) {
+        None => Ok(FIRST_VERSION),
+        Some((image, what)) if highest.is_some_and(|highest| highest < NEEDED) => {
+            Err(PlanError::Version { image, needed: NEEDED, what })
+        }
+        Some(_) => Ok(NEEDED),
+    }
+}
+
+/// What of an image needs format version 2, in words for a message; nothing where version 1 does.
+fn needs_version_2(image: &ResolvedImage, documents: &Documents) -> Option<String> {
+    let referrers = image.referrers.iter().map(|referrer| &referrer.closure);
+    let mut closures = std::iter::once(&image.closure).chain(referrers);
+    if !is_chosen_alike(image, documents) {
+        return Some("its platforms are written or matched in a way that version 1 does not know".to_owned());
+    }
+    if let Some(AbsentChild { name, digest, .. }) =
+        closures.clone().find_map(|closure| closure.absent.first())
+    {
+        return Some(format!(
+            "the {name} ({digest}) that its index lists cannot be had, and readers of version 1 require it"
+        ));
+    }
+    if closures.any(|closure| !is_plain(closure, documents)) {
+        let what = "it holds foreign layers, or its index has entries that readers of version 1 refuse";
+        return Some(what.to_owned());
+    }
+    None
+}
+
+/// Whether a reader of version 1 expects the same content.
+fn is_chosen_alike(image: &ResolvedImage, documents: &Documents) -> bool {
+    if image.platforms.is_empty() {
+        return true;
+    }
+    let choice = Choice { platforms: &image.platforms, matching: Matching::Literal };
+    let digests = |closure: &Closure| closure.documents.iter().map(|of| of.digest).collect::<Vec<_>>();
+    let literal = documents.closure_by(&image.root, choice);
+    literal.is_ok_and(|literal| digests(&literal) == digests(&image.closure))
+}
+
+fn is_plain(closure: &Closure, documents: &Documents) -> bool {
+    let plain = |document| documents.read(document).is_ok_and(|document| document.is_plain());
+    closure.opaque.is_empty() && closure.documents.iter().all(plain)
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Carries out a plan: fetches blobs in parallel, each once, and writes them to their places.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use futures::stream::{self, StreamExt as _};
+use thiserror::Error;
+
+use crate::bundle::sign::Signatures;
+use crate::bundle::{Bundle, BundleBlob, BundleError, Writer};
+use crate::error::{Cause, Classify, ErrorKind, help_against_write};
+use crate::oci::digest::Hasher;
+use crate::oci::reference::{Reference, RegistryHost};
+use crate::progress::{Activity, Progress};
+use crate::registry::{BlobSink, Client, ForeignLayers, RegistryError};
+use crate::sync::plan::{Fetch, Plan};
+use crate::sync::resolve::{ImageError, ImageErrors, Origin, ReferrerErrors, ReferrerFailure};
+
+/// Bytes of a blob that are noted at once, at least.
+const NOTE_STEP: u64 = 1 << 20;
+
+/// Why there is no archive.
+#[derive(Debug, Error)]
+pub enum PullError {
+    /// The archive cannot be written.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Images that could not be fetched.
+    #[error(transparent)]
+    Images(#[from] ImageErrors),
+    /// All images could be fetched, but not all signatures, SBOMs and attestations. Without these
+    /// ([`crate::sync::resolve::Resolved::without_referrers`]) the next plan can be carried out, and what was fetched is taken
+    /// over.
+    #[error(transparent)]
+    Referrers(#[from] ReferrerErrors),
+    /// The disk was full, or failed, in the middle.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The registry client cannot be set up.
+    #[error(transparent)]
+    Client(RegistryError),
+    /// A thread died; nothing was published.
+    #[error("the run was cut off: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Classify for PullError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Bundle(e) => e.kind(),
+            Self::Images(e) => e.kind(),
+            Self::Referrers(e) => e.kind(),
+            Self::Client(e) => e.kind(),
+            Self::Write { source, .. } => crate::error::io_kind(source),
+            Self::Task(_) => ErrorKind::Other,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Bundle(e) => e.help(),
+            Self::Images(e) => e.help(),
+            Self::Referrers(e) => e.help(),
+            Self::Client(e) => e.help(),
+            Self::Write { source, .. } => Some(help_against_write(source).to_owned()),
+            Self::Task(_) => None,
+        }
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        match self {
+            Self::Images(e) => e.causes(),
+            Self::Referrers(e) => e.causes(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// How to carry out a plan.
+#[derive(Debug, Clone)]
+pub struct PullOptions {
+    /// Blobs that are fetched at once.
+    pub jobs: usize,
+    /// Bytes of each volume; `None`: one file.
+    pub volume_size: Option<u64>,
+    /// Earlier bundles, whose blobs are taken before the network is asked.
+    pub reuse: Vec<Arc<Bundle>>,
+    /// Hosts outside of registries that layers may be downloaded from whatever their address is.
+    pub foreign_hosts: Vec<RegistryHost>,
+}
+
+impl From<usize> for PullOptions {
+    fn from(jobs: usize) -> Self {
+        Self { jobs, volume_size: None, reuse: Vec::new(), foreign_hosts: Vec::new() }
+    }
+}
+
+/// What a pull did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pulled {
+    /// The archive, or its volumes.
+    pub files: Vec<Utf8PathBuf>,
+    /// Bytes of blobs that an interrupted run had fetched.
+    pub resumed: u64,
+    /// Bytes of blobs that came from earlier bundles.
+    pub reused: u64,
+}
+
+/// Fetches everything that `plan` lacks and writes the archive `path`; `options` may be just the number of blobs at
+/// once. What an interrupted run has left there is gone on with, whatever it was to become.
+///
+/// # Errors
+/// [`PullError`] with every image that failed; then no file called `path` was written, and the next run goes on.
+pub async fn pull(
+    client: &Client,
+    plan: &Plan,
+    signatures: Signatures,
+    path: &Utf8Path,
+    options: impl Into<PullOptions>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Pulled, PullError> {
+    let options = options.into();
+    let foreign = ForeignLayers::new(client, &options.foreign_hosts).map_err(PullError::Client)?;
+    let (manifest, sets, target) = (plan.manifest.clone(), plan.sets.clone(), path.to_owned());
+    let volume_size = options.volume_size;
+    let create = move || {
+        let sets = sets.iter().map(Vec::as_slice).collect::<Vec<_>>();
+        Writer::create(&target, &manifest, &sets, &signatures, volume_size)
+    };
+    let writer = Arc::new(tokio::task::spawn_blocking(create).await??);
+    progress.begin(Activity::Pull, plan.fetch_size());
+    let run = Arc::new(Run {
+        client: client.clone(),
+        foreign,
+        writer: Arc::clone(&writer),
+        reuse: options.reuse,
+        progress: Arc::clone(progress),
+        stop: AtomicBool::new(false),
+        resumed: AtomicU64::new(0),
+        reused: AtomicU64::new(0),
+    });
+    let result = run.blobs(plan, path, options.jobs).await;
+    progress.end(Activity::Pull);
+    if let Err(error) = result {
+        writer.abandon();
+        return Err(error);
+    }
+    let files = tokio::task::spawn_blocking(move || writer.finish()).await??;
+    Ok(Pulled {
+        files,
+        resumed: run.resumed.load(Ordering::Relaxed),
+        reused: run.reused.load(Ordering::Relaxed),
+    })
+}
+
+/// What all blobs of a run share.
+struct Run {
+    client: Client,
+    foreign: ForeignLayers,
+    writer: Arc<Writer>,
+    reuse: Vec<Arc<Bundle>>,
+    progress: Arc<dyn Progress>,
+    /// A full disk ends the run: no other blob would fare better.
+    stop: AtomicBool,
+    resumed: AtomicU64,
+    reused: AtomicU64,
+}
+
+impl Run {
+    async fn blobs(self: &Arc<Self>, plan: &Plan, path: &Utf8Path, jobs: usize) -> Result<(), PullError> {
+        let write_error = |source| PullError::Write { path: path.to_owned(), source };
+        for (blob, bytes) in &plan.documents {
+            self.writer.write_at(blob, 0, bytes).map_err(write_error)?;
+        }
+        let mut fetches = plan.fetches.iter().collect::<Vec<_>>();
+        if self.writer.any_order() {
+            // The largest first: else one of them is still on its way when all others are done.
+            fetches.sort_by_key(|fetch| std::cmp::Reverse(fetch.blob.size));
+        }
+        // A task of its own for each blob, so that they are hashed and written on all cores.
+        let tasks = fetches.into_iter().map(|fetch| {
+            let (run, blob, origins) = (Arc::clone(self), fetch.blob, plan.origins(fetch));
+            let (known, urls) = (fetch.known.clone(), fetch.urls.clone());
+            let name = plan.images(fetch).next().map(ToString::to_string).unwrap_or_default();
+            let task = async move {
+                if run.stop.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                run.progress.blob_begin(Activity::Pull, &blob.digest, blob.size, &name);
+                let result = match known {
+                    Some(bytes) => run.write_known(&blob, &bytes),
+                    None => run.bring(blob, &origins, &urls).await,
+                };
+                run.progress.blob_end(&blob.digest);
+                run.stop.fetch_or(matches!(result, Err(RegistryError::Sink { .. })), Ordering::Relaxed);
+                result
+            };
+            async move { tokio::spawn(task).await.map(|result| result.map_err(|error| (fetch, error))) }
+        });
+        let results = stream::iter(tasks).buffer_unordered(jobs.max(1)).collect::<Vec<_>>().await;
+        let mut failures = Vec::new();
+        for result in results {
+            let Err((fetch, error)) = result? else { continue };
+            match error {
+                RegistryError::Sink { source, .. } => return Err(write_error(source)),
+                error => failures.push((fetch, error)),
+            }
+        }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        let (images, referrers): (Vec<_>, Vec<_>) =
+            failures.into_iter().partition(|(fetch, _)| !fetch.images.is_empty());
+        if images.is_empty() {
+            Err(by_referrer(plan, referrers).into())
+        } else {
+            Err(by_image(plan, images).into())
+        }
+    }
+
+    /// Writes a blob that came along with the documents.
+    fn write_known(&self, blob: &BundleBlob, bytes: &[u8]) -> Result<(), RegistryError> {
+        let sink_error = |source| RegistryError::Sink { digest: blob.digest, source };
+        self.writer.write_at(blob, 0, bytes).map_err(sink_error)?;
+        self.writer.note(&blob.digest, blob.size);
+        Ok(())
+    }
+
+    /// Brings one blob to its place: from what is there, from earlier bundles, else from the network.
+    async fn bring(
+        self: &Arc<Self>,
+        blob: BundleBlob,
+        origins: &[Origin],
+        urls: &[String],
+    ) -> Result<(), RegistryError> {
+        let BundleBlob { digest, size, .. } = blob;
+        let sink_error = |source| RegistryError::Sink { digest, source };
+        let run = Arc::clone(self);
+        let here = tokio::task::spawn_blocking(move || run.here(&blob)).await;
+        let here = here.map_err(|e| sink_error(io::Error::other(e)))?.map_err(sink_error)?;
+        let Some(begun) = here else { return Ok(()) };
+        let mut result = Ok(());
+        for origin in origins {
+            let repository = self.client.repository(&origin.registry, &origin.repository);
+            let mut sink = ArchiveSink::new(self, blob, begun.bytes());
+            result = repository.rest_of_blob(&digest, size, begun.clone(), &mut sink).await;
+            match &result {
+                Ok(()) => {
+                    self.writer.note(&digest, size);
+                    break;
+                }
+                Err(RegistryError::Sink { .. }) => break,
+                // What arrived is not the blob: nothing of it is gone on with.
+                Err(RegistryError::Content { .. }) => self.writer.note(&digest, 0),
+                // The next origin may have what this one has not.
+                Err(_) => {}
+            }
+        }
+        match result {
+            // A foreign layer: registries need not have it.
+            Err(RegistryError::NotFound { .. } | RegistryError::Refused { .. }) if !urls.is_empty() => {
+                let mut sink = ArchiveSink::new(self, blob, begun.bytes());
+                let result = self.foreign.blob(urls, &digest, size, &begun, &mut sink).await;
+                match &result {
+                    Ok(()) => self.writer.note(&digest, size),
+                    Err(error) if error.kind() == ErrorKind::Corrupt => self.writer.note(&digest, 0),
+                    Err(_) => {}
+                }
+                result
+            }
+            result => result,
+        }
+    }
+
+    /// Looks for a blob on this side of the network. Nothing is left to do where the answer is `None`; else it is what
+    /// is there of it already, hashed. Blocking.
+    fn here(&self, blob: &BundleBlob) -> io::Result<Option<Hasher>> {
+        let begun = self.writer.hash(blob, self.writer.begun(blob))?.unwrap_or_default();
+        let done = begun.bytes();
+        if done > 0 && (done < blob.size || begun.clone().finish() == blob.digest) {
+            self.resumed.fetch_add(done, Ordering::Relaxed);
+            self.advance(blob, done);
+            return Ok((done < blob.size).then_some(begun));
+        }
+        for bundle in &self.reuse {
+            if self.writer.copy_from(blob, bundle)? {
+                self.reused.fetch_add(blob.size, Ordering::Relaxed);
+                self.advance(blob, blob.size);
+                self.writer.note(&blob.digest, blob.size);
+                self.sync_behind();
+                return Ok(None);
+            }
+        }
+        Ok(Some(Hasher::new()))
+    }
+
+    /// Lets the disk begin while more is fetched.
+    fn sync_behind(&self) {
+        if self.writer.is_sync_due() {
+            let writer = Arc::clone(&self.writer);
+            // Nobody waits for it: its failure is that of the next write, and of the end.
+            tokio::task::spawn_blocking(move || writer.sync_behind());
+        }
+    }
+
+    fn advance(&self, blob: &BundleBlob, bytes: u64) {
+        self.progress.advance(Activity::Pull, bytes);
+        self.progress.blob_advance(&blob.digest, bytes);
+    }
+}
+
+/// Names the referrers, and the optional children of indexes, that need a blob that failed.
+fn by_referrer(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ReferrerErrors {
+    let mut named = Vec::new();
+    for (fetch, error) in failures {
+        let error = Arc::new(error);
+        for (place, digest) in &fetch.optional {
+            let Some(image) = plan.manifest.images.get(*place) else { continue };
+            named.push(ReferrerFailure {
+                image: *place,
+                reference: image.reference.clone(),
+                digest: *digest,
+                // Such a child is itself the blob.
+                unknown: *digest == fetch.blob.digest,
+                error: Arc::clone(&error),
+            });
+        }
+    }
+    ReferrerErrors(named)
+}
+
+/// Names every image that needs a blob that failed, each once, in the order of the sets.
+fn by_image(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ImageErrors {
+    let mut errors = BTreeMap::<usize, (Reference, ImageError)>::new();
+    let mut shared = Vec::new();
+    for (fetch, error) in failures {
+        let mut error = Some(error);
+        // `Plan::images` names those first that need the blob for themselves.
+        for (place, image) in fetch.images.iter().zip(plan.images(fetch)) {
+            match error.take() {
+                // The first image that is not named yet says why; the others, that they share the blob.
+                Some(error) if !errors.contains_key(place) => {
+                    errors.insert(*place, (image.clone(), error.into()));
+                }
+                kept => {
+                    error = kept;
+                    shared.push((*place, image, fetch.blob.digest));
+                }
+            }
+        }
+    }
+    for (place, image, digest) in shared {
+        errors.entry(place).or_insert_with(|| (image.clone(), ImageError::Shared(digest)));
+    }
+    ImageErrors(errors.into_values().collect())
+}
+
+/// Writes a blob to its place in the archive, and notes how far it is.
+struct ArchiveSink {
+    run: Arc<Run>,
+    blob: BundleBlob,
+    noted: u64,
+    /// How many bytes are noted at once: a large blob does not fill the journal.
+    step: u64,
+}
+
+impl ArchiveSink {
+    fn new(run: &Arc<Run>, blob: BundleBlob, noted: u64) -> Self {
+        Self { run: Arc::clone(run), blob, noted, step: (blob.size / 64).max(NOTE_STEP) }
+    }
+}
+
+impl BlobSink for ArchiveSink {
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.run.writer.write_at(&self.blob, offset, bytes)?;
+        self.run.advance(&self.blob, bytes.len() as u64);
+        self.run.sync_behind();
+        let end = offset + bytes.len() as u64;
+        // It began anew where it is behind what was noted.
+        if end >= self.noted.saturating_add(self.step) || end < self.noted {
+            self.noted = end;
+            self.run.writer.note(&self.blob.digest, end);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Puts what refers to an image beside it: signatures, SBOMs, attestations. They are optional: what fails with one of them
+//! costs that one, and is reported. All of their requests together use at most a quarter of the retries of a run. (T-127)
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use futures::stream::{self, StreamExt as _};
+
+use super::documents::{has_document, send_document};
+use super::referrers::{self, PushedReferrer, ReferrerProblem, WrittenList};
+use super::{Failures, QUESTIONS, Run, Target, TargetError};
+use crate::bundle::BundleReferrer;
+use crate::error;
+use crate::oci::Descriptor;
+use crate::oci::closure::Closure;
+use crate::oci::digest::Digest;
+use crate::oci::reference::Selector;
+use crate::registry::{Repository, referrers_tag};
+
+/// What became of the referrers of a target.
+#[derive(Debug, Default)]
+pub(super) struct Attached {
+    /// Lists to read again at the end of the run.
+    pub(super) written: Vec<WrittenList>,
+    /// What is not as it should be.
+    pub(super) problems: Vec<ReferrerProblem>,
+}
+
+impl Run<'_> {
+    /// Puts the referrers of a target, whose image is there, and makes them findable.
+    pub(super) async fn put_referrers(&self, target: &Target, failures: &Failures) -> Attached {
+        let image = self.images.images.get(target.image).filter(|_| self.referrers);
+        let entry = self.bundle.manifest().images.get(target.image);
+        let (Some(image), Some(entry)) = (image, entry) else { return Attached::default() };
+        let found = entry.referrers.iter().zip(&image.referrers).collect::<Vec<_>>();
+        if found.is_empty() {
+            return Attached::default();
+        }
+        let mut repository = self.repository(&target.repository).optional();
+        let mut attached = Attached::default();
+        let mut problem = |referrer: &BundleReferrer, unlisted, error: &TargetError| {
+            attached.problems.push(ReferrerProblem {
+                repository: target.repository.clone(),
+                subject: referrer.subject,
+                digest: referrer.digest,
+                unlisted,
+                reason: error::chain(error),
+            });
+        };
+        let documents = found.iter().flat_map(|(_, (_, closure))| &closure.documents);
+        let present = present(&repository, documents).await;
+        let mut pushed = Vec::new();
+        for (referrer, (root, closure)) in found {
+            let put = self.put_referrer(&repository, (referrer, root, closure), &present, failures).await;
+            match put {
+                Ok(acknowledged) => {
+                    let acknowledged = acknowledged || self.sets_name_list_of(target, &referrer.subject);
+                    pushed.push(PushedReferrer { referrer, root, acknowledged });
+                }
+                Err(error) => {
+                    if matches!(&error, TargetError::Registry(error) if !error.is_refusal()) {
+                        repository = repository.optional_once();
+                    }
+                    problem(referrer, false, &error);
+                }
+            }
+        }
+        for PushedReferrer { referrer, root, .. } in &pushed {
+            let Some(tag) = referrer.tag.clone().map(Selector::Tag) else { continue };
+            let there = has_document(&repository, &tag, root).await.unwrap_or(false);
+            if !there && let Err(error) = self.put(&repository, &tag, root).await {
+                problem(referrer, true, &error);
+            }
+        }
+        let (written, problems) = referrers::list(&repository, &pushed, &self.images.documents).await;
+        attached.written = written;
+        attached.problems.extend(problems);
+        attached
+    }
+
+    /// Whether the list of referrers of `subject` is an image of the sets itself: then it stays as Git states it.
+    fn sets_name_list_of(&self, target: &Target, subject: &Digest) -> bool {
+        referrers_tag(subject).is_some_and(|tag| self.claimed.contains(&(target.repository.clone(), tag)))
+    }
+
+    /// Puts the manifests of a referrer whose blobs have arrived. Answers whether the registry said that it lists it.
+    async fn put_referrer(
+        &self,
+        repository: &Repository,
+        (referrer, root, closure): (&BundleReferrer, &Descriptor, &Closure),
+        present: &BTreeSet<Digest>,
+        failures: &Failures,
+    ) -> Result<bool, TargetError> {
+        if let Some(error) = blob_failure(repository, closure, failures) {
+            return Err(error);
+        }
+        let mut acknowledged = false;
+        for document in closure.documents.iter().filter(|document| !present.contains(&document.digest)) {
+            let selector = Selector::Digest(document.digest);
+            let subject = self.put(repository, &selector, document).await?;
+            acknowledged |= document.digest == root.digest && subject == Some(referrer.subject);
+        }
+        Ok(acknowledged)
+    }
+
+    /// Puts a document, reads it back and counts it. Answers the subject that the registry says it has processed.
+    pub(super) async fn put(
+        &self,
+        repository: &Repository,
+        selector: &Selector,
+        document: &Descriptor,
+    ) -> Result<Option<Digest>, TargetError> {
+        let subject = send_document(repository, selector, document, &self.images.documents).await?;
+        self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
+        Ok(subject)
+    }
+}
+
+/// Those of `documents` that the repository has. What cannot be asked is put again.
+async fn present<'a>(
+    repository: &Repository,
+    documents: impl Iterator<Item = &'a Descriptor>,
+) -> BTreeSet<Digest> {
+    let mut seen = BTreeSet::new();
+    let asked = documents.filter(|document| seen.insert(document.digest)).map(|document| async move {
+        let selector = Selector::Digest(document.digest);
+        let there = has_document(repository, &selector, document).await.unwrap_or(false);
+        there.then_some(document.digest)
+    });
+    let asked = asked.collect::<Vec<_>>();
+    stream::iter(asked).buffer_unordered(QUESTIONS).filter_map(std::future::ready).collect().await
+}
+
+/// Why a blob of a referrer did not arrive. The error stays for an image that needs the blob too.
+fn blob_failure(repository: &Repository, closure: &Closure, failures: &Failures) -> Option<TargetError> {
+    let failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+    closure.contents.iter().find_map(|content| {
+        let error = failures.get(&(content.digest, repository.name().clone()))?;
+        let reason =
+            error.as_ref().map_or_else(|| "it failed for another image".to_owned(), |e| error::chain(e));
+        Some(TargetError::Blob { digest: content.digest, reason })
+    })
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sends the blobs of a bundle: each once, from there on linked into the other repositories that need it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once, PoisonError};
+
+use futures::stream::{self, StreamExt as _};
+
+use super::{Failures, Need, Present, QUESTIONS, Run};
+use crate::bundle::{Bundle, BundleBlob};
+use crate::oci::digest::Digest;
+use crate::oci::reference::RepositoryName;
+use crate::progress::{Activity, Progress};
+use crate::registry::{BlobContent, BlobPush, BlobSource, Pushed, RegistryError, SourceError};
+
+/// Blobs of up to so many bytes are sent as such small requests are. Larger ones are transfers, of which there are as
+/// many at once as were asked for.
+const SMALL: u64 = 256 << 10;
+
+impl Run<'_> {
+    /// Sends each blob that is nowhere once, and links it into the other repositories that need it.
+    pub(super) async fn send(&self, needs: &[Need], present: Present, failures: &mut Failures) {
+        let known = failures.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let work = needs.iter().filter_map(|need| {
+            let has = |name: &&RepositoryName| present.contains(&((*name).clone(), need.digest));
+            let failed = |name: &&RepositoryName| known.contains_key(&(need.digest, (*name).clone()));
+            let holder = need.repositories.iter().find(has).or(need.elsewhere.as_ref()).cloned();
+            let lacking = need.repositories.iter().filter(|name| !has(name) && !failed(name)).cloned();
+            let lacking = lacking.collect::<Vec<_>>();
+            (!lacking.is_empty()).then_some((need, holder, lacking))
+        });
+        let work = work.collect::<Vec<_>>();
+        let bytes = work.iter().filter(|(_, holder, _)| holder.is_none()).map(|(need, ..)| need.size).sum();
+        self.progress.begin(Activity::Push, bytes);
+        let failures = &*failures;
+        let tasks = work.into_iter().map(|(need, mut holder, lacking)| async move {
+            let mut lacking = lacking.into_iter();
+            // One after the other until one has it; then all others have it linked from there.
+            while holder.is_none()
+                && let Some(name) = lacking.next()
+            {
+                let sent = self.send_or_note(need, &name, None, failures).await;
+                holder = sent.then_some(name);
+            }
+            let holder = holder.as_ref();
+            let links = lacking.map(|name| async move {
+                self.send_or_note(need, &name, holder, failures).await;
+            });
+            stream::iter(links).buffer_unordered(QUESTIONS).collect::<Vec<()>>().await;
+        });
+        stream::iter(tasks).buffer_unordered(QUESTIONS).collect::<Vec<()>>().await;
+        self.progress.end(Activity::Push);
+    }
+
+    /// Sends a blob; whether it is there now. The error goes to the targets that need it.
+    async fn send_or_note(
+        &self,
+        need: &Need,
+        to: &RepositoryName,
+        from: Option<&RepositoryName>,
+        failures: &Failures,
+    ) -> bool {
+        let sent = self.send_blob(need, to, from).await;
+        if let Err(error) = sent {
+            let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.insert((need.digest, to.clone()), Some(error));
+            return false;
+        }
+        true
+    }
+
+    /// Sends a blob that a repository had and lost.
+    pub(super) async fn send_again(
+        &self,
+        digest: Digest,
+        size: u64,
+        to: &RepositoryName,
+    ) -> Result<(), RegistryError> {
+        let blob = self.bundle.blob(&digest).copied();
+        let repositories = BTreeSet::from([to.clone()]);
+        let elsewhere = match self.bundle.base_layer(&digest) {
+            Some(layer) if blob.is_none() => self.find_layer(layer, &repositories).await?,
+            _ => None,
+        };
+        let need = Need { digest, size, blob, repositories, required: true, elsewhere };
+        self.send_blob(&need, to, need.elsewhere.as_ref()).await
+    }
+
+    async fn send_blob(
+        &self,
+        need: &Need,
+        to: &RepositoryName,
+        from: Option<&RepositoryName>,
+    ) -> Result<(), RegistryError> {
+        let Need { digest, size, .. } = *need;
+        let shown = Arc::new(Shown {
+            progress: Arc::clone(self.progress),
+            digest,
+            size,
+            repository: to.clone(),
+            begun: Once::new(),
+        });
+        let content = match (need.blob, from) {
+            (Some(blob), _) => {
+                let (bundle, shown) = (Arc::clone(self.bundle), Arc::clone(&shown));
+                BlobContent::Source(Arc::new(ArchiveSource { bundle, blob, shown }))
+            }
+            // Only for a registry that does not mount.
+            (None, Some(from)) => {
+                let shown = Arc::clone(&shown);
+                let received = Arc::new(move |bytes| shown.advance(bytes));
+                BlobContent::Repository { name: from.clone(), received }
+            }
+            // The base was found before; it can only be gone since.
+            (None, None) => {
+                return Err(RegistryError::Source {
+                    digest,
+                    source: SourceError::Read(io::ErrorKind::NotFound.into()),
+                });
+            }
+        };
+        let transfers = (size > SMALL).then(|| Arc::clone(&self.transfers));
+        let push = BlobPush { digest, size, content, mount_from: from.cloned(), transfers };
+        let pushed = self.repository_for(need, to).send_blob(&push).await;
+        shown.end();
+        match pushed? {
+            Pushed::Mounted => {
+                self.counts.blobs_mounted.fetch_add(1, Ordering::Relaxed);
+            }
+            Pushed::Uploaded => {
+                self.counts.blobs_sent.fetch_add(1, Ordering::Relaxed);
+                self.counts.bytes_sent.fetch_add(size, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A blob as whoever watches sees it: from its first byte on, so that what is mounted or waits is not shown.
+struct Shown {
+    progress: Arc<dyn Progress>,
+    digest: Digest,
+    size: u64,
+    repository: RepositoryName,
+    begun: Once,
+}
+
+impl Shown {
+    fn advance(&self, bytes: u64) {
+        self.begun.call_once(|| {
+            self.progress.blob_begin(Activity::Push, &self.digest, self.size, self.repository.as_str());
+        });
+        self.progress.advance(Activity::Push, bytes);
+        self.progress.blob_advance(&self.digest, bytes);
+    }
+
+    fn end(&self) {
+        if self.begun.is_completed() {
+            self.progress.blob_end(&self.digest);
+        }
+    }
+}
+
+/// Reads a blob of the archive for the registry client, which hashes it on the way.
+struct ArchiveSource {
+    bundle: Arc<Bundle>,
+    blob: BundleBlob,
+    shown: Arc<Shown>,
+}
+
+impl BlobSource for ArchiveSource {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.bundle.read_at(&self.blob, offset, buf)?;
+        self.shown.advance(read as u64);
+        Ok(read)
+    }
+}

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which sets of a bundle are pushed, where each of them goes, and what its images are called there. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::str::FromStr;
+
+use super::error::{Claim, PushError};
+use crate::bundle::Bundle;
+use crate::oci::digest::Digest;
+use crate::oci::reference::{Destination, RepositoryName, Tag};
+use crate::set::CheckedSet;
+
+/// A repository and digest at the edge, with all tags that the sets give it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The repository, with the destination's prefix.
+    pub repository: RepositoryName,
+    /// The image's place in the bundle.
+    pub image: usize,
+    /// The image.
+    pub digest: Digest,
+    /// Its tags.
+    pub tags: BTreeSet<Tag>,
+    /// The references that it comes from, as the sets write them.
+    pub references: BTreeSet<String>,
+}
+
+/// What goes to one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Where to.
+    pub destination: Destination,
+    /// In the order of the archive, so that the media is read forward.
+    pub targets: Vec<Target>,
+}
+
+/// Names sets of a bundle: `NAMESPACE/NAME`, or `NAME` for those of this name in every namespace and in none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetName {
+    namespace: Option<String>,
+    name: String,
+}
+
+impl FromStr for SetName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) =
+            text.split_once('/').map_or((None, text), |(namespace, name)| (Some(namespace), name));
+        if name.is_empty() || name.contains('/') || namespace.is_some_and(str::is_empty) {
+            let shown = crate::redact::printable(text, 100);
+            return Err(format!("`{shown}` does not name a set: expected NAME or NAMESPACE/NAME"));
+        }
+        Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for SetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.namespace.as_ref().map_or(Ok(()), |namespace| write!(f, "{namespace}/"))?;
+        f.write_str(&self.name)
+    }
+}
+
+impl SetName {
+    fn of(set: &CheckedSet) -> Self {
+        Self { namespace: set.namespace.clone(), name: set.name.clone() }
+    }
+
+    fn matches(&self, set: &CheckedSet) -> bool {
+        self.name == set.name && (self.namespace.is_none() || self.namespace == set.namespace)
+    }
+}
+
+/// The positions of the sets that `names` name; of all sets where there are none.
+///
+/// # Errors
+/// [`PushError::UnknownSets`] where a name is that of no set.
+pub fn select(bundle: &Bundle, names: &[SetName]) -> Result<Vec<usize>, PushError> {
+    let sets = bundle.sets();
+    let unknown = names.iter().filter(|name| !sets.iter().any(|set| name.matches(set)));
+    let unknown = unknown.cloned().collect::<BTreeSet<_>>();
+    if !unknown.is_empty() {
+        return Err(PushError::UnknownSets { unknown, known: sets.iter().map(SetName::of).collect() });
+    }
+    let is_selected = |set: &CheckedSet| names.is_empty() || names.iter().any(|name| name.matches(set));
+    Ok(sets.iter().enumerate().filter(|(_, set)| is_selected(set)).map(|(n, _)| n).collect())
+}
+
+/// Where the sets at the positions `sets` go: all to `destination`, or else each to its own `destinationRegistry`. In the
+/// order of the destinations.
+///
+/// # Errors
+/// [`PushError::Name`], [`PushError::Collision`]; [`PushError::Variable`] where a set has no destination of its own.
+pub fn deliveries(
+    bundle: &Bundle,
+    sets: &[usize],
+    destination: Option<&Destination>,
+) -> Result<Vec<Delivery>, PushError> {
+    let images = bundle.manifest().images.iter().enumerate();
+    let places = images
+        .map(|(n, image)| ((image.reference.to_string(), image.platforms.clone()), n))
+        .collect::<HashMap<_, _>>();
+    // What is pushed to one destination under two names of it is one delivery.
+    let mut deliveries = BTreeMap::<String, (Destination, BTreeMap<(RepositoryName, usize), Target>)>::new();
+    let mut tags = HashMap::<(String, RepositoryName, Tag), (Digest, usize)>::new();
+    for position in sets.iter().copied() {
+        let Some(set) = bundle.sets().get(position) else { continue };
+        let own = match destination {
+            Some(destination) => destination.clone(),
+            None => own_destination(bundle, position, set)?,
+        };
+        let (destination, targets) =
+            deliveries.entry(own.canonical()).or_insert_with(|| (own, BTreeMap::new()));
+        for wanted in &set.images {
+            // Opening the bundle has compared the images of the sets with those of the manifest.
+            let key = (wanted.reference.to_string(), wanted.platforms.clone());
+            let Some((place, image)) =
+                places.get(&key).and_then(|n| Some((*n, bundle.manifest().images.get(*n)?)))
+            else {
+                continue;
+            };
+            let repository = destination.repository(&wanted.repository)?;
+            let (tag, digest) = (wanted.tag.clone(), image.digest);
+            let registry = destination.registry.without_default_port().to_owned();
+            let claim = |digest, position| Claim::new(bundle, position, digest);
+            // Two destinations of one registry may give one name, where a prefix is the beginning of another.
+            let (one, of) =
+                *tags.entry((registry, repository.clone(), tag.clone())).or_insert((digest, position));
+            if one != digest {
+                let claims = Box::new([claim(one, of), claim(digest, position)]);
+                let registry = destination.registry.clone();
+                return Err(PushError::Collision { registry, repository, tag, claims });
+            }
+            let target = targets.entry((repository.clone(), place)).or_insert_with(|| Target {
+                repository,
+                image: place,
+                digest,
+                tags: BTreeSet::new(),
+                references: BTreeSet::new(),
+            });
+            target.tags.insert(tag);
+            target.references.insert(wanted.written.clone());
+        }
+    }
+    let delivery = |(destination, targets): (_, BTreeMap<_, Target>)| {
+        let mut targets = targets.into_values().collect::<Vec<_>>();
+        targets.sort_by_key(|target| target.image);
+        Delivery { destination, targets }
+    };
+    Ok(deliveries.into_values().map(delivery).collect())
+}
+
+/// Destinations of the sets at the positions `sets` that are not `destination`. One with a variable says nothing about it.
+pub fn other_destinations(bundle: &Bundle, sets: &[usize], destination: &Destination) -> BTreeSet<String> {
+    let own = sets.iter().filter_map(|position| bundle.sets().get(*position));
+    let own = own.filter_map(|set| set.spec.destination_registry.parse::<Destination>().ok());
+    own.filter(|own| own.canonical() != destination.canonical()).map(|own| own.to_string()).collect()
+}
+
+fn own_destination(bundle: &Bundle, position: usize, set: &CheckedSet) -> Result<Destination, PushError> {
+    set.spec.destination_registry.parse().map_err(|_| PushError::Variable {
+        set: SetName::of(set),
+        file: file(bundle, position),
+        destination: crate::redact::printable(&set.spec.destination_registry, 255),
+    })
+}
+
+fn file(bundle: &Bundle, position: usize) -> String {
+    bundle.manifest().sets.get(position).map(|set| set.file.clone()).unwrap_or_default()
+}
+
+impl Claim {
+    fn new(bundle: &Bundle, position: usize, digest: Digest) -> Self {
+        let set = bundle.sets().get(position).map(|set| SetName::of(set).to_string()).unwrap_or_default();
+        Self { digest, set, file: file(bundle, position) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_named_with_or_without_its_namespace() {
+        let parse = |text: &str| text.parse::<SetName>().map(|name| name.to_string());
+        for right in ["shop", "apps/shop"] {
+            assert_eq!(parse(right).as_deref(), Ok(right));
+        }
+        for wrong in ["", "/", "/shop", "apps/", "a/b/c"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why images cannot be resolved.
+
+use thiserror::Error;
+
+use super::MissingReferrer;
+use crate::error::{self, Cause, Classify, ErrorKind};
+use crate::oci::closure::ClosureError;
+use crate::oci::digest::Digest;
+use crate::oci::reference::Reference;
+use crate::registry::RegistryError;
+use crate::sync::fetch::{ABSENT_CHILD, FetchError};
+
+/// Why one image could not be resolved.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// The registry did not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// It is not acceptable.
+    #[error(transparent)]
+    Content(#[from] ClosureError),
+    /// The registry does not have what its index lists.
+    #[error("{listed_as}: {source}")]
+    Child {
+        /// What the index says that it is.
+        listed_as: String,
+        /// What the registry says.
+        source: RegistryError,
+    },
+    /// Platforms that were asked for are lacking, and all of them are required.
+    #[error("it has no image for {lacking}; it has {offered}")]
+    Platforms {
+        /// Platforms that are lacking.
+        lacking: String,
+        /// Platforms that it has.
+        offered: String,
+    },
+    /// It needs a blob that could not be fetched for an image that is named before.
+    #[error("shares {0}, which could not be fetched, with another image")]
+    Shared(Digest),
+    /// Signatures, SBOMs or attestations are missing, and all of them are required.
+    #[error("signatures, SBOMs or attestations of it are missing: {}", reasons(.0))]
+    Referrers(Vec<MissingReferrer>),
+}
+
+/// Why referrers are missing, each reason once, the first three of them.
+pub fn reasons(missing: &[MissingReferrer]) -> String {
+    const SHOWN: usize = 3;
+    let mut reasons = Vec::<&str>::new();
+    for missing in missing {
+        if !reasons.contains(&missing.reason.as_str()) {
+            reasons.push(&missing.reason);
+        }
+    }
+    let more = reasons.len().saturating_sub(SHOWN);
+    reasons.truncate(SHOWN);
+    let text = reasons.join("; ");
+    if more > 0 { format!("{text}; and {more} more") } else { text }
+}
+
+impl From<FetchError> for ImageError {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Absent { listed_as: Some(listed_as), source, .. } => {
+                Self::Child { listed_as, source }
+            }
+            FetchError::Absent { source, .. } | FetchError::Registry(source) => Self::Registry(source),
+            FetchError::Closure(error) => Self::Content(error),
+        }
+    }
+}
+
+impl Classify for ImageError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry(e) => e.kind(),
+            Self::Content(error) => error.kind(),
+            Self::Child { source, .. } => source.kind(),
+            Self::Platforms { .. } => ErrorKind::Usage,
+            // The image that is named before says of which class the failure is.
+            Self::Shared(_) => ErrorKind::Unavailable,
+            Self::Referrers(missing) => {
+                let kinds = || missing.iter().map(|missing| missing.kind);
+                let lasting = kinds().find(|kind| *kind != ErrorKind::Unavailable);
+                lasting.or_else(|| kinds().next()).unwrap_or(ErrorKind::Incomplete)
+            }
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Registry(e) => e.help(),
+            Self::Content(error) => {
+                Some(error.help().unwrap_or_else(|| "build and push the image again".to_owned()))
+            }
+            Self::Child { .. } => Some(ABSENT_CHILD.to_owned()),
+            Self::Platforms { .. } => {
+                Some("ask for platforms that the image has, or leave out --require-platforms".to_owned())
+            }
+            Self::Shared(_) => None,
+            Self::Referrers(_) => {
+                Some("with --referrers all the image travels without them, and the bundle says so".to_owned())
+            }
+        }
+    }
+}
+
+/// The images that failed, at least one.
+#[derive(Debug, Error)]
+#[error("{}", error::describe(&format!("{} failed", count(.0.len())), &self.causes()))]
+pub struct ImageErrors(pub Vec<(Reference, ImageError)>);
+
+fn count(images: usize) -> String {
+    if images == 1 { "1 image".to_owned() } else { format!("{images} images") }
+}
+
+impl Classify for ImageErrors {
+    fn kind(&self) -> ErrorKind {
+        error::kind_of_all(self.0.iter().map(|(_, error)| error))
+    }
+
+    fn help(&self) -> Option<String> {
+        error::help_of_all(self.0.iter().map(|(_, error)| error))
+    }
+
+    fn causes(&self) -> Vec<Cause> {
+        error::by_cause(self.0.iter().map(|(image, error)| (image.to_string(), error::chain(error))))
+    }
+}

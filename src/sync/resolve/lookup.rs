@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Asks a registry what refers to a manifest: by the referrers API, by the tag that stands in for it, and by the tags of
+//! cosign. Trouble with an answer is noted and costs nothing else.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+use tokio::sync::OnceCell;
+
+use super::{MissingReferrer, Referrers};
+use crate::error::{self, Classify, ErrorKind};
+use crate::oci::Descriptor;
+use crate::oci::digest::Digest;
+use crate::oci::reference::{Selector, Tag};
+use crate::registry::{ReferrerList, ReferrersApi, ReferrersTag, RegistryError, Repository, referrers_tag};
+
+/// Suffixes of the tags under which cosign keeps signatures, attestations and SBOMs of a digest.
+const COSIGN_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
+/// Manifests of one image that are asked for at once.
+const LOOK_UPS: usize = 32;
+
+/// A manifest whose referrers are looked up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject {
+    pub(super) digest: Digest,
+    pub(super) role: Role,
+}
+
+/// What a subject is, which decides how many requests it is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// What the reference stands for: what people sign.
+    Image,
+    /// A child of it, or a referrer.
+    Part,
+    /// A statement of BuildKit about a child. Itself an attestation, it is not signed or attested again.
+    Attestation,
+}
+
+/// Something that a registry says to refer to a subject.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) subject: Digest,
+    /// By a list or by HEAD; the size is not relied on.
+    pub(super) root: Descriptor,
+    /// The tag that names it, where one does.
+    pub(super) tag: Option<Tag>,
+    /// Its bytes, where they came with the answer.
+    pub(super) bytes: Option<Bytes>,
+}
+
+/// Answers to look-ups.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) missing: Vec<MissingReferrer>,
+}
+
+impl Answers {
+    fn failed(&mut self, subject: Digest, tag: Option<Tag>, error: &RegistryError) {
+        let (reason, kind) = (error::chain(error), error.kind());
+        self.missing.push(MissingReferrer { subject, digest: None, tag, artifact_type: None, reason, kind });
+    }
+
+    fn list(&mut self, subject: Digest, list: ReferrerList, choice: &Referrers) {
+        let candidate = |root| Candidate { subject, root, tag: None, bytes: None };
+        self.candidates.extend(list.found.into_iter().map(candidate));
+        for entry in list.unusable {
+            if !choice.excludes(entry.artifact_type.as_deref()) {
+                self.missing.push(MissingReferrer {
+                    subject,
+                    digest: None,
+                    tag: None,
+                    artifact_type: entry.artifact_type,
+                    reason: entry.reason,
+                    kind: ErrorKind::Corrupt,
+                });
+            }
+        }
+        if let Some(error) = list.cut_off {
+            self.failed(subject, None, &error);
+        }
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.candidates.extend(other.candidates);
+        self.missing.extend(other.missing);
+    }
+}
+
+/// Look-ups in one repository. What they learn about its registry serves all images of a run.
+#[derive(Debug)]
+pub(super) struct LookUp {
+    pub(super) repository: Repository,
+    /// The same for requests about referrers: optional, unless they are required.
+    pub(super) referrers: Repository,
+    /// The registry has no referrers API.
+    no_api: AtomicBool,
+    /// The referrers API was not available in spite of retries: no more of these for what is optional.
+    api_failed: AtomicBool,
+    /// All tags of the repository, where a few requests show them.
+    tags: OnceCell<Option<HashSet<Tag>>>,
+}
+
+impl LookUp {
+    pub(super) fn new(repository: Repository, choice: &Referrers) -> Self {
+        let required = *choice == Referrers::Required;
+        let referrers = if required { repository.clone() } else { repository.optional() };
+        Self {
+            repository,
+            referrers,
+            no_api: AtomicBool::new(false),
+            api_failed: AtomicBool::new(false),
+            tags: OnceCell::new(),
+        }
+    }
+
+    /// What refers to `subjects`. `image_tag` is the tag by which the image was read.
+    pub(super) async fn ask(
+        &self,
+        subjects: &[Subject],
+        image_tag: Option<&Tag>,
+        choice: &Referrers,
+    ) -> Answers {
+        let (images, parts): (Vec<_>, Vec<_>) =
+            subjects.iter().copied().partition(|subject| subject.role == Role::Image);
+        let mut answers = Answers::default();
+        // The image first: it tells whether there is an API to ask for the parts.
+        for image in images {
+            answers.extend(self.image(image.digest, image_tag, choice).await);
+        }
+        if parts.is_empty() {
+            return answers;
+        }
+        let tags = self.tags(image_tag).await;
+        let asked = parts.into_iter().map(|part| self.part(part, tags, image_tag, choice));
+        let found = stream::iter(asked).buffered(LOOK_UPS).collect::<Vec<_>>().await;
+        found.into_iter().for_each(|found| answers.extend(found));
+        answers
+    }
+
+    /// All tags of the repository, where they are known. A list without the tag by which the image was read is not all
+    /// of them: some caches list only what they hold.
+    async fn tags(&self, image_tag: Option<&Tag>) -> Option<&HashSet<Tag>> {
+        let tags = self.tags.get_or_init(|| self.referrers.all_tags()).await.as_ref()?;
+        image_tag.is_none_or(|tag| tags.contains(tag)).then_some(tags)
+    }
+
+    async fn image(&self, subject: Digest, image_tag: Option<&Tag>, choice: &Referrers) -> Answers {
+        let lists = async {
+            let mut answers = Answers::default();
+            if self.api(subject, choice, &mut answers).await {
+                answers.extend(self.list_by_tag(subject, image_tag, choice).await);
+            }
+            answers
+        };
+        let heads = cosign_tags(&subject).map(|tag| self.head(subject, tag, image_tag));
+        let (mut answers, heads) = futures::join!(lists, futures::future::join_all(heads));
+        heads.into_iter().for_each(|found| answers.extend(found));
+        answers
+    }
+
+    async fn part(
+        &self,
+        Subject { digest, role }: Subject,
+        tags: Option<&HashSet<Tag>>,
+        image_tag: Option<&Tag>,
+        choice: &Referrers,
+    ) -> Answers {
+        let mut answers = Answers::default();
+        let attestation = role == Role::Attestation;
+        let list_by_tag = if attestation {
+            self.no_api.load(Ordering::Relaxed)
+        } else {
+            self.api(digest, choice, &mut answers).await
+        };
+        match tags {
+            Some(tags) => {
+                if list_by_tag && referrers_tag(&digest).is_some_and(|tag| tags.contains(&tag)) {
+                    answers.extend(self.list_by_tag(digest, image_tag, choice).await);
+                }
+                for tag in cosign_tags(&digest).filter(|tag| tags.contains(tag)) {
+                    answers.extend(self.get(digest, tag, true).await);
+                }
+            }
+            None if attestation => {}
+            None => {
+                if list_by_tag {
+                    answers.extend(self.list_by_tag(digest, image_tag, choice).await);
+                }
+                let heads = cosign_tags(&digest).map(|tag| self.head(digest, tag, image_tag));
+                let found = futures::future::join_all(heads).await;
+                found.into_iter().for_each(|found| answers.extend(found));
+            }
+        }
+        answers
+    }
+
+    /// Asks the referrers API. Answers whether the tag that stands in for it has to be asked too.
+    async fn api(&self, subject: Digest, choice: &Referrers, answers: &mut Answers) -> bool {
+        if self.no_api.load(Ordering::Relaxed) {
+            return true;
+        }
+        let failed = self.api_failed.load(Ordering::Relaxed);
+        let repository = if failed { &self.referrers.optional_once() } else { &self.referrers };
+        match repository.referrers_by_api(&subject).await {
+            Ok(ReferrersApi::Listed(list)) => {
+                answers.list(subject, list, choice);
+                false
+            }
+            Ok(ReferrersApi::Unsupported) => {
+                self.no_api.store(true, Ordering::Relaxed);
+                true
+            }
+            Ok(ReferrersApi::UnknownManifest) => true,
+            Err(error) => {
+                answers.failed(subject, None, &error);
+                // What is refused, or answered with a web page, may be no API at all, but a rule for paths.
+                let is_rule = matches!(error, RegistryError::Intercepted { .. });
+                let unavailable = !is_rule && error.kind() == ErrorKind::Unavailable;
+                self.api_failed.fetch_or(unavailable, Ordering::Relaxed);
+                !unavailable
+            }
+        }
+    }
+
+    async fn list_by_tag(&self, subject: Digest, image_tag: Option<&Tag>, choice: &Referrers) -> Answers {
+        let mut answers = Answers::default();
+        let list = match self.referrers.referrers_tag(&subject).await {
+            Ok(ReferrersTag::List(bytes)) => self.referrers.referrer_list(&subject, &bytes),
+            // Then there are no referrers (distribution-spec 1.1, "Listing Referrers").
+            Ok(ReferrersTag::Absent | ReferrersTag::NotAList(_)) => return answers,
+            Err(error) => Err(error),
+        };
+        match (list, referrers_tag(&subject)) {
+            (Ok(list), _) => answers.list(subject, list, choice),
+            (Err(_), Some(tag)) if self.is_absent(&tag, image_tag).await => {}
+            (Err(error), tag) => answers.failed(subject, tag, &error),
+        }
+        answers
+    }
+
+    /// Whether the list of tags is known to be without `tag`. Some registries answer 401 or 403 for what is absent.
+    async fn is_absent(&self, tag: &Tag, image_tag: Option<&Tag>) -> bool {
+        self.tags(image_tag).await.is_some_and(|tags| !tags.contains(tag))
+    }
+
+    /// What a tag names, asked by HEAD, which registries that limit pulls do not count.
+    async fn head(&self, subject: Digest, tag: Tag, image_tag: Option<&Tag>) -> Answers {
+        let mut answers = Answers::default();
+        match self.referrers.head_manifest(&Selector::Tag(tag.clone())).await {
+            Ok(None) => {}
+            Ok(Some(root)) => {
+                answers.candidates.push(Candidate { subject, root, tag: Some(tag), bytes: None });
+            }
+            Err(_) if self.is_absent(&tag, image_tag).await => {}
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                answers.failed(subject, Some(tag), &error);
+            }
+            // HEAD only saves work.
+            Err(_) => return self.get(subject, tag, false).await,
+        }
+        answers
+    }
+
+    async fn get(&self, subject: Digest, tag: Tag, listed: bool) -> Answers {
+        let mut answers = Answers::default();
+        match self.referrers.manifest(&Selector::Tag(tag.clone())).await {
+            Ok(found) => {
+                let root = Descriptor::new(found.media_type, found.digest, found.bytes.len() as u64);
+                let bytes = Some(found.bytes);
+                answers.candidates.push(Candidate { subject, root, tag: Some(tag), bytes });
+            }
+            Err(RegistryError::NotFound { .. }) if !listed => {}
+            Err(error) => answers.failed(subject, Some(tag), &error),
+        }
+        answers
+    }
+}
+
+fn cosign_tags(subject: &Digest) -> impl Iterator<Item = Tag> + use<> {
+    let hex = subject.hex();
+    COSIGN_SUFFIXES.iter().filter_map(move |suffix| format!("sha256-{hex}.{suffix}").parse().ok())
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What references stand for: each is turned into its closure, read from its registry. Fetches documents only.
+
+mod choice;
+mod error;
+mod lookup;
+mod platforms;
+mod reduce;
+mod referrers;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt as _};
+
+use self::lookup::LookUp;
+use crate::oci::Descriptor;
+use crate::oci::closure::{Closure, Documents, StoredDocument};
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::{Reference, RegistryHost, RepositoryName, Selector};
+use crate::progress::{Activity, Progress};
+use crate::registry::Client;
+use crate::set::Merged;
+use crate::sync::fetch;
+
+pub use self::choice::{LeftBehind, Referrers};
+pub use self::error::{ImageError, ImageErrors, reasons};
+pub use self::reduce::{ReferrerErrors, ReferrerFailure};
+pub use self::referrers::{FoundReferrers, MissingReferrer, ResolvedReferrer, find_referrers};
+
+/// How to resolve.
+#[derive(Debug, Clone)]
+pub struct ResolveOptions {
+    /// How many images at once.
+    pub jobs: usize,
+    /// What travels of that which refers to an image.
+    pub referrers: Referrers,
+    /// Whether an image fails that lacks one of the platforms asked for; else only one that lacks all of them does.
+    pub require_platforms: bool,
+}
+
+/// Where a blob can be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The registry.
+    pub registry: RegistryHost,
+    /// The repository in it.
+    pub repository: RepositoryName,
+}
+
+/// An image whose every part is known by digest and size.
+#[derive(Debug, Clone)]
+pub struct ResolvedImage {
+    /// The reference.
+    pub reference: Reference,
+    /// Platforms asked for; empty: all.
+    pub platforms: Vec<Platform>,
+    /// The document that the reference stands for.
+    pub root: Descriptor,
+    /// Kind of artifact, where it is not a container image.
+    pub artifact_type: Option<String>,
+    /// What it consists of.
+    pub closure: Closure,
+    /// What refers to it.
+    pub referrers: Vec<ResolvedReferrer>,
+    /// What refers to it and cannot be had.
+    pub missing_referrers: Vec<MissingReferrer>,
+}
+
+/// An image that could not be fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingImage {
+    /// The reference.
+    pub reference: Reference,
+    /// Platforms asked for; empty: all.
+    pub platforms: Vec<Platform>,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// All images, with their documents.
+#[derive(Debug, Clone, Default)]
+pub struct Resolved {
+    /// In the order of the merged sets.
+    pub images: Vec<ResolvedImage>,
+    /// Images that a bundle is made without.
+    pub missing: Vec<MissingImage>,
+    /// Every document of every image.
+    pub documents: Documents,
+    /// What refers to the images and does not travel.
+    pub left_behind: LeftBehind,
+}
+
+/// Resolves every image of `merged`. All are tried, also after one has failed.
+///
+/// # Errors
+/// [`ImageErrors`] with every image that failed.
+pub async fn resolve(
+    client: &Client,
+    merged: &Merged,
+    options: ResolveOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Resolved, ImageErrors> {
+    let (resolved, errors) = resolve_most(client, merged, options, progress).await;
+    if errors.0.is_empty() { Ok(resolved) } else { Err(errors) }
+}
+
+/// Resolves as many images of `merged` as it can; those that failed count as missing, and are the second answer.
+pub async fn resolve_most(
+    client: &Client,
+    merged: &Merged,
+    options: ResolveOptions,
+    progress: &Arc<dyn Progress>,
+) -> (Resolved, ImageErrors) {
+    progress.begin(Activity::Resolve, merged.images.len() as u64);
+    let asked = &options;
+    let mut look_ups = HashMap::new();
+    for Reference { registry, repository, .. } in merged.images.iter().map(|image| &image.reference) {
+        let look_up = || LookUp::new(client.repository(registry, repository), &options.referrers);
+        look_ups.entry((registry, repository)).or_insert_with(look_up);
+    }
+    let look_ups = &look_ups;
+    let tasks = merged.images.iter().filter_map(|image| {
+        let look_up = look_ups.get(&(&image.reference.registry, &image.reference.repository))?;
+        Some(async move {
+            let result = resolve_image(look_up, &image.reference, &image.platforms, asked).await;
+            progress.advance(Activity::Resolve, 1);
+            (image, result)
+        })
+    });
+    // Collected by place, so that the result does not depend on who answered first.
+    let results = stream::iter(tasks).buffered(options.jobs.max(1)).collect::<Vec<_>>().await;
+    progress.end(Activity::Resolve);
+    let (mut resolved, mut errors) = (Resolved::default(), Vec::new());
+    resolved.left_behind.unasked = options.referrers == Referrers::None;
+    for (image, result) in results {
+        match result {
+            Ok((image, documents, left_behind)) => {
+                resolved.images.push(image);
+                resolved.documents.extend(documents);
+                resolved.left_behind.extend(left_behind);
+            }
+            Err(error) => errors.push((image.reference.clone(), image.platforms.clone(), error)),
+        }
+    }
+    resolved.drop_contradicting();
+    if options.referrers == Referrers::Required {
+        let lacking = resolved.images.extract_if(.., |image| image.missing_optional().next().is_some());
+        errors.extend(lacking.map(|image| {
+            let missing = image.missing_optional().collect();
+            (image.reference, image.platforms, ImageError::Referrers(missing))
+        }));
+    }
+    let failed = errors.into_iter().map(|(reference, platforms, error)| {
+        let reason = crate::error::chain(&error);
+        resolved.missing.push(MissingImage { reference: reference.clone(), platforms, reason });
+        (reference, error)
+    });
+    let errors = ImageErrors(failed.collect());
+    platforms::complete(&mut resolved);
+    (resolved, errors)
+}
+
+async fn resolve_image(
+    look_up: &LookUp,
+    reference: &Reference,
+    platforms: &[Platform],
+    options: &ResolveOptions,
+) -> Result<(ResolvedImage, Documents, LeftBehind), ImageError> {
+    let repository = &look_up.repository;
+    let selector = reference.selector().unwrap_or_else(|| {
+        // A parsed reference always has one of them; the digest of nothing is in no registry.
+        Selector::Digest(Digest::of(b""))
+    });
+    let mut documents = Documents::default();
+    let top = repository.manifest(&selector).await?;
+    let root = Descriptor::new(top.media_type.clone(), top.digest, top.bytes.len() as u64);
+    documents.insert(top.digest, StoredDocument { media_type: top.media_type, bytes: top.bytes });
+    let mut closure = fetch::closure(repository, &root, platforms, &mut documents).await?;
+    platforms::check(repository, platforms, options.require_platforms, &mut closure, &mut documents).await?;
+    let artifact_type = documents.read(&root)?.artifact_type().map(printable);
+    let found = match &options.referrers {
+        Referrers::None => FoundReferrers::default(),
+        choice => referrers::find(look_up, &closure, reference.tag.as_ref(), choice, &mut documents).await,
+    };
+    let image = ResolvedImage {
+        reference: reference.clone(),
+        platforms: platforms.to_vec(),
+        root,
+        artifact_type,
+        closure,
+        referrers: found.referrers,
+        missing_referrers: found.missing,
+    };
+    Ok((image, documents, found.left_behind))
+}
+
+fn printable(text: &str) -> String {
+    crate::redact::printable(text, 200)
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What refers to an image, and to that in turn: signatures, SBOMs, attestations. They are optional: whatever is wrong
+//! with one of them costs that one, and is noted.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::stream::{self, StreamExt as _};
+
+use super::lookup::{Candidate, LookUp, Role, Subject};
+use super::{ImageError, LeftBehind, Referrers, printable};
+use crate::error::{self, Classify as _, ErrorKind};
+use crate::oci::Descriptor;
+use crate::oci::closure::{Closure, Documents, MAX_DOCUMENT_BYTES, StoredDocument};
+use crate::oci::digest::Digest;
+use crate::oci::reference::{Selector, Tag};
+use crate::registry::Repository;
+use crate::sync::fetch;
+
+/// Most referrers of one image, counted over all of its documents.
+const MAX_REFERRERS: usize = 1000;
+/// How far referrers of referrers are followed. A signature of an SBOM is two deep.
+const MAX_REFERRER_DEPTH: usize = 8;
+/// Referrers of one image that are fetched at once.
+const FETCHES: usize = 8;
+
+/// Something that refers to an image or to a part of it.
+#[derive(Debug, Clone)]
+pub struct ResolvedReferrer {
+    /// What it refers to.
+    pub subject: Digest,
+    /// Its document.
+    pub root: Descriptor,
+    /// Kind of artifact.
+    pub artifact_type: Option<String>,
+    /// The tag that names it, where only a tag does.
+    pub tag: Option<Tag>,
+    /// What it consists of.
+    pub closure: Closure,
+}
+
+/// A signature, SBOM or attestation that does not travel because it cannot be had, or a look-up of them that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingReferrer {
+    /// What it refers to.
+    pub subject: Digest,
+    /// Its manifest; `None`: a look-up failed, or an entry of a list names none that can be fetched.
+    pub digest: Option<Digest>,
+    /// The tag that names it, or that was asked for.
+    pub tag: Option<Tag>,
+    /// Kind of artifact, where it is known.
+    pub artifact_type: Option<String>,
+    /// Why, in one line.
+    pub reason: String,
+    /// What class the failure is of.
+    pub kind: ErrorKind,
+}
+
+/// What refers to an image.
+#[derive(Debug, Default)]
+pub struct FoundReferrers {
+    /// Sorted, so that whatever order the registry answers in, the same referrers give the same bundle.
+    pub referrers: Vec<ResolvedReferrer>,
+    /// What cannot be had.
+    pub missing: Vec<MissingReferrer>,
+    /// What was not chosen.
+    pub left_behind: LeftBehind,
+}
+
+/// Finds what refers to any document of an image, and to that in turn; fetches their documents.
+pub async fn find_referrers(
+    repository: &Repository,
+    of: &Closure,
+    documents: &mut Documents,
+) -> FoundReferrers {
+    find(&LookUp::new(repository.clone(), &Referrers::All), of, None, &Referrers::All, documents).await
+}
+
+/// [`find_referrers`], without those that are not chosen and what refers to them. `tag` is the tag by which the image was
+/// read.
+pub(super) async fn find(
+    look_up: &LookUp,
+    of: &Closure,
+    tag: Option<&Tag>,
+    choice: &Referrers,
+    documents: &mut Documents,
+) -> FoundReferrers {
+    let parts = of.documents.iter().map(|document| document.digest).collect();
+    let mut search =
+        Search { look_up, choice, parts, tried: HashSet::new(), bytes: 0, out: FoundReferrers::default() };
+    // The outermost document is the last, and is what the reference stands for.
+    let roles = std::iter::once(Role::Image).chain(std::iter::repeat(Role::Part));
+    let subjects = of.documents.iter().rev().zip(roles).map(|(document, role)| {
+        let role = if document.is_attestation() { Role::Attestation } else { role };
+        Subject { digest: document.digest, role }
+    });
+    let mut subjects = subjects.collect::<Vec<_>>();
+    for depth in 0..=MAX_REFERRER_DEPTH {
+        if subjects.is_empty() {
+            break;
+        }
+        let answers = look_up.ask(&subjects, tag, choice).await;
+        search.out.missing.extend(answers.missing);
+        let new = search.new_ones(answers.candidates);
+        if depth == MAX_REFERRER_DEPTH {
+            let reason = format!("referrers refer to each other more than {MAX_REFERRER_DEPTH} deep");
+            new.iter().for_each(|candidate| search.lose(candidate, reason.clone(), ErrorKind::Other));
+            break;
+        }
+        let asked = subjects.iter().map(|subject| subject.digest).collect::<HashSet<_>>();
+        subjects = search.fetch(new, &asked, documents).await;
+    }
+    let mut out = search.out;
+    out.referrers.sort_by(|a, b| (a.subject, &a.tag, a.root.digest).cmp(&(b.subject, &b.tag, b.root.digest)));
+    out
+}
+
+struct Search<'a> {
+    look_up: &'a LookUp,
+    choice: &'a Referrers,
+    /// Documents of the image.
+    parts: HashSet<Digest>,
+    /// What was fetched or lost, and whether a tag named it.
+    tried: HashSet<(Digest, bool)>,
+    /// Bytes of all documents of referrers.
+    bytes: u64,
+    out: FoundReferrers,
+}
+
+impl Search<'_> {
+    /// Those that are not known yet, each once.
+    fn new_ones(&mut self, candidates: Vec<Candidate>) -> Vec<Candidate> {
+        let mut new = Vec::<Candidate>::new();
+        let mut positions = HashMap::<Digest, usize>::new();
+        for candidate in candidates {
+            let digest = candidate.root.digest;
+            if let Some(known) = self.out.referrers.iter_mut().find(|known| known.root.digest == digest) {
+                // Found by a list first: the tag has to travel too.
+                known.tag = known.tag.take().or(candidate.tag);
+            } else if let Some(known) = positions.get(&digest).and_then(|position| new.get_mut(*position)) {
+                known.tag = known.tag.take().or(candidate.tag);
+            } else if !self.parts.contains(&digest) && self.tried.insert((digest, candidate.tag.is_some())) {
+                if self.out.referrers.len() + new.len() < MAX_REFERRERS {
+                    positions.insert(digest, new.len());
+                    new.push(candidate);
+                } else {
+                    let reason = format!("more than {MAX_REFERRERS} referrers belong to the image");
+                    self.lose(&candidate, reason, ErrorKind::Other);
+                }
+            }
+        }
+        new
+    }
+
+    /// Fetches candidates and answers what may have referrers in turn. `asked` are the subjects that they were found
+    /// for.
+    async fn fetch(
+        &mut self,
+        candidates: Vec<Candidate>,
+        asked: &HashSet<Digest>,
+        documents: &mut Documents,
+    ) -> Vec<Subject> {
+        let repository = &self.look_up.referrers;
+        let fetches = candidates.into_iter().map(|candidate| async move {
+            let fetched = fetch_one(repository, &candidate).await;
+            (candidate, fetched)
+        });
+        let mut fetches = stream::iter(fetches).buffered(FETCHES);
+        let mut subjects = Vec::new();
+        while let Some((candidate, fetched)) = fetches.next().await {
+            let fetched = fetched.and_then(|(root, closure, own)| Ok((own.read(&root)?, root, closure, own)));
+            let (document, root, closure, own) = match fetched {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    self.lose(&candidate, error::chain(&error), error.kind());
+                    continue;
+                }
+            };
+            let size = closure.documents.iter().map(|document| document.size).sum::<u64>();
+            if self.bytes + size > MAX_DOCUMENT_BYTES {
+                let reason =
+                    format!("the manifests of its referrers are larger than {MAX_DOCUMENT_BYTES} bytes");
+                self.lose(&candidate, reason, ErrorKind::Other);
+                continue;
+            }
+            let subject = match (&candidate.tag, document.subject()) {
+                (Some(_), _) => candidate.subject,
+                (None, Some(stated)) if asked.contains(&stated.digest) => stated.digest,
+                // What only a list says to be a referrer, and does not say so itself, is none.
+                (None, _) => continue,
+            };
+            if !self.choice.chooses(&document) {
+                self.out.left_behind.add(root.digest, &document);
+                continue;
+            }
+            self.bytes += size;
+            documents.extend(own);
+            let artifact_type = document.artifact_type().map(printable);
+            let new = closure.documents.iter().map(|d| Subject { digest: d.digest, role: Role::Part });
+            subjects.extend(new);
+            self.out.referrers.push(ResolvedReferrer {
+                subject,
+                root,
+                artifact_type,
+                tag: candidate.tag,
+                closure,
+            });
+        }
+        subjects
+    }
+
+    fn lose(&mut self, candidate: &Candidate, reason: String, kind: ErrorKind) {
+        let Candidate { subject, root, tag, .. } = candidate;
+        if let Some(stated) =
+            root.artifact_type.as_deref().filter(|stated| self.choice.excludes(Some(stated)))
+        {
+            self.out.left_behind.add_type(root.digest, stated);
+            return;
+        }
+        self.out.missing.push(MissingReferrer {
+            subject: *subject,
+            digest: Some(root.digest),
+            tag: tag.clone(),
+            artifact_type: root.artifact_type.clone(),
+            reason,
+            kind,
+        });
+    }
+}
+
+/// The documents of a candidate. Its digest names it; what a list says of its size is not relied on.
+async fn fetch_one(
+    repository: &Repository,
+    candidate: &Candidate,
+) -> Result<(Descriptor, Closure, Documents), ImageError> {
+    let Descriptor { digest, media_type, .. } = &candidate.root;
+    let bytes = match &candidate.bytes {
+        Some(bytes) => bytes.clone(),
+        None => repository.manifest(&Selector::Digest(*digest)).await?.bytes,
+    };
+    let root = Descriptor::new(media_type.clone(), *digest, bytes.len() as u64);
+    let mut documents = Documents::default();
+    documents.insert(*digest, StoredDocument { media_type: media_type.clone(), bytes });
+    let closure = fetch::closure(repository, &root, &[], &mut documents).await?;
+    Ok((root, closure, documents))
+}

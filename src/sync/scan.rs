@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a registry really has: every tag of some repositories is walked, every manifest fetched and hashed, every blob
+//! asked for with its size. The answer is a [`Receipt`].
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use futures::stream::{self, StreamExt as _};
+use jiff::Timestamp;
+
+use crate::error::chain;
+use crate::format;
+use crate::oci::closure::{Documents, MAX_DOCUMENTS, StoredDocument};
+use crate::oci::digest::Digest;
+use crate::oci::reference::{RegistryHost, RepositoryName, Selector, Tag};
+use crate::oci::{self, Descriptor, Document};
+use crate::progress::{Activity, Progress};
+use crate::redact::bounded;
+use crate::registry::{Client, ReadableTags, RegistryError, Repository};
+use crate::sync::receipt::{
+    Abilities, MAX_INCOMPLETE, MAX_INCOMPLETE_TEXT, Receipt, ReceiptBlob, ReceiptIncomplete,
+    ReceiptRepository,
+};
+
+/// Most tags of one repository that are walked.
+pub const MAX_TAGS: usize = 2000;
+/// Requests of one repository at once.
+const AT_ONCE: usize = 8;
+
+/// What the sets name of a repository: it is walked first, and in any case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Images by digest, which may have no tag.
+    pub digests: BTreeSet<Digest>,
+    /// Tags.
+    pub tags: BTreeSet<Tag>,
+}
+
+impl Wanted {
+    /// Adds what other sets name.
+    pub fn extend(&mut self, other: Self) {
+        self.digests.extend(other.digests);
+        self.tags.extend(other.tags);
+    }
+}
+
+/// Where to look, and for what.
+#[derive(Debug, Clone, Default)]
+pub struct SurveyOptions {
+    /// The repositories, and what the sets name of them.
+    pub repositories: BTreeMap<RepositoryName, Wanted>,
+    /// The site, as the receipt is to name it.
+    pub site: Option<String>,
+    /// Repositories that are looked into at once.
+    pub jobs: usize,
+    /// A repository that an index without its images is put into, to find out whether the registry takes one.
+    pub probe: Option<RepositoryName>,
+}
+
+/// Something that is not in the receipt, or not as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incomplete {
+    /// Its repository.
+    pub repository: RepositoryName,
+    /// What it is: `tag 1.0`, a digest, or several of them.
+    pub what: String,
+    /// Why: what is missing, or why it could not be read.
+    pub reason: String,
+}
+
+/// Looks into `registry`. The second answer is what the receipt does not have: one tag that cannot be read does not cost
+/// the others.
+///
+/// # Errors
+/// [`RegistryError`]: it is not known what the registry has, because it cannot be reached, or nothing of it can be read.
+pub async fn survey(
+    client: &Client,
+    registry: &RegistryHost,
+    options: &SurveyOptions,
+    now: Timestamp,
+    progress: &dyn Progress,
+) -> Result<(Receipt, Vec<Incomplete>), RegistryError> {
+    progress.begin(Activity::Survey, options.repositories.len() as u64);
+    let looks = options.repositories.iter().map(|(name, wanted)| async move {
+        let found = look(client, client.repository(registry, name), wanted).await;
+        progress.advance(Activity::Survey, 1);
+        found
+    });
+    let found = stream::iter(looks).buffered(options.jobs.max(1)).collect::<Vec<_>>().await;
+    progress.end(Activity::Survey);
+    let (mut repositories, mut incomplete, mut sparse) = (Vec::new(), Vec::new(), false);
+    let mut failure = None;
+    for look in found {
+        let look = look?;
+        incomplete.extend(look.unread.found);
+        failure = failure.or(look.unread.failure);
+        sparse |= look.sparse;
+        if !look.repository.manifests.is_empty() {
+            repositories.push(look.repository);
+        }
+    }
+    if let Some(failure) = failure.filter(|_| repositories.is_empty()) {
+        return Err(failure);
+    }
+    let mut sparse_index = sparse.then_some(true);
+    if let Some(name) = options.probe.as_ref().filter(|_| !sparse) {
+        sparse_index = Some(takes_sparse(&client.repository(registry, name)).await?);
+    }
+    let mut receipt = Receipt {
+        abilities: Abilities { sparse_index },
+        created_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
+        format_version: format::FIRST_VERSION,
+        incomplete: for_receipt(&incomplete),
+        registry: registry.clone(),
+        repositories,
+        site: options.site.clone(),
+        tool: format!("krs {}", env!("CARGO_PKG_VERSION")),
+    };
+    receipt.format_version = receipt.lowest_version();
+    Ok((receipt, incomplete))
+}
+
+/// As the receipt lists it, in its order; of very many the first.
+fn for_receipt(incomplete: &[Incomplete]) -> Vec<ReceiptIncomplete> {
+    let one = |incomplete: &Incomplete| ReceiptIncomplete {
+        name: Some(bounded(&incomplete.what, MAX_INCOMPLETE_TEXT)),
+        reason: bounded(&incomplete.reason, MAX_INCOMPLETE_TEXT),
+        repository: incomplete.repository.clone(),
+    };
+    let mut list = incomplete.iter().map(one).collect::<Vec<_>>();
+    list.sort_by(|a, b| (&a.repository, &a.name).cmp(&(&b.repository, &b.name)));
+    list.truncate(MAX_INCOMPLETE);
+    list
+}
+
+/// Puts an index that lists an image which nobody has. It has no tag, so that the registry's garbage collection takes it.
+async fn takes_sparse(repository: &Repository) -> Result<bool, RegistryError> {
+    let absent = Digest::of(b"an image that nobody has");
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": oci::OCI_INDEX,
+        "manifests": [{
+            "mediaType": oci::OCI_MANIFEST, "digest": absent, "size": 2,
+            "platform": {"os": "unknown", "architecture": "unknown"},
+        }],
+    });
+    let index = index.to_string();
+    let selector = Selector::Digest(Digest::of(index.as_bytes()));
+    match repository.push_manifest(&selector, oci::OCI_INDEX, index.into()).await {
+        Ok(_) => Ok(true),
+        Err(
+            RegistryError::Refused { .. } | RegistryError::Denied { .. } | RegistryError::NotFound { .. },
+        ) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is missing or cannot be read in one repository.
+struct Unread<'a> {
+    client: &'a Client,
+    repository: Repository,
+    found: Vec<Incomplete>,
+    /// The first failure of the registry.
+    failure: Option<RegistryError>,
+}
+
+impl Unread<'_> {
+    fn add(&mut self, what: impl Into<String>, reason: impl Into<String>) {
+        let repository = self.repository.name().clone();
+        self.found.push(Incomplete { repository, what: what.into(), reason: reason.into() });
+    }
+
+    /// Takes note of what could not be read, unless nothing else can be read either.
+    async fn failed(&mut self, what: impl Into<String>, error: RegistryError) -> Result<(), RegistryError> {
+        use RegistryError as E;
+        match error {
+            E::Tls { .. }
+            | E::Keychain(_)
+            | E::Certificate { .. }
+            | E::Barred { .. }
+            | E::Realm { .. }
+            | E::RateLimited { .. } => return Err(error),
+            // One damaged manifest makes some registries fail; if it is the registry itself, it does not answer this either.
+            E::Unavailable { .. } => self.client.ping(self.repository.registry()).await?,
+            _ => {}
+        }
+        self.add(what, chain(&error));
+        self.failure.get_or_insert(error);
+        Ok(())
+    }
+}
+
+struct Look<'a> {
+    repository: ReceiptRepository,
+    unread: Unread<'a>,
+    /// Whether an index is there some of whose images are not.
+    sparse: bool,
+}
+
+async fn look<'a>(
+    client: &'a Client,
+    repository: Repository,
+    wanted: &Wanted,
+) -> Result<Look<'a>, RegistryError> {
+    let mut unread = Unread { client, repository: repository.clone(), found: Vec::new(), failure: None };
+    let repository = &repository;
+    let ReadableTags { tags: listed, invalid, error } = repository.readable_tags().await;
+    if let Some(error) = error {
+        unread.failed("the list of its tags", error).await?;
+    }
+    for entry in invalid {
+        unread.add(format!("tag {entry}"), "it is listed, but is not a valid tag");
+    }
+    let (mut names, left) = choose(&wanted.tags, listed.iter().cloned().collect());
+    if left > 0 {
+        unread.add(format!("{left} more tags"), format!("only {MAX_TAGS} tags of a repository are read"));
+    }
+    let (mut roots, mut tags) = (Vec::<(Digest, String)>::new(), BTreeMap::<Tag, Digest>::new());
+    roots.extend(wanted.digests.iter().map(|digest| (*digest, digest.to_string())));
+    let heads = names.drain(..).map(|tag| async move {
+        let found = repository.head_manifest(&Selector::Tag(tag.clone())).await;
+        (tag, found)
+    });
+    for (tag, head) in stream::iter(heads).buffered(AT_ONCE).collect::<Vec<_>>().await {
+        match head {
+            Ok(Some(found)) => {
+                roots.push((found.digest, format!("tag {tag}")));
+                tags.insert(tag, found.digest);
+            }
+            Ok(None) if listed.contains(&tag) => {
+                unread.add(format!("tag {tag}"), "it is listed, but not delivered as an image");
+            }
+            Ok(None) => {}
+            Err(error) => unread.failed(format!("tag {tag}"), error).await?,
+        }
+    }
+    let mut walk = Walk { repository, documents: Documents::default(), seen: HashSet::new(), sparse: false };
+    let (mut contents, mut walked) = (BTreeMap::<Digest, u64>::new(), HashSet::new());
+    for (digest, name) in roots {
+        if !walked.insert(digest) {
+            continue;
+        }
+        match walk.document(digest, &mut contents).await {
+            Ok(()) => {}
+            Err(Trouble::Incomplete(reason)) => unread.add(name, reason),
+            Err(Trouble::Registry(error)) => unread.failed(name, error).await?,
+        }
+    }
+    let asked = contents.into_iter().map(|(digest, size)| async move {
+        (ReceiptBlob { digest, size }, repository.has_blob(&digest, size).await)
+    });
+    let mut blobs = Vec::new();
+    for (blob, answer) in stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await {
+        match answer {
+            Ok(true) => blobs.push(blob),
+            Ok(false) => unread.add(format!("blob {}", blob.digest), "it is missing"),
+            Err(error) => unread.failed(format!("blob {}", blob.digest), error).await?,
+        }
+    }
+    let mut manifests = walk.seen.into_iter().collect::<Vec<_>>();
+    manifests.sort_unstable();
+    tags.retain(|_, digest| manifests.binary_search(digest).is_ok());
+    let name = repository.name().clone();
+    let repository = ReceiptRepository { blobs, manifests, name, tags };
+    Ok(Look { repository, unread, sparse: walk.sparse })
+}
+
+/// The tags to read, those of the sets first, and how many are left out. Pure.
+fn choose(wanted: &BTreeSet<Tag>, listed: Vec<Tag>) -> (Vec<Tag>, usize) {
+    let mut tags = wanted.iter().cloned().collect::<Vec<_>>();
+    tags.extend(listed.into_iter().filter(|tag| !wanted.contains(tag)));
+    let left = tags.len().saturating_sub(MAX_TAGS.max(wanted.len()));
+    tags.truncate(tags.len() - left);
+    (tags, left)
+}
+
+/// Why a manifest and what it names could not be walked to the end.
+enum Trouble {
+    /// Something is missing or not acceptable.
+    Incomplete(String),
+    Registry(RegistryError),
+}
+
+struct Walk<'a> {
+    repository: &'a Repository,
+    documents: Documents,
+    /// Documents that are there.
+    seen: HashSet<Digest>,
+    sparse: bool,
+}
+
+impl Walk<'_> {
+    /// Walks a document and what it names. An image that an index lists and the registry lacks is no fault of the others.
+    async fn document(&mut self, root: Digest, contents: &mut BTreeMap<Digest, u64>) -> Result<(), Trouble> {
+        let mut wanted = vec![(root, None::<Descriptor>, 0_usize)];
+        while let Some((digest, listed, depth)) = wanted.pop() {
+            if self.seen.contains(&digest) {
+                continue;
+            }
+            if self.seen.len() >= MAX_DOCUMENTS {
+                let reason = format!("only {MAX_DOCUMENTS} manifests of a repository are read");
+                return Err(Trouble::Incomplete(reason));
+            }
+            let found = match self.repository.manifest(&Selector::Digest(digest)).await {
+                Ok(found) => found,
+                Err(RegistryError::NotFound { .. }) if listed.is_some() => {
+                    self.sparse = true;
+                    continue;
+                }
+                Err(RegistryError::NotFound { .. }) => {
+                    return Err(Trouble::Incomplete(format!("manifest {digest} is missing")));
+                }
+                Err(error) => return Err(Trouble::Registry(error)),
+            };
+            // The parent says what it is, where it has one.
+            let media_type = listed.map_or(found.media_type, |listed| listed.media_type);
+            let descriptor = Descriptor::new(media_type.clone(), digest, found.bytes.len() as u64);
+            self.documents.insert(digest, StoredDocument { media_type, bytes: found.bytes });
+            match self.documents.read(&descriptor) {
+                Ok(Document::Index(index)) if depth < oci::MAX_INDEX_DEPTH => {
+                    // What an index lists of an unknown type is no image, and nothing that a delta leaves out.
+                    let children =
+                        index.manifests.into_iter().filter(|child| oci::is_document(&child.media_type));
+                    wanted.extend(children.map(|child| (child.digest, Some(child), depth + 1)));
+                }
+                Ok(Document::Index(_)) => continue,
+                Ok(document @ Document::Manifest(_)) => {
+                    contents.extend(document.children().map(|content| (content.digest, content.size)));
+                }
+                Err(error) => return Err(Trouble::Incomplete(chain(&error))),
+            }
+            self.seen.insert(digest);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_tags_of_the_sets_come_first_and_are_never_left_out() {
+        let tag = |n: usize| format!("t{n:05}").parse::<Tag>().unwrap();
+        let wanted = BTreeSet::from([tag(9999), tag(3)]);
+        let (tags, left) = choose(&wanted, (0..MAX_TAGS + 5).map(tag).collect());
+        assert_eq!((tags.len(), left), (MAX_TAGS, 6));
+        assert_eq!(tags[..4], [tag(3), tag(9999), tag(0), tag(1)]);
+        let (tags, left) = choose(&wanted, vec![tag(3)]);
+        assert_eq!((tags.len(), left), (2, 0));
+        let many = (0..MAX_TAGS + 1).map(tag).collect::<BTreeSet<_>>();
+        assert_eq!(choose(&many, Vec::new()).0.len(), MAX_TAGS + 1);
+    }
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which repositories a served bundle has, and what lies in each. Pure.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::bundle::{Bundle, BundleImage, BundledImage, BundledImages};
+use crate::json;
+use crate::oci::digest::Digest;
+use crate::oci::reference::Tag;
+use crate::oci::{self, Descriptor};
+
+/// One repository.
+#[derive(Debug, Default)]
+pub struct Repository {
+    /// What each tag names; nothing where two images claim it.
+    tags: BTreeMap<Tag, Option<Digest>>,
+    /// Documents and blobs that may be read through this repository.
+    pub(super) content: HashSet<Digest>,
+    /// What refers to a document, in the order of the manifest.
+    referrers: HashMap<Digest, Vec<Referrer>>,
+}
+
+/// A descriptor in the answer of the referrers API.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Referrer {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    digest: Digest,
+    media_type: String,
+    size: u64,
+}
+
+/// All repositories by name. An image is in the one that its reference names, with the registry
+/// (`docker.io/library/nginx`), and in those that its sets give it at the edge (`library/nginx`), also with the prefix of
+/// their destination (`mirror/library/nginx`).
+#[derive(Debug)]
+pub(super) struct Catalog {
+    repositories: BTreeMap<String, Repository>,
+    /// Hosts that the sets bring images to.
+    edges: HashSet<String>,
+}
+
+impl Catalog {
+    /// What `bundle` offers.
+    pub(super) fn new(bundle: &Bundle, images: &BundledImages) -> Self {
+        let destinations = bundle.sets().iter().map(|set| set.spec.destination_registry.as_str());
+        let edges = destinations.filter_map(|to| to.split('/').next()).map(str::to_owned).collect();
+        let mut catalog = Self { repositories: BTreeMap::new(), edges };
+        let mut edge = HashMap::<(String, &[crate::oci::platform::Platform]), Vec<(String, Tag)>>::new();
+        for (set, wanted) in
+            bundle.sets().iter().flat_map(|set| set.images.iter().map(move |image| (set, image)))
+        {
+            let key = (wanted.reference.to_string(), wanted.platforms.as_slice());
+            let names = edge.entry(key).or_default();
+            names.push((wanted.repository.to_string(), wanted.tag.clone()));
+            if let Some((_, prefix)) = set.spec.destination_registry.split_once('/') {
+                names.push((format!("{prefix}/{}", wanted.repository), wanted.tag.clone()));
+            }
+        }
+        for (manifest, image) in bundle.manifest().images.iter().zip(&images.images) {
+            let own = (manifest.repository.clone(), manifest.tag.clone());
+            let key = (manifest.reference.to_string(), manifest.platforms.as_slice());
+            let others = edge.remove(&key).unwrap_or_default();
+            let names = others.into_iter().map(|(name, tag)| (name, Some(tag))).chain([own]);
+            for (name, tag) in names {
+                let repository = catalog.repositories.entry(name).or_default();
+                repository.add(manifest, image, images);
+                tag.into_iter().for_each(|tag| repository.claim(tag, manifest.digest));
+            }
+        }
+        catalog
+    }
+
+    /// The repository that a request means. `ns` is the registry that containerd was asked for: one that has no such
+    /// repository must not answer with what is called so at the edge.
+    pub(super) fn get(&self, name: &str, ns: Option<&str>) -> Option<&Repository> {
+        match ns.filter(|ns| !self.edges.contains(*ns)) {
+            Some(ns) => self.repositories.get(&format!("{ns}/{name}")),
+            None => self.repositories.get(name),
+        }
+    }
+
+    /// A name for each image of the bundle, after the address of the server: one that clients take for a reference.
+    /// That of the edge; a registry with a port in it (`localhost:5000/app`) is no part of a repository's name.
+    pub(super) fn references(&self, bundle: &Bundle) -> Vec<String> {
+        let mut edge = HashMap::new();
+        for wanted in bundle.sets().iter().flat_map(|set| &set.images) {
+            let key = (wanted.reference.to_string(), wanted.platforms.as_slice());
+            edge.entry(key).or_insert((&wanted.repository, &wanted.tag));
+        }
+        let name = |image: &BundleImage| {
+            let (repository, tag) = edge.get(&(image.reference.to_string(), image.platforms.as_slice()))?;
+            let is_tagged = self.repositories.get(repository.as_str())?.tagged(tag) == Some(image.digest);
+            // A tag that two images claim names none of them.
+            Some(if is_tagged {
+                format!("{repository}:{tag}")
+            } else {
+                format!("{repository}@{}", image.digest)
+            })
+        };
+        bundle.manifest().images.iter().filter_map(name).collect()
+    }
+
+    /// Names of all repositories, sorted.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.repositories.keys().map(String::as_str)
+    }
+}
+
+impl Repository {
+    /// A repository for each image of a bundle, by the digest that its reference stands for. Beside tags that say what
+    /// refers to it, it has none.
+    pub fn by_digest(bundle: &Bundle, images: &BundledImages) -> HashMap<Digest, Self> {
+        let mut repositories = HashMap::<Digest, Self>::new();
+        for (manifest, image) in bundle.manifest().images.iter().zip(&images.images) {
+            repositories.entry(manifest.digest).or_default().add(manifest, image, images);
+        }
+        repositories
+    }
+
+    /// Gives a tag to a digest, and to nobody once a second one wants it. (T-46)
+    fn claim(&mut self, tag: Tag, digest: Digest) {
+        let claimed = self.tags.entry(tag).or_insert(Some(digest));
+        if *claimed != Some(digest) {
+            *claimed = None;
+        }
+    }
+
+    /// What a tag names.
+    pub(super) fn tagged(&self, tag: &Tag) -> Option<Digest> {
+        self.tags.get(tag).copied().flatten()
+    }
+
+    /// All tags that name something, sorted.
+    pub(super) fn tags(&self) -> impl Iterator<Item = &Tag> {
+        self.tags.iter().filter_map(|(tag, digest)| digest.map(|_| tag))
+    }
+
+    fn add(&mut self, manifest: &BundleImage, image: &BundledImage, images: &BundledImages) {
+        let closures =
+            std::iter::once(&image.closure).chain(image.referrers.iter().map(|(_, closure)| closure));
+        for closure in closures {
+            self.content.extend(closure.documents.iter().chain(&closure.contents).map(|d| d.digest));
+        }
+        for (entry, (root, _)) in manifest.referrers.iter().zip(&image.referrers) {
+            if let Some(tag) = &entry.tag {
+                self.claim(tag.clone(), entry.digest);
+                continue;
+            }
+            let of = self.referrers.entry(entry.subject).or_default();
+            if !of.iter().any(|other| other.digest == entry.digest) {
+                of.push(referrer(root, entry.artifact_type.clone(), images));
+            }
+        }
+    }
+
+    /// The answer of the referrers API for `subject`, filtered where a type is asked for.
+    pub(super) fn referrers(&self, subject: &Digest, artifact_type: Option<&str>) -> Bytes {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Index<'a> {
+            manifests: Vec<&'a Referrer>,
+            media_type: &'static str,
+            schema_version: u32,
+        }
+        let all = self.referrers.get(subject).into_iter().flatten();
+        let asked =
+            |r: &&Referrer| artifact_type.is_none_or(|asked| r.artifact_type.as_deref() == Some(asked));
+        let index =
+            Index { manifests: all.filter(asked).collect(), media_type: oci::OCI_INDEX, schema_version: 2 };
+        json::canonical(&index).unwrap_or_default().into()
+    }
+}
+
+fn referrer(root: &Descriptor, artifact_type: Option<String>, images: &BundledImages) -> Referrer {
+    #[derive(Default, Deserialize)]
+    struct Annotated {
+        #[serde(default)]
+        annotations: BTreeMap<String, String>,
+    }
+    let document = images.documents.get(&root.digest);
+    let annotated = document.and_then(|document| serde_json::from_slice::<Annotated>(&document.bytes).ok());
+    Referrer {
+        annotations: annotated.unwrap_or_default().annotations,
+        artifact_type,
+        digest: root.digest,
+        media_type: root.media_type.clone(),
+        size: root.size,
+    }
+}

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Content of a bundle as answers to requests: manifests, blobs and referrers of a repository, as the pull part of the
+//! OCI distribution-spec wants them.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{
+    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LINK, RANGE,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use bytes::Bytes;
+use futures::stream;
+use tokio::sync::mpsc;
+
+use super::catalog::Repository;
+use super::request::{Asked, Range, query, range};
+use crate::bundle::{Bundle, BundleBlob, BundleError};
+use crate::oci;
+use crate::oci::closure::Documents;
+use crate::oci::digest::{self, Digest, Hasher};
+use crate::oci::reference::Selector;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 256 << 10;
+/// How long one read may take. A drive that fails takes half a minute for each piece that it reads again and again.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// Chunks that wait for the network.
+const QUEUE: usize = 4;
+/// Most names in one answer.
+const PAGE: usize = 1000;
+
+const DIGEST_HEADER: HeaderName = HeaderName::from_static("docker-content-digest");
+const VERSION_HEADER: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+const FILTERS_HEADER: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+/// Something that went wrong while content was read from a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Whether content differs from what the bundle's manifest says; else the medium failed or went away.
+    pub damaged: bool,
+    /// What happened, and where.
+    pub message: String,
+}
+
+/// A bundle as content that can be asked for.
+#[derive(Debug)]
+pub struct Shelf {
+    documents: Documents,
+    source: Source,
+}
+
+/// Where blobs come from.
+#[derive(Clone)]
+struct Source {
+    bundle: Arc<Bundle>,
+    /// Blobs that turned out to be damaged while they were sent, so that a client that asks for the rest, which
+    /// is not hashed, does not get it either.
+    damaged: Arc<Mutex<HashSet<Digest>>>,
+    /// Who wants to know of faults.
+    told: Arc<dyn Fn(Fault) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("bundle", &self.bundle.path()).finish_non_exhaustive()
+    }
+}
+
+impl Shelf {
+    /// What `bundle` holds; `documents` are its documents, already checked. `told` is called once for each blob that
+    /// is damaged, and each time that the medium fails.
+    pub fn new(
+        bundle: Arc<Bundle>,
+        documents: Documents,
+        told: impl Fn(Fault) + Send + Sync + 'static,
+    ) -> Self {
+        Self { documents, source: Source { bundle, damaged: Arc::default(), told: Arc::new(told) } }
+    }
+
+    /// Answers what `request` asks of `repository`, which is found already.
+    pub async fn answer(
+        &self,
+        repository: &Repository,
+        asked: &Asked<'_>,
+        request: &Request<()>,
+    ) -> Response<Body> {
+        let (path, text) = (request.uri().path(), request.uri().query());
+        match asked {
+            Asked::Tags(name) => {
+                let tags = repository.tags().map(crate::oci::reference::Tag::as_str);
+                page("tags", Some(name), tags, path, text)
+            }
+            Asked::Manifest(_, selector) => self.manifest(repository, selector),
+            Asked::Blob(_, digest) => self.blob(repository, digest, request).await,
+            Asked::Referrers(_, digest) => referrers(repository, digest, text),
+            Asked::Base | Asked::Catalog | Asked::Malformed(_) | Asked::Unknown => {
+                error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no such endpoint")
+            }
+        }
+    }
+
+    fn manifest(&self, repository: &Repository, selector: &Selector) -> Response<Body> {
+        let digest = match selector {
+            Selector::Tag(tag) => repository.tagged(tag),
+            Selector::Digest(digest) => Some(*digest).filter(|digest| repository.content.contains(digest)),
+        };
+        let document = digest.and_then(|digest| Some((digest, self.documents.get(&digest)?)));
+        let Some((digest, document)) = document else {
+            return error(
+                StatusCode::NOT_FOUND,
+                "MANIFEST_UNKNOWN",
+                "the bundle holds no such manifest here",
+            );
+        };
+        let mut response = Response::new(Body::from(document.bytes.clone()));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, document.bytes.len().into());
+        if let Ok(media_type) = HeaderValue::from_str(&document.media_type) {
+            headers.insert(CONTENT_TYPE, media_type);
+        }
+        name_content(headers, &digest);
+        response
+    }
+
+    async fn blob(&self, repository: &Repository, digest: &Digest, request: &Request<()>) -> Response<Body> {
+        let blob = repository.content.contains(digest).then(|| self.source.bundle.blob(digest)).flatten();
+        let Some(blob) = blob.copied() else {
+            return error(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "the bundle holds no such blob here");
+        };
+        if let Err((status, message)) = self.source.check(blob).await {
+            return error(status, "UNKNOWN", message);
+        }
+        let asked = request.headers().get(RANGE).and_then(|value| value.to_str().ok());
+        let (first, length, status) = match range(asked, blob.size) {
+            Range::Whole => (0, blob.size, StatusCode::OK),
+            Range::Part(first, length) => (first, length, StatusCode::PARTIAL_CONTENT),
+            Range::Unsatisfiable => {
+                let mut response = error(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    "BLOB_UPLOAD_INVALID",
+                    "the blob is not that large",
+                );
+                if let Ok(value) = HeaderValue::from_str(&format!("bytes */{}", blob.size)) {
+                    response.headers_mut().insert(CONTENT_RANGE, value);
+                }
+                return response;
+            }
+        };
+        let head = request.method() == Method::HEAD;
+        let body = if head { Body::empty() } else { self.source.content(blob, first, length) };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_LENGTH, length.into());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        name_content(headers, digest);
+        if status == StatusCode::PARTIAL_CONTENT
+            && let Ok(value) =
+                HeaderValue::from_str(&format!("bytes {first}-{}/{}", first + length - 1, blob.size))
+        {
+            headers.insert(CONTENT_RANGE, value);
+        }
+        response
+    }
+}
+
+impl Source {
+    /// Looks whether the blob may be sent. The medium may be slow, so not on a thread that others wait for.
+    async fn check(&self, blob: BundleBlob) -> Result<(), (StatusCode, &'static str)> {
+        const DAMAGED: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "the bundle is damaged here");
+        const UNREADABLE: (StatusCode, &str) =
+            (StatusCode::SERVICE_UNAVAILABLE, "the bundle cannot be read at the moment");
+        if self.damaged().contains(&blob.digest) {
+            return Err(DAMAGED);
+        }
+        let source = self.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            source.bundle.check_header(&blob).map_err(|error| source.report(&blob, &error))
+        });
+        match tokio::time::timeout(READ_TIMEOUT, checked).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(true))) => Err(DAMAGED),
+            Ok(Ok(Err(false)) | Err(_)) => Err(UNREADABLE),
+            Err(_) => {
+                let _ = self.timed_out(&blob);
+                Err(UNREADABLE)
+            }
+        }
+    }
+
+    /// Streams a part of a blob. A whole blob is hashed on the way, and its last bytes are sent only when the digest
+    /// is right: a damaged blob ends as a broken connection, never as a complete answer. (T-37)
+    fn content(&self, blob: BundleBlob, first: u64, length: u64) -> Body {
+        let source = self.clone();
+        let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
+        tokio::task::spawn_blocking(move || {
+            let mut hasher = (length == blob.size).then(Hasher::new);
+            let mut sent = 0;
+            while sent < length {
+                let most = usize::try_from(length - sent).unwrap_or(usize::MAX).min(CHUNK);
+                let mut chunk = vec![0; most];
+                let read = source.bundle.read_at(&blob, first + sent, &mut chunk).and_then(|read| {
+                    chunk.truncate(read);
+                    sent += read as u64;
+                    if let Some(seen) = &mut hasher {
+                        seen.update(&chunk);
+                    }
+                    match hasher.take_if(|_| sent == length) {
+                        Some(whole) => digest::check(whole, blob.digest, blob.size).map_err(io::Error::other),
+                        None => Ok(()),
+                    }
+                });
+                let result = read.map(|()| Bytes::from(chunk)).map_err(|error| {
+                    let error = source.bundle.read_error(&blob, error);
+                    source.report(&blob, &error);
+                    io::Error::other(error)
+                });
+                let failed = result.is_err();
+                // Whoever asked has gone: nothing is left to do.
+                if sender.blocking_send(result).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        let state = Some((receiver, self.clone(), blob));
+        Body::from_stream(stream::unfold(state, |state| async {
+            let (mut receiver, source, blob) = state?;
+            match tokio::time::timeout(READ_TIMEOUT, receiver.recv()).await {
+                Ok(chunk) => chunk.map(|chunk| (chunk, Some((receiver, source, blob)))),
+                Err(_) => Some((Err(source.timed_out(&blob)), None)),
+            }
+        }))
+    }
+
+    /// A read that did not return. Its thread may never come back; whoever was told keeps others from reading there.
+    fn timed_out(&self, blob: &BundleBlob) -> io::Error {
+        let error = self.bundle.read_error(blob, io::ErrorKind::TimedOut.into());
+        self.report(blob, &error);
+        io::Error::other(error)
+    }
+
+    /// Says what went wrong, a damaged blob only once. Answers whether it is damage.
+    fn report(&self, blob: &BundleBlob, error: &BundleError) -> bool {
+        let damaged = !matches!(error, BundleError::Read { .. } | BundleError::Open { .. });
+        if !damaged || self.damaged().insert(blob.digest) {
+            (self.told)(Fault { damaged, message: error.to_string() });
+        }
+        damaged
+    }
+
+    fn damaged(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses what would change something.
+///
+/// # Errors
+/// The answer to any method but GET and HEAD.
+// The answer is the only thing that its caller wants, and it wants it once.
+#[allow(clippy::result_large_err)]
+pub fn read_only(method: &Method) -> Result<(), Response<Body>> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    Err(response)
+}
+
+/// What every answer of a registry has in common: the version of the protocol, and no body where only the head is asked
+/// for.
+pub fn finish(mut response: Response<Body>, method: &Method) -> Response<Body> {
+    response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static("registry/2.0"));
+    if method == Method::HEAD {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+fn referrers(repository: &Repository, subject: &Digest, text: Option<&str>) -> Response<Body> {
+    let artifact_type = query(text, "artifactType");
+    let mut response = json(repository.referrers(subject, artifact_type.as_deref()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(oci::OCI_INDEX));
+    if artifact_type.is_some() {
+        response.headers_mut().insert(FILTERS_HEADER, HeaderValue::from_static("artifactType"));
+    }
+    response
+}
+
+/// A list of names by pages: `n` names after `last`, with a link to the next page.
+pub(super) fn page<'a>(
+    key: &str,
+    name: Option<&str>,
+    names: impl Iterator<Item = &'a str>,
+    path: &str,
+    text: Option<&str>,
+) -> Response<Body> {
+    let last = query(text, "last");
+    let most = query(text, "n").and_then(|n| n.parse::<usize>().ok()).unwrap_or(PAGE).min(PAGE);
+    let mut rest = names.filter(|name| last.as_deref().is_none_or(|last| *name > last));
+    let listed = rest.by_ref().take(most).collect::<Vec<_>>();
+    let more = rest.next().is_some();
+    let mut body = serde_json::Map::new();
+    body.extend(name.map(|name| ("name".to_owned(), name.into())));
+    body.insert(key.to_owned(), listed.clone().into());
+    let mut response = json(serde_json::Value::from(body).to_string().into());
+    let next = listed.last().filter(|_| more).and_then(|last| {
+        let last = url::form_urlencoded::byte_serialize(last.as_bytes()).collect::<String>();
+        HeaderValue::from_str(&format!("<{path}?n={most}&last={last}>; rel=\"next\"")).ok()
+    });
+    if let Some(next) = next {
+        response.headers_mut().insert(LINK, next);
+    }
+    response
+}
+
+fn name_content(headers: &mut HeaderMap, digest: &Digest) {
+    let (name, tag) = (digest.to_string(), format!("\"{digest}\""));
+    if let (Ok(name), Ok(tag)) = (HeaderValue::from_str(&name), HeaderValue::from_str(&tag)) {
+        headers.insert(DIGEST_HEADER, name);
+        headers.insert(ETAG, tag);
+    }
+}
+
+/// An answer of JSON.
+pub fn json(body: Bytes) -> Response<Body> {
+    let length = body.len();
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    response
+}
+
+/// The answer for a repository that is not there, or that whoever asks must not know of.
+pub fn unknown_name() -> Response<Body> {
+    error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "the bundle holds no such repository")
+}
+
+/// An error as the specification writes it.
+pub fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
+    let body = serde_json::json!({"errors": [{"code": code, "message": message}]});
+    let mut response = json(body.to_string().into());
+    *response.status_mut() = status;
+    response
+}

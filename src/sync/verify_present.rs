@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Proves that an image is in a registry: walks its closure there. Every manifest is fetched and hashed, every blob is
+//! asked for with its size, every tag must name the image.
+
+use std::collections::HashSet;
+
+use futures::stream::{self, StreamExt as _};
+use thiserror::Error;
+
+use crate::error::{Classify, ErrorKind};
+use crate::oci::Descriptor;
+use crate::oci::closure::{Absence, AbsentChild, Closure, ClosureError, Documents, Optional, OptionalChild};
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::{Selector, Tag};
+use crate::registry::{RegistryError, Repository};
+use crate::sync::fetch::{self, FetchError};
+
+/// Blobs that are asked for at once.
+const AT_ONCE: usize = 8;
+
+/// What a walk found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// All is there, and every tag names it.
+    Whole {
+        /// Indexes and manifests, inner before outer.
+        documents: Vec<Descriptor>,
+        /// Configs and layers.
+        contents: Vec<Descriptor>,
+        /// What its indexes list and are complete without, and that is not all there: attestations, and what nobody knows.
+        absent: Vec<AbsentChild>,
+    },
+    /// Something is not there.
+    Missing {
+        /// What was found missing first: `manifest sha256:…` or `blob sha256:…`.
+        what: String,
+    },
+    /// All is there, but a tag names something else, or nothing.
+    Tag {
+        /// The tag.
+        tag: Tag,
+        /// What it names.
+        found: Option<Digest>,
+    },
+}
+
+/// Why nothing was found out.
+#[derive(Debug, Error)]
+pub enum ProveError {
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A document there is not acceptable.
+    #[error(transparent)]
+    Closure(#[from] ClosureError),
+}
+
+impl Classify for ProveError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Registry(error) => error.kind(),
+            Self::Closure(error) => error.kind(),
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        match self {
+            Self::Registry(error) => error.help(),
+            Self::Closure(error) => error.help(),
+        }
+    }
+}
+
+/// Walks the closure of `digest` in `repository`, for `platforms` (empty: all), and compares `tags`. That the registry
+/// answers for the top alone proves nothing: it does so too where a child was deleted.
+///
+/// # Errors
+/// [`ProveError`]: it is not known whether the image is there.
+pub async fn prove(
+    repository: &Repository,
+    digest: &Digest,
+    platforms: &[Platform],
+    tags: &[Tag],
+) -> Result<Proof, ProveError> {
+    let mut known = Documents::default();
+    let (root, closure) = match walk(repository, digest, platforms, &mut known).await {
+        Ok(walked) => walked,
+        Err(FetchError::Absent { digest, .. }) => {
+            return Ok(Proof::Missing { what: format!("manifest {digest}") });
+        }
+        Err(FetchError::Registry(error)) => return Err(error.into()),
+        Err(FetchError::Closure(error)) => return Err(error.into()),
+    };
+    let optional = known.optional(&root, &closure);
+    let Closure { documents, mut contents, opaque, mut absent, .. } = closure;
+    let mut gone = HashSet::new();
+    // By value: a future over borrowed items is not `Send` where callers need it to be.
+    let blobs = contents.iter().filter(|blob| !opaque.contains(&blob.digest));
+    let blobs = blobs.map(|blob| (blob.digest, blob.size)).collect::<Vec<_>>();
+    let asked = blobs
+        .into_iter()
+        .map(|(digest, size)| async move { (digest, repository.has_blob(&digest, size).await) });
+    let mut answers = stream::iter(asked).buffered(AT_ONCE);
+    while let Some((digest, there)) = answers.next().await {
+        let (children, absence) = match (there, optional.contents.get(&digest)) {
+            (Ok(true), _) => continue,
+            (Ok(false), None) => return Ok(Proof::Missing { what: format!("blob {digest}") }),
+            (Err(error), None) => return Err(error.into()),
+            // What is optional never decides about an image.
+            (Ok(false), Some(children)) => {
+                let reason = format!("blob {digest} is not there");
+                (children, Absence { reason, kind: ErrorKind::Incomplete })
+            }
+            (Err(error), Some(children)) => (children, fetch::absence(&error)),
+        };
+        gone.insert(digest);
+        absent.extend(incomplete(&absent, &optional, children, &absence));
+    }
+    drop(answers);
+    for tag in tags {
+        let found = repository.head_manifest(&Selector::Tag(tag.clone())).await?;
+        let found = found.map(|found| found.digest);
+        if found != Some(*digest) {
+            return Ok(Proof::Tag { tag: tag.clone(), found });
+        }
+    }
+    contents.retain(|blob| !gone.contains(&blob.digest));
+    Ok(Proof::Whole { documents, contents, absent })
+}
+
+/// Children that are not complete, those of `absent` aside.
+fn incomplete(
+    absent: &[AbsentChild],
+    optional: &Optional,
+    children: &[Digest],
+    absence: &Absence,
+) -> Vec<AbsentChild> {
+    let known = |child: &Digest| absent.iter().any(|absent| absent.digest == *child);
+    let of = |child: &Digest| {
+        let OptionalChild { name, subject, .. } = optional.children.get(child)?.clone();
+        Some(AbsentChild { digest: *child, name, subject, absence: absence.clone() })
+    };
+    children.iter().filter(|child| !known(child)).filter_map(of).collect()
+}
+
+async fn walk(
+    repository: &Repository,
+    digest: &Digest,
+    platforms: &[Platform],
+    known: &mut Documents,
+) -> Result<(Descriptor, Closure), FetchError> {
+    let root = fetch::top(repository, digest, known).await?;
+    let closure = fetch::closure(repository, &root, platforms, known).await?;
+    Ok((root, closure))
+}
