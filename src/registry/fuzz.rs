@@ -4,8 +4,8 @@
 use camino::Utf8Path;
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
-use super::authfile::Source;
-use super::challenge::{Challenge, offers};
+use crate::registry::auth::auth_file::Source;
+use crate::registry::auth::challenge::{Challenge, offers};
 
 pub(crate) fn challenge(bytes: &[u8]) -> bool {
     let mut headers = HeaderMap::new();

@@ -3,44 +3,17 @@
 //!
 //! Registries and the network are not trusted: every answer is bounded, content is compared with its digest while
 //! it arrives, and credentials go to their registry only. What is cut is resumed, not started again.
+//!
+//! Layers, each of which uses only those before it: `failure` ← `limits` ← `transport` ← `auth` ← `client` ← `content`.
 
-mod address;
-mod all_tags;
 mod auth;
-mod authfile;
-mod capabilities;
-mod challenge;
 mod client;
-mod denial;
-mod download;
-mod error;
-mod foreign;
+mod content;
+mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
-mod help;
-mod hosts;
-mod interception;
-mod keychain;
-mod manifest;
-mod opaque;
-mod options;
-mod outgoing;
-mod pace;
-mod presence;
-mod public_address;
-mod rate_limit;
-mod redirect;
-mod referrers;
-mod rejection;
-mod relay;
-mod repository;
-mod retry;
-mod space;
-mod tags;
-mod tls;
-mod token;
+mod limits;
 mod transport;
-mod upload;
 
 #[cfg(test)]
 mod tests;
@@ -49,23 +22,24 @@ use std::io;
 
 use bytes::Bytes;
 
-pub use address::{Barred, BarredAddress};
+pub use auth::keychain::Keychain;
+pub use client::options::{ClientOptions, Notify, ProxyOptions};
+pub use client::repository::Repository;
 pub use client::{Client, Statistics};
-pub use denial::Denial;
-pub use error::{CredentialUse, RegistryError, SourceError};
-pub use foreign::ForeignLayers;
-pub use help::Hint;
-pub use keychain::{Keychain, KeychainError};
-pub use manifest::ManifestLookup;
-pub use options::{ClientOptions, Notify, ProxyOptions};
-pub use redirect::RedirectRefusal;
-pub use referrers::{ReferrerList, ReferrersApi, ReferrersTag, UnusableEntry, referrers_tag};
-pub use relay::Received;
-pub use repository::Repository;
-pub use retry::RetryPolicy;
-pub use tags::ReadableTags;
-pub use tls::ClientIdentity;
-pub use upload::{BlobContent, BlobPush};
+pub use content::blob::foreign::ForeignLayers;
+pub use content::blob::relay::Received;
+pub use content::blob::upload::{BlobContent, BlobPush};
+pub use content::manifest::ManifestLookup;
+pub use content::referrers::{ReferrerList, ReferrersApi, ReferrersTag, UnusableEntry, referrers_tag};
+pub use content::tags::ReadableTags;
+pub use failure::denial::Denial;
+pub use failure::error::{CredentialUse, RegistryError, SourceError};
+pub use failure::help::Hint;
+pub use failure::keychain::KeychainError;
+pub use limits::retry::RetryPolicy;
+pub use transport::deny_list::{Barred, BarredAddress};
+pub use transport::redirect::RedirectRefusal;
+pub use transport::tls::ClientIdentity;
 
 use crate::oci::digest::Digest;
 

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::error::{Classify, ErrorKind};
 use crate::oci::reference::RegistryHost;
-use crate::registry::tls::{HTTPS, for_host, listed as in_list};
+use crate::registry::transport::tls::{HTTPS, for_host, listed as in_list};
 
 /// A server with a certificate for `name` from a CA of its own, and the CA in a file.
 async fn server(name: &str) -> (Server, TempDir, Utf8PathBuf) {

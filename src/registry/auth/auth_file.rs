@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files with logins as docker and the containers tools write them (`config.json`, `auth.json`).
+
+use std::collections::{BTreeMap, HashMap};
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::oci::reference::RepositoryName;
+use crate::redact::Secret;
+use crate::registry::failure::keychain::KeychainError;
+
+/// A login to a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::registry) enum Login {
+    /// User name and password.
+    Basic { user: String, password: Secret },
+    /// A refresh token that a token server turns into access tokens.
+    IdentityToken(Secret),
+}
+
+impl Login {
+    /// As an entry of a file with logins.
+    pub(in crate::registry) fn entry(&self) -> serde_json::Value {
+        match self {
+            Self::Basic { user, password } => {
+                serde_json::json!({"auth": STANDARD.encode(format!("{user}:{}", password.expose()))})
+            }
+            // Readers take the token only beside an `auth` of the usual shape.
+            Self::IdentityToken(token) => serde_json::json!({
+                "auth": STANDARD.encode(format!("{TOKEN_USER}:")),
+                "identitytoken": token.expose(),
+            }),
+        }
+    }
+}
+
+/// Credentials of one entry, or what is wrong with it: that matters only to the registry that the entry is for.
+type Entry = Result<Login, &'static str>;
+
+/// What one file holds. Keys are normalised: `host[:port][/path]`.
+#[derive(Debug, Clone)]
+pub(in crate::registry) struct Source {
+    pub(in crate::registry) path: Utf8PathBuf,
+    entries: HashMap<String, Entry>,
+    /// Names of credential helpers as the file has them; an empty one stands for the file itself.
+    pub(in crate::registry) helpers: HashMap<String, String>,
+    pub(in crate::registry) store: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct RawFile {
+    auths: Option<BTreeMap<String, Value>>,
+    cred_helpers: Option<BTreeMap<String, Value>>,
+    creds_store: Option<Value>,
+}
+
+/// Base64 as people have it: with and without padding, and with bits in its last character that mean nothing.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+#[derive(Deserialize)]
+struct RawEntry {
+    auth: Option<Secretly>,
+    username: Option<String>,
+    password: Option<Secretly>,
+    #[serde(alias = "identityToken")]
+    identitytoken: Option<Secretly>,
+}
+
+/// A secret while it is read.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(in crate::registry) struct Secretly(pub(in crate::registry) String);
+
+/// The login that helpers and files call `<token>` is a refresh token.
+const TOKEN_USER: &str = "<token>";
+
+pub(in crate::registry) fn login(user: String, password: String) -> Login {
+    if user == TOKEN_USER {
+        return Login::IdentityToken(Secret::new(password));
+    }
+    Login::Basic { user, password: Secret::new(password) }
+}
+
+/// `host[:port][/path]` of a key, as files write it: also `https://host/v1/`, and Docker Hub's several names.
+pub(in crate::registry) fn normalise(key: &str) -> String {
+    let rest = key.split_once("://").map_or(key, |(_, rest)| rest).trim_end_matches('/');
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = match host {
+        "index.docker.io" | "registry-1.docker.io" | "registry.hub.docker.com" => "docker.io",
+        other => other,
+    };
+    let host = host.to_ascii_lowercase();
+    if matches!(path, "" | "v1" | "v2") { host } else { format!("{host}/{path}") }
+}
+
+/// The credentials of an entry; `None` where it has none, because a helper keeps them.
+fn entry(raw: Value) -> Option<Entry> {
+    if raw.is_null() {
+        return None;
+    }
+    // The error's own text would show parts of the content.
+    let Ok(raw) = serde_json::from_value::<RawEntry>(raw) else {
+        return Some(Err("it has an unexpected shape"));
+    };
+    if let Some(Secretly(token)) = raw.identitytoken.filter(|token| !token.0.is_empty()) {
+        return Some(Ok(Login::IdentityToken(Secret::new(token))));
+    }
+    if let Some(Secretly(auth)) = raw.auth.filter(|auth| !auth.0.trim().is_empty()) {
+        return Some(pair(&auth));
+    }
+    match (raw.username, raw.password) {
+        (Some(user), Some(Secretly(password))) if !user.is_empty() => Some(Ok(login(user, password))),
+        _ => None,
+    }
+}
+
+/// Base64 of `USER:PASSWORD`, also broken into lines, as `base64` prints it.
+fn pair(auth: &str) -> Entry {
+    let auth = auth.split_ascii_whitespace().collect::<String>();
+    let bytes = BASE64.decode(auth).map_err(|_| "`auth` is not base64")?;
+    let text = String::from_utf8(bytes).map_err(|_| "`auth` is not text")?;
+    let (user, password) = text.split_once(':').ok_or("`auth` is not USER:PASSWORD")?;
+    // docker pads with NUL; `echo` ends the line.
+    let password = password.trim_end_matches('\0').trim_end_matches(['\r', '\n']);
+    Ok(login(user.to_owned(), password.to_owned()))
+}
+
+/// Whether `docker-credential-NAME` is the name of a program, and no path.
+pub(in crate::registry) fn is_helper_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 100
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+}
+
+/// The name of a credential helper. What is no text becomes a name that no helper has.
+fn helper_name(name: Value) -> String {
+    match name {
+        Value::String(name) => name,
+        Value::Null => String::new(),
+        _ => "?".to_owned(),
+    }
+}
+
+impl Source {
+    /// Reads a file; one that is empty holds nothing.
+    pub(in crate::registry) fn parse(path: &Utf8Path, bytes: &[u8]) -> Result<Self, KeychainError> {
+        let bad = |detail: String| KeychainError::File { path: path.to_string(), detail };
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            return Err(bad("it is UTF-16; expected UTF-8".to_owned()));
+        }
+        // The error's own text would show parts of the content.
+        let place = |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
+        let value = match bytes {
+            [] => Value::Object(serde_json::Map::new()),
+            bytes => serde_json::from_slice::<Value>(bytes)
+                .map_err(|error| bad(format!("it is not JSON ({})", place(&error))))?,
+        };
+        // Files of old versions (`.dockercfg`) are the table of entries alone.
+        let old = value.as_object().is_some_and(|map| {
+            !map.is_empty()
+                && !["auths", "credHelpers", "credsStore"].iter().any(|key| map.contains_key(*key))
+                && map.values().all(|entry| entry.get("auth").is_some() || entry.get("username").is_some())
+        });
+        let shape = |_| bad("it does not have the shape of a file with credentials".to_owned());
+        let raw = if old {
+            RawFile { auths: Some(serde_json::from_value(value).map_err(shape)?), ..RawFile::default() }
+        } else {
+            serde_json::from_value::<RawFile>(value).map_err(shape)?
+        };
+        let entries = raw.auths.unwrap_or_default().into_iter();
+        let entries = entries.filter_map(|(key, raw)| Some((normalise(&key), entry(raw)?))).collect();
+        let helpers = raw.cred_helpers.unwrap_or_default().into_iter();
+        let helpers = helpers.map(|(key, name)| (normalise(&key), helper_name(name))).collect();
+        let store = raw.creds_store.map(helper_name).filter(|store| !store.is_empty());
+        Ok(Self { path: path.to_owned(), entries, helpers, store })
+    }
+
+    pub(in crate::registry) fn without_helpers(&self) -> Self {
+        Self { helpers: HashMap::new(), store: None, ..self.clone() }
+    }
+
+    /// Whether it has entries, usable or not.
+    pub(in crate::registry) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// The credentials for a registry and for paths in it.
+    pub(in crate::registry) fn logins_below(
+        &self,
+        registry: &str,
+    ) -> Result<Vec<(String, &Login)>, KeychainError> {
+        let belongs = |key: &str| {
+            key.strip_prefix(registry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let below = self.entries.iter().filter(|(key, _)| belongs(key));
+        below.map(|(key, entry)| Ok((key.clone(), self.usable(key, entry)?))).collect()
+    }
+
+    /// The most specific credentials: for the repository, for a path that it lies in, for the registry.
+    pub(in crate::registry) fn login(
+        &self,
+        registry: &str,
+        repository: Option<&RepositoryName>,
+    ) -> Result<Option<(&Login, String)>, KeychainError> {
+        let mut key = match repository {
+            Some(repository) => format!("{registry}/{repository}"),
+            None => registry.to_owned(),
+        };
+        loop {
+            if let Some(entry) = self.entries.get(&key) {
+                return Ok(Some((self.usable(&key, entry)?, key)));
+            }
+            let Some(parent) = key.rfind('/') else { return Ok(None) };
+            key.truncate(parent);
+        }
+    }
+
+    fn usable<'a>(&self, key: &str, entry: &'a Entry) -> Result<&'a Login, KeychainError> {
+        entry.as_ref().map_err(|detail| {
+            let detail = format!("entry `{}`: {detail}", crate::redact::printable(key, 100));
+            KeychainError::File { path: self.path.to_string(), detail }
+        })
+    }
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where credentials come from: the files of docker and of the containers tools, and credential helpers.
+
+mod helper;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::registry::failure::keychain::KeychainError;
+pub(in crate::registry) use helper::Helper;
+
+use crate::oci::reference::{RegistryHost, RepositoryName};
+use crate::redact::Secret;
+use crate::registry::auth::auth_file::{Login, Source, is_helper_name, normalise};
+
+/// Largest file with credentials that is read, and most that a helper may print, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+/// How long a credential helper may take.
+const HELPER_TIME: Duration = Duration::from_secs(20);
+
+/// Credentials by registry, from files and helpers. Cheap to clone. Helpers are only run for a registry that
+/// asks for a login.
+#[derive(Debug, Clone)]
+pub struct Keychain {
+    explicit: Vec<(RegistryHost, Login)>,
+    files: Arc<Vec<Source>>,
+    /// Files that nobody named and that cannot be read. (T-214)
+    unreadable: Arc<Vec<KeychainError>>,
+    /// Files that do not exist, for messages.
+    absent: Arc<Vec<Utf8PathBuf>>,
+    helper_time: Duration,
+    /// Where helpers lie; on PATH where there is none.
+    helper_folder: Option<Utf8PathBuf>,
+}
+
+impl Default for Keychain {
+    fn default() -> Self {
+        Self {
+            explicit: Vec::new(),
+            files: Arc::default(),
+            unreadable: Arc::default(),
+            absent: Arc::default(),
+            helper_time: HELPER_TIME,
+            helper_folder: None,
+        }
+    }
+}
+
+/// The outcome of a search.
+#[derive(Debug, Clone, Default)]
+pub(in crate::registry) struct Found {
+    pub(in crate::registry) login: Option<Login>,
+    /// Where it was found; safe to show.
+    pub(in crate::registry) origin: Option<String>,
+    /// Why credentials may be missing that this user has: it matters where the registry refuses a request without them.
+    pub(in crate::registry) unusable: Option<KeychainError>,
+}
+
+impl Keychain {
+    /// No credentials at all.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The credentials of this user: `explicit` alone where it is given, else `$REGISTRY_AUTH_FILE` alone where
+    /// it is set, else the files of the containers tools and of docker, in this order. Of the latter, one that cannot be
+    /// read matters only to a registry that refuses to do without credentials; so does an entry, or a helper, in any file.
+    ///
+    /// # Errors
+    /// A file that was named and is not there, or cannot be read.
+    pub fn from_environment(explicit: Option<&Utf8Path>) -> Result<Self, KeychainError> {
+        Self::from_variables(explicit, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn from_variables(
+        explicit: Option<&Utf8Path>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, KeychainError> {
+        let path = |name| variable(name).map(Utf8PathBuf::from);
+        if let Some(named) = explicit.map(Utf8Path::to_path_buf).or_else(|| path("REGISTRY_AUTH_FILE")) {
+            return Self::from_files(&[named], true);
+        }
+        let home = path("HOME").or_else(|| path("USERPROFILE"));
+        let in_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
+        let places = [
+            path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json")),
+            path("XDG_CONFIG_HOME").or_else(|| in_home(".config")).map(|f| f.join("containers/auth.json")),
+            path("DOCKER_CONFIG").or_else(|| in_home(".docker")).map(|folder| folder.join("config.json")),
+        ];
+        Self::from_files(&places.into_iter().flatten().collect::<Vec<_>>(), false)
+    }
+
+    /// The credentials in these files; the first that has a login for a registry counts.
+    fn from_files(paths: &[Utf8PathBuf], required: bool) -> Result<Self, KeychainError> {
+        let (mut files, mut absent, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+        for path in paths {
+            match read(path) {
+                Ok(Some(source)) => files.push(source),
+                Ok(None) if !required => absent.push(path.clone()),
+                Ok(None) => {
+                    let detail = io::Error::from(io::ErrorKind::NotFound).to_string();
+                    return Err(KeychainError::File { path: path.to_string(), detail });
+                }
+                Err(error) if required => return Err(error),
+                Err(error) => unreadable.push(error),
+            }
+        }
+        Ok(Self {
+            files: Arc::new(files),
+            absent: Arc::new(absent),
+            unreadable: Arc::new(unreadable),
+            ..Self::default()
+        })
+    }
+
+    /// The credentials in `bytes`, a file of docker or of the containers tools that came from `origin` (which
+    /// messages name).
+    ///
+    /// # Errors
+    /// Not the shape of such a file.
+    pub fn from_bytes(origin: &str, bytes: &[u8]) -> Result<Self, KeychainError> {
+        let source = Source::parse(Utf8Path::new(origin), bytes)?;
+        Ok(Self { files: Arc::new(vec![source]), ..Self::default() })
+    }
+
+    /// The same without credential helpers, for a file from somebody who may run no programs here.
+    #[must_use]
+    pub fn without_helpers(mut self) -> Self {
+        self.files = Arc::new(self.files.iter().map(Source::without_helpers).collect());
+        self
+    }
+
+    /// Whether a file names credential helpers.
+    pub fn has_helpers(&self) -> bool {
+        self.files.iter().any(|source| source.store.is_some() || !source.helpers.is_empty())
+    }
+
+    /// Whether there are credentials in it, usable or not, beside those that helpers know.
+    pub fn has_entries(&self) -> bool {
+        !self.explicit.is_empty() || self.files.iter().any(Source::has_entries)
+    }
+
+    /// The same keychain with this login for `registry` before all others.
+    #[must_use]
+    pub fn with(mut self, registry: &RegistryHost, user: &str, password: Secret) -> Self {
+        let login = Login::Basic { user: user.to_owned(), password };
+        self.explicit.insert(0, (registry.clone(), login));
+        self
+    }
+
+    /// The logins for `registry`, and for paths in it, as a file that the containers tools read
+    /// (containers-auth.json); `None` where there are none. Helpers are not asked.
+    ///
+    /// # Errors
+    /// An entry for the registry, or for a path in it, is damaged.
+    pub fn auth_file(&self, registry: &RegistryHost) -> Result<Option<Secret>, KeychainError> {
+        let host = normalise(registry.as_str());
+        let mut logins = BTreeMap::new();
+        for source in self.files.iter().rev() {
+            logins.extend(source.logins_below(&host)?);
+        }
+        let explicit = self.explicit.iter().rev().filter(|(of, _)| of == registry);
+        let explicit = explicit.map(|(_, login)| login).collect::<Vec<_>>();
+        if let Some(login) = explicit.last() {
+            logins = BTreeMap::from([(host, *login)]);
+        }
+        let entries = logins.into_iter().map(|(key, login)| (key, login.entry()));
+        let entries = entries.collect::<serde_json::Map<_, _>>();
+        let file = || Secret::new(serde_json::json!({ "auths": entries }).to_string());
+        Ok((!entries.is_empty()).then(file))
+    }
+
+    /// Where logins were looked for, for a message.
+    pub(in crate::registry) fn searched(&self) -> String {
+        let with_login = self.files.iter().map(|source| source.path.as_str());
+        let absent = self.absent.iter().map(|path| path.as_str());
+        let places = with_login.chain(absent).collect::<Vec<_>>();
+        if places.is_empty() {
+            return "no credentials were given".to_owned();
+        }
+        format!("no credentials for it were found in {}", places.join(", "))
+    }
+
+    /// The helper that has to be asked for a login, where files do not hold one before it.
+    pub(in crate::registry) fn helper(
+        &self,
+        registry: &RegistryHost,
+        repository: Option<&RepositoryName>,
+    ) -> Option<Helper> {
+        if self.explicit.iter().any(|(host, _)| host == registry) {
+            return None;
+        }
+        let key = normalise(registry.as_str());
+        for (index, source) in self.files.iter().enumerate() {
+            let own = source.helpers.get(&key);
+            // An entry that is damaged is for this registry too: it is what the user has to mend.
+            let here = !matches!(source.login(&key, repository), Ok(None));
+            if here && own.is_none_or(String::is_empty) {
+                return None;
+            }
+            if let Some(name) = own.or(source.store.as_ref()).filter(|name| !name.is_empty()) {
+                let program = format!("docker-credential-{}", crate::redact::printable(name, 100));
+                let valid = is_helper_name(name);
+                return Some(Helper { program, valid, file: source.path.clone(), index });
+            }
+        }
+        None
+    }
+
+    /// The login that files hold, from the file number `from` on.
+    fn stored_from(
+        &self,
+        from: usize,
+        registry: &RegistryHost,
+        repository: Option<&RepositoryName>,
+    ) -> Result<Found, KeychainError> {
+        let key = normalise(registry.as_str());
+        for source in self.files.iter().skip(from) {
+            if let Some((login, key)) = source.login(&key, repository)? {
+                let origin = format!("{} (entry `{key}`)", source.path);
+                return Ok(Found { login: Some(login.clone()), origin: Some(origin), unusable: None });
+            }
+        }
+        Ok(Found { unusable: self.unreadable.first().cloned(), ..Found::default() })
+    }
+
+    /// The login that needs no helper.
+    ///
+    /// # Errors
+    /// The entry for it is damaged.
+    pub(in crate::registry) fn stored(
+        &self,
+        registry: &RegistryHost,
+        repository: Option<&RepositoryName>,
+    ) -> Result<Found, KeychainError> {
+        if let Some((_, login)) = self.explicit.iter().find(|(host, _)| host == registry) {
+            let origin = Some("the options".to_owned());
+            return Ok(Found { login: Some(login.clone()), origin, unusable: None });
+        }
+        self.stored_from(0, registry, repository)
+    }
+
+    /// The login beside a helper that knows none, or cannot be run for the reason `unusable`.
+    ///
+    /// # Errors
+    /// As for [`Self::stored`].
+    pub(in crate::registry) fn beside(
+        &self,
+        helper: &Helper,
+        registry: &RegistryHost,
+        repository: Option<&RepositoryName>,
+        unusable: Option<KeychainError>,
+    ) -> Result<Found, KeychainError> {
+        let found = self.stored_from(helper.index, registry, repository)?;
+        let unusable = unusable.filter(|_| found.login.is_none()).or(found.unusable);
+        Ok(Found { unusable, ..found })
+    }
+}
+
+/// The content of a file with credentials; `None` where there is no file.
+fn read(path: &Utf8Path) -> Result<Option<Source>, KeychainError> {
+    let bad = |detail: String| KeychainError::File { path: path.to_string(), detail };
+    let file = match File::open(path) {
+        Err(error) if missing(&error) => return Ok(None),
+        other => other.map_err(|error| bad(error.to_string()))?,
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(bad(format!("it is larger than {MAX_BYTES} bytes")));
+    }
+    Source::parse(path, &bytes).map(Some)
+}
+
+/// Whether an error means that a file is not there.
+fn missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+#[cfg(all(test, unix))]
+impl Keychain {
+    /// With a helper that is this script, for `registry`, beside a login of the user `file`.
+    pub(in crate::registry) fn with_helper(
+        folder: &std::path::Path,
+        script: &str,
+        registry: &str,
+        time: Duration,
+    ) -> Self {
+        #![allow(clippy::unwrap_used)]
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = Utf8Path::from_path(folder).unwrap();
+        // Written by another process, so that no fork of this one can still hold it open for writing.
+        let program = root.join("docker-credential-test");
+        std::fs::write(root.join("text"), script).unwrap();
+        std::process::Command::new("cp").arg(root.join("text")).arg(&program).status().unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let text = format!(
+            r#"{{"auths":{{"{registry}":{{"auth":"ZmlsZTpw"}}}},"credHelpers":{{"{registry}":"test"}}}}"#
+        );
+        let keychain = Self::from_bytes("config.json", text.as_bytes()).unwrap();
+        Self { helper_folder: Some(root.to_owned()), helper_time: time, ..keychain }
+    }
+}
+
+#[cfg(test)]
+mod tests;

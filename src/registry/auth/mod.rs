@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Credentials, challenges and tokens: requests that are authenticated as far as a registry wants it. Uses `transport`.
+
+pub(in crate::registry) mod auth_file;
+pub(in crate::registry) mod authenticator;
+pub(in crate::registry) mod challenge;
+pub(in crate::registry) mod keychain;
+pub(in crate::registry) mod token;

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a registry turned out to support. Kept for the run, so that what does not work is tried once and not for every blob.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use http::StatusCode;
+
+use crate::oci::reference::RegistryHost;
+use crate::registry::transport::exchange::lock;
+
+/// What a `HEAD` request asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::registry) enum Kind {
+    Blob,
+    Manifest,
+}
+
+/// Whether a refused `HEAD` says only that the registry, or what stands before it, cannot answer now.
+pub(in crate::registry) const fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 502..=504)
+}
+
+/// What the answers to `HEAD` are worth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::registry) enum HeadSupport {
+    /// They are used.
+    #[default]
+    Reliable,
+    /// `GET` says something else, so `HEAD` is not sent any more. Addresses that are signed for `GET` do this.
+    Contradicted,
+    /// `HEAD` and `GET` are both refused, as by registries that answer 403 for what is absent. For what is to be
+    /// pushed, one refusal is then enough.
+    RefusedAlike,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    head: HashMap<Kind, HeadSupport>,
+    max_part: Option<u64>,
+}
+
+/// What is known about each registry.
+#[derive(Debug, Default)]
+pub(in crate::registry) struct Capabilities(Mutex<HashMap<RegistryHost, Known>>);
+
+impl Capabilities {
+    pub(in crate::registry) fn head(&self, registry: &RegistryHost, kind: Kind) -> HeadSupport {
+        let known = lock(&self.0);
+        known.get(registry).and_then(|known| known.head.get(&kind)).copied().unwrap_or_default()
+    }
+
+    /// A contradiction outweighs a common refusal: it shows that `GET` works.
+    pub(in crate::registry) fn set_head(&self, registry: &RegistryHost, kind: Kind, support: HeadSupport) {
+        let mut known = lock(&self.0);
+        let head = known.entry(registry.clone()).or_default().head.entry(kind).or_default();
+        if *head != HeadSupport::Contradicted {
+            *head = support;
+        }
+    }
+
+    /// The largest part of an upload that was accepted after a larger one was refused with 413.
+    pub(in crate::registry) fn max_part(&self, registry: &RegistryHost) -> Option<u64> {
+        lock(&self.0).get(registry).and_then(|known| known.max_part)
+    }
+
+    pub(in crate::registry) fn set_max_part(&self, registry: &RegistryHost, bytes: u64) {
+        lock(&self.0).entry(registry.clone()).or_default().max_part = Some(bytes);
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a client reaches registries.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+
+use crate::oci::reference::RegistryHost;
+use crate::registry::auth::keychain::Keychain;
+use crate::registry::limits::retry::RetryPolicy;
+use crate::registry::transport::deny_list::Barred;
+use crate::registry::transport::tls::ClientIdentity;
+
+/// Requests to one host at the same time, unless said otherwise. A small image takes some 30 requests to push, of hardly any
+/// bytes: over a line of 50 ms this many at once bring 20 such images in a second. A host that finds it too many gets fewer.
+pub(in crate::registry) const CONNECTIONS: usize = 32;
+
+/// Hears one-line messages for a person.
+pub type Notify = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How a [`crate::registry::Client`] reaches registries.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// Where credentials come from.
+    pub keychain: Keychain,
+    /// CA certificates (PEM) that are trusted beside those of the system.
+    pub ca_files: Vec<Utf8PathBuf>,
+    /// Folders with a folder `HOST` or `HOST:PORT` for each registry that needs its own trust: `*.crt` are CA
+    /// certificates, `NAME.cert` with `NAME.key` a client certificate.
+    pub certs_dirs: Vec<Utf8PathBuf>,
+    /// CA certificates (PEM) that are trusted for one registry only, beside those of the system.
+    pub authorities: Vec<(RegistryHost, Vec<u8>)>,
+    /// Certificates that are shown to one registry only.
+    pub identities: Vec<(RegistryHost, ClientIdentity)>,
+    /// Addresses that no connection may lead to, whatever name, redirect or token server leads there. With such a
+    /// rule no proxy is used but one in [`ClientOptions::proxy`].
+    pub barred: Option<Barred>,
+    /// Registries that are spoken to without TLS, with or without `:80`. A registry on this machine needs no entry: it is asked.
+    pub plain_http: Vec<RegistryHost>,
+    /// Registries whose certificate is not checked, with or without `:443`.
+    pub insecure: Vec<RegistryHost>,
+    /// Hosts outside of a registry's own domain that may be sent its login where it names them as its token
+    /// server. The port is not compared.
+    pub realm_hosts: Vec<RegistryHost>,
+    /// Hosts that a registry which is reached by https may redirect to by http, with or without `:80`: storage without TLS.
+    pub http_redirects: Vec<RegistryHost>,
+    /// Whether proxies are used that the environment names.
+    pub proxies: bool,
+    /// A proxy that is used in place of those. Behind it [`ClientOptions::barred`] cannot be checked: it is for registries
+    /// that the person who names the proxy has named, too.
+    pub proxy: Option<ProxyOptions>,
+    /// Requests to one host at the same time; fewer to a host that limits its requests.
+    pub connections_per_host: usize,
+    /// Bytes that all bodies together may have in a second, sent and received; no limit where there is none.
+    pub bandwidth: Option<NonZeroU64>,
+    /// Longest wait for a connection: the name, TCP and TLS.
+    pub connect_timeout: Duration,
+    /// A transfer without a byte for so long is taken for cut; one with hardly any, after twice as long.
+    pub stall_timeout: Duration,
+    /// What is tried again, and how often.
+    pub retry: RetryPolicy,
+    /// How the client calls itself.
+    pub user_agent: String,
+    /// Hears about retries.
+    pub notify: Option<Notify>,
+}
+
+/// A proxy, and what is reached without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyOptions {
+    /// `http://host:port` or `https://host:port`.
+    pub url: String,
+    /// Hosts, domains and networks, as in `NO_PROXY`.
+    pub no_proxy: Vec<String>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            keychain: Keychain::empty(),
+            ca_files: Vec::new(),
+            certs_dirs: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
+            authorities: Vec::new(),
+            identities: Vec::new(),
+            barred: None,
+            plain_http: Vec::new(),
+            insecure: Vec::new(),
+            realm_hosts: Vec::new(),
+            http_redirects: Vec::new(),
+            proxies: true,
+            proxy: None,
+            connections_per_host: CONNECTIONS,
+            bandwidth: None,
+            connect_timeout: Duration::from_secs(20),
+            stall_timeout: Duration::from_secs(60),
+            retry: RetryPolicy::default(),
+            user_agent: concat!("krs/", env!("CARGO_PKG_VERSION")).to_owned(),
+            notify: None,
+        }
+    }
+}
+
+impl fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("ca_files", &self.ca_files)
+            .field("certs_dirs", &self.certs_dirs)
+            .field("barred", &self.barred)
+            .field("plain_http", &self.plain_http)
+            .field("insecure", &self.insecure)
+            .field("connections_per_host", &self.connections_per_host)
+            .field("bandwidth", &self.bandwidth)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Fetching blobs: hashed as they arrive, resumed where they were cut, never more than was promised.
+
+use bytes::{Buf as _, Bytes};
+use http::header::{CONTENT_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::sync::mpsc::Sender;
+
+use crate::oci::digest::{ContentMismatch, Digest, Hasher, check};
+use crate::registry::BlobSink;
+use crate::registry::auth::authenticator::Asking;
+use crate::registry::client::repository::Repository;
+use crate::registry::failure::error::RegistryError;
+use crate::registry::limits::retry::Failure;
+use crate::registry::transport::exchange::{Answer, protocol, unavailable};
+
+/// A try that brings so many bytes counts as progress, after which the count of tries restarts. A server that
+/// sends a byte at a time does not get endless tries by it.
+pub(in crate::registry) const PROGRESS: u64 = 16 << 10;
+
+/// What has arrived, over all tries.
+struct Incoming<'a> {
+    digest: &'a Digest,
+    size: u64,
+    hasher: Hasher,
+    /// Whether the registry is asked for the rest only.
+    ranges: bool,
+}
+
+impl Incoming<'_> {
+    /// What came is not the blob: nothing of it counts.
+    fn wrong(&mut self, what: &str, source: ContentMismatch) -> Failure {
+        self.hasher = Hasher::new();
+        Failure::again(RegistryError::Content { what: what.to_owned(), source })
+    }
+
+    fn wrong_size(&mut self, what: &str, got: u64) -> Failure {
+        let source = ContentMismatch::Size { digest: *self.digest, expected: self.size, got };
+        self.wrong(what, source)
+    }
+}
+
+/// A blob on its way to whoever takes its bytes.
+struct Streaming<'a> {
+    /// How far it got.
+    position: u64,
+    /// Whether the registry is asked for the rest only.
+    ranges: bool,
+    chunks: &'a Sender<Result<Bytes, RegistryError>>,
+}
+
+/// Takes away what is there already; `skip` is how much of it is still to come.
+fn skip_known(chunk: &mut Bytes, skip: &mut u64) {
+    let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(chunk.len());
+    chunk.advance(known);
+    *skip -= known as u64;
+}
+
+/// First and last byte of `Content-Range: bytes FIRST-LAST/TOTAL`, where the total is `size` or not said.
+pub(in crate::registry) fn content_range(answer: &Answer, size: u64) -> Option<(u64, u64)> {
+    let (range, total) = answer.header(CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.trim().split_once('-')?;
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    let fits = first <= last && last < size && (total == "*" || total.parse() == Ok(size));
+    fits.then_some((first, last))
+}
+
+impl Repository {
+    pub(in crate::registry) fn blob_name(&self, digest: &Digest) -> String {
+        format!("blob {}/{}@{digest}", self.registry(), self.name())
+    }
+
+    /// Fetches a blob of exactly this digest and size into `sink`. A connection that is cut or stalls is gone on
+    /// with; content that is not the blob is fetched once more from the start. An empty blob is not asked for.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; what `sink` has taken until then is not the blob.
+    pub async fn blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        sink: &mut dyn BlobSink,
+    ) -> Result<(), RegistryError> {
+        self.rest_of_blob(digest, size, Hasher::new(), sink).await
+    }
+
+    /// Fetches what a blob has beyond the bytes that `begun` has hashed, as [`Self::blob`] does. Where they turn out not
+    /// to be the blob's, it is fetched once more from the start.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; what `sink` has taken until then is not the blob.
+    pub async fn rest_of_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        begun: Hasher,
+        sink: &mut dyn BlobSink,
+    ) -> Result<(), RegistryError> {
+        if size == 0 {
+            let what = self.blob_name(digest);
+            return check(Hasher::new(), *digest, 0)
+                .map_err(|source| RegistryError::Content { what, source });
+        }
+        let begun = if begun.bytes() < size { begun } else { Hasher::new() };
+        let mut incoming = Incoming { digest, size, hasher: begun, ranges: true };
+        let mut attempts = self.attempts();
+        loop {
+            let before = incoming.hasher.bytes();
+            let Err(failure) = self.try_blob(&mut incoming, sink).await else { return Ok(()) };
+            if incoming.hasher.bytes() >= before + PROGRESS {
+                attempts.progressed();
+            }
+            attempts.after(failure).await?;
+        }
+    }
+
+    /// Sends the bytes of a blob from `offset` on into `chunks`, each once and in order. They are not compared with
+    /// anything: whoever puts them together has to. Ends quietly where nobody takes them any more.
+    ///
+    /// # Errors
+    /// [`RegistryError`], also where the blob ends before `size`.
+    pub(in crate::registry) async fn stream_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        offset: u64,
+        chunks: &Sender<Result<Bytes, RegistryError>>,
+    ) -> Result<(), RegistryError> {
+        let mut stream = Streaming { position: offset, ranges: true, chunks };
+        let mut attempts = self.attempts();
+        loop {
+            let before = stream.position;
+            let Err(failure) = self.try_stream(digest, size, &mut stream).await else { return Ok(()) };
+            if stream.position >= before + PROGRESS {
+                attempts.progressed();
+            }
+            attempts.after(failure).await?;
+        }
+    }
+
+    async fn try_stream(
+        &self,
+        digest: &Digest,
+        size: u64,
+        stream: &mut Streaming<'_>,
+    ) -> Result<(), Failure> {
+        let asking = self.asking(self.pulling(), self.blob_name(digest)).await?;
+        let (mut answer, mut skip) =
+            self.get_from(&asking, (digest, size), stream.position, &mut stream.ranges).await?;
+        while stream.position < size {
+            let Some(mut chunk) = answer.chunk(&asking.purpose).await? else {
+                let detail = format!("the transfer ended after {} of {size} bytes", stream.position);
+                return Err(Failure::again(unavailable(&asking.purpose, detail)));
+            };
+            skip_known(&mut chunk, &mut skip);
+            // More than was promised does not pass.
+            chunk.truncate(usize::try_from(size - stream.position).unwrap_or(usize::MAX));
+            let length = chunk.len() as u64;
+            if length > 0 && stream.chunks.send(Ok(chunk)).await.is_err() {
+                return Ok(());
+            }
+            stream.position += length;
+        }
+        Ok(())
+    }
+
+    /// Asks for a blob from `offset` on. Also answers how many bytes come before that.
+    async fn get_from(
+        &self,
+        asking: &Asking<'_>,
+        (digest, size): (&Digest, u64),
+        offset: u64,
+        ranges: &mut bool,
+    ) -> Result<(Answer, u64), Failure> {
+        let url = self.url(asking, format_args!("blobs/{digest}"))?;
+        let mut headers = HeaderMap::new();
+        if offset > 0
+            && *ranges
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={offset}-"))
+        {
+            headers.insert(RANGE, range);
+        }
+        let answer = self.inner.ask(asking, &Method::GET, &url, &headers).await?;
+        match answer.status() {
+            StatusCode::OK => Ok((answer, offset)),
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
+                if headers.contains_key(RANGE) =>
+            {
+                if content_range(&answer, size).is_none_or(|(first, _)| first != offset) {
+                    *ranges = false;
+                    let detail = "it does not deliver the range that was asked for";
+                    return Err(Failure::again(protocol(&asking.purpose, detail)));
+                }
+                Ok((answer, 0))
+            }
+            _ => Err(self.inner.rejected(asking, answer).await),
+        }
+    }
+
+    async fn try_blob(&self, incoming: &mut Incoming<'_>, sink: &mut dyn BlobSink) -> Result<(), Failure> {
+        let asking = self.asking(self.pulling(), self.blob_name(incoming.digest)).await?;
+        let (what, size) = (asking.purpose.what.as_str(), incoming.size);
+        let offset = incoming.hasher.bytes();
+        // How many bytes to pass over, because they are there already.
+        let blob = (incoming.digest, size);
+        let (mut answer, mut skip) = self.get_from(&asking, blob, offset, &mut incoming.ranges).await?;
+        if let Some(length) = answer.length() {
+            let total = (offset - skip).saturating_add(length);
+            // A part of the rest is a cut that was announced, but no range may lead beyond the end.
+            if total > size || (total < size && answer.status() == StatusCode::OK) {
+                let page = answer.is_typed_as_page();
+                let body = if page { answer.beginning(&asking.purpose).await } else { Bytes::new() };
+                let wrong = incoming.wrong_size(what, total);
+                return Err(answer.intercepted(&asking.purpose, &body).unwrap_or(wrong));
+            }
+        }
+        loop {
+            let mut chunk = match answer.chunk(&asking.purpose).await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                // All is there: whether the connection ends well does not matter.
+                Err(_) if incoming.hasher.bytes() == size => break,
+                Err(failure) => return Err(failure),
+            };
+            skip_known(&mut chunk, &mut skip);
+            let at = incoming.hasher.bytes();
+            if chunk.len() as u64 > size - at {
+                let wrong = incoming.wrong_size(what, size.saturating_add(1));
+                return Err(answer.intercepted(&asking.purpose, &chunk).unwrap_or(wrong));
+            }
+            if !chunk.is_empty() {
+                incoming.hasher.update(&chunk);
+                sink.write_at(at, &chunk)
+                    .map_err(|source| RegistryError::Sink { digest: *incoming.digest, source })?;
+            }
+        }
+        let got = incoming.hasher.bytes();
+        if got < size {
+            let detail = format!("the transfer ended after {got} of {size} bytes");
+            let cut = || Failure::again(unavailable(&asking.purpose, detail));
+            return Err(answer.intercepted_unread(&asking.purpose).unwrap_or_else(cut));
+        }
+        check(incoming.hasher.clone(), *incoming.digest, size).map_err(|source| {
+            let wrong = incoming.wrong(what, source);
+            answer.intercepted_unread(&asking.purpose).unwrap_or(wrong)
+        })
+    }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether a repository has a blob. `HEAD` only saves work: where it is refused or says nothing, a `GET` of one byte
+//! decides, and for what is to be pushed anyway the upload does.
+
+use http::header::{CONTENT_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::oci::digest::Digest;
+use crate::registry::client::capabilities::{HeadSupport, Kind, is_passing};
+use crate::registry::client::repository::Repository;
+use crate::registry::failure::error::RegistryError;
+use crate::registry::limits::retry::Failure;
+use crate::registry::transport::exchange::{Answer, protocol};
+
+/// What an answer to `HEAD` says about a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    Present,
+    Absent,
+    /// There is something of another size, or of none.
+    OtherSize(Option<u64>),
+    /// Refused; `lasting` is whether the next one would be, too.
+    Refused {
+        lasting: bool,
+    },
+}
+
+/// Whether the registry itself failed to answer.
+fn failed(head: Option<Head>) -> bool {
+    matches!(head, Some(Head::Refused { lasting: false }))
+}
+
+/// What both answers together say about `HEAD` at this registry.
+fn judge(head: Head, got: Option<&Option<u64>>) -> Option<HeadSupport> {
+    match (head, got) {
+        (Head::Refused { lasting: true }, Some(_)) | (Head::Absent, Some(Some(_))) => {
+            Some(HeadSupport::Contradicted)
+        }
+        (Head::OtherSize(head), Some(got)) if head != *got => Some(HeadSupport::Contradicted),
+        (Head::Refused { lasting: true }, None) => Some(HeadSupport::RefusedAlike),
+        _ => None,
+    }
+}
+
+/// The total of `Content-Range: bytes 0-0/TOTAL` or `bytes */TOTAL`.
+fn total(answer: &Answer) -> Option<u64> {
+    answer.header(CONTENT_RANGE)?.rsplit_once('/')?.1.trim().parse().ok()
+}
+
+impl Repository {
+    /// Whether the repository has a blob of this digest and size. A blob of another size counts as absent.
+    ///
+    /// # Errors
+    /// It is not known whether it has: [`RegistryError`], all but [`RegistryError::NotFound`].
+    pub async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, RegistryError> {
+        self.find_blob(digest, size, false).await
+    }
+
+    /// Whether a blob need not be pushed. Where the registry does not say, or fails, it has to be: then the upload decides.
+    ///
+    /// # Errors
+    /// [`RegistryError`], but no refusal.
+    pub async fn has_blob_for_push(&self, digest: &Digest, size: u64) -> Result<bool, RegistryError> {
+        match self.find_blob(digest, size, true).await {
+            Err(error) if error.is_refusal() => Ok(false),
+            found => found,
+        }
+    }
+
+    /// One look without any retry, after the answer to an upload was lost.
+    pub(in crate::registry) async fn has_blob_now(&self, digest: &Digest, size: u64) -> bool {
+        if matches!(self.try_head_blob(digest, size).await, Ok(Head::Present)) {
+            return true;
+        }
+        // Also after a failure: it may have renewed the credentials.
+        matches!(self.try_blob_size(digest, size).await, Ok(Some(got)) if got == size)
+    }
+
+    async fn find_blob(&self, digest: &Digest, size: u64, for_push: bool) -> Result<bool, RegistryError> {
+        let known = self.inner.capabilities.head(self.registry(), Kind::Blob);
+        let mut head = None;
+        if known != HeadSupport::Contradicted {
+            let answer = self.head_blob(digest, size).await?;
+            match answer {
+                Head::Present => return Ok(true),
+                Head::Absent if for_push => return Ok(false),
+                Head::Refused { .. } if for_push && known == HeadSupport::RefusedAlike => return Ok(false),
+                _ => head = Some(answer),
+            }
+        }
+        let got = self.blob_size(digest, size).await;
+        let refused = got.as_ref().is_err_and(RegistryError::is_refusal);
+        if let Some(head) = head.filter(|_| got.is_ok() || refused)
+            && let Some(support) = judge(head, got.as_ref().ok())
+        {
+            self.inner.capabilities.set_head(self.registry(), Kind::Blob, support);
+        }
+        match got {
+            // The registry answers, and fails for this blob alone, as for one that its storage has lost: the upload mends it.
+            Err(RegistryError::Unavailable { .. }) if for_push && failed(head) => Ok(false),
+            got => Ok(got? == Some(size)),
+        }
+    }
+
+    async fn head_blob(&self, digest: &Digest, size: u64) -> Result<Head, RegistryError> {
+        let mut attempts = self.attempts();
+        loop {
+            let failure = match self.try_head_blob(digest, size).await {
+                Ok(head) => return Ok(head),
+                Err(failure) => failure,
+            };
+            match attempts.after(failure).await {
+                Ok(()) => {}
+                Err(error) if error.is_refusal() => return Ok(Head::Refused { lasting: true }),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn try_head_blob(&self, digest: &Digest, size: u64) -> Result<Head, Failure> {
+        let asking = self.asking(self.pulling(), self.blob_name(digest)).await?;
+        let url = self.url(&asking, format_args!("blobs/{digest}"))?;
+        let answer = self.inner.ask(&asking, &Method::HEAD, &url, &HeaderMap::new()).await?;
+        let status = answer.status();
+        match status {
+            StatusCode::OK if answer.length() == Some(size) => Ok(Head::Present),
+            StatusCode::OK => Ok(Head::OtherSize(answer.length())),
+            StatusCode::NOT_FOUND => Ok(Head::Absent),
+            status if is_passing(status) => Err(self.inner.rejected(&asking, answer).await),
+            _ => {
+                let lasting = !status.is_server_error() || status == StatusCode::NOT_IMPLEMENTED;
+                Ok(Head::Refused { lasting })
+            }
+        }
+    }
+
+    /// The size of a blob, by a `GET` of its first byte; `None` where there is none.
+    async fn blob_size(&self, digest: &Digest, size: u64) -> Result<Option<u64>, RegistryError> {
+        let mut attempts = self.attempts();
+        loop {
+            match self.try_blob_size(digest, size).await {
+                Ok(size) => return Ok(size),
+                Err(failure) => attempts.after(failure).await?,
+            }
+        }
+    }
+
+    /// `expected` is what a body of unknown length is read up to.
+    async fn try_blob_size(&self, digest: &Digest, expected: u64) -> Result<Option<u64>, Failure> {
+        let asking = self.asking(self.pulling(), self.blob_name(digest)).await?;
+        let url = self.url(&asking, format_args!("blobs/{digest}"))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
+        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &headers).await?;
+        match answer.status() {
+            // The body is left where it is.
+            StatusCode::OK if answer.length().is_some() => Ok(answer.length()),
+            StatusCode::OK => {
+                let mut came = 0;
+                while came <= expected
+                    && let Some(chunk) = answer.chunk(&asking.purpose).await?
+                {
+                    came += chunk.len() as u64;
+                }
+                Ok(Some(came))
+            }
+            StatusCode::PARTIAL_CONTENT => {
+                let detail = "the answer to a range does not state the blob's size";
+                let size = total(&answer).ok_or_else(|| protocol(&asking.purpose, detail))?;
+                // Its one byte is read, so that the connection can be used again.
+                if answer.length() == Some(1) {
+                    let _ = answer.chunk(&asking.purpose).await;
+                }
+                Ok(Some(size))
+            }
+            // Nothing has no first byte.
+            StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(total(&answer).unwrap_or(0))),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(self.inner.rejected(&asking, answer).await),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn head_is_judged_by_what_get_says_of_the_same_blob() {
+        let refused = Head::Refused { lasting: true };
+        let contradicted = Some(HeadSupport::Contradicted);
+        assert_eq!(judge(refused, Some(&Some(5))), contradicted);
+        assert_eq!(judge(refused, Some(&None)), contradicted);
+        assert_eq!(judge(refused, None), Some(HeadSupport::RefusedAlike));
+        assert_eq!(judge(Head::Absent, Some(&Some(5))), contradicted);
+        assert_eq!(judge(Head::OtherSize(Some(0)), Some(&Some(5))), contradicted);
+        assert_eq!(judge(Head::OtherSize(None), Some(&Some(5))), contradicted);
+        // A damaged blob, an absent one, and a registry that fails for a moment say nothing about HEAD.
+        assert_eq!(judge(Head::OtherSize(Some(0)), Some(&Some(0))), None);
+        assert_eq!(judge(Head::Absent, Some(&None)), None);
+        assert_eq!(judge(Head::Refused { lasting: false }, Some(&Some(5))), None);
+    }
+}

@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a repository holds: blobs, manifests, referrers and tags. Uses `client`.
+
+pub(in crate::registry) mod all_tags;
+pub(in crate::registry) mod blob;
+pub(in crate::registry) mod manifest;
+pub(in crate::registry) mod opaque;
+pub(in crate::registry) mod referrers;
+pub(in crate::registry) mod tags;

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Lists that a registry gives page by page, and the tags of a repository.
+
+use std::collections::{BTreeSet, HashSet};
+
+use http::header::LINK;
+use http::{HeaderMap, Method, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+use crate::oci::reference::Tag;
+use crate::redact::printable;
+use crate::registry::auth::authenticator::Asking;
+use crate::registry::client::repository::Repository;
+use crate::registry::failure::error::RegistryError;
+use crate::registry::limits::retry::Failure;
+use crate::registry::transport::exchange::{Answer, protocol, refused};
+use crate::registry::transport::redirect::{RedirectRefusal, same_origin};
+
+/// Largest page of a list of tags, in bytes.
+pub(in crate::registry) const MAX_PAGE: u64 = 8 << 20;
+/// Most pages of a list.
+const MAX_PAGES: usize = 1000;
+/// Most tags of a repository.
+const MAX_TAGS: usize = 200_000;
+/// Most invalid entries that are told of, and most characters of one.
+const MAX_INVALID: usize = 1000;
+const MAX_SHOWN: usize = 150;
+/// Tags of one page, where the registry lets the client choose.
+const PAGE_SIZE: usize = 1000;
+
+#[derive(Deserialize)]
+pub(in crate::registry) struct TagList {
+    tags: Option<Vec<Value>>,
+}
+
+impl TagList {
+    /// The entries of the list that are texts.
+    pub(in crate::registry) fn names(self) -> Vec<String> {
+        let text = |entry| if let Value::String(text) = entry { Some(text) } else { None };
+        self.tags.unwrap_or_default().into_iter().filter_map(text).collect()
+    }
+
+    /// Adds the tags to `read`, and what is none to its invalid entries.
+    fn add_to(self, read: &mut ReadableTags) {
+        for entry in self.tags.unwrap_or_default() {
+            match entry.as_str().and_then(|text| text.parse::<Tag>().ok()) {
+                Some(tag) => {
+                    read.tags.insert(tag);
+                }
+                None if read.invalid.len() < MAX_INVALID => {
+                    let shown = entry.as_str().map_or_else(|| entry.to_string(), |text| format!("`{text}`"));
+                    read.invalid.insert(printable(&shown, MAX_SHOWN));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// The tags of a repository, as far as they can be read.
+#[derive(Debug, Default)]
+pub struct ReadableTags {
+    /// Those that are valid.
+    pub tags: BTreeSet<Tag>,
+    /// Entries of the list that are no tags, and so cannot be asked for; of very many the first.
+    pub invalid: BTreeSet<String>,
+    /// Why there may be more.
+    pub error: Option<RegistryError>,
+}
+
+/// A page of the list of tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Page {
+    /// The first, of [`PAGE_SIZE`] tags.
+    First,
+    /// The first, as large as the registry likes: some refuse `n`, or so large a one.
+    Unsized,
+    At(Url),
+}
+
+/// The target of `rel="next"` in a `Link` header (RFC 8288).
+fn next_link(header: &str) -> Option<&str> {
+    let mut rest = header;
+    loop {
+        let (target, after) = rest.split_once('<')?.1.split_once('>')?;
+        // The parameters end at a comma that is not quoted.
+        let mut quoted = false;
+        let end = after.find(|c| {
+            quoted ^= c == '"';
+            c == ',' && !quoted
+        });
+        let (parameters, following) = after.split_at(end.unwrap_or(after.len()));
+        let is_next = parameters.split(';').any(|parameter| {
+            let Some((name, value)) = parameter.split_once('=') else { return false };
+            let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
+            name.trim().eq_ignore_ascii_case("rel") && relations.any(|one| one.eq_ignore_ascii_case("next"))
+        });
+        if is_next {
+            return Some(target);
+        }
+        rest = following;
+    }
+}
+
+/// The next page of a list, which must lie at the same registry. A registry behind a proxy may name itself otherwise; then
+/// the page is asked for where the list was.
+pub(in crate::registry) fn next_page(asking: &Asking<'_>, answer: &Answer) -> Result<Option<Url>, Failure> {
+    let links = answer.headers().get_all(LINK).iter().filter_map(|link| link.to_str().ok());
+    let Some(target) = links.filter_map(next_link).next() else { return Ok(None) };
+    let refusal = || Failure::from(refused(&asking.purpose, target, RedirectRefusal::List));
+    let url = answer.url.join(target).map_err(|_| refusal())?;
+    if same_origin(&url, &asking.home) {
+        return Ok(Some(url));
+    }
+    if url.path() != answer.url.path() {
+        return Err(refusal());
+    }
+    let mut own = asking.home.clone();
+    own.set_path(url.path());
+    own.set_query(url.query());
+    Ok(Some(own))
+}
+
+impl Repository {
+    /// The tags as far as they can be read, and why the others cannot; none where the repository does not exist.
+    pub async fn readable_tags(&self) -> ReadableTags {
+        let mut tags = ReadableTags::default();
+        tags.error = self.read_tags(&mut tags).await.err();
+        tags
+    }
+
+    fn tags_name(&self) -> String {
+        format!("tags of {}/{}", self.registry(), self.name())
+    }
+
+    async fn read_tags(&self, tags: &mut ReadableTags) -> Result<(), RegistryError> {
+        let wrong = |detail: String| {
+            let (registry, what) = (self.registry().clone(), self.tags_name());
+            RegistryError::Protocol { registry, what, detail }
+        };
+        let (mut page, mut read) = (Page::First, HashSet::new());
+        for _ in 0..MAX_PAGES {
+            // Each page has tries of its own: a long list is not given up for a failure now and then.
+            let mut attempts = self.attempts();
+            let (url, next) = loop {
+                match self.try_tags(&page, tags).await {
+                    Ok(outcome) => break outcome,
+                    Err(failure) => attempts.after(failure).await?,
+                }
+            };
+            read.insert(url);
+            match next {
+                None => return Ok(()),
+                Some(next) => page = next,
+            }
+            if let Page::At(url) = &page
+                && read.contains(url)
+            {
+                return Err(wrong("the list continues with a page that was read already".to_owned()));
+            }
+            if tags.tags.len() > MAX_TAGS {
+                break;
+            }
+        }
+        Err(wrong(format!("the list has more than {MAX_PAGES} pages or {MAX_TAGS} tags")))
+    }
+
+    /// Reads one page, and answers where it was and which is the next.
+    async fn try_tags(&self, page: &Page, tags: &mut ReadableTags) -> Result<(Url, Option<Page>), Failure> {
+        let asking = self.asking(self.pulling(), self.tags_name()).await?;
+        let url = match page {
+            Page::First => self.url(&asking, format_args!("tags/list?n={PAGE_SIZE}"))?,
+            Page::Unsized => self.url(&asking, "tags/list")?,
+            Page::At(url) => url.clone(),
+        };
+        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &HeaderMap::new()).await?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+                return Err(self.inner.rejected(&asking, answer).await);
+            }
+            // What `n` may be is nowhere specified, so any other refusal may be about that.
+            status
+                if *page == Page::First
+                    && (status.is_client_error()
+                        || matches!(
+                            status,
+                            StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED
+                        )) =>
+            {
+                return Ok((url, Some(Page::Unsized)));
+            }
+            StatusCode::NOT_FOUND => return Ok((url, None)),
+            _ => return Err(self.inner.rejected(&asking, answer).await),
+        }
+        let next = next_page(&asking, &answer)?;
+        let body = answer.body(MAX_PAGE, &asking.purpose).await?;
+        let list = serde_json::from_slice::<TagList>(&body).map_err(|error| {
+            answer.intercepted(&asking.purpose, &body).unwrap_or_else(|| {
+                protocol(&asking.purpose, format!("the list cannot be read: {error}")).into()
+            })
+        })?;
+        list.add_to(tags);
+        Ok((url, next.map(Page::At)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_however_the_link_is_written() {
+        for (header, next) in [
+            ("</v2/a/tags/list?n=2&last=b>; rel=\"next\"", Some("/v2/a/tags/list?n=2&last=b")),
+            ("</p>;rel=next", Some("/p")),
+            ("</p> ; title=\"a, b\" ; REL=\"Next\"", Some("/p")),
+            ("</first>; rel=\"first\", </p?x=1,2>; rel=\"prev next\"", Some("/p?x=1,2")),
+            ("</p>; rel=\"prev\"", None),
+            ("</p>; title=\"rel=next\"", None),
+            ("</p", None),
+            ("", None),
+        ] {
+            assert_eq!(next_link(header), next, "{header}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The hosts that a client talks to: how many requests each may have under way, and when the next may start. (T-54)
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::registry::limits::host_limit::{HostLimit, Pauses};
+use crate::registry::limits::retry::{Importance, RetryPolicy, random, retry_after};
+use crate::registry::transport::exchange::{Lane, lock};
+
+/// Budgets of connections to one host ([`Lane`]); its limit of requests counts for all of them.
+const LANES: usize = 3;
+/// Hosts that are remembered, at most: more only where a registry redirects to ever new ones.
+const MAX_HOSTS: usize = 1000;
+/// Short pauses of one host are told of once in this time; pauses from `LONG` on always.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(10);
+
+/// What an answer asks for that refuses a request for a limit: a pause of this length, where it states one.
+fn limited(status: StatusCode, headers: &HeaderMap) -> Option<Option<Duration>> {
+    let asked = retry_after(headers);
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Some(asked),
+        // Without `Retry-After` it is a failure like any other.
+        StatusCode::SERVICE_UNAVAILABLE => asked.filter(|asked| !asked.is_zero()).map(Some),
+        _ => None,
+    }
+}
+
+/// What becomes of a request that its host refused for a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::registry) enum Pause {
+    /// The host is left alone for so long; then the request may be sent again. `asked` where the host stated a time, `left`
+    /// is what may be waited after it, and `tell` where it is news for a person.
+    Granted { wait: Duration, asked: bool, left: Duration, tell: bool },
+    /// The host wants a longer pause than there is time for ([`RetryPolicy::max_wait`], or the part of it for optional
+    /// requests).
+    TooLong { asked: Duration, left: Duration },
+}
+
+#[derive(Debug)]
+struct State {
+    limit: HostLimit,
+    /// Permits of each lane that exist, in use or not.
+    permits: [usize; LANES],
+    /// Requests fail at once until then.
+    closed_until: Duration,
+    /// When a person was last told about a pause.
+    told: Option<Duration>,
+}
+
+/// One host.
+#[derive(Debug)]
+struct Host {
+    lanes: [Arc<Semaphore>; LANES],
+    state: Mutex<State>,
+}
+
+/// Leave to have one request under way at a host; given back when it is dropped.
+#[derive(Debug)]
+pub(in crate::registry) struct Permit {
+    host: Arc<Host>,
+    permit: Option<OwnedSemaphorePermit>,
+    lane: usize,
+    /// When the request started.
+    started: Duration,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut state = lock(&self.host.state);
+        let connections = state.limit.connections();
+        let permits = state.permits.get_mut(self.lane).filter(|permits| **permits > connections);
+        // Relays are as many as the uploads that wait for them.
+        if let Some(permits) = permits.filter(|_| self.lane != Lane::Relay as usize) {
+            *permits -= 1;
+            if let Some(permit) = self.permit.take() {
+                permit.forget();
+            }
+        }
+    }
+}
+
+/// Why a request may not start at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::registry) enum Closed {
+    /// The client ends.
+    Client,
+    /// The host asked for a pause that was too long; it is not over for so long.
+    Paused(Duration),
+}
+
+/// All hosts of a client.
+#[derive(Debug)]
+pub(in crate::registry) struct Hosts {
+    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    pauses: Mutex<Pauses>,
+    began: Instant,
+    max_connections: usize,
+}
+
+impl Hosts {
+    pub(in crate::registry) fn new(max_connections: usize) -> Self {
+        Self { hosts: Mutex::default(), pauses: Mutex::default(), began: Instant::now(), max_connections }
+    }
+
+    fn host(&self, name: &str) -> Arc<Host> {
+        let mut hosts = lock(&self.hosts);
+        if let Some(host) = hosts.get(name) {
+            return Arc::clone(host);
+        }
+        if hosts.len() >= MAX_HOSTS {
+            hosts.retain(|_, host| Arc::strong_count(host) > 1);
+        }
+        let limit = HostLimit::new(self.max_connections);
+        let permits = std::array::from_fn(|lane| {
+            if lane == Lane::Relay as usize { Semaphore::MAX_PERMITS } else { limit.connections() }
+        });
+        let host = Arc::new(Host {
+            lanes: permits.map(|permits| Arc::new(Semaphore::new(permits))),
+            state: Mutex::new(State { limit, permits, closed_until: Duration::ZERO, told: None }),
+        });
+        hosts.insert(name.to_owned(), Arc::clone(&host));
+        host
+    }
+
+    /// Waits until a request to `name` may start.
+    pub(in crate::registry) async fn enter(&self, name: &str, lane: Lane) -> Result<Permit, Closed> {
+        let (host, lane) = (self.host(name), lane as usize);
+        let permits = host.lanes.get(lane).map(Arc::clone).ok_or(Closed::Client)?;
+        let permit = permits.acquire_owned().await.map_err(|_| Closed::Client)?;
+        let mut permit = Permit { host, permit: Some(permit), lane, started: Duration::ZERO };
+        loop {
+            let wait = {
+                let mut state = lock(&permit.host.state);
+                let now = self.began.elapsed();
+                if now < state.closed_until {
+                    return Err(Closed::Paused(state.closed_until - now));
+                }
+                permit.started = now;
+                state.limit.start(now)
+            };
+            match wait {
+                Ok(()) => return Ok(permit),
+                // Others may have heard of a limit meanwhile, so it is asked for again.
+                Err(wait) => tokio::time::sleep(wait).await,
+            }
+        }
+    }
+
+    /// Learns from the head of an answer. `None` where the host did not refuse the request for a limit.
+    pub(in crate::registry) fn answered(
+        &self,
+        permit: &Permit,
+        status: StatusCode,
+        headers: &HeaderMap,
+        policy: &RetryPolicy,
+        importance: Importance,
+    ) -> Option<Pause> {
+        let mut state = lock(&permit.host.state);
+        let now = self.began.elapsed();
+        let Some(asked) = limited(status, headers) else {
+            state.limit.accepted(now);
+            let connections = state.limit.connections();
+            for (permits, lane) in state.permits.iter_mut().zip(&permit.host.lanes) {
+                lane.add_permits(connections.saturating_sub(*permits));
+                *permits = connections.max(*permits);
+            }
+            return None;
+        };
+        let wait = state.limit.pause((now, permit.started), asked, policy.base, random());
+        let stated = asked.is_some_and(|asked| !asked.is_zero());
+        let asked = asked.unwrap_or(wait).max(wait);
+        let mut pauses = lock(&self.pauses);
+        let left = pauses.left(policy.max_wait, importance);
+        if !pauses.grant(now, (wait, asked), policy.max_wait, importance) {
+            // A limit that only what is optional has met is nothing to the others.
+            if !importance.is_optional() {
+                state.closed_until = state.closed_until.max(now.saturating_add(wait));
+            }
+            return Some(Pause::TooLong { asked, left });
+        }
+        let left = pauses.left(policy.max_wait, importance);
+        drop(pauses);
+        let first = state.limit.refused(now, permit.started, now.saturating_add(wait));
+        let recent = state.told.is_some_and(|told| now.saturating_sub(told) < TELL_AGAIN);
+        let tell = first && (!recent || wait >= LONG);
+        if tell {
+            state.told = Some(now);
+        }
+        Some(Pause::Granted { wait, asked: stated, left, tell })
+    }
+
+    /// How long hosts were left alone so far because they asked for it.
+    pub(in crate::registry) fn paused(&self) -> Duration {
+        lock(&self.pauses).total()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn t54_fewer_requests_are_under_way_after_a_refusal_and_more_again_later() {
+        let hosts = Hosts::new(8);
+        let policy = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+        let available = |lane: Lane| {
+            let host = hosts.host("a.example");
+            let permits = lock(&host.state).permits[lane as usize];
+            (permits, host.lanes[lane as usize].available_permits())
+        };
+        let mut permits = Vec::new();
+        for _ in 0..8 {
+            permits.push(hosts.enter("a.example", Lane::Requests).await.unwrap());
+        }
+        let answered = |permit: &Permit, status| {
+            hosts.answered(permit, status, &HeaderMap::new(), &policy, Importance::Required)
+        };
+        for permit in &permits {
+            assert!(matches!(answered(permit, StatusCode::TOO_MANY_REQUESTS), Some(Pause::Granted { .. })));
+        }
+        permits.clear();
+        assert_eq!(available(Lane::Requests), (4, 4), "one burst of refusals halves them once");
+        // Each request that is accepted gives a part of a connection back.
+        for _ in 0..40 {
+            let permit = hosts.enter("a.example", Lane::Requests).await.unwrap();
+            assert_eq!(answered(&permit, StatusCode::NOT_FOUND), None);
+        }
+        assert_eq!(available(Lane::Requests), (8, 8));
+        assert!(!hosts.paused().is_zero());
+    }
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What bounds the requests of a run: retries, pauses, connections and bytes per second. Uses `failure`.
+
+pub(in crate::registry) mod host_limit;
+pub(in crate::registry) mod hosts;
+pub(in crate::registry) mod rate_limiter;
+pub(in crate::registry) mod retry;

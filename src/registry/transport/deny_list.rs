@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Addresses that the client may not connect to: checked where a connection is made, so that no name, redirect or
+//! token server leads around the rule. (T-57)
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use thiserror::Error;
+use url::{Host, Url};
+
+/// Says of an address why nobody may connect to it, or nothing.
+#[derive(Clone)]
+pub struct Barred(Arc<dyn Fn(IpAddr) -> Option<&'static str> + Send + Sync>);
+
+/// An address that is barred.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{address} is {reason}")]
+pub struct BarredAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Why it is barred.
+    pub reason: &'static str,
+}
+
+impl fmt::Debug for Barred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Barred")
+    }
+}
+
+impl Barred {
+    /// Bars the addresses for which `rule` gives a reason: a phrase such as `a loopback address`. The rule sees IPv4
+    /// addresses as such, also where they are written as IPv6.
+    pub fn new(rule: impl Fn(IpAddr) -> Option<&'static str> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(rule))
+    }
+
+    /// Whether `address` may be connected to.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_address(&self, address: IpAddr) -> Result<(), BarredAddress> {
+        let address = address.to_canonical();
+        (self.0)(address).map_or(Ok(()), |reason| Err(BarredAddress { address, reason }))
+    }
+
+    /// [`Self::check_address`] for an address that is written out. Names are checked when they are resolved.
+    pub(in crate::registry) fn check(&self, url: &Url) -> Result<(), BarredAddress> {
+        match url.host() {
+            Some(Host::Ipv4(ip)) => self.check_address(ip.into()),
+            Some(Host::Ipv6(ip)) => self.check_address(ip.into()),
+            Some(Host::Domain(_)) | None => Ok(()),
+        }
+    }
+
+    pub(in crate::registry) fn resolver(&self) -> Arc<Resolver> {
+        Arc::new(Resolver(self.clone()))
+    }
+}
+
+/// Resolves as the system does, and refuses a name that has a barred address among its addresses: which of them a
+/// connection takes is chance.
+pub(in crate::registry) struct Resolver(Barred);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let barred = self.0.clone();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect::<Vec<SocketAddr>>();
+            for address in &found {
+                barred.check_address(address.ip())?;
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}

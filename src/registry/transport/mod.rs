@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One HTTP exchange with a host: TLS, redirects, denied addresses, time limits. Uses `failure` and `limits`, and
+//! knows no credentials but the header that it is given.
+
+pub(in crate::registry) mod deny_list;
+pub(in crate::registry) mod exchange;
+pub(in crate::registry) mod interception;
+pub(in crate::registry) mod public_address;
+pub(in crate::registry) mod redirect;
+pub(in crate::registry) mod rejection;
+pub(in crate::registry) mod tls;
