@@ -9,11 +9,11 @@ use crate::run::Result;
 
 /// `$KRS_CACHE`, else `$XDG_CACHE_HOME/krs`, else `~/.cache/krs`. It may be deleted at any time.
 #[derive(Debug)]
-pub(crate) struct Cache(PathBuf);
+pub struct Cache(PathBuf);
 
 impl Cache {
     /// Finds the folder; creates nothing.
-    pub(crate) fn locate() -> Result<Self> {
+    pub fn locate() -> Result<Self> {
         let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = set("KRS_CACHE")
             .or_else(|| Some(set("XDG_CACHE_HOME")?.join("krs")))
@@ -23,32 +23,37 @@ impl Cache {
     }
 
     /// The folder itself.
-    pub(crate) fn root(&self) -> &Path {
+    pub fn root(&self) -> &Path {
         &self.0
     }
 
     /// Where installed programs and what belongs to them lie; tests get it as `KRS_TOOLS`.
-    pub(crate) fn tools(&self) -> PathBuf {
+    pub fn tools(&self) -> PathBuf {
         self.0.join("tools")
     }
 
     /// The programs.
-    pub(crate) fn bin(&self) -> PathBuf {
+    pub fn bin(&self) -> PathBuf {
         self.0.join("tools/bin")
     }
 
     /// Debian packages and wheels, as downloaded.
-    pub(crate) fn packages(&self) -> PathBuf {
+    pub fn packages(&self) -> PathBuf {
         self.0.join("packages")
     }
 
+    /// The images that tests and the benchmark use, as an OCI image layout.
+    pub fn corpus(&self, small: bool) -> PathBuf {
+        self.0.join(if small { "corpus-small" } else { "corpus" })
+    }
+
     /// Everything of clusters for tests: programs, images, and the nodes' own folders.
-    pub(crate) fn cluster(&self) -> PathBuf {
+    pub fn cluster(&self) -> PathBuf {
         self.0.join("cluster")
     }
 
     /// Waits until no other run does the work that this lock is for. The lock ends with the returned file.
-    pub(crate) fn lock(&self, name: &str) -> Result<File> {
+    pub fn lock(&self, name: &str) -> Result<File> {
         fs::create_dir_all(&self.0)?;
         let file = File::create(self.0.join(name))?;
         if file.try_lock().is_err() {

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cache::Cache;
 use crate::e2e;
-use crate::run::{self, Result, checkout};
-use crate::tools;
+use xtask::cache::Cache;
+use xtask::run::{self, Result, checkout};
+use xtask::tools;
 
 /// Findings of kube-score that are not followed, each with the reason.
 const SCORE_ANSWERS: &[(&str, &str)] = &[

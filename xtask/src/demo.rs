@@ -3,10 +3,10 @@
 
 use std::process::Command;
 
-use crate::cache::Cache;
 use crate::e2e;
-use crate::run::{self, Result, checkout};
-use crate::tools::{self, Need};
+use xtask::cache::Cache;
+use xtask::run::{self, Result, checkout};
+use xtask::tools::{self, Need};
 
 /// Arguments of `cargo xtask demo`.
 #[derive(Debug, clap::Args)]

@@ -8,16 +8,16 @@ use sha2::{Digest as _, Sha256};
 
 /// A digest, as OCI writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Digest(String);
+pub struct Digest(String);
 
 impl Digest {
     /// The digest of bytes at hand.
-    pub(crate) fn of(bytes: &[u8]) -> Self {
+    pub fn of(bytes: &[u8]) -> Self {
         Self(hex::encode(Sha256::digest(bytes)))
     }
 
     /// The hexadecimal part.
-    pub(crate) fn hex(&self) -> &str {
+    pub fn hex(&self) -> &str {
         &self.0
     }
 }
@@ -30,19 +30,20 @@ impl fmt::Display for Digest {
 
 /// Hashes and counts what it passes on.
 #[derive(Debug)]
-pub(crate) struct HashWriter<W> {
+pub struct HashWriter<W> {
     inner: W,
     hasher: Sha256,
     bytes: u64,
 }
 
 impl<W: Write> HashWriter<W> {
-    pub(crate) fn new(inner: W) -> Self {
+    /// Starts with nothing hashed.
+    pub fn new(inner: W) -> Self {
         Self { inner, hasher: Sha256::new(), bytes: 0 }
     }
 
     /// The digest of all that was written, and how many bytes it was.
-    pub(crate) fn finish(self) -> (Digest, u64) {
+    pub fn finish(self) -> (Digest, u64) {
         (Digest(hex::encode(self.hasher.finalize())), self.bytes)
     }
 }

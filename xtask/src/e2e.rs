@@ -5,10 +5,10 @@ use std::env;
 use std::ffi::OsString;
 use std::process::Command;
 
-use crate::cache::Cache;
 use crate::cluster::{self, Node};
 use crate::image;
-use crate::run::{self, Result, checkout};
+use xtask::cache::Cache;
+use xtask::run::{self, Result, checkout};
 
 /// The user's own cluster in place of ours.
 const KUBECONFIG: &str = "KUBECONFIG_E2E";

@@ -3,23 +3,19 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a chore speaks to the person who started it")]
 
 mod bench;
-mod cache;
 mod chart;
 mod cluster;
-mod corpus;
 mod demo;
-mod digest;
 mod e2e;
 mod image;
 mod parts;
-mod run;
-mod tools;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::cache::Cache;
+use xtask::cache::Cache;
+use xtask::tools;
 
 /// The chores of KubeRegistrySync.
 #[derive(Debug, Parser)]
@@ -38,7 +34,7 @@ enum Chore {
     /// Install the programs that tests and benchmarks use, into a cache outside of the checkout
     Tools(tools::Args),
     /// Make real images from Debian and PyPI packages, as an OCI image layout
-    Corpus(corpus::Args),
+    Corpus(bench::Args),
     /// Measure krs beside the least that must be done and beside other programs; writes docs/benchmarks.md
     Bench(bench::Args),
     /// A real Kubernetes for tests, in namespaces of its own
@@ -53,8 +49,8 @@ fn main() -> ExitCode {
         Chore::Demo(args) => Cache::locate().and_then(|cache| demo::run(&cache, &args)),
         Chore::Test(args) => Cache::locate().and_then(|cache| parts::run(&cache, &args)),
         Chore::Tools(args) => Cache::locate().and_then(|cache| tools::run(&cache, &args)),
-        Chore::Corpus(args) => Cache::locate().and_then(|cache| corpus::run(&cache, &args)),
-        Chore::Bench(args) => Cache::locate().and_then(|cache| bench::run(&cache, &args)),
+        Chore::Corpus(args) => bench::corpus(&args),
+        Chore::Bench(args) => bench::bench(&args),
         Chore::Cluster(args) => Cache::locate().and_then(|cache| cluster::run(&cache, &args)),
         Chore::Image(args) => Cache::locate().and_then(|cache| image::run(&cache, &args)),
     };

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use crate::cache::Cache;
+use crate::bench;
 use crate::chart;
 use crate::cluster::build;
-use crate::corpus;
 use crate::demo;
 use crate::e2e;
-use crate::run::{self, Result, checkout};
-use crate::tools::{self, Need};
+use xtask::cache::Cache;
+use xtask::run::{self, Result, checkout};
+use xtask::tools::{self, Need};
 
 /// How long the database of advisories may take to answer.
 const ADVISORIES_LIMIT: Duration = Duration::from_secs(60);
@@ -140,12 +140,12 @@ fn do_part(cache: &Cache, part: Part, args: &Args, notes: &mut Vec<String>) -> R
         }
         Part::Tests => {
             if !no_real {
-                cargo.env("KRS_CORPUS", corpus::small(cache)?);
+                cargo.env("KRS_CORPUS", bench::small_corpus(cache)?);
             }
             run::run(cargo.args(["test", "--workspace", "--locked"]).args(real))
         }
         Part::Full => {
-            cargo.env("KRS_CORPUS", corpus::small(cache)?);
+            cargo.env("KRS_CORPUS", bench::small_corpus(cache)?);
             // Those that are marked as slow, of what "tests" has built.
             cargo.args(["test", "--workspace", "--locked"]).args(real);
             run::run(cargo.args(["--test", "real", "--test", "scale", "--", "--ignored", "--nocapture"]))?;

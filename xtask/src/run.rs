@@ -10,16 +10,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// What a chore ends with: nobody but a person reads its error.
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Runs a command to its end; its output goes where ours goes.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|error| cannot_start(command, &error))?;
     if status.success() { Ok(()) } else { Err(format!("{} failed: {status}", shown(command)).into()) }
 }
 
 /// Runs a command to its end and returns what it wrote to standard output.
-pub(crate) fn output(command: &mut Command) -> Result<String> {
+pub fn output(command: &mut Command) -> Result<String> {
     let output = command.stderr(Stdio::piped()).output().map_err(|error| cannot_start(command, &error))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -29,7 +29,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Builds with cargo and answers the program of this name that was built, wherever cargo puts it.
-pub(crate) fn executable(cargo: &mut Command, name: &str) -> Result<PathBuf> {
+pub fn executable(cargo: &mut Command, name: &str) -> Result<PathBuf> {
     // Errors and progress still reach the person who waits.
     let said = cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit()).output()?;
     if !said.status.success() {
@@ -44,13 +44,13 @@ pub(crate) fn executable(cargo: &mut Command, name: &str) -> Result<PathBuf> {
 }
 
 /// The last lines of a text.
-pub(crate) fn tail(text: &str, lines: usize) -> String {
+pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
 }
 
 /// Runs a command that says nothing worth reading unless it fails, for at most `limit`.
-pub(crate) fn quiet_within(command: &mut Command, limit: Duration) -> Result<()> {
+pub fn quiet_within(command: &mut Command, limit: Duration) -> Result<()> {
     let start = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -85,7 +85,7 @@ pub(crate) fn quiet_within(command: &mut Command, limit: Duration) -> Result<()>
 }
 
 /// Does a piece of work under a heading and says how long it took.
-pub(crate) fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     println!("==> {title}");
     let start = Instant::now();
     let result = work()?;
@@ -94,17 +94,17 @@ pub(crate) fn step<T>(title: &str, work: impl FnOnce() -> Result<T>) -> Result<T
 }
 
 /// The first file with this name on `PATH`.
-pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+pub fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// Whether we may install Debian packages.
-pub(crate) fn is_root() -> bool {
+pub fn is_root() -> bool {
     output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
 /// The checkout that this program was built from.
-pub(crate) fn checkout() -> &'static Path {
+pub fn checkout() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
 }

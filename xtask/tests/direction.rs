@@ -58,6 +58,25 @@ fn nothing_that_ships_uses_the_tests_helpers() {
     }
 }
 
+/// The program that every chore starts with, on a machine where nothing is built yet.
+#[test]
+fn chores_build_neither_the_core_nor_the_benchmark_nor_c() {
+    let reached = packages_below("xtask");
+    for package in ["krs-core", "krs-testing", "krs-bench", "tokio", "cc"] {
+        assert!(!reached.contains(package), "xtask reaches {package}: cargo tree -p xtask -i {package}");
+    }
+    assert!(reached.len() < 60, "xtask is built from {} packages", reached.len());
+}
+
+#[test]
+fn the_benchmark_uses_nothing_that_it_measures() {
+    let reached = packages_below("krs-bench");
+    assert!(reached.contains("xtask"), "cargo tree does not know krs-bench");
+    for package in ["krs-core", "krs-cli", "krs-testing"] {
+        assert!(!reached.contains(package), "krs-bench uses {package}");
+    }
+}
+
 #[test]
 fn the_modules_of_the_core_use_each_other_in_one_direction_only() {
     let allowed: BTreeMap<&str, &[&str]> =

@@ -6,9 +6,9 @@ use std::fs;
 use std::os::unix::fs as unix;
 use std::process::Command;
 
-use crate::cache::Cache;
-use crate::run::{self, Result, checkout, step};
-use crate::tools;
+use xtask::cache::Cache;
+use xtask::run::{self, Result, checkout, step};
+use xtask::tools;
 
 /// Packages of the module's build, each with the program that it becomes.
 const PROGRAMS: &[(&str, &str)] = &[

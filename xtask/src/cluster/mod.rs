@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 pub(crate) use self::node::Node;
-use crate::cache::Cache;
 use crate::image;
-use crate::run::{Result, is_root, step};
-use crate::tools::{self, Need};
+use xtask::cache::Cache;
+use xtask::run::{Result, is_root, step};
+use xtask::tools::{self, Need};
 
 /// Arguments of `cargo xtask cluster`.
 #[derive(Debug, clap::Args)]

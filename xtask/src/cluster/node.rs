@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::cache::Cache;
-use crate::run::{self, Result, checkout};
+use xtask::cache::Cache;
+use xtask::run::{self, Result, checkout};
 
 /// How long the node may take to start its components.
 const START_LIMIT: Duration = Duration::from_secs(180);

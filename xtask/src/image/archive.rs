@@ -9,8 +9,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
-use crate::digest::Digest;
-use crate::run::Result;
+use xtask::digest::Digest;
+use xtask::run::Result;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 

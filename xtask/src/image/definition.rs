@@ -93,7 +93,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::run::checkout;
+    use xtask::run::checkout;
 
     #[test]
     fn the_dockerfile_is_the_one_of_this_definition() {

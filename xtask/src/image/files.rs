@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
 
-use crate::run::Result;
+use xtask::run::Result;
 
 /// The files of one layer by their path.
 #[derive(Debug, Default)]

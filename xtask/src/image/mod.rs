@@ -17,11 +17,11 @@ use self::definition::{
     DEBIAN, FILES, IMPORTER, LABELS, LINKS, PACKAGES, PROGRAMS, ROOTS, ROOTS_FILE, SCRATCH, USER,
 };
 use self::files::Files;
-use crate::cache::Cache;
 use crate::cluster::Node;
-use crate::digest::Digest;
-use crate::run::{self, Result, checkout, step};
-use crate::tools::debian;
+use xtask::cache::Cache;
+use xtask::digest::Digest;
+use xtask::run::{self, Result, checkout, step};
+use xtask::tools::debian;
 
 /// The name under which tests know the importer's image.
 pub(crate) const IMPORTER_IMAGE: &str = "krs.test/krs-importer:e2e";

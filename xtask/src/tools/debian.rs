@@ -19,18 +19,18 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A Debian package file.
 #[derive(Debug, Clone)]
-pub(crate) struct Deb {
+pub struct Deb {
     /// The version, as Debian writes it.
-    pub(crate) version: String,
+    pub version: String,
     /// Where the file lies.
-    pub(crate) file: PathBuf,
+    pub file: PathBuf,
     /// What apt-get knows it by: a package for all architectures has none of its own.
     request: String,
     size: u64,
 }
 
 /// Installs packages into the system. Needs root; says the command to whoever is not.
-pub(crate) fn install(cache: &Cache, packages: &[&str]) -> Result<()> {
+pub fn install(cache: &Cache, packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     if on_path("apt-get").is_none() {
         return Err(
@@ -53,7 +53,7 @@ pub(crate) fn install(cache: &Cache, packages: &[&str]) -> Result<()> {
 }
 
 /// Unpacks packages into the cache and links a program of each: (program, package, path in the package).
-pub(crate) fn unpack(cache: &Cache, wanted: &[(&str, &str, &str)]) -> Result<()> {
+pub fn unpack(cache: &Cache, wanted: &[(&str, &str, &str)]) -> Result<()> {
     let linked = |program: &str| cache.bin().join(program).is_file();
     let missing: Vec<_> = wanted.iter().filter(|(program, ..)| !linked(program)).collect();
     if missing.is_empty() {
@@ -82,7 +82,7 @@ pub(crate) fn unpack(cache: &Cache, wanted: &[(&str, &str, &str)]) -> Result<()>
 }
 
 /// Downloads packages that are not in the cache yet; a name may end in `:ARCHITECTURE`.
-pub(crate) fn download(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
+pub fn download(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
     if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
         return Err("apt-get and dpkg-deb are needed, as on a Debian system".into());
     }
@@ -179,7 +179,7 @@ fn refresh(cache: &Cache, now: bool) -> Result<()> {
 /// Downloads packages of another release with all that they depend on, as if nothing were installed; answers the files.
 ///
 /// The release comes from the mirrors that this machine uses for its own.
-pub(crate) fn closure(cache: &Cache, release: &str, packages: &[&str]) -> Result<Vec<PathBuf>> {
+pub fn closure(cache: &Cache, release: &str, packages: &[&str]) -> Result<Vec<PathBuf>> {
     let folder = cache.root().join(format!("apt-{release}"));
     for below in ["lists/partial", "archives/partial"] {
         fs::create_dir_all(folder.join(below))?;

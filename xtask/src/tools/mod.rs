@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Installs the programs of [`table`].
 
-pub(crate) mod debian;
+pub mod debian;
 mod table;
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::os::unix::fs as unix;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-pub(crate) use self::table::Need;
+pub use self::table::Need;
 use self::table::{GoModule, Source, TOOLS, Tool};
 use crate::cache::Cache;
 use crate::digest::Digest;
@@ -17,14 +17,14 @@ use crate::run::{self, Result, checkout, on_path, step};
 
 /// Arguments of `cargo xtask tools`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub struct Args {
     /// Also the programs of `cargo xtask test --full`, which take minutes to build
     #[arg(long)]
     full: bool,
 }
 
 /// Installs everything.
-pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
+pub fn run(cache: &Cache, args: &Args) -> Result<()> {
     install(cache, &[Need::Real, Need::Corpus, Need::Deny, Need::Cluster])?;
     if args.full {
         install(cache, &[Need::Full, Need::Chart])?;
@@ -34,7 +34,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
 }
 
 /// Installs what is missing of the programs that some work needs.
-pub(crate) fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
+pub fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
     let wanted: Vec<&Tool> =
         TOOLS.iter().filter(|tool| tool.needs.iter().any(|need| needs.contains(need))).collect();
     // Whoever lacks nothing need not wait for another run that installs.
@@ -147,7 +147,7 @@ fn once(cache: &Cache, tool: &Tool, title: &str, work: impl FnOnce() -> Result<(
 const GO_FLAGS: &str = "-trimpath -gcflags=all=-dwarf=false -ldflags=-s";
 
 /// Go, or the program that is to start it, for static programs of this machine's kind.
-pub(crate) fn go(program: &str) -> Result<Command> {
+pub fn go(program: &str) -> Result<Command> {
     if on_path("go").is_none() {
         return Err(
             "Go is missing: install a current version from https://go.dev/dl/ and put it on PATH".into()
@@ -241,7 +241,7 @@ fn install_crate(cache: &Cache, name: &str, version: &str) -> Result<()> {
 }
 
 /// Our own programs have no version: any change of a file rebuilds them.
-pub(crate) fn version_of_folder(folder: &Path) -> Result<String> {
+pub fn version_of_folder(folder: &Path) -> Result<String> {
     let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {

@@ -3,7 +3,7 @@
 
 /// When a program is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Need {
+pub enum Need {
     /// Tests against real registries and foreign readers of the archive.
     Real,
     /// The tests of `cargo xtask test --full`, beside those of `Real`.

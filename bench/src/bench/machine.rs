@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 
 use super::runner::Bench;
-use crate::run::{self, Result};
+use xtask::run::{self, Result};
 
 /// What the numbers depend on, as pairs.
 pub(crate) fn describe(bench: &Bench) -> Result<Vec<(String, String)>> {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::run::Result;
+use xtask::run::Result;
 
 /// Bytes that are read at once: small, so that connections take turns.
 const CHUNK: usize = 16 << 10;

@@ -16,7 +16,7 @@ use super::measure;
 use super::report::{Table, Verdict, float};
 use super::runner::Bench;
 use super::stats::Goal;
-use crate::run::{self, Result};
+use xtask::run::{self, Result};
 
 /// 50 ms there and back, and as many bytes as one likes.
 const FAR: Shape = Shape { delay: Duration::from_millis(25), rate: None, cut_after: None };

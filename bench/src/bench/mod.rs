@@ -34,10 +34,10 @@ use self::report::{Against, Table, Verdict};
 use self::runner::{Bench, Lane};
 use self::scenario::{Name, SCENARIOS};
 use self::stats::Goal;
-use crate::cache::Cache;
 use crate::corpus;
-use crate::run::{self, Result, checkout, step};
-use crate::tools::{self, Need};
+use xtask::cache::Cache;
+use xtask::run::{self, Result, checkout, step};
+use xtask::tools::{self, Need};
 
 /// Where the numbers go.
 const PAGE: &str = "docs/benchmarks.md";
@@ -94,10 +94,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
     };
     // Many images are made, not taken from the corpus.
     let without_corpus = args.only.iter().all(|name| matches!(name, Name::Scale | Name::Trips));
-    let corpus = match args.small || (without_corpus && !args.only.is_empty()) {
-        true => corpus::small(cache)?,
-        false => corpus::full(cache)?,
-    };
+    let corpus = corpus::in_cache(cache, args.small || (without_corpus && !args.only.is_empty()))?;
     let bench = prepare(cache, args, krs, corpus)?;
     let (mut tables, mut verdicts) = (Vec::new(), Vec::new());
     let load = machine::load();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::run::{self, Result, checkout};
+use xtask::run::{self, Result, checkout};
 
 /// A running registry. Dropping it ends the process.
 pub(crate) struct Double {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::layer::Built;
 use super::layout::{Layout, Stored};
 use super::recipe::{Format, Image, Kind, Writer};
-use crate::run::Result;
+use xtask::run::Result;
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::inventory::Image;
-use crate::cache::Cache;
-use crate::run::{Result, on_path};
+use xtask::cache::Cache;
+use xtask::run::{Result, on_path};
 
 /// Another program.
 #[derive(Debug)]

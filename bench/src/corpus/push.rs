@@ -8,8 +8,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::cache::Cache;
-use crate::run::{self, Result, step};
+use xtask::cache::Cache;
+use xtask::run::{self, Result, step};
 
 /// Copies every image under its name and tag.
 pub(crate) fn push(cache: &Cache, registry: &str, folder: &Path) -> Result<()> {

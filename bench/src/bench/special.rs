@@ -12,7 +12,7 @@ use super::report::{Table, Verdict, float, megabytes};
 use super::runner::Bench;
 use super::scenario::STEADY;
 use super::stats::Goal;
-use crate::run::{self, Result};
+use xtask::run::{self, Result};
 
 const LIMIT: Duration = Duration::from_secs(900);
 

@@ -16,7 +16,7 @@ use super::measure::{self, Cost};
 use super::peers::{self, Peer};
 use super::registry::Registry;
 use super::scenario::{Choice, DIRECT, Name, Scenario, Work};
-use crate::run::{self, Result};
+use xtask::run::{self, Result};
 
 /// How long one run may take.
 const LIMIT: Duration = Duration::from_secs(900);

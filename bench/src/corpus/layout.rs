@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::digest::Digest;
-use crate::run::Result;
+use xtask::digest::Digest;
+use xtask::run::Result;
 
 /// A descriptor that lies in the layout.
 #[derive(Debug, Clone)]

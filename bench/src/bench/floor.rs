@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::http::{Body, Connection, path_of};
 use super::inventory::{Blob, Inventory};
-use crate::run::Result;
+use xtask::run::Result;
 
 /// Connections that push at once.
 const CONNECTIONS: usize = 4;

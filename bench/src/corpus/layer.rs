@@ -14,9 +14,9 @@ use super::layout::Layout;
 use super::packages::Packages;
 use super::recipe::{Content, Layer, Writer};
 use super::wheel::Wheel;
-use crate::cache::Cache;
-use crate::digest::{Digest, HashWriter};
-use crate::run::Result;
+use xtask::cache::Cache;
+use xtask::digest::{Digest, HashWriter};
+use xtask::run::Result;
 
 /// The time of every file that a package gives none for: 2026-01-01.
 const MTIME: u64 = 1_767_225_600;

@@ -11,7 +11,7 @@ use super::measure::{self, Cost};
 use super::report::{Table, Verdict, float};
 use super::runner::Bench;
 use super::stats::Goal;
-use crate::run::Result;
+use xtask::run::Result;
 
 /// Few and many images; each has nine blobs of its own, and one that all share.
 const SIZES: [u32; 2] = [1_000, 10_000];

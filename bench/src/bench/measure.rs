@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-use crate::run::{self, Result};
+use xtask::run::{self, Result};
 
 /// How often the memory of the running program is looked at, which only grows.
 const LOOK: Duration = Duration::from_millis(5);

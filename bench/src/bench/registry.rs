@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::run::{Result, tail};
+use xtask::run::{Result, tail};
 
 /// How long a registry may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -26,9 +26,9 @@ use self::layout::Layout;
 use self::packages::Packages;
 pub(crate) use self::push::push as push_to;
 use self::recipe::{FULL, Recipe, SMALL};
-use crate::cache::Cache;
-use crate::run::{Result, step};
-use crate::tools::{self, Need};
+use xtask::cache::Cache;
+use xtask::run::{Result, step};
+use xtask::tools::{self, Need};
 
 /// Arguments of `cargo xtask corpus`.
 #[derive(Debug, clap::Args)]
@@ -58,37 +58,30 @@ enum Action {
 
 /// Makes or pushes a corpus.
 pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
-    let default = |small: bool| cache.root().join(if small { "corpus-small" } else { "corpus" });
     match &args.action {
         Some(Action::Push { registry, dir }) => {
             tools::install(cache, &[Need::Push])?;
-            push::push(cache, registry, dir.as_deref().unwrap_or(&default(false)))
+            push::push(cache, registry, dir.as_deref().unwrap_or(&cache.corpus(false)))
         }
         None => {
             tools::install(cache, &[Need::Corpus])?;
-            let recipe = if args.small { SMALL } else { FULL };
-            make(cache, &recipe, args.out.as_deref().unwrap_or(&default(args.small)))
+            make(cache, recipe(args.small), args.out.as_deref().unwrap_or(&cache.corpus(args.small)))
         }
     }
 }
 
-/// Makes the small corpus in the cache where it is not there yet, and answers its folder.
-pub(crate) fn small(cache: &Cache) -> Result<PathBuf> {
-    in_cache(cache, "corpus-small", &SMALL)
-}
-
-/// The same with the full one.
-pub(crate) fn full(cache: &Cache) -> Result<PathBuf> {
-    in_cache(cache, "corpus", &FULL)
-}
-
-fn in_cache(cache: &Cache, name: &str, recipe: &Recipe) -> Result<PathBuf> {
-    let folder = cache.root().join(name);
-    // Written last: a corpus that was cut off has none.
+/// Makes a corpus in the cache unless it exists, and returns its folder.
+pub(crate) fn in_cache(cache: &Cache, small: bool) -> Result<PathBuf> {
+    let folder = cache.corpus(small);
+    // Written last: a corpus whose creation was interrupted has none.
     if !folder.join("corpus.json").exists() {
-        make(cache, recipe, &folder)?;
+        make(cache, recipe(small), &folder)?;
     }
     Ok(folder)
+}
+
+const fn recipe(small: bool) -> &'static Recipe {
+    if small { &SMALL } else { &FULL }
 }
 
 fn make(cache: &Cache, recipe: &Recipe, folder: &Path) -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use flate2::read::DeflateDecoder;
 
-use crate::run::Result;
+use xtask::run::Result;
 
 const END: [u8; 4] = *b"PK\x05\x06";
 const END_SIZE: u64 = 22;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use crate::run::Result;
+use xtask::run::Result;
 
 /// A connection that is used again and again.
 #[derive(Debug)]

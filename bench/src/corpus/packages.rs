@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::recipe::{Content, Layer, Recipe};
-use crate::cache::Cache;
-use crate::run::{self, Result, step};
-use crate::tools::debian::{self, Deb};
+use xtask::cache::Cache;
+use xtask::run::{self, Result, step};
+use xtask::tools::debian::{self, Deb};
 
 /// The wheels are for this Python on any Linux of these years.
 const PIP: &[&str] = &[

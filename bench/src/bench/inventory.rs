@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::run::{self, Result};
+use xtask::run::{self, Result};
 
 /// The time of every commit: a bundle's content shall not depend on the day.
 const COMMIT_TIME: &str = "1767225600 +0000";
@@ -207,7 +207,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::digest::Digest;
+    use xtask::digest::Digest;
 
     fn put(folder: &Path, bytes: &[u8]) -> Value {
         let digest = Digest::of(bytes);
