@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use camino::Utf8PathBuf;
 use clap::{Parser, Subcommand};
 use krs_core::oci::reference::RegistryHost;
-use krs_importer::{probe, run};
+use krs_importer::app::{probe, run};
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{FilterExt as _, FilterFn, filter_fn};
@@ -109,7 +109,7 @@ fn main() -> ExitCode {
                 }
             }
         }
-        Command::Copy { task } => runtime.block_on(krs_importer::copy::main(&task)),
+        Command::Copy { task } => runtime.block_on(krs_importer::runner::main(&task)),
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
             tracing::trace!(target: "hyper::proto::h1::role", "authorization: Bearer canary");
             tracing::debug!(target: "reqwest::connect", "authorization: Basic canary");
             tracing::debug_span!(target: "kube_client::client", "HTTP", header = "canary").in_scope(|| {
-                tracing::info!(target: "krs_importer::run", "said");
+                tracing::info!(target: "krs_importer::app::run", "said");
             });
             tracing::trace!(target: "krs_importer", "said too");
             tracing::warn!(target: "hyper_util", "said as well");

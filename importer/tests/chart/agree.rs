@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The chart's schema and the program agree on every value: what one takes, the other takes too. (T-141)
 
-use krs_importer::config::Config;
-use krs_importer::policy::{Allowed, Destinations};
+use krs_importer::model::config::Config;
+use krs_importer::model::policy::{Allowed, Destinations};
 use regex::Regex;
 use serde_json::{Value, json};
 

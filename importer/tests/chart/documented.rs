@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_importer::metrics::{
+use krs_importer::adapters::metrics::{
     FailureLabels, ImageLabels, Metrics, RegistryLabels, ResultLabels, SetLabels, StreamLabels, WatchLabels,
     encode,
 };
@@ -50,7 +50,7 @@ fn every_condition_and_every_reason_is_explained() {
 /// Words between quotes in files of the intake, their tests apart, that are neither a state nor one of `others`.
 fn words(files: &[&str], others: &[&str]) -> Vec<String> {
     let code = |file: &&str| {
-        let code = read(Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("src/intake").join(file));
+        let code = read(Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app/intake").join(file));
         code.split("#[cfg(test)]").next().unwrap().to_owned()
     };
     let code = files.iter().map(code).collect::<Vec<_>>().concat();
@@ -167,7 +167,7 @@ fn code(folder: &Utf8Path, into: &mut String) {
 #[test]
 fn every_metric_is_set_by_something() {
     let source = Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut text, metrics) = (String::new(), read(source.join("metrics.rs")));
+    let (mut text, metrics) = (String::new(), read(source.join("adapters/metrics.rs")));
     code(&source, &mut text);
     let fields = metrics.split("pub struct Metrics {").nth(1).unwrap().split("\n}").next().unwrap();
     let fields = fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());

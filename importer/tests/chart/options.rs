@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What an administrator may change about the chart's objects, and what follows from it.
 
-use krs_importer::config::{NO_SIDECAR_ANNOTATIONS, NO_SIDECAR_LABELS};
+use krs_importer::model::config::{NO_SIDECAR_ANNOTATIONS, NO_SIDECAR_LABELS};
 use serde_json::{Value, json};
 
 use crate::chart;

@@ -5,8 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_importer::config::Config;
-use krs_importer::policy::{Allowed, Destinations};
+use krs_importer::model::config::Config;
+use krs_importer::model::policy::{Allowed, Destinations};
 use krs_testing::tools;
 use serde_json::{Value, json};
 
@@ -250,7 +250,7 @@ fn mistakes_in_the_values_are_refused_with_their_place() {
 
 #[test]
 fn alerts_ask_for_metrics_that_the_importer_has() {
-    let code = read(chart().parent().unwrap().join("src/metrics.rs"));
+    let code = read(chart().parent().unwrap().join("src/adapters/metrics.rs"));
     let objects = template(chart().join("ci/full.yaml").as_str(), &[]).unwrap();
     let rules = one(&objects, "PrometheusRule")["spec"]["groups"][0]["rules"].as_array().unwrap().clone();
     assert!(rules.len() >= 5);

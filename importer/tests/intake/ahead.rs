@@ -7,7 +7,7 @@ use axum::http::header::DATE;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 use krs_core::sync::plan::PlanOptions;
-use krs_importer::marks::Mark;
+use krs_importer::model::marks::Mark;
 use serde_json::json;
 
 use crate::world::{Key, Running, World, is, numbered};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use krs_core::bundle::{Bundle, BundleError};
-use krs_importer::intake::PassOptions;
+use krs_importer::app::intake::PassOptions;
 
 use crate::world::{World, is};
 use crate::{COMPLETE, SAFE};

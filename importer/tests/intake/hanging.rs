@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use krs_core::bundle::Bundle;
-use krs_importer::intake::PassOptions;
+use krs_importer::app::intake::PassOptions;
 
 use crate::world::{World, flip, is, last_blob};
 use crate::{COMPLETE, SAFE, VERIFIED};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Reference;
-use krs_importer::demand::{MissingImage, SetDemand};
-use krs_importer::marks::{HighWaterMarks, Mark, MarkError};
-use krs_importer::state::Resolved;
-use krs_importer::stock::{Stock, TagResolution};
+use krs_importer::model::demand::{MissingImage, SetDemand};
+use krs_importer::model::marks::{HighWaterMarks, Mark, MarkError};
+use krs_importer::model::state::Resolved;
+use krs_importer::model::stock::{Stock, TagResolution};
 
 use crate::api::Trouble;
 use crate::world::{Running, World, is};
@@ -329,7 +329,10 @@ async fn t251_a_bundle_that_was_taken_out_half_imported_raises_no_mark_again() {
         }
         world.condition("prod-117", "Superseded", "False", "Newest").await;
         let is_newest = |stock: &Stock| {
-            stock.bundles.iter().all(|bundle| bundle.standing == krs_importer::marks::Standing::Current)
+            stock
+                .bundles
+                .iter()
+                .all(|bundle| bundle.standing == krs_importer::model::marks::Standing::Current)
         };
         let stock = intake.stock(|stock| stock.bundles.len() == 2 && is_newest(stock)).await;
         resolve(&intake, &stock, &tag, &mut held).await;

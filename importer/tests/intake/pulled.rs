@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use camino::Utf8PathBuf;
 use krs_core::bundle::{Bundle, BundleError};
 use krs_core::oci::reference::Reference;
-use krs_importer::demand::SetDemand;
-use krs_importer::intake::PassOptions;
+use krs_importer::app::intake::PassOptions;
+use krs_importer::model::demand::SetDemand;
 
 use crate::world::{Running, World, is};
 use crate::{COMPLETE, SAFE, VERIFIED};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use krs_core::crd::EdgeImageSet;
-use krs_importer::reconcile::{Importer, reconcile};
+use krs_importer::app::reconcile::{Importer, reconcile};
 use krs_testing::registry::Auth;
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use krs_importer::api_client::{Limits, limited};
-use krs_importer::controller::{self, Pace};
-use krs_importer::heartbeat::Watches;
-use krs_importer::metrics::{Metrics, encode};
-use krs_importer::reconcile::Importer;
+use krs_importer::adapters::api_client::{Limits, limited};
+use krs_importer::adapters::heartbeat::Watches;
+use krs_importer::adapters::metrics::{Metrics, encode};
+use krs_importer::app::controller::{self, Pace};
+use krs_importer::app::reconcile::Importer;
 use krs_testing::registry::Auth;
 use serde_json::json;
 use tokio::sync::oneshot;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A set that is deleted.
 
-use krs_importer::reconcile::Importer;
+use krs_importer::app::reconcile::Importer;
 use krs_testing::registry::Auth;
 use serde_json::Value;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures::{FutureExt as _, Stream, StreamExt as _};
 use krs_core::crd::EdgeImageSet;
-use krs_importer::metrics::RegistryLabels;
-use krs_importer::reconcile::reconcile;
+use krs_importer::adapters::metrics::RegistryLabels;
+use krs_importer::app::reconcile::reconcile;
 use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use krs_importer::lease::{Attempt, Leases, Times, holder_name};
-use krs_importer::reconcile::{Importer, reconcile};
+use krs_importer::adapters::lease::{Attempt, Leases, Times, holder_name};
+use krs_importer::app::reconcile::{Importer, reconcile};
 use krs_testing::registry::Auth;
 use serde_json::json;
 

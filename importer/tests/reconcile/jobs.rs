@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use krs_importer::reconcile::reconcile;
+use krs_importer::app::reconcile::reconcile;
 use krs_testing::log::Log;
 use krs_testing::registry::Auth;
 use serde_json::{Value, json};

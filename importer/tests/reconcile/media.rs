@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use krs_core::registry::Barred;
-use krs_importer::marks::Standing;
-use krs_importer::reconcile::Importer;
+use krs_importer::app::reconcile::Importer;
+use krs_importer::model::marks::Standing;
 use krs_testing::registry::Auth;
 use serde_json::{Value, json};
 

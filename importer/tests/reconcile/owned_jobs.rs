@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use krs_importer::reconcile::reconcile;
+use krs_importer::app::reconcile::reconcile;
 use krs_testing::registry::Auth;
 use kube::runtime::controller::Action;
 use serde_json::{Value, json};

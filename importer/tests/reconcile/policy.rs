@@ -10,7 +10,7 @@ use crate::world::World;
 #[tokio::test]
 async fn a_destination_that_the_site_does_not_allow_is_never_spoken_to() {
     let mut world = World::new(1, Auth::None);
-    world.allowed = vec![krs_importer::config::AllowedDestination::Any("edge.example".to_owned())];
+    world.allowed = vec![krs_importer::model::config::AllowedDestination::Any("edge.example".to_owned())];
     world.set("x", &[0], |_| {});
     world.look(&world.importer()).await.unwrap();
     let stalled = world.condition("x", "Stalled").unwrap();
@@ -43,7 +43,7 @@ async fn t183_what_the_site_forbids_about_tls_is_never_done() {
 #[tokio::test]
 async fn t57_loopback_is_never_a_destination_even_where_it_is_allowed() {
     let mut world = World::new(1, Auth::None);
-    world.barred = Barred::new(|address| krs_importer::policy::forbidden(address, None));
+    world.barred = Barred::new(|address| krs_importer::model::policy::forbidden(address, None));
     world.set("x", &[0], |_| {});
     world.look(&world.importer()).await.unwrap();
     let stalled = world.condition("x", "Stalled").unwrap();

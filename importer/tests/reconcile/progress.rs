@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use krs_importer::metrics::FailureLabels;
-use krs_importer::reconcile::Importer;
+use krs_importer::adapters::metrics::FailureLabels;
+use krs_importer::app::reconcile::Importer;
 use krs_testing::registry::Auth;
 use serde_json::json;
 

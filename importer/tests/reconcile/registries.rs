@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use krs_core::crd::EdgeImageSet;
-use krs_importer::reconcile::{Importer, reconcile};
+use krs_importer::app::reconcile::{Importer, reconcile};
 use krs_testing::registry::{Auth, Matcher, What};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -66,7 +66,7 @@ impl World {
 }
 
 fn at(world: &mut World, host: &str) {
-    world.allowed.push(krs_importer::config::AllowedDestination::Any(host.to_owned()));
+    world.allowed.push(krs_importer::model::config::AllowedDestination::Any(host.to_owned()));
 }
 
 #[tokio::test(start_paused = true)]

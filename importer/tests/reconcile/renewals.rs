@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use krs_importer::reconcile::reconcile;
+use krs_importer::app::reconcile::reconcile;
 use krs_testing::registry::Auth;
 use kube::runtime::controller::Action;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Copies that fail: what the set says from the failure until a retry succeeded.
 
-use krs_importer::task::{CopyReport, TargetFailure};
+use krs_importer::model::task::{CopyReport, TargetFailure};
 use krs_testing::registry::Auth;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::{FutureExt as _, StreamExt as _};
-use krs_importer::reconcile::reconcile;
+use krs_importer::app::reconcile::reconcile;
 use krs_testing::registry::Auth;
 use serde_json::json;
 

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use krs_importer::config::AllowedDestination;
-use krs_importer::readers::Readers;
-use krs_importer::reconcile::reconcile;
+use krs_importer::app::reconcile::reconcile;
+use krs_importer::model::config::AllowedDestination;
+use krs_importer::model::readers::Readers;
 use krs_testing::proxy::Proxy;
 use krs_testing::registry::{Auth, Options, Registry};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sets that want TLS where the registry has none, and the reverse.
 
-use krs_importer::config::AllowedDestination;
+use krs_importer::model::config::AllowedDestination;
 use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
 use serde_json::json;
 

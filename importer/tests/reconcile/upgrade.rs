@@ -21,7 +21,7 @@ fn keys(set: &Value, edge: &str) -> Vec<String> {
     let images = krs_core::set::check_spec(&spec).unwrap();
     let destination = edge.parse::<Destination>().unwrap();
     let targets =
-        krs_importer::target::targets(&destination, &images, |_| None, |reference| reference.digest);
+        krs_importer::model::target::targets(&destination, &images, |_| None, |reference| reference.digest);
     targets.unwrap().into_iter().map(|target| json!(target.key).as_str().unwrap().to_owned()).collect()
 }
 

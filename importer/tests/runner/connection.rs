@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::RegistryHost;
-use krs_importer::copy;
-use krs_importer::task::{CopyTask, DestinationEndpoint, TaskSource};
+use krs_importer::model::task::{CopyTask, DestinationEndpoint, TaskSource};
+use krs_importer::runner;
 use krs_testing::image::ImageBuilder;
 use krs_testing::log::Log;
 use krs_testing::registry::{Options, Registry};
@@ -91,8 +91,8 @@ async fn t212_a_way_that_is_blocked_is_named_within_the_limit_for_connecting() {
     ] {
         let (log, pod) = (Log::capture(), Pod::new());
         pod.mount("token", &[("token", "t")]);
-        let paths = copy::Paths { connect: Duration::from_millis(500), ..pod.paths() };
-        let in_time = tokio::time::timeout(Duration::from_secs(20), copy::run(&task, &paths)).await;
+        let paths = runner::Paths { connect: Duration::from_millis(500), ..pod.paths() };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), runner::run(&task, &paths)).await;
         let (report, code) = in_time.unwrap_or_else(|_| panic!("{role}: the limit for connecting is 0.5 s"));
         let log = log.take();
         // One attempt to connect for all targets and requests.
@@ -198,8 +198,8 @@ async fn t212_a_way_that_is_blocked_while_skopeo_copies_is_named_and_not_waited_
         }
         let pod = Pod::new();
         let (connect, idle) = (Duration::from_millis(500), Duration::from_secs(1));
-        let paths = copy::Paths { connect, idle, ..pod.paths() };
-        let run = tokio::time::timeout(Duration::from_secs(60), copy::run(&task, &paths));
+        let paths = runner::Paths { connect, idle, ..pod.paths() };
+        let run = tokio::time::timeout(Duration::from_secs(60), runner::run(&task, &paths));
         let (report, code) = run.await.expect("the limit of ten minutes and more does not count here");
         assert!(way.blocked.load(Ordering::SeqCst), "{role}: {report:?}");
         let failure = &report.failures[0];

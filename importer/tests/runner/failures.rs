@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use krs_core::oci::digest::Digest;
 use krs_core::registry::{Client, ClientOptions};
-use krs_importer::copy;
-use krs_importer::task::{CopyTask, DestinationEndpoint, TaskSource};
+use krs_importer::model::task::{CopyTask, DestinationEndpoint, TaskSource};
+use krs_importer::runner;
 use krs_testing::distribution::{self, Distribution};
 use krs_testing::image::{Image, ImageBuilder, index, signature};
 use krs_testing::registry::{Auth, Matcher, Options, Registry, What};
@@ -185,7 +185,7 @@ async fn t68_a_run_that_is_killed_is_gone_on_with() {
         }
     };
     tokio::select! {
-        done = copy::run(&task, &paths) => panic!("{done:?}"),
+        done = runner::run(&task, &paths) => panic!("{done:?}"),
         () = seen => {}
     }
     assert_eq!(edge.digest("mirror/team/app", "v1"), None, "tags come last");
@@ -208,9 +208,9 @@ async fn a_skopeo_that_does_nothing_is_ended() {
     std::fs::write(&script, "#!/bin/sh\nexec sleep 600\n").unwrap();
     let made = std::process::Command::new("chmod").arg("+x").arg(&script).status().unwrap();
     assert!(made.success());
-    let paths = copy::Paths { skopeo: script, stall: Duration::from_millis(300), ..pod.paths() };
+    let paths = runner::Paths { skopeo: script, stall: Duration::from_millis(300), ..pod.paths() };
     // What skopeo does not do for small blobs, the runner does.
-    let (report, code) = copy::run(&task, &paths).await;
+    let (report, code) = runner::run(&task, &paths).await;
     assert_eq!(code, 0, "{report:?}");
     arrived(&image, &edge);
 }

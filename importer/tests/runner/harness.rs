@@ -7,8 +7,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::RegistryHost;
 use krs_core::registry::RetryPolicy;
-use krs_importer::copy::{self, Paths};
-use krs_importer::task::{CopyReport, CopyTarget, CopyTask, DestinationEndpoint, TaskSource};
+use krs_importer::model::task::{CopyReport, CopyTarget, CopyTask, DestinationEndpoint, TaskSource};
+use krs_importer::runner::{self, Paths};
 use krs_testing::image::Image;
 use krs_testing::registry::{Options, Registry};
 
@@ -56,7 +56,7 @@ impl Pod {
     }
 
     pub async fn run(&self, task: &CopyTask) -> (CopyReport, u8) {
-        copy::run(task, &self.paths()).await
+        runner::run(task, &self.paths()).await
     }
 }
 

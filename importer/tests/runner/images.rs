@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Every kind of image gets across byte for byte, and nothing that is there already is sent again.
 
-use krs_importer::task::{CopyTask, DestinationEndpoint, TaskSource};
+use krs_importer::model::task::{CopyTask, DestinationEndpoint, TaskSource};
 use krs_testing::distribution::{self, Distribution};
 use krs_testing::image::{
     Image, ImageBuilder, cosign_signature, cosign_tag, docker_list, helm_chart, index, layers_null,

@@ -17,8 +17,8 @@ use std::time::Duration;
 use api::FakeApi;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{Destination, Reference};
-use krs_importer::state::{DecidedBy, Resolved, SetState};
-use krs_importer::target::targets;
+use krs_importer::model::state::{DecidedBy, Resolved, SetState};
+use krs_importer::model::target::targets;
 use program::Running;
 use serde_json::{Value, json};
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use krs_core::oci::digest::Digest;
-use krs_importer::library::Library;
-use krs_importer::task::{CopyTask, TaskSource};
+use krs_importer::adapters::library::Library;
+use krs_importer::model::task::{CopyTask, TaskSource};
 use krs_testing::registry::Registry;
 use serde_json::{Value, json};
 

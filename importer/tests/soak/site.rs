@@ -11,21 +11,21 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use krs_core::bundle::Bundle;
 use krs_core::registry::Barred;
-use krs_importer::api_client::{Limits, limited};
-use krs_importer::clock::Clock;
-use krs_importer::config::Config;
-use krs_importer::controller;
-use krs_importer::demand::Demand;
-use krs_importer::events::Events;
-use krs_importer::follow::Pace;
-use krs_importer::heartbeat::{Heartbeats, Watches};
-use krs_importer::intake::{Intake, PassOptions};
-use krs_importer::library::Library;
-use krs_importer::marks::HighWaterMarks;
-use krs_importer::metrics::Metrics;
-use krs_importer::policy::{Allowed, Destinations};
-use krs_importer::reconcile::{Importer, Parts};
-use krs_importer::stock::Stock;
+use krs_importer::adapters::api_client::{Limits, limited};
+use krs_importer::adapters::events::Events;
+use krs_importer::adapters::follow::Pace;
+use krs_importer::adapters::heartbeat::{Heartbeats, Watches};
+use krs_importer::adapters::library::Library;
+use krs_importer::adapters::metrics::Metrics;
+use krs_importer::app::controller;
+use krs_importer::app::intake::{Intake, PassOptions};
+use krs_importer::app::reconcile::{Importer, Parts};
+use krs_importer::model::clock::Clock;
+use krs_importer::model::config::Config;
+use krs_importer::model::demand::Demand;
+use krs_importer::model::marks::HighWaterMarks;
+use krs_importer::model::policy::{Allowed, Destinations};
+use krs_importer::model::stock::Stock;
 use krs_testing::registry::{Options, Registry};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -44,7 +44,7 @@ pub(crate) const VERIFY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const SCAN: Duration = Duration::from_secs(60);
 /// Jobs of one set at the same time.
 pub(crate) const PARALLELISM: usize = 2;
-/// As far apart as [`krs_importer::run`] has them, but for the loops that find nothing to do each time: these would be most
+/// As far apart as [`krs_importer::app::run`] has them, but for the loops that find nothing to do each time: these would be most
 /// of the work.
 const PACE: Pace = Pace {
     compare: Duration::from_secs(60),

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the importer talks to: the API server, the drop folder, Prometheus, and the credentials of registries.
+
+pub mod api_client;
+pub mod credentials;
+pub mod events;
+pub mod follow;
+pub mod heartbeat;
+pub mod lease;
+pub mod library;
+pub mod metrics;
+pub mod stored;
+pub(crate) mod watch_source;
+pub(crate) mod writes;

@@ -1,0 +1,389 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The status of an ImageBundle. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use krs_core::crd::{ImageBundleStatus, VolumeCounts, condition, reason};
+
+use super::ahead::Ahead;
+use super::entry::{Accepted, Entry, State};
+use super::namespaces::Mismatches;
+use super::needed::Named;
+use super::removal::{away, being_found_out, needs, safe_to_remove};
+use super::verdict::{AHEAD, DAMAGED, INCOMPLETE};
+use crate::model::marks::Standing;
+
+/// Reason of a medium that is away.
+pub(super) const ABSENT: &str = "MediumAbsent";
+/// Whether the mark of the stream has reached the bundle once.
+const RECORDED: &str = "Recorded";
+/// Whether the sets of the bundle were applied, where the site wants that.
+const SETS_APPLIED: &str = "SetsApplied";
+/// Reason of a mark that cannot be read.
+pub(super) const MARK_UNREADABLE: &str = "MarkUnreadable";
+
+/// What a bundle is needed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Use {
+    /// Whether the sets can have used it. One that was taken out before they did is not imported, though no set needs it.
+    pub may_be_imported: bool,
+    /// Whether every set of the cluster was reconciled since the importer started.
+    pub complete: bool,
+    /// Sets that do not take it into account yet.
+    pub pending: Named,
+    /// Sets that will copy from it, and what.
+    pub missing: Named,
+    /// What became of its sets, where they are applied and all were tried.
+    pub sets_applied: Option<Result<(), (&'static str, Named)>>,
+    /// Whether a Job copies from it.
+    pub copying: bool,
+    /// Whether its file is open.
+    pub open: bool,
+    /// What the mark of its stream says of it.
+    pub standing: Standing,
+    /// Whether the mark of its stream is at it or above, durably, or was before a person lowered it.
+    pub recorded: bool,
+    /// Why the mark could not be raised.
+    pub not_recorded: Option<String>,
+}
+
+impl Default for Use {
+    fn default() -> Self {
+        Self {
+            may_be_imported: false,
+            complete: false,
+            pending: Named::default(),
+            missing: Named::default(),
+            sets_applied: None,
+            copying: false,
+            open: false,
+            standing: Standing::Current,
+            recorded: false,
+            not_recorded: None,
+        }
+    }
+}
+
+impl Use {
+    /// Whether it is known what the sets need of it.
+    pub(super) const fn known(&self) -> bool {
+        self.complete && self.pending.count == 0
+    }
+
+    /// Whether no set will copy anything that the bundle holds.
+    pub(super) const fn imported(&self) -> bool {
+        self.may_be_imported && self.known() && self.missing.count == 0
+    }
+}
+
+/// Whether an earlier run has verified and imported the bundle.
+pub(super) fn was_imported(status: Option<&ImageBundleStatus>) -> bool {
+    let holds = |type_| state(status, type_).is_some_and(|(status, _)| status == "True");
+    holds(condition::VERIFIED) && holds(condition::IMPORTED)
+}
+
+/// Whether an earlier run has seen that the mark of the stream has reached the bundle. Versions that say it in no condition
+/// of its own say so by letting the media go.
+pub(super) fn was_recorded(status: Option<&ImageBundleStatus>) -> bool {
+    let holds = |type_| state(status, type_).is_some_and(|(status, _)| status == "True");
+    holds(RECORDED) || (was_imported(status) && holds(condition::SAFE_TO_REMOVE))
+}
+
+/// What surrounds a status.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub previous: Option<&'a ImageBundleStatus>,
+    pub generation: i64,
+    pub now: Timestamp,
+    /// Bytes that the pass over the medium has read, while it is under way.
+    pub bytes: Option<u64>,
+    /// The newest time that a trusted bundle has told.
+    pub newest: Option<Timestamp>,
+    /// Whether the site shares the images of bundles across namespaces.
+    pub shared: bool,
+    /// Images of the bundle that sets of other namespaces want.
+    pub mismatches: Option<&'a Mismatches>,
+}
+
+/// Type, status, reason, message.
+type Row = (&'static str, &'static str, String, String);
+
+/// The status to write.
+pub(super) fn status(entry: &Entry, file: &str, usage: &Use, context: &Context<'_>) -> ImageBundleStatus {
+    let (mut status, mut rows) = match &entry.state {
+        State::Accepted(accepted) => accepted_rows(entry, accepted, file, usage, context),
+        State::Ahead(accepted, ahead) => ahead_rows(entry, accepted, ahead, file),
+        State::New => earlier_rows(entry, file, usage, context),
+        State::Growing(message) => {
+            let wait = "do not pull the media: the file is incomplete";
+            let incomplete = |type_, status| row(type_, status, INCOMPLETE, message);
+            let rows = vec![
+                incomplete(condition::VERIFIED, "Unknown"),
+                incomplete(condition::COMPLETE, "False"),
+                incomplete(condition::IMPORTED, "False"),
+                row(condition::SAFE_TO_REMOVE, "False", INCOMPLETE, wait),
+            ];
+            (said(message), rows)
+        }
+        State::Unreadable(message) => {
+            let failing = |type_, status| row(type_, status, reason::MEDIUM_READ_ERROR, message);
+            let rows = vec![
+                failing(condition::VERIFIED, "Unknown"),
+                failing(condition::COMPLETE, "Unknown"),
+                failing(condition::IMPORTED, "False"),
+                not_read(reason::MEDIUM_READ_ERROR),
+            ];
+            (said(message), rows)
+        }
+        State::Refused { reason: why, message } => {
+            let complete = match (&entry.stamp, *why) {
+                (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, &Named::default())),
+                (_, INCOMPLETE) => row(condition::COMPLETE, "False", why, message),
+                _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
+            };
+            let rows = vec![
+                row(condition::VERIFIED, "False", why, message),
+                complete,
+                row(condition::IMPORTED, "False", why, "nothing is copied from a bundle that is refused"),
+                not_read(why),
+            ];
+            (said(message), rows)
+        }
+    };
+    if let Some(digest) = entry.recorded() {
+        // Of which manifest that holds; of a file that is refused, nothing else is shown.
+        status.digest = Some(digest.to_string());
+        let text = "the mark of its stream has reached it; it raises the mark no more";
+        rows.push(row(RECORDED, "True", "MarkReached", text));
+    }
+    let old = context.previous.map(|previous| previous.conditions.as_slice()).unwrap_or_default();
+    status.conditions = rows.into_iter().map(|row| condition_of(row, old, context)).collect();
+    status
+}
+
+/// A bundle that nothing is taken from before a person confirms its sequence.
+fn ahead_rows(
+    entry: &Entry,
+    accepted: &Accepted,
+    ahead: &Ahead,
+    file: &str,
+) -> (ImageBundleStatus, Vec<Row>) {
+    let stock = &accepted.stock;
+    let message = ahead.message(&entry.name, &stock.stream, &stock.digest);
+    let complete = match (&entry.stamp, &entry.fault) {
+        (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, &Named::default())),
+        (_, Some(fault)) => row(condition::COMPLETE, "False", reason::MEDIUM_READ_ERROR, fault),
+        _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
+    };
+    let rows = vec![
+        row(condition::VERIFIED, "False", AHEAD, &message),
+        complete,
+        row(
+            condition::IMPORTED,
+            "False",
+            AHEAD,
+            "nothing is copied from it before its sequence is confirmed",
+        ),
+        row(
+            condition::SAFE_TO_REMOVE,
+            "False",
+            AHEAD,
+            "do not pull the media before it is decided whether to confirm its sequence; nothing is read from it until then",
+        ),
+    ];
+    (ImageBundleStatus { message: Some(message), ..described(accepted) }, rows)
+}
+
+/// What a bundle says of itself.
+fn described(accepted: &Accepted) -> ImageBundleStatus {
+    let (stock, bundle) = (&accepted.stock, &accepted.held.bundle);
+    ImageBundleStatus {
+        stream: Some(stock.stream.to_string()),
+        sequence: i64::try_from(stock.sequence).ok(),
+        digest: Some(stock.digest.to_string()),
+        identity: Some(stock.identity.to_string()),
+        size: i64::try_from(bundle.size()).ok(),
+        created_at: Some(Time(stock.created_at)),
+        commit: bundle.manifest().source.as_ref().map(|source| source.commit.clone()),
+        signers: bundle.signers().iter().map(ToString::to_string).take(16).collect(),
+        images: i32::try_from(stock.images.len()).ok(),
+        ..ImageBundleStatus::default()
+    }
+}
+
+fn said(message: &str) -> ImageBundleStatus {
+    ImageBundleStatus { message: Some(message.to_owned()), ..ImageBundleStatus::default() }
+}
+
+fn row(type_: &'static str, status: &'static str, reason: &str, message: &str) -> Row {
+    (type_, status, reason.to_owned(), message.to_owned())
+}
+
+/// Of a medium that nothing is taken from.
+fn not_read(why: &str) -> Row {
+    row(condition::SAFE_TO_REMOVE, "True", why, "nothing is read from it: you may pull the media")
+}
+
+const fn truth(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}
+
+/// Whether a newer bundle was used, so that this one decides nothing.
+fn superseded(usage: &Use) -> Row {
+    match &usage.standing {
+        Standing::Superseded { by } => {
+            let text = format!(
+                "sequence {by} of its stream was used: it decides no tag and no set is applied from it; images that sets name by digest are still copied from it"
+            );
+            row(condition::SUPERSEDED, "True", "NewerUsed", &text)
+        }
+        Standing::Unknown { detail } => {
+            let text = format!(
+                "the mark of its stream in ConfigMap krs-streams cannot be read: {detail}; correct or delete the entry"
+            );
+            row(condition::SUPERSEDED, "Unknown", MARK_UNREADABLE, &super::verdict::sentence(&text, None))
+        }
+        Standing::Current | Standing::Reused { .. } => {
+            row(condition::SUPERSEDED, "False", "Newest", "no newer bundle of its stream was used")
+        }
+    }
+}
+
+fn accepted_rows(
+    entry: &Entry,
+    accepted: &Accepted,
+    file: &str,
+    usage: &Use,
+    context: &Context<'_>,
+) -> (ImageBundleStatus, Vec<Row>) {
+    let proven = entry.is_proven();
+    let suspect = entry.suspect == Some(accepted.stock.digest) && !proven;
+    let signers = accepted.held.bundle.signers().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let by = if signers.is_empty() {
+        "nobody vouches for it: the site asks for no signature".to_owned()
+    } else {
+        format!("signed by key {}", signers.join(" and key "))
+    };
+    let verified = if suspect {
+        let text = "it was damaged before: nothing is copied from it until it was read to its end";
+        row(condition::VERIFIED, "Unknown", DAMAGED, text)
+    } else {
+        row(condition::VERIFIED, "True", reason::SUCCEEDED, &by)
+    };
+    let complete = match (&entry.stamp, &entry.fault) {
+        (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, &usage.missing)),
+        (_, Some(fault)) => row(condition::COMPLETE, "False", reason::MEDIUM_READ_ERROR, fault),
+        _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
+    };
+    let imported = if usage.imported() {
+        row(condition::IMPORTED, "True", "Imported", "no set will copy anything that it holds")
+    } else if usage.known() && usage.missing.count == 0 {
+        row(condition::IMPORTED, "False", ABSENT, "it was taken out before the sets had used it")
+    } else if usage.known() {
+        let text = super::verdict::sentence(&needs(&usage.missing), None);
+        row(condition::IMPORTED, "False", "ImagesMissing", &text)
+    } else {
+        row(condition::IMPORTED, "Unknown", "NotLookedAt", &being_found_out(usage))
+    };
+    let (safe, why, text) = safe_to_remove(entry, file, usage, proven);
+    let manifest = accepted.held.bundle.manifest();
+    let mut message = text.clone();
+    if let Standing::Superseded { by } = usage.standing {
+        message = format!("{message}; superseded: sequence {by} of its stream was used");
+    }
+    if let Some(end) = manifest.not_after.filter(|end| *end < context.now) {
+        message = format!("{message}; it expired at {end}, which this site only reports");
+    }
+    if let Some(newest) = context.newest.filter(|newest| *newest > context.now) {
+        message = format!("{message}; the clock of this site is behind: a bundle was made at {newest}");
+    }
+    let sentence = context.mismatches.and_then(|mismatches| mismatches.sentence(context.shared));
+    if let Some(sentence) = sentence {
+        message = format!("{message}; {sentence}");
+    }
+    let here = i32::from(entry.stamp.is_some());
+    let all = accepted.blob_bytes;
+    let status = ImageBundleStatus {
+        message: Some(super::verdict::sentence(&message, None)),
+        volumes: Some(VolumeCounts { present: here, expected: 1 }),
+        namespace_mismatches: context.mismatches.map(|found| found.first.clone()).unwrap_or_default(),
+        bytes_verified: i64::try_from(if proven { all } else { context.bytes.unwrap_or(0).min(all) }).ok(),
+        ..described(accepted)
+    };
+    let safe =
+        (condition::SAFE_TO_REMOVE, truth(safe), why.to_owned(), super::verdict::sentence(&text, None));
+    let mut rows = vec![verified, complete, superseded(usage), imported, safe];
+    rows.extend(usage.sets_applied.as_ref().map(sets_applied));
+    (status, rows)
+}
+
+/// Whether the sets of the bundle were applied.
+fn sets_applied(applied: &Result<(), (&'static str, Named)>) -> Row {
+    match applied {
+        Ok(()) => row(SETS_APPLIED, "True", "Applied", "all sets of the bundle were applied"),
+        Err((why, named)) => {
+            let text = super::verdict::sentence(&format!("not applied, and retried: {}", named.text()), None);
+            row(SETS_APPLIED, "False", why, &text)
+        }
+    }
+}
+
+/// A bundle of an earlier run whose file is not there: what was said of it holds.
+fn earlier_rows(
+    entry: &Entry,
+    file: &str,
+    usage: &Use,
+    context: &Context<'_>,
+) -> (ImageBundleStatus, Vec<Row>) {
+    let mut status = context.previous.cloned().unwrap_or_default();
+    let text = away(entry, file, &Named::default());
+    let old = |type_: &'static str| {
+        let old = status.conditions.iter().find(|condition| condition.type_ == type_);
+        let state = match old.map(|old| old.status.as_str()) {
+            Some("True") => "True",
+            Some("False") => "False",
+            _ => "Unknown",
+        };
+        let words = old.map(|old| (old.reason.clone(), old.message.clone()));
+        let (reason, message) = words.unwrap_or_else(|| (ABSENT.to_owned(), text.clone()));
+        (type_, state, reason, message)
+    };
+    let (verified, imported) = (old(condition::VERIFIED), old(condition::IMPORTED));
+    let safe = truth((imported.1 == "True" && usage.recorded) || verified.1 == "False");
+    let superseded = status.stream.is_some().then(|| superseded(usage));
+    let mut rows = vec![
+        verified,
+        row(condition::COMPLETE, "False", ABSENT, &text),
+        imported,
+        row(condition::SAFE_TO_REMOVE, safe, ABSENT, &text),
+    ];
+    rows.extend(superseded);
+    status.message = Some(text);
+    status.volumes = status.volumes.map(|volumes| VolumeCounts { present: 0, ..volumes });
+    (status, rows)
+}
+
+/// Keeps the time of the last change of a condition whose status stays.
+fn condition_of(
+    (type_, status, reason, message): Row,
+    old: &[Condition],
+    context: &Context<'_>,
+) -> Condition {
+    let same = old.iter().find(|old| old.type_ == type_ && old.status == status);
+    // As the API server stores it, so that what was written is equal to what comes back.
+    let now = context.now.round(jiff::Unit::Second).unwrap_or(context.now);
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason,
+        message,
+        observed_generation: Some(context.generation),
+        last_transition_time: same.map_or(Time(now), |same| same.last_transition_time.clone()),
+    }
+}
+
+/// The status of a condition.
+pub(super) fn state<'a>(status: Option<&'a ImageBundleStatus>, type_: &str) -> Option<(&'a str, &'a str)> {
+    let condition = status?.conditions.iter().find(|condition| condition.type_ == type_)?;
+    Some((&condition.status, &condition.reason))
+}

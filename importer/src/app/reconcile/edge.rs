@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the edge registry says about the targets of a set.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, stream};
+use krs_core::crd::{DestinationTls, reason};
+use krs_core::error::{Classify as _, chain};
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, Selector, Tag};
+use krs_core::registry::{Barred, Client, ClientOptions, Denial, RegistryError, Repository, RetryPolicy};
+use krs_core::sync::verify_present::{Proof, ProveError, prove};
+
+use super::health::Health;
+use crate::adapters::credentials::Credentials;
+use crate::engine::advice::{Whose, about_denial, about_tls};
+use crate::engine::decide::{Answer, Obstacle};
+use crate::engine::remember::Ask;
+use crate::model::target::{Target, TargetKey};
+
+/// Targets that are asked for at once.
+const ASKED_AT_ONCE: usize = 8;
+/// Targets of one list that are found missing before its rest is not asked for.
+const MAX_MISSES: usize = 2;
+/// How long one target may take: a walk over an image with some hundred layers is far below it.
+const ASK_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long all targets of a set may take; those without an answer by then are asked about by the next check.
+pub(super) const CHECK_TIMEOUT: Duration = Duration::from_secs(180);
+/// Retries that a client has for all of its requests ([`RetryPolicy::budget`]).
+pub(super) const RETRIES: u32 = 50;
+/// How long a client may pause for all of its requests ([`RetryPolicy::max_wait`]). Shorter than a target may take: a rate
+/// limit is a reason to requeue, not to hold a check.
+pub(super) const MAX_PAUSES: Duration = Duration::from_secs(20);
+
+/// How the importer itself talks to registries: a look that fails is repeated by the next reconcile, so that little is
+/// tried again within one.
+pub(super) fn client_options(barred: &Barred) -> ClientOptions {
+    ClientOptions {
+        barred: Some(barred.clone()),
+        certs_dirs: Vec::new(),
+        retry: RetryPolicy {
+            attempts: 3,
+            max: Duration::from_secs(5),
+            budget: RETRIES,
+            max_wait: MAX_PAUSES,
+            ..RetryPolicy::default()
+        },
+        stall_timeout: Duration::from_secs(20),
+        user_agent: crate::USER_AGENT.to_owned(),
+        ..ClientOptions::default()
+    }
+}
+
+/// The edge registry of one set, for one check.
+pub(super) struct Edge {
+    client: Client,
+    registry: RegistryHost,
+    barred: Barred,
+    whose: Whose,
+}
+
+/// What the edge registry said.
+#[derive(Default)]
+pub(super) struct Said {
+    pub(super) answers: BTreeMap<TargetKey, Answer>,
+    /// Configs and layers of the targets that are whole.
+    pub(super) contents: BTreeMap<TargetKey, Vec<Digest>>,
+    /// Whether every target was asked about.
+    pub(super) complete: bool,
+}
+
+/// What a client needs to reach the edge registry of a set.
+pub(super) fn edge_options(
+    registry: &RegistryHost,
+    tls: Option<&DestinationTls>,
+    login: Option<&Credentials>,
+    authorities: Option<Vec<u8>>,
+    barred: &Barred,
+) -> ClientOptions {
+    let mut options = client_options(barred);
+    if let Some(login) = login {
+        login.apply(registry, &mut options);
+    }
+    options.authorities.extend(authorities.map(|pem| (registry.clone(), pem)));
+    if let Some(tls) = tls {
+        options.plain_http.extend(tls.plain_http.then(|| registry.clone()));
+        options.insecure.extend(tls.insecure_skip_verify.then(|| registry.clone()));
+    }
+    options
+}
+
+impl Edge {
+    /// `whose` is the registry of a destination.
+    pub(super) fn new(client: Client, registry: RegistryHost, barred: &Barred, whose: Whose) -> Self {
+        Self { client, registry, barred: barred.clone(), whose }
+    }
+
+    /// Whether the registry answers at an address that the importer may talk to.
+    pub(super) async fn reachable(&self) -> Result<(), (Obstacle, Health)> {
+        let unknown = |obstacle| (obstacle, Health::Unknown);
+        allowed_address(&self.registry, &self.barred).await.map_err(unknown)?;
+        let pinged = self.client.ping(&self.registry).await;
+        pinged.map_err(|error| (obstacle(&error, self.whose), Health::of(&error, &self.registry)))
+    }
+
+    /// Asks about the targets of `lists`, as many as there is time for; those of one list one after another, until
+    /// [`MAX_MISSES`] of them are not there. `answered` counts. Also tells the health of the registry, and the failure that
+    /// shows it.
+    pub(super) async fn ask(
+        &self,
+        lists: &[Vec<(Target, Ask)>],
+        answered: &AtomicUsize,
+    ) -> (Said, Health, String) {
+        let deadline = tokio::time::Instant::now() + CHECK_TIMEOUT;
+        let asked = lists.iter().map(|list| self.ask_in_order(list).boxed()).collect::<Vec<_>>();
+        let (mut said, mut worst) = (Said::default(), None::<(Health, String)>);
+        let mut answers = stream::iter(asked).flatten_unordered(ASKED_AT_ONCE);
+        while let Ok(next) = tokio::time::timeout_at(deadline, answers.next()).await {
+            let Some((key, found)) = next else {
+                said.complete = true;
+                break;
+            };
+            answered.fetch_add(1, Ordering::Relaxed);
+            let health = found.failure.unwrap_or(Health::Answered);
+            if worst.as_ref().is_none_or(|(known, _)| health > *known) {
+                worst = Some((health, found.answer.message().to_owned()));
+            }
+            said.answers.insert(key, found.answer);
+            if let Some(contents) = found.contents {
+                said.contents.insert(key, contents);
+            }
+        }
+        let (health, message) = match worst {
+            Some(worst) => worst,
+            None if lists.is_empty() => (Health::Answered, String::new()),
+            None => (Health::NoAnswer, self.timed_out(CHECK_TIMEOUT).message),
+        };
+        (said, health, message)
+    }
+
+    /// What it comes to if the registry does not answer in time.
+    pub(super) fn timed_out(&self, time: Duration) -> Obstacle {
+        let message = format!(
+            "{} did not answer within {} s: is it running, and is the way to it open?",
+            self.registry,
+            time.as_secs()
+        );
+        Obstacle { reason: reason::REGISTRY_UNREACHABLE, message, stalled: false }
+    }
+
+    fn ask_in_order<'a>(
+        &'a self,
+        list: &'a [(Target, Ask)],
+    ) -> impl Stream<Item = (TargetKey, Found)> + Send + 'a {
+        stream::unfold((list.iter(), 0), move |(mut rest, misses)| async move {
+            let (target, how) = rest.next().filter(|_| misses < MAX_MISSES)?;
+            let (key, found) = self.ask_in_time(target, *how).await;
+            let is_there = matches!(found.answer, Answer::Whole | Answer::Seen);
+            Some(((key, found), (rest, misses + usize::from(!is_there))))
+        })
+    }
+
+    async fn ask_in_time(&self, target: &Target, how: Ask) -> (TargetKey, Found) {
+        let answer = tokio::time::timeout(ASK_TIMEOUT, self.ask_one(target, how)).await;
+        let late = |_| {
+            let answer = Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: self.late(target) };
+            Found { failure: Some(Health::NoAnswer), ..Found::from(answer) }
+        };
+        (target.key, answer.unwrap_or_else(late))
+    }
+
+    fn late(&self, target: &Target) -> String {
+        format!(
+            "{} did not say within {} s whether it has {}",
+            self.registry,
+            ASK_TIMEOUT.as_secs(),
+            target.repository
+        )
+    }
+
+    async fn ask_one(&self, target: &Target, how: Ask) -> Found {
+        let repository = self.client.repository(&self.registry, &target.repository);
+        match how {
+            Ask::Look => {
+                look(&repository, target).await.map_or_else(|error| self.failed(&error), Found::from)
+            }
+            Ask::Walk | Ask::Renew => {
+                match prove(&repository, &target.digest, &target.platforms, &target.tags).await {
+                    Ok(Proof::Whole { contents, .. }) => {
+                        let contents = Some(contents.iter().map(|blob| blob.digest).collect());
+                        Found { contents, ..Found::from(Answer::Whole) }
+                    }
+                    Ok(Proof::Missing { what }) => Answer::Missing { what }.into(),
+                    Ok(Proof::Tag { tag, found }) => tag_answer(&tag, found).into(),
+                    Err(ProveError::Registry(error)) => self.failed(&error),
+                    Err(ProveError::Closure(error)) => Answer::Corrupt { message: chain(&error) }.into(),
+                }
+            }
+        }
+    }
+
+    fn failed(&self, error: &RegistryError) -> Found {
+        Found { failure: Some(Health::of(error, &self.registry)), ..Found::from(failed(error, self.whose)) }
+    }
+}
+
+/// What the registry said about one target.
+struct Found {
+    answer: Answer,
+    /// Configs and layers, where all are there.
+    contents: Option<Vec<Digest>>,
+    /// What a failed request says about the registry.
+    failure: Option<Health>,
+}
+
+impl From<Answer> for Found {
+    fn from(answer: Answer) -> Self {
+        Self { answer, contents: None, failure: None }
+    }
+}
+
+/// HEAD of the top document and of the tags.
+async fn look(repository: &Repository, target: &Target) -> Result<Answer, RegistryError> {
+    if repository.head_manifest(&Selector::Digest(target.digest)).await?.is_none() {
+        return Ok(Answer::Missing { what: format!("manifest {}", target.digest) });
+    }
+    for tag in &target.tags {
+        let found = repository.head_manifest(&Selector::Tag(tag.clone())).await?.map(|top| top.digest);
+        if found != Some(target.digest) {
+            return Ok(tag_answer(tag, found));
+        }
+    }
+    Ok(Answer::Seen)
+}
+
+/// A tag that names nothing is set again; one that somebody moved is reported.
+fn tag_answer(tag: &Tag, found: Option<Digest>) -> Answer {
+    match found {
+        Some(found) => Answer::TagMoved { tag: tag.to_string(), found },
+        None => Answer::Missing { what: format!("tag {tag}") },
+    }
+}
+
+/// Refuses a registry of which one address is barred. The client refuses it again when it connects; here it is said in
+/// the words of the site's policy.
+pub(super) async fn allowed_address(registry: &RegistryHost, barred: &Barred) -> Result<(), Obstacle> {
+    // A port is needed to look a name up, and does not matter.
+    let host = registry.host().to_owned();
+    let Ok(addresses) = tokio::net::lookup_host((host, 443)).await else {
+        // The request itself says better what is wrong with the name.
+        return Ok(());
+    };
+    for address in addresses {
+        if let Err(why) = barred.check_address(address.ip()) {
+            let message = format!(
+                "spec.destinationRegistry: {registry}: {why}, which is never a destination; name the registry by an address that the Pods of this cluster reach"
+            );
+            return Err(Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true });
+        }
+    }
+    Ok(())
+}
+
+/// The reason that a failure of a registry gives a condition.
+pub(super) const fn reason_of(error: &RegistryError) -> &'static str {
+    use RegistryError as E;
+    match error {
+        E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
+        E::Tls { .. } | E::Certificate { .. } | E::PlainHttp { .. } => reason::TLS_FAILED,
+        E::NotFound { .. } => reason::IMAGE_NOT_FOUND,
+        E::Content { .. } | E::OtherDigest { .. } | E::TooLarge { .. } => reason::DIGEST_MISMATCH,
+        E::Full { .. } | E::Denied { denial: Denial::Quota, .. } => reason::REGISTRY_FULL,
+        E::Denied { denial: Denial::ReadOnly, .. } => reason::REGISTRY_READ_ONLY,
+        E::Protocol { .. }
+        | E::Refused { .. }
+        | E::Denied { .. }
+        | E::Redirect { .. }
+        | E::Realm { .. }
+        | E::Barred { .. } => reason::REGISTRY_REFUSED,
+        _ => reason::REGISTRY_UNREACHABLE,
+    }
+}
+
+/// A failure as a sentence, with what helps in a cluster.
+pub(super) fn explain(error: &RegistryError, whose: Whose) -> String {
+    let text = chain(error);
+    let help = match reason_of(error) {
+        reason::AUTH_FAILED => {
+            Some("correct the Secret that the set names; it is read again soon".to_owned())
+        }
+        reason::TLS_FAILED | reason::REGISTRY_UNREACHABLE => about_tls(error, whose),
+        _ => about_denial(error).map(str::to_owned).or_else(|| error.help()),
+    };
+    help.map_or(text.clone(), |help| format!("{text}; {help}"))
+}
+
+pub(super) fn obstacle(error: &RegistryError, whose: Whose) -> Obstacle {
+    let message = explain(error, whose);
+    if let RegistryError::Barred { .. } = error {
+        return Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true };
+    }
+    Obstacle { reason: reason_of(error), message, stalled: false }
+}
+
+fn failed(error: &RegistryError, whose: Whose) -> Answer {
+    let message = explain(error, whose);
+    match error {
+        RegistryError::Content { .. } => Answer::Corrupt { message },
+        // The credentials were accepted (`Edge::reachable`). Artifactory says this of what is absent.
+        RegistryError::Forbidden { .. } => Answer::Unreadable { message },
+        _ => Answer::Failed { reason: reason_of(error), message },
+    }
+}

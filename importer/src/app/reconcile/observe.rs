@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is found out about a set before anything is decided.
+
+use jiff::Timestamp;
+use krs_core::crd::reason;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::Reference;
+use krs_core::redact::printable;
+
+use super::blocked::Blocked;
+use super::collisions::{self, Collisions};
+use super::edge::Said;
+use super::job_reads::Jobs;
+use super::jobs;
+use super::known::KnownAnswers;
+use super::ownership::{self, Ownership};
+use super::round::Round;
+use super::secrets::{Login, Secrets};
+use super::sources::{Sources, Unanswered};
+use super::wanted::{self, Wanted};
+use super::{ReconcileError, lock, resolve};
+use crate::engine::decide::Obstacle;
+use crate::model::demand::SetName;
+use crate::model::state::SetState;
+use crate::model::target::Target;
+
+/// Most characters of the API server's refusal that are shown.
+const MAX_REFUSAL: usize = 300;
+
+/// What was found out about a set.
+pub(super) struct Seen {
+    /// The spec, where it is understood.
+    pub(super) wanted: Option<Wanted>,
+    pub(super) targets: Vec<Target>,
+    pub(super) unresolved: Vec<usize>,
+    pub(super) obstacle: Option<Obstacle>,
+    pub(super) collisions: Collisions,
+    pub(super) blocked: Blocked,
+    pub(super) said: Said,
+    /// When the registry was asked for that.
+    pub(super) asked_at: Timestamp,
+    /// What the registry said before and was not asked again.
+    pub(super) known: KnownAnswers,
+    /// Whether all present targets are asked about, not a sample.
+    pub(super) checks_all: bool,
+    /// Whether targets with old proofs wait because too many of the registry's are to be verified.
+    pub(super) renewals_wait: bool,
+    /// Whether a check of the registry goes on.
+    pub(super) is_checking: bool,
+    /// Whether a check ended before all targets were asked about.
+    pub(super) goes_on: bool,
+    /// When a source registry is asked again that is left alone.
+    pub(super) again_at: Option<Timestamp>,
+    /// When the destination registry is asked again that is left alone.
+    pub(super) left_alone_until: Option<Timestamp>,
+    pub(super) login: Option<Login>,
+    /// Whether the Secrets that the destination names were read.
+    pub(super) is_destination_read: bool,
+    pub(super) jobs: Jobs,
+    /// Whether they could be read.
+    pub(super) are_jobs_known: bool,
+}
+
+/// What a reference stands for, as far as it is known.
+pub(super) fn digest(reference: &Reference, state: &SetState) -> Option<Digest> {
+    reference.digest.or_else(|| state.resolved.get(&reference.to_string()).map(|resolved| resolved.digest))
+}
+
+/// The obstacle of a set whose Jobs the importer may not read: it does not know what is copied. (T-175)
+fn jobs_forbidden(set: &SetName, said: &str) -> Obstacle {
+    let (namespace, said) = (&set.namespace, printable(said, MAX_REFUSAL));
+    let message = format!(
+        "the importer may not read the copy Jobs of this set or their Pods in namespace {namespace}: {said}; allow it `get`, `list`, `watch`, `create` and `delete` of Jobs and `get` and `list` of Pods there (the chart's Role does)"
+    );
+    Obstacle { reason: reason::JOBS_FORBIDDEN, message, stalled: true }
+}
+
+impl Round<'_> {
+    /// Finds out everything that the decision needs.
+    pub(super) async fn observe(
+        &self,
+        secrets: &Secrets<'_>,
+        state: &mut SetState,
+    ) -> Result<Seen, ReconcileError> {
+        let spec = &self.set.spec;
+        let known = lock(&self.importer.known).remove(&self.uid).unwrap_or_default();
+        let mut seen = Seen {
+            wanted: None,
+            targets: Vec::new(),
+            unresolved: Vec::new(),
+            obstacle: None,
+            collisions: Collisions::new(),
+            blocked: Blocked::new(),
+            said: Said::default(),
+            asked_at: self.now,
+            known,
+            checks_all: false,
+            renewals_wait: false,
+            is_checking: false,
+            goes_on: false,
+            again_at: None,
+            left_alone_until: None,
+            login: None,
+            is_destination_read: false,
+            jobs: Jobs::default(),
+            are_jobs_known: true,
+        };
+        let read = match &self.unreadable {
+            Some(why) => Err(wanted::unreadable(why)),
+            None => wanted::read(spec),
+        };
+        match read {
+            Ok(wanted) => seen.wanted = Some(wanted),
+            Err(obstacle) => seen.obstacle = Some(obstacle),
+        }
+        match self.jobs(seen.wanted.as_ref(), state).await {
+            Ok(jobs) => seen.jobs = jobs,
+            Err(ReconcileError::Api { source: kube::Error::Api(status), .. }) if status.code == 403 => {
+                seen.are_jobs_known = false;
+                seen.obstacle = Some(jobs_forbidden(&self.name, &status.message));
+            }
+            Err(error) => return Err(error),
+        }
+        if let Some(wanted) = &seen.wanted {
+            let allowed = wanted::allowed(
+                &wanted.destination,
+                spec,
+                &self.name.namespace,
+                &self.importer.parts.destinations,
+            );
+            seen.obstacle = seen.obstacle.take().or(allowed.err());
+            let idle = seen.obstacle.is_some() || spec.suspend;
+            let unanswered = self.resolve(secrets, wanted, state, idle).await?;
+            (seen.blocked, seen.again_at) = (unanswered.blocked, unanswered.left_alone_until);
+            let digest = |reference: &Reference| digest(reference, state);
+            match wanted.targets(spec, digest) {
+                Ok(targets) => seen.targets = targets,
+                Err(obstacle) => seen.obstacle = Some(obstacle),
+            }
+            let images = wanted.images.iter().enumerate();
+            let open = images.filter(|(_, image)| digest(&image.reference).is_none());
+            seen.unresolved = open.map(|(place, _)| place).collect();
+            let namespace = &self.name.namespace;
+            let withheld = resolve::withheld(namespace, spec, wanted, &seen.unresolved, &self.stock);
+            for (place, why) in withheld {
+                // What its registry said against it comes first.
+                seen.blocked.entry(place).or_insert(why);
+            }
+        }
+        self.name_targets(&mut seen);
+        if seen.obstacle.is_none() && !spec.suspend {
+            self.ask(secrets, &mut seen, state).await?;
+        }
+        Self::refused(&mut seen);
+        Ok(seen)
+    }
+
+    /// Records which names the set gives at the edge, and takes from its targets those that it cannot have.
+    fn name_targets(&self, seen: &mut Seen) {
+        let writes = seen.obstacle.is_none() && !self.set.spec.suspend;
+        let (created, facts) = (wanted::created(self.set), &self.importer.facts);
+        let Some(wanted) = seen.wanted.as_ref().filter(|_| writes) else {
+            facts.claim(&self.name, created, false, &[]);
+            return;
+        };
+        seen.collisions = collisions::within(&mut seen.targets, &wanted.images);
+        let contested = facts.claim(&self.name, created, true, &seen.targets);
+        let lost = collisions::give_up(&mut seen.targets, &wanted.images, &self.name, contested);
+        seen.collisions.extend(lost);
+    }
+
+    /// The Jobs of the set that the importer created. Those of others are nothing to it.
+    pub(super) async fn jobs(
+        &self,
+        wanted: Option<&Wanted>,
+        state: &mut SetState,
+    ) -> Result<Jobs, ReconcileError> {
+        self.delete_overdue(state).await;
+        let repositories = wanted.map(Wanted::repositories).unwrap_or_default();
+        let mut ownership = Ownership::new(state.jobs.as_ref(), &repositories, self.now);
+        let reader = self.importer.job_reader(&self.name.namespace, &self.uid, self.now);
+        let found = reader.read(&mut ownership).await;
+        let found = found.map_err(ReconcileError::api("the copy Jobs cannot be read"))?;
+        // What 0.1 left is adopted once it is known what the set writes to.
+        if wanted.is_some() || state.jobs.is_some() {
+            state.jobs = Some(ownership.finish());
+        }
+        Ok(found)
+    }
+
+    /// Forgets the names of Jobs that ended so long ago that Kubernetes deleted them. Where it did not, that is made up for.
+    async fn delete_overdue(&self, state: &mut SetState) {
+        let (client, namespace) = (&self.importer.parts.client, &self.name.namespace);
+        let Some(jobs) = &mut state.jobs else { return };
+        for (name, uid) in ownership::overdue(jobs, self.now) {
+            if let Err(error) = jobs::delete(client, namespace, &name, &uid).await {
+                let (set, error) = (self.name.to_string(), krs_core::error::chain(&error));
+                tracing::debug!(set, job = name, error, "an ended copy Job cannot be deleted");
+                return;
+            }
+            jobs.remove(&name);
+        }
+    }
+
+    async fn resolve(
+        &self,
+        secrets: &Secrets<'_>,
+        wanted: &Wanted,
+        state: &mut SetState,
+        idle: bool,
+    ) -> Result<Unanswered, ReconcileError> {
+        let (parts, spec) = (&self.importer.parts, &self.set.spec);
+        let known = resolve::known(
+            parts,
+            &self.name.namespace,
+            spec,
+            wanted,
+            &self.stock,
+            state,
+            self.resync,
+            self.now,
+        );
+        if idle {
+            // A set that does nothing raises no mark.
+            return Ok(Unanswered::default());
+        }
+        resolve::use_answers(&parts.marks, &known, state, self.now).await?;
+        if known.ask.is_empty() {
+            return Ok(Unanswered::default());
+        }
+        let (registries, set, now) = (&self.importer.registries, &self.name, self.now);
+        let sources = Sources { parts, registries, secrets, set, spec, now };
+        let unanswered = sources.ask(wanted, &known.ask, state).await;
+        unanswered.map_err(ReconcileError::api("Secrets cannot be read"))
+    }
+}

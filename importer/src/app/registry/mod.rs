@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The read-only registry that copy Jobs read bundles from, over TLS.
+//!
+//! The image with digest I of the bundle whose manifest has digest B is the repository `HEX(B)/HEX(I)`; what it holds is
+//! read by digest. See [`repository`].
+
+mod access;
+mod claims;
+#[cfg(test)]
+pub(crate) mod fake;
+mod front;
+mod review;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use krs_core::oci::digest::Digest;
+use krs_core::sync::serve::{self, Listener, ServeError, ServeOptions, Tls};
+use tokio::sync::watch;
+
+use self::access::Access;
+use self::front::Front;
+use crate::adapters::library::Library;
+use crate::adapters::metrics::Metrics;
+use crate::app::tls::ServerIdentity;
+use crate::model::config::RegistryConfig;
+use crate::model::demand::Demand;
+
+/// Most connections of one address at once. Several Pods of a node may show one address, and a copy has a handful.
+const PER_PEER: usize = 64;
+
+/// Repository of an image in the embedded registry: `HEX(bundle)/HEX(image)`.
+pub fn repository(bundle: &Digest, image: &Digest) -> String {
+    format!("{}/{}", bundle.hex(), image.hex())
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Registry {
+    listener: Listener,
+    front: Arc<Front>,
+}
+
+/// What the server shows to its clients; can be replaced while it runs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Certificate(Option<serve::Certificate>);
+
+impl Certificate {
+    /// Shows another certificate from the next connection on.
+    ///
+    /// # Errors
+    /// [`ServeError::Tls`]: it cannot be used, and the one before stays.
+    pub fn replace(&self, identity: &ServerIdentity) -> Result<(), ServeError> {
+        self.0.as_ref().map_or(Ok(()), |certificate| certificate.replace(&pem(identity)))
+    }
+}
+
+impl Registry {
+    /// Begins to listen. `shared`: the site shares the images of bundles across namespaces.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn bind(
+        config: &RegistryConfig,
+        identity: &ServerIdentity,
+        client: kube::Client,
+        library: Arc<Library>,
+        demand: watch::Receiver<Arc<Demand>>,
+        shared: bool,
+        metrics: Metrics,
+    ) -> Result<Self, ServeError> {
+        let listener =
+            Listener::bind(&ServeOptions { address: config.listen, tls: Some(pem(identity)) }).await?;
+        let access = Access::new(review::reviewer(client));
+        let listener = listener.per_peer(PER_PEER).unauthenticated_close_first();
+        Ok(Self { listener, front: Arc::new(Front::new(access, library, demand, shared, metrics)) })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// What it shows to its clients, for the time when it is renewed.
+    pub fn certificate(&self) -> Certificate {
+        Certificate(self.listener.certificate())
+    }
+
+    /// Answers until `stop` is done, then lets transfers that are under way come to an end.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) {
+        let front = self.front;
+        let answer = move |request| {
+            let front = Arc::clone(&front);
+            async move { front.answer(request).await }
+        };
+        self.listener.run(answer, stop).await;
+    }
+}
+
+fn pem(identity: &ServerIdentity) -> Tls {
+    Tls { certificate: identity.certificate.clone().into_bytes(), key: identity.key.clone().into_bytes() }
+}

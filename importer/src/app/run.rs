@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `krs-importer run`: puts the parts together, and ends them in order.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+use krs_core::error::chain;
+use krs_core::registry::Barred;
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::adapters::api_client;
+use crate::adapters::events::Events;
+use crate::adapters::follow::Pace;
+use crate::adapters::heartbeat::{Heartbeats, Watches};
+use crate::adapters::lease::{self, Leases, Times, holder_name};
+use crate::adapters::library::Library;
+use crate::adapters::metrics::Metrics;
+use crate::app::controller;
+use crate::app::http::{self, Health};
+use crate::app::intake::Intake;
+use crate::app::reconcile::{Importer, Parts};
+use crate::app::registry::{Certificate, Registry};
+use crate::app::start::{Start, StepError};
+use crate::app::tls::{self, ServerIdentity};
+use crate::model::config::{Config, ConfigError};
+use crate::model::demand::Demand;
+use crate::model::marks::HighWaterMarks;
+use crate::model::policy::{self, Allowed, Destinations};
+use crate::model::stock::Stock;
+
+/// How long everything may take to come to an end.
+const STOPPING: Duration = Duration::from_secs(25);
+
+/// How long the intake may be without progress: several calls of the API server that each run into their time limit.
+const LOOP_LIMIT: Duration = Duration::from_secs(600);
+
+/// How long looking the API server's address up may take.
+const LOOK_UP: Duration = Duration::from_secs(10);
+
+/// How long to wait before the Lease is asked for again.
+const LEASE_RETRY: Duration = Duration::from_secs(2);
+
+/// How often the Secret with the certificate of the embedded registry is read.
+const RENEWAL: Duration = Duration::from_secs(6 * 3600);
+/// How often the certificate is compared with the clock, which somebody may have set meanwhile.
+const CLOCK_CHECK: Duration = Duration::from_secs(60);
+/// Least time between two attempts to renew a certificate that is due.
+const RENEWAL_RETRY: Duration = Duration::from_secs(600);
+
+/// Why the importer does not run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The configuration is not acceptable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A list of registries in the configuration is not acceptable.
+    #[error("{field}: {detail}")]
+    Registries {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// There is no way to the API server.
+    #[error("the API server cannot be reached: {0}")]
+    Kube(#[from] kube::Error),
+    /// The surroundings do not say where the API server is.
+    #[error("nothing says where the API server is: {0}")]
+    Surroundings(#[from] kube::config::InferConfigError),
+    /// The certificate of the embedded registry cannot be made or kept.
+    #[error("the certificate of the embedded registry cannot be made: {0}")]
+    Tls(#[from] tls::TlsError),
+    /// The embedded registry cannot be started.
+    #[error(transparent)]
+    Serve(#[from] krs_core::sync::serve::ServeError),
+    /// An address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A part of the importer ended by itself.
+    #[error("{0} ended by itself")]
+    Ended(&'static str),
+    /// A part of the importer broke off.
+    #[error("a part of the importer broke off: {0}")]
+    Panicked(tokio::task::JoinError),
+    /// The Lease cannot be had.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// Another process is this importer by now.
+    #[error(
+        "{0} holds the Lease of the importer by now: this process was cut off from the API server for too long"
+    )]
+    Superseded(String),
+    /// Signals of the system cannot be received.
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+    /// Something was still under way when the time to stop was over.
+    #[error("not everything came to an end within {} s", STOPPING.as_secs())]
+    Late,
+}
+
+/// Why the importer has no Lease.
+#[derive(Debug, Error)]
+#[error("the Lease of the importer cannot be read or written: {0}{help}", help = help(.0))]
+pub struct LeaseError(#[source] kube::Error);
+
+fn help(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(status) if status.is_forbidden() => {
+            "; install the chart's RBAC (`helm upgrade`): that of 0.1 has no Leases"
+        }
+        _ => "",
+    }
+}
+
+impl StepError for LeaseError {
+    fn is_temporary(&self) -> bool {
+        true
+    }
+}
+
+/// Runs the importer until the system asks it to stop.
+///
+/// # Errors
+/// [`RunError`]; Kubernetes starts the process anew.
+pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
+    let config = Arc::new(Config::read(path)?);
+    let (destinations, sources) = registries(&config)?;
+    let asked_to_stop = signals()?;
+    let surroundings = kube::Config::infer().await?;
+    let api_server = api_server(&surroundings).await;
+    let (metrics, measured) = Metrics::new();
+    let heartbeats = Heartbeats::default();
+    let watches = Watches::new(heartbeats.clone(), metrics.clone());
+    let client = kube::Client::try_from(surroundings)?;
+    let client = api_client::limited(client, api_client::Limits::default(), Arc::clone(&watches));
+    let pod = std::env::var("POD_NAME").ok();
+    let (stock, stocked) = watch::channel(Arc::<Stock>::default());
+    let seen = Arc::new(AtomicBool::new(false));
+    let (stop, stopping) = watch::channel(false);
+    let stopped = || ended(stop.subscribe());
+    let start = Start::new(heartbeats.begin("the start", LOOP_LIMIT));
+    let mut health = health(heartbeats.clone(), measured, &stocked, &seen);
+    health.ready.push(start.is_over());
+    let serving = http::serve(config.http, health, stopped());
+    let address = config.http;
+    let mut parts = JoinSet::new();
+    parts.spawn(named("the health server", async move {
+        serving.await.map_err(|source| RunError::Listen { address, source })
+    }));
+    tokio::pin!(asked_to_stop);
+    let holder = holder_name(pod.as_deref(), std::env::var("POD_UID").ok().as_deref());
+    let (name, served) = (&config.namespace, &config.watch_namespaces);
+    let leases = Arc::new(Leases::new(client.clone(), name, &holder, served, Times::default()));
+    let identity = tokio::select! {
+        identity = begin(&start, &client, &config, &leases) => identity?,
+        () = &mut asked_to_stop => return Ok(()),
+        Some(first) = parts.join_next() => return Err(first_end(first)),
+    };
+    start.end();
+    let (ca, registry_ca) = watch::channel(identity.ca.clone());
+
+    let events = Events::new(client.clone(), pod);
+    let (library, faults) = Library::new();
+    let (demand, demanded) = watch::channel(Arc::<Demand>::default());
+    let marks = HighWaterMarks::new(client.clone(), &config.namespace);
+
+    let registry = Registry::bind(
+        &config.registry,
+        &identity,
+        client.clone(),
+        Arc::clone(&library),
+        demanded.clone(),
+        config.share_across_namespaces,
+        metrics.clone(),
+    )
+    .await?;
+    let intake = Intake::new(
+        Arc::clone(&config),
+        client.clone(),
+        events.clone(),
+        metrics.clone(),
+        library,
+        faults,
+        Arc::clone(&marks),
+        demanded,
+        stock,
+    )
+    .with_heartbeat(heartbeats.begin("the intake", LOOP_LIMIT))
+    .with_watch(Arc::clone(&watches), heartbeats.clone(), Pace { limit: LOOP_LIMIT, ..Pace::default() });
+    let importer = Importer::new(Parts {
+        config: Arc::clone(&config),
+        client: client.clone(),
+        destinations,
+        sources,
+        events,
+        metrics,
+        marks,
+        stock: stocked.clone(),
+        demand,
+        registry_ca,
+        barred: Barred::new(move |address| forbidden(address, &api_server)),
+        clock: Arc::new(jiff::Timestamp::now),
+        heartbeats: heartbeats.clone(),
+    })
+    .with_leases(Arc::clone(&leases));
+
+    let renewal = renew(client, Arc::clone(&config), registry.certificate(), identity, ca);
+    parts.spawn(named("the renewal of the certificate", async move {
+        tokio::select! { () = renewal => {} () = ended(stopping.clone()) => {} }
+        Ok(())
+    }));
+    let kept = Arc::clone(&leases);
+    let stopping = stop.subscribe();
+    parts.spawn(named("the renewal of the Lease", async move {
+        tokio::select! { error = keep(&kept) => Err(error), () = ended(stopping) => Ok(()) }
+    }));
+    parts.spawn(named("the embedded registry", ok(registry.run(stopped()))));
+    parts.spawn(named("the intake", ok(intake.run(stopped()))));
+    let controlling = controller::run(Arc::new(importer), watches, stocked, seen, Pace::default(), stopped());
+    parts.spawn(named("the controller", ok(controlling)));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace, "the importer runs");
+
+    let outcome = tokio::select! {
+        () = &mut asked_to_stop => {
+            tracing::info!("asked to stop");
+            Ok(())
+        }
+        Some(first) = parts.join_next() => Err(first_end(first)),
+    };
+    stop.send_replace(true);
+    let rest = async {
+        while parts.join_next().await.is_some() {}
+        // Another process need not wait until the Lease expires.
+        if let Err(error) = leases.release().await {
+            tracing::debug!(error = chain(&error), "the Lease could not be released");
+        }
+    };
+    let in_time = tokio::time::timeout(STOPPING, rest).await;
+    outcome?;
+    in_time.map_err(|_| RunError::Late)
+}
+
+/// The registries that sets may name.
+fn registries(config: &Config) -> Result<(Destinations, Allowed), RunError> {
+    let refused = |field| move |detail| RunError::Registries { field, detail };
+    let destinations = Destinations::parse(&config.allowed_destinations);
+    let sources = Allowed::parse(&config.online.allowed_sources);
+    Ok((
+        destinations.map_err(refused("allowedDestinations"))?.with_tls(config.destination_tls),
+        sources.map_err(refused("online.allowedSources"))?,
+    ))
+}
+
+/// Waits for the API server and for the Lease, and answers with the certificate of the embedded registry.
+async fn begin(
+    start: &Start,
+    client: &kube::Client,
+    config: &Config,
+    leases: &Leases,
+) -> Result<ServerIdentity, RunError> {
+    let mut held_by = None;
+    loop {
+        match start.step("the Lease", async || leases.acquire().await.map_err(LeaseError)).await? {
+            lease::Attempt::Held => break,
+            lease::Attempt::HeldBy(other) => {
+                let what = format!(
+                    "{other} holds Lease {}/krs-importer: one importer runs in a namespace",
+                    config.namespace
+                );
+                if held_by.as_ref() != Some(&other) {
+                    tracing::warn!("the start is delayed: {what}");
+                    held_by = Some(other);
+                }
+                start.waits_for(what);
+            }
+            lease::Attempt::Contended => {}
+        }
+        tokio::time::sleep(LEASE_RETRY).await;
+    }
+    let attempt = async || tls::identity(client, &config.namespace, &config.registry.host).await;
+    Ok(start.step("the certificate of the embedded registry", attempt).await?)
+}
+
+/// Renews the Lease. Ends once another process has it.
+async fn keep(leases: &Leases) -> RunError {
+    let mut wait = leases.times().renew;
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = match leases.acquire().await {
+            Ok(lease::Attempt::Held) => leases.times().renew,
+            Ok(lease::Attempt::HeldBy(other)) => return RunError::Superseded(other),
+            Ok(lease::Attempt::Contended) => LEASE_RETRY,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the Lease of the importer cannot be renewed, retried");
+                LEASE_RETRY
+            }
+        };
+    }
+}
+
+/// A part of the importer: its name, and how it ended.
+type Part = (&'static str, Result<(), RunError>);
+
+async fn named(name: &'static str, part: impl Future<Output = Result<(), RunError>>) -> Part {
+    (name, part.await)
+}
+
+async fn ok(part: impl Future<Output = ()>) -> Result<(), RunError> {
+    part.await;
+    Ok(())
+}
+
+/// The error that the first part to end ends the process with: each is to go on until it is asked to stop.
+fn first_end(end: Result<Part, tokio::task::JoinError>) -> RunError {
+    match end {
+        Ok((name, Ok(()))) => RunError::Ended(name),
+        Ok((_, Err(error))) => error,
+        Err(panic) => RunError::Panicked(panic),
+    }
+}
+
+/// Done once `stop` says so, or nobody is left who could.
+async fn ended(mut stop: watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn health(
+    heartbeats: Heartbeats,
+    metrics: prometheus_client::registry::Registry,
+    stock: &watch::Receiver<Arc<Stock>>,
+    seen: &Arc<AtomicBool>,
+) -> Health {
+    let scanned = stock.clone();
+    Health {
+        heartbeats,
+        ready: vec![
+            http::once(Arc::clone(seen), "the sets of the cluster are not known yet"),
+            Box::new(move || {
+                if scanned.borrow().scanned {
+                    Ok(())
+                } else {
+                    Err("the drop folder was not read yet".to_owned())
+                }
+            }),
+        ],
+        metrics,
+    }
+}
+
+/// Shows new certificates in time. Never ends.
+async fn renew(
+    client: kube::Client,
+    config: Arc<Config>,
+    shown: Certificate,
+    mut identity: ServerIdentity,
+    ca: watch::Sender<String>,
+) {
+    let mut read = Instant::now();
+    loop {
+        tokio::time::sleep(CLOCK_CHECK).await;
+        let due = || identity.is_due(&config.registry.host, jiff::Timestamp::now());
+        if read.elapsed() < RENEWAL && (read.elapsed() < RENEWAL_RETRY || !due()) {
+            continue;
+        }
+        read = Instant::now();
+        let now = match tls::identity(&client, &config.namespace, &config.registry.host).await {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the certificate cannot be renewed; it is tried again");
+                continue;
+            }
+        };
+        if now.certificate == identity.certificate {
+            continue;
+        }
+        match shown.replace(&now) {
+            Ok(()) => {
+                tracing::info!("the embedded registry shows a new certificate");
+                ca.send_replace(now.ca.clone());
+                identity = now;
+            }
+            Err(error) => tracing::warn!(error = chain(&error), "the new certificate cannot be used"),
+        }
+    }
+}
+
+/// Addresses of the API server, which are never a destination.
+async fn api_server(config: &kube::Config) -> Vec<IpAddr> {
+    let named = config.cluster_url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let in_pods = std::env::var("KUBERNETES_SERVICE_HOST").ok();
+    let mut addresses = Vec::new();
+    for host in in_pods.into_iter().chain([named]) {
+        let found = tokio::time::timeout(LOOK_UP, tokio::net::lookup_host((host.as_str(), 443))).await;
+        if let Ok(Ok(found)) = found {
+            addresses.extend(found.map(|address| address.ip().to_canonical()));
+        }
+    }
+    addresses
+}
+
+fn forbidden(address: IpAddr, api_server: &[IpAddr]) -> Option<&'static str> {
+    let mut reasons = api_server.iter().filter_map(|api| policy::forbidden(address, Some(*api)));
+    reasons.next().or_else(|| policy::forbidden(address, None))
+}
+
+/// Done once the system asks the process to stop.
+fn signals() -> Result<impl Future<Output = ()>, RunError> {
+    let listen = |kind| signal(kind).map_err(RunError::Signals);
+    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_address_of_the_api_server_is_barred_beside_those_that_always_are() {
+        let api = ["10.96.0.1".parse().unwrap(), "192.0.2.7".parse().unwrap()];
+        for (address, barred) in
+            [("10.96.0.1", true), ("192.0.2.7", true), ("127.0.0.1", true), ("192.0.2.8", false)]
+        {
+            assert_eq!(forbidden(address.parse().unwrap(), &api).is_some(), barred, "{address}");
+        }
+        assert!(forbidden("169.254.169.254".parse().unwrap(), &[]).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_by_itself_is_named() {
+        let part = named("the intake", ok(async {})).await;
+        assert_eq!(first_end(Ok(part)).to_string(), "the intake ended by itself");
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which targets are copied together. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RegistryHost, RepositoryName};
+
+use super::{Batch, BatchSource, Observation};
+use crate::engine::job::copy_target;
+use crate::model::stock::StockImage;
+use crate::model::target::Target;
+use crate::model::task::{MAX_MOUNT_FROM, MAX_TARGETS, MAX_TASK};
+
+/// Bytes of a task that are not targets: the authority of the embedded registry, names, braces.
+const TASK_OVERHEAD: usize = 20 << 10;
+
+/// A target that can be copied now.
+pub(super) struct Open<'a> {
+    /// Its place among the targets of the set.
+    pub(super) place: usize,
+    pub(super) target: &'a Target,
+    pub(super) source: BatchSource,
+    pub(super) image: Option<&'a StockImage>,
+    /// Which attempt it would be.
+    pub(super) attempt: u32,
+}
+
+/// The repositories that hold blobs, and whether each is at the same registry.
+pub(super) type Holders<'a> = BTreeMap<Digest, BTreeSet<&'a RepositoryName>>;
+
+/// Puts targets together: of one source, in spec order, spread evenly over the free slots, never two batches for one
+/// repository, and none for a repository that is `claimed`. Answers the batches with the places of their targets.
+pub(super) fn batches(
+    mut open: Vec<Open<'_>>,
+    mut slots: usize,
+    claimed: &mut BTreeSet<(RegistryHost, RepositoryName)>,
+    holders: &Holders<'_>,
+) -> Vec<(Batch, Vec<usize>)> {
+    let mut batches = Vec::new();
+    let claim = |target: &Target| (target.registry.clone(), target.repository.clone());
+    open.retain(|open| !claimed.contains(&claim(open.target)));
+    while slots > 0 {
+        let Some(first) = open.first() else { break };
+        let source = first.source.clone();
+        // What is left is spread over what is free.
+        let most = open.len().div_ceil(slots).clamp(1, MAX_TARGETS);
+        let mut batch = Batch { source: source.clone(), targets: Vec::new(), attempt: 1, bytes: Some(0) };
+        let (mut places, mut repositories, mut size) = (Vec::new(), BTreeSet::new(), TASK_OVERHEAD);
+        for open in open.iter().filter(|open| open.source == source) {
+            let repository = claim(open.target);
+            // Targets of one repository go together, even where the batch grows by it.
+            let most = if repositories.contains(&repository) { MAX_TARGETS } else { most };
+            if batch.targets.len() >= most {
+                continue;
+            }
+            let mount_from = mount_from(open, holders);
+            let more = size_in_task(open.target, &mount_from);
+            if !batch.targets.is_empty() && size + more > MAX_TASK {
+                break;
+            }
+            size += more;
+            repositories.insert(repository);
+            batch.attempt = batch.attempt.max(open.attempt);
+            batch.bytes = batch.bytes.zip(open.image).map(|(bytes, image)| bytes.saturating_add(image.size));
+            batch.targets.push((open.target.clone(), mount_from));
+            places.push(open.place);
+        }
+        claimed.extend(repositories);
+        // The rest of a repository waits for the end of this Job.
+        open.retain(|open| !claimed.contains(&claim(open.target)));
+        batches.push((batch, places));
+        slots -= 1;
+    }
+    batches
+}
+
+/// Whether a target fits a task at all.
+pub(super) fn fits(target: &Target) -> bool {
+    TASK_OVERHEAD + size_in_task(target, &[]) + MAX_MOUNT_FROM * 260 <= MAX_TASK
+}
+
+/// Bytes of a target in the JSON of a task. What stands for the source is as long as it may be.
+fn size_in_task(target: &Target, mount_from: &[RepositoryName]) -> usize {
+    const LONGEST_SOURCE: usize = 512;
+    let target = copy_target(target, mount_from);
+    serde_json::to_vec(&target).map_or(usize::MAX / 2, |json| json.len() + LONGEST_SOURCE)
+}
+
+/// Other repositories that hold blobs of the image, the one with most of them first.
+fn mount_from(open: &Open<'_>, holders: &Holders<'_>) -> Vec<RepositoryName> {
+    let contents = open.image.map(|image| image.contents.as_slice()).unwrap_or_default();
+    let mut held = BTreeMap::<&RepositoryName, usize>::new();
+    for blob in contents.iter().collect::<BTreeSet<_>>() {
+        for repository in holders.get(blob).into_iter().flatten() {
+            *held.entry(repository).or_default() += 1;
+        }
+    }
+    held.remove(&open.target.repository);
+    let mut held = held.into_iter().collect::<Vec<_>>();
+    held.sort_by(|(a, held_by_a), (b, held_by_b)| held_by_b.cmp(held_by_a).then(a.cmp(b)));
+    // What a delta cannot do without comes first.
+    let expected = open.image.map(|image| image.expected_in.as_slice()).unwrap_or_default();
+    let mut names = expected.iter().filter(|name| **name != open.target.repository).collect::<Vec<_>>();
+    names.extend(held.into_iter().map(|(repository, _)| repository).filter(|name| !expected.contains(name)));
+    names.into_iter().take(MAX_MOUNT_FROM).cloned().collect()
+}
+
+/// Which repositories hold what: as proofs of other sets tell, and the proven targets of this one.
+pub(super) fn holders<'a>(o: &Observation<'a>, proven: impl Iterator<Item = &'a Target>) -> Holders<'a> {
+    let mut holders = Holders::new();
+    for (blob, repositories) in o.holders {
+        holders.entry(*blob).or_default().extend(repositories);
+    }
+    for target in proven {
+        let image = o.stock.find(o.namespace, &target.digest, &target.platforms).map(|(_, image)| image);
+        for blob in image.into_iter().flat_map(|image| &image.contents) {
+            holders.entry(*blob).or_default().insert(&target.repository);
+        }
+    }
+    holders
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which targets of a set a Job copies. A Job knows nothing of keys: what it was told is compared whole, so that a target
+//! with one more tag is another one.
+
+use std::collections::HashMap;
+
+use krs_core::oci::digest::Digest;
+use krs_core::oci::platform::Platform;
+use krs_core::oci::reference::{RegistryHost, RepositoryName, Tag};
+
+use super::CopyJob;
+use crate::model::target::Target;
+
+type What<'a> = (&'a RegistryHost, &'a RepositoryName, &'a Digest, &'a [Tag], &'a [Platform]);
+
+/// The targets of a set by what they are.
+pub(crate) struct Index<'a>(HashMap<What<'a>, usize>);
+
+impl<'a> Index<'a> {
+    pub(crate) fn new(targets: &'a [Target]) -> Self {
+        let what = |t: &'a Target| {
+            (&t.registry, &t.repository, &t.digest, t.tags.as_slice(), t.platforms.as_slice())
+        };
+        Self(targets.iter().enumerate().map(|(n, target)| (what(target), n)).collect())
+    }
+
+    /// For each target of the Job, in the Job's order, its place among the targets of the set, where the set still has it.
+    pub(crate) fn places(&self, job: &CopyJob) -> Vec<Option<usize>> {
+        let registry = &job.task.destination.registry;
+        let place = |t: &crate::model::task::CopyTarget| {
+            let what = (registry, &t.repository, &t.digest, t.tags.as_slice(), t.platforms.as_slice());
+            self.0.get(&what).copied()
+        };
+        job.task.targets.iter().map(place).collect()
+    }
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What to do about a set, and what to say about it: a pure function over what was observed.
+
+mod batches;
+mod index;
+mod needs;
+mod observation;
+mod situation;
+mod verdict;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use krs_core::crd::{EdgeImageSetSpec, Source, reason};
+
+pub(crate) use index::Index;
+pub(crate) use needs::{copied_bundles, needs};
+pub use observation::{
+    Answer, Batch, BatchSource, CopyJob, Decision, FailedPod, JobPhase, Limits, Observation, Obstacle,
+    Verdict,
+};
+
+use crate::engine::remember::failure_in_pod;
+use batches::{Open, batches, fits, holders};
+use situation::{Awaited, Situation, situation};
+pub(crate) use situation::{Intervals, after, withheld};
+
+/// Soonest next look: what is due now was done in this one.
+const SOONEST: Duration = Duration::from_secs(1);
+/// When to look again at what somebody may mend, or what waits for others, unless the set is looked at more often.
+const SOON: Duration = Duration::from_secs(30);
+/// When to look again for the first scan, and for a free slot, in case that the event which tells of it was lost. Hundreds
+/// of sets may wait for a slot, for an hour.
+const SCAN: Duration = Duration::from_secs(60);
+const QUEUE: Duration = Duration::from_secs(300);
+
+/// Decides.
+///
+/// Running Jobs are deleted where the set no longer has any of their targets, where it is suspended, and where their Pod
+/// does not start and everything that they copy is there by other ways. One that works on targets that turned out to be
+/// there is left to end by itself, which it does at once. With an obstacle nothing is deleted: what is wanted is not
+/// known for sure.
+pub fn decide(o: &Observation<'_>) -> Decision {
+    let intervals = Intervals::of(o.spec);
+    let picture = Picture::of(o, intervals);
+    let delete = delete(o, &picture);
+    let create =
+        if o.obstacle.is_some() || o.spec.suspend { Vec::new() } else { create(o, &picture, &delete) };
+    let (create, started): (Vec<_>, Vec<_>) = create.into_iter().unzip();
+    let started = started.into_iter().flatten().collect::<BTreeSet<_>>();
+    let verdict = verdict::verdict(o, &picture, &started, create.len());
+    let again = again(o, &picture, intervals, &started);
+    let is_open = |(place, situation): (usize, &Situation<'_>)| {
+        matches!(situation, Situation::Open { .. }) && !started.contains(&place)
+    };
+    let is_idle = o.obstacle.is_some() || o.spec.suspend;
+    let waits_for_jobs = !is_idle && picture.situations.iter().enumerate().any(is_open);
+    let from_bundle = from_bundle(o, &picture);
+    Decision { create, delete, verdict, again, waits_for_jobs, from_bundle }
+}
+
+/// Whether a set copies from bundles at all, as it is: a suspended or stalled one does not, and media need not wait for it.
+/// Neither for one with a Secret that the importer may not read: only whoever runs the site can mend that, and the author of
+/// a set must not hold media by naming one.
+pub(crate) fn follows_bundles(spec: &EdgeImageSetSpec, obstacle: Option<&Obstacle>) -> bool {
+    let waits_for_a_person =
+        |obstacle: &Obstacle| obstacle.stalled || obstacle.reason == reason::SECRET_FORBIDDEN;
+    spec.source != Source::Registry && !spec.suspend && !obstacle.is_some_and(waits_for_a_person)
+}
+
+fn from_bundle(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<usize> {
+    if !follows_bundles(o.spec, o.obstacle.as_ref()) {
+        return Vec::new();
+    }
+    let is_needed = |situation: &Situation<'_>| match situation {
+        // A copy from a source registry that runs may fail, and then a bundle is taken.
+        Situation::Copying
+        | Situation::Unknown { .. }
+        | Situation::Contested { .. }
+        | Situation::Waiting(_)
+        | Situation::Open { source: BatchSource::Bundle { .. }, .. } => true,
+        // It will be retried, also where a person must act before that helps: no retry makes a registry take an index of
+        // which platforms are left out.
+        Situation::BackOff { attempt, .. } => attempt.reason != reason::SPARSE_INDEX_REFUSED,
+        Situation::Proven
+        | Situation::Broken { .. }
+        | Situation::Refused { .. }
+        | Situation::Withheld { .. }
+        | Situation::Open { source: BatchSource::Registry { .. }, .. } => false,
+    };
+    let situations = picture.situations.iter().enumerate();
+    situations.filter(|(_, situation)| is_needed(situation)).map(|(place, _)| place).collect()
+}
+
+/// How things stand with each target, and which Job copies what.
+struct Picture<'a> {
+    situations: Vec<Situation<'a>>,
+    /// For each running Job the targets that the set has.
+    running: Vec<(&'a CopyJob, Vec<usize>)>,
+    /// For each target the highest attempt of a Job that still exists; names of Jobs must not repeat.
+    attempts: Vec<u32>,
+    /// For each target why the last Pod of the Job that copies it failed.
+    failed: Vec<Option<(&'static str, String)>>,
+}
+
+impl<'a> Picture<'a> {
+    fn of(o: &Observation<'a>, intervals: Intervals) -> Self {
+        let index = Index::new(o.targets);
+        let mut running = Vec::new();
+        let mut attempts = vec![0; o.targets.len()];
+        let mut failed = vec![None; o.targets.len()];
+        let mut copying = vec![false; o.targets.len()];
+        for job in o.jobs {
+            let in_task = index.places(job);
+            if let JobPhase::Running { failed: Some(pod), .. } = &job.phase {
+                for (n, place) in in_task.iter().enumerate() {
+                    if let Some(place) = place {
+                        failed[*place] = failure_in_pod(pod, n);
+                    }
+                }
+            }
+            let places = in_task.into_iter().flatten().collect::<Vec<_>>();
+            let runs = matches!(job.phase, JobPhase::Running { .. });
+            for place in &places {
+                attempts[*place] = job.attempt.max(attempts[*place]);
+                copying[*place] |= runs;
+            }
+            if runs {
+                running.push((job, places));
+            }
+        }
+        let situations = o.targets.iter().zip(copying).map(|(t, copying)| {
+            let situation = situation(o, intervals, t, copying);
+            match situation {
+                Situation::Open { .. } if !fits(t) => Situation::Broken {
+                    reason: reason::INVALID_SPEC,
+                    message: format!(
+                        "{} has too many tags in one set ({}): put some of them into another set",
+                        t.reference,
+                        t.tags.len()
+                    ),
+                },
+                other => other,
+            }
+        });
+        Self { situations: situations.collect(), running, attempts, failed }
+    }
+
+    fn is_proven(&self, place: usize) -> bool {
+        matches!(self.situations.get(place), Some(Situation::Proven))
+    }
+}
+
+fn delete(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<String> {
+    if o.obstacle.is_some() {
+        return Vec::new();
+    }
+    let useless = |(job, places): &&(&CopyJob, Vec<usize>)| {
+        let waits = matches!(job.phase, JobPhase::Running { waiting: Some(_), .. });
+        let needless = places.iter().all(|place| picture.is_proven(*place));
+        o.spec.suspend || places.is_empty() || (waits && needless)
+    };
+    picture.running.iter().filter(useless).map(|(job, _)| job.name.clone()).collect()
+}
+
+fn create(o: &Observation<'_>, picture: &Picture<'_>, delete: &[String]) -> Vec<(Batch, Vec<usize>)> {
+    let mut claimed = o.busy.clone();
+    for (job, _) in &picture.running {
+        // A deleted Job's Pod may write for some seconds more.
+        let registry = &job.task.destination.registry;
+        claimed.extend(job.task.targets.iter().map(|target| (registry.clone(), target.repository.clone())));
+    }
+    let mut open = Vec::new();
+    for (place, (target, situation)) in o.targets.iter().zip(&picture.situations).enumerate() {
+        if let Situation::Open { source, image } = situation {
+            let failed = o.state.attempts.get(&target.key).map_or(0, |attempt| attempt.count);
+            let attempt = failed.max(picture.attempts[place]).saturating_add(1);
+            open.push(Open { place, target, source: source.clone(), image: *image, attempt });
+        }
+    }
+    if open.is_empty() {
+        return Vec::new();
+    }
+    let parallelism = usize::try_from(o.spec.parallelism).unwrap_or(1).max(1);
+    let running = picture.running.iter().filter(|(job, _)| !delete.contains(&job.name)).count();
+    let slots = parallelism.saturating_sub(running).min(o.limits.free_jobs);
+    let proven = o.targets.iter().enumerate().filter(|(place, _)| picture.is_proven(*place));
+    let holders = holders(o, proven.map(|(_, target)| target));
+    // What failed before waits for a place that nobody else needs.
+    let (again, first): (Vec<_>, Vec<_>) =
+        open.into_iter().partition(|open| o.state.attempts.contains_key(&open.target.key));
+    let mut made = batches(first, slots, &mut claimed, &holders);
+    let left = o.limits.free_jobs.saturating_sub(made.len() + o.limits.kept_jobs);
+    made.extend(batches(again, slots.saturating_sub(made.len()).min(left), &mut claimed, &holders));
+    made
+}
+
+fn again(
+    o: &Observation<'_>,
+    picture: &Picture<'_>,
+    intervals: Intervals,
+    started: &BTreeSet<usize>,
+) -> Duration {
+    let mut times = vec![intervals.resync];
+    let mut at =
+        |time: Timestamp| times.push(Duration::try_from(time.duration_since(o.now)).unwrap_or_default());
+    if o.spec.suspend {
+        return intervals.resync;
+    }
+    if let Some(obstacle) = &o.obstacle {
+        // A wrong password is not tried every half minute: registries lock accounts.
+        let patient = obstacle.reason == reason::AUTH_FAILED;
+        return if patient { intervals.resync } else { intervals.resync.min(SOON) };
+    }
+    for proof in o.state.proofs.values() {
+        let due = after(*proof, intervals.verify);
+        // One that is overdue could not be renewed in this round.
+        at(if due > o.now { due } else { after(o.now, o.renew_in.unwrap_or(SOON)) });
+    }
+    for (place, situation) in picture.situations.iter().enumerate() {
+        match situation {
+            Situation::BackOff { until, .. } | Situation::Contested { until, .. } => at(*until),
+            Situation::Unknown { reason, .. } if *reason == reason::AUTH_FAILED => {}
+            Situation::Unknown { .. } | Situation::Copying => at(after(o.now, SOON)),
+            Situation::Waiting(Awaited::Scan) => at(after(o.now, SCAN)),
+            Situation::Open { .. } if !started.contains(&place) => at(after(o.now, QUEUE)),
+            _ => {}
+        }
+    }
+    times.into_iter().min().unwrap_or(intervals.resync).max(SOONEST)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a set needs of bundles, as it was decided: the media stay for that. Pure.
+
+use krs_core::crd::EdgeImageSetSpec;
+use krs_core::oci::digest::Digest;
+use krs_core::set::SetImage;
+
+use super::{BatchSource, CopyJob, Decision, Obstacle, follows_bundles};
+use crate::model::demand::{MissingImage, SetDemand};
+use crate::model::state::SetState;
+use crate::model::target::Target;
+use crate::model::task::TaskSource;
+
+/// What a set of these `images` needs. It is published before a Job exists that asks for it.
+pub(crate) fn needs(
+    spec: &EdgeImageSetSpec,
+    obstacle: Option<&Obstacle>,
+    images: &[SetImage],
+    targets: &[Target],
+    state: &SetState,
+    jobs: &[CopyJob],
+    decision: &Decision,
+) -> SetDemand {
+    let listed = images.iter().map(|image| {
+        let resolved = state.resolved.get(&image.reference.to_string());
+        (image.reference.clone(), resolved.cloned())
+    });
+    let missing = decision.from_bundle.iter().filter_map(|place| targets.get(*place));
+    let missing =
+        missing.map(|target| MissingImage { digest: target.digest, platforms: target.platforms.clone() });
+    let running = copied_bundles(jobs.iter().filter(|job| !decision.delete.contains(&job.name)));
+    let created = decision.create.iter().filter_map(|batch| match &batch.source {
+        BatchSource::Bundle { digest, .. } => Some(*digest),
+        BatchSource::Registry { .. } => None,
+    });
+    SetDemand {
+        images: listed.collect(),
+        missing: missing.collect(),
+        follows_bundles: follows_bundles(spec, obstacle),
+        copying_from: running.chain(created).collect(),
+    }
+}
+
+/// Bundles that Jobs copy from now: one that is suspended has no Pod, and reads nothing.
+pub(crate) fn copied_bundles<'a>(
+    jobs: impl IntoIterator<Item = &'a CopyJob>,
+) -> impl Iterator<Item = Digest> {
+    let active = jobs.into_iter().filter(|job| job.is_active());
+    active.filter_map(|job| match job.task.source {
+        TaskSource::Bundle { digest, .. } => Some(digest),
+        // The media of a later version's source wait for the images that are missing until the Job has ended.
+        TaskSource::Registry { .. } | TaskSource::Later => None,
+    })
+}

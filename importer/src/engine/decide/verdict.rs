@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is said about a set. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use krs_core::crd::{ImageFailure, Source, reason};
+use krs_core::oci::reference::Reference;
+use krs_core::redact::printable;
+
+use super::situation::{Awaited, Situation, stalls};
+use super::{JobPhase, Observation, Picture, Verdict};
+use crate::engine::remember::{last_bundle, last_failure};
+
+/// Images, bundles and Jobs that a message names; it counts the rest.
+const NAMED: usize = 3;
+/// Longest text of somebody else in a message, in characters.
+const MAX_QUOTED: usize = 300;
+
+type Said = (&'static str, String);
+
+pub(super) fn verdict(
+    o: &Observation<'_>,
+    picture: &Picture<'_>,
+    started: &BTreeSet<usize>,
+    created: usize,
+) -> Verdict {
+    let mut present = vec![false; o.spec.images.len()];
+    for (place, target) in o.targets.iter().enumerate() {
+        for image in &target.images {
+            if let Some(present) = present.get_mut(*image) {
+                *present = picture.is_proven(place);
+            }
+        }
+    }
+    // Under another name than the set says nobody finds it who looks for the name.
+    for image in o.unresolved.iter().chain(o.collisions.keys()) {
+        if let Some(present) = present.get_mut(*image) {
+            *present = false;
+        }
+    }
+    let failures = failures(o, picture, started);
+    let (ready, reconciling, stalled) = conditions(o, picture, started, created, &present);
+    Verdict { present, failures, ready, reconciling, stalled, bundle: last_bundle(o.state, o.jobs, o.stock) }
+}
+
+/// The failures of the targets that are missing, in the order of the images.
+fn failures(o: &Observation<'_>, picture: &Picture<'_>, started: &BTreeSet<usize>) -> Vec<ImageFailure> {
+    let mut by_image = BTreeMap::<usize, Said>::new();
+    for (place, (target, situation)) in o.targets.iter().zip(&picture.situations).enumerate() {
+        let failure = match situation {
+            Situation::Proven => None,
+            Situation::Broken { reason, message } => Some((*reason, message.clone())),
+            Situation::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
+            Situation::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
+            Situation::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
+            _ => last_failure_of(o, picture, started, place),
+        };
+        if let Some(failure) = failure {
+            by_image.extend(target.images.iter().map(|image| (*image, failure.clone())));
+        }
+    }
+    for (image, message) in o.collisions {
+        by_image.entry(*image).or_insert_with(|| (reason::NAMING_COLLISION, message.clone()));
+    }
+    let failure = |(image, (reason, message)): (usize, Said)| {
+        let image = o.spec.images.get(image)?.image.clone();
+        Some(ImageFailure { image, reason: reason.to_owned(), message })
+    };
+    by_image.into_iter().filter_map(failure).collect()
+}
+
+/// Why copying a target failed last, and nothing newer is known: the last Pod of the Job that copies it, else its last
+/// attempt. That a Job was refused is of no interest any more once another one exists. (T-83)
+fn last_failure_of(
+    o: &Observation<'_>,
+    picture: &Picture<'_>,
+    started: &BTreeSet<usize>,
+    place: usize,
+) -> Option<Said> {
+    if let Some(failure) = picture.failed.get(place)?.clone() {
+        return Some(failure);
+    }
+    let attempt = o.state.attempts.get(&o.targets.get(place)?.key)?;
+    let has_job = matches!(picture.situations.get(place)?, Situation::Copying) || started.contains(&place);
+    (!has_job || attempt.reason != reason::JOB_REJECTED).then(|| last_failure(attempt))
+}
+
+/// What failed before among the images that are copied now, or are to be: the first failure, of how many targets, and
+/// whether all that is under way is a retry.
+fn retries(
+    o: &Observation<'_>,
+    picture: &Picture<'_>,
+    started: &BTreeSet<usize>,
+) -> Option<(Said, usize, bool)> {
+    let (mut first, mut count, mut all) = (None, 0, true);
+    for (place, situation) in picture.situations.iter().enumerate() {
+        let under_way = match situation {
+            Situation::Copying | Situation::Open { .. } => true,
+            Situation::BackOff { .. } => false,
+            _ => continue,
+        };
+        match last_failure_of(o, picture, started, place) {
+            Some(failure) => {
+                count += 1;
+                first.get_or_insert(failure);
+            }
+            None => all &= !under_way,
+        }
+    }
+    first.map(|first| (first, count, all))
+}
+
+/// `Ready` with its reason, then `Reconciling` and `Stalled`, of which at most one is set: an engine that sees both takes
+/// whichever it finds first. What stops all work comes first, then what needs a person, then what is under way.
+fn conditions(
+    o: &Observation<'_>,
+    picture: &Picture<'_>,
+    started: &BTreeSet<usize>,
+    created: usize,
+    present: &[bool],
+) -> (Said, Option<Said>, Option<Said>) {
+    let progress = || {
+        let there = present.iter().filter(|present| **present).count();
+        format!("{there} of {} images present", present.len())
+    };
+    let stalled = |said: Said| (said.clone(), None, Some(said));
+    let retrying = |said: Said| (said.clone(), Some((reason::RETRYING, said.1)), None);
+    if let Some(obstacle) = o.obstacle.as_ref().filter(|obstacle| obstacle.stalled) {
+        return stalled((sound(obstacle.reason), obstacle.message.clone()));
+    }
+    if !present.is_empty() && present.iter().all(|present| *present) {
+        return ((reason::SYNC_SUCCESSFUL, reason::SYNC_SUCCESSFUL_MESSAGE.to_owned()), None, None);
+    }
+    if o.spec.suspend {
+        return ((reason::SUSPENDED, format!("{}; the set is suspended", progress())), None, None);
+    }
+    if let Some(obstacle) = &o.obstacle {
+        return retrying((sound(obstacle.reason), obstacle.message.clone()));
+    }
+    let with_progress = |(reason, message): Said| (reason, format!("{}; {message}", progress()));
+    let open = picture.situations.iter().enumerate();
+    let open =
+        open.filter(|(place, s)| matches!(s, Situation::Open { .. }) && !started.contains(place)).count();
+    let first = |what: &dyn Fn(&Situation<'_>) -> Option<Said>| picture.situations.iter().find_map(what);
+
+    let broken = first(&|situation| match situation {
+        Situation::Broken { reason, message } => Some((reason, message.clone())),
+        Situation::BackOff { attempt, .. } if stalls(&attempt.reason) => Some(last_failure(attempt)),
+        _ => None,
+    });
+    let collision = || o.collisions.values().next().map(|why| (reason::NAMING_COLLISION, why.clone()));
+    if let Some(said) = broken.or_else(collision) {
+        return stalled(with_progress(said));
+    }
+    let jobs = picture.running.iter().filter(|(_, places)| places.iter().any(|p| !picture.is_proven(*p)));
+    let running = jobs.clone().count() + created;
+    if running > 0 || open > 0 {
+        let retries = retries(o, picture, started);
+        let retry = if retries.as_ref().is_some_and(|(.., all)| *all) { "retry: " } else { "" };
+        let mut message = match running {
+            0 => format!("{}, {retry}waiting for other copy Jobs to end", progress()),
+            1 => format!("{}, {retry}1 copy Job running", progress()),
+            n => format!("{}, {retry}{n} copy Jobs running", progress()),
+        };
+        for (job, _) in jobs.take(NAMED) {
+            if let JobPhase::Running { waiting: Some(why), .. } = &job.phase {
+                message += &format!("; Job {} waits: {}", job.name, printable(why, MAX_QUOTED));
+            }
+        }
+        if let Some(((failed, why), count, all)) = retries {
+            let images = if count == 1 { "1 image" } else { &format!("{count} images") };
+            message += &format!("; {images} failed before: {}", printable(&why, MAX_QUOTED));
+            if all {
+                return retrying((failed, message));
+            }
+        }
+        return ((reason::COPYING, message.clone()), Some((reason::COPYING_IMAGES, message)), None);
+    }
+    let failed = first(&|situation| match situation {
+        Situation::BackOff { attempt, .. } => Some(last_failure(attempt)),
+        Situation::Unknown { reason, message } => Some((sound(reason), message.clone())),
+        Situation::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
+        _ => None,
+    });
+    if let Some(said) = failed {
+        return retrying(with_progress(said));
+    }
+    let withheld = first(&|situation| match situation {
+        Situation::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
+        _ => None,
+    });
+    if let Some(said) = withheld {
+        // A later bundle may list it for this namespace.
+        let said = with_progress(said);
+        return (said.clone(), Some((reason::WAITING_FOR_BUNDLE, said.1)), None);
+    }
+    if let Some(message) = waiting(o, picture) {
+        let said = with_progress((reason::WAITING_FOR_BUNDLE, message));
+        return (said.clone(), Some(said), None);
+    }
+    let refused = first(&|situation| match situation {
+        Situation::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
+        _ => None,
+    });
+    if let Some(said) = refused {
+        // Neither the set's owner must act on the set, nor is anything under way.
+        return (with_progress(said), None, None);
+    }
+    unresolved(o, with_progress)
+}
+
+/// Images of which nobody knows what they stand for, and no bundle will tell.
+fn unresolved(
+    o: &Observation<'_>,
+    with_progress: impl Fn(Said) -> Said,
+) -> (Said, Option<Said>, Option<Said>) {
+    let images = named(o, o.unresolved.iter().copied());
+    if o.limits.online {
+        let message = format!("their registry did not say what these tags name: {images}");
+        let said = with_progress((reason::IMAGE_NOT_FOUND, message));
+        return (said.clone(), Some((reason::RETRYING, said.1)), None);
+    }
+    let message = format!(
+        "only their registry knows what these tags name, and the importer works without source registries (online.enabled is off): {images}"
+    );
+    (with_progress((reason::SOURCE_NOT_ALLOWED, message)), None, None)
+}
+
+/// What the set waits for, where it waits for a bundle.
+fn waiting(o: &Observation<'_>, picture: &Picture<'_>) -> Option<String> {
+    let mut images = BTreeSet::new();
+    let mut awaited = BTreeSet::new();
+    for (target, situation) in o.targets.iter().zip(&picture.situations) {
+        if let Situation::Waiting(what) = situation {
+            images.extend(target.images.iter().copied());
+            awaited.insert(what.clone());
+        }
+    }
+    if o.spec.source != Source::Registry && !o.unresolved.is_empty() {
+        images.extend(o.unresolved);
+        awaited.insert(if o.stock.scanned { Awaited::Unseen } else { Awaited::Scan });
+    }
+    if images.is_empty() {
+        return None;
+    }
+    let mut parts = vec![match images.len() {
+        1 => format!("1 image waits for a bundle: {}", named(o, images.iter().copied())),
+        n => format!("{n} images wait for a bundle: {}", named(o, images.iter().copied())),
+    }];
+    let names = |pick: fn(&Awaited) -> Option<&String>| {
+        let names = awaited.iter().filter_map(pick).map(|name| printable(name, 100)).collect::<Vec<_>>();
+        (!names.is_empty()).then(|| list(&names))
+    };
+    let away = names(|what| if let Awaited::Medium(name) = what { Some(name) } else { None });
+    parts.extend(away.map(|names| format!("insert {names}")));
+    let checked = names(|what| if let Awaited::Check(name) = what { Some(name) } else { None });
+    parts.extend(checked.map(|names| format!("{names} is being verified")));
+    if awaited.contains(&Awaited::Scan) {
+        parts.push("the drop folder is being read".to_owned());
+    }
+    parts.extend(o.stock.trouble.as_ref().map(|trouble| printable(trouble, MAX_QUOTED)));
+    parts.extend(o.stock.refused.iter().take(NAMED).map(|refused| {
+        let (name, reason) = (printable(&refused.name, 100), printable(&refused.reason, 64));
+        format!("{name} refused: {reason}")
+    }));
+    let unresolved =
+        o.unresolved.iter().filter_map(|n| o.spec.images.get(*n)?.image.parse::<Reference>().ok());
+    let superseded = unresolved.flat_map(|reference| {
+        o.stock.superseded(&reference).map(crate::model::stock::StockBundle::reference).collect::<Vec<_>>()
+    });
+    let superseded = superseded.map(|bundle| (bundle.stream, bundle.name)).collect::<BTreeSet<_>>();
+    parts.extend(superseded.iter().take(NAMED).map(|(stream, name)| {
+        let name = printable(name, 100);
+        format!("{name} is superseded: insert the newest bundle of stream {stream}")
+    }));
+    if o.stock.refused.len() > NAMED {
+        parts.push(format!("{} more refused", o.stock.refused.len() - NAMED));
+    }
+    Some(parts.join("; "))
+}
+
+/// The first of the images by name, and how many more.
+fn named(o: &Observation<'_>, images: impl Iterator<Item = usize>) -> String {
+    let images = images.filter_map(|n| o.spec.images.get(n)).map(|image| printable(&image.image, 320));
+    list(&images.collect::<Vec<_>>())
+}
+
+fn list(names: &[String]) -> String {
+    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// A reason that does not say Ready.
+fn sound(reason: &'static str) -> &'static str {
+    if reason == reason::SYNC_SUCCESSFUL { reason::COPY_FAILED } else { reason }
+}

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What to ask the edge registry, and what to keep of its answers and of Jobs that ended. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use krs_core::crd::{BundleReference, reason};
+
+use crate::engine::decide::{Answer, Batch, BatchSource, CopyJob, FailedPod, Index, JobPhase};
+use crate::model::state::{Attempt, MAX_MOVES, SetState};
+use crate::model::stock::Stock;
+use crate::model::target::{Target, TargetKey};
+use crate::model::task::{CopyReport, TaskSource};
+
+/// How long the end of a Job is remembered at least: Kubernetes deletes ended Jobs after an hour, or later.
+const ENDED: Duration = Duration::from_secs(2 * 3600);
+
+/// How the edge registry is asked about a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// HEAD of the top document and of the tags: enough to see that a proven target did not go away.
+    Look,
+    /// The whole closure: the only thing that makes a target present.
+    Walk,
+    /// As [`Self::Walk`], of a target whose proof is old, and nothing else is known against it: this can wait.
+    Renew,
+}
+
+/// Which targets to ask about now, and how. A target without a proof, or with a Job that ended since, is walked, and all are
+/// when somebody asked for it since; those with a proof older than `verify_interval` are renewed; the others are looked at,
+/// at most once in `resync_interval`.
+pub fn asks<'a>(
+    targets: &'a [Target],
+    state: &SetState,
+    jobs: &[CopyJob],
+    resync_interval: Duration,
+    verify_interval: Duration,
+    now: Timestamp,
+) -> Vec<(&'a Target, Ask)> {
+    let ended = ended_targets(targets, state, jobs);
+    let look = is_look_due(state, resync_interval, now);
+    let requested = |proof: Timestamp| state.requested.as_ref().is_some_and(|request| proof < request.at);
+    let ask = |target: &Target| match state.proofs.get(&target.key) {
+        Some(proof) if ended.contains(&target.key) || requested(*proof) => Some(Ask::Walk),
+        Some(proof) if is_over(*proof, verify_interval, now) => Some(Ask::Renew),
+        Some(_) => look.then_some(Ask::Look),
+        None => Some(Ask::Walk),
+    };
+    targets.iter().filter_map(|target| Some((target, ask(target)?))).collect()
+}
+
+/// Whether targets that are present are looked at now.
+pub(crate) fn is_look_due(state: &SetState, resync_interval: Duration, now: Timestamp) -> bool {
+    state.looked_at.is_none_or(|at| is_over(at, resync_interval, now))
+}
+
+/// Targets of Jobs that ended and whose end is not accounted for yet.
+pub fn ended_targets(targets: &[Target], state: &SetState, jobs: &[CopyJob]) -> BTreeSet<TargetKey> {
+    news(&Index::new(targets), targets, state, jobs).into_iter().map(|end| end.key).collect()
+}
+
+/// Targets that running Jobs copy.
+pub fn copying_targets(targets: &[Target], jobs: &[CopyJob]) -> BTreeSet<TargetKey> {
+    let index = Index::new(targets);
+    let running = jobs.iter().filter(|job| matches!(job.phase, JobPhase::Running { .. }));
+    let positions = running.flat_map(|job| index.places(job)).flatten();
+    positions.filter_map(|position| Some(targets.get(position)?.key)).collect()
+}
+
+/// The state after this round, with the answers of a registry that was asked at `asked_at`. Ended Jobs count each attempt once; proofs and attempts of targets that the set no longer
+/// has are dropped.
+pub fn remember(
+    state: &SetState,
+    targets: &[Target],
+    answers: &BTreeMap<TargetKey, Answer>,
+    asked_at: Timestamp,
+    jobs: &[CopyJob],
+    now: Timestamp,
+) -> SetState {
+    let mut next = state.clone();
+    let wanted = targets.iter().map(|target| target.key).collect::<BTreeSet<_>>();
+    next.proofs.retain(|key, _| wanted.contains(key));
+    next.attempts.retain(|key, _| wanted.contains(key));
+    next.ended.retain(|key, _| wanted.contains(key));
+    next.tried.retain(|key, _| wanted.contains(key));
+    next.moved.retain(|key, _| wanted.contains(key));
+
+    let index = Index::new(targets);
+    let listed = jobs.iter().flat_map(|job| index.places(job)).flatten();
+    let listed = listed.filter_map(|n| Some(targets.get(n)?.key)).collect::<BTreeSet<_>>();
+    next.ended.retain(|key, at| listed.contains(key) || !is_over(*at, ENDED, now));
+    let ends = news(&index, targets, state, jobs);
+    let mut repaired = BTreeSet::new();
+    for end in &ends {
+        account(&mut next, end, answers.get(&end.key), &mut repaired);
+    }
+    for (key, answer) in answers.iter().filter(|(key, _)| wanted.contains(key)) {
+        match answer {
+            Answer::Whole => {
+                if next.proofs.insert(*key, asked_at).is_none() {
+                    next.last_sync_time = Some(now);
+                }
+                next.attempts.remove(key);
+            }
+            Answer::Seen => next.looked_at = Some(asked_at),
+            Answer::Missing { .. } | Answer::Corrupt { .. } => drop(next.proofs.remove(key)),
+            Answer::TagMoved { .. } => {
+                let was_proven = next.proofs.remove(key).is_some();
+                if was_proven || repaired.contains(key) {
+                    let moves = next.moved.entry(*key).or_default();
+                    moves.push(now);
+                    let surplus = moves.len().saturating_sub(MAX_MOVES);
+                    moves.drain(..surplus);
+                }
+            }
+            Answer::Failed { .. } | Answer::Unreadable { .. } => {}
+        }
+    }
+    // It matters for the next attempt after one that failed only, and a set may have thousands.
+    let attempts = &next.attempts;
+    next.tried.retain(|key, _| attempts.contains_key(key));
+    next
+}
+
+/// Records the ends of Jobs that are accounted for in `state`: nothing more is to be known of these Jobs. (T-177)
+pub fn record_ended_jobs(state: &mut SetState, targets: &[Target], jobs: &[CopyJob]) {
+    let open = news(&Index::new(targets), targets, state, jobs);
+    let open = open.into_iter().map(|end| end.job.name.clone()).collect::<BTreeSet<_>>();
+    let Some(owned) = &mut state.jobs else { return };
+    for job in jobs.iter().filter(|job| !open.contains(&job.name)) {
+        let (JobPhase::Succeeded { at, .. } | JobPhase::Failed { at, .. }) = &job.phase else { continue };
+        if let Some(owned) = owned.get_mut(&job.name) {
+            owned.ended = Some(*at);
+        }
+    }
+}
+
+/// Records that the API server refused the Job `name` for `batch`: an attempt that failed, from the source that was to be
+/// read, so that the next one from there waits. (T-83, T-121)
+pub fn remember_rejection(state: &mut SetState, batch: &Batch, name: &str, why: &str, now: Timestamp) {
+    for (target, _) in &batch.targets {
+        let count = state.attempts.get(&target.key).map_or(0, |attempt| attempt.count);
+        let attempt = Attempt {
+            count: count.saturating_add(1),
+            at: now,
+            reason: reason::JOB_REJECTED.to_owned(),
+            message: why.to_owned(),
+            job: name.to_owned(),
+        };
+        state.attempts.insert(target.key, attempt);
+        match &batch.source {
+            BatchSource::Bundle { digest, .. } => drop(state.tried.insert(target.key, *digest)),
+            BatchSource::Registry { .. } => drop(state.tried.remove(&target.key)),
+        }
+    }
+}
+
+/// The bundle that the status names: that of the Job that ended last or still runs, else the one that is remembered, since
+/// Kubernetes deletes ended Jobs. Within a stream an older bundle never replaces a newer one. (T-122)
+pub fn last_bundle(state: &SetState, jobs: &[CopyJob], stock: &Stock) -> Option<BundleReference> {
+    let mut used = Vec::new();
+    for job in jobs {
+        let at = match &job.phase {
+            JobPhase::Running { .. } => Timestamp::MAX,
+            JobPhase::Succeeded { at, .. } => *at,
+            JobPhase::Failed { .. } => continue,
+        };
+        let TaskSource::Bundle { digest, .. } = &job.task.source else { continue };
+        used.extend(
+            stock.bundles.iter().find(|bundle| bundle.digest == *digest).map(|b| (at, b.reference())),
+        );
+    }
+    used.sort_by_key(|(at, bundle)| (*at, bundle.sequence));
+    used.into_iter().map(|(_, bundle)| bundle).fold(state.bundle.clone(), |last, next| match last {
+        Some(last) if last.stream == next.stream && last.sequence > next.sequence => Some(last),
+        _ => Some(next),
+    })
+}
+
+/// The end of a Job that is not accounted for yet, for one of its targets.
+struct End<'a> {
+    key: TargetKey,
+    job: &'a CopyJob,
+    /// Place of the target in the task.
+    place: usize,
+    at: Timestamp,
+    /// Kubernetes' word for why it failed; none: it succeeded.
+    why: Option<&'a str>,
+    report: Option<&'a CopyReport>,
+}
+
+/// What ended since, the oldest end first.
+fn news<'a>(index: &Index<'_>, targets: &[Target], state: &SetState, jobs: &'a [CopyJob]) -> Vec<End<'a>> {
+    let mut ends = Vec::new();
+    for job in jobs {
+        let (at, why, report) = match &job.phase {
+            JobPhase::Running { .. } => continue,
+            JobPhase::Succeeded { at, report } => (*at, None, report.as_ref()),
+            JobPhase::Failed { at, why, report } => (*at, Some(why.as_str()), report.as_ref()),
+        };
+        for (place, target) in index.places(job).into_iter().enumerate() {
+            let Some(target) = target.and_then(|n| targets.get(n)) else { continue };
+            let key = target.key;
+            if state.ended.get(&key).is_none_or(|accounted| at > *accounted) {
+                ends.push(End { key, job, place, at, why, report });
+            }
+        }
+    }
+    ends.sort_by_key(|end| (end.at, end.job.attempt));
+    ends
+}
+
+fn account(next: &mut SetState, end: &End<'_>, answer: Option<&Answer>, repaired: &mut BTreeSet<TargetKey>) {
+    let key = end.key;
+    let failed = match (end.why, answer) {
+        // The registry decides, not the Job; damage there is a failure by its own name.
+        (_, Some(Answer::Whole)) | (None, Some(Answer::Corrupt { .. })) => None,
+        (Some(why), _) => Some(reported(end.report, end.place, why)),
+        // What it did cannot be seen yet: this end is looked at again in a later round.
+        (None, None | Some(Answer::Failed { .. } | Answer::Seen)) => return,
+        (None, Some(Answer::Missing { what })) => Some((
+            reason::COPY_FAILED,
+            format!("Job {} ended well, but the destination registry does not have {what}", end.job.name),
+        )),
+        (None, Some(Answer::Unreadable { message })) => Some((
+            reason::AUTH_FAILED,
+            format!("Job {} ended well, but its result cannot be read: {message}", end.job.name),
+        )),
+        (None, Some(Answer::TagMoved { .. })) => {
+            repaired.insert(key);
+            None
+        }
+    };
+    next.ended.insert(key, end.at);
+    match &end.job.task.source {
+        TaskSource::Bundle { digest, .. } => drop(next.tried.insert(key, *digest)),
+        TaskSource::Registry { .. } => drop(next.tried.remove(&key)),
+        // Of which bundle it was, if any, only the later version knows.
+        TaskSource::Later => {}
+    }
+    if let Some((reason, message)) = failed {
+        let count = next.attempts.get(&key).map_or(0, |attempt| attempt.count).saturating_add(1);
+        let attempt =
+            Attempt { count, at: end.at, reason: reason.to_owned(), message, job: end.job.name.clone() };
+        next.attempts.insert(key, attempt);
+    }
+}
+
+/// Why a target of a Job that goes on is missing, as its last Pod that failed tells: nothing where that Pod says which
+/// targets failed, and this one is not among them.
+pub(crate) fn failure_in_pod(pod: &FailedPod, place: usize) -> Option<(&'static str, String)> {
+    let Some(report) = &pod.report else {
+        return Some((reason::COPY_FAILED, format!("the Pod of the copy Job failed: {}", pod.why)));
+    };
+    let failure = report.failures.iter().find(|failure| failure.target == place)?;
+    Some((known_failure(&failure.reason), failure.message.clone()))
+}
+
+/// Why a target of a failed Job is missing: what the runner said about it, else what Kubernetes said about the Job.
+fn reported(report: Option<&CopyReport>, place: usize, why: &str) -> (&'static str, String) {
+    let failures = report.map(|report| report.failures.as_slice()).unwrap_or_default();
+    match failures.iter().find(|failure| failure.target == place) {
+        Some(failure) => (known_failure(&failure.reason), failure.message.clone()),
+        None => (reason::COPY_FAILED, format!("the copy Job failed: {why}")),
+    }
+}
+
+/// The reason of that name, of those that a failed copy may have. A Job's Pod says what it likes; never may it make a set
+/// Ready, or give machines a word that they do not know.
+pub(crate) fn known_failure(text: &str) -> &'static str {
+    FAILURES.into_iter().find(|known| *known == text).unwrap_or(reason::COPY_FAILED)
+}
+
+/// Reasons of copies that failed, but for [`reason::COPY_FAILED`].
+pub(crate) const FAILURES: [&str; 16] = [
+    reason::REGISTRY_UNREACHABLE,
+    reason::AUTH_FAILED,
+    reason::TLS_FAILED,
+    reason::SECRET_NOT_FOUND,
+    reason::SECRET_INVALID,
+    reason::SPARSE_INDEX_REFUSED,
+    reason::BASE_MISSING,
+    reason::DIGEST_MISMATCH,
+    reason::IMAGE_NOT_FOUND,
+    reason::REGISTRY_REFUSED,
+    reason::REGISTRY_FULL,
+    reason::REGISTRY_READ_ONLY,
+    reason::MEDIUM_READ_ERROR,
+    reason::BUNDLE_UNAVAILABLE,
+    reason::CONNECTION_TIMED_OUT,
+    reason::TAG_CONTESTED,
+];
+
+/// Reason and message of an attempt that failed. That the API server refused a Job, the importer itself found out.
+pub(crate) fn last_failure(attempt: &Attempt) -> (&'static str, String) {
+    let is_rejected = attempt.reason == reason::JOB_REJECTED;
+    let reason = if is_rejected { reason::JOB_REJECTED } else { known_failure(&attempt.reason) };
+    (reason, attempt.message.clone())
+}
+
+/// Whether `interval` passed since `at`. A time that is yet to come is over too: the clock was set back.
+pub(crate) fn is_over(at: Timestamp, interval: Duration, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(at)).map_or(true, |passed| passed >= interval)
+}
+
+/// Whether `until` is still to come, which was never more than `most` away: it is only where the clock was set back.
+pub(crate) fn is_to_come(until: Timestamp, most: Duration, now: Timestamp) -> bool {
+    now < until && !is_over(now, most.saturating_add(Duration::from_nanos(1)), until)
+}
+
+#[cfg(test)]
+mod tests;

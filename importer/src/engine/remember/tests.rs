@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#![allow(clippy::unwrap_used)]
+use krs_core::oci::digest::Digest;
+
+use super::*;
+use crate::engine::job::copy_target;
+use crate::model::task::{CopyTask, DestinationEndpoint};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+#[test]
+fn only_known_reasons_come_out_of_a_report() {
+    assert_eq!(known_failure("AuthFailed"), reason::AUTH_FAILED);
+    for text in ["SyncSuccessful", "Error", "", "InvalidSpec", "x\ny"] {
+        assert_eq!(known_failure(text), reason::COPY_FAILED, "{text}");
+    }
+}
+
+#[test]
+fn a_time_that_is_yet_to_come_is_over() {
+    let minute = Duration::from_secs(60);
+    assert!(
+        !is_over(at(0), minute, at(59)) && is_over(at(0), minute, at(60)) && is_over(at(100), minute, at(0))
+    );
+}
+
+/// Some targets, and a Job that copied them and ended at second 0.
+fn copied(count: usize) -> (Vec<Target>, CopyJob) {
+    let images = (0..count).map(|n| {
+        let digest = Digest::of(n.to_string().as_bytes());
+        serde_json::json!({"image": format!("example.com/app{n}:1@{digest}")})
+    });
+    let spec = serde_json::json!({"destinationRegistry": "edge.local", "images": images.collect::<Vec<_>>()});
+    let images = krs_core::set::check_spec(&serde_json::from_value(spec).unwrap()).unwrap();
+    let destination = "edge.local".parse().unwrap();
+    let targets =
+        crate::model::target::targets(&destination, &images, |_| None, |reference| reference.digest).unwrap();
+    let job = CopyJob {
+        name: "krs-x-0-1".to_owned(),
+        batch: "0".to_owned(),
+        attempt: 1,
+        task: CopyTask {
+            destination: DestinationEndpoint {
+                registry: targets[0].registry.clone(),
+                plain_http: false,
+                insecure_skip_verify: false,
+            },
+            source: TaskSource::Bundle { digest: Digest::of(b"b"), name: "b".to_owned(), ca: String::new() },
+            targets: targets.iter().map(|target| copy_target(target, &[])).collect(),
+        },
+        created: None,
+        suspended: false,
+        phase: JobPhase::Succeeded { at: Timestamp::from_second(0).unwrap(), report: None },
+    };
+    (targets, job)
+}
+
+#[test]
+fn the_end_of_a_job_is_remembered_while_it_is_there_and_what_it_read_until_the_next_attempt() {
+    let (targets, job) = copied(3);
+    let whole = targets.iter().map(|target| (target.key, Answer::Whole)).collect();
+    let jobs = [job];
+    let state = remember(&SetState::default(), &targets, &whole, at(0), &jobs, at(1));
+    assert_eq!((state.proofs.len(), state.ended.len(), state.tried.len()), (3, 3, 0));
+    let nothing = BTreeMap::new();
+    // Nothing deletes it, and its end never counts twice.
+    let later = remember(&state, &targets, &nothing, at(1_000_000), &jobs, at(1_000_000));
+    assert_eq!(later.ended.len(), 3);
+    assert!(ended_targets(&targets, &later, &jobs).is_empty());
+    assert_eq!(remember(&state, &targets, &nothing, at(7199), &[], at(7199)).ended.len(), 3, "an old list");
+    assert_eq!(remember(&state, &targets, &nothing, at(7200), &[], at(7200)).ended.len(), 0);
+}
+
+#[test]
+fn t160_what_a_registry_said_was_true_when_it_was_asked() {
+    let (targets, _) = copied(2);
+    let answers = targets.iter().map(|target| target.key).zip([Answer::Whole, Answer::Seen]).collect();
+    let state = remember(&SetState::default(), &targets, &answers, at(1), &[], at(200));
+    assert_eq!(state.proofs.values().copied().collect::<Vec<_>>(), [at(1)]);
+    assert_eq!((state.looked_at, state.last_sync_time), (Some(at(1)), Some(at(200))));
+}
+
+fn moved() -> Answer {
+    Answer::TagMoved { tag: "1".to_owned(), found: Digest::of(b"somebody's") }
+}
+
+fn missing() -> Answer {
+    Answer::Missing { what: "the manifest".to_owned() }
+}
+
+fn answers() -> [Answer; 7] {
+    let message = || "a sentence".to_owned();
+    [
+        Answer::Whole,
+        Answer::Seen,
+        Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: message() },
+        Answer::Unreadable { message: message() },
+        missing(),
+        Answer::Corrupt { message: message() },
+        moved(),
+    ]
+}
+
+#[test]
+fn only_a_whole_walk_proves_and_what_is_known_to_be_wrong_ends_a_proof() {
+    let (targets, _) = copied(1);
+    let key = targets[0].key;
+    for answer in answers() {
+        let answered = BTreeMap::from([(key, answer.clone())]);
+        let after = remember(&SetState::default(), &targets, &answered, at(5), &[], at(5));
+        assert_eq!(after.proofs.contains_key(&key), answer == Answer::Whole, "{answer:?}");
+        assert!(after.moved.is_empty(), "nobody knows who set the tag: {answer:?}");
+        let proven = SetState { proofs: BTreeMap::from([(key, at(0))]), ..SetState::default() };
+        let after = remember(&proven, &targets, &answered, at(5), &[], at(5));
+        let proof = match answer {
+            Answer::Whole => Some(at(5)),
+            Answer::Seen | Answer::Failed { .. } | Answer::Unreadable { .. } => Some(at(0)),
+            Answer::Missing { .. } | Answer::Corrupt { .. } | Answer::TagMoved { .. } => None,
+        };
+        assert_eq!(after.proofs.get(&key).copied(), proof, "{answer:?}");
+        assert_eq!(after.moved.contains_key(&key), matches!(answer, Answer::TagMoved { .. }), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_job_that_ended_without_its_image_is_one_failed_attempt_from_what_it_read() {
+    let (targets, job) = copied(1);
+    let key = targets[0].key;
+    let failed = JobPhase::Failed { at: at(0), why: "DeadlineExceeded".to_owned(), report: None };
+    for (phase, answer, reason) in [
+        (job.phase.clone(), Some(missing()), Some(reason::COPY_FAILED)),
+        (
+            job.phase.clone(),
+            Some(Answer::Unreadable { message: "401".to_owned() }),
+            Some(reason::AUTH_FAILED),
+        ),
+        (failed.clone(), Some(missing()), Some(reason::COPY_FAILED)),
+        (failed.clone(), None, Some(reason::COPY_FAILED)),
+        (failed, Some(Answer::Whole), None),
+        (job.phase.clone(), Some(Answer::Whole), None),
+        (job.phase.clone(), Some(Answer::Corrupt { message: "one byte".to_owned() }), None),
+    ] {
+        let what = format!("{phase:?} {answer:?}");
+        let answered = answer.into_iter().map(|answer| (key, answer)).collect();
+        let mut jobs = [CopyJob { phase, ..job.clone() }];
+        let mut state = remember(&SetState::default(), &targets, &answered, at(1), &jobs, at(1));
+        // It is listed for an hour.
+        state = remember(&state, &targets, &answered, at(2), &jobs, at(2));
+        let attempt = state.attempts.get(&key);
+        let counted = attempt.map(|attempt| (attempt.reason.as_str(), attempt.count, attempt.at));
+        assert_eq!(counted, reason.map(|reason| (reason, 1, at(0))), "{what}");
+        let bundle = reason.map(|_| Digest::of(b"b"));
+        assert_eq!(state.tried.get(&key).copied(), bundle, "{what}");
+        jobs[0].task.source = TaskSource::Registry { plain_http: false };
+        let state = remember(&SetState::default(), &targets, &answered, at(1), &jobs, at(1));
+        assert_eq!(state.attempts.contains_key(&key), reason.is_some(), "{what}");
+        assert!(state.tried.is_empty(), "{what}: its registry was read");
+    }
+}
+
+#[test]
+fn the_end_of_a_job_counts_once_the_registry_was_walked_after_it() {
+    let (targets, job) = copied(1);
+    let key = targets[0].key;
+    let (resync, verify, jobs) = (Duration::from_secs(600), Duration::from_secs(86_400), [job]);
+    let asked = |state: &SetState, jobs: &[CopyJob]| {
+        asks(&targets, state, jobs, resync, verify, at(1)).into_iter().map(|(_, ask)| ask).collect::<Vec<_>>()
+    };
+    let proven =
+        SetState { proofs: BTreeMap::from([(key, at(0))]), looked_at: Some(at(0)), ..SetState::default() };
+    assert_eq!(asked(&proven, &[]), []);
+    assert_eq!(asked(&proven, &jobs), [Ask::Walk], "also where it was there before");
+    for answer in [None, Some(Answer::Seen), Some(answers()[2].clone())] {
+        let answered = answer.into_iter().map(|answer| (key, answer)).collect();
+        let state = remember(&proven, &targets, &answered, at(1), &jobs, at(1));
+        assert!(state.ended.is_empty() && state.attempts.is_empty(), "{answered:?}");
+        assert_eq!(asked(&state, &jobs), [Ask::Walk], "{answered:?}");
+    }
+    let whole = BTreeMap::from([(key, Answer::Whole)]);
+    assert_eq!(asked(&remember(&proven, &targets, &whole, at(1), &jobs, at(1)), &jobs), []);
+}
+
+#[test]
+fn a_tag_that_is_moved_after_each_repair_is_noted_with_its_last_moves() {
+    let (targets, mut job) = copied(1);
+    let key = targets[0].key;
+    let answered = BTreeMap::from([(key, moved())]);
+    let mut state = SetState::default();
+    for n in 1..=4 {
+        job.phase = JobPhase::Succeeded { at: at(10 * n), report: None };
+        let jobs = [job.clone()];
+        for second in [10 * n + 1, 10 * n + 2] {
+            state = remember(&state, &targets, &answered, at(second), &jobs, at(second));
+        }
+    }
+    assert!(state.attempts.is_empty(), "the Jobs did their work");
+    assert_eq!(state.moved[&key], [at(21), at(31), at(41)]);
+}

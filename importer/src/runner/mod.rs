@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `krs-importer copy`, the runner: the process inside a copy Job. Can be ended at any moment and run again: what
+//! arrived is not sent again.
+
+mod base;
+mod blobs;
+mod by_hand;
+mod connection;
+mod failure;
+mod manifests;
+mod side;
+mod skopeo;
+mod target;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use camino::Utf8PathBuf;
+use krs_core::crd::reason;
+use krs_core::oci::reference::RepositoryName;
+use krs_core::redact::printable;
+use krs_core::registry::RetryPolicy;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::base::Base;
+use self::failure::exit_code;
+use self::side::Side;
+use self::target::Copy;
+use crate::model::task::{
+    CopyReport, CopyTask, MAX_MOUNT_FROM, MAX_REPORT, MAX_TARGETS, MAX_TASK, TargetFailure, path,
+};
+
+/// Longest time for connecting to a registry: enough for the attempts of Linux at 0, 1, 3 and 7 s.
+const CONNECT: Duration = Duration::from_secs(10);
+/// skopeo may do nothing for so long: a registry hashes and moves a large blob when it has all of it.
+const STALL: Duration = Duration::from_secs(900);
+/// After so long without anything read or written it is worth a look whether the network is blocked.
+const IDLE: Duration = Duration::from_secs(60);
+/// Exit code after SIGTERM: the copy did not fail, so that Kubernetes starts it again.
+pub(crate) const STOPPED: u8 = 128 + 15;
+/// By how many characters all failures of a report are shortened at once until it fits.
+const SHORTENED: usize = 10;
+/// Most characters of a failure in the report.
+const MAX_REPORTED: usize = 400;
+
+/// Where the runner finds its files, and how patient it is.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// The destination's login; need not exist.
+    pub destination: Utf8PathBuf,
+    /// The destination's authorities; need not exist.
+    pub destination_ca: Utf8PathBuf,
+    /// The source registry's login; need not exist.
+    pub source: Utf8PathBuf,
+    /// Folder with the file `token`.
+    pub token: Utf8PathBuf,
+    /// For what is prepared for skopeo.
+    pub work: Utf8PathBuf,
+    /// Where the report goes.
+    pub report: Utf8PathBuf,
+    /// The program.
+    pub skopeo: Utf8PathBuf,
+    /// Longest time for connecting to a registry.
+    pub connect: Duration,
+    /// skopeo is ended when it does nothing for so long.
+    pub stall: Duration,
+    /// How long skopeo may do nothing before both registries are asked whether they can still be reached, again and again.
+    pub idle: Duration,
+    /// What is tried again, and how often.
+    pub retry: RetryPolicy,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            destination: path::DESTINATION.into(),
+            destination_ca: path::DESTINATION_CA.into(),
+            source: path::SOURCE.into(),
+            token: path::TOKEN.into(),
+            work: path::WORK.into(),
+            report: path::TERMINATION_MESSAGE.into(),
+            skopeo: "skopeo".into(),
+            connect: CONNECT,
+            stall: STALL,
+            idle: IDLE,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// Copies what the task says, proves it, and writes the report. Exit codes as in the design: 0 ok, 1 other, 2 the task,
+/// 3 trust, 4 corrupt, 5 rollback, 6 incomplete, 7 auth, 8 unavailable, 9 no space; 143 where a signal ended it.
+pub async fn main(task: &str) -> ExitCode {
+    let paths = Paths::default();
+    let task = match parse(task) {
+        Ok(task) => task,
+        Err(message) => {
+            tracing::error!("{message}");
+            let reason = reason::COPY_FAILED.to_owned();
+            let failures = vec![TargetFailure { target: 0, reason, message }];
+            write(&paths, CopyReport { failures, ..CopyReport::default() });
+            // The same task is as wrong the next time.
+            return ExitCode::from(2);
+        }
+    };
+    let (report, code) = tokio::select! {
+        done = run(&task, &paths) => done,
+        () = stopped() => {
+            tracing::warn!("stopped; what has arrived is not sent again");
+            // Dropping the run has killed skopeo.
+            return ExitCode::from(STOPPED);
+        }
+    };
+    write(&paths, report);
+    ExitCode::from(code)
+}
+
+fn write(paths: &Paths, report: CopyReport) {
+    if let Err(error) = std::fs::write(&paths.report, fit(report)) {
+        // Only a hint for people: the controller asks the registry itself.
+        tracing::warn!(path = %paths.report, %error, "the report cannot be written");
+    }
+}
+
+async fn stopped() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// Reads a task.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse(text: &str) -> Result<CopyTask, String> {
+    if text.len() > MAX_TASK {
+        return Err(format!("the task has {} bytes, more than {MAX_TASK}", text.len()));
+    }
+    let task = CopyTask::parse(text).map_err(|error| printable(&error, 300))?;
+    if task.targets.is_empty() || task.targets.len() > MAX_TARGETS {
+        return Err(format!("the task has {} targets, expected are 1 to {MAX_TARGETS}", task.targets.len()));
+    }
+    if let Some(target) = task.targets.iter().find(|target| target.mount_from.len() > MAX_MOUNT_FROM) {
+        return Err(format!(
+            "{} names more than {MAX_MOUNT_FROM} repositories to link from",
+            printable(&target.image, 300)
+        ));
+    }
+    Ok(task)
+}
+
+/// Copies all targets, one after the other. The report, and the exit code.
+pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
+    let started = Instant::now();
+    let mut report = CopyReport::default();
+    let mut failed = Vec::new();
+    let destination = Side::destination(task, paths);
+    let mut arrived = Vec::<RepositoryName>::new();
+    let mut for_all = connection::check(&destination).await.err();
+    for (place, target) in task.targets.iter().enumerate() {
+        let result = if let Some(failure) = &for_all {
+            Err(failure.clone())
+        } else {
+            let source = Side::source(task, target, paths);
+            let mut mount_from = target.mount_from.clone();
+            mount_from.extend(arrived.iter().rev().take(MAX_MOUNT_FROM).cloned());
+            let (source, destination, mount_from) = (&source, &destination, mount_from.as_slice());
+            let base = Base::default();
+            target::copy(Copy { source, destination, target, mount_from, base, paths, report: &mut report })
+                .await
+        };
+        match result {
+            Ok(()) => {
+                report.done += 1;
+                if !arrived.contains(&target.repository) {
+                    arrived.push(target.repository.clone());
+                }
+                tracing::info!(image = target.image, repository = %target.repository, "done");
+            }
+            Err(failure) => {
+                report.failed += 1;
+                tracing::error!(image = target.image, reason = failure.reason, "{}", failure.message);
+                let (reason, message) =
+                    (failure.reason.to_owned(), printable(&failure.message, MAX_REPORTED));
+                report.failures.push(TargetFailure { target: place, reason, message });
+                failed.push(failure.kind);
+                if failure.for_all {
+                    for_all = Some(failure);
+                } else if failure.reason == reason::CONNECTION_TIMED_OUT {
+                    // Whether that concerns the other targets, too: each would wait for all of its retries.
+                    for_all = connection::check(&destination).await.err();
+                }
+            }
+        }
+    }
+    report.milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    (report, exit_code(failed))
+}
+
+/// The report as JSON. Where it is too long, all messages are shortened alike: the reason of each failure decides what
+/// becomes of its image. (T-262)
+pub fn fit(mut report: CopyReport) -> String {
+    for max in (0..=MAX_REPORTED).rev().step_by(SHORTENED) {
+        for failure in &mut report.failures {
+            if let Some((end, _)) = failure.message.char_indices().nth(max) {
+                failure.message.truncate(end);
+                failure.message.push('…');
+            }
+        }
+        let text = serde_json::to_string(&report).unwrap_or_default();
+        if text.len() <= MAX_REPORT {
+            return text;
+        }
+    }
+    // No task has as many targets.
+    loop {
+        let text = serde_json::to_string(&report).unwrap_or_default();
+        if text.len() <= MAX_REPORT || report.failures.pop().is_none() {
+            return text;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn t262_every_reason_is_in_a_report_however_long_the_messages_are() {
+        let failure = |target: usize| TargetFailure {
+            target,
+            reason: reason::CONNECTION_TIMED_OUT.to_owned(),
+            message: format!("{target}: {}", "ä\"".repeat(190)),
+        };
+        for count in [1, 9, MAX_TARGETS] {
+            let failures = (0..count).map(failure).collect::<Vec<_>>();
+            let text = fit(CopyReport {
+                failed: MAX_TARGETS as u32,
+                failures: failures.clone(),
+                ..CopyReport::default()
+            });
+            assert!(text.len() <= MAX_REPORT, "{count}: {}", text.len());
+            let read = serde_json::from_str::<CopyReport>(&text).unwrap().failures;
+            assert_eq!(read.len(), count);
+            for (read, whole) in read.iter().zip(&failures) {
+                assert_eq!((read.target, &read.reason), (whole.target, &whole.reason));
+                let start = read.message.trim_end_matches('…');
+                assert!(start.len() > 20 && whole.message.starts_with(start), "{count}: {}", read.message);
+            }
+        }
+    }
+
+    #[test]
+    fn t78_a_report_of_many_failures_fits_into_a_termination_message() {
+        let failure =
+            |target| TargetFailure { target, reason: "CopyFailed".to_owned(), message: "\"".repeat(400) };
+        let report =
+            CopyReport { failed: 32, failures: (0..32).map(failure).collect(), ..CopyReport::default() };
+        let text = fit(report);
+        assert!(text.len() <= MAX_REPORT);
+        let read =
+            serde_json::from_str::<CopyReport>(&text).map(|report| (report.failed, report.failures.len()));
+        assert!(matches!(read, Ok((32, 1..=32))), "{text}");
+    }
+
+    #[test]
+    fn a_task_without_targets_or_with_unknown_fields_is_refused() {
+        assert!(
+            parse(r#"{"destination":{"registry":"a:1"},"source":{"kind":"Registry"},"targets":[]}"#).is_err()
+        );
+        assert!(parse("{}").is_err());
+        assert!(parse(&" ".repeat(MAX_TASK + 1)).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One side of a copy: a registry, how the connection to it is secured, and the login, which is read anew each time
+//! because Secrets and tokens are replaced while the runner works.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use krs_core::oci::reference::{RegistryHost, RepositoryName};
+use krs_core::redact::Secret;
+use krs_core::registry::{Client, ClientOptions, Repository, RetryPolicy};
+
+use super::Paths;
+use super::failure::Failure;
+use crate::adapters::credentials::{Credentials, authorities, read_folder};
+use crate::model::task::{CopyTarget, CopyTask, MAX_TOKEN, TaskSource};
+
+/// How long the importer's registry may ask for patience in all: long enough for a restart of the importer. Media that are
+/// away for longer hold no slot for copy Jobs; the set waits for them without one.
+const BUNDLE_WAIT: Duration = Duration::from_secs(60);
+/// User name beside a Pod's token.
+const TOKEN_USER: &str = "krs";
+
+/// Which side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The importer's registry, which serves a bundle.
+    Bundle,
+    /// The images' own registry.
+    Source,
+    /// The edge registry.
+    Destination,
+}
+
+impl Which {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Bundle => "the importer's registry",
+            Self::Source => "the source registry",
+            Self::Destination => "the destination registry",
+        }
+    }
+}
+
+/// One side of a copy.
+#[derive(Debug)]
+pub(super) struct Side<'a> {
+    pub(super) which: Which,
+    pub(super) registry: RegistryHost,
+    plain_http: bool,
+    insecure: bool,
+    ca: Option<&'a str>,
+    paths: &'a Paths,
+}
+
+/// What skopeo is told about one side.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) auth_file: Utf8PathBuf,
+    pub(super) cert_dir: Utf8PathBuf,
+    pub(super) verify: bool,
+}
+
+impl<'a> Side<'a> {
+    pub(super) fn destination(task: &'a CopyTask, paths: &'a Paths) -> Self {
+        let to = &task.destination;
+        let (registry, plain_http, insecure) = (to.registry.clone(), to.plain_http, to.insecure_skip_verify);
+        Self { which: Which::Destination, registry, plain_http, insecure, ca: None, paths }
+    }
+
+    pub(super) fn source(task: &'a CopyTask, target: &CopyTarget, paths: &'a Paths) -> Self {
+        let (which, plain_http, ca) = match &task.source {
+            TaskSource::Bundle { ca, .. } => (Which::Bundle, false, Some(ca.as_str())),
+            TaskSource::Registry { plain_http } => (Which::Source, *plain_http, None),
+            // Nobody gets here: such a task is refused when it is read. Without the source's credentials, in any case.
+            TaskSource::Later => (Which::Bundle, false, None),
+        };
+        Self { which, registry: target.source_registry.clone(), plain_http, insecure: false, ca, paths }
+    }
+
+    /// The port that the connection goes to, unless by a proxy.
+    pub(super) fn port(&self) -> u16 {
+        self.registry.port().unwrap_or(if self.plain_http { 80 } else { 443 })
+    }
+
+    /// How long connecting may take.
+    pub(super) const fn connect_limit(&self) -> Duration {
+        self.paths.connect
+    }
+
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        let unusable = |error| Failure::credentials(self.which, &error);
+        let from = |folder: &Utf8Path| {
+            if folder.exists() { Credentials::from_folder(folder) } else { Ok(Credentials::default()) }
+        };
+        match self.which {
+            Which::Bundle => {
+                let token = read_folder(&self.paths.token).map_err(unusable)?.remove("token");
+                let token = token.filter(|token| token.len() <= MAX_TOKEN).unwrap_or_default();
+                let token = String::from_utf8(token).unwrap_or_default();
+                let login = Credentials::password(TOKEN_USER, Secret::new(token.trim_end()));
+                Ok(login.trusting(self.ca.unwrap_or_default().as_bytes()))
+            }
+            Which::Source => from(&self.paths.source).map_err(unusable),
+            Which::Destination => {
+                let found = from(&self.paths.destination).map_err(unusable)?;
+                let folder = &self.paths.destination_ca;
+                if !folder.exists() {
+                    return Ok(found);
+                }
+                let pem = read_folder(folder).and_then(|entries| authorities(&entries)).map_err(unusable)?;
+                Ok(found.trusting(&pem))
+            }
+        }
+    }
+
+    /// A client that logs in with what the files hold now.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let mut retry = self.paths.retry.clone();
+        if self.which == Which::Bundle {
+            retry = RetryPolicy { max_wait: retry.max_wait.min(BUNDLE_WAIT), ..retry };
+        }
+        self.client_with(&self.credentials()?, retry)
+    }
+
+    /// A client that asks once, without a login: one that is wrong counts towards the registry's limit for guesses. (T-55)
+    pub(super) fn probe(&self) -> Result<Client, Failure> {
+        let retry = RetryPolicy { attempts: 1, ..self.paths.retry.clone() };
+        self.client_with(&self.credentials()?.without_login(), retry)
+    }
+
+    fn client_with(&self, credentials: &Credentials, retry: RetryPolicy) -> Result<Client, Failure> {
+        let one = |set: bool| if set { vec![self.registry.clone()] } else { Vec::new() };
+        let mut options = ClientOptions {
+            certs_dirs: Vec::new(),
+            plain_http: one(self.plain_http),
+            insecure: one(self.insecure),
+            connect_timeout: self.paths.connect,
+            retry,
+            user_agent: crate::USER_AGENT.to_owned(),
+            ..ClientOptions::default()
+        };
+        credentials.apply(&self.registry, &mut options);
+        Client::new(options).map_err(|error| Failure::registry(self.which, &error))
+    }
+
+    pub(super) fn repository(&self, name: &RepositoryName) -> Result<Repository, Failure> {
+        Ok(self.client()?.repository(&self.registry, name))
+    }
+
+    /// Writes login and certificates for one skopeo process.
+    pub(super) fn prepare(&self) -> Result<Prepared, Failure> {
+        let credentials = self.credentials()?;
+        let folder = match self.which {
+            Which::Destination => self.paths.work.join("destination"),
+            Which::Bundle | Which::Source => self.paths.work.join("source"),
+        };
+        let failed = |error| Failure::files(&folder, &error);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).map_err(failed)?;
+        }
+        let cert_dir = folder.join("certs");
+        std::fs::create_dir_all(&cert_dir).map_err(failed)?;
+        let write = |path: &Utf8Path, bytes: &[u8]| {
+            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            file.and_then(|mut file| file.write_all(bytes)).map_err(failed)
+        };
+        if let Some(pem) = credentials.authorities() {
+            write(&cert_dir.join("ca.crt"), pem)?;
+        }
+        if let Some(identity) = credentials.identity() {
+            write(&cert_dir.join("client.cert"), identity.certificate.as_bytes())?;
+            write(&cert_dir.join("client.key"), identity.key.expose().as_bytes())?;
+        }
+        // Always there, so that skopeo looks nowhere else.
+        let auth_file = folder.join("auth.json");
+        let logins = credentials
+            .auth_file(&self.registry)
+            .map_err(|error| Failure::credentials(self.which, &error))?;
+        let logins = logins.unwrap_or_else(|| Secret::new(r#"{"auths":{}}"#));
+        write(&auth_file, logins.expose().as_bytes())?;
+        Ok(Prepared { auth_file, cert_dir, verify: !self.plain_http && !self.insecure })
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Brings one image to one repository at the edge: what refers to it, then the image; walks it there, and tags it last.
+
+use krs_core::bundle::BundleReferrer;
+use krs_core::crd::reason;
+use krs_core::error::ErrorKind;
+use krs_core::oci::Descriptor;
+use krs_core::oci::closure::{Closure, Documents, Optional};
+use krs_core::oci::reference::{RepositoryName, Selector};
+use krs_core::registry::{RegistryError, Repository};
+use krs_core::sync::fetch;
+use krs_core::sync::push::{PushedReferrer, TargetError, list_referrers, mend_lists, put_tag};
+use krs_core::sync::resolve::{FoundReferrers, ResolvedReferrer, find_referrers};
+use krs_core::sync::verify_present::{Proof, ProveError, prove};
+
+use super::Paths;
+use super::base::Base;
+use super::connection;
+use super::failure::Failure;
+use super::manifests::put;
+use super::side::{Side, Which};
+use crate::model::task::{CopyReport, CopyTarget};
+
+/// One target on its way.
+pub(super) struct Copy<'a> {
+    pub(super) source: &'a Side<'a>,
+    pub(super) destination: &'a Side<'a>,
+    pub(super) target: &'a CopyTarget,
+    /// Repositories at the edge that may hold blobs of it.
+    pub(super) mount_from: &'a [RepositoryName],
+    /// Layers that the bundle leaves to the site.
+    pub(super) base: Base,
+    pub(super) paths: &'a Paths,
+    pub(super) report: &'a mut CopyReport,
+}
+
+/// Copies the target, unless all of it is there already.
+pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
+    let target = copy.target;
+    let edge = copy.destination.repository(&target.repository)?;
+    copy.log_step(copy.destination, &target.repository, "checking what is present");
+    match prove(&edge, &target.digest, &target.platforms, &target.tags).await {
+        Ok(Proof::Whole { absent, .. }) if absent.is_empty() => {
+            tracing::info!(image = target.image, "it is there already");
+            return Ok(());
+        }
+        // Where only optional children are absent, what of them the source has is brought all the same. And some
+        // registries refuse to answer for what is absent: whether the image may be put there, putting it says.
+        Ok(_)
+        | Err(ProveError::Registry(
+            RegistryError::Forbidden { .. } | RegistryError::Refused { .. } | RegistryError::Denied { .. },
+        )) => {}
+        Err(error) => return Err(Failure::prove(&error)),
+    }
+    let (root, closure, found, documents) = copy.look().await?;
+    for missing in &found.missing {
+        copy.lose(&missing.digest.unwrap_or(missing.subject), &missing.reason);
+    }
+    for absent in &closure.absent {
+        copy.lose(&absent.digest, &format!("the {}: {}", absent.name, absent.absence.reason));
+    }
+    let referrers = found.referrers;
+    if copy.source.which == Which::Bundle {
+        let source = copy.source.repository(&target.source_repository)?;
+        let closures = std::iter::once(&closure).chain(referrers.iter().map(|referrer| &referrer.closure));
+        copy.base = Base::find(&source, &edge, copy.mount_from, closures).await?;
+    }
+    // Before the image: whoever finds the image finds its signatures. They are optional: what fails with one of them
+    // costs that one.
+    let mut brought = Vec::with_capacity(referrers.len());
+    for referrer in referrers {
+        match copy.bring(&edge, &referrer.closure, &documents, &Optional::default()).await {
+            Ok(acknowledged) => brought.push((acknowledged == Some(referrer.subject), referrer)),
+            // No other request can succeed either.
+            Err(failure) if failure.for_all => return Err(failure),
+            Err(failure) => copy.lose(&referrer.root.digest, &failure.message),
+        }
+    }
+    let optional = documents.optional(&root, &closure);
+    copy.bring(&edge, &closure, &documents, &optional).await?;
+    copy.list(&edge, &brought, &documents).await;
+    copy.log_step(copy.destination, &target.repository, "verifying what was copied");
+    let proof = prove(&edge, &target.digest, &target.platforms, &[]).await;
+    match proof.map_err(|error| Failure::prove(&error))? {
+        Proof::Whole { .. } | Proof::Tag { .. } => {}
+        Proof::Missing { what } => {
+            let text = format!("{what} is not at the destination registry after it was copied there");
+            return Err(Failure::new(reason::COPY_FAILED, ErrorKind::Unavailable, &text));
+        }
+    }
+    let mut refused = None;
+    for tag in &target.tags {
+        tracing::info!(image = target.image, registry = %copy.destination.registry, %tag, "setting a tag");
+        // One that may not be changed keeps none of the others.
+        match put_tag(&edge, tag, &root, &documents).await {
+            Ok(_) => {}
+            Err(error @ TargetError::FixedTag { .. }) => refused = refused.or(Some(error)),
+            Err(error) => return Err(Failure::target(&error)),
+        }
+    }
+    refused.map_or(Ok(()), |error| Err(Failure::target(&error)))
+}
+
+impl Copy<'_> {
+    fn log_step(&self, side: &Side<'_>, repository: &RepositoryName, step: &str) {
+        let (image, role, registry) = (&self.target.image, side.which.name(), &side.registry);
+        tracing::info!(image, role, %registry, %repository, "{step}");
+    }
+
+    /// Counts a referrer that is not at the edge as it should be.
+    pub(super) fn lose(&mut self, what: &impl std::fmt::Display, reason: &str) {
+        self.report.referrers_missing += 1;
+        tracing::warn!(image = self.target.image, referrer = %what, "the image is without it: {reason}");
+    }
+
+    /// Makes the referrers findable: by the API, by a list under a tag, or by the tags that they had. With each comes
+    /// whether the registry said that it lists it.
+    async fn list(
+        &mut self,
+        edge: &Repository,
+        referrers: &[(bool, ResolvedReferrer)],
+        documents: &Documents,
+    ) {
+        let described = referrers.iter().map(|(acknowledged, referrer)| {
+            let ResolvedReferrer { subject, root, artifact_type, tag, .. } = referrer;
+            let described = BundleReferrer {
+                artifact_type: artifact_type.clone(),
+                digest: root.digest,
+                media_type: root.media_type.clone(),
+                subject: *subject,
+                tag: tag.clone(),
+            };
+            (described, root, *acknowledged)
+        });
+        let described = described.collect::<Vec<_>>();
+        let pushed = described.iter().map(|(referrer, root, acknowledged)| PushedReferrer {
+            referrer,
+            root,
+            acknowledged: *acknowledged,
+        });
+        let (written, mut problems) = list_referrers(edge, &pushed.collect::<Vec<_>>(), documents).await;
+        problems.extend(mend_lists(edge, written).await);
+        for problem in problems {
+            self.lose(&problem.digest, &problem.reason);
+        }
+        for (root, tag) in
+            referrers.iter().filter_map(|(_, referrer)| Some((&referrer.root, referrer.tag.as_ref()?)))
+        {
+            if let Err(failure) = put(edge, &Selector::Tag(tag.clone()), root, documents).await {
+                self.lose(tag, &failure.message);
+            }
+        }
+    }
+
+    /// What the source has of the target.
+    async fn look(&self) -> Result<(Descriptor, Closure, FoundReferrers, Documents), Failure> {
+        connection::check(self.source).await?;
+        let which = self.source.which;
+        let repository = self.source.repository(&self.target.source_repository)?;
+        self.log_step(self.source, &self.target.source_repository, "reading the manifests");
+        let mut documents = Documents::default();
+        let fetched = async {
+            let root = fetch::top(&repository, &self.target.digest, &mut documents).await?;
+            let closure = fetch::closure(&repository, &root, &self.target.platforms, &mut documents).await?;
+            Ok((root, closure))
+        };
+        let (root, closure) = fetched.await.map_err(|error| Failure::fetch(which, &error))?;
+        let found = find_referrers(&repository, &closure, &mut documents).await;
+        Ok((root, closure, found, documents))
+    }
+}
