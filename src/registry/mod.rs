@@ -12,6 +12,7 @@ mod content;
 mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzz;
+mod host;
 mod limits;
 mod transport;
 
@@ -33,12 +34,13 @@ pub use content::manifest::ManifestLookup;
 pub use content::referrers::{ReferrerList, ReferrersApi, ReferrersTag, UnusableEntry, referrers_tag};
 pub use content::tags::ReadableTags;
 pub use failure::denial::Denial;
+pub use failure::denied_address::BarredAddress;
 pub use failure::error::{CredentialUse, RegistryError, SourceError};
-pub use failure::help::Hint;
+pub use failure::hint::Hint;
 pub use failure::keychain::KeychainError;
+pub use failure::redirect_refusal::RedirectRefusal;
 pub use limits::retry::RetryPolicy;
-pub use transport::deny_list::{Barred, BarredAddress};
-pub use transport::redirect::RedirectRefusal;
+pub use transport::deny_list::Barred;
 pub use transport::tls::ClientIdentity;
 
 use crate::oci::digest::Digest;

@@ -20,7 +20,7 @@ use crate::registry::auth::token::Token;
 use crate::registry::client::Inner;
 use crate::registry::failure::error::{CredentialUse, RegistryError};
 use crate::registry::failure::keychain::KeychainError;
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::exchange::{Answer, Payload, Purpose, lock};
 
 /// Tokens that are kept, at most: more only where a registry asks for ever other ones.

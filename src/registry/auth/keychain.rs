@@ -12,6 +12,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::registry::failure::keychain::KeychainError;
+
 pub(in crate::registry) use helper::Helper;
 
 use crate::oci::reference::{RegistryHost, RepositoryName};

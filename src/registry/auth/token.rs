@@ -15,9 +15,10 @@ use crate::registry::auth::authenticator::{Asking, basic, header};
 use crate::registry::auth::keychain::Found;
 use crate::registry::client::Inner;
 use crate::registry::failure::error::RegistryError;
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
+use crate::registry::host::authority;
 use crate::registry::transport::exchange::{Lane, Payload, Purpose, protocol};
-use crate::registry::transport::redirect::{authority, check_realm};
+use crate::registry::transport::redirect::check_realm;
 
 /// How long a token is valid that does not say so (Distribution's token protocol).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);

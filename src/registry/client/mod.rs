@@ -23,9 +23,11 @@ use crate::registry::client::capabilities::Capabilities;
 use crate::registry::client::options::ClientOptions;
 use crate::registry::client::repository::{Repository, url};
 use crate::registry::failure::error::RegistryError;
+use crate::registry::failure::outcome::Failure;
+use crate::registry::host::{HTTP_PORT, HTTPS_PORT, hub_api_host, is_listed};
 use crate::registry::limits::hosts::Hosts;
 use crate::registry::limits::rate_limiter::Pace;
-use crate::registry::limits::retry::{Attempts, Failure, Importance, RetriesLeft, Told};
+use crate::registry::limits::retry::{Attempts, Importance, RetriesLeft, Told};
 use crate::registry::transport::exchange::{Connections, Lane, Purpose, lock, protocol};
 use crate::registry::transport::tls;
 use crate::registry::transport::tls::HostCertificates;
@@ -84,19 +86,6 @@ impl fmt::Debug for Inner {
     }
 }
 
-/// The host that stands for a registry: Docker Hub's API has another name than its images.
-fn served_by(registry: &RegistryHost) -> &str {
-    match registry.as_str() {
-        "docker.io" | "index.docker.io" => "registry-1.docker.io",
-        other => other,
-    }
-}
-
-/// The registry that a host stands for, where that has another name.
-pub(in crate::registry) fn named_by(host: &RegistryHost) -> Option<RegistryHost> {
-    (host.as_str() == "registry-1.docker.io").then(|| "docker.io".parse().ok()).flatten()
-}
-
 impl Inner {
     pub(in crate::registry) fn notify(&self, message: &str) {
         tracing::debug!("{message}");
@@ -108,15 +97,15 @@ impl Inner {
     /// The address of a registry, with or without TLS.
     async fn home(&self, purpose: &Purpose<'_>) -> Result<Url, Failure> {
         let registry = purpose.registry;
-        let host = served_by(registry);
+        let host = hub_api_host(registry);
         let address = |scheme: &str| {
             let url = format!("{scheme}://{host}/").parse::<Url>();
             url.map_err(|_| Failure::from(protocol(purpose, "its name is not an address")))
         };
-        if tls::listed(&self.options.plain_http, registry, tls::HTTP) {
+        if is_listed(&self.options.plain_http, registry, HTTP_PORT) {
             return address("http");
         }
-        let encrypted = !registry.is_loopback() || tls::listed(&self.options.insecure, registry, tls::HTTPS);
+        let encrypted = !registry.is_loopback() || is_listed(&self.options.insecure, registry, HTTPS_PORT);
         if encrypted || self.host_certificates(registry)?.is_some() {
             return address("https");
         }

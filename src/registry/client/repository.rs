@@ -9,7 +9,8 @@ use url::Url;
 use crate::oci::reference::{RegistryHost, RepositoryName};
 use crate::registry::auth::authenticator::{Asking, Scope};
 use crate::registry::client::Inner;
-use crate::registry::limits::retry::{Attempts, Failure, Importance};
+use crate::registry::failure::outcome::Failure;
+use crate::registry::limits::retry::{Attempts, Importance};
 use crate::registry::transport::exchange::{Lane, Purpose, protocol};
 
 /// One repository of a registry. Cheap to clone.

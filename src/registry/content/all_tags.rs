@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode};
 use crate::oci::reference::Tag;
 use crate::registry::client::repository::Repository;
 use crate::registry::content::tags::{MAX_PAGE, TagList, next_page};
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::exchange::protocol;
 
 /// Tags that one page is asked for.

@@ -13,9 +13,8 @@ use crate::registry::FetchedManifest;
 use crate::registry::auth::authenticator::{Asking, Scope};
 use crate::registry::client::capabilities::{HeadSupport, Kind, is_passing};
 use crate::registry::client::repository::Repository;
-use crate::registry::failure::denial::Denial;
 use crate::registry::failure::error::{RegistryError, SourceError};
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::exchange::{Answer, Payload, protocol};
 
 /// Names the digest of what was asked for or stored.
@@ -320,37 +319,11 @@ impl Repository {
         headers.insert(CONTENT_TYPE, media_type);
         let answer = self.inner.ask_with(&asking, &Method::PUT, &url, headers, Payload::small(bytes)).await?;
         if !answer.status().is_success() {
-            return Err(not_missing(self.inner.rejected(&asking, answer).await, &asking));
+            return Err(self.inner.rejected(&asking, answer).await.of_push(asking.purpose.registry));
         }
         if let Some(named) = named_digest(&answer) {
             self.same_digest(&asking, digest, named)?;
         }
         Ok(answer.header(SUBJECT).and_then(|subject| subject.parse().ok()))
-    }
-}
-
-/// For what is sent, 404 does not mean that it is missing, but that the registry has no place for it, and 405 mostly that it
-/// takes nothing.
-pub(in crate::registry) fn not_missing(failure: Failure, asking: &Asking<'_>) -> Failure {
-    match failure {
-        Failure::Final(error) => match *error {
-            RegistryError::NotFound { what, detail } => {
-                let registry = asking.purpose.registry.clone();
-                match Denial::of_missing(&detail) {
-                    Some(denial) => RegistryError::Denied { registry, what, denial, status: 404, detail },
-                    None => RegistryError::Refused { registry, what, status: 404, detail },
-                }
-                .into()
-            }
-            RegistryError::Refused { registry, what, status: 405, detail } => {
-                match Denial::of_method(&detail) {
-                    Some(denial) => RegistryError::Denied { registry, what, denial, status: 405, detail },
-                    None => RegistryError::Refused { registry, what, status: 405, detail },
-                }
-                .into()
-            }
-            other => other.into(),
-        },
-        other => other,
     }
 }

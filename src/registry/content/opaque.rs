@@ -9,7 +9,7 @@ use crate::oci;
 use crate::oci::digest::{ContentMismatch, Digest};
 use crate::registry::client::repository::Repository;
 use crate::registry::failure::error::RegistryError;
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
 
 impl Repository {
     /// The bytes that the registry keeps as a manifest of `media_type`, at most [`oci::MAX_DOCUMENT`] of them, whatever

@@ -20,7 +20,7 @@ use crate::redact::printable;
 use crate::registry::client::repository::Repository;
 use crate::registry::content::tags::next_page;
 use crate::registry::failure::error::RegistryError;
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::exchange::protocol;
 
 /// Most pages of a list of referrers.

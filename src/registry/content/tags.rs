@@ -14,9 +14,10 @@ use crate::redact::printable;
 use crate::registry::auth::authenticator::Asking;
 use crate::registry::client::repository::Repository;
 use crate::registry::failure::error::RegistryError;
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
+use crate::registry::failure::redirect_refusal::RedirectRefusal;
 use crate::registry::transport::exchange::{Answer, protocol, refused};
-use crate::registry::transport::redirect::{RedirectRefusal, same_origin};
+use crate::registry::transport::redirect::same_origin;
 
 /// Largest page of a list of tags, in bytes.
 pub(in crate::registry) const MAX_PAGE: u64 = 8 << 20;

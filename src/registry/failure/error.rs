@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What can go wrong with a registry.
 
-use std::fmt;
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 use thiserror::Error;
 
-use crate::error::find_cause;
-use crate::error::{Classify, ErrorKind, io_kind};
+use crate::error::{ErrorKind, find_cause};
 use crate::oci::digest::{ContentMismatch, Digest};
 use crate::oci::reference::RegistryHost;
 use crate::registry::failure::denial::Denial;
-use crate::registry::failure::help::{self, Hint};
+use crate::registry::failure::denied_address::BarredAddress;
+use crate::registry::failure::hint::Hint;
 use crate::registry::failure::keychain::KeychainError;
-use crate::registry::transport::deny_list::BarredAddress;
-use crate::registry::transport::redirect::RedirectRefusal;
+use crate::registry::failure::redirect_refusal::RedirectRefusal;
 
 /// A cause of which only the text matters.
 pub(in crate::registry) type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -395,34 +393,5 @@ impl RegistryError {
             Self::Refused { status, .. } | Self::Denied { status, .. } => Some(*status),
             _ => None,
         }
-    }
-}
-
-impl Classify for RegistryError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::Keychain(_) => ErrorKind::Auth,
-            Self::NotFound { .. } => ErrorKind::Incomplete,
-            Self::RateLimited { .. }
-            | Self::Unavailable { .. }
-            | Self::Intercepted { .. }
-            | Self::Tls { .. } => ErrorKind::Unavailable,
-            Self::Content { .. }
-            | Self::OtherDigest { .. }
-            | Self::TooLarge { .. }
-            | Self::Source { source: SourceError::Corrupt(_), .. } => ErrorKind::Corrupt,
-            Self::Denied { denial: Denial::Quota, .. } | Self::Full { .. } => ErrorKind::NoSpace,
-            Self::Protocol { .. } | Self::Refused { .. } | Self::Denied { .. } => ErrorKind::Other,
-            Self::Redirect { .. } | Self::Realm { .. } | Self::Barred { .. } => ErrorKind::Trust,
-            Self::Sink { source, .. } | Self::Source { source: SourceError::Read(source), .. } => {
-                io_kind(source)
-            }
-            Self::Foreign { kind, .. } => *kind,
-            Self::Certificate { .. } | Self::PlainHttp { .. } => ErrorKind::Usage,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        help::against(self)
     }
 }

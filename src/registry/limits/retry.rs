@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::oci::reference::RegistryHost;
 use crate::registry::client::Inner;
 use crate::registry::failure::error::RegistryError;
+use crate::registry::failure::outcome::Failure;
 
 /// What is tried again, and how often.
 #[derive(Debug, Clone)]
@@ -73,49 +74,6 @@ impl RetryPolicy {
         let doubled = 2_u32.saturating_pow(failed.saturating_sub(1).min(16));
         let longest = self.base.saturating_mul(doubled).min(self.max);
         if self.jitter { longest.mul_f64(random.clamp(0.0, 1.0)) } else { longest }
-    }
-}
-
-/// How one try ended, where it did not succeed.
-#[derive(Debug)]
-pub(in crate::registry) enum Failure {
-    /// The registry asked for a login, which the next try can make; it costs nothing. The error is what it comes
-    /// to where that has no end.
-    LoggedIn(Box<RegistryError>),
-    /// Trying again cannot help.
-    Final(Box<RegistryError>),
-    /// A retry may help.
-    Again(Box<RegistryError>),
-    /// The host refused the request for its limit of requests, and is paused: the next request waits by itself. Where the
-    /// host has `asked` for the pause, that uses up none of its tries.
-    Limited {
-        /// What it comes to where there is no other try.
-        error: Box<RegistryError>,
-        /// Whether the host stated how long to wait.
-        asked: bool,
-    },
-}
-
-impl From<RegistryError> for Failure {
-    fn from(error: RegistryError) -> Self {
-        Self::Final(Box::new(error))
-    }
-}
-
-impl Failure {
-    pub(in crate::registry) fn again(error: RegistryError) -> Self {
-        Self::Again(Box::new(error))
-    }
-
-    /// The same with another error.
-    pub(in crate::registry) fn map(self, change: impl FnOnce(RegistryError) -> RegistryError) -> Self {
-        let change = |error: Box<RegistryError>| Box::new(change(*error));
-        match self {
-            Self::LoggedIn(error) => Self::LoggedIn(change(error)),
-            Self::Final(error) => Self::Final(change(error)),
-            Self::Again(error) => Self::Again(change(error)),
-            Self::Limited { error, asked } => Self::Limited { error: change(error), asked },
-        }
     }
 }
 

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::error::{Classify, ErrorKind};
 use crate::oci::reference::RegistryHost;
-use crate::registry::transport::tls::{HTTPS, for_host, listed as in_list};
+use crate::registry::host::{HTTPS_PORT, is_listed};
+use crate::registry::transport::tls::for_host;
 
 /// A server with a certificate for `name` from a CA of its own, and the CA in a file.
 async fn server(name: &str) -> (Server, TempDir, Utf8PathBuf) {
@@ -96,7 +97,7 @@ async fn t56_a_certificate_for_another_name_is_refused() {
 fn a_host_and_the_same_host_with_the_usual_port_are_one() {
     let hosts =
         |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<RegistryHost>>();
-    let listed = |list: &str, host: &str| in_list(&hosts(&[list]), &host.parse().unwrap(), HTTPS);
+    let listed = |list: &str, host: &str| is_listed(&hosts(&[list]), &host.parse().unwrap(), HTTPS_PORT);
     for (one, other) in [("a.example:443", "a.example"), ("[::1]:443", "[::1]"), ("a.example", "a.example")] {
         assert!(listed(one, other) && listed(other, one), "{one} {other}");
     }

@@ -7,22 +7,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use thiserror::Error;
 use url::{Host, Url};
+
+use crate::registry::failure::denied_address::BarredAddress;
 
 /// Says of an address why nobody may connect to it, or nothing.
 #[derive(Clone)]
 pub struct Barred(Arc<dyn Fn(IpAddr) -> Option<&'static str> + Send + Sync>);
-
-/// An address that is barred.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{address} is {reason}")]
-pub struct BarredAddress {
-    /// The address.
-    pub address: IpAddr,
-    /// Why it is barred.
-    pub reason: &'static str,
-}
 
 impl fmt::Debug for Barred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

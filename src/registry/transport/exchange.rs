@@ -17,12 +17,15 @@ use crate::redact::{SafeUrl, printable};
 use crate::registry::auth::authenticator::Asking;
 use crate::registry::client::Inner;
 use crate::registry::failure::error::RegistryError;
+use crate::registry::failure::outcome::Failure;
+use crate::registry::failure::redirect_refusal::RedirectRefusal;
+use crate::registry::host::{
+    HTTPS_PORT, authority, hub_registry_for, is_listed, is_loopback, without_default_port,
+};
 use crate::registry::limits::hosts::{Closed, Pause, Permit};
 use crate::registry::limits::rate_limiter::Pace;
-use crate::registry::limits::retry::{Failure, Importance};
-use crate::registry::transport::redirect::{
-    Bounds, MAX_HOPS, RedirectRefusal, authority, keeps_method, same_origin,
-};
+use crate::registry::limits::retry::Importance;
+use crate::registry::transport::redirect::{Bounds, MAX_HOPS, keeps_method, same_origin};
 use crate::registry::transport::rejection::{Way, root_cause, transport_failure};
 use crate::registry::transport::tls;
 
@@ -208,16 +211,11 @@ pub(in crate::registry) fn protocol(purpose: &Purpose<'_>, detail: impl Into<Str
     RegistryError::Protocol { registry, what, detail: detail.into() }
 }
 
-pub(in crate::registry) fn is_loopback(url: &Url) -> bool {
-    authority(url).parse::<RegistryHost>().is_ok_and(|host| host.is_loopback())
-}
-
 impl Inner {
     /// The connections that suit an address.
     fn http(&self, url: &Url) -> Result<reqwest::Client, RegistryError> {
         let host = authority(url).parse::<RegistryHost>().ok();
-        let insecure =
-            host.as_ref().is_some_and(|host| tls::listed(&self.options.insecure, host, tls::HTTPS));
+        let insecure = host.as_ref().is_some_and(|host| is_listed(&self.options.insecure, host, HTTPS_PORT));
         let own = match (&host, url.scheme()) {
             (Some(host), "https") => self.host_certificates(host)?,
             _ => None,
@@ -290,7 +288,7 @@ impl Inner {
         host: &RegistryHost,
     ) -> Result<Option<tls::HostCertificates>, RegistryError> {
         let own = self.certificates_of(host)?;
-        match crate::registry::client::named_by(host) {
+        match hub_registry_for(host) {
             Some(name) if own.is_none() => self.certificates_of(&name),
             _ => Ok(own),
         }
@@ -298,7 +296,7 @@ impl Inner {
 
     fn certificates_of(&self, host: &RegistryHost) -> Result<Option<tls::HostCertificates>, RegistryError> {
         let in_files = tls::for_host(&self.options.certs_dirs, host)?;
-        let Some(given) = self.given.get(tls::bare(host, tls::HTTPS)) else { return Ok(in_files) };
+        let Some(given) = self.given.get(without_default_port(host, HTTPS_PORT)) else { return Ok(in_files) };
         let mut all = in_files.unwrap_or_default();
         all.roots.extend(given.roots.iter().cloned());
         all.identity = given.identity.clone().or(all.identity);

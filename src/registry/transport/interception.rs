@@ -9,9 +9,9 @@ use url::Url;
 use crate::oci::reference::RegistryHost;
 use crate::redact::printable;
 use crate::registry::failure::error::RegistryError;
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
+use crate::registry::host::authority;
 use crate::registry::transport::exchange::{Answer, Purpose};
-use crate::registry::transport::redirect::authority;
 
 /// Most bytes of an unexpected body that are read.
 const MAX_BODY: usize = 64 << 10;

@@ -4,95 +4,17 @@
 use std::net::IpAddr;
 
 use http::{Method, StatusCode};
-use thiserror::Error;
 use url::{Host, Url};
 
 use crate::oci::reference::RegistryHost;
-use crate::registry::transport::tls;
+use crate::registry::failure::redirect_refusal::RedirectRefusal;
+use crate::registry::host::{HTTP_PORT, authority, is_listed};
 
 /// Longest chain of redirects that is followed.
 pub(in crate::registry) const MAX_HOPS: usize = 5;
 
 /// Longest address that is followed, in bytes. Pre-signed ones have a few thousand.
 const MAX_URL: usize = 16 << 10;
-
-/// Why the client does not go where a registry sends it.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum RedirectRefusal {
-    /// Longer than any address needs to be.
-    #[error("the address is too long")]
-    TooLong,
-    /// Not a URL.
-    #[error("it is not a URL")]
-    NotAnAddress,
-    /// Neither http nor https.
-    #[error("only http and https are followed")]
-    Scheme,
-    /// User name or password in the URL.
-    #[error("the URL contains credentials")]
-    Credentials,
-    /// A chain of redirects without an end.
-    #[error("too many redirects in a row")]
-    TooMany,
-    /// The next page of a list at another server.
-    #[error("a list continues at its own registry only")]
-    List,
-    /// From https to http.
-    #[error("it leads from https to http")]
-    Unencrypted {
-        /// Host and port of the target.
-        host: String,
-        /// Whether content was to be sent there.
-        upload: bool,
-    },
-    /// From a registry elsewhere to what is nearer to this machine.
-    #[error("it leads from a registry elsewhere {}", if *.upload { "into a private network or to this machine" } else { "to this machine or its link" })]
-    Inward {
-        /// Whether content was to be sent there.
-        upload: bool,
-    },
-    /// A redirect after which the content would not be sent.
-    #[error(
-        "after {status} a client fetches the target and sends nothing there; only 307 and 308 keep the method {method}"
-    )]
-    MethodLost {
-        /// The method of the request.
-        method: Method,
-        /// The status of the redirect.
-        status: StatusCode,
-        /// Whether it leads from http to https at the same host.
-        to_https: bool,
-    },
-}
-
-/// What to do when a registry behind a proxy gives out addresses that only work behind the proxy.
-pub(in crate::registry) const OUTER_NAME: &str = "the registry does not know the name under which it is reached: have the proxy in front of it send X-Forwarded-Host, X-Forwarded-Port and X-Forwarded-Proto, or set http.host or http.relativeurls of Distribution";
-
-impl RedirectRefusal {
-    pub(in crate::registry) fn help(&self, registry: &RegistryHost) -> String {
-        match self {
-            Self::Unencrypted { host, upload: false } => format!(
-                "is {host} the storage of {registry}, and meant to be reached without TLS? Allow this one host: --allow-http-redirect {host}. A login page of a proxy in between looks the same: check the proxy"
-            ),
-            Self::Unencrypted { host, upload: true } => format!(
-                "{OUTER_NAME}. If {host} is the storage of {registry}, and meant to be reached without TLS: --allow-http-redirect {host}"
-            ),
-            Self::Inward { upload: true } => OUTER_NAME.to_owned(),
-            Self::MethodLost { to_https: true, .. } => {
-                format!("{registry} wants TLS: leave out --plain-http {registry}")
-            }
-            Self::MethodLost { .. } => {
-                "a proxy or its login page may be in between; a registry has to redirect with 307".to_owned()
-            }
-            Self::TooMany => {
-                "the registry, or a proxy in front of it, redirects in a circle: its configuration is wrong"
-                    .to_owned()
-            }
-            _ => "this looks like an attack or a wrong setup: ask who runs the registry".to_owned(),
-        }
-    }
-}
 
 /// How near an address is to this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -150,12 +72,6 @@ fn resolve(from: &Url, location: &str) -> Result<Url, RedirectRefusal> {
     Ok(target)
 }
 
-/// `host` or `host:port` of an address, as registries are named.
-pub(in crate::registry) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
 /// What bounds where a registry may send the client.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::registry) struct Bounds<'a> {
@@ -172,7 +88,7 @@ impl Bounds<'_> {
         let upload = self.upload;
         if from.scheme() == "https" && target.scheme() == "http" {
             let host = authority(&target);
-            let named = host.parse().is_ok_and(|name| tls::listed(self.unencrypted, &name, tls::HTTP));
+            let named = host.parse().is_ok_and(|name| is_listed(self.unencrypted, &name, HTTP_PORT));
             if !named {
                 return Err(RedirectRefusal::Unencrypted { host, upload });
             }

@@ -13,15 +13,17 @@ use crate::oci::reference::RegistryHost;
 use crate::redact::printable;
 use crate::registry::client::Inner;
 use crate::registry::failure::denial::Denial;
+use crate::registry::failure::denied_address::BarredAddress;
 use crate::registry::failure::error::{CredentialUse, RegistryError};
-use crate::registry::failure::help::{Hint, PROXY_CREDENTIALS};
+use crate::registry::failure::hint::{Hint, PROXY_CREDENTIALS};
+use crate::registry::failure::outcome::Failure;
+use crate::registry::failure::redirect_refusal::OUTER_NAME;
 use crate::registry::failure::storage;
+use crate::registry::host::{
+    HTTP_PORT, HTTPS_PORT, authority, hub_registry_for, is_listed, is_loopback, without_default_port,
+};
 use crate::registry::limits::hosts::Pause;
-use crate::registry::limits::retry::Failure;
-use crate::registry::transport::deny_list::BarredAddress;
-use crate::registry::transport::exchange::{Answer, Purpose, is_loopback, rate_limited};
-use crate::registry::transport::redirect::{self, authority};
-use crate::registry::transport::tls;
+use crate::registry::transport::exchange::{Answer, Purpose, rate_limited};
 
 /// Most bytes of an error's body that are understood.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -72,7 +74,7 @@ pub(in crate::registry) fn transport_failure(
     let mut hint = elsewhere.then(|| {
         Hint::Words(format!(
             "{host} has to be reachable from here too. If it is an inner name of the registry: {}",
-            redirect::OUTER_NAME
+            OUTER_NAME
         ))
     });
     let mut detail = if error.is_dns() {
@@ -112,9 +114,10 @@ pub(in crate::registry) fn transport_failure(
 /// Whether an address is one of the registry itself.
 fn is_at(registry: &RegistryHost, url: &Url) -> bool {
     authority(url).parse::<RegistryHost>().is_ok_and(|host| {
-        let usual = url.port_or_known_default().unwrap_or(tls::HTTPS);
-        let same = |host: &RegistryHost| tls::bare(host, usual) == tls::bare(registry, usual);
-        same(&host) || crate::registry::client::named_by(&host).is_some_and(|named| same(&named))
+        let usual = url.port_or_known_default().unwrap_or(HTTPS_PORT);
+        let same =
+            |host: &RegistryHost| without_default_port(host, usual) == without_default_port(registry, usual);
+        same(&host) || hub_registry_for(&host).is_some_and(|named| same(&named))
     })
 }
 
@@ -144,9 +147,7 @@ impl Inner {
                 None => None,
             };
         let plain_http = url.scheme() == "http"
-            && authority(url)
-                .parse()
-                .is_ok_and(|host| tls::listed(&self.options.plain_http, &host, tls::HTTP));
+            && authority(url).parse().is_ok_and(|host| is_listed(&self.options.plain_http, &host, HTTP_PORT));
         Way { trusted: self.trusted(url), proxy, plain_http }
     }
 }

@@ -12,11 +12,7 @@ use reqwest::{Certificate, Identity};
 use crate::oci::reference::RegistryHost;
 use crate::redact::Secret;
 use crate::registry::failure::error::RegistryError;
-
-/// The port of TLS.
-pub(in crate::registry) const HTTPS: u16 = 443;
-/// The port of HTTP without TLS.
-pub(in crate::registry) const HTTP: u16 = 80;
+use crate::registry::host::{HTTPS_PORT, without_default_port};
 
 /// Largest certificate or key file that is read, in bytes. Bundles of all public CAs have a few 100 KiB.
 const MAX_FILE: u64 = 4 << 20;
@@ -28,18 +24,6 @@ pub struct ClientIdentity {
     pub certificate: String,
     /// The private key.
     pub key: Secret,
-}
-
-/// A name without the port that goes without saying: 443 with TLS, 80 without. `HOST` and `HOST:443` are one registry,
-/// whichever way a reference, a flag or a folder writes it.
-pub(in crate::registry) fn bare(host: &RegistryHost, usual: u16) -> &str {
-    let name = host.as_str();
-    name.strip_suffix(&format!(":{usual}")).unwrap_or(name)
-}
-
-/// Whether `host` is one of `list`.
-pub(in crate::registry) fn listed(list: &[RegistryHost], host: &RegistryHost, usual: u16) -> bool {
-    list.iter().any(|one| bare(one, usual) == bare(host, usual))
 }
 
 /// What is trusted for one host, and shown to it, beyond what all hosts share.
@@ -87,7 +71,7 @@ pub(in crate::registry) fn given(
     identities: &[(RegistryHost, ClientIdentity)],
 ) -> Result<HashMap<String, HostCertificates>, RegistryError> {
     let mut hosts = HashMap::<String, HostCertificates>::new();
-    let name = |host: &RegistryHost| bare(host, HTTPS).to_owned();
+    let name = |host: &RegistryHost| without_default_port(host, HTTPS_PORT).to_owned();
     for (host, pem) in authorities {
         let roots = parse_roots(format_args!("of the authority for {host}"), pem)?;
         let own = hosts.entry(name(host)).or_default();
@@ -112,10 +96,11 @@ pub(in crate::registry) fn for_host(
     host: &RegistryHost,
 ) -> Result<Option<HostCertificates>, RegistryError> {
     let mut found = None;
-    let name = bare(host, HTTPS);
+    let name = without_default_port(host, HTTPS_PORT);
     // A name without a port, and what ends in the usual one, may stand for the same registry.
     let ported = host.as_str() == name && name.rsplit(']').next().is_some_and(|end| end.contains(':'));
-    let names = if ported { vec![name.to_owned()] } else { vec![name.to_owned(), format!("{name}:{HTTPS}")] };
+    let names =
+        if ported { vec![name.to_owned()] } else { vec![name.to_owned(), format!("{name}:{HTTPS_PORT}")] };
     for folder in folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))) {
         let Ok(entries) = folder.read_dir_utf8() else { continue };
         let certificates = found.get_or_insert_with(HostCertificates::default);

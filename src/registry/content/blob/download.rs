@@ -11,7 +11,7 @@ use crate::registry::BlobSink;
 use crate::registry::auth::authenticator::Asking;
 use crate::registry::client::repository::Repository;
 use crate::registry::failure::error::RegistryError;
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::exchange::{Answer, protocol, unavailable};
 
 /// A try that brings so many bytes counts as progress, after which the count of tries restarts. A server that

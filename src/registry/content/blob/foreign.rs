@@ -20,13 +20,14 @@ use crate::registry::client::Client;
 use crate::registry::client::options::ClientOptions;
 use crate::registry::content::blob::download::{PROGRESS, content_range};
 use crate::registry::failure::error::RegistryError;
-use crate::registry::limits::retry::{Attempts, Failure, Importance};
+use crate::registry::failure::outcome::Failure;
+use crate::registry::host::{HTTPS_PORT, authority, is_listed};
+use crate::registry::limits::retry::{Attempts, Importance};
 use crate::registry::transport::deny_list::Barred;
 use crate::registry::transport::exchange::{Answer, Lane, Purpose, protocol, unavailable};
 use crate::registry::transport::public_address::not_public;
-use crate::registry::transport::redirect::{MAX_HOPS, authority};
+use crate::registry::transport::redirect::MAX_HOPS;
 use crate::registry::transport::rejection::limited;
-use crate::registry::transport::tls;
 
 /// Longest address of a redirect, in bytes.
 const MAX_URL: usize = 16 << 10;
@@ -270,7 +271,7 @@ impl ForeignLayers {
         }
         let host =
             authority(url).parse::<RegistryHost>().map_err(|_| Refusal::Never("its host is not valid"))?;
-        if tls::listed(&self.hosts, &host, tls::HTTPS) {
+        if is_listed(&self.hosts, &host, HTTPS_PORT) {
             return Ok((&self.named, host));
         }
         if self.proxied {

@@ -9,7 +9,7 @@ use crate::oci::digest::Digest;
 use crate::registry::client::capabilities::{HeadSupport, Kind, is_passing};
 use crate::registry::client::repository::Repository;
 use crate::registry::failure::error::RegistryError;
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::exchange::{Answer, protocol};
 
 /// What an answer to `HEAD` says about a blob.

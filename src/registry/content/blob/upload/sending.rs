@@ -18,7 +18,7 @@ use crate::registry::content::blob::download::PROGRESS;
 use crate::registry::content::blob::outgoing::{Feed, Hashing, Outgoing};
 use crate::registry::content::blob::relay::{Received, Relay};
 use crate::registry::failure::error::{LOST_UPLOAD, RegistryError};
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::exchange::{Payload, lock};
 
 /// Parts of an upload once a registry has lost one that was cut: halved each time, but not below the least.

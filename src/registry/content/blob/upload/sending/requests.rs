@@ -16,9 +16,8 @@ use crate::registry::auth::authenticator::{Asking, Scope};
 use crate::registry::client::repository::Repository;
 use crate::registry::content::blob::download::PROGRESS;
 use crate::registry::content::blob::upload::way::Sent;
-use crate::registry::content::manifest::not_missing;
 use crate::registry::failure::error::RegistryError;
-use crate::registry::limits::retry::Failure;
+use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::exchange::{Answer, Payload, protocol};
 
 /// Longest wait for the answer to a cancellation, which nobody depends on.
@@ -85,7 +84,7 @@ impl<'a> Upload<'a> {
         if answer.status() == StatusCode::ACCEPTED {
             return self.opened(&asking, &answer);
         }
-        Err(not_missing(self.repository.inner.rejected(&asking, answer).await, &asking))
+        Err(self.repository.inner.rejected(&asking, answer).await.of_push(asking.purpose.registry))
     }
 
     fn opened(&mut self, asking: &Asking<'_>, answer: &Answer) -> Result<(), Failure> {

@@ -1,29 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What helps against the errors of a registry.
+//! The class of each failure of a registry, and what to do next.
 
-use crate::error::{Classify as _, DRIVE_FAILED, ErrorKind, is_drive_failure};
+use crate::error::{Classify, DRIVE_FAILED, ErrorKind, io_kind, is_drive_failure};
 use crate::oci::reference::RegistryHost;
+use crate::registry::failure::denial::Denial;
 use crate::registry::failure::error::{CredentialUse, LOST_UPLOAD, RegistryError, SourceError};
+use crate::registry::failure::hint::{Hint, PROXY_CREDENTIALS};
 
-/// What helps against an exchange that failed. Who tells it to people names the flag or the field.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hint {
-    /// What these words say.
-    Words(String),
-    /// To trust the CA that issued the registry's certificate.
-    TrustCa,
-    /// To correct the port, or to leave TLS out: the server does not speak TLS.
-    LeaveOutTls,
-    /// Perhaps to use TLS: the server took a connection, and what came back for plain HTTP was no HTTP.
-    UseTls,
+impl Classify for RegistryError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unauthorized { .. } | Self::Forbidden { .. } | Self::Keychain(_) => ErrorKind::Auth,
+            Self::NotFound { .. } => ErrorKind::Incomplete,
+            Self::RateLimited { .. }
+            | Self::Unavailable { .. }
+            | Self::Intercepted { .. }
+            | Self::Tls { .. } => ErrorKind::Unavailable,
+            Self::Content { .. }
+            | Self::OtherDigest { .. }
+            | Self::TooLarge { .. }
+            | Self::Source { source: SourceError::Corrupt(_), .. } => ErrorKind::Corrupt,
+            Self::Denied { denial: Denial::Quota, .. } | Self::Full { .. } => ErrorKind::NoSpace,
+            Self::Protocol { .. } | Self::Refused { .. } | Self::Denied { .. } => ErrorKind::Other,
+            Self::Redirect { .. } | Self::Realm { .. } | Self::Barred { .. } => ErrorKind::Trust,
+            Self::Sink { source, .. } | Self::Source { source: SourceError::Read(source), .. } => {
+                io_kind(source)
+            }
+            Self::Foreign { kind, .. } => *kind,
+            Self::Certificate { .. } | Self::PlainHttp { .. } => ErrorKind::Usage,
+        }
+    }
+
+    fn help(&self) -> Option<String> {
+        help(self)
+    }
 }
 
-/// What helps where a proxy wants credentials.
-pub(in crate::registry) const PROXY_CREDENTIALS: &str =
-    "put user and password for the proxy into HTTPS_PROXY: http://USER:PASSWORD@PROXY:PORT";
-
 /// What to do next against an error, where that is known.
-pub(in crate::registry) fn against(error: &RegistryError) -> Option<String> {
+fn help(error: &RegistryError) -> Option<String> {
     let text = match error {
         RegistryError::Unauthorized { registry, credentials: CredentialUse { used: Some(_), .. }, .. } => {
             format!(

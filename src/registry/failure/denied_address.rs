@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+//! An address that the client may not connect to.
+
+use std::net::IpAddr;
+
+use thiserror::Error;
+
+/// An address that is barred.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{address} is {reason}")]
+pub struct BarredAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Why it is barred.
+    pub reason: &'static str,
+}
