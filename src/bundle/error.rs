@@ -8,10 +8,10 @@ use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::freshness::RollbackError;
-use super::layout::HeaderError;
-use super::manifest::ManifestError;
-use super::volumes::is_renamed;
+use super::format::freshness::RollbackError;
+use super::format::layout::HeaderError;
+use super::format::manifest::ManifestError;
+use super::format::volumes::is_renamed;
 use crate::bundle::sign::SignError;
 use crate::error::{Classify, DRIVE_FAILED, ErrorKind, help_against_write, io_kind, is_drive_failure};
 use crate::format::FORMAT_VERSION;

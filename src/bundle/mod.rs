@@ -4,46 +4,32 @@
 //! No tar parser stands in the trusted path: a reader makes every byte outside the blobs again from the signed
 //! manifest, and compares.
 
-mod base;
-mod copy;
+mod disk;
 mod error;
-mod file;
-mod find;
-mod freshness;
-mod images;
-mod journal;
-pub mod layout;
-mod leftover;
-mod manifest;
-mod media;
-mod open;
-mod output;
-mod parts;
-mod reader;
+mod format;
+mod read;
 pub mod sign;
-mod signing;
-mod single;
-mod verify;
-mod volumes;
 mod write;
 
-pub use base::{BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES};
-pub use copy::{Copied, CopyOptions};
+pub use disk::file::sync_folder;
+pub use disk::media::ReadFrom;
 pub use error::{BundleError, Lacking};
-pub use file::sync_folder;
-pub use find::{Form, FoundBundle, FoundBundles, find_bundles};
-pub use freshness::{Freshness, HighWaterMark, RollbackError, follows, is_clock_behind};
-pub use images::{BundledImage, BundledImages};
-pub use layout::Layout;
-pub use manifest::{
+pub use format::delta::{
+    BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES,
+};
+pub use format::freshness::{Freshness, HighWaterMark, RollbackError, follows, is_clock_behind};
+pub use format::layout::{self, Layout};
+pub use format::manifest::{
     BundleBlob, BundleImage, BundleManifest, BundleReferrer, BundleSet, BundleSource, MAX_SET, MAX_SETS,
     ManifestError, StreamName,
 };
-pub use media::ReadFrom;
-pub use open::{Bundle, Policy};
-pub use output::{Space, space};
-pub use reader::begins_as_bundle;
-pub use signing::{SignedBundle, sign, sign_list, trusted_comment};
-pub use single::{VolumeState, check_volumes};
-pub use volumes::{MAX_VOLUMES, Volume, VolumeList, list_path, volume_of};
-pub use write::Writer;
+pub use format::volumes::{MAX_VOLUMES, Volume, VolumeList, list_path, volume_of};
+pub use read::find::{Form, FoundBundle, FoundBundles, find_bundles};
+pub use read::images::{BundledImage, BundledImages};
+pub use read::open::{Bundle, Policy};
+pub use read::reader::begins_as_bundle;
+pub use read::volume_check::{VolumeState, check_volumes};
+pub use write::copy::{Copied, CopyOptions};
+pub use write::signing::{SignedBundle, sign, sign_list, trusted_comment};
+pub use write::write_files::{Space, space};
+pub use write::writer::Writer;

@@ -10,7 +10,7 @@ use kube::core::Rule;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
-use super::MAX_IMAGES;
+use super::api::{MAX_IMAGES, MAX_PLATFORMS};
 use crate::oci::reference::MAX_REFERENCE;
 
 /// What is said when a rule is broken, by the API server and by `krs` alike.
@@ -88,7 +88,7 @@ pub(super) fn rule(expression: &str, message: &str) -> Rule {
 pub(super) fn platforms(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
-        "maxItems": super::MAX_PLATFORMS,
+        "maxItems": MAX_PLATFORMS,
         "items": { "type": "string", "minLength": 3, "maxLength": 62 },
         "x-kubernetes-list-type": "set",
     })

@@ -5,39 +5,25 @@
 //! does not read is an error with its place in the file. What is not a set is none of our business and is
 //! skipped.
 
-mod advice;
-mod characters;
-mod check;
 #[cfg(test)]
 mod commit_tests;
-mod compare;
-mod document;
 mod error;
-mod expand;
+mod files;
 mod git;
-mod ignore_rules;
-mod ignored;
-mod kind;
 mod kustomize;
 mod load;
-mod merge;
-mod names;
-mod nothing;
-mod origin;
-mod outline;
-mod read;
+mod rules;
 #[cfg(test)]
 mod tests;
-mod text;
-mod walk;
+mod yaml;
 
-pub use check::{Place, Problem, check_spec};
-pub use document::check;
 pub use error::{SetError, SetErrors};
+pub use files::names::CallPaths;
 pub use git::Source;
 pub use load::load;
-pub use merge::{Merged, MergedImage, SetUse, collisions, merge, names_of_sites};
-pub use names::CallPaths;
+pub use rules::document::check;
+pub use rules::merge::{Merged, MergedImage, SetUse, collisions, merge, names_of_sites};
+pub use rules::spec::{Place, Problem, check_spec};
 
 use crate::crd::EdgeImageSetSpec;
 use crate::oci::platform::Platform;

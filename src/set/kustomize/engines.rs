@@ -7,10 +7,10 @@ use camino::Utf8Path;
 use serde_json::{Map, Value, json};
 
 use super::parse::{Kustomization, yaml};
-use crate::set::names::Names;
-use crate::set::read::{Content, contains, read_file};
-use crate::set::text::split;
-use crate::set::walk::{Walk, walk};
+use crate::set::files::names::Names;
+use crate::set::files::read::{Content, contains, read_file};
+use crate::set::files::walk::{Walk, walk};
+use crate::set::yaml::text::split;
 
 /// Most files of a checkout that are searched.
 pub(super) const MAX_SEARCHED: usize = 20_000;

@@ -19,7 +19,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::walk::KUSTOMIZATIONS;
+use super::files::walk::KUSTOMIZATIONS;
 
 pub(super) use effects::{Effect, Render, effects};
 pub(super) use engines::Engines;

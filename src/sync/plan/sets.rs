@@ -2,7 +2,8 @@
 //! The sets of a bundle, and what its manifest calls their files.
 
 use super::PlanError;
-use crate::bundle::{BundleSet, MAX_SET, MAX_SETS, layout};
+use crate::bundle::layout;
+use crate::bundle::{BundleSet, MAX_SET, MAX_SETS};
 use crate::oci::digest::Digest;
 use crate::redact::printable;
 use crate::set::Loaded;

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Files that are read and written at positions, opened so that nothing on a foreign medium can trick or block us.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+// Runs with the clock of the runtime, which tests may pause.
+use tokio::time::Instant;
+
+/// A file that is open only while somebody reads it, so that its medium can be unmounted in between. A file that lies
+/// there later under the same name with the same size is taken for it: readers compare all that they read.
+#[derive(Debug)]
+pub(in crate::bundle) struct Handle {
+    path: Utf8PathBuf,
+    size: u64,
+    open: Mutex<Option<Open>>,
+    /// How many readers are opening it. A dead file system may hold them for ever, so they do not hold the lock.
+    opening: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: Arc<File>,
+    used: Instant,
+}
+
+impl Handle {
+    /// Of a regular file that is open already.
+    pub(in crate::bundle) fn new(path: Utf8PathBuf, file: File, size: u64) -> Self {
+        let open = Open { file: Arc::new(file), used: Instant::now() };
+        Self { path, size, open: Mutex::new(Some(open)), opening: AtomicUsize::new(0) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads as [`read_at`] does, and opens the file for it where nobody has. After a failure the file is opened anew:
+    /// a medium that was pulled and put back is another device to those who had it open.
+    pub(in crate::bundle) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let file = self.file()?;
+        let result = read_at(&file, buf, offset);
+        let mut state = self.state();
+        let ours = state.as_mut().filter(|open| Arc::ptr_eq(&open.file, &file));
+        match (&result, ours) {
+            (Ok(_), Some(open)) => open.used = Instant::now(),
+            (Err(_), Some(_)) => *state = None,
+            (_, None) => {}
+        }
+        // Not before the lock is released: whoever counts the readers has to see this one until it has left its mark.
+        drop(file);
+        drop(state);
+        result
+    }
+
+    /// The file, opened where it is closed.
+    pub(in crate::bundle) fn file(&self) -> io::Result<Arc<File>> {
+        {
+            let state = self.state();
+            if let Some(open) = state.as_ref() {
+                return Ok(Arc::clone(&open.file));
+            }
+            self.opening.fetch_add(1, Ordering::AcqRel);
+        }
+        let opened = self.open();
+        let mut state = self.state();
+        self.opening.fetch_sub(1, Ordering::AcqRel);
+        let file = opened?;
+        // Somebody else may have been faster.
+        let open = state.get_or_insert_with(|| Open { file: Arc::new(file), used: Instant::now() });
+        Ok(Arc::clone(&open.file))
+    }
+
+    /// Opens the file. May never return.
+    fn open(&self) -> io::Result<File> {
+        let file = open(&self.path, false)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file any more"));
+        }
+        if metadata.len() != self.size {
+            let text = format!("it has {} bytes now, expected {}", metadata.len(), self.size);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
+        Ok(file)
+    }
+
+    /// Closes the file where nobody has read it for `idle`. Answers whether it is closed now.
+    pub(in crate::bundle) fn close_if_idle(&self, idle: Duration) -> bool {
+        let mut state = self.state();
+        let idle = |open: &Open| Arc::strong_count(&open.file) == 1 && open.used.elapsed() >= idle;
+        if state.as_ref().is_some_and(idle) {
+            *state = None;
+        }
+        state.is_none() && self.opening.load(Ordering::Acquire) == 0
+    }
+
+    pub(in crate::bundle) fn is_open(&self) -> bool {
+        let state = self.state();
+        state.is_some() || self.opening.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Reads at `offset` until `buf` is full or the file ends; answers how much it read.
+pub(in crate::bundle) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match read_once(file, &mut buf[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes all of `bytes` at `offset`.
+pub(in crate::bundle) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match write_once(file, &bytes[done..], offset + done as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn read_once(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buf, offset)
+}
+
+#[cfg(unix)]
+fn write_once(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::write_at(file, bytes, offset)
+}
+
+#[cfg(windows)]
+fn read_once(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buf, offset)
+}
+
+#[cfg(windows)]
+fn write_once(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_write(file, bytes, offset)
+}
+
+/// Opens an existing file without following a link and without waiting for the other end of a pipe; the caller
+/// then asks what it is. (T-10, T-12)
+pub(in crate::bundle) fn open(path: &Utf8Path, write: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(write);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+    }
+    #[cfg(not(unix))]
+    if std::fs::symlink_metadata(path)?.file_type().is_symlink() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"));
+    }
+    options.open(path)
+}
+
+/// What the file at `path` is, where it is not a regular file.
+pub(in crate::bundle) fn special(path: &Utf8Path) -> Option<&'static str> {
+    let kind = std::fs::symlink_metadata(path).ok()?.file_type();
+    if kind.is_file() {
+        return None;
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt as _;
+        if kind.is_fifo() {
+            return Some("a named pipe");
+        }
+        if kind.is_socket() {
+            return Some("a socket");
+        }
+        if kind.is_block_device() || kind.is_char_device() {
+            return Some("a device");
+        }
+    }
+    Some(match () {
+        () if kind.is_symlink() => "a symbolic link",
+        () if kind.is_dir() => "a folder",
+        () => "not a regular file",
+    })
+}
+
+/// Whether `path` is a name of the open file, and not of another one by now.
+pub(in crate::bundle) fn is_named(file: &File, path: &Utf8Path) -> io::Result<bool> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let (open, named) = (file.metadata()?, std::fs::symlink_metadata(path));
+        Ok(named.is_ok_and(|named| named.dev() == open.dev() && named.ino() == open.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        // Without file numbers in the standard library: a file that was renamed has left the name free.
+        let _ = file;
+        Ok(std::fs::symlink_metadata(path).is_ok())
+    }
+}
+
+/// Makes the entries of a folder survive a loss of power, where its file system can do that. Empty: the current folder.
+///
+/// # Errors
+/// The folder cannot be opened, or its media fail.
+pub fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        let folder = if folder.as_str().is_empty() { Utf8Path::new(".") } else { folder };
+        match File::open(folder)?.sync_all() {
+            // A file system that has no such thing.
+            Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+            result => result?,
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn handle(path: &Utf8Path) -> Handle {
+        let file = open(path, false).unwrap();
+        let size = file.metadata().unwrap().len();
+        Handle::new(path.to_owned(), file, size)
+    }
+
+    #[test]
+    fn t36_a_file_is_closed_when_nobody_reads_it_and_opened_again_by_the_next_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("b");
+        std::fs::write(&path, b"content").unwrap();
+        let handle = handle(&path);
+        assert!(!handle.close_if_idle(Duration::from_secs(3600)) && handle.is_open(), "it was used just now");
+        assert!(handle.close_if_idle(Duration::ZERO) && !handle.is_open());
+        let mut buf = [0; 4];
+        assert_eq!(handle.read_at(&mut buf, 3).unwrap(), 4);
+        assert_eq!((&buf, handle.is_open()), (b"tent", true));
+
+        handle.close_if_idle(Duration::ZERO);
+        std::fs::rename(&path, path.with_extension("away")).unwrap();
+        assert_eq!(handle.read_at(&mut buf, 0).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::write(&path, b"another one").unwrap();
+        assert!(handle.read_at(&mut buf, 0).is_err(), "T-37: it has another size");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(path.with_extension("away"), &path).unwrap();
+        assert_eq!(handle.read_at(&mut buf, 0).unwrap(), 4, "it was put back");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn t10_a_link_in_the_place_of_the_file_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("b");
+        std::fs::write(&path, b"content").unwrap();
+        let handle = handle(&path);
+        handle.close_if_idle(Duration::ZERO);
+        std::fs::rename(&path, path.with_extension("other")).unwrap();
+        std::os::unix::fs::symlink(path.with_extension("other"), &path).unwrap();
+        assert!(handle.read_at(&mut [0; 4], 0).is_err());
+    }
+}

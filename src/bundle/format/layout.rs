@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The canonical form of an archive: where every byte lies, and what it is. Pure.
+//!
+//! ```text
+//! oci-layout │ krs/bundle.json │ krs/signatures │ krs/sets/*.yaml │ index.json │ blobs/sha256/* │ 1024 zero bytes
+//! ```
+//! Each entry is a 512-byte ustar header, the content, and zero bytes up to the next multiple of 512. A size of
+//! 8 GiB or more is written in base-256, as GNU tar, Go and Python read it; there are no other extensions, no
+//! directory entries, and all times and owners are 0. So all that is not content follows from `krs/bundle.json`.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::Serialize;
+use thiserror::Error;
+
+use super::manifest::{BundleManifest, ManifestError};
+use crate::bundle::sign::SIGNATURES_SIZE;
+use crate::json;
+use crate::oci;
+use crate::oci::digest::Digest;
+
+/// Bytes of a header, and what contents are padded to.
+pub const HEADER: u64 = 512;
+/// Zero bytes at the end of the archive.
+pub const TRAILER: u64 = 1024;
+/// Name of the entry that says which version of the OCI image layout this is.
+pub const OCI_LAYOUT: &str = "oci-layout";
+/// Its content.
+pub const OCI_LAYOUT_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// Name of the entry with the manifest.
+pub const MANIFEST: &str = "krs/bundle.json";
+/// Name of the entry with the signatures.
+pub const SIGNATURES: &str = "krs/signatures";
+/// Name of the entry with the OCI index.
+pub const INDEX: &str = "index.json";
+/// Where the content of `krs/bundle.json` begins: after the two entries whose sizes do not change.
+pub const MANIFEST_AT: u64 = 3 * HEADER;
+/// Annotation of `index.json` with the digest of `krs/bundle.json`, so that no byte of an unsigned bundle can
+/// change unnoticed either.
+const MANIFEST_ANNOTATION: &str = "io.kuberegistrysync.bundle";
+
+/// Name of the entry of the set with number `n`.
+pub fn set_path(n: usize) -> String {
+    format!("krs/sets/{:05}.yaml", n + 1)
+}
+
+/// Name of the entry of a blob.
+pub fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// `size` rounded up to whole blocks.
+pub const fn padded(size: u64) -> u64 {
+    size.div_ceil(HEADER) * HEADER
+}
+
+/// Where the next header begins, for content of `size` bytes at `offset`.
+pub const fn next_header(offset: u64, size: u64) -> u64 {
+    offset + padded(size)
+}
+
+/// A name that does not fit a header; none that this module makes.
+#[derive(Debug, Error)]
+#[error("`{name}` does not fit a tar header: {source}")]
+pub struct HeaderError {
+    name: String,
+    source: std::io::Error,
+}
+
+/// The header of an entry: a function of its name and size alone.
+///
+/// # Errors
+/// [`HeaderError`] for names that ustar cannot hold.
+pub fn header(name: &str, size: u64) -> Result<[u8; 512], HeaderError> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(name).map_err(|source| HeaderError { name: name.to_owned(), source })?;
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header.set_cksum();
+    Ok(*header.as_bytes())
+}
+
+/// A piece of the archive that follows from the manifest, or that the manifest names by digest (the sets).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// What it is, for messages.
+    pub name: String,
+    /// Where it begins in the archive.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Where the parts of an archive lie, in bytes from its beginning. Always the content, not its header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes of `krs/bundle.json`.
+    pub manifest_size: u64,
+    /// The signatures.
+    pub signatures_at: u64,
+    /// The sets.
+    pub sets_at: Vec<u64>,
+    /// The OCI index.
+    pub index_at: u64,
+    /// The OCI index itself.
+    pub index: Vec<u8>,
+    /// The header of the first blob, from which the manifest counts.
+    pub blobs_at: u64,
+    /// The zero bytes at the end.
+    pub trailer_at: u64,
+}
+
+impl Layout {
+    /// Where everything lies for `manifest`, whose encoding is `encoded`.
+    ///
+    /// # Errors
+    /// None in practice, as for [`BundleManifest::encode`].
+    pub fn new(manifest: &BundleManifest, encoded: &[u8]) -> Result<Self, ManifestError> {
+        let index = index(manifest, Digest::of(encoded))?;
+        let manifest_size = encoded.len() as u64;
+        let signatures_at = next_header(MANIFEST_AT, manifest_size) + HEADER;
+        let mut at = next_header(signatures_at, SIGNATURES_SIZE as u64) + HEADER;
+        let mut sets_at = Vec::with_capacity(manifest.sets.len());
+        for set in &manifest.sets {
+            sets_at.push(at);
+            at = next_header(at, set.size) + HEADER;
+        }
+        let index_at = at;
+        let blobs_at = next_header(index_at, index.len() as u64);
+        let blobs = manifest.blobs.last().map_or(0, |blob| next_header(blob.offset, blob.size));
+        Ok(Self {
+            manifest_size,
+            signatures_at,
+            sets_at,
+            index_at,
+            index,
+            blobs_at,
+            trailer_at: blobs_at + blobs,
+        })
+    }
+
+    /// Bytes of the archive.
+    pub const fn size(&self) -> u64 {
+        self.trailer_at + TRAILER
+    }
+
+    /// All that lies before the first blob but the manifest, the signatures and the sets: headers, padding,
+    /// `oci-layout` and `index.json`; and the end. The pieces do not overlap.
+    ///
+    /// # Errors
+    /// None in practice: the names are ours.
+    pub fn pieces(&self, manifest: &BundleManifest) -> Result<Vec<Piece>, HeaderError> {
+        let mut pieces = Vec::with_capacity(2 * manifest.sets.len() + 6);
+        let mut entry = |name: &str, at: u64, size: u64, content: Option<&[u8]>| {
+            let mut bytes = header(name, size)?.to_vec();
+            let padding = vec![0; usize::try_from(padded(size) - size).unwrap_or_default()];
+            if let Some(content) = content {
+                bytes.extend_from_slice(content);
+                bytes.extend_from_slice(&padding);
+                pieces.push(Piece { name: name.to_owned(), offset: at - HEADER, bytes });
+            } else {
+                pieces.push(Piece { name: format!("the header of {name}"), offset: at - HEADER, bytes });
+                pieces.push(Piece {
+                    name: format!("the padding of {name}"),
+                    offset: at + size,
+                    bytes: padding,
+                });
+            }
+            Ok(())
+        };
+        entry(OCI_LAYOUT, HEADER, OCI_LAYOUT_CONTENT.len() as u64, Some(OCI_LAYOUT_CONTENT))?;
+        entry(MANIFEST, MANIFEST_AT, self.manifest_size, None)?;
+        entry(SIGNATURES, self.signatures_at, SIGNATURES_SIZE as u64, None)?;
+        for (set, at) in manifest.sets.iter().zip(&self.sets_at) {
+            entry(&set.path, *at, set.size, None)?;
+        }
+        entry(INDEX, self.index_at, self.index.len() as u64, Some(&self.index))?;
+        let bytes = vec![0; usize::try_from(TRAILER).unwrap_or_default()];
+        pieces.push(Piece { name: "the end of the archive".to_owned(), offset: self.trailer_at, bytes });
+        Ok(pieces)
+    }
+}
+
+#[derive(Serialize)]
+struct IndexJson {
+    annotations: HashMap<&'static str, String>,
+    manifests: Vec<IndexEntry>,
+    #[serde(rename = "mediaType")]
+    media_type: &'static str,
+    #[serde(rename = "schemaVersion")]
+    schema_version: u32,
+}
+
+#[derive(Serialize)]
+struct IndexEntry {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<Names>,
+    #[serde(rename = "artifactType", skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    digest: Digest,
+    #[serde(rename = "mediaType")]
+    media_type: String,
+    size: u64,
+}
+
+#[derive(Serialize)]
+struct Names {
+    #[serde(rename = "io.containerd.image.name")]
+    containerd: String,
+    #[serde(rename = "org.opencontainers.image.ref.name")]
+    reference: String,
+}
+
+/// `index.json`: for each image an entry `REPO:TAG` and one `REPO@DIGEST`, because a Pod that is pinned by digest
+/// finds its image only under the latter; for each referrer an entry without names. A name that two digests claim
+/// is given to neither, because foreign readers would take the first silently. (T-46) An image whose layers are not all
+/// in the archive has an entry without names, so that containerd cannot register what it cannot run.
+fn index(manifest: &BundleManifest, manifest_digest: Digest) -> Result<Vec<u8>, ManifestError> {
+    let sizes = manifest.blobs.iter().map(|blob| (blob.digest, blob.size)).collect::<HashMap<_, _>>();
+    let size = |digest: &Digest| {
+        let missing = || ManifestError::Inconsistent(format!("{digest} has no blob"));
+        sizes.get(digest).copied().ok_or_else(missing)
+    };
+    let tag_name = |image: &crate::bundle::BundleImage| {
+        image.tag.as_ref().map(|tag| format!("{}:{tag}", image.repository))
+    };
+    let mut claims = HashMap::<String, BTreeSet<Digest>>::new();
+    for image in &manifest.images {
+        if let Some(name) = tag_name(image) {
+            claims.entry(name).or_default().insert(image.digest);
+        }
+    }
+    let (mut manifests, mut named) = (Vec::new(), BTreeSet::new());
+    for image in &manifest.images {
+        if image.partial {
+            continue;
+        }
+        let tag = tag_name(image).filter(|name| claims.get(name).is_some_and(|digests| digests.len() == 1));
+        for name in tag.into_iter().chain([format!("{}@{}", image.repository, image.digest)]) {
+            if named.insert(name.clone()) {
+                manifests.push(IndexEntry {
+                    annotations: Some(Names { containerd: name.clone(), reference: name }),
+                    artifact_type: image.artifact_type.clone(),
+                    digest: image.digest,
+                    media_type: image.media_type.clone(),
+                    size: size(&image.digest)?,
+                });
+            }
+        }
+    }
+    let mut unnamed = BTreeSet::new();
+    for image in manifest.images.iter().filter(|image| image.partial) {
+        if unnamed.insert(image.digest) {
+            manifests.push(IndexEntry {
+                annotations: None,
+                artifact_type: image.artifact_type.clone(),
+                digest: image.digest,
+                media_type: image.media_type.clone(),
+                size: size(&image.digest)?,
+            });
+        }
+    }
+    for referrer in manifest.images.iter().flat_map(|image| &image.referrers) {
+        if unnamed.insert(referrer.digest) {
+            manifests.push(IndexEntry {
+                annotations: None,
+                artifact_type: referrer.artifact_type.clone(),
+                digest: referrer.digest,
+                media_type: referrer.media_type.clone(),
+                size: size(&referrer.digest)?,
+            });
+        }
+    }
+    let annotations = HashMap::from([(MANIFEST_ANNOTATION, manifest_digest.to_string())]);
+    let index = IndexJson { annotations, manifests, media_type: oci::OCI_INDEX, schema_version: 2 };
+    Ok(json::canonical(&index)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::bundle::format::manifest::tests::example;
+
+    #[test]
+    fn pieces_and_contents_fill_the_archive_without_gap_or_overlap() {
+        let manifest = example();
+        let encoded = manifest.encode().unwrap();
+        let layout = Layout::new(&manifest, &encoded).unwrap();
+        let mut parts = layout
+            .pieces(&manifest)
+            .unwrap()
+            .iter()
+            .map(|p| (p.offset, p.bytes.len() as u64))
+            .collect::<Vec<_>>();
+        parts.push((MANIFEST_AT, layout.manifest_size));
+        parts.push((layout.signatures_at, SIGNATURES_SIZE as u64));
+        parts.extend(layout.sets_at.iter().zip(&manifest.sets).map(|(at, set)| (*at, set.size)));
+        let blob =
+            |b: &crate::bundle::BundleBlob| (layout.blobs_at + b.offset - HEADER, HEADER + padded(b.size));
+        parts.extend(manifest.blobs.iter().map(blob));
+        parts.sort_unstable();
+        let end = parts.into_iter().filter(|part| part.1 > 0).fold(0, |at, (offset, size)| {
+            assert_eq!(at, offset);
+            offset + size
+        });
+        assert_eq!(end, layout.size());
+    }
+
+    /// What changes here makes another format: archives that are out there could not be read any more.
+    #[test]
+    fn version_1_of_the_format_does_not_drift() {
+        let manifest = example();
+        let encoded = manifest.encode().unwrap();
+        let layout = Layout::new(&manifest, &encoded).unwrap();
+        let mut all = encoded.clone();
+        for piece in layout.pieces(&manifest).unwrap() {
+            all.extend(piece.offset.to_be_bytes());
+            all.extend(piece.bytes);
+        }
+        all.extend(header(&blob_path(&manifest.blobs[0].digest), 9 << 30).unwrap());
+        assert_eq!(Digest::of(&encoded).short(), "ca9bd8a0162b");
+        assert_eq!(Digest::of(&all).short(), "fd57b4e9d231");
+    }
+
+    #[test]
+    fn sizes_of_eight_gibibytes_and_more_fit_a_header() {
+        for size in [0, 1, 8 << 30, 1 << 40] {
+            let bytes = header("blobs/sha256/x", size).unwrap();
+            assert_eq!(tar::Header::from_byte_slice(&bytes).entry_size().unwrap(), size);
+        }
+    }
+
+    #[test]
+    fn t46_a_tag_that_two_digests_claim_names_neither() {
+        let mut manifest = example();
+        let text = |m: &BundleManifest| String::from_utf8(index(m, Digest::of(b"")).unwrap()).unwrap();
+        assert!(json::is_canonical(text(&manifest).as_bytes()));
+        assert_eq!(text(&manifest).matches("docker.io/library/nginx:1.25\"").count(), 2);
+        assert_eq!(text(&manifest).matches("docker.io/library/nginx@sha256:").count(), 2);
+        let mut second = manifest.images[0].clone();
+        second.digest = manifest.blobs[1].digest;
+        manifest.images.push(second);
+        assert_eq!(text(&manifest).matches("docker.io/library/nginx:1.25\"").count(), 0);
+        assert_eq!(text(&manifest).matches("docker.io/library/nginx@sha256:").count(), 4);
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The structure of the images of a bundle: every document is read, and the archive must hold exactly what they
+//! and their referrers need.
+
+use std::collections::HashSet;
+
+use super::open::Bundle;
+use crate::bundle::error::BundleError;
+use crate::bundle::format::manifest::BundleImage;
+use crate::error::ErrorKind;
+use crate::format::FIRST_VERSION;
+use crate::oci::closure::{
+    Absence, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
+};
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::{self, Choice, Descriptor, Document, Matching};
+
+/// An image of a bundle with all that belongs to it.
+#[derive(Debug, Clone)]
+pub struct BundledImage {
+    /// Its place in the manifest's list.
+    pub index: usize,
+    /// The document that its reference stands for.
+    pub root: Descriptor,
+    /// What it consists of.
+    pub closure: Closure,
+    /// What refers to it, each with what it consists of, in the order of the manifest.
+    pub referrers: Vec<(Descriptor, Closure)>,
+}
+
+/// All images of a bundle.
+#[derive(Debug, Clone)]
+pub struct BundledImages {
+    /// In the order of the manifest.
+    pub images: Vec<BundledImage>,
+    /// Their documents.
+    pub documents: Documents,
+}
+
+impl Bundle {
+    /// Reads and checks all indexes and manifests. With it the structure is known to be closed: every document is
+    /// acceptable, every blob that one names is in the archive or, a layer, in the base, with that size, and nothing of
+    /// either belongs to no image.
+    ///
+    /// # Errors
+    /// [`BundleError::Image`], [`BundleError::BlobMissing`], [`BundleError::Stray`], [`BundleError::Partial`], and those of [`Bundle::read`].
+    pub fn images(&self) -> Result<BundledImages, BundleError> {
+        let mut documents = Documents::default();
+        let mut images = Vec::with_capacity(self.manifest().images.len());
+        let mut used = HashSet::with_capacity(self.manifest().blobs.len());
+        for (index, image) in self.manifest().images.iter().enumerate() {
+            let root = self.root(image, &image.media_type, image.digest)?;
+            let closure = self.closure(image, &root, &image.platforms, &mut documents, &mut used)?;
+            let mut referrers = Vec::with_capacity(image.referrers.len());
+            for referrer in &image.referrers {
+                let root = self.root(image, &referrer.media_type, referrer.digest)?;
+                let closure = self.closure(image, &root, &[], &mut documents, &mut used)?;
+                referrers.push((root, closure));
+            }
+            let parts = std::iter::once(&closure).chain(referrers.iter().map(|(_, closure)| closure));
+            if parts.flat_map(|part| &part.contents).any(|c| self.blob(&c.digest).is_none()) != image.partial
+            {
+                let image = image.reference.to_string();
+                return Err(BundleError::Partial { path: self.path().to_owned(), image });
+            }
+            images.push(BundledImage { index, root, closure, referrers });
+        }
+        let base = self.manifest().base.iter().flat_map(|base| &base.layers).map(|layer| layer.digest);
+        let listed = self.manifest().blobs.iter().map(|blob| blob.digest).chain(base);
+        if let Some(digest) = listed.into_iter().find(|digest| !used.contains(digest)) {
+            return Err(BundleError::Stray { path: self.path().to_owned(), digest });
+        }
+        Ok(BundledImages { images, documents })
+    }
+
+    fn root(&self, image: &BundleImage, media_type: &str, digest: Digest) -> Result<Descriptor, BundleError> {
+        let blob = self.blob(&digest).ok_or_else(|| self.blob_missing(image, digest, 0))?;
+        Ok(Descriptor::new(media_type, digest, blob.size))
+    }
+
+    fn blob_missing(&self, image: &BundleImage, digest: Digest, size: u64) -> BundleError {
+        let image = image.reference.to_string();
+        BundleError::BlobMissing { path: self.path().to_owned(), image, digest, size }
+    }
+
+    fn closure(
+        &self,
+        image: &BundleImage,
+        root: &Descriptor,
+        platforms: &[Platform],
+        documents: &mut Documents,
+        used: &mut HashSet<Digest>,
+    ) -> Result<Closure, BundleError> {
+        let refuse = |source: ClosureError| {
+            let image = image.reference.to_string();
+            BundleError::Image { path: self.path().to_owned(), image, source }
+        };
+        let matching =
+            if self.manifest().format_version == FIRST_VERSION { Matching::Literal } else { Matching::Best };
+        let choice = Choice { platforms, matching };
+        let mut total = 0_u64;
+        let (mut wanted, mut seen) = (vec![(root.clone(), 0)], HashSet::new());
+        while let Some((descriptor, depth)) = wanted.pop() {
+            if !seen.insert(descriptor.digest) {
+                continue;
+            }
+            total = total.saturating_add(descriptor.size);
+            if seen.len() > MAX_DOCUMENTS || total > MAX_DOCUMENT_BYTES {
+                return Err(refuse(ClosureError::TooMany(descriptor.digest)));
+            }
+            if documents.get(&descriptor.digest).is_none() {
+                self.store(image, &descriptor, documents)?;
+            }
+            if let Document::Index(index) = documents.read(&descriptor).map_err(refuse)? {
+                // Only as deep as `Documents::closure` goes, which then refuses what lies deeper.
+                if depth < oci::MAX_INDEX_DEPTH {
+                    for child in oci::select(&index, choice) {
+                        // Version 1 promises all of them.
+                        let may_be_absent = matching == Matching::Best && child.is_optional();
+                        if may_be_absent && self.blob(&child.digest).is_none() {
+                            let reason = "it is not in the bundle".to_owned();
+                            documents
+                                .mark_absent(child.digest, Absence { reason, kind: ErrorKind::Incomplete });
+                        } else if oci::is_document(&child.media_type) {
+                            wanted.push((child.clone(), depth + 1));
+                        }
+                    }
+                }
+            }
+        }
+        let closure = documents.closure_by(root, choice).map_err(refuse)?;
+        for descriptor in closure.documents.iter().chain(&closure.contents) {
+            let held = self.blob(&descriptor.digest).map(|blob| blob.size);
+            // Only layers may be left to the base: skopeo reads configs, and documents say what the rest is.
+            let layer = || closure.is_layer(&descriptor.digest);
+            let in_base = || self.base_layer(&descriptor.digest).filter(|_| layer()).map(|base| base.size);
+            if held.or_else(in_base) != Some(descriptor.size) {
+                return Err(self.blob_missing(image, descriptor.digest, descriptor.size));
+            }
+            used.insert(descriptor.digest);
+        }
+        Ok(closure)
+    }
+
+    fn store(
+        &self,
+        image: &BundleImage,
+        descriptor: &Descriptor,
+        documents: &mut Documents,
+    ) -> Result<(), BundleError> {
+        let missing = || self.blob_missing(image, descriptor.digest, descriptor.size);
+        let blob = self.blob(&descriptor.digest).ok_or_else(missing)?;
+        let bytes = self.read(blob, oci::MAX_DOCUMENT)?;
+        documents.insert(blob.digest, StoredDocument { media_type: descriptor.media_type.clone(), bytes });
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How far an archive that is being written has come: `NAME.krs.tar.journal`. It is a hint. Whoever goes on hashes
+//! again what it claims, so that neither a loss of power nor a foreign hand makes a wrong archive of it.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::sync::{Mutex, PoisonError};
+
+use camino::Utf8Path;
+
+use crate::bundle::disk::file;
+use crate::oci::digest::Digest;
+
+/// First word of a journal, with its version.
+const MAGIC: &str = "krs-journal-1";
+/// Largest journal that is read, in bytes.
+const MAX_JOURNAL: u64 = 256 << 20;
+
+/// What a journal says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::bundle) struct Noted {
+    /// Bytes of each volume; `None`: the archive is one file.
+    pub volume_size: Option<u64>,
+    /// Bytes of each blob that were written, from its beginning.
+    pub blobs: HashMap<Digest, u64>,
+}
+
+impl Noted {
+    /// Reads what a journal holds. A last line that was cut counts for nothing.
+    pub(in crate::bundle) fn parse(text: &str) -> Option<Self> {
+        let (head, rest) = text.split_once('\n')?;
+        let volume_size = head.strip_prefix(MAGIC)?.trim().parse::<u64>().ok()?;
+        let mut noted = Self { volume_size: (volume_size > 0).then_some(volume_size), blobs: HashMap::new() };
+        for line in rest.split_inclusive('\n') {
+            let line = line.strip_suffix('\n').and_then(|line| line.split_once(' '));
+            let Some((digest, bytes)) = line else { break };
+            let (Ok(digest), Ok(bytes)) = (digest.parse(), bytes.parse()) else { break };
+            noted.blobs.insert(digest, bytes);
+        }
+        noted.blobs.retain(|_, bytes| *bytes > 0);
+        Some(noted)
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{MAGIC} {}\n", self.volume_size.unwrap_or(0));
+        let mut blobs = self.blobs.iter().collect::<Vec<_>>();
+        blobs.sort_unstable();
+        for (digest, bytes) in blobs {
+            text.push_str(&line(digest, *bytes));
+        }
+        text
+    }
+
+    pub(in crate::bundle) fn bytes(&self) -> u64 {
+        self.blobs.values().fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
+}
+
+fn line(digest: &Digest, bytes: u64) -> String {
+    format!("{digest} {bytes}\n")
+}
+
+/// A journal that this run holds. Its lock tells other runs that somebody writes this archive.
+#[derive(Debug)]
+pub(in crate::bundle) struct Journal {
+    file: Mutex<File>,
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child process that is being started shares the lock until it runs its program.
+        let _ = self.file.get_mut().unwrap_or_else(PoisonError::into_inner).unlock();
+    }
+}
+
+impl Journal {
+    /// Takes the journal at `path`; `None` where another run has it.
+    pub(in crate::bundle) fn take(path: &Utf8Path) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // A file system without locks is no reason to refuse: then other runs cannot be told from us.
+            Ok(()) | Err(TryLockError::Error(_)) => {}
+        }
+        // The other run may just have ended, and have taken the name away.
+        Ok(file::is_named(&file, path)?.then(|| Self { file: Mutex::new(file) }))
+    }
+
+    /// What it says; nothing where that cannot be read.
+    pub(in crate::bundle) fn read(&self) -> Option<Noted> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        file.rewind().ok()?;
+        io::Read::by_ref(&mut *file).take(MAX_JOURNAL).read_to_string(&mut text).ok()?;
+        Noted::parse(&text)
+    }
+
+    /// Has it say this and nothing else.
+    pub(in crate::bundle) fn begin(&self, noted: &Noted) -> io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(noted.text().as_bytes())
+    }
+
+    /// Has it say nothing any more, whatever is added. What did not reach the disk may still be read from memory, and
+    /// the next run would take it for proven.
+    pub(in crate::bundle) fn forget(&self) {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.set_len(0) {
+            tracing::debug!(%error, "the journal cannot be emptied");
+        }
+    }
+
+    /// Brings what was noted to the disk: after a drive was pulled out, nothing else can be resumed. Others may note more
+    /// meanwhile.
+    pub(in crate::bundle) fn sync(&self) {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).try_clone();
+        if let Err(error) = file.and_then(|file| file.sync_all()) {
+            tracing::debug!(%error, "the journal did not reach the disk");
+        }
+    }
+
+    /// Adds that so many bytes of a blob are written. What cannot be noted has to be fetched again after an
+    /// interruption, and is no reason to end the run.
+    pub(in crate::bundle) fn note(&self, digest: &Digest, bytes: u64) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = file.write_all(line(digest, bytes).as_bytes()) {
+            tracing::debug!(%error, "the journal cannot be written");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn t87_a_journal_is_read_up_to_where_it_was_cut() {
+        let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+        let mut noted = Noted { volume_size: Some(4096), blobs: HashMap::from([(one, 7), (two, 9)]) };
+        let text = noted.text();
+        assert_eq!(Noted::parse(&text).unwrap(), noted);
+        assert_eq!(noted.bytes(), 16);
+        let longer = format!("{text}{}", line(&one, 8));
+        for cut in longer.len() - 4..longer.len() {
+            assert_eq!(Noted::parse(&longer[..cut]).unwrap(), noted, "{cut}");
+        }
+        noted.blobs.insert(one, 8);
+        assert_eq!(Noted::parse(&longer).unwrap(), noted);
+        noted.blobs.remove(&one);
+        assert_eq!(Noted::parse(&format!("{longer}{}", line(&one, 0))).unwrap(), noted, "it was given up");
+        for foreign in ["", "krs-journal-1", "krs-journal-2 0\n", "krs-journal-1 x\n", "\u{0}\u{0}\n"] {
+            assert_eq!(Noted::parse(foreign), None, "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn only_one_run_has_the_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("a.krs.tar.journal");
+        let journal = Journal::take(&path).unwrap().unwrap();
+        journal.begin(&Noted::default()).unwrap();
+        journal.note(&Digest::of(b"1"), 5);
+        assert_eq!(journal.read().unwrap().bytes(), 5);
+        assert!(Journal::take(&path).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_journal_that_was_told_to_forget_says_nothing_whatever_is_added() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(folder.path()).unwrap().join("a.krs.tar.journal");
+        let journal = Journal::take(&path).unwrap().unwrap();
+        journal.begin(&Noted::default()).unwrap();
+        journal.note(&Digest::of(b"1"), 5);
+        journal.forget();
+        journal.note(&Digest::of(b"2"), 6);
+        assert_eq!(journal.read(), None);
+        drop(journal);
+        assert_eq!(Journal::take(&path).unwrap().unwrap().read(), None);
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What an interrupted run has left of an archive, and how much of it can be used. Nothing here is trusted: the bytes
+//! are hashed again before they count.
+
+use std::collections::HashMap;
+use std::fs;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::journal::{Journal, Noted};
+use super::write_files::Output;
+use crate::bundle::format::layout::{self, HEADER, Layout, MANIFEST_AT};
+use crate::bundle::format::manifest::{BundleManifest, MAX_MANIFEST};
+use crate::bundle::format::volumes;
+use crate::oci::digest::Digest;
+
+/// What files are called until they are whole.
+pub(in crate::bundle) const PART: &str = ".part";
+/// What they are called while their content is moved to another archive.
+pub(in crate::bundle) const OLD: &str = ".old";
+
+/// The files of an archive that was to become another one than now.
+pub(in crate::bundle) struct Leftover {
+    pub output: Output,
+    /// Where the content of each blob begins in the files, its size, and how much of it is there.
+    blobs: HashMap<Digest, (u64, u64, u64)>,
+    journal: Utf8PathBuf,
+}
+
+/// An archive as an interrupted run has begun it.
+struct Begun {
+    output: Output,
+    names: Vec<Utf8PathBuf>,
+    manifest: BundleManifest,
+    layout: Layout,
+    noted: Noted,
+}
+
+impl Leftover {
+    /// Looks for what earlier runs have left of the archive `path`. The first answer is what can be gone on with where it
+    /// lies; the second, what has to be moved.
+    pub(in crate::bundle) fn find(
+        path: &Utf8Path,
+        journal: &Journal,
+        layout: &Layout,
+        manifest: &BundleManifest,
+        volume_size: Option<u64>,
+    ) -> (Option<Noted>, Option<Self>) {
+        let old_journal = Utf8PathBuf::from(format!("{path}.journal{OLD}"));
+        let moved = fs::read_to_string(&old_journal).ok().and_then(|text| Noted::parse(&text));
+        let moved = moved.and_then(|noted| Begun::read(path, noted, &format!("{PART}{OLD}"), PART));
+        let begun = journal.read().filter(|noted| !noted.blobs.is_empty());
+        let Some(begun) = begun.and_then(|noted| Begun::read(path, noted, PART, PART)) else {
+            return (None, moved.map(|moved| moved.leftover(old_journal)));
+        };
+        let same = begun.noted.volume_size == volume_size
+            && begun.layout.blobs_at == layout.blobs_at
+            && begun.manifest.blobs == manifest.blobs;
+        if same {
+            return (Some(begun.noted), moved.map(|moved| moved.leftover(old_journal)));
+        }
+        // Two that have to be moved: the one with more in it counts.
+        if let Some(moved) = moved.filter(|moved| moved.noted.bytes() > begun.noted.bytes()) {
+            return (None, Some(moved.leftover(old_journal)));
+        }
+        (None, begun.set_aside(path, &old_journal))
+    }
+
+    /// Where the content of a blob begins, and how much of it is there.
+    pub(in crate::bundle) fn blob(&self, digest: &Digest, size: u64) -> Option<(u64, u64)> {
+        let (at, of, bytes) = *self.blobs.get(digest)?;
+        (of == size).then_some((at, bytes.min(size)))
+    }
+
+    pub(in crate::bundle) fn remove(&self) {
+        self.output.remove();
+        // Without its files it means nothing.
+        let _ = fs::remove_file(&self.journal);
+    }
+}
+
+impl Begun {
+    /// Reads what the files say they were to become: their first entries are written before anything is noted.
+    fn read(path: &Utf8Path, noted: Noted, suffix: &str, other: &str) -> Option<Self> {
+        let there = |suffix: &str| {
+            let names: Vec<Utf8PathBuf> = match noted.volume_size {
+                None => vec![path.to_owned()],
+                Some(_) => (1..=volumes::MAX_VOLUMES)
+                    .map(|n| volumes::path(path, n))
+                    .take_while(|name| Utf8PathBuf::from(format!("{name}{suffix}")).is_file())
+                    .collect(),
+            };
+            let output = Output::open(&names, suffix, noted.volume_size, false).ok()?;
+            (!names.is_empty()).then_some((output, names))
+        };
+        let (output, names) = there(suffix).or_else(|| there(other))?;
+        let mut header = [0; HEADER as usize];
+        output.read_at(&mut header, MANIFEST_AT - HEADER).ok()?;
+        let size =
+            tar::Header::from_byte_slice(&header).entry_size().ok().filter(|size| *size <= MAX_MANIFEST)?;
+        if layout::header(layout::MANIFEST, size).ok()? != header {
+            return None;
+        }
+        let mut encoded = vec![0; usize::try_from(size).ok()?];
+        output.read_at(&mut encoded, MANIFEST_AT).ok()?;
+        let manifest = BundleManifest::parse(&encoded).ok()?;
+        let layout = Layout::new(&manifest, &encoded).ok()?;
+        Some(Self { output, names, manifest, layout, noted })
+    }
+
+    /// Gives the files names under which they are in nobody's way. First the journal: until the last file is renamed,
+    /// both names are looked for.
+    fn set_aside(self, path: &Utf8Path, old_journal: &Utf8Path) -> Option<Leftover> {
+        fs::copy(format!("{path}.journal"), old_journal).ok()?;
+        for name in &self.names {
+            fs::rename(format!("{name}{PART}"), format!("{name}{PART}{OLD}")).ok()?;
+        }
+        let output =
+            Output::open(&self.names, &format!("{PART}{OLD}"), self.noted.volume_size, false).ok()?;
+        Some(Self { output, ..self }.leftover(old_journal.to_owned()))
+    }
+
+    fn leftover(self, journal: Utf8PathBuf) -> Leftover {
+        let Self { output, manifest, layout, noted, .. } = self;
+        let blob = |blob: &crate::bundle::BundleBlob| {
+            let bytes = *noted.blobs.get(&blob.digest)?;
+            Some((blob.digest, (layout.blobs_at + blob.offset, blob.size, bytes)))
+        };
+        Leftover { output, blobs: manifest.blobs.iter().filter_map(blob).collect(), journal }
+    }
+}

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Writing a bundle in place, into one file or into volumes. Its final name appears only when every byte was proven and
+//! is on disk; until then the files are called `NAME.part`, and a journal beside them says how far they are.
+
+mod transfer;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::journal::{Journal, Noted};
+use super::resume::{Leftover, OLD, PART};
+use super::signing::write_list;
+use super::write_files::{self, Output};
+use crate::bundle::disk::file;
+use crate::bundle::error::BundleError;
+use crate::bundle::format::layout::{self, HEADER, Layout, MANIFEST_AT};
+use crate::bundle::format::manifest::{BundleBlob, BundleManifest};
+use crate::bundle::format::volumes::{self, Volume, VolumeList};
+use crate::bundle::sign::Signatures;
+use crate::oci::digest::{Digest, Hasher};
+
+/// Bytes that are copied or hashed at once.
+const CHUNK: usize = 1 << 20;
+
+/// An archive that is being written. All methods may be called from several threads at once, for different blobs.
+#[derive(Debug)]
+pub struct Writer {
+    output: Output,
+    names: Vec<Utf8PathBuf>,
+    path: Utf8PathBuf,
+    manifest: BundleManifest,
+    layout: Layout,
+    volume_size: Option<u64>,
+    journal: Journal,
+    begun: HashMap<Digest, u64>,
+    reserved: bool,
+    /// Whether what lies between the blobs and after them is written.
+    is_framed: AtomicBool,
+}
+
+/// Where the journal of an archive lies.
+fn journal_path(path: &Utf8Path) -> Utf8PathBuf {
+    format!("{path}.journal").into()
+}
+
+impl Writer {
+    /// Begins `path` as `path.part`, or as volumes of `volume_size` bytes, and writes all but the blobs' contents. Goes on
+    /// from what an interrupted run has left there, whatever bundle that was to become: [`Self::begun`] says what is there.
+    ///
+    /// `sets` are the documents, in the order of the manifest.
+    ///
+    /// # Errors
+    /// [`BundleError::Special`] where something other than a file has one of the names, [`BundleError::Busy`],
+    /// [`BundleError::FileLimit`], [`BundleError::Write`].
+    pub fn create(
+        path: &Utf8Path,
+        manifest: &BundleManifest,
+        sets: &[&[u8]],
+        signatures: &Signatures,
+        volume_size: Option<u64>,
+    ) -> Result<Self, BundleError> {
+        let unacceptable = |source| BundleError::Manifest { path: path.to_owned(), source };
+        let encoded = manifest.encode().map_err(unacceptable)?;
+        let layout = Layout::new(manifest, &encoded).map_err(unacceptable)?;
+        let names = write_files::names(path, layout.size(), volume_size);
+        may_be_written(path, &names, layout.size(), volume_size)?;
+        let journal_at = journal_path(path);
+        let cannot = |path: &Utf8Path| {
+            let path = path.to_owned();
+            move |source| BundleError::Write { path: path.clone(), source }
+        };
+        let busy = || BundleError::Busy { path: path.to_owned() };
+        let journal = Journal::take(&journal_at).map_err(cannot(&journal_at))?.ok_or_else(busy)?;
+        let (same, other) = Leftover::find(path, &journal, &layout, manifest, volume_size);
+        // A journal that goes on is never emptied: what it says must survive whatever happens here.
+        let begun = match same {
+            Some(noted) => noted.blobs,
+            None => {
+                let anew = Noted { volume_size, blobs: HashMap::new() };
+                journal.begin(&anew).map_err(cannot(&journal_at))?;
+                anew.blobs
+            }
+        };
+        let output = Output::open(&names, PART, volume_size, true).map_err(cannot(path))?;
+        let (path, manifest) = (path.to_owned(), manifest.clone());
+        let (reserved, is_framed) = (false, AtomicBool::new(false));
+        let mut writer =
+            Self { output, names, path, manifest, layout, volume_size, journal, begun, reserved, is_framed };
+        let written = writer.write_head(&encoded, sets, signatures, other);
+        if written.is_err() {
+            writer.abandon();
+        }
+        written?;
+        Ok(writer)
+    }
+
+    fn write_head(
+        &mut self,
+        encoded: &[u8],
+        sets: &[&[u8]],
+        signatures: &Signatures,
+        leftover: Option<Leftover>,
+    ) -> Result<(), BundleError> {
+        // All space is asked for at once, so that a full disk is found before the first blob is fetched; but what is taken
+        // over from another file gives its space free bit by bit.
+        let allocate = |reserve| self.output.allocate(self.layout.size(), reserve).map_err(|e| self.error(e));
+        let mut reserved = allocate(leftover.is_none())?;
+        let mut taken = HashMap::new();
+        if let Some(leftover) = leftover {
+            taken = self.take_over(&leftover).map_err(|e| self.error(e))?;
+            leftover.remove();
+            reserved = allocate(true)?;
+        }
+        self.begun.extend(taken);
+        self.reserved = reserved;
+        self.each_fixed(encoded, sets, signatures, |bytes, offset| {
+            if offset < self.layout.blobs_at { self.put(bytes, offset) } else { Ok(()) }
+        })
+    }
+
+    /// Writes what lies between the blobs and after them. Last: a file system that cannot reserve space would fill
+    /// everything before it with zeros.
+    fn write_frames(&self) -> Result<(), BundleError> {
+        if self.is_framed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.each_frame(|bytes, offset| self.put(bytes, offset))?;
+        for piece in self.layout.pieces(&self.manifest)? {
+            if piece.offset >= self.layout.blobs_at {
+                self.put(&piece.bytes, piece.offset)?;
+            }
+        }
+        self.is_framed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Everything but the content of the blobs, with its place.
+    fn each_fixed(
+        &self,
+        encoded: &[u8],
+        sets: &[&[u8]],
+        signatures: &Signatures,
+        mut visit: impl FnMut(&[u8], u64) -> Result<(), BundleError>,
+    ) -> Result<(), BundleError> {
+        for piece in self.layout.pieces(&self.manifest)? {
+            visit(&piece.bytes, piece.offset)?;
+        }
+        visit(encoded, MANIFEST_AT)?;
+        let untrusted = |source| BundleError::Signature { path: self.path.clone(), source };
+        visit(&signatures.entry().map_err(untrusted)?, self.layout.signatures_at)?;
+        for (at, document) in self.layout.sets_at.iter().zip(sets) {
+            visit(document, *at)?;
+        }
+        self.each_frame(visit)
+    }
+
+    /// The header of each blob, and the zero bytes behind it.
+    fn each_frame(
+        &self,
+        mut visit: impl FnMut(&[u8], u64) -> Result<(), BundleError>,
+    ) -> Result<(), BundleError> {
+        for blob in &self.manifest.blobs {
+            let header = layout::header(&layout::blob_path(&blob.digest), blob.size)?;
+            visit(&header, self.layout.blobs_at + blob.offset - HEADER)?;
+            let padding = usize::try_from(layout::padded(blob.size) - blob.size).unwrap_or_default();
+            visit(&[0; 512][..padding], self.content_at(blob) + blob.size)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what an interrupted run has fetched to where it belongs now.
+    fn take_over(&self, leftover: &Leftover) -> io::Result<HashMap<Digest, u64>> {
+        let (mut taken, mut buf) = (HashMap::new(), vec![0; CHUNK]);
+        for blob in &self.manifest.blobs {
+            let Some((from, bytes)) = leftover.blob(&blob.digest, blob.size) else { continue };
+            let mut done = 0;
+            while done < bytes {
+                let most = usize::try_from(bytes - done).unwrap_or(usize::MAX).min(CHUNK);
+                let read = leftover.output.read_at(&mut buf[..most], from + done)?;
+                if read == 0 {
+                    break;
+                }
+                self.output.write_at(&buf[..read], self.content_at(blob) + done)?;
+                leftover.output.punch(from + done, read as u64);
+                done += read as u64;
+            }
+            self.journal.note(&blob.digest, done);
+            taken.insert(blob.digest, done);
+        }
+        Ok(taken)
+    }
+
+    /// Bytes of a blob's beginning that an earlier run has written. They are not proven: whoever goes on hashes them.
+    pub fn begun(&self, blob: &BundleBlob) -> u64 {
+        self.begun.get(&blob.digest).copied().unwrap_or(0).min(blob.size)
+    }
+
+    /// Notes that the first `bytes` of a blob are written; 0 gives it up.
+    pub fn note(&self, digest: &Digest, bytes: u64) {
+        self.journal.note(digest, bytes);
+    }
+
+    /// Whether blobs may be written in any order at no cost. Where the file system could not reserve the space (FAT,
+    /// exFAT), it fills everything before a write with zeroes first, and the order of the archive is the best.
+    pub const fn any_order(&self) -> bool {
+        self.reserved
+    }
+
+    /// Writes a part of a blob's content, `offset` bytes after its beginning.
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::InvalidInput`] for bytes outside the blob.
+    pub fn write_at(&self, blob: &BundleBlob, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if offset.saturating_add(bytes.len() as u64) > blob.size {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "more bytes than the blob has"));
+        }
+        self.output.write_at(bytes, self.content_at(blob) + offset)
+    }
+
+    /// Hashes the first `bytes` of a blob as they are on disk; `None` where there are fewer.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn hash(&self, blob: &BundleBlob, bytes: u64) -> io::Result<Option<Hasher>> {
+        let (mut hasher, mut buf) = (Hasher::new(), vec![0; CHUNK]);
+        while hasher.bytes() < bytes {
+            let most = usize::try_from(bytes - hasher.bytes()).unwrap_or(usize::MAX).min(CHUNK);
+            match self.output.read_at(&mut buf[..most], self.content_at(blob) + hasher.bytes())? {
+                0 => return Ok(None),
+                read => hasher.update(&buf[..read]),
+            }
+        }
+        Ok(Some(hasher))
+    }
+
+    /// Whether so much was written that [`Self::sync_behind`] should be called, on a thread of its own.
+    pub fn is_sync_due(&self) -> bool {
+        self.output.is_sync_due()
+    }
+
+    /// Brings what was written until now to the disk, while more is written. Where that fails, so do all later writes
+    /// and [`Self::finish`].
+    pub fn sync_behind(&self) {
+        match self.output.sync_behind() {
+            Ok(()) => self.journal.sync(),
+            Err(error) => {
+                tracing::debug!(%error, "what was written did not reach the disk");
+                self.journal.forget();
+            }
+        }
+    }
+
+    /// Brings everything to the disk, once all blobs are written. Where that fails, nothing that was written counts any more.
+    pub(in crate::bundle) fn sync(&self) -> Result<(), BundleError> {
+        self.write_frames()?;
+        self.output.sync().map_err(|error| {
+            self.journal.forget();
+            self.abandon();
+            self.error(error)
+        })
+    }
+
+    /// Brings everything to the disk, then gives the archive its name. Every blob must have been written and
+    /// compared with its digest before. Answers the files.
+    ///
+    /// # Errors
+    /// [`BundleError`].
+    pub fn finish(&self) -> Result<Vec<Utf8PathBuf>, BundleError> {
+        self.sync()?;
+        let length = self.output.length().map_err(|e| self.error(e))?;
+        if length != self.layout.size() {
+            let (path, expected) = (self.path.clone(), self.layout.size());
+            let missing = "its end".to_owned();
+            return Err(BundleError::Incomplete { path, expected, got: length, missing });
+        }
+        let list = self.volume_size.map(|each| self.list(each)).transpose()?;
+        // The first volume last: without it nobody takes the others for a bundle.
+        for (part, name) in self.output.paths().zip(&self.names).rev() {
+            std::fs::rename(part, name).map_err(|e| self.error(e))?;
+        }
+        if let Some(list) = list {
+            write_list(&volumes::list_path(&self.path), &list)?;
+            for (n, stale) in volumes::find(&self.path, &[]) {
+                // Of a bundle of this name that was larger.
+                if n > list.volumes.len() as u64 {
+                    std::fs::remove_file(stale).map_err(|e| self.error(e))?;
+                }
+            }
+        }
+        file::sync_folder(folder(&self.path)).map_err(|e| self.error(e))?;
+        let _ = std::fs::remove_file(journal_path(&self.path));
+        Ok(self.names.clone())
+    }
+
+    /// What the volumes are, by reading them back.
+    fn list(&self, volume_size: u64) -> Result<VolumeList, BundleError> {
+        let mut volumes = Vec::with_capacity(self.names.len());
+        for (n, name) in (1..).zip(&self.names) {
+            let (start, size) = ((n - 1) * volume_size, volumes::size_of(n, self.layout.size(), volume_size));
+            let digest = hash(size, |buf, done| self.output.read_at(buf, start + done));
+            let name = name.file_name().unwrap_or_default().to_owned();
+            volumes.push(Volume { digest: digest.map_err(|e| self.error(e))?, name, size });
+        }
+        let unacceptable = |source| BundleError::Manifest { path: self.path.clone(), source };
+        Ok(VolumeList {
+            bundle: Digest::of(&self.manifest.encode().map_err(unacceptable)?),
+            created_at: self.manifest.created_at,
+            format_version: crate::format::FIRST_VERSION,
+            sequence: self.manifest.sequence,
+            size: self.layout.size(),
+            stream: self.manifest.stream.clone(),
+            volume_size,
+            volumes,
+        })
+    }
+
+    /// Leaves what was fetched to the next run, or removes what was begun where nothing was.
+    pub fn abandon(&self) {
+        if self.journal.read().is_none_or(|noted| noted.blobs.is_empty()) {
+            self.output.remove();
+            let _ = std::fs::remove_file(journal_path(&self.path));
+        }
+    }
+
+    fn content_at(&self, blob: &BundleBlob) -> u64 {
+        self.layout.blobs_at + blob.offset
+    }
+
+    fn put(&self, bytes: &[u8], offset: u64) -> Result<(), BundleError> {
+        self.output.write_at(bytes, offset).map_err(|e| self.error(e))
+    }
+
+    fn error(&self, source: io::Error) -> BundleError {
+        BundleError::Write { path: format!("{}{PART}", self.path).into(), source }
+    }
+}
+
+pub(in crate::bundle) fn folder(path: &Utf8Path) -> &Utf8Path {
+    path.parent().unwrap_or(Utf8Path::new("."))
+}
+
+/// Finds before the first byte what would stop the last one.
+fn may_be_written(
+    path: &Utf8Path,
+    names: &[Utf8PathBuf],
+    size: u64,
+    volume_size: Option<u64>,
+) -> Result<(), BundleError> {
+    if let Some(each) = volume_size {
+        if volumes::count(size, each) > volumes::MAX_VOLUMES {
+            let most = volumes::MAX_VOLUMES;
+            return Err(BundleError::ManyVolumes {
+                path: path.to_owned(),
+                count: volumes::count(size, each),
+                most,
+            });
+        }
+        if path.symlink_metadata().is_ok() {
+            return Err(BundleError::InTheWay { path: path.to_owned() });
+        }
+    }
+    let parts = names.iter().flat_map(|name| [name.clone(), format!("{name}{PART}").into()]);
+    for name in parts.chain([journal_path(path), format!("{path}{PART}{OLD}").into()]) {
+        if let Some(what) = file::special(&name) {
+            return Err(BundleError::Special { path: name, what });
+        }
+    }
+    let largest = volume_size.unwrap_or(size).min(size);
+    match write_files::largest_file(folder(path)) {
+        Some(limit) if largest > limit => {
+            Err(BundleError::FileLimit { path: path.to_owned(), size: largest, limit })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Hashes `size` bytes that `read` gives from an offset.
+pub(in crate::bundle) fn hash(
+    size: u64,
+    read: impl Fn(&mut [u8], u64) -> io::Result<usize>,
+) -> io::Result<Digest> {
+    let (mut hasher, mut buf) = (Hasher::new(), vec![0; CHUNK]);
+    while hasher.bytes() < size {
+        let most = usize::try_from(size - hasher.bytes()).unwrap_or(usize::MAX).min(CHUNK);
+        match read(&mut buf[..most], hasher.bytes())? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => hasher.update(&buf[..n]),
+        }
+    }
+    Ok(hasher.finish())
+}

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Reading all sets of a call.
+
+mod advice;
+mod compare;
+mod ignored;
+mod nothing;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use camino::Utf8PathBuf;
+
+use self::advice::Advice;
+use self::compare::{Comparison, Relation};
+use self::ignored::{Ignored, Rules, ignored};
+use self::nothing::{Nothing, nothing_found};
+use super::files::names::Names;
+use super::files::origin::{Origin, in_no_commit, origin};
+use super::files::read::{Content, MAX_FILE, is_utf16, mentions, read_file};
+use super::files::walk::{Candidate, Root, Walk, Walked, checkout, root, together, walk};
+use super::git::Source;
+use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, chart_of_template, effects};
+use super::rules::document::{MAX_DOCUMENT, find, read, too_large};
+use super::yaml::kind::Verdict;
+use super::yaml::text::{Piece, says_set, split};
+use crate::crd::GROUP;
+use crate::set::{CheckedSet, Loaded, LoadedSet, SetError, SetErrors, Skipped, Warning};
+
+/// Most sets of one call.
+const MAX_SETS: usize = 10_000;
+/// Most errors that are reported at once.
+const MAX_ERRORS: usize = 50;
+
+/// Reads every set below `paths`, each a folder or a file; `-` is `stdin`.
+///
+/// A file that is reached twice is read once. The order of the paths decides one thing: the commit is that of the first
+/// path that lies in a Git repository, and paths in another repository are warned about. Whatever Git or Kustomize would
+/// apply and is not read is warned about, too.
+///
+/// # Errors
+/// Everything that is wrong, not only the first; also when there is no set at all.
+pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<Loaded, SetErrors> {
+    let mut loader = Loader::default();
+    let mut roots = Vec::new();
+    for path in paths {
+        if path == "-" {
+            match stdin.take() {
+                Some(stdin) => loader.stdin(stdin),
+                None => loader.errors.push(SetError::file("-", "standard input can be read only once")),
+            }
+            continue;
+        }
+        match root(path) {
+            Ok(root) => roots.push((root, path.clone())),
+            Err(error) => loader.errors.push(error),
+        }
+    }
+    for candidate in &loader.open(roots) {
+        loader.candidate(candidate);
+    }
+    for candidate in loader.comparison.as_mut().map(Comparison::unread).unwrap_or_default() {
+        loader.candidate(&candidate);
+    }
+    loader.finish(paths)
+}
+
+#[derive(Default)]
+struct Loader {
+    sets: Vec<LoadedSet>,
+    /// Where the file of each set really is.
+    paths: Vec<PathBuf>,
+    skipped: Vec<Skipped>,
+    warnings: Vec<Warning>,
+    errors: Vec<SetError>,
+    seen: HashSet<PathBuf>,
+    /// Those of them that were not read as sets.
+    skipped_files: HashSet<PathBuf>,
+    /// Folders that were asked for, with what messages call them.
+    folders: Vec<(PathBuf, Utf8PathBuf)>,
+    /// Files that were asked for.
+    files: HashSet<PathBuf>,
+    names: Names,
+    kustomizations: Kustomizations,
+    comparison: Option<Comparison>,
+    /// A warning for each path that was read and is in no commit of the checkout.
+    elsewhere: Vec<Warning>,
+}
+
+/// Why a file is not read as a set.
+struct Skip {
+    reason: String,
+    /// The file that says so.
+    because: Option<PathBuf>,
+    /// What to do to have it read.
+    advice: String,
+}
+
+impl Loader {
+    /// Finds the files of the roots, which come with what messages call them, in the order of the call.
+    fn open(&mut self, mut roots: Vec<(Root, Utf8PathBuf)>) -> Vec<Candidate> {
+        self.names =
+            Names::of(roots.iter().map(|(root, _)| root.folder()), |folder| checkout(folder).is_some());
+        self.open_commit(&roots);
+        roots.sort();
+        roots.dedup_by(|later, kept| later.0 == kept.0);
+        let folder = |(root, shown): &(Root, Utf8PathBuf)| match root {
+            Root::Folder(folder) => Some((folder.clone(), shown.clone())),
+            Root::File(..) => None,
+        };
+        self.folders = roots.iter().filter_map(folder).collect();
+        let folders = self.folders.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>();
+        let mut candidates = Vec::new();
+        for (root, shown) in &roots {
+            match root {
+                Root::Folder(root) => {
+                    let names = &self.names;
+                    let walked = walk(Walk { root, shown, names, folders: &folders });
+                    candidates.extend(self.walked(root, walked));
+                }
+                Root::File(path, named) => {
+                    // Below a folder of the call it has the name that it has there.
+                    let named =
+                        if folders.iter().any(|folder| path.starts_with(folder)) { path } else { named };
+                    let file = self.names.name(named).unwrap_or_else(|| shown.to_string());
+                    candidates.push(Candidate { file, path: path.clone(), hidden: false, link: None });
+                    self.files.insert(path.clone());
+                }
+            }
+        }
+        together(candidates)
+    }
+
+    fn walked(&mut self, folder: &Path, walked: Walked) -> Vec<Candidate> {
+        let Walked { candidates, kustomizations, errors, warnings } = walked;
+        self.errors.extend(errors);
+        self.warnings.extend(warnings);
+        for kustomization in &kustomizations {
+            self.kustomizations.add(kustomization);
+        }
+        if let Some(top) = checkout(folder) {
+            self.kustomizations.add_above(folder, top);
+        }
+        candidates
+    }
+
+    /// Opens the commit of the first checkout that is read.
+    fn open_commit(&mut self, roots: &[(Root, Utf8PathBuf)]) {
+        let Origin { checkout, elsewhere, warnings } = origin(roots);
+        self.elsewhere.extend(elsewhere);
+        self.warnings.extend(warnings);
+        let Some((top, folders, files)) = checkout else { return };
+        match Comparison::open(&top, &folders, &files, self.names.clone()) {
+            Ok(comparison) => self.comparison = Some(comparison),
+            Err(reason) => self.warnings.push(no_commit(&top, &reason)),
+        }
+    }
+
+    fn stdin(&mut self, stdin: &mut dyn Read) {
+        self.elsewhere.push(in_no_commit("-", "standard input is in no commit"));
+        let mut bytes = Vec::new();
+        match stdin.take(MAX_FILE + 1).read_to_end(&mut bytes) {
+            Ok(_) if bytes.len() as u64 > MAX_FILE => self.errors.push(file_too_large("-")),
+            Ok(_) => {
+                self.bytes("-", &bytes);
+                self.paths.resize(self.sets.len(), PathBuf::new());
+            }
+            Err(error) => self.errors.push(SetError::file("-", format!("cannot be read: {error}"))),
+        }
+    }
+
+    fn candidate(&mut self, candidate: &Candidate) {
+        if !self.seen.insert(candidate.path.clone()) {
+            return;
+        }
+        let file = candidate.file.as_str();
+        let comparison = self.comparison.as_ref();
+        let hasher = comparison.map(|comparison| move |size: u64| comparison.hasher(size));
+        let hasher = hasher.as_ref().map(|hasher| hasher as &dyn Fn(u64) -> super::git::Hasher);
+        let Content { mut bytes, mut mentions, id } = match read_file(&candidate.path, hasher) {
+            Ok(content) => content,
+            Err(error) => return self.errors.push(SetError::file(file, format!("cannot be read: {error}"))),
+        };
+        let mut relation = match (&mut self.comparison, id) {
+            (Some(comparison), Some(id)) => comparison.relate(candidate, id, bytes.as_deref()),
+            _ => Relation::Unknown,
+        };
+        if let Relation::LineEnds(blob) = &mut relation {
+            mentions = self::mentions(blob);
+            bytes = Some(std::mem::take(blob));
+        }
+        let before = (self.sets.len(), self.errors.len());
+        // Few files concern sets; of the others nothing more is asked.
+        let held_set = matches!(relation, Relation::Changed { held_set: true });
+        let skip = if mentions || held_set { self.skip(candidate) } else { None };
+        let skipped = skip.is_some();
+        if skipped {
+            self.skipped_files.insert(candidate.path.clone());
+        }
+        match (bytes, skip) {
+            _ if !mentions => {}
+            (None, None) => self.errors.push(file_too_large(file)),
+            (None, Some(_)) => {}
+            (Some(bytes), None) => self.bytes(file, &bytes),
+            (Some(bytes), Some(skip)) => self.name_skipped(candidate, &bytes, skip),
+        }
+        self.paths.resize(self.sets.len(), candidate.path.clone());
+        let Some(comparison) = &mut self.comparison else { return };
+        if (self.sets.len(), self.errors.len()) == before {
+            if !skipped {
+                comparison.gave_none(candidate, &relation);
+            }
+        } else {
+            comparison.gave_sets(candidate, &relation);
+        }
+    }
+
+    fn name_skipped(&mut self, candidate: &Candidate, bytes: &[u8], skip: Skip) {
+        if !says_set(&String::from_utf8_lossy(bytes)) {
+            return;
+        }
+        let Skip { reason, because, advice } = skip;
+        let message = format!("holds a set and was skipped: it {reason}. {advice}");
+        self.warnings.push(Warning::new(&candidate.file, 0, &message));
+        self.skipped.push(Skipped::new(&candidate.file, 0, &reason));
+        if let (Some(because), Some(comparison)) = (because, &mut self.comparison) {
+            comparison.skipped(candidate, &because);
+        }
+    }
+
+    fn skip(&self, candidate: &Candidate) -> Option<Skip> {
+        // What is named as a file is read whatever it is.
+        if self.files.contains(&candidate.path) {
+            return None;
+        }
+        if let Some(kustomization) = self.kustomizations.lists(&candidate.path) {
+            let name = kustomization.file_name().unwrap_or_default().to_string_lossy();
+            return Some(Skip {
+                reason: format!("is a Kustomize patch (listed in {name})"),
+                because: Some(kustomization.to_owned()),
+                advice: self.advice().kustomize(kustomization),
+            });
+        }
+        if let Some(chart) = chart_of_template(&candidate.path) {
+            let folder = chart.parent().unwrap_or(&chart);
+            return Some(Skip {
+                reason: "is a template of a Helm chart".to_owned(),
+                advice: self.advice().piped("helm template", folder),
+                because: Some(chart),
+            });
+        }
+        candidate.hidden.then(|| Skip {
+            reason: "is hidden (a part of its path begins with a dot)".to_owned(),
+            because: None,
+            advice: self.advice().name(&candidate.path),
+        })
+    }
+
+    fn advice(&self) -> Advice<'_> {
+        Advice(&self.folders)
+    }
+
+    fn bytes(&mut self, file: &str, bytes: &[u8]) {
+        if is_utf16(bytes) {
+            return self.errors.push(SetError::file(file, "is UTF-16").help("save it as UTF-8"));
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => split(text).iter().for_each(|piece| self.piece(file, piece)),
+            Err(error) if says_set(&String::from_utf8_lossy(bytes)) => {
+                let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
+                let line = before.iter().filter(|b| **b == b'\n').count() + 1;
+                self.errors.push(SetError::file(file, format!("is not UTF-8 (line {line})")));
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn piece(&mut self, file: &str, piece: &Piece<'_>) {
+        if !mentions(piece.text.as_bytes()) {
+            return;
+        }
+        if piece.text.len() > MAX_DOCUMENT {
+            if says_set(&piece.text) {
+                self.errors.push(too_large(file, piece.text.len()));
+            }
+            return;
+        }
+        let found = match find(piece) {
+            Ok(found) => found,
+            Err(_) if !says_set(&piece.text) => return,
+            Err((spot, message)) => return self.errors.push(piece.error(file, spot, message)),
+        };
+        for found in found {
+            let line = found.piece.first_line();
+            match found.verdict {
+                Verdict::Set => match read(&found.piece, file) {
+                    Ok(set) => self.set(file, line, found.piece.text.as_bytes(), set),
+                    Err(errors) => self.errors.extend(errors),
+                },
+                Verdict::Wrong(spot, message) => self.errors.push(found.piece.error(file, spot, message)),
+                Verdict::Foreign(version) => {
+                    let version = crate::redact::printable(&version, 100);
+                    let reason = format!("is of apiVersion {version}, not of {GROUP}");
+                    self.skipped.push(Skipped::new(file, line, &reason));
+                }
+                Verdict::List | Verdict::Other => {}
+            }
+        }
+    }
+
+    fn set(&mut self, file: &str, line: u64, raw: &[u8], set: CheckedSet) {
+        for image in set.images.iter().filter(|image| image.reference.digest.is_none()) {
+            let message = format!("`{}` has no digest: what its tag points to may change", image.written);
+            self.warnings.push(Warning::new(file, image.line, &message));
+        }
+        if self.sets.len() == MAX_SETS {
+            if !self.errors.iter().any(|error| error.message.starts_with("more than")) {
+                self.errors.push(SetError::file(file, format!("more than {MAX_SETS} sets in one call")));
+            }
+            return;
+        }
+        self.sets.push(LoadedSet {
+            file: file.to_owned(),
+            shown: file.to_owned(),
+            line,
+            raw: raw.to_vec(),
+            set,
+        });
+    }
+
+    fn finish(mut self, paths: &[Utf8PathBuf]) -> Result<Loaded, SetErrors> {
+        self.name_effects();
+        let ignored_files = self.name_ignored();
+        if self.sets.is_empty() && self.errors.is_empty() {
+            let asked = paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
+            self.warnings.extend(
+                self.comparison.take().and_then(|c| Some(c.finish(true).ok()?.1)).unwrap_or_default(),
+            );
+            self.warnings.sort();
+            self.errors.push(nothing_found(&Nothing {
+                asked: &asked,
+                files: &self.seen,
+                ignored: ignored_files,
+                warnings: &self.warnings,
+                skipped: &self.skipped,
+            }));
+        }
+        if !self.errors.is_empty() {
+            let place =
+                |error: &SetError| (error.file.clone(), error.line, error.column, error.message.clone());
+            self.errors.sort_by_cached_key(place);
+            self.errors.dedup();
+            let more = self.errors.len().saturating_sub(MAX_ERRORS);
+            self.errors.truncate(MAX_ERRORS);
+            if let (Some(last), 1..) = (self.errors.last_mut(), more) {
+                last.help = Some(format!("{more} more errors are not shown").into());
+            }
+            return Err(SetErrors(self.errors));
+        }
+        let source = self.source();
+        // Stable: sets of one file stay in their order.
+        self.sets.sort_by(|a, b| a.file.cmp(&b.file));
+        self.name_twins();
+        self.skipped.sort();
+        self.warnings.sort();
+        self.warnings.dedup();
+        Ok(Loaded { sets: self.sets, skipped: self.skipped, ignored_files, source, warnings: self.warnings })
+    }
+
+    /// Names the sets that ignore files exclude, and counts all files that they exclude.
+    fn name_ignored(&mut self) -> usize {
+        let folders = self.folders.iter().map(|(folder, _)| folder.clone()).collect::<Vec<_>>();
+        let Ignored { sets, files } = ignored(&self.seen, &folders);
+        let mut rules = Rules::default();
+        for path in sets {
+            let root = folders.iter().find(|folder| path.starts_with(folder));
+            let name = |path: &Path| self.names.name(path);
+            let reason = match root.and_then(|root| rules.excluding(&path, root)) {
+                Some((line, file)) => {
+                    let file = name(&file).unwrap_or_else(|| {
+                        file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+                    });
+                    format!("is excluded by `{line}` in {file}")
+                }
+                None => "is excluded by an ignore file".to_owned(),
+            };
+            let file = name(&path).unwrap_or_else(|| path.to_string_lossy().into_owned());
+            self.skipped.push(Skipped::new(&file, 0, &reason));
+        }
+        files
+    }
+
+    fn source(&mut self) -> Option<Source> {
+        let comparison = self.comparison.take()?;
+        let top = comparison.top().to_owned();
+        match comparison.finish(!self.elsewhere.is_empty()) {
+            Ok((source, warnings)) => {
+                self.warnings.extend(warnings);
+                self.warnings.append(&mut self.elsewhere);
+                Some(source)
+            }
+            Err(reason) => {
+                self.warnings.push(no_commit(&top, &reason));
+                None
+            }
+        }
+    }
+
+    /// Warns of what Kustomize, Flux and Argo CD would make of the sets.
+    fn name_effects(&mut self) {
+        fn found<'a>((loaded, path): (&'a LoadedSet, &'a PathBuf)) -> FoundSet<'a> {
+            FoundSet {
+                path,
+                file: &loaded.file,
+                name: &loaded.set.name,
+                namespace: loaded.set.namespace.as_deref(),
+                manifest: &loaded.raw,
+                images: loaded.set.images.iter().map(|image| image.written.as_str()).collect(),
+            }
+        }
+        let sets = self.sets.iter().zip(&self.paths).map(found).collect::<Vec<_>>();
+        let extent = Extent {
+            is_below: &|path| self.folders.iter().any(|(folder, _)| path.starts_with(folder)),
+            is_read: &|path| self.seen.contains(path) && !self.skipped_files.contains(path),
+        };
+        let warning = |effect: Effect| {
+            let is_below = self.folders.iter().any(|(folder, _)| effect.file.starts_with(folder));
+            let file = self.names.name(&effect.file).filter(|_| is_below);
+            let file = file.unwrap_or_else(|| effect.file.to_string_lossy().into_owned());
+            let advice = self.advice().render(&effect);
+            let separator = if advice.is_empty() { "" } else { ". " };
+            let message = format!("{}{separator}{advice}", effect.message);
+            Warning::new(&file, effect.line, &message)
+        };
+        let mut engines = Engines::default();
+        let roots = self.folders.iter().map(|(folder, _)| checkout(folder).unwrap_or(folder));
+        roots.collect::<BTreeSet<_>>().into_iter().for_each(|root| engines.add(root));
+        let warnings = effects(&self.kustomizations, &engines, &sets, &extent).into_iter().map(warning);
+        let warnings = warnings.collect::<Vec<_>>();
+        self.warnings.extend(warnings);
+    }
+
+    /// Warns of sets that have one name: a cluster keeps only one of them.
+    fn name_twins(&mut self) {
+        let mut first = BTreeMap::<(Option<&str>, &str), &LoadedSet>::new();
+        for loaded in &self.sets {
+            let CheckedSet { namespace, name, .. } = &loaded.set;
+            let other = *first.entry((namespace.as_deref(), name.as_str())).or_insert(loaded);
+            if !std::ptr::eq(other, loaded) {
+                let full =
+                    namespace.iter().map(|namespace| format!("{namespace}/")).collect::<String>() + name;
+                let message = format!(
+                    "the set {full} is also in {}:{}; the bundle carries the images of both, and a cluster keeps only one of the sets",
+                    other.file, other.line
+                );
+                self.warnings.push(Warning::new(&loaded.file, loaded.line, &message));
+            }
+        }
+    }
+}
+
+fn no_commit(top: &Path, reason: &str) -> Warning {
+    Warning::new(&top.to_string_lossy(), 0, &format!("no commit is recorded: {reason}"))
+}
+
+fn file_too_large(file: &str) -> SetError {
+    SetError::file(
+        file,
+        format!("mentions EdgeImageSet and has more than the {MAX_FILE} bytes that are allowed"),
+    )
+    .help("divide it, or name it in .krsignore if it holds no set")
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One document, from text to a set that keeps all rules.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
+
+use super::spec::{Place, is_object_name};
+use crate::crd::{API_VERSION, DestinationTls, EdgeImage, EdgeImageSetSpec, KIND, Naming, Source};
+use crate::set::yaml::characters::unseen;
+use crate::set::yaml::expand::Expander;
+use crate::set::yaml::kind::{Verdict, distance, judge};
+use crate::set::yaml::outline::{Outline, odd_indent, outline};
+use crate::set::yaml::text::{Piece, Spot};
+use crate::set::{CheckedSet, SetError, check_spec};
+
+/// Largest document, in bytes. The largest set that the rules allow needs a tenth of it.
+pub(in crate::set) const MAX_DOCUMENT: usize = 4 << 20;
+
+/// Reads one document as a set. The document may come from an archive, so nothing in it is trusted.
+///
+/// # Errors
+/// The first thing that is wrong, with its place in the document.
+pub fn check(document: &[u8], file: &str) -> Result<CheckedSet, SetError> {
+    if document.len() > MAX_DOCUMENT {
+        return Err(too_large(file, document.len()));
+    }
+    let text = std::str::from_utf8(document).map_err(|_| SetError::file(file, "is not UTF-8"))?;
+    let piece = Piece::whole(text);
+    let outline = outline(text).map_err(|(spot, message)| piece.error(file, spot, message))?;
+    match judge(&outline.header) {
+        Verdict::Set => {}
+        Verdict::Wrong(spot, message) => return Err(piece.error(file, spot, message)),
+        Verdict::Foreign(_) | Verdict::List | Verdict::Other => {
+            return Err(SetError::file(file, format!("is not an {KIND} of {API_VERSION}")));
+        }
+    }
+    read(&piece, file).map_err(|errors| {
+        errors.into_iter().next().unwrap_or_else(|| SetError::file(file, "does not read as a set"))
+    })
+}
+
+pub(in crate::set) fn too_large(file: &str, bytes: usize) -> SetError {
+    SetError::file(
+        file,
+        format!("has a document of {bytes} bytes, more than the {MAX_DOCUMENT} that are allowed"),
+    )
+    .help("divide it into several sets")
+}
+
+/// Reads a document that [`judge`] takes for a set.
+pub(in crate::set) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, Vec<SetError>> {
+    let at = |location: Location, message: String| piece.error(file, spot(location), message);
+    let document = parse(&piece.text).map_err(|(spot, message)| vec![piece.error(file, spot, message)])?;
+    let mut errors = Vec::new();
+    let Metadata { name, namespace } = document.metadata;
+    if !is_object_name(&name.value) {
+        errors.push(at(
+            name.referenced,
+            unseen(&name.value).unwrap_or_else(|| {
+                "metadata.name must be lower-case letters, digits, `-` and `.`, at most 253".to_owned()
+            }),
+        ));
+    }
+    if let Some(namespace) = &namespace
+        && (!is_object_name(&namespace.value) || namespace.value.len() > 63 || namespace.value.contains('.'))
+    {
+        errors.push(at(
+            namespace.referenced,
+            unseen(&namespace.value).unwrap_or_else(|| {
+                "metadata.namespace must be lower-case letters, digits and `-`, at most 63".to_owned()
+            }),
+        ));
+    }
+    let spec = document.spec.plain();
+    let mut checked = check_spec(&spec);
+    match &mut checked {
+        Ok(images) => {
+            for (image, written) in images.iter_mut().zip(&document.spec.images.value) {
+                image.line = piece.line(written.image.referenced.line());
+            }
+        }
+        Err(problems) => errors.extend(
+            problems.iter().map(|problem| at(document.spec.place(problem.place), problem.message.clone())),
+        ),
+    }
+    match checked {
+        Ok(images) if errors.is_empty() => Ok(CheckedSet {
+            namespace: namespace.map(|namespace| namespace.value),
+            name: name.value,
+            spec,
+            images,
+        }),
+        _ => Err(errors),
+    }
+}
+
+fn parse(text: &str) -> Result<Document, (Spot, String)> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: 32,
+            max_events: 500_000,
+            max_nodes: 200_000,
+            max_anchors: 1_000,
+            max_aliases: 20_000,
+            max_recorded_anchor_events: 100_000,
+            max_recorded_anchor_bytes: MAX_DOCUMENT,
+            max_total_scalar_bytes: 4 * MAX_DOCUMENT,
+            enforce_alias_anchor_ratio: false,
+        },
+        no_schema: true,
+        with_snippet: false,
+    };
+    let mut options = options;
+    options.alias_limits.max_total_replayed_events = 200_000;
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error.location().map_or(Spot { line: 1, column: 1, length: 1 }, spot);
+        odd_indent(text).unwrap_or_else(|| (place, explain(&error)))
+    })
+}
+
+/// The parser's message in the words of a set's author.
+fn explain(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as E;
+    match error {
+        E::WithSnippet { error, .. } | E::AliasError { error, .. } => explain(error),
+        E::SerdeUnknownField { field, expected, .. } => {
+            let near = expected.iter().find(|known| distance(known, field) <= 2);
+            let near = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
+            format!("unknown field `{field}`; {near}expected one of {}", expected.join(", "))
+        }
+        E::SerdeUnknownVariant { variant, expected, .. } => {
+            format!("`{variant}` is not one of {}", expected.join(", "))
+        }
+        E::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` stands twice"),
+        E::QuotingRequired { value, .. } if !value.is_empty() => {
+            format!("expected text, got `{value}`; put it in quotes")
+        }
+        E::Unexpected { expected: "mapping start", .. } => {
+            "expected fields, in lines of `key: value`".to_owned()
+        }
+        E::Unexpected { expected: "sequence start", .. } => "expected a list, in lines of `- …`".to_owned(),
+        E::InvalidScalar { ty: "i32", .. } => "expected a whole number".to_owned(),
+        E::NullIntoString { .. } => "expected text, got nothing".to_owned(),
+        other => UserMessageFormatter.format_message(other).into_owned(),
+    }
+}
+
+fn spot(location: Location) -> Spot {
+    let length = usize::try_from(location.span().len()).ok().filter(|length| *length < 4096);
+    Spot {
+        line: location.line().max(1),
+        column: location.column().max(1),
+        length: length.unwrap_or(1).max(1),
+    }
+}
+
+// The types of `crd` once more, with places and strict. They cannot be the same: in a cluster unknown fields must be
+// ignored, or an older importer would stop at a newer set. A test holds the two to the same fields.
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Document {
+    #[serde(rename = "apiVersion")]
+    _api_version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    metadata: Metadata,
+    spec: Spec,
+    #[serde(default, rename = "status")]
+    _status: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: Spanned<String>,
+    namespace: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Spec {
+    destination_registry: Spanned<String>,
+    destination_client_secret_name: Option<Spanned<String>>,
+    #[serde(rename = "destinationTLS")]
+    destination_tls: Option<Spanned<Tls>>,
+    source: Option<Source>,
+    naming: Option<Naming>,
+    platforms: Option<Vec<Spanned<String>>>,
+    parallelism: Option<Spanned<i32>>,
+    resync_interval: Option<Spanned<String>>,
+    verify_interval: Option<Spanned<String>>,
+    suspend: Option<bool>,
+    images: Spanned<Vec<Image>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Tls {
+    ca_secret_name: Option<Spanned<String>>,
+    ca_config_map_name: Option<Spanned<String>>,
+    insecure_skip_verify: Option<bool>,
+    #[serde(rename = "plainHTTP")]
+    plain_http: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Image {
+    image: Spanned<String>,
+    source_client_secret_name: Option<Spanned<String>>,
+    platforms: Option<Vec<Spanned<String>>>,
+    destination_repository: Option<Spanned<String>>,
+}
+
+fn value<T: Clone>(spanned: Option<&Spanned<T>>) -> Option<T> {
+    spanned.map(|spanned| spanned.value.clone())
+}
+
+fn values(spanned: Option<&Vec<Spanned<String>>>) -> Vec<String> {
+    spanned.into_iter().flatten().map(|text| text.value.clone()).collect()
+}
+
+impl Spec {
+    fn plain(&self) -> EdgeImageSetSpec {
+        use crate::crd::default;
+        EdgeImageSetSpec {
+            destination_registry: self.destination_registry.value.clone(),
+            destination_client_secret_name: value(self.destination_client_secret_name.as_ref()),
+            destination_tls: self.destination_tls.as_ref().map(|tls| DestinationTls {
+                ca_secret_name: value(tls.value.ca_secret_name.as_ref()),
+                ca_config_map_name: value(tls.value.ca_config_map_name.as_ref()),
+                insecure_skip_verify: tls.value.insecure_skip_verify.unwrap_or_default(),
+                plain_http: tls.value.plain_http.unwrap_or_default(),
+            }),
+            source: self.source.unwrap_or_default(),
+            naming: self.naming.unwrap_or_default(),
+            platforms: values(self.platforms.as_ref()),
+            parallelism: value(self.parallelism.as_ref()).unwrap_or_else(default::parallelism),
+            resync_interval: value(self.resync_interval.as_ref()).unwrap_or_else(default::resync_interval),
+            verify_interval: value(self.verify_interval.as_ref()).unwrap_or_else(default::verify_interval),
+            suspend: self.suspend.unwrap_or_default(),
+            images: self.images.value.iter().map(Image::plain).collect(),
+        }
+    }
+
+    /// Where a field stands; the list or the spec where the field itself has no place.
+    fn place(&self, place: Place) -> Location {
+        let of = |spanned: Option<&Spanned<String>>| spanned.map(|spanned| spanned.referenced);
+        let tls = || self.destination_tls.as_ref();
+        let image = |i: usize| self.images.value.get(i);
+        let found = match place {
+            Place::DestinationRegistry => Some(self.destination_registry.referenced),
+            Place::DestinationClientSecretName => of(self.destination_client_secret_name.as_ref()),
+            Place::DestinationTls => tls().map(|tls| tls.referenced),
+            Place::CaSecretName => tls().and_then(|tls| of(tls.value.ca_secret_name.as_ref())),
+            Place::CaConfigMapName => tls().and_then(|tls| of(tls.value.ca_config_map_name.as_ref())),
+            Place::Platform(n) => of(self.platforms.as_ref().and_then(|list| list.get(n))),
+            Place::Parallelism => self.parallelism.as_ref().map(|number| number.referenced),
+            Place::ResyncInterval => of(self.resync_interval.as_ref()),
+            Place::VerifyInterval => of(self.verify_interval.as_ref()),
+            Place::Images => Some(self.images.referenced),
+            Place::Image(i) => of(image(i).map(|image| &image.image)),
+            Place::SourceClientSecretName(i) => {
+                of(image(i).and_then(|image| image.source_client_secret_name.as_ref()))
+            }
+            Place::ImagePlatform(i, n) => {
+                of(image(i).and_then(|image| image.platforms.as_ref()).and_then(|list| list.get(n)))
+            }
+            Place::DestinationRepository(i) => {
+                of(image(i).and_then(|image| image.destination_repository.as_ref()))
+            }
+        };
+        found.unwrap_or(self.images.referenced)
+    }
+}
+
+impl Image {
+    fn plain(&self) -> EdgeImage {
+        EdgeImage {
+            image: self.image.value.clone(),
+            source_client_secret_name: value(self.source_client_secret_name.as_ref()),
+            platforms: values(self.platforms.as_ref()),
+            destination_repository: value(self.destination_repository.as_ref()),
+        }
+    }
+}
+
+/// Every set of a piece of a file, or what is wrong with it.
+pub(in crate::set) struct Found<'a> {
+    /// The document, or one item of a list.
+    pub(in crate::set) piece: Piece<'a>,
+    /// What it is.
+    pub(in crate::set) verdict: Verdict,
+}
+
+/// Looks into a document, and into the items of a list.
+///
+/// # Errors
+/// The document is not YAML.
+pub(in crate::set) fn find<'a>(piece: &Piece<'a>) -> Result<Vec<Found<'a>>, (Spot, String)> {
+    let Outline { header, items } = outline(&piece.text)?;
+    let verdict = judge(&header);
+    if verdict != Verdict::List {
+        return Ok(vec![Found { piece: piece.clone(), verdict }]);
+    }
+    let mut found = Vec::with_capacity(items.len());
+    let mut list = None;
+    for item in &items {
+        let written = if item.foreign {
+            let list = list.get_or_insert_with(|| Expander::new(&piece.text));
+            list.as_mut().and_then(|list| piece.expanded(item, list))
+        } else {
+            Some(piece.item(item))
+        };
+        let Some(piece) = written else {
+            let message =
+                "uses anchors of other items in a way that cannot be written out; write the values out";
+            let spot = Spot { line: item.line, column: item.column as u64 + 1, length: 1 };
+            found.push(Found { piece: piece.clone(), verdict: Verdict::Wrong(spot, message.to_owned()) });
+            continue;
+        };
+        let verdict = match outline(&piece.text) {
+            Ok(outline) => judge(&outline.header),
+            Err((spot, message)) => Verdict::Wrong(spot, message),
+        };
+        found.push(Found { piece, verdict });
+    }
+    Ok(found)
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Sets put together: each image once, and no two that overwrite each other at the edge.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::oci::digest::Digest;
+use crate::oci::platform::Platform;
+use crate::oci::reference::{Reference, RepositoryName, Tag};
+use crate::set::{LoadedSet, SetError, SetErrors, SetImage, Warning};
+
+/// The images of several sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// Each distinct pair of reference and platforms once, in order of first use.
+    pub images: Vec<MergedImage>,
+}
+
+/// An image that one or more sets want.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergedImage {
+    /// The reference.
+    pub reference: Reference,
+    /// Platforms to bring. Empty: all.
+    pub platforms: Vec<Platform>,
+    /// Who wants it, in order.
+    pub uses: Vec<SetUse>,
+}
+
+/// One image of one set, as indexes into the slice that was merged and into that set's images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SetUse {
+    /// Which set.
+    pub set: usize,
+    /// Which of its images.
+    pub image: usize,
+}
+
+/// Puts the images of all sets together.
+///
+/// # Errors
+/// Every collision that the digests in the sets show; see [`collisions`].
+pub fn merge(sets: &[LoadedSet]) -> Result<Merged, SetErrors> {
+    collisions(sets, |reference| reference.digest)?;
+    let mut images: Vec<MergedImage> = Vec::new();
+    let mut known: HashMap<(&Reference, &[Platform]), usize> = HashMap::new();
+    for (set, loaded) in sets.iter().enumerate() {
+        for (image, wanted) in loaded.set.images.iter().enumerate() {
+            let place = *known.entry((&wanted.reference, &wanted.platforms)).or_insert_with(|| {
+                images.push(MergedImage {
+                    reference: wanted.reference.clone(),
+                    platforms: wanted.platforms.clone(),
+                    uses: Vec::new(),
+                });
+                images.len() - 1
+            });
+            if let Some(merged) = images.get_mut(place) {
+                merged.uses.push(SetUse { set, image });
+            }
+        }
+    }
+    Ok(Merged { images })
+}
+
+/// Finds references that meet in one repository and tag of one destination registry with different digests, also
+/// across sets. `digest` answers what a reference stands for, `None` where that is not known yet: call it again
+/// when every tag is resolved.
+///
+/// # Errors
+/// Every collision, naming both places.
+pub fn collisions(
+    sets: &[LoadedSet],
+    digest: impl Fn(&Reference) -> Option<Digest>,
+) -> Result<(), SetErrors> {
+    let mut taken: HashMap<(String, &str), (Digest, &LoadedSet, &SetImage)> = HashMap::new();
+    let mut errors = Vec::new();
+    for loaded in sets {
+        for image in &loaded.set.images {
+            let Some(digest) = digest(&image.reference) else { continue };
+            // The text decides, not the parsed name: a variable in it is filled in with one value everywhere.
+            let target = format!("{}/{}", loaded.set.spec.destination_registry, image.repository);
+            let (first, owner, other) =
+                *taken.entry((target.clone(), image.tag.as_str())).or_insert((digest, loaded, image));
+            if first == digest {
+                continue;
+            }
+            let tag = &image.tag;
+            errors.push(SetError {
+                line: image.line,
+                ..SetError::file(
+                    &loaded.shown,
+                    format!(
+                        "naming collision: `{}` and `{}` ({}:{}) both become {target}:{tag}, with different digests",
+                        image.written, other.written, owner.shown, other.line,
+                    ),
+                )
+                .help("give one of them another tag or a destinationRepository, or set naming: HostInPath")
+            });
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(SetErrors(errors)) }
+}
+
+/// Most names that a warning lists.
+const MAX_LISTED: usize = 5;
+
+/// An image that a name stands for, and where the set says so.
+type Claim<'a> = (Digest, &'a LoadedSet, &'a SetImage);
+
+/// Warns of names that sets with different destinations give to different images: each goes to its own registry, but one
+/// registry cannot hold both, as where `krs push` is told one. `digest` as for [`collisions`], which finds those with one
+/// destination.
+pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<Digest>) -> Option<Warning> {
+    let mut names: BTreeMap<(&RepositoryName, &Tag), Vec<Claim>> = BTreeMap::new();
+    for loaded in sets {
+        for image in &loaded.set.images {
+            if let Some(digest) = digest(&image.reference) {
+                let claims = names.entry((&image.repository, &image.tag)).or_default();
+                claims.push((digest, loaded, image));
+            }
+        }
+    }
+    let shared = names.iter().filter_map(|(name, claims)| {
+        let (first, others) = claims.split_first()?;
+        Some((name, first, others.iter().find(|other| other.0 != first.0)?))
+    });
+    let shared = shared.collect::<Vec<_>>();
+    let (_, (_, loaded, image), _) = shared.first()?;
+    let claim = |(_, loaded, image): &Claim| {
+        let set = crate::set::full_name(loaded.set.namespace.as_deref(), &loaded.set.name);
+        format!("set {set} ({}:{}, for {})", loaded.shown, image.line, loaded.set.spec.destination_registry)
+    };
+    let list = shared.iter().take(MAX_LISTED).map(|((repository, tag), one, other)| {
+        format!("{repository}:{tag} in {} and {}", claim(one), claim(other))
+    });
+    let mut list = list.collect::<Vec<_>>().join("; ");
+    if let more @ 1.. = shared.len().saturating_sub(MAX_LISTED) {
+        list.push_str(&format!("; and {more} more"));
+    }
+    let message = format!(
+        "sets for different destinations give one name to different images, which one registry cannot hold: let `krs push` \
+         use the destinations of the sets (name no registry), or choose sets by --set: {list}"
+    );
+    Some(Warning::new(&loaded.shown, image.line, &message))
+}

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a document is, by its `apiVersion` and `kind`.
+
+use super::outline::Header;
+use super::text::Spot;
+use crate::crd::{API_VERSION, GROUP, KIND};
+use crate::set::files::read::PROJECT;
+
+/// What a document is, by its first lines.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::set) enum Verdict {
+    /// A set of this API version.
+    Set,
+    /// A list, which may hold sets.
+    List,
+    /// A set of somebody else's group.
+    Foreign(String),
+    /// None of our business.
+    Other,
+    /// Meant to be a set, and not one.
+    Wrong(Spot, String),
+}
+
+pub(in crate::set) fn judge(header: &Header) -> Verdict {
+    let start = Spot { line: 1, column: 1, length: 1 };
+    let (version, kind) = (header.api_version.as_ref(), header.kind.as_ref());
+    let version_text = version.map(|version| version.value.as_str());
+    let ours = version_text.is_some_and(|version| group(version) == GROUP);
+    // What nobody else's group can be.
+    let may_be_ours = version_text.is_none_or(|version| ours || is_near_group(group(version)));
+    match kind {
+        Some(kind) if kind.value == KIND => match version {
+            Some(version) if version.value == API_VERSION => Verdict::Set,
+            Some(version) if may_be_ours => Verdict::Wrong(
+                version.spot,
+                format!("apiVersion `{}` is not supported; expected {API_VERSION}", version.value),
+            ),
+            Some(version) => Verdict::Foreign(version.value.clone()),
+            None => Verdict::Wrong(kind.spot, format!("apiVersion is missing; expected {API_VERSION}")),
+        },
+        Some(kind) if kind.value == "List" || kind.value == LIST_KIND => Verdict::List,
+        Some(kind) if ours && [BUNDLE_KIND, BUNDLE_LIST_KIND].contains(&kind.value.as_str()) => {
+            Verdict::Other
+        }
+        Some(kind) if may_be_ours && is_near_kind(&kind.value) => {
+            Verdict::Wrong(kind.spot, format!("kind `{}` is not known; did you mean {KIND}?", kind.value))
+        }
+        Some(kind) if ours => Verdict::Wrong(
+            kind.spot,
+            format!("kind `{}` is not known; {GROUP} has the kinds {KIND} and {BUNDLE_KIND}", kind.value),
+        ),
+        None if ours => Verdict::Wrong(
+            version.map_or(start, |version| version.spot),
+            format!("kind is missing; expected {KIND}"),
+        ),
+        _ => Verdict::Other,
+    }
+}
+
+/// Kind of a list of sets.
+pub(in crate::set) const LIST_KIND: &str = "EdgeImageSetList";
+/// The other kind of the group, and that of a list of it. They hold no images to bundle.
+const BUNDLE_KIND: &str = "ImageBundle";
+const BUNDLE_LIST_KIND: &str = "ImageBundleList";
+
+/// The group of an `apiVersion`; empty for Kubernetes' own group, which has no such kind.
+fn group(version: &str) -> &str {
+    version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Whether a group is this project's, misspelt, or none at all.
+fn is_near_group(group: &str) -> bool {
+    group.is_empty() || group.contains(PROJECT) || distance(group, GROUP) <= 2
+}
+
+/// Whether a kind is [`KIND`], misspelt: `EdgeImageSets`, `EdgeImage`, `edgeimageset`, `EdgeImage-Set`.
+pub(in crate::set) fn is_near_kind(kind: &str) -> bool {
+    let letters = kind.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    distance(&letters, KIND) <= 2 || letters.starts_with("edgeimage")
+}
+
+/// Edits that turn one name into the other (Levenshtein), upper and lower case alike.
+pub(in crate::set) fn distance(a: &str, b: &str) -> usize {
+    if a.len().abs_diff(b.len()) > 2 {
+        return usize::MAX;
+    }
+    let b = b.to_ascii_lowercase();
+    let mut row = (0..=b.len()).collect::<Vec<_>>();
+    for (i, x) in a.to_ascii_lowercase().bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let above = *cell;
+            left = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
+            diagonal = above;
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::set::yaml::outline::outline;
+
+    fn of(version: &str, kind: &str) -> Verdict {
+        judge(&outline(&format!("apiVersion: {version}\nkind: {kind}\n")).unwrap().header)
+    }
+
+    #[test]
+    fn t233_kinds_and_groups_that_are_almost_ours_are_errors_with_the_right_word() {
+        let message = |version: &str, kind: &str| match of(version, kind) {
+            Verdict::Wrong(_, message) => message,
+            other => panic!("{version} {kind}: {other:?}"),
+        };
+        for kind in [
+            "EdgeImageSets",
+            "EdgeImage",
+            "edgeimageset",
+            "EdgeImagesSet",
+            "Edge-Image-Set",
+            "EdgeImgeSet",
+            "EdgeImages",
+        ] {
+            let expected = format!("kind `{kind}` is not known; did you mean EdgeImageSet?");
+            assert_eq!(message(API_VERSION, kind), expected);
+        }
+        assert_eq!(
+            message("v1", "EdgeImageSets"),
+            "kind `EdgeImageSets` is not known; did you mean EdgeImageSet?"
+        );
+        assert_eq!(
+            message(API_VERSION, "ImageSet"),
+            "kind `ImageSet` is not known; kuberegistrysync.io has the kinds EdgeImageSet and ImageBundle"
+        );
+        for version in [
+            "kuberegistrysync.io/v1",
+            "kuberegistrysync.com/v1alpha1",
+            "kuberegistrysync/v1alpha1",
+            "kuberegistrysnyc.io/v1alpha1",
+            "v1alpha1",
+            "v1",
+        ] {
+            let expected =
+                format!("apiVersion `{version}` is not supported; expected kuberegistrysync.io/v1alpha1");
+            assert_eq!(message(version, "EdgeImageSet"), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_somebody_elses_is_left_alone() {
+        assert_eq!(of(API_VERSION, "EdgeImageSet"), Verdict::Set);
+        assert_eq!(of(API_VERSION, "EdgeImageSetList"), Verdict::List);
+        assert_eq!(of("v1", "List"), Verdict::List);
+        for kind in ["ImageBundle", "ImageBundleList"] {
+            assert_eq!(of(API_VERSION, kind), Verdict::Other);
+        }
+        assert_eq!(of("example.com/v1", "EdgeImageSet"), Verdict::Foreign("example.com/v1".to_owned()));
+        for (version, kind) in
+            [("example.com/v1", "EdgeImage"), ("v1", "Pod"), ("apps/v1", "Deployment"), ("v1", "ImageSet")]
+        {
+            assert_eq!(of(version, kind), Verdict::Other, "{kind}");
+        }
+    }
+
+    #[test]
+    fn distances_are_counted_in_edits() {
+        assert_eq!(distance("EdgeImageSets", "EdgeImageSet"), 1);
+        assert_eq!(distance("edgeImgeset", "EdgeImageSet"), 1);
+        assert_eq!(distance("abc", "abcdef"), usize::MAX);
+    }
+}

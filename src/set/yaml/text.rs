@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Text of a file, divided into documents, with the way back from a place in a document to a place in the file.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use super::expand::{Expanded, Expander};
+use super::kind::{LIST_KIND, is_near_kind};
+use super::outline::Item;
+use crate::set::SetError;
+
+/// A place in a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::set) struct Spot {
+    /// Line from 1.
+    pub(in crate::set) line: u64,
+    /// Column from 1, in characters.
+    pub(in crate::set) column: u64,
+    /// How many characters are meant.
+    pub(in crate::set) length: usize,
+}
+
+/// A document of a file, or an item of a list in it.
+#[derive(Debug, Clone)]
+pub(in crate::set) struct Piece<'a> {
+    /// What is parsed, and travels.
+    pub(in crate::set) text: Cow<'a, str>,
+    /// The whole document, as the file has it.
+    shown: &'a str,
+    /// Line of the file on which `shown` begins, from 1, and characters before it on that line.
+    shown_at: (u64, usize),
+    /// Lines of `shown` before `text`.
+    line: u64,
+    /// Characters before the first line of `text`, and before all others.
+    columns: (usize, usize),
+    /// Where `text` is not as it stands in the file: for each of its lines the line of `shown`, from 1.
+    lines: Option<Arc<[u64]>>,
+    source: OnceCell<Arc<str>>,
+}
+
+impl<'a> Piece<'a> {
+    fn new(shown: &'a str, line: u64, column: usize) -> Self {
+        Self {
+            text: Cow::Borrowed(shown),
+            shown,
+            shown_at: (line, column),
+            line: 0,
+            columns: (column, 0),
+            lines: None,
+            source: OnceCell::new(),
+        }
+    }
+
+    /// A text that is one document.
+    pub(in crate::set) fn whole(text: &'a str) -> Self {
+        Self::new(text, 1, 0)
+    }
+
+    /// An item of the list that this document is. Its lines are moved to the left margin, which changes no value:
+    /// indentation counts from the parent. A flow item (JSON) stays as it is.
+    pub(in crate::set) fn item(&self, item: &Item) -> Self {
+        let text = self.text.get(item.bytes.clone()).unwrap_or_default();
+        let column = if item.flow { 0 } else { item.column };
+        let mut moved = String::with_capacity(text.len());
+        for (n, line) in text.split_inclusive('\n').enumerate() {
+            let spaces = if n == 0 { 0 } else { line.len() - line.trim_start_matches(' ').len() };
+            moved.push_str(line.get(spaces.min(column)..).unwrap_or_default());
+        }
+        // What is left of the line on which the next item begins.
+        let kept = moved.trim_end_matches([' ', '\t']).len();
+        moved.truncate(kept);
+        Self {
+            text: Cow::Owned(moved),
+            line: item.line - 1,
+            columns: (item.column, column),
+            lines: None,
+            source: self.source.clone(),
+            ..*self
+        }
+    }
+
+    /// An item that uses anchors of other items, with what they stand for. `None`: it cannot be written out.
+    pub(in crate::set) fn expanded(&self, item: &Item, list: &mut Expander<'_>) -> Option<Self> {
+        let Expanded { text, lines } = list.item(item.bytes.start)?;
+        Some(Self {
+            text: Cow::Owned(text),
+            line: 0,
+            columns: (0, 0),
+            lines: Some(lines.into()),
+            source: self.source.clone(),
+            ..*self
+        })
+    }
+
+    /// Line of the file for a line of the document.
+    pub(in crate::set) fn line(&self, line: u64) -> u64 {
+        let written = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
+        let line = self.lines.as_ref().and_then(|lines| lines.get(written)).copied().unwrap_or(line);
+        self.shown_at.0 + self.line + line.saturating_sub(1)
+    }
+
+    /// Line of the file on which something other than a comment stands first.
+    pub(in crate::set) fn first_line(&self) -> u64 {
+        let before = self.text.lines().take_while(|line| !has_content(line)).count();
+        self.line(before as u64 + 1)
+    }
+
+    /// An error at a place in the document.
+    pub(in crate::set) fn error(&self, file: &str, spot: Spot, message: String) -> SetError {
+        let line = self.line(spot.line);
+        if self.lines.is_some() {
+            // It stands in other columns there.
+            return SetError { line, ..SetError::file(file, message) };
+        }
+        let removed = if spot.line == 1 { self.columns.0 } else { self.columns.1 };
+        let column = spot.column + removed as u64;
+        let source = self.source.get_or_init(|| {
+            // Everything else of the file is left blank: it may be a Secret.
+            let lines = usize::try_from(self.shown_at.0 - 1).unwrap_or(0);
+            let mut text = "\n".repeat(lines) + &" ".repeat(self.shown_at.1);
+            text.push_str(self.shown);
+            text.into()
+        });
+        let span = span(source, line, column, spot.length);
+        let help = span.as_ref().and_then(|span| help(source, span.start));
+        SetError {
+            line,
+            column,
+            source_text: span.is_some().then(|| Arc::clone(source)),
+            span,
+            help,
+            ..SetError::file(file, message)
+        }
+    }
+}
+
+fn span(text: &str, line: u64, column: u64, length: usize) -> Option<std::ops::Range<usize>> {
+    let mut start = 0;
+    for _ in 1..line {
+        start += text.get(start..)?.find('\n')? + 1;
+    }
+    let rest = text.get(start..)?;
+    let rest = rest.get(..rest.find('\n').unwrap_or(rest.len()))?;
+    let byte = |chars: usize| rest.char_indices().nth(chars).map_or(rest.len(), |(at, _)| at);
+    let first = usize::try_from(column.saturating_sub(1)).ok()?;
+    Some(start + byte(first)..start + byte(first.saturating_add(length)))
+}
+
+fn help(text: &str, at: usize) -> Option<Box<str>> {
+    let line = text.get(..at)?.rsplit('\n').next().unwrap_or_default().to_owned()
+        + text.get(at..)?.split('\n').next().unwrap_or_default();
+    let indent = line.len() - line.trim_start().len();
+    if line.get(..indent)?.contains('\t') {
+        return Some("indent with spaces; most editors do so for YAML if asked".into());
+    }
+    line.contains("{{").then(|| {
+        "this looks like a template; render it first, for example: helm template CHART | krs bundle -".into()
+    })
+}
+
+fn has_content(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with('#')
+}
+
+/// Divides a file at its `---` and `...` lines. Those are never content: at the left margin YAML allows them in no
+/// scalar. Documents that are only comments or directives are left out.
+pub(in crate::set) fn split(text: &str) -> Vec<Piece<'_>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut pieces = Vec::new();
+    // Where the open document begins: byte, line, column.
+    let mut open = (0, 1, 0);
+    let (mut offset, mut number) = (0, 1);
+    let mut close = |open: (usize, u64, usize), end: usize| {
+        let shown = text.get(open.0..end).unwrap_or_default();
+        let (skipped, shown) = shown.strip_prefix('\u{feff}').map_or((0, shown), |shown| (1, shown));
+        if shown.lines().any(|line| has_content(line) && !line.starts_with('%')) {
+            pieces.push(Piece::new(shown, open.1, open.2 + skipped));
+        }
+    };
+    for line in text.split_inclusive('\n') {
+        let next = (offset + line.len(), number + 1, 0);
+        // Where files are joined, each may begin with a byte order mark.
+        let unmarked = line.trim_start_matches('\u{feff}');
+        let mark = line.len() - unmarked.len();
+        let marker = |mark: &str| {
+            unmarked
+                .strip_prefix(mark)
+                .filter(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+        };
+        if let Some(rest) = marker("---") {
+            close(open, offset);
+            open = if has_content(rest) { (offset + mark + 3, number, 3) } else { next };
+        } else if marker("...").is_some() {
+            close(open, offset);
+            open = next;
+        }
+        (offset, number) = (next.0, next.1);
+    }
+    close(open, text.len());
+    pieces
+}
+
+/// Whether a text says that something in it is a set, in a line such as `kind: EdgeImageSet` or
+/// `"kind": "EdgeImageSet",`. For text that is no YAML, where nothing better can be asked.
+pub(in crate::set) fn says_set(text: &str) -> bool {
+    text.lines().any(|line| {
+        line.match_indices("EdgeImage").any(|(at, _)| {
+            let before = line.get(..at).unwrap_or_default().trim_end_matches(['"', '\'']).trim_end();
+            let key = before.strip_suffix(':').map(|key| key.trim_end().trim_end_matches(['"', '\'']));
+            let rest = line.get(at..).unwrap_or_default();
+            let kind = rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            key.is_some_and(|key| key.ends_with("kind")) && kind != LIST_KIND && is_near_kind(kind)
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn pieces(text: &str) -> Vec<(u64, String)> {
+        split(text).iter().map(|piece| (piece.first_line(), piece.text.to_string())).collect()
+    }
+
+    #[test]
+    fn t85_documents_are_divided_at_their_markers_only() {
+        assert_eq!(pieces("a: 1\n"), [(1, "a: 1\n".to_owned())]);
+        assert_eq!(
+            pieces("\u{feff}# head\n---\na: 1\r\n---\r\n\r\nb: |\r\n  ---\r\n--- # c\nc: 1\n...\n# end\n"),
+            [(3, "a: 1\r\n".to_owned()), (6, "\r\nb: |\r\n  ---\r\n".to_owned()), (9, "c: 1\n".to_owned())]
+        );
+        assert_eq!(
+            pieces("%YAML 1.2\n--- {a: 1}\n---\n---x: 1"),
+            [(2, " {a: 1}\n".to_owned()), (4, "---x: 1".to_owned())]
+        );
+        assert_eq!(pieces("\n# nothing\n---\n"), []);
+    }
+
+    #[test]
+    fn a_text_says_that_it_is_a_set_only_as_a_kind() {
+        for text in [
+            "kind: EdgeImageSet",
+            " \"kind\" : \"EdgeImageSet\",",
+            "- kind: 'EdgeImageSet' # x",
+            "kind: EdgeImageSets",
+        ] {
+            assert!(says_set(text), "{text}");
+        }
+        for text in ["kind: EdgeImageSetList", "# about EdgeImageSet", "name: EdgeImageSet"] {
+            assert!(!says_set(text), "{text}");
+        }
+    }
+}
