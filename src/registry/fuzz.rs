@@ -4,7 +4,7 @@
 use camino::Utf8Path;
 use http::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
-use crate::registry::auth::auth_file::Source;
+use crate::registry::auth::auth_file::AuthFile;
 use crate::registry::auth::challenge::{Challenge, offers};
 
 pub(crate) fn challenge(bytes: &[u8]) -> bool {
@@ -25,14 +25,14 @@ pub(crate) fn challenge(bytes: &[u8]) -> bool {
 }
 
 pub(crate) fn docker_config(bytes: &[u8]) -> bool {
-    match Source::parse(Utf8Path::new("config.json"), bytes) {
-        Ok(source) => {
+    match AuthFile::parse(Utf8Path::new("config.json"), bytes) {
+        Ok(file) => {
             let repository = "team/app".parse().ok();
             for registry in ["docker.io", "registry.example.com:5000", "localhost"] {
-                let below = source.logins_below(registry).map_or(0, |below| below.len());
-                let found = matches!(source.login(registry, None), Ok(Some(_)));
-                assert!(!found || below > 0, "a login of the registry is one below it");
-                let _ = source.login(registry, repository.as_ref());
+                let below = file.credentials_below(registry).map_or(0, |below| below.len());
+                let found = matches!(file.credentials(registry, None), Ok(Some(_)));
+                assert!(!found || below > 0, "credentials of the registry are among those below it");
+                let _ = file.credentials(registry, repository.as_ref());
             }
             true
         }

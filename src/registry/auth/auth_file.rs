@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files with logins as docker and the containers tools write them (`config.json`, `auth.json`).
+//! Files with credentials as docker and the containers tools write them (`config.json`, `auth.json`).
 
 use std::collections::{BTreeMap, HashMap};
 
-use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use base64::{Engine as _, alphabet};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,39 +11,15 @@ use serde_json::Value;
 
 use crate::oci::reference::RepositoryName;
 use crate::redact::Secret;
+use crate::registry::auth::credentials::Credentials;
 use crate::registry::failure::keychain::KeychainError;
 
-/// A login to a registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::registry) enum Login {
-    /// User name and password.
-    Basic { user: String, password: Secret },
-    /// A refresh token that a token server turns into access tokens.
-    IdentityToken(Secret),
-}
-
-impl Login {
-    /// As an entry of a file with logins.
-    pub(in crate::registry) fn entry(&self) -> serde_json::Value {
-        match self {
-            Self::Basic { user, password } => {
-                serde_json::json!({"auth": STANDARD.encode(format!("{user}:{}", password.expose()))})
-            }
-            // Readers take the token only beside an `auth` of the usual shape.
-            Self::IdentityToken(token) => serde_json::json!({
-                "auth": STANDARD.encode(format!("{TOKEN_USER}:")),
-                "identitytoken": token.expose(),
-            }),
-        }
-    }
-}
-
 /// Credentials of one entry, or what is wrong with it: that matters only to the registry that the entry is for.
-type Entry = Result<Login, &'static str>;
+type Entry = Result<Credentials, &'static str>;
 
-/// What one file holds. Keys are normalised: `host[:port][/path]`.
+/// What one file holds. Keys are normalized: `host[:port][/path]`.
 #[derive(Debug, Clone)]
-pub(in crate::registry) struct Source {
+pub(in crate::registry) struct AuthFile {
     pub(in crate::registry) path: Utf8PathBuf,
     entries: HashMap<String, Entry>,
     /// Names of credential helpers as the file has them; an empty one stands for the file itself.
@@ -60,7 +35,7 @@ struct RawFile {
     creds_store: Option<Value>,
 }
 
-/// Base64 as people have it: with and without padding, and with bits in its last character that mean nothing.
+/// Base64 as it is found in files: with and without padding, and with stray bits in its last character.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
@@ -70,30 +45,15 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 #[derive(Deserialize)]
 struct RawEntry {
-    auth: Option<Secretly>,
+    auth: Option<Secret>,
     username: Option<String>,
-    password: Option<Secretly>,
+    password: Option<Secret>,
     #[serde(alias = "identityToken")]
-    identitytoken: Option<Secretly>,
-}
-
-/// A secret while it is read.
-#[derive(Deserialize)]
-#[serde(transparent)]
-pub(in crate::registry) struct Secretly(pub(in crate::registry) String);
-
-/// The login that helpers and files call `<token>` is a refresh token.
-const TOKEN_USER: &str = "<token>";
-
-pub(in crate::registry) fn login(user: String, password: String) -> Login {
-    if user == TOKEN_USER {
-        return Login::IdentityToken(Secret::new(password));
-    }
-    Login::Basic { user, password: Secret::new(password) }
+    identitytoken: Option<Secret>,
 }
 
 /// `host[:port][/path]` of a key, as files write it: also `https://host/v1/`, and Docker Hub's several names.
-pub(in crate::registry) fn normalise(key: &str) -> String {
+pub(in crate::registry) fn normalize(key: &str) -> String {
     let rest = key.split_once("://").map_or(key, |(_, rest)| rest).trim_end_matches('/');
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let host = match host {
@@ -105,7 +65,7 @@ pub(in crate::registry) fn normalise(key: &str) -> String {
 }
 
 /// The credentials of an entry; `None` where it has none, because a helper keeps them.
-fn entry(raw: Value) -> Option<Entry> {
+fn parse_entry(raw: Value) -> Option<Entry> {
     if raw.is_null() {
         return None;
     }
@@ -113,27 +73,27 @@ fn entry(raw: Value) -> Option<Entry> {
     let Ok(raw) = serde_json::from_value::<RawEntry>(raw) else {
         return Some(Err("it has an unexpected shape"));
     };
-    if let Some(Secretly(token)) = raw.identitytoken.filter(|token| !token.0.is_empty()) {
-        return Some(Ok(Login::IdentityToken(Secret::new(token))));
+    if let Some(token) = raw.identitytoken.filter(|token| !token.is_empty()) {
+        return Some(Ok(Credentials::IdentityToken(token)));
     }
-    if let Some(Secretly(auth)) = raw.auth.filter(|auth| !auth.0.trim().is_empty()) {
-        return Some(pair(&auth));
+    if let Some(auth) = raw.auth.filter(|auth| !auth.expose().trim().is_empty()) {
+        return Some(parse_pair(auth.expose()));
     }
     match (raw.username, raw.password) {
-        (Some(user), Some(Secretly(password))) if !user.is_empty() => Some(Ok(login(user, password))),
+        (Some(user), Some(password)) if !user.is_empty() => Some(Ok(Credentials::new(user, password))),
         _ => None,
     }
 }
 
 /// Base64 of `USER:PASSWORD`, also broken into lines, as `base64` prints it.
-fn pair(auth: &str) -> Entry {
+fn parse_pair(auth: &str) -> Entry {
     let auth = auth.split_ascii_whitespace().collect::<String>();
     let bytes = BASE64.decode(auth).map_err(|_| "`auth` is not base64")?;
     let text = String::from_utf8(bytes).map_err(|_| "`auth` is not text")?;
     let (user, password) = text.split_once(':').ok_or("`auth` is not USER:PASSWORD")?;
     // docker pads with NUL; `echo` ends the line.
     let password = password.trim_end_matches('\0').trim_end_matches(['\r', '\n']);
-    Ok(login(user.to_owned(), password.to_owned()))
+    Ok(Credentials::new(user.to_owned(), Secret::new(password)))
 }
 
 /// Whether `docker-credential-NAME` is the name of a program, and no path.
@@ -152,20 +112,21 @@ fn helper_name(name: Value) -> String {
     }
 }
 
-impl Source {
+impl AuthFile {
     /// Reads a file; one that is empty holds nothing.
     pub(in crate::registry) fn parse(path: &Utf8Path, bytes: &[u8]) -> Result<Self, KeychainError> {
-        let bad = |detail: String| KeychainError::File { path: path.to_string(), detail };
+        let unusable = |detail: String| KeychainError::File { path: path.to_string(), detail };
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-            return Err(bad("it is UTF-16; expected UTF-8".to_owned()));
+            return Err(unusable("it is UTF-16; expected UTF-8".to_owned()));
         }
         // The error's own text would show parts of the content.
-        let place = |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
+        let position =
+            |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
         let value = match bytes {
             [] => Value::Object(serde_json::Map::new()),
             bytes => serde_json::from_slice::<Value>(bytes)
-                .map_err(|error| bad(format!("it is not JSON ({})", place(&error))))?,
+                .map_err(|error| unusable(format!("it is not JSON ({})", position(&error))))?,
         };
         // Files of old versions (`.dockercfg`) are the table of entries alone.
         let old = value.as_object().is_some_and(|map| {
@@ -173,16 +134,16 @@ impl Source {
                 && !["auths", "credHelpers", "credsStore"].iter().any(|key| map.contains_key(*key))
                 && map.values().all(|entry| entry.get("auth").is_some() || entry.get("username").is_some())
         });
-        let shape = |_| bad("it does not have the shape of a file with credentials".to_owned());
+        let shape = |_| unusable("it does not have the shape of a file with credentials".to_owned());
         let raw = if old {
             RawFile { auths: Some(serde_json::from_value(value).map_err(shape)?), ..RawFile::default() }
         } else {
             serde_json::from_value::<RawFile>(value).map_err(shape)?
         };
         let entries = raw.auths.unwrap_or_default().into_iter();
-        let entries = entries.filter_map(|(key, raw)| Some((normalise(&key), entry(raw)?))).collect();
+        let entries = entries.filter_map(|(key, raw)| Some((normalize(&key), parse_entry(raw)?))).collect();
         let helpers = raw.cred_helpers.unwrap_or_default().into_iter();
-        let helpers = helpers.map(|(key, name)| (normalise(&key), helper_name(name))).collect();
+        let helpers = helpers.map(|(key, name)| (normalize(&key), helper_name(name))).collect();
         let store = raw.creds_store.map(helper_name).filter(|store| !store.is_empty());
         Ok(Self { path: path.to_owned(), entries, helpers, store })
     }
@@ -197,10 +158,10 @@ impl Source {
     }
 
     /// The credentials for a registry and for paths in it.
-    pub(in crate::registry) fn logins_below(
+    pub(in crate::registry) fn credentials_below(
         &self,
         registry: &str,
-    ) -> Result<Vec<(String, &Login)>, KeychainError> {
+    ) -> Result<Vec<(String, &Credentials)>, KeychainError> {
         let belongs = |key: &str| {
             key.strip_prefix(registry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
@@ -209,11 +170,11 @@ impl Source {
     }
 
     /// The most specific credentials: for the repository, for a path that it lies in, for the registry.
-    pub(in crate::registry) fn login(
+    pub(in crate::registry) fn credentials(
         &self,
         registry: &str,
         repository: Option<&RepositoryName>,
-    ) -> Result<Option<(&Login, String)>, KeychainError> {
+    ) -> Result<Option<(&Credentials, String)>, KeychainError> {
         let mut key = match repository {
             Some(repository) => format!("{registry}/{repository}"),
             None => registry.to_owned(),
@@ -227,7 +188,7 @@ impl Source {
         }
     }
 
-    fn usable<'a>(&self, key: &str, entry: &'a Entry) -> Result<&'a Login, KeychainError> {
+    fn usable<'a>(&self, key: &str, entry: &'a Entry) -> Result<&'a Credentials, KeychainError> {
         entry.as_ref().map_err(|detail| {
             let detail = format!("entry `{}`: {detail}", crate::redact::printable(key, 100));
             KeychainError::File { path: self.path.to_string(), detail }

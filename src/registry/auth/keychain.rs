@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Where credentials come from: the files of docker and of the containers tools, and credential helpers.
 
-mod helper;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -11,31 +9,30 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::registry::failure::keychain::KeychainError;
-
-pub(in crate::registry) use helper::Helper;
-
 use crate::oci::reference::{RegistryHost, RepositoryName};
 use crate::redact::Secret;
-use crate::registry::auth::auth_file::{Login, Source, is_helper_name, normalise};
+use crate::registry::auth::auth_file::{AuthFile, is_helper_name, normalize};
+use crate::registry::auth::credentials::{Credentials, LookupResult};
+use crate::registry::auth::helper::Helper;
+use crate::registry::failure::keychain::KeychainError;
 
-/// Largest file with credentials that is read, and most that a helper may print, in bytes.
+/// Largest file with credentials that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 /// How long a credential helper may take.
-const HELPER_TIME: Duration = Duration::from_secs(20);
+const HELPER_TIME_LIMIT: Duration = Duration::from_secs(20);
 
 /// Credentials by registry, from files and helpers. Cheap to clone. Helpers are only run for a registry that
-/// asks for a login.
+/// wants authentication.
 #[derive(Debug, Clone)]
 pub struct Keychain {
-    explicit: Vec<(RegistryHost, Login)>,
-    files: Arc<Vec<Source>>,
+    explicit: Vec<(RegistryHost, Credentials)>,
+    files: Arc<Vec<AuthFile>>,
     /// Files that nobody named and that cannot be read. (T-214)
     unreadable: Arc<Vec<KeychainError>>,
     /// Files that do not exist, for messages.
     absent: Arc<Vec<Utf8PathBuf>>,
-    helper_time: Duration,
-    /// Where helpers lie; on PATH where there is none.
+    helper_time_limit: Duration,
+    /// Where helpers lie; on PATH if absent.
     helper_folder: Option<Utf8PathBuf>,
 }
 
@@ -46,20 +43,10 @@ impl Default for Keychain {
             files: Arc::default(),
             unreadable: Arc::default(),
             absent: Arc::default(),
-            helper_time: HELPER_TIME,
+            helper_time_limit: HELPER_TIME_LIMIT,
             helper_folder: None,
         }
     }
-}
-
-/// The outcome of a search.
-#[derive(Debug, Clone, Default)]
-pub(in crate::registry) struct Found {
-    pub(in crate::registry) login: Option<Login>,
-    /// Where it was found; safe to show.
-    pub(in crate::registry) origin: Option<String>,
-    /// Why credentials may be missing that this user has: it matters where the registry refuses a request without them.
-    pub(in crate::registry) unusable: Option<KeychainError>,
 }
 
 impl Keychain {
@@ -88,15 +75,15 @@ impl Keychain {
         }
         let home = path("HOME").or_else(|| path("USERPROFILE"));
         let in_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
-        let places = [
+        let paths = [
             path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json")),
             path("XDG_CONFIG_HOME").or_else(|| in_home(".config")).map(|f| f.join("containers/auth.json")),
             path("DOCKER_CONFIG").or_else(|| in_home(".docker")).map(|folder| folder.join("config.json")),
         ];
-        Self::from_files(&places.into_iter().flatten().collect::<Vec<_>>(), false)
+        Self::from_files(&paths.into_iter().flatten().collect::<Vec<_>>(), false)
     }
 
-    /// The credentials in these files; the first that has a login for a registry counts.
+    /// The credentials in these files; the first that has any for a registry counts.
     fn from_files(paths: &[Utf8PathBuf], required: bool) -> Result<Self, KeychainError> {
         let (mut files, mut absent, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for path in paths {
@@ -125,14 +112,14 @@ impl Keychain {
     /// # Errors
     /// Not the shape of such a file.
     pub fn from_bytes(origin: &str, bytes: &[u8]) -> Result<Self, KeychainError> {
-        let source = Source::parse(Utf8Path::new(origin), bytes)?;
+        let source = AuthFile::parse(Utf8Path::new(origin), bytes)?;
         Ok(Self { files: Arc::new(vec![source]), ..Self::default() })
     }
 
     /// The same without credential helpers, for a file from somebody who may run no programs here.
     #[must_use]
     pub fn without_helpers(mut self) -> Self {
-        self.files = Arc::new(self.files.iter().map(Source::without_helpers).collect());
+        self.files = Arc::new(self.files.iter().map(AuthFile::without_helpers).collect());
         self
     }
 
@@ -141,53 +128,53 @@ impl Keychain {
         self.files.iter().any(|source| source.store.is_some() || !source.helpers.is_empty())
     }
 
-    /// Whether there are credentials in it, usable or not, beside those that helpers know.
+    /// Whether there are credentials in it, usable or not, besides those that helpers know.
     pub fn has_entries(&self) -> bool {
-        !self.explicit.is_empty() || self.files.iter().any(Source::has_entries)
+        !self.explicit.is_empty() || self.files.iter().any(AuthFile::has_entries)
     }
 
-    /// The same keychain with this login for `registry` before all others.
+    /// The same keychain with these credentials for `registry` before all others.
     #[must_use]
     pub fn with(mut self, registry: &RegistryHost, user: &str, password: Secret) -> Self {
-        let login = Login::Basic { user: user.to_owned(), password };
-        self.explicit.insert(0, (registry.clone(), login));
+        let credentials = Credentials::Basic { user: user.to_owned(), password };
+        self.explicit.insert(0, (registry.clone(), credentials));
         self
     }
 
-    /// The logins for `registry`, and for paths in it, as a file that the containers tools read
+    /// The credentials for `registry`, and for paths in it, as a file that the containers tools read
     /// (containers-auth.json); `None` where there are none. Helpers are not asked.
     ///
     /// # Errors
     /// An entry for the registry, or for a path in it, is damaged.
     pub fn auth_file(&self, registry: &RegistryHost) -> Result<Option<Secret>, KeychainError> {
-        let host = normalise(registry.as_str());
-        let mut logins = BTreeMap::new();
+        let host = normalize(registry.as_str());
+        let mut all = BTreeMap::new();
         for source in self.files.iter().rev() {
-            logins.extend(source.logins_below(&host)?);
+            all.extend(source.credentials_below(&host)?);
         }
         let explicit = self.explicit.iter().rev().filter(|(of, _)| of == registry);
-        let explicit = explicit.map(|(_, login)| login).collect::<Vec<_>>();
-        if let Some(login) = explicit.last() {
-            logins = BTreeMap::from([(host, *login)]);
+        let explicit = explicit.map(|(_, credentials)| credentials).collect::<Vec<_>>();
+        if let Some(credentials) = explicit.last() {
+            all = BTreeMap::from([(host, *credentials)]);
         }
-        let entries = logins.into_iter().map(|(key, login)| (key, login.entry()));
+        let entries = all.into_iter().map(|(key, credentials)| (key, credentials.entry()));
         let entries = entries.collect::<serde_json::Map<_, _>>();
         let file = || Secret::new(serde_json::json!({ "auths": entries }).to_string());
         Ok((!entries.is_empty()).then(file))
     }
 
-    /// Where logins were looked for, for a message.
-    pub(in crate::registry) fn searched(&self) -> String {
-        let with_login = self.files.iter().map(|source| source.path.as_str());
+    /// Where credentials were searched for, for a message.
+    pub(in crate::registry) fn search_summary(&self) -> String {
+        let present = self.files.iter().map(|source| source.path.as_str());
         let absent = self.absent.iter().map(|path| path.as_str());
-        let places = with_login.chain(absent).collect::<Vec<_>>();
-        if places.is_empty() {
+        let paths = present.chain(absent).collect::<Vec<_>>();
+        if paths.is_empty() {
             return "no credentials were given".to_owned();
         }
-        format!("no credentials for it were found in {}", places.join(", "))
+        format!("no credentials for it were found in {}", paths.join(", "))
     }
 
-    /// The helper that has to be asked for a login, where files do not hold one before it.
+    /// The helper to run, where no file before it holds credentials.
     pub(in crate::registry) fn helper(
         &self,
         registry: &RegistryHost,
@@ -196,96 +183,108 @@ impl Keychain {
         if self.explicit.iter().any(|(host, _)| host == registry) {
             return None;
         }
-        let key = normalise(registry.as_str());
+        let key = normalize(registry.as_str());
         for (index, source) in self.files.iter().enumerate() {
             let own = source.helpers.get(&key);
-            // An entry that is damaged is for this registry too: it is what the user has to mend.
-            let here = !matches!(source.login(&key, repository), Ok(None));
+            // An entry that is damaged is for this registry too: it is what the user has to correct.
+            let here = !matches!(source.credentials(&key, repository), Ok(None));
             if here && own.is_none_or(String::is_empty) {
                 return None;
             }
             if let Some(name) = own.or(source.store.as_ref()).filter(|name| !name.is_empty()) {
                 let program = format!("docker-credential-{}", crate::redact::printable(name, 100));
                 let valid = is_helper_name(name);
-                return Some(Helper { program, valid, file: source.path.clone(), index });
+                let (file, folder) = (source.path.clone(), self.helper_folder.clone());
+                return Some(Helper {
+                    program,
+                    valid,
+                    file,
+                    index,
+                    folder,
+                    time_limit: self.helper_time_limit,
+                });
             }
         }
         None
     }
 
-    /// The login that files hold, from the file number `from` on.
-    fn stored_from(
+    /// The credentials that files hold, from the file number `from` on.
+    fn file_credentials_from(
         &self,
         from: usize,
         registry: &RegistryHost,
         repository: Option<&RepositoryName>,
-    ) -> Result<Found, KeychainError> {
-        let key = normalise(registry.as_str());
+    ) -> Result<LookupResult, KeychainError> {
+        let key = normalize(registry.as_str());
         for source in self.files.iter().skip(from) {
-            if let Some((login, key)) = source.login(&key, repository)? {
+            if let Some((credentials, key)) = source.credentials(&key, repository)? {
                 let origin = format!("{} (entry `{key}`)", source.path);
-                return Ok(Found { login: Some(login.clone()), origin: Some(origin), unusable: None });
+                return Ok(LookupResult {
+                    credentials: Some(credentials.clone()),
+                    origin: Some(origin),
+                    unusable: None,
+                });
             }
         }
-        Ok(Found { unusable: self.unreadable.first().cloned(), ..Found::default() })
+        Ok(LookupResult { unusable: self.unreadable.first().cloned(), ..LookupResult::default() })
     }
 
-    /// The login that needs no helper.
+    /// The credentials that need no helper.
     ///
     /// # Errors
     /// The entry for it is damaged.
-    pub(in crate::registry) fn stored(
+    pub(in crate::registry) fn file_credentials(
         &self,
         registry: &RegistryHost,
         repository: Option<&RepositoryName>,
-    ) -> Result<Found, KeychainError> {
-        if let Some((_, login)) = self.explicit.iter().find(|(host, _)| host == registry) {
+    ) -> Result<LookupResult, KeychainError> {
+        if let Some((_, credentials)) = self.explicit.iter().find(|(host, _)| host == registry) {
             let origin = Some("the options".to_owned());
-            return Ok(Found { login: Some(login.clone()), origin, unusable: None });
+            return Ok(LookupResult { credentials: Some(credentials.clone()), origin, unusable: None });
         }
-        self.stored_from(0, registry, repository)
+        self.file_credentials_from(0, registry, repository)
     }
 
-    /// The login beside a helper that knows none, or cannot be run for the reason `unusable`.
+    /// The credentials besides a helper that knows none, or cannot be run for the reason `unusable`.
     ///
     /// # Errors
-    /// As for [`Self::stored`].
-    pub(in crate::registry) fn beside(
+    /// As for [`Self::file_credentials`].
+    pub(in crate::registry) fn fallback_credentials(
         &self,
         helper: &Helper,
         registry: &RegistryHost,
         repository: Option<&RepositoryName>,
         unusable: Option<KeychainError>,
-    ) -> Result<Found, KeychainError> {
-        let found = self.stored_from(helper.index, registry, repository)?;
-        let unusable = unusable.filter(|_| found.login.is_none()).or(found.unusable);
-        Ok(Found { unusable, ..found })
+    ) -> Result<LookupResult, KeychainError> {
+        let found = self.file_credentials_from(helper.index, registry, repository)?;
+        let unusable = unusable.filter(|_| found.credentials.is_none()).or(found.unusable);
+        Ok(LookupResult { unusable, ..found })
     }
 }
 
 /// The content of a file with credentials; `None` where there is no file.
-fn read(path: &Utf8Path) -> Result<Option<Source>, KeychainError> {
-    let bad = |detail: String| KeychainError::File { path: path.to_string(), detail };
+fn read(path: &Utf8Path) -> Result<Option<AuthFile>, KeychainError> {
+    let unusable = |detail: String| KeychainError::File { path: path.to_string(), detail };
     let file = match File::open(path) {
-        Err(error) if missing(&error) => return Ok(None),
-        other => other.map_err(|error| bad(error.to_string()))?,
+        Err(error) if is_missing(&error) => return Ok(None),
+        other => other.map_err(|error| unusable(error.to_string()))?,
     };
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| bad(error.to_string()))?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unusable(error.to_string()))?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(bad(format!("it is larger than {MAX_BYTES} bytes")));
+        return Err(unusable(format!("it is larger than {MAX_BYTES} bytes")));
     }
-    Source::parse(path, &bytes).map(Some)
+    AuthFile::parse(path, &bytes).map(Some)
 }
 
-/// Whether an error means that a file is not there.
-fn missing(error: &io::Error) -> bool {
+/// Whether an error means that a file does not exist.
+fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 #[cfg(all(test, unix))]
 impl Keychain {
-    /// With a helper that is this script, for `registry`, beside a login of the user `file`.
+    /// With a helper that is this script, for `registry`, besides credentials of the user `file`.
     pub(in crate::registry) fn with_helper(
         folder: &std::path::Path,
         script: &str,
@@ -304,7 +303,7 @@ impl Keychain {
             r#"{{"auths":{{"{registry}":{{"auth":"ZmlsZTpw"}}}},"credHelpers":{{"{registry}":"test"}}}}"#
         );
         let keychain = Self::from_bytes("config.json", text.as_bytes()).unwrap();
-        Self { helper_folder: Some(root.to_owned()), helper_time: time, ..keychain }
+        Self { helper_folder: Some(root.to_owned()), helper_time_limit: time, ..keychain }
     }
 }
 

@@ -10,35 +10,38 @@ use url::Url;
 
 use crate::oci::reference::RegistryHost;
 use crate::redact::{SafeUrl, Secret, printable};
-use crate::registry::auth::auth_file::Login;
-use crate::registry::auth::authenticator::{Asking, basic, header};
-use crate::registry::auth::keychain::Found;
-use crate::registry::client::Inner;
-use crate::registry::failure::error::RegistryError;
+use crate::registry::auth::context::RequestContext;
+use crate::registry::auth::credentials::{Credentials, authorization_header};
+use crate::registry::failure::error::{CredentialUse, RegistryError};
 use crate::registry::failure::outcome::Failure;
 use crate::registry::host::authority;
-use crate::registry::transport::exchange::{Lane, Payload, Purpose, protocol};
+use crate::registry::limits::lane::Lane;
+use crate::registry::transport::exchange::Transport;
+use crate::registry::transport::operation::Operation;
 use crate::registry::transport::redirect::check_realm;
+use crate::registry::transport::rejection::rejection;
+use crate::registry::transport::request_body::RequestBody;
+use crate::registry::transport::response::Response;
 
-/// How long a token is valid that does not say so (Distribution's token protocol).
+/// How long a token is valid where its response does not say (Distribution's token protocol).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// Longest time for which a token is used.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// A token is renewed so long before its end, or a tenth of its life before, whichever is less.
+/// A token is renewed so long before it expires, or a tenth of its life before, whichever is less.
 const RENEW_BEFORE: Duration = Duration::from_secs(10);
-/// Largest answer of a token server, in bytes.
-const MAX_TOKEN: u64 = 1 << 20;
+/// Largest response of a token server, in bytes.
+const MAX_RESPONSE: u64 = 1 << 20;
 
-/// What a token server gives for credentials: leave to do something at a registry, for a while.
+/// What a token server issues for credentials: permission to do something at a registry, for a while.
 #[derive(Debug, Clone)]
 pub(in crate::registry) struct Token {
     pub(in crate::registry) header: HeaderValue,
     // Not a time of day: clocks step.
-    pub(in crate::registry) until: Instant,
+    pub(in crate::registry) expires_at: Instant,
 }
 
 #[derive(Deserialize)]
-struct TokenAnswer {
+struct TokenResponse {
     #[serde(default)]
     token: Option<String>,
     #[serde(default)]
@@ -48,20 +51,13 @@ struct TokenAnswer {
     expires_in: serde_json::Value,
 }
 
-impl TokenAnswer {
-    /// How long the token is valid, in seconds, where the answer says so.
+impl TokenResponse {
+    /// How long the token is valid; `None` where the response does not say.
     fn lifetime(&self) -> Option<Duration> {
-        let stated = &self.expires_in;
-        let seconds = stated.as_f64().or_else(|| stated.as_str()?.trim().parse().ok())?;
+        let value = &self.expires_in;
+        let seconds = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
         Duration::try_from_secs_f64(seconds).ok().filter(|lifetime| !lifetime.is_zero())
     }
-}
-
-/// What a token may be used for: what the request needs, and what the registry asked for.
-fn scopes<'a>(asking: &'a Asking<'_>, wanted: &'a [String]) -> Vec<&'a str> {
-    let own = asking.scope.0.iter();
-    let more = wanted.iter().filter(|scope| !asking.scope.0.contains(scope));
-    own.chain(more).map(String::as_str).collect()
 }
 
 /// The body of an OAuth2 request that changes a refresh token for an access token.
@@ -74,94 +70,120 @@ fn refresh_form(scopes: &[&str], service: Option<&str>, token: &Secret) -> Strin
     form.finish()
 }
 
-impl Inner {
-    /// Whether the token server at `realm` may be asked, and sent the credentials where there are some.
-    pub(in crate::registry) fn check_realm(
-        &self,
-        asking: &Asking<'_>,
-        realm: &Url,
-        login: bool,
-    ) -> Result<(), &'static str> {
-        let also = self.options.realm_hosts.iter().map(RegistryHost::host).collect::<Vec<_>>();
-        check_realm(&asking.home, realm, login, &also)
-    }
+/// A request for a token.
+#[derive(Debug)]
+pub(in crate::registry) struct TokenRequest<'a> {
+    pub(in crate::registry) context: &'a RequestContext<'a>,
+    /// The token server.
+    pub(in crate::registry) realm: &'a Url,
+    /// What the registry calls itself there.
+    pub(in crate::registry) service: Option<&'a str>,
+    /// Scopes that the registry asked for.
+    pub(in crate::registry) scopes: &'a [String],
+    pub(in crate::registry) credentials: Option<&'a Credentials>,
+}
 
-    /// A token, by a request whose failures are the token server's and not the registry's.
-    pub(in crate::registry) async fn fetch_token(
+impl TokenRequest<'_> {
+    /// Fetches the token. Failures are the token server's and not the registry's. `realm_hosts` may be sent the
+    /// credentials besides hosts of the registry's own domain.
+    pub(in crate::registry) async fn send(
         &self,
-        asking: &Asking<'_>,
-        realm: &Url,
-        service: Option<&str>,
-        wanted: &[String],
-        found: Found,
+        transport: &Transport,
+        realm_hosts: &[RegistryHost],
+        credential_use: impl Future<Output = CredentialUse>,
     ) -> Result<Token, Failure> {
-        let outcome = self.try_token(asking, realm, service, wanted, found).await;
-        outcome.map_err(|failure| match authority(realm).parse::<RegistryHost>() {
+        let outcome = self.try_send(transport, realm_hosts, credential_use).await;
+        outcome.map_err(|failure| match authority(self.realm).parse::<RegistryHost>() {
             Ok(server) => failure.map(|error| error.of_token_server(&server)),
             Err(_) => failure,
         })
     }
 
-    async fn try_token(
+    async fn try_send(
         &self,
-        asking: &Asking<'_>,
-        realm: &Url,
-        service: Option<&str>,
-        wanted: &[String],
-        found: Found,
+        transport: &Transport,
+        realm_hosts: &[RegistryHost],
+        credential_use: impl Future<Output = CredentialUse>,
     ) -> Result<Token, Failure> {
-        let (registry, scopes) = (asking.purpose.registry, scopes(asking, wanted));
-        self.check_realm(asking, realm, found.login.is_some()).map_err(|detail| {
+        let (context, realm, registry) = (self.context, self.realm, self.context.operation.registry);
+        check_realm(&context.base_url, realm, self.credentials.is_some(), realm_hosts).map_err(|detail| {
             let realm = printable(&SafeUrl::new(realm.clone()).to_string(), 200);
             RegistryError::Realm { registry: registry.clone(), realm, detail }
         })?;
-        let what = format!("a token for {} from {}", asking.purpose.what, authority(realm));
-        let purpose = Purpose { registry, what, lane: Lane::Tokens, importance: asking.purpose.importance };
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let mut answer = if let Some(Login::IdentityToken(token)) = &found.login {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-            let payload = Payload::small(refresh_form(&scopes, service, token).into());
-            let answer = self.send(&purpose, &Method::POST, realm, headers, Some(&payload)).await?;
-            if answer.status().is_redirection() {
-                let (registry, status) = (registry.clone(), answer.status().as_u16());
-                let detail =
-                    ": a redirect, and an identity token is sent to the token server alone".to_owned();
-                return Err(RegistryError::Refused { registry, what: purpose.what, status, detail }.into());
+        let what = format!("a token for {} from {}", context.operation.what, authority(realm));
+        let importance = context.operation.importance;
+        let operation = Operation { registry, what, lane: Lane::Tokens, importance };
+        let mut response = match self.credentials {
+            Some(Credentials::IdentityToken(token)) => self.refresh(transport, &operation, token).await?,
+            credentials => {
+                let header = credentials.and_then(Credentials::basic_header);
+                let url = self.url();
+                transport.follow(&operation, &Method::GET, &url, &accept_json(), header, None).await?
             }
-            answer
-        } else {
-            let mut url = realm.clone();
-            {
-                let mut query = url.query_pairs_mut();
-                query.extend_pairs(service.map(|service| ("service", service)));
-                query.extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
-            }
-            let login = match &found.login {
-                Some(Login::Basic { user, password }) => basic(user, password),
-                _ => None,
-            };
-            self.follow(&purpose, &Method::GET, &url, &headers, login, None).await?
         };
-        if answer.status() == StatusCode::NOT_FOUND {
-            return Err(protocol(&purpose, "there is no token server (HTTP status 404)").into());
+        if response.status() == StatusCode::NOT_FOUND {
+            return Err(operation.invalid_response("there is no token server (HTTP status 404)").into());
         }
-        if !answer.status().is_success() {
-            return Err(self.rejection(answer, true, self.looked(asking), &purpose).await);
+        if !response.status().is_success() {
+            return Err(rejection(response, true, credential_use, &operation).await);
         }
         let received = Instant::now();
-        let body = answer.body(MAX_TOKEN, &purpose).await?;
-        // The cause would show parts of the answer, which holds a token.
-        let parsed = serde_json::from_slice::<TokenAnswer>(&body).map_err(|_| {
-            let no_token = || protocol(&purpose, "the token server's answer is not a token").into();
-            answer.intercepted(&purpose, &body).unwrap_or_else(no_token)
+        let body = response.body(MAX_RESPONSE, &operation).await?;
+        // The cause would show parts of the response, which holds a token.
+        let parsed = serde_json::from_slice::<TokenResponse>(&body).map_err(|_| {
+            let no_token = || operation.invalid_response("the token server's answer is not a token").into();
+            response.intercepted(&operation, &body).unwrap_or_else(no_token)
         })?;
         let lifetime = parsed.lifetime().unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
         let token =
             parsed.token.filter(|token| !token.is_empty()).or(parsed.access_token).unwrap_or_default();
-        let header = header("Bearer", &token)
-            .filter(|_| !token.is_empty())
-            .ok_or_else(|| protocol(&purpose, "the token server's answer holds no usable token"))?;
-        Ok(Token { header, until: received + (lifetime - RENEW_BEFORE.min(lifetime / 10)) })
+        let no_token = || operation.invalid_response("the token server's answer holds no usable token");
+        let header = authorization_header("Bearer", &token).filter(|_| !token.is_empty());
+        let header = header.ok_or_else(no_token)?;
+        Ok(Token { header, expires_at: received + (lifetime - RENEW_BEFORE.min(lifetime / 10)) })
     }
+
+    /// Exchanges a refresh token for an access token (OAuth2).
+    async fn refresh(
+        &self,
+        transport: &Transport,
+        operation: &Operation<'_>,
+        token: &Secret,
+    ) -> Result<Response, Failure> {
+        let mut headers = accept_json();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        let body = RequestBody::small(refresh_form(&self.all_scopes(), self.service, token).into());
+        let response = transport.send(operation, &Method::POST, self.realm, headers, Some(&body)).await?;
+        if response.status().is_redirection() {
+            let (registry, status) = (operation.registry.clone(), response.status().as_u16());
+            let what = operation.what.clone();
+            let detail = ": a redirect, and an identity token is sent to the token server alone".to_owned();
+            return Err(RegistryError::Refused { registry, what, status, detail }.into());
+        }
+        Ok(response)
+    }
+
+    /// The URL of a token by Distribution's token protocol.
+    fn url(&self) -> Url {
+        let mut url = self.realm.clone();
+        let scopes = self.all_scopes();
+        let mut query = url.query_pairs_mut();
+        query.extend_pairs(self.service.map(|service| ("service", service)));
+        query.extend_pairs(scopes.iter().map(|scope| ("scope", scope)));
+        drop(query);
+        url
+    }
+
+    /// The scopes that the request needs, and those that the registry asked for.
+    fn all_scopes(&self) -> Vec<&str> {
+        let own = &self.context.scope.0;
+        let more = self.scopes.iter().filter(|scope| !own.contains(scope));
+        own.iter().chain(more).map(String::as_str).collect()
+    }
+}
+
+fn accept_json() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers
 }

@@ -2,22 +2,21 @@
 //! What a registry turned out to support. Kept for the run, so that what does not work is tried once and not for every blob.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 
 use http::StatusCode;
+use parking_lot::Mutex;
 
 use crate::oci::reference::RegistryHost;
-use crate::registry::transport::exchange::lock;
 
-/// What a `HEAD` request asks for.
+/// What a `HEAD` request is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::registry) enum Kind {
+pub(in crate::registry) enum ContentKind {
     Blob,
     Manifest,
 }
 
 /// Whether a refused `HEAD` says only that the registry, or what stands before it, cannot answer now.
-pub(in crate::registry) const fn is_passing(status: StatusCode) -> bool {
+pub(in crate::registry) const fn is_temporary(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502..=504)
 }
 
@@ -31,12 +30,12 @@ pub(in crate::registry) enum HeadSupport {
     Contradicted,
     /// `HEAD` and `GET` are both refused, as by registries that answer 403 for what is absent. For what is to be
     /// pushed, one refusal is then enough.
-    RefusedAlike,
+    BothRefused,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    head: HashMap<Kind, HeadSupport>,
+    head: HashMap<ContentKind, HeadSupport>,
     max_part: Option<u64>,
 }
 
@@ -45,14 +44,19 @@ struct Known {
 pub(in crate::registry) struct Capabilities(Mutex<HashMap<RegistryHost, Known>>);
 
 impl Capabilities {
-    pub(in crate::registry) fn head(&self, registry: &RegistryHost, kind: Kind) -> HeadSupport {
-        let known = lock(&self.0);
+    pub(in crate::registry) fn head(&self, registry: &RegistryHost, kind: ContentKind) -> HeadSupport {
+        let known = self.0.lock();
         known.get(registry).and_then(|known| known.head.get(&kind)).copied().unwrap_or_default()
     }
 
     /// A contradiction outweighs a common refusal: it shows that `GET` works.
-    pub(in crate::registry) fn set_head(&self, registry: &RegistryHost, kind: Kind, support: HeadSupport) {
-        let mut known = lock(&self.0);
+    pub(in crate::registry) fn set_head(
+        &self,
+        registry: &RegistryHost,
+        kind: ContentKind,
+        support: HeadSupport,
+    ) {
+        let mut known = self.0.lock();
         let head = known.entry(registry.clone()).or_default().head.entry(kind).or_default();
         if *head != HeadSupport::Contradicted {
             *head = support;
@@ -61,10 +65,10 @@ impl Capabilities {
 
     /// The largest part of an upload that was accepted after a larger one was refused with 413.
     pub(in crate::registry) fn max_part(&self, registry: &RegistryHost) -> Option<u64> {
-        lock(&self.0).get(registry).and_then(|known| known.max_part)
+        self.0.lock().get(registry).and_then(|known| known.max_part)
     }
 
     pub(in crate::registry) fn set_max_part(&self, registry: &RegistryHost, bytes: u64) {
-        lock(&self.0).entry(registry.clone()).or_default().max_part = Some(bytes);
+        self.0.lock().entry(registry.clone()).or_default().max_part = Some(bytes);
     }
 }

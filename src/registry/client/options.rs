@@ -3,23 +3,20 @@
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
 use crate::oci::reference::RegistryHost;
 use crate::registry::auth::keychain::Keychain;
-use crate::registry::limits::retry::RetryPolicy;
+use crate::registry::failure::error::RegistryError;
+use crate::registry::limits::hosts::CONNECTIONS;
+use crate::registry::limits::notifier::Notify;
+use crate::registry::limits::policy::RetryPolicy;
+use crate::registry::limits::run::RunLimits;
 use crate::registry::transport::deny_list::Barred;
-use crate::registry::transport::tls::ClientIdentity;
-
-/// Requests to one host at the same time, unless said otherwise. A small image takes some 30 requests to push, of hardly any
-/// bytes: over a line of 50 ms this many at once bring 20 such images in a second. A host that finds it too many gets fewer.
-pub(in crate::registry) const CONNECTIONS: usize = 32;
-
-/// Hears one-line messages for a person.
-pub type Notify = Arc<dyn Fn(&str) + Send + Sync>;
+use crate::registry::transport::options::{ProxyOptions, TransportOptions};
+use crate::registry::transport::tls::{CertificateStore, ClientIdentity};
 
 /// How a [`crate::registry::Client`] reaches registries.
 #[derive(Clone)]
@@ -68,15 +65,6 @@ pub struct ClientOptions {
     pub notify: Option<Notify>,
 }
 
-/// A proxy, and what is reached without it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProxyOptions {
-    /// `http://host:port` or `https://host:port`.
-    pub url: String,
-    /// Hosts, domains and networks, as in `NO_PROXY`.
-    pub no_proxy: Vec<String>,
-}
-
 impl Default for ClientOptions {
     fn default() -> Self {
         Self {
@@ -100,6 +88,38 @@ impl Default for ClientOptions {
             user_agent: concat!("krs/", env!("CARGO_PKG_VERSION")).to_owned(),
             notify: None,
         }
+    }
+}
+
+impl ClientOptions {
+    /// How hosts are reached, without any credentials.
+    pub(in crate::registry) fn transport(&self) -> TransportOptions {
+        TransportOptions {
+            barred: self.barred.clone(),
+            plain_http: self.plain_http.clone(),
+            insecure: self.insecure.clone(),
+            http_redirects: self.http_redirects.clone(),
+            proxies: self.proxies,
+            proxy: self.proxy.clone(),
+            connections_per_host: self.connections_per_host,
+            connect_timeout: self.connect_timeout,
+            stall_timeout: self.stall_timeout,
+            retry: self.retry.clone(),
+            user_agent: self.user_agent.clone(),
+        }
+    }
+
+    /// What is trusted for hosts.
+    ///
+    /// # Errors
+    /// A CA or a client certificate that cannot be used.
+    pub(in crate::registry) fn certificates(&self) -> Result<CertificateStore, RegistryError> {
+        CertificateStore::new(&self.ca_files, &self.certs_dirs, &self.authorities, &self.identities)
+    }
+
+    /// The limits of a run that begins with these options.
+    pub(in crate::registry) fn limits(&self) -> RunLimits {
+        RunLimits::new(self.bandwidth, self.connections_per_host, self.retry.budget)
     }
 }
 

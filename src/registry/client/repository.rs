@@ -7,16 +7,18 @@ use std::sync::Arc;
 use url::Url;
 
 use crate::oci::reference::{RegistryHost, RepositoryName};
-use crate::registry::auth::authenticator::{Asking, Scope};
-use crate::registry::client::Inner;
+use crate::registry::auth::context::{RequestContext, Scope};
+use crate::registry::client::shared::Shared;
 use crate::registry::failure::outcome::Failure;
-use crate::registry::limits::retry::{Attempts, Importance};
-use crate::registry::transport::exchange::{Lane, Purpose, protocol};
+use crate::registry::limits::importance::Importance;
+use crate::registry::limits::lane::Lane;
+use crate::registry::limits::retry::Attempts;
+use crate::registry::transport::operation::Operation;
 
 /// One repository of a registry. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Repository {
-    pub(in crate::registry) inner: Arc<Inner>,
+    pub(in crate::registry) shared: Arc<Shared>,
     registry: RegistryHost,
     name: RepositoryName,
     lane: Lane,
@@ -26,12 +28,12 @@ pub struct Repository {
 impl Repository {
     /// A repository of a registry, for required requests.
     pub(in crate::registry) fn new(
-        inner: &Arc<Inner>,
+        shared: &Arc<Shared>,
         registry: &RegistryHost,
         name: &RepositoryName,
     ) -> Self {
         Self {
-            inner: Arc::clone(inner),
+            shared: Arc::clone(shared),
             registry: registry.clone(),
             name: name.clone(),
             lane: Lane::Requests,
@@ -73,9 +75,9 @@ impl Repository {
         Self { importance, ..self.clone() }
     }
 
-    /// Counts the tries of a request.
+    /// Counts the attempts at a request.
     pub(in crate::registry) fn attempts(&self) -> Attempts<'_> {
-        Attempts::new(&self.inner, self.importance)
+        self.shared.retries.attempts(self.importance)
     }
 
     /// The repository's path in its registry.
@@ -83,32 +85,33 @@ impl Repository {
         &self.name
     }
 
-    /// What a request is for, with the registry's address.
-    pub(in crate::registry) async fn asking(
+    /// The context of a request for `what`.
+    pub(in crate::registry) async fn context(
         &self,
         scope: Scope,
         what: String,
-    ) -> Result<Asking<'_>, Failure> {
+    ) -> Result<RequestContext<'_>, Failure> {
         let Self { registry, lane, importance, .. } = self;
-        let purpose = Purpose { registry, what, lane: *lane, importance: *importance };
-        self.inner.asking(purpose, Some(&self.name), scope).await
+        let operation = Operation { registry, what, lane: *lane, importance: *importance };
+        self.shared.auth.context(operation, Some(&self.name), scope).await
     }
 
-    pub(in crate::registry) fn pulling(&self) -> Scope {
+    /// The permission to read this repository.
+    pub(in crate::registry) fn pull_scope(&self) -> Scope {
         Scope::pull(&self.name)
     }
 
-    /// An address in this repository.
+    /// The permission to write to this repository.
+    pub(in crate::registry) fn push_scope(&self) -> Scope {
+        Scope::push(&self.name)
+    }
+
+    /// A URL in this repository.
     pub(in crate::registry) fn url(
         &self,
-        asking: &Asking<'_>,
+        context: &RequestContext<'_>,
         rest: impl fmt::Display,
     ) -> Result<Url, Failure> {
-        url(asking, &format!("v2/{}/{rest}", self.name))
+        context.url(&format!("v2/{}/{rest}", self.name))
     }
-}
-
-/// An address below the registry's.
-pub(in crate::registry) fn url(asking: &Asking<'_>, path: &str) -> Result<Url, Failure> {
-    asking.home.join(path).map_err(|_| protocol(&asking.purpose, "its name is not an address").into())
 }

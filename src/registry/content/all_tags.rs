@@ -8,9 +8,9 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::oci::reference::Tag;
 use crate::registry::client::repository::Repository;
-use crate::registry::content::tags::{MAX_PAGE, TagList, next_page};
+use crate::registry::content::pages::next_page;
+use crate::registry::content::tags::{MAX_PAGE, TagList};
 use crate::registry::failure::outcome::Failure;
-use crate::registry::transport::exchange::protocol;
 
 /// Tags that one page is asked for.
 const PAGE_SIZE: usize = 1000;
@@ -56,27 +56,28 @@ impl Repository {
         loop {
             match repository.try_page_of_tags(last).await {
                 Ok(tags) => return tags,
-                Err(Failure::Again(_)) => return None,
-                Err(failure) => attempts.after(failure).await.ok()?,
+                Err(Failure::Retryable(_)) => return None,
+                Err(failure) => attempts.wait_after(failure).await.ok()?,
             }
         }
     }
 
     async fn try_page_of_tags(&self, last: Option<&str>) -> Result<Option<Vec<String>>, Failure> {
         let what = format!("tags of {}/{}", self.registry(), self.name());
-        let asking = self.asking(self.pulling(), what).await?;
-        let mut url = self.url(&asking, format_args!("tags/list?n={PAGE_SIZE}"))?;
+        let context = self.context(self.pull_scope(), what).await?;
+        let mut url = self.url(&context, format_args!("tags/list?n={PAGE_SIZE}"))?;
         url.query_pairs_mut().extend_pairs(last.map(|last| ("last", last)));
-        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &HeaderMap::new()).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(self.inner.rejected(&asking, answer).await);
+        let mut response = self.shared.auth.request(&context, &Method::GET, &url, &HeaderMap::new()).await?;
+        if response.status() != StatusCode::OK {
+            return Err(self.shared.auth.rejected(&context, response).await);
         }
-        if next_page(&asking, &answer)?.is_some() {
+        if next_page(&context, &response)?.is_some() {
             return Ok(None);
         }
-        let body = answer.body(MAX_PAGE, &asking.purpose).await?;
-        let list = serde_json::from_slice::<TagList>(&body)
-            .map_err(|error| protocol(&asking.purpose, format!("the list cannot be read: {error}")))?;
+        let body = response.body(MAX_PAGE, &context.operation).await?;
+        let list = serde_json::from_slice::<TagList>(&body).map_err(|error| {
+            context.operation.invalid_response(format!("the list cannot be read: {error}"))
+        })?;
         Ok(Some(list.names()))
     }
 }

@@ -9,18 +9,29 @@ use serde::Deserialize;
 use crate::oci::digest::{ContentMismatch, Digest};
 use crate::oci::reference::Selector;
 use crate::oci::{self, Descriptor};
-use crate::registry::FetchedManifest;
-use crate::registry::auth::authenticator::{Asking, Scope};
-use crate::registry::client::capabilities::{HeadSupport, Kind, is_passing};
+use crate::registry::auth::context::{RequestContext, Scope};
+use crate::registry::client::capabilities::{ContentKind, HeadSupport, is_temporary};
 use crate::registry::client::repository::Repository;
 use crate::registry::failure::error::{RegistryError, SourceError};
 use crate::registry::failure::outcome::Failure;
-use crate::registry::transport::exchange::{Answer, Payload, protocol};
+use crate::registry::transport::request_body::RequestBody;
+use crate::registry::transport::response::Response;
 
 /// Names the digest of what was asked for or stored.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 /// Names the subject of a stored manifest that the registry has processed.
 const SUBJECT: &str = "oci-subject";
+
+/// An index or manifest as a registry delivered it, byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedManifest {
+    /// The media type that the registry states (`Content-Type`), without parameters.
+    pub media_type: String,
+    /// Digest of `bytes`; where a digest was asked for, that one.
+    pub digest: Digest,
+    /// The bytes, at most [`oci::MAX_DOCUMENT`].
+    pub bytes: Bytes,
+}
 
 enum Head {
     Is(Box<Descriptor>),
@@ -58,12 +69,12 @@ fn accept_documents() -> HeaderMap {
 }
 
 /// The digest that an answer names, where it names one of an algorithm in use here.
-fn named_digest(answer: &Answer) -> Option<Digest> {
-    answer.header(CONTENT_DIGEST)?.parse().ok()
+fn named_digest(response: &Response) -> Option<Digest> {
+    response.header(CONTENT_DIGEST)?.parse().ok()
 }
 
-fn media_type(answer: &Answer) -> Option<String> {
-    let value = answer.header(CONTENT_TYPE)?;
+fn media_type(response: &Response) -> Option<String> {
+    let value = response.header(CONTENT_TYPE)?;
     let value = value.split(';').next().unwrap_or(value).trim();
     (!value.is_empty() && value.len() <= 255).then(|| value.to_owned())
 }
@@ -129,14 +140,14 @@ impl Repository {
         selector: &Selector,
         for_push: bool,
     ) -> Result<ManifestLookup, RegistryError> {
-        let (capabilities, registry) = (&self.inner.capabilities, self.registry());
-        let known = capabilities.head(registry, Kind::Manifest);
+        let (capabilities, registry) = (&self.shared.capabilities, self.registry());
+        let known = capabilities.head(registry, ContentKind::Manifest);
         let (mut unclear, mut failed) = (false, false);
         if known != HeadSupport::Contradicted {
             match self.head(selector).await? {
                 Head::Is(descriptor) => return Ok(ManifestLookup::Found(descriptor)),
                 Head::Absent => return Ok(ManifestLookup::Absent),
-                Head::Unclear { .. } if for_push && known == HeadSupport::RefusedAlike => {
+                Head::Unclear { .. } if for_push && known == HeadSupport::BothRefused => {
                     return Ok(ManifestLookup::Unknown);
                 }
                 Head::Unclear { lasting } => (unclear, failed) = (lasting, !lasting),
@@ -144,7 +155,7 @@ impl Repository {
         }
         let learn = |support| {
             if unclear {
-                capabilities.set_head(registry, Kind::Manifest, support);
+                capabilities.set_head(registry, ContentKind::Manifest, support);
             }
         };
         match self.manifest(selector).await {
@@ -162,7 +173,7 @@ impl Repository {
             Err(RegistryError::Unavailable { .. }) if for_push && failed => Ok(ManifestLookup::Unknown),
             Err(error) => {
                 if error.is_refusal() {
-                    learn(HeadSupport::RefusedAlike);
+                    learn(HeadSupport::BothRefused);
                 }
                 Err(error)
             }
@@ -176,7 +187,7 @@ impl Repository {
                 Ok(head) => return Ok(head),
                 Err(failure) => failure,
             };
-            match attempts.after(failure).await {
+            match attempts.wait_after(failure).await {
                 Ok(()) => {}
                 Err(error) if error.is_refusal() => return Ok(Head::Unclear { lasting: true }),
                 Err(error) => return Err(error),
@@ -185,29 +196,31 @@ impl Repository {
     }
 
     async fn try_head(&self, selector: &Selector) -> Result<Head, Failure> {
-        let asking = self.asking(self.pulling(), self.manifest_name(selector)).await?;
-        let url = self.url(&asking, format_args!("manifests/{selector}"))?;
-        let answer = self.inner.ask(&asking, &Method::HEAD, &url, &accept_documents()).await?;
-        match answer.status() {
+        let context = self.context(self.pull_scope(), self.manifest_name(selector)).await?;
+        let url = self.url(&context, format_args!("manifests/{selector}"))?;
+        let response = self.shared.auth.request(&context, &Method::HEAD, &url, &accept_documents()).await?;
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(Head::Absent),
-            status if is_passing(status) => return Err(self.inner.rejected(&asking, answer).await),
+            status if is_temporary(status) => {
+                return Err(self.shared.auth.rejected(&context, response).await);
+            }
             status => {
                 let lasting = !status.is_server_error() || status == StatusCode::NOT_IMPLEMENTED;
                 return Ok(Head::Unclear { lasting });
             }
         }
         // Its length is not that of the manifest.
-        if answer.is_encoded() {
+        if response.is_encoded() {
             return Ok(Head::Unclear { lasting: true });
         }
-        let named = named_digest(&answer);
+        let named = named_digest(&response);
         if let (Selector::Digest(asked), Some(named)) = (selector, named) {
-            self.same_digest(&asking, *asked, named)?;
+            self.same_digest(&context, *asked, named)?;
         }
         let asked = if let Selector::Digest(asked) = selector { Some(*asked) } else { None };
-        let known = media_type(&answer).filter(|media_type| oci::is_document(media_type));
-        match (known, asked.or(named), answer.length()) {
+        let known = media_type(&response).filter(|media_type| oci::is_document(media_type));
+        match (known, asked.or(named), response.length()) {
             (Some(media_type), Some(digest), Some(size)) if size > 0 => {
                 Ok(Head::Is(Box::new(Descriptor::new(media_type, digest, size))))
             }
@@ -215,12 +228,17 @@ impl Repository {
         }
     }
 
-    fn same_digest(&self, asking: &Asking<'_>, expected: Digest, got: Digest) -> Result<(), Failure> {
+    fn same_digest(
+        &self,
+        context: &RequestContext<'_>,
+        expected: Digest,
+        got: Digest,
+    ) -> Result<(), Failure> {
         if expected == got {
             return Ok(());
         }
-        let (registry, what) = (self.registry().clone(), asking.purpose.what.clone());
-        Err(Failure::again(RegistryError::OtherDigest { registry, what, expected, got }))
+        let (registry, what) = (self.registry().clone(), context.operation.what.clone());
+        Err(Failure::retryable(RegistryError::OtherDigest { registry, what, expected, got }))
     }
 
     /// An index or manifest.
@@ -232,35 +250,36 @@ impl Repository {
         loop {
             match self.try_manifest(selector).await {
                 Ok(manifest) => return Ok(manifest),
-                Err(failure) => attempts.after(failure).await?,
+                Err(failure) => attempts.wait_after(failure).await?,
             }
         }
     }
 
     async fn try_manifest(&self, selector: &Selector) -> Result<FetchedManifest, Failure> {
-        let asking = self.asking(self.pulling(), self.manifest_name(selector)).await?;
-        let url = self.url(&asking, format_args!("manifests/{selector}"))?;
-        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &accept_documents()).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(self.inner.rejected(&asking, answer).await);
+        let context = self.context(self.pull_scope(), self.manifest_name(selector)).await?;
+        let url = self.url(&context, format_args!("manifests/{selector}"))?;
+        let mut response =
+            self.shared.auth.request(&context, &Method::GET, &url, &accept_documents()).await?;
+        if response.status() != StatusCode::OK {
+            return Err(self.shared.auth.rejected(&context, response).await);
         }
-        let stated = media_type(&answer);
-        let named = named_digest(&answer);
-        let bytes = answer.body(oci::MAX_DOCUMENT, &asking.purpose).await?;
+        let stated = media_type(&response);
+        let named = named_digest(&response);
+        let bytes = response.body(oci::MAX_DOCUMENT, &context.operation).await?;
         let digest = Digest::of(&bytes);
         let compared = match selector {
             Selector::Digest(asked) if *asked != digest => {
                 let source = ContentMismatch::Digest { expected: *asked, got: digest };
-                let what = asking.purpose.what.clone();
-                Err(Failure::again(RegistryError::Content { what, source }))
+                let what = context.operation.what.clone();
+                Err(Failure::retryable(RegistryError::Content { what, source }))
             }
             Selector::Digest(_) => Ok(()),
-            Selector::Tag(_) => named.map_or(Ok(()), |named| self.same_digest(&asking, digest, named)),
+            Selector::Tag(_) => named.map_or(Ok(()), |named| self.same_digest(&context, digest, named)),
         };
         // Content that was encoded or replaced on the way is not damaged. What is right under its digest is right,
         // whatever its headers say; a tag does not tell, but every manifest is a JSON object.
         if compared.is_err() || (named.is_none() && !bytes.trim_ascii_start().starts_with(b"{")) {
-            answer.intercepted(&asking.purpose, &bytes).map_or(compared, Err)?;
+            response.intercepted(&context.operation, &bytes).map_or(compared, Err)?;
         }
         // Some registries and proxies say `application/json` or nothing; then the document speaks for itself.
         let media_type = stated.filter(|stated| oci::is_document(stated)).or_else(|| {
@@ -271,8 +290,8 @@ impl Repository {
             let schema_1 = crate::json::parse::<Typed>(&bytes, bytes.len()).is_ok_and(|of| of.is_schema_1());
             let detail =
                 if schema_1 { SCHEMA_1 } else { "what it delivers is neither an index nor a manifest" };
-            let unknown = || protocol(&asking.purpose, detail).into();
-            return Err(answer.intercepted(&asking.purpose, &bytes).unwrap_or_else(unknown));
+            let unknown = || context.operation.invalid_response(detail).into();
+            return Err(response.intercepted(&context.operation, &bytes).unwrap_or_else(unknown));
         };
         Ok(FetchedManifest { media_type, digest, bytes })
     }
@@ -299,7 +318,7 @@ impl Repository {
         loop {
             match self.try_push(selector, media_type, digest, bytes.clone()).await {
                 Ok(subject) => return Ok(subject),
-                Err(failure) => attempts.after(failure).await?,
+                Err(failure) => attempts.wait_after(failure).await?,
             }
         }
     }
@@ -311,19 +330,28 @@ impl Repository {
         digest: Digest,
         bytes: Bytes,
     ) -> Result<Option<Digest>, Failure> {
-        let asking = self.asking(Scope::push(self.name()), self.manifest_name(selector)).await?;
-        let url = self.url(&asking, format_args!("manifests/{selector}"))?;
+        let context = self.context(Scope::push(self.name()), self.manifest_name(selector)).await?;
+        let url = self.url(&context, format_args!("manifests/{selector}"))?;
         let mut headers = HeaderMap::new();
         let media_type = HeaderValue::from_str(media_type)
-            .map_err(|_| protocol(&asking.purpose, "its media type cannot be sent"))?;
+            .map_err(|_| context.operation.invalid_response("its media type cannot be sent"))?;
         headers.insert(CONTENT_TYPE, media_type);
-        let answer = self.inner.ask_with(&asking, &Method::PUT, &url, headers, Payload::small(bytes)).await?;
-        if !answer.status().is_success() {
-            return Err(self.inner.rejected(&asking, answer).await.of_push(asking.purpose.registry));
+        let response = self
+            .shared
+            .auth
+            .request_with_body(&context, &Method::PUT, &url, headers, RequestBody::small(bytes))
+            .await?;
+        if !response.status().is_success() {
+            return Err(self
+                .shared
+                .auth
+                .rejected(&context, response)
+                .await
+                .of_push(context.operation.registry));
         }
-        if let Some(named) = named_digest(&answer) {
-            self.same_digest(&asking, digest, named)?;
+        if let Some(named) = named_digest(&response) {
+            self.same_digest(&context, digest, named)?;
         }
-        Ok(answer.header(SUBJECT).and_then(|subject| subject.parse().ok()))
+        Ok(response.header(SUBJECT).and_then(|subject| subject.parse().ok()))
     }
 }

@@ -18,10 +18,9 @@ use crate::oci::reference::{Selector, Tag};
 use crate::oci::{self, Descriptor, MAX_DOCUMENT, MAX_ENTRIES, OCI_INDEX};
 use crate::redact::printable;
 use crate::registry::client::repository::Repository;
-use crate::registry::content::tags::next_page;
+use crate::registry::content::pages::next_page;
 use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
-use crate::registry::transport::exchange::protocol;
 
 /// Most pages of a list of referrers.
 const MAX_REFERRER_PAGES: usize = 100;
@@ -235,19 +234,19 @@ impl Repository {
         loop {
             match self.try_referrers(digest, page).await {
                 Ok(page) => return Ok(page),
-                Err(failure) => attempts.after(failure).await?,
+                Err(failure) => attempts.wait_after(failure).await?,
             }
         }
     }
 
     async fn try_referrers(&self, digest: &Digest, page: Option<&Url>) -> Result<Page, Failure> {
-        let asking = self.asking(self.pulling(), self.referrers_name(digest)).await?;
-        let first = self.url(&asking, format_args!("referrers/{digest}"))?;
+        let context = self.context(self.pull_scope(), self.referrers_name(digest)).await?;
+        let first = self.url(&context, format_args!("referrers/{digest}"))?;
         let url = page.unwrap_or(&first);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(OCI_INDEX));
-        let mut answer = self.inner.ask(&asking, &Method::GET, url, &headers).await?;
-        match answer.status() {
+        let mut response = self.shared.auth.request(&context, &Method::GET, url, &headers).await?;
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND
             | StatusCode::BAD_REQUEST
@@ -256,24 +255,26 @@ impl Repository {
             | StatusCode::NOT_IMPLEMENTED
                 if page.is_none() =>
             {
-                return Ok(match self.inner.rejected(&asking, answer).await {
+                return Ok(match self.shared.auth.rejected(&context, response).await {
                     Failure::Final(error) if is_about_the_manifest(&error) => Page::UnknownManifest,
                     _ => Page::Unsupported,
                 });
             }
-            _ => return Err(self.inner.rejected(&asking, answer).await),
+            _ => return Err(self.shared.auth.rejected(&context, response).await),
         }
         // Some registries answer every path with 200. What answers with a web page is in between, and says nothing about
         // the registry.
-        if page.is_none() && !answer.header(CONTENT_TYPE).is_some_and(|value| value.starts_with(OCI_INDEX)) {
-            let body = answer.beginning(&asking.purpose).await;
-            return answer.intercepted(&asking.purpose, &body).map_or(Ok(Page::Unsupported), Err);
+        if page.is_none() && !response.header(CONTENT_TYPE).is_some_and(|value| value.starts_with(OCI_INDEX))
+        {
+            let body = response.beginning(&context.operation).await;
+            return response.intercepted(&context.operation, &body).map_or(Ok(Page::Unsupported), Err);
         }
-        let next = next_page(&asking, &answer)?;
-        let bytes = answer.body(MAX_DOCUMENT, &asking.purpose).await?;
+        let next = next_page(&context, &response)?;
+        let bytes = response.body(MAX_DOCUMENT, &context.operation).await?;
         let list = ReferrerList::parse(&bytes).map_err(|error| {
-            let unreadable = || protocol(&asking.purpose, format!("the list cannot be read: {error}")).into();
-            answer.intercepted(&asking.purpose, &bytes).unwrap_or_else(unreadable)
+            let unreadable =
+                || context.operation.invalid_response(format!("the list cannot be read: {error}")).into();
+            response.intercepted(&context.operation, &bytes).unwrap_or_else(unreadable)
         })?;
         Ok(Page::Listed { list: Box::new(list), url: url.clone(), next })
     }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use http::header::LINK;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,13 +10,10 @@ use url::Url;
 
 use crate::oci::reference::Tag;
 use crate::redact::printable;
-use crate::registry::auth::authenticator::Asking;
 use crate::registry::client::repository::Repository;
+use crate::registry::content::pages::next_page;
 use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
-use crate::registry::failure::redirect_refusal::RedirectRefusal;
-use crate::registry::transport::exchange::{Answer, protocol, refused};
-use crate::registry::transport::redirect::same_origin;
 
 /// Largest page of a list of tags, in bytes.
 pub(in crate::registry) const MAX_PAGE: u64 = 8 << 20;
@@ -81,49 +77,6 @@ enum Page {
     At(Url),
 }
 
-/// The target of `rel="next"` in a `Link` header (RFC 8288).
-fn next_link(header: &str) -> Option<&str> {
-    let mut rest = header;
-    loop {
-        let (target, after) = rest.split_once('<')?.1.split_once('>')?;
-        // The parameters end at a comma that is not quoted.
-        let mut quoted = false;
-        let end = after.find(|c| {
-            quoted ^= c == '"';
-            c == ',' && !quoted
-        });
-        let (parameters, following) = after.split_at(end.unwrap_or(after.len()));
-        let is_next = parameters.split(';').any(|parameter| {
-            let Some((name, value)) = parameter.split_once('=') else { return false };
-            let mut relations = value.trim().trim_matches('"').split_ascii_whitespace();
-            name.trim().eq_ignore_ascii_case("rel") && relations.any(|one| one.eq_ignore_ascii_case("next"))
-        });
-        if is_next {
-            return Some(target);
-        }
-        rest = following;
-    }
-}
-
-/// The next page of a list, which must lie at the same registry. A registry behind a proxy may name itself otherwise; then
-/// the page is asked for where the list was.
-pub(in crate::registry) fn next_page(asking: &Asking<'_>, answer: &Answer) -> Result<Option<Url>, Failure> {
-    let links = answer.headers().get_all(LINK).iter().filter_map(|link| link.to_str().ok());
-    let Some(target) = links.filter_map(next_link).next() else { return Ok(None) };
-    let refusal = || Failure::from(refused(&asking.purpose, target, RedirectRefusal::List));
-    let url = answer.url.join(target).map_err(|_| refusal())?;
-    if same_origin(&url, &asking.home) {
-        return Ok(Some(url));
-    }
-    if url.path() != answer.url.path() {
-        return Err(refusal());
-    }
-    let mut own = asking.home.clone();
-    own.set_path(url.path());
-    own.set_query(url.query());
-    Ok(Some(own))
-}
-
 impl Repository {
     /// The tags as far as they can be read, and why the others cannot; none where the repository does not exist.
     pub async fn readable_tags(&self) -> ReadableTags {
@@ -148,7 +101,7 @@ impl Repository {
             let (url, next) = loop {
                 match self.try_tags(&page, tags).await {
                     Ok(outcome) => break outcome,
-                    Err(failure) => attempts.after(failure).await?,
+                    Err(failure) => attempts.wait_after(failure).await?,
                 }
             };
             read.insert(url);
@@ -170,17 +123,17 @@ impl Repository {
 
     /// Reads one page, and answers where it was and which is the next.
     async fn try_tags(&self, page: &Page, tags: &mut ReadableTags) -> Result<(Url, Option<Page>), Failure> {
-        let asking = self.asking(self.pulling(), self.tags_name()).await?;
+        let context = self.context(self.pull_scope(), self.tags_name()).await?;
         let url = match page {
-            Page::First => self.url(&asking, format_args!("tags/list?n={PAGE_SIZE}"))?,
-            Page::Unsized => self.url(&asking, "tags/list")?,
+            Page::First => self.url(&context, format_args!("tags/list?n={PAGE_SIZE}"))?,
+            Page::Unsized => self.url(&context, "tags/list")?,
             Page::At(url) => url.clone(),
         };
-        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &HeaderMap::new()).await?;
-        match answer.status() {
+        let mut response = self.shared.auth.request(&context, &Method::GET, &url, &HeaderMap::new()).await?;
+        match response.status() {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
-                return Err(self.inner.rejected(&asking, answer).await);
+                return Err(self.shared.auth.rejected(&context, response).await);
             }
             // What `n` may be is nowhere specified, so any other refusal may be about that.
             status
@@ -194,37 +147,16 @@ impl Repository {
                 return Ok((url, Some(Page::Unsized)));
             }
             StatusCode::NOT_FOUND => return Ok((url, None)),
-            _ => return Err(self.inner.rejected(&asking, answer).await),
+            _ => return Err(self.shared.auth.rejected(&context, response).await),
         }
-        let next = next_page(&asking, &answer)?;
-        let body = answer.body(MAX_PAGE, &asking.purpose).await?;
+        let next = next_page(&context, &response)?;
+        let body = response.body(MAX_PAGE, &context.operation).await?;
         let list = serde_json::from_slice::<TagList>(&body).map_err(|error| {
-            answer.intercepted(&asking.purpose, &body).unwrap_or_else(|| {
-                protocol(&asking.purpose, format!("the list cannot be read: {error}")).into()
+            response.intercepted(&context.operation, &body).unwrap_or_else(|| {
+                context.operation.invalid_response(format!("the list cannot be read: {error}")).into()
             })
         })?;
         list.add_to(tags);
         Ok((url, next.map(Page::At)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_next_page_is_found_however_the_link_is_written() {
-        for (header, next) in [
-            ("</v2/a/tags/list?n=2&last=b>; rel=\"next\"", Some("/v2/a/tags/list?n=2&last=b")),
-            ("</p>;rel=next", Some("/p")),
-            ("</p> ; title=\"a, b\" ; REL=\"Next\"", Some("/p")),
-            ("</first>; rel=\"first\", </p?x=1,2>; rel=\"prev next\"", Some("/p?x=1,2")),
-            ("</p>; rel=\"prev\"", None),
-            ("</p>; title=\"rel=next\"", None),
-            ("</p", None),
-            ("", None),
-        ] {
-            assert_eq!(next_link(header), next, "{header}");
-        }
     }
 }

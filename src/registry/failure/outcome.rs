@@ -5,20 +5,20 @@ use crate::oci::reference::RegistryHost;
 use crate::registry::failure::denial::Denial;
 use crate::registry::failure::error::RegistryError;
 
-/// How one try ended, where it did not succeed.
+/// How one attempt ended that did not succeed.
 #[derive(Debug)]
 pub(in crate::registry) enum Failure {
-    /// The registry asked for a login, which the next try can make; it costs nothing. The error is what it comes
-    /// to where that has no end.
-    LoggedIn(Box<RegistryError>),
-    /// Trying again cannot help.
+    /// The registry asked for authentication, with which the next attempt is sent; it costs no retry. The error is the
+    /// outcome where that does not end.
+    Challenged(Box<RegistryError>),
+    /// A retry cannot help.
     Final(Box<RegistryError>),
     /// A retry may help.
-    Again(Box<RegistryError>),
-    /// The host refused the request for its limit of requests, and is paused: the next request waits by itself. Where the
-    /// host has `asked` for the pause, that uses up none of its tries.
-    Limited {
-        /// What it comes to where there is no other try.
+    Retryable(Box<RegistryError>),
+    /// The host rate-limited the request, and is paused: the next request waits by itself. Where the host has `asked`
+    /// for the pause, that uses up none of the attempts.
+    RateLimited {
+        /// The outcome where there is no other attempt.
         error: Box<RegistryError>,
         /// Whether the host stated how long to wait.
         asked: bool,
@@ -32,18 +32,18 @@ impl From<RegistryError> for Failure {
 }
 
 impl Failure {
-    pub(in crate::registry) fn again(error: RegistryError) -> Self {
-        Self::Again(Box::new(error))
+    pub(in crate::registry) fn retryable(error: RegistryError) -> Self {
+        Self::Retryable(Box::new(error))
     }
 
     /// The same with another error.
     pub(in crate::registry) fn map(self, change: impl FnOnce(RegistryError) -> RegistryError) -> Self {
         let change = |error: Box<RegistryError>| Box::new(change(*error));
         match self {
-            Self::LoggedIn(error) => Self::LoggedIn(change(error)),
+            Self::Challenged(error) => Self::Challenged(change(error)),
             Self::Final(error) => Self::Final(change(error)),
-            Self::Again(error) => Self::Again(change(error)),
-            Self::Limited { error, asked } => Self::Limited { error: change(error), asked },
+            Self::Retryable(error) => Self::Retryable(change(error)),
+            Self::RateLimited { error, asked } => Self::RateLimited { error: change(error), asked },
         }
     }
 

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use crate::registry::limits::retry::{Importance, OPTIONAL_SHARE};
+use crate::registry::limits::importance::{Importance, OPTIONAL_SHARE};
 
 /// Longest pause that one refusal causes, whatever the host asks for.
 pub(in crate::registry) const MAX_PAUSE: Duration = Duration::from_secs(15 * 60);
@@ -230,7 +230,7 @@ impl Pauses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::client::options::CONNECTIONS;
+    use crate::registry::limits::hosts::CONNECTIONS;
 
     const MS: Duration = Duration::from_millis(1);
 

@@ -2,19 +2,23 @@
 //! The hosts that a client talks to: how many requests each may have under way, and when the next may start. (T-54)
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::registry::limits::host_limit::{HostLimit, Pauses};
-use crate::registry::limits::retry::{Importance, RetryPolicy, random, retry_after};
-use crate::registry::transport::exchange::{Lane, lock};
+use crate::registry::limits::importance::Importance;
+use crate::registry::limits::lane::{LANES, Lane};
+use crate::registry::limits::policy::{RetryPolicy, random};
+use crate::registry::limits::retry_after::retry_after;
 
-/// Budgets of connections to one host ([`Lane`]); its limit of requests counts for all of them.
-const LANES: usize = 3;
+/// Requests to one host at the same time by default. A small image takes some 30 requests to push, of hardly any bytes:
+/// over a line of 50 ms this many at once bring 20 such images in a second. A host that finds it too many gets fewer.
+pub(in crate::registry) const CONNECTIONS: usize = 32;
 /// Hosts that are remembered, at most: more only where a registry redirects to ever new ones.
 const MAX_HOSTS: usize = 1000;
 /// Short pauses of one host are told of once in this time; pauses from `LONG` on always.
@@ -73,7 +77,7 @@ pub(in crate::registry) struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = lock(&self.host.state);
+        let mut state = self.host.state.lock();
         let connections = state.limit.connections();
         let permits = state.permits.get_mut(self.lane).filter(|permits| **permits > connections);
         // Relays are as many as the uploads that wait for them.
@@ -110,7 +114,7 @@ impl Hosts {
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
-        let mut hosts = lock(&self.hosts);
+        let mut hosts = self.hosts.lock();
         if let Some(host) = hosts.get(name) {
             return Arc::clone(host);
         }
@@ -137,7 +141,7 @@ impl Hosts {
         let mut permit = Permit { host, permit: Some(permit), lane, started: Duration::ZERO };
         loop {
             let wait = {
-                let mut state = lock(&permit.host.state);
+                let mut state = permit.host.state.lock();
                 let now = self.began.elapsed();
                 if now < state.closed_until {
                     return Err(Closed::Paused(state.closed_until - now));
@@ -162,7 +166,7 @@ impl Hosts {
         policy: &RetryPolicy,
         importance: Importance,
     ) -> Option<Pause> {
-        let mut state = lock(&permit.host.state);
+        let mut state = permit.host.state.lock();
         let now = self.began.elapsed();
         let Some(asked) = limited(status, headers) else {
             state.limit.accepted(now);
@@ -176,7 +180,7 @@ impl Hosts {
         let wait = state.limit.pause((now, permit.started), asked, policy.base, random());
         let stated = asked.is_some_and(|asked| !asked.is_zero());
         let asked = asked.unwrap_or(wait).max(wait);
-        let mut pauses = lock(&self.pauses);
+        let mut pauses = self.pauses.lock();
         let left = pauses.left(policy.max_wait, importance);
         if !pauses.grant(now, (wait, asked), policy.max_wait, importance) {
             // A limit that only what is optional has met is nothing to the others.
@@ -198,7 +202,7 @@ impl Hosts {
 
     /// How long hosts were left alone so far because they asked for it.
     pub(in crate::registry) fn paused(&self) -> Duration {
-        lock(&self.pauses).total()
+        self.pauses.lock().total()
     }
 }
 
@@ -213,7 +217,7 @@ mod tests {
         let policy = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
         let available = |lane: Lane| {
             let host = hosts.host("a.example");
-            let permits = lock(&host.state).permits[lane as usize];
+            let permits = host.state.lock().permits[lane as usize];
             (permits, host.lanes[lane as usize].available_permits())
         };
         let mut permits = Vec::new();

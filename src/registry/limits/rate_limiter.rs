@@ -1,31 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How fast bytes may pass: one token bucket for all bodies of a client, in both directions.
+//! The limit of bytes per second: one token bucket for all bodies of a run, in both directions.
 
 use std::num::NonZeroU64;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::registry::transport::exchange::lock;
-
-/// How long a client that was silent may make up for it: what it saves of its rate, at most.
+/// The longest silence that later transfers may make up for.
 const BURST: Duration = Duration::from_millis(100);
-/// Parts of a second in which a body is sent, so that many transfers share the rate evenly.
+/// Pieces per second of a body, so that many transfers share the rate evenly.
 const PIECES: u64 = 50;
 /// Smallest piece of a body, in bytes.
-const LEAST_PIECE: u64 = 1 << 10;
+const MIN_PIECE: u64 = 1 << 10;
 
-/// The bucket, as the time at which all that has passed would have passed at the rate.
+/// The bucket, as the time at which all bytes so far are paid for at the rate.
 #[derive(Debug)]
 struct Bucket {
     rate: NonZeroU64,
-    /// Since the beginning.
+    /// Since the limiter was made.
     due: Duration,
 }
 
 impl Bucket {
-    /// `bytes` pass; how long nothing else may. Pure: `now` is the time since the beginning.
+    /// Takes `bytes`. Returns how long to wait for them. Pure: `now` is the time since the limiter was made.
     fn take(&mut self, now: Duration, bytes: u64) -> Duration {
         let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate.get());
         let cost = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
@@ -34,41 +32,41 @@ impl Bucket {
     }
 }
 
-/// The limit of a client, where it has one.
+/// The limit of a run, if it has one.
 #[derive(Debug)]
-pub(in crate::registry) struct Pace {
+pub(in crate::registry) struct RateLimiter {
     bucket: Option<Mutex<Bucket>>,
-    begun: Instant,
+    started: Instant,
 }
 
-impl Pace {
-    /// At most `rate` bytes in a second.
+impl RateLimiter {
+    /// At max `rate` bytes in a second.
     pub(in crate::registry) fn new(rate: Option<NonZeroU64>) -> Self {
         let bucket = rate.map(|rate| Mutex::new(Bucket { rate, due: Duration::ZERO }));
-        Self { bucket, begun: Instant::now() }
+        Self { bucket, started: Instant::now() }
     }
 
-    /// `bytes` pass; how long to wait for it.
+    /// Takes `bytes`. Returns how long to wait for them.
     pub(in crate::registry) fn take(&self, bytes: u64) -> Duration {
         let Some(bucket) = &self.bucket else { return Duration::ZERO };
-        let mut bucket = lock(bucket);
+        let mut bucket = bucket.lock();
         // Read under the lock, so that time only goes forward.
-        bucket.take(self.begun.elapsed(), bytes)
+        bucket.take(self.started.elapsed(), bytes)
     }
 
-    /// Waits until `bytes` have passed.
-    pub(in crate::registry) async fn pass(&self, bytes: u64) {
+    /// Takes `bytes`, and waits for them.
+    pub(in crate::registry) async fn acquire(&self, bytes: u64) {
         let wait = self.take(bytes);
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
     }
 
-    /// How much of a body is sent at once, where `most` are sent without a limit.
-    pub(in crate::registry) fn piece(&self, most: usize) -> usize {
-        let Some(bucket) = &self.bucket else { return most };
-        let piece = (lock(bucket).rate.get() / PIECES).max(LEAST_PIECE);
-        usize::try_from(piece).unwrap_or(most).min(most)
+    /// How many bytes of a body are sent at once: `max` without a limit.
+    pub(in crate::registry) fn piece(&self, max: usize) -> usize {
+        let Some(bucket) = &self.bucket else { return max };
+        let piece = (bucket.lock().rate.get() / PIECES).max(MIN_PIECE);
+        usize::try_from(piece).unwrap_or(max).min(max)
     }
 }
 
@@ -111,10 +109,10 @@ mod tests {
         assert_eq!(bucket(1).take(Duration::ZERO, 3), Duration::from_secs(3));
         assert!(bucket(1).take(Duration::ZERO, u64::MAX) > Duration::from_secs(1 << 32));
         assert_eq!(bucket(u64::MAX).take(Duration::ZERO, 1 << 30), Duration::ZERO);
-        let none = Pace::new(None);
+        let none = RateLimiter::new(None);
         assert_eq!((none.take(u64::MAX), none.piece(7)), (Duration::ZERO, 7));
-        let pace = |rate| Pace::new(NonZeroU64::new(rate));
-        assert_eq!([pace(1).piece(1 << 20), pace(500_000).piece(1 << 20)], [1024, 10_000]);
-        assert_eq!(pace(u64::MAX).piece(1 << 18), 1 << 18);
+        let limiter = |rate| RateLimiter::new(NonZeroU64::new(rate));
+        assert_eq!([limiter(1).piece(1 << 20), limiter(500_000).piece(1 << 20)], [1024, 10_000]);
+        assert_eq!(limiter(u64::MAX).piece(1 << 18), 1 << 18);
     }
 }

@@ -11,7 +11,7 @@ use super::*;
 use crate::error::{Classify, ErrorKind};
 use crate::oci::reference::RegistryHost;
 use crate::registry::host::{HTTPS_PORT, is_listed};
-use crate::registry::transport::tls::for_host;
+use crate::registry::transport::tls::read_folders;
 
 /// A server with a certificate for `name` from a CA of its own, and the CA in a file.
 async fn server(name: &str) -> (Server, TempDir, Utf8PathBuf) {
@@ -108,7 +108,7 @@ fn a_host_and_the_same_host_with_the_usual_port_are_one() {
     }
     let folder = tempfile::tempdir().unwrap();
     let certs = vec![Utf8Path::from_path(folder.path()).unwrap().to_owned()];
-    let found = |host: &str| for_host(&certs, &host.parse().unwrap()).unwrap().is_some();
+    let found = |host: &str| read_folders(&certs, &host.parse().unwrap()).unwrap().is_some();
     std::fs::create_dir(certs[0].join("a.example:443")).unwrap();
     std::fs::create_dir(certs[0].join("b.example")).unwrap();
     for host in ["a.example", "a.example:443", "b.example", "b.example:443"] {

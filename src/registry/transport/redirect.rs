@@ -147,16 +147,16 @@ pub(in crate::registry) fn keeps_method(
     Err(RedirectRefusal::MethodLost { method: method.clone(), status, to_https })
 }
 
-/// Whether a token server that the registry at `home` names may be asked for a token; with `login`, whether it
-/// may be sent the registry's credentials. `also` lists further hosts that may.
+/// Whether a token server that the registry at `home` names may be asked for a token; `with_credentials`:
+/// whether it may be sent the registry's credentials. `also` lists further hosts that may.
 ///
 /// Credentials may go to the registry's own host and to hosts of the same domain (`auth.docker.io` for
 /// `registry-1.docker.io`, `gitlab.example.com` for `registry.example.com`).
 pub(in crate::registry) fn check_realm(
     home: &Url,
     realm: &Url,
-    login: bool,
-    also: &[&str],
+    with_credentials: bool,
+    also: &[RegistryHost],
 ) -> Result<(), &'static str> {
     if !realm.username().is_empty() || realm.password().is_some() {
         return Err("the URL contains credentials");
@@ -172,8 +172,8 @@ pub(in crate::registry) fn check_realm(
     if nearness(realm) == Nearness::Local && !both_local {
         return Err("it is this machine or its link, and the registry is not");
     }
-    let named = realm.host_str().is_some_and(|host| also.contains(&host));
-    if !login || same_host || both_local || named || same_domain(home, realm) {
+    let named = realm.host_str().is_some_and(|host| also.iter().any(|other| other.host() == host));
+    if !with_credentials || same_host || both_local || named || same_domain(home, realm) {
         return Ok(());
     }
     Err("it is not a host of the registry's own domain")
@@ -330,6 +330,6 @@ mod tests {
             check_realm(&home, &other, false, &[]).is_ok(),
             "without a login any https host may be asked"
         );
-        assert!(check_realm(&home, &other, true, &["sso.example.org"]).is_ok());
+        assert!(check_realm(&home, &other, true, &["sso.example.org".parse().unwrap()]).is_ok());
     }
 }

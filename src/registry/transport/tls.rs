@@ -8,11 +8,12 @@ use std::io::Read as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use reqwest::{Certificate, Identity};
+use url::Url;
 
 use crate::oci::reference::RegistryHost;
 use crate::redact::Secret;
 use crate::registry::failure::error::RegistryError;
-use crate::registry::host::{HTTPS_PORT, without_default_port};
+use crate::registry::host::{HTTPS_PORT, authority, hub_registry_for, without_default_port};
 
 /// Largest certificate or key file that is read, in bytes. Bundles of all public CAs have a few 100 KiB.
 const MAX_FILE: u64 = 4 << 20;
@@ -50,7 +51,7 @@ fn read(path: &Utf8Path) -> Result<Vec<u8>, RegistryError> {
 }
 
 /// The CA certificates in a PEM file.
-pub(in crate::registry) fn read_roots(path: &Utf8Path) -> Result<Vec<Certificate>, RegistryError> {
+fn read_roots(path: &Utf8Path) -> Result<Vec<Certificate>, RegistryError> {
     parse_roots(path, &read(path)?)
 }
 
@@ -65,8 +66,76 @@ fn parse_roots(origin: impl Display, pem: &[u8]) -> Result<Vec<Certificate>, Reg
     Ok(roots)
 }
 
-/// What was given in memory, by host without the usual port.
-pub(in crate::registry) fn given(
+/// What is trusted for all hosts, and for single ones.
+#[derive(Debug)]
+pub(in crate::registry) struct CertificateStore {
+    ca_files: Vec<Utf8PathBuf>,
+    certs_dirs: Vec<Utf8PathBuf>,
+    shared_roots: Vec<Certificate>,
+    /// From memory, by host without the default port.
+    in_memory: HashMap<String, HostCertificates>,
+}
+
+impl CertificateStore {
+    /// Reads `ca_files` and checks what is given in memory; `certs_dirs` are read when a host is connected to.
+    ///
+    /// # Errors
+    /// A CA or a client certificate that cannot be used.
+    pub(in crate::registry) fn new(
+        ca_files: &[Utf8PathBuf],
+        certs_dirs: &[Utf8PathBuf],
+        authorities: &[(RegistryHost, Vec<u8>)],
+        identities: &[(RegistryHost, ClientIdentity)],
+    ) -> Result<Self, RegistryError> {
+        let mut shared_roots = Vec::new();
+        for file in ca_files {
+            shared_roots.extend(read_roots(file)?);
+        }
+        let in_memory = parse_in_memory(authorities, identities)?;
+        Ok(Self { ca_files: ca_files.to_vec(), certs_dirs: certs_dirs.to_vec(), shared_roots, in_memory })
+    }
+
+    /// CA certificates that are trusted for all hosts besides those of the system.
+    pub(in crate::registry) fn shared_roots(&self) -> &[Certificate] {
+        &self.shared_roots
+    }
+
+    /// What is trusted for a registry alone, and shown to it, under its own name and under that of its API's host.
+    pub(in crate::registry) fn for_host(
+        &self,
+        host: &RegistryHost,
+    ) -> Result<Option<HostCertificates>, RegistryError> {
+        let own = self.for_name(host)?;
+        match hub_registry_for(host) {
+            Some(name) if own.is_none() => self.for_name(&name),
+            _ => Ok(own),
+        }
+    }
+
+    fn for_name(&self, host: &RegistryHost) -> Result<Option<HostCertificates>, RegistryError> {
+        let in_folders = read_folders(&self.certs_dirs, host)?;
+        let Some(in_memory) = self.in_memory.get(without_default_port(host, HTTPS_PORT)) else {
+            return Ok(in_folders);
+        };
+        let mut all = in_folders.unwrap_or_default();
+        all.roots.extend(in_memory.roots.iter().cloned());
+        all.identity = in_memory.identity.clone().or(all.identity);
+        all.origins.extend(in_memory.origins.iter().cloned());
+        Ok(Some(all))
+    }
+
+    /// Which CA certificates are trusted for an address, for a message.
+    pub(in crate::registry) fn describe(&self, url: &Url) -> String {
+        let own = authority(url).parse().ok().and_then(|host| self.for_host(&host).ok().flatten());
+        let files = self.ca_files.iter().map(ToString::to_string);
+        let files = files.chain(own.unwrap_or_default().origins);
+        let files = files.map(|file| format!(", {file}")).collect::<String>();
+        format!("trusted are those of the system{files}")
+    }
+}
+
+/// What is given in memory, by host without the default port.
+fn parse_in_memory(
     authorities: &[(RegistryHost, Vec<u8>)],
     identities: &[(RegistryHost, ClientIdentity)],
 ) -> Result<HashMap<String, HostCertificates>, RegistryError> {
@@ -91,13 +160,13 @@ pub(in crate::registry) fn given(
 
 /// What the folders `DIR/HOST[:PORT]` hold: `*.crt` are CAs, `NAME.cert` with `NAME.key` is shown to the host.
 /// `None` where there is no such folder.
-pub(in crate::registry) fn for_host(
+pub(in crate::registry) fn read_folders(
     folders: &[Utf8PathBuf],
     host: &RegistryHost,
 ) -> Result<Option<HostCertificates>, RegistryError> {
     let mut found = None;
     let name = without_default_port(host, HTTPS_PORT);
-    // A name without a port, and what ends in the usual one, may stand for the same registry.
+    // A name without a port, and what ends in the default one, may stand for the same registry.
     let ported = host.as_str() == name && name.rsplit(']').next().is_some_and(|end| end.contains(':'));
     let names =
         if ported { vec![name.to_owned()] } else { vec![name.to_owned(), format!("{name}:{HTTPS_PORT}")] };

@@ -11,9 +11,9 @@ fn host(text: &str) -> RegistryHost {
 
 fn found(keychain: &Keychain, registry: &str, repository: &str) -> Option<(String, String)> {
     let repository = repository.parse().ok();
-    match keychain.stored(&host(registry), repository.as_ref()).unwrap().login? {
-        Login::Basic { user, password } => Some((user, password.expose().to_owned())),
-        Login::IdentityToken(token) => Some(("<identity>".to_owned(), token.expose().to_owned())),
+    match keychain.file_credentials(&host(registry), repository.as_ref()).unwrap().credentials? {
+        Credentials::Basic { user, password } => Some((user, password.expose().to_owned())),
+        Credentials::IdentityToken(token) => Some(("<identity>".to_owned(), token.expose().to_owned())),
     }
 }
 
@@ -69,7 +69,7 @@ fn problem(text: &[u8]) -> Option<String> {
     let shown = |error: KeychainError| format!("{error} {error:?}");
     match Keychain::from_bytes("x/config.json", text) {
         Err(error) => Some(shown(error)),
-        Ok(keychain) => keychain.stored(&host("a.example"), None).err().map(shown),
+        Ok(keychain) => keychain.file_credentials(&host("a.example"), None).err().map(shown),
     }
 }
 
@@ -105,7 +105,7 @@ fn t214_what_is_wrong_with_one_entry_or_helper_matters_to_its_registry_alone() {
     assert_eq!(found(&keychain, "b.example", "team/x"), pair("me", "pw"));
     assert_eq!(found(&keychain, "d.example", "x"), None);
     for registry in ["b.example", "c.example"] {
-        let error = keychain.stored(&host(registry), None).unwrap_err().to_string();
+        let error = keychain.file_credentials(&host(registry), None).unwrap_err().to_string();
         assert!(error.contains(&format!("config.json cannot be read: entry `{registry}`")), "{error}");
         assert!(keychain.auth_file(&host(registry)).is_err());
     }
@@ -156,7 +156,7 @@ fn t214_a_file_that_nobody_named_and_that_cannot_be_read_is_kept_for_who_needs_i
     assert!(Keychain::from_files(&[bad.clone(), good.clone()], true).is_err());
     let keychain = Keychain::from_files(&[bad, good], false).unwrap();
     assert_eq!(found(&keychain, "a.example", "x"), pair("me", "p"));
-    let other = keychain.stored(&host("b.example"), None).unwrap();
+    let other = keychain.file_credentials(&host("b.example"), None).unwrap();
     assert!(other.unusable.unwrap().to_string().contains("bad.json"));
 }
 
@@ -176,7 +176,7 @@ fn files_are_found_where_the_other_tools_keep_them() {
         };
         let explicit = explicit.map(|path| root.join(path));
         let keychain = Keychain::from_variables(explicit.as_deref(), variable).ok()?;
-        Some(found(&keychain, "a.example", "x").map_or_else(|| keychain.searched(), |(user, _)| user))
+        Some(found(&keychain, "a.example", "x").map_or_else(|| keychain.search_summary(), |(user, _)| user))
     };
     let home = ("HOME", "home");
     assert!(user(&[home], None).unwrap().contains("home/.docker/config.json"));
@@ -196,27 +196,32 @@ fn files_are_found_where_the_other_tools_keep_them() {
 }
 
 #[cfg(unix)]
-async fn asked(script: &str) -> Result<Found, KeychainError> {
+async fn asked(script: &str) -> Result<LookupResult, KeychainError> {
     let folder = tempfile::tempdir().unwrap();
     let time = Duration::from_millis(if script.contains("sleep") { 300 } else { 20_000 });
     let script = format!("#!/bin/sh\n{script}\n");
     let keychain = Keychain::with_helper(folder.path(), &script, "a.example", time);
     let registry = host("a.example");
     let helper = keychain.helper(&registry, None).unwrap();
-    let found = keychain.ask(&helper, &registry).await?;
-    found.map_or_else(|| keychain.beside(&helper, &registry, None, None), Ok)
+    let found = helper.run(&registry).await?;
+    found.map_or_else(|| keychain.fallback_credentials(&helper, &registry, None, None), Ok)
 }
 
 #[cfg(unix)]
 #[tokio::test]
 async fn t92_helpers_are_asked_and_bad_ones_are_named_but_never_quoted() {
     let good = r#"read -r host; echo "{\"ServerURL\":\"$host\",\"Username\":\"$1-$host\",\"Secret\":\"s\"}""#;
-    let login = asked(good).await.unwrap().login;
-    assert_eq!(login, Some(Login::Basic { user: "get-a.example".to_owned(), password: Secret::new("s") }));
+    let credentials = asked(good).await.unwrap().credentials;
+    assert_eq!(
+        credentials,
+        Some(Credentials::Basic { user: "get-a.example".to_owned(), password: Secret::new("s") })
+    );
     let token = r#"echo '{"Username":"<token>","Secret":"t"}'"#;
-    assert_eq!(asked(token).await.unwrap().login, Some(Login::IdentityToken(Secret::new("t"))));
+    assert_eq!(asked(token).await.unwrap().credentials, Some(Credentials::IdentityToken(Secret::new("t"))));
     let unknown = "echo credentials not found in native keychain; exit 1";
-    assert!(matches!(asked(unknown).await.unwrap().login, Some(Login::Basic { user, .. }) if user == "file"));
+    assert!(
+        matches!(asked(unknown).await.unwrap().credentials, Some(Credentials::Basic { user, .. }) if user == "file")
+    );
     for bad in [
         "echo hunter2",
         "echo hunter2; exit 3",

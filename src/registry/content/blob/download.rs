@@ -2,21 +2,18 @@
 //! Fetching blobs: hashed as they arrive, resumed where they were cut, never more than was promised.
 
 use bytes::{Buf as _, Bytes};
-use http::header::{CONTENT_RANGE, RANGE};
+use http::header::RANGE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::mpsc::Sender;
 
 use crate::oci::digest::{ContentMismatch, Digest, Hasher, check};
-use crate::registry::BlobSink;
-use crate::registry::auth::authenticator::Asking;
+use crate::registry::auth::context::RequestContext;
 use crate::registry::client::repository::Repository;
+use crate::registry::content::blob::io::BlobSink;
 use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
-use crate::registry::transport::exchange::{Answer, protocol, unavailable};
-
-/// A try that brings so many bytes counts as progress, after which the count of tries restarts. A server that
-/// sends a byte at a time does not get endless tries by it.
-pub(in crate::registry) const PROGRESS: u64 = 16 << 10;
+use crate::registry::limits::retry::MIN_PROGRESS;
+use crate::registry::transport::response::Response;
 
 /// What has arrived, over all tries.
 struct Incoming<'a> {
@@ -31,7 +28,7 @@ impl Incoming<'_> {
     /// What came is not the blob: nothing of it counts.
     fn wrong(&mut self, what: &str, source: ContentMismatch) -> Failure {
         self.hasher = Hasher::new();
-        Failure::again(RegistryError::Content { what: what.to_owned(), source })
+        Failure::retryable(RegistryError::Content { what: what.to_owned(), source })
     }
 
     fn wrong_size(&mut self, what: &str, got: u64) -> Failure {
@@ -54,15 +51,6 @@ fn skip_known(chunk: &mut Bytes, skip: &mut u64) {
     let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(chunk.len());
     chunk.advance(known);
     *skip -= known as u64;
-}
-
-/// First and last byte of `Content-Range: bytes FIRST-LAST/TOTAL`, where the total is `size` or not said.
-pub(in crate::registry) fn content_range(answer: &Answer, size: u64) -> Option<(u64, u64)> {
-    let (range, total) = answer.header(CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = range.trim().split_once('-')?;
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    let fits = first <= last && last < size && (total == "*" || total.parse() == Ok(size));
-    fits.then_some((first, last))
 }
 
 impl Repository {
@@ -107,10 +95,10 @@ impl Repository {
         loop {
             let before = incoming.hasher.bytes();
             let Err(failure) = self.try_blob(&mut incoming, sink).await else { return Ok(()) };
-            if incoming.hasher.bytes() >= before + PROGRESS {
-                attempts.progressed();
+            if incoming.hasher.bytes() >= before + MIN_PROGRESS {
+                attempts.record_progress();
             }
-            attempts.after(failure).await?;
+            attempts.wait_after(failure).await?;
         }
     }
 
@@ -131,10 +119,10 @@ impl Repository {
         loop {
             let before = stream.position;
             let Err(failure) = self.try_stream(digest, size, &mut stream).await else { return Ok(()) };
-            if stream.position >= before + PROGRESS {
-                attempts.progressed();
+            if stream.position >= before + MIN_PROGRESS {
+                attempts.record_progress();
             }
-            attempts.after(failure).await?;
+            attempts.wait_after(failure).await?;
         }
     }
 
@@ -144,13 +132,13 @@ impl Repository {
         size: u64,
         stream: &mut Streaming<'_>,
     ) -> Result<(), Failure> {
-        let asking = self.asking(self.pulling(), self.blob_name(digest)).await?;
-        let (mut answer, mut skip) =
-            self.get_from(&asking, (digest, size), stream.position, &mut stream.ranges).await?;
+        let context = self.context(self.pull_scope(), self.blob_name(digest)).await?;
+        let (mut response, mut skip) =
+            self.get_from(&context, (digest, size), stream.position, &mut stream.ranges).await?;
         while stream.position < size {
-            let Some(mut chunk) = answer.chunk(&asking.purpose).await? else {
+            let Some(mut chunk) = response.chunk(&context.operation).await? else {
                 let detail = format!("the transfer ended after {} of {size} bytes", stream.position);
-                return Err(Failure::again(unavailable(&asking.purpose, detail)));
+                return Err(Failure::retryable(context.operation.unavailable(detail)));
             };
             skip_known(&mut chunk, &mut skip);
             // More than was promised does not pass.
@@ -167,12 +155,12 @@ impl Repository {
     /// Asks for a blob from `offset` on. Also answers how many bytes come before that.
     async fn get_from(
         &self,
-        asking: &Asking<'_>,
+        context: &RequestContext<'_>,
         (digest, size): (&Digest, u64),
         offset: u64,
         ranges: &mut bool,
-    ) -> Result<(Answer, u64), Failure> {
-        let url = self.url(asking, format_args!("blobs/{digest}"))?;
+    ) -> Result<(Response, u64), Failure> {
+        let url = self.url(context, format_args!("blobs/{digest}"))?;
         let mut headers = HeaderMap::new();
         if offset > 0
             && *ranges
@@ -180,42 +168,42 @@ impl Repository {
         {
             headers.insert(RANGE, range);
         }
-        let answer = self.inner.ask(asking, &Method::GET, &url, &headers).await?;
-        match answer.status() {
-            StatusCode::OK => Ok((answer, offset)),
+        let response = self.shared.auth.request(context, &Method::GET, &url, &headers).await?;
+        match response.status() {
+            StatusCode::OK => Ok((response, offset)),
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE
                 if headers.contains_key(RANGE) =>
             {
-                if content_range(&answer, size).is_none_or(|(first, _)| first != offset) {
+                if response.content_range(size).is_none_or(|(first, _)| first != offset) {
                     *ranges = false;
                     let detail = "it does not deliver the range that was asked for";
-                    return Err(Failure::again(protocol(&asking.purpose, detail)));
+                    return Err(Failure::retryable(context.operation.invalid_response(detail)));
                 }
-                Ok((answer, 0))
+                Ok((response, 0))
             }
-            _ => Err(self.inner.rejected(asking, answer).await),
+            _ => Err(self.shared.auth.rejected(context, response).await),
         }
     }
 
     async fn try_blob(&self, incoming: &mut Incoming<'_>, sink: &mut dyn BlobSink) -> Result<(), Failure> {
-        let asking = self.asking(self.pulling(), self.blob_name(incoming.digest)).await?;
-        let (what, size) = (asking.purpose.what.as_str(), incoming.size);
+        let context = self.context(self.pull_scope(), self.blob_name(incoming.digest)).await?;
+        let (what, size) = (context.operation.what.as_str(), incoming.size);
         let offset = incoming.hasher.bytes();
         // How many bytes to pass over, because they are there already.
         let blob = (incoming.digest, size);
-        let (mut answer, mut skip) = self.get_from(&asking, blob, offset, &mut incoming.ranges).await?;
-        if let Some(length) = answer.length() {
+        let (mut response, mut skip) = self.get_from(&context, blob, offset, &mut incoming.ranges).await?;
+        if let Some(length) = response.length() {
             let total = (offset - skip).saturating_add(length);
             // A part of the rest is a cut that was announced, but no range may lead beyond the end.
-            if total > size || (total < size && answer.status() == StatusCode::OK) {
-                let page = answer.is_typed_as_page();
-                let body = if page { answer.beginning(&asking.purpose).await } else { Bytes::new() };
+            if total > size || (total < size && response.status() == StatusCode::OK) {
+                let page = response.is_typed_as_page();
+                let body = if page { response.beginning(&context.operation).await } else { Bytes::new() };
                 let wrong = incoming.wrong_size(what, total);
-                return Err(answer.intercepted(&asking.purpose, &body).unwrap_or(wrong));
+                return Err(response.intercepted(&context.operation, &body).unwrap_or(wrong));
             }
         }
         loop {
-            let mut chunk = match answer.chunk(&asking.purpose).await {
+            let mut chunk = match response.chunk(&context.operation).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 // All is there: whether the connection ends well does not matter.
@@ -226,7 +214,7 @@ impl Repository {
             let at = incoming.hasher.bytes();
             if chunk.len() as u64 > size - at {
                 let wrong = incoming.wrong_size(what, size.saturating_add(1));
-                return Err(answer.intercepted(&asking.purpose, &chunk).unwrap_or(wrong));
+                return Err(response.intercepted(&context.operation, &chunk).unwrap_or(wrong));
             }
             if !chunk.is_empty() {
                 incoming.hasher.update(&chunk);
@@ -237,12 +225,12 @@ impl Repository {
         let got = incoming.hasher.bytes();
         if got < size {
             let detail = format!("the transfer ended after {got} of {size} bytes");
-            let cut = || Failure::again(unavailable(&asking.purpose, detail));
-            return Err(answer.intercepted_unread(&asking.purpose).unwrap_or_else(cut));
+            let cut = || Failure::retryable(context.operation.unavailable(detail));
+            return Err(response.intercepted_unread(&context.operation).unwrap_or_else(cut));
         }
         check(incoming.hasher.clone(), *incoming.digest, size).map_err(|source| {
             let wrong = incoming.wrong(what, source);
-            answer.intercepted_unread(&asking.purpose).unwrap_or(wrong)
+            response.intercepted_unread(&context.operation).unwrap_or(wrong)
         })
     }
 }

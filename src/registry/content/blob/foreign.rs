@@ -14,20 +14,22 @@ use crate::error::{self, Classify, ErrorKind};
 use crate::oci::digest::{ContentMismatch, Digest, Hasher, check};
 use crate::oci::reference::RegistryHost;
 use crate::redact::{SafeUrl, printable};
-use crate::registry::BlobSink;
 use crate::registry::auth::keychain::Keychain;
 use crate::registry::client::Client;
 use crate::registry::client::options::ClientOptions;
-use crate::registry::content::blob::download::{PROGRESS, content_range};
+use crate::registry::content::blob::io::BlobSink;
 use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
 use crate::registry::host::{HTTPS_PORT, authority, is_listed};
-use crate::registry::limits::retry::{Attempts, Importance};
+use crate::registry::limits::importance::Importance;
+use crate::registry::limits::lane::Lane;
+use crate::registry::limits::retry::MIN_PROGRESS;
 use crate::registry::transport::deny_list::Barred;
-use crate::registry::transport::exchange::{Answer, Lane, Purpose, protocol, unavailable};
+use crate::registry::transport::operation::Operation;
 use crate::registry::transport::public_address::not_public;
 use crate::registry::transport::redirect::MAX_HOPS;
-use crate::registry::transport::rejection::limited;
+use crate::registry::transport::rejection::rate_limit_failure;
+use crate::registry::transport::response::Response;
 
 /// Longest address of a redirect, in bytes.
 const MAX_URL: usize = 16 << 10;
@@ -156,7 +158,7 @@ impl ForeignLayers {
         sink: &mut dyn BlobSink,
     ) -> Result<(), Refusal> {
         let url = text.parse::<Url>().map_err(|_| Refusal::Never("it is not a URL"))?;
-        let mut attempts = Attempts::new(&self.checked.inner, Importance::Required);
+        let mut attempts = self.checked.shared.retries.attempts(Importance::Required);
         loop {
             let before = hasher.bytes();
             let failure = match self.attempt(&url, blob, hasher, sink).await {
@@ -164,10 +166,10 @@ impl ForeignLayers {
                 Err(Outcome::Refused(refusal)) => return Err(refusal),
                 Err(Outcome::Failed(failure)) => failure,
             };
-            if hasher.bytes() >= before.saturating_add(PROGRESS) {
-                attempts.progressed();
+            if hasher.bytes() >= before.saturating_add(MIN_PROGRESS) {
+                attempts.record_progress();
             }
-            attempts.after(failure).await.map_err(|error| self.unnamed(error))?;
+            attempts.wait_after(failure).await.map_err(|error| self.unnamed(error))?;
         }
     }
 
@@ -194,29 +196,29 @@ impl ForeignLayers {
             let range = HeaderValue::from_str(&format!("bytes={offset}-")).ok();
             headers.extend(range.map(|range| (RANGE, range)));
         }
-        let (mut answer, registry) = self.get(url, digest, &headers).await?;
-        let purpose = purpose(&registry, digest);
+        let (mut response, registry) = self.get(url, digest, &headers).await?;
+        let operation = download(&registry, digest);
         let wrong = |hasher: &mut Hasher, source| {
             *hasher = Hasher::new();
-            Failure::again(RegistryError::Content { what: purpose.what.clone(), source })
+            Failure::retryable(RegistryError::Content { what: operation.what.clone(), source })
         };
-        let mut skip = match answer.status() {
+        let mut skip = match response.status() {
             StatusCode::OK => offset,
             StatusCode::PARTIAL_CONTENT
-                if content_range(&answer, size).is_some_and(|(first, _)| first == offset) =>
+                if response.content_range(size).is_some_and(|(first, _)| first == offset) =>
             {
                 0
             }
-            _ => return Err(rejected(&purpose, &answer, hasher).into()),
+            _ => return Err(rejected(&operation, &response, hasher).into()),
         };
-        while let Some(mut chunk) = answer.chunk(&purpose).await? {
+        while let Some(mut chunk) = response.chunk(&operation).await? {
             let known = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
             chunk.advance(known);
             skip -= known as u64;
             let at = hasher.bytes();
             if chunk.len() as u64 > size - at {
                 let source = ContentMismatch::Size { digest: *digest, expected: size, got: size + 1 };
-                let page = answer.intercepted_unread(&purpose);
+                let page = response.intercepted_unread(&operation);
                 return Err(page.unwrap_or_else(|| wrong(hasher, source)).into());
             }
             if !chunk.is_empty() {
@@ -227,13 +229,13 @@ impl ForeignLayers {
         }
         let got = hasher.bytes();
         let checked = check(hasher.clone(), *digest, size);
-        if let Some(page) = checked.as_ref().err().and_then(|_| answer.intercepted_unread(&purpose)) {
+        if let Some(page) = checked.as_ref().err().and_then(|_| response.intercepted_unread(&operation)) {
             *hasher = Hasher::new();
             return Err(page.into());
         }
         if got < size {
             let detail = format!("the transfer ended after {got} of {size} bytes");
-            return Err(Failure::again(unavailable(&purpose, detail)).into());
+            return Err(Failure::retryable(operation.unavailable(detail)).into());
         }
         Ok(checked.map_err(|source| wrong(hasher, source))?)
     }
@@ -244,16 +246,19 @@ impl ForeignLayers {
         url: &Url,
         digest: &Digest,
         headers: &HeaderMap,
-    ) -> Result<(Answer, RegistryHost), Outcome> {
+    ) -> Result<(Response, RegistryHost), Outcome> {
         let mut at = url.clone();
         for hop in 0..=MAX_HOPS {
             let of_hop = |refusal: Refusal| if hop > 0 { refusal.after_redirect_to(&at) } else { refusal };
             let (client, host) = self.client_for(&at).map_err(of_hop)?;
-            let answer =
-                client.inner.send(&purpose(&host, digest), &Method::GET, &at, headers.clone(), None).await?;
-            let redirect = matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-            let Some(location) = answer.header(LOCATION).filter(|_| redirect) else {
-                return Ok((answer, host));
+            let response = client
+                .shared
+                .transport
+                .send(&download(&host, digest), &Method::GET, &at, headers.clone(), None)
+                .await?;
+            let redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+            let Some(location) = response.header(LOCATION).filter(|_| redirect) else {
+                return Ok((response, host));
             };
             let target = (location.len() <= MAX_URL).then(|| at.join(location).ok()).flatten();
             at = target.ok_or(Refusal::Never("it redirects to what is not a URL"))?;
@@ -300,25 +305,25 @@ impl From<Failure> for Outcome {
     }
 }
 
-fn purpose<'a>(host: &'a RegistryHost, digest: &Digest) -> Purpose<'a> {
+fn download<'a>(host: &'a RegistryHost, digest: &Digest) -> Operation<'a> {
     let what = format!("foreign layer {digest}");
-    Purpose { registry: host, what, lane: Lane::Requests, importance: Importance::Required }
+    Operation { registry: host, what, lane: Lane::Requests, importance: Importance::Required }
 }
 
 /// What a status other than that of content means. Nobody authenticates here.
-fn rejected(purpose: &Purpose<'_>, answer: &Answer, hasher: &mut Hasher) -> Failure {
-    let (registry, what) = (purpose.registry.clone(), purpose.what.clone());
-    let status = answer.status();
-    if let Some(pause) = answer.pause {
-        return limited(pause, purpose, &answer.url, String::new());
+fn rejected(operation: &Operation<'_>, response: &Response, hasher: &mut Hasher) -> Failure {
+    let (registry, what) = (operation.registry.clone(), operation.what.clone());
+    let status = response.status();
+    if let Some(pause) = response.pause {
+        return rate_limit_failure(pause, operation, &response.url, String::new());
     }
     match status.as_u16() {
         404 | 410 => RegistryError::NotFound { what, detail: format!(": HTTP status {status}") }.into(),
-        408 | 500..=599 => Failure::again(unavailable(purpose, format!("HTTP status {status}"))),
+        408 | 500..=599 => Failure::retryable(operation.unavailable(format!("HTTP status {status}"))),
         206 | 416 => {
             // The rest is not to be had alone.
             *hasher = Hasher::new();
-            Failure::again(protocol(purpose, "it does not deliver the range that was asked for"))
+            Failure::retryable(operation.invalid_response("it does not deliver the range that was asked for"))
         }
         status => RegistryError::Refused { registry, what, status, detail: String::new() }.into(),
     }
@@ -337,7 +342,7 @@ fn proxy_is_set(variable: impl Fn(&str) -> Option<String>) -> bool {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::registry::client::options::ProxyOptions;
+    use crate::registry::transport::options::ProxyOptions;
 
     #[test]
     fn t95_behind_a_proxy_only_hosts_that_were_named_are_asked() {

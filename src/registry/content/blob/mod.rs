@@ -3,6 +3,7 @@
 
 pub(in crate::registry) mod download;
 pub(in crate::registry) mod foreign;
+pub(in crate::registry) mod io;
 pub(in crate::registry) mod outgoing;
 pub(in crate::registry) mod presence;
 pub(in crate::registry) mod relay;

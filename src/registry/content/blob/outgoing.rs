@@ -3,22 +3,22 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use crate::oci::digest::{ContentMismatch, Digest, Hasher, check};
-use crate::registry::BlobSource;
-use crate::registry::client::Counters;
+use crate::registry::content::blob::io::BlobSource;
 use crate::registry::content::blob::relay::Relay;
 use crate::registry::failure::error::{RegistryError, SourceError};
-use crate::registry::limits::rate_limiter::Pace;
-use crate::registry::transport::exchange::lock;
+use crate::registry::limits::counters::Counters;
+use crate::registry::limits::rate_limiter::RateLimiter;
 
 /// Bytes that are read at once; two such pieces are in memory for each upload.
 const PIECE: usize = 256 << 10;
@@ -49,7 +49,7 @@ pub(in crate::registry) struct Outgoing {
     pub(in crate::registry) left: u64,
     /// A piece that may not leave yet.
     pub(in crate::registry) held: Option<(Pin<Box<Sleep>>, Bytes)>,
-    pub(in crate::registry) pace: Arc<Pace>,
+    pub(in crate::registry) rate_limiter: Arc<RateLimiter>,
     pub(in crate::registry) sent: Arc<AtomicU64>,
     pub(in crate::registry) counters: Arc<Counters>,
 }
@@ -63,7 +63,7 @@ fn hash_piece(
     start: u64,
     piece: &[u8],
 ) -> Result<(), ContentMismatch> {
-    let mut hashing = lock(hashing);
+    let mut hashing = hashing.lock();
     let known = usize::try_from(hashing.hasher.bytes().saturating_sub(start)).unwrap_or(usize::MAX);
     if let Some(new) = piece.get(known..) {
         hashing.hasher.update(new);
@@ -102,8 +102,8 @@ fn read_piece(
 impl Outgoing {
     /// How much of the body is still to be read, as far as one piece may have of it.
     fn room(&self) -> usize {
-        let most = self.pace.piece(PIECE);
-        usize::try_from(self.end - self.next).unwrap_or(most).min(most)
+        let max = self.rate_limiter.piece(PIECE);
+        usize::try_from(self.end - self.next).unwrap_or(max).min(max)
     }
 
     fn read_ahead(&mut self) {
@@ -158,11 +158,11 @@ impl Outgoing {
         let length = piece.len() as u64;
         self.left = self.left.saturating_sub(length);
         self.sent.fetch_add(length, Ordering::Relaxed);
-        self.counters.sent.fetch_add(length, Ordering::Relaxed);
+        self.counters.add_sent(length);
         if self.left == 0
             && let Feed::Relay { relay, kept, .. } = &mut self.feed
         {
-            *lock(kept) = relay.take();
+            *kept.lock() = relay.take();
         }
         Some(Ok(Frame::data(piece)))
     }
@@ -184,7 +184,7 @@ impl Body for Outgoing {
         let error = match ready!(self.poll_piece(context)) {
             None => return Poll::Ready(None),
             Some(Ok(piece)) => {
-                let wait = self.pace.take(piece.len() as u64);
+                let wait = self.rate_limiter.take(piece.len() as u64);
                 if wait.is_zero() {
                     return Poll::Ready(self.leaves(piece));
                 }
@@ -193,7 +193,7 @@ impl Body for Outgoing {
             }
             Some(Err(error)) => error,
         };
-        lock(&self.hashing).error = Some(error);
+        self.hashing.lock().error = Some(error);
         Poll::Ready(Some(Err(io::Error::other("the source failed"))))
     }
 

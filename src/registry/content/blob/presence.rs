@@ -6,11 +6,11 @@ use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::oci::digest::Digest;
-use crate::registry::client::capabilities::{HeadSupport, Kind, is_passing};
+use crate::registry::client::capabilities::{ContentKind, HeadSupport, is_temporary};
 use crate::registry::client::repository::Repository;
 use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
-use crate::registry::transport::exchange::{Answer, protocol};
+use crate::registry::transport::response::Response;
 
 /// What an answer to `HEAD` says about a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +37,14 @@ fn judge(head: Head, got: Option<&Option<u64>>) -> Option<HeadSupport> {
             Some(HeadSupport::Contradicted)
         }
         (Head::OtherSize(head), Some(got)) if head != *got => Some(HeadSupport::Contradicted),
-        (Head::Refused { lasting: true }, None) => Some(HeadSupport::RefusedAlike),
+        (Head::Refused { lasting: true }, None) => Some(HeadSupport::BothRefused),
         _ => None,
     }
 }
 
 /// The total of `Content-Range: bytes 0-0/TOTAL` or `bytes */TOTAL`.
-fn total(answer: &Answer) -> Option<u64> {
-    answer.header(CONTENT_RANGE)?.rsplit_once('/')?.1.trim().parse().ok()
+fn total(response: &Response) -> Option<u64> {
+    response.header(CONTENT_RANGE)?.rsplit_once('/')?.1.trim().parse().ok()
 }
 
 impl Repository {
@@ -77,15 +77,15 @@ impl Repository {
     }
 
     async fn find_blob(&self, digest: &Digest, size: u64, for_push: bool) -> Result<bool, RegistryError> {
-        let known = self.inner.capabilities.head(self.registry(), Kind::Blob);
+        let known = self.shared.capabilities.head(self.registry(), ContentKind::Blob);
         let mut head = None;
         if known != HeadSupport::Contradicted {
-            let answer = self.head_blob(digest, size).await?;
-            match answer {
+            let found = self.head_blob(digest, size).await?;
+            match found {
                 Head::Present => return Ok(true),
                 Head::Absent if for_push => return Ok(false),
-                Head::Refused { .. } if for_push && known == HeadSupport::RefusedAlike => return Ok(false),
-                _ => head = Some(answer),
+                Head::Refused { .. } if for_push && known == HeadSupport::BothRefused => return Ok(false),
+                _ => head = Some(found),
             }
         }
         let got = self.blob_size(digest, size).await;
@@ -93,7 +93,7 @@ impl Repository {
         if let Some(head) = head.filter(|_| got.is_ok() || refused)
             && let Some(support) = judge(head, got.as_ref().ok())
         {
-            self.inner.capabilities.set_head(self.registry(), Kind::Blob, support);
+            self.shared.capabilities.set_head(self.registry(), ContentKind::Blob, support);
         }
         match got {
             // The registry answers, and fails for this blob alone, as for one that its storage has lost: the upload mends it.
@@ -109,7 +109,7 @@ impl Repository {
                 Ok(head) => return Ok(head),
                 Err(failure) => failure,
             };
-            match attempts.after(failure).await {
+            match attempts.wait_after(failure).await {
                 Ok(()) => {}
                 Err(error) if error.is_refusal() => return Ok(Head::Refused { lasting: true }),
                 Err(error) => return Err(error),
@@ -118,15 +118,15 @@ impl Repository {
     }
 
     async fn try_head_blob(&self, digest: &Digest, size: u64) -> Result<Head, Failure> {
-        let asking = self.asking(self.pulling(), self.blob_name(digest)).await?;
-        let url = self.url(&asking, format_args!("blobs/{digest}"))?;
-        let answer = self.inner.ask(&asking, &Method::HEAD, &url, &HeaderMap::new()).await?;
-        let status = answer.status();
+        let context = self.context(self.pull_scope(), self.blob_name(digest)).await?;
+        let url = self.url(&context, format_args!("blobs/{digest}"))?;
+        let response = self.shared.auth.request(&context, &Method::HEAD, &url, &HeaderMap::new()).await?;
+        let status = response.status();
         match status {
-            StatusCode::OK if answer.length() == Some(size) => Ok(Head::Present),
-            StatusCode::OK => Ok(Head::OtherSize(answer.length())),
+            StatusCode::OK if response.length() == Some(size) => Ok(Head::Present),
+            StatusCode::OK => Ok(Head::OtherSize(response.length())),
             StatusCode::NOT_FOUND => Ok(Head::Absent),
-            status if is_passing(status) => Err(self.inner.rejected(&asking, answer).await),
+            status if is_temporary(status) => Err(self.shared.auth.rejected(&context, response).await),
             _ => {
                 let lasting = !status.is_server_error() || status == StatusCode::NOT_IMPLEMENTED;
                 Ok(Head::Refused { lasting })
@@ -140,43 +140,43 @@ impl Repository {
         loop {
             match self.try_blob_size(digest, size).await {
                 Ok(size) => return Ok(size),
-                Err(failure) => attempts.after(failure).await?,
+                Err(failure) => attempts.wait_after(failure).await?,
             }
         }
     }
 
     /// `expected` is what a body of unknown length is read up to.
     async fn try_blob_size(&self, digest: &Digest, expected: u64) -> Result<Option<u64>, Failure> {
-        let asking = self.asking(self.pulling(), self.blob_name(digest)).await?;
-        let url = self.url(&asking, format_args!("blobs/{digest}"))?;
+        let context = self.context(self.pull_scope(), self.blob_name(digest)).await?;
+        let url = self.url(&context, format_args!("blobs/{digest}"))?;
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
-        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &headers).await?;
-        match answer.status() {
+        let mut response = self.shared.auth.request(&context, &Method::GET, &url, &headers).await?;
+        match response.status() {
             // The body is left where it is.
-            StatusCode::OK if answer.length().is_some() => Ok(answer.length()),
+            StatusCode::OK if response.length().is_some() => Ok(response.length()),
             StatusCode::OK => {
                 let mut came = 0;
                 while came <= expected
-                    && let Some(chunk) = answer.chunk(&asking.purpose).await?
+                    && let Some(chunk) = response.chunk(&context.operation).await?
                 {
                     came += chunk.len() as u64;
                 }
                 Ok(Some(came))
             }
             StatusCode::PARTIAL_CONTENT => {
-                let detail = "the answer to a range does not state the blob's size";
-                let size = total(&answer).ok_or_else(|| protocol(&asking.purpose, detail))?;
+                let detail = "the response to a range does not state the blob's size";
+                let size = total(&response).ok_or_else(|| context.operation.invalid_response(detail))?;
                 // Its one byte is read, so that the connection can be used again.
-                if answer.length() == Some(1) {
-                    let _ = answer.chunk(&asking.purpose).await;
+                if response.length() == Some(1) {
+                    let _ = response.chunk(&context.operation).await;
                 }
                 Ok(Some(size))
             }
             // Nothing has no first byte.
-            StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(total(&answer).unwrap_or(0))),
+            StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(total(&response).unwrap_or(0))),
             StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(self.inner.rejected(&asking, answer).await),
+            _ => Err(self.shared.auth.rejected(&context, response).await),
         }
     }
 }
@@ -191,7 +191,7 @@ mod tests {
         let contradicted = Some(HeadSupport::Contradicted);
         assert_eq!(judge(refused, Some(&Some(5))), contradicted);
         assert_eq!(judge(refused, Some(&None)), contradicted);
-        assert_eq!(judge(refused, None), Some(HeadSupport::RefusedAlike));
+        assert_eq!(judge(refused, None), Some(HeadSupport::BothRefused));
         assert_eq!(judge(Head::Absent, Some(&Some(5))), contradicted);
         assert_eq!(judge(Head::OtherSize(Some(0)), Some(&Some(5))), contradicted);
         assert_eq!(judge(Head::OtherSize(None), Some(&Some(5))), contradicted);

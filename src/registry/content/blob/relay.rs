@@ -64,11 +64,11 @@ impl Relay {
         self.position
     }
 
-    /// Up to `most` further bytes; `None` where the download ended early without saying why.
+    /// Up to `max` further bytes; `None` where the download ended early without saying why.
     pub(in crate::registry) fn poll_next(
         &mut self,
         context: &mut Context<'_>,
-        most: usize,
+        max: usize,
     ) -> Poll<Option<Result<Bytes, RegistryError>>> {
         if self.rest.is_empty() {
             let (chunks, _) = self.running.get_or_insert_with(|| {
@@ -91,7 +91,7 @@ impl Relay {
                 other => return Poll::Ready(other),
             }
         }
-        let piece = self.rest.split_to(most.min(self.rest.len()));
+        let piece = self.rest.split_to(max.min(self.rest.len()));
         self.position += piece.len() as u64;
         Poll::Ready(Some(Ok(piece)))
     }

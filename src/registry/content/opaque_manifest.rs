@@ -22,27 +22,27 @@ impl Repository {
         loop {
             match self.try_manifest_of_type(digest, media_type).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(failure) => attempts.after(failure).await?,
+                Err(failure) => attempts.wait_after(failure).await?,
             }
         }
     }
 
     async fn try_manifest_of_type(&self, digest: &Digest, media_type: &str) -> Result<Bytes, Failure> {
         let what = format!("manifest {}/{}@{digest}", self.registry(), self.name());
-        let asking = self.asking(self.pulling(), what).await?;
-        let url = self.url(&asking, format_args!("manifests/{digest}"))?;
+        let context = self.context(self.pull_scope(), what).await?;
+        let url = self.url(&context, format_args!("manifests/{digest}"))?;
         let mut headers = HeaderMap::new();
         headers.extend(HeaderValue::from_str(media_type).ok().map(|value| (ACCEPT, value)));
-        let mut answer = self.inner.ask(&asking, &Method::GET, &url, &headers).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(self.inner.rejected(&asking, answer).await);
+        let mut response = self.shared.auth.request(&context, &Method::GET, &url, &headers).await?;
+        if response.status() != StatusCode::OK {
+            return Err(self.shared.auth.rejected(&context, response).await);
         }
-        let bytes = answer.body(oci::MAX_DOCUMENT, &asking.purpose).await?;
+        let bytes = response.body(oci::MAX_DOCUMENT, &context.operation).await?;
         let got = Digest::of(&bytes);
         if got != *digest {
             let source = ContentMismatch::Digest { expected: *digest, got };
-            let what = asking.purpose.what.clone();
-            return Err(Failure::again(RegistryError::Content { what, source }));
+            let what = context.operation.what.clone();
+            return Err(Failure::retryable(RegistryError::Content { what, source }));
         }
         Ok(bytes)
     }

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A blob that is to be uploaded, and where its bytes come from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::oci::digest::Digest;
+use crate::oci::reference::RepositoryName;
+use crate::registry::client::repository::Repository;
+use crate::registry::content::blob::io::BlobSource;
+use crate::registry::content::blob::relay::Received;
+
+/// How a blob came into a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// The registry linked the blob that it has in another repository, or had it; no byte was sent.
+    Mounted,
+    /// The blob was sent.
+    Uploaded,
+}
+
+/// Where the bytes of a blob come from.
+#[derive(Clone)]
+pub enum BlobContent {
+    /// They are read here.
+    Source(Arc<dyn BlobSource>),
+    /// Another repository of the same registry has them. Where the registry does not mount, they are downloaded and sent
+    /// on without being stored here; `received` is told how many came.
+    Repository {
+        /// The repository.
+        name: RepositoryName,
+        /// Is told how many more bytes were received.
+        received: Received,
+    },
+    /// A repository of another registry has them: they are downloaded and sent on without being stored here.
+    Elsewhere(Box<Repository>),
+}
+
+impl fmt::Debug for BlobContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(_) => f.write_str("Source"),
+            Self::Repository { name, .. } => f.debug_tuple("Repository").field(name).finish(),
+            Self::Elsewhere(repository) => f.debug_tuple("Elsewhere").field(repository).finish(),
+        }
+    }
+}
+
+/// A blob that is to be sent.
+#[derive(Debug, Clone)]
+pub struct BlobPush {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// Where they come from.
+    pub content: BlobContent,
+    /// Another repository of the registry that has it, so that the registry may mount it.
+    pub mount_from: Option<RepositoryName>,
+    /// Limits how many blobs are on their way at once. A mount needs no permit.
+    pub transfers: Option<Arc<Semaphore>>,
+}
+
+/// The source of no bytes.
+#[derive(Debug)]
+pub(in crate::registry) struct Nothing;
+
+impl BlobSource for Nothing {
+    fn read_at(&self, _offset: u64, _buf: &mut [u8]) -> std::io::Result<usize> {
+        Ok(0)
+    }
+}

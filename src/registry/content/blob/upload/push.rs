@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Pushing blobs: mounted where the registry has them, else sent.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::oci::digest::{Digest, Hasher, check};
+use crate::oci::reference::RepositoryName;
+use crate::registry::client::repository::Repository;
+use crate::registry::content::blob::io::BlobSource;
+use crate::registry::content::blob::upload::content::{BlobContent, BlobPush, Nothing, Pushed};
+use crate::registry::content::blob::upload::state::Upload;
+use crate::registry::failure::error::RegistryError;
+
+impl Repository {
+    /// Sends a blob of exactly this digest and size, or has the registry take it from another of its
+    /// repositories, `mount_from`, where it can.
+    ///
+    /// # Errors
+    /// [`RegistryError::Source`] where `source` does not hold that blob, and the others.
+    pub async fn push_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        source: Arc<dyn BlobSource>,
+        mount_from: Option<&RepositoryName>,
+    ) -> Result<Pushed, RegistryError> {
+        let (content, mount_from) = (BlobContent::Source(source), mount_from.cloned());
+        self.send_blob(&BlobPush { digest: *digest, size, content, mount_from, transfers: None }).await
+    }
+
+    /// Has the registry take a blob from another of its repositories, or downloads it there and sends it on.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn copy_blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        from: &RepositoryName,
+    ) -> Result<Pushed, RegistryError> {
+        let content = BlobContent::Repository { name: from.clone(), received: Arc::new(|_| ()) };
+        let mount_from = Some(from.clone());
+        self.send_blob(&BlobPush { digest: *digest, size, content, mount_from, transfers: None }).await
+    }
+
+    /// Brings a blob into this repository.
+    ///
+    /// # Errors
+    /// [`RegistryError::Source`] where its source does not hold that blob, and the others.
+    pub async fn send_blob(&self, push: &BlobPush) -> Result<Pushed, RegistryError> {
+        let BlobPush { digest, size, .. } = push;
+        if *size == 0 {
+            let empty = check(Hasher::new(), *digest, 0);
+            empty.map_err(|e| RegistryError::Source { digest: *digest, source: e.into() })?;
+        }
+        let mut upload = Upload::new(self, digest, *size, push.content.clone());
+        if let Some(from) = &push.mount_from
+            && upload.mount(from).await
+        {
+            return Ok(Pushed::Mounted);
+        }
+        // What another repository has may be in this one too, without anybody having asked: cheaper than its bytes.
+        let is_copy = matches!(push.content, BlobContent::Repository { .. });
+        if is_copy && self.has_blob_for_push(digest, *size).await.is_ok_and(|has| has) {
+            upload.cancel().await;
+            return Ok(Pushed::Mounted);
+        }
+        let _permit = acquire_permit(push.transfers.as_ref()).await;
+        upload.send().await.map(|()| Pushed::Uploaded)
+    }
+
+    /// Has the registry take a blob from another of its repositories, without a byte being sent. With no `from`, or
+    /// where the registry does not do it, an upload is opened and given up: the answer is `false`, and it is known that
+    /// blobs may be sent here.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn mount_blob(
+        &self,
+        digest: &Digest,
+        from: Option<&RepositoryName>,
+    ) -> Result<bool, RegistryError> {
+        let mut upload = Upload::new(self, digest, 0, BlobContent::Source(Arc::new(Nothing)));
+        if let Some(from) = from
+            && upload.mount(from).await
+        {
+            return Ok(true);
+        }
+        upload.open_any().await?;
+        upload.cancel().await;
+        Ok(false)
+    }
+}
+
+/// The permit to send bytes, where that is limited.
+async fn acquire_permit(transfers: Option<&Arc<Semaphore>>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(transfers?).acquire_owned().await.ok()
+}
