@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A client of OCI registries (OCI distribution-spec 1.1, and what registries make of it).
 //!
-//! Registries and the network are not trusted: every answer is bounded, content is compared with its digest while
-//! it arrives, and credentials go to their registry only. What is cut is resumed, not started again.
+//! Registries and the network are not trusted: every response is bounded, content is compared with its digest while
+//! it arrives, and credentials go to their registry only. What is cut is resumed.
 //!
 //! Layers, each of which uses only those before it: `failure` ← `limits` ← `transport` ← `auth` ← `client` ← `content`.
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a registry asks for a login (`WWW-Authenticate`).
+//! How a registry requests authentication (`WWW-Authenticate`).
 
 use http::HeaderMap;
 use http::header::WWW_AUTHENTICATE;
@@ -9,7 +9,7 @@ use url::Url;
 /// Longest header that is read, in bytes.
 const MAX_HEADER: usize = 8 << 10;
 
-/// Most scopes of a challenge that are asked for, and longest one, in bytes.
+/// Most scopes of a challenge that are requested, and longest one, in bytes.
 const MAX_SCOPES: usize = 8;
 const MAX_SCOPE: usize = 1024;
 
@@ -39,8 +39,8 @@ impl Challenge {
     }
 }
 
-/// The challenges that can be met, the best first: a token where one is asked for, because then the password stays with
-/// the token server. They may stand in one header or in several.
+/// The challenges that can be met, the best first: a token where possible, because then the password goes to the token
+/// server only. They may be in one header or in several.
 pub(in crate::registry) fn offers(headers: &HeaderMap) -> Vec<Challenge> {
     let (mut offers, mut basic) = (Vec::new(), false);
     for value in headers.get_all(WWW_AUTHENTICATE) {

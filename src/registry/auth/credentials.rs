@@ -32,7 +32,7 @@ impl Credentials {
             Self::Basic { user, password } => {
                 serde_json::json!({"auth": STANDARD.encode(format!("{user}:{}", password.expose()))})
             }
-            // Readers take the token only beside an `auth` of the usual shape.
+            // Readers take the token only together with an `auth` of the usual shape.
             Self::IdentityToken(token) => serde_json::json!({
                 "auth": STANDARD.encode(format!("{TOKEN_USER}:")),
                 "identitytoken": token.expose(),

@@ -27,7 +27,7 @@ const HELPER_TIME_LIMIT: Duration = Duration::from_secs(20);
 pub struct Keychain {
     explicit: Vec<(RegistryHost, Credentials)>,
     files: Arc<Vec<AuthFile>>,
-    /// Files that nobody named and that cannot be read. (T-214)
+    /// Default files that cannot be read. (T-214)
     unreadable: Arc<Vec<KeychainError>>,
     /// Files that do not exist, for messages.
     absent: Arc<Vec<Utf8PathBuf>>,
@@ -116,7 +116,7 @@ impl Keychain {
         Ok(Self { files: Arc::new(vec![source]), ..Self::default() })
     }
 
-    /// The same without credential helpers, for a file from somebody who may run no programs here.
+    /// The same without credential helpers, for a file from a source that may not run programs here.
     #[must_use]
     pub fn without_helpers(mut self) -> Self {
         self.files = Arc::new(self.files.iter().map(AuthFile::without_helpers).collect());
@@ -142,7 +142,7 @@ impl Keychain {
     }
 
     /// The credentials for `registry`, and for paths in it, as a file that the containers tools read
-    /// (containers-auth.json); `None` where there are none. Helpers are not asked.
+    /// (containers-auth.json); `None` where there are none. Helpers are not run.
     ///
     /// # Errors
     /// An entry for the registry, or for a path in it, is damaged.

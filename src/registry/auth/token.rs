@@ -27,7 +27,7 @@ use crate::registry::transport::response::Response;
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// Longest time for which a token is used.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// A token is renewed so long before it expires, or a tenth of its life before, whichever is less.
+/// How long before it expires a token is renewed, or a tenth of its lifetime, whichever is less.
 const RENEW_BEFORE: Duration = Duration::from_secs(10);
 /// Largest response of a token server, in bytes.
 const MAX_RESPONSE: u64 = 1 << 20;
@@ -78,7 +78,7 @@ pub(in crate::registry) struct TokenRequest<'a> {
     pub(in crate::registry) realm: &'a Url,
     /// What the registry calls itself there.
     pub(in crate::registry) service: Option<&'a str>,
-    /// Scopes that the registry asked for.
+    /// Scopes that the registry requested.
     pub(in crate::registry) scopes: &'a [String],
     pub(in crate::registry) credentials: Option<&'a Credentials>,
 }
@@ -174,7 +174,7 @@ impl TokenRequest<'_> {
         url
     }
 
-    /// The scopes that the request needs, and those that the registry asked for.
+    /// The scopes that the request needs, and those that the registry requested.
     fn all_scopes(&self) -> Vec<&str> {
         let own = &self.context.scope.0;
         let more = self.scopes.iter().filter(|scope| !own.contains(scope));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a registry turned out to support. Kept for the run, so that what does not work is tried once and not for every blob.
+//! What a registry turned out to support. Kept for the run, so that what does not work is attempted once and not for every blob.
 
 use std::collections::HashMap;
 
@@ -15,18 +15,18 @@ pub(in crate::registry) enum ContentKind {
     Manifest,
 }
 
-/// Whether a refused `HEAD` says only that the registry, or what stands before it, cannot answer now.
+/// Whether a refused `HEAD` only means that the registry, or a proxy in front of it, cannot answer now.
 pub(in crate::registry) const fn is_temporary(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 502..=504)
 }
 
-/// What the answers to `HEAD` are worth.
+/// Whether the responses to `HEAD` can be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::registry) enum HeadSupport {
     /// They are used.
     #[default]
     Reliable,
-    /// `GET` says something else, so `HEAD` is not sent any more. Addresses that are signed for `GET` do this.
+    /// `GET` contradicts them, so `HEAD` is not sent any more. Addresses that are signed for `GET` do this.
     Contradicted,
     /// `HEAD` and `GET` are both refused, as by registries that answer 403 for what is absent. For what is to be
     /// pushed, one refusal is then enough.

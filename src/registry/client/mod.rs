@@ -75,7 +75,7 @@ impl Client {
         Repository::new(&self.shared, registry, name)
     }
 
-    /// Whether the registry answers, and takes the credentials if it asks for any.
+    /// Whether the registry answers, and accepts the credentials if it wants any.
     ///
     /// # Errors
     /// [`RegistryError`] says why it does not.

@@ -23,45 +23,45 @@ use crate::registry::transport::tls::{CertificateStore, ClientIdentity};
 pub struct ClientOptions {
     /// Where credentials come from.
     pub keychain: Keychain,
-    /// CA certificates (PEM) that are trusted beside those of the system.
+    /// CA certificates (PEM) that are trusted besides those of the system.
     pub ca_files: Vec<Utf8PathBuf>,
     /// Folders with a folder `HOST` or `HOST:PORT` for each registry that needs its own trust: `*.crt` are CA
     /// certificates, `NAME.cert` with `NAME.key` a client certificate.
     pub certs_dirs: Vec<Utf8PathBuf>,
-    /// CA certificates (PEM) that are trusted for one registry only, beside those of the system.
+    /// CA certificates (PEM) that are trusted for one registry only, besides those of the system.
     pub authorities: Vec<(RegistryHost, Vec<u8>)>,
     /// Certificates that are shown to one registry only.
     pub identities: Vec<(RegistryHost, ClientIdentity)>,
     /// Addresses that no connection may lead to, whatever name, redirect or token server leads there. With such a
     /// rule no proxy is used but one in [`ClientOptions::proxy`].
     pub barred: Option<Barred>,
-    /// Registries that are spoken to without TLS, with or without `:80`. A registry on this machine needs no entry: it is asked.
+    /// Registries that are reached without TLS, with or without `:80`. A registry on this machine needs no entry: it is probed.
     pub plain_http: Vec<RegistryHost>,
     /// Registries whose certificate is not checked, with or without `:443`.
     pub insecure: Vec<RegistryHost>,
-    /// Hosts outside of a registry's own domain that may be sent its login where it names them as its token
+    /// Hosts outside of a registry's own domain that may be sent its credentials where it names them as its token
     /// server. The port is not compared.
     pub realm_hosts: Vec<RegistryHost>,
     /// Hosts that a registry which is reached by https may redirect to by http, with or without `:80`: storage without TLS.
     pub http_redirects: Vec<RegistryHost>,
     /// Whether proxies are used that the environment names.
     pub proxies: bool,
-    /// A proxy that is used in place of those. Behind it [`ClientOptions::barred`] cannot be checked: it is for registries
-    /// that the person who names the proxy has named, too.
+    /// A proxy that is used instead of those. Behind it [`ClientOptions::barred`] cannot be checked: it is for registries
+    /// that the same person has named.
     pub proxy: Option<ProxyOptions>,
     /// Requests to one host at the same time; fewer to a host that limits its requests.
     pub connections_per_host: usize,
-    /// Bytes that all bodies together may have in a second, sent and received; no limit where there is none.
+    /// Bytes per second of all bodies together, sent and received; unlimited if absent.
     pub bandwidth: Option<NonZeroU64>,
     /// Longest wait for a connection: the name, TCP and TLS.
     pub connect_timeout: Duration,
-    /// A transfer without a byte for so long is taken for cut; one with hardly any, after twice as long.
+    /// A transfer without a byte for this time counts as cut; one with hardly any, after twice the time.
     pub stall_timeout: Duration,
-    /// What is tried again, and how often.
+    /// What is retried, and how often.
     pub retry: RetryPolicy,
-    /// How the client calls itself.
+    /// The `User-Agent` header.
     pub user_agent: String,
-    /// Hears about retries.
+    /// Receives messages about retries.
     pub notify: Option<Notify>,
 }
 
@@ -117,7 +117,7 @@ impl ClientOptions {
         CertificateStore::new(&self.ca_files, &self.certs_dirs, &self.authorities, &self.identities)
     }
 
-    /// The limits of a run that begins with these options.
+    /// The limits of a run that starts with these options.
     pub(in crate::registry) fn limits(&self) -> RunLimits {
         RunLimits::new(self.bandwidth, self.connections_per_host, self.retry.budget)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! All tags of a repository in a few requests, so that not every tag that may be there has to be asked for. A list that
-//! may have been cut tells nothing about what it lacks, and many registries cut without saying so.
+//! All tags of a repository in a few requests, so that not every tag that may be there has to be requested. A list that
+//! may have been cut says nothing about the tags that it lacks, and many registries cut without saying so.
 
 use std::collections::HashSet;
 
@@ -12,14 +12,14 @@ use crate::registry::content::pages::next_page;
 use crate::registry::content::tags::{MAX_PAGE, TagList};
 use crate::registry::failure::outcome::Failure;
 
-/// Tags that one page is asked for.
+/// Tags that are requested of one page.
 const PAGE_SIZE: usize = 1000;
-/// Most pages that are asked for: beyond this, asking for single tags is cheaper.
+/// Most pages that are requested: beyond this, requesting single tags is cheaper.
 const MAX_PAGES: usize = 4;
-/// Sorts behind `sha256-HEX` and everything that begins so.
+/// Sorts after `sha256-HEX` and everything that starts with it.
 const BEHIND_DIGESTS: &str = "sha256-g";
 
-/// Whether a list, in the order in which registries sort, goes on behind the tags that are made of a digest. Then none of
+/// Whether a list, in the order in which registries sort, continues after the tags that are made of a digest. Then none of
 /// these was cut off.
 fn is_past_digests(tags: &[String]) -> bool {
     tags.is_sorted() && tags.last().is_some_and(|last| last.as_str() >= BEHIND_DIGESTS)
@@ -32,7 +32,7 @@ impl Repository {
         let (mut all, mut last) = (Vec::<String>::new(), None);
         for _ in 0..MAX_PAGES {
             let page = self.page_of_tags(last.as_deref()).await?;
-            // A list without end, or a registry that pays no heed to `last`: nothing shows where its list ends.
+            // A list without end, or a registry that ignores `last`: nothing shows where its list ends.
             let known = all.iter().collect::<HashSet<_>>();
             if page.iter().any(|tag| known.contains(tag)) {
                 return None;
@@ -41,7 +41,7 @@ impl Repository {
             let is_last = last.is_none() && !all.is_empty();
             all.extend(page);
             if is_last || is_past_digests(&all) {
-                // What is not a tag cannot be asked for either.
+                // What is not a tag cannot be requested either.
                 return Some(all.iter().filter_map(|tag| tag.parse().ok()).collect());
             }
             last.as_ref()?;
@@ -49,7 +49,7 @@ impl Repository {
         None
     }
 
-    /// The tags after `last`; `None` where they cannot be had, or the registry says that there are more.
+    /// The tags after `last`; `None` where they cannot be read, or the registry says that there are more.
     async fn page_of_tags(&self, last: Option<&str>) -> Option<Vec<String>> {
         let repository = self.optional();
         let mut attempts = repository.attempts();

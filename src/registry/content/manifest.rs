@@ -17,9 +17,9 @@ use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::request_body::RequestBody;
 use crate::registry::transport::response::Response;
 
-/// Names the digest of what was asked for or stored.
+/// The digest of what was requested or stored.
 const CONTENT_DIGEST: &str = "docker-content-digest";
-/// Names the subject of a stored manifest that the registry has processed.
+/// The subject of a stored manifest that the registry has processed.
 const SUBJECT: &str = "oci-subject";
 
 /// An index or manifest as a registry delivered it, byte for byte.
@@ -27,7 +27,7 @@ const SUBJECT: &str = "oci-subject";
 pub struct FetchedManifest {
     /// The media type that the registry states (`Content-Type`), without parameters.
     pub media_type: String,
-    /// Digest of `bytes`; where a digest was asked for, that one.
+    /// Digest of `bytes`; where a digest was requested, that one.
     pub digest: Digest,
     /// The bytes, at most [`oci::MAX_DOCUMENT`].
     pub bytes: Bytes,
@@ -36,7 +36,7 @@ pub struct FetchedManifest {
 enum Head {
     Is(Box<Descriptor>),
     Absent,
-    /// It is refused, or says too little.
+    /// It is refused, or inconclusive.
     Unclear {
         /// Whether the next one would be, too.
         lasting: bool,
@@ -68,7 +68,7 @@ fn accept_documents() -> HeaderMap {
     headers
 }
 
-/// The digest that an answer names, where it names one of an algorithm in use here.
+/// The digest that a response names; `None` where it names none of an algorithm in use here.
 fn named_digest(response: &Response) -> Option<Digest> {
     response.header(CONTENT_DIGEST)?.parse().ok()
 }
@@ -82,9 +82,9 @@ fn media_type(response: &Response) -> Option<String> {
 /// What a registry says of an index or manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManifestLookup {
-    /// It is there.
+    /// It is present.
     Found(Box<Descriptor>),
-    /// It is not there.
+    /// It is absent.
     Absent,
     /// The registry does not say.
     Unknown,
@@ -124,7 +124,7 @@ impl Repository {
         self.look_up_for_push(selector).await.map(ManifestLookup::found)
     }
 
-    /// The same, for somebody to whom it matters whether nothing is there, or the registry does not say.
+    /// The same, where it matters whether the manifest is absent or the registry does not say.
     ///
     /// # Errors
     /// As for [`Self::head_manifest_for_push`].
@@ -169,7 +169,7 @@ impl Repository {
                 learn(HeadSupport::Contradicted);
                 Ok(ManifestLookup::Absent)
             }
-            // The registry answers, and fails for this manifest alone: the push mends it.
+            // The registry answers, and fails for this manifest alone: the push repairs it.
             Err(RegistryError::Unavailable { .. }) if for_push && failed => Ok(ManifestLookup::Unknown),
             Err(error) => {
                 if error.is_refusal() {
@@ -244,7 +244,7 @@ impl Repository {
     /// An index or manifest.
     ///
     /// # Errors
-    /// [`RegistryError::Content`] where the bytes are not those of the digest that was asked for, and the others.
+    /// [`RegistryError::Content`] where the bytes are not those of the requested digest, and the others.
     pub async fn manifest(&self, selector: &Selector) -> Result<FetchedManifest, RegistryError> {
         let mut attempts = self.attempts();
         loop {
@@ -281,7 +281,7 @@ impl Repository {
         if compared.is_err() || (named.is_none() && !bytes.trim_ascii_start().starts_with(b"{")) {
             response.intercepted(&context.operation, &bytes).map_or(compared, Err)?;
         }
-        // Some registries and proxies say `application/json` or nothing; then the document speaks for itself.
+        // Some registries and proxies say `application/json` or nothing; then the manifest itself decides.
         let media_type = stated.filter(|stated| oci::is_document(stated)).or_else(|| {
             let limit = usize::try_from(oci::MAX_DOCUMENT).unwrap_or(usize::MAX);
             crate::json::parse::<Typed>(&bytes, limit).ok()?.media_type.filter(|own| oci::is_document(own))
@@ -296,8 +296,8 @@ impl Repository {
         Ok(FetchedManifest { media_type, digest, bytes })
     }
 
-    /// Stores an index or manifest under its digest or under a tag. Answers the subject that the registry says it
-    /// has processed (`OCI-Subject`): then its referrers API lists the manifest.
+    /// Stores an index or manifest under its digest or under a tag. Returns the subject that the registry has
+    /// processed (`OCI-Subject`): then its referrers API lists the manifest.
     ///
     /// # Errors
     /// [`RegistryError::OtherDigest`] where the registry stored it under another digest, and the others. (T-58)

@@ -34,7 +34,7 @@ fn next_link(header: &str) -> Option<&str> {
 }
 
 /// The next page of a list, which must lie at the same registry. A registry behind a proxy may name itself otherwise; then
-/// the page is asked for where the list was.
+/// the page is requested where the list was.
 pub(in crate::registry) fn next_page(
     context: &RequestContext<'_>,
     response: &Response,

@@ -46,14 +46,14 @@ pub struct UnusableEntry {
     pub reason: String,
 }
 
-/// The answer of the referrers API.
+/// The result of the referrers API.
 #[derive(Debug)]
 pub enum ReferrersApi {
     /// The list.
     Listed(ReferrerList),
     /// The registry has no referrers API for this repository.
     Unsupported,
-    /// The registry does not know the manifest, and says so by a status that is not one of the API.
+    /// The registry does not know the manifest, and reports it with a status that the API does not define.
     UnknownManifest,
 }
 
@@ -74,7 +74,7 @@ struct List {
     manifests: Option<Vec<Value>>,
 }
 
-/// Only what is needed of an entry: what else is odd about it harms nobody.
+/// Only what is needed of an entry: anything else that is odd about it does no harm.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {

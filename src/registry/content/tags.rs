@@ -21,7 +21,7 @@ pub(in crate::registry) const MAX_PAGE: u64 = 8 << 20;
 const MAX_PAGES: usize = 1000;
 /// Most tags of a repository.
 const MAX_TAGS: usize = 200_000;
-/// Most invalid entries that are told of, and most characters of one.
+/// Most invalid entries that are reported, and most characters of one.
 const MAX_INVALID: usize = 1000;
 const MAX_SHOWN: usize = 150;
 /// Tags of one page, where the registry lets the client choose.
@@ -61,7 +61,7 @@ impl TagList {
 pub struct ReadableTags {
     /// Those that are valid.
     pub tags: BTreeSet<Tag>,
-    /// Entries of the list that are no tags, and so cannot be asked for; of very many the first.
+    /// Entries of the list that are no tags, and so cannot be requested; of very many the first.
     pub invalid: BTreeSet<String>,
     /// Why there may be more.
     pub error: Option<RegistryError>,
@@ -96,7 +96,7 @@ impl Repository {
         };
         let (mut page, mut read) = (Page::First, HashSet::new());
         for _ in 0..MAX_PAGES {
-            // Each page has tries of its own: a long list is not given up for a failure now and then.
+            // Each page has attempts of its own: occasional failures do not end a long list.
             let mut attempts = self.attempts();
             let (url, next) = loop {
                 match self.try_tags(&page, tags).await {
@@ -121,7 +121,7 @@ impl Repository {
         Err(wrong(format!("the list has more than {MAX_PAGES} pages or {MAX_TAGS} tags")))
     }
 
-    /// Reads one page, and answers where it was and which is the next.
+    /// Reads one page. Returns where it was and which is the next.
     async fn try_tags(&self, page: &Page, tags: &mut ReadableTags) -> Result<(Url, Option<Page>), Failure> {
         let context = self.context(self.pull_scope(), self.tags_name()).await?;
         let url = match page {

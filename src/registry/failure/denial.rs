@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::oci::reference::RegistryHost;
 
-/// What a registry has against a request that it understood, of somebody who may make it.
+/// Why a registry denies a request that it understood, from a user with permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Denial {
@@ -53,7 +53,7 @@ impl Denial {
             && !has(&["requests", "per minute"]));
         match status {
             400..=500 | 507 if quota => Some(Self::Quota),
-            // Neither says anything about what was asked for.
+            // Neither is about the requested content.
             401 | 407 => None,
             400..=499 if has(&["immutable", "cannot be overwritten"]) => Some(Self::ImmutableTag),
             403..=412 if has(&["proxy cache", "proxy project", "pull-through", "pull through cache"]) => {
@@ -65,7 +65,7 @@ impl Denial {
             403 | 412 | 451 if has(&["policy", "vulnerab", "not signed", "content trust"]) => {
                 Some(Self::Policy)
             }
-            // A 404 to what is read is about what was asked for.
+            // A 404 to a read is about the requested content.
             400 | 403
                 if has(&["project", "namespace", "repository"]) && has(&["not found", "does not exist"]) =>
             {

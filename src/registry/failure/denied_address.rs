@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
-/// An address that is barred.
+/// An address that is denied.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{address} is {reason}")]
 pub struct BarredAddress {
     /// The address.
     pub address: IpAddr,
-    /// Why it is barred.
+    /// Why it is denied.
     pub reason: &'static str,
 }

@@ -18,28 +18,28 @@ use crate::registry::failure::redirect_refusal::RedirectRefusal;
 /// A cause of which only the text matters.
 pub(in crate::registry) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a registry did not do what it was asked for. `what` names what was asked for, for example
+/// Why a request to a registry failed. `what` names what was requested, for example
 /// `manifest docker.io/library/nginx:1.25`; what a registry said itself is cut and escaped. (T-53, T-55, T-84)
 #[derive(Debug, Error)]
 pub enum RegistryError {
-    /// The registry wants credentials, or refuses those that it was given.
+    /// The registry requires credentials, or refuses those that were sent.
     #[error("{}", unauthorized(.registry, .what, .detail, .credentials))]
     Unauthorized {
         /// Registry that refused.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
         /// Which credentials were used.
         credentials: CredentialUse,
     },
-    /// The registry knows who asks, and does not allow this.
+    /// The registry authenticated the user, who has no permission for this.
     #[error("{registry} does not allow {what}{detail}; {credentials}")]
     Forbidden {
         /// Registry that refused.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
@@ -49,7 +49,7 @@ pub enum RegistryError {
     /// The registry does not have it.
     #[error("{what} does not exist{detail}")]
     NotFound {
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
@@ -57,9 +57,9 @@ pub enum RegistryError {
     /// The host wants fewer requests, and a longer pause than there is time for. (T-54, T-86)
     #[error("rate limited by {host}: {what} was refused{detail}; {}", pause(*.asked, *.left, *.optional))]
     RateLimited {
-        /// Registry that was asked.
+        /// Registry of the request.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// Host that refused: the registry, its token server or its storage.
         host: String,
@@ -77,7 +77,7 @@ pub enum RegistryError {
     Unavailable {
         /// Registry that did not answer.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// What happened.
         detail: String,
@@ -102,10 +102,10 @@ pub enum RegistryError {
         #[source]
         source: Option<Cause>,
     },
-    /// The registry delivers other content than was asked for. (T-90)
+    /// The registry delivers other content than was requested. (T-90)
     #[error("{what} is not what the registry delivers")]
     Content {
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// The difference.
         source: ContentMismatch,
@@ -125,27 +125,27 @@ pub enum RegistryError {
     /// More bytes than are accepted for it. (T-52)
     #[error("{what} is larger than the {limit} bytes that are accepted")]
     TooLarge {
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// Most bytes that are accepted.
         limit: u64,
     },
-    /// The registry answers in a way that the protocol does not allow.
+    /// The response of the registry violates the protocol.
     #[error("invalid response of {registry} to {what}: {detail}")]
     Protocol {
         /// Registry that answered.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
-        /// What is wrong with the answer.
+        /// What is wrong with the response.
         detail: String,
     },
-    /// Something between the client and the registry answered, or changed the answer: a proxy, a login portal.
+    /// Something between the client and the registry answered, or changed the response: a proxy, a login portal.
     #[error("{} answered {what} with {found}: a proxy or a login page is in between", .host.as_deref().unwrap_or(.registry.as_str()))]
     Intercepted {
-        /// Registry that was asked.
+        /// Registry of the request.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// Host that answered, where it is another.
         host: Option<String>,
@@ -159,28 +159,28 @@ pub enum RegistryError {
     PlainHttp {
         /// Registry that refused.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
     },
-    /// The registry says no, for none of the reasons above: read-only, too large, invalid.
+    /// The registry refuses the request, for none of the reasons above: read-only, too large, invalid.
     #[error("{registry} refuses {what}: HTTP status {status}{detail}")]
     Refused {
         /// Registry that refused.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// The HTTP status.
         status: u16,
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
     },
-    /// The registry says no for a reason that neither a retry nor other credentials mend: a quota, a rule, a project that
+    /// The registry refuses the request for a reason that neither a retry nor other credentials change: a quota, a rule, a project that
     /// does not exist. (T-217)
     #[error("{registry} refuses {what}: {denial} (HTTP status {status}{detail})")]
     Denied {
         /// Registry that refused.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// Why.
         denial: Denial,
@@ -197,7 +197,7 @@ pub enum RegistryError {
         digest: Digest,
         /// Each address that was tried, and what happened there.
         tried: String,
-        /// Hosts that were not asked, because nobody has named them.
+        /// Hosts that no request was sent to, because they are not allowed.
         hosts: Vec<String>,
         /// The class of what happened.
         kind: ErrorKind,
@@ -217,33 +217,33 @@ pub enum RegistryError {
     Redirect {
         /// Registry that sent the client elsewhere.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// Where to, without the secret parts.
         target: String,
         /// Why not.
         refusal: RedirectRefusal,
     },
-    /// The registry asks to send its credentials to a host that has nothing to do with it. (T-57)
+    /// The registry requests its credentials for a host that is not of its domain. (T-57)
     #[error("{registry} asks for its credentials to be sent to {realm}, which is refused: {detail}")]
     Realm {
-        /// Registry that asked.
+        /// Registry that requested them.
         registry: RegistryHost,
         /// Where to, without the secret parts.
         realm: String,
         /// Why not.
         detail: &'static str,
     },
-    /// The way leads to an address that the site bars.
+    /// A connection would go to an address that the site denies.
     #[error("{what}: {registry} leads to {host}, which is barred")]
     Barred {
         /// Registry that was to be reached.
         registry: RegistryHost,
-        /// What was asked for.
+        /// What was requested.
         what: String,
         /// Host and port that the connection would have gone to.
         host: String,
-        /// The address, and why it is barred.
+        /// The address, and why it is denied.
         source: BarredAddress,
     },
     /// What arrived could not be written here.
@@ -325,8 +325,8 @@ pub enum SourceError {
 }
 
 impl RegistryError {
-    /// Whether the registry answered, and the answer was no or made no sense. Another request may still do what is wanted;
-    /// where nothing answers, or nothing may be asked, it cannot.
+    /// Whether the registry answered, with a refusal or an invalid response. Another request may still succeed; where
+    /// nothing answers, or no request may be sent, it cannot.
     pub(crate) const fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -358,8 +358,8 @@ impl RegistryError {
         }
     }
 
-    /// Whether no answer of the network came back: connecting timed out, or there is no route. A host that refuses a
-    /// connection has answered.
+    /// Whether the network gave no answer: connecting timed out, or there is no route. A host that refuses a connection has
+    /// answered.
     pub fn is_connection_timeout(&self) -> bool {
         let Self::Unavailable { status: None, .. } = self else { return false };
         let timed_out = |error: &reqwest::Error| error.is_connect() && error.is_timeout();

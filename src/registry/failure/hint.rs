@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Advice that only the place of a failure knows.
+//! Advice that is only known where a failure occurs.
 
-/// What helps against an exchange that failed. Who tells it to people names the flag or the field.
+/// What helps against an exchange that failed. The caller that shows it names the flag or the field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
-    /// What these words say.
+    /// Advice in words.
     Words(String),
-    /// To trust the CA that issued the registry's certificate.
+    /// Trust the CA that issued the registry's certificate.
     TrustCa,
-    /// To correct the port, or to leave TLS out: the server does not speak TLS.
+    /// Correct the port, or leave TLS out: the server does not speak TLS.
     LeaveOutTls,
-    /// Perhaps to use TLS: the server took a connection, and what came back for plain HTTP was no HTTP.
+    /// Perhaps use TLS: the server accepted a connection, and its response to plain HTTP was no HTTP.
     UseTls,
 }
 

@@ -31,7 +31,7 @@ pub enum KeychainError {
     Helper {
         /// The program.
         program: String,
-        /// Registry that it was asked for.
+        /// Registry whose credentials were requested.
         registry: String,
         /// What is wrong, without any output.
         detail: String,

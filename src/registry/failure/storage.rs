@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether the storage behind a registry has no space left. Only 507 says so by its number; most registries answer with 500
+//! Whether the storage behind a registry has no space left. Only 507 states it by its number; most registries answer with 500
 //! and "unknown error", and have the storage's words in what they add. (T-208)
 //!
 //! That a project may not store more, the registry itself says: see [`crate::registry::failure::denial::Denial`].

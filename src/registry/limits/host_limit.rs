@@ -11,19 +11,19 @@ use std::time::Duration;
 
 use crate::registry::limits::importance::{Importance, OPTIONAL_SHARE};
 
-/// Longest pause that one refusal causes, whatever the host asks for.
+/// Longest pause that one refusal causes, however long a pause the host requests.
 pub(in crate::registry) const MAX_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// Longest pause after a refusal that states none.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
-/// How far requests that come late may catch up with the rate, as a part of the time between two of them, and at most:
-/// timers and tasks are not exact.
+/// How far late requests may catch up with the rate, as a share of the time between two of them, and as a maximum: timers
+/// and tasks are not exact.
 const CATCH_UP: f64 = 0.1;
 const MAX_CATCH_UP: Duration = Duration::from_millis(50);
 /// By how much one accepted request raises the rate, in requests per second: at full use 0.4 % per second.
 const GROWTH: f64 = 0.004;
 /// After so many seconds without a refusal the rate grows twice as fast, and so on with the square of the time.
 const CALM: f64 = 20.0;
-/// How much faster it grows far below the last rate that was refused, and where that begins.
+/// How much faster it grows far below the last rate that was refused, and from where on.
 const FAST_GROWTH: f64 = 6.0;
 const FAR_BELOW: f64 = 0.85;
 /// Rates beyond this are not limited any more, in requests per second.
@@ -89,7 +89,7 @@ impl HostLimit {
         self.connections as usize
     }
 
-    /// Starts a request, or says how long to wait before asking again.
+    /// Starts a request, or returns how long to wait before the next call.
     pub(in crate::registry) fn start(&mut self, now: Duration) -> Result<(), Duration> {
         let due = if self.rate.is_some() { self.next.max(self.not_before) } else { self.not_before };
         if now < due {
@@ -104,7 +104,7 @@ impl HostLimit {
         Ok(())
     }
 
-    /// The host answered a request without refusing it for its limit.
+    /// The host answered a request and did not rate-limit it.
     pub(in crate::registry) fn accepted(&mut self, now: Duration) {
         self.refusals = 0;
         self.epoch.accepted = self.epoch.accepted.saturating_add(1);
@@ -117,8 +117,8 @@ impl HostLimit {
         }
     }
 
-    /// How long to pause after a refusal of a request that was started at `started`, where `asked` is what the host asks
-    /// for. `base` is the first pause where it asks for none, and `random` (in 0..=1) spreads clients in time.
+    /// How long to pause after a refusal of a request that was started at `started`; `asked` is the pause that the host
+    /// requests. `base` is the first pause where it requests none, and `random` (in 0..=1) spreads clients in time.
     pub(in crate::registry) fn pause(
         &self,
         (now, started): (Duration, Duration),
@@ -142,7 +142,7 @@ impl HostLimit {
         self.epoch.limited.is_some_and(|limited| started <= limited)
     }
 
-    /// The host refused a request that was started at `started`; nothing starts before `until`. Answers whether this is
+    /// The host refused a request that was started at `started`; nothing starts before `until`. Returns whether this is
     /// the first refusal of its burst.
     pub(in crate::registry) fn refused(&mut self, now: Duration, started: Duration, until: Duration) -> bool {
         self.not_before = self.not_before.max(until);
@@ -192,7 +192,7 @@ pub(in crate::registry) struct Pauses {
 
 impl Pauses {
     /// Pauses from `now` for `wait`, unless all pauses together would be longer than `max` with one of the length that the
-    /// host asks for: then a shorter one would be in vain. Those for optional requests have a part of `max` only.
+    /// host requests: a shorter one would be useless. Those for optional requests have a share of `max` only.
     pub(in crate::registry) fn grant(
         &mut self,
         now: Duration,

@@ -19,13 +19,13 @@ use crate::registry::limits::retry_after::retry_after;
 /// Requests to one host at the same time by default. A small image takes some 30 requests to push, of hardly any bytes:
 /// over a line of 50 ms this many at once bring 20 such images in a second. A host that finds it too many gets fewer.
 pub(in crate::registry) const CONNECTIONS: usize = 32;
-/// Hosts that are remembered, at most: more only where a registry redirects to ever new ones.
+/// Most hosts that are remembered: more are only possible where a registry redirects to new ones all the time.
 const MAX_HOSTS: usize = 1000;
-/// Short pauses of one host are told of once in this time; pauses from `LONG` on always.
+/// Short pauses of one host are reported once in this time; pauses of at least `LONG` always.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(10);
 
-/// What an answer asks for that refuses a request for a limit: a pause of this length, where it states one.
+/// The pause that a rate-limited response requests, if it states one; `None` for any other response.
 fn limited(status: StatusCode, headers: &HeaderMap) -> Option<Option<Duration>> {
     let asked = retry_after(headers);
     match status {
@@ -36,11 +36,11 @@ fn limited(status: StatusCode, headers: &HeaderMap) -> Option<Option<Duration>> 
     }
 }
 
-/// What becomes of a request that its host refused for a limit.
+/// What follows for a request that its host rate-limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::registry) enum Pause {
-    /// The host is left alone for so long; then the request may be sent again. `asked` where the host stated a time, `left`
-    /// is what may be waited after it, and `tell` where it is news for a person.
+    /// The host is paused for this time; then the request may be sent again. `asked`: the host stated a time. `left` may
+    /// be waited after it. `tell`: a person should be told.
     Granted { wait: Duration, asked: bool, left: Duration, tell: bool },
     /// The host wants a longer pause than there is time for ([`RetryPolicy::max_wait`], or the part of it for optional
     /// requests).
@@ -54,7 +54,7 @@ struct State {
     permits: [usize; LANES],
     /// Requests fail at once until then.
     closed_until: Duration,
-    /// When a person was last told about a pause.
+    /// When a pause was last reported.
     told: Option<Duration>,
 }
 
@@ -65,7 +65,7 @@ struct Host {
     state: Mutex<State>,
 }
 
-/// Leave to have one request under way at a host; given back when it is dropped.
+/// The permit for one request under way at a host; returned when it is dropped.
 #[derive(Debug)]
 pub(in crate::registry) struct Permit {
     host: Arc<Host>,
@@ -95,7 +95,7 @@ impl Drop for Permit {
 pub(in crate::registry) enum Closed {
     /// The client ends.
     Client,
-    /// The host asked for a pause that was too long; it is not over for so long.
+    /// The host requested a pause that is too long; so much of it is left.
     Paused(Duration),
 }
 
@@ -151,13 +151,13 @@ impl Hosts {
             };
             match wait {
                 Ok(()) => return Ok(permit),
-                // Others may have heard of a limit meanwhile, so it is asked for again.
+                // Others may have met a limit meanwhile, so it is checked again.
                 Err(wait) => tokio::time::sleep(wait).await,
             }
         }
     }
 
-    /// Learns from the head of an answer. `None` where the host did not refuse the request for a limit.
+    /// Adjusts the limit by the head of a response. `None` where the host did not rate-limit the request.
     pub(in crate::registry) fn answered(
         &self,
         permit: &Permit,
@@ -183,7 +183,7 @@ impl Hosts {
         let mut pauses = self.pauses.lock();
         let left = pauses.left(policy.max_wait, importance);
         if !pauses.grant(now, (wait, asked), policy.max_wait, importance) {
-            // A limit that only what is optional has met is nothing to the others.
+            // A limit that only optional requests have met does not concern the others.
             if !importance.is_optional() {
                 state.closed_until = state.closed_until.max(now.saturating_add(wait));
             }
@@ -200,7 +200,7 @@ impl Hosts {
         Some(Pause::Granted { wait, asked: stated, left, tell })
     }
 
-    /// How long hosts were left alone so far because they asked for it.
+    /// How long hosts were paused so far.
     pub(in crate::registry) fn paused(&self) -> Duration {
         self.pauses.lock().total()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Addresses that the client may not connect to: checked where a connection is made, so that no name, redirect or
-//! token server leads around the rule. (T-57)
+//! token server evades the rule. (T-57)
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use url::{Host, Url};
 
 use crate::registry::failure::denied_address::BarredAddress;
 
-/// Says of an address why nobody may connect to it, or nothing.
+/// The rule that says why an address may not be connected to, if it may not.
 #[derive(Clone)]
 pub struct Barred(Arc<dyn Fn(IpAddr) -> Option<&'static str> + Send + Sync>);
 
@@ -22,7 +22,7 @@ impl fmt::Debug for Barred {
 }
 
 impl Barred {
-    /// Bars the addresses for which `rule` gives a reason: a phrase such as `a loopback address`. The rule sees IPv4
+    /// Denies the addresses for which `rule` gives a reason: a phrase such as `a loopback address`. The rule sees IPv4
     /// addresses as such, also where they are written as IPv6.
     pub fn new(rule: impl Fn(IpAddr) -> Option<&'static str> + Send + Sync + 'static) -> Self {
         Self(Arc::new(rule))
@@ -51,7 +51,7 @@ impl Barred {
     }
 }
 
-/// Resolves as the system does, and refuses a name that has a barred address among its addresses: which of them a
+/// Resolves as the system does, and refuses a name that has a denied address among its addresses: which of them a
 /// connection takes is chance.
 pub(in crate::registry) struct Resolver(Barred);
 

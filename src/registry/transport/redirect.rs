@@ -75,7 +75,7 @@ fn resolve(from: &Url, location: &str) -> Result<Url, RedirectRefusal> {
 /// What bounds where a registry may send the client.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::registry) struct Bounds<'a> {
-    /// The registry (or token server) that was asked first.
+    /// The registry (or token server) of the first request.
     pub(in crate::registry) home: &'a Url,
     /// Hosts that may be reached by http from https.
     pub(in crate::registry) unencrypted: &'a [RegistryHost],
@@ -147,8 +147,8 @@ pub(in crate::registry) fn keeps_method(
     Err(RedirectRefusal::MethodLost { method: method.clone(), status, to_https })
 }
 
-/// Whether a token server that the registry at `home` names may be asked for a token; `with_credentials`:
-/// whether it may be sent the registry's credentials. `also` lists further hosts that may.
+/// Whether a token server that the registry at `home` names may be requested for a token;
+/// `with_credentials`: whether it may be sent the registry's credentials. `also` lists further hosts that may.
 ///
 /// Credentials may go to the registry's own host and to hosts of the same domain (`auth.docker.io` for
 /// `registry-1.docker.io`, `gitlab.example.com` for `registry.example.com`).

@@ -132,7 +132,7 @@ impl Response {
         Ok(body.freeze())
     }
 
-    /// The start of a body that is not what was asked for, as far as it arrives.
+    /// The start of an unexpected body, as far as it arrives.
     pub(in crate::registry) async fn beginning(&mut self, operation: &Operation<'_>) -> Bytes {
         let mut body = BytesMut::new();
         while body.len() < MAX_PAGE
@@ -149,7 +149,7 @@ impl Response {
         is_page_type(self.content_type())
     }
 
-    /// Whether the content is labelled as encoded, which was not asked for.
+    /// Whether the content is labelled as encoded, which was not requested.
     pub(in crate::registry) fn is_encoded(&self) -> bool {
         content_coding(self.content_encoding()).is_some()
     }
@@ -160,7 +160,7 @@ impl Response {
     }
 
     /// The failure where the response does not come from the registry: `body` is what was read of it and is not what was
-    /// asked for.
+    /// requested.
     pub(in crate::registry) fn intercepted(&self, operation: &Operation<'_>, body: &[u8]) -> Option<Failure> {
         let found = interception(self.content_type(), self.content_encoding(), body)?;
         Some(intercepted(operation, &self.url, found).into())

@@ -21,7 +21,7 @@ const MAX_FILE: u64 = 4 << 20;
 /// A client certificate with its key, both in PEM.
 #[derive(Debug, Clone)]
 pub struct ClientIdentity {
-    /// The certificate, and the chain to its authority.
+    /// The certificate, and the chain to its CA.
     pub certificate: String,
     /// The private key.
     pub key: Secret,

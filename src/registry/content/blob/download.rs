@@ -15,12 +15,12 @@ use crate::registry::failure::outcome::Failure;
 use crate::registry::limits::retry::MIN_PROGRESS;
 use crate::registry::transport::response::Response;
 
-/// What has arrived, over all tries.
+/// What has arrived, over all attempts.
 struct Incoming<'a> {
     digest: &'a Digest,
     size: u64,
     hasher: Hasher,
-    /// Whether the registry is asked for the rest only.
+    /// Whether only the rest is requested.
     ranges: bool,
 }
 
@@ -41,7 +41,7 @@ impl Incoming<'_> {
 struct Streaming<'a> {
     /// How far it got.
     position: u64,
-    /// Whether the registry is asked for the rest only.
+    /// Whether only the rest is requested.
     ranges: bool,
     chunks: &'a Sender<Result<Bytes, RegistryError>>,
 }
@@ -58,8 +58,8 @@ impl Repository {
         format!("blob {}/{}@{digest}", self.registry(), self.name())
     }
 
-    /// Fetches a blob of exactly this digest and size into `sink`. A connection that is cut or stalls is gone on
-    /// with; content that is not the blob is fetched once more from the start. An empty blob is not asked for.
+    /// Fetches a blob of exactly this digest and size into `sink`. A transfer that is cut or stalls is
+    /// resumed; content that is not the blob is fetched once more from the start. An empty blob is not requested.
     ///
     /// # Errors
     /// [`RegistryError`]; what `sink` has taken until then is not the blob.
@@ -103,7 +103,7 @@ impl Repository {
     }
 
     /// Sends the bytes of a blob from `offset` on into `chunks`, each once and in order. They are not compared with
-    /// anything: whoever puts them together has to. Ends quietly where nobody takes them any more.
+    /// anything: whoever puts them together has to. Ends without an error where the receiver is gone.
     ///
     /// # Errors
     /// [`RegistryError`], also where the blob ends before `size`.
@@ -141,7 +141,7 @@ impl Repository {
                 return Err(Failure::retryable(context.operation.unavailable(detail)));
             };
             skip_known(&mut chunk, &mut skip);
-            // More than was promised does not pass.
+            // More than was promised is not handed on.
             chunk.truncate(usize::try_from(size - stream.position).unwrap_or(usize::MAX));
             let length = chunk.len() as u64;
             if length > 0 && stream.chunks.send(Ok(chunk)).await.is_err() {
@@ -152,7 +152,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Asks for a blob from `offset` on. Also answers how many bytes come before that.
+    /// Requests a blob from `offset` on. Also returns how many bytes come before that.
     async fn get_from(
         &self,
         context: &RequestContext<'_>,
@@ -189,7 +189,7 @@ impl Repository {
         let context = self.context(self.pull_scope(), self.blob_name(incoming.digest)).await?;
         let (what, size) = (context.operation.what.as_str(), incoming.size);
         let offset = incoming.hasher.bytes();
-        // How many bytes to pass over, because they are there already.
+        // How many bytes to skip, because they are there already.
         let blob = (incoming.digest, size);
         let (mut response, mut skip) = self.get_from(&context, blob, offset, &mut incoming.ranges).await?;
         if let Some(length) = response.length() {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers that lie outside of registries (`urls` of a descriptor; OCI image-spec, "Non-Distributable Layers").
 //!
-//! Whoever wrote the manifest chose the address, so the request is one that a stranger has this machine send: HTTPS only,
+//! The author of the manifest chose the address, so the request is one that a stranger has this machine send: HTTPS only,
 //! without any credentials, to public addresses only, checked where the connection is made and after each redirect, unless
-//! somebody here has named the host. Behind a proxy the address is not seen, so that the host has to be named too. (T-95)
+//! the host is allowed. Behind a proxy the address is not visible, so that the host has to be allowed too. (T-95)
 
 use bytes::Buf as _;
 use http::header::{LOCATION, RANGE};
@@ -41,7 +41,7 @@ enum Refusal {
     Never(&'static str),
     /// Nothing allows where it redirects to.
     Redirect(String),
-    /// It is allowed once somebody names the host.
+    /// Allowing the host would permit it.
     Unnamed { host: String, reason: String },
     /// The server, or the way to it.
     Registry(RegistryError),
@@ -64,7 +64,7 @@ impl Refusal {
 /// Downloads layers from addresses outside of registries. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ForeignLayers {
-    /// For hosts that somebody named: any address, by way of a proxy where one is set.
+    /// For hosts that are allowed: any address, through a proxy where one is set.
     named: Client,
     /// For all others: public addresses only, and no proxy.
     checked: Client,
@@ -240,7 +240,7 @@ impl ForeignLayers {
         Ok(checked.map_err(|source| wrong(hasher, source))?)
     }
 
-    /// Asks for the address, and wherever it redirects to.
+    /// Requests the address, and wherever it redirects to.
     async fn get(
         &self,
         url: &Url,
@@ -266,7 +266,7 @@ impl ForeignLayers {
         Err(Refusal::Never("it redirects more often than is followed").into())
     }
 
-    /// The client that may ask for the address.
+    /// The client that may request the address.
     fn client_for(&self, url: &Url) -> Result<(&Client, RegistryHost), Refusal> {
         if url.scheme() != "https" {
             return Err(Refusal::Never("only https is used"));
@@ -287,7 +287,7 @@ impl ForeignLayers {
     }
 }
 
-/// How a try ended that did not succeed.
+/// How an attempt ended that did not succeed.
 enum Outcome {
     Refused(Refusal),
     Failed(Failure),

@@ -6,7 +6,7 @@ use std::io;
 /// Takes a blob as it arrives.
 pub trait BlobSink: Send {
     /// Takes `bytes` that belong at `offset` of the blob. Offsets only go forward without gaps, but after an
-    /// error of the network the blob may begin again at 0. The call may block for as long as a disk does.
+    /// error of the network the blob may restart at 0. The call may block for as long as a disk does.
     ///
     /// # Errors
     /// Ends the transfer with [`crate::registry::RegistryError::Sink`].

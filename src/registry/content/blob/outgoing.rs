@@ -23,7 +23,7 @@ use crate::registry::limits::rate_limiter::RateLimiter;
 /// Bytes that are read at once; two such pieces are in memory for each upload.
 const PIECE: usize = 256 << 10;
 
-/// What was read of the source so far, over all tries: every byte is hashed once, in order.
+/// What was read of the source so far, over all attempts: every byte is hashed once, in order.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct Hashing {
     pub(in crate::registry) hasher: Hasher,

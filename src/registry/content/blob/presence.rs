@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether a repository has a blob. `HEAD` only saves work: where it is refused or says nothing, a `GET` of one byte
-//! decides, and for what is to be pushed anyway the upload does.
+//! Whether a repository has a blob. `HEAD` only saves work: where it is refused or inconclusive, a `GET` of one byte
+//! decides, and for what is to be pushed the upload does.
 
 use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -12,7 +12,7 @@ use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::response::Response;
 
-/// What an answer to `HEAD` says about a blob.
+/// What a response to `HEAD` says about a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Head {
     Present,
@@ -30,7 +30,7 @@ fn failed(head: Option<Head>) -> bool {
     matches!(head, Some(Head::Refused { lasting: false }))
 }
 
-/// What both answers together say about `HEAD` at this registry.
+/// What both responses together show about `HEAD` at this registry.
 fn judge(head: Head, got: Option<&Option<u64>>) -> Option<HeadSupport> {
     match (head, got) {
         (Head::Refused { lasting: true }, Some(_)) | (Head::Absent, Some(Some(_))) => {
@@ -67,7 +67,7 @@ impl Repository {
         }
     }
 
-    /// One look without any retry, after the answer to an upload was lost.
+    /// One lookup without a retry, after the response to an upload was lost.
     pub(in crate::registry) async fn has_blob_now(&self, digest: &Digest, size: u64) -> bool {
         if matches!(self.try_head_blob(digest, size).await, Ok(Head::Present)) {
             return true;
@@ -96,7 +96,7 @@ impl Repository {
             self.shared.capabilities.set_head(self.registry(), ContentKind::Blob, support);
         }
         match got {
-            // The registry answers, and fails for this blob alone, as for one that its storage has lost: the upload mends it.
+            // The registry answers, and fails for this blob alone, as for one that its storage has lost: the upload repairs it.
             Err(RegistryError::Unavailable { .. }) if for_push && failed(head) => Ok(false),
             got => Ok(got? == Some(size)),
         }

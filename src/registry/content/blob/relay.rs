@@ -19,7 +19,7 @@ const AHEAD: usize = 4;
 /// Is told how many more bytes were received.
 pub type Received = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// A download that is an upload's body. It begins when it is polled first, and ends when it is dropped.
+/// A download that is an upload's body. It starts when it is polled first, and ends when it is dropped.
 pub(in crate::registry) struct Relay {
     from: Repository,
     digest: Digest,

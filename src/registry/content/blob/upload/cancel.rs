@@ -32,7 +32,7 @@ impl Client {
 }
 
 impl Upload<'_> {
-    /// Tells the registry to forget the upload. It forgets it later by itself, so the answer does not matter.
+    /// Tells the registry to forget the upload. It forgets it later by itself, so the response does not matter.
     pub(in crate::registry) async fn cancel(&mut self) {
         if let Some(session) = &self.session {
             self.repository.cancel_upload(&session.location).await;

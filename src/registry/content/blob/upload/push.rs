@@ -61,7 +61,7 @@ impl Repository {
         {
             return Ok(Pushed::Mounted);
         }
-        // What another repository has may be in this one too, without anybody having asked: cheaper than its bytes.
+        // What another repository has may be in this one too: a lookup is cheaper than its bytes.
         let is_copy = matches!(push.content, BlobContent::Repository { .. });
         if is_copy && self.has_blob_for_push(digest, *size).await.is_ok_and(|has| has) {
             upload.cancel().await;
@@ -72,7 +72,7 @@ impl Repository {
     }
 
     /// Has the registry take a blob from another of its repositories, without a byte being sent. With no `from`, or
-    /// where the registry does not do it, an upload is opened and given up: the answer is `false`, and it is known that
+    /// where the registry does not do it, an upload is opened and cancelled: the result is `false`, and it is known that
     /// blobs may be sent here.
     ///
     /// # Errors

@@ -9,13 +9,13 @@ use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
 use crate::registry::limits::retry::MIN_PROGRESS;
 
-/// How long a blob is asked for at most after the answer to its upload was lost: the registry may still be storing it.
+/// How long a blob is looked up after the response to its upload was lost: the registry may still be storing it.
 const MAX_STORING: Duration = Duration::from_secs(60);
 /// The first wait between two such requests; each further one is twice as long.
 const FIRST_STORING_WAIT: Duration = Duration::from_millis(250);
 
 impl Upload<'_> {
-    /// Sends the blob, in as many tries as it takes and are allowed.
+    /// Sends the blob, in as many attempts as it takes and are allowed.
     pub(in crate::registry) async fn send(&mut self) -> Result<(), RegistryError> {
         let repository = self.repository;
         let mut attempts = repository.attempts();
@@ -55,8 +55,8 @@ impl Upload<'_> {
         }
     }
 
-    /// Whether the blob arrived although nothing said so. The registry may still be storing it: it is asked again for as
-    /// long as sending the blob once more would take.
+    /// Whether the blob arrived although no response confirmed it. The registry may still be storing it: the lookup is
+    /// repeated for as long as sending the blob once more would take.
     async fn is_stored(&self, sending: Duration) -> bool {
         let (begun, mut wait) = (Instant::now(), FIRST_STORING_WAIT);
         loop {
@@ -117,7 +117,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Opens an upload, in as many tries as it takes and are allowed.
+    /// Opens an upload, in as many attempts as it takes and are allowed.
     pub(in crate::registry) async fn open_any(&mut self) -> Result<(), RegistryError> {
         let repository = self.repository;
         let mut attempts = repository.attempts();
@@ -147,10 +147,10 @@ impl Upload<'_> {
         }
     }
 
-    /// Whether an upload goes on at `offset`, where `hashed` bytes of the blob are known here.
+    /// Whether an upload can resume at `offset`, where `hashed` bytes of the blob are known here.
     const fn can_resume(&self, offset: u64, hashed: u64) -> bool {
         let known = offset <= self.size && offset <= hashed;
-        // Without parts there is nothing to go on with, unless all has arrived.
+        // Without parts nothing can be resumed, unless all has arrived.
         known && (!self.whole_only || offset == self.size) && (offset > 0 || hashed == 0)
     }
 }

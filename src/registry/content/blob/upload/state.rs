@@ -17,7 +17,7 @@ use crate::registry::content::blob::upload::content::BlobContent;
 use crate::registry::failure::error::{LOST_UPLOAD, RegistryError};
 use crate::registry::transport::request_body::RequestBody;
 
-/// Parts of an upload once a registry has lost one that was cut: halved each time, but not below the least.
+/// The first and the smallest part of an upload after a registry has lost one that was cut; it is halved each time.
 const FIRST_PART: u64 = 64 << 20;
 pub(in crate::registry) const MIN_PART: u64 = 1 << 20;
 
@@ -29,25 +29,25 @@ pub(in crate::registry) struct OpenUpload {
     pub(in crate::registry) offset: u64,
 }
 
-/// One blob on its way.
+/// One upload under way.
 pub(in crate::registry) struct Upload<'a> {
     pub(in crate::registry) repository: &'a Repository,
     pub(in crate::registry) digest: &'a Digest,
     pub(in crate::registry) size: u64,
     pub(in crate::registry) content: BlobContent,
     pub(in crate::registry) hashing: Arc<Mutex<Hashing>>,
-    /// A download that the next part goes on with.
+    /// A download that the next part continues.
     pub(in crate::registry) relay: Arc<Mutex<Option<Relay>>>,
     pub(in crate::registry) session: Option<OpenUpload>,
-    /// The blob goes in parts of so many bytes; in one where there is none.
+    /// The blob is sent in parts of so many bytes; in one where `None`.
     pub(in crate::registry) part: Option<u64>,
     /// `OCI-Chunk-Min-Length`.
     pub(in crate::registry) min_part: u64,
-    /// Parts are refused, so the blob goes in one or not at all.
+    /// Parts are refused, so the blob is sent in one request or not at all.
     pub(in crate::registry) whole_only: bool,
-    /// A body was too large for whoever stands before the registry, so the blob goes in parts or not at all.
+    /// A body was too large for a proxy in front of the registry, so the blob is sent in parts or not at all.
     pub(in crate::registry) parts_only: bool,
-    /// All bytes were sent in so much time, and what became of them was not said.
+    /// How long sending all bytes took, where no response confirmed them.
     pub(in crate::registry) unanswered: Option<Duration>,
     /// The furthest offset that the registry has confirmed, over all sessions.
     pub(in crate::registry) furthest: u64,
@@ -78,7 +78,7 @@ fn feed(
     Feed::Relay { relay: Some(download), what: from.blob_name(&digest), kept: Arc::clone(relay) }
 }
 
-/// An upload that is dropped in the middle, because whoever waited for it was cancelled, is left to
+/// An upload that is dropped in the middle, because its caller was cancelled, is left to
 /// [`crate::registry::Client::cancel_uploads`].
 impl Drop for Upload<'_> {
     fn drop(&mut self) {
@@ -140,7 +140,7 @@ impl<'a> Upload<'a> {
         })
     }
 
-    /// An upload that is not known any more: not the blob is missing, nor the repository.
+    /// The error of an upload that the registry does not know any more: neither the blob nor the repository is missing.
     pub(in crate::registry) fn lost(&self, error: RegistryError) -> RegistryError {
         match error {
             RegistryError::NotFound { what, detail } => {
