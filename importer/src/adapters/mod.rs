@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod events;
 pub mod follow;
 pub mod heartbeat;
+pub mod high_water_marks;
 pub mod lease;
 pub mod library;
 pub mod metrics;

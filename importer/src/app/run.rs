@@ -19,6 +19,7 @@ use crate::adapters::api_client;
 use crate::adapters::events::Events;
 use crate::adapters::follow::Pace;
 use crate::adapters::heartbeat::{Heartbeats, Watches};
+use crate::adapters::high_water_marks::HighWaterMarks;
 use crate::adapters::lease::{self, Leases, Times, holder_name};
 use crate::adapters::library::Library;
 use crate::adapters::metrics::Metrics;
@@ -31,7 +32,6 @@ use crate::app::start::{Start, StepError};
 use crate::app::tls::{self, ServerIdentity};
 use crate::model::config::{Config, ConfigError};
 use crate::model::demand::Demand;
-use crate::model::marks::HighWaterMarks;
 use crate::model::policy::{self, Allowed, Destinations};
 use crate::model::stock::Stock;
 

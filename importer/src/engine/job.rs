@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Copy Jobs as Kubernetes objects: written from batches, read back as [`crate::engine::decide::CopyJob`]s. Pure.
+//! Copy Jobs as Kubernetes objects: written from batches, read back as [`crate::model::job::CopyJob`]s. Pure.
 
 mod pod;
 mod read;
@@ -15,11 +15,10 @@ use krs_core::crd::{API_VERSION, EdgeImageSet, KIND};
 use krs_core::oci::digest::Hasher;
 use krs_core::oci::reference::RepositoryName;
 
-use crate::app::registry;
-use crate::engine::decide::{Batch, BatchSource};
 use crate::model::config::Config;
+use crate::model::job::{Batch, BatchSource};
 use crate::model::target::Target;
-use crate::model::task::{CopyTarget, CopyTask, DestinationEndpoint, TaskSource};
+use crate::model::task::{CopyTarget, CopyTask, DestinationEndpoint, TaskSource, repository_in_bundle};
 
 pub use read::read;
 pub(crate) use read::{add_pods, is_of_job};
@@ -127,20 +126,6 @@ pub(crate) fn nonce(job: &ObjectMeta) -> Option<&str> {
     job.annotations.as_ref()?.get(NONCE).map(String::as_str)
 }
 
-/// What a Job is told about a target. Where it is read from, the batch decides: see [`build`].
-pub(crate) fn copy_target(target: &Target, mount_from: &[RepositoryName]) -> CopyTarget {
-    CopyTarget {
-        image: target.reference.to_string(),
-        source_registry: target.reference.registry.clone(),
-        source_repository: target.reference.repository.clone(),
-        digest: target.digest,
-        repository: target.repository.clone(),
-        tags: target.tags.clone(),
-        platforms: target.platforms.clone(),
-        mount_from: mount_from.to_vec(),
-    }
-}
-
 fn task(set: &EdgeImageSet, batch: &Batch, surroundings: &Surroundings<'_>) -> CopyTask {
     let config = surroundings.config;
     let tls = set.spec.destination_tls.clone().unwrap_or_default();
@@ -149,11 +134,11 @@ fn task(set: &EdgeImageSet, batch: &Batch, surroundings: &Surroundings<'_>) -> C
         image.map_or_else(|| target.reference.to_string(), |image| image.image.clone())
     };
     let target = |(target, mount_from): &(Target, Vec<RepositoryName>)| {
-        let mut copy = CopyTarget { image: written(target), ..copy_target(target, mount_from) };
+        let mut copy = CopyTarget { image: written(target), ..CopyTarget::of(target, mount_from) };
         if let BatchSource::Bundle { digest, .. } = &batch.source {
             copy.source_registry = config.registry.host.clone();
             // Two hex digests with a slash between them are a repository.
-            if let Ok(repository) = registry::repository(digest, &target.digest).parse() {
+            if let Ok(repository) = repository_in_bundle(digest, &target.digest).parse() {
                 copy.source_repository = repository;
             }
         }

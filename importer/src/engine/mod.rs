@@ -3,6 +3,8 @@
 
 pub(crate) mod advice;
 pub mod decide;
+pub(crate) mod failures;
 pub mod job;
+pub(crate) mod job_targets;
 pub mod remember;
 pub mod status;

@@ -7,7 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krs_core::crd::{BundleReference, reason};
 
-use crate::engine::decide::{Answer, Batch, BatchSource, CopyJob, FailedPod, Index, JobPhase};
+use crate::engine::failures::known_failure;
+use crate::engine::job_targets::Index;
+use crate::model::answer::Answer;
+use crate::model::clock::is_over;
+use crate::model::job::{Batch, BatchSource, CopyJob, JobPhase};
 use crate::model::state::{Attempt, MAX_MOVES, SetState};
 use crate::model::stock::Stock;
 use crate::model::target::{Target, TargetKey};
@@ -247,16 +251,6 @@ fn account(next: &mut SetState, end: &End<'_>, answer: Option<&Answer>, repaired
     }
 }
 
-/// Why a target of a Job that goes on is missing, as its last Pod that failed tells: nothing where that Pod says which
-/// targets failed, and this one is not among them.
-pub(crate) fn failure_in_pod(pod: &FailedPod, place: usize) -> Option<(&'static str, String)> {
-    let Some(report) = &pod.report else {
-        return Some((reason::COPY_FAILED, format!("the Pod of the copy Job failed: {}", pod.why)));
-    };
-    let failure = report.failures.iter().find(|failure| failure.target == place)?;
-    Some((known_failure(&failure.reason), failure.message.clone()))
-}
-
 /// Why a target of a failed Job is missing: what the runner said about it, else what Kubernetes said about the Job.
 fn reported(report: Option<&CopyReport>, place: usize, why: &str) -> (&'static str, String) {
     let failures = report.map(|report| report.failures.as_slice()).unwrap_or_default();
@@ -264,49 +258,6 @@ fn reported(report: Option<&CopyReport>, place: usize, why: &str) -> (&'static s
         Some(failure) => (known_failure(&failure.reason), failure.message.clone()),
         None => (reason::COPY_FAILED, format!("the copy Job failed: {why}")),
     }
-}
-
-/// The reason of that name, of those that a failed copy may have. A Job's Pod says what it likes; never may it make a set
-/// Ready, or give machines a word that they do not know.
-pub(crate) fn known_failure(text: &str) -> &'static str {
-    FAILURES.into_iter().find(|known| *known == text).unwrap_or(reason::COPY_FAILED)
-}
-
-/// Reasons of copies that failed, but for [`reason::COPY_FAILED`].
-pub(crate) const FAILURES: [&str; 16] = [
-    reason::REGISTRY_UNREACHABLE,
-    reason::AUTH_FAILED,
-    reason::TLS_FAILED,
-    reason::SECRET_NOT_FOUND,
-    reason::SECRET_INVALID,
-    reason::SPARSE_INDEX_REFUSED,
-    reason::BASE_MISSING,
-    reason::DIGEST_MISMATCH,
-    reason::IMAGE_NOT_FOUND,
-    reason::REGISTRY_REFUSED,
-    reason::REGISTRY_FULL,
-    reason::REGISTRY_READ_ONLY,
-    reason::MEDIUM_READ_ERROR,
-    reason::BUNDLE_UNAVAILABLE,
-    reason::CONNECTION_TIMED_OUT,
-    reason::TAG_CONTESTED,
-];
-
-/// Reason and message of an attempt that failed. That the API server refused a Job, the importer itself found out.
-pub(crate) fn last_failure(attempt: &Attempt) -> (&'static str, String) {
-    let is_rejected = attempt.reason == reason::JOB_REJECTED;
-    let reason = if is_rejected { reason::JOB_REJECTED } else { known_failure(&attempt.reason) };
-    (reason, attempt.message.clone())
-}
-
-/// Whether `interval` passed since `at`. A time that is yet to come is over too: the clock was set back.
-pub(crate) fn is_over(at: Timestamp, interval: Duration, now: Timestamp) -> bool {
-    Duration::try_from(now.duration_since(at)).map_or(true, |passed| passed >= interval)
-}
-
-/// Whether `until` is still to come, which was never more than `most` away: it is only where the clock was set back.
-pub(crate) fn is_to_come(until: Timestamp, most: Duration, now: Timestamp) -> bool {
-    now < until && !is_over(now, most.saturating_add(Duration::from_nanos(1)), until)
 }
 
 #[cfg(test)]

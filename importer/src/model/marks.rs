@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! High-water marks: for each stream the highest bundle whose decisions the site has used. A bundle below the mark is
-//! superseded: it still serves images that a set names by digest, and decides nothing. Pure; [`HighWaterMarks`] keeps the
-//! marks in the cluster.
-
-mod store;
+//! superseded: it still serves images that a set names by digest, and decides nothing.
+//! [`crate::adapters::high_water_marks`] keeps the marks in the cluster.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +9,6 @@ use jiff::Timestamp;
 use krs_core::bundle::{HighWaterMark, StreamName};
 use krs_core::oci::digest::Digest;
 use serde::{Deserialize, Serialize};
-
-pub use store::{HighWaterMarks, MarkError, UsedDecisions};
 
 /// Longest description of an entry that cannot be read, in characters.
 const MAX_DETAIL: usize = 200;
@@ -51,6 +47,27 @@ pub enum Standing {
         /// Why, for people.
         detail: String,
     },
+}
+
+/// Proof that the mark of a stream stands at a bundle, durably: its decisions may be used. Only
+/// [`crate::adapters::high_water_marks::HighWaterMarks::raise`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedDecisions {
+    stream: StreamName,
+    sequence: u64,
+    identity: Digest,
+}
+
+impl UsedDecisions {
+    /// For whoever has raised the mark, and for tests.
+    pub(crate) fn of(stream: &StreamName, bundle: &Mark) -> Self {
+        Self { stream: stream.clone(), sequence: bundle.sequence, identity: bundle.identity }
+    }
+
+    /// Whether it was made for this bundle.
+    pub fn covers(&self, stream: &StreamName, bundle: &Mark) -> bool {
+        (&self.stream, self.sequence, self.identity) == (stream, bundle.sequence, bundle.identity)
+    }
 }
 
 /// The marks of all streams.
@@ -105,7 +122,7 @@ impl Marks {
     }
 
     /// These, with a higher mark of one stream.
-    fn with(&self, stream: &StreamName, mark: &Mark) -> Self {
+    pub(crate) fn with(&self, stream: &StreamName, mark: &Mark) -> Self {
         let mut marks = self.0.clone();
         marks.insert(stream.clone(), Ok(mark.clone()));
         Self(marks)

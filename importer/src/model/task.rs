@@ -13,6 +13,8 @@ use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::{RegistryHost, RepositoryName, Tag};
 use serde::{Deserialize, Serialize};
 
+use crate::model::target::Target;
+
 /// Most targets of one task.
 pub const MAX_TARGETS: usize = 32;
 /// Most bytes of a task: one argument of a process on Linux may have 128 KiB.
@@ -25,6 +27,14 @@ pub const MAX_MOUNT_FROM: usize = 8;
 pub const AUDIENCE: &str = "krs-importer";
 /// Largest such token that is shown and taken, in bytes.
 pub const MAX_TOKEN: usize = 16 << 10;
+
+/// Exit code of the runner after SIGTERM: the copy did not fail, so that Kubernetes starts it again.
+pub(crate) const STOPPED: u8 = 128 + 15;
+
+/// Repository of an image in the embedded registry: `HEX(bundle)/HEX(image)`.
+pub fn repository_in_bundle(bundle: &Digest, image: &Digest) -> String {
+    format!("{}/{}", bundle.hex(), image.hex())
+}
 
 /// Where a Job's Pod finds its files.
 pub mod path {
@@ -140,6 +150,22 @@ pub struct CopyTarget {
     /// Repositories at the edge that may already hold blobs of this image; at most [`MAX_MOUNT_FROM`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mount_from: Vec<RepositoryName>,
+}
+
+impl CopyTarget {
+    /// What a Job is told about a target. Where it is read from, the batch decides.
+    pub(crate) fn of(target: &Target, mount_from: &[RepositoryName]) -> Self {
+        Self {
+            image: target.reference.to_string(),
+            source_registry: target.reference.registry.clone(),
+            source_repository: target.reference.repository.clone(),
+            digest: target.digest,
+            repository: target.repository.clone(),
+            tags: target.tags.clone(),
+            platforms: target.platforms.clone(),
+            mount_from: mount_from.to_vec(),
+        }
+    }
 }
 
 /// What the runner says at its end. A hint for people and for the next attempt, never a proof: the controller asks the

@@ -15,7 +15,7 @@ use krs_core::registry::{Pushed, Repository};
 use krs_core::sync::push::find_layer;
 
 use super::failure::Failure;
-use super::side::Which;
+use super::role::Which;
 
 /// Most repositories in which one layer is looked for.
 const MAX_LOOKS: usize = 64;

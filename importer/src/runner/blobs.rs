@@ -8,13 +8,11 @@ use krs_core::oci::closure::Documents;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Selector;
 use krs_core::oci::{Descriptor, Document, Inline};
-use krs_core::registry::{Pushed, RegistryError, Repository};
+use krs_core::registry::{Pushed, Repository};
 use krs_core::sync::push::send_document;
 
 use super::failure::Failure;
-use super::manifests::put;
-use super::side::Which;
-use super::target::Copy;
+use super::transfer::{Copy, at_edge, has, put};
 use super::{by_hand, skopeo};
 
 /// Blobs of a manifest that are asked for, or linked, at once.
@@ -26,10 +24,6 @@ enum Brought {
     Now(Pushed),
     /// It has to come from the source.
     Not,
-}
-
-pub(super) fn at_edge(error: &RegistryError) -> Failure {
-    Failure::registry(Which::Destination, error)
 }
 
 impl Copy<'_> {
@@ -134,8 +128,4 @@ impl Copy<'_> {
         }
         Ok(false)
     }
-}
-
-pub(super) async fn has(edge: &Repository, digest: &Digest, size: u64) -> Result<bool, Failure> {
-    edge.has_blob_for_push(digest, size).await.map_err(|error| at_edge(&error))
 }

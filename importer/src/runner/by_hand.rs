@@ -11,7 +11,7 @@ use krs_core::oci::{Descriptor, MAX_DOCUMENT};
 use krs_core::registry::{BlobContent, BlobPush, BlobSink, BlobSource, RegistryError, Repository};
 
 use super::failure::Failure;
-use super::side::Which;
+use super::role::Which;
 
 /// Largest blob that is kept in memory meanwhile; larger ones are read twice.
 const MAX_BLOB: u64 = 32 << 20;

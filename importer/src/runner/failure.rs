@@ -12,7 +12,7 @@ use krs_core::sync::fetch::FetchError;
 use krs_core::sync::push::TargetError;
 use krs_core::sync::verify_present::ProveError;
 
-use super::side::Which;
+use super::role::Which;
 use crate::adapters::credentials::CredentialsError;
 use crate::engine::advice::{Whose, about_denial, about_tls};
 use crate::engine::job::SELECTOR;

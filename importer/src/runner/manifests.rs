@@ -11,26 +11,11 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Selector;
 use krs_core::oci::{Descriptor, Document, Index};
 use krs_core::registry::Repository;
-use krs_core::sync::push::{Put, put_as_manifest, put_document};
+use krs_core::sync::push::put_as_manifest;
 
-use super::blobs::{at_edge, has};
 use super::by_hand;
 use super::failure::Failure;
-use super::target::Copy;
-
-/// Answers the subject that the registry says it has processed, where the manifest was not there already.
-pub(super) async fn put(
-    edge: &Repository,
-    selector: &Selector,
-    document: &Descriptor,
-    documents: &Documents,
-) -> Result<Option<Digest>, Failure> {
-    match put_document(edge, selector, document, documents).await {
-        Ok(Put::Sent(subject)) => Ok(subject),
-        Ok(Put::Present) => Ok(None),
-        Err(error) => Err(Failure::target(&error)),
-    }
-}
+use super::transfer::{Copy, at_edge, has, put};
 
 impl Copy<'_> {
     /// Brings all documents of a closure, inner before outer, with what they need; what is `optional` of it stays behind

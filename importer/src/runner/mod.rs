@@ -8,85 +8,35 @@ mod by_hand;
 mod connection;
 mod failure;
 mod manifests;
+mod paths;
+mod role;
 mod side;
 mod skopeo;
 mod target;
+mod transfer;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use camino::Utf8PathBuf;
 use krs_core::crd::reason;
 use krs_core::oci::reference::RepositoryName;
 use krs_core::redact::printable;
-use krs_core::registry::RetryPolicy;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::base::Base;
-use self::failure::exit_code;
-use self::side::Side;
-use self::target::Copy;
+use base::Base;
+use failure::exit_code;
+pub use paths::Paths;
+use side::Side;
+use transfer::Copy;
+
 use crate::model::task::{
-    CopyReport, CopyTask, MAX_MOUNT_FROM, MAX_REPORT, MAX_TARGETS, MAX_TASK, TargetFailure, path,
+    CopyReport, CopyTask, MAX_MOUNT_FROM, MAX_REPORT, MAX_TARGETS, MAX_TASK, STOPPED, TargetFailure,
 };
 
-/// Longest time for connecting to a registry: enough for the attempts of Linux at 0, 1, 3 and 7 s.
-const CONNECT: Duration = Duration::from_secs(10);
-/// skopeo may do nothing for so long: a registry hashes and moves a large blob when it has all of it.
-const STALL: Duration = Duration::from_secs(900);
-/// After so long without anything read or written it is worth a look whether the network is blocked.
-const IDLE: Duration = Duration::from_secs(60);
-/// Exit code after SIGTERM: the copy did not fail, so that Kubernetes starts it again.
-pub(crate) const STOPPED: u8 = 128 + 15;
 /// By how many characters all failures of a report are shortened at once until it fits.
 const SHORTENED: usize = 10;
 /// Most characters of a failure in the report.
 const MAX_REPORTED: usize = 400;
-
-/// Where the runner finds its files, and how patient it is.
-#[derive(Debug, Clone)]
-pub struct Paths {
-    /// The destination's login; need not exist.
-    pub destination: Utf8PathBuf,
-    /// The destination's authorities; need not exist.
-    pub destination_ca: Utf8PathBuf,
-    /// The source registry's login; need not exist.
-    pub source: Utf8PathBuf,
-    /// Folder with the file `token`.
-    pub token: Utf8PathBuf,
-    /// For what is prepared for skopeo.
-    pub work: Utf8PathBuf,
-    /// Where the report goes.
-    pub report: Utf8PathBuf,
-    /// The program.
-    pub skopeo: Utf8PathBuf,
-    /// Longest time for connecting to a registry.
-    pub connect: Duration,
-    /// skopeo is ended when it does nothing for so long.
-    pub stall: Duration,
-    /// How long skopeo may do nothing before both registries are asked whether they can still be reached, again and again.
-    pub idle: Duration,
-    /// What is tried again, and how often.
-    pub retry: RetryPolicy,
-}
-
-impl Default for Paths {
-    fn default() -> Self {
-        Self {
-            destination: path::DESTINATION.into(),
-            destination_ca: path::DESTINATION_CA.into(),
-            source: path::SOURCE.into(),
-            token: path::TOKEN.into(),
-            work: path::WORK.into(),
-            report: path::TERMINATION_MESSAGE.into(),
-            skopeo: "skopeo".into(),
-            connect: CONNECT,
-            stall: STALL,
-            idle: IDLE,
-            retry: RetryPolicy::default(),
-        }
-    }
-}
 
 /// Copies what the task says, proves it, and writes the report. Exit codes as in the design: 0 ok, 1 other, 2 the task,
 /// 3 trust, 4 corrupt, 5 rollback, 6 incomplete, 7 auth, 8 unavailable, 9 no space; 143 where a signal ended it.

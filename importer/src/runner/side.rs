@@ -11,8 +11,9 @@ use krs_core::oci::reference::{RegistryHost, RepositoryName};
 use krs_core::redact::Secret;
 use krs_core::registry::{Client, ClientOptions, Repository, RetryPolicy};
 
-use super::Paths;
 use super::failure::Failure;
+use super::paths::Paths;
+use super::role::Which;
 use crate::adapters::credentials::{Credentials, authorities, read_folder};
 use crate::model::task::{CopyTarget, CopyTask, MAX_TOKEN, TaskSource};
 
@@ -21,27 +22,6 @@ use crate::model::task::{CopyTarget, CopyTask, MAX_TOKEN, TaskSource};
 const BUNDLE_WAIT: Duration = Duration::from_secs(60);
 /// User name beside a Pod's token.
 const TOKEN_USER: &str = "krs";
-
-/// Which side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
-    /// The importer's registry, which serves a bundle.
-    Bundle,
-    /// The images' own registry.
-    Source,
-    /// The edge registry.
-    Destination,
-}
-
-impl Which {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Bundle => "the importer's registry",
-            Self::Source => "the source registry",
-            Self::Destination => "the destination registry",
-        }
-    }
-}
 
 /// One side of a copy.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use krs_core::redact::printable;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
-use super::Paths;
 use super::connection;
 use super::failure::Failure;
+use super::paths::Paths;
 use super::side::Side;
 
 /// Most bytes of skopeo's messages that are kept: the last ones, which say why it ended.

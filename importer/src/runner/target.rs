@@ -6,33 +6,18 @@ use krs_core::crd::reason;
 use krs_core::error::ErrorKind;
 use krs_core::oci::Descriptor;
 use krs_core::oci::closure::{Closure, Documents, Optional};
-use krs_core::oci::reference::{RepositoryName, Selector};
+use krs_core::oci::reference::Selector;
 use krs_core::registry::{RegistryError, Repository};
 use krs_core::sync::fetch;
 use krs_core::sync::push::{PushedReferrer, TargetError, list_referrers, mend_lists, put_tag};
 use krs_core::sync::resolve::{FoundReferrers, ResolvedReferrer, find_referrers};
 use krs_core::sync::verify_present::{Proof, ProveError, prove};
 
-use super::Paths;
 use super::base::Base;
 use super::connection;
 use super::failure::Failure;
-use super::manifests::put;
-use super::side::{Side, Which};
-use crate::model::task::{CopyReport, CopyTarget};
-
-/// One target on its way.
-pub(super) struct Copy<'a> {
-    pub(super) source: &'a Side<'a>,
-    pub(super) destination: &'a Side<'a>,
-    pub(super) target: &'a CopyTarget,
-    /// Repositories at the edge that may hold blobs of it.
-    pub(super) mount_from: &'a [RepositoryName],
-    /// Layers that the bundle leaves to the site.
-    pub(super) base: Base,
-    pub(super) paths: &'a Paths,
-    pub(super) report: &'a mut CopyReport,
-}
+use super::role::Which;
+use super::transfer::{Copy, put};
 
 /// Copies the target, unless all of it is there already.
 pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
@@ -102,17 +87,6 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
 }
 
 impl Copy<'_> {
-    fn log_step(&self, side: &Side<'_>, repository: &RepositoryName, step: &str) {
-        let (image, role, registry) = (&self.target.image, side.which.name(), &side.registry);
-        tracing::info!(image, role, %registry, %repository, "{step}");
-    }
-
-    /// Counts a referrer that is not at the edge as it should be.
-    pub(super) fn lose(&mut self, what: &impl std::fmt::Display, reason: &str) {
-        self.report.referrers_missing += 1;
-        tracing::warn!(image = self.target.image, referrer = %what, "the image is without it: {reason}");
-    }
-
     /// Makes the referrers findable: by the API, by a list under a tag, or by the tags that they had. With each comes
     /// whether the registry said that it lists it.
     async fn list(

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Reference;
+use krs_importer::adapters::high_water_marks::{HighWaterMarks, MarkError};
 use krs_importer::model::demand::{MissingImage, SetDemand};
-use krs_importer::model::marks::{HighWaterMarks, Mark, MarkError};
+use krs_importer::model::marks::Mark;
 use krs_importer::model::state::Resolved;
 use krs_importer::model::stock::{Stock, TagResolution};
 

@@ -17,7 +17,7 @@ use super::media::hanging;
 use super::verdict::{self, Failure, Kind, sentence};
 use super::view;
 use crate::adapters::library::Held;
-use crate::engine::remember::is_to_come;
+use crate::model::clock::is_to_come;
 use crate::model::marks::Mark;
 use crate::model::stock::StockBundle;
 

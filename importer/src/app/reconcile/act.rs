@@ -19,12 +19,12 @@ use super::secrets::Secrets;
 use super::slots::Slots;
 use super::{ReconcileError, lock, wanted};
 use crate::adapters::metrics::{ResultLabels, SetLabels};
-use crate::engine::decide::{
-    Answer, Batch, BatchSource, CopyJob, Decision, JobPhase, Limits, Observation, copied_bundles, decide,
-    needs, withheld,
-};
+use crate::engine::decide::{Decision, Limits, Observation, copied_bundles, decide, needs, withheld};
+use crate::engine::failures::known_failure;
 use crate::engine::job::{self, Surroundings};
-use crate::engine::remember::{known_failure, remember_rejection};
+use crate::engine::remember::remember_rejection;
+use crate::model::answer::Answer;
+use crate::model::job::{Batch, BatchSource, CopyJob, JobPhase};
 use crate::model::state::SetState;
 use crate::model::target::TargetKey;
 

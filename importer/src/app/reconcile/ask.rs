@@ -16,8 +16,9 @@ use super::sampling::is_sampled;
 use super::secrets::{SecretError, Secrets};
 use super::{ReconcileError, lock};
 use crate::engine::advice::Whose;
-use crate::engine::decide::Answer;
-use crate::engine::remember::{Ask, asks, copying_targets, ended_targets, is_look_due, is_over};
+use crate::engine::remember::{Ask, asks, copying_targets, ended_targets, is_look_due};
+use crate::model::answer::Answer;
+use crate::model::clock::is_over;
 use crate::model::state::{Request, SetState};
 use crate::model::target::{Target, TargetKey};
 

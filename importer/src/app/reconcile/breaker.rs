@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use super::health::Counts;
 use super::lock;
 use super::quiet::until;
-use crate::engine::decide::after;
-use crate::engine::remember::is_over;
+use crate::model::clock::after;
+use crate::model::clock::is_over;
 use crate::model::demand::SetName;
 
 /// Failures in a row after which a registry is left alone.

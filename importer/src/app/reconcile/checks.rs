@@ -22,7 +22,8 @@ use super::wakeups::Wakeups;
 use super::{Clock, lock};
 use crate::adapters::metrics::{Metrics, RegistryLabels};
 use crate::engine::decide::Obstacle;
-use crate::engine::remember::{Ask, is_over};
+use crate::engine::remember::Ask;
+use crate::model::clock::is_over;
 use crate::model::demand::SetName;
 use crate::model::target::{Target, TargetKey};
 

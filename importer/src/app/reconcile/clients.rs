@@ -14,7 +14,7 @@ use krs_core::registry::{Client, RegistryError};
 
 use super::edge::{MAX_PAUSES, RETRIES};
 use super::lock;
-use crate::engine::remember::is_over;
+use crate::model::clock::is_over;
 
 /// Most clients that are kept; the one that was used longest ago is dropped.
 const MAX_CLIENTS: usize = 256;

@@ -16,8 +16,9 @@ use krs_core::sync::verify_present::{Proof, ProveError, prove};
 use super::health::Health;
 use crate::adapters::credentials::Credentials;
 use crate::engine::advice::{Whose, about_denial, about_tls};
-use crate::engine::decide::{Answer, Obstacle};
+use crate::engine::decide::Obstacle;
 use crate::engine::remember::Ask;
+use crate::model::answer::Answer;
 use crate::model::target::{Target, TargetKey};
 
 /// Targets that are asked for at once.

@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use super::look::RECONCILE_TIMEOUT;
-use crate::model::marks::MarkError;
+use crate::adapters::high_water_marks::MarkError;
 
 /// Why a look at a set did not end well. It is repeated.
 #[derive(Debug, Error)]

@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use super::locations::{BlobLocations, Location};
 use super::lock;
 use super::names::Names;
-use crate::engine::decide::{Batch, CopyJob};
-use crate::engine::remember::is_over;
+use crate::model::clock::is_over;
 use crate::model::demand::{Demand, SetDemand, SetName};
+use crate::model::job::{Batch, CopyJob};
 use crate::model::target::Target;
 
 /// Facts on all sets.

@@ -12,7 +12,7 @@ use super::observe::Seen;
 use super::quiet::MENDED_BY_SECRETS;
 use super::round::Round;
 use super::secrets::Secrets;
-use crate::engine::decide::JobPhase;
+use crate::model::job::JobPhase;
 use crate::model::state::SetState;
 use crate::model::target::Target;
 

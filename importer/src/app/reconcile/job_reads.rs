@@ -24,8 +24,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::ownership::Ownership;
 use super::quiet::until;
 use super::selector;
-use crate::engine::decide::{CopyJob, JobPhase};
 use crate::engine::job;
+use crate::model::job::{CopyJob, JobPhase};
 
 /// Label that Kubernetes gives the Pods of a Job.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";

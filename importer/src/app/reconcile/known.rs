@@ -11,8 +11,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krs_core::crd::reason;
 
-use crate::engine::decide::Answer;
-use crate::engine::remember::{Ask, is_over};
+use crate::engine::remember::Ask;
+use crate::model::answer::Answer;
+use crate::model::clock::is_over;
 use crate::model::stock::Stock;
 use crate::model::target::{Target, TargetKey};
 

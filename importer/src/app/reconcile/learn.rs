@@ -11,8 +11,8 @@ use super::ownership::{Ownership, Repositories};
 use super::{Importer, wanted};
 use crate::adapters::heartbeat::Heartbeat;
 use crate::adapters::stored::StoredSet;
-use crate::engine::decide::CopyJob;
 use crate::model::demand::SetName;
+use crate::model::job::CopyJob;
 
 /// How long the Jobs of sets are asked about in vain before the others wait for the next turn.
 const LEARN_TIMEOUT: Duration = Duration::from_secs(20);

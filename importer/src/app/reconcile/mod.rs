@@ -62,15 +62,15 @@ use tokio::sync::watch;
 
 use crate::adapters::events::Events;
 use crate::adapters::heartbeat::{Heartbeat, Heartbeats};
+use crate::adapters::high_water_marks::HighWaterMarks;
 use crate::adapters::lease::{Leases, Times};
 use crate::adapters::metrics::{Metrics, SetLabels, unix_seconds};
 use crate::adapters::stored::StoredSet;
-use crate::engine::decide::CopyJob;
 use crate::engine::job;
 use crate::model::clock::Clock;
 use crate::model::config::Config;
 use crate::model::demand::{Demand, SetName};
-use crate::model::marks::HighWaterMarks;
+use crate::model::job::CopyJob;
 use crate::model::policy::{Allowed, Destinations};
 use crate::model::stock::Stock;
 use checks::{Check, Registries};

@@ -11,7 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
 use crate::engine::job;
-use crate::engine::remember::is_over;
+use crate::model::clock::is_over;
 use crate::model::state::OwnedJob;
 
 /// How long a Job that was announced may take to appear: the answer to its creation may be lost, and the request late.

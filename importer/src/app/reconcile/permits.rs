@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::engine::remember::is_over;
+use crate::model::clock::is_over;
 use crate::model::demand::SetName;
 
 /// How long a permit is reserved for a set that was told: its reconcile may wait for another one, or fail.

@@ -7,8 +7,9 @@
 
 use std::time::Duration;
 
-use crate::engine::decide::{CopyJob, Index, JobPhase};
+use crate::engine::job_targets::Index;
 use crate::engine::remember::Ask;
+use crate::model::job::{CopyJob, JobPhase};
 use crate::model::state::SetState;
 use crate::model::target::{Target, TargetKey};
 

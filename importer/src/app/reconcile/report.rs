@@ -15,7 +15,7 @@ use crate::adapters::metrics::{FailureLabels, ImageLabels, SetLabels};
 use crate::adapters::stored::StoredSet;
 use crate::adapters::writes::{FIELD_MANAGER, merging};
 use crate::engine::decide::Verdict;
-use crate::engine::remember::FAILURES;
+use crate::engine::failures::FAILURES;
 use crate::engine::status;
 use crate::model::demand::SetName;
 use crate::model::state::SetState;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use super::Importer;
 use super::facts::Claim;
-use crate::engine::decide::Batch;
 use crate::model::demand::SetName;
+use crate::model::job::Batch;
 
 /// What the Jobs of one decision take. What is dropped before its Job was asked for is given back, whatever ended the
 /// reconcile. Once it was asked for, it may exist, and counts until the Jobs of the set are read again. (T-174)

@@ -16,8 +16,9 @@ use super::Parts;
 use super::blocked::Blocked;
 use super::quiet::until;
 use super::wanted::Wanted;
+use crate::adapters::high_water_marks::{HighWaterMarks, MarkError};
 use crate::engine::decide;
-use crate::model::marks::{HighWaterMarks, MarkError, UsedDecisions};
+use crate::model::marks::UsedDecisions;
 use crate::model::state::SetState;
 use crate::model::stock::{Stock, TagAnswer, TagResolution};
 

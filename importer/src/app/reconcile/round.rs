@@ -13,9 +13,10 @@ use super::observe::Seen;
 use super::quiet::{self, MENDED_BY_SECRETS, Quiet};
 use super::secrets::{self, Secrets};
 use super::{Importer, ReconcileError, lock, report};
-use crate::engine::decide::{CopyJob, Intervals, JobPhase};
+use crate::engine::decide::Intervals;
 use crate::engine::remember::{copying_targets, last_bundle, record_ended_jobs, remember};
 use crate::model::demand::SetName;
+use crate::model::job::{CopyJob, JobPhase};
 use crate::model::state::SetState;
 use crate::model::stock::Stock;
 

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use krs_core::oci::reference::RegistryHost;
 
 use super::lock;
-use crate::engine::remember::is_over;
+use crate::model::clock::is_over;
 use crate::model::demand::SetName;
 
 /// Images of one registry that are asked about at least, all sets together.

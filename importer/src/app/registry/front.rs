@@ -191,7 +191,7 @@ fn unavailable(message: &'static str) -> Response<Body> {
     response
 }
 
-/// Reads what [`super::repository`] wrote: bundle and image.
+/// Reads what [`crate::model::task::repository_in_bundle`] wrote: bundle and image.
 fn parse(name: &str) -> Option<(Digest, Digest)> {
     let (bundle, image) = name.split_once('/')?;
     let digest = |hex: &str| format!("sha256:{hex}").parse().ok();

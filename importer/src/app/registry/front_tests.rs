@@ -21,8 +21,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
 use crate::app::registry::access::Unavailable;
-use crate::app::registry::repository;
 use crate::model::demand::SetDemand;
+use crate::model::task::repository_in_bundle as repository;
 
 /// A bundle with two images in the drop folder, and a set in namespace `apps` that lists the first.
 struct Site {

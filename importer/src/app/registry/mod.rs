@@ -2,7 +2,7 @@
 //! The read-only registry that copy Jobs read bundles from, over TLS.
 //!
 //! The image with digest I of the bundle whose manifest has digest B is the repository `HEX(B)/HEX(I)`; what it holds is
-//! read by digest. See [`repository`].
+//! read by digest. See [`crate::model::task::repository_in_bundle`].
 
 mod access;
 mod claims;
@@ -15,25 +15,19 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use krs_core::oci::digest::Digest;
 use krs_core::sync::serve::{self, Listener, ServeError, ServeOptions, Tls};
 use tokio::sync::watch;
 
-use self::access::Access;
-use self::front::Front;
 use crate::adapters::library::Library;
 use crate::adapters::metrics::Metrics;
 use crate::app::tls::ServerIdentity;
 use crate::model::config::RegistryConfig;
 use crate::model::demand::Demand;
+use access::Access;
+use front::Front;
 
 /// Most connections of one address at once. Several Pods of a node may show one address, and a copy has a handful.
 const PER_PEER: usize = 64;
-
-/// Repository of an image in the embedded registry: `HEX(bundle)/HEX(image)`.
-pub fn repository(bundle: &Digest, image: &Digest) -> String {
-    format!("{}/{}", bundle.hex(), image.hex())
-}
 
 /// The server.
 #[derive(Debug)]

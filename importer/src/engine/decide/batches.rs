@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
-use super::{Batch, BatchSource, Observation};
-use crate::engine::job::copy_target;
+use super::Observation;
+use crate::model::job::{Batch, BatchSource};
 use crate::model::stock::StockImage;
 use crate::model::target::Target;
-use crate::model::task::{MAX_MOUNT_FROM, MAX_TARGETS, MAX_TASK};
+use crate::model::task::{CopyTarget, MAX_MOUNT_FROM, MAX_TARGETS, MAX_TASK};
 
 /// Bytes of a task that are not targets: the authority of the embedded registry, names, braces.
 const TASK_OVERHEAD: usize = 20 << 10;
@@ -83,7 +83,7 @@ pub(super) fn fits(target: &Target) -> bool {
 /// Bytes of a target in the JSON of a task. What stands for the source is as long as it may be.
 fn size_in_task(target: &Target, mount_from: &[RepositoryName]) -> usize {
     const LONGEST_SOURCE: usize = 512;
-    let target = copy_target(target, mount_from);
+    let target = CopyTarget::of(target, mount_from);
     serde_json::to_vec(&target).map_or(usize::MAX / 2, |json| json.len() + LONGEST_SOURCE)
 }
 

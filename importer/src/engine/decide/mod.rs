@@ -2,7 +2,6 @@
 //! What to do about a set, and what to say about it: a pure function over what was observed.
 
 mod batches;
-mod index;
 mod needs;
 mod observation;
 mod situation;
@@ -14,17 +13,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSetSpec, Source, reason};
 
-pub(crate) use index::Index;
 pub(crate) use needs::{copied_bundles, needs};
-pub use observation::{
-    Answer, Batch, BatchSource, CopyJob, Decision, FailedPod, JobPhase, Limits, Observation, Obstacle,
-    Verdict,
-};
+pub use observation::{Decision, Limits, Observation, Obstacle, Verdict};
 
-use crate::engine::remember::failure_in_pod;
+use crate::engine::failures::failure_in_pod;
+use crate::engine::job_targets::Index;
+use crate::model::clock::after;
+use crate::model::job::{Batch, BatchSource, CopyJob, JobPhase};
 use batches::{Open, batches, fits, holders};
 use situation::{Awaited, Situation, situation};
-pub(crate) use situation::{Intervals, after, withheld};
+pub(crate) use situation::{Intervals, withheld};
 
 /// Soonest next look: what is due now was done in this one.
 const SOONEST: Duration = Duration::from_secs(1);

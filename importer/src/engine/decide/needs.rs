@@ -5,8 +5,9 @@ use krs_core::crd::EdgeImageSetSpec;
 use krs_core::oci::digest::Digest;
 use krs_core::set::SetImage;
 
-use super::{BatchSource, CopyJob, Decision, Obstacle, follows_bundles};
+use super::{Decision, Obstacle, follows_bundles};
 use crate::model::demand::{MissingImage, SetDemand};
+use crate::model::job::{BatchSource, CopyJob};
 use crate::model::state::SetState;
 use crate::model::target::Target;
 use crate::model::task::TaskSource;

@@ -9,11 +9,12 @@ use krs_core::crd::{BundleReference, EdgeImageSetSpec, ImageFailure};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
+use crate::model::answer::Answer;
+use crate::model::job::{Batch, CopyJob};
 use crate::model::policy::Allowed;
 use crate::model::state::SetState;
 use crate::model::stock::Stock;
 use crate::model::target::{Target, TargetKey};
-use crate::model::task::{CopyReport, CopyTask};
 
 /// Everything that is known about a set at one moment.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub struct Observation<'a> {
     pub obstacle: Option<Obstacle>,
     /// What the edge registry said in this round, for the targets that it was asked about.
     pub answers: &'a BTreeMap<TargetKey, Answer>,
-    /// What is remembered, this round's answers and ended Jobs included .
+    /// What is remembered, this round's answers and ended Jobs included.
     pub state: &'a SetState,
     /// The Jobs of this set that still exist, ended ones included.
     pub jobs: &'a [CopyJob],
@@ -75,120 +76,6 @@ pub struct Obstacle {
     pub stalled: bool,
 }
 
-/// What the edge registry said about a target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// The closure was walked: every manifest fetched and hashed, every blob there with its size, every tag right.
-    Whole,
-    /// The top document is there, of a target that was proven before. Alone it proves nothing.
-    Seen,
-    /// Something is not there.
-    Missing {
-        /// What was found missing first.
-        what: String,
-    },
-    /// All is there, but a tag names something else.
-    TagMoved {
-        /// The tag.
-        tag: String,
-        /// What it names.
-        found: Digest,
-    },
-    /// It holds content that differs from its digest; sending it again does not mend that.
-    Corrupt {
-        /// What is wrong, for people.
-        message: String,
-    },
-    /// The registry accepts the credentials and refuses to say whether the target is there, as some do for what is
-    /// absent: it is copied, and the push decides. It proves nothing, and denies nothing.
-    Unreadable {
-        /// A sentence for people.
-        message: String,
-    },
-    /// It could not be asked.
-    Failed {
-        /// A reason of [`krs_core::crd::reason`].
-        reason: &'static str,
-        /// A sentence for people.
-        message: String,
-    },
-}
-
-impl Answer {
-    /// What is wrong, for people; nothing where nothing is.
-    pub fn message(&self) -> &str {
-        match self {
-            Self::Corrupt { message } | Self::Unreadable { message } | Self::Failed { message, .. } => {
-                message
-            }
-            Self::Whole | Self::Seen | Self::Missing { .. } | Self::TagMoved { .. } => "",
-        }
-    }
-}
-
-/// A copy Job as it is in the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopyJob {
-    /// Its name.
-    pub name: String,
-    /// Hash of what it copies and how, the part of its name before the attempt.
-    pub batch: String,
-    /// Which attempt it is, from 1.
-    pub attempt: u32,
-    /// What it was told.
-    pub task: CopyTask,
-    /// When it was created; unknown of one that was created just now.
-    pub created: Option<Timestamp>,
-    /// Whether somebody suspended it. It takes no place of others then.
-    pub suspended: bool,
-    /// How far it is.
-    pub phase: JobPhase,
-}
-
-impl CopyJob {
-    /// Whether it takes one of the places for Jobs, and writes.
-    pub fn is_active(&self) -> bool {
-        matches!(self.phase, JobPhase::Running { .. }) && !self.suspended
-    }
-}
-
-/// A Pod of a Job that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedPod {
-    /// Why, in the words of Kubernetes, for example `OOMKilled (exit code 137)`.
-    pub why: String,
-    /// What the runner said, where it could be read.
-    pub report: Option<CopyReport>,
-}
-
-/// How far a Job is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobPhase {
-    /// It has not ended.
-    Running {
-        /// Why its Pod does not start, where it does not: for people.
-        waiting: Option<String>,
-        /// Its last Pod that failed, where one did: Kubernetes starts another one.
-        failed: Option<FailedPod>,
-    },
-    /// It ended well.
-    Succeeded {
-        /// When.
-        at: Timestamp,
-        /// What the runner said, where it could be read.
-        report: Option<CopyReport>,
-    },
-    /// It failed for good.
-    Failed {
-        /// When.
-        at: Timestamp,
-        /// Kubernetes' reason and message, for example `DeadlineExceeded`.
-        why: String,
-        /// What the runner said, where it could be read.
-        report: Option<CopyReport>,
-    },
-}
-
 /// What to do, and what to say.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
@@ -205,38 +92,6 @@ pub struct Decision {
     /// Targets, by their position, that are copied from a bundle now or later unless somebody changes the set or the site
     /// first. Media that hold one of them must stay.
     pub from_bundle: Vec<usize>,
-}
-
-/// What one Job is to copy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    /// Where from.
-    pub source: BatchSource,
-    /// Targets, at most [`crate::model::task::MAX_TARGETS`], with the repositories that blobs may be linked from.
-    pub targets: Vec<(Target, Vec<RepositoryName>)>,
-    /// Which attempt it is, from 1.
-    pub attempt: u32,
-    /// Bytes of the images, where they are known.
-    pub bytes: Option<u64>,
-}
-
-/// Where a batch comes from.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BatchSource {
-    /// A bundle.
-    Bundle {
-        /// Digest of its manifest.
-        digest: Digest,
-        /// Its name, for people.
-        name: String,
-    },
-    /// The images' own registry.
-    Registry {
-        /// It.
-        registry: RegistryHost,
-        /// Secret with the login, one for the whole batch.
-        secret: Option<String>,
-    },
 }
 
 /// What the status says.

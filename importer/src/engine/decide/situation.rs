@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSetSpec, Source, default, interval, reason};
 use krs_core::oci::digest::Digest;
 
-use super::{Answer, BatchSource, JobPhase, Observation};
-use crate::engine::remember::{is_over, known_failure};
+use super::Observation;
+use crate::engine::failures::known_failure;
+use crate::model::answer::Answer;
+use crate::model::clock::{after, is_over};
+use crate::model::job::{BatchSource, JobPhase};
 use crate::model::state::{Attempt, MAX_MOVES};
 use crate::model::stock::{StockBundle, StockImage};
 use crate::model::target::Target;
@@ -264,10 +267,4 @@ pub(super) fn back_off(attempt: &Attempt, resync: Duration) -> Duration {
     let max = if attempt.reason == reason::JOB_REJECTED { MAX_REJECTED } else { MAX_BACK_OFF };
     let wait = FIRST_BACK_OFF.saturating_mul(doubled).min(max);
     if needs_a_person(known_failure(&attempt.reason)) { wait.max(resync) } else { wait }
-}
-
-/// `at` and `wait` later, as far as time goes.
-pub(crate) fn after(at: Timestamp, wait: Duration) -> Timestamp {
-    let wait = SignedDuration::try_from(wait).unwrap_or(SignedDuration::MAX);
-    at.checked_add(wait).unwrap_or(Timestamp::MAX)
 }

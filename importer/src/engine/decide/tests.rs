@@ -16,14 +16,15 @@ use krs_core::oci::reference::{Destination, RegistryHost, RepositoryName};
 use serde_json::json;
 
 use super::*;
-use crate::engine::job::copy_target;
+use crate::model::answer::Answer;
+use crate::model::job::FailedPod;
 use crate::model::marks::Standing;
 use crate::model::policy::Allowed;
 use crate::model::readers::Readers;
 use crate::model::state::{Attempt, SetState};
 use crate::model::stock::{Refusal, Stock, StockBundle, StockImage};
 use crate::model::target::{Target, TargetKey, targets};
-use crate::model::task::{CopyReport, CopyTask, DestinationEndpoint, TargetFailure, TaskSource};
+use crate::model::task::{CopyReport, CopyTarget, CopyTask, DestinationEndpoint, TargetFailure, TaskSource};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -180,7 +181,7 @@ fn running(n: usize, batch: &Batch) -> CopyJob {
                 }
                 BatchSource::Registry { .. } => TaskSource::Registry { plain_http: false },
             },
-            targets: batch.targets.iter().map(|(t, from)| copy_target(t, from)).collect(),
+            targets: batch.targets.iter().map(|(t, from)| CopyTarget::of(t, from)).collect(),
         },
         created: None,
         suspended: false,

@@ -8,8 +8,10 @@ use krs_core::oci::reference::Reference;
 use krs_core::redact::printable;
 
 use super::situation::{Awaited, Situation, stalls};
-use super::{JobPhase, Observation, Picture, Verdict};
-use crate::engine::remember::{last_bundle, last_failure};
+use super::{Observation, Picture, Verdict};
+use crate::engine::failures::last_failure;
+use crate::engine::remember::last_bundle;
+use crate::model::job::JobPhase;
 
 /// Images, bundles and Jobs that a message names; it counts the rest.
 const NAMED: usize = 3;

@@ -14,8 +14,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::crd::EdgeImageSet;
 
 use super::{CONTAINER, Surroundings};
-use crate::engine::decide::{Batch, BatchSource};
 use crate::model::config::{NO_SIDECAR_ANNOTATIONS, NO_SIDECAR_LABELS, Variable};
+use crate::model::job::{Batch, BatchSource};
 use crate::model::task::{AUDIENCE, CopyTask, path};
 
 /// User and group of the process, as in the image.

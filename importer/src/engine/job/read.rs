@@ -8,9 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::redact::printable;
 
 use super::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, SELECTOR, SET_LABEL};
-use crate::engine::decide::{CopyJob, FailedPod, JobPhase};
-use crate::model::task::{CopyReport, CopyTask, MAX_REPORT, MAX_TARGETS, MAX_TASK};
-use crate::runner::STOPPED;
+use crate::model::job::{CopyJob, FailedPod, JobPhase};
+use crate::model::task::{CopyReport, CopyTask, MAX_REPORT, MAX_TARGETS, MAX_TASK, STOPPED};
 
 /// Longest message of a Job, a Pod or a failure that is kept, in characters.
 const MAX_MESSAGE: usize = 1000;

@@ -5,7 +5,7 @@ use krs_core::oci::digest::Digest;
 use serde_json::json;
 
 use super::*;
-use crate::engine::decide::{CopyJob, JobPhase};
+use crate::model::job::{CopyJob, JobPhase};
 
 const CONFIG: &str = "namespace: krs-system\nallowedDestinations: [edge.local:5000]\n\
     registry: {host: 'krs-importer.krs-system.svc:5443'}\njobs: {image: 'krs-importer:1', imagePullSecrets: [{name: pull}]}\n";

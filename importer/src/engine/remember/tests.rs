@@ -3,27 +3,10 @@
 use krs_core::oci::digest::Digest;
 
 use super::*;
-use crate::engine::job::copy_target;
-use crate::model::task::{CopyTask, DestinationEndpoint};
+use crate::model::task::{CopyTarget, CopyTask, DestinationEndpoint};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
-}
-
-#[test]
-fn only_known_reasons_come_out_of_a_report() {
-    assert_eq!(known_failure("AuthFailed"), reason::AUTH_FAILED);
-    for text in ["SyncSuccessful", "Error", "", "InvalidSpec", "x\ny"] {
-        assert_eq!(known_failure(text), reason::COPY_FAILED, "{text}");
-    }
-}
-
-#[test]
-fn a_time_that_is_yet_to_come_is_over() {
-    let minute = Duration::from_secs(60);
-    assert!(
-        !is_over(at(0), minute, at(59)) && is_over(at(0), minute, at(60)) && is_over(at(100), minute, at(0))
-    );
 }
 
 /// Some targets, and a Job that copied them and ended at second 0.
@@ -48,7 +31,7 @@ fn copied(count: usize) -> (Vec<Target>, CopyJob) {
                 insecure_skip_verify: false,
             },
             source: TaskSource::Bundle { digest: Digest::of(b"b"), name: "b".to_owned(), ca: String::new() },
-            targets: targets.iter().map(|target| copy_target(target, &[])).collect(),
+            targets: targets.iter().map(|target| CopyTarget::of(target, &[])).collect(),
         },
         created: None,
         suspended: false,

@@ -14,7 +14,7 @@ use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use thiserror::Error;
 use tokio::sync::watch;
 
-use super::{Mark, Marks, Standing};
+use crate::model::marks::{Mark, Marks, Standing, UsedDecisions};
 
 /// Name of the ConfigMap.
 const NAME: &str = "krs-streams";
@@ -73,28 +73,6 @@ impl MarkError {
     /// Whether the bundle itself must not decide, so that a retry cannot help.
     pub const fn is_verdict(&self) -> bool {
         matches!(self, Self::Unreadable { .. } | Self::Superseded { .. } | Self::Reused { .. })
-    }
-}
-
-/// Proof that the mark of a stream stands at a bundle, durably: its decisions may be used. Only [`HighWaterMarks::raise`]
-/// makes one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsedDecisions {
-    stream: StreamName,
-    sequence: u64,
-    identity: Digest,
-}
-
-impl UsedDecisions {
-    /// Whether it was made for this bundle.
-    pub fn covers(&self, stream: &StreamName, bundle: &Mark) -> bool {
-        (&self.stream, self.sequence, self.identity) == (stream, bundle.sequence, bundle.identity)
-    }
-
-    /// For tests of what needs one and has no cluster.
-    #[cfg(test)]
-    pub(crate) fn of(stream: &StreamName, bundle: &Mark) -> Self {
-        Self { stream: stream.clone(), sequence: bundle.sequence, identity: bundle.identity }
     }
 }
 
@@ -173,8 +151,7 @@ impl HighWaterMarks {
             }
             self.publish(marks.with(stream, bundle));
         }
-        let (sequence, identity) = (bundle.sequence, bundle.identity);
-        Ok(Some(UsedDecisions { stream: stream.clone(), sequence, identity }))
+        Ok(Some(UsedDecisions::of(stream, bundle)))
     }
 
     async fn write(

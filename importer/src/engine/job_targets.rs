@@ -8,8 +8,9 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::{RegistryHost, RepositoryName, Tag};
 
-use super::CopyJob;
+use crate::model::job::CopyJob;
 use crate::model::target::Target;
+use crate::model::task::CopyTarget;
 
 type What<'a> = (&'a RegistryHost, &'a RepositoryName, &'a Digest, &'a [Tag], &'a [Platform]);
 
@@ -27,7 +28,7 @@ impl<'a> Index<'a> {
     /// For each target of the Job, in the Job's order, its place among the targets of the set, where the set still has it.
     pub(crate) fn places(&self, job: &CopyJob) -> Vec<Option<usize>> {
         let registry = &job.task.destination.registry;
-        let place = |t: &crate::model::task::CopyTarget| {
+        let place = |t: &CopyTarget| {
             let what = (registry, &t.repository, &t.digest, t.tags.as_slice(), t.platforms.as_slice());
             self.0.get(&what).copied()
         };

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One target on its way, and what all steps of a copy do at the edge.
+
+use krs_core::oci::Descriptor;
+use krs_core::oci::closure::Documents;
+use krs_core::oci::digest::Digest;
+use krs_core::oci::reference::{RepositoryName, Selector};
+use krs_core::registry::{RegistryError, Repository};
+use krs_core::sync::push::{Put, put_document};
+
+use super::base::Base;
+use super::failure::Failure;
+use super::paths::Paths;
+use super::role::Which;
+use super::side::Side;
+use crate::model::task::{CopyReport, CopyTarget};
+
+/// One target on its way.
+pub(super) struct Copy<'a> {
+    pub(super) source: &'a Side<'a>,
+    pub(super) destination: &'a Side<'a>,
+    pub(super) target: &'a CopyTarget,
+    /// Repositories at the edge that may hold blobs of it.
+    pub(super) mount_from: &'a [RepositoryName],
+    /// Layers that the bundle leaves to the site.
+    pub(super) base: Base,
+    pub(super) paths: &'a Paths,
+    pub(super) report: &'a mut CopyReport,
+}
+
+impl Copy<'_> {
+    pub(super) fn log_step(&self, side: &Side<'_>, repository: &RepositoryName, step: &str) {
+        let (image, role, registry) = (&self.target.image, side.which.name(), &side.registry);
+        tracing::info!(image, role, %registry, %repository, "{step}");
+    }
+
+    /// Counts a referrer that is not at the edge as it should be.
+    pub(super) fn lose(&mut self, what: &impl std::fmt::Display, reason: &str) {
+        self.report.referrers_missing += 1;
+        tracing::warn!(image = self.target.image, referrer = %what, "the image is without it: {reason}");
+    }
+}
+
+/// Answers the subject that the registry says it has processed, where the manifest was not there already.
+pub(super) async fn put(
+    edge: &Repository,
+    selector: &Selector,
+    document: &Descriptor,
+    documents: &Documents,
+) -> Result<Option<Digest>, Failure> {
+    match put_document(edge, selector, document, documents).await {
+        Ok(Put::Sent(subject)) => Ok(subject),
+        Ok(Put::Present) => Ok(None),
+        Err(error) => Err(Failure::target(&error)),
+    }
+}
+
+pub(super) fn at_edge(error: &RegistryError) -> Failure {
+    Failure::registry(Which::Destination, error)
+}
+
+pub(super) async fn has(edge: &Repository, digest: &Digest, size: u64) -> Result<bool, Failure> {
+    edge.has_blob_for_push(digest, size).await.map_err(|error| at_edge(&error))
+}
