@@ -8,9 +8,9 @@ use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use thiserror::Error;
 
+use super::format::error::ManifestError;
 use super::format::freshness::RollbackError;
 use super::format::layout::HeaderError;
-use super::format::manifest::ManifestError;
 use super::format::volumes::is_renamed;
 use crate::bundle::sign::SignError;
 use crate::error::{Classify, DRIVE_FAILED, ErrorKind, help_against_write, io_kind, is_drive_failure};

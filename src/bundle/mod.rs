@@ -14,15 +14,15 @@ mod write;
 pub use disk::file::sync_folder;
 pub use disk::media::ReadFrom;
 pub use error::{BundleError, Lacking};
+pub use format::content::{BundleBlob, BundleImage, BundleReferrer, BundleSet, BundleSource};
 pub use format::delta::{
     BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES,
 };
+pub use format::error::ManifestError;
 pub use format::freshness::{Freshness, HighWaterMark, RollbackError, follows, is_clock_behind};
 pub use format::layout::{self, Layout};
-pub use format::manifest::{
-    BundleBlob, BundleImage, BundleManifest, BundleReferrer, BundleSet, BundleSource, MAX_SET, MAX_SETS,
-    ManifestError, StreamName,
-};
+pub use format::manifest::{BundleManifest, MAX_SET, MAX_SETS};
+pub use format::stream::StreamName;
 pub use format::volumes::{MAX_VOLUMES, Volume, VolumeList, list_path, volume_of};
 pub use read::find::{Form, FoundBundle, FoundBundles, find_bundles};
 pub use read::images::{BundledImage, BundledImages};

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{DOCKER_INDEX, OCI_INDEX, StatedPlatform, is_document};
+use super::media_type::{DOCKER_INDEX, OCI_INDEX, is_document};
+use super::stated_platform::StatedPlatform;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 

@@ -175,8 +175,8 @@ impl<'de> Deserialize<'de> for Platform {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn parse(text: &str) -> Platform {

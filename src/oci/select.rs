@@ -3,7 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::{Descriptor, Index};
+use super::descriptor::Descriptor;
+use super::manifest::Index;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 
@@ -89,10 +90,11 @@ impl Index {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
-    use super::super::{Document, OCI_INDEX, OCI_MANIFEST};
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::oci::manifest::Document;
+    use crate::oci::media_type::{OCI_INDEX, OCI_MANIFEST};
 
     /// An index of children with these platforms; what stands after a `>` describes the child at that position.
     fn index(children: &[&str]) -> Index {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{CallPaths, shown};
+use super::show::shown;
 use crate::error::{Classify, ErrorKind};
 use crate::redact::{masked, printable};
 
@@ -107,13 +107,6 @@ impl Classify for SetError {
 /// Everything that is wrong, at least one thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetErrors(pub Vec<SetError>);
-
-impl SetErrors {
-    /// As [`Loaded::show_paths`](super::Loaded::show_paths).
-    pub fn show_paths(&mut self, paths: &CallPaths) {
-        self.0.iter_mut().for_each(|error| error.file = paths.path(&error.file));
-    }
-}
 
 impl fmt::Display for SetErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,16 +2,12 @@
 //! What a bundle does not hold, and says so: the layers that a delta expects at the site, and the images that could
 //! not be fetched.
 
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{BundleManifest, MAX_BLOB, ManifestError};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
-use crate::redact::printable;
 
 /// Most receipts and bundles that one delta is made against.
 pub const MAX_SOURCES: usize = 1000;
@@ -75,56 +71,4 @@ pub struct BundleMissing {
     pub reason: String,
     /// The reference of the sets, in normal form.
     pub reference: Reference,
-}
-
-fn plain(what: &str, value: &str) -> Result<(), ManifestError> {
-    let shown = printable(value, 300);
-    if shown != value || value.is_empty() {
-        return Err(ManifestError::Inconsistent(format!("{what} `{shown}` is not plain text")));
-    }
-    Ok(())
-}
-
-impl BundleManifest {
-    /// Whether what the bundle says that it lacks fits the rest of it.
-    pub(in crate::bundle) fn check_lacking(&self) -> Result<(), ManifestError> {
-        let bad = |what: String| Err(ManifestError::Inconsistent(what));
-        let images = self.images.iter().map(|image| (image.reference.to_string(), &image.platforms));
-        let mut seen = images.collect::<HashSet<_>>();
-        for missing in &self.missing {
-            plain("the reason of a missing image", &missing.reason)?;
-            if !seen.insert((missing.reference.to_string(), &missing.platforms)) {
-                return bad(format!(
-                    "image {} is missing and stands in it, or stands twice",
-                    missing.reference
-                ));
-            }
-        }
-        let Some(base) = &self.base else {
-            return match self.images.iter().find(|image| image.partial) {
-                Some(image) => bad(format!("image {} is partial, but there is no base", image.reference)),
-                None => Ok(()),
-            };
-        };
-        if base.layers.is_empty() || base.sources.is_empty() || base.sources.len() > MAX_SOURCES {
-            return bad("its base has no layers, no sources or too many".to_owned());
-        }
-        for source in &base.sources {
-            plain("the name of a source of the base", &source.name)?;
-        }
-        let held = self.blobs.iter().map(|blob| blob.digest).collect::<HashSet<_>>();
-        let mut before = None;
-        for layer in &base.layers {
-            let digest = layer.digest;
-            if before.replace(digest) >= Some(digest) {
-                return bad(format!("layer {digest} of its base is not in order"));
-            }
-            if held.contains(&digest) || layer.size > MAX_BLOB || layer.repositories.len() > MAX_REPOSITORIES
-            {
-                return bad(format!("layer {digest} of its base is in the archive too, or is not plausible"));
-            }
-            layer.repositories.iter().try_for_each(|name| plain("a repository of the base", name))?;
-        }
-        Ok(())
-    }
 }

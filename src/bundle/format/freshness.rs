@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use thiserror::Error;
 
-use super::manifest::StreamName;
+use super::stream::StreamName;
 use crate::oci::digest::Digest;
 
 /// The highest bundle of a stream that was accepted.

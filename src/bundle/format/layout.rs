@@ -11,78 +11,22 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
-use thiserror::Error;
 
-use super::manifest::{BundleManifest, ManifestError};
+use super::content::BundleImage;
+pub use super::entries::{
+    HEADER, HeaderError, INDEX, MANIFEST, MANIFEST_AT, OCI_LAYOUT, OCI_LAYOUT_CONTENT, SIGNATURES, TRAILER,
+    blob_path, header, next_header, padded, set_path,
+};
+use super::error::ManifestError;
+use super::manifest::BundleManifest;
 use crate::bundle::sign::SIGNATURES_SIZE;
 use crate::json;
 use crate::oci;
 use crate::oci::digest::Digest;
 
-/// Bytes of a header, and what contents are padded to.
-pub const HEADER: u64 = 512;
-/// Zero bytes at the end of the archive.
-pub const TRAILER: u64 = 1024;
-/// Name of the entry that says which version of the OCI image layout this is.
-pub const OCI_LAYOUT: &str = "oci-layout";
-/// Its content.
-pub const OCI_LAYOUT_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-/// Name of the entry with the manifest.
-pub const MANIFEST: &str = "krs/bundle.json";
-/// Name of the entry with the signatures.
-pub const SIGNATURES: &str = "krs/signatures";
-/// Name of the entry with the OCI index.
-pub const INDEX: &str = "index.json";
-/// Where the content of `krs/bundle.json` begins: after the two entries whose sizes do not change.
-pub const MANIFEST_AT: u64 = 3 * HEADER;
 /// Annotation of `index.json` with the digest of `krs/bundle.json`, so that no byte of an unsigned bundle can
 /// change unnoticed either.
 const MANIFEST_ANNOTATION: &str = "io.kuberegistrysync.bundle";
-
-/// Name of the entry of the set with number `n`.
-pub fn set_path(n: usize) -> String {
-    format!("krs/sets/{:05}.yaml", n + 1)
-}
-
-/// Name of the entry of a blob.
-pub fn blob_path(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
-}
-
-/// `size` rounded up to whole blocks.
-pub const fn padded(size: u64) -> u64 {
-    size.div_ceil(HEADER) * HEADER
-}
-
-/// Where the next header begins, for content of `size` bytes at `offset`.
-pub const fn next_header(offset: u64, size: u64) -> u64 {
-    offset + padded(size)
-}
-
-/// A name that does not fit a header; none that this module makes.
-#[derive(Debug, Error)]
-#[error("`{name}` does not fit a tar header: {source}")]
-pub struct HeaderError {
-    name: String,
-    source: std::io::Error,
-}
-
-/// The header of an entry: a function of its name and size alone.
-///
-/// # Errors
-/// [`HeaderError`] for names that ustar cannot hold.
-pub fn header(name: &str, size: u64) -> Result<[u8; 512], HeaderError> {
-    let mut header = tar::Header::new_ustar();
-    header.set_path(name).map_err(|source| HeaderError { name: name.to_owned(), source })?;
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(size);
-    header.set_cksum();
-    Ok(*header.as_bytes())
-}
 
 /// A piece of the archive that follows from the manifest, or that the manifest names by digest (the sets).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,9 +169,7 @@ fn index(manifest: &BundleManifest, manifest_digest: Digest) -> Result<Vec<u8>, 
         let missing = || ManifestError::Inconsistent(format!("{digest} has no blob"));
         sizes.get(digest).copied().ok_or_else(missing)
     };
-    let tag_name = |image: &crate::bundle::BundleImage| {
-        image.tag.as_ref().map(|tag| format!("{}:{tag}", image.repository))
-    };
+    let tag_name = |image: &BundleImage| image.tag.as_ref().map(|tag| format!("{}:{tag}", image.repository));
     let mut claims = HashMap::<String, BTreeSet<Digest>>::new();
     for image in &manifest.images {
         if let Some(name) = tag_name(image) {
@@ -281,8 +223,8 @@ fn index(manifest: &BundleManifest, manifest_digest: Digest) -> Result<Vec<u8>, 
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::bundle::format::manifest::tests::example;
 
@@ -300,8 +242,9 @@ mod tests {
         parts.push((MANIFEST_AT, layout.manifest_size));
         parts.push((layout.signatures_at, SIGNATURES_SIZE as u64));
         parts.extend(layout.sets_at.iter().zip(&manifest.sets).map(|(at, set)| (*at, set.size)));
-        let blob =
-            |b: &crate::bundle::BundleBlob| (layout.blobs_at + b.offset - HEADER, HEADER + padded(b.size));
+        let blob = |b: &crate::bundle::format::content::BundleBlob| {
+            (layout.blobs_at + b.offset - HEADER, HEADER + padded(b.size))
+        };
         parts.extend(manifest.blobs.iter().map(blob));
         parts.sort_unstable();
         let end = parts.into_iter().filter(|part| part.1 > 0).fold(0, |at, (offset, size)| {

@@ -5,22 +5,21 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeSet, HashSet};
-use std::fmt;
-use std::str::FromStr;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use thiserror::Error;
+use serde::{Deserialize, Serialize};
 
+use super::check;
+use super::content::{BundleBlob, BundleImage, BundleSet, BundleSource};
 use super::delta::{BundleBase, BundleMissing};
-use super::layout;
-use crate::format::{self, FORMAT_VERSION, LaterField};
+use super::entries;
+use super::error::ManifestError;
+use super::stream::StreamName;
+use crate::format::{self, LaterField};
 use crate::json::{self, JsonError};
-use crate::oci;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
-use crate::oci::reference::{Reference, Tag};
 
 /// Largest `krs/bundle.json`, in bytes.
 pub(in crate::bundle) const MAX_MANIFEST: u64 = 64 << 20;
@@ -28,7 +27,6 @@ pub(in crate::bundle) const MAX_MANIFEST: u64 = 64 << 20;
 pub const MAX_SET: u64 = 4 << 20;
 /// Most sets in a bundle.
 pub const MAX_SETS: usize = 10_000;
-pub(in crate::bundle) use crate::oci::MAX_BLOB;
 
 /// What a bundle holds. The fields of every type here are declared in the order of their JSON names, which makes
 /// their serialisation canonical (see [`json::canonical`]).
@@ -69,178 +67,6 @@ pub struct BundleManifest {
     pub stream: StreamName,
     /// Name and version of the program that made the bundle.
     pub tool: String,
-}
-
-/// A blob and its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct BundleBlob {
-    /// Digest of the content.
-    pub digest: Digest,
-    /// Where its content begins, in bytes after the first blob's header begins.
-    pub offset: u64,
-    /// Bytes of the content.
-    pub size: u64,
-}
-
-/// An image, chart or other artifact.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct BundleImage {
-    /// Kind of artifact, where it is not a container image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact_type: Option<String>,
-    /// What the reference was resolved to.
-    pub digest: Digest,
-    /// Media type of the document with that digest.
-    pub media_type: String,
-    /// How many of its signatures, SBOMs and attestations stayed behind because they could not be fetched. A look-up that
-    /// failed counts as one. Since format version 2.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub missing_referrers: u32,
-    /// Whether layers of it are in the base and not in the archive.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub partial: bool,
-    /// Platforms that were chosen from an index; empty: all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub platforms: Vec<Platform>,
-    /// The reference of the sets, in normal form.
-    pub reference: Reference,
-    /// Signatures, SBOMs and attestations that travel with the image.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub referrers: Vec<BundleReferrer>,
-    /// Registry and repository of the reference.
-    pub repository: String,
-    /// Tag of the reference.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag: Option<Tag>,
-}
-
-// The shape that serde asks for.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-const fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-// The shape that serde asks for.
-#[allow(clippy::trivially_copy_pass_by_ref)]
-const fn is_zero(value: &u32) -> bool {
-    *value == 0
-}
-
-/// Something that refers to an image or to a part of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct BundleReferrer {
-    /// Kind of artifact.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact_type: Option<String>,
-    /// Digest of its manifest.
-    pub digest: Digest,
-    /// Media type of its manifest.
-    pub media_type: String,
-    /// What it refers to.
-    pub subject: Digest,
-    /// The tag that names it, where it is found by a tag (cosign's `.sig`, `.att` and `.sbom`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag: Option<Tag>,
-}
-
-/// A set, whose document lies verbatim in the archive.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct BundleSet {
-    /// Digest of the document.
-    pub digest: Digest,
-    /// The file of the checkout that it was read from. Of a path that is longer than 300 characters, or has some that cannot
-    /// be shown: the first 12 digits of its SHA-256, `…`, and its end.
-    pub file: String,
-    /// Name of the entry.
-    pub path: String,
-    /// Bytes of the document.
-    pub size: u64,
-}
-
-/// The commit that the sets were read from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct BundleSource {
-    /// Its hash, in hex.
-    pub commit: String,
-    /// Whether the checkout differed from it.
-    pub dirty: bool,
-}
-
-/// Names a line of bundles for a group of sites: letters, digits, `.`, `_` and `-`, at most 63.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamName(String);
-
-impl StreamName {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for StreamName {
-    fn default() -> Self {
-        Self("default".to_owned())
-    }
-}
-
-impl fmt::Display for StreamName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for StreamName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        if text.len() > 63
-            || !text.chars().all(plain)
-            || !edge(text.chars().next())
-            || !edge(text.chars().last())
-        {
-            let shown = crate::redact::printable(text, 80);
-            return Err(format!(
-                "`{shown}` is not a name: expected 1 to 63 letters, digits, `.`, `_` or `-`, with a letter or digit at both ends"
-            ));
-        }
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl Serialize for StreamName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for StreamName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// Why a manifest is not accepted.
-#[derive(Debug, Error)]
-pub enum ManifestError {
-    /// Not JSON of this shape.
-    #[error(transparent)]
-    Json(#[from] JsonError),
-    /// Made by a later version of krs. (T-07)
-    #[error("it is of format version {0}; this krs reads up to version {FORMAT_VERSION}")]
-    Version(u32),
-    /// Readable, but not in the one form in which krs writes it.
-    #[error("it is not in canonical form")]
-    NotCanonical,
-    /// It contradicts itself.
-    #[error("it contradicts itself: {0}")]
-    Inconsistent(String),
 }
 
 impl BundleManifest {
@@ -328,21 +154,13 @@ impl BundleManifest {
     /// [`ManifestError::Inconsistent`] names the first part that does not.
     pub fn check(&self) -> Result<(), ManifestError> {
         let bad = |what: String| Err(ManifestError::Inconsistent(what));
-        let text = |what: &str, value: &str| {
-            let shown = crate::redact::printable(value, 300);
-            if shown != value || value.is_empty() {
-                bad(format!("{what} `{shown}` is not plain text"))
-            } else {
-                Ok(())
-            }
-        };
         if let Some(field) = self.later_fields().into_iter().find(|field| field.version > self.format_version)
         {
             return bad(format!("{field}, and it is of version {}", self.format_version));
         }
-        text("tool", &self.tool)?;
+        check::plain("tool", &self.tool)?;
         for site in &self.audience {
-            text("audience", site)?;
+            check::plain("audience", site)?;
         }
         if let Some(BundleSource { commit, .. }) = &self.source
             && (commit.len() > 64 || commit.len() < 40 || !commit.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -358,60 +176,13 @@ impl BundleManifest {
             return bad(format!("{} sets, more than {MAX_SETS}", self.sets.len()));
         }
         for (n, set) in self.sets.iter().enumerate() {
-            text("set file", &set.file)?;
-            if set.path != layout::set_path(n) || set.size > MAX_SET {
+            check::plain("set file", &set.file)?;
+            if set.path != entries::set_path(n) || set.size > MAX_SET {
                 return bad(format!("set {n} has a wrong path or size"));
             }
         }
-        self.check_blobs()?;
-        self.check_images()?;
-        self.check_lacking()
-    }
-
-    fn check_blobs(&self) -> Result<(), ManifestError> {
-        let mut seen = HashSet::with_capacity(self.blobs.len());
-        let mut offset = 0_u64;
-        for blob in &self.blobs {
-            let digest = blob.digest;
-            if blob.size > MAX_BLOB {
-                return Err(ManifestError::Inconsistent(format!(
-                    "blob {digest} is larger than {MAX_BLOB} bytes"
-                )));
-            }
-            if !seen.insert(digest) {
-                return Err(ManifestError::Inconsistent(format!("blob {digest} stands twice")));
-            }
-            if blob.offset != offset + layout::HEADER {
-                return Err(ManifestError::Inconsistent(format!("blob {digest} is at a wrong offset")));
-            }
-            offset = layout::next_header(blob.offset, blob.size);
-        }
-        Ok(())
-    }
-
-    fn check_images(&self) -> Result<(), ManifestError> {
-        let mut seen = HashSet::with_capacity(self.images.len());
-        for image in &self.images {
-            let BundleImage { reference, digest, .. } = image;
-            let bad = |what: &str| Err(ManifestError::Inconsistent(format!("image {reference} {what}")));
-            if image.repository != reference.name() || image.tag != reference.tag {
-                return bad("has a repository or tag that is not its own");
-            }
-            if reference.digest.is_some_and(|own| own != *digest) {
-                return bad(&format!("was resolved to {digest}"));
-            }
-            if !seen.insert((reference.to_string(), &image.platforms)) {
-                return bad("stands twice");
-            }
-            let mut documents = vec![&image.media_type];
-            documents.extend(image.referrers.iter().map(|referrer| &referrer.media_type));
-            if !documents.into_iter().all(|media_type| oci::is_document(media_type)) {
-                return bad("is not an index or manifest");
-            }
-            if image.referrers.len() > oci::MAX_ENTRIES {
-                return bad("has too many referrers");
-            }
-        }
-        Ok(())
+        check::blobs(&self.blobs)?;
+        check::images(&self.images)?;
+        check::missing(&self.images, &self.missing, self.base.as_ref(), &self.blobs)
     }
 }

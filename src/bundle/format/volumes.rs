@@ -8,7 +8,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{ManifestError, StreamName};
+use super::error::ManifestError;
+use super::stream::StreamName;
 use crate::format;
 use crate::json::{self, JsonError};
 use crate::oci::digest::Digest;

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use super::open::Bundle;
 use crate::bundle::error::BundleError;
-use crate::bundle::format::manifest::BundleImage;
+use crate::bundle::format::content::BundleImage;
 use crate::error::ErrorKind;
 use crate::format::FIRST_VERSION;
 use crate::oci::closure::{

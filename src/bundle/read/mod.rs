@@ -3,8 +3,10 @@
 
 pub(super) mod find;
 pub(super) mod images;
+pub(super) mod list;
 pub(super) mod open;
 mod read_files;
 pub(super) mod reader;
+mod regular;
 pub(super) mod verify;
 pub(super) mod volume_check;

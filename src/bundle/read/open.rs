@@ -21,12 +21,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::read_files::{Part, Parts};
 use super::reader::{Reader, is_set};
+use crate::bundle::disk::hash::hash;
 use crate::bundle::disk::media::ReadFrom;
 use crate::bundle::error::BundleError;
+use crate::bundle::format::content::{BundleBlob, BundleSet};
 use crate::bundle::format::delta::BaseLayer;
 use crate::bundle::format::freshness::{self, Freshness};
 use crate::bundle::format::layout::{self, HEADER, Layout, MANIFEST_AT};
-use crate::bundle::format::manifest::{BundleBlob, BundleManifest, BundleSet};
+use crate::bundle::format::manifest::BundleManifest;
 use crate::bundle::format::volumes::VolumeList;
 use crate::bundle::sign::{KeyId, SIGNATURES_SIZE, SignError, Signatures, Trust};
 use crate::oci::digest::{ContentMismatch, Digest, VerifyReader};
@@ -371,9 +373,7 @@ impl Bundle {
         let differs = |part: &&Part| {
             let volume = part.path.file_name().and_then(|name| list.volumes.iter().find(|v| v.name == name));
             let read = |buf: &mut [u8], done| part.handle.read_at(buf, done);
-            volume.is_some_and(|volume| {
-                crate::bundle::write::writer::hash(part.size, read).ok() != Some(volume.digest)
-            })
+            volume.is_some_and(|volume| hash(part.size, read).ok() != Some(volume.digest))
         };
         let part = self.files.holding(self.content_at(blob), blob.size).find(differs)?;
         Some(part.path.clone())

@@ -2,21 +2,21 @@
 //! A bundle while it is opened: which files it lies in, and whether they are whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::list::{FOREIGN_LIST, read_list};
 use super::read_files::{Part, Parts};
+use super::regular::open_regular;
 use crate::bundle::disk::file::{self, Handle};
 use crate::bundle::error::{BundleError, Lacking};
+use crate::bundle::format::content::{BundleBlob, BundleSet};
+use crate::bundle::format::error::ManifestError;
 use crate::bundle::format::layout::{self, HEADER, Layout, MANIFEST_AT};
-use crate::bundle::format::manifest::{BundleBlob, BundleManifest, BundleSet, MAX_MANIFEST, ManifestError};
+use crate::bundle::format::manifest::{BundleManifest, MAX_MANIFEST};
 use crate::bundle::format::volumes::{self, VolumeList};
 use crate::oci::digest::{ContentMismatch, Digest};
 use crate::set::{self, CheckedSet};
-
-/// What is said of a list of volumes that is not of the bundle.
-pub(in crate::bundle) const FOREIGN_LIST: &str = "it belongs to another bundle";
 
 /// The files while they are checked.
 pub(in crate::bundle) struct Reader {
@@ -31,46 +31,6 @@ pub(in crate::bundle) struct Reader {
     /// Bytes of each volume but the last, as far as is known.
     pub volume_size: u64,
     size: u64,
-}
-
-/// Opens a regular file, and nothing else. (T-10, T-12)
-fn open_regular(path: &Utf8Path) -> Result<(File, u64), BundleError> {
-    let special = |what| BundleError::Special { path: path.to_owned(), what };
-    let file = file::open(path, false).map_err(|source| match file::special(path) {
-        Some(what) => special(what),
-        None => BundleError::Open { path: path.to_owned(), source },
-    })?;
-    let metadata = file.metadata().map_err(|source| BundleError::Open { path: path.to_owned(), source })?;
-    if !metadata.is_file() {
-        return Err(special(file::special(path).unwrap_or("not a regular file")));
-    }
-    Ok((file, metadata.len()))
-}
-
-/// Reads `NAME.krs.json`, from the first folder that has one.
-pub(in crate::bundle) fn read_list(
-    archive: &Utf8Path,
-    folders: &[Utf8PathBuf],
-) -> Result<Option<(Utf8PathBuf, Vec<u8>)>, BundleError> {
-    read_lists(archive, folders).next().transpose()
-}
-
-/// Reads `NAME.krs.json` from each folder that has one: every medium may have it.
-pub(in crate::bundle) fn read_lists(
-    archive: &Utf8Path,
-    folders: &[Utf8PathBuf],
-) -> impl Iterator<Item = Result<(Utf8PathBuf, Vec<u8>), BundleError>> {
-    let own = volumes::list_path(archive);
-    let others = folders.iter().filter_map(|folder| Some(folder.join(own.file_name()?)));
-    let there = std::iter::once(own.clone()).chain(others.collect::<Vec<_>>());
-    there.filter(|path| path.symlink_metadata().is_ok()).map(|path| {
-        let (file, size) = open_regular(&path)?;
-        let mut bytes = vec![0; usize::try_from(size.min(volumes::MAX_LIST as u64 + 1)).unwrap_or_default()];
-        let read = file::read_at(&file, &mut bytes, 0);
-        let read = read.map_err(|source| BundleError::Read { path: path.clone(), offset: 0, source })?;
-        bytes.truncate(read);
-        Ok((path, bytes))
-    })
 }
 
 /// Whether the file at `path`, or its first volume, begins as bundles do, damaged or not.

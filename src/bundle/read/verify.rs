@@ -8,7 +8,7 @@ use std::thread;
 use super::images::BundledImages;
 use super::open::Bundle;
 use crate::bundle::error::BundleError;
-use crate::bundle::format::manifest::BundleBlob;
+use crate::bundle::format::content::BundleBlob;
 use crate::oci::digest::{self, ContentMismatch, Hasher};
 use crate::progress::{Activity, Progress};
 

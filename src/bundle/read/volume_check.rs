@@ -3,15 +3,12 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::reader::read_list;
+use super::list::{read_list, signature};
 use crate::bundle::disk::file;
+use crate::bundle::disk::hash::hash;
 use crate::bundle::error::BundleError;
 use crate::bundle::format::volumes::{self, VolumeList};
 use crate::bundle::sign::{Signatures, Trust};
-use crate::bundle::write::writer::hash;
-
-/// Largest `NAME.krs.json.minisig`, in bytes.
-const MAX_SIGNATURE: u64 = 16 << 10;
 
 /// What a volume is, compared with the list of volumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,21 +59,4 @@ pub fn check_volumes(
         (volume.name, state)
     });
     Ok(Some(states.collect()))
-}
-
-/// The file with the signatures of a list.
-pub(in crate::bundle) fn signature_path(list: &Utf8Path) -> Utf8PathBuf {
-    format!("{list}.minisig").into()
-}
-
-/// The signatures of a list; nothing where there are none.
-pub(in crate::bundle) fn signature(list: &Utf8Path) -> Result<Vec<u8>, BundleError> {
-    let path = signature_path(list);
-    let Ok(file) = file::open(&path, false) else { return Ok(Vec::new()) };
-    let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    let mut bytes = vec![0; if regular { usize::try_from(MAX_SIGNATURE).unwrap_or_default() } else { 0 }];
-    let read = file::read_at(&file, &mut bytes, 0);
-    let read = read.map_err(|source| BundleError::Read { path, offset: 0, source })?;
-    bytes.truncate(read);
-    Ok(bytes)
 }

@@ -8,11 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blake2::{Blake2b512, Digest as _};
 use minisign::{KeyPair, SecretKeyBox};
-use thiserror::Error;
 
-use super::{SignError, untrusted_comment};
+use super::error::{KeyProblem, SignError};
+use super::key_id::{KeyId, untrusted_comment};
 use crate::redact::{Secret, printable};
 
+/// Largest key file that is read, in bytes.
+pub const MAX_KEY_FILE: u64 = 16 << 10;
 /// Bytes of a public key: algorithm, key number, Ed25519 key.
 const PUBLIC_KEY: usize = 2 + 8 + 32;
 /// Bytes of a signature: algorithm, key number, Ed25519 signature.
@@ -23,63 +25,6 @@ const SECRET_HEAD: usize = 2 + 2 + 2 + 32 + 8 + 8;
 const SECRET_KEY: usize = SECRET_HEAD + 8 + 64 + 32;
 /// What stands for a secret key that is not encrypted.
 const NO_KDF: &[u8] = &[0, 0];
-
-/// The name of a key, as minisign prints it: 16 upper-case hex digits. It says which key is meant, it proves nothing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(u64);
-
-impl KeyId {
-    pub(super) fn of(keynum: &[u8]) -> Self {
-        Self(keynum.iter().rev().fold(0, |id, byte| (id << 8) | u64::from(*byte)))
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016X}", self.0)
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// Why a file is not the key that was asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum KeyProblem {
-    /// No byte of it is anything but white space.
-    #[error("it is empty")]
-    Empty,
-    /// Neither a key nor anything else that is known.
-    #[error("it holds no key in minisign's format: two lines, a comment and the key in base64")]
-    NoKey,
-    /// A public key in place of a secret one.
-    #[error("it is a public key, which verifies signatures")]
-    Public,
-    /// A secret key in place of a public one.
-    #[error("it is a secret key, which makes signatures")]
-    Secret,
-    /// A signature.
-    #[error("it is a signature")]
-    Signature,
-    /// Of OpenSSL, SSH or cosign.
-    #[error("it is a PEM file; krs reads keys in minisign's format")]
-    Pem,
-    /// The checksum is wrong, or the halves do not belong together.
-    #[error("it is damaged")]
-    Damaged,
-    /// Encrypted, and no passphrase was given.
-    #[error("it is encrypted and needs a passphrase")]
-    NeedsPassphrase,
-    /// Encrypted with another passphrase.
-    #[error("wrong passphrase")]
-    WrongPassphrase,
-    /// What minisign says.
-    #[error("{0}")]
-    Unusable(String),
-}
 
 /// The bytes of the key in the content of a file. Only the second line counts, as for minisign; a key alone is read, too.
 fn decode(text: &str) -> Result<Vec<u8>, KeyProblem> {
@@ -266,8 +211,8 @@ pub fn generate(passphrase: Option<&Secret>) -> Result<NewKeyPair, SignError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::list::folder;
 use super::write_files;
-use super::writer::{Writer, folder};
+use super::writer::Writer;
 use crate::bundle::disk::media::ReadFrom;
 use crate::bundle::error::BundleError;
 use crate::bundle::read::open::Bundle;

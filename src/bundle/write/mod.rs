@@ -3,6 +3,7 @@
 
 pub(super) mod copy;
 mod journal;
+mod list;
 mod resume;
 pub(super) mod signing;
 pub(super) mod write_files;

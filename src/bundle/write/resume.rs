@@ -8,14 +8,12 @@ use std::fs;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::journal::{Journal, Noted};
-use super::write_files::Output;
+use super::write_files::{Output, PART};
 use crate::bundle::format::layout::{self, HEADER, Layout, MANIFEST_AT};
 use crate::bundle::format::manifest::{BundleManifest, MAX_MANIFEST};
 use crate::bundle::format::volumes;
 use crate::oci::digest::Digest;
 
-/// What files are called until they are whole.
-pub(in crate::bundle) const PART: &str = ".part";
 /// What they are called while their content is moved to another archive.
 pub(in crate::bundle) const OLD: &str = ".old";
 

@@ -3,17 +3,16 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::resume::PART;
+use super::list::{encode, replace, write_list};
 use super::write_files::Output;
-use super::writer::{folder, hash};
-use crate::bundle::disk::file;
+use crate::bundle::disk::hash::hash;
 use crate::bundle::error::BundleError;
+use crate::bundle::format::error::ManifestError;
 use crate::bundle::format::layout::Layout;
-use crate::bundle::format::manifest::{BundleManifest, ManifestError};
+use crate::bundle::format::manifest::BundleManifest;
 use crate::bundle::format::volumes::{self, VolumeList};
+use crate::bundle::read::list::{FOREIGN_LIST, read_list, read_lists, signature, signature_path};
 use crate::bundle::read::open::Bundle;
-use crate::bundle::read::reader::{FOREIGN_LIST, read_list, read_lists};
-use crate::bundle::read::volume_check::{signature, signature_path};
 use crate::bundle::sign::{KeyId, SIGNATURES_SIZE, SecretKey, SignError, Signatures};
 
 /// A bundle that was signed.
@@ -25,37 +24,6 @@ pub struct SignedBundle {
     pub key_ids: Vec<KeyId>,
     /// What was wrong with the signatures that it had: they were replaced, whoever made them.
     pub replaced: Option<SignError>,
-}
-
-/// Writes `NAME.krs.json` beside the volumes. What signs an earlier list is removed.
-pub(in crate::bundle) fn write_list(path: &Utf8Path, list: &VolumeList) -> Result<(), BundleError> {
-    let encoded = encode(path, list)?;
-    let stale = signature_path(path);
-    match std::fs::remove_file(&stale) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            return Err(BundleError::Write { path: stale, source });
-        }
-        _ => {}
-    }
-    replace(path, &encoded)
-}
-
-fn encode(path: &Utf8Path, list: &VolumeList) -> Result<Vec<u8>, BundleError> {
-    list.encode().map_err(|source| BundleError::Manifest { path: path.to_owned(), source: source.into() })
-}
-
-/// Replaces a small file: a temporary one first, on the disk, then the name.
-fn replace(path: &Utf8Path, bytes: &[u8]) -> Result<(), BundleError> {
-    use std::io::Write as _;
-    let temporary = Utf8PathBuf::from(format!("{path}{PART}"));
-    let write = || {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        file::sync_folder(folder(path))
-    };
-    write().map_err(|source| BundleError::Write { path: path.to_owned(), source })
 }
 
 /// Signs `NAME.krs.json`, where the bundle at `path` lies in volumes: each medium can then be trusted by itself.

@@ -16,6 +16,9 @@ use crate::bundle::format::volumes;
 /// memory for the end, and a stick that fails would say so only then.
 const SYNC_STEP: u64 = 64 << 20;
 
+/// What files are called until they are whole.
+pub(in crate::bundle) const PART: &str = ".part";
+
 /// Files that are written to at positions of the archive, from several threads at once.
 #[derive(Debug)]
 pub(in crate::bundle) struct Output {

@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::journal::{Journal, Noted};
-use super::resume::{Leftover, OLD, PART};
-use super::signing::write_list;
-use super::write_files::{self, Output};
+use super::list::{folder, write_list};
+use super::resume::{Leftover, OLD};
+use super::write_files::{self, Output, PART};
 use crate::bundle::disk::file;
+use crate::bundle::disk::hash::hash;
 use crate::bundle::error::BundleError;
+use crate::bundle::format::content::BundleBlob;
 use crate::bundle::format::layout::{self, HEADER, Layout, MANIFEST_AT};
-use crate::bundle::format::manifest::{BundleBlob, BundleManifest};
+use crate::bundle::format::manifest::BundleManifest;
 use crate::bundle::format::volumes::{self, Volume, VolumeList};
 use crate::bundle::sign::Signatures;
 use crate::oci::digest::{Digest, Hasher};
@@ -338,10 +340,6 @@ impl Writer {
     }
 }
 
-pub(in crate::bundle) fn folder(path: &Utf8Path) -> &Utf8Path {
-    path.parent().unwrap_or(Utf8Path::new("."))
-}
-
 /// Finds before the first byte what would stop the last one.
 fn may_be_written(
     path: &Utf8Path,
@@ -375,20 +373,4 @@ fn may_be_written(
         }
         _ => Ok(()),
     }
-}
-
-/// Hashes `size` bytes that `read` gives from an offset.
-pub(in crate::bundle) fn hash(
-    size: u64,
-    read: impl Fn(&mut [u8], u64) -> io::Result<usize>,
-) -> io::Result<Digest> {
-    let (mut hasher, mut buf) = (Hasher::new(), vec![0; CHUNK]);
-    while hasher.bytes() < size {
-        let most = usize::try_from(size - hasher.bytes()).unwrap_or(usize::MAX).min(CHUNK);
-        match read(&mut buf[..most], hasher.bytes())? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => hasher.update(&buf[..n]),
-        }
-    }
-    Ok(hasher.finish())
 }

@@ -5,4 +5,5 @@ pub(super) mod ignore_rules;
 pub(super) mod names;
 pub(super) mod origin;
 pub(super) mod read;
+pub(super) mod root;
 pub(super) mod walk;

@@ -6,7 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::walk::{Root, checkout, root};
+use super::root::{Root, checkout, root};
+use crate::set::error::SetErrors;
 
 /// The names of all files below some folders.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +78,7 @@ impl CallPaths {
         // A message may also be about a folder, or several paths.
         let path = path.filter(|path| path.is_file() || path.is_symlink());
         path.and_then(|path| self.shown(&path))
-            .map_or_else(|| name.to_owned(), |path| crate::set::shown(&path))
+            .map_or_else(|| name.to_owned(), |path| crate::set::show::shown(&path))
     }
 
     fn shown(&self, path: &Path) -> Option<String> {
@@ -88,6 +89,13 @@ impl CallPaths {
                 Some(if shown == "." { relative.to_string() } else { shown.join(relative).to_string() })
             }
         })
+    }
+}
+
+impl SetErrors {
+    /// As [`Loaded::show_paths`](super::Loaded::show_paths).
+    pub fn show_paths(&mut self, paths: &CallPaths) {
+        self.0.iter_mut().for_each(|error| error.file = paths.path(&error.file));
     }
 }
 

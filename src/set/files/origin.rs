@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::walk::{Root, checkout};
-use crate::set::Warning;
+use super::root::{Root, checkout};
+use crate::set::model::Warning;
 
 /// What of a call lies in one checkout.
 #[derive(Debug, Default)]

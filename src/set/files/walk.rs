@@ -2,7 +2,6 @@
 //! Finding the YAML and JSON files of a checkout: sorted, bounded, and never outside the root.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use camino::Utf8Path;
@@ -10,10 +9,9 @@ use ignore::WalkBuilder;
 
 use super::names::Names;
 use super::read::{Content, read_file};
-use crate::set::{SetError, Warning};
-
-/// Most folders between the root and a file.
-const MAX_DEPTH: usize = 64;
+use super::root::{MAX_DEPTH, checkout};
+use crate::set::error::SetError;
+use crate::set::model::Warning;
 
 /// A file to look into.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,11 +39,6 @@ pub(in crate::set) struct Walked {
 /// Names under which Kustomize finds its file.
 pub(in crate::set) const KUSTOMIZATIONS: [&str; 3] =
     ["kustomization.yaml", "kustomization.yml", "Kustomization"];
-
-/// The nearest folder at or above `path` that is a Git checkout.
-pub(in crate::set) fn checkout(path: &Path) -> Option<&Path> {
-    path.ancestors().take(MAX_DEPTH).find(|folder| folder.join(".git").exists())
-}
 
 /// The file that excludes others from being read, in the syntax of `.gitignore`.
 pub(in crate::set) const IGNORE_FILE: &str = ".krsignore";
@@ -198,50 +191,4 @@ pub(in crate::set) fn together(candidates: impl IntoIterator<Item = Candidate>) 
     let mut candidates = files.into_values().collect::<Vec<_>>();
     candidates.sort_by(|a, b| a.file.cmp(&b.file));
     candidates
-}
-
-/// What a path of the call is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::set) enum Root {
-    /// A folder to walk: where it really is.
-    Folder(PathBuf),
-    /// One file to read, whatever it is called: where it really is, and where the call names it.
-    File(PathBuf, PathBuf),
-}
-
-impl Root {
-    /// The folder that holds what is read.
-    pub(in crate::set) fn folder(&self) -> PathBuf {
-        match self {
-            Self::Folder(folder) => folder.clone(),
-            Self::File(_, named) => named.parent().unwrap_or(named).to_owned(),
-        }
-    }
-}
-
-/// Finds what a path of the call is.
-///
-/// # Errors
-/// It does not exist, or is neither a file nor a folder.
-pub(in crate::set) fn root(path: &Utf8Path) -> Result<Root, SetError> {
-    let cannot = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound if path.as_std_path().is_symlink() => {
-            SetError::file(path, "is a symbolic link to what does not exist")
-        }
-        io::ErrorKind::NotFound => {
-            SetError::file(path, "does not exist").help("name a folder of a Git checkout, or a file")
-        }
-        _ => SetError::file(path, format!("cannot be opened: {error}")),
-    };
-    let real = path.canonicalize().map_err(cannot)?;
-    if real.is_dir() {
-        return Ok(Root::Folder(real));
-    }
-    if !real.is_file() {
-        return Err(SetError::file(path, "is neither a file nor a folder"));
-    }
-    let folder = path.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
-    let folder = folder.canonicalize().map_err(cannot)?;
-    let named = folder.join(path.file_name().unwrap_or(path.as_str()));
-    Ok(Root::File(real, named))
 }

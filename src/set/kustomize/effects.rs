@@ -1,46 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What Kustomize would make of the sets that were read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::changes::MAX_NAMED;
+use super::effect::{Effect, Render, counted, may_take};
 use super::engines::Engines;
-use super::graph::{Extent, FoundSet, Graph, MAX_OPENED, Reach, locate, shown};
-use super::parse::Kustomization;
-use super::{Kustomizations, rendered};
-
-/// What Kustomize, Flux or Argo CD does that krs does not.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::set) struct Effect {
-    /// The file that says so.
-    pub(in crate::set) file: PathBuf,
-    /// Line from 1; 0: the file as a whole.
-    pub(in crate::set) line: u64,
-    /// Part of a sentence.
-    pub(in crate::set) message: String,
-    pub(in crate::set) render: Render,
-}
-
-/// How to have what is rendered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::set) enum Render {
-    /// That does not help.
-    Nothing,
-    Kustomize,
-    Flux {
-        name: String,
-        namespace: Option<String>,
-        folder: PathBuf,
-        /// Whether some values are in the cluster only.
-        from_cluster: bool,
-    },
-    ArgoCd {
-        name: String,
-    },
-    /// Of each Application that an ApplicationSet makes.
-    ArgoCdSet,
-}
+use super::graph::{Extent, FoundSet, Graph, MAX_OPENED};
+use super::kustomizations::Kustomizations;
+use super::left_out::LeftOut;
+use super::rendered;
 
 /// Finds what the kustomizations and engines would change about `sets`, or add to them.
 pub(in crate::set) fn effects(
@@ -97,12 +66,6 @@ pub(in crate::set) fn effects(
     effects
 }
 
-impl Effect {
-    fn new(kustomization: &Path, message: String) -> Self {
-        Self { file: kustomization.to_owned(), line: 0, message, render: Render::Kustomize }
-    }
-}
-
 /// One effect in place of many of a kind: `message` is made of the first, and of how many more there are.
 fn summary<T>(
     all: impl IntoIterator<Item = (impl AsRef<Path>, T)>,
@@ -113,54 +76,7 @@ fn summary<T>(
     Some(Effect::new(kustomization.as_ref(), message(first, all.count())))
 }
 
-pub(super) fn counted(number: usize, one: &str, many: &str) -> Option<String> {
-    (number > 0).then(|| format!("{number} more {}", if number == 1 { one } else { many }))
-}
-
-pub(super) fn may_take(mut from: Vec<String>) -> String {
-    let more = from.len().saturating_sub(MAX_NAMED);
-    from.truncate(MAX_NAMED);
-    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-    format!("may take sets from {}{more}", from.join("; "))
-}
-
-/// What a kustomization takes from where krs does not read.
-#[derive(Debug, Default)]
-pub(super) struct LeftOut {
-    /// Where there are sets.
-    pub(super) certain: Vec<String>,
-    /// Where there may be sets.
-    pub(super) possible: Vec<String>,
-}
-
 impl Graph<'_> {
-    /// What a kustomization takes from elsewhere.
-    pub(super) fn left_out(&mut self, kustomization: &Kustomization) -> LeftOut {
-        let mut out = LeftOut::default();
-        for resource in kustomization.resources().chain(kustomization.components()) {
-            let path = locate(kustomization, resource).ok();
-            // A kustomization that is read itself says what it takes.
-            if path.as_ref().is_some_and(|path| self.kustomizations.read.contains_key(path)) {
-                continue;
-            }
-            let Reach { unread, unknown, .. } = self.entry(kustomization, resource);
-            let resource = shown(resource);
-            match path {
-                Some(path) if !unread.is_empty() => {
-                    out.certain.push(format!("{resource}, where {} not read", name_files(&unread, &path)));
-                }
-                Some(path) if path.is_dir() && !unknown.is_empty() => {
-                    let from = unknown.into_iter().next().unwrap_or_default();
-                    out.possible.push(format!("{resource}, which takes manifests from {from}"));
-                }
-                _ => out.possible.extend(unknown),
-            }
-        }
-        out.possible.extend(self.made(kustomization));
-        out.possible.extend(self.absent_patches(kustomization));
-        out
-    }
-
     /// What Kustomize itself would not accept, or krs has not finished.
     fn trouble(self) -> Vec<Effect> {
         let unreadable = summary(self.unreadable, |reason, more| {
@@ -189,14 +105,4 @@ impl Graph<'_> {
         }));
         trouble
     }
-}
-
-fn name_files(files: &BTreeSet<PathBuf>, below: &Path) -> String {
-    let name = |file: &PathBuf| match file.strip_prefix(below) {
-        Ok(relative) if !relative.as_os_str().is_empty() => relative.display().to_string(),
-        _ => file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-    };
-    let named = files.iter().take(MAX_NAMED).map(name).collect::<Vec<_>>().join(", ");
-    let verb = if files.len() == 1 { "holds a set that is" } else { "hold sets that are" };
-    format!("{named} {verb}")
 }

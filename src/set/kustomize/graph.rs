@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::kustomizations::Kustomizations;
 use super::parse::{Kustomization, Patch};
-use super::{KUSTOMIZATIONS, Kustomizations};
 use crate::redact::{address, printable};
 use crate::set::files::read::{Content, read_file};
-use crate::set::yaml::text::says_set;
+use crate::set::files::walk::KUSTOMIZATIONS;
+use crate::set::yaml::kind::says_set;
 
 /// Most files that are opened outside of what is read.
 pub(super) const MAX_OPENED: usize = 2_000;

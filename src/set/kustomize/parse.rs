@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::crd::{GROUP, KIND};
-use crate::set::yaml::text::{says_set, split};
+use crate::set::yaml::kind::says_set;
+use crate::set::yaml::text::split;
 
 /// Largest file of Kustomize that is read.
 const MAX_FILE: u64 = 1 << 20;

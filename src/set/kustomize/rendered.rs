@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
-use super::KUSTOMIZATIONS;
-use super::effects::{Effect, LeftOut, Render, counted, may_take};
+use super::effect::{Effect, Render, counted, may_take};
 use super::engines::{Engine, EngineKind, Engines, MAX_ENGINES, MAX_SEARCHED, has_variable};
 use super::graph::{Graph, Reach, locate};
+use super::left_out::LeftOut;
 use super::parse::Kustomization;
 use crate::redact::printable;
+use crate::set::files::walk::KUSTOMIZATIONS;
 
 /// Most resources that are named; of the others it is said how many there are.
 const MAX_RESOURCES: usize = 10;

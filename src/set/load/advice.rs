@@ -90,7 +90,7 @@ const UNTYPABLE: &str = "its path has characters that cannot be shown";
 
 /// A path as a shell takes it. `None`: it cannot be shown as it is, so that a command would name another.
 fn quoted(path: &str) -> Option<String> {
-    if crate::set::shown(path) != path || path.contains(char::REPLACEMENT_CHARACTER) {
+    if crate::set::show::shown(path) != path || path.contains(char::REPLACEMENT_CHARACTER) {
         return None;
     }
     // Not an option.

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::set::Warning;
 use crate::set::files::ignore_rules::{IgnoreRules, join, parent};
 use crate::set::files::names::Names;
 use crate::set::files::walk::{Candidate, IGNORE_FILE, KUSTOMIZATIONS, is_hidden, is_manifest};
 use crate::set::git::{Commit, Hasher, ObjectId, Source, TrackedFile};
 use crate::set::kustomize;
-use crate::set::yaml::text::says_set;
+use crate::set::model::Warning;
+use crate::set::yaml::kind::says_set;
 
 /// Most differences that are named.
 const MAX_NAMED: usize = 50;

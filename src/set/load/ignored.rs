@@ -9,8 +9,9 @@ use ignore::WalkBuilder;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::set::files::read::mentions;
-use crate::set::files::walk::{IGNORE_FILE, checkout, is_manifest};
-use crate::set::yaml::text::says_set;
+use crate::set::files::root::checkout;
+use crate::set::files::walk::{IGNORE_FILE, is_manifest};
+use crate::set::yaml::kind::says_set;
 
 /// Most entries of folders that are listed, and most excluded files that are looked into: a folder with dependencies of
 /// another language has more.

@@ -19,14 +19,17 @@ use self::nothing::{Nothing, nothing_found};
 use super::files::names::Names;
 use super::files::origin::{Origin, in_no_commit, origin};
 use super::files::read::{Content, MAX_FILE, is_utf16, mentions, read_file};
-use super::files::walk::{Candidate, Root, Walk, Walked, checkout, root, together, walk};
+use super::files::root::{Root, checkout, root};
+use super::files::walk::{Candidate, Walk, Walked, together, walk};
 use super::git::Source;
 use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, chart_of_template, effects};
-use super::rules::document::{MAX_DOCUMENT, find, read, too_large};
-use super::yaml::kind::Verdict;
-use super::yaml::text::{Piece, says_set, split};
+use super::rules::document::{find, read, too_large};
+use super::yaml::kind::{Verdict, says_set};
+use super::yaml::spot::MAX_DOCUMENT;
+use super::yaml::text::{Piece, split};
 use crate::crd::GROUP;
-use crate::set::{CheckedSet, Loaded, LoadedSet, SetError, SetErrors, Skipped, Warning};
+use crate::set::error::{SetError, SetErrors};
+use crate::set::model::{CheckedSet, Loaded, LoadedSet, Skipped, Warning};
 
 /// Most sets of one call.
 const MAX_SETS: usize = 10_000;

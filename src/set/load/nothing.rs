@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
+use crate::set::error::SetError;
 use crate::set::files::read::{Content, read_file};
+use crate::set::model::{Skipped, Warning};
 use crate::set::yaml::outline::outline;
 use crate::set::yaml::text::split;
-use crate::set::{SetError, Skipped, Warning};
 
 /// Most files that are looked into again.
 const MAX_FILES: usize = 2_000;

@@ -7,15 +7,15 @@ use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
 use super::spec::{Place, is_object_name};
 use crate::crd::{API_VERSION, DestinationTls, EdgeImage, EdgeImageSetSpec, KIND, Naming, Source};
+use crate::set::error::SetError;
+use crate::set::model::CheckedSet;
+use crate::set::rules::spec::check_spec;
 use crate::set::yaml::characters::unseen;
 use crate::set::yaml::expand::Expander;
 use crate::set::yaml::kind::{Verdict, distance, judge};
 use crate::set::yaml::outline::{Outline, odd_indent, outline};
-use crate::set::yaml::text::{Piece, Spot};
-use crate::set::{CheckedSet, SetError, check_spec};
-
-/// Largest document, in bytes. The largest set that the rules allow needs a tenth of it.
-pub(in crate::set) const MAX_DOCUMENT: usize = 4 << 20;
+use crate::set::yaml::spot::{MAX_DOCUMENT, Spot};
+use crate::set::yaml::text::Piece;
 
 /// Reads one document as a set. The document may come from an archive, so nothing in it is trusted.
 ///

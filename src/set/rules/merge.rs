@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, RepositoryName, Tag};
-use crate::set::{LoadedSet, SetError, SetErrors, SetImage, Warning};
+use crate::set::error::{SetError, SetErrors};
+use crate::set::model::{LoadedSet, SetImage, Warning};
 
 /// The images of several sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +127,7 @@ pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<
     let shared = shared.collect::<Vec<_>>();
     let (_, (_, loaded, image), _) = shared.first()?;
     let claim = |(_, loaded, image): &Claim| {
-        let set = crate::set::full_name(loaded.set.namespace.as_deref(), &loaded.set.name);
+        let set = crate::set::model::full_name(loaded.set.namespace.as_deref(), &loaded.set.name);
         format!("set {set} ({}:{}, for {})", loaded.shown, image.line, loaded.set.spec.destination_registry)
     };
     let list = shared.iter().take(MAX_LISTED).map(|((repository, tag), one, other)| {

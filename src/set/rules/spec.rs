@@ -9,7 +9,7 @@ use crate::crd::{
 };
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Destination, ParseReferenceError, Reference, RegistryHost, RepositoryName, Tag};
-use crate::set::SetImage;
+use crate::set::model::SetImage;
 use crate::set::yaml::characters::unseen;
 
 /// A field of a spec.

@@ -2,6 +2,7 @@
 //! Several sets together.
 
 use super::*;
+use crate::oci::reference::Reference;
 
 #[test]
 fn sets_of_one_name_are_named() {

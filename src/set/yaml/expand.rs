@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
 
-use crate::set::rules::document::MAX_DOCUMENT;
+use super::spot::MAX_DOCUMENT;
 
 /// Most parts of a list, and most parts that are written for all of its items together.
 const MAX_EVENTS: usize = 500_000;

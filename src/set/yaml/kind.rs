@@ -2,7 +2,7 @@
 //! What a document is, by its `apiVersion` and `kind`.
 
 use super::outline::Header;
-use super::text::Spot;
+use super::spot::Spot;
 use crate::crd::{API_VERSION, GROUP, KIND};
 use crate::set::files::read::PROJECT;
 
@@ -102,6 +102,20 @@ pub(in crate::set) fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or(usize::MAX)
 }
 
+/// Whether a text says that something in it is a set, in a line such as `kind: EdgeImageSet` or
+/// `"kind": "EdgeImageSet",`. For text that is no YAML, where nothing better can be asked.
+pub(in crate::set) fn says_set(text: &str) -> bool {
+    text.lines().any(|line| {
+        line.match_indices("EdgeImage").any(|(at, _)| {
+            let before = line.get(..at).unwrap_or_default().trim_end_matches(['"', '\'']).trim_end();
+            let key = before.strip_suffix(':').map(|key| key.trim_end().trim_end_matches(['"', '\'']));
+            let rest = line.get(at..).unwrap_or_default();
+            let kind = rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            key.is_some_and(|key| key.ends_with("kind")) && kind != LIST_KIND && is_near_kind(kind)
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -174,5 +188,20 @@ mod tests {
         assert_eq!(distance("EdgeImageSets", "EdgeImageSet"), 1);
         assert_eq!(distance("edgeImgeset", "EdgeImageSet"), 1);
         assert_eq!(distance("abc", "abcdef"), usize::MAX);
+    }
+
+    #[test]
+    fn a_text_says_that_it_is_a_set_only_as_a_kind() {
+        for text in [
+            "kind: EdgeImageSet",
+            " \"kind\" : \"EdgeImageSet\",",
+            "- kind: 'EdgeImageSet' # x",
+            "kind: EdgeImageSets",
+        ] {
+            assert!(says_set(text), "{text}");
+        }
+        for text in ["kind: EdgeImageSetList", "# about EdgeImageSet", "name: EdgeImageSet"] {
+            assert!(!says_set(text), "{text}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde_saphyr::granit_parser::{Event, Parser};
 
 use super::characters::{character_name, describe};
-use super::text::Spot;
+use super::spot::Spot;
 
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 128;

@@ -6,20 +6,9 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::expand::{Expanded, Expander};
-use super::kind::{LIST_KIND, is_near_kind};
 use super::outline::Item;
-use crate::set::SetError;
-
-/// A place in a document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::set) struct Spot {
-    /// Line from 1.
-    pub(in crate::set) line: u64,
-    /// Column from 1, in characters.
-    pub(in crate::set) column: u64,
-    /// How many characters are meant.
-    pub(in crate::set) length: usize,
-}
+use super::spot::Spot;
+use crate::set::error::SetError;
 
 /// A document of a file, or an item of a list in it.
 #[derive(Debug, Clone)]
@@ -202,20 +191,6 @@ pub(in crate::set) fn split(text: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Whether a text says that something in it is a set, in a line such as `kind: EdgeImageSet` or
-/// `"kind": "EdgeImageSet",`. For text that is no YAML, where nothing better can be asked.
-pub(in crate::set) fn says_set(text: &str) -> bool {
-    text.lines().any(|line| {
-        line.match_indices("EdgeImage").any(|(at, _)| {
-            let before = line.get(..at).unwrap_or_default().trim_end_matches(['"', '\'']).trim_end();
-            let key = before.strip_suffix(':').map(|key| key.trim_end().trim_end_matches(['"', '\'']));
-            let rest = line.get(at..).unwrap_or_default();
-            let kind = rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-            key.is_some_and(|key| key.ends_with("kind")) && kind != LIST_KIND && is_near_kind(kind)
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -238,20 +213,5 @@ mod tests {
             [(2, " {a: 1}\n".to_owned()), (4, "---x: 1".to_owned())]
         );
         assert_eq!(pieces("\n# nothing\n---\n"), []);
-    }
-
-    #[test]
-    fn a_text_says_that_it_is_a_set_only_as_a_kind() {
-        for text in [
-            "kind: EdgeImageSet",
-            " \"kind\" : \"EdgeImageSet\",",
-            "- kind: 'EdgeImageSet' # x",
-            "kind: EdgeImageSets",
-        ] {
-            assert!(says_set(text), "{text}");
-        }
-        for text in ["kind: EdgeImageSetList", "# about EdgeImageSet", "name: EdgeImageSet"] {
-            assert!(!says_set(text), "{text}");
-        }
     }
 }

@@ -3,12 +3,30 @@
 
 use std::collections::HashMap;
 
-use super::{Fetch, PlanError};
+use bytes::Bytes;
+
+use super::error::PlanError;
 use crate::bundle::BundleBlob;
 use crate::bundle::layout::{HEADER, next_header};
 use crate::oci::digest::Digest;
 use crate::oci::{Descriptor, MAX_URLS};
 use crate::sync::resolve::ResolvedImage;
+
+/// A blob to fetch.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    /// The blob and its place.
+    pub blob: BundleBlob,
+    /// The images that need it for themselves, by their places in the manifest.
+    pub images: Vec<usize>,
+    /// Signatures, SBOMs and attestations that need it, and optional children of indexes: the place of the image in the
+    /// manifest, and the digest of what needs it.
+    pub optional: Vec<(usize, Digest)>,
+    /// Its content, where it came along with the documents.
+    pub known: Option<Bytes>,
+    /// Addresses outside of registries from which it may be downloaded, where no registry has it.
+    pub urls: Vec<String>,
+}
 
 /// Who needs a blob.
 #[derive(Debug, Clone, Copy)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What of the images krs 0.1 would refuse or read in another way. Pure.
 
-use super::PlanError;
+use super::error::PlanError;
 use crate::format::FIRST_VERSION;
 use crate::oci::closure::{AbsentChild, Closure, Documents};
 use crate::oci::{Choice, Matching};

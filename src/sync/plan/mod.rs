@@ -24,10 +24,11 @@ use crate::oci::reference::Reference;
 use crate::set::{Loaded, Source};
 use crate::sync::resolve::{MissingImage, Origin, Resolved, ResolvedImage};
 
-pub use self::base::Base;
-use self::blobs::{Blobs, Owner, owners};
-pub use self::error::PlanError;
-use self::sets::bundle_sets;
+pub use base::Base;
+pub use blobs::Fetch;
+use blobs::{Blobs, Owner, owners};
+pub use error::PlanError;
+use sets::bundle_sets;
 
 /// Most places that one blob is asked for at: enough to try elsewhere, however many images share it.
 const MAX_ORIGINS: usize = 4;
@@ -51,22 +52,6 @@ pub struct PlanOptions {
     pub base: Base,
     /// The highest format version that the sites read; `None`: what this code writes.
     pub format_version: Option<u32>,
-}
-
-/// A blob to fetch.
-#[derive(Debug, Clone)]
-pub struct Fetch {
-    /// The blob and its place.
-    pub blob: BundleBlob,
-    /// The images that need it for themselves, by their places in the manifest.
-    pub images: Vec<usize>,
-    /// Signatures, SBOMs and attestations that need it, and optional children of indexes: the place of the image in the
-    /// manifest, and the digest of what needs it.
-    pub optional: Vec<(usize, Digest)>,
-    /// Its content, where it came along with the documents.
-    pub known: Option<Bytes>,
-    /// Addresses outside of registries from which it may be downloaded, where no registry has it.
-    pub urls: Vec<String>,
 }
 
 /// A bundle before its content is fetched.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The sets of a bundle, and what its manifest calls their files.
 
-use super::PlanError;
+use super::error::PlanError;
 use crate::bundle::layout;
 use crate::bundle::{BundleSet, MAX_SET, MAX_SETS};
 use crate::oci::digest::Digest;

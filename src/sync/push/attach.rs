@@ -2,21 +2,22 @@
 //! Puts what refers to an image beside it: signatures, SBOMs, attestations. They are optional: what fails with one of them
 //! costs that one, and is reported. All of their requests together use at most a quarter of the retries of a run. (T-127)
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt as _};
 
-use super::documents::{has_document, send_document};
+use super::error::TargetError;
+use super::put::has_document;
 use super::referrers::{self, PushedReferrer, ReferrerProblem, WrittenList};
-use super::{Failures, QUESTIONS, Run, Target, TargetError};
+use super::run::{Failures, QUESTIONS, Run};
+use super::target::Target;
 use crate::bundle::BundleReferrer;
 use crate::error;
 use crate::oci::Descriptor;
 use crate::oci::closure::Closure;
 use crate::oci::digest::Digest;
-use crate::oci::reference::Selector;
+use crate::oci::reference::{RepositoryName, Selector};
 use crate::registry::{Repository, referrers_tag};
 
 /// What became of the referrers of a target.
@@ -29,6 +30,18 @@ pub(super) struct Attached {
 }
 
 impl Run<'_> {
+    /// Reads again the lists of referrers that this run wrote: another writer may have overwritten them. (T-114)
+    pub(super) async fn mend_lists(
+        &self,
+        written: BTreeMap<RepositoryName, Vec<WrittenList>>,
+    ) -> Vec<ReferrerProblem> {
+        let mended = written
+            .into_iter()
+            .map(|(name, written)| async move { referrers::mend(&self.repository(&name), written).await });
+        let problems = stream::iter(mended).buffered(QUESTIONS).collect::<Vec<_>>().await;
+        problems.into_iter().flatten().collect()
+    }
+
     /// Puts the referrers of a target, whose image is there, and makes them findable.
     pub(super) async fn put_referrers(&self, target: &Target, failures: &Failures) -> Attached {
         let image = self.images.images.get(target.image).filter(|_| self.referrers);
@@ -103,18 +116,6 @@ impl Run<'_> {
             acknowledged |= document.digest == root.digest && subject == Some(referrer.subject);
         }
         Ok(acknowledged)
-    }
-
-    /// Puts a document, reads it back and counts it. Answers the subject that the registry says it has processed.
-    pub(super) async fn put(
-        &self,
-        repository: &Repository,
-        selector: &Selector,
-        document: &Descriptor,
-    ) -> Result<Option<Digest>, TargetError> {
-        let subject = send_document(repository, selector, document, &self.images.documents).await?;
-        self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
-        Ok(subject)
     }
 }
 

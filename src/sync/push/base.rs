@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::MissingLayer;
+use super::error::MissingLayer;
 use crate::bundle::BaseLayer;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Destination, RepositoryName};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Once, PoisonError};
 
 use futures::stream::{self, StreamExt as _};
 
-use super::{Failures, Need, Present, QUESTIONS, Run};
+use super::run::{Failures, Need, Present, QUESTIONS, Run};
 use crate::bundle::{Bundle, BundleBlob};
 use crate::oci::digest::Digest;
 use crate::oci::reference::RepositoryName;

@@ -6,7 +6,8 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::{ReferrerProblem, SetName, Target};
+use super::referrers::ReferrerProblem;
+use super::target::{SetName, Target};
 use crate::error::{self, Cause, Classify, ErrorKind};
 use crate::oci::digest::Digest;
 use crate::oci::reference::{ParseReferenceError, RegistryHost, RepositoryName, Tag};

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
-use super::{Failures, ReferrerProblem, Target, TargetError};
+use super::error::TargetError;
+use super::referrers::ReferrerProblem;
+use super::run::Failures;
+use super::target::Target;
 use crate::error;
 use crate::oci::closure::{Closure, Optional, OptionalChild};
 use crate::oci::digest::Digest;

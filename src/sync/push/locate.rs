@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt as _};
 
-use super::targets::Target;
-use super::{Failures, Need, Present, PushError, QUESTIONS, Run, base};
+use super::base;
+use super::error::PushError;
+use super::run::{Failures, Need, Present, QUESTIONS, Run};
+use super::target::Target;
 use crate::bundle::BaseLayer;
 use crate::oci::digest::Digest;
 use crate::oci::reference::RepositoryName;

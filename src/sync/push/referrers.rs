@@ -212,8 +212,8 @@ fn entry(root: &Descriptor, documents: &Documents) -> Value {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::oci::closure::StoredDocument;
 

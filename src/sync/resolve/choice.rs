@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::printable;
 use crate::oci::Document;
 use crate::oci::digest::Digest;
 
@@ -76,4 +75,9 @@ impl LeftBehind {
             self.by_type.entry(kind).or_default().extend(digests);
         }
     }
+}
+
+/// Text of a registry that is safe to be shown.
+pub(super) fn printable(text: &str) -> String {
+    crate::redact::printable(text, 200)
 }

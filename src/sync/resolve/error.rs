@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use super::MissingReferrer;
+use super::resolved::MissingReferrer;
 use crate::error::{self, Cause, Classify, ErrorKind};
 use crate::oci::closure::ClosureError;
 use crate::oci::digest::Digest;

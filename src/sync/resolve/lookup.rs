@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::OnceCell;
 
-use super::{MissingReferrer, Referrers};
+use super::choice::Referrers;
+use super::resolved::MissingReferrer;
 use crate::error::{self, Classify, ErrorKind};
 use crate::oci::Descriptor;
 use crate::oci::digest::Digest;

@@ -7,27 +7,30 @@ mod lookup;
 mod platforms;
 mod reduce;
 mod referrers;
+mod resolved;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 
-use self::lookup::LookUp;
 use crate::oci::Descriptor;
-use crate::oci::closure::{Closure, Documents, StoredDocument};
+use crate::oci::closure::{Documents, StoredDocument};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
-use crate::oci::reference::{Reference, RegistryHost, RepositoryName, Selector};
+use crate::oci::reference::{Reference, Selector};
 use crate::progress::{Activity, Progress};
 use crate::registry::Client;
 use crate::set::Merged;
 use crate::sync::fetch;
+use choice::printable;
+use lookup::LookUp;
 
-pub use self::choice::{LeftBehind, Referrers};
-pub use self::error::{ImageError, ImageErrors, reasons};
-pub use self::reduce::{ReferrerErrors, ReferrerFailure};
-pub use self::referrers::{FoundReferrers, MissingReferrer, ResolvedReferrer, find_referrers};
+pub use choice::{LeftBehind, Referrers};
+pub use error::{ImageError, ImageErrors, reasons};
+pub use reduce::{ReferrerErrors, ReferrerFailure};
+pub use referrers::{FoundReferrers, find_referrers};
+pub use resolved::{MissingImage, MissingReferrer, Origin, Resolved, ResolvedImage, ResolvedReferrer};
 
 /// How to resolve.
 #[derive(Debug, Clone)]
@@ -38,58 +41,6 @@ pub struct ResolveOptions {
     pub referrers: Referrers,
     /// Whether an image fails that lacks one of the platforms asked for; else only one that lacks all of them does.
     pub require_platforms: bool,
-}
-
-/// Where a blob can be fetched.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
-    /// The registry.
-    pub registry: RegistryHost,
-    /// The repository in it.
-    pub repository: RepositoryName,
-}
-
-/// An image whose every part is known by digest and size.
-#[derive(Debug, Clone)]
-pub struct ResolvedImage {
-    /// The reference.
-    pub reference: Reference,
-    /// Platforms asked for; empty: all.
-    pub platforms: Vec<Platform>,
-    /// The document that the reference stands for.
-    pub root: Descriptor,
-    /// Kind of artifact, where it is not a container image.
-    pub artifact_type: Option<String>,
-    /// What it consists of.
-    pub closure: Closure,
-    /// What refers to it.
-    pub referrers: Vec<ResolvedReferrer>,
-    /// What refers to it and cannot be had.
-    pub missing_referrers: Vec<MissingReferrer>,
-}
-
-/// An image that could not be fetched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingImage {
-    /// The reference.
-    pub reference: Reference,
-    /// Platforms asked for; empty: all.
-    pub platforms: Vec<Platform>,
-    /// Why, in one line.
-    pub reason: String,
-}
-
-/// All images, with their documents.
-#[derive(Debug, Clone, Default)]
-pub struct Resolved {
-    /// In the order of the merged sets.
-    pub images: Vec<ResolvedImage>,
-    /// Images that a bundle is made without.
-    pub missing: Vec<MissingImage>,
-    /// Every document of every image.
-    pub documents: Documents,
-    /// What refers to the images and does not travel.
-    pub left_behind: LeftBehind,
 }
 
 /// Resolves every image of `merged`. All are tried, also after one has failed.
@@ -194,8 +145,4 @@ async fn resolve_image(
         missing_referrers: found.missing,
     };
     Ok((image, documents, found.left_behind))
-}
-
-fn printable(text: &str) -> String {
-    crate::redact::printable(text, 200)
 }

@@ -3,7 +3,8 @@
 
 use std::io;
 
-use super::{ImageError, Resolved, ResolvedImage};
+use super::error::ImageError;
+use super::resolved::{Resolved, ResolvedImage};
 use crate::oci::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES};
 use crate::oci::platform::{self, Platform};
 use crate::oci::{Descriptor, Inline, MAX_DOCUMENT, StatedPlatform};
@@ -119,12 +120,6 @@ impl BlobSink for Buffer {
 }
 
 impl ResolvedImage {
-    /// Replaces the closure by one with other optional children. What the configs say of platforms stays.
-    pub(super) fn set_closure(&mut self, closure: Closure) {
-        let Closure { lacking, offered, .. } = std::mem::take(&mut self.closure);
-        self.closure = Closure { lacking, offered, ..closure };
-    }
-
     /// What a person should know of an image that travels: a sentence without its subject each.
     pub fn remarks(&self) -> Vec<String> {
         let Closure { lacking, offered, absent, documents, contents, .. } = &self.closure;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{
-    ImageErrors, MissingImage, MissingReferrer, Resolved, ResolvedImage, ResolvedReferrer, printable,
-};
+use super::choice::printable;
+use super::error::ImageErrors;
+use super::resolved::{MissingImage, MissingReferrer, Resolved, ResolvedImage, ResolvedReferrer};
 use crate::error::{self, Cause, Classify, ErrorKind};
 use crate::oci::closure::{Absence, AbsentChild, Documents};
 use crate::oci::digest::Digest;

@@ -6,8 +6,10 @@ use std::collections::{HashMap, HashSet};
 
 use futures::stream::{self, StreamExt as _};
 
+use super::choice::{LeftBehind, Referrers, printable};
+use super::error::ImageError;
 use super::lookup::{Candidate, LookUp, Role, Subject};
-use super::{ImageError, LeftBehind, Referrers, printable};
+use super::resolved::{MissingReferrer, ResolvedReferrer};
 use crate::error::{self, Classify as _, ErrorKind};
 use crate::oci::Descriptor;
 use crate::oci::closure::{Closure, Documents, MAX_DOCUMENT_BYTES, StoredDocument};
@@ -22,38 +24,6 @@ const MAX_REFERRERS: usize = 1000;
 const MAX_REFERRER_DEPTH: usize = 8;
 /// Referrers of one image that are fetched at once.
 const FETCHES: usize = 8;
-
-/// Something that refers to an image or to a part of it.
-#[derive(Debug, Clone)]
-pub struct ResolvedReferrer {
-    /// What it refers to.
-    pub subject: Digest,
-    /// Its document.
-    pub root: Descriptor,
-    /// Kind of artifact.
-    pub artifact_type: Option<String>,
-    /// The tag that names it, where only a tag does.
-    pub tag: Option<Tag>,
-    /// What it consists of.
-    pub closure: Closure,
-}
-
-/// A signature, SBOM or attestation that does not travel because it cannot be had, or a look-up of them that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingReferrer {
-    /// What it refers to.
-    pub subject: Digest,
-    /// Its manifest; `None`: a look-up failed, or an entry of a list names none that can be fetched.
-    pub digest: Option<Digest>,
-    /// The tag that names it, or that was asked for.
-    pub tag: Option<Tag>,
-    /// Kind of artifact, where it is known.
-    pub artifact_type: Option<String>,
-    /// Why, in one line.
-    pub reason: String,
-    /// What class the failure is of.
-    pub kind: ErrorKind,
-}
 
 /// What refers to an image.
 #[derive(Debug, Default)]

@@ -23,9 +23,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
+use super::options::{ServeError, ServeOptions, Tls};
 use super::patience::{LastTaken, Patience};
 use super::peers::Peers;
-use super::{ServeError, ServeOptions, Tls};
 
 /// Most connections at once; further ones wait, or take the place of idle ones.
 const MAX_CONNECTIONS: usize = 256;

@@ -8,16 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{
-    ACCEPT_RANGES, ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LINK, RANGE,
-};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::stream;
 use tokio::sync::mpsc;
 
 use super::catalog::Repository;
 use super::request::{Asked, Range, query, range};
+use super::response::{error, json, name_content, page};
 use crate::bundle::{Bundle, BundleBlob, BundleError};
 use crate::oci;
 use crate::oci::closure::Documents;
@@ -30,11 +29,7 @@ const CHUNK: usize = 256 << 10;
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// Chunks that wait for the network.
 const QUEUE: usize = 4;
-/// Most names in one answer.
-const PAGE: usize = 1000;
 
-const DIGEST_HEADER: HeaderName = HeaderName::from_static("docker-content-digest");
-const VERSION_HEADER: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 const FILTERS_HEADER: HeaderName = HeaderName::from_static("oci-filters-applied");
 
 /// Something that went wrong while content was read from a bundle.
@@ -258,31 +253,6 @@ impl Source {
     }
 }
 
-/// Refuses what would change something.
-///
-/// # Errors
-/// The answer to any method but GET and HEAD.
-// The answer is the only thing that its caller wants, and it wants it once.
-#[allow(clippy::result_large_err)]
-pub fn read_only(method: &Method) -> Result<(), Response<Body>> {
-    if matches!(*method, Method::GET | Method::HEAD) {
-        return Ok(());
-    }
-    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", "this registry is read-only");
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-    Err(response)
-}
-
-/// What every answer of a registry has in common: the version of the protocol, and no body where only the head is asked
-/// for.
-pub fn finish(mut response: Response<Body>, method: &Method) -> Response<Body> {
-    response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static("registry/2.0"));
-    if method == Method::HEAD {
-        *response.body_mut() = Body::empty();
-    }
-    response
-}
-
 fn referrers(repository: &Repository, subject: &Digest, text: Option<&str>) -> Response<Body> {
     let artifact_type = query(text, "artifactType");
     let mut response = json(repository.referrers(subject, artifact_type.as_deref()));
@@ -290,62 +260,5 @@ fn referrers(repository: &Repository, subject: &Digest, text: Option<&str>) -> R
     if artifact_type.is_some() {
         response.headers_mut().insert(FILTERS_HEADER, HeaderValue::from_static("artifactType"));
     }
-    response
-}
-
-/// A list of names by pages: `n` names after `last`, with a link to the next page.
-pub(super) fn page<'a>(
-    key: &str,
-    name: Option<&str>,
-    names: impl Iterator<Item = &'a str>,
-    path: &str,
-    text: Option<&str>,
-) -> Response<Body> {
-    let last = query(text, "last");
-    let most = query(text, "n").and_then(|n| n.parse::<usize>().ok()).unwrap_or(PAGE).min(PAGE);
-    let mut rest = names.filter(|name| last.as_deref().is_none_or(|last| *name > last));
-    let listed = rest.by_ref().take(most).collect::<Vec<_>>();
-    let more = rest.next().is_some();
-    let mut body = serde_json::Map::new();
-    body.extend(name.map(|name| ("name".to_owned(), name.into())));
-    body.insert(key.to_owned(), listed.clone().into());
-    let mut response = json(serde_json::Value::from(body).to_string().into());
-    let next = listed.last().filter(|_| more).and_then(|last| {
-        let last = url::form_urlencoded::byte_serialize(last.as_bytes()).collect::<String>();
-        HeaderValue::from_str(&format!("<{path}?n={most}&last={last}>; rel=\"next\"")).ok()
-    });
-    if let Some(next) = next {
-        response.headers_mut().insert(LINK, next);
-    }
-    response
-}
-
-fn name_content(headers: &mut HeaderMap, digest: &Digest) {
-    let (name, tag) = (digest.to_string(), format!("\"{digest}\""));
-    if let (Ok(name), Ok(tag)) = (HeaderValue::from_str(&name), HeaderValue::from_str(&tag)) {
-        headers.insert(DIGEST_HEADER, name);
-        headers.insert(ETAG, tag);
-    }
-}
-
-/// An answer of JSON.
-pub fn json(body: Bytes) -> Response<Body> {
-    let length = body.len();
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CONTENT_LENGTH, length.into());
-    response
-}
-
-/// The answer for a repository that is not there, or that whoever asks must not know of.
-pub fn unknown_name() -> Response<Body> {
-    error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "the bundle holds no such repository")
-}
-
-/// An error as the specification writes it.
-pub fn error(status: StatusCode, code: &str, message: &str) -> Response<Body> {
-    let body = serde_json::json!({"errors": [{"code": code, "message": message}]});
-    let mut response = json(body.to_string().into());
-    *response.status_mut() = status;
     response
 }

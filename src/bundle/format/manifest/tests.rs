@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::bundle::format::content::BundleReferrer;
+use crate::bundle::format::layout;
+use crate::format::FORMAT_VERSION;
+use crate::oci::{self, reference::Reference};
 
 /// A manifest of two blobs, one image and one set.
 pub(crate) fn example() -> BundleManifest {

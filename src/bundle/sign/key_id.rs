@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a key is called.
+
+use std::fmt;
+
+/// The name of a key, as minisign prints it: 16 upper-case hex digits. It says which key is meant, it proves nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(u64);
+
+impl KeyId {
+    pub(super) fn of(keynum: &[u8]) -> Self {
+        Self(keynum.iter().rev().fold(0, |id, byte| (id << 8) | u64::from(*byte)))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016X}", self.0)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The comment that nobody signs is fixed by the key, so that no byte of the entry can change unnoticed.
+pub(super) fn untrusted_comment(id: KeyId) -> String {
+    format!("signature from krs key {id}")
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the paths of a call are, and the checkouts that they lie in.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use camino::Utf8Path;
+
+use crate::set::error::SetError;
+
+/// Most folders between the root and a file.
+pub(super) const MAX_DEPTH: usize = 64;
+
+/// The nearest folder at or above `path` that is a Git checkout.
+pub(in crate::set) fn checkout(path: &Path) -> Option<&Path> {
+    path.ancestors().take(MAX_DEPTH).find(|folder| folder.join(".git").exists())
+}
+
+/// What a path of the call is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::set) enum Root {
+    /// A folder to walk: where it really is.
+    Folder(PathBuf),
+    /// One file to read, whatever it is called: where it really is, and where the call names it.
+    File(PathBuf, PathBuf),
+}
+
+impl Root {
+    /// The folder that holds what is read.
+    pub(in crate::set) fn folder(&self) -> PathBuf {
+        match self {
+            Self::Folder(folder) => folder.clone(),
+            Self::File(_, named) => named.parent().unwrap_or(named).to_owned(),
+        }
+    }
+}
+
+/// Finds what a path of the call is.
+///
+/// # Errors
+/// It does not exist, or is neither a file nor a folder.
+pub(in crate::set) fn root(path: &Utf8Path) -> Result<Root, SetError> {
+    let cannot = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound if path.as_std_path().is_symlink() => {
+            SetError::file(path, "is a symbolic link to what does not exist")
+        }
+        io::ErrorKind::NotFound => {
+            SetError::file(path, "does not exist").help("name a folder of a Git checkout, or a file")
+        }
+        _ => SetError::file(path, format!("cannot be opened: {error}")),
+    };
+    let real = path.canonicalize().map_err(cannot)?;
+    if real.is_dir() {
+        return Ok(Root::Folder(real));
+    }
+    if !real.is_file() {
+        return Err(SetError::file(path, "is neither a file nor a folder"));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    let folder = folder.canonicalize().map_err(cannot)?;
+    let named = folder.join(path.file_name().unwrap_or(path.as_str()));
+    Ok(Root::File(real, named))
+}

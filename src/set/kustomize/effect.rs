@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What an engine does that krs does not, in words.
+
+use std::path::{Path, PathBuf};
+
+use super::changes::MAX_NAMED;
+
+/// What Kustomize, Flux or Argo CD does that krs does not.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::set) struct Effect {
+    /// The file that says so.
+    pub(in crate::set) file: PathBuf,
+    /// Line from 1; 0: the file as a whole.
+    pub(in crate::set) line: u64,
+    /// Part of a sentence.
+    pub(in crate::set) message: String,
+    pub(in crate::set) render: Render,
+}
+
+/// How to have what is rendered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::set) enum Render {
+    /// That does not help.
+    Nothing,
+    Kustomize,
+    Flux {
+        name: String,
+        namespace: Option<String>,
+        folder: PathBuf,
+        /// Whether some values are in the cluster only.
+        from_cluster: bool,
+    },
+    ArgoCd {
+        name: String,
+    },
+    /// Of each Application that an ApplicationSet makes.
+    ArgoCdSet,
+}
+
+impl Effect {
+    pub(super) fn new(kustomization: &Path, message: String) -> Self {
+        Self { file: kustomization.to_owned(), line: 0, message, render: Render::Kustomize }
+    }
+}
+
+pub(super) fn counted(number: usize, one: &str, many: &str) -> Option<String> {
+    (number > 0).then(|| format!("{number} more {}", if number == 1 { one } else { many }))
+}
+
+pub(super) fn may_take(mut from: Vec<String>) -> String {
+    let more = from.len().saturating_sub(MAX_NAMED);
+    from.truncate(MAX_NAMED);
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    format!("may take sets from {}{more}", from.join("; "))
+}

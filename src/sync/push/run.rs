@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What all steps of one push share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use tokio::sync::Semaphore;
+
+use super::referrers::ReferrerProblem;
+use super::tags_before::{TagState, TagsBefore};
+use super::target::{Delivery, Target};
+use crate::bundle::{Bundle, BundleBlob, BundledImage, BundledImages};
+use crate::oci::Descriptor;
+use crate::oci::closure::{Closure, Optional};
+use crate::oci::digest::Digest;
+use crate::oci::reference::{Destination, RepositoryName, Tag};
+use crate::progress::Progress;
+use crate::registry::{Client, RegistryError, Repository};
+
+/// What a push did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PushReport {
+    /// Targets that are whole, tagged and read back.
+    pub targets: Vec<Target>,
+    /// What the tags of all targets named before.
+    pub tags: Vec<TagState>,
+    /// Blobs that were sent.
+    pub blobs_sent: u64,
+    /// Their bytes.
+    pub bytes_sent: u64,
+    /// Blobs that the registry linked from another of its repositories.
+    pub blobs_mounted: u64,
+    /// Blobs that were there before.
+    pub blobs_present: u64,
+    /// Indexes and manifests that were sent.
+    pub documents_sent: u64,
+    /// Signatures, SBOMs and attestations that are not at the edge as they should be, and why.
+    pub referrers: Vec<ReferrerProblem>,
+}
+
+/// Small questions and documents that are under way at once, as far as the client has connections: over a slow link
+/// each of them takes a round trip, and hardly any bytes.
+pub(super) const QUESTIONS: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) blobs_sent: AtomicU64,
+    pub(super) bytes_sent: AtomicU64,
+    pub(super) blobs_mounted: AtomicU64,
+    pub(super) blobs_present: AtomicU64,
+    pub(super) documents_sent: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn report(&self, targets: Vec<Target>) -> PushReport {
+        PushReport {
+            targets,
+            blobs_sent: self.blobs_sent.load(Ordering::Relaxed),
+            bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
+            blobs_mounted: self.blobs_mounted.load(Ordering::Relaxed),
+            blobs_present: self.blobs_present.load(Ordering::Relaxed),
+            documents_sent: self.documents_sent.load(Ordering::Relaxed),
+            referrers: Vec::new(),
+            tags: Vec::new(),
+        }
+    }
+}
+
+/// A blob and the repositories that need it.
+pub(super) struct Need {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    /// Its place in the archive; `None`: the bundle leaves it to the site.
+    pub(super) blob: Option<BundleBlob>,
+    pub(super) repositories: BTreeSet<RepositoryName>,
+    /// Whether an image needs it, and not only a signature or the like.
+    pub(super) required: bool,
+    /// A repository that has it, beside those that need it.
+    pub(super) elsewhere: Option<RepositoryName>,
+}
+
+/// Where blobs are: repository and digest.
+pub(super) type Present = BTreeSet<(RepositoryName, Digest)>;
+
+/// What went wrong with blobs, by digest and repository. The error is taken by the first target that needs it.
+pub(super) type Failures = std::sync::Mutex<BTreeMap<(Digest, RepositoryName), Option<RegistryError>>>;
+
+pub(super) struct Run<'a> {
+    pub(super) client: &'a Client,
+    pub(super) destination: &'a Destination,
+    pub(super) bundle: &'a Arc<Bundle>,
+    pub(super) images: &'a BundledImages,
+    /// One permit for each transfer that may be under way.
+    pub(super) transfers: Arc<Semaphore>,
+    pub(super) referrers: bool,
+    /// What of each image only optional children of its indexes need.
+    pub(super) optional: Vec<Optional>,
+    /// The tags that the sets give.
+    pub(super) claimed: BTreeSet<(RepositoryName, Tag)>,
+    pub(super) progress: &'a Arc<dyn Progress>,
+    pub(super) counts: Counts,
+    pub(super) tags_before: TagsBefore,
+}
+
+impl Run<'_> {
+    pub(super) fn repository(&self, name: &RepositoryName) -> Repository {
+        self.client.repository(&self.destination.registry, name)
+    }
+
+    /// The repository for requests about a blob.
+    pub(super) fn repository_for(&self, need: &Need, name: &RepositoryName) -> Repository {
+        let repository = self.repository(name);
+        if need.required { repository } else { repository.optional() }
+    }
+
+    /// Configs and layers by the repositories that need them, in the order of the archive.
+    pub(super) fn needs(&self, targets: &[Target]) -> Vec<Need> {
+        let mut needs = BTreeMap::<(u64, Digest), Need>::new();
+        for target in targets {
+            // The image is the first of its closures.
+            for (content, required) in self
+                .closures(target)
+                .zip(std::iter::once(true).chain(std::iter::repeat(false)))
+                .flat_map(|((_, closure), of_image)| closure.contents.iter().map(move |c| (c, of_image)))
+            {
+                let Descriptor { digest, size, .. } = *content;
+                let required = required && !self.optional(target.image).contents.contains_key(&digest);
+                let blob = self.bundle.blob(&digest).copied();
+                let repositories = BTreeSet::new();
+                let need = || Need { digest, size, blob, repositories, required, elsewhere: None };
+                let position = (blob.map_or(0, |blob| blob.offset), digest);
+                let need = needs.entry(position).or_insert_with(need);
+                need.required |= required;
+                need.repositories.insert(target.repository.clone());
+            }
+        }
+        needs.into_values().collect()
+    }
+
+    /// Notes of what earlier deliveries have brought into the same registry where it is.
+    pub(super) fn find_earlier(&self, needs: &mut [Need], earlier: &[Delivery]) {
+        let earlier = earlier.iter().filter(|one| one.destination.registry == self.destination.registry);
+        let brought = earlier.flat_map(|one| self.needs(&one.targets));
+        let brought = brought.filter_map(|need| Some((need.digest, need.repositories.first()?.clone())));
+        let brought = brought.collect::<BTreeMap<_, _>>();
+        for need in needs.iter_mut().filter(|need| need.elsewhere.is_none()) {
+            need.elsewhere = brought.get(&need.digest).cloned();
+        }
+    }
+
+    pub(super) fn optional(&self, image: usize) -> &Optional {
+        static NOTHING: LazyLock<Optional> = LazyLock::new(Optional::default);
+        self.optional.get(image).unwrap_or(&NOTHING)
+    }
+
+    /// The image of a target, and what refers to it where that is wanted.
+    pub(super) fn closures(&self, target: &Target) -> impl Iterator<Item = (&Descriptor, &Closure)> {
+        let (image, wanted) = (self.images.images.get(target.image).into_iter(), self.referrers);
+        image.flat_map(move |BundledImage { root, closure, referrers, .. }| {
+            let referrers = referrers.iter().filter(move |_| wanted);
+            std::iter::once((root, closure)).chain(referrers.map(|(root, closure)| (root, closure)))
+        })
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What tags named before a push, as far as the registry said it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::target::Target;
+use crate::oci::digest::Digest;
+use crate::oci::reference::{RepositoryName, Tag};
+use crate::registry::ManifestLookup;
+
+/// What a tag named before a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagBefore {
+    /// It was not there.
+    Absent,
+    /// This manifest.
+    Digest(Digest),
+    /// The registry did not say.
+    Unknown,
+}
+
+impl From<&ManifestLookup> for TagBefore {
+    fn from(lookup: &ManifestLookup) -> Self {
+        match lookup {
+            ManifestLookup::Found(found) => Self::Digest(found.digest),
+            ManifestLookup::Absent => Self::Absent,
+            ManifestLookup::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// A tag that a set gives an image, and what it named before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagState {
+    /// The repository.
+    pub repository: RepositoryName,
+    /// The tag.
+    pub tag: Tag,
+    /// What it named before.
+    pub before: TagBefore,
+    /// The image of the set.
+    pub digest: Digest,
+}
+
+impl TagState {
+    /// What the tag named before, where it is moved from there.
+    pub fn moved_from(&self) -> Option<Digest> {
+        match self.before {
+            TagBefore::Digest(before) if before != self.digest => Some(before),
+            _ => None,
+        }
+    }
+}
+
+/// What the registry said of tags before this run changed them.
+#[derive(Debug, Default)]
+pub(super) struct TagsBefore(Mutex<BTreeMap<(RepositoryName, Tag), TagBefore>>);
+
+impl TagsBefore {
+    /// The first answer counts: where a target is put twice, the second one is what this run did.
+    pub(super) fn add(&self, repository: &RepositoryName, tag: &Tag, before: TagBefore) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry((repository.clone(), tag.clone())).or_insert(before);
+    }
+
+    /// Of all tags of these targets.
+    pub(super) fn states(&self, targets: &[Target]) -> Vec<TagState> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = |repository: &RepositoryName, tag: &Tag| {
+            known.get(&(repository.clone(), tag.clone())).copied().unwrap_or(TagBefore::Unknown)
+        };
+        states(targets, before)
+    }
+}
+
+pub(super) fn states(
+    targets: &[Target],
+    before: impl Fn(&RepositoryName, &Tag) -> TagBefore,
+) -> Vec<TagState> {
+    let state = |target: &Target, tag: &Tag| TagState {
+        repository: target.repository.clone(),
+        tag: tag.clone(),
+        before: before(&target.repository, tag),
+        digest: target.digest,
+    };
+    let tags = targets.iter().flat_map(|target| target.tags.iter().map(move |tag| (target, tag)));
+    tags.map(|(target, tag)| state(target, tag)).collect()
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What goes where, and how sets are named.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::oci::digest::Digest;
+use crate::oci::reference::{Destination, RepositoryName, Tag};
+use crate::set::CheckedSet;
+
+/// A repository and digest at the edge, with all tags that the sets give it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The repository, with the destination's prefix.
+    pub repository: RepositoryName,
+    /// The image's place in the bundle.
+    pub image: usize,
+    /// The image.
+    pub digest: Digest,
+    /// Its tags.
+    pub tags: BTreeSet<Tag>,
+    /// The references that it comes from, as the sets write them.
+    pub references: BTreeSet<String>,
+}
+
+/// What goes to one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Where to.
+    pub destination: Destination,
+    /// In the order of the archive, so that the media is read forward.
+    pub targets: Vec<Target>,
+}
+
+/// Names sets of a bundle: `NAMESPACE/NAME`, or `NAME` for those of this name in every namespace and in none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetName {
+    namespace: Option<String>,
+    name: String,
+}
+
+impl FromStr for SetName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (namespace, name) =
+            text.split_once('/').map_or((None, text), |(namespace, name)| (Some(namespace), name));
+        if name.is_empty() || name.contains('/') || namespace.is_some_and(str::is_empty) {
+            let shown = crate::redact::printable(text, 100);
+            return Err(format!("`{shown}` does not name a set: expected NAME or NAMESPACE/NAME"));
+        }
+        Ok(Self { namespace: namespace.map(str::to_owned), name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for SetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.namespace.as_ref().map_or(Ok(()), |namespace| write!(f, "{namespace}/"))?;
+        f.write_str(&self.name)
+    }
+}
+
+impl SetName {
+    pub(super) fn of(set: &CheckedSet) -> Self {
+        Self { namespace: set.namespace.clone(), name: set.name.clone() }
+    }
+
+    pub(super) fn matches(&self, set: &CheckedSet) -> bool {
+        self.name == set.name && (self.namespace.is_none() || self.namespace == set.namespace)
+    }
+}

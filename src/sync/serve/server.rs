@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A server of one bundle.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode};
+use bytes::Bytes;
+
+use super::catalog::Catalog;
+use super::listen::Listener;
+use super::options::{ServeError, ServeOptions};
+use super::request::{Asked, asked, query};
+use super::response::{error, finish, json, page, read_only, unknown_name};
+use super::shelf::Shelf;
+use crate::bundle::{Bundle, BundledImages};
+
+/// A server of one bundle that listens, and answers once it runs.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    offer: Arc<Offer>,
+}
+
+impl Server {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn bind(
+        bundle: Arc<Bundle>,
+        images: BundledImages,
+        options: &ServeOptions,
+    ) -> Result<Self, ServeError> {
+        let listener = Listener::bind(options).await?;
+        Ok(Self { listener, offer: Arc::new(Offer::new(bundle, images)) })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// What can be pulled, after the address: for each image one name that clients take for a reference.
+    pub fn references(&self) -> &[String] {
+        &self.offer.references
+    }
+
+    /// Answers requests until `stop` is done, then lets those that are under way come to an end.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) {
+        let offer = self.offer;
+        let answer = move |request| {
+            let offer = Arc::clone(&offer);
+            async move { offer.answer(request).await }
+        };
+        self.listener.run(answer, stop).await;
+    }
+}
+
+/// All that a bundle offers, to everybody.
+#[derive(Debug)]
+struct Offer {
+    shelf: Shelf,
+    catalog: Catalog,
+    references: Vec<String>,
+}
+
+impl Offer {
+    fn new(bundle: Arc<Bundle>, images: BundledImages) -> Self {
+        let catalog = Catalog::new(&bundle, &images);
+        let references = catalog.references(&bundle);
+        let shelf = Shelf::new(bundle, images.documents, |fault| tracing::error!("{}", fault.message));
+        Self { shelf, catalog, references }
+    }
+
+    async fn answer(&self, request: Request<()>) -> Response<Body> {
+        let response = match read_only(request.method()) {
+            Ok(()) => self.route(&request).await,
+            Err(refusal) => refusal,
+        };
+        finish(response, request.method())
+    }
+
+    async fn route(&self, request: &Request<()>) -> Response<Body> {
+        let text = request.uri().query();
+        let asked = asked(request.uri().path());
+        match &asked {
+            Asked::Base => json(Bytes::from_static(b"{}")),
+            Asked::Catalog => page("repositories", None, self.catalog.names(), "/v2/_catalog", text),
+            Asked::Tags(name)
+            | Asked::Manifest(name, _)
+            | Asked::Blob(name, _)
+            | Asked::Referrers(name, _) => {
+                let ns = query(text, "ns");
+                match self.catalog.get(name, ns.as_deref()) {
+                    Some(repository) => self.shelf.answer(repository, &asked, request).await,
+                    None => unknown_name(),
+                }
+            }
+            Asked::Malformed(code) => error(StatusCode::BAD_REQUEST, code, "the reference is malformed"),
+            Asked::Unknown => error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no such endpoint"),
+        }
+    }
+}
