@@ -16,7 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Brings the images of EdgeImageSets to the registry of a site.
 #[derive(Parser)]
-#[command(name = "krs-importer", version)]
+#[command(name = "krs-importer", version = env!("KRS_VERSION"))]
 struct Arguments {
     /// What is logged: error, warn, info, debug, trace, or a filter such as krs_importer=debug,kube=warn.
     #[arg(long, env = "KRS_LOG", default_value = "info", global = true, value_name = "FILTER")]

@@ -37,7 +37,7 @@ use crate::exit;
 #[derive(Debug, Parser)]
 #[command(
     name = "krs",
-    version,
+    version = env!("KRS_VERSION"),
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,

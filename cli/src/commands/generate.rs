@@ -24,7 +24,8 @@ pub(super) fn completions(args: &CompletionsArgs, console: &Console) -> Result<(
 
 /// `krs man`
 pub(super) fn man(args: &ManArgs, console: &Console) -> Result<(), Failure> {
-    let mut krs = Cli::command();
+    // A page belongs to a version, not to one build of it.
+    let mut krs = Cli::command().version(env!("CARGO_PKG_VERSION"));
     krs.build();
     let command = match &args.command {
         None => krs,

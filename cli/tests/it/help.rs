@@ -35,6 +35,17 @@ fn the_help_of_every_command() {
     insta::assert_snapshot!(text);
 }
 
+/// With the commit in brackets; what a bundle or a page says of the program does not change with each commit.
+#[test]
+fn the_version_names_the_build() {
+    let desk = Desk::new();
+    let out = desk.krs(&["--version"]).ok().out;
+    let build = out.trim_end().strip_prefix(concat!("krs ", env!("CARGO_PKG_VERSION"), " (")).unwrap();
+    assert!(build.ends_with(')') && (build.starts_with("commit ") || build == "development build)"), "{out}");
+    let page = desk.krs(&["man"]).ok().out;
+    assert!(page.contains(concat!("\"krs ", env!("CARGO_PKG_VERSION"), "\"")), "{page}");
+}
+
 #[test]
 fn nothing_but_the_commands_that_work_is_listed() {
     let out = Desk::new().krs(&["-h"]).ok().out;

@@ -184,7 +184,7 @@ impl Metrics {
         metrics.reconcile_success.set(unix_seconds());
         metrics.scan_success.set(unix_seconds());
         let mut all = Registry::with_prefix("krs");
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("commit", env!("KRS_COMMIT"))]);
         all.register("build", "The importer that runs", build);
         all.register("reconciliations", "Sets that were looked at", metrics.reconciliations.clone());
         all.register("reconcile_errors", "Looks at sets that failed", metrics.reconcile_errors.clone());
@@ -304,6 +304,8 @@ mod tests {
         {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
-        assert!(text.contains("krs_build_info{version="), "{text}");
+        let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("KRS_COMMIT"));
+        let build = format!("krs_build_info{{version=\"{version}\",commit=\"{commit}\"}} 1");
+        assert!(text.contains(&build), "{build} is not in\n{text}");
     }
 }

@@ -230,7 +230,8 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     parts.spawn(named("the intake", ok(intake.run(stopped()))));
     let controlling = controller::run(Arc::new(importer), watches, stocked, seen, Pace::default(), stopped());
     parts.spawn(named("the controller", ok(controlling)));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = config.namespace, "the importer runs");
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("KRS_COMMIT"));
+    tracing::info!(version, commit, namespace = config.namespace, "the importer runs");
 
     let outcome = tokio::select! {
         () = &mut asked_to_stop => {

@@ -65,7 +65,7 @@ pub(super) struct Ahead {
 
 /// When this program was built.
 pub(super) fn built() -> Timestamp {
-    let seconds = env!("KRS_IMPORTER_BUILT").parse::<i64>().unwrap_or_default();
+    let seconds = env!("KRS_BUILT").parse::<i64>().unwrap_or_default();
     Timestamp::from_second(seconds).unwrap_or_default()
 }
 
