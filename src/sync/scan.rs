@@ -176,7 +176,7 @@ impl Unread<'_> {
             E::Tls { .. }
             | E::Keychain(_)
             | E::Certificate { .. }
-            | E::Barred { .. }
+            | E::DeniedAddress { .. }
             | E::Realm { .. }
             | E::RateLimited { .. } => return Err(error),
             // One damaged manifest makes some registries fail; if it is the registry itself, it does not answer this either.

@@ -3,7 +3,7 @@
 
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::Tag;
-use krs_core::registry::{Barred, Client, ClientIdentity, ClientOptions, RegistryError, Repository};
+use krs_core::registry::{Client, ClientIdentity, ClientOptions, DenyList, RegistryError, Repository};
 use krs_core::sync::verify_present::{Proof, ProveError, prove};
 use krs_testing::image::{Image, ImageBuilder, index};
 use krs_testing::registry::{Matcher, Options, Registry, What};
@@ -115,7 +115,7 @@ async fn t56_authorities_and_certificates_in_memory_count_for_their_registry_onl
     };
     assert!(!format!("{shown:?}").contains("PRIVATE"));
     let with = |host: &krs_core::oci::reference::RegistryHost| ClientOptions {
-        authorities: vec![(host.clone(), pem.clone())],
+        ca_certs: vec![(host.clone(), pem.clone())],
         identities: vec![(edge.host(), shown.clone())],
         ..options()
     };
@@ -123,21 +123,24 @@ async fn t56_authorities_and_certificates_in_memory_count_for_their_registry_onl
     assert!(matches!(found, Proof::Whole { .. }));
     let error = prove(&repository(&edge, with(&other)), &image.digest, &[], &[]).await.unwrap_err();
     assert!(matches!(error, ProveError::Registry(RegistryError::Tls { .. })), "{error}");
-    let broken = ClientOptions { authorities: vec![(other, b"x".to_vec())], ..options() };
+    let broken = ClientOptions { ca_certs: vec![(other, b"x".to_vec())], ..options() };
     assert!(Client::new(broken).unwrap_err().to_string().contains("127.0.0.1:1"));
 }
 
 #[tokio::test]
 async fn t57_a_barred_address_is_not_connected_to_by_number_name_or_redirect() {
     let (edge, image) = edge();
-    let barred = || Barred::new(|address| address.is_loopback().then_some("a loopback address"));
+    let deny_list = || DenyList::new(|address| address.is_loopback().then_some("a loopback address"));
     let port = edge.host().to_string().rsplit_once(':').unwrap().1.to_owned();
     for host in [edge.host().to_string(), format!("localhost:{port}"), format!("[::ffff:127.0.0.1]:{port}")] {
-        let options =
-            ClientOptions { barred: Some(barred()), plain_http: vec![host.parse().unwrap()], ..options() };
+        let options = ClientOptions {
+            deny_list: Some(deny_list()),
+            plain_http: vec![host.parse().unwrap()],
+            ..options()
+        };
         let client = Client::new(options).unwrap();
         let error = client.ping(&host.parse().unwrap()).await.unwrap_err();
-        assert!(matches!(error, RegistryError::Barred { .. }), "{host}: {error:?}");
+        assert!(matches!(error, RegistryError::DeniedAddress { .. }), "{host}: {error:?}");
     }
     assert_eq!(edge.connections(), 0);
 
@@ -146,11 +149,11 @@ async fn t57_a_barred_address_is_not_connected_to_by_number_name_or_redirect() {
         Registry::start(Options { address: Some("127.0.0.2".parse().unwrap()), ..Options::default() });
     edge.fail(Matcher::manifests(), What::Redirect(format!("{}/v2/x", elsewhere.url())));
     let rule =
-        |address: std::net::IpAddr| (address.to_string() == "127.0.0.2").then_some("barred in this test");
-    let options = ClientOptions { barred: Some(Barred::new(rule)), ..options() };
+        |address: std::net::IpAddr| (address.to_string() == "127.0.0.2").then_some("denied in this test");
+    let options = ClientOptions { deny_list: Some(DenyList::new(rule)), ..options() };
     let error = prove(&repository(&edge, options), &image.digest, &[], &[]).await.unwrap_err();
     let ProveError::Registry(error) = error else { panic!("{error}") };
-    assert!(matches!(error, RegistryError::Barred { .. }), "{error}");
-    assert!(krs_core::error::chain(&error).contains("barred in this test"), "{error}");
+    assert!(matches!(error, RegistryError::DeniedAddress { .. }), "{error}");
+    assert!(krs_core::error::chain(&error).contains("denied in this test"), "{error}");
     assert_eq!(elsewhere.connections(), 0);
 }

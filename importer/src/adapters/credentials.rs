@@ -102,7 +102,7 @@ impl Credentials {
         if let Some(keychain) = self.keychain(registry) {
             options.keychain = keychain;
         }
-        options.authorities.extend(self.authorities.iter().map(|pem| (registry.clone(), pem.clone())));
+        options.ca_certs.extend(self.authorities.iter().map(|pem| (registry.clone(), pem.clone())));
         options.identities.extend(self.identity.iter().map(|identity| (registry.clone(), identity.clone())));
     }
 

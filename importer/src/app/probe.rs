@@ -77,7 +77,7 @@ pub async fn probe(http: &str, registry: &RegistryHost, ca: &Utf8Path) -> Result
     let ca = read(ca).map_err(|source| ProbeError::Ca { path: ca.to_owned(), source })?;
     let failed = |source| ProbeError::Registry { host: registry.clone(), source: Box::new(source) };
     let client = Client::new(ClientOptions {
-        authorities: vec![(registry.clone(), ca)],
+        ca_certs: vec![(registry.clone(), ca)],
         certs_dirs: Vec::new(),
         proxies: false,
         retry: RetryPolicy { attempts: 1, ..RetryPolicy::default() },

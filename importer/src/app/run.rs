@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use krs_core::error::chain;
-use krs_core::registry::Barred;
+use krs_core::registry::DenyList;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -210,7 +210,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
         stock: stocked.clone(),
         demand,
         registry_ca,
-        barred: Barred::new(move |address| forbidden(address, &api_server)),
+        deny_list: DenyList::new(move |address| forbidden(address, &api_server)),
         clock: Arc::new(jiff::Timestamp::now),
         heartbeats: heartbeats.clone(),
     })
@@ -433,10 +433,10 @@ mod tests {
     #[test]
     fn every_address_of_the_api_server_is_barred_beside_those_that_always_are() {
         let api = ["10.96.0.1".parse().unwrap(), "192.0.2.7".parse().unwrap()];
-        for (address, barred) in
+        for (address, denied) in
             [("10.96.0.1", true), ("192.0.2.7", true), ("127.0.0.1", true), ("192.0.2.8", false)]
         {
-            assert_eq!(forbidden(address.parse().unwrap(), &api).is_some(), barred, "{address}");
+            assert_eq!(forbidden(address.parse().unwrap(), &api).is_some(), denied, "{address}");
         }
         assert!(forbidden("169.254.169.254".parse().unwrap(), &[]).is_some());
     }

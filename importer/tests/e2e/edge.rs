@@ -151,7 +151,7 @@ impl Edge {
         let keychain = Keychain::empty().with(&host, USER, Secret::new(PASSWORD));
         let mut options = ClientOptions { keychain, ..ClientOptions::default() };
         match &self.ca {
-            Some(ca) => options.authorities.push((host, ca.clone().into_bytes())),
+            Some(ca) => options.ca_certs.push((host, ca.clone().into_bytes())),
             None => options.plain_http.push(host),
         }
         Client::new(options).unwrap()

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use krs_core::registry::Barred;
+use krs_core::registry::DenyList;
 use krs_importer::app::reconcile::Importer;
 use krs_importer::model::marks::Standing;
 use krs_testing::registry::Auth;
@@ -74,7 +74,7 @@ async fn t130_a_suspended_set_holds_no_media_and_no_mark() {
 async fn t130_a_stalled_set_holds_no_media() {
     let mut world = site();
     // Its registry is one that nobody may be sent to.
-    world.barred = Barred::new(|_: IpAddr| Some("the cloud's metadata"));
+    world.deny_list = DenyList::new(|_: IpAddr| Some("the cloud's metadata"));
     set(&world, |_| {});
     let importer = world.importer();
     assert!(!holds_media(&world, &importer).await);

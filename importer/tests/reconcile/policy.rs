@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the site does not allow is never done, whatever a set asks for.
 
-use krs_core::registry::Barred;
+use krs_core::registry::DenyList;
 use krs_testing::registry::Auth;
 use serde_json::json;
 
@@ -43,7 +43,7 @@ async fn t183_what_the_site_forbids_about_tls_is_never_done() {
 #[tokio::test]
 async fn t57_loopback_is_never_a_destination_even_where_it_is_allowed() {
     let mut world = World::new(1, Auth::None);
-    world.barred = Barred::new(|address| krs_importer::model::policy::forbidden(address, None));
+    world.deny_list = DenyList::new(|address| krs_importer::model::policy::forbidden(address, None));
     world.set("x", &[0], |_| {});
     world.look(&world.importer()).await.unwrap();
     let stalled = world.condition("x", "Stalled").unwrap();

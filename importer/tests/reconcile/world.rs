@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use krs_core::bundle::StreamName;
 use krs_core::crd::EdgeImageSet;
 use krs_core::oci::digest::Digest;
-use krs_core::registry::Barred;
+use krs_core::registry::DenyList;
 use krs_importer::adapters::events::Events;
 use krs_importer::adapters::heartbeat::Heartbeats;
 use krs_importer::adapters::high_water_marks::HighWaterMarks;
@@ -37,7 +37,7 @@ pub(crate) struct World {
     pub(crate) api: FakeApi,
     pub(crate) edge: Registry,
     pub(crate) images: Vec<Image>,
-    pub(crate) barred: Barred,
+    pub(crate) deny_list: DenyList,
     pub(crate) allowed: Vec<AllowedDestination>,
     /// More of the configuration, in YAML.
     pub(crate) config: String,
@@ -81,7 +81,7 @@ impl World {
             edge,
             config: String::new(),
             max_jobs: 8,
-            barred: Barred::new(|_| None),
+            deny_list: DenyList::new(|_| None),
             readers: Readers::Any,
             shared: false,
             bare: false,
@@ -213,7 +213,7 @@ impl World {
             stock: self.stock.subscribe(),
             demand: self.demand.clone(),
             registry_ca: watch::channel("CA".to_owned()).1,
-            barred: self.barred.clone(),
+            deny_list: self.deny_list.clone(),
             clock: Arc::new(move || *clock.lock().unwrap()),
             heartbeats: self.heartbeats.clone(),
         });

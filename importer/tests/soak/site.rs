@@ -10,7 +10,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use krs_core::bundle::Bundle;
-use krs_core::registry::Barred;
+use krs_core::registry::DenyList;
 use krs_importer::adapters::api_client::{Limits, limited};
 use krs_importer::adapters::events::Events;
 use krs_importer::adapters::follow::Pace;
@@ -193,7 +193,7 @@ impl Site {
             stock: stocked.clone(),
             demand,
             registry_ca: watch::channel("CA".to_owned()).1,
-            barred: Barred::new(|_| None),
+            deny_list: DenyList::new(|_| None),
             clock: Arc::clone(&self.clock),
             heartbeats: heartbeats.clone(),
         });

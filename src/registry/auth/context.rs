@@ -42,7 +42,7 @@ impl RequestContext<'_> {
     /// A URL below the registry's.
     pub(in crate::registry) fn url(&self, path: &str) -> Result<Url, Failure> {
         let url = self.base_url.join(path);
-        url.map_err(|_| self.operation.invalid_response("its name is not an address").into())
+        url.map_err(|_| self.operation.invalid_response("its name is not a valid host name").into())
     }
 
     /// Whether `url` is one of the registry itself.

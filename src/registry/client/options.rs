@@ -14,7 +14,7 @@ use crate::registry::limits::hosts::CONNECTIONS;
 use crate::registry::limits::notifier::Notify;
 use crate::registry::limits::policy::RetryPolicy;
 use crate::registry::limits::run::RunLimits;
-use crate::registry::transport::deny_list::Barred;
+use crate::registry::transport::deny_list::DenyList;
 use crate::registry::transport::options::{ProxyOptions, TransportOptions};
 use crate::registry::transport::tls::{CertificateStore, ClientIdentity};
 
@@ -29,12 +29,12 @@ pub struct ClientOptions {
     /// certificates, `NAME.cert` with `NAME.key` a client certificate.
     pub certs_dirs: Vec<Utf8PathBuf>,
     /// CA certificates (PEM) that are trusted for one registry only, besides those of the system.
-    pub authorities: Vec<(RegistryHost, Vec<u8>)>,
+    pub ca_certs: Vec<(RegistryHost, Vec<u8>)>,
     /// Certificates that are shown to one registry only.
     pub identities: Vec<(RegistryHost, ClientIdentity)>,
     /// Addresses that no connection may lead to, whatever name, redirect or token server leads there. With such a
     /// rule no proxy is used but one in [`ClientOptions::proxy`].
-    pub barred: Option<Barred>,
+    pub deny_list: Option<DenyList>,
     /// Registries that are reached without TLS, with or without `:80`. A registry on this machine needs no entry: it is probed.
     pub plain_http: Vec<RegistryHost>,
     /// Registries whose certificate is not checked, with or without `:443`.
@@ -46,7 +46,7 @@ pub struct ClientOptions {
     pub http_redirects: Vec<RegistryHost>,
     /// Whether proxies are used that the environment names.
     pub proxies: bool,
-    /// A proxy that is used instead of those. Behind it [`ClientOptions::barred`] cannot be checked: it is for registries
+    /// A proxy that is used instead of those. Behind it [`ClientOptions::deny_list`] cannot be checked: it is for registries
     /// that the same person has named.
     pub proxy: Option<ProxyOptions>,
     /// Requests to one host at the same time; fewer to a host that limits its requests.
@@ -71,9 +71,9 @@ impl Default for ClientOptions {
             keychain: Keychain::empty(),
             ca_files: Vec::new(),
             certs_dirs: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
-            authorities: Vec::new(),
+            ca_certs: Vec::new(),
             identities: Vec::new(),
-            barred: None,
+            deny_list: None,
             plain_http: Vec::new(),
             insecure: Vec::new(),
             realm_hosts: Vec::new(),
@@ -95,7 +95,7 @@ impl ClientOptions {
     /// How hosts are reached, without any credentials.
     pub(in crate::registry) fn transport(&self) -> TransportOptions {
         TransportOptions {
-            barred: self.barred.clone(),
+            deny_list: self.deny_list.clone(),
             plain_http: self.plain_http.clone(),
             insecure: self.insecure.clone(),
             http_redirects: self.http_redirects.clone(),
@@ -114,7 +114,7 @@ impl ClientOptions {
     /// # Errors
     /// A CA or a client certificate that cannot be used.
     pub(in crate::registry) fn certificates(&self) -> Result<CertificateStore, RegistryError> {
-        CertificateStore::new(&self.ca_files, &self.certs_dirs, &self.authorities, &self.identities)
+        CertificateStore::new(&self.ca_files, &self.certs_dirs, &self.ca_certs, &self.identities)
     }
 
     /// The limits of a run that starts with these options.
@@ -128,7 +128,7 @@ impl fmt::Debug for ClientOptions {
         f.debug_struct("ClientOptions")
             .field("ca_files", &self.ca_files)
             .field("certs_dirs", &self.certs_dirs)
-            .field("barred", &self.barred)
+            .field("deny_list", &self.deny_list)
             .field("plain_http", &self.plain_http)
             .field("insecure", &self.insecure)
             .field("connections_per_host", &self.connections_per_host)

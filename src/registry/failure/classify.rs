@@ -22,7 +22,7 @@ impl Classify for RegistryError {
             | Self::Source { source: SourceError::Corrupt(_), .. } => ErrorKind::Corrupt,
             Self::Denied { denial: Denial::Quota, .. } | Self::Full { .. } => ErrorKind::NoSpace,
             Self::Protocol { .. } | Self::Refused { .. } | Self::Denied { .. } => ErrorKind::Other,
-            Self::Redirect { .. } | Self::Realm { .. } | Self::Barred { .. } => ErrorKind::Trust,
+            Self::Redirect { .. } | Self::Realm { .. } | Self::DeniedAddress { .. } => ErrorKind::Trust,
             Self::Sink { source, .. } | Self::Source { source: SourceError::Read(source), .. } => {
                 io_kind(source)
             }
@@ -124,7 +124,7 @@ fn help(error: &RegistryError) -> Option<String> {
             "run the same command again later: it resumes. Or push the image with all of its layers to the registry".to_owned()
         }
         RegistryError::Foreign { .. } => "push the image with all of its layers to the registry, or choose the platforms that are needed with `platforms`".to_owned(),
-        RegistryError::Barred { .. } => "use a registry at another address, or ask who runs the site".to_owned(),
+        RegistryError::DeniedAddress { .. } => "use a registry at another address, or ask who runs the site".to_owned(),
         RegistryError::TooLarge { .. }
         | RegistryError::Protocol { .. }
         | RegistryError::Refused { .. }

@@ -8,7 +8,7 @@ use thiserror::Error;
 /// An address that is denied.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{address} is {reason}")]
-pub struct BarredAddress {
+pub struct DeniedAddress {
     /// The address.
     pub address: IpAddr,
     /// Why it is denied.

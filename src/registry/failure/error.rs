@@ -10,10 +10,11 @@ use crate::error::{ErrorKind, find_cause};
 use crate::oci::digest::{ContentMismatch, Digest};
 use crate::oci::reference::RegistryHost;
 use crate::registry::failure::denial::Denial;
-use crate::registry::failure::denied_address::BarredAddress;
+use crate::registry::failure::denied_address::DeniedAddress;
 use crate::registry::failure::hint::Hint;
 use crate::registry::failure::keychain::KeychainError;
 use crate::registry::failure::redirect_refusal::RedirectRefusal;
+use crate::registry::host::hub_api_host;
 
 /// A cause of which only the text matters.
 pub(in crate::registry) type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -235,8 +236,8 @@ pub enum RegistryError {
         detail: &'static str,
     },
     /// A connection would go to an address that the site denies.
-    #[error("{what}: {registry} leads to {host}, which is barred")]
-    Barred {
+    #[error("{what}: {}", denied_host(.registry, .host))]
+    DeniedAddress {
         /// Registry that was to be reached.
         registry: RegistryHost,
         /// What was requested.
@@ -244,7 +245,7 @@ pub enum RegistryError {
         /// Host and port that the connection would have gone to.
         host: String,
         /// The address, and why it is denied.
-        source: BarredAddress,
+        source: DeniedAddress,
     },
     /// What arrived could not be written here.
     #[error("blob {digest} cannot be written")]
@@ -276,7 +277,7 @@ pub enum RegistryError {
 }
 
 /// Marks the refusal of an upload that the registry had opened.
-pub(in crate::registry) const LOST_UPLOAD: &str = "; it lost the upload that it had opened";
+pub(in crate::registry) const LOST_UPLOAD: &str = "; the upload session was lost";
 
 /// Which credentials a request was sent with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -311,6 +312,15 @@ fn pause(asked: Option<Duration>, left: Duration, optional: bool) -> String {
     let seconds = |time: Duration| format!("{} s", time.as_secs_f64().ceil());
     let of = if optional { "the quarter of --max-wait for what is optional" } else { "--max-wait" };
     format!("it needs a pause of {}, and {} of {of} are left", seconds(asked), seconds(left))
+}
+
+/// What led to a denied host: the name of the registry itself, or where the registry sent the client.
+fn denied_host(registry: &RegistryHost, host: &str) -> String {
+    if host == hub_api_host(registry) {
+        format!("the host {host} is denied")
+    } else {
+        format!("redirect to denied host {host}")
+    }
 }
 
 /// Why content that is to be sent cannot be.

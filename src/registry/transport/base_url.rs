@@ -35,7 +35,7 @@ impl BaseUrls {
         let host = hub_api_host(registry);
         let base_url = |scheme: &str| {
             let url = format!("{scheme}://{host}/").parse::<Url>();
-            url.map_err(|_| Failure::from(operation.invalid_response("its name is not an address")))
+            url.map_err(|_| Failure::from(operation.invalid_response("its name is not a valid host name")))
         };
         if is_listed(&options.plain_http, registry, HTTP_PORT) {
             return base_url("http");

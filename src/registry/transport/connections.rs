@@ -114,9 +114,9 @@ impl Connections {
             .tcp_keepalive(Duration::from_secs(30))
             .pool_max_idle_per_host(options.connections_per_host.max(1))
             .pool_idle_timeout(Duration::from_secs(60));
-        if let Some(barred) = &options.barred {
+        if let Some(deny_list) = &options.deny_list {
             // A proxy would resolve names out of sight.
-            builder = builder.dns_resolver(barred.resolver()).no_proxy();
+            builder = builder.dns_resolver(deny_list.resolver()).no_proxy();
         }
         if direct || !options.proxies || options.proxy.is_some() {
             builder = builder.no_proxy();
@@ -144,7 +144,7 @@ impl Connections {
                 let url = Url::parse(&proxy.url).ok();
                 Some(url.as_ref().map_or_else(|| "the proxy".to_owned(), shown))
             }
-            None if options.proxies && options.barred.is_none() => {
+            None if options.proxies && options.deny_list.is_none() => {
                 variable().map(|name| format!("the proxy of {name}, where that is used for it"))
             }
             None => None,

@@ -9,19 +9,19 @@ use std::sync::Arc;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-use crate::registry::failure::denied_address::BarredAddress;
+use crate::registry::failure::denied_address::DeniedAddress;
 
 /// The rule that says why an address may not be connected to, if it may not.
 #[derive(Clone)]
-pub struct Barred(Arc<dyn Fn(IpAddr) -> Option<&'static str> + Send + Sync>);
+pub struct DenyList(Arc<dyn Fn(IpAddr) -> Option<&'static str> + Send + Sync>);
 
-impl fmt::Debug for Barred {
+impl fmt::Debug for DenyList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Barred")
+        f.write_str("DenyList")
     }
 }
 
-impl Barred {
+impl DenyList {
     /// Denies the addresses for which `rule` gives a reason: a phrase such as `a loopback address`. The rule sees IPv4
     /// addresses as such, also where they are written as IPv6.
     pub fn new(rule: impl Fn(IpAddr) -> Option<&'static str> + Send + Sync + 'static) -> Self {
@@ -32,13 +32,13 @@ impl Barred {
     ///
     /// # Errors
     /// Why not.
-    pub fn check_address(&self, address: IpAddr) -> Result<(), BarredAddress> {
+    pub fn check_address(&self, address: IpAddr) -> Result<(), DeniedAddress> {
         let address = address.to_canonical();
-        (self.0)(address).map_or(Ok(()), |reason| Err(BarredAddress { address, reason }))
+        (self.0)(address).map_or(Ok(()), |reason| Err(DeniedAddress { address, reason }))
     }
 
     /// [`Self::check_address`] for an address that is written out. Names are checked when they are resolved.
-    pub(in crate::registry) fn check(&self, url: &Url) -> Result<(), BarredAddress> {
+    pub(in crate::registry) fn check(&self, url: &Url) -> Result<(), DeniedAddress> {
         match url.host() {
             Some(Host::Ipv4(ip)) => self.check_address(ip.into()),
             Some(Host::Ipv6(ip)) => self.check_address(ip.into()),
@@ -53,15 +53,15 @@ impl Barred {
 
 /// Resolves as the system does, and refuses a name that has a denied address among its addresses: which of them a
 /// connection takes is chance.
-pub(in crate::registry) struct Resolver(Barred);
+pub(in crate::registry) struct Resolver(DenyList);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let barred = self.0.clone();
+        let deny_list = self.0.clone();
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?.collect::<Vec<SocketAddr>>();
             for address in &found {
-                barred.check_address(address.ip())?;
+                deny_list.check_address(address.ip())?;
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })

@@ -69,10 +69,10 @@ impl Transport {
         headers: HeaderMap,
         body: Option<&RequestBody>,
     ) -> Result<Response, Failure> {
-        if let Some(barred) = &self.options.barred {
-            barred.check(url).map_err(|source| {
+        if let Some(deny_list) = &self.options.deny_list {
+            deny_list.check(url).map_err(|source| {
                 let (host, registry) = (authority(url), operation.registry.clone());
-                RegistryError::Barred { registry, what: operation.what.clone(), host, source }
+                RegistryError::DeniedAddress { registry, what: operation.what.clone(), host, source }
             })?;
         }
         let RunLimits { rate_limiter, counters, hosts, .. } = &self.limits;

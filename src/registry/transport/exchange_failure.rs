@@ -9,7 +9,7 @@ use url::Url;
 use crate::error::find_cause;
 use crate::oci::reference::RegistryHost;
 use crate::redact::printable;
-use crate::registry::failure::denied_address::BarredAddress;
+use crate::registry::failure::denied_address::DeniedAddress;
 use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::hint::{Hint, PROXY_CREDENTIALS};
 use crate::registry::failure::outcome::Failure;
@@ -53,9 +53,9 @@ pub(in crate::registry) fn exchange_failure(
         let (detail, hint) = tls_detail(tls, &host, &route.trusted);
         return RegistryError::Tls { host, detail, hint, source: Some(error.into()) }.into();
     }
-    if let Some(barred) = find_cause::<BarredAddress>(&error) {
+    if let Some(denied) = find_cause::<DeniedAddress>(&error) {
         let (registry, what) = (operation.registry.clone(), operation.what.clone());
-        return RegistryError::Barred { registry, what, host, source: barred.clone() }.into();
+        return RegistryError::DeniedAddress { registry, what, host, source: denied.clone() }.into();
     }
     let cause = root_cause(&error);
     let (name, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::oci::reference::RegistryHost;
 use crate::registry::limits::policy::RetryPolicy;
-use crate::registry::transport::deny_list::Barred;
+use crate::registry::transport::deny_list::DenyList;
 
 /// A proxy, and what is reached without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct ProxyOptions {
 /// How hosts are reached: what [`crate::registry::ClientOptions`] says of it, without any credentials.
 #[derive(Debug, Clone)]
 pub(in crate::registry) struct TransportOptions {
-    pub(in crate::registry) barred: Option<Barred>,
+    pub(in crate::registry) deny_list: Option<DenyList>,
     pub(in crate::registry) plain_http: Vec<RegistryHost>,
     pub(in crate::registry) insecure: Vec<RegistryHost>,
     pub(in crate::registry) http_redirects: Vec<RegistryHost>,

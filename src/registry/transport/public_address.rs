@@ -51,7 +51,7 @@ fn not_public_v6(ip: Ipv6Addr) -> Option<&'static str> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::registry::transport::deny_list::Barred;
+    use crate::registry::transport::deny_list::DenyList;
 
     #[test]
     fn t95_only_addresses_of_the_internet_are_public() {
@@ -95,7 +95,7 @@ mod tests {
         ] {
             let address = private.parse::<IpAddr>().unwrap();
             assert!(not_public(address).is_some(), "{private}");
-            assert!(Barred::new(not_public).check_address(address).is_err(), "{private}");
+            assert!(DenyList::new(not_public).check_address(address).is_err(), "{private}");
         }
         for public in [
             "1.1.1.1",

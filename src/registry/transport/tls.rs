@@ -84,14 +84,14 @@ impl CertificateStore {
     pub(in crate::registry) fn new(
         ca_files: &[Utf8PathBuf],
         certs_dirs: &[Utf8PathBuf],
-        authorities: &[(RegistryHost, Vec<u8>)],
+        ca_certs: &[(RegistryHost, Vec<u8>)],
         identities: &[(RegistryHost, ClientIdentity)],
     ) -> Result<Self, RegistryError> {
         let mut shared_roots = Vec::new();
         for file in ca_files {
             shared_roots.extend(read_roots(file)?);
         }
-        let in_memory = parse_in_memory(authorities, identities)?;
+        let in_memory = parse_in_memory(ca_certs, identities)?;
         Ok(Self { ca_files: ca_files.to_vec(), certs_dirs: certs_dirs.to_vec(), shared_roots, in_memory })
     }
 
@@ -136,16 +136,16 @@ impl CertificateStore {
 
 /// What is given in memory, by host without the default port.
 fn parse_in_memory(
-    authorities: &[(RegistryHost, Vec<u8>)],
+    ca_certs: &[(RegistryHost, Vec<u8>)],
     identities: &[(RegistryHost, ClientIdentity)],
 ) -> Result<HashMap<String, HostCertificates>, RegistryError> {
     let mut hosts = HashMap::<String, HostCertificates>::new();
     let name = |host: &RegistryHost| without_default_port(host, HTTPS_PORT).to_owned();
-    for (host, pem) in authorities {
-        let roots = parse_roots(format_args!("of the authority for {host}"), pem)?;
+    for (host, pem) in ca_certs {
+        let roots = parse_roots(format_args!("of the CA for {host}"), pem)?;
         let own = hosts.entry(name(host)).or_default();
         own.roots.extend(roots);
-        own.origins = vec![format!("the authorities given for {host}")];
+        own.origins = vec![format!("the CA certificates given for {host}")];
     }
     for (host, ClientIdentity { certificate, key }) in identities {
         let pem = format!("{certificate}\n{}", key.expose());

@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(ca.matches("BEGIN CERTIFICATE").count(), 1, "the client's own is no authority");
         let mut options = ClientOptions::default();
         credentials.apply(&registry(), &mut options);
-        assert_eq!((options.authorities.len(), options.identities.len()), (1, 1));
+        assert_eq!((options.ca_certs.len(), options.identities.len()), (1, 1));
         assert!(krs_core::registry::Client::new(options).is_ok());
         assert!(!format!("{credentials:?}").contains("PRIVATE"));
     }

@@ -85,11 +85,11 @@ impl Round<'_> {
             }
         };
         self.mended(secrets, state, &mut seen.jobs).await?;
-        let (tls, barred) = (self.set.spec.destination_tls.as_ref(), &self.importer.parts.barred);
+        let (tls, deny_list) = (self.set.spec.destination_tls.as_ref(), &self.importer.parts.deny_list);
         let whose = Whose::Destination(Some(self.importer.parts.config.destination_tls.allow_plain_http));
         let key = self.client_key(&registry, &secrets.versions());
         let credentials = login.as_ref().map(|login| &login.credentials);
-        let make = || Client::new(edge_options(&registry, tls, credentials, authorities, barred));
+        let make = || Client::new(edge_options(&registry, tls, credentials, authorities, deny_list));
         let client = match self.importer.registries.clients.get(&key, self.now, make) {
             Ok(client) => client,
             Err(error) => {
@@ -98,7 +98,7 @@ impl Round<'_> {
             }
         };
         (seen.login, seen.is_destination_read) = (login, true);
-        let edge = Edge::new(client, registry, barred, whose);
+        let edge = Edge::new(client, registry, deny_list, whose);
         self.check(running.filter(|check| check.is_for(&key)), edge, key, seen, state, probes).await;
         for (key, blobs) in std::mem::take(&mut seen.said.contents) {
             let Some(target) = seen.targets.iter().find(|target| target.key == key) else { continue };

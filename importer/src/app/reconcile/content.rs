@@ -309,7 +309,7 @@ impl Round<'_> {
         let rate = parts.config.content_verify_rate;
         let options = ClientOptions {
             bandwidth: NonZeroU64::new(rate.saturating_mul(1 << 20)),
-            ..edge_options(&target.registry, tls, credentials, authorities, &parts.barred)
+            ..edge_options(&target.registry, tls, credentials, authorities, &parts.deny_list)
         };
         let Ok(client) = Client::new(options) else { return Ok(()) };
         let set = (self.uid.clone(), self.name.clone());

@@ -10,7 +10,7 @@ use krs_core::crd::{DestinationTls, reason};
 use krs_core::error::{Classify as _, chain};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, Selector, Tag};
-use krs_core::registry::{Barred, Client, ClientOptions, Denial, RegistryError, Repository, RetryPolicy};
+use krs_core::registry::{Client, ClientOptions, Denial, DenyList, RegistryError, Repository, RetryPolicy};
 use krs_core::sync::verify_present::{Proof, ProveError, prove};
 
 use super::health::Health;
@@ -37,9 +37,9 @@ pub(super) const MAX_PAUSES: Duration = Duration::from_secs(20);
 
 /// How the importer itself talks to registries: a look that fails is repeated by the next reconcile, so that little is
 /// tried again within one.
-pub(super) fn client_options(barred: &Barred) -> ClientOptions {
+pub(super) fn client_options(deny_list: &DenyList) -> ClientOptions {
     ClientOptions {
-        barred: Some(barred.clone()),
+        deny_list: Some(deny_list.clone()),
         certs_dirs: Vec::new(),
         retry: RetryPolicy {
             attempts: 3,
@@ -58,7 +58,7 @@ pub(super) fn client_options(barred: &Barred) -> ClientOptions {
 pub(super) struct Edge {
     client: Client,
     registry: RegistryHost,
-    barred: Barred,
+    deny_list: DenyList,
     whose: Whose,
 }
 
@@ -78,13 +78,13 @@ pub(super) fn edge_options(
     tls: Option<&DestinationTls>,
     login: Option<&Credentials>,
     authorities: Option<Vec<u8>>,
-    barred: &Barred,
+    deny_list: &DenyList,
 ) -> ClientOptions {
-    let mut options = client_options(barred);
+    let mut options = client_options(deny_list);
     if let Some(login) = login {
         login.apply(registry, &mut options);
     }
-    options.authorities.extend(authorities.map(|pem| (registry.clone(), pem)));
+    options.ca_certs.extend(authorities.map(|pem| (registry.clone(), pem)));
     if let Some(tls) = tls {
         options.plain_http.extend(tls.plain_http.then(|| registry.clone()));
         options.insecure.extend(tls.insecure_skip_verify.then(|| registry.clone()));
@@ -94,14 +94,14 @@ pub(super) fn edge_options(
 
 impl Edge {
     /// `whose` is the registry of a destination.
-    pub(super) fn new(client: Client, registry: RegistryHost, barred: &Barred, whose: Whose) -> Self {
-        Self { client, registry, barred: barred.clone(), whose }
+    pub(super) fn new(client: Client, registry: RegistryHost, deny_list: &DenyList, whose: Whose) -> Self {
+        Self { client, registry, deny_list: deny_list.clone(), whose }
     }
 
     /// Whether the registry answers at an address that the importer may talk to.
     pub(super) async fn reachable(&self) -> Result<(), (Obstacle, Health)> {
         let unknown = |obstacle| (obstacle, Health::Unknown);
-        allowed_address(&self.registry, &self.barred).await.map_err(unknown)?;
+        allowed_address(&self.registry, &self.deny_list).await.map_err(unknown)?;
         let pinged = self.client.ping(&self.registry).await;
         pinged.map_err(|error| (obstacle(&error, self.whose), Health::of(&error, &self.registry)))
     }
@@ -244,9 +244,9 @@ fn tag_answer(tag: &Tag, found: Option<Digest>) -> Answer {
     }
 }
 
-/// Refuses a registry of which one address is barred. The client refuses it again when it connects; here it is said in
+/// Refuses a registry of which one address is denied. The client refuses it again when it connects; here it is said in
 /// the words of the site's policy.
-pub(super) async fn allowed_address(registry: &RegistryHost, barred: &Barred) -> Result<(), Obstacle> {
+pub(super) async fn allowed_address(registry: &RegistryHost, deny_list: &DenyList) -> Result<(), Obstacle> {
     // A port is needed to look a name up, and does not matter.
     let host = registry.host().to_owned();
     let Ok(addresses) = tokio::net::lookup_host((host, 443)).await else {
@@ -254,7 +254,7 @@ pub(super) async fn allowed_address(registry: &RegistryHost, barred: &Barred) ->
         return Ok(());
     };
     for address in addresses {
-        if let Err(why) = barred.check_address(address.ip()) {
+        if let Err(why) = deny_list.check_address(address.ip()) {
             let message = format!(
                 "spec.destinationRegistry: {registry}: {why}, which is never a destination; name the registry by an address that the Pods of this cluster reach"
             );
@@ -279,7 +279,7 @@ pub(super) const fn reason_of(error: &RegistryError) -> &'static str {
         | E::Denied { .. }
         | E::Redirect { .. }
         | E::Realm { .. }
-        | E::Barred { .. } => reason::REGISTRY_REFUSED,
+        | E::DeniedAddress { .. } => reason::REGISTRY_REFUSED,
         _ => reason::REGISTRY_UNREACHABLE,
     }
 }
@@ -299,7 +299,7 @@ pub(super) fn explain(error: &RegistryError, whose: Whose) -> String {
 
 pub(super) fn obstacle(error: &RegistryError, whose: Whose) -> Obstacle {
     let message = explain(error, whose);
-    if let RegistryError::Barred { .. } = error {
+    if let RegistryError::DeniedAddress { .. } = error {
         return Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true };
     }
     Obstacle { reason: reason_of(error), message, stalled: false }

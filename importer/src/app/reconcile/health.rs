@@ -33,7 +33,7 @@ impl Health {
             E::Unavailable { status: None, registry, .. } if registry == asked => Self::NoAnswer,
             E::RateLimited { asked: Some(time), .. } => Self::RateLimited(*time),
             E::Unavailable { .. } | E::Intercepted { .. } | E::RateLimited { .. } => Self::ServerError,
-            E::Barred { .. }
+            E::DeniedAddress { .. }
             | E::Keychain(_)
             | E::Certificate { .. }
             | E::Foreign { .. }

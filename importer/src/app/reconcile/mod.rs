@@ -54,7 +54,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::Stream;
 use jiff::Timestamp;
 use krs_core::crd::EdgeImageSet;
-use krs_core::registry::Barred;
+use krs_core::registry::DenyList;
 use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
@@ -111,7 +111,7 @@ pub struct Parts {
     /// Authority of the embedded registry, in PEM.
     pub registry_ca: watch::Receiver<String>,
     /// Addresses that the importer never talks to.
-    pub barred: Barred,
+    pub deny_list: DenyList,
     /// What time it is.
     pub clock: Clock,
     /// What is under way.

@@ -208,7 +208,7 @@ impl Sources<'_> {
             }
         };
         let make = || {
-            let mut options = client_options(&self.parts.barred);
+            let mut options = client_options(&self.parts.deny_list);
             options.plain_http.clone_from(plain_http);
             options.proxy.clone_from(&proxy);
             if let Some(login) = &login {

@@ -24,7 +24,7 @@ use crate::registry::host::{HTTPS_PORT, authority, is_listed};
 use crate::registry::limits::importance::Importance;
 use crate::registry::limits::lane::Lane;
 use crate::registry::limits::retry::MIN_PROGRESS;
-use crate::registry::transport::deny_list::Barred;
+use crate::registry::transport::deny_list::DenyList;
 use crate::registry::transport::operation::Operation;
 use crate::registry::transport::public_address::not_public;
 use crate::registry::transport::redirect::MAX_HOPS;
@@ -94,14 +94,14 @@ impl ForeignLayers {
         let options = ClientOptions {
             keychain: Keychain::empty(),
             certs_dirs: Vec::new(),
-            authorities: Vec::new(),
+            ca_certs: Vec::new(),
             identities: Vec::new(),
             plain_http: Vec::new(),
             insecure: Vec::new(),
             realm_hosts: Vec::new(),
             ..own.clone()
         };
-        let checked = ClientOptions { barred: Some(Barred::new(not_public)), ..options.clone() };
+        let checked = ClientOptions { deny_list: Some(DenyList::new(not_public)), ..options.clone() };
         Ok(Self {
             named: client.with_options(options)?,
             checked: client.with_options(checked)?,
@@ -176,7 +176,7 @@ impl ForeignLayers {
     /// An address that was refused where the connection was made is allowed by a flag.
     fn unnamed(&self, error: RegistryError) -> Refusal {
         match error {
-            RegistryError::Barred { host, source, .. } => {
+            RegistryError::DeniedAddress { host, source, .. } => {
                 Refusal::Unnamed { host, reason: source.to_string() }
             }
             other => Refusal::Registry(other),

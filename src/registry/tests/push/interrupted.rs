@@ -106,7 +106,7 @@ async fn t200_a_registry_that_keeps_a_byte_of_each_part_is_given_up() {
     options.retry.attempts = 4;
     let error = push(&server.repository_with(options), &noise(200_000)).await.unwrap_err();
     assert!(
-        matches!(&error, RegistryError::Protocol { detail, .. } if detail.contains("keeps 1 of ")),
+        matches!(&error, RegistryError::Protocol { detail, .. } if detail.contains("the upload session was lost: 1 of ")),
         "{error}"
     );
     assert!(server.count("PATCH") <= 4, "{}", server.count("PATCH"));
@@ -214,6 +214,6 @@ async fn an_upload_that_the_registry_loses_again_and_again_is_no_wrong_name() {
     let server = server.await;
     let source = Arc::new(Slice(b"x".to_vec()));
     let error = server.repository().push_blob(&Digest::of(b"x"), 1, source, None).await.unwrap_err();
-    assert!(error.to_string().contains("BLOB_UPLOAD_UNKNOWN; it lost the upload"), "{error}");
+    assert!(error.to_string().contains("BLOB_UPLOAD_UNKNOWN; the upload session was lost"), "{error}");
     assert!(error.help().unwrap().contains("http.secret"), "{:?}", error.help());
 }

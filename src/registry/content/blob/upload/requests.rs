@@ -127,7 +127,8 @@ impl<'a> Upload<'a> {
         self.session = Some(OpenUpload { location: next, offset });
         // What is lost is sent again, so that a byte at a time would send a blob as often as it has bytes.
         if offset < end && offset - start < MIN_PROGRESS {
-            let detail = format!("it keeps {} of {} bytes that it is sent", offset - start, end - start);
+            let (kept, sent) = (offset - start, end - start);
+            let detail = format!("the upload session was lost: {kept} of {sent} bytes were kept");
             return Err(Failure::retryable(context.operation.invalid_response(detail)));
         }
         if self.parts_only {
