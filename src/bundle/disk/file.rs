@@ -3,11 +3,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use parking_lot::{Mutex, MutexGuard};
+
 // Runs with the clock of the runtime, which tests may pause.
 use tokio::time::Instant;
 
@@ -36,7 +38,7 @@ impl Handle {
     }
 
     fn state(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     /// Reads as [`read_at`] does, and opens the file for it where nobody has. After a failure the file is opened anew:

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Hashing a whole bundle, on all cores.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+
+use parking_lot::Mutex;
 
 use super::images::BundledImages;
 use super::open::Bundle;
@@ -109,7 +110,7 @@ pub(in crate::bundle) fn for_each_blob(
                     let Some(blob) = blobs.get(n) else { break };
                     if let Err(error) = check(blob, &mut buf, &failed) {
                         failed.store(true, Ordering::Relaxed);
-                        let mut first = first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        let mut first = first.lock();
                         if first.as_ref().is_none_or(|(other, _)| n < *other) {
                             *first = Some((n, error));
                         }
@@ -118,7 +119,7 @@ pub(in crate::bundle) fn for_each_blob(
             });
         }
     });
-    match first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+    match first.into_inner() {
         Some((_, error)) => Err(error),
         None => Ok(()),
     }

@@ -5,9 +5,9 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::sync::{Mutex, PoisonError};
 
 use camino::Utf8Path;
+use parking_lot::Mutex;
 
 use crate::bundle::disk::file;
 use crate::oci::digest::Digest;
@@ -70,7 +70,7 @@ pub(in crate::bundle) struct Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         // Closing the file is not enough: a child process that is being started shares the lock until it runs its program.
-        let _ = self.file.get_mut().unwrap_or_else(PoisonError::into_inner).unlock();
+        let _ = self.file.get_mut().unlock();
     }
 }
 
@@ -89,7 +89,7 @@ impl Journal {
 
     /// What it says; nothing where that cannot be read.
     pub(in crate::bundle) fn read(&self) -> Option<Noted> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.file.lock();
         let mut text = String::new();
         file.rewind().ok()?;
         io::Read::by_ref(&mut *file).take(MAX_JOURNAL).read_to_string(&mut text).ok()?;
@@ -98,7 +98,7 @@ impl Journal {
 
     /// Has it say this and nothing else.
     pub(in crate::bundle) fn begin(&self, noted: &Noted) -> io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.file.lock();
         file.set_len(0)?;
         file.rewind()?;
         file.write_all(noted.text().as_bytes())
@@ -107,7 +107,7 @@ impl Journal {
     /// Has it say nothing any more, whatever is added. What did not reach the disk may still be read from memory, and
     /// the next run would take it for proven.
     pub(in crate::bundle) fn forget(&self) {
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.file.lock();
         if let Err(error) = file.set_len(0) {
             tracing::debug!(%error, "the journal cannot be emptied");
         }
@@ -116,7 +116,7 @@ impl Journal {
     /// Brings what was noted to the disk: after a drive was pulled out, nothing else can be resumed. Others may note more
     /// meanwhile.
     pub(in crate::bundle) fn sync(&self) {
-        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).try_clone();
+        let file = self.file.lock().try_clone();
         if let Err(error) = file.and_then(|file| file.sync_all()) {
             tracing::debug!(%error, "the journal did not reach the disk");
         }
@@ -125,7 +125,7 @@ impl Journal {
     /// Adds that so many bytes of a blob are written. What cannot be noted has to be fetched again after an
     /// interruption, and is no reason to end the run.
     pub(in crate::bundle) fn note(&self, digest: &Digest, bytes: u64) {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.file.lock();
         if let Err(error) = file.write_all(line(digest, bytes).as_bytes()) {
             tracing::debug!(%error, "the journal cannot be written");
         }

@@ -3,10 +3,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, TryLockError};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use parking_lot::Mutex;
 
 use crate::bundle::disk::file;
 use crate::bundle::disk::media::{self, ReadFrom};
@@ -151,18 +152,14 @@ impl Output {
     /// Brings what was written until now to the disk, unless that is being done already. Its failure is that of every
     /// later write and sync.
     pub(in crate::bundle) fn sync_behind(&self) -> io::Result<()> {
-        let _turn = match self.syncing.try_lock() {
-            Ok(turn) => turn,
-            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
-            Err(TryLockError::WouldBlock) => return Ok(()),
-        };
+        let Some(_turn) = self.syncing.try_lock() else { return Ok(()) };
         self.keep_failure(self.files.iter().try_for_each(|(_, file)| file.sync_data()))
     }
 
     /// Brings everything to the disk.
     pub(in crate::bundle) fn sync(&self) -> io::Result<()> {
         // Waits for one that is under way: the failure that both wait for is told to one of them only.
-        let _turn = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.syncing.lock();
         self.has_not_failed()?;
         self.keep_failure(self.files.iter().try_for_each(|(_, file)| file.sync_all()))
     }

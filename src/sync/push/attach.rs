@@ -3,7 +3,6 @@
 //! costs that one, and is reported. All of their requests together use at most a quarter of the retries of a run. (T-127)
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
 
 use futures::stream::{self, StreamExt as _};
 
@@ -136,7 +135,7 @@ async fn present<'a>(
 
 /// Why a blob of a referrer did not arrive. The error stays for an image that needs the blob too.
 fn blob_failure(repository: &Repository, closure: &Closure, failures: &Failures) -> Option<TargetError> {
-    let failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+    let failures = failures.lock();
     closure.contents.iter().find_map(|content| {
         let error = failures.get(&(content.digest, repository.name().clone()))?;
         let reason =

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Once, PoisonError};
+use std::sync::{Arc, Once};
 
 use futures::stream::{self, StreamExt as _};
 
@@ -22,7 +22,7 @@ const SMALL: u64 = 256 << 10;
 impl Run<'_> {
     /// Sends each blob that is nowhere once, and links it into the other repositories that need it.
     pub(super) async fn send(&self, needs: &[Need], present: Present, failures: &mut Failures) {
-        let known = failures.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let known = failures.get_mut();
         let work = needs.iter().filter_map(|need| {
             let has = |name: &&RepositoryName| present.contains(&((*name).clone(), need.digest));
             let failed = |name: &&RepositoryName| known.contains_key(&(need.digest, (*name).clone()));
@@ -64,7 +64,7 @@ impl Run<'_> {
     ) -> bool {
         let sent = self.send_blob(need, to, from).await;
         if let Err(error) = sent {
-            let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failures = failures.lock();
             failures.insert((need.digest, to.clone()), Some(error));
             return false;
         }

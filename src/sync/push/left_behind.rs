@@ -2,7 +2,6 @@
 //! Optional children of the indexes of an image that stay behind: attestations, and entries of types that are not known.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use super::error::TargetError;
 use super::referrers::ReferrerProblem;
@@ -31,7 +30,7 @@ impl<'a> LeftBehind<'a> {
         failures: &Failures,
     ) -> Result<Self, TargetError> {
         let mut left = Self { optional, reasons: BTreeMap::new() };
-        let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failures = failures.lock();
         for content in &closure.contents {
             let Some(failure) = failures.get_mut(&(content.digest, target.repository.clone())) else {
                 continue;

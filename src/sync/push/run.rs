@@ -84,7 +84,7 @@ pub(super) struct Need {
 pub(super) type Present = BTreeSet<(RepositoryName, Digest)>;
 
 /// What went wrong with blobs, by digest and repository. The error is taken by the first target that needs it.
-pub(super) type Failures = std::sync::Mutex<BTreeMap<(Digest, RepositoryName), Option<RegistryError>>>;
+pub(super) type Failures = parking_lot::Mutex<BTreeMap<(Digest, RepositoryName), Option<RegistryError>>>;
 
 pub(super) struct Run<'a> {
     pub(super) client: &'a Client,

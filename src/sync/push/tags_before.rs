@@ -2,7 +2,8 @@
 //! What tags named before a push, as far as the registry said it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::target::Target;
 use crate::oci::digest::Digest;
@@ -60,13 +61,13 @@ pub(super) struct TagsBefore(Mutex<BTreeMap<(RepositoryName, Tag), TagBefore>>);
 impl TagsBefore {
     /// The first answer counts: where a target is put twice, the second one is what this run did.
     pub(super) fn add(&self, repository: &RepositoryName, tag: &Tag, before: TagBefore) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         known.entry((repository.clone(), tag.clone())).or_insert(before);
     }
 
     /// Of all tags of these targets.
     pub(super) fn states(&self, targets: &[Target]) -> Vec<TagState> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         let before = |repository: &RepositoryName, tag: &Tag| {
             known.get(&(repository.clone(), tag.clone())).copied().unwrap_or(TagBefore::Unknown)
         };

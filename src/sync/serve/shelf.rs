@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,6 +12,7 @@ use axum::http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_T
 use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::stream;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::catalog::Repository;
@@ -248,8 +249,8 @@ impl Source {
         damaged
     }
 
-    fn damaged(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    fn damaged(&self) -> parking_lot::MutexGuard<'_, HashSet<Digest>> {
+        self.damaged.lock()
     }
 }
 
