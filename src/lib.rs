@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The core of KubeRegistrySync: everything that knows no terminal and no cluster.
 //!
-//! Layers, each of which uses only those before it: `redact`, `json`, `format`, `error` ← `oci` ← `progress`, `crd` ←
+//! Layers, each of which uses only those before it: `redact`, `json`, `format`, `files`, `error` ← `oci` ← `progress`, `crd` ←
 //! `set`, `registry` ← `bundle` ← `sync`. `registry` and `bundle` do not know each other; only `sync` joins them. A
 //! test holds the code to it.
 
 pub mod bundle;
 pub mod crd;
 pub mod error;
+pub mod files;
 pub mod format;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Keys and passphrases from files and prompts: never from an argument or a variable. (T-91)
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::sign::{MAX_KEY_FILE, PublicKey, SecretKey, Trust, is_key};
+use krs_core::files;
 use krs_core::redact::{Secret, printable};
 
 use crate::args::{PassphraseFile, PublicKeys};
@@ -89,7 +89,7 @@ fn prompt(text: &str, has_stdin: bool) -> Result<Secret, Failure> {
 
 #[cfg(unix)]
 fn has_terminal() -> bool {
-    File::options().read(true).write(true).open("/dev/tty").is_ok()
+    std::fs::File::options().read(true).write(true).open("/dev/tty").is_ok()
 }
 
 #[cfg(not(unix))]
@@ -100,10 +100,8 @@ fn has_terminal() -> bool {
 
 fn read_passphrase(path: &Utf8Path) -> Result<Secret, Failure> {
     let text = if path == "-" {
-        let mut text = String::new();
-        let read = io::stdin().lock().take(MAX_KEY_FILE).read_to_string(&mut text);
-        read.map_err(|e| Failure::usage(format!("cannot read the passphrase from standard input: {e}")))?;
-        text
+        files::read_to_string(io::stdin().lock(), MAX_KEY_FILE)
+            .map_err(|e| Failure::usage(format!("cannot read the passphrase from standard input: {e}")))?
     } else {
         let bytes = read_file(path, "the passphrase")?;
         String::from_utf8(bytes)
@@ -134,13 +132,7 @@ fn read_file(path: &Utf8Path, what: &str) -> Result<Vec<u8>, Failure> {
     }
     let cannot =
         |why: String| Failure::usage(format!("cannot read {what} {}: {why}", printable(path.as_str(), 300)));
-    let file = File::open(path).map_err(|e| cannot(e.to_string()))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes).map_err(|e| cannot(e.to_string()))?;
-    if bytes.len() as u64 > MAX_KEY_FILE {
-        return Err(cannot(format!("it is larger than {MAX_KEY_FILE} bytes")));
-    }
-    Ok(bytes)
+    files::read_file(path, MAX_KEY_FILE).map_err(|e| cannot(e.to_string()))
 }
 
 #[cfg(unix)]

@@ -2,12 +2,13 @@
 //! Where the marks are kept: one file in the state folder of the user, replaced as a whole.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::{RollbackError, sync_folder};
 use krs_core::error::{Classify, ErrorKind};
+use krs_core::files;
 use krs_core::redact::printable;
 
 use super::{Candidate, MAX_DETAIL, Marks, Objection};
@@ -226,11 +227,10 @@ fn read(path: &Utf8Path) -> Result<Marks, StateError> {
     if !found.is_file() {
         return Err(damaged("it is not a regular file".to_owned()));
     }
-    let mut bytes = Vec::new();
-    File::open(path).map_err(cannot)?.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(damaged(format!("it is larger than {MAX_BYTES} bytes")));
-    }
+    let bytes = files::read_file(path, MAX_BYTES).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => damaged(error.to_string()),
+        _ => cannot(error),
+    })?;
     Marks::parse(&bytes).map_err(damaged)
 }
 

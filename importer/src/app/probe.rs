@@ -103,10 +103,7 @@ async fn ready(host: &str) -> std::io::Result<String> {
 }
 
 fn read(path: &Utf8Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(MAX_CA).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    krs_core::files::read_file(path, MAX_CA)
 }
 
 #[cfg(test)]

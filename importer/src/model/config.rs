@@ -12,6 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use k8s_openapi::api::core::v1::{
     HostAlias, LocalObjectReference, PodDNSConfig, ResourceRequirements, Toleration,
 };
+use krs_core::files;
 use krs_core::oci::reference::RegistryHost;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
@@ -331,11 +332,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn read(path: &Utf8Path) -> Result<Self, ConfigError> {
-        use std::io::Read as _;
-        let cannot = |source| ConfigError::Read { path: path.to_owned(), source };
-        let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(cannot)?;
-        file.take(MAX_CONFIG).read_to_string(&mut text).map_err(cannot)?;
+        let text = std::fs::File::open(path).and_then(|file| files::read_to_string(file, MAX_CONFIG));
+        let text = text.map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|detail| ConfigError::Content { path: path.to_owned(), detail })
     }
 

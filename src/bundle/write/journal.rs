@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 
 use camino::Utf8Path;
 use parking_lot::Mutex;
 
 use crate::bundle::disk::file;
+use crate::files;
 use crate::oci::digest::Digest;
 
 /// First word of a journal, with its version.
@@ -90,9 +91,8 @@ impl Journal {
     /// What it says; nothing where that cannot be read.
     pub(in crate::bundle) fn read(&self) -> Option<Noted> {
         let mut file = self.file.lock();
-        let mut text = String::new();
         file.rewind().ok()?;
-        io::Read::by_ref(&mut *file).take(MAX_JOURNAL).read_to_string(&mut text).ok()?;
+        let text = files::read_to_string(&mut *file, MAX_JOURNAL).ok()?;
         Noted::parse(&text)
     }
 

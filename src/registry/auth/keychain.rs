@@ -2,13 +2,13 @@
 //! Where credentials come from: the files of docker and of the containers tools, and credential helpers.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::files;
 use crate::oci::reference::{RegistryHost, RepositoryName};
 use crate::redact::Secret;
 use crate::registry::auth::auth_file::{AuthFile, is_helper_name, normalize};
@@ -264,17 +264,11 @@ impl Keychain {
 
 /// The content of a file with credentials; `None` where there is no file.
 fn read(path: &Utf8Path) -> Result<Option<AuthFile>, KeychainError> {
-    let unusable = |detail: String| KeychainError::File { path: path.to_string(), detail };
-    let file = match File::open(path) {
-        Err(error) if is_missing(&error) => return Ok(None),
-        other => other.map_err(|error| unusable(error.to_string()))?,
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| unusable(error.to_string()))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(unusable(format!("it is larger than {MAX_BYTES} bytes")));
+    match files::read_file(path, MAX_BYTES) {
+        Ok(bytes) => AuthFile::parse(path, &bytes).map(Some),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(KeychainError::File { path: path.to_string(), detail: error.to_string() }),
     }
-    AuthFile::parse(path, &bytes).map(Some)
 }
 
 /// Whether an error means that a file does not exist.

@@ -3,13 +3,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::Read as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use reqwest::{Certificate, Identity};
 use url::Url;
 
+use crate::files;
 use crate::oci::reference::RegistryHost;
 use crate::redact::Secret;
 use crate::registry::failure::error::RegistryError;
@@ -41,13 +40,7 @@ fn unusable(path: impl Display, detail: impl Into<String>) -> RegistryError {
 }
 
 fn read(path: &Utf8Path) -> Result<Vec<u8>, RegistryError> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| unusable(path, error.to_string()))?;
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|error| unusable(path, error.to_string()))?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(unusable(path, format!("it is larger than {MAX_FILE} bytes")));
-    }
-    Ok(bytes)
+    files::read_file(path, MAX_FILE).map_err(|error| unusable(path, error.to_string()))
 }
 
 /// The CA certificates in a PEM file.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a `kustomization.yaml` says.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -218,13 +218,13 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, String> {
         }
         Ok(_) | Err(_) => return Ok(None),
     }
-    let file = File::open(path).map_err(cannot)?;
-    let mut text = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(cannot)?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(format!("is larger than {MAX_FILE} bytes"));
+    match crate::files::read_file(path, MAX_FILE) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Err(format!("is larger than {MAX_FILE} bytes"))
+        }
+        Err(error) => Err(cannot(error)),
     }
-    Ok(Some(text))
 }
 
 #[cfg(test)]

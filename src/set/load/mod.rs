@@ -7,7 +7,7 @@ mod ignored;
 mod nothing;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use camino::Utf8PathBuf;
@@ -162,12 +162,13 @@ impl Loader {
 
     fn stdin(&mut self, stdin: &mut dyn Read) {
         self.elsewhere.push(in_no_commit("-", "standard input is in no commit"));
-        let mut bytes = Vec::new();
-        match stdin.take(MAX_FILE + 1).read_to_end(&mut bytes) {
-            Ok(_) if bytes.len() as u64 > MAX_FILE => self.errors.push(file_too_large("-")),
-            Ok(_) => {
+        match crate::files::read_to_end(stdin, MAX_FILE) {
+            Ok(bytes) => {
                 self.bytes("-", &bytes);
                 self.paths.resize(self.sets.len(), PathBuf::new());
+            }
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                self.errors.push(file_too_large("-"))
             }
             Err(error) => self.errors.push(SetError::file("-", format!("cannot be read: {error}"))),
         }

@@ -22,7 +22,7 @@ const CRATES: &[Crate] = &[
     // `registry` and `bundle` do not know each other; `sync` joins them.
     Crate {
         source: "src",
-        ground: &["error", "format", "json", "redact"],
+        ground: &["error", "files", "format", "json", "redact"],
         layers: &[
             ("oci", &[]),
             ("progress", &["oci"]),

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who may sign bundles: `*.pub` files in a folder, a mounted Secret that may change while the importer runs. (T-08)
 
-use std::io::Read as _;
-
 use camino::Utf8Path;
 use krs_core::bundle::sign::{MAX_KEY_FILE, PublicKey};
+use krs_core::files;
 
 /// Most keys that are read.
 const MAX_KEYS: usize = 64;
@@ -21,10 +20,9 @@ pub(super) fn read(folder: &Utf8Path) -> Vec<PublicKey> {
 }
 
 fn one(file: &Utf8Path) -> Option<PublicKey> {
-    let mut text = String::new();
-    let read = std::fs::File::open(file).and_then(|open| open.take(MAX_KEY_FILE).read_to_string(&mut text));
-    let key = read.map_err(|error| error.to_string());
-    match key.and_then(|_| PublicKey::parse(&text, file.as_str()).map_err(|error| error.to_string())) {
+    let text = std::fs::File::open(file).and_then(|open| files::read_to_string(open, MAX_KEY_FILE));
+    let text = text.map_err(|error| error.to_string());
+    match text.and_then(|text| PublicKey::parse(&text, file.as_str()).map_err(|error| error.to_string())) {
         Ok(key) => Some(key),
         Err(error) => {
             tracing::warn!(%file, %error, "a trusted key cannot be used");
