@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use crate::cluster::{self, Node};
-use crate::image;
+use crate::image::{self, Addresses};
 use xtask::cache::Cache;
 use xtask::run::{self, Result, checkout};
 
@@ -49,7 +49,7 @@ pub(crate) fn run(cache: &Cache, name: &str, arguments: &[&str]) -> Result<()> {
         command.env("KUBECONFIG", kubeconfig).env("PATH", with_cluster_programs(cache));
         return run::run(command.args(arguments));
     }
-    let archive = image::importer(cache, &cache.cluster().join("importer"), false)?;
+    let archive = image::importer(cache, &cache.cluster().join("importer"), false, &Addresses::default())?;
     let node = Node::new(cache, name);
     node.down()?;
     let result = cluster::up(cache, &node).and_then(|()| {

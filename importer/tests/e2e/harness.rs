@@ -33,13 +33,16 @@ impl Cluster {
     }
 }
 
+/// The name that `cargo xtask image` gives the image.
+const BUILT: &str = concat!("localhost/krs-importer:", env!("CARGO_PKG_VERSION"));
+
 pub(crate) fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(|| {
         let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let beside = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("krs");
         Cluster {
-            image: std::env::var("KRS_E2E_IMAGE").unwrap_or_else(|_| "krs.test/krs-importer:e2e".to_owned()),
+            image: std::env::var("KRS_E2E_IMAGE").unwrap_or_else(|_| BUILT.to_owned()),
             node: path("KRS_E2E_NODE"),
             kubeconfig: path("KUBECONFIG_E2E").expect("KUBECONFIG_E2E names the cluster to test on"),
             krs: path("KRS_E2E_KRS").unwrap_or(beside),

@@ -28,7 +28,7 @@ pub(crate) const FILES: &[(&str, &str)] = &[
 pub(crate) const SCRATCH: &[&str] = &["tmp", "var/tmp"];
 /// Links of a Debian system, so that programs find their loader.
 pub(crate) const LINKS: &[(&str, &str)] = &[("lib", "usr/lib"), ("lib64", "usr/lib64")];
-/// Labels, without the version.
+/// Labels that each build has.
 pub(crate) const LABELS: &[(&str, &str)] = &[
     ("org.opencontainers.image.title", "krs-importer"),
     (
@@ -46,10 +46,13 @@ pub(crate) fn dockerfile(version: &str) -> String {
         "# SPDX-License-Identifier: Apache-2.0".to_owned(),
         "# Written by `cargo xtask image --dockerfile` from xtask/src/image/definition.rs; change it there."
             .to_owned(),
-        "# From the top of the checkout: docker build -f importer/Dockerfile .".to_owned(),
+        "# From the top of the checkout:".to_owned(),
+        "# docker build -f importer/Dockerfile --build-arg KRS_COMMIT=\"$(git rev-parse HEAD)\" .".to_owned(),
         format!("FROM docker.io/library/rust:1-{DEBIAN} AS build"),
         "WORKDIR /src".to_owned(),
         "COPY . .".to_owned(),
+        "# Git's own files are not copied: without this argument the commit is unknown.".to_owned(),
+        "ARG KRS_COMMIT".to_owned(),
         "RUN cargo build --release --locked --package krs-importer".to_owned(),
         String::new(),
         format!("FROM docker.io/library/debian:{DEBIAN}-slim AS files"),
@@ -82,6 +85,8 @@ pub(crate) fn dockerfile(version: &str) -> String {
     for (label, value) in LABELS.iter().copied().chain([("org.opencontainers.image.version", version)]) {
         lines.push(format!("LABEL {label}=\"{value}\""));
     }
+    lines.push("ARG KRS_COMMIT".to_owned());
+    lines.push("LABEL org.opencontainers.image.revision=\"${KRS_COMMIT:-unknown}\"".to_owned());
     lines.push("ENV PATH=/usr/bin".to_owned());
     lines.push(format!("USER {USER}"));
     lines.push(format!("ENTRYPOINT [\"/{IMPORTER}\"]"));

@@ -5,6 +5,7 @@
 mod archive;
 mod definition;
 mod files;
+mod labels;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,17 +15,20 @@ use std::process::Command;
 
 use self::archive::Image;
 use self::definition::{
-    DEBIAN, FILES, IMPORTER, LABELS, LINKS, PACKAGES, PROGRAMS, ROOTS, ROOTS_FILE, SCRATCH, USER,
+    DEBIAN, FILES, IMPORTER, LINKS, PACKAGES, PROGRAMS, ROOTS, ROOTS_FILE, SCRATCH, USER,
 };
 use self::files::Files;
+pub(crate) use self::labels::Addresses;
+use self::labels::Commit;
 use crate::cluster::Node;
 use xtask::cache::Cache;
 use xtask::digest::Digest;
 use xtask::run::{self, Result, checkout, step};
 use xtask::tools::debian;
 
-/// The name under which tests know the importer's image.
-pub(crate) const IMPORTER_IMAGE: &str = "krs.test/krs-importer:e2e";
+/// The name of the importer's image in its archive, as the chart asks for it: `localhost`, so that no node ever asks a registry
+/// of somebody else for it.
+pub(crate) const IMPORTER_IMAGE: &str = concat!("localhost/krs-importer:", env!("CARGO_PKG_VERSION"));
 
 /// Arguments of `cargo xtask image`.
 #[derive(Debug, clap::Args)]
@@ -35,6 +39,12 @@ pub(crate) struct Args {
     /// Build the importer as releases do
     #[arg(long)]
     release: bool,
+    /// Where its sources are published, for the label org.opencontainers.image.source; as https://...
+    #[arg(long, value_name = "URL", value_parser = labels::url)]
+    source: Option<String>,
+    /// Where its documentation is published, for the label org.opencontainers.image.documentation
+    #[arg(long, value_name = "URL", value_parser = labels::url)]
+    documentation: Option<String>,
     /// Load the image into a running cluster
     #[arg(long)]
     load: bool,
@@ -42,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", default_value = "krs", requires = "load")]
     cluster: String,
     /// Only write importer/Dockerfile anew from the same definition
-    #[arg(long, conflicts_with_all = ["out", "release", "load"])]
+    #[arg(long, conflicts_with_all = ["out", "release", "source", "documentation", "load"])]
     dockerfile: bool,
 }
 
@@ -53,7 +63,9 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
         return Ok(fs::write(checkout().join("importer/Dockerfile"), text)?);
     }
     let out = args.out.clone().unwrap_or_else(|| cache.cluster().join("importer"));
-    let archive = importer(cache, &out, args.release)?;
+    let addresses =
+        Addresses { source: args.source.as_deref(), documentation: args.documentation.as_deref() };
+    let archive = importer(cache, &out, args.release, &addresses)?;
     println!("{IMPORTER_IMAGE} in {}", archive.display());
     if args.load {
         let node = Node::new(cache, &args.cluster);
@@ -63,13 +75,18 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
 }
 
 /// Builds the importer and its image into a folder; answers the archive.
-pub(crate) fn importer(cache: &Cache, out: &Path, release: bool) -> Result<PathBuf> {
+pub(crate) fn importer(
+    cache: &Cache,
+    out: &Path,
+    release: bool,
+    addresses: &Addresses<'_>,
+) -> Result<PathBuf> {
     let binary = step("cargo build krs-importer", || build_importer(release))?;
     let root = unpack_debian(cache)?;
     step("make the image", || {
         fs::create_dir_all(out)?;
-        let mut labels: BTreeMap<_, _> = LABELS.iter().copied().collect();
-        labels.insert("org.opencontainers.image.version", env!("CARGO_PKG_VERSION"));
+        let commit = Commit::of_checkout();
+        let labels = labels::labels(commit.as_ref(), addresses);
         let mut own = Files::default();
         own.file(IMPORTER, 0o755, without_debug_information(&binary)?);
         let layers = [base(&root)?.tar()?, programs(&root, &binary)?.tar()?, own.tar()?];
@@ -77,7 +94,9 @@ pub(crate) fn importer(cache: &Cache, out: &Path, release: bool) -> Result<PathB
         let (repository, tag) = IMPORTER_IMAGE.rsplit_once(':').ok_or("the image has no tag")?;
         let start = format!("/{IMPORTER}");
         let entrypoint = &[start.as_str()];
-        Image { repository, tag, layers: &layers, user: USER, entrypoint, labels }.write(&archive)?;
+        let created = commit.as_ref().map(|commit| commit.time.as_str());
+        Image { repository, tag, layers: &layers, user: USER, entrypoint, labels, created }
+            .write(&archive)?;
         Ok(archive)
     })
 }
@@ -127,7 +146,7 @@ fn write_test_image(
     entrypoint: &[&str],
 ) -> Result<()> {
     let (layers, labels) = ([files.tar()?], BTreeMap::new());
-    Image { repository, tag, layers: &layers, user, entrypoint, labels }.write(archive)
+    Image { repository, tag, layers: &layers, user, entrypoint, labels, created: None }.write(archive)
 }
 
 /// Debian's static one, with a link for each of its programs.
@@ -282,6 +301,15 @@ fn loaded(root: &Path, program: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_chart_and_its_documentation_name_the_image_that_is_built() {
+        let text = |path: &str| fs::read_to_string(checkout().join(path)).unwrap_or_default();
+        let (repository, tag) = IMPORTER_IMAGE.rsplit_once(':').unwrap_or_default();
+        assert!(text("importer/chart/values.yaml").contains(&format!("\n  repository: {repository}\n")));
+        assert!(text("importer/chart/Chart.yaml").contains(&format!("\nappVersion: {tag}\n")));
+        assert!(text("docs/install.md").contains(&format!("`{IMPORTER_IMAGE}`")));
+    }
 
     #[test]
     fn the_image_runs_as_somebody_who_is_not_root_and_is_in_passwd() {
