@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why a target is not at the edge, in the words of a condition.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use camino::Utf8Path;
 use krs_core::crd::reason;
 use krs_core::error::{Classify, ErrorKind, chain, find_cause};
@@ -30,6 +33,16 @@ pub(super) struct Failure {
     pub(super) collected: bool,
     /// The destination does not take the login: no other target can succeed, and asking again locks accounts. (T-55)
     pub(super) for_all: bool,
+}
+
+/// Which targets of a task a failure concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Concerns {
+    /// Only the one that failed.
+    One,
+    /// All of them, if the destination cannot be reached: each would wait for all of its retries.
+    AllIfUnreachable,
+    All,
 }
 
 impl Failure {
@@ -116,6 +129,26 @@ impl Failure {
             which.name()
         );
         Self::new(reason::CONNECTION_TIMED_OUT, ErrorKind::Unavailable, &text)
+    }
+
+    /// Nothing is acknowledged on a connection, while new ones can be made.
+    pub(super) fn blocked(names: &str, remote: SocketAddr, silent: Duration) -> Self {
+        let text = format!(
+            "{names}: the connection to {remote} is blocked: nothing was acknowledged for {} s, while new connections can be made. A firewall, NAT or load balancer on the way dropped it; the copy is retried with new connections",
+            silent.as_secs()
+        );
+        Self::new(reason::CONNECTION_TIMED_OUT, ErrorKind::Unavailable, &text)
+    }
+
+    /// Which other targets of the task it concerns.
+    pub(super) fn concerns(&self) -> Concerns {
+        if self.for_all {
+            Concerns::All
+        } else if self.reason == reason::CONNECTION_TIMED_OUT {
+            Concerns::AllIfUnreachable
+        } else {
+            Concerns::One
+        }
     }
 
     pub(super) fn fetch(which: Which, error: &FetchError) -> Self {
@@ -246,6 +279,19 @@ mod tests {
         assert_eq!(exit(Which::Destination, &refused()), (reason::AUTH_FAILED, 7));
         let failure = Failure::registry(Which::Bundle, &refused());
         assert!(failure.message.ends_with("with another token"), "{}", failure.message);
+    }
+
+    #[test]
+    fn t212_a_time_out_concerns_the_other_targets_only_where_the_destination_cannot_be_reached() {
+        let registry = || "edge.local:5000".parse().unwrap();
+        let timed_out = Failure::no_connection(Which::Source, &registry(), 5000);
+        assert_eq!(timed_out.concerns(), Concerns::AllIfUnreachable);
+        let silent = Duration::from_secs(60);
+        let blocked = Failure::blocked("the source registry a:1", "10.0.0.1:1".parse().unwrap(), silent);
+        assert_eq!(blocked.concerns(), Concerns::AllIfUnreachable);
+        assert_eq!(Failure { for_all: true, ..timed_out }.concerns(), Concerns::All);
+        let refused = Failure::new(reason::REGISTRY_REFUSED, ErrorKind::Other, "no");
+        assert_eq!(refused.concerns(), Concerns::One);
     }
 
     #[test]

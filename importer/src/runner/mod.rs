@@ -2,6 +2,7 @@
 //! `krs-importer copy`, the runner: the process inside a copy Job. Can be ended at any moment and run again: what
 //! arrived is not sent again.
 
+mod acknowledged;
 mod base;
 mod blobs;
 mod by_hand;
@@ -24,7 +25,7 @@ use krs_core::redact::printable;
 use tokio::signal::unix::{SignalKind, signal};
 
 use base::Base;
-use failure::exit_code;
+use failure::{Concerns, exit_code};
 pub use paths::Paths;
 use side::Side;
 use transfer::Copy;
@@ -139,12 +140,11 @@ pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
                     (failure.reason.to_owned(), printable(&failure.message, MAX_REPORTED));
                 report.failures.push(TargetFailure { target: place, reason, message });
                 failed.push(failure.kind);
-                if failure.for_all {
-                    for_all = Some(failure);
-                } else if failure.reason == reason::CONNECTION_TIMED_OUT {
-                    // Whether that concerns the other targets, too: each would wait for all of its retries.
-                    for_all = connection::check(&destination).await.err();
-                }
+                for_all = match failure.concerns() {
+                    Concerns::One => None,
+                    Concerns::AllIfUnreachable => connection::check(&destination).await.err(),
+                    Concerns::All => Some(failure),
+                };
             }
         }
     }

@@ -11,6 +11,7 @@ use krs_core::redact::printable;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
+use super::acknowledged::Acknowledgements;
 use super::connection;
 use super::failure::Failure;
 use super::paths::Paths;
@@ -89,26 +90,33 @@ pub(super) async fn copy(
         kept
     });
     let (mut seen, mut since) = (activity(pid), Instant::now());
-    let mut checked = since;
+    let (mut checked, mut acknowledgements) = (since, Acknowledgements::default());
     let status = loop {
-        match tokio::time::timeout(LOOK.min(paths.stall).min(paths.idle), child.wait()).await {
-            Ok(status) => break Some(status.map_err(failed)?),
-            Err(_) => {
-                let now = activity(pid);
-                if now != seen {
-                    (seen, since) = (now, Instant::now());
-                } else if since.elapsed() >= paths.stall {
-                    // Both only fail where it has ended by itself.
-                    let _ = child.kill().await;
-                    break None;
-                } else if since.elapsed() >= paths.idle && checked.elapsed() >= paths.idle {
-                    // A connection whose packets are dropped says nothing, and a registry that hashes a large blob neither.
-                    // Who leaves here ends skopeo. (T-212)
-                    for side in [destination, source] {
-                        connection::check(side).await?;
-                    }
-                    checked = Instant::now();
+        if let Ok(status) = tokio::time::timeout(LOOK.min(paths.stall).min(paths.idle), child.wait()).await {
+            break Some(status.map_err(failed)?);
+        }
+        let blocked = acknowledgements.observe(pid, paths.idle);
+        let now = activity(pid);
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+        let idle = Idle { skopeo: since.elapsed(), unchecked: checked.elapsed(), is_blocked: blocked.is_some() };
+        match idle.next(paths) {
+            Next::Wait => {}
+            // Who leaves here ends skopeo. (T-212)
+            Next::Check => {
+                for side in [destination, source] {
+                    connection::check(side).await?;
                 }
+                if let Some(remote) = blocked {
+                    return Err(connection::blocked([destination, source], remote, idle.skopeo).await);
+                }
+                checked = Instant::now();
+            }
+            Next::End => {
+                // Both only fail where it has ended by itself.
+                let _ = child.kill().await;
+                break None;
             }
         }
     };
@@ -125,7 +133,58 @@ pub(super) async fn copy(
     })
 }
 
+/// For how long skopeo has done nothing.
+struct Idle {
+    skopeo: Duration,
+    /// Since the registries were last checked, or skopeo started.
+    unchecked: Duration,
+    /// Whether one of its connections is not acknowledged.
+    is_blocked: bool,
+}
+
+/// What is done about it.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Wait,
+    /// Whether both registries can be reached, and whether one of skopeo's connections is blocked.
+    Check,
+    End,
+}
+
+impl Idle {
+    /// A connection whose packets are dropped is silent, and so is a registry that hashes a large blob.
+    fn next(&self, paths: &Paths) -> Next {
+        if self.skopeo >= paths.stall {
+            Next::End
+        } else if self.skopeo >= paths.idle && (self.unchecked >= paths.idle || self.is_blocked) {
+            Next::Check
+        } else {
+            Next::Wait
+        }
+    }
+}
+
 /// What a process has read and written so far; it stands still where the process does.
 fn activity(pid: Option<u32>) -> Option<String> {
     std::fs::read_to_string(format!("/proc/{}/io", pid?)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t265_what_is_done_about_a_skopeo_that_does_nothing() {
+        let paths = Paths::default();
+        let next = |skopeo: u64, unchecked: u64, is_blocked: bool| {
+            let (skopeo, unchecked) = (Duration::from_secs(skopeo), Duration::from_secs(unchecked));
+            Idle { skopeo, unchecked, is_blocked }.next(&paths)
+        };
+        assert_eq!(next(59, 59, false), Next::Wait);
+        assert_eq!(next(59, 300, true), Next::Wait, "another one of its connections goes on");
+        assert_eq!(next(60, 60, false), Next::Check);
+        assert_eq!(next(70, 10, false), Next::Wait, "they were checked 10 s ago");
+        assert_eq!(next(70, 10, true), Next::Check);
+        assert_eq!(next(900, 10, false), Next::End);
+    }
 }

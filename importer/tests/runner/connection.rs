@@ -208,6 +208,76 @@ async fn t212_a_way_that_is_blocked_while_skopeo_copies_is_named_and_not_waited_
     }
 }
 
+/// A way to a registry on which one connection of skopeo is dropped after an answer to a request with these words: its
+/// packets are not acknowledged from then on. All other connections pass, also new ones.
+async fn dropping_one(registry: &Registry, words: &'static str) -> (RegistryHost, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let (dropped, upstream) = (Arc::<AtomicBool>::default(), registry.host().to_string());
+    let state = Arc::clone(&dropped);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (upstream, state) = (upstream.clone(), Arc::clone(&state));
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(upstream).await.unwrap();
+                let (mut from_client, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+                let mut armed = false;
+                loop {
+                    tokio::select! {
+                        read = client.read(&mut from_client) => {
+                            let Ok(length @ 1..) = read else { return };
+                            let text = String::from_utf8_lossy(&from_client[..length]);
+                            armed |= text.contains(words) && text.contains("skopeo");
+                            server.write_all(&from_client[..length]).await.unwrap();
+                        }
+                        read = server.read(&mut from_server) => {
+                            let Ok(length @ 1..) = read else { return };
+                            if armed && !state.swap(true, Ordering::SeqCst) {
+                                // The kernel drops whatever comes: a filter that accepts 0 bytes.
+                                let nothing = socket2::SockFilter::new(6, 0, 0, 0);
+                                socket2::SockRef::from(&client).attach_filter(&[nothing]).unwrap();
+                                let _ = client.write_all(&from_server[..length]).await;
+                                return std::future::pending().await;
+                            }
+                            client.write_all(&from_server[..length]).await.unwrap();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (host, dropped)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t265_a_connection_that_is_dropped_while_new_ones_pass_is_named_and_not_waited_for() {
+    for role in ["the source registry", "the destination registry"] {
+        let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
+        let image = ImageBuilder::new("app").layer_random(20_000, 1).build();
+        image.push_to(&source, "team/app", None);
+        let is_source = role == "the source registry";
+        let words = if is_source { "GET /v2/team/app/manifests/" } else { "POST /v2/mirror/team/app/blobs/uploads/" };
+        let (host, dropped) = dropping_one(if is_source { &source } else { &edge }, words).await;
+        let from = if is_source { host.clone() } else { source.host() };
+        let mut task = online(&source, &edge, vec![target(&from, "team/app", &image.digest, "v1")]);
+        if !is_source {
+            task.destination.registry = host.clone();
+        }
+        let pod = Pod::new();
+        let paths = copy::Paths { idle: Duration::from_secs(1), ..pod.paths() };
+        let run = tokio::time::timeout(Duration::from_secs(60), copy::run(&task, &paths));
+        let (report, code) = run.await.expect("the limit of 15 minutes does not count here");
+        assert!(dropped.load(Ordering::SeqCst), "{role}: {report:?}");
+        let failure = &report.failures[0];
+        assert_eq!((code, failure.reason.as_str()), (8, "ConnectionTimedOut"), "{role}: {failure:?}");
+        let named = format!("{role} {host}: the connection to {host} is blocked");
+        assert!(failure.message.starts_with(&named), "{failure:?}");
+        // With new connections it goes on from there.
+        let (report, code) = copy::run(&task, &paths).await;
+        assert_eq!((code, report.done), (0, 1), "{report:?}");
+    }
+}
+
 #[tokio::test]
 async fn t212_each_step_of_a_copy_is_logged_with_its_registry() {
     let (source, edge) = (Registry::start(Options::default()), Registry::start(Options::default()));
