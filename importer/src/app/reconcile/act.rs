@@ -137,7 +137,7 @@ impl Round<'_> {
         let here = seen.jobs.list.iter().filter(|job| job.is_active()).count();
         *running.entry(self.name.namespace.clone()).or_default() += here;
         let (max, namespaces) = (parts.config.jobs.max, self.importer.facts.namespaces());
-        let free = Slots { max, running: &running, namespaces }.free(&self.name.namespace);
+        let free = Slots { max, running: &running, namespaces: &namespaces }.free(&self.name.namespace);
         decide(&Observation {
             now: self.now,
             spec: &self.set.spec,

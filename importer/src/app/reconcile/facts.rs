@@ -102,8 +102,8 @@ impl Facts {
         lock(&self.names).claim(name, created, writes, targets)
     }
 
-    /// How many namespaces have sets that may write.
-    pub(super) fn namespaces(&self) -> usize {
+    /// The namespaces that have sets that may write.
+    pub(super) fn namespaces(&self) -> BTreeSet<String> {
         lock(&self.names).namespaces()
     }
 

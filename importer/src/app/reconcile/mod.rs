@@ -298,7 +298,7 @@ impl Importer {
     fn may_create(&self) -> impl Fn(&str) -> bool + use<> {
         let (max, namespaces) = (self.config().jobs.max, self.facts.namespaces());
         let running = self.facts.running_by_namespace();
-        move |namespace| Slots { max, running: &running, namespaces }.free(namespace).jobs > 0
+        move |namespace| Slots { max, running: &running, namespaces: &namespaces }.free(namespace).jobs > 0
     }
 
     fn forget_metrics(&self, set: &SetName) {

@@ -36,10 +36,11 @@ impl Names {
         self.sets.contains_key(set)
     }
 
-    /// How many namespaces have sets that may write.
-    pub(super) fn namespaces(&self) -> usize {
+    /// The namespaces that have sets that may write.
+    pub(super) fn namespaces(&self) -> BTreeSet<String> {
         let writing = self.sets.iter().filter(|(_, entry)| entry.writes);
-        writing.map(|(set, _)| set.namespace.as_str()).collect::<BTreeSet<_>>().len()
+        let names = writing.map(|(set, _)| set.namespace.as_str()).collect::<BTreeSet<_>>();
+        names.into_iter().map(str::to_owned).collect()
     }
 
     /// Records what a set gives names to, and answers for which of `targets` older sets give names to something else, by
@@ -175,13 +176,13 @@ mod tests {
         let mut names = Names::default();
         names.claim(&set("old"), at(1), true, &named(&[("a", "1")]));
         assert_eq!(names.claim(&set("late"), at(2), true, &named(&[("a", "2")])).len(), 1);
-        assert_eq!(names.namespaces(), 1);
+        assert_eq!(names.namespaces().len(), 1);
         // It is suspended, say.
         assert!(names.claim(&set("old"), at(1), false, &named(&[("a", "1")])).is_empty());
         assert!(names.claim(&set("late"), at(2), true, &named(&[("a", "2")])).is_empty());
         assert!(names.contains(&set("old")));
         names.claim(&set("late"), at(2), false, &[]);
-        assert_eq!(names.namespaces(), 0);
+        assert_eq!(names.namespaces().len(), 0);
         assert_eq!(names.claim(&set("old"), at(1), true, &named(&[("a", "1")])).len(), 0);
     }
 }

@@ -204,7 +204,6 @@ mod tests {
         assert_eq!(woken(&mut all), ["a"]);
     }
 
-    /// With 6 namespaces and 8 slots, two slots are kept for namespaces that there are not.
     #[test]
     fn t250_sets_of_namespaces_without_a_slot_are_not_woken_until_there_is_one() {
         let wakeups = Wakeups::default();
