@@ -12,7 +12,7 @@ use krs_core::oci::reference::RegistryHost;
 use krs_core::redact::{Secret, printable};
 use krs_core::registry::{ClientIdentity, ClientOptions, Keychain};
 
-pub use certificates::authorities;
+pub use certificates::{CaCertificates, authorities};
 use certificates::{collect, identity};
 pub use error::CredentialsError;
 pub use mounted::read_folder;
@@ -64,7 +64,7 @@ impl Credentials {
             return Err(CredentialsError::TooLarge(printable(key, 100)));
         }
         let found =
-            Self { login: login(entries)?, authorities: collect(entries)?, identity: identity(entries)? };
+            Self { login: login(entries)?, authorities: collect(entries)?.map(|ca| ca.pem), identity: identity(entries)? };
         if matches!(found.login, Login::None) && found.authorities.is_none() && found.identity.is_none() {
             return Err(CredentialsError::Nothing(keys(entries)));
         }

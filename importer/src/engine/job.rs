@@ -63,6 +63,8 @@ pub struct Surroundings<'a> {
     pub registry_ca: &'a str,
     /// Whether the destination's Secret is a dockerconfigjson, so that the Pod's image may be pulled with it.
     pub destination_is_dockerconfigjson: bool,
+    /// The keys with CA certificates in the Secret or ConfigMap that the set names: only these are mounted.
+    pub destination_ca_keys: &'a [String],
 }
 
 /// The name of the Job for a batch of a set.

@@ -31,22 +31,20 @@ pub enum Ask {
     Renew,
 }
 
-/// Which targets to ask about now, and how. A target without a proof, or with a Job that ended since, is walked, and all are
-/// when somebody asked for it since; those with a proof older than `verify_interval` are renewed; the others are looked at,
+/// Which targets to ask about now, and how. A target without a proof is walked, and all are when somebody asked for it since;
+/// one that is proven while its Job runs is not walked again at the end of that Job (T-269); those with a proof older than `verify_interval` are renewed; the others are looked at,
 /// at most once in `resync_interval`.
 pub fn asks<'a>(
     targets: &'a [Target],
     state: &SetState,
-    jobs: &[CopyJob],
     resync_interval: Duration,
     verify_interval: Duration,
     now: Timestamp,
 ) -> Vec<(&'a Target, Ask)> {
-    let ended = ended_targets(targets, state, jobs);
     let look = is_look_due(state, resync_interval, now);
     let requested = |proof: Timestamp| state.requested.as_ref().is_some_and(|request| proof < request.at);
     let ask = |target: &Target| match state.proofs.get(&target.key) {
-        Some(proof) if ended.contains(&target.key) || requested(*proof) => Some(Ask::Walk),
+        Some(proof) if requested(*proof) => Some(Ask::Walk),
         Some(proof) if is_over(*proof, verify_interval, now) => Some(Ask::Renew),
         Some(_) => look.then_some(Ask::Look),
         None => Some(Ask::Walk),
@@ -220,6 +218,8 @@ fn account(next: &mut SetState, end: &End<'_>, answer: Option<&Answer>, repaired
     let failed = match (end.why, answer) {
         // The registry decides, not the Job; damage there is a failure by its own name.
         (_, Some(Answer::Whole)) | (None, Some(Answer::Corrupt { .. })) => None,
+        // No Job copies what is proven: it became so while this one ran.
+        (_, None | Some(Answer::Seen | Answer::Failed { .. })) if next.proofs.contains_key(&key) => None,
         (Some(why), _) => Some(reported(end.report, end.place, why)),
         // What it did cannot be seen yet: this end is looked at again in a later round.
         (None, None | Some(Answer::Failed { .. } | Answer::Seen)) => return,

@@ -89,8 +89,8 @@ impl<'a> Side<'a> {
                 if !folder.exists() {
                     return Ok(found);
                 }
-                let pem = read_folder(folder).and_then(|entries| authorities(&entries)).map_err(unusable)?;
-                Ok(found.trusting(&pem))
+                let ca = read_folder(folder).and_then(|entries| authorities(&entries)).map_err(unusable)?;
+                Ok(found.trusting(&ca.pem))
             }
         }
     }

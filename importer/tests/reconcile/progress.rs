@@ -93,6 +93,26 @@ async fn t220_images_that_arrived_count_while_their_job_runs_for_few_requests() 
 }
 
 #[tokio::test]
+async fn t269_at_the_end_of_a_job_only_what_was_not_present_before_is_verified() {
+    let (world, importer) = copying().await;
+    let order = order(&world);
+    order[1..].iter().for_each(|n| arrive(&world, *n));
+    asked_in(&world, &importer, 30).await;
+    assert_eq!(present(&world), IMAGES as u64 - 1);
+    arrive(&world, order[0]);
+    world.end(&world.running()[0].0, "Complete", "");
+    world.edge.clear_requests();
+    world.look(&importer).await.unwrap();
+    assert_eq!(world.reason("x"), READY);
+    let requests = world.edge.requests();
+    let manifests = requests.iter().filter(|request| request.path.contains("/manifests/"));
+    let other = format!("/app{}/", order[0]);
+    let read = manifests.filter(|request| request.method == "GET").map(|request| request.path.as_str());
+    let (of_last, again) = read.partition::<Vec<_>, _>(|path| path.contains(&other));
+    assert!(!of_last.is_empty() && again.is_empty(), "{of_last:?} {again:?}");
+}
+
+#[tokio::test]
 async fn t220_an_image_that_fails_hides_those_after_it_neither_in_the_first_pod_nor_in_later_ones() {
     let (world, importer) = copying().await;
     let order = order(&world);

@@ -63,6 +63,41 @@ async fn t83_a_job_whose_pod_is_refused_is_reported_in_the_words_of_the_api_serv
     assert!(message.contains("violates PodSecurity"), "{message}");
 }
 
+/// The quota is gone, a Pod was created, and is gone, too: its node was drained.
+#[tokio::test]
+async fn t83_the_last_of_many_events_says_whether_the_pods_of_a_job_are_refused() {
+    let world = World::new(1, Auth::None);
+    world.set("x", &[0], |_| {});
+    let importer = world.importer();
+    world.look(&importer).await.unwrap();
+    let job = world.api.get("jobs", "shop", &world.running()[0].0).unwrap();
+    let event = |n: usize, reason: &str, message: &str| {
+        world.wait(1);
+        world.api.put(
+            "coreevents",
+            json!({
+                "metadata": {"name": format!("e{n:02}"), "namespace": "shop"}, "reason": reason,
+                "involvedObject": {"uid": job["metadata"]["uid"]}, "message": message,
+                "lastTimestamp": world.now().to_string(),
+            }),
+        );
+    };
+    (0..12).for_each(|n| event(n, "FailedCreate", &format!("exceeded quota {n}")));
+    world.look(&importer).await.unwrap();
+    let (_, reason, message) = world.condition("x", "Ready").unwrap();
+    assert_eq!(reason, "JobRejected");
+    assert!(message.contains("exceeded quota 11"), "{message}");
+    event(12, "SuccessfulCreate", "Created pod");
+    world.wait(31);
+    world.look(&importer).await.unwrap();
+    let (_, reason, message) = world.condition("x", "Ready").unwrap();
+    assert_eq!(reason, "Copying", "{message}");
+    event(13, "FailedCreate", "exceeded quota again");
+    world.wait(31);
+    world.look(&importer).await.unwrap();
+    assert_eq!(world.reason("x"), "JobRejected");
+}
+
 #[tokio::test]
 async fn t143_a_pod_that_waits_for_a_volume_is_said_in_the_words_of_the_kubelet() {
     let world = World::new(1, Auth::None);

@@ -208,45 +208,59 @@ async fn t212_a_way_that_is_blocked_while_skopeo_copies_is_named_and_not_waited_
     }
 }
 
-/// A way to a registry on which one connection of skopeo is dropped after an answer to a request with these words: its
-/// packets are not acknowledged from then on. All other connections pass, also new ones.
+/// A way to a registry on which one connection is dropped: the next one after a request of skopeo with these words. It is
+/// established, and none of its data is acknowledged. All others pass, also new ones.
 async fn dropping_one(registry: &Registry, words: &'static str) -> (RegistryHost, Arc<AtomicBool>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
     let host = listener.local_addr().unwrap().to_string().parse().unwrap();
     let (dropped, upstream) = (Arc::<AtomicBool>::default(), registry.host().to_string());
     let state = Arc::clone(&dropped);
     tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let (upstream, state) = (upstream.clone(), Arc::clone(&state));
-            tokio::spawn(async move {
-                let mut server = TcpStream::connect(upstream).await.unwrap();
-                let (mut from_client, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-                let mut armed = false;
-                loop {
-                    tokio::select! {
-                        read = client.read(&mut from_client) => {
-                            let Ok(length @ 1..) = read else { return };
-                            let text = String::from_utf8_lossy(&from_client[..length]);
-                            armed |= text.contains(words) && text.contains("skopeo");
-                            server.write_all(&from_client[..length]).await.unwrap();
-                        }
-                        read = server.read(&mut from_server) => {
-                            let Ok(length @ 1..) = read else { return };
-                            if armed && !state.swap(true, Ordering::SeqCst) {
-                                // The kernel drops whatever comes: a filter that accepts 0 bytes.
-                                let nothing = socket2::SockFilter::new(6, 0, 0, 0);
-                                socket2::SockRef::from(&client).attach_filter(&[nothing]).unwrap();
-                                let _ = client.write_all(&from_server[..length]).await;
-                                return std::future::pending().await;
-                            }
-                            client.write_all(&from_server[..length]).await.unwrap();
-                        }
-                    }
-                }
-            });
+        let mut kept = Vec::new();
+        while let Ok((client, _)) = listener.accept().await {
+            if state.load(Ordering::SeqCst) && kept.is_empty() {
+                // It has the filter of the listener, and keeps it.
+                socket2::SockRef::from(&*listener).detach_filter().unwrap();
+                kept.push(client);
+                continue;
+            }
+            let (upstream, state, listener) = (upstream.clone(), Arc::clone(&state), Arc::clone(&listener));
+            tokio::spawn(async move { relay_and_drop_next(client, &upstream, words, &state, &listener).await });
         }
     });
     (host, dropped)
+}
+
+async fn relay_and_drop_next(
+    mut client: TcpStream,
+    upstream: &str,
+    words: &str,
+    dropped: &AtomicBool,
+    listener: &TcpListener,
+) {
+    let mut server = TcpStream::connect(upstream).await.unwrap();
+    let (mut from_client, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    let mut is_it = false;
+    loop {
+        tokio::select! {
+            read = client.read(&mut from_client) => {
+                let Ok(length @ 1..) = read else { return };
+                let text = String::from_utf8_lossy(&from_client[..length]);
+                is_it |= text.contains(words) && text.contains("skopeo");
+                server.write_all(&from_client[..length]).await.unwrap();
+            }
+            read = server.read(&mut from_server) => {
+                let Ok(length @ 1..) = read else { return };
+                if is_it && !dropped.swap(true, Ordering::SeqCst) {
+                    // Packets of more than the longest header have data: the kernel drops them.
+                    let filter = [(0x80, 0, 0, 0), (0x25, 0, 1, 60), (0x06, 0, 0, 0), (0x06, 0, 0, 0x40000)];
+                    let filter = filter.map(|(code, jt, jf, k)| socket2::SockFilter::new(code, jt, jf, k));
+                    socket2::SockRef::from(listener).attach_filter(&filter).unwrap();
+                }
+                client.write_all(&from_server[..length]).await.unwrap();
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,16 +278,16 @@ async fn t265_a_connection_that_is_dropped_while_new_ones_pass_is_named_and_not_
             task.destination.registry = host.clone();
         }
         let pod = Pod::new();
-        let paths = copy::Paths { idle: Duration::from_secs(1), ..pod.paths() };
-        let run = tokio::time::timeout(Duration::from_secs(60), copy::run(&task, &paths));
+        let paths = runner::Paths { idle: Duration::from_secs(1), ..pod.paths() };
+        let run = tokio::time::timeout(Duration::from_secs(60), runner::run(&task, &paths));
         let (report, code) = run.await.expect("the limit of 15 minutes does not count here");
-        assert!(dropped.load(Ordering::SeqCst), "{role}: {report:?}");
+        assert!(dropped.load(Ordering::SeqCst) && report.failed == 1, "{role}: {report:?}");
         let failure = &report.failures[0];
         assert_eq!((code, failure.reason.as_str()), (8, "ConnectionTimedOut"), "{role}: {failure:?}");
         let named = format!("{role} {host}: the connection to {host} is blocked");
         assert!(failure.message.starts_with(&named), "{failure:?}");
         // With new connections it goes on from there.
-        let (report, code) = copy::run(&task, &paths).await;
+        let (report, code) = runner::run(&task, &paths).await;
         assert_eq!((code, report.done), (0, 1), "{report:?}");
     }
 }

@@ -12,11 +12,20 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{CredentialsError, MAX_ENTRY, keys};
 
-/// Authorities in PEM under any usual key (`ca.crt`, `tls.crt` of a CA, any `*.crt` or `*.pem`).
+/// CA certificates, and where they were found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaCertificates {
+    /// Each certificate once, and nothing else that the entries hold.
+    pub pem: Vec<u8>,
+    /// The keys of the entries that hold them: nothing else of a Secret is mounted into Jobs.
+    pub keys: Vec<String>,
+}
+
+/// CA certificates in PEM under any usual key (`ca.crt`, `tls.crt` of a CA, any `*.crt` or `*.pem`).
 ///
 /// # Errors
 /// There are none, or they are not PEM.
-pub fn authorities(entries: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, CredentialsError> {
+pub fn authorities(entries: &BTreeMap<String, Vec<u8>>) -> Result<CaCertificates, CredentialsError> {
     if let Some((key, _)) = entries.iter().find(|(_, value)| value.len() > MAX_ENTRY) {
         return Err(CredentialsError::TooLarge(printable(key, 100)));
     }
@@ -43,22 +52,29 @@ pub(super) fn identity(
     Ok(Some(ClientIdentity { certificate, key: Secret::new(key) }))
 }
 
-/// All authorities, each once, without anything else that their entries hold.
-pub(super) fn collect(entries: &BTreeMap<String, Vec<u8>>) -> Result<Option<Vec<u8>>, CredentialsError> {
+/// All CA certificates; `None` where there are none.
+pub(super) fn collect(
+    entries: &BTreeMap<String, Vec<u8>>,
+) -> Result<Option<CaCertificates>, CredentialsError> {
     let has_identity = entries.contains_key("tls.key");
-    let mut found = Vec::<CertificateDer<'_>>::new();
+    let (mut found, mut keys) = (Vec::<CertificateDer<'_>>::new(), Vec::new());
     for (key, bytes) in entries {
         let named = key.ends_with(".crt") || key.ends_with(".pem");
-        if named && !(has_identity && key == "tls.crt") {
-            for der in certificates(key, bytes)? {
-                if !found.contains(&der) {
-                    found.push(der);
-                }
+        if !named || (has_identity && key == "tls.crt") {
+            continue;
+        }
+        let certificates = certificates(key, bytes)?;
+        if !certificates.is_empty() {
+            keys.push(key.clone());
+        }
+        for der in certificates {
+            if !found.contains(&der) {
+                found.push(der);
             }
         }
     }
-    let text = found.iter().map(|der| pem(der)).collect::<String>();
-    Ok((!text.is_empty()).then(|| text.into_bytes()))
+    let pem = found.iter().map(|der| pem(der)).collect::<String>().into_bytes();
+    Ok((!pem.is_empty()).then_some(CaCertificates { pem, keys }))
 }
 
 fn certificates(key: &str, bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, CredentialsError> {
@@ -98,12 +114,16 @@ mod tests {
         let client = two.client("krs");
         let both = format!("{}\n{}{}", one.pem(), client.key, one.pem());
         let ca = authorities(&entries(&[("site.pem", &both), ("tls.crt", &two.pem())])).unwrap();
-        let ca = String::from_utf8(ca).unwrap();
+        assert_eq!(ca.keys, ["site.pem", "tls.crt"]);
+        let ca = String::from_utf8(ca.pem).unwrap();
         assert_eq!(ca.matches("BEGIN CERTIFICATE").count(), 2, "{ca}");
         assert!(!ca.contains("PRIVATE"), "{ca}");
 
         let list =
             entries(&[("ca.crt", &one.pem()), ("tls.crt", &client.certificate), ("tls.key", &client.key)]);
+        assert_eq!(authorities(&list).unwrap().keys, ["ca.crt"], "neither the key nor what belongs to it");
+        let key_only = entries(&[("ca.crt", &one.pem()), ("other.pem", &client.key)]);
+        assert_eq!(authorities(&key_only).unwrap().keys, ["ca.crt"]);
         let credentials = Credentials::from_secret(Some("kubernetes.io/tls"), &list).unwrap();
         let ca = std::str::from_utf8(credentials.authorities().unwrap()).unwrap();
         assert_eq!(ca.matches("BEGIN CERTIFICATE").count(), 1, "the client's own is no authority");

@@ -218,6 +218,7 @@ impl Round<'_> {
                 .login
                 .as_ref()
                 .is_some_and(|login| login.is_dockerconfigjson),
+            destination_ca_keys: &seen.ca_keys.clone(),
         };
         let mut announced = Vec::new();
         for (name, batch) in reserved.batches() {

@@ -73,7 +73,7 @@ impl Round<'_> {
         for target in logins.collect::<BTreeMap<_, _>>().into_values() {
             self.source_login(secrets, target, &mut seen.blocked).await?;
         }
-        let (login, authorities) = match found {
+        let (login, ca_certs) = match found {
             Ok(found) => found,
             Err(SecretError::Api(error)) => {
                 return Err(ReconcileError::api("Secrets cannot be read")(error));
@@ -89,7 +89,8 @@ impl Round<'_> {
         let whose = Whose::Destination(Some(self.importer.parts.config.destination_tls.allow_plain_http));
         let key = self.client_key(&registry, &secrets.versions());
         let credentials = login.as_ref().map(|login| &login.credentials);
-        let make = || Client::new(edge_options(&registry, tls, credentials, authorities, deny_list));
+        let pem = ca_certs.as_ref().map(|ca| ca.pem.clone());
+        let make = || Client::new(edge_options(&registry, tls, credentials, pem, deny_list));
         let client = match self.importer.registries.clients.get(&key, self.now, make) {
             Ok(client) => client,
             Err(error) => {
@@ -97,7 +98,7 @@ impl Round<'_> {
                 return Ok(());
             }
         };
-        (seen.login, seen.is_destination_read) = (login, true);
+        seen.destination_read(login, ca_certs.as_ref());
         let edge = Edge::new(client, registry, deny_list, whose);
         self.check(running.filter(|check| check.is_for(&key)), edge, key, seen, state, probes).await;
         for (key, blobs) in std::mem::take(&mut seen.said.contents) {
@@ -133,7 +134,7 @@ impl Round<'_> {
     /// Targets that the registry is to be asked about now: of those that are present a sample, and of those whose proofs are
     /// old as many as may be verified now.
     fn due(&self, seen: &Seen, state: &SetState) -> Vec<(Target, Ask)> {
-        let mut due = asks(&seen.targets, state, &seen.jobs.list, self.resync, self.verify, self.now);
+        let mut due = asks(&seen.targets, state, self.resync, self.verify, self.now);
         due.retain(|(target, how)| *how == Ask::Look || !seen.known.suffices(&target.key, *how));
         let mut renewals = self.renewals(seen);
         let look = is_look_due(state, self.resync, self.now);
@@ -193,7 +194,7 @@ impl Round<'_> {
 
     /// Whether more targets have old proofs than may be verified now.
     fn renewals_wait(&self, seen: &Seen, state: &SetState) -> bool {
-        let due = asks(&seen.targets, state, &seen.jobs.list, self.resync, self.verify, self.now);
+        let due = asks(&seen.targets, state, self.resync, self.verify, self.now);
         let is_open = |(target, how): &(&Target, Ask)| {
             *how == Ask::Renew && !seen.known.suffices(&target.key, Ask::Renew)
         };

@@ -298,7 +298,7 @@ impl Round<'_> {
             namespace: self.name.namespace.clone(),
             clock: Arc::clone(&parts.clock),
         };
-        let (login, authorities) = match self.destination(secrets, &target.registry).await {
+        let (login, ca_certs) = match self.destination(secrets, &target.registry).await {
             Ok(found) => found,
             Err(SecretError::Api(error)) => return Err(ReconcileError::api("Secrets cannot be read")(error)),
             // The next check of the registry says what is wrong with it.
@@ -309,7 +309,7 @@ impl Round<'_> {
         let rate = parts.config.content_verify_rate;
         let options = ClientOptions {
             bandwidth: NonZeroU64::new(rate.saturating_mul(1 << 20)),
-            ..edge_options(&target.registry, tls, credentials, authorities, &parts.deny_list)
+            ..edge_options(&target.registry, tls, credentials, ca_certs.map(|ca| ca.pem), &parts.deny_list)
         };
         let Ok(client) = Client::new(options) else { return Ok(()) };
         let set = (self.uid.clone(), self.name.clone());

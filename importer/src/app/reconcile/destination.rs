@@ -12,6 +12,7 @@ use super::quiet::Versions;
 use super::round::Round;
 use super::secrets::{Login, SecretError, Secrets};
 use super::sources;
+use crate::adapters::credentials::CaCertificates;
 use crate::model::target::Target;
 
 impl Round<'_> {
@@ -52,19 +53,19 @@ impl Round<'_> {
             return Ok(());
         };
         match self.destination(secrets, &registry).await {
-            Ok((login, _)) => (seen.login, seen.is_destination_read) = (login, true),
+            Ok((login, ca_certs)) => seen.destination_read(login, ca_certs.as_ref()),
             Err(SecretError::Api(error)) => return Err(ReconcileError::api("Secrets cannot be read")(error)),
             Err(SecretError::Obstacle(obstacle)) => seen.obstacle = Some(obstacle),
         }
         Ok(())
     }
 
-    /// The login and the authorities of the destination.
+    /// The credentials and the CA certificates of the destination.
     pub(super) async fn destination(
         &self,
         secrets: &Secrets<'_>,
         registry: &RegistryHost,
-    ) -> Result<(Option<Login>, Option<Vec<u8>>), SecretError> {
+    ) -> Result<(Option<Login>, Option<CaCertificates>), SecretError> {
         let spec = &self.set.spec;
         let login = match &spec.destination_client_secret_name {
             Some(name) => {
@@ -76,14 +77,14 @@ impl Round<'_> {
         let tls = spec.destination_tls.as_ref();
         let secret = tls.and_then(|tls| tls.ca_secret_name.as_deref());
         let map = tls.and_then(|tls| tls.ca_config_map_name.as_deref());
-        let authorities = match (secret, map) {
+        let ca_certs = match (secret, map) {
             (Some(name), _) => Some(secrets.authorities(name, "spec.destinationTLS.caSecretName").await?),
             (None, Some(name)) => {
                 Some(secrets.config_map_authorities(name, "spec.destinationTLS.caConfigMapName").await?)
             }
             (None, None) => None,
         };
-        Ok((login, authorities))
+        Ok((login, ca_certs))
     }
 
     /// Whether the login of a target's own registry can be used; else its images are blocked.

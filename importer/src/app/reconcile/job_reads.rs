@@ -35,8 +35,9 @@ const NO_POD: Duration = Duration::from_secs(5);
 const SLOW_POD: Duration = Duration::from_secs(20);
 /// Reasons of events that say why a Pod does not start. (T-143)
 const NOT_STARTED: [&str; 3] = ["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"];
-/// Reason of the event that says why a Job's Pod could not be created.
+/// Reasons of the events that say why a Job's Pod could not be created, and that one was.
 const FAILED_CREATE: &str = "FailedCreate";
+const SUCCESSFUL_CREATE: &str = "SuccessfulCreate";
 /// Longest message of the API server that is shown.
 pub(super) const MAX_MESSAGE: usize = 800;
 
@@ -48,8 +49,10 @@ const CONCURRENT_JOBS: usize = 4;
 const PAGE: u32 = 10;
 /// Most pages of one list. What is beyond them is not seen: a set has fewer objects, unless somebody else made them.
 const MAX_PAGES: usize = 20;
-/// Most events of one object and one reason that are read.
-const MAX_EVENTS: u32 = 5;
+/// Events in one page of a list, and most pages that are read of one object and one reason. Refusals of one hour, for which
+/// events are kept, are fewer.
+const EVENTS: u32 = 5;
+const MAX_EVENT_PAGES: usize = 20;
 /// Pods of a Job that are read for their reports, the newest first.
 const MAX_PODS: usize = 4;
 
@@ -236,8 +239,10 @@ impl JobReader<'_> {
             return Ok(());
         }
         let Some((_, _, newest)) = pods.first() else {
+            // One that was created since, and is gone, says that Pods are not refused any more. (T-83)
             if *age >= NO_POD
-                && let Some((_, message)) = self.last_event(uid, &[FAILED_CREATE]).await?
+                && let Some((reason, message)) = self.last_event(uid, &[FAILED_CREATE, SUCCESSFUL_CREATE]).await?
+                && reason == FAILED_CREATE
             {
                 let why = format!("the API server refuses the Pod of the copy Job: {message}");
                 refused.insert(copy.name.clone(), why);
@@ -256,28 +261,43 @@ impl JobReader<'_> {
     /// Reason and message of the last event about an object that has one of `reasons`. (T-83, T-143)
     async fn last_event(&self, uid: &str, reasons: &[&str]) -> Result<Option<(String, String)>, kube::Error> {
         let api = Api::<Event>::namespaced(self.client.clone(), self.namespace);
-        let mut found = Vec::new();
+        let mut last = None;
         for reason in reasons {
             let fields = format!("involvedObject.uid={uid},reason={reason}");
-            let params = ListParams::default().fields(&fields).limit(MAX_EVENTS);
-            let _permit = self.limit.acquire().await;
-            let events = match api.list(&params).await {
-                Ok(events) => events.items,
-                // Where events may not be read, Kubernetes' own tools still show them.
-                Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            let is_about = |event: &Event| {
-                event.involved_object.uid.as_deref() == Some(uid) && event.reason.as_deref() == Some(*reason)
-            };
-            found.extend(events.into_iter().filter(is_about).filter_map(|event| {
-                let at = (event.last_timestamp, event.metadata.resource_version);
-                Some((at, (*reason).to_owned(), printable(&event.message?, MAX_MESSAGE)))
-            }));
+            let mut params = ListParams::default().fields(&fields).limit(EVENTS);
+            for _ in 0..MAX_EVENT_PAGES {
+                let _permit = self.limit.acquire().await;
+                let page = match api.list(&params).await {
+                    Ok(page) => page,
+                    // Where events may not be read, Kubernetes' own tools still show them.
+                    Err(kube::Error::Api(status)) if status.code == 403 => return Ok(None),
+                    Err(error) => return Err(error),
+                };
+                let is_about = |event: &Event| {
+                    event.involved_object.uid.as_deref() == Some(uid)
+                        && event.reason.as_deref() == Some(*reason)
+                };
+                // They come in the order of their names.
+                let of_page = page.items.into_iter().filter(is_about).filter_map(|event| {
+                    Some((order(&event), *reason, printable(&event.message?, MAX_MESSAGE)))
+                });
+                last = last.into_iter().chain(of_page).max_by_key(|(order, ..)| *order);
+                match page.metadata.continue_.filter(|next| !next.is_empty()) {
+                    Some(next) => params = params.continue_token(&next),
+                    None => break,
+                }
+            }
         }
-        let last = found.into_iter().max_by(|(a, ..), (b, ..)| a.cmp(b));
-        Ok(last.map(|(_, reason, message)| (reason, message)))
+        Ok(last.map(|(_, reason, message)| (reason.to_owned(), message)))
     }
+}
+
+/// Events in the order in which they happened: their times have whole seconds.
+fn order(event: &Event) -> (Option<Timestamp>, Option<u64>) {
+    let created = event.metadata.creation_timestamp.as_ref();
+    let time = event.last_timestamp.as_ref().or(created).map(|time| time.0);
+    let version = event.metadata.resource_version.as_deref().and_then(|version| version.parse().ok());
+    (event.event_time.as_ref().map(|time| time.0).max(time), version)
 }
 
 fn has_ended(job: &Job) -> bool {

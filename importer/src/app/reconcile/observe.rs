@@ -19,6 +19,7 @@ use super::secrets::{Login, Secrets};
 use super::sources::{Sources, Unanswered};
 use super::wanted::{self, Wanted};
 use super::{ReconcileError, lock, resolve};
+use crate::adapters::credentials::CaCertificates;
 use crate::engine::decide::Obstacle;
 use crate::model::demand::SetName;
 use crate::model::state::SetState;
@@ -54,11 +55,21 @@ pub(super) struct Seen {
     /// When the destination registry is asked again that is left alone.
     pub(super) left_alone_until: Option<Timestamp>,
     pub(super) login: Option<Login>,
+    /// The keys with CA certificates in the Secret or ConfigMap that the destination names.
+    pub(super) ca_keys: Vec<String>,
     /// Whether the Secrets that the destination names were read.
     pub(super) is_destination_read: bool,
     pub(super) jobs: Jobs,
     /// Whether they could be read.
     pub(super) are_jobs_known: bool,
+}
+
+impl Seen {
+    /// Takes note of what the Secrets and ConfigMaps hold that the destination names.
+    pub(super) fn destination_read(&mut self, login: Option<Login>, ca_certs: Option<&CaCertificates>) {
+        self.ca_keys = ca_certs.map(|ca| ca.keys.clone()).unwrap_or_default();
+        (self.login, self.is_destination_read) = (login, true);
+    }
 }
 
 /// What a reference stands for, as far as it is known.
@@ -101,6 +112,7 @@ impl Round<'_> {
             again_at: None,
             left_alone_until: None,
             login: None,
+            ca_keys: Vec::new(),
             is_destination_read: false,
             jobs: Jobs::default(),
             are_jobs_known: true,

@@ -13,7 +13,7 @@ use kube::Api;
 use super::hosts::{self, Purpose};
 use super::lock;
 use super::quiet::Versions;
-use crate::adapters::credentials::{Credentials, authorities};
+use crate::adapters::credentials::{CaCertificates, Credentials, authorities};
 use crate::engine::decide::Obstacle;
 
 /// Type of a Secret that the kubelet can pull images with.
@@ -83,18 +83,18 @@ impl<'a> Secrets<'a> {
         Ok(Login { credentials, is_dockerconfigjson: kind.as_deref() == Some(DOCKER_CONFIG_JSON) })
     }
 
-    /// The authorities in the Secret `name`, in PEM.
-    pub(super) async fn authorities(&self, name: &str, whose: &str) -> Result<Vec<u8>, SecretError> {
+    /// The CA certificates in the Secret `name`.
+    pub(super) async fn authorities(&self, name: &str, whose: &str) -> Result<CaCertificates, SecretError> {
         let secret = self.secret(name, whose).await?;
         authorities(&entries(secret)).map_err(|error| self.invalid("Secret", name, whose, &error))
     }
 
-    /// The authorities in the ConfigMap `name`, in PEM.
+    /// The CA certificates in the ConfigMap `name`.
     pub(super) async fn config_map_authorities(
         &self,
         name: &str,
         whose: &str,
-    ) -> Result<Vec<u8>, SecretError> {
+    ) -> Result<CaCertificates, SecretError> {
         let map = Api::<ConfigMap>::namespaced(self.client.clone(), self.namespace).get_opt(name).await;
         let map = readable(map)?;
         self.note("configmap", name, map.as_ref().ok().and_then(|map| Some(&map.as_ref()?.metadata)));

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, LocalObjectReference,
+    Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar, KeyToPath, LocalObjectReference,
     PodSecurityContext, PodSpec, PodTemplateSpec, ProjectedVolumeSource, ResourceRequirements,
     SeccompProfile, SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount,
     VolumeProjection,
@@ -38,7 +38,7 @@ pub(super) fn template(
     deadline: u64,
 ) -> PodTemplateSpec {
     let jobs = &surroundings.config.jobs;
-    let mounted = volumes(set, batch, deadline);
+    let mounted = volumes(set, batch, surroundings, deadline);
     // Plain data: its JSON cannot fail.
     let text = serde_json::to_string(task).unwrap_or_default();
     let mut args = vec!["copy".to_owned(), "--task".to_owned(), text];
@@ -144,23 +144,16 @@ fn pull_secrets(set: &EdgeImageSet, surroundings: &Surroundings<'_>) -> Vec<Loca
 }
 
 /// The volumes and where they are mounted.
-fn volumes(set: &EdgeImageSet, batch: &Batch, deadline: u64) -> Vec<(Volume, &'static str)> {
-    let tls = set.spec.destination_tls.as_ref();
+fn volumes(
+    set: &EdgeImageSet,
+    batch: &Batch,
+    surroundings: &Surroundings<'_>,
+    deadline: u64,
+) -> Vec<(Volume, &'static str)> {
     let mut volumes = Vec::new();
     let destination = set.spec.destination_client_secret_name.as_deref();
     volumes.extend(destination.map(|name| (secret("destination", name), path::DESTINATION)));
-    let ca = tls.and_then(|tls| tls.ca_secret_name.as_deref());
-    volumes.extend(ca.map(|name| (secret("destination-ca", name), path::DESTINATION_CA)));
-    if let Some(name) = tls.and_then(|tls| tls.ca_config_map_name.clone()) {
-        let config_map =
-            ConfigMapVolumeSource { name, default_mode: Some(MODE), ..ConfigMapVolumeSource::default() };
-        let volume =
-            Volume { config_map: Some(config_map), name: "destination-ca".to_owned(), ..Volume::default() };
-        // A set may name one of both; if it names both, the Secret counts.
-        if ca.is_none() {
-            volumes.push((volume, path::DESTINATION_CA));
-        }
-    }
+    volumes.extend(ca_certs(set, surroundings).map(|volume| (volume, path::DESTINATION_CA)));
     match &batch.source {
         BatchSource::Registry { secret: name, .. } => {
             volumes.extend(name.as_deref().map(|name| (secret("source", name), path::SOURCE)));
@@ -174,6 +167,38 @@ fn volumes(set: &EdgeImageSet, batch: &Batch, deadline: u64) -> Vec<(Volume, &'s
     let work = Volume { name: "work".to_owned(), empty_dir: Some(work), ..Volume::default() };
     volumes.push((work, path::WORK));
     volumes
+}
+
+/// The CA certificates of the destination. Of a Secret or ConfigMap only what holds them is mounted: the Secret of a CA has
+/// its private key, too. Where a key is gone when the Pod starts, the runner says so at once, and the next Job has the keys
+/// of then; a Pod whose volume is incomplete would not start, and say nothing. (T-268)
+fn ca_certs(set: &EdgeImageSet, surroundings: &Surroundings<'_>) -> Option<Volume> {
+    let tls = set.spec.destination_tls.as_ref()?;
+    let item = |key: &String| KeyToPath { key: key.clone(), path: key.clone(), mode: None };
+    let items = surroundings.destination_ca_keys.iter().map(item).collect::<Vec<_>>();
+    if items.is_empty() {
+        // To Kubernetes an empty list is all of the Secret.
+        return None;
+    }
+    let items = Some(items);
+    let mut volume = Volume { name: "destination-ca".to_owned(), ..Volume::default() };
+    // A set may name one of both; if it names both, the Secret counts.
+    if let Some(name) = &tls.ca_secret_name {
+        volume.secret = Some(SecretVolumeSource {
+            secret_name: Some(name.clone()),
+            default_mode: Some(MODE),
+            items,
+            optional: Some(true),
+        });
+    } else {
+        volume.config_map = Some(ConfigMapVolumeSource {
+            name: tls.ca_config_map_name.clone()?,
+            default_mode: Some(MODE),
+            items,
+            optional: Some(true),
+        });
+    }
+    Some(volume)
 }
 
 fn secret(volume: &str, name: &str) -> Volume {

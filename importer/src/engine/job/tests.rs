@@ -42,15 +42,24 @@ fn from_registry() -> BatchSource {
     BatchSource::Registry { registry: "docker.io".parse().unwrap(), secret: Some("hub".to_owned()) }
 }
 
+fn surroundings<'a>(config: &'a Config, destination_ca_keys: &'a [String]) -> Surroundings<'a> {
+    Surroundings {
+        config,
+        registry_ca: "PEM",
+        destination_is_dockerconfigjson: true,
+        destination_ca_keys,
+    }
+}
+
 fn built(source: BatchSource) -> Job {
     built_with(CONFIG, source)
 }
 
 fn built_with(config: &str, source: BatchSource) -> Job {
     let config = Config::parse(config).unwrap();
-    let surroundings =
-        Surroundings { config: &config, registry_ca: "PEM", destination_is_dockerconfigjson: true };
     let set = set();
+    let keys = ["ca.crt".to_owned()];
+    let surroundings = surroundings(&config, &keys);
     build(&set, &batch(&set, source), &surroundings)
 }
 
@@ -66,8 +75,7 @@ fn a_job_is_read_back_as_it_was_written() {
         let job = built(source.clone());
         let back = read(&job, &[]).unwrap();
         let config = Config::parse(CONFIG).unwrap();
-        let surroundings =
-            Surroundings { config: &config, registry_ca: "PEM", destination_is_dockerconfigjson: true };
+        let surroundings = surroundings(&config, &[]);
         let set = set();
         let name = job.metadata.name.clone().unwrap();
         assert!(name.len() <= 63 && name.starts_with("krs-shop-images-"), "{name}");
@@ -318,4 +326,28 @@ fn t190_no_service_mesh_adds_a_sidecar_unless_the_site_wants_it() {
     let wanted = added().replace("cost: '7'", "sidecar.istio.io/inject: 'true'");
     let template = built_with(&wanted, from_bundle()).spec.unwrap().template.metadata.unwrap();
     assert_eq!(template.labels.unwrap()["sidecar.istio.io/inject"], "true");
+}
+
+#[test]
+fn t268_of_the_secret_of_a_ca_only_what_holds_certificates_is_mounted() {
+    let config = Config::parse(CONFIG).unwrap();
+    let mut set = set();
+    let tls = set.spec.destination_tls.get_or_insert_default();
+    (tls.ca_secret_name, tls.ca_config_map_name) = (Some("corp-ca".to_owned()), None);
+    let keys = ["ca.crt".to_owned(), "old.pem".to_owned()];
+    let job = build(&set, &batch(&set, from_bundle()), &surroundings(&config, &keys));
+    let volumes = job.spec.unwrap().template.spec.unwrap().volumes.unwrap();
+    let found = volumes.iter().filter(|volume| volume.name == "destination-ca").collect::<Vec<_>>();
+    assert_eq!(found.len(), 1);
+    let expected = json!({
+        "name": "destination-ca",
+        "secret": {
+            "secretName": "corp-ca", "defaultMode": 0o440, "optional": true,
+            "items": [{"key": "ca.crt", "path": "ca.crt"}, {"key": "old.pem", "path": "old.pem"}],
+        },
+    });
+    assert_eq!(serde_json::to_value(found[0]).unwrap(), expected);
+    let job = build(&set, &batch(&set, from_bundle()), &surroundings(&config, &[]));
+    let volumes = job.spec.unwrap().template.spec.unwrap().volumes.unwrap();
+    assert!(volumes.iter().all(|volume| volume.name != "destination-ca"), "no items are all of the Secret");
 }

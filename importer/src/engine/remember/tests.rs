@@ -144,25 +144,37 @@ fn a_job_that_ended_without_its_image_is_one_failed_attempt_from_what_it_read() 
 }
 
 #[test]
-fn the_end_of_a_job_counts_once_the_registry_was_walked_after_it() {
+fn t269_the_end_of_a_job_counts_once_the_registry_was_walked_before_or_after_it_and_not_twice() {
     let (targets, job) = copied(1);
     let key = targets[0].key;
     let (resync, verify, jobs) = (Duration::from_secs(600), Duration::from_secs(86_400), [job]);
-    let asked = |state: &SetState, jobs: &[CopyJob]| {
-        asks(&targets, state, jobs, resync, verify, at(1)).into_iter().map(|(_, ask)| ask).collect::<Vec<_>>()
+    let asked = |state: &SetState| {
+        asks(&targets, state, resync, verify, at(1)).into_iter().map(|(_, ask)| ask).collect::<Vec<_>>()
     };
-    let proven =
-        SetState { proofs: BTreeMap::from([(key, at(0))]), looked_at: Some(at(0)), ..SetState::default() };
-    assert_eq!(asked(&proven, &[]), []);
-    assert_eq!(asked(&proven, &jobs), [Ask::Walk], "also where it was there before");
+    let new = SetState { looked_at: Some(at(0)), ..SetState::default() };
+    assert_eq!(asked(&new), [Ask::Walk]);
     for answer in [None, Some(Answer::Seen), Some(answers()[2].clone())] {
         let answered = answer.into_iter().map(|answer| (key, answer)).collect();
-        let state = remember(&proven, &targets, &answered, at(1), &jobs, at(1));
+        let state = remember(&new, &targets, &answered, at(1), &jobs, at(1));
         assert!(state.ended.is_empty() && state.attempts.is_empty(), "{answered:?}");
-        assert_eq!(asked(&state, &jobs), [Ask::Walk], "{answered:?}");
+        assert_eq!(asked(&state), [Ask::Walk], "{answered:?}");
+        // It became present while the Job ran, which may have failed for others.
+        let proven = SetState { proofs: BTreeMap::from([(key, at(0))]), ..new.clone() };
+        let failed = JobPhase::Failed { at: at(0), why: "other".to_owned(), report: None };
+        for jobs in [jobs.clone(), [CopyJob { phase: failed, ..jobs[0].clone() }]] {
+            let state = remember(&proven, &targets, &answered, at(1), &jobs, at(1));
+            assert_eq!(state.ended.get(&key), Some(&at(0)), "{answered:?}");
+            assert!(state.attempts.is_empty(), "{answered:?}");
+            assert_eq!(asked(&state), [], "{answered:?}");
+        }
     }
     let whole = BTreeMap::from([(key, Answer::Whole)]);
-    assert_eq!(asked(&remember(&proven, &targets, &whole, at(1), &jobs, at(1)), &jobs), []);
+    assert_eq!(asked(&remember(&new, &targets, &whole, at(1), &jobs, at(1))), []);
+    // What is known to be missing at the end of its Job is no proof.
+    let proven = SetState { proofs: BTreeMap::from([(key, at(0))]), ..new };
+    let missing = BTreeMap::from([(key, missing())]);
+    let state = remember(&proven, &targets, &missing, at(1), &jobs, at(1));
+    assert_eq!(state.attempts[&key].reason, reason::COPY_FAILED);
 }
 
 #[test]

@@ -116,7 +116,7 @@ pub(super) const IMPORTER: &[Fault] = &[
     (
         152,
         "a namespace starts as many copy Jobs as it can",
-        "half of all places is kept for namespaces that have less than their share",
+        "up to half of all slots are kept for namespaces that have less than their share",
     ),
     (
         153,
@@ -458,5 +458,25 @@ pub(super) const IMPORTER: &[Fault] = &[
         262,
         "a copy Job of many images fails, and its report is longer than Kubernetes keeps",
         "all messages are shortened alike; the reason of each image stays",
+    ),
+    (
+        265,
+        "packets of a connection that a copy has open are dropped, while new connections pass (a firewall or NAT that lost its state)",
+        "the copy ends after a minute with `ConnectionTimedOut` and the side, and is retried with new connections",
+    ),
+    (
+        266,
+        "copy Jobs run in several namespaces, and no namespace has less than its share",
+        "the slots that are left are used: only those of namespaces below their share are kept, at most half",
+    ),
+    (
+        268,
+        "the Secret of a CA that a set names holds the private key of the CA, too",
+        "copy Jobs mount the entries with certificates only",
+    ),
+    (
+        269,
+        "a copy Job of many images ends, of which most were found to be present while it ran",
+        "only the others are verified then",
     ),
 ];

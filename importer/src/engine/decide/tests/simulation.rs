@@ -47,7 +47,7 @@ impl World {
         let site = &mut self.site;
         let Intervals { resync, verify } =
             Intervals { resync: Duration::from_secs(600), verify: Duration::from_secs(86400) };
-        let asked = asks(&site.targets, &site.state, &site.jobs, resync, verify, site.now);
+        let asked = asks(&site.targets, &site.state, resync, verify, site.now);
         let mut answers = BTreeMap::new();
         for (target, how) in asked {
             let there = self.edge.contains(&target.key);

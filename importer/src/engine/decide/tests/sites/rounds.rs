@@ -62,7 +62,7 @@ impl SiteUnderTest {
         set.unresolved = open.map(|(place, _)| place).collect();
         set.seen_spec = Some(set.spec.clone());
         let jobs = if self.is_stale { set.old_jobs.clone() } else { set.jobs.clone() };
-        let answers = self.ask(n, &jobs);
+        let answers = self.ask(n);
         let set = &mut self.sets[n];
         set.state = remember(&set.state, &set.targets, &answers, now, &jobs, now);
         let decision = decide(&Observation {
@@ -94,13 +94,13 @@ impl SiteUnderTest {
     }
 
     /// Asks the edge registry.
-    fn ask(&mut self, n: usize, jobs: &[CopyJob]) -> BTreeMap<TargetKey, Answer> {
+    fn ask(&mut self, n: usize) -> BTreeMap<TargetKey, Answer> {
         let (now, set) = (self.now(), &mut self.sets[n]);
         let mut answers = BTreeMap::new();
         if set.spec.suspend {
             return answers;
         }
-        for (target, how) in asks(&set.targets, &set.state, jobs, INTERVALS.resync, INTERVALS.verify, now) {
+        for (target, how) in asks(&set.targets, &set.state, INTERVALS.resync, INTERVALS.verify, now) {
             let (edge, key) = (&self.edge, target.key);
             let answer = if !self.registry_answers {
                 Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: "down".to_owned() }
