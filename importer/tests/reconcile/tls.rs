@@ -74,3 +74,29 @@ async fn t230_of_a_source_registry_the_value_of_the_chart_is_named() {
     assert_eq!(reason, "TLSFailed");
     assert!(message.contains("online.plainHTTP") && !message.contains("destinationTLS"), "{message}");
 }
+
+#[tokio::test]
+async fn t268_a_job_mounts_of_the_secret_of_a_ca_what_holds_its_certificate() {
+    let mut world = World::new(1, Auth::None);
+    world.edge = Registry::start(Options { tls: true, ..Options::default() });
+    world.allowed = vec![AllowedDestination::Any(world.edge.host().to_string())];
+    let encode = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let (ca, client) = (world.edge.ca_pem().unwrap(), krs_testing::tls::Authority::new("other").client("ca"));
+    world.api.put(
+        "secrets",
+        json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"name": "corp-ca", "namespace": "shop"},
+            "data": {
+                "ca.crt": encode(&ca), "tls.crt": encode(&client.certificate), "tls.key": encode(&client.key),
+            },
+        }),
+    );
+    world.set("x", &[0], |set| set["spec"]["destinationTLS"] = json!({"caSecretName": "corp-ca"}));
+    world.look(&world.importer()).await.unwrap();
+    let jobs = world.api.all("jobs");
+    assert_eq!(jobs.len(), 1, "{:?}", world.condition("x", "Ready"));
+    let volumes = jobs[0]["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == "destination-ca").unwrap();
+    assert_eq!(volume["secret"]["items"], json!([{"key": "ca.crt", "path": "ca.crt"}]));
+}
