@@ -63,8 +63,11 @@ impl Credentials {
         if let Some((key, _)) = entries.iter().find(|(_, value)| value.len() > MAX_ENTRY) {
             return Err(CredentialsError::TooLarge(printable(key, 100)));
         }
-        let found =
-            Self { login: login(entries)?, authorities: collect(entries)?.map(|ca| ca.pem), identity: identity(entries)? };
+        let found = Self {
+            login: login(entries)?,
+            authorities: collect(entries)?.map(|ca| ca.pem),
+            identity: identity(entries)?,
+        };
         if matches!(found.login, Login::None) && found.authorities.is_none() && found.identity.is_none() {
             return Err(CredentialsError::Nothing(keys(entries)));
         }

@@ -140,8 +140,7 @@ mod tests {
     #[test]
     fn a_line_of_the_table_of_connections_is_read() {
         let remote = "127.0.0.2:5000".parse().unwrap();
-        let retransmits =
-            Connection { inode: 6_285_329, remote, queued: 1000, retransmits: true, probes: 0 };
+        let retransmits = Connection { inode: 6_285_329, remote, queued: 1000, retransmits: true, probes: 0 };
         assert_eq!(parse(RETRANSMITS), Some(retransmits));
         let probed = Connection { inode: 6_285_330, remote, queued: 0, retransmits: false, probes: 2 };
         assert_eq!(parse(KEEP_ALIVE), Some(probed));

@@ -100,7 +100,8 @@ pub(super) async fn copy(
         if now != seen {
             (seen, since) = (now, Instant::now());
         }
-        let idle = Idle { skopeo: since.elapsed(), unchecked: checked.elapsed(), is_blocked: blocked.is_some() };
+        let idle =
+            Idle { skopeo: since.elapsed(), unchecked: checked.elapsed(), is_blocked: blocked.is_some() };
         match idle.next(paths) {
             Next::Wait => {}
             // Who leaves here ends skopeo. (T-212)

@@ -225,7 +225,9 @@ async fn dropping_one(registry: &Registry, words: &'static str) -> (RegistryHost
                 continue;
             }
             let (upstream, state, listener) = (upstream.clone(), Arc::clone(&state), Arc::clone(&listener));
-            tokio::spawn(async move { relay_and_drop_next(client, &upstream, words, &state, &listener).await });
+            tokio::spawn(
+                async move { relay_and_drop_next(client, &upstream, words, &state, &listener).await },
+            );
         }
     });
     (host, dropped)
@@ -270,7 +272,8 @@ async fn t265_a_connection_that_is_dropped_while_new_ones_pass_is_named_and_not_
         let image = ImageBuilder::new("app").layer_random(20_000, 1).build();
         image.push_to(&source, "team/app", None);
         let is_source = role == "the source registry";
-        let words = if is_source { "GET /v2/team/app/manifests/" } else { "POST /v2/mirror/team/app/blobs/uploads/" };
+        let words =
+            if is_source { "GET /v2/team/app/manifests/" } else { "POST /v2/mirror/team/app/blobs/uploads/" };
         let (host, dropped) = dropping_one(if is_source { &source } else { &edge }, words).await;
         let from = if is_source { host.clone() } else { source.host() };
         let mut task = online(&source, &edge, vec![target(&from, "team/app", &image.digest, "v1")]);

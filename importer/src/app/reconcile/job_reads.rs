@@ -241,7 +241,8 @@ impl JobReader<'_> {
         let Some((_, _, newest)) = pods.first() else {
             // One that was created since, and is gone, says that Pods are not refused any more. (T-83)
             if *age >= NO_POD
-                && let Some((reason, message)) = self.last_event(uid, &[FAILED_CREATE, SUCCESSFUL_CREATE]).await?
+                && let Some((reason, message)) =
+                    self.last_event(uid, &[FAILED_CREATE, SUCCESSFUL_CREATE]).await?
                 && reason == FAILED_CREATE
             {
                 let why = format!("the API server refuses the Pod of the copy Job: {message}");

@@ -48,7 +48,8 @@ mod tests {
 
     /// How many more Jobs `namespace` may run of `count` namespaces, and how many of these for what failed before.
     fn free(max: usize, count: usize, running: &[(&str, usize)], namespace: &str) -> (usize, usize) {
-        let running = running.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<BTreeMap<_, _>>();
+        let running =
+            running.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<BTreeMap<_, _>>();
         let mut namespaces = running.keys().cloned().collect::<BTreeSet<_>>();
         namespaces.insert(namespace.to_owned());
         namespaces.extend((namespaces.len()..count).map(|n| format!("other-{n}")));

@@ -43,12 +43,7 @@ fn from_registry() -> BatchSource {
 }
 
 fn surroundings<'a>(config: &'a Config, destination_ca_keys: &'a [String]) -> Surroundings<'a> {
-    Surroundings {
-        config,
-        registry_ca: "PEM",
-        destination_is_dockerconfigjson: true,
-        destination_ca_keys,
-    }
+    Surroundings { config, registry_ca: "PEM", destination_is_dockerconfigjson: true, destination_ca_keys }
 }
 
 fn built(source: BatchSource) -> Job {
