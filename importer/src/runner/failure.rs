@@ -273,7 +273,7 @@ mod tests {
             registry: "krs-importer.krs-system.svc:5443".parse().unwrap(),
             what: "pull".to_owned(),
             detail: String::new(),
-            credentials: CredentialUse { used: None, searched: String::new() },
+            credentials: CredentialUse { used: None, search_summary: String::new() },
         };
         assert_eq!(exit(Which::Bundle, &refused()), (reason::BUNDLE_UNAVAILABLE, 8));
         assert_eq!(exit(Which::Destination, &refused()), (reason::AUTH_FAILED, 7));

@@ -47,7 +47,7 @@ pub(in crate::registry) fn offers(headers: &HeaderMap) -> Vec<Challenge> {
         let Some(text) = value.to_str().ok().filter(|text| text.len() <= MAX_HEADER) else { continue };
         for challenge in ChallengeParser::new(text).map_while(Result::ok) {
             if challenge.scheme.eq_ignore_ascii_case("bearer") {
-                offers.extend(bearer(&challenge));
+                offers.extend(parse_bearer(&challenge));
             }
             basic |= challenge.scheme.eq_ignore_ascii_case("basic");
         }
@@ -67,7 +67,7 @@ fn is_repository_access(scope: &str) -> bool {
         && actions.split(',').all(|action| matches!(action, "pull" | "push"))
 }
 
-fn bearer(challenge: &ChallengeRef<'_>) -> Option<Challenge> {
+fn parse_bearer(challenge: &ChallengeRef<'_>) -> Option<Challenge> {
     let parameter = |name: &str| {
         let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.to_unescaped())

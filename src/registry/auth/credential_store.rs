@@ -106,10 +106,10 @@ impl CredentialStore {
             }) => Some(format!("user `{}` ({origin})", printable(&user, 100))),
             Ok(LookupResult { origin: Some(origin), .. }) => Some(format!("the credentials from {origin}")),
             Ok(LookupResult { unusable: Some(unusable), .. }) => {
-                return CredentialUse { used: None, searched: unusable.to_string() };
+                return CredentialUse { used: None, search_summary: unusable.to_string() };
             }
             _ => None,
         };
-        CredentialUse { used, searched: self.keychain.search_summary() }
+        CredentialUse { used, search_summary: self.keychain.search_summary() }
     }
 }

@@ -34,7 +34,7 @@ pub struct FetchedManifest {
 }
 
 enum Head {
-    Is(Box<Descriptor>),
+    Found(Box<Descriptor>),
     Absent,
     /// It is refused, or inconclusive.
     Unclear {
@@ -45,12 +45,12 @@ enum Head {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Typed {
+struct ManifestType {
     media_type: Option<String>,
     schema_version: Option<u32>,
 }
 
-impl Typed {
+impl ManifestType {
     fn is_schema_1(&self) -> bool {
         self.schema_version == Some(1)
     }
@@ -60,7 +60,7 @@ impl Typed {
 const SCHEMA_1: &str = "the image is of Docker's manifest schema 1, which is obsolete: build it again, or pull and push it \
                         with skopeo copy --format oci";
 
-fn accept_documents() -> HeaderMap {
+fn accept_manifests() -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Ok(value) = HeaderValue::from_str(&oci::DOCUMENT_TYPES.join(", ")) {
         headers.insert(ACCEPT, value);
@@ -69,7 +69,7 @@ fn accept_documents() -> HeaderMap {
 }
 
 /// The digest that a response names; `None` where it names none of an algorithm in use here.
-fn named_digest(response: &Response) -> Option<Digest> {
+fn content_digest(response: &Response) -> Option<Digest> {
     response.header(CONTENT_DIGEST)?.parse().ok()
 }
 
@@ -145,7 +145,7 @@ impl Repository {
         let (mut unclear, mut failed) = (false, false);
         if known != HeadSupport::Contradicted {
             match self.head(selector).await? {
-                Head::Is(descriptor) => return Ok(ManifestLookup::Found(descriptor)),
+                Head::Found(descriptor) => return Ok(ManifestLookup::Found(descriptor)),
                 Head::Absent => return Ok(ManifestLookup::Absent),
                 Head::Unclear { .. } if for_push && known == HeadSupport::BothRefused => {
                     return Ok(ManifestLookup::Unknown);
@@ -153,27 +153,27 @@ impl Repository {
                 Head::Unclear { lasting } => (unclear, failed) = (lasting, !lasting),
             }
         }
-        let learn = |support| {
+        let record = |support| {
             if unclear {
                 capabilities.set_head(registry, ContentKind::Manifest, support);
             }
         };
         match self.manifest(selector).await {
             Ok(found) => {
-                learn(HeadSupport::Contradicted);
+                record(HeadSupport::Contradicted);
                 let size = found.bytes.len() as u64;
                 let found = Descriptor::new(found.media_type, found.digest, size);
                 Ok(ManifestLookup::Found(Box::new(found)))
             }
             Err(RegistryError::NotFound { .. }) => {
-                learn(HeadSupport::Contradicted);
+                record(HeadSupport::Contradicted);
                 Ok(ManifestLookup::Absent)
             }
             // The registry answers, and fails for this manifest alone: the push repairs it.
             Err(RegistryError::Unavailable { .. }) if for_push && failed => Ok(ManifestLookup::Unknown),
             Err(error) => {
                 if error.is_refusal() {
-                    learn(HeadSupport::BothRefused);
+                    record(HeadSupport::BothRefused);
                 }
                 Err(error)
             }
@@ -198,7 +198,7 @@ impl Repository {
     async fn try_head(&self, selector: &Selector) -> Result<Head, Failure> {
         let context = self.context(self.pull_scope(), self.manifest_name(selector)).await?;
         let url = self.url(&context, format_args!("manifests/{selector}"))?;
-        let response = self.shared.auth.request(&context, &Method::HEAD, &url, &accept_documents()).await?;
+        let response = self.shared.auth.request(&context, &Method::HEAD, &url, &accept_manifests()).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(Head::Absent),
@@ -214,21 +214,21 @@ impl Repository {
         if response.is_encoded() {
             return Ok(Head::Unclear { lasting: true });
         }
-        let named = named_digest(&response);
+        let named = content_digest(&response);
         if let (Selector::Digest(asked), Some(named)) = (selector, named) {
-            self.same_digest(&context, *asked, named)?;
+            self.check_digest(&context, *asked, named)?;
         }
         let asked = if let Selector::Digest(asked) = selector { Some(*asked) } else { None };
         let known = media_type(&response).filter(|media_type| oci::is_document(media_type));
         match (known, asked.or(named), response.length()) {
             (Some(media_type), Some(digest), Some(size)) if size > 0 => {
-                Ok(Head::Is(Box::new(Descriptor::new(media_type, digest, size))))
+                Ok(Head::Found(Box::new(Descriptor::new(media_type, digest, size))))
             }
             _ => Ok(Head::Unclear { lasting: true }),
         }
     }
 
-    fn same_digest(
+    fn check_digest(
         &self,
         context: &RequestContext<'_>,
         expected: Digest,
@@ -259,12 +259,12 @@ impl Repository {
         let context = self.context(self.pull_scope(), self.manifest_name(selector)).await?;
         let url = self.url(&context, format_args!("manifests/{selector}"))?;
         let mut response =
-            self.shared.auth.request(&context, &Method::GET, &url, &accept_documents()).await?;
+            self.shared.auth.request(&context, &Method::GET, &url, &accept_manifests()).await?;
         if response.status() != StatusCode::OK {
             return Err(self.shared.auth.rejected(&context, response).await);
         }
         let stated = media_type(&response);
-        let named = named_digest(&response);
+        let named = content_digest(&response);
         let bytes = response.body(oci::MAX_DOCUMENT, &context.operation).await?;
         let digest = Digest::of(&bytes);
         let compared = match selector {
@@ -274,7 +274,7 @@ impl Repository {
                 Err(Failure::retryable(RegistryError::Content { what, source }))
             }
             Selector::Digest(_) => Ok(()),
-            Selector::Tag(_) => named.map_or(Ok(()), |named| self.same_digest(&context, digest, named)),
+            Selector::Tag(_) => named.map_or(Ok(()), |named| self.check_digest(&context, digest, named)),
         };
         // Content that was encoded or replaced on the way is not damaged. What is right under its digest is right,
         // whatever its headers say; a tag does not tell, but every manifest is a JSON object.
@@ -284,10 +284,14 @@ impl Repository {
         // Some registries and proxies say `application/json` or nothing; then the manifest itself decides.
         let media_type = stated.filter(|stated| oci::is_document(stated)).or_else(|| {
             let limit = usize::try_from(oci::MAX_DOCUMENT).unwrap_or(usize::MAX);
-            crate::json::parse::<Typed>(&bytes, limit).ok()?.media_type.filter(|own| oci::is_document(own))
+            crate::json::parse::<ManifestType>(&bytes, limit)
+                .ok()?
+                .media_type
+                .filter(|own| oci::is_document(own))
         });
         let Some(media_type) = media_type else {
-            let schema_1 = crate::json::parse::<Typed>(&bytes, bytes.len()).is_ok_and(|of| of.is_schema_1());
+            let schema_1 =
+                crate::json::parse::<ManifestType>(&bytes, bytes.len()).is_ok_and(|of| of.is_schema_1());
             let detail =
                 if schema_1 { SCHEMA_1 } else { "what it delivers is neither an index nor a manifest" };
             let unknown = || context.operation.invalid_response(detail).into();
@@ -349,8 +353,8 @@ impl Repository {
                 .await
                 .of_push(context.operation.registry));
         }
-        if let Some(named) = named_digest(&response) {
-            self.same_digest(&context, digest, named)?;
+        if let Some(named) = content_digest(&response) {
+            self.check_digest(&context, digest, named)?;
         }
         Ok(response.header(SUBJECT).and_then(|subject| subject.parse().ok()))
     }

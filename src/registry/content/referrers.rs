@@ -94,7 +94,7 @@ impl ReferrerList {
         let list = crate::json::parse::<List>(bytes, limit)?;
         let mut read = Self::default();
         for entry in list.manifests.unwrap_or_default() {
-            match usable(entry) {
+            match parse_entry(entry) {
                 Ok(descriptor) => read.found.push(descriptor),
                 Err(unusable) => read.unusable.push(unusable),
             }
@@ -111,7 +111,7 @@ impl ReferrerList {
     }
 }
 
-fn usable(entry: Value) -> Result<Descriptor, UnusableEntry> {
+fn parse_entry(entry: Value) -> Result<Descriptor, UnusableEntry> {
     let unusable = |artifact_type, reason| UnusableEntry { artifact_type, reason };
     let entry = serde_json::from_value::<Entry>(entry).map_err(|error| {
         unusable(None, format!("an entry of the list of referrers cannot be read: {error}"))

@@ -77,7 +77,7 @@ impl Denial {
 
     /// What a 404 to something that is sent means: it is the project for it that is missing, unless the registry names a
     /// blob or a manifest.
-    pub(in crate::registry) fn of_missing(message: &str) -> Option<Self> {
+    pub(in crate::registry) fn for_missing(message: &str) -> Option<Self> {
         let of_content = ["BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "BLOB_UPLOAD"];
         (!of_content.iter().any(|code| message.contains(code))).then_some(Self::NoProject)
     }
@@ -85,7 +85,7 @@ impl Denial {
     /// What status 405 to something that is sent means: Distribution answers so, without a body, while it is read-only, with
     /// `UNSUPPORTED` where it is a pull-through cache, and Quay while pushes are disabled. Others answer so to a manifest of
     /// a kind that they do not take, which they name.
-    pub(in crate::registry) fn of_method(message: &str) -> Option<Self> {
+    pub(in crate::registry) fn for_method(message: &str) -> Option<Self> {
         let text = message.to_ascii_lowercase();
         let of_content = ["parameter", "manifest", "media type", "mediatype", "artifact"];
         (!of_content.iter().any(|words| text.contains(words))).then_some(Self::ReadOnly)
@@ -160,8 +160,8 @@ mod tests {
         ] {
             assert_eq!(Denial::of(status, message), expected, "{status} {message}");
         }
-        assert_eq!(Denial::of_missing(": NAME_UNKNOWN project mirror not found"), Some(Denial::NoProject));
-        assert_eq!(Denial::of_missing(": MANIFEST_BLOB_UNKNOWN"), None);
+        assert_eq!(Denial::for_missing(": NAME_UNKNOWN project mirror not found"), Some(Denial::NoProject));
+        assert_eq!(Denial::for_missing(": MANIFEST_BLOB_UNKNOWN"), None);
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
             (": UNSUPPORTED Invalid parameter at 'ImageManifest' failed to satisfy constraint", None),
             (": UNSUPPORTED media type application/vnd.oci.image.index.v1+json", None),
         ] {
-            assert_eq!(Denial::of_method(message), expected, "{message}");
+            assert_eq!(Denial::for_method(message), expected, "{message}");
         }
         for (status, message) in [
             (

@@ -56,7 +56,7 @@ pub enum RegistryError {
         detail: String,
     },
     /// The host wants fewer requests, and a longer pause than there is time for. (T-54, T-86)
-    #[error("rate limited by {host}: {what} was refused{detail}; {}", pause(*.asked, *.left, *.optional))]
+    #[error("rate limited by {host}: {what} was refused{detail}; {}", pause(*.requested, *.left, *.optional))]
     RateLimited {
         /// Registry of the request.
         registry: RegistryHost,
@@ -67,7 +67,7 @@ pub enum RegistryError {
         /// What it said, with a leading `: `, or nothing.
         detail: String,
         /// How long a pause it needs, where that is known.
-        asked: Option<Duration>,
+        requested: Option<Duration>,
         /// How much longer the client may wait for such hosts.
         left: Duration,
         /// Whether it was a request for what an image can do without.
@@ -142,7 +142,7 @@ pub enum RegistryError {
         detail: String,
     },
     /// Something between the client and the registry answered, or changed the response: a proxy, a login portal.
-    #[error("{} answered {what} with {found}: a proxy or a login page is in between", .host.as_deref().unwrap_or(.registry.as_str()))]
+    #[error("{} answered {what} with {description}: a proxy or a login page is in between", .host.as_deref().unwrap_or(.registry.as_str()))]
     Intercepted {
         /// Registry of the request.
         registry: RegistryHost,
@@ -153,7 +153,7 @@ pub enum RegistryError {
         /// An address to open in a browser.
         address: String,
         /// What came instead.
-        found: String,
+        description: String,
     },
     /// The registry wants TLS.
     #[error("{registry} answered {what} with 400, because it was sent plain HTTP: it wants TLS")]
@@ -192,12 +192,12 @@ pub enum RegistryError {
     },
     /// A layer that the registry does not have, and that cannot be downloaded from where its descriptor says that it
     /// lies. (T-95)
-    #[error("layer {digest} is not in the registry, and cannot be downloaded from outside of it: {tried}")]
+    #[error("layer {digest} is not in the registry, and cannot be downloaded from outside of it: {attempts}")]
     Foreign {
         /// The layer.
         digest: Digest,
-        /// Each address that was tried, and what happened there.
-        tried: String,
+        /// Each address that was requested, and what happened there.
+        attempts: String,
         /// Hosts that no request was sent to, because they are not allowed.
         hosts: Vec<String>,
         /// The class of what happened.
@@ -285,14 +285,14 @@ pub struct CredentialUse {
     /// User and origin of the credentials, where there are some.
     pub used: Option<String>,
     /// Where credentials were searched.
-    pub searched: String,
+    pub search_summary: String,
 }
 
 impl fmt::Display for CredentialUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.used {
             Some(used) => write!(f, "authenticated as {used}"),
-            None => f.write_str(&self.searched),
+            None => f.write_str(&self.search_summary),
         }
     }
 }
@@ -302,16 +302,20 @@ fn unauthorized(registry: &RegistryHost, what: &str, detail: &str, credentials: 
         Some(used) => format!(
             "{registry} refused {used} for {what}{detail}: wrong or expired password, or no right to do this"
         ),
-        None => format!("{registry}: authentication required for {what}{detail}; {}", credentials.searched),
+        None => {
+            format!("{registry}: authentication required for {what}{detail}; {}", credentials.search_summary)
+        }
     }
 }
 
 /// Why a host that limits its requests is not waited for.
-fn pause(asked: Option<Duration>, left: Duration, optional: bool) -> String {
-    let Some(asked) = asked else { return "it does not say for how long (no Retry-After)".to_owned() };
+fn pause(requested: Option<Duration>, left: Duration, optional: bool) -> String {
+    let Some(requested) = requested else {
+        return "it does not say for how long (no Retry-After)".to_owned();
+    };
     let seconds = |time: Duration| format!("{} s", time.as_secs_f64().ceil());
     let of = if optional { "the quarter of --max-wait for what is optional" } else { "--max-wait" };
-    format!("it needs a pause of {}, and {} of {of} are left", seconds(asked), seconds(left))
+    format!("it needs a pause of {}, and {} of {of} are left", seconds(requested), seconds(left))
 }
 
 /// What led to a denied host: the name of the registry itself, or where the registry sent the client.

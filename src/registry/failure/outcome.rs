@@ -15,13 +15,13 @@ pub(in crate::registry) enum Failure {
     Final(Box<RegistryError>),
     /// A retry may help.
     Retryable(Box<RegistryError>),
-    /// The host rate-limited the request, and is paused: the next request waits by itself. Where the host has `asked`
+    /// The host rate-limited the request, and is paused: the next request waits by itself. Where the host has `requested`
     /// for the pause, that uses up none of the attempts.
     RateLimited {
         /// The outcome where there is no other attempt.
         error: Box<RegistryError>,
         /// Whether the host stated how long to wait.
-        asked: bool,
+        requested: bool,
     },
 }
 
@@ -43,7 +43,7 @@ impl Failure {
             Self::Challenged(error) => Self::Challenged(change(error)),
             Self::Final(error) => Self::Final(change(error)),
             Self::Retryable(error) => Self::Retryable(change(error)),
-            Self::RateLimited { error, asked } => Self::RateLimited { error: change(error), asked },
+            Self::RateLimited { error, requested } => Self::RateLimited { error: change(error), requested },
         }
     }
 
@@ -53,9 +53,9 @@ impl Failure {
         let Self::Final(error) = self else { return self };
         let registry = registry.clone();
         let (denial, what, status, detail) = match *error {
-            RegistryError::NotFound { what, detail } => (Denial::of_missing(&detail), what, 404, detail),
+            RegistryError::NotFound { what, detail } => (Denial::for_missing(&detail), what, 404, detail),
             RegistryError::Refused { what, status: 405, detail, .. } => {
-                (Denial::of_method(&detail), what, 405, detail)
+                (Denial::for_method(&detail), what, 405, detail)
             }
             other => return other.into(),
         };

@@ -20,7 +20,7 @@ const NUMBERS: [(&str, &str); 2] =
     [("\"err\":28", "no space left on device"), ("\"err\":122", "disk quota exceeded")];
 
 /// The words in an error's `body` by which the storage says that it has no space.
-pub(in crate::registry) fn shortage(body: &[u8]) -> Option<&'static str> {
+pub(in crate::registry) fn find_shortage(body: &[u8]) -> Option<&'static str> {
     let text = String::from_utf8_lossy(body).to_ascii_lowercase();
     if let Some(words) = WORDS.into_iter().find(|words| text.contains(words)) {
         return Some(words);
@@ -54,7 +54,7 @@ mod tests {
             ("<Error><Code>XMinioStorageFull</Code></Error>".to_owned(), "xminiostoragefull"),
             ("<Error><Code>QuotaExceeded</Code></Error>".to_owned(), "<code>quotaexceeded</code>"),
         ] {
-            assert_eq!(shortage(body.as_bytes()), Some(words), "{body}");
+            assert_eq!(find_shortage(body.as_bytes()), Some(words), "{body}");
         }
         for body in [
             String::new(),
@@ -63,7 +63,7 @@ mod tests {
             numbered(30),
             "download quota exceeded".to_owned(),
         ] {
-            assert_eq!(shortage(body.as_bytes()), None, "{body}");
+            assert_eq!(find_shortage(body.as_bytes()), None, "{body}");
         }
     }
 }

@@ -105,7 +105,7 @@ impl HostLimit {
     }
 
     /// The host answered a request and did not rate-limit it.
-    pub(in crate::registry) fn accepted(&mut self, now: Duration) {
+    pub(in crate::registry) fn record_accepted(&mut self, now: Duration) {
         self.refusals = 0;
         self.epoch.accepted = self.epoch.accepted.saturating_add(1);
         self.connections = (self.connections + 1.0 / self.connections).min(self.max_connections);
@@ -117,17 +117,17 @@ impl HostLimit {
         }
     }
 
-    /// How long to pause after a refusal of a request that was started at `started`; `asked` is the pause that the host
+    /// How long to pause after a refusal of a request that was started at `started`; `requested` is the pause that the host
     /// requests. `base` is the first pause where it requests none, and `random` (in 0..=1) spreads clients in time.
     pub(in crate::registry) fn pause(
         &self,
         (now, started): (Duration, Duration),
-        asked: Option<Duration>,
+        requested: Option<Duration>,
         base: Duration,
         random: f64,
     ) -> Duration {
-        if let Some(asked) = asked.filter(|asked| !asked.is_zero()) {
-            return asked.min(MAX_PAUSE);
+        if let Some(requested) = requested.filter(|requested| !requested.is_zero()) {
+            return requested.min(MAX_PAUSE);
         }
         if self.is_known(started) {
             return self.not_before.saturating_sub(now);
@@ -144,7 +144,12 @@ impl HostLimit {
 
     /// The host refused a request that was started at `started`; nothing starts before `until`. Returns whether this is
     /// the first refusal of its burst.
-    pub(in crate::registry) fn refused(&mut self, now: Duration, started: Duration, until: Duration) -> bool {
+    pub(in crate::registry) fn record_refused(
+        &mut self,
+        now: Duration,
+        started: Duration,
+        until: Duration,
+    ) -> bool {
         self.not_before = self.not_before.max(until);
         if self.is_known(started) {
             return false;
@@ -152,14 +157,14 @@ impl HostLimit {
         self.refusals = self.refusals.saturating_add(1);
         // Not below a quarter: the rate is what limits, and a long transfer holds its connection.
         self.connections = (self.connections / 2.0).max(self.max_connections / 4.0).max(1.0);
-        self.rate = self.lowered(now);
+        self.rate = self.lower_rate(now);
         self.next = self.not_before;
         self.epoch = Epoch { limited: Some(now), resumed: None, accepted: 0 };
         true
     }
 
     /// The rate after a burst of refusals.
-    fn lowered(&mut self, now: Duration) -> Option<f64> {
+    fn lower_rate(&mut self, now: Duration) -> Option<f64> {
         let since = |then: Duration| now.saturating_sub(then).as_secs_f64().max(0.001);
         let Epoch { limited, resumed, accepted } = self.epoch;
         if accepted == 0 {
@@ -196,14 +201,14 @@ impl Pauses {
     pub(in crate::registry) fn grant(
         &mut self,
         now: Duration,
-        (wait, asked): (Duration, Duration),
+        (wait, requested): (Duration, Duration),
         max: Duration,
         importance: Importance,
     ) -> bool {
         let until = self.until.max(now);
         let added = |length: Duration| now.saturating_add(length).saturating_sub(until);
         let once = importance == Importance::OptionalOnce;
-        if once || added(asked) > self.left(max, importance) {
+        if once || added(requested) > self.left(max, importance) {
             return false;
         }
         self.total = self.total.saturating_add(added(wait));
@@ -329,7 +334,7 @@ mod tests {
             connections[index] = (now, None);
             match server.take(started + 10 * MS) {
                 Ok(()) => {
-                    limit.accepted(now);
+                    limit.record_accepted(now);
                     done += 1;
                     if done == count {
                         return (now.as_secs_f64(), refused);
@@ -337,12 +342,12 @@ mod tests {
                 }
                 Err(missing) => {
                     refused += 1;
-                    let asked = match says {
+                    let requested = match says {
                         Says::Nothing => None,
                         Says::Seconds => Some(secs(missing.as_secs_f64().ceil().max(1.0))),
                     };
-                    let pause = limit.pause((now, started), asked, 500 * MS, 0.5);
-                    limit.refused(now, started, now + pause);
+                    let pause = limit.pause((now, started), requested, 500 * MS, 0.5);
+                    limit.record_refused(now, started, now + pause);
                 }
             }
         }
@@ -391,14 +396,14 @@ mod tests {
             limit.start(start * MS).unwrap_or_default();
         }
         for _ in 0..6 {
-            limit.accepted(20 * MS);
+            limit.record_accepted(20 * MS);
         }
         let until = |seconds| 21 * MS + secs(seconds);
-        assert!(limit.refused(21 * MS, 5 * MS, until(2.0)));
+        assert!(limit.record_refused(21 * MS, 5 * MS, until(2.0)));
         let (rate, connections) = (limit.rate, limit.connections());
         assert_eq!(connections, 8);
         for start in 6..16 {
-            assert!(!limit.refused(22 * MS, start * MS, until(1.0)), "of the same burst");
+            assert!(!limit.record_refused(22 * MS, start * MS, until(1.0)), "of the same burst");
         }
         assert_eq!((limit.rate, limit.connections()), (rate, connections));
         assert_eq!(limit.start(until(1.5)), Err(secs(0.5)));
@@ -409,8 +414,9 @@ mod tests {
     #[test]
     fn t54_pauses_are_what_the_host_asks_for_or_double_and_are_never_long() {
         let mut limit = HostLimit::new(4);
-        let pause =
-            |limit: &HostLimit, now, asked| limit.pause((now, now), asked, secs(0.5), 1.0).as_secs_f64();
+        let pause = |limit: &HostLimit, now, requested| {
+            limit.pause((now, now), requested, secs(0.5), 1.0).as_secs_f64()
+        };
         assert!((pause(&limit, secs(1.0), Some(secs(7.0))) - 7.0).abs() < 1e-9);
         assert!((pause(&limit, secs(1.0), Some(secs(86400.0))) - 900.0).abs() < 1e-9);
         let mut now = secs(1.0);
@@ -418,11 +424,11 @@ mod tests {
         for _ in 0..9 {
             let wait = pause(&limit, now, None);
             pauses.push(wait);
-            limit.refused(now, now, now + secs(wait));
+            limit.record_refused(now, now, now + secs(wait));
             now += secs(wait) + MS;
         }
         assert_eq!(pauses, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
-        limit.accepted(now);
+        limit.record_accepted(now);
         assert!(
             (pause(&limit, now, Some(Duration::ZERO)) - 0.5).abs() < 1e-9,
             "nothing asked for is no pause stated"
@@ -432,8 +438,8 @@ mod tests {
     #[test]
     fn t54_pauses_together_are_bounded_and_those_at_the_same_time_count_once() {
         let mut pauses = Pauses::default();
-        let mut grant = |now, wait, asked| {
-            pauses.grant(secs(now), (secs(wait), secs(asked)), secs(15.0), Importance::Required)
+        let mut grant = |now, wait, requested| {
+            pauses.grant(secs(now), (secs(wait), secs(requested)), secs(15.0), Importance::Required)
         };
         assert!(grant(0.0, 10.0, 10.0));
         assert!(grant(5.0, 5.0, 5.0), "another host at the same time");

@@ -22,16 +22,16 @@ pub(in crate::registry) const CONNECTIONS: usize = 32;
 /// Most hosts that are remembered: more are only possible where a registry redirects to new ones all the time.
 const MAX_HOSTS: usize = 1000;
 /// Short pauses of one host are reported once in this time; pauses of at least `LONG` always.
-const TELL_AGAIN: Duration = Duration::from_secs(60);
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(10);
 
 /// The pause that a rate-limited response requests, if it states one; `None` for any other response.
-fn limited(status: StatusCode, headers: &HeaderMap) -> Option<Option<Duration>> {
-    let asked = retry_after(headers);
+fn requested_pause(status: StatusCode, headers: &HeaderMap) -> Option<Option<Duration>> {
+    let requested = retry_after(headers);
     match status {
-        StatusCode::TOO_MANY_REQUESTS => Some(asked),
+        StatusCode::TOO_MANY_REQUESTS => Some(requested),
         // Without `Retry-After` it is a failure like any other.
-        StatusCode::SERVICE_UNAVAILABLE => asked.filter(|asked| !asked.is_zero()).map(Some),
+        StatusCode::SERVICE_UNAVAILABLE => requested.filter(|requested| !requested.is_zero()).map(Some),
         _ => None,
     }
 }
@@ -39,12 +39,12 @@ fn limited(status: StatusCode, headers: &HeaderMap) -> Option<Option<Duration>> 
 /// What follows for a request that its host rate-limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::registry) enum Pause {
-    /// The host is paused for this time; then the request may be sent again. `asked`: the host stated a time. `left` may
+    /// The host is paused for this time; then the request may be sent again. `requested`: the host stated a time. `left` may
     /// be waited after it. `tell`: a person should be told.
-    Granted { wait: Duration, asked: bool, left: Duration, tell: bool },
+    Granted { wait: Duration, requested: bool, left: Duration, tell: bool },
     /// The host wants a longer pause than there is time for ([`RetryPolicy::max_wait`], or the part of it for optional
     /// requests).
-    TooLong { asked: Duration, left: Duration },
+    TooLong { requested: Duration, left: Duration },
 }
 
 #[derive(Debug)]
@@ -55,7 +55,7 @@ struct State {
     /// Requests fail at once until then.
     closed_until: Duration,
     /// When a pause was last reported.
-    told: Option<Duration>,
+    last_report: Option<Duration>,
 }
 
 /// One host.
@@ -92,7 +92,7 @@ impl Drop for Permit {
 
 /// Why a request may not start at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::registry) enum Closed {
+pub(in crate::registry) enum PermitError {
     /// The client ends.
     Client,
     /// The host requested a pause that is too long; so much of it is left.
@@ -104,13 +104,13 @@ pub(in crate::registry) enum Closed {
 pub(in crate::registry) struct Hosts {
     hosts: Mutex<HashMap<String, Arc<Host>>>,
     pauses: Mutex<Pauses>,
-    began: Instant,
+    start: Instant,
     max_connections: usize,
 }
 
 impl Hosts {
     pub(in crate::registry) fn new(max_connections: usize) -> Self {
-        Self { hosts: Mutex::default(), pauses: Mutex::default(), began: Instant::now(), max_connections }
+        Self { hosts: Mutex::default(), pauses: Mutex::default(), start: Instant::now(), max_connections }
     }
 
     fn host(&self, name: &str) -> Arc<Host> {
@@ -127,24 +127,24 @@ impl Hosts {
         });
         let host = Arc::new(Host {
             lanes: permits.map(|permits| Arc::new(Semaphore::new(permits))),
-            state: Mutex::new(State { limit, permits, closed_until: Duration::ZERO, told: None }),
+            state: Mutex::new(State { limit, permits, closed_until: Duration::ZERO, last_report: None }),
         });
         hosts.insert(name.to_owned(), Arc::clone(&host));
         host
     }
 
     /// Waits until a request to `name` may start.
-    pub(in crate::registry) async fn enter(&self, name: &str, lane: Lane) -> Result<Permit, Closed> {
+    pub(in crate::registry) async fn acquire(&self, name: &str, lane: Lane) -> Result<Permit, PermitError> {
         let (host, lane) = (self.host(name), lane as usize);
-        let permits = host.lanes.get(lane).map(Arc::clone).ok_or(Closed::Client)?;
-        let permit = permits.acquire_owned().await.map_err(|_| Closed::Client)?;
+        let permits = host.lanes.get(lane).map(Arc::clone).ok_or(PermitError::Client)?;
+        let permit = permits.acquire_owned().await.map_err(|_| PermitError::Client)?;
         let mut permit = Permit { host, permit: Some(permit), lane, started: Duration::ZERO };
         loop {
             let wait = {
                 let mut state = permit.host.state.lock();
-                let now = self.began.elapsed();
+                let now = self.start.elapsed();
                 if now < state.closed_until {
-                    return Err(Closed::Paused(state.closed_until - now));
+                    return Err(PermitError::Paused(state.closed_until - now));
                 }
                 permit.started = now;
                 state.limit.start(now)
@@ -158,7 +158,7 @@ impl Hosts {
     }
 
     /// Adjusts the limit by the head of a response. `None` where the host did not rate-limit the request.
-    pub(in crate::registry) fn answered(
+    pub(in crate::registry) fn record_response(
         &self,
         permit: &Permit,
         status: StatusCode,
@@ -167,9 +167,9 @@ impl Hosts {
         importance: Importance,
     ) -> Option<Pause> {
         let mut state = permit.host.state.lock();
-        let now = self.began.elapsed();
-        let Some(asked) = limited(status, headers) else {
-            state.limit.accepted(now);
+        let now = self.start.elapsed();
+        let Some(requested) = requested_pause(status, headers) else {
+            state.limit.record_accepted(now);
             let connections = state.limit.connections();
             for (permits, lane) in state.permits.iter_mut().zip(&permit.host.lanes) {
                 lane.add_permits(connections.saturating_sub(*permits));
@@ -177,27 +177,27 @@ impl Hosts {
             }
             return None;
         };
-        let wait = state.limit.pause((now, permit.started), asked, policy.base, random());
-        let stated = asked.is_some_and(|asked| !asked.is_zero());
-        let asked = asked.unwrap_or(wait).max(wait);
+        let wait = state.limit.pause((now, permit.started), requested, policy.base, random());
+        let stated = requested.is_some_and(|requested| !requested.is_zero());
+        let requested = requested.unwrap_or(wait).max(wait);
         let mut pauses = self.pauses.lock();
         let left = pauses.left(policy.max_wait, importance);
-        if !pauses.grant(now, (wait, asked), policy.max_wait, importance) {
+        if !pauses.grant(now, (wait, requested), policy.max_wait, importance) {
             // A limit that only optional requests have met does not concern the others.
             if !importance.is_optional() {
                 state.closed_until = state.closed_until.max(now.saturating_add(wait));
             }
-            return Some(Pause::TooLong { asked, left });
+            return Some(Pause::TooLong { requested, left });
         }
         let left = pauses.left(policy.max_wait, importance);
         drop(pauses);
-        let first = state.limit.refused(now, permit.started, now.saturating_add(wait));
-        let recent = state.told.is_some_and(|told| now.saturating_sub(told) < TELL_AGAIN);
+        let first = state.limit.record_refused(now, permit.started, now.saturating_add(wait));
+        let recent = state.last_report.is_some_and(|reported| now.saturating_sub(reported) < REPORT_INTERVAL);
         let tell = first && (!recent || wait >= LONG);
         if tell {
-            state.told = Some(now);
+            state.last_report = Some(now);
         }
-        Some(Pause::Granted { wait, asked: stated, left, tell })
+        Some(Pause::Granted { wait, requested: stated, left, tell })
     }
 
     /// How long hosts were paused so far.
@@ -222,10 +222,10 @@ mod tests {
         };
         let mut permits = Vec::new();
         for _ in 0..8 {
-            permits.push(hosts.enter("a.example", Lane::Requests).await.unwrap());
+            permits.push(hosts.acquire("a.example", Lane::Requests).await.unwrap());
         }
         let answered = |permit: &Permit, status| {
-            hosts.answered(permit, status, &HeaderMap::new(), &policy, Importance::Required)
+            hosts.record_response(permit, status, &HeaderMap::new(), &policy, Importance::Required)
         };
         for permit in &permits {
             assert!(matches!(answered(permit, StatusCode::TOO_MANY_REQUESTS), Some(Pause::Granted { .. })));
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(available(Lane::Requests), (4, 4), "one burst of refusals halves them once");
         // Each request that is accepted gives a part of a connection back.
         for _ in 0..40 {
-            let permit = hosts.enter("a.example", Lane::Requests).await.unwrap();
+            let permit = hosts.acquire("a.example", Lane::Requests).await.unwrap();
             assert_eq!(answered(&permit, StatusCode::NOT_FOUND), None);
         }
         assert_eq!(available(Lane::Requests), (8, 8));

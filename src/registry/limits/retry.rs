@@ -134,7 +134,7 @@ impl Attempts<'_> {
                 self.challenges += 1;
                 return if self.challenges > MAX_CHALLENGES { Err(*error) } else { Ok(()) };
             }
-            Failure::RateLimited { asked: true, .. } if self.importance == Importance::Required => {
+            Failure::RateLimited { requested: true, .. } if self.importance == Importance::Required => {
                 return Ok(());
             }
             Failure::RateLimited { error, .. } => (*error, true),

@@ -14,14 +14,14 @@ const UNIX_TIME: f64 = 1e9;
 /// because the local clock may be wrong.
 pub(in crate::registry) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let asked = text(RETRY_AFTER)?;
+    let requested = text(RETRY_AFTER)?;
     let date = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp());
     let now = text(DATE).and_then(date).unwrap_or_else(Timestamp::now);
-    if let Some(seconds) = asked.parse::<f64>().ok().filter(|seconds| !seconds.is_nan()) {
+    if let Some(seconds) = requested.parse::<f64>().ok().filter(|seconds| !seconds.is_nan()) {
         let past = if seconds >= UNIX_TIME { now.as_duration().as_secs_f64() } else { 0.0 };
         return Duration::try_from_secs_f64((seconds - past).max(0.0)).ok();
     }
-    let until = date(asked)?;
+    let until = date(requested)?;
     Some(Duration::try_from(until.duration_since(now)).unwrap_or_default())
 }
 
@@ -32,9 +32,9 @@ mod tests {
 
     #[test]
     fn t54_retry_after_is_read_as_seconds_and_as_date() {
-        let headers = |asked: &str, date: &str| {
+        let headers = |requested: &str, date: &str| {
             let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, asked.parse().unwrap());
+            headers.insert(RETRY_AFTER, requested.parse().unwrap());
             headers.insert(DATE, date.parse().unwrap());
             headers
         };

@@ -14,14 +14,14 @@ use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
 use crate::registry::failure::redirect_refusal::RedirectRefusal;
 use crate::registry::host::authority;
-use crate::registry::limits::hosts::{Closed, Pause};
+use crate::registry::limits::hosts::{Pause, PermitError};
 use crate::registry::limits::notifier::Notifier;
 use crate::registry::limits::run::RunLimits;
 use crate::registry::transport::connections::Connections;
 use crate::registry::transport::exchange_failure::exchange_failure;
 use crate::registry::transport::operation::Operation;
 use crate::registry::transport::options::TransportOptions;
-use crate::registry::transport::redirect::{Bounds, MAX_HOPS, keeps_method, same_origin};
+use crate::registry::transport::redirect::{Bounds, MAX_HOPS, check_method_kept, same_origin};
 use crate::registry::transport::request_body::RequestBody;
 use crate::registry::transport::response::Response;
 use crate::registry::transport::tls::CertificateStore;
@@ -77,9 +77,11 @@ impl Transport {
         }
         let RunLimits { rate_limiter, counters, hosts, .. } = &self.limits;
         let client = self.connections.for_url(url)?;
-        let permit = hosts.enter(&authority(url), operation.lane).await.map_err(|closed| match closed {
-            Closed::Client => operation.unavailable("the client is closed".to_owned()),
-            Closed::Paused(wait) => operation.rate_limited(url, String::new(), Some(wait), Duration::ZERO),
+        let permit = hosts.acquire(&authority(url), operation.lane).await.map_err(|closed| match closed {
+            PermitError::Client => operation.unavailable("the client is closed".to_owned()),
+            PermitError::Paused(wait) => {
+                operation.rate_limited(url, String::new(), Some(wait), Duration::ZERO)
+            }
         })?;
         let stall_timeout = self.options.stall_timeout;
         let mut request = reqwest::Request::new(method.clone(), url.clone());
@@ -117,7 +119,7 @@ impl Transport {
         let response = response
             .map_err(|error| exchange_failure(error, url, operation, &self.connections.route(url)))?;
         let (status, policy) = (response.status(), &self.options.retry);
-        let pause = hosts.answered(&permit, status, response.headers(), policy, operation.importance);
+        let pause = hosts.record_response(&permit, status, response.headers(), policy, operation.importance);
         if let Some(Pause::Granted { wait, tell: true, .. }) = pause {
             let (host, status, wait) = (authority(url), status.as_u16(), wait.as_secs_f64());
             let message = format!("rate limited by {host} (HTTP status {status}); paused for {wait:.1} s");
@@ -148,7 +150,7 @@ impl Transport {
             let redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             let Some(location) = response.header(LOCATION).filter(|_| redirect) else { return Ok(response) };
             let bounds = self.bounds(url, body.is_some());
-            let target = keeps_method(method, response.status(), &at, location)
+            let target = check_method_kept(method, response.status(), &at, location)
                 .and_then(|()| bounds.next_hop(&at, location))
                 .map_err(|refusal| operation.redirect_refused(location, refusal))?;
             if !same_origin(&at, &target) {

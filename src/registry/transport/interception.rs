@@ -16,7 +16,7 @@ pub(in crate::registry) const MAX_PAGE: usize = 64 << 10;
 const MAX_TITLE: usize = 80;
 
 /// What a response is instead of a registry's, for a message.
-pub(in crate::registry) fn interception(
+pub(in crate::registry) fn describe_interception(
     content_type: &str,
     content_encoding: &str,
     body: &[u8],
@@ -61,11 +61,15 @@ pub(in crate::registry) fn web_page(content_type: &str, body: &[u8]) -> Option<S
 }
 
 /// The error of a request that something between the client and the registry answered.
-pub(in crate::registry) fn intercepted(operation: &Operation<'_>, url: &Url, found: String) -> RegistryError {
+pub(in crate::registry) fn interception_error(
+    operation: &Operation<'_>,
+    url: &Url,
+    description: String,
+) -> RegistryError {
     let (registry, what, host) = (operation.registry.clone(), operation.what.clone(), authority(url));
     let own = host.parse::<RegistryHost>().is_ok_and(|host| host == registry);
     let address = format!("{}://{host}/{}", url.scheme(), if own { "v2/" } else { "" });
-    RegistryError::Intercepted { registry, what, host: (!own).then_some(host), address, found }
+    RegistryError::Intercepted { registry, what, host: (!own).then_some(host), address, description }
 }
 
 #[cfg(test)]
@@ -76,12 +80,15 @@ mod tests {
     fn web_pages_and_encodings_are_told_from_content() {
         let page = b" \n<!DOCTYPE html><html><head><TITLE lang=en>\n Sign  in </title>";
         for content_type in ["text/html; charset=utf-8", "application/json", ""] {
-            let found = interception(content_type, "", page);
+            let found = describe_interception(content_type, "", page);
             assert_eq!(found.as_deref(), Some("a web page (text/html, title `Sign in`)"));
         }
-        assert_eq!(interception("text/html", "", b"<p>x").as_deref(), Some("a web page (text/html)"));
         assert_eq!(
-            interception("application/json", "gzip", b"\x1f\x8b").as_deref(),
+            describe_interception("text/html", "", b"<p>x").as_deref(),
+            Some("a web page (text/html)")
+        );
+        assert_eq!(
+            describe_interception("application/json", "gzip", b"\x1f\x8b").as_deref(),
             Some("Content-Encoding: gzip, which was not asked for")
         );
         for (content_type, encoding, body) in [
@@ -90,15 +97,15 @@ mod tests {
             ("application/json", "identity", b"{}"),
             ("application/octet-stream", "", b"<x>"),
         ] {
-            assert_eq!(interception(content_type, encoding, body), None, "{content_type}");
+            assert_eq!(describe_interception(content_type, encoding, body), None, "{content_type}");
         }
     }
 
     #[test]
     fn t84_a_title_is_shown_without_control_characters_and_cut() {
         let page = format!("<html><title>\u{1b}[31m{}\u{e4}</title>", "x".repeat(500));
-        let shown = interception("text/html", "", page.as_bytes()).unwrap_or_default();
+        let shown = describe_interception("text/html", "", page.as_bytes()).unwrap_or_default();
         assert!(!shown.contains(char::is_control) && shown.len() < 200, "{shown}");
-        assert!(interception("text/html", "", b"<html><title>\xff\xfe no end").is_some());
+        assert!(describe_interception("text/html", "", b"<html><title>\xff\xfe no end").is_some());
     }
 }

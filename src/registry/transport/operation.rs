@@ -38,12 +38,12 @@ impl Operation<'_> {
         &self,
         url: &Url,
         detail: String,
-        asked: Option<Duration>,
+        requested: Option<Duration>,
         left: Duration,
     ) -> RegistryError {
         let (registry, what, host) = (self.registry.clone(), self.what.clone(), authority(url));
         let optional = self.importance.is_optional();
-        RegistryError::RateLimited { registry, what, host, detail, asked, left, optional }
+        RegistryError::RateLimited { registry, what, host, detail, requested, left, optional }
     }
 
     /// A redirect or upload address that is not followed.

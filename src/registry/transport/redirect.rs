@@ -130,7 +130,7 @@ impl Bounds<'_> {
 
 /// Whether a redirect with this status is followed for a request that sends content. A client may fetch the target of the
 /// others in place of sending to it (RFC 9110, section 15.4), and a blob that is fetched is not pushed.
-pub(in crate::registry) fn keeps_method(
+pub(in crate::registry) fn check_method_kept(
     method: &Method,
     status: StatusCode,
     from: &Url,
@@ -284,7 +284,7 @@ mod tests {
     fn content_is_sent_on_by_307_and_308_only() {
         let from = url("http://edge/v2/a/blobs/uploads/");
         let keeps = |method: &Method, status: u16, to: &str| {
-            keeps_method(method, StatusCode::from_u16(status).unwrap(), &from, to)
+            check_method_kept(method, StatusCode::from_u16(status).unwrap(), &from, to)
         };
         for method in [Method::POST, Method::PUT, Method::PATCH] {
             assert!([307, 308].iter().all(|status| keeps(&method, *status, "/x").is_ok()));

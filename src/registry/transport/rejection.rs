@@ -75,11 +75,13 @@ pub(in crate::registry) fn rate_limit_failure(
     detail: String,
 ) -> Failure {
     match pause {
-        Pause::Granted { wait, asked, left, .. } => {
-            let error = Box::new(operation.rate_limited(url, detail, asked.then_some(wait), left));
-            Failure::RateLimited { error, asked }
+        Pause::Granted { wait, requested, left, .. } => {
+            let error = Box::new(operation.rate_limited(url, detail, requested.then_some(wait), left));
+            Failure::RateLimited { error, requested }
         }
-        Pause::TooLong { asked, left } => operation.rate_limited(url, detail, Some(asked), left).into(),
+        Pause::TooLong { requested, left } => {
+            operation.rate_limited(url, detail, Some(requested), left).into()
+        }
     }
 }
 
@@ -107,7 +109,7 @@ pub(in crate::registry) async fn rejection(
     }
     let (registry, what) = (operation.registry.clone(), operation.what.clone());
     if !matches!(status.as_u16(), 401 | 404 | 408 | 429)
-        && let Some(words) = storage::shortage(&body)
+        && let Some(words) = storage::find_shortage(&body)
     {
         let is_said = detail.to_ascii_lowercase().contains(words);
         let detail = if is_said { detail } else { format!("{detail} ({words})") };

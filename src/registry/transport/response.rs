@@ -16,7 +16,7 @@ use crate::registry::limits::hosts::{Pause, Permit};
 use crate::registry::limits::rate_limiter::RateLimiter;
 use crate::registry::transport::exchange_failure::{Route, exchange_failure};
 use crate::registry::transport::interception::{
-    MAX_PAGE, content_coding, intercepted, interception, is_page_type, web_page,
+    MAX_PAGE, content_coding, describe_interception, interception_error, is_page_type, web_page,
 };
 use crate::registry::transport::operation::Operation;
 
@@ -162,8 +162,8 @@ impl Response {
     /// The failure where the response does not come from the registry: `body` is what was read of it and is not what was
     /// requested.
     pub(in crate::registry) fn intercepted(&self, operation: &Operation<'_>, body: &[u8]) -> Option<Failure> {
-        let found = interception(self.content_type(), self.content_encoding(), body)?;
-        Some(intercepted(operation, &self.url, found).into())
+        let found = describe_interception(self.content_type(), self.content_encoding(), body)?;
+        Some(interception_error(operation, &self.url, found).into())
     }
 
     /// The same where the body is gone: its type has to do.

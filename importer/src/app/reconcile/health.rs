@@ -31,7 +31,7 @@ impl Health {
         match error {
             // A token server that does not answer is not the registry.
             E::Unavailable { status: None, registry, .. } if registry == asked => Self::NoAnswer,
-            E::RateLimited { asked: Some(time), .. } => Self::RateLimited(*time),
+            E::RateLimited { requested: Some(time), .. } => Self::RateLimited(*time),
             E::Unavailable { .. } | E::Intercepted { .. } | E::RateLimited { .. } => Self::ServerError,
             E::DeniedAddress { .. }
             | E::Keychain(_)
@@ -138,7 +138,7 @@ mod tests {
             what: String::new(),
             host: String::new(),
             detail: String::new(),
-            asked: time,
+            requested: time,
             left: Duration::ZERO,
             optional: false,
         };

@@ -16,7 +16,7 @@ use crate::registry::limits::retry::MIN_PROGRESS;
 use crate::registry::transport::response::Response;
 
 /// What has arrived, over all attempts.
-struct Incoming<'a> {
+struct Download<'a> {
     digest: &'a Digest,
     size: u64,
     hasher: Hasher,
@@ -24,21 +24,21 @@ struct Incoming<'a> {
     ranges: bool,
 }
 
-impl Incoming<'_> {
+impl Download<'_> {
     /// What came is not the blob: nothing of it counts.
-    fn wrong(&mut self, what: &str, source: ContentMismatch) -> Failure {
+    fn reject(&mut self, what: &str, source: ContentMismatch) -> Failure {
         self.hasher = Hasher::new();
         Failure::retryable(RegistryError::Content { what: what.to_owned(), source })
     }
 
-    fn wrong_size(&mut self, what: &str, got: u64) -> Failure {
+    fn reject_size(&mut self, what: &str, got: u64) -> Failure {
         let source = ContentMismatch::Size { digest: *self.digest, expected: self.size, got };
-        self.wrong(what, source)
+        self.reject(what, source)
     }
 }
 
 /// A blob on its way to whoever takes its bytes.
-struct Streaming<'a> {
+struct BlobStream<'a> {
     /// How far it got.
     position: u64,
     /// Whether only the rest is requested.
@@ -72,7 +72,7 @@ impl Repository {
         self.rest_of_blob(digest, size, Hasher::new(), sink).await
     }
 
-    /// Fetches what a blob has beyond the bytes that `begun` has hashed, as [`Self::blob`] does. Where they turn out not
+    /// Fetches what a blob has beyond the bytes in `hashed`, as [`Self::blob`] does. Where they turn out not
     /// to be the blob's, it is fetched once more from the start.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Repository {
         &self,
         digest: &Digest,
         size: u64,
-        begun: Hasher,
+        hashed: Hasher,
         sink: &mut dyn BlobSink,
     ) -> Result<(), RegistryError> {
         if size == 0 {
@@ -89,13 +89,13 @@ impl Repository {
             return check(Hasher::new(), *digest, 0)
                 .map_err(|source| RegistryError::Content { what, source });
         }
-        let begun = if begun.bytes() < size { begun } else { Hasher::new() };
-        let mut incoming = Incoming { digest, size, hasher: begun, ranges: true };
+        let hashed = if hashed.bytes() < size { hashed } else { Hasher::new() };
+        let mut download = Download { digest, size, hasher: hashed, ranges: true };
         let mut attempts = self.attempts();
         loop {
-            let before = incoming.hasher.bytes();
-            let Err(failure) = self.try_blob(&mut incoming, sink).await else { return Ok(()) };
-            if incoming.hasher.bytes() >= before + MIN_PROGRESS {
+            let before = download.hasher.bytes();
+            let Err(failure) = self.try_blob(&mut download, sink).await else { return Ok(()) };
+            if download.hasher.bytes() >= before + MIN_PROGRESS {
                 attempts.record_progress();
             }
             attempts.wait_after(failure).await?;
@@ -114,7 +114,7 @@ impl Repository {
         offset: u64,
         chunks: &Sender<Result<Bytes, RegistryError>>,
     ) -> Result<(), RegistryError> {
-        let mut stream = Streaming { position: offset, ranges: true, chunks };
+        let mut stream = BlobStream { position: offset, ranges: true, chunks };
         let mut attempts = self.attempts();
         loop {
             let before = stream.position;
@@ -130,7 +130,7 @@ impl Repository {
         &self,
         digest: &Digest,
         size: u64,
-        stream: &mut Streaming<'_>,
+        stream: &mut BlobStream<'_>,
     ) -> Result<(), Failure> {
         let context = self.context(self.pull_scope(), self.blob_name(digest)).await?;
         let (mut response, mut skip) =
@@ -185,20 +185,20 @@ impl Repository {
         }
     }
 
-    async fn try_blob(&self, incoming: &mut Incoming<'_>, sink: &mut dyn BlobSink) -> Result<(), Failure> {
-        let context = self.context(self.pull_scope(), self.blob_name(incoming.digest)).await?;
-        let (what, size) = (context.operation.what.as_str(), incoming.size);
-        let offset = incoming.hasher.bytes();
+    async fn try_blob(&self, download: &mut Download<'_>, sink: &mut dyn BlobSink) -> Result<(), Failure> {
+        let context = self.context(self.pull_scope(), self.blob_name(download.digest)).await?;
+        let (what, size) = (context.operation.what.as_str(), download.size);
+        let offset = download.hasher.bytes();
         // How many bytes to skip, because they are there already.
-        let blob = (incoming.digest, size);
-        let (mut response, mut skip) = self.get_from(&context, blob, offset, &mut incoming.ranges).await?;
+        let blob = (download.digest, size);
+        let (mut response, mut skip) = self.get_from(&context, blob, offset, &mut download.ranges).await?;
         if let Some(length) = response.length() {
             let total = (offset - skip).saturating_add(length);
             // A part of the rest is a cut that was announced, but no range may lead beyond the end.
             if total > size || (total < size && response.status() == StatusCode::OK) {
                 let page = response.is_typed_as_page();
                 let body = if page { response.beginning(&context.operation).await } else { Bytes::new() };
-                let wrong = incoming.wrong_size(what, total);
+                let wrong = download.reject_size(what, total);
                 return Err(response.intercepted(&context.operation, &body).unwrap_or(wrong));
             }
         }
@@ -207,29 +207,29 @@ impl Repository {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 // All is there: whether the connection ends well does not matter.
-                Err(_) if incoming.hasher.bytes() == size => break,
+                Err(_) if download.hasher.bytes() == size => break,
                 Err(failure) => return Err(failure),
             };
             skip_known(&mut chunk, &mut skip);
-            let at = incoming.hasher.bytes();
+            let at = download.hasher.bytes();
             if chunk.len() as u64 > size - at {
-                let wrong = incoming.wrong_size(what, size.saturating_add(1));
+                let wrong = download.reject_size(what, size.saturating_add(1));
                 return Err(response.intercepted(&context.operation, &chunk).unwrap_or(wrong));
             }
             if !chunk.is_empty() {
-                incoming.hasher.update(&chunk);
+                download.hasher.update(&chunk);
                 sink.write_at(at, &chunk)
-                    .map_err(|source| RegistryError::Sink { digest: *incoming.digest, source })?;
+                    .map_err(|source| RegistryError::Sink { digest: *download.digest, source })?;
             }
         }
-        let got = incoming.hasher.bytes();
+        let got = download.hasher.bytes();
         if got < size {
             let detail = format!("the transfer ended after {got} of {size} bytes");
             let cut = || Failure::retryable(context.operation.unavailable(detail));
             return Err(response.intercepted_unread(&context.operation).unwrap_or_else(cut));
         }
-        check(incoming.hasher.clone(), *incoming.digest, size).map_err(|source| {
-            let wrong = incoming.wrong(what, source);
+        check(download.hasher.clone(), *download.digest, size).map_err(|source| {
+            let wrong = download.reject(what, source);
             response.intercepted_unread(&context.operation).unwrap_or(wrong)
         })
     }

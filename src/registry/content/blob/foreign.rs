@@ -42,7 +42,7 @@ enum Refusal {
     /// Nothing allows where it redirects to.
     Redirect(String),
     /// Allowing the host would permit it.
-    Unnamed { host: String, reason: String },
+    NotAllowed { host: String, reason: String },
     /// The server, or the way to it.
     Registry(RegistryError),
 }
@@ -53,8 +53,8 @@ impl Refusal {
         let shown = printable(&SafeUrl::new(target.clone()).to_string(), 200);
         match self {
             Self::Never(reason) => Self::Redirect(format!("it redirects to {shown}: {reason}")),
-            Self::Unnamed { host, reason } => {
-                Self::Unnamed { host, reason: format!("it redirects to {shown}: {reason}") }
+            Self::NotAllowed { host, reason } => {
+                Self::NotAllowed { host, reason: format!("it redirects to {shown}: {reason}") }
             }
             other => other,
         }
@@ -65,7 +65,7 @@ impl Refusal {
 #[derive(Debug, Clone)]
 pub struct ForeignLayers {
     /// For hosts that are allowed: any address, through a proxy where one is set.
-    named: Client,
+    allowed: Client,
     /// For all others: public addresses only, and no proxy.
     checked: Client,
     hosts: Vec<RegistryHost>,
@@ -103,14 +103,14 @@ impl ForeignLayers {
         };
         let checked = ClientOptions { deny_list: Some(DenyList::new(not_public)), ..options.clone() };
         Ok(Self {
-            named: client.with_options(options)?,
+            allowed: client.with_options(options)?,
             checked: client.with_options(checked)?,
             hosts: hosts.to_vec(),
             proxied,
         })
     }
 
-    /// Downloads what a blob has beyond the bytes that `begun` has hashed, from the first of `urls` that has it.
+    /// Downloads what a blob has beyond the bytes in `hashed`, from the first of `urls` that has it.
     ///
     /// # Errors
     /// [`RegistryError::Foreign`] says what happened at each address, [`RegistryError::Sink`] where `sink` failed.
@@ -119,12 +119,12 @@ impl ForeignLayers {
         urls: &[String],
         digest: &Digest,
         size: u64,
-        begun: &Hasher,
+        hashed: &Hasher,
         sink: &mut dyn BlobSink,
     ) -> Result<(), RegistryError> {
-        let (mut tried, mut hosts, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut attempts, mut hosts, mut kinds) = (Vec::new(), Vec::new(), Vec::new());
         for text in urls {
-            let mut hasher = if begun.bytes() < size { begun.clone() } else { Hasher::new() };
+            let mut hasher = if hashed.bytes() < size { hashed.clone() } else { Hasher::new() };
             let shown = text
                 .parse::<Url>()
                 .map_or_else(|_| printable(text, 100), |url| SafeUrl::new(url).to_string());
@@ -134,20 +134,20 @@ impl ForeignLayers {
                 Err(Refusal::Registry(error)) => (error::chain(&error), error.kind()),
                 Err(Refusal::Never(reason)) => (reason.to_owned(), ErrorKind::Trust),
                 Err(Refusal::Redirect(reason)) => (reason, ErrorKind::Trust),
-                Err(Refusal::Unnamed { host, reason }) => {
+                Err(Refusal::NotAllowed { host, reason }) => {
                     if !hosts.contains(&host) {
                         hosts.push(host);
                     }
                     (reason, ErrorKind::Trust)
                 }
             };
-            tried.push(format!("{}: {}", printable(&shown, 200), printable(&reason, 400)));
+            attempts.push(format!("{}: {}", printable(&shown, 200), printable(&reason, 400)));
             kinds.push(kind);
         }
         // What a retry would mend comes first, then what a flag would.
         let kind = [ErrorKind::Unavailable, ErrorKind::Trust].into_iter().find(|kind| kinds.contains(kind));
         let kind = kind.or_else(|| kinds.first().copied()).unwrap_or(ErrorKind::Incomplete);
-        Err(RegistryError::Foreign { digest: *digest, tried: tried.join("; "), hosts, kind })
+        Err(RegistryError::Foreign { digest: *digest, attempts: attempts.join("; "), hosts, kind })
     }
 
     async fn download_from(
@@ -169,15 +169,15 @@ impl ForeignLayers {
             if hasher.bytes() >= before.saturating_add(MIN_PROGRESS) {
                 attempts.record_progress();
             }
-            attempts.wait_after(failure).await.map_err(|error| self.unnamed(error))?;
+            attempts.wait_after(failure).await.map_err(|error| self.as_refusal(error))?;
         }
     }
 
     /// An address that was refused where the connection was made is allowed by a flag.
-    fn unnamed(&self, error: RegistryError) -> Refusal {
+    fn as_refusal(&self, error: RegistryError) -> Refusal {
         match error {
             RegistryError::DeniedAddress { host, source, .. } => {
-                Refusal::Unnamed { host, reason: source.to_string() }
+                Refusal::NotAllowed { host, reason: source.to_string() }
             }
             other => Refusal::Registry(other),
         }
@@ -277,11 +277,11 @@ impl ForeignLayers {
         let host =
             authority(url).parse::<RegistryHost>().map_err(|_| Refusal::Never("its host is not valid"))?;
         if is_listed(&self.hosts, &host, HTTPS_PORT) {
-            return Ok((&self.named, host));
+            return Ok((&self.allowed, host));
         }
         if self.proxied {
             let reason = "a proxy is set, behind which the address of the host cannot be checked".to_owned();
-            return Err(Refusal::Unnamed { host: host.to_string(), reason });
+            return Err(Refusal::NotAllowed { host: host.to_string(), reason });
         }
         Ok((&self.checked, host))
     }
@@ -355,7 +355,7 @@ mod tests {
             let url = format!("https://{host}/x").parse().unwrap();
             match layers.client_for(&url) {
                 Ok(_) => assert!(allowed, "{host}"),
-                Err(Refusal::Unnamed { host: said, reason }) => {
+                Err(Refusal::NotAllowed { host: said, reason }) => {
                     assert!(!allowed && said == host && reason.contains("proxy"), "{said}: {reason}");
                 }
                 Err(other) => panic!("{host}: {other:?}"),
@@ -369,7 +369,7 @@ mod tests {
         let options = ClientOptions { proxies: false, proxy: Some(proxy), ..ClientOptions::default() };
         let layers = ForeignLayers::new(&Client::new(options).unwrap(), &[]).unwrap();
         let url = "https://layers.example/x".parse().unwrap();
-        assert!(matches!(layers.client_for(&url), Err(Refusal::Unnamed { .. })));
+        assert!(matches!(layers.client_for(&url), Err(Refusal::NotAllowed { .. })));
     }
 
     #[test]

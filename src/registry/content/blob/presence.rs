@@ -26,12 +26,12 @@ enum Head {
 }
 
 /// Whether the registry itself failed to answer.
-fn failed(head: Option<Head>) -> bool {
+fn is_failure(head: Option<Head>) -> bool {
     matches!(head, Some(Head::Refused { lasting: false }))
 }
 
 /// What both responses together show about `HEAD` at this registry.
-fn judge(head: Head, got: Option<&Option<u64>>) -> Option<HeadSupport> {
+fn assess_head(head: Head, got: Option<&Option<u64>>) -> Option<HeadSupport> {
     match (head, got) {
         (Head::Refused { lasting: true }, Some(_)) | (Head::Absent, Some(Some(_))) => {
             Some(HeadSupport::Contradicted)
@@ -43,7 +43,7 @@ fn judge(head: Head, got: Option<&Option<u64>>) -> Option<HeadSupport> {
 }
 
 /// The total of `Content-Range: bytes 0-0/TOTAL` or `bytes */TOTAL`.
-fn total(response: &Response) -> Option<u64> {
+fn total_size(response: &Response) -> Option<u64> {
     response.header(CONTENT_RANGE)?.rsplit_once('/')?.1.trim().parse().ok()
 }
 
@@ -91,13 +91,13 @@ impl Repository {
         let got = self.blob_size(digest, size).await;
         let refused = got.as_ref().is_err_and(RegistryError::is_refusal);
         if let Some(head) = head.filter(|_| got.is_ok() || refused)
-            && let Some(support) = judge(head, got.as_ref().ok())
+            && let Some(support) = assess_head(head, got.as_ref().ok())
         {
             self.shared.capabilities.set_head(self.registry(), ContentKind::Blob, support);
         }
         match got {
             // The registry answers, and fails for this blob alone, as for one that its storage has lost: the upload repairs it.
-            Err(RegistryError::Unavailable { .. }) if for_push && failed(head) => Ok(false),
+            Err(RegistryError::Unavailable { .. }) if for_push && is_failure(head) => Ok(false),
             got => Ok(got? == Some(size)),
         }
     }
@@ -166,7 +166,7 @@ impl Repository {
             }
             StatusCode::PARTIAL_CONTENT => {
                 let detail = "the response to a range does not state the blob's size";
-                let size = total(&response).ok_or_else(|| context.operation.invalid_response(detail))?;
+                let size = total_size(&response).ok_or_else(|| context.operation.invalid_response(detail))?;
                 // Its one byte is read, so that the connection can be used again.
                 if response.length() == Some(1) {
                     let _ = response.chunk(&context.operation).await;
@@ -174,7 +174,7 @@ impl Repository {
                 Ok(Some(size))
             }
             // Nothing has no first byte.
-            StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(total(&response).unwrap_or(0))),
+            StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(total_size(&response).unwrap_or(0))),
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(self.shared.auth.rejected(&context, response).await),
         }
@@ -189,15 +189,15 @@ mod tests {
     fn head_is_judged_by_what_get_says_of_the_same_blob() {
         let refused = Head::Refused { lasting: true };
         let contradicted = Some(HeadSupport::Contradicted);
-        assert_eq!(judge(refused, Some(&Some(5))), contradicted);
-        assert_eq!(judge(refused, Some(&None)), contradicted);
-        assert_eq!(judge(refused, None), Some(HeadSupport::BothRefused));
-        assert_eq!(judge(Head::Absent, Some(&Some(5))), contradicted);
-        assert_eq!(judge(Head::OtherSize(Some(0)), Some(&Some(5))), contradicted);
-        assert_eq!(judge(Head::OtherSize(None), Some(&Some(5))), contradicted);
+        assert_eq!(assess_head(refused, Some(&Some(5))), contradicted);
+        assert_eq!(assess_head(refused, Some(&None)), contradicted);
+        assert_eq!(assess_head(refused, None), Some(HeadSupport::BothRefused));
+        assert_eq!(assess_head(Head::Absent, Some(&Some(5))), contradicted);
+        assert_eq!(assess_head(Head::OtherSize(Some(0)), Some(&Some(5))), contradicted);
+        assert_eq!(assess_head(Head::OtherSize(None), Some(&Some(5))), contradicted);
         // A damaged blob, an absent one, and a registry that fails for a moment say nothing about HEAD.
-        assert_eq!(judge(Head::OtherSize(Some(0)), Some(&Some(0))), None);
-        assert_eq!(judge(Head::Absent, Some(&None)), None);
-        assert_eq!(judge(Head::Refused { lasting: false }, Some(&Some(5))), None);
+        assert_eq!(assess_head(Head::OtherSize(Some(0)), Some(&Some(0))), None);
+        assert_eq!(assess_head(Head::Absent, Some(&None)), None);
+        assert_eq!(assess_head(Head::Refused { lasting: false }, Some(&Some(5))), None);
     }
 }

@@ -20,14 +20,14 @@ use crate::registry::limits::retry::MIN_PROGRESS;
 use crate::registry::transport::request_body::RequestBody;
 use crate::registry::transport::response::Response;
 
-fn octets() -> HeaderMap {
+fn octet_stream() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers
 }
 
 /// How many bytes the registry has: `Range: 0-LAST`. Distribution says `0-0` for none, too.
-fn confirmed(response: &Response) -> Option<u64> {
+fn confirmed_offset(response: &Response) -> Option<u64> {
     let range = response.header(RANGE)?;
     let (first, last) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;
     let last = last.parse::<u64>().ok().filter(|_| first == "0")?;
@@ -51,7 +51,7 @@ impl<'a> Upload<'a> {
         let response = self.post(&context, Some(from)).await?;
         match response.status() {
             StatusCode::CREATED => Ok(true),
-            StatusCode::ACCEPTED => self.opened(&context, &response).map(|()| false),
+            StatusCode::ACCEPTED => self.record_open(&context, &response).map(|()| false),
             _ => Err(self.repository.shared.auth.rejected(&context, response).await),
         }
     }
@@ -79,7 +79,7 @@ impl<'a> Upload<'a> {
         let context = self.context(self.repository.push_scope()).await?;
         let response = self.post(&context, None).await?;
         if response.status() == StatusCode::ACCEPTED {
-            return self.opened(&context, &response);
+            return self.record_open(&context, &response);
         }
         Err(self
             .repository
@@ -90,7 +90,7 @@ impl<'a> Upload<'a> {
             .of_push(context.operation.registry))
     }
 
-    fn opened(&mut self, context: &RequestContext<'_>, response: &Response) -> Result<(), Failure> {
+    fn record_open(&mut self, context: &RequestContext<'_>, response: &Response) -> Result<(), Failure> {
         let location = self.upload_location(context, response)?;
         let min = response.header("oci-chunk-min-length").and_then(|value| value.parse().ok());
         self.min_part = min.unwrap_or(0).max(MIN_PART);
@@ -103,7 +103,7 @@ impl<'a> Upload<'a> {
         let part = self.part.map_or(u64::MAX, |part| part.max(self.min_part));
         let end = start.saturating_add(part).min(self.size);
         let context = self.context(self.repository.push_scope()).await?;
-        let mut headers = octets();
+        let mut headers = octet_stream();
         if let Ok(range) = HeaderValue::from_str(&format!("{start}-{}", end - 1)) {
             headers.insert(CONTENT_RANGE, range);
         }
@@ -119,11 +119,12 @@ impl<'a> Upload<'a> {
                 (self.session, self.failed_at) = (None, None);
             }
             let failure = shared.auth.rejected(&context, response).await;
-            return self.refused(failure, SentBody::Part { first: start == 0 }).await;
+            return self.adapt(failure, SentBody::Part { first: start == 0 }).await;
         }
         let next = self.upload_location(&context, &response)?;
         // Fewer bytes than were sent may have been kept.
-        let offset = confirmed(&response).filter(|offset| (start..end).contains(offset)).unwrap_or(end);
+        let offset =
+            confirmed_offset(&response).filter(|offset| (start..end).contains(offset)).unwrap_or(end);
         self.session = Some(OpenUpload { location: next, offset });
         // What is lost is sent again, so that a byte at a time would send a blob as often as it has bytes.
         if offset < end && offset - start < MIN_PROGRESS {
@@ -146,9 +147,10 @@ impl<'a> Upload<'a> {
         let context = self.context(self.repository.push_scope()).await?;
         location.query_pairs_mut().append_pair("digest", &self.digest.to_string());
         let body = self.body(start, self.size);
-        let (sent, length, begun) = (Arc::clone(&body.sent), body.length, Instant::now());
+        let (sent, length, start_time) = (Arc::clone(&body.sent), body.length, Instant::now());
         let shared = &self.repository.shared;
-        let outcome = shared.auth.request_with_body(&context, &Method::PUT, &location, octets(), body).await;
+        let outcome =
+            shared.auth.request_with_body(&context, &Method::PUT, &location, octet_stream(), body).await;
         let stored = match outcome {
             Ok(response) if response.status().is_success() => Ok(response),
             Ok(response) => Err(shared.auth.rejected(&context, response).await),
@@ -161,9 +163,9 @@ impl<'a> Upload<'a> {
                 // A session that is not known any more was perhaps completed before, by a proxy that repeats requests.
                 let unknown = matches!(&failure, Failure::Final(error) if error.status() == Some(404));
                 if all && (unknown || matches!(failure, Failure::Retryable(_))) {
-                    self.unanswered = Some(begun.elapsed());
+                    self.unanswered = Some(start_time.elapsed());
                 }
-                return self.refused(failure, SentBody::Last).await.map(|()| false);
+                return self.adapt(failure, SentBody::Last).await.map(|()| false);
             }
         };
         let named = response.header("docker-content-digest").and_then(|digest| digest.parse().ok());
@@ -183,7 +185,8 @@ impl<'a> Upload<'a> {
         if !response.status().is_success() {
             return Err(self.repository.shared.auth.rejected(&context, response).await);
         }
-        let offset = confirmed(&response).ok_or_else(|| context.operation.invalid_response("no Range"))?;
+        let offset =
+            confirmed_offset(&response).ok_or_else(|| context.operation.invalid_response("no Range"))?;
         let location = if response.headers().contains_key(LOCATION) {
             self.upload_location(&context, &response)?
         } else {
@@ -193,12 +196,12 @@ impl<'a> Upload<'a> {
     }
 
     /// Changes how the blob is sent, where that helps against a refusal.
-    async fn refused(&mut self, failure: Failure, sent: SentBody) -> Result<(), Failure> {
+    async fn adapt(&mut self, failure: Failure, sent: SentBody) -> Result<(), Failure> {
         let Failure::Final(error) = failure else { return Err(failure) };
         match strategy_after(&error, sent) {
             Strategy::Reopen => {
                 self.session = None;
-                return Err(Failure::retryable(self.lost(*error)));
+                return Err(Failure::retryable(self.as_lost(*error)));
             }
             Strategy::Whole if !self.whole_only && !self.parts_only => {
                 (self.whole_only, self.part) = (true, None);

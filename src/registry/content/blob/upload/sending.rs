@@ -58,12 +58,12 @@ impl Upload<'_> {
     /// Whether the blob arrived although no response confirmed it. The registry may still be storing it: the lookup is
     /// repeated for as long as sending the blob once more would take.
     async fn is_stored(&self, sending: Duration) -> bool {
-        let (begun, mut wait) = (Instant::now(), FIRST_STORING_WAIT);
+        let (start, mut wait) = (Instant::now(), FIRST_STORING_WAIT);
         loop {
             if self.repository.has_blob_now(self.digest, self.size).await {
                 return true;
             }
-            if begun.elapsed() + wait > sending.min(MAX_STORING) {
+            if start.elapsed() + wait > sending.min(MAX_STORING) {
                 return false;
             }
             tokio::time::sleep(wait).await;

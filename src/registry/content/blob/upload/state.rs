@@ -11,9 +11,9 @@ use url::Url;
 use crate::oci::digest::Digest;
 use crate::registry::client::repository::Repository;
 use crate::registry::client::shared::AbandonedUpload;
-use crate::registry::content::blob::outgoing::{Feed, Hashing, Outgoing};
 use crate::registry::content::blob::relay::{Received, Relay};
 use crate::registry::content::blob::upload::content::BlobContent;
+use crate::registry::content::blob::upload_body::{Feed, SourceHash, UploadBody};
 use crate::registry::failure::error::{LOST_UPLOAD, RegistryError};
 use crate::registry::transport::request_body::RequestBody;
 
@@ -35,7 +35,7 @@ pub(in crate::registry) struct Upload<'a> {
     pub(in crate::registry) digest: &'a Digest,
     pub(in crate::registry) size: u64,
     pub(in crate::registry) content: BlobContent,
-    pub(in crate::registry) hashing: Arc<Mutex<Hashing>>,
+    pub(in crate::registry) hashing: Arc<Mutex<SourceHash>>,
     /// A download that the next part continues.
     pub(in crate::registry) relay: Arc<Mutex<Option<Relay>>>,
     pub(in crate::registry) session: Option<OpenUpload>,
@@ -124,7 +124,7 @@ impl<'a> Upload<'a> {
         let (hashing, relay) = (Arc::clone(&self.hashing), Arc::clone(&self.relay));
         let (digest, size) = (*self.digest, self.size);
         RequestBody::new(end - start, sent, move || {
-            reqwest::Body::wrap(Outgoing {
+            reqwest::Body::wrap(UploadBody {
                 feed: feed(&repository, &content, &relay, (digest, size), start),
                 digest,
                 size,
@@ -141,7 +141,7 @@ impl<'a> Upload<'a> {
     }
 
     /// The error of an upload that the registry does not know any more: neither the blob nor the repository is missing.
-    pub(in crate::registry) fn lost(&self, error: RegistryError) -> RegistryError {
+    pub(in crate::registry) fn as_lost(&self, error: RegistryError) -> RegistryError {
         match error {
             RegistryError::NotFound { what, detail } => {
                 let registry = self.repository.registry().clone();

@@ -25,7 +25,7 @@ const PIECE: usize = 256 << 10;
 
 /// What was read of the source so far, over all attempts: every byte is hashed once, in order.
 #[derive(Debug, Default)]
-pub(in crate::registry) struct Hashing {
+pub(in crate::registry) struct SourceHash {
     pub(in crate::registry) hasher: Hasher,
     pub(in crate::registry) error: Option<RegistryError>,
 }
@@ -39,11 +39,11 @@ pub(in crate::registry) enum Feed {
 }
 
 /// The bytes `next..end` of a blob as the body of a request.
-pub(in crate::registry) struct Outgoing {
+pub(in crate::registry) struct UploadBody {
     pub(in crate::registry) feed: Feed,
     pub(in crate::registry) digest: Digest,
     pub(in crate::registry) size: u64,
-    pub(in crate::registry) hashing: Arc<Mutex<Hashing>>,
+    pub(in crate::registry) hashing: Arc<Mutex<SourceHash>>,
     pub(in crate::registry) next: u64,
     pub(in crate::registry) end: u64,
     pub(in crate::registry) left: u64,
@@ -57,7 +57,7 @@ pub(in crate::registry) struct Outgoing {
 /// Hashes a piece. The last piece of a blob is only handed out when the whole is what it should be, so that a registry
 /// never gets all of a damaged blob.
 fn hash_piece(
-    hashing: &Mutex<Hashing>,
+    hashing: &Mutex<SourceHash>,
     digest: Digest,
     size: u64,
     start: u64,
@@ -79,7 +79,7 @@ fn read_piece(
     source: &dyn BlobSource,
     digest: Digest,
     size: u64,
-    hashing: &Mutex<Hashing>,
+    hashing: &Mutex<SourceHash>,
     (start, length): (u64, usize),
 ) -> Result<Bytes, SourceError> {
     let mut piece = vec![0; length];
@@ -99,7 +99,7 @@ fn read_piece(
     Ok(piece.into())
 }
 
-impl Outgoing {
+impl UploadBody {
     /// How much of the body is still to be read, as far as one piece may have of it.
     fn room(&self) -> usize {
         let max = self.rate_limiter.piece(PIECE);
@@ -168,7 +168,7 @@ impl Outgoing {
     }
 }
 
-impl Body for Outgoing {
+impl Body for UploadBody {
     type Data = Bytes;
     type Error = io::Error;
 
