@@ -6,7 +6,7 @@ mod causes;
 use std::collections::BTreeSet;
 use std::io;
 
-pub use causes::{Cause, by_cause, describe, list};
+pub use causes::{Cause, by_cause, describe, list, shortened};
 
 /// What class a failure is of. The command line makes its exit code of it, the importer a condition's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -19,11 +19,11 @@ pub use format::delta::{
     BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES,
 };
 pub use format::error::ManifestError;
-pub use format::freshness::{Freshness, HighWaterMark, RollbackError, follows, is_clock_behind};
+pub use format::freshness::{Freshness, HighWaterMark, RollbackError, follows, has_expired, is_clock_behind};
 pub use format::layout::{self, Layout};
 pub use format::manifest::{BundleManifest, MAX_SET, MAX_SETS};
 pub use format::stream::StreamName;
-pub use format::volumes::{MAX_VOLUMES, Volume, VolumeList, list_path, volume_of};
+pub use format::volumes::{MAX_VOLUMES, Volume, VolumeList, archive_of, list_path, volume_of};
 pub use read::find::{Form, FoundBundle, FoundBundles, find_bundles};
 pub use read::images::{BundledImage, BundledImages};
 pub use read::open::{Bundle, Policy};

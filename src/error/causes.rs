@@ -2,6 +2,7 @@
 //! Many failures that have one cause: it is said once, with the list of what failed.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 /// Most causes that are shown to people, and most names for each.
 const MAX_CAUSES: usize = 30;
@@ -60,6 +61,17 @@ pub fn describe(head: &str, causes: &[Cause]) -> String {
         text.push_str(&format!("\n  and {left} more"));
     }
     text
+}
+
+/// The first `most` of `items`, and how many more there are: `a, b and 3 more`, or `a; b; and 3 more`.
+pub fn shortened<T: Display>(items: impl IntoIterator<Item = T>, most: usize, separator: &str) -> String {
+    let mut items = items.into_iter();
+    let shown = items.by_ref().take(most).map(|item| item.to_string()).collect::<Vec<_>>().join(separator);
+    let and = if separator.starts_with(',') { " and" } else { "; and" };
+    match items.count() {
+        0 => shown,
+        more => format!("{shown}{and} {more} more"),
+    }
 }
 
 /// Names, each on a line of its own that begins with `indent`; of very many the first.
@@ -125,6 +137,14 @@ mod tests {
         for text in ["r:5000 refused user `ci` (/root/.docker/config.json)", "see https://r:5000/v2/a:b"] {
             assert_eq!(without_names(text), text);
         }
+    }
+
+    #[test]
+    fn a_list_ends_with_how_many_more_there_are() {
+        assert_eq!(shortened(["a", "b"], 2, ", "), "a, b");
+        assert_eq!(shortened(["a", "b", "c", "d"], 2, ", "), "a, b and 2 more");
+        assert_eq!(shortened(["a", "b", "c"], 2, "; "), "a; b; and 1 more");
+        assert_eq!(shortened([""; 0], 2, ", "), "");
     }
 
     #[test]

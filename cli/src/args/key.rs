@@ -33,9 +33,9 @@ pub(crate) struct KeygenArgs {
 
 /// Sign a bundle, in place
 ///
-/// Overwrites the fixed space for signatures; no other byte of the archive moves. Several keys may sign one bundle; signing
-/// again with the same key changes nothing. Damaged signatures are replaced. Of a bundle in volumes, NAME.krs.json is written
-/// and signed again, too.
+/// Verifies the bundle first: a damaged one is not signed. Overwrites the fixed space for signatures; no other byte of the
+/// archive moves. Several keys may sign one bundle; signing again with the same key changes nothing. Damaged signatures are
+/// replaced. Of a bundle in volumes, NAME.krs.json is written and signed again, too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -48,6 +48,9 @@ pub(crate) struct SignArgs {
     /// The secret key (of krs keygen or minisign)
     #[arg(long, value_name = "FILE", env = "KRS_KEY_FILE")]
     pub(crate) key: Utf8PathBuf,
+    /// Do not read the blobs before signing, where `krs verify` did just now
+    #[arg(long, env = "KRS_NO_VERIFY", value_parser = flag())]
+    pub(crate) no_verify: bool,
     #[command(flatten)]
     pub(crate) volumes: VolumeArgs,
     #[command(flatten)]

@@ -11,6 +11,7 @@ mod read;
 mod receipt;
 mod registry;
 mod size;
+mod value;
 mod variables;
 
 pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs};
@@ -24,6 +25,7 @@ pub(crate) use read::{
 };
 pub(crate) use receipt::ReceiptArgs;
 pub(crate) use registry::RegistryArgs;
+pub(crate) use value::destination;
 pub(crate) use variables::parse;
 
 use clap::{Parser, Subcommand};

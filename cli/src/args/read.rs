@@ -8,7 +8,7 @@ use krs_core::bundle::StreamName;
 use krs_core::oci::reference::Destination;
 use krs_core::sync::push::SetName;
 
-use super::{RegistryArgs, flag};
+use super::{RegistryArgs, flag, value};
 
 /// Who must have signed a bundle.
 #[derive(Debug, Clone, Args)]
@@ -111,7 +111,7 @@ pub(crate) struct PushArgs {
     #[command(flatten)]
     pub(crate) volumes: VolumeArgs,
     /// Where to; the prefix is put in front of every repository [default: the destinationRegistry of each set]
-    #[arg(value_name = "REGISTRY[/PREFIX]")]
+    #[arg(value_name = "REGISTRY[/PREFIX]", value_parser = value::destination)]
     pub(crate) destination: Option<Destination>,
     /// Push the images of this set alone; may be repeated. NAME alone: the sets of this name in all namespaces
     #[arg(long = "set", value_name = "[NAMESPACE/]NAME", env = "KRS_SET", value_delimiter = ',')]
@@ -166,7 +166,13 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) volumes: VolumeArgs,
     /// Address to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000", env = "KRS_LISTEN")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:5000",
+        env = "KRS_LISTEN",
+        value_parser = value::listen
+    )]
     pub(crate) listen: SocketAddr,
     /// Serve over TLS with this certificate chain (PEM, leaf first)
     #[arg(long, value_name = "FILE", env = "KRS_TLS_CERT", requires = "tls_key")]

@@ -3,7 +3,7 @@ use camino::Utf8PathBuf;
 use clap::Args;
 use krs_core::oci::reference::Destination;
 
-use super::{RegistryArgs, flag, format_version};
+use super::{RegistryArgs, flag, format_version, value};
 
 /// Write down what a registry has, for `krs bundle --against`
 ///
@@ -16,7 +16,7 @@ Examples:
   krs bundle sites/berlin --against berlin.receipt.json -o delta.krs.tar")]
 pub(crate) struct ReceiptArgs {
     /// The registry; the prefix stands in front of every repository of the sets
-    #[arg(value_name = "REGISTRY[/PREFIX]")]
+    #[arg(value_name = "REGISTRY[/PREFIX]", value_parser = value::destination)]
     pub(crate) destination: Destination,
     /// Folder, file or bundle with the EdgeImageSets whose repositories are looked into; may be repeated
     #[arg(long = "set", value_name = "PATH", env = "KRS_SET", required = true)]

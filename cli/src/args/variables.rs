@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line together with its variables: what CI systems hand over is often empty.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _, Error, FromArgMatches as _};
 
@@ -26,14 +26,15 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
     let arguments = arguments.into_iter().collect::<Vec<_>>();
     let mut command = Cli::command();
     if let Some(message) = old_output(&arguments, std::env::var("KRS_OUTPUT").ok().as_deref()) {
-        return Err(command.error(ErrorKind::InvalidValue, message));
+        return Err(error_of(command, &arguments, ErrorKind::InvalidValue, &message));
     }
     command = command.mut_args(without_empty);
     let names = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect::<Vec<_>>();
     for name in names {
         command = command.mut_subcommand(name, |sub| sub.mut_args(without_empty));
     }
-    let mut matches = command.clone().try_get_matches_from(&arguments)?;
+    let matches = command.clone().try_get_matches_from(&arguments);
+    let mut matches = matches.map_err(|error| with_variable(error, command.clone(), &arguments))?;
     if let Some((name, given)) = matches.subcommand() {
         let original = Cli::command();
         let sub = original.find_subcommand(name);
@@ -44,17 +45,61 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
                 "{} is set and empty: it asks for a check, and says nothing to check against. Give it a value, or unset it",
                 variable.to_string_lossy()
             );
-            return Err(command.error(ErrorKind::InvalidValue, message));
+            return Err(error_of(command, &arguments, ErrorKind::InvalidValue, &message));
         }
         let lists = sub.into_iter().flat_map(Command::get_arguments).filter(|arg| is_list(arg, given));
         let lists = lists.map(|arg| arg.get_id().clone()).collect::<Vec<_>>();
         if !lists.is_empty() {
             let split = |arg: Arg| if lists.contains(arg.get_id()) { arg.value_delimiter(',') } else { arg };
-            matches =
-                command.mut_subcommand(name, |sub| sub.mut_args(split)).try_get_matches_from(&arguments)?;
+            let command = command.mut_subcommand(name, |sub| sub.mut_args(split));
+            let split = command.clone().try_get_matches_from(&arguments);
+            matches = split.map_err(|error| with_variable(error, command, &arguments))?;
         }
     }
     Cli::from_arg_matches(&matches)
+}
+
+/// The subcommand that the arguments name.
+fn subcommand<'a>(command: &'a mut Command, arguments: &[OsString]) -> Option<&'a mut Command> {
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    let name = words.into_iter().find(|word| command.find_subcommand(word).is_some())?;
+    command.find_subcommand_mut(name)
+}
+
+/// An error that shows how the command is called that was meant.
+fn error_of(mut command: Command, arguments: &[OsString], kind: ErrorKind, message: &str) -> Error {
+    command.build();
+    match subcommand(&mut command, arguments) {
+        Some(sub) => sub.error(kind, message),
+        None => command.error(kind, message),
+    }
+}
+
+/// The error with the name of the variable, where the value that is refused comes from one.
+fn with_variable(error: Error, mut command: Command, arguments: &[OsString]) -> Error {
+    let is_of_value = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg).filter(|_| is_of_value) else {
+        return error;
+    };
+    command.build();
+    let sub = subcommand(&mut command, arguments);
+    let found = sub.and_then(|sub| sub.get_arguments().find(|arg| arg.to_string() == *shown).cloned());
+    let is_named = |arg: &Arg| {
+        let long = arg.get_long().map(|long| format!("--{long}")).unwrap_or_default();
+        let mut words = arguments.iter().map(|word| word.to_string_lossy());
+        words.any(|word| word.split('=').next() == Some(long.as_str()))
+    };
+    let found = found.filter(|arg| !is_named(arg));
+    let variable = found.as_ref().and_then(Arg::get_env).map(OsStr::to_string_lossy);
+    let Some(variable) = variable.filter(|name| std::env::var_os(&**name).is_some()) else { return error };
+    let text = error.render().to_string();
+    let message = text.split("\n\nFor more information").next().unwrap_or_default();
+    let message = message.trim_start_matches("error: ").replacen(
+        &format!("'{shown}'"),
+        &format!("the variable {variable} ('{shown}')"),
+        1,
+    );
+    error_of(command, arguments, error.kind(), &message)
 }
 
 /// The argument without its variable, where that is empty.
@@ -63,14 +108,14 @@ fn without_empty(arg: Arg) -> Arg {
     if empty { arg.env(None::<&'static str>) } else { arg }
 }
 
-fn is_empty(variable: &std::ffi::OsStr) -> bool {
+fn is_empty(variable: &OsStr) -> bool {
     std::env::var_os(variable).is_some_and(|value| value.to_string_lossy().trim().is_empty())
 }
 
 /// Whether an argument asks for a check, by a variable that is empty, and is not on the command line.
 fn is_empty_protection(arg: &Arg, given: &ArgMatches) -> bool {
-    let is_one_of = |names: &[&str], name: &std::ffi::OsStr| names.iter().any(|one| **one == *name);
-    let protects = |name: &&std::ffi::OsStr| {
+    let is_one_of = |names: &[&str], name: &OsStr| names.iter().any(|one| **one == *name);
+    let protects = |name: &&OsStr| {
         is_one_of(&REQUIRING, name) || (is_one_of(&PROTECTING, name) && arg.get_help_heading() == Some(TRUST))
     };
     let named = given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+use std::collections::HashSet;
 use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
 use krs_core::bundle::{self, Bundle, Copied, CopyOptions, Policy, ReadFrom, space};
-use krs_core::error::ErrorKind;
+use krs_core::error::{ErrorKind, shortened};
 use krs_core::oci::digest::Digest;
 use krs_core::progress::Progress;
 use serde::Serialize;
@@ -14,6 +15,9 @@ use crate::args::CopyArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::report::{SCHEMA_VERSION, duration, facts, rate, seconds, size};
+
+/// Most files of an unfinished copy that a message names.
+const MAX_LEFT: usize = 5;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -55,7 +59,9 @@ pub(super) fn copy(args: &CopyArgs, console: &Console) -> Result<(), Failure> {
     }
     let progress = console.progress();
     let mut report = Report { schema_version: SCHEMA_VERSION, bundles: Vec::new() };
-    for file in &args.bundles {
+    let mut named = HashSet::new();
+    // A pattern of a shell names a bundle by each of its volumes.
+    for file in args.bundles.iter().filter(|file| named.insert(canonical(&bundle::archive_of(file)))) {
         let bundle = policy::open(file, &args.volumes, &args.policy, console)?;
         let one = copy_one(&bundle, args, console, progress.as_ref());
         report.bundles.push(one.map_err(|failure| of_several(failure, file, args, &report))?);
@@ -80,7 +86,7 @@ fn copy_one(
     progress: &dyn Progress,
 ) -> Result<OneReport, Failure> {
     let target = args.folder.join(bundle.path().file_name().unwrap_or_default());
-    if is_same_place(bundle.path(), &target) {
+    if canonical(bundle.path()) == canonical(&target) {
         return Err(
             Failure::usage(format!("{target} is the bundle itself")).help("name a folder on the drive")
         );
@@ -116,16 +122,35 @@ fn copy_one(
     }
     has_room(bundle, &target)?;
     let options = CopyOptions { volume_size: args.volume_size, threads };
-    Ok(report(bundle.copy_to(&target, options, progress)?, false))
+    let copied = bundle.copy_to(&target, options, progress);
+    copied.map(|copied| report(copied, false)).map_err(|error| {
+        let failure = Failure::from(error);
+        let left = unfinished(&target).map(|entry| entry.path().to_string()).collect::<Vec<_>>();
+        if left.is_empty() {
+            return failure;
+        }
+        failure.more(&format!(
+            "the copy is not finished; a later copy of this bundle resumes it. Its files are {}: remove them if there will be none",
+            shortened(&left, MAX_LEFT, ", ")
+        ))
+    })
 }
 
-/// Whether two files are in one folder: a bundle in volumes has no file of its own name.
-fn is_same_place(source: &Utf8Path, target: &Utf8Path) -> bool {
-    let folder = |path: &Utf8Path| {
-        let folder = path.parent().filter(|folder| !folder.as_str().is_empty());
-        folder.unwrap_or(Utf8Path::new(".")).canonicalize_utf8().ok()
-    };
-    folder(source).is_some_and(|source| folder(target) == Some(source))
+/// The folder of a file without links and dots in its path, and its name: a bundle in volumes has no file of its own name.
+fn canonical(path: &Utf8Path) -> (Option<Utf8PathBuf>, Option<String>) {
+    let folder = path.parent().filter(|folder| !folder.as_str().is_empty());
+    let folder = folder.unwrap_or(Utf8Path::new(".")).canonicalize_utf8().ok();
+    (folder, path.file_name().map(str::to_owned))
+}
+
+/// What an interrupted copy to `target` has left beside it.
+fn unfinished(target: &Utf8Path) -> impl Iterator<Item = Utf8DirEntry> {
+    let folder = target.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    let entries = folder.read_dir_utf8().into_iter().flatten().flatten();
+    entries.filter(|entry| {
+        let rest = target.file_name().and_then(|name| entry.file_name().strip_prefix(name));
+        rest.is_some_and(|rest| rest.ends_with(".part") || rest == ".journal")
+    })
 }
 
 /// Decides what becomes of a file that has the name on the drive: the same bundle is read back, a damaged copy of it is replaced.
@@ -181,14 +206,7 @@ fn already_there(
 fn has_room(bundle: &Bundle, target: &Utf8Path) -> Result<(), Failure> {
     let folder = target.parent().unwrap_or(Utf8Path::new("."));
     let Some(space) = space(folder) else { return Ok(()) };
-    let name = target.file_name().unwrap_or_default();
-    let replaced = folder
-        .read_dir_utf8()
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().strip_prefix(name).is_some_and(|rest| rest.ends_with(".part")));
-    let replaced = replaced.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum::<u64>();
+    let replaced = unfinished(target).filter_map(|entry| Some(entry.metadata().ok()?.len())).sum::<u64>();
     if space.free.saturating_add(replaced) >= bundle.size() {
         return Ok(());
     }

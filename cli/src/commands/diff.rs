@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::sets::Names;
 use super::{files, receipt, registries, runtime, sets};
-use crate::args::DiffArgs;
+use crate::args::{self, DiffArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::exit;
@@ -107,7 +107,7 @@ fn side(text: &str, names: &mut Names, console: &Console) -> Result<Side, Failur
         sets::add_names(names, loaded.sets.iter().map(|loaded| &loaded.set));
         return Ok(Side::Checkout(Box::new(loaded)));
     }
-    text.parse().map(Side::Registry).map_err(|e: krs_core::oci::reference::ParseReferenceError| {
+    args::destination(text).map(Side::Registry).map_err(|e| {
         Failure::usage(format!(
             "`{}` is no file, and no registry: {e}",
             krs_core::redact::printable(text, 200)

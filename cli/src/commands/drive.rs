@@ -4,8 +4,8 @@
 use std::cmp::Reverse;
 
 use camino::Utf8Path;
-use krs_core::bundle::{Bundle, Form, FoundBundle, FoundBundles, Policy, find_bundles};
-use krs_core::error::{Classify as _, ErrorKind, chain};
+use krs_core::bundle::{Bundle, Form, FoundBundle, FoundBundles, Policy, find_bundles, has_expired};
+use krs_core::error::{Classify as _, ErrorKind, chain, shortened};
 use krs_core::oci::digest::Digest;
 use krs_core::redact::printable;
 use serde::Serialize;
@@ -110,12 +110,7 @@ pub(super) fn is_folder(folder: &Utf8Path) -> Failure {
     match names.as_slice() {
         _ if unpacked => failure.help(UNPACKED),
         [] => failure.help("it holds no bundle. Is the drive mounted?"),
-        names => {
-            let more = names.len().saturating_sub(MAX_NAMED);
-            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-            let names = names.iter().take(MAX_NAMED).cloned().collect::<Vec<_>>().join(", ");
-            failure.help(format!("name one of its bundles: {names}{more}"))
-        }
+        names => failure.help(format!("name one of its bundles: {}", shortened(names, MAX_NAMED, ", "))),
     }
 }
 
@@ -170,7 +165,7 @@ fn facts(bundle: &Bundle) -> Facts {
         sequence: manifest.sequence,
         created_at: manifest.created_at.to_string(),
         not_after: manifest.not_after.map(|end| end.to_string()),
-        expired: manifest.not_after.is_some_and(|end| end < jiff::Timestamp::now()),
+        expired: manifest.not_after.is_some_and(|end| has_expired(end, jiff::Timestamp::now())),
         images: manifest.images.len(),
         size: bundle.size(),
         signatures: bundle.key_ids().len(),

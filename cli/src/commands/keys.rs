@@ -4,7 +4,7 @@
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_core::bundle::sign::{MAX_KEY_FILE, PublicKey, SecretKey, Trust, is_key};
+use krs_core::bundle::sign::{KeyProblem, MAX_KEY_FILE, PublicKey, SecretKey, SignError, Trust, is_key};
 use krs_core::files;
 use krs_core::redact::{Secret, printable};
 
@@ -49,7 +49,14 @@ pub(super) fn secret_key(
         Some(file) => Some(read_passphrase(file)?),
         None => Some(prompt(&format!("Passphrase of {path}: "), has_stdin)?),
     };
-    let key = SecretKey::parse(text.expose(), passphrase.as_ref(), path.as_str())?;
+    let key = SecretKey::parse(text.expose(), passphrase.as_ref(), path.as_str());
+    let key = key.map_err(|error| match (&error, &from.passphrase_file) {
+        (SignError::SecretKey { reason: KeyProblem::WrongPassphrase, .. }, Some(file)) => {
+            let help = format!("the passphrase is the first line of {} (--passphrase-file)", source(file));
+            Failure::from(error).help(help)
+        }
+        _ => error.into(),
+    })?;
     warn_if_readable(path, console);
     Ok(key)
 }
@@ -98,6 +105,11 @@ fn has_terminal() -> bool {
     io::stdin().is_terminal()
 }
 
+/// What a file for a passphrase is called.
+fn source(path: &Utf8Path) -> &str {
+    if path == "-" { "standard input" } else { path.as_str() }
+}
+
 fn read_passphrase(path: &Utf8Path) -> Result<Secret, Failure> {
     let text = if path == "-" {
         files::read_to_string(io::stdin().lock(), MAX_KEY_FILE)
@@ -109,8 +121,7 @@ fn read_passphrase(path: &Utf8Path) -> Result<Secret, Failure> {
     };
     let line = text.trim_start_matches('\u{feff}').lines().next().unwrap_or_default();
     if line.is_empty() {
-        let from = if path == "-" { "standard input" } else { path.as_str() };
-        return Err(Failure::usage(format!("no passphrase in {from}: its first line is empty"))
+        return Err(Failure::usage(format!("no passphrase in {}: its first line is empty", source(path)))
             .help("in CI: is the variable of type File, and available on this branch?"));
     }
     Ok(Secret::new(line))
@@ -131,8 +142,25 @@ fn read_file(path: &Utf8Path, what: &str) -> Result<Vec<u8>, Failure> {
         return Err(Failure::usage(format!("{what} is named by its file, not given by its content")));
     }
     let cannot =
-        |why: String| Failure::usage(format!("cannot read {what} {}: {why}", printable(path.as_str(), 300)));
-    files::read_file(path, MAX_KEY_FILE).map_err(|e| cannot(e.to_string()))
+        |why: &str| Failure::usage(format!("cannot read {what} {}: {why}", printable(path.as_str(), 300)));
+    files::read_file(path, MAX_KEY_FILE)
+        .map_err(|error| cannot(&error.to_string()).help(help_against_read(&error)))
+}
+
+/// What helps where a key file, or the file of a passphrase, cannot be read.
+fn help_against_read(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "check the path. `krs keygen` makes a pair of keys. In CI: is the variable of type File, and available on this \
+             branch?"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "let the user that runs krs read the file: check its owner and mode"
+        }
+        io::ErrorKind::IsADirectory => "name the file in this folder",
+        io::ErrorKind::FileTooLarge => "a key or a passphrase is a file of a few lines: check the path",
+        _ => "check the path and the permissions, and that the drive is mounted",
+    }
 }
 
 #[cfg(unix)]

@@ -91,8 +91,11 @@ fn refused(error: &clap::Error) -> u8 {
     );
     if !shows_help && wants_json() {
         let text = error.render().to_string();
-        let message = text.trim().trim_start_matches("error: ");
-        console::stderr(&Failure::usage(message).json());
+        let text = text.split("\n\nFor more information").next().unwrap_or_default();
+        let (message, usage) = text.trim().split_once("\n\nUsage: ").unwrap_or((text.trim(), ""));
+        let failure = Failure::usage(message.trim_start_matches("error: "));
+        let failure = if usage.is_empty() { failure } else { failure.help(format!("usage: {usage}")) };
+        console::stderr(&failure.json());
     } else {
         // Where the terminal is gone there is nobody to tell.
         let _ = error.print();

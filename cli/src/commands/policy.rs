@@ -9,6 +9,7 @@ use krs_core::bundle::{
     check_volumes, is_clock_behind,
 };
 use krs_core::error::{Cause, ErrorKind, by_cause};
+use krs_core::redact::printable;
 
 use super::{drive, keys};
 use crate::args::{PolicyArgs, VolumeArgs};
@@ -191,15 +192,20 @@ fn with_volumes(failure: Failure, path: &Utf8Path, volumes: &VolumeArgs, trust: 
         Ok(None) => return failure,
         Err(error) => return failure.more(&format!("the list of volumes cannot be used: {error}")),
     };
-    let line = |(name, state): &(String, VolumeState)| {
-        let state = match state {
-            VolumeState::Right => "is right",
-            VolumeState::Damaged => "is damaged: copy it again",
-            VolumeState::Unreadable => "cannot be read: copy it again, onto another medium",
-            VolumeState::Missing => "is not here",
-        };
-        format!("  {} {state}", krs_core::redact::printable(name, 200))
+    let count = states.len();
+    let line = |(n, (name, state)): (usize, &(String, VolumeState))| {
+        let name = printable(name, 200);
+        match state {
+            VolumeState::Right => format!("  {name} is undamaged"),
+            VolumeState::Damaged => format!("  {name} is damaged: copy it again"),
+            VolumeState::Unreadable => format!("  {name} cannot be read: copy it again, to another drive"),
+            VolumeState::Missing => format!("  {name} is missing"),
+            VolumeState::Renamed(path) => format!(
+                "  {} is volume {n} of {count} under another name: rename it to {name}",
+                printable(path.as_str(), 400)
+            ),
+        }
     };
-    let lines = states.iter().map(line).collect::<Vec<_>>().join("\n");
+    let lines = (1..).zip(&states).map(line).collect::<Vec<_>>().join("\n");
     failure.more(&format!("by the list of volumes:\n{lines}"))
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 use camino::Utf8PathBuf;
-use krs_core::bundle;
+use krs_core::bundle::{self, Bundle};
 use serde::Serialize;
 
-use super::{drive, keys, policy};
+use super::{cores, drive, keys, policy};
 use crate::args::SignArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -28,7 +28,11 @@ pub(super) fn sign(args: &SignArgs, console: &Console) -> Result<(), Failure> {
         return Err(drive::is_folder(&args.file));
     }
     let key = keys::secret_key(&args.key, &args.passphrase, &[], console)?;
-    let signed = bundle::sign(&args.file, &args.volumes.volumes, &key)
+    let progress = console.progress();
+    let check = |bundle: &Bundle| {
+        if args.no_verify { bundle.images() } else { bundle.verify(cores(), progress.as_ref()) }
+    };
+    let signed = bundle::sign(&args.file, &args.volumes.volumes, &key, check)
         .map_err(|error| policy::not_opened(error, &args.volumes))?;
     let warning = signed.replaced.map(|damage| {
         format!("{damage}; it was replaced. Who had signed {} before has to sign it again", args.file)

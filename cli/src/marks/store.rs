@@ -47,6 +47,8 @@ pub(crate) enum Raised {
 pub(crate) enum StateError {
     /// There is no folder for it.
     NoFolder,
+    /// Something else has the name of the folder.
+    NotAFolder(Utf8PathBuf),
     /// The file or its folder cannot be read.
     Read(Utf8PathBuf, io::Error),
     /// The file is no list of marks.
@@ -61,6 +63,7 @@ impl std::fmt::Display for StateError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoFolder => f.write_str("neither HOME nor XDG_STATE_HOME names a folder"),
+            Self::NotAFolder(path) => write!(f, "{path} is not a folder"),
             Self::Read(path, error) => write!(f, "cannot read {path}: {error}"),
             Self::Damaged(path, detail) => write!(f, "{path} is damaged: {detail}"),
             Self::Write(path, error) => write!(f, "cannot write {path}: {error}"),
@@ -77,6 +80,7 @@ impl Classify for StateError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Write(_, error) => krs_core::error::io_kind(error),
+            Self::NotAFolder(_) => ErrorKind::Usage,
             _ => ErrorKind::Other,
         }
     }
@@ -84,6 +88,11 @@ impl Classify for StateError {
     fn help(&self) -> Option<String> {
         Some(match self {
             Self::NoFolder => "name a folder with --state DIR".to_owned(),
+            Self::NotAFolder(_) => {
+                "--state names the folder in which krs push remembers what was pushed: name a folder that is kept from push to \
+                 push, or leave it out"
+                    .to_owned()
+            }
             Self::Damaged(path, _) => format!(
                 "it says which bundles were pushed. Bring it back from a backup, or correct it; or, if you know what was \
                  pushed last, remove {path}: the next push writes it anew. --allow-older pushes without it"
@@ -117,7 +126,10 @@ impl PushState {
         let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         match error {
             _ if self.named => true,
-            StateError::NoFolder | StateError::Write(..) | StateError::Locked(_) => false,
+            StateError::NoFolder
+            | StateError::NotAFolder(_)
+            | StateError::Write(..)
+            | StateError::Locked(_) => false,
             StateError::Read(_, error) => !is_denied(error),
             StateError::Damaged(..) => true,
         }
@@ -129,6 +141,9 @@ impl PushState {
     /// [`StateError`]
     pub(crate) fn read(&self) -> Result<Marks, StateError> {
         let folder = self.folder.as_ref().ok_or(StateError::NoFolder)?;
+        if folder.metadata().is_ok_and(|found| !found.is_dir()) {
+            return Err(StateError::NotAFolder(folder.clone()));
+        }
         read(&folder.join(FILE))
     }
 

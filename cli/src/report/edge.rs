@@ -304,7 +304,7 @@ impl Transferred {
             size(self.bytes_sent),
             self.blobs_mounted,
             self.blobs_present,
-            count(self.documents_sent, "document"),
+            count(self.documents_sent, "manifest"),
         )
     }
 }

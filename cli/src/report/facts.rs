@@ -4,17 +4,16 @@
 use camino::Utf8Path;
 use jiff::Timestamp;
 use krs_core::bundle::sign::KeyId;
-use krs_core::bundle::{BaseSource, Bundle, BundleBase, BundleManifest, BundleMissing, BundledImages};
-use krs_core::error::{Cause, by_cause};
+use krs_core::bundle::{
+    BaseSource, Bundle, BundleBase, BundleManifest, BundleMissing, BundledImages, has_expired,
+};
+use krs_core::error::{Cause, by_cause, list};
 use krs_core::oci::closure::Closure;
 use krs_core::oci::digest::Digest;
 use krs_core::sync::plan::{Plan, PlanError};
 use serde::Serialize;
 
 use super::human::{count, size};
-
-/// Most images that are shown for each reason why a bundle lacks them.
-const MAX_LACKING: usize = 20;
 
 /// A bundle as a whole.
 #[derive(Debug, Serialize)]
@@ -215,7 +214,7 @@ impl Facts {
             lines.push(("For", self.audience.join(", ")));
         }
         if let Some(end) = self.not_after {
-            let expired = if end < jiff::Timestamp::now() { " (expired)" } else { "" };
+            let expired = if has_expired(end, Timestamp::now()) { " (expired)" } else { "" };
             lines.push(("Expires", format!("{end}{expired}")));
         }
         lines.push(("Holds", self.holds()));
@@ -231,10 +230,7 @@ impl Facts {
                 continue;
             }
             lines.push(("Lacks", format!("{}: {reason}", count(names.len() as u64, "image"))));
-            lines.extend(names.iter().take(MAX_LACKING).map(|name| ("", name.clone())));
-            if let more @ 1.. = names.len().saturating_sub(MAX_LACKING) {
-                lines.push(("", format!("and {more} more")));
-            }
+            lines.extend(list(&names, "").lines().skip(1).map(|line| ("", line.to_owned())));
         }
         if self.missing_referrers > 0 {
             lines.push(("Missing", self.missing()));

@@ -87,8 +87,19 @@ fn t213_damage_of_the_source_is_found_while_it_is_copied() {
     let at = damaged.len() - 200_000;
     damaged[at] ^= 1;
     site.desk.write("a.krs.tar", &damaged);
-    site.desk.krs(&["copy", "a.krs.tar", "usb"]).failed(4, &["a.krs.tar is damaged", "blobs/sha256/"]);
-    assert!(!on_the_drive(&site).contains(&"a.krs.tar".to_owned()), "{:?}", on_the_drive(&site));
+    let left = "the copy is not finished; a later copy of this bundle resumes it. Its files are ";
+    let said = site.desk.krs(&["copy", "a.krs.tar", "usb"]);
+    let said = said.failed(4, &["a.krs.tar is damaged", "blobs/sha256/", left, ": remove them if"]);
+    // All that it has left is named, and a copy of the right bundle needs it no more.
+    assert_eq!(on_the_drive(&site), ["a.krs.tar.journal", "a.krs.tar.part"]);
+    for name in on_the_drive(&site) {
+        assert!(said.err.contains(&format!("usb/{name}")), "{said}");
+    }
+    damaged[at] ^= 1;
+    site.desk.write("a.krs.tar", &damaged);
+    site.desk.krs(&["copy", "a.krs.tar", "usb"]).ok();
+    assert_eq!(on_the_drive(&site), ["a.krs.tar"]);
+    std::fs::remove_file(site.desk.path("usb/a.krs.tar")).unwrap();
     // Who made it may not be who it says: nothing is written.
     site.desk.keygen("other");
     site.desk.krs(&["copy", "a.krs.tar", "usb", "--public-key", "other.pub"]).failed(3, &["not trusted"]);
@@ -112,4 +123,17 @@ fn t34_volumes_are_written_and_joined_by_a_copy() {
     assert_eq!(report["bundles"].as_array().unwrap().len(), 2, "{report}");
     assert_eq!(read(&site, "disk/a.krs.tar"), joined);
     assert_eq!(read(&site, "disk/b.krs.tar"), read(&site, "b.krs.tar"));
+}
+
+#[test]
+fn a_bundle_that_is_named_twice_is_copied_once() {
+    let site = site();
+    let report = site.desk.krs(&["copy", "a.krs.tar", "./a.krs.tar", "usb", "--format", "json"]).ok().json();
+    assert_eq!(report["bundles"].as_array().unwrap().len(), 1, "{report}");
+    // As a shell expands `v.krs.*`.
+    site.bundle("v.krs.tar", &["--volume-size", "1MiB"]).ok();
+    let files = ["v.krs.json", "v.krs.tar.001", "v.krs.tar.002", "v.krs.tar.003", "v.krs.tar.004"];
+    let said = site.desk.krs(&[&["copy"], &files[..], &["usb"]].concat()).ok();
+    assert_eq!(said.out.matches("Read back").count(), 1, "{said}");
+    assert_eq!(said.err.matches("nobody vouches for").count(), 1, "{said}");
 }

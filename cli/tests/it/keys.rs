@@ -60,7 +60,13 @@ fn t91_a_passphrase_comes_by_file_or_prompt_only() {
     let blank = site.bundle("a.krs.tar", &["--key", "k.key", "--passphrase-file", "blank"]);
     blank.failed(2, &["no passphrase in blank: its first line is empty"]);
     let wrong = site.bundle("a.krs.tar", &["--key", "k.key", "--passphrase-file", "wrong"]);
-    wrong.failed(2, &["`k.key` cannot be used as a secret key: wrong passphrase"]);
+    wrong.failed(
+        2,
+        &[
+            "`k.key` cannot be used as a secret key: wrong passphrase",
+            "help: the passphrase is the first line of wrong (--passphrase-file)",
+        ],
+    );
     assert_eq!(site.source.requests().iter().filter(|r| r.method == "GET").count(), 0, "the key comes first");
     site.bundle("a.krs.tar", &["--key", "k.key", "--passphrase-file", "pass"]).ok();
     krs(&["verify", "a.krs.tar", "--public-key", "k.pub"]).ok();
@@ -107,6 +113,7 @@ fn t239_a_file_for_a_key_that_is_empty_or_another_key_is_called_that() {
     desk.write("blank", "\n\n");
     desk.write("comment", "untrusted comment: krs public key\n");
     desk.write("pem", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n");
+    desk.write("large", vec![b'x'; 20_000]);
     desk.write("bytes", [0xff, 0xfe, b'R', 0, b'W', 0]);
     let files = [
         ("empty", "it is empty"),
@@ -114,9 +121,9 @@ fn t239_a_file_for_a_key_that_is_empty_or_another_key_is_called_that() {
         ("comment", "it holds no key in minisign's format"),
         ("pem", "it is a PEM file"),
         ("bytes", "it holds no key"),
-        ("a.krs.tar", "larger than"),
-        ("absent", "No such file"),
-        (".", "Is a directory"),
+        ("large", "larger than 16384 bytes\nhelp: "),
+        ("absent", "No such file or directory (os error 2)\nhelp: check the path. `krs keygen` makes"),
+        (".", "Is a directory (os error 21)\nhelp: name the file in this folder"),
         ("", "the value is empty"),
     ];
     for (file, problem) in files {

@@ -326,3 +326,50 @@ fn t247_a_tag_of_which_the_registry_says_nothing_is_not_called_new() {
     let said = site.desk.krs(&["push", "b.krs.tar", "127.0.0.1:1", "--dry-run"]).ok();
     assert!(said.out.contains("1 not known") && said.err.contains("is not known"), "{said}");
 }
+
+#[test]
+fn damage_is_named_with_its_file_and_its_position() {
+    let site = Site::with_three_images();
+    for (file, part, more) in
+        [("a.krs.tar", "a.krs.tar", &[][..]), ("v.krs.tar", "v.krs.tar.003", &["--volume-size", "1MiB"])]
+    {
+        site.bundle(file, more).ok();
+        let mut damaged = std::fs::read(site.desk.path(part)).unwrap();
+        let at = damaged.len() - 200_000;
+        damaged[at] ^= 1;
+        site.desk.write(part, &damaged);
+        let named = format!("{part} is damaged: blobs/sha256/");
+        site.push(file, &[]).failed(4, &[&named, "(at byte ", "content is damaged: expected sha256:"]);
+    }
+}
+
+#[test]
+fn a_bundle_after_the_registry_and_a_slash_after_it_are_understood() {
+    let site = Site::with_three_images();
+    site.bundle("a.krs.tar", &[]).ok();
+    std::fs::copy(site.desk.path("a.krs.tar"), site.desk.path("update")).unwrap();
+    let edge = site.edge.host().to_string();
+    for bundle in ["a.krs.tar", "./a.krs.tar", site.desk.path("a.krs.tar").as_str()] {
+        let named = format!("invalid value '{bundle}' for '[REGISTRY[/PREFIX]]'");
+        let said = site.desk.krs(&["push", &edge, bundle]);
+        said.failed(2, &[&named, "The bundle comes first, then the registry"]);
+    }
+    let right = format!("help: the bundle comes first, then the registry: krs push update {edge}");
+    site.desk.krs(&["push", &edge, "update"]).failed(2, &["update is a file and not a registry", &right]);
+    assert!(site.edge.requests().is_empty());
+    site.desk.krs(&["push", "a.krs.tar", &format!("{edge}/")]).ok();
+    site.arrived("team/web", "1.0");
+    site.desk.krs(&["push", "a.krs.tar", &format!("{edge}/mirror/")]).ok();
+    assert!(site.edge.digest("mirror/team/web", "1.0").is_some());
+}
+
+#[test]
+fn an_address_without_a_port_or_a_host_is_answered_with_one_that_works() {
+    let site = Site::with_three_images();
+    site.bundle("a.krs.tar", &[]).ok();
+    for wrong in ["5000", ":5000", "localhost:5000", "0.0.0.0"] {
+        site.desk
+            .krs(&["serve", "a.krs.tar", "--listen", wrong])
+            .failed(2, &["is not an IP address with a port; write 127.0.0.1:5000 for this machine alone"]);
+    }
+}

@@ -66,6 +66,19 @@ fn t242_an_older_bundle_is_refused_unless_it_is_meant() {
 }
 
 #[test]
+fn a_state_folder_that_is_none_is_said_to_be_that_before_anything_is_sent() {
+    let site = site();
+    site.desk.write("file", "x");
+    for named in ["/dev/null", "file"] {
+        let said = trusted(&site, "1", &["--state", named]);
+        let message = format!("error: {named} is not a folder");
+        let said = said.failed(2, &[&message, "help: --state names the folder in which krs push remembers"]);
+        assert!(!said.err.contains("remembers no push yet"), "{said}");
+    }
+    assert!(site.edge.requests().is_empty());
+}
+
+#[test]
 fn t242_two_bundles_of_one_sequence_are_both_pushed_with_a_warning() {
     let mut site = site();
     trusted(&site, "2", &[]).ok();

@@ -193,7 +193,7 @@ fn t236_a_copy_of_volumes_has_the_signature_of_their_list() {
     fs::remove_file(site.desk.path("usb/a.krs.tar.002")).unwrap();
     site.desk
         .krs(&["verify", "usb/a.krs.tar", "--public-key", "ci.pub"])
-        .failed(6, &["a.krs.tar.001 is right", "a.krs.tar.002 is not here"]);
+        .failed(6, &["a.krs.tar.001 is undamaged", "a.krs.tar.002 is missing"]);
     // Volumes of another size have another list, which no key is here for.
     fs::create_dir(site.desk.path("other")).unwrap();
     let said = site.desk.krs(&["copy", "a.krs.tar", "other", "--volume-size", "2MiB"]).ok();
@@ -205,4 +205,33 @@ fn t236_a_copy_of_volumes_has_the_signature_of_their_list() {
     let said = site.desk.krs(&["copy", "a.krs.tar", "other", "--volume-size", "2MiB"]).ok();
     assert!(!said.err.contains(signed), "{said}");
     list_is_right(&site.desk, "other/a.krs.json", &volumes("other/", 2), "ci.pub");
+}
+
+#[test]
+fn t267_a_damaged_bundle_is_not_signed() {
+    let site = Site::with_three_images();
+    site.desk.keygen("ci");
+    for (file, more) in [("a.krs.tar", &[][..]), ("v.krs.tar", &["--volume-size", "1MiB"])] {
+        site.bundle(file, more).ok();
+        let first = if more.is_empty() { file.to_owned() } else { format!("{file}.001") };
+        let last = if more.is_empty() { file.to_owned() } else { format!("{file}.003") };
+        let (right, unsigned) = (read(&site.desk, &last), read(&site.desk, &first));
+        let mut damaged = right.clone();
+        let at = damaged.len() - 200_000;
+        damaged[at] ^= 1;
+        site.desk.write(&last, &damaged);
+        let sign = ["sign", file, "--key", "ci.key"];
+        let named = format!("{last} is damaged: blobs/sha256/");
+        site.desk.krs(&sign).failed(4, &[&named, "(at byte ", "help: copy the bundle again"]);
+        if !more.is_empty() {
+            assert!(read(&site.desk, &first) == unsigned, "nothing is written");
+        }
+        assert!(read(&site.desk, &last) == damaged, "nothing is written");
+        // Who has verified it just now need not wait for that again, and is asked for no more.
+        site.desk.krs(&[&sign[..], &["--no-verify"]].concat()).ok();
+        site.desk.krs(&["verify", file, "--public-key", "ci.pub"]).failed(4, &[&named]);
+        site.bundle(file, more).ok();
+        site.desk.krs(&sign).ok();
+        site.desk.krs(&["verify", file, "--public-key", "ci.pub"]).ok();
+    }
 }

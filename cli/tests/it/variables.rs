@@ -81,3 +81,37 @@ fn a_list_in_a_variable_has_commas_between_its_values_and_a_flag_is_off_when_it_
         site.desk.krs_env(&[(name, value)], &["inspect", "a.krs.tar"]).ok();
     }
 }
+
+#[test]
+fn a_wrong_variable_is_named_with_the_command_that_it_is_wrong_for() {
+    let site = site();
+    site.bundle("a.krs.tar", &[]).ok();
+    let edge = site.edge.host().to_string();
+    let push = ["push", "a.krs.tar", &edge];
+    let usage = "Usage: krs push [OPTIONS] <FILE> [REGISTRY[/PREFIX]]";
+    for (name, value, message) in [
+        ("KRS_JOBS", "many", "invalid value 'many' for the variable KRS_JOBS ('--jobs <N>'): "),
+        ("KRS_QUIET", "x", "invalid value 'x' for the variable KRS_QUIET ('--quiet'): "),
+        (
+            "KRS_PUSH_REFERRERS",
+            "some",
+            "for the variable KRS_PUSH_REFERRERS ('--referrers <all|none|required>')",
+        ),
+        ("KRS_PUBLIC_KEY", "", "KRS_PUBLIC_KEY is set and empty"),
+        ("KRS_OUTPUT", "json", "the form of results is KRS_FORMAT=json"),
+    ] {
+        // The form of results was once named by KRS_OUTPUT: then the error has it too.
+        let of_people = if name == "KRS_OUTPUT" { message } else { usage };
+        site.desk.krs_env(&[(name, value)], &push).failed(2, &[message, of_people]);
+        let json = site.desk.krs_env(&[(name, value)], &[&push[..], &["--format", "json"]].concat());
+        assert_eq!(json.code, 2, "{json}");
+        let json: serde_json::Value = serde_json::from_str(&json.err).unwrap();
+        assert!(json["message"].as_str().unwrap().contains(message), "{json}");
+        assert!(!json["message"].as_str().unwrap().contains("Usage"), "{json}");
+        assert_eq!(json["help"], usage.replace("Usage", "usage"), "{json}");
+    }
+    // What is wrong on the command line is not said of a variable.
+    let said = site.desk.krs_env(&[("KRS_JOBS", "6")], &[&push[..], &["--jobs", "many"]].concat());
+    let said = said.failed(2, &["invalid value 'many' for '--jobs <N>'"]);
+    assert!(!said.err.contains("KRS_JOBS"), "{said}");
+}

@@ -86,10 +86,10 @@ fn t33_a_missing_volume_is_named_with_what_it_holds() {
     flipped[1000] ^= 1;
     site.desk.write("a.krs.tar.002", &flipped);
     let states = [
-        "a.krs.tar.001 is right",
+        "a.krs.tar.001 is undamaged",
         "a.krs.tar.002 is damaged",
-        "a.krs.tar.003 is not here",
-        "a.krs.tar.004 is right",
+        "  kept is volume 3 of 4 under another name: rename it to a.krs.tar.003",
+        "a.krs.tar.004 is undamaged",
     ];
     site.desk.krs(&["verify", "a.krs.tar.001", "--public-key", "ci.pub"]).failed(6, &states);
     site.desk.write("a.krs.tar.002", &second);
@@ -178,4 +178,33 @@ fn t227_volumes_of_a_longer_bundle_of_this_name_are_named_and_not_taken_for_dama
         std::fs::remove_file(site.desk.path(name)).unwrap();
     }
     site.desk.krs(&["verify", "a.krs.tar"]).ok();
+}
+
+#[test]
+fn a_volume_under_another_name_is_found_by_its_content() {
+    let site = written(&[]);
+    std::fs::create_dir(site.desk.path("usb2")).unwrap();
+    // One beside the others and one on the second drive, between files of the same size.
+    std::fs::rename(site.desk.path("a.krs.tar.003"), site.desk.path("a (1).krs.003")).unwrap();
+    std::fs::rename(site.desk.path("a.krs.tar.002"), site.desk.path("usb2/photo.bin")).unwrap();
+    for other in ["usb2/film.bin", "usb2/archive.bin"] {
+        site.desk.write(other, vec![7; 1 << 20]);
+    }
+    let verify = ["verify", "a.krs.tar", "--volumes", "usb2", "--public-key", "ci.pub"];
+    let said = site.desk.krs(&verify).failed(
+        6,
+        &[
+            "a.krs.tar.001 is undamaged",
+            "usb2/photo.bin is volume 2 of 4 under another name: rename it to a.krs.tar.002",
+            "  a (1).krs.003 is volume 3 of 4 under another name: rename it to a.krs.tar.003",
+            "a.krs.tar.004 is undamaged",
+        ],
+    );
+    assert!(!said.err.contains("film.bin") && !said.err.contains("archive.bin"), "{said}");
+    // What is damaged too is not taken for it.
+    let mut damaged = read(&site, "usb2/photo.bin");
+    damaged[1000] ^= 1;
+    site.desk.write("usb2/photo.bin", &damaged);
+    let said = site.desk.krs(&verify).failed(6, &["a.krs.tar.002 is missing"]);
+    assert!(!said.err.contains("photo.bin"), "{said}");
 }

@@ -193,7 +193,7 @@ impl World {
         let path = Utf8Path::from_path(self.home.path()).unwrap().join("sender").join(name);
         pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();
         if let Some(key) = key {
-            bundle::sign(&path, &[], &key.secret).unwrap();
+            bundle::sign(&path, &[], &key.secret, bundle::Bundle::images).unwrap();
         }
         path
     }

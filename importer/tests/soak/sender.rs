@@ -145,7 +145,7 @@ impl Sender {
         };
         let plan = plan(&loaded, &resolved, &options, at).unwrap();
         pull(&client, &plan, Signatures::default(), path, 8, &silent).await.unwrap();
-        bundle::sign(path, &[], &self.key).unwrap();
+        bundle::sign(path, &[], &self.key, bundle::Bundle::images).unwrap();
     }
 
     fn text(&self, set: Set) -> String {

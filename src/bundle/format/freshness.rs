@@ -80,6 +80,11 @@ pub fn is_clock_behind(created_at: Timestamp, now: Timestamp) -> bool {
     now.saturating_add(CLOCK_TOLERANCE).is_ok_and(|now| now < created_at)
 }
 
+/// Whether a bundle is past its end.
+pub fn has_expired(not_after: Timestamp, now: Timestamp) -> bool {
+    now > not_after
+}
+
 /// Compares a bundle's sequence and identity with what was accepted. Higher: accepted. Equal: accepted where the
 /// identity is equal too (it is imported again, or a delta of it). Lower: refused.
 ///

@@ -140,7 +140,7 @@ pub(in crate::bundle) fn is_renamed(path: &Utf8Path) -> bool {
 }
 
 /// The archive that `path` means, however it is named: by itself, by one of its volumes, or by their list.
-pub(in crate::bundle) fn archive_of(path: &Utf8Path) -> Utf8PathBuf {
+pub fn archive_of(path: &Utf8Path) -> Utf8PathBuf {
     if let Some((archive, _)) = volume_of(path) {
         return archive;
     }
@@ -156,20 +156,32 @@ pub(in crate::bundle) fn archive_of(path: &Utf8Path) -> Utf8PathBuf {
 /// The volumes of `archive` that lie in its own folder and in `folders`, by number. Where one lies there twice, the
 /// first counts.
 pub(in crate::bundle) fn find(archive: &Utf8Path, folders: &[Utf8PathBuf]) -> BTreeMap<u64, Utf8PathBuf> {
-    let own = archive.parent().filter(|own| !own.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
     let mut found = BTreeMap::new();
     let Some(name) = archive.file_name() else { return found };
-    for folder in std::iter::once(own).chain(folders.iter().map(Utf8PathBuf::as_path)) {
-        let entries = folder.read_dir_utf8().into_iter().flatten().take(MAX_ENTRIES).map_while(Result::ok);
-        for entry in entries {
-            if let Some((of, n)) = volume_of(Utf8Path::new(entry.file_name()))
-                && of.as_str() == name
-            {
-                found.entry(n).or_insert_with(|| folder.join(entry.file_name()));
-            }
+    for path in folders_of(archive, folders).flat_map(files) {
+        if let Some((of, n)) = path.file_name().and_then(|file| volume_of(Utf8Path::new(file)))
+            && of.as_str() == name
+        {
+            found.entry(n).or_insert(path);
         }
     }
     found
+}
+
+/// The folder of `archive`, and `folders`.
+pub(in crate::bundle) fn folders_of<'a>(
+    archive: &'a Utf8Path,
+    folders: &'a [Utf8PathBuf],
+) -> impl Iterator<Item = &'a Utf8Path> {
+    let own = archive.parent().filter(|own| !own.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
+    std::iter::once(own).chain(folders.iter().map(Utf8PathBuf::as_path))
+}
+
+/// What a folder holds; in the working directory by the names alone.
+pub(in crate::bundle) fn files(folder: &Utf8Path) -> impl Iterator<Item = Utf8PathBuf> {
+    let entries = folder.read_dir_utf8().into_iter().flatten().take(MAX_ENTRIES).map_while(Result::ok);
+    let prefix = if folder == "." { Utf8Path::new("") } else { folder };
+    entries.map(|entry| prefix.join(entry.file_name()))
 }
 
 #[cfg(test)]

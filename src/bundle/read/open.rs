@@ -423,7 +423,7 @@ fn check_freshness(
         return Err(BundleError::Audience { path: path(), expected: manifest.audience.join(", "), got });
     }
     match (manifest.not_after, freshness.now) {
-        (Some(not_after), Some(now)) if now > not_after => {
+        (Some(not_after), Some(now)) if freshness::has_expired(not_after, now) => {
             Err(BundleError::Expired { path: path(), not_after, now })
         }
         _ => Ok(()),

@@ -11,6 +11,7 @@ use crate::bundle::format::error::ManifestError;
 use crate::bundle::format::layout::Layout;
 use crate::bundle::format::manifest::BundleManifest;
 use crate::bundle::format::volumes::{self, VolumeList};
+use crate::bundle::read::images::BundledImages;
 use crate::bundle::read::list::{FOREIGN_LIST, read_list, read_lists, signature, signature_path};
 use crate::bundle::read::open::Bundle;
 use crate::bundle::sign::{KeyId, SIGNATURES_SIZE, SecretKey, SignError, Signatures};
@@ -57,13 +58,19 @@ fn add_signature(
 }
 
 /// Adds a signature to a bundle, in place: no other byte moves. Its volumes may also lie in `folders`; each list of them is
-/// written and signed again. Signatures that are damaged are replaced. The bundle's structure is not read; who signs a
-/// bundle vouches for its manifest, whose digests vouch for the rest.
+/// written and signed again. Signatures that are damaged are replaced. `check` decides whether the bundle may be signed,
+/// before anything is written: usually [`Bundle::verify`], so that nobody vouches for a damaged copy.
 ///
 /// # Errors
-/// [`BundleError`] of opening, and of signing.
-pub fn sign(path: &Utf8Path, folders: &[Utf8PathBuf], key: &SecretKey) -> Result<SignedBundle, BundleError> {
+/// [`BundleError`] of opening, of `check`, and of signing.
+pub fn sign(
+    path: &Utf8Path,
+    folders: &[Utf8PathBuf],
+    key: &SecretKey,
+    check: impl FnOnce(&Bundle) -> Result<BundledImages, BundleError>,
+) -> Result<SignedBundle, BundleError> {
     let (bundle, replaced) = Bundle::open_to_sign(path, folders)?;
+    check(&bundle)?;
     let unacceptable = |source| BundleError::Manifest { path: path.to_owned(), source };
     let encoded = bundle.manifest().encode().map_err(unacceptable)?;
     let layout = Layout::new(bundle.manifest(), &encoded).map_err(unacceptable)?;

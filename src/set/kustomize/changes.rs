@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::graph::{FoundSet, Graph, Reach, shown};
 use super::parse::{Kustomization, Patch, selects};
+use crate::error::shortened;
 
 /// Most files and addresses that one message names.
 pub(super) const MAX_NAMED: usize = 3;
@@ -49,13 +50,10 @@ impl Graph<'_> {
         let sets = self.sets(targets).collect::<Vec<_>>();
         let replaced = kustomization.images().filter(|name| sets.iter().any(|set| uses(set, name)));
         let replaced = replaced.map(shown).collect::<BTreeSet<_>>();
-        let more = replaced.len().saturating_sub(MAX_NAMED);
-        let named = replaced.into_iter().take(MAX_NAMED).collect::<Vec<_>>().join(", ");
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-        (!named.is_empty()).then(|| {
-            let of = self.name_targets(targets);
+        (!replaced.is_empty()).then(|| {
+            let (named, of) = (shortened(&replaced, MAX_NAMED, ", "), self.name_targets(targets));
             format!(
-                "replaces {named}{more} in workloads by `images`, and not in {of}; the bundle carries the images that the sets list"
+                "replaces {named} in workloads by `images`, and not in {of}; the bundle carries the images that the sets list"
             )
         })
     }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::changes::MAX_NAMED;
+use crate::error::shortened;
 
 /// What Kustomize, Flux or Argo CD does that krs does not.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,9 +48,6 @@ pub(super) fn counted(number: usize, one: &str, many: &str) -> Option<String> {
     (number > 0).then(|| format!("{number} more {}", if number == 1 { one } else { many }))
 }
 
-pub(super) fn may_take(mut from: Vec<String>) -> String {
-    let more = from.len().saturating_sub(MAX_NAMED);
-    from.truncate(MAX_NAMED);
-    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-    format!("may take sets from {}{more}", from.join("; "))
+pub(super) fn may_take(from: &[String]) -> String {
+    format!("may take sets from {}", shortened(from, MAX_NAMED, "; "))
 }

@@ -49,14 +49,14 @@ pub(in crate::set) fn effects(
             || kustomization.patches().any(|patch| patch.names_set());
         if concerns || !certain.is_empty() {
             let from = [certain, possible].concat();
-            effects.extend((!from.is_empty()).then(|| Effect::new(file, may_take(from))));
+            effects.extend((!from.is_empty()).then(|| Effect::new(file, may_take(&from))));
         } else if !possible.is_empty() {
             unknown.push((file, possible));
         }
     }
     effects.extend(summary(unknown, |possible, more| {
         let more = counted(more, "kustomization takes", "kustomizations take");
-        may_take(possible)
+        may_take(&possible)
             + &more.map(|more| format!(", and {more} manifests from elsewhere")).unwrap_or_default()
     }));
     effects.extend(graph.trouble());

@@ -76,7 +76,7 @@ impl Graph<'_> {
         let replaced = self.replaced_images(&overlay, &targets);
         messages.extend(replaced.map(|message| (format!("{title} {message}"), false)));
         let LeftOut { certain, .. } = self.left_out(&overlay);
-        messages.extend((!certain.is_empty()).then(|| (format!("{title} {}", may_take(certain)), true)));
+        messages.extend((!certain.is_empty()).then(|| (format!("{title} {}", may_take(&certain)), true)));
         messages
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::error::shortened;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, RepositoryName, Tag};
@@ -130,13 +131,10 @@ pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<
         let set = crate::set::model::full_name(loaded.set.namespace.as_deref(), &loaded.set.name);
         format!("set {set} ({}:{}, for {})", loaded.shown, image.line, loaded.set.spec.destination_registry)
     };
-    let list = shared.iter().take(MAX_LISTED).map(|((repository, tag), one, other)| {
+    let list = shared.iter().map(|((repository, tag), one, other)| {
         format!("{repository}:{tag} in {} and {}", claim(one), claim(other))
     });
-    let mut list = list.collect::<Vec<_>>().join("; ");
-    if let more @ 1.. = shared.len().saturating_sub(MAX_LISTED) {
-        list.push_str(&format!("; and {more} more"));
-    }
+    let list = shortened(list, MAX_LISTED, "; ");
     let message = format!(
         "sets for different destinations give one name to different images, which one registry cannot hold: let `krs push` \
          use the destinations of the sets (name no registry), or choose sets by --set: {list}"

@@ -2,6 +2,7 @@
 //! Indexes, manifests and tags of an image: asked for all at once, put inner before outer, read back, tagged last.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -18,7 +19,7 @@ use crate::oci::closure::Closure;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Selector;
 use crate::oci::{Descriptor, Document, MAX_DOCUMENT};
-use crate::registry::{Denial, RegistryError, Repository};
+use crate::registry::{Denial, RegistryError, Repository, SourceError};
 
 impl Run<'_> {
     /// Puts the documents of a target, reads them back, puts what refers to it, and tags it. Where the registry lacks what
@@ -31,7 +32,10 @@ impl Run<'_> {
     ) -> Result<Attached, TargetError> {
         let image = self.images.images.get(target.image).ok_or(TargetError::Missing(target.digest))?;
         let optional = self.optional(target.image);
-        let mut left = LeftBehind::of_blobs(target, &image.closure, optional, failures)?;
+        let mut left = match LeftBehind::of_blobs(target, &image.closure, optional, failures) {
+            Ok(left) => left,
+            Err(error) => return Err(self.of_archive(error).await),
+        };
         match self.try_put_target(target, image, &mut left, failures).await {
             Err(error) if error.may_be_collected() => {
                 if !self.restore(target, &image.closure).await? {
@@ -42,6 +46,21 @@ impl Run<'_> {
             }
             put => put,
         }
+    }
+
+    /// The error with the file and the position in it, where a blob of the archive is damaged or cannot be read.
+    async fn of_archive(&self, error: TargetError) -> TargetError {
+        let TargetError::Registry(RegistryError::Source { digest, source }) = error else { return error };
+        let Some(blob) = self.bundle.blob(&digest).copied() else {
+            return RegistryError::Source { digest, source }.into();
+        };
+        let (bundle, fallback) = (Arc::clone(self.bundle), TargetError::Missing(digest));
+        // Which volume is damaged is found out by reading it.
+        let located = tokio::task::spawn_blocking(move || match source {
+            SourceError::Corrupt(mismatch) => bundle.content_error(&blob, mismatch),
+            SourceError::Read(source) => bundle.read_error(&blob, source),
+        });
+        located.await.map_or(fallback, |error| TargetError::Bundle(Box::new(error)))
     }
 
     /// Sends the blobs of a target that are not there although they were. Whether that, or a manifest that is gone, may

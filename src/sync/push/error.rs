@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::referrers::ReferrerProblem;
 use super::target::{SetName, Target};
+use crate::bundle::BundleError;
 use crate::error::{self, Cause, Classify, ErrorKind};
 use crate::oci::digest::Digest;
 use crate::oci::reference::{ParseReferenceError, RegistryHost, RepositoryName, Tag};
@@ -16,9 +17,12 @@ use crate::registry::RegistryError;
 /// Why a target is not at the edge.
 #[derive(Debug, Error)]
 pub enum TargetError {
-    /// The registry, or the archive while it was read.
+    /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The archive, while it was read.
+    #[error(transparent)]
+    Bundle(Box<BundleError>),
     /// What was read back is not what was sent. (T-58)
     #[error("{registry} delivers {got} where {expected} was put")]
     ReadBack {
@@ -93,6 +97,7 @@ impl Classify for TargetError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Registry(e) => e.kind(),
+            Self::Bundle(e) => e.kind(),
             Self::Sparse { source, .. } => source.kind(),
             Self::FixedTag { .. } => ErrorKind::Other,
             Self::ReadBack { .. } => ErrorKind::Corrupt,
@@ -104,6 +109,7 @@ impl Classify for TargetError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Registry(e) => e.help(),
+            Self::Bundle(e) => e.help(),
             Self::ReadBack { .. } => {
                 Some("the registry changes what it stores; check what stands in front of it".to_owned())
             }
@@ -229,11 +235,7 @@ pub struct MissingLayer {
 const MAX_NAMES: usize = 20;
 
 fn names(names: &BTreeSet<SetName>) -> String {
-    let mut shown = names.iter().take(MAX_NAMES).map(ToString::to_string).collect::<Vec<_>>();
-    if names.len() > MAX_NAMES {
-        shown.push(format!("{} more", names.len() - MAX_NAMES));
-    }
-    shown.join(", ")
+    error::shortened(names, MAX_NAMES, ", ")
 }
 
 fn count(layers: usize) -> String {

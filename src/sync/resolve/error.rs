@@ -4,7 +4,7 @@
 use thiserror::Error;
 
 use super::resolved::MissingReferrer;
-use crate::error::{self, Cause, Classify, ErrorKind};
+use crate::error::{self, Cause, Classify, ErrorKind, shortened};
 use crate::oci::closure::ClosureError;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
@@ -53,10 +53,7 @@ pub fn reasons(missing: &[MissingReferrer]) -> String {
             reasons.push(&missing.reason);
         }
     }
-    let more = reasons.len().saturating_sub(SHOWN);
-    reasons.truncate(SHOWN);
-    let text = reasons.join("; ");
-    if more > 0 { format!("{text}; and {more} more") } else { text }
+    shortened(&reasons, SHOWN, "; ")
 }
 
 impl From<FetchError> for ImageError {

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use camino::Utf8Path;
 use krs_core::bundle::Bundle;
-use krs_core::error::ErrorKind;
+use krs_core::error::{ErrorKind, shortened};
 use krs_core::oci::reference::Destination;
 use krs_core::sync::push;
 
@@ -13,6 +14,21 @@ use crate::diagnostic::Failure;
 
 /// Most destinations that a warning names.
 const MAX_NAMES: usize = 5;
+
+/// Whether the bundle comes before the registry on the command line.
+///
+/// # Errors
+/// There is no such file, and the registry is one.
+pub(super) fn in_order(args: &PushArgs) -> Result<(), Failure> {
+    let Some(destination) = &args.destination else { return Ok(()) };
+    let name = destination.to_string();
+    if args.file.symlink_metadata().is_ok() || !Utf8Path::new(&name).is_file() {
+        return Ok(());
+    }
+    let message = format!("there is no bundle {}, and {name} is a file and not a registry", args.file);
+    Err(Failure::usage(message)
+        .help(format!("the bundle comes first, then the registry: krs push {name} {}", args.file)))
+}
 
 /// Whether the bundle may choose where it goes: it then also chooses who is sent credentials, so that somebody must vouch
 /// for it.
@@ -45,13 +61,10 @@ pub(super) fn warnings(args: &PushArgs, bundle: &Bundle, sets: &[usize]) -> Vec<
 /// The sets are for other registries than the one that is named.
 fn elsewhere(bundle: &Bundle, sets: &[usize], destination: &Destination) -> Option<String> {
     let others = push::other_destinations(bundle, sets, destination);
-    let mut shown = others.iter().take(MAX_NAMES).cloned().collect::<Vec<_>>();
-    if others.len() > MAX_NAMES {
-        shown.push(format!("{} more", others.len() - MAX_NAMES));
-    }
-    let names = shown.join(", ");
-    (!shown.is_empty())
-        .then(|| format!("the sets are for {names}, and not for {destination}, which the command names"))
+    (!others.is_empty()).then(|| {
+        let names = shortened(&others, MAX_NAMES, ", ");
+        format!("the sets are for {names}, and not for {destination}, which the command names")
+    })
 }
 
 /// Sets that ask for plain HTTP: that is for the person to decide whose credentials are sent.

@@ -26,6 +26,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `krs push`
 pub(super) fn push(args: &PushArgs, console: &Console) -> Result<(), Failure> {
+    destinations::in_order(args)?;
     destinations::may_choose(args)?;
     let bundle = Arc::new(policy::open(&args.file, &args.volumes, &args.policy, console)?);
     let images = bundle.images()?;
@@ -52,8 +53,10 @@ pub(super) fn push(args: &PushArgs, console: &Console) -> Result<(), Failure> {
     let runtime = runtime()?;
     let pushed = runtime.block_on(async {
         tokio::select! {
-            pushed = push.deliver(&deliveries, &memory, &mut warn) => Ok(pushed),
+            // First what catches signals: one that comes with the first request must not end the process at once.
+            biased;
             signal = signals::interrupted() => Err(signal),
+            pushed = push.deliver(&deliveries, &memory, &mut warn) => Ok(pushed),
         }
     });
     let (pushed, not_remembered) = match pushed {

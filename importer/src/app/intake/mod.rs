@@ -38,6 +38,7 @@ use camino::Utf8PathBuf;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use jiff::Timestamp;
+use krs_core::bundle::has_expired;
 use krs_core::crd::{ImageBundle, condition};
 use krs_core::oci::digest::Digest;
 use kube::Resource as _;
@@ -322,7 +323,7 @@ impl Intake {
         if self.config.enforce_expiry {
             self.retry(|state| match state {
                 State::Accepted(accepted) => {
-                    accepted.held.bundle.manifest().not_after.is_some_and(|end| end < now)
+                    accepted.held.bundle.manifest().not_after.is_some_and(|end| has_expired(end, now))
                 }
                 _ => false,
             });

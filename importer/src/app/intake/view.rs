@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use krs_core::bundle::has_expired;
 use krs_core::crd::{ImageBundleStatus, VolumeCounts, condition, reason};
 
 use super::ahead::Ahead;
@@ -291,7 +292,7 @@ fn accepted_rows(
     if let Standing::Superseded { by } = usage.standing {
         message = format!("{message}; superseded: sequence {by} of its stream was used");
     }
-    if let Some(end) = manifest.not_after.filter(|end| *end < context.now) {
+    if let Some(end) = manifest.not_after.filter(|end| has_expired(*end, context.now)) {
         message = format!("{message}; it expired at {end}, which this site only reports");
     }
     if let Some(newest) = context.newest.filter(|newest| *newest > context.now) {

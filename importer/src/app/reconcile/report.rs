@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::crd::{API_VERSION, EdgeImageSet, EdgeImageSetStatus, KIND, condition, reason};
+use krs_core::error::shortened;
 use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -178,10 +179,8 @@ fn new_failures(before: Option<&EdgeImageSetStatus>, after: &EdgeImageSetStatus)
     if new.is_empty() {
         return None;
     }
-    let shown = new.iter().take(SHOWN).map(|f| format!("{}: {}: {}", f.image, f.reason, f.message));
-    let more = new.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    Some(shown.collect::<Vec<_>>().join("; ") + &more)
+    let shown = new.iter().map(|f| format!("{}: {}: {}", f.image, f.reason, f.message));
+    Some(shortened(shown, SHOWN, "; "))
 }
 
 /// Labels of the images of a set in one state.

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSet, EdgeImageSetSpec, Source, reason};
+use krs_core::error::shortened;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{Destination, Reference};
 use krs_core::set::{SetImage, check_spec};
@@ -26,13 +27,8 @@ pub(super) struct Wanted {
 /// Understands a spec. The API server has judged it before, but perhaps by the rules of another version. (T-79)
 pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<Wanted, Obstacle> {
     let images = check_spec(spec).map_err(|problems| {
-        let mut shown =
-            problems.iter().take(SHOWN).map(|problem| format!("{}: {}", problem.place, problem.message));
-        let mut message = shown.by_ref().collect::<Vec<_>>().join("; ");
-        if problems.len() > SHOWN {
-            message += &format!("; and {} more", problems.len() - SHOWN);
-        }
-        invalid(message)
+        let shown = problems.iter().map(|problem| format!("{}: {}", problem.place, problem.message));
+        invalid(shortened(shown, SHOWN, "; "))
     })?;
     if spec.destination_registry.contains("${") {
         return Err(invalid(

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use krs_core::crd::{ImageFailure, Source, reason};
+use krs_core::error::shortened;
 use krs_core::oci::reference::Reference;
 use krs_core::redact::printable;
 
@@ -288,11 +289,7 @@ fn named(o: &Observation<'_>, images: impl Iterator<Item = usize>) -> String {
 }
 
 fn list(names: &[String]) -> String {
-    let shown = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
+    shortened(names, NAMED, ", ")
 }
 
 /// A reason that does not say Ready.

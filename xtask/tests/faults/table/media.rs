@@ -178,4 +178,9 @@ pub(super) const MEDIA: &[Fault] = &[
         "a drive of which no bundle can be used: signed by another key, incomplete, unpacked",
         "`krs inspect DIR` lists each with its reason, and ends with the code of the first one",
     ),
+    (
+        267,
+        "a damaged bundle is signed, so that the signature seems to vouch for it",
+        "`krs sign` verifies first and refuses with exit code 4; nothing is written",
+    ),
 ];
