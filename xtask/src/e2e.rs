@@ -37,6 +37,10 @@ pub(crate) fn run(cache: &Cache, name: &str, arguments: &[&str]) -> Result<()> {
         "--no-run",
     ]);
     let test = run::executable(&mut test, "e2e")?;
+    // A cluster for no test would be minutes for nothing, and look like success.
+    if !run::output(Command::new(&test).args(arguments).arg("--list"))?.contains(": test\n") {
+        return Err(format!("no test of the cluster fits `{}`", arguments.join(" ")).into());
+    }
     let with_settings = |command: &mut Command| {
         command
             .env("KRS_TOOLS", cache.tools())

@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Run only this part; may be given more than once
     #[arg(long, value_name = "PART")]
     only: Vec<Part>,
+    /// With --only cluster: run only the tests whose names contain one of these
+    #[arg(last = true, value_name = "TEST")]
+    tests: Vec<String>,
 }
 
 /// A part, in the order of running: what fails fast comes first.
@@ -84,6 +87,11 @@ struct Row {
 
 /// Runs the parts until one fails, and prints the table either way.
 pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
+    if !args.tests.is_empty() && args.only != [Part::Cluster] {
+        return Err(
+            "single tests are chosen with `--only cluster -- TEST`; for others use `cargo test`".into()
+        );
+    }
     let start = Instant::now();
     let with_cluster = |part: &Part| matches!(part, Part::Chart | Part::Cluster);
     let chosen = |part: &Part| {
@@ -162,7 +170,10 @@ fn do_part(cache: &Cache, part: Part, args: &Args, notes: &mut Vec<String>) -> R
         }
         Part::Deny => deny(cache, notes),
         Part::Chart => chart::check(cache, args.full),
-        Part::Cluster => e2e::run(cache, "test", &["--test-threads=1"]),
+        Part::Cluster => {
+            let names = args.tests.iter().map(String::as_str);
+            e2e::run(cache, "test", &["--test-threads=1"].into_iter().chain(names).collect::<Vec<_>>())
+        }
     }
 }
 
