@@ -43,7 +43,8 @@ mod tests {
             [("edgeimageset", edge_image_set_crd_yaml), ("imagebundle", image_bundle_crd_yaml)];
         for (name, definition) in definitions {
             let now = definition().unwrap();
-            let golden_file = format!("{}/testdata/{name}.crd.yaml", env!("CARGO_MANIFEST_DIR"));
+            let golden_file =
+                format!("{}/importer/chart/files/crds/{name}.crd.yaml", env!("CARGO_MANIFEST_DIR"));
             if std::env::var_os("UPDATE_GOLDEN").is_some() {
                 std::fs::write(&golden_file, &now).unwrap();
             }

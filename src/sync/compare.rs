@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::bundle::{Bundle, BundledImages};
 use crate::oci::digest::Digest;
 use crate::oci::reference::RepositoryName;
-use crate::set::{CheckedSet, Loaded};
+use crate::set::{CheckedSet, Loaded, SetImage};
 use crate::sync::receipt::Receipt;
 use crate::sync::resolve::Resolved;
 
@@ -21,13 +21,31 @@ pub struct Stock {
     blobs: HashSet<Digest>,
 }
 
-fn wanted<'a>(
+/// The images of sets by their names at the edge. Sets of several destinations may give one name to different images:
+/// then the destination stands before it, so that none of them hides another.
+fn names<'a>(
     sets: impl IntoIterator<Item = &'a CheckedSet>,
-) -> impl Iterator<Item = (String, String, Option<Digest>)> {
-    sets.into_iter().flat_map(|set| &set.images).map(|image| {
-        let name = format!("{}:{}", image.repository, image.tag);
-        (name, image.reference.to_string(), image.reference.digest)
-    })
+    digest: impl Fn(&SetImage) -> Option<Digest>,
+) -> BTreeMap<String, Option<Digest>> {
+    let mut by_name = BTreeMap::<String, BTreeMap<&str, Option<Digest>>>::new();
+    for set in sets {
+        for image in &set.images {
+            let name = format!("{}:{}", image.repository, image.tag);
+            let digests = by_name.entry(name).or_default();
+            let known = digests.entry(set.spec.destination_registry.as_str()).or_default();
+            *known = digest(image).or(*known);
+        }
+    }
+    let named = by_name.into_iter().flat_map(|(name, digests)| {
+        let mut known = digests.values().flatten();
+        let first = known.next().copied();
+        if known.all(|other| Some(*other) == first) {
+            return vec![(name, first)];
+        }
+        let qualified = digests.into_iter().map(|(to, digest)| (format!("{to}/{name}"), digest));
+        qualified.collect()
+    });
+    named.collect()
 }
 
 impl Stock {
@@ -37,9 +55,9 @@ impl Stock {
         let entries = bundle.manifest().images.iter();
         let digests =
             entries.map(|image| (image.reference.to_string(), image.digest)).collect::<HashMap<_, _>>();
-        for (name, reference, digest) in wanted(bundle.sets()) {
-            stock.images.insert(name, digests.get(&reference).copied().or(digest));
-        }
+        stock.images = names(bundle.sets(), |image| {
+            digests.get(&image.reference.to_string()).copied().or(image.reference.digest)
+        });
         for (entry, image) in bundle.manifest().images.iter().zip(&images.images) {
             let contents = image.closure.contents.iter().map(|content| (content.digest, content.size));
             stock.contents.insert(entry.digest, contents.collect());
@@ -53,9 +71,9 @@ impl Stock {
         let images = || resolved.iter().flat_map(|resolved| &resolved.images);
         let digests = images().map(|image| (image.reference.to_string(), image.root.digest));
         let digests = digests.collect::<HashMap<_, _>>();
-        for (name, reference, digest) in wanted(loaded.sets.iter().map(|loaded| &loaded.set)) {
-            stock.images.insert(name, digest.or_else(|| digests.get(&reference).copied()));
-        }
+        stock.images = names(loaded.sets.iter().map(|loaded| &loaded.set), |image| {
+            image.reference.digest.or_else(|| digests.get(&image.reference.to_string()).copied())
+        });
         for image in images() {
             let contents = image.closure.contents.iter().map(|content| (content.digest, content.size));
             stock.contents.insert(image.root.digest, contents.collect());
@@ -175,6 +193,7 @@ pub fn compare(before: &Stock, after: &Stock) -> Differences {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn stock(images: &[(&str, &str, &[&str])]) -> Stock {
@@ -210,6 +229,31 @@ mod tests {
         assert_eq!((found.changed[0].new, found.added[0].new), (Some((1, 9)), Some((1, 9))));
         assert_eq!(found.new_bytes, 9);
         assert!(compare(&after, &after).is_empty() && !found.is_empty());
+    }
+
+    #[test]
+    fn sets_of_several_destinations_do_not_hide_each_others_images() {
+        let (one, other) = (Digest::of(b"1"), Digest::of(b"2"));
+        let set = |destination: &str, image: &str| {
+            let text = format!(
+                "apiVersion: kuberegistrysync.io/v1alpha1\nkind: EdgeImageSet\nmetadata: {{name: s}}\n\
+                 spec:\n  destinationRegistry: {destination}\n  images:\n  - image: {image}\n"
+            );
+            crate::set::check(text.as_bytes(), "s.yaml").unwrap()
+        };
+        let image = |digest: Digest| format!("registry.example/shop/web:1@{digest}");
+        let named = |sets: &[CheckedSet]| names(sets, |image| image.reference.digest);
+        let (berlin, tagged) = (set("berlin.example", &image(one)), "registry.example/shop/web:1");
+        let different = named(&[berlin.clone(), set("paris.example/mirror", &image(other))]);
+        let expected = [
+            ("berlin.example/shop/web:1".to_owned(), Some(one)),
+            ("paris.example/mirror/shop/web:1".to_owned(), Some(other)),
+        ];
+        assert_eq!(different, BTreeMap::from(expected));
+        // The same image, or one that a set does not pin, goes by its name.
+        let same = BTreeMap::from([("shop/web:1".to_owned(), Some(one))]);
+        assert_eq!(named(&[berlin.clone(), set("paris.example", &image(one))]), same);
+        assert_eq!(named(&[berlin, set("berlin.example", tagged)]), same);
     }
 
     #[test]
