@@ -54,8 +54,20 @@ pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, JsonError> {
     Ok(serde_json::to_vec(value)?)
 }
 
+/// [`canonical`] for values whose types do not declare their fields in sorted order.
+///
+/// # Errors
+/// As for [`canonical`].
+pub fn sorted<T: Serialize>(value: &T) -> Result<Vec<u8>, JsonError> {
+    Ok(sorted_text(&serde_json::to_value(value)?).into_bytes())
+}
+
 /// Whether `bytes` are what [`canonical`] would write for the document that they hold.
 pub fn is_canonical(bytes: &[u8]) -> bool {
+    serde_json::from_slice(bytes).is_ok_and(|value| sorted_text(&value).as_bytes() == bytes)
+}
+
+fn sorted_text(value: &serde_json::Value) -> String {
     fn write(value: &serde_json::Value, out: &mut String) {
         use serde_json::Value;
         match value {
@@ -86,11 +98,9 @@ pub fn is_canonical(bytes: &[u8]) -> bool {
             other => out.push_str(&other.to_string()),
         }
     }
-    serde_json::from_slice(bytes).is_ok_and(|value| {
-        let mut text = String::with_capacity(bytes.len());
-        write(&value, &mut text);
-        text.as_bytes() == bytes
-    })
+    let mut text = String::new();
+    write(value, &mut text);
+    text
 }
 
 /// Walks a document without building it, to refuse what serde would let pass.

@@ -13,6 +13,7 @@ pub mod platform;
 pub mod reference;
 mod select;
 mod stated_platform;
+pub(crate) mod written;
 
 pub use descriptor::{Descriptor, Inline, MAX_URLS};
 pub use manifest::{

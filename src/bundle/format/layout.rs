@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde::Serialize;
+use oci_spec::image::{ANNOTATION_REF_NAME, Descriptor, MediaType};
 
 use super::content::BundleImage;
 pub use super::entries::{
@@ -20,10 +20,11 @@ pub use super::entries::{
 use super::error::ManifestError;
 use super::manifest::BundleManifest;
 use crate::bundle::sign::SIGNATURES_SIZE;
-use crate::json;
-use crate::oci;
 use crate::oci::digest::Digest;
+use crate::oci::written;
 
+/// Annotation of an image with the name under which containerd registers it.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// Annotation of `index.json` with the digest of `krs/bundle.json`, so that no byte of an unsigned bundle can
 /// change unnoticed either.
 const MANIFEST_ANNOTATION: &str = "io.kuberegistrysync.bundle";
@@ -129,34 +130,20 @@ impl Layout {
     }
 }
 
-#[derive(Serialize)]
-struct IndexJson {
-    annotations: HashMap<&'static str, String>,
-    manifests: Vec<IndexEntry>,
-    #[serde(rename = "mediaType")]
-    media_type: &'static str,
-    #[serde(rename = "schemaVersion")]
-    schema_version: u32,
-}
-
-#[derive(Serialize)]
-struct IndexEntry {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    annotations: Option<Names>,
-    #[serde(rename = "artifactType", skip_serializing_if = "Option::is_none")]
-    artifact_type: Option<String>,
-    digest: Digest,
-    #[serde(rename = "mediaType")]
-    media_type: String,
+/// A descriptor in `index.json`, under a name where it has one.
+fn entry(
+    (media_type, artifact_type): (&str, Option<&String>),
+    digest: &Digest,
     size: u64,
-}
-
-#[derive(Serialize)]
-struct Names {
-    #[serde(rename = "io.containerd.image.name")]
-    containerd: String,
-    #[serde(rename = "org.opencontainers.image.ref.name")]
-    reference: String,
+    name: Option<String>,
+) -> Result<Descriptor, ManifestError> {
+    let mut entry = written::descriptor(media_type, digest, size)?;
+    entry.set_artifact_type(artifact_type.map(|kind| MediaType::from(kind.as_str())));
+    let names = |name: String| {
+        HashMap::from([(CONTAINERD_NAME.to_owned(), name.clone()), (ANNOTATION_REF_NAME.to_owned(), name)])
+    };
+    entry.set_annotations(name.map(names));
+    Ok(entry)
 }
 
 /// `index.json`: for each image an entry `REPO:TAG` and one `REPO@DIGEST`, because a Pod that is pinned by digest
@@ -184,49 +171,36 @@ fn index(manifest: &BundleManifest, manifest_digest: Digest) -> Result<Vec<u8>, 
         let tag = tag_name(image).filter(|name| claims.get(name).is_some_and(|digests| digests.len() == 1));
         for name in tag.into_iter().chain([format!("{}@{}", image.repository, image.digest)]) {
             if named.insert(name.clone()) {
-                manifests.push(IndexEntry {
-                    annotations: Some(Names { containerd: name.clone(), reference: name }),
-                    artifact_type: image.artifact_type.clone(),
-                    digest: image.digest,
-                    media_type: image.media_type.clone(),
-                    size: size(&image.digest)?,
-                });
+                let kind = (image.media_type.as_str(), image.artifact_type.as_ref());
+                manifests.push(entry(kind, &image.digest, size(&image.digest)?, Some(name))?);
             }
         }
     }
     let mut unnamed = BTreeSet::new();
     for image in manifest.images.iter().filter(|image| image.partial) {
         if unnamed.insert(image.digest) {
-            manifests.push(IndexEntry {
-                annotations: None,
-                artifact_type: image.artifact_type.clone(),
-                digest: image.digest,
-                media_type: image.media_type.clone(),
-                size: size(&image.digest)?,
-            });
+            let kind = (image.media_type.as_str(), image.artifact_type.as_ref());
+            manifests.push(entry(kind, &image.digest, size(&image.digest)?, None)?);
         }
     }
     for referrer in manifest.images.iter().flat_map(|image| &image.referrers) {
         if unnamed.insert(referrer.digest) {
-            manifests.push(IndexEntry {
-                annotations: None,
-                artifact_type: referrer.artifact_type.clone(),
-                digest: referrer.digest,
-                media_type: referrer.media_type.clone(),
-                size: size(&referrer.digest)?,
-            });
+            let kind = (referrer.media_type.as_str(), referrer.artifact_type.as_ref());
+            manifests.push(entry(kind, &referrer.digest, size(&referrer.digest)?, None)?);
         }
     }
-    let annotations = HashMap::from([(MANIFEST_ANNOTATION, manifest_digest.to_string())]);
-    let index = IndexJson { annotations, manifests, media_type: oci::OCI_INDEX, schema_version: 2 };
-    Ok(json::canonical(&index)?)
+    let annotations = HashMap::from([(MANIFEST_ANNOTATION.to_owned(), manifest_digest.to_string())]);
+    Ok(written::index(manifests, Some(annotations))?)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use oci_spec::image::OciLayoutBuilder;
+
     use super::*;
     use crate::bundle::format::manifest::tests::example;
+    use crate::json;
 
     #[test]
     fn pieces_and_contents_fill_the_archive_without_gap_or_overlap() {
@@ -268,6 +242,12 @@ mod tests {
         all.extend(header(&blob_path(&manifest.blobs[0].digest), 9 << 30).unwrap());
         assert_eq!(Digest::of(&encoded).short(), "ca9bd8a0162b");
         assert_eq!(Digest::of(&all).short(), "fd57b4e9d231");
+    }
+
+    #[test]
+    fn the_layout_is_marked_as_oci_spec_writes_it() {
+        let layout = OciLayoutBuilder::default().image_layout_version("1.0.0").build().unwrap();
+        assert_eq!(json::sorted(&layout).unwrap(), OCI_LAYOUT_CONTENT);
     }
 
     #[test]

@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use oci_spec::image::MediaType;
+use serde::Deserialize;
 
 use crate::bundle::{Bundle, BundleImage, BundledImage, BundledImages};
-use crate::json;
+use crate::json::JsonError;
+use crate::oci::Descriptor;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Tag;
-use crate::oci::{self, Descriptor};
+use crate::oci::written;
 
 /// One repository.
 #[derive(Debug, Default)]
@@ -24,16 +26,22 @@ pub struct Repository {
 }
 
 /// A descriptor in the answer of the referrers API.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 struct Referrer {
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: HashMap<String, String>,
     artifact_type: Option<String>,
     digest: Digest,
     media_type: String,
     size: u64,
+}
+
+impl Referrer {
+    fn written(&self) -> Result<oci_spec::image::Descriptor, JsonError> {
+        let mut written = written::descriptor(&self.media_type, &self.digest, self.size)?;
+        written.set_artifact_type(self.artifact_type.as_deref().map(MediaType::from));
+        written.set_annotations((!self.annotations.is_empty()).then(|| self.annotations.clone()));
+        Ok(written)
+    }
 }
 
 /// All repositories by name. An image is in the one that its reference names, with the registry
@@ -162,19 +170,12 @@ impl Repository {
 
     /// The answer of the referrers API for `subject`, filtered where a type is asked for.
     pub(super) fn referrers(&self, subject: &Digest, artifact_type: Option<&str>) -> Bytes {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Index<'a> {
-            manifests: Vec<&'a Referrer>,
-            media_type: &'static str,
-            schema_version: u32,
-        }
         let all = self.referrers.get(subject).into_iter().flatten();
         let asked =
             |r: &&Referrer| artifact_type.is_none_or(|asked| r.artifact_type.as_deref() == Some(asked));
-        let index =
-            Index { manifests: all.filter(asked).collect(), media_type: oci::OCI_INDEX, schema_version: 2 };
-        json::canonical(&index).unwrap_or_default().into()
+        // Cannot fail: the digests were parsed.
+        let manifests = all.filter(asked).filter_map(|referrer| referrer.written().ok()).collect();
+        written::index(manifests, None).unwrap_or_default().into()
     }
 }
 
@@ -182,7 +183,7 @@ fn referrer(root: &Descriptor, artifact_type: Option<String>, images: &BundledIm
     #[derive(Default, Deserialize)]
     struct Annotated {
         #[serde(default)]
-        annotations: BTreeMap<String, String>,
+        annotations: HashMap<String, String>,
     }
     let document = images.documents.get(&root.digest);
     let annotated = document.and_then(|document| serde_json::from_slice::<Annotated>(&document.bytes).ok());
