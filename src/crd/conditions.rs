@@ -3,11 +3,11 @@
 
 /// Types of conditions.
 pub mod condition {
-    /// Every image is proven in the destination registry, at this generation. What GitOps engines wait for.
+    /// Every image is verified in the destination registry, at this generation. What GitOps engines wait for.
     pub const READY: &str = "Ready";
     /// Always equal to [`READY`].
     pub const SYNCED: &str = "Synced";
-    /// Work is under way or the stick is awaited. Present only while True.
+    /// Work is in progress, or a bundle is awaited. Present only while True.
     pub const RECONCILING: &str = "Reconciling";
     /// The set's owner must act. Present only while True.
     pub const STALLED: &str = "Stalled";
@@ -27,7 +27,7 @@ pub mod condition {
 
 /// Reasons of conditions.
 pub mod reason {
-    /// Ready, Synced: all images are proven.
+    /// Ready, Synced: all images are verified.
     pub const SYNC_SUCCESSFUL: &str = "SyncSuccessful";
     /// Ready, Synced, Reconciling: images are missing that no verified bundle holds.
     pub const WAITING_FOR_BUNDLE: &str = "WaitingForBundle";
@@ -55,7 +55,7 @@ pub mod reason {
     pub const DESTINATION_NOT_ALLOWED: &str = "DestinationNotAllowed";
     /// Stalled: the site's policy forbids plain HTTP, or that certificates are not checked.
     pub const INSECURE_DESTINATION_NOT_ALLOWED: &str = "InsecureDestinationNotAllowed";
-    /// Stalled: the destination registry takes no index that lacks children.
+    /// Stalled: the destination registry accepts no index with missing children.
     pub const SPARSE_INDEX_REFUSED: &str = "SparseIndexRefused";
     /// Stalled: a delta assumes layers that the destination registry does not have.
     pub const BASE_MISSING: &str = "BaseMissing";

@@ -21,12 +21,12 @@ use super::schema::{self, message, rule};
     category = "krs",
     status = "EdgeImageSetStatus",
     derive = "PartialEq",
-    doc = "An EdgeImageSet lists container images that must exist in an edge registry. It is Ready when every one of them is proven there.",
+    doc = "An EdgeImageSet lists container images that must exist in an edge registry. It is Ready when every one of them is verified there.",
     printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether every image is proven in the destination registry"
+        description = "Whether every image is verified in the destination registry"
     ),
     printcolumn(
         name = "Images",
@@ -38,7 +38,7 @@ use super::schema::{self, message, rule};
         name = "Present",
         type_ = "integer",
         json_path = ".status.images.present",
-        description = "Images that are proven in the destination registry"
+        description = "Images that are verified in the destination registry"
     ),
     printcolumn(
         name = "Bundle",
@@ -84,8 +84,8 @@ pub struct EdgeImageSetSpec {
     #[x_kube(validation = rule(schema::OBJECT_NAME, message::SECRET_NAME))]
     pub destination_client_secret_name: Option<String>,
 
-    /// How the connection to the destination registry is secured. Absent: TLS with the importer's trusted
-    /// authorities.
+    /// How the connection to the destination registry is secured. Absent: TLS with the CA certificates of the
+    /// importer.
     #[serde(default, rename = "destinationTLS", skip_serializing_if = "Option::is_none")]
     pub destination_tls: Option<DestinationTls>,
 
@@ -98,7 +98,7 @@ pub struct EdgeImageSetSpec {
     pub naming: Naming,
 
     /// Platforms to bring, as os/architecture[/variant]. Absent: all that an image lists. With a choice the index
-    /// keeps its digest and lacks the children that were not chosen, which not every registry accepts.
+    /// keeps its digest, and the other children are missing, which not every registry accepts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::platforms")]
     #[x_kube(validation = rule(schema::PLATFORMS, message::PLATFORM))]
@@ -109,13 +109,13 @@ pub struct EdgeImageSetSpec {
     #[schemars(range(min = 1, max = 16))]
     pub parallelism: i32,
 
-    /// How often everything is looked at again, Secrets included, as a duration such as 30s, 10m or 1h30m.
+    /// How often the set is reconciled without a change, Secrets included, as a duration such as 30s, 10m or 1h30m.
     #[serde(default = "default::resync_interval")]
     #[schemars(length(min = 2, max = 32))]
     #[x_kube(validation = rule(schema::INTERVAL, message::INTERVAL))]
     pub resync_interval: String,
 
-    /// How often the content of the destination registry is proven again, as a duration such as 12h or 24h.
+    /// How often the content of the destination registry is verified again, as a duration such as 12h or 24h.
     #[serde(default = "default::verify_interval")]
     #[schemars(length(min = 2, max = 32))]
     #[x_kube(validation = rule(schema::INTERVAL, message::INTERVAL))]
@@ -137,7 +137,7 @@ pub struct EdgeImageSetSpec {
 pub struct EdgeImage {
     /// The image in full, registry first and best with tag and digest, in one string so that Renovate and Flux
     /// image automation can update it: docker.io/library/nginx:1.25@sha256:… The digest decides; the tag names
-    /// the image at the edge. With only a tag, whatever it points to is taken each time anew.
+    /// the image at the edge. With only a tag, the tag is resolved again each time.
     #[schemars(length(min = 1, max = 320))]
     #[x_kube(validation = rule(schema::NO_SCHEME, message::IMAGE_SCHEME))]
     #[x_kube(validation = rule(schema::NO_VARIABLE, message::IMAGE_VARIABLE))]
@@ -175,13 +175,13 @@ pub struct EdgeImage {
 #[x_kube(validation = rule(schema::PLAIN_HTTP, message::PLAIN_HTTP))]
 #[serde(rename_all = "camelCase")]
 pub struct DestinationTls {
-    /// Secret in this namespace that holds the authorities to trust, under ca.crt.
+    /// Secret in this namespace that holds the CA certificates to trust, under ca.crt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rule(schema::OBJECT_NAME, message::SECRET_NAME))]
     pub ca_secret_name: Option<String>,
 
-    /// ConfigMap in this namespace that holds the authorities to trust, under ca.crt.
+    /// ConfigMap in this namespace that holds the CA certificates to trust, under ca.crt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rule(schema::OBJECT_NAME, message::CONFIG_MAP_NAME))]
@@ -259,7 +259,7 @@ pub struct EdgeImageSetStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,
 
-    /// The images that are proven in the destination registry, as the spec writes them and in its order.
+    /// The images that are verified in the destination registry, as the spec writes them and in its order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::synchronized_images")]
     pub synchronized_images: Vec<String>,
@@ -295,7 +295,7 @@ pub struct EdgeImageSetStatus {
 pub struct ImageCounts {
     /// Images that the spec lists.
     pub desired: i32,
-    /// Images that are proven in the destination registry.
+    /// Images that are verified in the destination registry.
     pub present: i32,
     /// Images that are not there yet.
     pub missing: i32,
@@ -325,7 +325,7 @@ pub struct BundleReference {
     /// Name of the bundle's file, without `.krs.tar`.
     #[schemars(length(max = 253))]
     pub name: String,
-    /// Line of bundles that it belongs to.
+    /// Stream that it belongs to.
     #[schemars(length(max = 253))]
     pub stream: String,
     /// Its number in the stream.

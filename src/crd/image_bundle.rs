@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! ImageBundle: the inventory of the sticks and drop folders of a site, written by the importer only.
+//! ImageBundle: the inventory of the drop folder of a site, written by the importer only.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
     category = "krs",
     status = "ImageBundleStatus",
     derive = "PartialEq",
-    doc = "An ImageBundle is a bundle of images that the importer has seen in its drop folder: what it holds, whether it may be trusted, and whether the stick may be pulled. The importer writes it; nobody else needs to.",
+    doc = "An ImageBundle is a bundle of images that the importer has seen in its drop folder: what it holds, whether it may be trusted, and whether the media may be removed. The importer writes it; nobody else needs to.",
     printcolumn(
         name = "Stream",
         type_ = "string",
         json_path = ".status.stream",
-        description = "Line of bundles that it belongs to"
+        description = "Stream that it belongs to"
     ),
     printcolumn(
         name = "Sequence",
@@ -94,7 +94,7 @@ pub struct ImageBundleStatus {
     #[schemars(length(max = 1024))]
     pub message: Option<String>,
 
-    /// Line of bundles that it belongs to. Like all that follows: only when the signature is right, or none is asked for.
+    /// Stream that it belongs to. Like all that follows: only when the signature is right, or none is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub stream: Option<String>,

@@ -51,7 +51,7 @@ pub mod message {
     pub const REPOSITORY: &str = "destinationRepository must be a repository in lower case without registry and tag, for example mirror/nginx";
     /// Not a duration, or out of bounds.
     pub const INTERVAL: &str = "must be a duration from 10s to 8760h, such as 30s, 10m or 1h30m";
-    /// Two sources of trusted authorities.
+    /// Two sources of trusted CA certificates.
     pub const ONE_CA: &str = "set caSecretName or caConfigMapName, not both";
     /// TLS settings beside `plainHTTP`.
     pub const PLAIN_HTTP: &str =
