@@ -47,6 +47,37 @@ fn every_condition_and_every_reason_is_explained() {
     assert_lists("errors.md", &reasons);
 }
 
+/// The words in back-ticks in the first cells of all tables whose head begins so.
+fn first_cells(text: &str, head: &str) -> Vec<String> {
+    let (mut is_in_table, mut words) = (false, Vec::new());
+    for line in text.lines() {
+        is_in_table = line.starts_with(head) || is_in_table && line.starts_with('|');
+        if let Some(cell) =
+            line.strip_prefix("| `").and_then(|row| row.split(" | ").next()).filter(|_| is_in_table)
+        {
+            words.extend(cell.split('`').step_by(2).map(str::to_owned));
+        }
+    }
+    words
+}
+
+#[test]
+fn every_reason_and_every_condition_that_is_explained_exists() {
+    let explained = first_cells(&page("errors.md"), "| reason |").into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(explained, constants("reason").into_iter().collect());
+    // Those of a bundle are constants, or texts in the importer.
+    let mut importer = String::new();
+    code(&Utf8Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut importer);
+    let constants = [constants("condition"), constants("reason")].concat();
+    let text = page("imagebundle.md");
+    let explained = [first_cells(&text, "| condition |"), first_cells(&text, "| reason |")].concat();
+    assert!(explained.len() >= 30, "{explained:?}");
+    for word in explained {
+        let exists = constants.contains(&word) || importer.contains(&format!("\"{word}\""));
+        assert!(exists, "docs/reference/imagebundle.md explains `{word}`, which nothing writes");
+    }
+}
+
 /// Words between quotes in files of the intake, their tests apart, that are neither a state nor one of `others`.
 fn words(files: &[&str], others: &[&str]) -> Vec<String> {
     let code = |file: &&str| {

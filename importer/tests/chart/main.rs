@@ -10,6 +10,7 @@ mod pod_security;
 mod readme;
 #[cfg(feature = "e2e")]
 mod rendered;
+mod status_fields;
 mod upgrade;
 
 use std::fs;
