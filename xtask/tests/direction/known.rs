@@ -7,45 +7,11 @@ pub(crate) const AGAINST_THE_LAYERS: &[&str] = &[
     "cli/src: progress::json uses console",
     "cli/src: progress::lines uses console",
     "cli/src: report::sets uses diagnostic",
-    "importer/src: engine::job uses app::registry",
-    "importer/src: engine::job::read uses runner",
 ];
 
 /// Circles of files, by crate.
 pub(crate) const CIRCLES: &[(&str, &[&[&str]])] = &[
-    (
-        "src",
-        &[
-            &["bundle::format::delta", "bundle::format::layout", "bundle::format::manifest"],
-            &[
-                "bundle::read::open",
-                "bundle::read::volume_check",
-                "bundle::write::signing",
-                "bundle::write::writer",
-            ],
-            &["set::error", "set::files::names", "set::files::walk"],
-            &["set::kustomize::effects", "set::kustomize::rendered"],
-            &[
-                "set::rules::document",
-                "set::yaml::expand",
-                "set::yaml::kind",
-                "set::yaml::outline",
-                "set::yaml::text",
-            ],
-            &["sync::plan", "sync::plan::blobs"],
-            &["sync::push", "sync::push::tags"],
-            &["sync::push::attach", "sync::push::documents"],
-            &["sync::push::error", "sync::push::targets"],
-            &[
-                "sync::resolve",
-                "sync::resolve::choice",
-                "sync::resolve::error",
-                "sync::resolve::lookup",
-                "sync::resolve::platforms",
-                "sync::resolve::referrers",
-            ],
-        ],
-    ),
+    ("src", &[]),
     (
         "cli/src",
         &[
@@ -100,21 +66,9 @@ pub(crate) const CIRCLES: &[(&str, &[&[&str]])] = &[
                 "app::reconcile::sources",
                 "app::reconcile::wakeups",
             ],
-            &["app::registry", "app::registry::review", "engine::job", "engine::job::pod"],
             &["engine::decide", "engine::decide::verdict"],
+            &["engine::job", "engine::job::pod"],
             &["model::config", "model::config::pods"],
-            &[
-                "runner",
-                "runner::base",
-                "runner::blobs",
-                "runner::by_hand",
-                "runner::connection",
-                "runner::failure",
-                "runner::manifests",
-                "runner::side",
-                "runner::skopeo",
-                "runner::target",
-            ],
         ],
     ),
 ];

@@ -5,7 +5,6 @@ use crate::list::Scope;
 
 /// Words, by the first of their forms, that a scope still has.
 pub(crate) const LEFT: &[(Scope, &[&str])] = &[
-    (Scope::Chart, &["stick", "line of bundles", "anew", "lack", "authority", "prove", "look at"]),
     (
         Scope::Help,
         &["login", "stick", "line of bundles", "gone on with", "whole", "lack", "try again", "prove"],
