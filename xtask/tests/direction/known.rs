@@ -23,6 +23,7 @@ pub(crate) const CIRCLES: &[(&str, &[&[&str]])] = &[
                 "commands::push",
                 "commands::receipt",
                 "commands::serve",
+                "commands::sign",
                 "commands::verify",
             ],
             &["console", "progress::json", "progress::lines"],

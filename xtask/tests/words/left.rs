@@ -17,7 +17,6 @@ pub(crate) const LEFT: &[(Scope, &[&str])] = &[
             "medium",
             "gone on with",
             "anew",
-            "barred",
             "whole",
             "lack",
             "authority",
