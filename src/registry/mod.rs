@@ -5,6 +5,7 @@
 //! it arrives, and credentials go to their registry only. What is cut is resumed.
 //!
 //! Layers, each of which uses only those before it: `failure` ← `limits` ← `transport` ← `auth` ← `client` ← `content`.
+//! `host` (names of hosts) uses none of them. A test holds the code to it.
 
 mod auth;
 mod client;
