@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The only place that writes: results to standard output, everything else to standard error.
+//! Results go to standard output, everything else to standard error.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::args::{Color, Format, Global};
 use crate::diagnostic::Failure;
 use crate::progress::{Bars, JsonLines, Lines, Messages};
+use crate::standard_error;
 
 /// Where and how to write.
 #[derive(Debug, Clone)]
@@ -141,15 +142,10 @@ impl Console {
     }
 
     fn stderr(&self, text: &str) {
-        stderr(text);
+        standard_error::write(text);
     }
 }
 
 const RED: &str = "31";
 const YELLOW: &str = "33";
 const CYAN: &str = "36";
-
-/// Writes to standard error. Where nobody reads it, there is nobody to tell.
-pub(crate) fn stderr(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
-}

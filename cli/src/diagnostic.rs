@@ -4,12 +4,11 @@
 use std::fmt::Write as _;
 
 use krs_core::error::{Cause, Classify, ErrorKind, by_cause, chain, describe};
-use krs_core::set::{SetError, SetErrors};
+use krs_core::set::SetErrors;
 use serde::Serialize;
 
-use crate::commands::Signal;
-use crate::exit;
-use crate::report::SCHEMA_VERSION;
+use crate::exit::{self, Signal};
+use crate::report::{Problem, SCHEMA_VERSION, problems};
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,33 +31,6 @@ struct FailedImages {
 impl From<Cause> for FailedImages {
     fn from(Cause { reason, names }: Cause) -> Self {
         Self { reason, images: names }
-    }
-}
-
-/// One place of a set that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Problem {
-    pub(crate) file: String,
-    pub(crate) line: u64,
-    pub(crate) column: u64,
-    pub(crate) message: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) help: Option<String>,
-    /// With the line itself and carets under what is meant; empty: the message of the failure says it.
-    #[serde(skip)]
-    shown: String,
-}
-
-impl From<&SetError> for Problem {
-    fn from(error: &SetError) -> Self {
-        Self {
-            file: error.file.clone(),
-            line: error.line,
-            column: error.column,
-            message: error.message.clone(),
-            help: error.help.as_deref().map(str::to_owned),
-            shown: error.to_string(),
-        }
     }
 }
 
@@ -210,11 +182,6 @@ fn of_sets(errors: &SetErrors) -> Failure {
     let what = if in_a_line { "the sets are not acceptable" } else { "the sets cannot be read" };
     let count = if errors.0.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.0.len()) };
     Failure { problems, ..Failure::usage(format!("{what}: {count}")) }
-}
-
-/// The errors of sets for programs.
-pub(crate) fn problems(errors: &SetErrors) -> Vec<Problem> {
-    errors.0.iter().map(Problem::from).collect()
 }
 
 #[cfg(test)]

@@ -30,6 +30,25 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// Ended by SIGTERM, as shells report it.
 pub(crate) const TERMINATED: u8 = 143;
 
+/// What ended the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM, as service managers and CI systems send it.
+    Terminate,
+}
+
+impl Signal {
+    /// The exit code, as shells report it.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Interrupt => INTERRUPTED,
+            Self::Terminate => TERMINATED,
+        }
+    }
+}
+
 /// The code of a class of failure, and its name for programs.
 pub(crate) const fn of(kind: ErrorKind) -> (u8, &'static str) {
     match kind {

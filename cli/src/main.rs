@@ -9,6 +9,7 @@ mod exit;
 mod marks;
 mod progress;
 mod report;
+mod standard_error;
 
 use std::process::ExitCode;
 

@@ -20,8 +20,9 @@ use krs_core::sync::plan::{Plan, PlanError, PlanOptions, plan};
 use krs_core::sync::pull::{PullError, PullOptions, Pulled, pull};
 use krs_core::sync::resolve::{MissingImage, Referrers, ResolveOptions, Resolved, reasons, resolve_most};
 
+use super::runtime::runtime;
 use super::sequence::{self, Earlier};
-use super::{files, keys, output, policy, registries, runtime, sets, signals};
+use super::{files, keys, output, policy, registries, sets, signals};
 use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;

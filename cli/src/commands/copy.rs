@@ -9,8 +9,9 @@ use krs_core::oci::digest::Digest;
 use krs_core::progress::Progress;
 use serde::Serialize;
 
+use super::output;
 use super::policy::{self, warn_of_memory};
-use super::{cores, output};
+use super::runtime::cores;
 use crate::args::CopyArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;

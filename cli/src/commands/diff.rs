@@ -13,8 +13,9 @@ use krs_core::sync::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::sync::scan::{SurveyOptions, survey};
 use serde::Serialize;
 
+use super::runtime::runtime;
 use super::sets::Names;
-use super::{files, receipt, registries, runtime, sets};
+use super::{files, receipt, registries, sets};
 use crate::args::{self, DiffArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;

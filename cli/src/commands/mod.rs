@@ -15,6 +15,7 @@ mod policy;
 mod push;
 mod receipt;
 mod registries;
+mod runtime;
 mod sequence;
 mod serve;
 mod sets;
@@ -27,12 +28,11 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind as ClapKind;
 
-pub(crate) use signals::Signal;
-
 use crate::args::{self, Command, Global};
-use crate::console::{self, Console};
+use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::exit;
+use crate::standard_error;
 
 /// Reads the command line, does what it says, and answers the exit code.
 pub(crate) fn main() -> ExitCode {
@@ -95,7 +95,7 @@ fn refused(error: &clap::Error) -> u8 {
         let (message, usage) = text.trim().split_once("\n\nUsage: ").unwrap_or((text.trim(), ""));
         let failure = Failure::usage(message.trim_start_matches("error: "));
         let failure = if usage.is_empty() { failure } else { failure.help(format!("usage: {usage}")) };
-        console::stderr(&failure.json());
+        standard_error::write(&failure.json());
     } else {
         // Where the terminal is gone there is nobody to tell.
         let _ = error.print();
@@ -120,18 +120,4 @@ fn log(global: &Global) {
         .with_ansi(false)
         .with_target(false)
         .init();
-}
-
-/// Threads for work that reads and hashes: one for each core.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
-}
-
-/// The runtime of commands that speak to a network.
-///
-/// # Errors
-/// The system has no more threads.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|e| Failure::other(format!("cannot start: {e}")))
 }

@@ -8,7 +8,8 @@ use krs_core::sync::receipt::Receipt;
 use krs_core::sync::scan::{Incomplete, SurveyOptions, survey};
 use serde::Serialize;
 
-use super::{files, output, registries, runtime, sets};
+use super::runtime::runtime;
+use super::{files, output, registries, sets};
 use crate::args::ReceiptArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;

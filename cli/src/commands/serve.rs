@@ -6,7 +6,8 @@ use camino::Utf8Path;
 use krs_core::sync::serve::{ServeOptions, Server, Tls};
 use serde::Serialize;
 
-use super::{policy, runtime, signals};
+use super::runtime::runtime;
+use super::{policy, signals};
 use crate::args::ServeArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;

@@ -3,7 +3,8 @@ use camino::Utf8PathBuf;
 use krs_core::bundle::{self, Bundle};
 use serde::Serialize;
 
-use super::{cores, drive, keys, policy};
+use super::runtime::cores;
+use super::{drive, keys, policy};
 use crate::args::SignArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;

@@ -1,26 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The signals that end a program.
 
-use crate::exit;
-
-/// What ended the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// Ctrl-C.
-    Interrupt,
-    /// SIGTERM, as service managers and CI systems send it.
-    Terminate,
-}
-
-impl Signal {
-    /// The exit code, as shells report it.
-    pub(crate) const fn code(self) -> u8 {
-        match self {
-            Self::Interrupt => exit::INTERRUPTED,
-            Self::Terminate => exit::TERMINATED,
-        }
-    }
-}
+use crate::exit::Signal;
 
 /// Comes when somebody ends the program.
 pub(super) async fn stopped() -> Signal {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use krs_core::bundle::ReadFrom;
 use serde::Serialize;
 
-use super::{cores, policy};
+use super::policy;
+use super::runtime::cores;
 use crate::args::{PolicyArgs, VerifyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;

@@ -3,8 +3,8 @@ use krs_core::progress::{Activity, Progress};
 use serde::Serialize;
 
 use super::{Meter, State};
-use crate::console::stderr;
 use crate::report::SCHEMA_VERSION;
+use crate::standard_error;
 
 /// Lines of JSON for programs: when an activity begins and ends, and every few seconds between.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ struct Event<'a> {
 
 fn write(event: &Event<'_>) {
     if let Ok(json) = serde_json::to_string(event) {
-        stderr(&(json + "\n"));
+        standard_error::write(&(json + "\n"));
     }
 }
 

@@ -3,8 +3,8 @@ use krs_core::progress::{Activity, Progress};
 use krs_core::redact::printable;
 
 use super::{Meter, State, name};
-use crate::console::stderr;
 use crate::report::{count, duration, rate, size};
+use crate::standard_error;
 
 /// Plain lines for logs: one when an activity begins, then one every few seconds.
 #[derive(Debug, Default)]
@@ -20,13 +20,13 @@ impl Progress for Lines {
                 _ if activity.in_bytes() => size(total),
                 _ => count(total, "image"),
             };
-            stderr(&format!("{} {total}\n", name(activity)));
+            standard_error::write(&format!("{} {total}\n", name(activity)));
         }
     }
 
     fn advance(&self, activity: Activity, amount: u64) {
         if let Some(state) = self.0.advance(activity, amount) {
-            stderr(&line(activity, state));
+            standard_error::write(&line(activity, state));
         }
     }
 
@@ -35,7 +35,7 @@ impl Progress for Lines {
     }
 
     fn message(&self, text: &str) {
-        stderr(&format!("{}\n", printable(text, 600)));
+        standard_error::write(&format!("{}\n", printable(text, 600)));
     }
 }
 

@@ -9,6 +9,7 @@ mod human;
 mod images;
 mod inspect;
 mod outlook;
+mod problem;
 mod sets;
 mod table;
 
@@ -18,6 +19,7 @@ pub(crate) use facts::{Facts, Signed};
 pub(crate) use human::{count, duration, rate, seconds, size};
 pub(crate) use inspect::InspectReport;
 pub(crate) use outlook::Outlook;
+pub(crate) use problem::{Problem, problems};
 pub(crate) use sets::SetsReport;
 pub(crate) use table::{Align, Table, facts, shorten};
 

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::SCHEMA_VERSION;
 use super::human::count;
+use super::problem::{Problem, problems};
 use super::table::{Align, Table};
-use crate::diagnostic::{Problem, problems};
 
 /// Most skipped files that are shown to people.
 const MAX_SKIPPED: usize = 20;

@@ -58,13 +58,17 @@ const CRATES: &[Crate] = &[
         ground: &[],
         layers: &[
             ("exit", &[]),
+            ("standard_error", &[]),
             ("args", &["exit"]),
             ("report", &[]),
             ("diagnostic", &["exit", "report"]),
             ("marks", &["diagnostic"]),
-            ("progress", &["report"]),
-            ("console", &["args", "diagnostic", "progress", "report"]),
-            ("commands", &["args", "console", "diagnostic", "exit", "marks", "progress", "report"]),
+            ("progress", &["report", "standard_error"]),
+            ("console", &["args", "diagnostic", "progress", "report", "standard_error"]),
+            (
+                "commands",
+                &["args", "console", "diagnostic", "exit", "marks", "progress", "report", "standard_error"],
+            ),
         ],
     },
     // `app` and `runner` are two processes: what one tells the other is in `model::task`.

@@ -14,11 +14,13 @@ use krs_core::registry::Client;
 use krs_core::sync::push::{self, Delivery, PushError, PushOptions, ReferrerProblem};
 
 use self::memory::Memory;
-use super::signals::{self, Signal};
-use super::{policy, registries, runtime};
+use super::runtime::runtime;
+use super::signals;
+use super::{policy, registries};
 use crate::args::{PushArgs, PushReferrers};
 use crate::console::Console;
 use crate::diagnostic::Failure;
+use crate::exit::Signal;
 use crate::report::{DryPushReport, Pushed, PushedBundle, PushedReport, count};
 
 /// How long a push that is interrupted may take to cancel its uploads and to ask what is there.
