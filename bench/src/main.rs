@@ -20,9 +20,9 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make real images from Debian and PyPI packages, as an OCI image layout
+    /// Build images from Debian and PyPI packages, as an OCI image layout
     Corpus(corpus::Args),
-    /// Measure krs beside the least that must be done and beside other programs; writes docs/benchmarks.md
+    /// Compare krs with the least possible work and with other programs; writes docs/benchmarks.md
     Bench(bench::Args),
 }
 

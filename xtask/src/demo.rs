@@ -11,7 +11,7 @@ use xtask::tools::{self, Need};
 /// Arguments of `cargo xtask demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// With the importer in a real Kubernetes, which is built and started for it; needs root and Go
+    /// Run the importer in a real Kubernetes cluster, which is built and started first; needs root and Go
     #[arg(long)]
     cluster: bool,
 }

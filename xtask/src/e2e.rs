@@ -39,7 +39,7 @@ pub(crate) fn run(cache: &Cache, name: &str, arguments: &[&str]) -> Result<()> {
     let test = run::executable(&mut test, "e2e")?;
     // A cluster for no test would be minutes for nothing, and look like success.
     if !run::output(Command::new(&test).args(arguments).arg("--list"))?.contains(": test\n") {
-        return Err(format!("no test of the cluster fits `{}`", arguments.join(" ")).into());
+        return Err(format!("no cluster test matches `{}`", arguments.join(" ")).into());
     }
     let with_settings = |command: &mut Command| {
         command

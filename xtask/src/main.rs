@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 use xtask::cache::Cache;
 use xtask::tools;
 
-/// The chores of KubeRegistrySync.
+/// Development tasks of KubeRegistrySync.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Args {
@@ -27,17 +27,17 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Show the way of images from Git to an edge registry, on this machine alone
+    /// Show how images travel from Git to an edge registry, on this machine only
     Demo(demo::Args),
-    /// Run all checks and tests; installs what they need first
+    /// Run all checks and tests, after installing what they need
     Test(parts::Args),
-    /// Install the programs that tests and benchmarks use, into a cache outside of the checkout
+    /// Install the programs that tests and benchmarks use into a cache outside the checkout
     Tools(tools::Args),
-    /// Make real images from Debian and PyPI packages, as an OCI image layout
+    /// Build images from Debian and PyPI packages, as an OCI image layout
     Corpus(bench::Args),
-    /// Measure krs beside the least that must be done and beside other programs; writes docs/benchmarks.md
+    /// Compare krs with the least possible work and with other programs; writes docs/benchmarks.md
     Bench(bench::Args),
-    /// A real Kubernetes for tests, in namespaces of its own
+    /// Manage real Kubernetes clusters for tests, each in Linux namespaces of its own
     Cluster(cluster::Args),
     /// Build the importer's image as an OCI archive, without a daemon
     Image(image::Args),

@@ -30,13 +30,13 @@ const ALL_TESTS: &[&str] = &["--features", "krs-cli/real-parts,krs-importer/real
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Leave out the tests against real registries and foreign programs, and installing these
+    /// Skip the tests with real registries and third-party programs, and do not install these
     #[arg(long)]
     no_real: bool,
-    /// Also run the slow tests, against registries that take minutes to build
+    /// Also run the slow tests, with registries that take minutes to build
     #[arg(long, conflicts_with = "no_real")]
     full: bool,
-    /// Leave out what needs Kubernetes and helm, and building these
+    /// Skip what needs Kubernetes and Helm, and do not build these
     #[arg(long)]
     no_cluster: bool,
     /// Run only this part; may be given more than once
@@ -54,20 +54,20 @@ enum Part {
     Fmt,
     /// Lints
     Lint,
-    /// Unit and integration tests, with real registries and foreign programs unless --no-real
+    /// Unit and integration tests, with real registries and third-party programs unless --no-real
     Tests,
-    /// Slow tests, only with --full or when named: registries that take minutes to build, measurements, long simulations
+    /// Slow tests, only with --full or --only full: registries that take minutes to build, measurements, long simulations
     Full,
-    /// The demonstration of the README runs to its end
+    /// The demonstration of the README
     Demo,
-    /// The documentation builds without warnings
+    /// The documentation of the code builds without warnings
     Docs,
-    /// Licences, bans and sources of dependencies; advisories when their database can be reached
+    /// Licenses, bans and sources of dependencies; advisories if their database can be reached
     Deny,
-    /// helm's checks of the chart, what it renders, and what GitOps engines make of a set; with --full also
+    /// Helm's checks of the chart, what it renders, and how GitOps engines assess the health of a set; with --full also
     /// helm-unittest, kubectl-validate, kube-score and checkov
     Chart,
-    /// The importer in a real Kubernetes, or in the cluster of KUBECONFIG_E2E
+    /// The importer in a real Kubernetes cluster: a new one, or that of KUBECONFIG_E2E
     Cluster,
 }
 
@@ -200,7 +200,9 @@ fn deny(cache: &Cache, notes: &mut Vec<String>) -> Result<()> {
     match run::quiet_within(cargo_deny(checkout()).args(["fetch", "db"]), ADVISORIES_LIMIT) {
         Ok(()) => run::run(cargo_deny(checkout()).args(["check", "--disable-fetch", "advisories"])),
         Err(error) => {
-            notes.push(format!("advisories were not checked, their database cannot be reached: {error}"));
+            notes.push(format!(
+                "advisories were not checked because their database cannot be reached: {error}"
+            ));
             Ok(())
         }
     }

@@ -50,22 +50,22 @@ const ROUNDS: usize = 3;
 pub(crate) struct Args {
     #[command(subcommand)]
     part: Option<Part>,
-    /// With the small corpus of 20 MB: a look at whether it works, not at how fast it is
+    /// Use the small corpus of 20 MB: shows whether the benchmark works, not how fast krs is
     #[arg(long)]
     small: bool,
     /// Run only this scenario; may be given more than once
     #[arg(long, value_name = "NAME")]
     only: Vec<Name>,
-    /// Rounds of each scenario; over the slow link always one
+    /// Rounds of each scenario; always one over the slow link
     #[arg(long, value_name = "N", default_value_t = ROUNDS)]
     rounds: usize,
-    /// Leave out other programs
+    /// Skip the other programs
     #[arg(long)]
     no_peers: bool,
-    /// Write the page here, else docs/benchmarks.md after a full run of everything
+    /// Write the page to this file [default: docs/benchmarks.md, after a full run only]
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
-    /// Measure this krs, and build none
+    /// Measure this krs instead of building one
     #[arg(long, value_name = "FILE")]
     krs: Option<PathBuf>,
 }
@@ -133,7 +133,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
 }
 
 fn build() -> Result<PathBuf> {
-    println!("building krs as it is released; this takes some minutes the first time");
+    println!("building krs with the release profile; this takes some minutes the first time");
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(checkout()).args(["build", "--release", "--locked", "--package", "krs-cli"]);
     run::executable(&mut cargo, "krs")

@@ -36,10 +36,10 @@ use xtask::tools::{self, Need};
 pub(crate) struct Args {
     #[command(subcommand)]
     action: Option<Action>,
-    /// The small variant: one image of each kind, about 20 MB, in seconds
+    /// Build the small variant: one image of each kind, about 20 MB, in seconds
     #[arg(long)]
     small: bool,
-    /// Where to write; the cache when not given
+    /// Directory to write to [default: the cache]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -50,7 +50,7 @@ enum Action {
     Push {
         /// `HOST[:PORT][/PREFIX]`; without TLS when it is on this machine
         registry: String,
-        /// The corpus; the full one in the cache when not given
+        /// Directory of the corpus [default: the full one in the cache]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },

@@ -25,19 +25,19 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Build what a cluster needs, and start none
+    /// Build what a cluster needs, without starting one
     Build,
     /// Start a cluster and wait until its node is Ready
     Up(Which),
-    /// End a cluster and remove all that it wrote
+    /// Stop a cluster and delete everything that it wrote
     Down(Which),
-    /// Say what runs, and where logs and folders are
+    /// Show which components run, and the paths of logs and folders
     Status {
         /// Only this cluster
         #[arg(long, value_parser = name)]
         name: Option<String>,
     },
-    /// Run a command inside of a cluster's namespaces, with KUBECONFIG set and kubectl, helm, ctr ... on PATH
+    /// Run a command in a cluster's namespaces, with KUBECONFIG set and kubectl, helm, ctr ... on PATH
     Exec {
         #[command(flatten)]
         which: Which,
@@ -49,7 +49,7 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct Which {
-    /// Which cluster; several run beside each other
+    /// Name of the cluster; several can run at the same time
     #[arg(long, default_value = "krs", value_parser = name)]
     name: String,
 }
@@ -75,7 +75,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
         Action::Status { name: None } => {
             let nodes = Node::all(cache)?;
             if nodes.is_empty() {
-                println!("no cluster is up; cargo xtask cluster up starts one");
+                println!("no cluster is running; `cargo xtask cluster up` starts one");
             }
             nodes.iter().try_for_each(Node::describe)
         }
@@ -89,7 +89,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
 /// Builds what is missing, then starts a cluster and waits until its node is Ready.
 pub(crate) fn up(cache: &Cache, node: &Node) -> Result<()> {
     if !is_root() {
-        return Err("a cluster needs root: its node has namespaces, mounts and cgroups of its own".into());
+        return Err("a cluster requires root: its node has namespaces, mounts and cgroups of its own".into());
     }
     let images = prepare(cache)?;
     step(&format!("start cluster {}", node.name()), || node.up(cache, &images))
@@ -107,7 +107,7 @@ fn name(text: &str) -> std::result::Result<String, String> {
     if (1..=32).contains(&text.len()) && text.chars().all(fits) && !text.starts_with('-') {
         Ok(text.to_owned())
     } else {
-        Err("expected 1 to 32 of a-z, 0-9 and -, and no - at the front".to_owned())
+        Err("expected 1 to 32 characters of a-z, 0-9 and -, not starting with -".to_owned())
     }
 }
 

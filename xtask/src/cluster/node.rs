@@ -106,7 +106,7 @@ impl Node {
                 }
             }
             if let Some(status) = unshare.try_wait()? {
-                return Err(format!("the node of cluster {} ended: {status}", self.name).into());
+                return Err(format!("the node of cluster {} exited: {status}", self.name).into());
             }
             if start.elapsed() > START_LIMIT {
                 return Err(format!("cluster {} did not start", self.name).into());
@@ -148,7 +148,7 @@ impl Node {
             let start = Instant::now();
             while Process::of(init.pid) == Some(init) {
                 if start.elapsed() > END_LIMIT {
-                    return Err(format!("PID {} of cluster {} does not end", init.pid, self.name).into());
+                    return Err(format!("PID {} of cluster {} did not exit", init.pid, self.name).into());
                 }
                 thread::sleep(MOMENT);
             }
@@ -180,27 +180,27 @@ impl Node {
     /// Says what runs, and where logs and folders are.
     pub(crate) fn describe(&self) -> Result<()> {
         if self.init().is_none() {
-            println!("cluster {}: not up", self.name);
+            println!("cluster {}: not running", self.name);
             if self.dir.exists() {
                 println!("  {}", self.where_logs_are());
             }
             return Ok(());
         }
-        println!("cluster {}: up", self.name);
-        let components = "for f in \"$1\"/*.pid; do kill -0 \"$(cat \"$f\")\" 2>/dev/null && s=running || s=ENDED; \
+        println!("cluster {}: running", self.name);
+        let components = "for f in \"$1\"/*.pid; do kill -0 \"$(cat \"$f\")\" 2>/dev/null && s=running || s=EXITED; \
                           printf '  %-26s %s\\n' \"$(basename \"$f\" .pid)\" $s; done";
         let log = self.dir.join("log");
         print!("{}", run::output(self.inside()?.args(["sh", "-c", components, "sh"]).arg(&log))?);
         match run::output(self.inside()?.args(["kubectl", "get", "nodes", "--output=wide"])) {
             Ok(table) => table.lines().for_each(|line| println!("  {line}")),
-            Err(error) => println!("  the API server does not answer: {error}"),
+            Err(error) => println!("  the API server does not respond: {error}"),
         }
         let place = |what: &str, path: &str| println!("  {what:<26} {}", self.dir.join(path).display());
         place("logs (audit.json: requests)", "log");
-        place("kubeconfig (for inside)", "pki/admin.kubeconfig");
+        place("kubeconfig (valid inside)", "pki/admin.kubeconfig");
         place("mirrors: HOST/hosts.toml", "certs.d");
-        place("folder for sticks", "stick");
-        place("runs a command inside", "enter");
+        place("folder for USB drives", "stick");
+        place("script: runs a command inside", "enter");
         Ok(())
     }
 

@@ -33,25 +33,25 @@ pub(crate) const IMPORTER_IMAGE: &str = concat!("localhost/krs-importer:", env!(
 /// Arguments of `cargo xtask image`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to write krs-importer.tar; the cache when not given
+    /// Directory for krs-importer.tar [default: the cache]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Build the importer as releases do
+    /// Build the importer with the release profile
     #[arg(long)]
     release: bool,
-    /// Where its sources are published, for the label org.opencontainers.image.source; as https://...
+    /// Address of the published sources (https://...), for the label org.opencontainers.image.source
     #[arg(long, value_name = "URL", value_parser = labels::url)]
     source: Option<String>,
-    /// Where its documentation is published, for the label org.opencontainers.image.documentation
+    /// Address of the published documentation, for the label org.opencontainers.image.documentation
     #[arg(long, value_name = "URL", value_parser = labels::url)]
     documentation: Option<String>,
     /// Load the image into a running cluster
     #[arg(long)]
     load: bool,
-    /// Which cluster
+    /// Name of the cluster
     #[arg(long, value_name = "NAME", default_value = "krs", requires = "load")]
     cluster: String,
-    /// Only write importer/Dockerfile anew from the same definition
+    /// Only regenerate importer/Dockerfile from the same definition
     #[arg(long, conflicts_with_all = ["out", "release", "source", "documentation", "load"])]
     dockerfile: bool,
 }
@@ -83,7 +83,7 @@ pub(crate) fn importer(
 ) -> Result<PathBuf> {
     let binary = step("cargo build krs-importer", || build_importer(release))?;
     let root = unpack_debian(cache)?;
-    step("make the image", || {
+    step("build the image", || {
         fs::create_dir_all(out)?;
         let commit = Commit::of_checkout();
         let labels = labels::labels(commit.as_ref(), addresses);
@@ -134,7 +134,7 @@ fn made_of(folder: &Path, name: &str, version: &str, make: impl FnOnce(&Path) ->
     if archive.is_file() && fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == version) {
         return Ok(());
     }
-    step(&format!("make the image {name}"), || make(&archive))?;
+    step(&format!("build the image {name}"), || make(&archive))?;
     Ok(fs::write(stamp, version)?)
 }
 

@@ -34,7 +34,7 @@ pub fn install(cache: &Cache, packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     if on_path("apt-get").is_none() {
         return Err(
-            format!("this is no Debian system: install the programs of these packages: {list}").into()
+            format!("this is not a Debian system: install the programs of these packages: {list}").into()
         );
     }
     if !is_root() {
@@ -84,7 +84,7 @@ pub fn unpack(cache: &Cache, wanted: &[(&str, &str, &str)]) -> Result<()> {
 /// Downloads packages that are not in the cache yet; a name may end in `:ARCHITECTURE`.
 pub fn download(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>> {
     if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
-        return Err("apt-get and dpkg-deb are needed, as on a Debian system".into());
+        return Err("apt-get and dpkg-deb are missing: this needs a Debian system".into());
     }
     fs::create_dir_all(cache.packages())?;
     refresh(cache, false)?;
@@ -96,7 +96,7 @@ pub fn download(cache: &Cache, names: &[String]) -> Result<BTreeMap<String, Deb>
         fetch(cache, &debs)?;
     }
     match debs.values().find(|deb| !deb.is_there()) {
-        Some(deb) => Err(format!("{} is not there, or has another size", deb.file.display()).into()),
+        Some(deb) => Err(format!("{} is missing or has the wrong size", deb.file.display()).into()),
         None => Ok(debs),
     }
 }
@@ -168,7 +168,7 @@ fn refresh(cache: &Cache, now: bool) -> Result<()> {
     match updated {
         // Without a network, what is in the cache may well be enough.
         Err(error) if !now && stamp.exists() => {
-            println!("    going on with older lists: {error}");
+            println!("    using the older package lists: {error}");
             return Ok(());
         }
         updated => updated?,
@@ -210,7 +210,7 @@ pub fn closure(cache: &Cache, release: &str, packages: &[&str]) -> Result<Vec<Pa
             run::run(other().args(["update", "-qq"]))
         });
         match updated {
-            Err(error) if stamp.exists() => println!("    going on with older lists: {error}"),
+            Err(error) if stamp.exists() => println!("    using the older package lists: {error}"),
             updated => {
                 updated?;
                 fs::write(&stamp, "")?;

@@ -18,7 +18,7 @@ use crate::run::{self, Result, checkout, on_path, step};
 /// Arguments of `cargo xtask tools`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Also the programs of `cargo xtask test --full`, which take minutes to build
+    /// Also install the programs of `cargo xtask test --full`, which take minutes to build
     #[arg(long)]
     full: bool,
 }
