@@ -43,7 +43,7 @@ fn every_field_of_a_status_is_written_and_explained() {
 
 #[test]
 fn fields_that_are_only_carried_or_left_empty_are_not_written() {
-    let code = "let a = S { x: 1, y, z: None, l: Vec::new(), o: before.and_then(|before| before.o.clone()), p: Some(T { q: 1 }), ..S::default() }; s.v = Some(2); s.w == 3; t.u = None;";
+    let code = "let a = S { x: 1, y, z: None, l: Vec::new(), o: before.and_then(|before| before.o.clone()), n: status.n.clone(), p: Some(T { q: 1 }), ..S::default() }; status.v = Some(2); status.w == 3; after.u = None; state.t = 1;";
     assert_eq!(written(code, "S"), ["p", "v", "x", "y"].map(str::to_owned).into());
     let source = "pub struct S {\n    /// Text: of it.\n    #[serde(default)]\n    pub a_b: Option<i64>,\n    pub c: T,\n}\n\npub struct T {\n    pub d: u8,\n}\n";
     assert_eq!(fields(source, "S"), ["a_b", "c"]);
@@ -67,12 +67,14 @@ fn camel_case(name: &str) -> String {
     words.fold(first, |text, word| text + &word[..1].to_uppercase() + &word[1..])
 }
 
-/// The fields to which code gives a value of its own: in a literal of the type, or by an assignment.
+/// The fields to which code gives a value of its own: in a literal of the type, or by an assignment to a variable that is
+/// called as one of this type is.
 fn written(code: &str, name: &str) -> BTreeSet<String> {
     let mut written = BTreeSet::new();
     let mut add = |field: &str, value: &str| {
         let is_empty = ["None", "Vec::new()"].contains(&value.trim());
-        let is_carried = ["before", "old"].iter().any(|other| value.contains(&format!("{other}.{field}")));
+        let is_carried =
+            ["before", "old", "status"].iter().any(|other| value.contains(&format!("{other}.{field}")));
         if !is_empty && !is_carried {
             written.insert(field.trim().to_owned());
         }
@@ -88,7 +90,7 @@ fn written(code: &str, name: &str) -> BTreeSet<String> {
     }
     for (at, _) in code.match_indices(" = ") {
         let target = code[..at].rsplit(|c: char| !c.is_alphanumeric() && !"_.".contains(c)).next().unwrap();
-        if let Some((_, field)) = target.rsplit_once('.') {
+        if let Some(("status" | "after", field)) = target.split_once('.') {
             add(field, code[at + 3..].split(';').next().unwrap());
         }
     }
