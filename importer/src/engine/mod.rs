@@ -6,5 +6,6 @@ pub mod decide;
 pub(crate) mod failures;
 pub mod job;
 pub(crate) mod job_targets;
+pub(crate) mod needed;
 pub mod remember;
 pub mod status;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use krs_core::bundle::{Bundle, BundleError};
-use krs_importer::app::intake::PassOptions;
+use krs_importer::app::intake::VerificationOptions;
 
 use crate::world::{World, is};
 use crate::{COMPLETE, SAFE};
@@ -17,7 +17,7 @@ async fn t35_a_sector_that_cannot_be_read_is_said_with_its_place_and_the_media_a
     world.config.intake.check_first = true;
     let fails = Arc::new(AtomicBool::new(true));
     let failing = Arc::clone(&fails);
-    world.passes = PassOptions {
+    world.passes = VerificationOptions {
         verify: Arc::new(move |bundle: &Bundle, stop, progress| {
             if !failing.load(Ordering::SeqCst) {
                 return bundle.verify_until(stop, progress);
@@ -25,7 +25,7 @@ async fn t35_a_sector_that_cannot_be_read_is_said_with_its_place_and_the_media_a
             let source = std::io::Error::from_raw_os_error(5);
             Err(BundleError::Read { path: bundle.path().to_owned(), offset: 4096, source })
         }),
-        ..PassOptions::default()
+        ..VerificationOptions::default()
     };
     world.drop("prod-5.krs.tar", 5).await;
     let mut intake = world.start();

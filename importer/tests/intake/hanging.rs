@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use krs_core::bundle::Bundle;
-use krs_importer::app::intake::PassOptions;
+use krs_importer::app::intake::VerificationOptions;
 
 use crate::world::{World, flip, is, last_blob};
 use crate::{COMPLETE, SAFE, VERIFIED};
@@ -17,7 +17,7 @@ async fn t192_media_whose_reads_hang_keep_no_other_media_from_being_read_and_are
     let (release, released) = mpsc::channel::<()>();
     let (released, readers) = (Mutex::new(released), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&readers);
-    world.passes = PassOptions {
+    world.passes = VerificationOptions {
         verify: Arc::new(move |bundle: &Bundle, stop, progress| {
             if bundle.path().as_str().contains("usb1") {
                 counted.fetch_add(1, Ordering::SeqCst);
@@ -26,7 +26,7 @@ async fn t192_media_whose_reads_hang_keep_no_other_media_from_being_read_and_are
             bundle.verify_until(stop, progress)
         }),
         stall: Duration::from_secs(1),
-        ..PassOptions::default()
+        ..VerificationOptions::default()
     };
     for (folder, name, sequence) in
         [("usb1", "a.krs.tar", 4), ("usb1", "b.krs.tar", 5), ("usb2", "c.krs.tar", 6)]
@@ -70,7 +70,7 @@ async fn a_file_that_was_replaced_while_it_was_read_is_not_verified_by_what_the_
     let (release, released) = mpsc::channel::<()>();
     let (released, readers) = (Mutex::new(released), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&readers);
-    world.passes = PassOptions {
+    world.passes = VerificationOptions {
         verify: Arc::new(move |bundle: &Bundle, stop, progress| {
             if counted.fetch_add(1, Ordering::SeqCst) == 0 {
                 let _ = released.lock().unwrap().recv();
@@ -79,7 +79,7 @@ async fn a_file_that_was_replaced_while_it_was_read_is_not_verified_by_what_the_
             }
             bundle.verify_until(stop, progress)
         }),
-        ..PassOptions::default()
+        ..VerificationOptions::default()
     };
     let path = world.drop("a.krs.tar", 4).await;
     let other = path.with_extension("other");

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use camino::Utf8PathBuf;
 use krs_core::bundle::{Bundle, BundleError};
 use krs_core::oci::reference::Reference;
-use krs_importer::app::intake::PassOptions;
+use krs_importer::app::intake::VerificationOptions;
 use krs_importer::model::demand::SetDemand;
 
 use crate::world::{Running, World, is};
@@ -95,7 +95,7 @@ async fn t36_media_that_are_pulled_while_they_are_read_to_their_end_are_absent_a
     let (release, released) = mpsc::channel::<()>();
     let (released, readers) = (Mutex::new(released), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&readers);
-    world.passes = PassOptions {
+    world.passes = VerificationOptions {
         verify: Arc::new(move |bundle: &Bundle, stop, progress| {
             if counted.fetch_add(1, Ordering::SeqCst) > 0 {
                 return bundle.verify_until(stop, progress);
@@ -106,7 +106,7 @@ async fn t36_media_that_are_pulled_while_they_are_read_to_their_end_are_absent_a
             let source = std::io::Error::from_raw_os_error(5);
             Err(BundleError::Read { path: bundle.path().to_owned(), offset: 4096, source })
         }),
-        ..PassOptions::default()
+        ..VerificationOptions::default()
     };
     insert(&world, "usb1", "a.krs.tar", 4).await;
     let intake = world.start();

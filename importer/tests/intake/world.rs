@@ -23,7 +23,7 @@ use krs_importer::adapters::heartbeat::{Heartbeats, Watches};
 use krs_importer::adapters::high_water_marks::HighWaterMarks;
 use krs_importer::adapters::library::{Library, ReadFault};
 use krs_importer::adapters::metrics::Metrics;
-use krs_importer::app::intake::{Intake, PassOptions};
+use krs_importer::app::intake::{Intake, VerificationOptions};
 use krs_importer::model::config::Config;
 use krs_importer::model::demand::{Demand, MissingImage, SetDemand, SetName};
 use krs_importer::model::stock::Stock;
@@ -68,7 +68,7 @@ pub(crate) struct World {
     /// How long the API server may take.
     pub(crate) limits: Limits,
     /// How media are read to their end.
-    pub(crate) passes: PassOptions,
+    pub(crate) passes: VerificationOptions,
     /// How often the watch of ImageBundles is looked after.
     pub(crate) pace: Pace,
     /// How often what is still to be copied is written.
@@ -117,7 +117,7 @@ impl World {
             key,
             image,
             limits: Limits::default(),
-            passes: PassOptions::default(),
+            passes: VerificationOptions::default(),
             pace: SELDOM,
             details: Duration::ZERO,
             sets: 1,
@@ -222,7 +222,7 @@ impl World {
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
         let (shelf, kept, measured) = (Arc::clone(&library), Arc::clone(&marks), metrics.clone());
         let intake = Intake::new(config, client, events, metrics, shelf, faults, kept, demanded, stock);
-        let intake = intake.with_passes(self.passes.clone()).with_details(self.details).with_watch(
+        let intake = intake.with_verification(self.passes.clone()).with_details(self.details).with_watch(
             watches,
             Heartbeats::default(),
             self.pace,

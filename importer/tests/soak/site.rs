@@ -19,7 +19,7 @@ use krs_importer::adapters::high_water_marks::HighWaterMarks;
 use krs_importer::adapters::library::Library;
 use krs_importer::adapters::metrics::Metrics;
 use krs_importer::app::controller;
-use krs_importer::app::intake::{Intake, PassOptions};
+use krs_importer::app::intake::{Intake, VerificationOptions};
 use krs_importer::app::reconcile::{Importer, Parts};
 use krs_importer::model::clock::Clock;
 use krs_importer::model::config::Config;
@@ -180,7 +180,7 @@ impl Site {
         )
         .with_heartbeat(heartbeats.begin("the intake", PACE.limit))
         .with_watch(Arc::clone(&watches), heartbeats.clone(), PACE)
-        .with_passes(PassOptions { verify: Arc::new(verify), beat: BEAT, ..PassOptions::default() })
+        .with_verification(VerificationOptions { verify: Arc::new(verify), beat: BEAT, ..VerificationOptions::default() })
         .with_clock(Arc::clone(&self.clock));
         let importer = Importer::new(Parts {
             client,

@@ -13,17 +13,6 @@ pub(crate) const CIRCLES: &[(&str, &[&[&str]])] = &[
         &[
             &["adapters::credentials", "adapters::credentials::certificates", "adapters::credentials::error"],
             &[
-                "app::intake",
-                "app::intake::entries",
-                "app::intake::entry",
-                "app::intake::kept",
-                "app::intake::look",
-                "app::intake::media",
-                "app::intake::removal",
-                "app::intake::substitutes",
-                "app::intake::view",
-            ],
-            &[
                 "app::reconcile",
                 "app::reconcile::breaker",
                 "app::reconcile::checks",

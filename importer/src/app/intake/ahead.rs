@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use krs_core::bundle::StreamName;
 use krs_core::oci::digest::Digest;
 
-use super::verdict::sentence;
+use super::rejection::sentence;
 use crate::model::marks::Mark;
 
 /// How far ahead of the latest known time a sequence may be, in seconds.

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use krs_core::crd::{API_VERSION, ImageBundleStatus, condition, reason};
 
 use super::cluster::Cluster;
-use super::view;
+use super::conditions;
 use crate::adapters::metrics::ResultLabels;
 
 impl Cluster {
@@ -18,8 +18,8 @@ impl Cluster {
             condition.map(|condition| condition.message.clone()).unwrap_or_default()
         };
         let changed = |type_: &str| {
-            let new = view::state(Some(now), type_);
-            new.filter(|new| view::state(before, type_) != Some(*new))
+            let new = conditions::state(Some(now), type_);
+            new.filter(|new| conditions::state(before, type_) != Some(*new))
         };
         if let Some((status, why)) = changed(condition::VERIFIED)
             && status != "Unknown"
@@ -37,7 +37,7 @@ impl Cluster {
             Some(("False" | "Unknown", why)) if why == reason::MEDIUM_READ_ERROR => {
                 self.events.warning(&about, why, "Read", &message(condition::COMPLETE)).await;
             }
-            Some(("False", why)) if why == view::ABSENT && before.is_some() => {
+            Some(("False", why)) if why == conditions::ABSENT && before.is_some() => {
                 self.events.normal(&about, why, "Find", &message(condition::COMPLETE)).await;
             }
             _ => {}
@@ -45,9 +45,9 @@ impl Cluster {
         for (type_, event) in
             [(condition::IMPORTED, "BundleImported"), (condition::SAFE_TO_REMOVE, "SafeToRemove")]
         {
-            let was = view::state(before, type_).is_some_and(|(status, _)| status == "True");
+            let was = conditions::state(before, type_).is_some_and(|(status, _)| status == "True");
             let refused =
-                view::state(Some(now), condition::VERIFIED).is_some_and(|(status, _)| status != "True");
+                conditions::state(Some(now), condition::VERIFIED).is_some_and(|(status, _)| status != "True");
             if !was && !refused && changed(type_).is_some_and(|(status, _)| status == "True") {
                 self.events.normal(&about, event, "Import", &message(type_)).await;
             }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Applies the sets of bundles to the cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +15,13 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::Intake;
 use super::cluster::{Cluster, concerns_all};
-use super::entry::{Accepted, Entry};
-use super::needed::Applied;
-use crate::model::marks::Standing;
+use super::entry::Entry;
+use super::files::Files;
+use crate::adapters::library::Held;
+use crate::engine::needed::Applied;
+use crate::adapters::high_water_marks::HighWaterMarks;
+use crate::model::marks::Mark;
 
 /// Who owns the fields of sets that come from bundles.
 const BUNDLE_MANAGER: &str = "krs-bundle";
@@ -50,87 +52,109 @@ impl NotApplied {
     }
 }
 
-impl Intake {
-    /// The newest bundle of each stream that is there and may decide.
-    pub(super) fn newest_of_streams(&self) -> BTreeMap<&StreamName, (&Entry, &Accepted)> {
-        let mut newest = BTreeMap::<_, (&Entry, &Accepted)>::new();
-        for entry in self.entries.values().filter(|entry| entry.present()) {
-            let Some(accepted) = entry.accepted() else { continue };
-            let stock = &accepted.stock;
-            if self.judged_by.standing(&stock.stream, &stock.mark()) != Standing::Current {
-                continue;
-            }
-            let best = newest.entry(&stock.stream).or_insert((entry, accepted));
-            if stock.sequence > best.1.stock.sequence {
-                *best = (entry, accepted);
-            }
-        }
-        newest
-    }
+/// Applies the sets of bundles, one bundle after the other.
+#[derive(Default)]
+pub(super) struct SetApplier {
+    /// When the API server is asked again that did not answer.
+    retry_at: Option<Instant>,
+}
 
-    /// Sets that were applied from one bundle and now from another one: those of the other streams find out whose they are.
-    fn contest(&mut self, by: &Digest, sets: &BTreeSet<(Option<String>, String)>) {
-        for accepted in self.entries.values().filter_map(Entry::accepted) {
-            let digest = accepted.stock.digest;
-            let Some(applied) = self.kept.applied.get_mut(&digest).filter(|_| digest != *by) else {
-                continue;
-            };
-            for (set, applied) in accepted.held.bundle.sets().iter().zip(applied) {
-                let key = (set.namespace.clone(), set.name.clone());
-                if matches!(applied, Applied::At(_)) && sets.contains(&key) {
-                    *applied = Applied::Due;
-                }
-            }
-        }
-    }
+/// A bundle whose sets are due.
+struct Due {
+    /// Of its ImageBundle.
+    name: String,
+    held: Arc<Held>,
+    stream: StreamName,
+    mark: Mark,
+}
 
-    /// Applies the sets of the newest bundle of each stream, after the mark of the stream was raised to it.
-    pub(super) async fn apply_sets(&mut self) {
+impl SetApplier {
+    /// Applies the sets of the newest bundle of each stream, after the mark of the stream was raised to it. `beat` is called
+    /// before each request.
+    pub(super) async fn apply(
+        &mut self,
+        files: &Files,
+        applied: &mut HashMap<Digest, Vec<Applied>>,
+        cluster: &mut Cluster,
+        marks: &HighWaterMarks,
+        check_first: bool,
+        beat: impl Fn(),
+    ) {
         let clock = Instant::now();
-        if !self.config.apply_sets || self.apply_at.is_some_and(|at| clock < at) {
+        if self.retry_at.is_some_and(|at| clock < at) {
             return;
         }
-        let newest = self.newest_of_streams().into_values().filter(|(entry, accepted)| {
-            let applied = self.kept.applied.get(&accepted.stock.digest);
-            let is_due = |applied: &Vec<Applied>| applied.iter().any(|set| set.is_due(clock));
-            entry.ready(self.config.intake.check_first)
-                && applied.is_none_or(is_due)
-                && self.cluster.written.contains_key(&entry.name)
-        });
-        let due = newest.map(|(entry, accepted)| {
-            let (stream, mark) = (accepted.stock.stream.clone(), accepted.stock.mark());
-            (entry.name.clone(), Arc::clone(&accepted.held), stream, mark)
-        });
-        for (name, held, stream, mark) in due.collect::<Vec<_>>() {
-            self.beat();
-            if let Err(error) = self.marks.raise(&stream, &mark).await {
+        let has_object = |name: &str| cluster.written.contains_key(name);
+        for Due { name, held, stream, mark } in due(files, applied, has_object, check_first, clock) {
+            beat();
+            if let Err(error) = marks.raise(&stream, &mark).await {
                 tracing::warn!(bundle = name, %error, "the sets of the bundle are not applied");
-                self.apply_at = Some(clock + APPLY_AGAIN);
+                self.retry_at = Some(clock + APPLY_AGAIN);
                 continue;
             }
             let (digest, sets) = (held.bundle.digest(), held.bundle.sets());
-            let before = self.kept.applied.remove(&digest);
-            let mut applied = before.unwrap_or_else(|| vec![Applied::Due; sets.len()]);
-            for (set, applied) in sets.iter().zip(&mut applied) {
-                if !applied.is_due(clock) {
+            let before = applied.remove(&digest);
+            let mut results = before.unwrap_or_else(|| vec![Applied::Due; sets.len()]);
+            for (set, result) in sets.iter().zip(&mut results) {
+                if !result.is_due(clock) {
                     continue;
                 }
-                self.beat();
-                *applied = self.cluster.apply_set(&name, &stream, set, applied).await;
-                if *applied == Applied::Due {
+                beat();
+                *result = cluster.apply_set(&name, &stream, set, result).await;
+                if *result == Applied::Due {
                     // Each further set would wait for the API server as long.
                     break;
                 }
             }
-            let is_silent = applied.contains(&Applied::Due);
+            let is_silent = results.contains(&Applied::Due);
             let new =
-                sets.iter().zip(&applied).filter(|(_, set)| matches!(set, Applied::At(at) if *at >= clock));
+                sets.iter().zip(&results).filter(|(_, set)| matches!(set, Applied::At(at) if *at >= clock));
             let new = new.map(|(set, _)| (set.namespace.clone(), set.name.clone())).collect::<BTreeSet<_>>();
-            self.kept.applied.insert(digest, applied);
-            self.contest(&digest, &new);
+            applied.insert(digest, results);
+            contest(files, applied, &digest, &new);
             if is_silent {
-                self.apply_at = Some(clock + APPLY_AGAIN);
+                self.retry_at = Some(clock + APPLY_AGAIN);
                 break;
+            }
+        }
+    }
+}
+
+/// The bundles whose sets are due. Pure.
+fn due(
+    files: &Files,
+    applied: &HashMap<Digest, Vec<Applied>>,
+    has_object: impl Fn(&str) -> bool,
+    check_first: bool,
+    clock: Instant,
+) -> Vec<Due> {
+    let due = files.newest_of_streams().into_values().filter(|(entry, accepted)| {
+        let is_due = |applied: &Vec<Applied>| applied.iter().any(|set| set.is_due(clock));
+        entry.ready(check_first)
+            && applied.get(&accepted.stock.digest).is_none_or(is_due)
+            && has_object(&entry.name)
+    });
+    let due = due.map(|(entry, accepted)| {
+        let (stream, mark) = (accepted.stock.stream.clone(), accepted.stock.mark());
+        Due { name: entry.name.clone(), held: Arc::clone(&accepted.held), stream, mark }
+    });
+    due.collect()
+}
+
+/// Sets that were applied from one bundle and now from another one: those of the other streams find out whose they are.
+fn contest(
+    files: &Files,
+    applied: &mut HashMap<Digest, Vec<Applied>>,
+    by: &Digest,
+    sets: &BTreeSet<(Option<String>, String)>,
+) {
+    for accepted in files.entries().values().filter_map(Entry::accepted) {
+        let digest = accepted.stock.digest;
+        let Some(results) = applied.get_mut(&digest).filter(|_| digest != *by) else { continue };
+        for (set, result) in accepted.held.bundle.sets().iter().zip(results) {
+            let key = (set.namespace.clone(), set.name.clone());
+            if matches!(result, Applied::At(_)) && sets.contains(&key) {
+                *result = Applied::Due;
             }
         }
     }

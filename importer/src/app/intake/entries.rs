@@ -7,11 +7,12 @@ use camino::Utf8PathBuf;
 use krs_core::bundle::{BundleError, RollbackError};
 use krs_core::oci::digest::Digest;
 
+use super::accepted::Accepted;
 use super::ahead::{self, Times};
-use super::entry::{Accepted, Entry, State};
-use super::needed;
-use super::verdict::{self, Failure, sentence};
-use super::view::Use;
+use super::entry::{Entry, State};
+use super::rejection::{self, Failure, sentence};
+use super::usage::Usage;
+use crate::engine::needed;
 use crate::model::demand::Demand;
 use crate::model::marks::{Marks, Standing};
 use crate::model::stock::{Refusal, Stock, StockBundle};
@@ -37,7 +38,7 @@ pub(super) fn refuse_reused(entries: &mut BTreeMap<Utf8PathBuf, Entry>, opened: 
         );
         let message = sentence(&text, Some("ask the sender which one counts, and remove the other"));
         if let Some(entry) = entries.get_mut(path) {
-            entry.state = State::Refused { reason: verdict::REUSED, message };
+            entry.state = State::Refused { reason: rejection::REUSED, message };
         }
     }
 }
@@ -52,7 +53,7 @@ pub(super) fn judge_again(entries: &mut BTreeMap<Utf8PathBuf, Entry>, marks: &Ma
         let (stream, sequence, got) = (stock.stream.clone(), stock.sequence, stock.identity);
         let source = RollbackError::Reused { stream, sequence, expected, got };
         let Failure { reason, message, .. } =
-            verdict::judge(&BundleError::Rollback { path: path.clone(), source });
+            rejection::judge(&BundleError::Rollback { path: path.clone(), source });
         entry.state = State::Refused { reason, message };
     }
 }
@@ -101,7 +102,7 @@ pub(super) fn remember_recorded(entries: &mut BTreeMap<Utf8PathBuf, Entry>, mark
 
 /// Remembers of which bundles that are there the sets need nothing more: their marks are raised also once they are away. A
 /// bundle that was taken out before must not raise one, for another one may be used in its place. (T-252)
-pub(super) fn remember_imported(entries: &mut BTreeMap<Utf8PathBuf, Entry>, usages: &[Use]) {
+pub(super) fn remember_imported(entries: &mut BTreeMap<Utf8PathBuf, Entry>, usages: &[Usage]) {
     let there = entries.values_mut().zip(usages).filter(|(entry, _)| entry.stamp.is_some());
     for (entry, _) in there.filter(|(_, usage)| usage.imported()) {
         entry.imported = entry.accepted().map(|accepted| accepted.stock.digest);
@@ -134,7 +135,7 @@ pub(super) fn stock(
             }),
             State::Ahead(accepted, ahead) if entry.stamp.is_some() => stock.refused.push(Refusal {
                 name: entry.name.clone(),
-                reason: verdict::AHEAD.to_owned(),
+                reason: rejection::AHEAD.to_owned(),
                 message: ahead.message(&entry.name, &accepted.stock.stream, &accepted.stock.digest),
             }),
             _ => {}

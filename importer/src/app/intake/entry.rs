@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is known of each file, and what a look at the folder changes in it. Pure.
+//! What is known of each file, and what a scan of the drop folder changes in it. Pure.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use camino::Utf8PathBuf;
@@ -10,16 +9,15 @@ use krs_core::bundle::StreamName;
 use krs_core::crd::ImageBundleStatus;
 use krs_core::oci::digest::Digest;
 
+use super::accepted::Accepted;
 use super::ahead::Ahead;
+use super::conditions;
+use super::finding::{FRESH, Finding};
 use super::folder::Stamp;
-use super::look::{FRESH, Finding};
-use super::media::hanging;
-use super::verdict::{self, Failure, Kind, sentence};
-use super::view;
-use crate::adapters::library::Held;
+use super::rejection::{self, Failure, Kind, sentence};
+use super::trouble::hanging;
 use crate::model::clock::is_to_come;
 use crate::model::marks::Mark;
-use crate::model::stock::StockBundle;
 
 /// First and longest time to wait before a medium that failed is read again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
@@ -55,10 +53,10 @@ pub(super) struct Entry {
     pub earlier: Option<ImageBundleStatus>,
 }
 
-/// What a look into the file gave.
+/// What opening the file gave.
 #[derive(Debug)]
 pub(super) enum State {
-    /// Nobody looked yet.
+    /// It was not opened yet.
     New,
     /// It is not whole, or still changes.
     Growing(String),
@@ -70,15 +68,6 @@ pub(super) enum State {
     Unreadable(String),
     /// It passed.
     Accepted(Accepted),
-}
-
-/// A bundle that passed.
-#[derive(Debug)]
-pub(super) struct Accepted {
-    pub held: Arc<Held>,
-    pub stock: StockBundle,
-    /// Bytes of all blobs.
-    pub blob_bytes: u64,
 }
 
 impl Entry {
@@ -192,7 +181,7 @@ impl Entry {
         self.recorded.filter(|_| !known || self.was_recorded())
     }
 
-    /// Takes in what a look found.
+    /// Takes in what a scan found.
     pub(super) fn found(&mut self, stamp: Stamp, finding: Finding, now: Timestamp) {
         if self.stamp.is_some_and(|old| old != stamp) {
             self.failures = 0;
@@ -209,7 +198,7 @@ impl Entry {
             Finding::Changing => {
                 let text = "the file is still being written";
                 self.state = State::Growing(sentence(text, Some("wait until the copy is complete")));
-                // The next look opens it where it did not change until then.
+                // The next scan opens it where it did not change until then.
                 self.retry_at = Some(now);
             }
             Finding::Opened(Ok(mut accepted)) => {
@@ -232,14 +221,14 @@ impl Entry {
         }
     }
 
-    /// Believes the verdict that an earlier run left, where it is about the same manifest.
+    /// Believes what an earlier run found out, where it is about the same manifest.
     fn believe(&mut self, accepted: &Accepted) {
         let Some(earlier) = self.earlier.take() else { return };
         let digest = accepted.stock.digest;
         if earlier.digest != Some(digest.to_string()) {
             return;
         }
-        self.imported = view::was_imported(Some(&earlier)).then_some(digest);
+        self.imported = conditions::was_imported(Some(&earlier)).then_some(digest);
         let is_same_size = earlier.size == i64::try_from(accepted.held.bundle.size()).ok();
         let verified = earlier.conditions.iter().find(|c| c.type_ == krs_core::crd::condition::VERIFIED);
         match verified {
@@ -250,7 +239,7 @@ impl Entry {
             {
                 self.proven = Some(digest);
             }
-            Some(c) if c.reason == verdict::DAMAGED => self.suspect = Some(digest),
+            Some(c) if c.reason == rejection::DAMAGED => self.suspect = Some(digest),
             _ => {}
         }
     }
@@ -287,6 +276,6 @@ impl Entry {
     pub(super) fn damaged(&mut self, message: String) {
         self.suspect = self.accepted().map(|accepted| accepted.stock.digest);
         self.proven = None;
-        self.state = State::Refused { reason: verdict::DAMAGED, message };
+        self.state = State::Refused { reason: rejection::DAMAGED, message };
     }
 }

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::mpsc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::folder;
-use super::super::look::{self, LateOpens, Look, Rules};
+use super::super::entry::{Entry, State};
+use super::super::finding::Finding;
+use super::super::scan::{LateOpens, Rules, scan};
 use super::super::watchdog::Watchdog;
 use super::*;
 
@@ -21,8 +23,8 @@ fn rules(folder: &Utf8Path) -> Rules {
     }
 }
 
-fn paths(look: &Look) -> Vec<&str> {
-    look.files.iter().map(|file| file.path.as_str()).collect()
+fn paths(scan: &Scan) -> Vec<&str> {
+    scan.files.iter().map(|file| file.path.as_str()).collect()
 }
 
 #[test]
@@ -39,19 +41,19 @@ fn t140_media_are_read_beside_one_that_hangs_and_it_is_read_again_once_it_answer
         let folder = if hangs.is_empty() { root.to_owned() } else { root.join(hangs) };
         let (release, released) = mpsc::channel::<()>();
         watchdog.call(&folder, Duration::from_millis(1), move || released.recv().is_ok()).unwrap_err();
-        let look = look::look(&rules, &known, &[], &watchdog, &LateOpens::default());
-        assert_eq!(paths(&look), read);
-        assert_eq!(look.hanging.keys().map(|folder| folder.as_str()).collect::<Vec<_>>(), [hangs]);
-        let said = trouble(&look.hanging, &BTreeMap::new(), &[], None).unwrap();
+        let found = scan(&rules, &known, &[], &watchdog, &LateOpens::default());
+        assert_eq!(paths(&found), read);
+        assert_eq!(found.hanging.keys().map(|folder| folder.as_str()).collect::<Vec<_>>(), [hangs]);
+        let said = trouble(&found.hanging, &BTreeMap::new(), &[], None).unwrap();
         assert!(said.contains("does not answer since"), "{said}");
 
         drop(release);
         while watchdog.call(&folder, Duration::from_secs(60), || ()).is_err() {
             std::thread::yield_now();
         }
-        let look = look::look(&rules, &known, &[], &watchdog, &LateOpens::default());
-        assert_eq!(paths(&look), ["usb1/a.krs.tar", "usb2/b.krs.tar"]);
-        assert_eq!(trouble(&look.hanging, &look.unreadable, &look.left_out, Some(said.as_str())), None);
+        let found = scan(&rules, &known, &[], &watchdog, &LateOpens::default());
+        assert_eq!(paths(&found), ["usb1/a.krs.tar", "usb2/b.krs.tar"]);
+        assert_eq!(trouble(&found.hanging, &found.unreadable, &found.left_out, Some(said.as_str())), None);
     }
 }
 
@@ -99,12 +101,12 @@ fn t192_files_whose_media_do_not_answer_reads_are_told_of_and_all_others_are_ope
         let (release, released) = mpsc::channel::<()>();
         let call = watchdog.begin(Utf8Path::new(media), move || released.recv().map_or((), |()| ())).unwrap();
         call.give_up().unwrap();
-        let look = look::look(&rules, &known, &[], &watchdog, &LateOpens::default());
-        assert_eq!(paths(&look), ["c.krs.tar", "usb1/a.krs.tar", "usb1/v.krs.tar", "usb2/b.krs.tar"]);
-        let hanging = look.files.iter().filter(|file| matches!(file.finding, Finding::Hangs(_)));
+        let found = scan(&rules, &known, &[], &watchdog, &LateOpens::default());
+        assert_eq!(paths(&found), ["c.krs.tar", "usb1/a.krs.tar", "usb1/v.krs.tar", "usb2/b.krs.tar"]);
+        let hanging = found.files.iter().filter(|file| matches!(file.finding, Finding::Hangs(_)));
         assert_eq!(hanging.map(|file| file.path.as_str()).collect::<Vec<_>>(), hangs, "{media}");
-        assert!(look.hanging.is_empty(), "it can be listed");
-        assert_eq!(look.unread.keys().collect::<Vec<_>>(), [media], "{media}");
+        assert!(found.hanging.is_empty(), "it can be listed");
+        assert_eq!(found.unread.keys().collect::<Vec<_>>(), [media], "{media}");
         drop(release);
     }
 }

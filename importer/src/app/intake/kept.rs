@@ -9,7 +9,7 @@ use krs_core::oci::digest::Digest;
 
 use super::entry::{Entry, State};
 use super::namespaces::Mismatches;
-use super::needed::Applied;
+use crate::engine::needed::Applied;
 
 /// Most bundles, and most streams, that are kept without a file while the bundle of some file is not known.
 const MAX_UNLISTED: usize = 64;

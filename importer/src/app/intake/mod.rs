@@ -1,73 +1,87 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Finds bundles in the drop folder, verifies and lists them. What happens to a file is decided in `entry`, what people
-//! see of it in `view`; here is when.
+//! Finds bundles in the drop folder, verifies and lists them. What a scan of the folder changes in a file is decided in
+//! `entry`, what all files together decide in `files`, what people see in `view`; here is when.
 
+mod accepted;
 mod ahead;
 mod announce;
 mod apply;
 mod changes;
 mod cluster;
+mod conditions;
+mod context;
 mod entries;
 mod entry;
+mod files;
+mod finding;
 mod folder;
 mod kept;
 mod keys;
-mod look;
-mod media;
+mod listing;
 mod names;
 mod namespaces;
-pub(crate) mod needed;
-mod pass;
-mod publish;
+mod offers;
 mod record;
+mod rejection;
 mod removal;
+mod report;
 mod scan;
+mod scanner;
 mod stored;
 mod substitutes;
-mod verdict;
+mod trouble;
+mod usage;
+mod usages;
+mod verification;
+mod verifications;
 mod view;
 mod watchdog;
 mod written;
 
-use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::Utf8Path;
 use futures::StreamExt as _;
-use futures::stream::{self, BoxStream};
+use futures::stream;
 use jiff::Timestamp;
 use krs_core::bundle::has_expired;
-use krs_core::crd::{ImageBundle, condition};
+use krs_core::crd::ImageBundle;
 use krs_core::oci::digest::Digest;
 use kube::Resource as _;
-use kube::api::DynamicObject;
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::adapters::events::Events;
 use crate::adapters::follow::{Pace, follow};
-use crate::adapters::heartbeat::{Heartbeat, Heartbeats, Watched, Watches};
 use crate::adapters::high_water_marks::HighWaterMarks;
-use crate::adapters::library::{Held, Library, ReadFault, Substitutes};
-use crate::adapters::metrics::Metrics;
+use crate::adapters::heartbeat::{Heartbeat, Heartbeats, Watched, Watches};
+use crate::adapters::library::{Library, ReadFault};
+use crate::adapters::metrics::{Metrics, unix_seconds};
 use crate::adapters::watch_source::Source;
 use crate::model::clock::Clock;
 use crate::model::config::Config;
 use crate::model::demand::Demand;
 use crate::model::marks::Marks;
 use crate::model::stock::Stock;
-use ahead::Times;
+use apply::SetApplier;
 use cluster::Cluster;
+use context::{Context, Inputs};
 use entry::{Entry, State};
+use files::{Files, Naming};
+use finding::Scan;
 use kept::Kept;
-use look::{Known, LateOpens, Look, Rules};
-use pass::Pass;
-pub use pass::{PassOptions, Verify};
-use watchdog::{Hangs, Watchdog};
+use offers::Offers;
+use record::Recorder;
+use report::Report;
+use scan::Rules;
+use scanner::Scanner;
+use trouble::Trouble;
+pub use verification::{VerificationOptions, Verify};
+use verification::End;
+use verifications::FullVerifications;
 
 /// Longest pause before the ImageBundles of earlier runs are asked for again.
 const LOAD_AGAIN: Duration = Duration::from_secs(30);
@@ -78,57 +92,26 @@ const COALESCE: (Duration, Duration) = (Duration::from_millis(50), Duration::fro
 /// are, as are the changes.
 const COALESCE_FACTOR: u32 = 9;
 
-/// The intake and what it needs.
+/// The intake: each of its values has one job, and it calls them in turn.
 pub struct Intake {
-    config: Arc<Config>,
-    metrics: Metrics,
-    library: Arc<Library>,
-    faults: mpsc::UnboundedReceiver<ReadFault>,
-    demand: watch::Receiver<Arc<Demand>>,
+    context: Context,
+    inputs: Inputs,
+    /// What others see.
     stock: watch::Sender<Arc<Stock>>,
-    cluster: Cluster,
-    marks: Arc<HighWaterMarks>,
-    marks_seen: watch::Receiver<Option<Arc<Marks>>>,
-    /// The marks that the files were last judged by.
-    judged_by: Arc<Marks>,
+    files: Files,
     kept: Kept,
-    raise_at: Option<Instant>,
-    /// Files by their path below the drop folder.
-    entries: BTreeMap<Utf8PathBuf, Entry>,
-    /// Folders that hang.
-    watchdog: Watchdog,
-    late_opens: LateOpens,
-    /// What keeps the drop folder from being read, in words.
-    trouble: Option<String>,
-    /// The keys of the last look.
-    keys: Vec<String>,
-    scanned: bool,
-    pass_options: PassOptions,
-    /// By what they read, as [`folder::Found::media`].
-    passes: BTreeMap<Utf8PathBuf, Pass>,
-    /// Media that do not answer, and what was not looked at because there is too much.
-    hanging: BTreeMap<Utf8PathBuf, Hangs>,
-    /// Folders and files that cannot be read, and why.
-    unreadable: BTreeMap<Utf8PathBuf, String>,
-    left_out: Vec<String>,
-    looking: Option<JoinHandle<Look>>,
-    /// What the library was given, by manifest.
-    offered: HashMap<Digest, Arc<Held>>,
-    /// What the library was told to read in place of bundles that are away.
-    substitutes: Substitutes,
-    /// Withdrawn, and perhaps still read from: closed as all others.
-    closing: Vec<Arc<Held>>,
-    apply_at: Option<Instant>,
-    heartbeat: Option<Heartbeat>,
-    /// Where the time of the API server is known from.
-    watches: Option<Arc<Watches>>,
-    clock: Clock,
-    bundles: BoxStream<'static, watcher::Result<Event<DynamicObject>>>,
+    scanner: Scanner,
+    trouble: Trouble,
+    verifications: FullVerifications,
+    offers: Offers,
+    recorder: Recorder,
+    set_applier: SetApplier,
+    cluster: Cluster,
 }
 
 impl std::fmt::Debug for Intake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Intake").field("entries", &self.entries).finish_non_exhaustive()
+        f.debug_struct("Intake").field("files", &self.files).finish_non_exhaustive()
     }
 }
 
@@ -146,66 +129,56 @@ impl Intake {
         demand: watch::Receiver<Arc<Demand>>,
         stock: watch::Sender<Arc<Stock>>,
     ) -> Self {
-        let marks_seen = marks.subscribe();
         let cluster = Cluster::new(client, events, metrics.clone(), &config.namespace);
+        let inputs =
+            Inputs { faults, demand, marks: marks.subscribe(), bundles: stream::pending().boxed() };
         Self {
-            config,
-            metrics,
-            library,
-            faults,
-            demand,
+            context: Context {
+                config,
+                metrics,
+                clock: Arc::new(Timestamp::now),
+                heartbeat: None,
+                watches: None,
+            },
+            inputs,
             stock,
-            cluster,
-            marks,
-            marks_seen,
-            judged_by: Arc::default(),
+            files: Files::default(),
             kept: Kept::default(),
-            raise_at: None,
-            entries: BTreeMap::new(),
-            watchdog: Watchdog::default(),
-            late_opens: LateOpens::default(),
-            trouble: None,
-            keys: Vec::new(),
-            scanned: false,
-            pass_options: PassOptions::default(),
-            passes: BTreeMap::new(),
-            hanging: BTreeMap::new(),
-            unreadable: BTreeMap::new(),
-            left_out: Vec::new(),
-            looking: None,
-            offered: HashMap::new(),
-            substitutes: Substitutes::new(),
-            closing: Vec::new(),
-            apply_at: None,
-            heartbeat: None,
-            watches: None,
-            clock: Arc::new(Timestamp::now),
-            bundles: stream::pending().boxed(),
+            scanner: Scanner::default(),
+            trouble: Trouble::default(),
+            verifications: FullVerifications::default(),
+            offers: Offers::new(library),
+            recorder: Recorder::new(marks),
+            set_applier: SetApplier::default(),
+            cluster,
         }
     }
 
     /// Watches the ImageBundles: one that somebody else changes or deletes is written again.
     #[must_use]
-    pub fn with_watch(self, watches: Arc<Watches>, heartbeats: Heartbeats, pace: Pace) -> Self {
+    pub fn with_watch(mut self, watches: Arc<Watches>, heartbeats: Heartbeats, pace: Pace) -> Self {
         let watched = Watched { resource: ImageBundle::plural(&()).into_owned(), namespace: None };
         let source = Source::new(watched, Arc::clone(&watches), Arc::default(), pace.max_age);
         let bundles = source.watch(self.cluster.api(), watcher::Config::default());
         // Never ends, and tells nothing: what it finds has everything listed again.
         let following = stream::once(follow(source, self.cluster.api(), None, heartbeats, pace));
         let following = following.filter_map(|()| std::future::ready(None));
-        Self { bundles: stream::select(bundles, following).boxed(), watches: Some(watches), ..self }
+        self.inputs.bundles = stream::select(bundles, following).boxed();
+        self.context.watches = Some(watches);
+        self
     }
 
     /// Tells `heartbeat` that the intake makes progress.
     #[must_use]
-    pub fn with_heartbeat(self, heartbeat: Heartbeat) -> Self {
-        Self { heartbeat: Some(heartbeat), ..self }
+    pub fn with_heartbeat(mut self, heartbeat: Heartbeat) -> Self {
+        self.context.heartbeat = Some(heartbeat);
+        self
     }
 
-    /// Reads media to their end in another way.
+    /// Verifies bundles in full in another way.
     #[must_use]
-    pub fn with_passes(self, pass_options: PassOptions) -> Self {
-        Self { pass_options, ..self }
+    pub fn with_verification(self, options: VerificationOptions) -> Self {
+        Self { verifications: FullVerifications::new(options), ..self }
     }
 
     /// Writes in another interval what is still to be copied from bundles.
@@ -217,14 +190,9 @@ impl Intake {
 
     /// Takes the time from another clock than the system's.
     #[must_use]
-    pub fn with_clock(self, clock: Clock) -> Self {
-        Self { clock, ..self }
-    }
-
-    fn beat(&self) {
-        if let Some(heartbeat) = &self.heartbeat {
-            heartbeat.beat();
-        }
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.context.clock = clock;
+        self
     }
 
     /// Watches the drop folder until `stop` is done.
@@ -237,153 +205,155 @@ impl Intake {
 
     async fn watch(&mut self) {
         while let Err(error) = self.load().await {
-            tracing::warn!(%error, "the ImageBundles of earlier runs cannot be read; trying again");
-            self.beat();
-            tokio::time::sleep(self.config.intake.scan_interval.min(LOAD_AGAIN)).await;
+            tracing::warn!(%error, "the ImageBundles of earlier runs cannot be read; retrying");
+            self.context.beat();
+            tokio::time::sleep(self.context.config.intake.scan_interval.min(LOAD_AGAIN)).await;
         }
-        let mut scans = tokio::time::interval(self.config.intake.scan_interval);
-        let mut beat = tokio::time::interval(self.pass_options.beat);
+        let mut scans = tokio::time::interval(self.context.config.intake.scan_interval);
+        let mut beat = tokio::time::interval(self.verifications.beat());
         scans.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pause = COALESCE.0;
         loop {
             tokio::select! {
-                _ = scans.tick() => self.begin_look().await,
-                look = ended(&mut self.looking) => {
-                    self.looking = None;
-                    match look {
-                        Ok(look) => self.take_in(look),
-                        Err(error) => tracing::error!(%error, "a look at the drop folder broke off"),
-                    }
-                }
-                (media, end) = Self::pass_ended(&mut self.passes) => self.end_pass(&media, end),
-                Some(fault) = self.faults.recv() => self.fault(&fault),
+                _ = scans.tick() => self.begin_scan().await,
+                scan = self.scanner.ended() => match scan {
+                    Ok(scan) => self.take_in(scan),
+                    Err(error) => tracing::error!(%error, "a scan of the drop folder broke off"),
+                },
+                (media, end) = self.verifications.ended() => self.end_verification(&media, end),
+                Some(fault) = self.inputs.faults.recv() => self.fault(&fault),
                 // Without a sender the importer is stopping.
-                Ok(()) = self.demand.changed() => {
+                Ok(()) = self.inputs.demand.changed() => {
                     tokio::time::sleep(pause).await;
                     self.kept.mismatches.clear();
                 }
-                Ok(()) = self.marks_seen.changed() => {}
-                Some(Ok(event)) = self.bundles.next() => {
+                Ok(()) = self.inputs.marks.changed() => {}
+                Some(Ok(event)) = self.inputs.bundles.next() => {
                     if !self.cluster.observe(event) {
                         continue;
                     }
                 }
                 _ = beat.tick() => {
-                    self.beat();
-                    self.give_up_stalled_passes();
+                    self.context.beat();
+                    self.give_up_stalled();
                     if !self.reads() {
                         continue;
                     }
                 }
             }
-            let begun = Instant::now();
+            let began = Instant::now();
             self.settle().await;
-            pause = (begun.elapsed() * COALESCE_FACTOR).clamp(COALESCE.0, COALESCE.1);
-            self.beat();
+            pause = (began.elapsed() * COALESCE_FACTOR).clamp(COALESCE.0, COALESCE.1);
+            self.context.beat();
         }
     }
 
-    /// Whether a medium is read or a file is open, so that time alone changes what there is to do. Else what others see
-    /// is not worked out again between two looks at the folder.
+    /// Whether media are read or a file is open, so that time alone changes what there is to do. Else what others see is not
+    /// worked out again between two scans.
     fn reads(&self) -> bool {
-        let mut opened = self.entries.values().filter_map(Entry::opened);
-        !self.passes.is_empty()
-            || !self.closing.is_empty()
+        let mut opened = self.files.entries().values().filter_map(Entry::opened);
+        !self.verifications.is_idle()
+            || !self.offers.is_closed()
             || opened.any(|accepted| accepted.held.bundle.is_open())
     }
 
     async fn load(&mut self) -> Result<(), kube::Error> {
         self.cluster.load().await?;
         for (name, written) in &self.cluster.written {
-            let absent = written.status.iter().flat_map(|status| &status.conditions);
-            let absent = absent.filter(|c| c.type_ == condition::COMPLETE && c.reason == view::ABSENT);
-            let seen = absent.map(|c| c.last_transition_time.0).next().unwrap_or_else(|| (self.clock)());
-            let mut entry = Entry::new(name.clone(), seen);
-            entry.earlier.clone_from(&written.status);
-            entry.recorded = entry.digest().filter(|_| view::was_recorded(written.status.as_ref()));
-            self.entries.insert(written.file.clone().into(), entry);
+            self.files.load(name, &written.file, written.status.as_ref(), self.context.now());
         }
         Ok(())
     }
 
-    /// Begins a look at the folder, unless one is under way: a medium may make it wait for long.
-    async fn begin_look(&mut self) {
-        if self.looking.is_some() {
+    /// Begins a scan, unless one runs: media may make it wait for long.
+    async fn begin_scan(&mut self) {
+        if self.scanner.is_running() {
             return;
         }
-        if let Err(error) = self.marks.read().await {
+        if let Err(error) = self.recorder.marks().read().await {
             tracing::warn!(%error, "the marks cannot be read; no bundle decides anything anew until they can");
-            if self.marks_seen.borrow().is_none() {
+            if self.inputs.marks.borrow().is_none() {
                 return;
             }
         }
-        let clock = (self.clock)();
-        let now = self.newest().map_or(clock, |newest| newest.max(clock));
-        if self.config.enforce_expiry {
-            self.retry(|state| match state {
+        let (config, clock) = (&self.context.config, self.context.now());
+        let newest = self.files.newest(&self.context.times());
+        let now = newest.map_or(clock, |newest| newest.max(clock));
+        if config.enforce_expiry {
+            let is_expired = |state: &State| match state {
                 State::Accepted(accepted) => {
                     accepted.held.bundle.manifest().not_after.is_some_and(|end| has_expired(end, now))
                 }
                 _ => false,
-            });
+            };
+            self.files.retry(is_expired, clock);
         }
-        let rules = Rules {
-            folder: self.config.intake.folder.clone(),
-            trusted_keys: self.config.trusted_keys.clone(),
-            unsigned: self.config.unsigned_bundles,
-            site: self.config.site.clone(),
-            now: self.config.enforce_expiry.then_some(now),
-            clock,
-        };
-        let known = self.entries.iter().map(|(path, entry)| {
-            let again = matches!(entry.state, State::New) || entry.is_due(clock);
-            (path.clone(), Known { stamp: entry.stamp, again })
-        });
-        let (known, keys) = (known.collect(), self.keys.clone());
-        let (watchdog, late) = (self.watchdog.clone(), self.late_opens.clone());
-        self.looking =
-            Some(tokio::task::spawn_blocking(move || look::look(&rules, &known, &keys, &watchdog, &late)));
+        let rules = Rules::of(config, now, clock);
+        self.scanner.begin(rules, self.files.known(clock));
     }
 
-    /// Opens files again with the next look.
-    fn retry(&mut self, which: impl Fn(&State) -> bool) {
-        let now = (self.clock)();
-        for entry in self.entries.values_mut().filter(|entry| which(&entry.state)) {
-            entry.retry_at = Some(now);
+    fn take_in(&mut self, scan: Scan) {
+        self.scanner.set_keys(&scan.keys);
+        self.trouble.update(&scan, &self.context.metrics);
+        let naming = Naming { foreign: self.cluster.foreign(), importer: &self.context.config.namespace };
+        self.files.take_in(scan, naming, self.context.now());
+        self.context.metrics.scan_success.set(unix_seconds());
+    }
+
+    fn end_verification(&mut self, media: &Utf8Path, end: End) {
+        if let Some(verification) = self.verifications.remove(media) {
+            self.files.verified(&verification, end, self.context.now());
         }
     }
 
-    /// What is known of the time.
-    fn times(&self) -> Times {
-        Times {
-            site: (self.clock)(),
-            server: self.watches.as_ref().and_then(|watches| watches.server_time()),
-            built: ahead::built(),
+    /// Leaves media alone from which a full verification has read nothing for too long, until the thread that reads returns.
+    /// (T-192)
+    fn give_up_stalled(&mut self) {
+        for (media, hangs) in self.verifications.give_up_stalled(std::time::Instant::now()) {
+            self.files.hang(&media, hangs, self.context.now());
+            self.trouble.add(media, hangs, &self.context.metrics);
         }
     }
 
-    /// The newest time that a bundle told whose signature was right, as far as that may be. (T-30)
-    fn newest(&self) -> Option<Timestamp> {
-        let accepted = self.entries.values().filter_map(Entry::accepted);
-        let accepted = accepted.filter(|accepted| !accepted.held.bundle.signers().is_empty());
-        let marks = self.judged_by.iter().map(|(_, mark)| mark.created_at);
-        self.times().newest(accepted.map(|accepted| accepted.stock.created_at).chain(marks))
+    /// Takes in what a transfer found.
+    fn fault(&mut self, fault: &ReadFault) {
+        if let Some(offered) = self.offers.get(&fault.bundle) {
+            self.files.fault(offered, fault, self.context.now());
+        }
     }
 
     /// Makes everything outside agree with what is known.
     async fn settle(&mut self) {
-        if self.demand.has_changed().unwrap_or(false) {
+        if self.inputs.demand.has_changed().unwrap_or(false) {
             self.kept.mismatches.clear();
         }
-        let demand = self.demand.borrow_and_update().clone();
+        let demand = self.inputs.demand.borrow_and_update().clone();
         // No file was opened before the marks were read once.
-        let Some(marks) = self.marks_seen.borrow_and_update().clone() else { return };
+        let Some(marks) = self.inputs.marks.borrow_and_update().clone() else { return };
         self.judge(marks);
-        self.offer();
-        self.substitute(&demand);
-        self.next_pass();
-        let stock = Arc::new(self.stock_now(&demand));
+        let check_first = self.context.config.intake.check_first;
+        self.offers.update(&self.files, &demand, check_first);
+        self.verifications.update(&self.files, self.scanner.watchdog());
+        let stock = self.publish(&demand);
+        if self.files.is_scanned() {
+            self.apply_sets().await;
+            self.report(&demand, &stock).await;
+            self.forget().await;
+        }
+    }
+
+    /// Judges the files by these marks.
+    fn judge(&mut self, marks: Arc<Marks>) {
+        let is_confirmed = |name: &str, digest: &Digest| self.cluster.is_confirmed(name, digest);
+        self.files.judge(marks, &self.context.times(), is_confirmed);
+    }
+
+    /// Lets others see what there is.
+    fn publish(&self, demand: &Demand) -> Arc<Stock> {
+        let config = &self.context.config;
+        let stock = self.files.stock(demand, config.intake.check_first, config.share_across_namespaces);
+        let stock = Arc::new(Stock { trouble: self.trouble.message(), ..stock });
         self.stock.send_if_modified(|current| {
             let changed = **current != *stock;
             if changed {
@@ -391,43 +361,71 @@ impl Intake {
             }
             changed
         });
-        if self.scanned {
-            self.apply_sets().await;
-            let mut usages = self.usages(&demand, &stock);
-            entries::remember_imported(&mut self.entries, &usages);
-            self.record_imports(&usages).await;
-            // A mark may have been raised since.
-            self.judge_usages(&mut usages);
-            self.tell(&demand, usages).await;
-            self.forget().await;
-        }
+        stock
     }
 
-    fn stock_now(&self, demand: &Demand) -> Stock {
-        let check_first = self.config.intake.check_first;
-        let shared = self.config.share_across_namespaces;
-        let stock = entries::stock(&self.entries, demand, &self.judged_by, check_first, self.scanned, shared);
-        Stock { trouble: self.trouble.clone(), ..stock }
+    async fn apply_sets(&mut self) {
+        if !self.context.config.apply_sets {
+            return;
+        }
+        let (check_first, context) = (self.context.config.intake.check_first, &self.context);
+        let (applied, cluster) = (&mut self.kept.applied, &mut self.cluster);
+        let marks = self.recorder.marks();
+        self.set_applier
+            .apply(&self.files, applied, cluster, marks, check_first, || context.beat())
+            .await;
     }
 
-    /// Judges the files again where a mark changed.
-    fn judge(&mut self, marks: Arc<Marks>) {
-        if marks != self.judged_by {
-            self.judged_by = marks;
-            self.retry(|state| matches!(state, State::Refused { reason: verdict::REUSED, .. }));
-        }
-        let times = self.times();
+    /// Records what was imported, then writes what people see.
+    async fn report(&mut self, demand: &Demand, stock: &Stock) {
+        let config = &self.context.config;
+        let shared = config.share_across_namespaces;
+        let mut usages = usages::usages(usages::Inputs {
+            files: &self.files,
+            kept: &self.kept,
+            offers: &self.offers,
+            demand,
+            stock,
+            applies_sets: config.apply_sets,
+            shared,
+        });
+        self.files.remember_imported(&usages);
+        let times = self.context.times();
         let is_confirmed = |name: &str, digest: &Digest| self.cluster.is_confirmed(name, digest);
-        let taken_in = entries::judge_ahead(&mut self.entries, &self.judged_by, &times, is_confirmed);
-        entries::refuse_reused(&mut self.entries, &taken_in);
-        entries::judge_again(&mut self.entries, &self.judged_by);
-        entries::remember_recorded(&mut self.entries, &self.judged_by);
-    }
-}
+        let imported = record::imported(&self.files, &usages, &times, is_confirmed);
+        self.recorder.record(imported, &mut self.kept.not_recorded).await;
+        // Not taken for seen: the stock that others see follows with the next change.
+        let marks = self.inputs.marks.borrow().clone();
+        if let Some(marks) = marks {
+            self.judge(marks);
+        }
+        usages::judge_again(&mut usages, &self.files, &self.kept);
 
-async fn ended(task: &mut Option<JoinHandle<Look>>) -> Result<Look, JoinError> {
-    match task {
-        Some(task) => task.await,
-        None => std::future::pending().await,
+        report::find_mismatches(&mut self.kept, &self.files, demand);
+        let naming = Naming { foreign: self.cluster.foreign(), importer: &self.context.config.namespace };
+        self.files.rename(|name| self.cluster.written.contains_key(name), naming);
+        let reports = report::reports(&self.files, &usages, &report::Inputs {
+            kept: &self.kept,
+            written: &self.cluster.written,
+            bytes: &|path: &Utf8Path| self.verifications.bytes(path),
+            now: self.context.now(),
+            newest: self.files.newest(&times),
+            shared,
+        });
+        report::measure(&self.files, &self.context.metrics);
+        for Report { name, file, status } in reports {
+            self.cluster.write(&name, &file, status).await;
+            self.context.beat();
+        }
+    }
+
+    /// Forgets files that went away long ago.
+    async fn forget(&mut self) {
+        for (path, name) in self.files.outdated(self.context.config.intake.keep, self.context.now()) {
+            if self.cluster.delete(&name).await {
+                self.files.remove(&path);
+            }
+        }
+        self.kept.forget_unlisted(self.files.entries());
     }
 }

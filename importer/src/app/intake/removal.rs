@@ -3,17 +3,18 @@
 
 use krs_core::crd::reason;
 
+use super::conditions::{ABSENT, MARK_UNREADABLE};
 use super::entry::Entry;
-use super::needed::Named;
-use super::verdict::sentence;
-use super::view::{ABSENT, MARK_UNREADABLE, Use};
+use super::rejection::sentence;
+use super::usage::Usage;
+use crate::engine::needed::Named;
 use crate::model::marks::Standing;
 
 /// Whether the media may be pulled, why, and in words.
 pub(super) fn safe_to_remove(
     entry: &Entry,
     file: &str,
-    usage: &Use,
+    usage: &Usage,
     proven: bool,
 ) -> (bool, &'static str, String) {
     let stay = |why: &'static str, text: &str| (false, why, format!("do not pull the media: {text}"));
@@ -57,7 +58,7 @@ pub(super) fn needs(missing: &Named) -> String {
     }
 }
 
-pub(super) fn being_found_out(usage: &Use) -> String {
+pub(super) fn being_found_out(usage: &Usage) -> String {
     let what = "what the sets need is being found out";
     let text = if usage.pending.count > 0 {
         format!("{what}: {} must take it into account", usage.pending.text())
@@ -78,7 +79,7 @@ pub(super) fn away(entry: &Entry, file: &str, missing: &Named) -> String {
 }
 
 /// Why the media must stay although everything was copied; none where the mark is recorded.
-fn not_recorded(usage: &Use) -> Option<(&'static str, String)> {
+fn not_recorded(usage: &Usage) -> Option<(&'static str, String)> {
     if usage.recorded {
         return None;
     }

@@ -1,321 +1,228 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What lies in the drop folder. Blocking.
+//! Scans the drop folder: lists it and opens what has to be opened. Blocking, but never without limit.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use krs_core::redact::printable;
+use jiff::Timestamp;
+use krs_core::bundle::sign::Trust;
+use krs_core::bundle::{Bundle, BundleError, Freshness, Policy};
 
-use super::folder::{Folder, Found, Stamp, is_ours, read};
-use super::watchdog::{Hangs, Watchdog};
+use super::accepted::Accepted;
+use super::finding::{FRESH, File, Finding, Known, Scan, Step, step};
+use super::folder::{Found, Stamp};
+use super::keys;
+use super::listing::{self, Listing};
+use super::rejection::{self, Failure, Kind};
+use super::watchdog::Watchdog;
+use crate::adapters::library::Held;
+use crate::model::config::Config;
 
-/// Most entries of one folder that are looked at; those that are no bundle cost next to nothing.
-const MAX_ENTRIES: usize = 1_000_000;
-/// How long all folders together may take to say what they hold, and each of those that begin after that.
-const LIST_LIMIT: Duration = Duration::from_secs(30);
-const LAST_LIMIT: Duration = Duration::from_secs(1);
-/// Folders that are listed at once.
-const MAX_LISTERS: usize = 32;
-/// Most folders right below the drop folder that are looked at.
-const MAX_FOLDERS: usize = 256;
-/// Most bundles at once.
-const MAX_BUNDLES: usize = 256;
+/// Most media from which bundles are opened at once.
+const MAX_OPENERS: usize = 4;
+/// How long opening all bundles may hold up a scan, up to their manifests and sets, nothing of their blobs. What takes
+/// longer is opened nevertheless, and a later scan has it.
+const OPEN_LIMIT: Duration = Duration::from_secs(30);
 
-/// What lies in the drop folder.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Listing {
-    /// The bundles in it and in the folders right below it, in the order of their paths: files with names of bundles, and
-    /// volumes, which count as one file wherever they lie. A mount that is empty or went away is no fault.
-    pub found: Vec<Found>,
-    /// The folders that answer, the drop folder first.
-    pub folders: Vec<Utf8PathBuf>,
-    /// Folders that do not answer, as below the drop folder, and since when.
-    pub hanging: BTreeMap<Utf8PathBuf, Hangs>,
-    /// Folders and files that cannot be read, as below the drop folder, and why, in words.
-    pub unreadable: BTreeMap<Utf8PathBuf, String>,
-    /// What was not looked at because there is too much, in words.
-    pub left_out: Vec<String>,
+/// What a file must satisfy.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub folder: Utf8PathBuf,
+    pub trusted_keys: Utf8PathBuf,
+    pub unsigned: bool,
+    pub site: Option<String>,
+    /// The time, where the end of a bundle counts.
+    pub now: Option<Timestamp>,
+    /// The system's clock.
+    pub clock: Timestamp,
 }
 
-/// Reads a folder, at most so many of its entries, that is below the drop folder as the last argument says.
-type Reader = fn(usize, &Utf8Path, &Utf8Path) -> Folder;
-
-/// How the drop folder is listed.
-#[derive(Clone, Copy)]
-struct Lister {
-    /// Most entries of each folder.
-    most: usize,
-    /// For all folders together.
-    limit: Duration,
-    read: Reader,
-}
-
-/// Reads `folder` and the folders right below it.
-pub(super) fn list(folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
-    Lister { most: MAX_ENTRIES, limit: LIST_LIMIT, read }.list(folder, watchdog)
-}
-
-/// How much of a limit for all is left for one more call: those that begin late get a little, too.
-pub(super) fn time_left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).max(LAST_LIMIT)
-}
-
-impl Lister {
-    fn list(self, folder: &Utf8Path, watchdog: &Watchdog) -> Listing {
-        let deadline = Instant::now() + self.limit;
-        let mut listing = Listing::default();
-        let root = folder.to_owned();
-        let folders = match watchdog.call(folder, self.limit, move || folders(&root)) {
-            Ok((folders, more)) => {
-                if more {
-                    listing.left_out.push(format!("more than {MAX_FOLDERS} folders"));
-                }
-                folders
-            }
-            Err(hangs) => {
-                listing.hanging.insert(Utf8PathBuf::new(), hangs);
-                return listing;
-            }
-        };
-        let below = |sub: &Utf8Path| sub.strip_prefix(folder).unwrap_or(sub).to_owned();
-        let (left, results) = (Mutex::new(folders.iter()), Mutex::new(BTreeMap::new()));
-        // The lock is held for no longer than this takes.
-        let next = || lock(&left).next();
-        // Folders that do not answer wait side by side.
-        std::thread::scope(|scope| {
-            for _ in 0..MAX_LISTERS.min(folders.len()) {
-                scope.spawn(|| {
-                    while let Some(sub) = next() {
-                        let (path, prefix) = (sub.clone(), below(sub));
-                        let read = move || (self.read)(self.most, &path, &prefix);
-                        let result = watchdog.call(sub, time_left(deadline), read);
-                        lock(&results).insert(sub.clone(), result);
-                    }
-                });
-            }
-        });
-        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (mut found, mut volumes) = (Vec::new(), BTreeMap::<Utf8PathBuf, BTreeMap<u64, Found>>::new());
-        for (sub, result) in results {
-            let below = below(&sub);
-            match result {
-                Ok(read) => {
-                    if read.more {
-                        let name = if below.as_str().is_empty() { "the drop folder" } else { below.as_str() };
-                        let most = self.most;
-                        let text = format!("more than {most} entries in {}", printable(name, 100));
-                        listing.left_out.push(text);
-                    }
-                    found.extend(read.bundles);
-                    for (archive, n, volume) in read.volumes {
-                        volumes.entry(archive).or_default().entry(n).or_insert(volume);
-                    }
-                    listing.unreadable.extend(read.unreadable);
-                    listing.folders.push(sub);
-                }
-                Err(hangs) => drop(listing.hanging.insert(below, hangs)),
-            }
+impl Rules {
+    /// Those of a site. `now` is the latest time that is known.
+    pub(super) fn of(config: &Config, now: Timestamp, clock: Timestamp) -> Self {
+        Self {
+            folder: config.intake.folder.clone(),
+            trusted_keys: config.trusted_keys.clone(),
+            unsigned: config.unsigned_bundles,
+            site: config.site.clone(),
+            now: config.enforce_expiry.then_some(now),
+            clock,
         }
-        found.extend(volumes.into_iter().filter_map(|(archive, volumes)| joined(archive.as_str(), &volumes)));
-        found.sort_by(|a, b| a.path.cmp(&b.path));
-        // Where an archive lies beside its volumes, it is read in their place.
-        found.dedup_by(|b, a| a.path == b.path);
-        if found.len() > MAX_BUNDLES {
-            listing.left_out.push(format!("{} of {} bundles", found.len() - MAX_BUNDLES, found.len()));
-            found.truncate(MAX_BUNDLES);
-        }
-        listing.found = found;
-        listing
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Bundles whose opening took longer than a scan waits, by their paths. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct LateOpens(Arc<Mutex<BTreeMap<Utf8PathBuf, LateOpen>>>);
+
+struct LateOpen {
+    stamp: Stamp,
+    /// The keys that were trusted.
+    keys: Vec<String>,
+    result: mpsc::Receiver<Opened>,
 }
 
-/// The drop folder and the folders right below it, and whether there are more than are looked at. What of it cannot be
-/// read, reading its files tells.
-fn folders(folder: &Utf8Path) -> (Vec<Utf8PathBuf>, bool) {
-    let entries = folder.read_dir_utf8().into_iter().flatten().take(MAX_ENTRIES);
-    // One name that is not UTF-8 hides none of the others; any other error ends it.
-    let entries = entries.take_while(|entry| {
-        entry.as_ref().err().is_none_or(|error| error.kind() == io::ErrorKind::InvalidData)
-    });
-    let below = entries.filter_map(Result::ok).filter(|entry| is_ours(entry.file_name()));
-    let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut folders = below.map(|entry| folder.join(entry.file_name())).collect::<Vec<_>>();
-    folders.sort_unstable();
-    let more = folders.len() > MAX_FOLDERS;
-    folders.truncate(MAX_FOLDERS);
-    folders.insert(0, folder.to_owned());
-    (folders, more)
+type Opened = Result<Box<Accepted>, Failure>;
+
+impl LateOpens {
+    /// What came of opening the file, where it is still the same one and the same keys are trusted.
+    fn take(&self, path: &Utf8Path, stamp: &Stamp, keys: &[String]) -> Option<Opened> {
+        let late = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(path)?;
+        if late.stamp != *stamp || late.keys != keys {
+            return None;
+        }
+        late.result.try_recv().ok()
+    }
+
+    fn keep(&self, path: &Utf8Path, late: LateOpen) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), late);
+    }
+
+    /// Forgets files that are not there any more.
+    fn retain(&self, found: &[Found]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|path, late| found.iter().any(|file| file.path == *path && file.stamp == late.stamp));
+    }
 }
 
-/// Volumes as one file, which lies where the first of them does. It changed when one of them did, or came, or went.
-fn joined(archive: &str, volumes: &BTreeMap<u64, Found>) -> Option<Found> {
-    let first = volumes.values().next()?;
-    let path = first.path.with_file_name(archive);
-    let stamp = volumes.iter().fold(Stamp { size: 0, ..first.stamp }, |all, (n, volume)| Stamp {
-        size: all.size.saturating_add(volume.stamp.size),
-        modified: all.modified.max(volume.stamp.modified),
-        place: (
-            all.place.0.rotate_left(7) ^ volume.stamp.place.0,
-            all.place.1.rotate_left(7) ^ volume.stamp.place.1 ^ n,
-        ),
+/// Lists the folder and opens what has to be opened. Blocking, but never without limit: what hangs is left to `watchdog`.
+pub(super) fn scan(
+    rules: &Rules,
+    known: &BTreeMap<Utf8PathBuf, Known>,
+    old_keys: &[String],
+    watchdog: &Watchdog,
+    late: &LateOpens,
+) -> Scan {
+    let trusted = keys::read(&rules.trusted_keys);
+    let mut ids = trusted.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>();
+    ids.sort_unstable();
+    let rotated = ids != old_keys;
+    let policy = Policy {
+        trust: if rules.unsigned { Trust::Anyone } else { Trust::Keys(trusted) },
+        freshness: Freshness { audience: rules.site.clone(), now: rules.now, ..Freshness::default() },
+    };
+    let Listing { found, folders, hanging, unreadable, left_out } = listing::list(&rules.folder, watchdog);
+    late.retain(&found);
+    let deadline = Instant::now() + OPEN_LIMIT;
+    let opening = Arc::new((rules.clone(), policy, folders));
+    let find = |file: &Found| {
+        let mut known = known.get(&file.path).copied();
+        if let Some(known) = known.as_mut() {
+            known.again |= rotated;
+        }
+        // Nothing on media that hang can be read, whether a file is open or not.
+        if let Some(hangs) = watchdog.hanging(&file.media) {
+            return Finding::Hangs(hangs);
+        }
+        match step(known, &file.stamp) {
+            Step::Keep => Finding::Unchanged,
+            Step::Wait => Finding::Changing,
+            Step::Open => {
+                if let Some(opened) = late.take(&file.path, &file.stamp, &ids) {
+                    return Finding::Opened(opened);
+                }
+                let (with, path, stamp) = (Arc::clone(&opening), file.path.clone(), file.stamp);
+                let open = move || open(&with.0, &with.1, &with.2, &path, &stamp);
+                match watchdog.call_or_keep(&file.media, listing::time_left(deadline), open) {
+                    Ok(opened) => Finding::Opened(opened),
+                    Err((hangs, result)) => {
+                        if let Some(result) = result {
+                            late.keep(&file.path, LateOpen { stamp, keys: ids.clone(), result });
+                        }
+                        Finding::Hangs(hangs)
+                    }
+                }
+            }
+        }
+    };
+    let mut media = BTreeMap::<_, Vec<Found>>::new();
+    for file in found {
+        media.entry(file.media.clone()).or_default().push(file);
+    }
+    let (media, files) = (Mutex::new(media.into_values()), Mutex::new(Vec::new()));
+    let next = || media.lock().unwrap_or_else(PoisonError::into_inner).next();
+    // One after the other on each of the media, which do not wait for each other.
+    std::thread::scope(|scope| {
+        for _ in 0..MAX_OPENERS {
+            scope.spawn(|| {
+                while let Some(found) = next() {
+                    for file in found {
+                        let finding = find(&file);
+                        let Found { path, stamp, media } = file;
+                        let file = File { path, stamp, media, finding };
+                        files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+                    }
+                }
+            });
+        }
     });
-    let folder = first.path.parent();
-    let one = volumes.values().all(|volume| volume.path.parent() == folder);
-    let media = if one { first.media.clone() } else { path.clone() };
-    Some(Found { path, stamp, media })
+    let mut files = files.into_inner().unwrap_or_else(PoisonError::into_inner);
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let hangs = |file: &File| match file.finding {
+        Finding::Hangs(hangs) => Some((file.media.clone(), hangs)),
+        _ => None,
+    };
+    let unread = files.iter().filter_map(hangs).collect();
+    Scan { files, keys: ids, hanging, unread, unreadable, left_out }
+}
+
+fn open(
+    rules: &Rules,
+    policy: &Policy,
+    folders: &[Utf8PathBuf],
+    path: &Utf8Path,
+    stamp: &Stamp,
+) -> Result<Box<Accepted>, Failure> {
+    let full = rules.folder.join(path);
+    let opened = Bundle::open_with(&full, folders, policy).and_then(|bundle| {
+        let audience = &bundle.manifest().audience;
+        if rules.site.is_none() && !audience.is_empty() {
+            // Who has not said which site this is, gets what is for all sites. (T-26)
+            let got =
+                "a site without a name (the value `site` of the importer's chart is not set)".to_owned();
+            return Err(BundleError::Audience { path: path.to_owned(), expected: audience.join(", "), got });
+        }
+        let images = bundle.images()?;
+        Ok(Held::new(bundle, images))
+    });
+    match opened {
+        Ok(held) => Ok(Box::new(Accepted::new(held))),
+        Err(error) => {
+            let failure = rejection::judge(&error);
+            let age = stamp.modified.and_then(|at| Timestamp::try_from(at).ok());
+            let fresh = age.is_some_and(|at| at.duration_until(rules.clock).unsigned_abs() < FRESH);
+            if failure.kind == Kind::Incomplete && !fresh {
+                return Err(Failure { kind: Kind::Refused, ..failure });
+            }
+            Err(failure)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::os::unix::ffi::OsStrExt as _;
-
     use super::*;
 
-    fn list(folder: &Utf8Path) -> Vec<Found> {
-        super::list(folder, &Watchdog::default()).found
-    }
-
-    fn up_to(most: usize) -> Lister {
-        Lister { most, limit: LIST_LIMIT, read }
-    }
-
     #[test]
-    fn t222_folders_that_do_not_answer_are_waited_for_side_by_side_and_not_again() {
-        fn slow(most: usize, folder: &Utf8Path, below: &Utf8Path) -> Folder {
-            if below.as_str().starts_with("dead") {
-                std::thread::sleep(Duration::from_secs(5));
-            }
-            read(most, folder, below)
-        }
+    fn t36_a_file_that_is_pulled_between_listing_and_opening_is_not_refused() {
         let folder = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(folder.path()).unwrap();
-        for n in 0..24 {
-            std::fs::create_dir(root.join(format!("dead{n:02}"))).unwrap();
-        }
-        std::fs::create_dir(root.join("usb")).unwrap();
-        std::fs::write(root.join("usb/a.krs.tar"), "a").unwrap();
-        let (lister, watchdog) =
-            (Lister { limit: Duration::from_secs(1), read: slow, ..up_to(20) }, Watchdog::default());
-        for limit in [4, 1] {
-            let began = Instant::now();
-            let listing = lister.list(root, &watchdog);
-            assert!(began.elapsed() < Duration::from_secs(limit), "{:?}", began.elapsed());
-            assert_eq!((listing.found.len(), listing.hanging.len()), (1, 24));
-        }
-    }
-
-    #[test]
-    fn t39_a_name_that_is_not_utf_8_hides_no_other_bundle_and_is_named() {
-        use std::ffi::OsStr;
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
-        for n in 0..20 {
-            let name = [b"b\xFC", n.to_string().as_bytes(), b".krs.tar"].concat();
-            std::fs::write(folder.path().join(OsStr::from_bytes(&name)), "x").unwrap();
-            std::fs::create_dir(
-                folder.path().join(OsStr::from_bytes(&[b"\xFC", n.to_string().as_bytes()].concat())),
-            )
-            .unwrap();
-            std::fs::write(root.join(format!("a{n}.krs.tar")), "a").unwrap();
-            std::fs::create_dir(root.join(format!("usb{n}"))).unwrap();
-        }
-        let listing = super::list(root, &Watchdog::default());
-        assert_eq!((listing.found.len(), listing.folders.len(), listing.unreadable.len()), (20, 21, 20));
-        assert!(listing.unreadable.values().all(|text| text.contains("rename")), "{:?}", listing.unreadable);
-    }
-
-    #[test]
-    fn t142_a_bundle_among_many_other_files_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
-        for n in 0..10_500 {
-            std::fs::write(root.join(format!("IMG_{n}.jpg")), "").unwrap();
-        }
-        // A folder lists its entries in any order: one of these comes late.
-        for n in 0..200 {
-            std::fs::write(root.join(format!("z{n}.krs.tar")), "z").unwrap();
-        }
-        assert_eq!(list(root).len(), 200);
-    }
-
-    #[test]
-    fn t142_entries_that_are_not_looked_at_are_said_with_their_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
-        std::fs::create_dir(root.join("usb")).unwrap();
-        for n in 0..21 {
-            std::fs::write(root.join(format!("usb/{n}.krs.tar")), "z").unwrap();
-        }
-        let listing = up_to(20).list(root, &Watchdog::default());
-        assert_eq!(
-            (listing.found.len(), listing.left_out),
-            (20, vec!["more than 20 entries in usb".to_owned()])
-        );
-        assert!(up_to(21).list(root, &Watchdog::default()).left_out.is_empty());
-    }
-
-    #[test]
-    fn t142_what_is_too_much_is_said() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
-        for n in 0..=MAX_BUNDLES {
-            std::fs::write(root.join(format!("{n}.krs.tar")), "z").unwrap();
-            std::fs::create_dir(root.join(format!("folder{n}"))).unwrap();
-        }
-        let listing = super::list(root, &Watchdog::default());
-        assert_eq!((listing.found.len(), listing.folders.len()), (MAX_BUNDLES, MAX_FOLDERS + 1));
-        assert_eq!(listing.left_out, ["more than 256 folders", "1 of 257 bundles"]);
-    }
-
-    #[test]
-    fn bundles_are_found_in_the_drop_folder_and_right_below_it_and_nothing_else_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(folder.path()).unwrap();
-        let names = [
-            "b.krs.tar",
-            "ä ö.krs.tar",
-            "usb1/a.krs.tar",
-            ".krs.tar",
-            ".hidden.krs.tar",
-            "c.krs.tar.part",
-            "notes.txt",
-            "usb1/deeper/d.krs.tar",
-            "lost+found/e.krs.tar",
-            "System Volume Information/f.krs.tar",
-            ".Trash/g.krs.tar",
-        ];
-        for name in names {
-            std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
-            std::fs::write(root.join(name), name).unwrap();
-        }
-        std::fs::create_dir(root.join("folder.krs.tar")).unwrap();
-        std::os::unix::fs::symlink(root.join("usb1"), root.join("usb2")).unwrap();
-        let found = list(root).into_iter().map(|file| file.path.into_string()).collect::<Vec<_>>();
-        assert_eq!(found, ["b.krs.tar", "usb1/a.krs.tar", "ä ö.krs.tar"]);
-        assert_eq!(list(&root.join("gone")), [], "T-36: an empty mount holds nothing");
-
-        for name in ["usb1/v.krs.tar.002", "v.krs.tar.003", "usb1/v.krs.json", "a.krs.tar.001"] {
-            std::fs::write(root.join(name), name).unwrap();
-        }
-        let found = list(root);
-        let paths = found.iter().map(|file| file.path.as_str()).collect::<Vec<_>>();
-        let two = ["a.krs.tar", "b.krs.tar", "usb1/a.krs.tar", "usb1/v.krs.tar", "ä ö.krs.tar"];
-        assert_eq!(paths, two, "T-33: volumes are one bundle, wherever they lie");
-        let media = |path: &str, found: &[Found]| {
-            found.iter().find(|file| file.path == path).map(|file| file.media.clone()).unwrap()
+        let rules = Rules {
+            folder: root.to_owned(),
+            trusted_keys: root.join("keys"),
+            unsigned: true,
+            site: None,
+            now: None,
+            clock: Timestamp::now(),
         };
-        assert_eq!((media("usb1/a.krs.tar", &found), media("a.krs.tar", &found)), ("usb1".into(), "".into()));
-        assert_eq!(media("usb1/v.krs.tar", &found), "usb1/v.krs.tar", "T-192: no folder alone is to blame");
-        std::fs::write(root.join("v.krs.tar.001"), "v").unwrap();
-        let now = list(root).into_iter().find(|file| file.path == "v.krs.tar").unwrap();
-        assert!(found.iter().all(|file| file.stamp != now.stamp), "it changed when a volume came");
+        let long_ago = Timestamp::UNIX_EPOCH.into();
+        let stamp = Stamp { size: 100_000, modified: Some(long_ago), place: (1, 2) };
+        let path = Utf8Path::new("usb1/a.krs.tar");
+        let opened = open(&rules, &Policy::default(), &[root.to_owned()], path, &stamp);
+        let failure = opened.map(drop).unwrap_err();
+        assert_eq!((failure.kind, failure.reason), (Kind::Medium, "MediumReadError"), "{}", failure.message);
     }
 }

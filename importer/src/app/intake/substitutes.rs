@@ -7,7 +7,8 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use krs_core::oci::digest::Digest;
 
-use super::entry::{Accepted, Entry};
+use super::accepted::Accepted;
+use super::entry::Entry;
 use crate::adapters::library::{Held, Substitutes};
 use crate::model::demand::{Demand, SetDemand};
 use crate::model::stock::StockImage;

@@ -6,89 +6,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use krs_core::bundle::has_expired;
 use krs_core::crd::{ImageBundleStatus, VolumeCounts, condition, reason};
 
+use super::accepted::Accepted;
 use super::ahead::Ahead;
-use super::entry::{Accepted, Entry, State};
+use super::conditions::{ABSENT, MARK_UNREADABLE, RECORDED, SETS_APPLIED};
+use super::entry::{Entry, State};
 use super::namespaces::Mismatches;
-use super::needed::Named;
+use super::rejection::{AHEAD, DAMAGED, INCOMPLETE};
 use super::removal::{away, being_found_out, needs, safe_to_remove};
-use super::verdict::{AHEAD, DAMAGED, INCOMPLETE};
+use super::usage::Usage;
+use crate::engine::needed::Named;
 use crate::model::marks::Standing;
-
-/// Reason of a medium that is away.
-pub(super) const ABSENT: &str = "MediumAbsent";
-/// Whether the mark of the stream has reached the bundle once.
-const RECORDED: &str = "Recorded";
-/// Whether the sets of the bundle were applied, where the site wants that.
-const SETS_APPLIED: &str = "SetsApplied";
-/// Reason of a mark that cannot be read.
-pub(super) const MARK_UNREADABLE: &str = "MarkUnreadable";
-
-/// What a bundle is needed for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Use {
-    /// Whether the sets can have used it. One that was taken out before they did is not imported, though no set needs it.
-    pub may_be_imported: bool,
-    /// Whether every set of the cluster was reconciled since the importer started.
-    pub complete: bool,
-    /// Sets that do not take it into account yet.
-    pub pending: Named,
-    /// Sets that will copy from it, and what.
-    pub missing: Named,
-    /// What became of its sets, where they are applied and all were tried.
-    pub sets_applied: Option<Result<(), (&'static str, Named)>>,
-    /// Whether a Job copies from it.
-    pub copying: bool,
-    /// Whether its file is open.
-    pub open: bool,
-    /// What the mark of its stream says of it.
-    pub standing: Standing,
-    /// Whether the mark of its stream is at it or above, durably, or was before a person lowered it.
-    pub recorded: bool,
-    /// Why the mark could not be raised.
-    pub not_recorded: Option<String>,
-}
-
-impl Default for Use {
-    fn default() -> Self {
-        Self {
-            may_be_imported: false,
-            complete: false,
-            pending: Named::default(),
-            missing: Named::default(),
-            sets_applied: None,
-            copying: false,
-            open: false,
-            standing: Standing::Current,
-            recorded: false,
-            not_recorded: None,
-        }
-    }
-}
-
-impl Use {
-    /// Whether it is known what the sets need of it.
-    pub(super) const fn known(&self) -> bool {
-        self.complete && self.pending.count == 0
-    }
-
-    /// Whether no set will copy anything that the bundle holds.
-    pub(super) const fn imported(&self) -> bool {
-        self.may_be_imported && self.known() && self.missing.count == 0
-    }
-}
-
-/// Whether an earlier run has verified and imported the bundle.
-pub(super) fn was_imported(status: Option<&ImageBundleStatus>) -> bool {
-    let holds = |type_| state(status, type_).is_some_and(|(status, _)| status == "True");
-    holds(condition::VERIFIED) && holds(condition::IMPORTED)
-}
-
-/// Whether an earlier run has seen that the mark of the stream has reached the bundle. Versions that say it in no condition
-/// of its own say so by letting the media go.
-pub(super) fn was_recorded(status: Option<&ImageBundleStatus>) -> bool {
-    let holds = |type_| state(status, type_).is_some_and(|(status, _)| status == "True");
-    holds(RECORDED) || (was_imported(status) && holds(condition::SAFE_TO_REMOVE))
-}
 
 /// What surrounds a status.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +37,7 @@ pub(super) struct Context<'a> {
 type Row = (&'static str, &'static str, String, String);
 
 /// The status to write.
-pub(super) fn status(entry: &Entry, file: &str, usage: &Use, context: &Context<'_>) -> ImageBundleStatus {
+pub(super) fn status(entry: &Entry, file: &str, usage: &Usage, context: &Context<'_>) -> ImageBundleStatus {
     let (mut status, mut rows) = match &entry.state {
         State::Accepted(accepted) => accepted_rows(entry, accepted, file, usage, context),
         State::Ahead(accepted, ahead) => ahead_rows(entry, accepted, ahead, file),
@@ -230,7 +157,7 @@ const fn truth(value: bool) -> &'static str {
 }
 
 /// Whether a newer bundle was used, so that this one decides nothing.
-fn superseded(usage: &Use) -> Row {
+fn superseded(usage: &Usage) -> Row {
     match &usage.standing {
         Standing::Superseded { by } => {
             let text = format!(
@@ -242,7 +169,7 @@ fn superseded(usage: &Use) -> Row {
             let text = format!(
                 "the mark of its stream in ConfigMap krs-streams cannot be read: {detail}; correct or delete the entry"
             );
-            row(condition::SUPERSEDED, "Unknown", MARK_UNREADABLE, &super::verdict::sentence(&text, None))
+            row(condition::SUPERSEDED, "Unknown", MARK_UNREADABLE, &super::rejection::sentence(&text, None))
         }
         Standing::Current | Standing::Reused { .. } => {
             row(condition::SUPERSEDED, "False", "Newest", "no newer bundle of its stream was used")
@@ -254,7 +181,7 @@ fn accepted_rows(
     entry: &Entry,
     accepted: &Accepted,
     file: &str,
-    usage: &Use,
+    usage: &Usage,
     context: &Context<'_>,
 ) -> (ImageBundleStatus, Vec<Row>) {
     let proven = entry.is_proven();
@@ -281,7 +208,7 @@ fn accepted_rows(
     } else if usage.known() && usage.missing.count == 0 {
         row(condition::IMPORTED, "False", ABSENT, "it was taken out before the sets had used it")
     } else if usage.known() {
-        let text = super::verdict::sentence(&needs(&usage.missing), None);
+        let text = super::rejection::sentence(&needs(&usage.missing), None);
         row(condition::IMPORTED, "False", "ImagesMissing", &text)
     } else {
         row(condition::IMPORTED, "Unknown", "NotLookedAt", &being_found_out(usage))
@@ -305,14 +232,14 @@ fn accepted_rows(
     let here = i32::from(entry.stamp.is_some());
     let all = accepted.blob_bytes;
     let status = ImageBundleStatus {
-        message: Some(super::verdict::sentence(&message, None)),
+        message: Some(super::rejection::sentence(&message, None)),
         volumes: Some(VolumeCounts { present: here, expected: 1 }),
         namespace_mismatches: context.mismatches.map(|found| found.first.clone()).unwrap_or_default(),
         bytes_verified: i64::try_from(if proven { all } else { context.bytes.unwrap_or(0).min(all) }).ok(),
         ..described(accepted)
     };
     let safe =
-        (condition::SAFE_TO_REMOVE, truth(safe), why.to_owned(), super::verdict::sentence(&text, None));
+        (condition::SAFE_TO_REMOVE, truth(safe), why.to_owned(), super::rejection::sentence(&text, None));
     let mut rows = vec![verified, complete, superseded(usage), imported, safe];
     rows.extend(usage.sets_applied.as_ref().map(sets_applied));
     (status, rows)
@@ -323,7 +250,7 @@ fn sets_applied(applied: &Result<(), (&'static str, Named)>) -> Row {
     match applied {
         Ok(()) => row(SETS_APPLIED, "True", "Applied", "all sets of the bundle were applied"),
         Err((why, named)) => {
-            let text = super::verdict::sentence(&format!("not applied, and retried: {}", named.text()), None);
+            let text = super::rejection::sentence(&format!("not applied, and retried: {}", named.text()), None);
             row(SETS_APPLIED, "False", why, &text)
         }
     }
@@ -333,7 +260,7 @@ fn sets_applied(applied: &Result<(), (&'static str, Named)>) -> Row {
 fn earlier_rows(
     entry: &Entry,
     file: &str,
-    usage: &Use,
+    usage: &Usage,
     context: &Context<'_>,
 ) -> (ImageBundleStatus, Vec<Row>) {
     let mut status = context.previous.cloned().unwrap_or_default();
@@ -381,10 +308,4 @@ fn condition_of(
         observed_generation: Some(context.generation),
         last_transition_time: same.map_or(Time(now), |same| same.last_transition_time.clone()),
     }
-}
-
-/// The status of a condition.
-pub(super) fn state<'a>(status: Option<&'a ImageBundleStatus>, type_: &str) -> Option<(&'a str, &'a str)> {
-    let condition = status?.conditions.iter().find(|condition| condition.type_ == type_)?;
-    Some((&condition.status, &condition.reason))
 }

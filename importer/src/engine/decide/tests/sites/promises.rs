@@ -3,7 +3,7 @@
 use super::super::*;
 use super::world::SiteUnderTest;
 use super::{INTERVALS, MAX_JOBS, running_jobs};
-use crate::app::intake::needed;
+use crate::engine::needed;
 
 /// A Job that a set asked for.
 pub(super) struct Created {

@@ -2,7 +2,7 @@
 //! What a site consists of.
 use super::super::*;
 use super::{Chance, IMAGES, pick};
-use crate::app::intake::needed;
+use crate::engine::needed;
 use crate::model::demand::{Demand, SetName};
 use crate::model::marks::{Mark, Marks, UsedDecisions};
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The pass over a whole medium: every blob is read once and hashed, in a thread of its own that may never return.
+//! The full verification of a bundle: every blob is read once and hashed, in a thread of its own that may never return.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,9 +20,9 @@ const BEAT: Duration = Duration::from_millis(500);
 /// Reads a bundle to its end, as [`Bundle::verify_until`] does.
 pub type Verify = Arc<dyn Fn(&Bundle, &AtomicBool, &dyn Progress) -> Result<bool, BundleError> + Send + Sync>;
 
-/// How media are read to their end.
+/// How bundles are verified in full.
 #[derive(Clone)]
-pub struct PassOptions {
+pub struct VerificationOptions {
     /// What reads a bundle.
     pub verify: Verify,
     /// How long it may make no progress before the media are left alone. A drive that fails takes half a minute for each
@@ -32,23 +32,23 @@ pub struct PassOptions {
     pub beat: Duration,
 }
 
-impl std::fmt::Debug for PassOptions {
+impl std::fmt::Debug for VerificationOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PassOptions").field("stall", &self.stall).finish_non_exhaustive()
+        f.debug_struct("VerificationOptions").field("stall", &self.stall).finish_non_exhaustive()
     }
 }
 
-impl Default for PassOptions {
+impl Default for VerificationOptions {
     fn default() -> Self {
         Self { verify: Arc::new(Bundle::verify_until), stall: Duration::from_secs(120), beat: BEAT }
     }
 }
 
-/// What became of a pass: whether all was read and right. `None`: it broke off.
+/// The result of a full verification: whether all was read and right. `None`: it broke off.
 pub(super) type End = Option<Result<bool, BundleError>>;
 
-/// A pass that is under way. Dropping it ends it after the piece that is being read.
-pub(super) struct Pass {
+/// A full verification that runs. Dropping it ends it after the piece that is being read.
+pub(super) struct FullVerification {
     pub path: Utf8PathBuf,
     bundle: Arc<Bundle>,
     stop: Arc<AtomicBool>,
@@ -73,7 +73,7 @@ impl Progress for Bytes {
     fn end(&self, _: Activity) {}
 }
 
-impl Pass {
+impl FullVerification {
     /// Begins to read `bundle`, which lies on `media`.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Pass {
         media: &Utf8Path,
         path: Utf8PathBuf,
         bundle: Arc<Bundle>,
-        options: &PassOptions,
+        options: &VerificationOptions,
         watchdog: &Watchdog,
     ) -> Result<Self, Hangs> {
         let (stop, bytes) = (Arc::new(AtomicBool::new(false)), Arc::new(Bytes::default()));
@@ -134,7 +134,7 @@ impl Pass {
     }
 }
 
-impl Drop for Pass {
+impl Drop for FullVerification {
     fn drop(&mut self) {
         self.stop();
     }

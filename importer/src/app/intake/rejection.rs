@@ -41,7 +41,7 @@ pub(super) const REUSED: &str = "SequenceReused";
 /// The reason of a bundle whose sequence is too far ahead to be used before a person confirms it.
 pub(super) const AHEAD: &str = "SequenceAhead";
 
-/// All verdicts on a bundle that is refused: metrics show each of them from the start.
+/// All reasons of bundles that are refused: metrics show each of them from the start.
 pub(super) const REFUSALS: [&str; 15] = [
     DAMAGED,
     INCOMPLETE,

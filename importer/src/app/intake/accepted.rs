@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A bundle that was opened and passed all checks, as others see it. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use krs_core::bundle::Bundle;
+use krs_core::oci::Descriptor;
+use krs_core::oci::reference::RepositoryName;
+
+use crate::adapters::library::Held;
+use crate::model::marks::Standing;
+use crate::model::stock::{StockBundle, StockImage};
+use crate::model::task::MAX_MOUNT_FROM;
+
+/// A bundle that passed.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub held: Arc<Held>,
+    pub stock: StockBundle,
+    /// Bytes of all blobs.
+    pub blob_bytes: u64,
+}
+
+/// As few repositories as hold all layers that the bundle leaves to the site.
+fn expected_in<'a>(bundle: &Bundle, contents: impl Iterator<Item = &'a Descriptor>) -> Vec<RepositoryName> {
+    let layers = contents.filter_map(|content| bundle.base_layer(&content.digest));
+    let mut open = layers.map(|layer| (layer.digest, &layer.repositories)).collect::<BTreeMap<_, _>>();
+    let mut chosen = Vec::new();
+    while chosen.len() < MAX_MOUNT_FROM {
+        let mut holds = BTreeMap::<&str, usize>::new();
+        for name in open.values().flat_map(|names| names.iter()) {
+            *holds.entry(name).or_default() += 1;
+        }
+        let Some((best, _)) = holds.into_iter().max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(a.0))) else {
+            break;
+        };
+        let best = best.to_owned();
+        open.retain(|_, names| !names.contains(&best));
+        // A name that is none cannot be looked into either.
+        chosen.extend(best.parse().ok());
+    }
+    chosen
+}
+
+impl Accepted {
+    pub(super) fn new(held: Held) -> Self {
+        let manifest = held.bundle.manifest();
+        let images = manifest.images.iter().zip(&held.images.images).map(|(image, found)| {
+            let closures = || std::iter::once(&found.closure).chain(found.referrers.iter().map(|(_, c)| c));
+            StockImage {
+                reference: image.reference.clone(),
+                digest: image.digest,
+                platforms: image.platforms.clone(),
+                size: closures().map(krs_core::oci::closure::Closure::size).sum(),
+                contents: closures().flat_map(|c| &c.contents).map(|content| content.digest).collect(),
+                partial: image.partial,
+                expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.contents)),
+                readers: held.readers.get(&image.digest).cloned().unwrap_or_default(),
+            }
+        });
+        let stock = StockBundle {
+            name: String::new(),
+            stream: manifest.stream.clone(),
+            identity: held.bundle.identity(),
+            // Until the marks are compared with it.
+            standing: Standing::Unknown { detail: "the marks were not read yet".to_owned() },
+            sequence: manifest.sequence,
+            digest: held.bundle.digest(),
+            created_at: manifest.created_at,
+            present: true,
+            ready: true,
+            images: images.collect(),
+        };
+        let blob_bytes = manifest.blobs.iter().map(|blob| blob.size).sum();
+        Self { held: Arc::new(held), stock, blob_bytes }
+    }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a bundle is needed for. Pure.
+
+use crate::engine::needed::Named;
+use crate::model::marks::Standing;
+
+/// What a bundle is needed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// Whether the sets can have used it. One that was taken out before they did is not imported, though no set needs it.
+    pub may_be_imported: bool,
+    /// Whether every set of the cluster was reconciled since the importer started.
+    pub complete: bool,
+    /// Sets that do not take it into account yet.
+    pub pending: Named,
+    /// Sets that will copy from it, and what.
+    pub missing: Named,
+    /// What became of its sets, where they are applied and all were tried.
+    pub sets_applied: Option<Result<(), (&'static str, Named)>>,
+    /// Whether a Job copies from it.
+    pub copying: bool,
+    /// Whether its file is open.
+    pub open: bool,
+    /// What the mark of its stream says of it.
+    pub standing: Standing,
+    /// Whether the mark of its stream is at it or above, durably, or was before a person lowered it.
+    pub recorded: bool,
+    /// Why the mark could not be raised.
+    pub not_recorded: Option<String>,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self {
+            may_be_imported: false,
+            complete: false,
+            pending: Named::default(),
+            missing: Named::default(),
+            sets_applied: None,
+            copying: false,
+            open: false,
+            standing: Standing::Current,
+            recorded: false,
+            not_recorded: None,
+        }
+    }
+}
+
+impl Usage {
+    /// Whether it is known what the sets need of it.
+    pub(super) const fn known(&self) -> bool {
+        self.complete && self.pending.count == 0
+    }
+
+    /// Whether no set will copy anything that the bundle holds.
+    pub(super) const fn imported(&self) -> bool {
+        self.may_be_imported && self.known() && self.missing.count == 0
+    }
+}
