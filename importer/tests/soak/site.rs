@@ -180,7 +180,11 @@ impl Site {
         )
         .with_heartbeat(heartbeats.begin("the intake", PACE.limit))
         .with_watch(Arc::clone(&watches), heartbeats.clone(), PACE)
-        .with_verification(VerificationOptions { verify: Arc::new(verify), beat: BEAT, ..VerificationOptions::default() })
+        .with_verification(VerificationOptions {
+            verify: Arc::new(verify),
+            beat: BEAT,
+            ..VerificationOptions::default()
+        })
         .with_clock(Arc::clone(&self.clock));
         let importer = Importer::new(Parts {
             client,

@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use super::cluster::{Cluster, concerns_all};
 use super::entry::Entry;
 use super::files::Files;
+use crate::adapters::high_water_marks::HighWaterMarks;
 use crate::adapters::library::Held;
 use crate::engine::needed::Applied;
-use crate::adapters::high_water_marks::HighWaterMarks;
 use crate::model::marks::Mark;
 
 /// Who owns the fields of sets that come from bundles.

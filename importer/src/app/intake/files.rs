@@ -63,10 +63,15 @@ impl Files {
     }
 
     /// Takes in the ImageBundle of an earlier run.
-    pub(super) fn load(&mut self, name: &str, file: &str, status: Option<&ImageBundleStatus>, now: Timestamp) {
+    pub(super) fn load(
+        &mut self,
+        name: &str,
+        file: &str,
+        status: Option<&ImageBundleStatus>,
+        now: Timestamp,
+    ) {
         let absent = status.into_iter().flat_map(|status| &status.conditions);
-        let mut absent =
-            absent.filter(|c| c.type_ == condition::COMPLETE && c.reason == conditions::ABSENT);
+        let mut absent = absent.filter(|c| c.type_ == condition::COMPLETE && c.reason == conditions::ABSENT);
         let seen = absent.next().map_or(now, |c| c.last_transition_time.0);
         let mut entry = Entry::new(name.to_owned(), seen);
         entry.earlier = status.cloned();

@@ -56,8 +56,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::adapters::events::Events;
 use crate::adapters::follow::{Pace, follow};
-use crate::adapters::high_water_marks::HighWaterMarks;
 use crate::adapters::heartbeat::{Heartbeat, Heartbeats, Watched, Watches};
+use crate::adapters::high_water_marks::HighWaterMarks;
 use crate::adapters::library::{Library, ReadFault};
 use crate::adapters::metrics::{Metrics, unix_seconds};
 use crate::adapters::watch_source::Source;
@@ -79,8 +79,8 @@ use report::Report;
 use scan::Rules;
 use scanner::Scanner;
 use trouble::Trouble;
-pub use verification::{VerificationOptions, Verify};
 use verification::End;
+pub use verification::{VerificationOptions, Verify};
 use verifications::FullVerifications;
 
 /// Longest pause before the ImageBundles of earlier runs are asked for again.
@@ -130,8 +130,7 @@ impl Intake {
         stock: watch::Sender<Arc<Stock>>,
     ) -> Self {
         let cluster = Cluster::new(client, events, metrics.clone(), &config.namespace);
-        let inputs =
-            Inputs { faults, demand, marks: marks.subscribe(), bundles: stream::pending().boxed() };
+        let inputs = Inputs { faults, demand, marks: marks.subscribe(), bundles: stream::pending().boxed() };
         Self {
             context: Context {
                 config,
@@ -371,9 +370,7 @@ impl Intake {
         let (check_first, context) = (self.context.config.intake.check_first, &self.context);
         let (applied, cluster) = (&mut self.kept.applied, &mut self.cluster);
         let marks = self.recorder.marks();
-        self.set_applier
-            .apply(&self.files, applied, cluster, marks, check_first, || context.beat())
-            .await;
+        self.set_applier.apply(&self.files, applied, cluster, marks, check_first, || context.beat()).await;
     }
 
     /// Records what was imported, then writes what people see.
@@ -404,14 +401,18 @@ impl Intake {
         report::find_mismatches(&mut self.kept, &self.files, demand);
         let naming = Naming { foreign: self.cluster.foreign(), importer: &self.context.config.namespace };
         self.files.rename(|name| self.cluster.written.contains_key(name), naming);
-        let reports = report::reports(&self.files, &usages, &report::Inputs {
-            kept: &self.kept,
-            written: &self.cluster.written,
-            bytes: &|path: &Utf8Path| self.verifications.bytes(path),
-            now: self.context.now(),
-            newest: self.files.newest(&times),
-            shared,
-        });
+        let reports = report::reports(
+            &self.files,
+            &usages,
+            &report::Inputs {
+                kept: &self.kept,
+                written: &self.cluster.written,
+                bytes: &|path: &Utf8Path| self.verifications.bytes(path),
+                now: self.context.now(),
+                newest: self.files.newest(&times),
+                shared,
+            },
+        );
         report::measure(&self.files, &self.context.metrics);
         for Report { name, file, status } in reports {
             self.cluster.write(&name, &file, status).await;

@@ -96,7 +96,8 @@ impl FullVerifications {
                 continue;
             };
             let bundle = Arc::clone(&accepted.held.bundle);
-            let started = FullVerification::start(&entry.media, path.clone(), bundle, &self.options, watchdog);
+            let started =
+                FullVerification::start(&entry.media, path.clone(), bundle, &self.options, watchdog);
             // Media that hang are named by the next scan, which finds them so.
             self.running.extend(started.ok().map(|started| (entry.media.clone(), started)));
         }

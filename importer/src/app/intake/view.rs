@@ -250,7 +250,8 @@ fn sets_applied(applied: &Result<(), (&'static str, Named)>) -> Row {
     match applied {
         Ok(()) => row(SETS_APPLIED, "True", "Applied", "all sets of the bundle were applied"),
         Err((why, named)) => {
-            let text = super::rejection::sentence(&format!("not applied, and retried: {}", named.text()), None);
+            let text =
+                super::rejection::sentence(&format!("not applied, and retried: {}", named.text()), None);
             row(SETS_APPLIED, "False", why, &text)
         }
     }
