@@ -11,7 +11,7 @@ use crate::bundle::{Bundle, BundleManifest, Layout, Policy, VolumeList};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Destination, Reference, RegistryHost, Selector};
-use crate::oci::{DOCUMENT_TYPES, Document, OCI_INDEX, OCI_MANIFEST};
+use crate::oci::{MANIFEST_TYPES, ManifestOrIndex, OCI_INDEX, OCI_MANIFEST};
 use crate::progress::Silent;
 use crate::set;
 use crate::sync::receipt::Receipt;
@@ -118,7 +118,7 @@ pub fn signature(bytes: &[u8]) -> bool {
 
 /// An index or a manifest, of whatever type somebody says that it is.
 pub fn oci_document(bytes: &[u8]) -> bool {
-    let parsed = DOCUMENT_TYPES.map(|media_type| match Document::parse(media_type, bytes) {
+    let parsed = MANIFEST_TYPES.map(|media_type| match ManifestOrIndex::parse(media_type, bytes) {
         Ok(document) => {
             assert!(document.children().count() <= crate::oci::MAX_ENTRIES + 1);
             Some(document)
@@ -129,7 +129,7 @@ pub fn oci_document(bytes: &[u8]) -> bool {
         }
     });
     let reads = |wanted: &str| {
-        let mut all = DOCUMENT_TYPES.iter().zip(&parsed);
+        let mut all = MANIFEST_TYPES.iter().zip(&parsed);
         all.any(|(media_type, document)| *media_type == wanted && document.is_some())
     };
     assert!(!(reads(OCI_INDEX) && reads(OCI_MANIFEST)), "it is one or the other");

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::media_type::{DOCKER_INDEX, OCI_INDEX, is_document};
+use super::media_type::{DOCKER_INDEX, OCI_INDEX, is_manifest};
 use super::stated_platform::StatedPlatform;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
@@ -102,7 +102,7 @@ impl Descriptor {
 
     /// Whether an index is complete without this child: an attestation, or content of a type that is not known.
     pub fn is_optional(&self) -> bool {
-        self.attests().is_some() || self.is_attestation() || !is_document(&self.media_type)
+        self.attests().is_some() || self.is_attestation() || !is_manifest(&self.media_type)
     }
 
     /// Addresses outside the registry from which the content may be downloaded, at most [`MAX_URLS`].

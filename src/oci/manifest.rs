@@ -5,11 +5,11 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::descriptor::Descriptor;
-use super::media_type::{DOCKER_INDEX, OCI_INDEX, is_document};
+use super::media_type::{DOCKER_INDEX, OCI_INDEX, is_manifest};
 use crate::json::{self, JsonError};
 
 /// Largest index or manifest that is accepted, in bytes. Registries commonly stop at 4 MiB. (T-52)
-pub const MAX_DOCUMENT: u64 = 4 << 20;
+pub const MAX_MANIFEST: u64 = 4 << 20;
 /// Largest blob that is carried, in bytes: 1 TiB.
 pub const MAX_BLOB: u64 = 1 << 40;
 /// Most children of an index, and most layers of a manifest.
@@ -19,7 +19,7 @@ pub const MAX_INDEX_DEPTH: usize = 3;
 
 /// An index or a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Document {
+pub enum ManifestOrIndex {
     /// Points to other documents.
     Index(Index),
     /// Points to a config and layers.
@@ -52,7 +52,7 @@ pub struct Manifest {
 
 /// Why a document is not accepted.
 #[derive(Debug, Error)]
-pub enum DocumentError {
+pub enum ParseManifestError {
     /// Not JSON of the expected shape, or too large.
     #[error("it cannot be read: {0}")]
     Json(#[from] JsonError),
@@ -100,39 +100,39 @@ struct Raw {
     fs_layers: Option<serde::de::IgnoredAny>,
 }
 
-impl Document {
+impl ManifestOrIndex {
     /// Reads the document of `media_type` in `bytes`.
     ///
     /// # Errors
-    /// [`DocumentError`]: everything on which two readers could disagree is refused.
-    pub fn parse(media_type: &str, bytes: &[u8]) -> Result<Self, DocumentError> {
-        let limit = usize::try_from(MAX_DOCUMENT).unwrap_or(usize::MAX);
+    /// [`ParseManifestError`]: everything on which two readers could disagree is refused.
+    pub fn parse(media_type: &str, bytes: &[u8]) -> Result<Self, ParseManifestError> {
+        let limit = usize::try_from(MAX_MANIFEST).unwrap_or(usize::MAX);
         let raw = json::parse::<Raw>(bytes, limit)?;
         let printable = |text: &str| crate::redact::printable(text, 100);
         if raw.fs_layers.is_some() {
-            return Err(DocumentError::Schema1);
+            return Err(ParseManifestError::Schema1);
         }
-        if !is_document(media_type) {
-            return Err(DocumentError::MediaType(printable(media_type)));
+        if !is_manifest(media_type) {
+            return Err(ParseManifestError::MediaType(printable(media_type)));
         }
         if let Some(own) = raw.media_type.as_deref().filter(|own| *own != media_type) {
             let (expected, got) = (media_type.to_owned(), printable(own));
-            return Err(DocumentError::MediaTypeMismatch { expected, got });
+            return Err(ParseManifestError::MediaTypeMismatch { expected, got });
         }
         if raw.schema_version != Some(2) {
-            return Err(DocumentError::Missing("schemaVersion: 2"));
+            return Err(ParseManifestError::Missing("schemaVersion: 2"));
         }
         if raw.manifests.is_some() && (raw.config.is_some() || raw.layers.is_some()) {
-            return Err(DocumentError::Ambiguous);
+            return Err(ParseManifestError::Ambiguous);
         }
         let document = if matches!(media_type, OCI_INDEX | DOCKER_INDEX) {
-            let manifests = raw.manifests.ok_or(DocumentError::Missing("manifests"))?;
+            let manifests = raw.manifests.ok_or(ParseManifestError::Missing("manifests"))?;
             if manifests.is_empty() {
-                return Err(DocumentError::EmptyIndex);
+                return Err(ParseManifestError::EmptyIndex);
             }
             Self::Index(Index { manifests, subject: raw.subject, artifact_type: raw.artifact_type })
         } else {
-            let config = raw.config.ok_or(DocumentError::Missing("config"))?;
+            let config = raw.config.ok_or(ParseManifestError::Missing("config"))?;
             let of_image = config.media_type.ends_with(".image.config.v1+json")
                 || config.media_type == "application/vnd.docker.container.image.v1+json";
             let artifact_type = raw.artifact_type.or_else(|| (!of_image).then(|| config.media_type.clone()));
@@ -145,7 +145,7 @@ impl Document {
             Self::Manifest(manifest) => manifest.layers.len(),
         };
         if count > MAX_ENTRIES {
-            return Err(DocumentError::TooMany(count));
+            return Err(ParseManifestError::TooMany(count));
         }
         Ok(document)
     }
@@ -153,7 +153,7 @@ impl Document {
     /// Whether krs 0.1 reads it too: it refused whatever is odd in a descriptor.
     pub fn is_plain(&self) -> bool {
         let known = match self {
-            Self::Index(index) => index.manifests.iter().all(|child| is_document(&child.media_type)),
+            Self::Index(index) => index.manifests.iter().all(|child| is_manifest(&child.media_type)),
             Self::Manifest(_) => true,
         };
         known && self.children().chain(self.subject()).all(Descriptor::is_plain)
@@ -203,7 +203,9 @@ mod tests {
 
     #[test]
     fn manifests_of_images_and_artifacts_are_read() {
-        let Ok(Document::Manifest(m)) = Document::parse(OCI_MANIFEST, manifest("null").as_bytes()) else {
+        let Ok(ManifestOrIndex::Manifest(m)) =
+            ManifestOrIndex::parse(OCI_MANIFEST, manifest("null").as_bytes())
+        else {
             panic!("`layers: null` is a manifest without layers")
         };
         assert!(m.layers.is_empty() && m.artifact_type.is_none());
@@ -211,22 +213,23 @@ mod tests {
 
     #[test]
     fn t43_what_readers_could_disagree_about_is_refused() {
-        let refused = |media_type: &str, text: &str| Document::parse(media_type, text.as_bytes()).err();
+        let refused =
+            |media_type: &str, text: &str| ManifestOrIndex::parse(media_type, text.as_bytes()).err();
         let both = format!(
             r#"{{"schemaVersion":2,"manifests":[],"config":{}}}"#,
             descriptor("application/vnd.oci.image.config.v1+json", "")
         );
-        assert!(matches!(refused(OCI_INDEX, &both), Some(DocumentError::Ambiguous)));
+        assert!(matches!(refused(OCI_INDEX, &both), Some(ParseManifestError::Ambiguous)));
         assert!(matches!(
             refused(
                 DOCKER_MANIFEST,
                 &manifest("[]").replacen('{', &format!(r#"{{"mediaType":"{OCI_MANIFEST}","#), 1)
             ),
-            Some(DocumentError::MediaTypeMismatch { .. })
+            Some(ParseManifestError::MediaTypeMismatch { .. })
         ));
         assert!(matches!(
             refused(OCI_INDEX, r#"{"schemaVersion":2,"manifests":[]}"#),
-            Some(DocumentError::EmptyIndex)
+            Some(ParseManifestError::EmptyIndex)
         ));
         assert!(refused("text/html", "<html>").is_some());
         // Another algorithm is named, not taken for damage.
@@ -239,8 +242,8 @@ mod tests {
 
     fn index(children: &[String]) -> Index {
         let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, children.join(","));
-        match Document::parse(OCI_INDEX, text.as_bytes()) {
-            Ok(Document::Index(index)) => index,
+        match ManifestOrIndex::parse(OCI_INDEX, text.as_bytes()) {
+            Ok(ManifestOrIndex::Index(index)) => index,
             other => panic!("it is an index: {other:?}"),
         }
     }
@@ -276,9 +279,10 @@ mod tests {
         let unknown = index(&[descriptor("application/vnd.example.unknown", "")]);
         assert!(unknown.manifests[0].is_optional() && !index(&[child("")]).manifests[0].is_optional());
         assert!(
-            !Document::Index(unknown).is_plain() && !Document::Index(index(&[platform("{}")])).is_plain()
+            !ManifestOrIndex::Index(unknown).is_plain()
+                && !ManifestOrIndex::Index(index(&[platform("{}")])).is_plain()
         );
-        assert!(Document::Index(index(&[child(""), platform(shapes[6])])).is_plain());
+        assert!(ManifestOrIndex::Index(index(&[child(""), platform(shapes[6])])).is_plain());
     }
 
     #[test]
@@ -288,7 +292,7 @@ mod tests {
             let text = format!(
                 r#"{{"schemaVersion":2,"config":{{"mediaType":"a/b","digest":"{digest}","size":{size},"data":"{data}"}}}}"#
             );
-            let document = Document::parse(OCI_MANIFEST, text.as_bytes());
+            let document = ManifestOrIndex::parse(OCI_MANIFEST, text.as_bytes());
             let found =
                 document.ok().map(|d| (d.is_plain(), d.children().next().and_then(Descriptor::inline)));
             found.unwrap_or_default()
@@ -303,7 +307,7 @@ mod tests {
     fn t95_a_foreign_layer_keeps_its_addresses_in_their_order() {
         let layer = |media_type: &str, more: &str| {
             let text = manifest(&format!("[{}]", descriptor(media_type, more)));
-            let document = Document::parse(OCI_MANIFEST, text.as_bytes());
+            let document = ManifestOrIndex::parse(OCI_MANIFEST, text.as_bytes());
             document.ok().and_then(|document| document.children().nth(1).cloned())
         };
         let urls = r#","urls":["https://a.example/1","","https://b.example/2"]"#;

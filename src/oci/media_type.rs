@@ -10,9 +10,9 @@ pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.lis
 /// Media type of a Docker manifest (schema 2).
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// All media types of documents that are accepted, as a client asks for them.
-pub const DOCUMENT_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
+pub const MANIFEST_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 
 /// Whether `media_type` names an index or a manifest, in other words something that lies under `/manifests/`.
-pub fn is_document(media_type: &str) -> bool {
-    DOCUMENT_TYPES.contains(&media_type)
+pub fn is_manifest(media_type: &str) -> bool {
+    MANIFEST_TYPES.contains(&media_type)
 }

@@ -17,8 +17,9 @@ pub(crate) mod written;
 
 pub use descriptor::{Descriptor, Inline, MAX_URLS};
 pub use manifest::{
-    Document, DocumentError, Index, MAX_BLOB, MAX_DOCUMENT, MAX_ENTRIES, MAX_INDEX_DEPTH, Manifest,
+    Index, MAX_BLOB, MAX_ENTRIES, MAX_INDEX_DEPTH, MAX_MANIFEST, Manifest, ManifestOrIndex,
+    ParseManifestError,
 };
-pub use media_type::{DOCKER_INDEX, DOCKER_MANIFEST, DOCUMENT_TYPES, OCI_INDEX, OCI_MANIFEST, is_document};
+pub use media_type::{DOCKER_INDEX, DOCKER_MANIFEST, MANIFEST_TYPES, OCI_INDEX, OCI_MANIFEST, is_manifest};
 pub use select::{Choice, Matching, select};
 pub use stated_platform::StatedPlatform;

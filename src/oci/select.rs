@@ -93,7 +93,7 @@ impl Index {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::oci::manifest::Document;
+    use crate::oci::manifest::ManifestOrIndex;
     use crate::oci::media_type::{OCI_INDEX, OCI_MANIFEST};
 
     /// An index of children with these platforms; what stands after a `>` describes the child at that position.
@@ -117,9 +117,9 @@ mod tests {
         };
         let children = children.iter().enumerate().map(entry).collect::<Vec<_>>().join(",");
         let text = format!(r#"{{"schemaVersion":2,"manifests":[{children}]}}"#);
-        match Document::parse(OCI_INDEX, text.as_bytes()).unwrap() {
-            Document::Index(index) => index,
-            Document::Manifest(_) => panic!("it is an index"),
+        match ManifestOrIndex::parse(OCI_INDEX, text.as_bytes()).unwrap() {
+            ManifestOrIndex::Index(index) => index,
+            ManifestOrIndex::Manifest(_) => panic!("it is an index"),
         }
     }
 

@@ -49,7 +49,7 @@ mod tests {
     use oci_spec::image::{ImageIndex, ImageManifest, Platform, ToDockerV2S2 as _};
 
     use super::*;
-    use crate::oci::manifest::Document;
+    use crate::oci::manifest::ManifestOrIndex;
     use crate::oci::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 
     #[test]
@@ -68,7 +68,7 @@ mod tests {
         let annotations = ["b", "a", "c"].map(|name| (name.to_owned(), "1".to_owned()));
         let written = index(vec![entry], Some(HashMap::from(annotations))).unwrap();
         assert!(json::is_canonical(&written), "{}", String::from_utf8_lossy(&written));
-        assert!(Document::parse(OCI_INDEX, &written).is_ok_and(|document| document.is_plain()));
+        assert!(ManifestOrIndex::parse(OCI_INDEX, &written).is_ok_and(|document| document.is_plain()));
     }
 
     /// Why indexes and manifests are not read by these types. Where a later version of the crate changes one of these
@@ -90,18 +90,18 @@ mod tests {
             r#","annotations":{"a":null}"#,
         ] {
             let text = index_of(more);
-            assert!(Document::parse(OCI_INDEX, text.as_bytes()).is_ok(), "{text}");
+            assert!(ManifestOrIndex::parse(OCI_INDEX, text.as_bytes()).is_ok(), "{text}");
             assert!(serde_json::from_str::<ImageIndex>(&text).is_err(), "{text}");
         }
         let no_layers = format!(r#"{{"schemaVersion":2,"config":{config}}},"layers":null}}"#);
-        assert!(Document::parse(OCI_MANIFEST, no_layers.as_bytes()).is_ok());
+        assert!(ManifestOrIndex::parse(OCI_MANIFEST, no_layers.as_bytes()).is_ok());
         assert!(serde_json::from_str::<ImageManifest>(&no_layers).is_err());
         // Two readers could disagree about these. (T-43)
         let both = index_of("").replacen('{', &format!(r#"{{"config":{config}}},"#), 1);
         let other_version = index_of("").replace(r#""schemaVersion":2"#, r#""schemaVersion":1"#);
         let other_algorithm = index_of("").replace("sha256:", "other:");
         for text in [both, other_version, other_algorithm] {
-            assert!(Document::parse(OCI_INDEX, text.as_bytes()).is_err(), "{text}");
+            assert!(ManifestOrIndex::parse(OCI_INDEX, text.as_bytes()).is_err(), "{text}");
             assert!(serde_json::from_str::<ImageIndex>(&text).is_ok(), "{text}");
         }
         // The specification's name of the field is lost.

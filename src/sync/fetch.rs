@@ -8,12 +8,12 @@ use thiserror::Error;
 
 use crate::error::{self, Classify, ErrorKind};
 use crate::oci::closure::{
-    Absence, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
+    Absence, Closure, ClosureError, MAX_MANIFEST_BYTES, MAX_MANIFESTS, Manifests, StoredManifest,
 };
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Selector;
-use crate::oci::{self, Descriptor, Document, Inline};
+use crate::oci::{self, Descriptor, Inline, ManifestOrIndex};
 use crate::registry::{RegistryError, Repository};
 
 /// Most characters of the reason why something optional could not be had.
@@ -60,9 +60,9 @@ impl Classify for FetchError {
 /// What helps where an index lists what its registry does not have.
 pub(crate) const ABSENT_CHILD: &str = "the index is there and a part of it is not, as after a job that deletes untagged manifests: push the image again, or choose the platforms that are needed with `platforms`";
 
-async fn document(repository: &Repository, digest: Digest) -> Result<StoredDocument, FetchError> {
+async fn document(repository: &Repository, digest: Digest) -> Result<StoredManifest, FetchError> {
     match repository.manifest(&Selector::Digest(digest)).await {
-        Ok(found) => Ok(StoredDocument { media_type: found.media_type, bytes: found.bytes }),
+        Ok(found) => Ok(StoredManifest { media_type: found.media_type, bytes: found.bytes }),
         Err(source @ RegistryError::NotFound { .. }) => {
             Err(FetchError::Absent { digest, listed_as: None, source })
         }
@@ -79,7 +79,7 @@ struct Wanted {
 
 /// What was fetched of a [`Wanted`].
 enum Fetched {
-    Document(StoredDocument),
+    ManifestOrIndex(StoredManifest),
     /// Content of an unknown type that can be had as a blob.
     Blob,
     /// Content of an unknown type that the registry keeps as a manifest.
@@ -90,15 +90,15 @@ enum Fetched {
 
 async fn fetch_one(repository: &Repository, wanted: &Wanted) -> Result<Fetched, FetchError> {
     let Wanted { descriptor, listed_as } = wanted;
-    let known = oci::is_document(&descriptor.media_type);
+    let known = oci::is_manifest(&descriptor.media_type);
     let result = match descriptor.inline() {
         // The parent says what it is: a registry's header does not change the meaning of a digest.
         Some(Inline::Content(bytes)) if known => {
-            Ok(Fetched::Document(StoredDocument { media_type: descriptor.media_type.clone(), bytes }))
+            Ok(Fetched::ManifestOrIndex(StoredManifest { media_type: descriptor.media_type.clone(), bytes }))
         }
         Some(Inline::Content(bytes)) => Ok(Fetched::Content(bytes)),
         _ if known => document(repository, descriptor.digest).await.map(|fetched| {
-            Fetched::Document(StoredDocument { media_type: descriptor.media_type.clone(), ..fetched })
+            Fetched::ManifestOrIndex(StoredManifest { media_type: descriptor.media_type.clone(), ..fetched })
         }),
         _ => unknown_content(repository, descriptor).await.map_err(FetchError::from),
     };
@@ -131,7 +131,7 @@ async fn unknown_content(repository: &Repository, child: &Descriptor) -> Result<
 pub async fn top(
     repository: &Repository,
     digest: &Digest,
-    documents: &mut Documents,
+    documents: &mut Manifests,
 ) -> Result<Descriptor, FetchError> {
     let found = document(repository, *digest).await?;
     let root = Descriptor::new(found.media_type.clone(), *digest, found.bytes.len() as u64);
@@ -140,7 +140,7 @@ pub async fn top(
 }
 
 /// Fetches the documents below `root` that are not known yet, level by level. What is optional and cannot be had is in
-/// [`Closure::absent`]; content that came along is among `documents` ([`Documents::content`]).
+/// [`Closure::absent`]; content that came along is among `documents` ([`Manifests::content`]).
 ///
 /// # Errors
 /// [`FetchError`].
@@ -148,7 +148,7 @@ pub async fn closure(
     repository: &Repository,
     root: &Descriptor,
     platforms: &[Platform],
-    documents: &mut Documents,
+    documents: &mut Manifests,
 ) -> Result<Closure, FetchError> {
     let mut seen = HashSet::from([root.digest]);
     let mut level = vec![Wanted { descriptor: root.clone(), listed_as: None }];
@@ -156,9 +156,9 @@ pub async fn closure(
     for _ in 0..=oci::MAX_INDEX_DEPTH {
         // Before anything is fetched: a hostile index can list more than memory holds. Of an unknown type nothing large
         // is fetched here.
-        let sizes = level.iter().map(|wanted| &wanted.descriptor).filter(|d| oci::is_document(&d.media_type));
+        let sizes = level.iter().map(|wanted| &wanted.descriptor).filter(|d| oci::is_manifest(&d.media_type));
         total = sizes.fold(total, |total, descriptor| total.saturating_add(descriptor.size));
-        if seen.len() > MAX_DOCUMENTS || total > MAX_DOCUMENT_BYTES {
+        if seen.len() > MAX_MANIFESTS || total > MAX_MANIFEST_BYTES {
             return Err(ClosureError::TooMany(root.digest).into());
         }
         let unknown = level.iter().filter(|wanted| documents.get(&wanted.descriptor.digest).is_none());
@@ -168,7 +168,7 @@ pub async fn closure(
         });
         for fetched in futures::future::join_all(fetches).await {
             match fetched? {
-                (digest, Fetched::Document(document)) => documents.insert(digest, document),
+                (digest, Fetched::ManifestOrIndex(document)) => documents.insert(digest, document),
                 (digest, Fetched::Content(bytes)) => documents.insert_content(digest, bytes),
                 (digest, Fetched::Absent(absence)) => documents.mark_absent(digest, absence),
                 (_, Fetched::Blob) => {}
@@ -177,7 +177,7 @@ pub async fn closure(
         let mut next = Vec::new();
         for Wanted { descriptor, .. } in &level {
             let known = documents.get(&descriptor.digest).is_some() || !descriptor.is_optional();
-            if !known || !oci::is_document(&descriptor.media_type) {
+            if !known || !oci::is_manifest(&descriptor.media_type) {
                 continue;
             }
             let document = match documents.read(descriptor) {
@@ -188,7 +188,7 @@ pub async fn closure(
                 }
                 document => document?,
             };
-            if let Document::Index(index) = document {
+            if let ManifestOrIndex::Index(index) = document {
                 let children = oci::select(&index, platforms.into());
                 let new = children.into_iter().filter(|child| seen.insert(child.digest));
                 next.extend(new.map(|child| {

@@ -231,7 +231,7 @@ impl Run {
     fn write_known(&self, blob: &BundleBlob, bytes: &[u8]) -> Result<(), RegistryError> {
         let sink_error = |source| RegistryError::Sink { digest: blob.digest, source };
         self.writer.write_at(blob, 0, bytes).map_err(sink_error)?;
-        self.writer.note(&blob.digest, blob.size);
+        self.writer.record(&blob.digest, blob.size);
         Ok(())
     }
 
@@ -255,12 +255,12 @@ impl Run {
             result = repository.rest_of_blob(&digest, size, begun.clone(), &mut sink).await;
             match &result {
                 Ok(()) => {
-                    self.writer.note(&digest, size);
+                    self.writer.record(&digest, size);
                     break;
                 }
                 Err(RegistryError::Sink { .. }) => break,
                 // What arrived is not the blob: nothing of it is gone on with.
-                Err(RegistryError::Content { .. }) => self.writer.note(&digest, 0),
+                Err(RegistryError::Content { .. }) => self.writer.record(&digest, 0),
                 // The next origin may have what this one has not.
                 Err(_) => {}
             }
@@ -271,8 +271,8 @@ impl Run {
                 let mut sink = ArchiveSink::new(self, blob, begun.bytes());
                 let result = self.foreign.blob(urls, &digest, size, &begun, &mut sink).await;
                 match &result {
-                    Ok(()) => self.writer.note(&digest, size),
-                    Err(error) if error.kind() == ErrorKind::Corrupt => self.writer.note(&digest, 0),
+                    Ok(()) => self.writer.record(&digest, size),
+                    Err(error) if error.kind() == ErrorKind::Corrupt => self.writer.record(&digest, 0),
                     Err(_) => {}
                 }
                 result
@@ -284,7 +284,7 @@ impl Run {
     /// Looks for a blob on this side of the network. Nothing is left to do where the answer is `None`; else it is what
     /// is there of it already, hashed. Blocking.
     fn here(&self, blob: &BundleBlob) -> io::Result<Option<Hasher>> {
-        let begun = self.writer.hash(blob, self.writer.begun(blob))?.unwrap_or_default();
+        let begun = self.writer.hash(blob, self.writer.resume_offset(blob))?.unwrap_or_default();
         let done = begun.bytes();
         if done > 0 && (done < blob.size || begun.clone().finish() == blob.digest) {
             self.resumed.fetch_add(done, Ordering::Relaxed);
@@ -295,7 +295,7 @@ impl Run {
             if self.writer.copy_from(blob, bundle)? {
                 self.reused.fetch_add(blob.size, Ordering::Relaxed);
                 self.advance(blob, blob.size);
-                self.writer.note(&blob.digest, blob.size);
+                self.writer.record(&blob.digest, blob.size);
                 self.sync_behind();
                 return Ok(None);
             }
@@ -388,7 +388,7 @@ impl BlobSink for ArchiveSink {
         // It began anew where it is behind what was noted.
         if end >= self.noted.saturating_add(self.step) || end < self.noted {
             self.noted = end;
-            self.run.writer.note(&self.blob.digest, end);
+            self.run.writer.record(&self.blob.digest, end);
         }
         Ok(())
     }

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 
 use crate::error::chain;
 use crate::format;
-use crate::oci::closure::{Documents, MAX_DOCUMENTS, StoredDocument};
+use crate::oci::closure::{MAX_MANIFESTS, Manifests, StoredManifest};
 use crate::oci::digest::Digest;
 use crate::oci::reference::{RegistryHost, RepositoryName, Selector, Tag};
-use crate::oci::{self, Descriptor, Document};
+use crate::oci::{self, Descriptor, ManifestOrIndex};
 use crate::progress::{Activity, Progress};
 use crate::redact::bounded;
 use crate::registry::{Client, ReadableTags, RegistryError, Repository};
@@ -45,7 +45,7 @@ impl Wanted {
 
 /// Where to look, and for what.
 #[derive(Debug, Clone, Default)]
-pub struct SurveyOptions {
+pub struct ScanOptions {
     /// The repositories, and what the sets name of them.
     pub repositories: BTreeMap<RepositoryName, Wanted>,
     /// The site, as the receipt is to name it.
@@ -72,10 +72,10 @@ pub struct Incomplete {
 ///
 /// # Errors
 /// [`RegistryError`]: it is not known what the registry has, because it cannot be reached, or nothing of it can be read.
-pub async fn survey(
+pub async fn scan_registry(
     client: &Client,
     registry: &RegistryHost,
-    options: &SurveyOptions,
+    options: &ScanOptions,
     now: Timestamp,
     progress: &dyn Progress,
 ) -> Result<(Receipt, Vec<Incomplete>), RegistryError> {
@@ -103,7 +103,7 @@ pub async fn survey(
     }
     let mut sparse_index = sparse.then_some(true);
     if let Some(name) = options.probe.as_ref().filter(|_| !sparse) {
-        sparse_index = Some(takes_sparse(&client.repository(registry, name)).await?);
+        sparse_index = Some(supports_sparse_index(&client.repository(registry, name)).await?);
     }
     let mut receipt = Receipt {
         abilities: Abilities { sparse_index },
@@ -133,7 +133,7 @@ fn for_receipt(incomplete: &[Incomplete]) -> Vec<ReceiptIncomplete> {
 }
 
 /// Puts an index that lists an image which nobody has. It has no tag, so that the registry's garbage collection takes it.
-async fn takes_sparse(repository: &Repository) -> Result<bool, RegistryError> {
+async fn supports_sparse_index(repository: &Repository) -> Result<bool, RegistryError> {
     let absent = Digest::of(b"an image that nobody has");
     let index = serde_json::json!({
         "schemaVersion": 2,
@@ -233,7 +233,7 @@ async fn look<'a>(
             Err(error) => unread.failed(format!("tag {tag}"), error).await?,
         }
     }
-    let mut walk = Walk { repository, documents: Documents::default(), seen: HashSet::new(), sparse: false };
+    let mut walk = Walk { repository, documents: Manifests::default(), seen: HashSet::new(), sparse: false };
     let (mut contents, mut walked) = (BTreeMap::<Digest, u64>::new(), HashSet::new());
     for (digest, name) in roots {
         if !walked.insert(digest) {
@@ -282,7 +282,7 @@ enum Trouble {
 
 struct Walk<'a> {
     repository: &'a Repository,
-    documents: Documents,
+    documents: Manifests,
     /// Documents that are there.
     seen: HashSet<Digest>,
     sparse: bool,
@@ -296,8 +296,8 @@ impl Walk<'_> {
             if self.seen.contains(&digest) {
                 continue;
             }
-            if self.seen.len() >= MAX_DOCUMENTS {
-                let reason = format!("only {MAX_DOCUMENTS} manifests of a repository are read");
+            if self.seen.len() >= MAX_MANIFESTS {
+                let reason = format!("only {MAX_MANIFESTS} manifests of a repository are read");
                 return Err(Trouble::Incomplete(reason));
             }
             let found = match self.repository.manifest(&Selector::Digest(digest)).await {
@@ -314,16 +314,16 @@ impl Walk<'_> {
             // The parent says what it is, where it has one.
             let media_type = listed.map_or(found.media_type, |listed| listed.media_type);
             let descriptor = Descriptor::new(media_type.clone(), digest, found.bytes.len() as u64);
-            self.documents.insert(digest, StoredDocument { media_type, bytes: found.bytes });
+            self.documents.insert(digest, StoredManifest { media_type, bytes: found.bytes });
             match self.documents.read(&descriptor) {
-                Ok(Document::Index(index)) if depth < oci::MAX_INDEX_DEPTH => {
+                Ok(ManifestOrIndex::Index(index)) if depth < oci::MAX_INDEX_DEPTH => {
                     // What an index lists of an unknown type is no image, and nothing that a delta leaves out.
                     let children =
-                        index.manifests.into_iter().filter(|child| oci::is_document(&child.media_type));
+                        index.manifests.into_iter().filter(|child| oci::is_manifest(&child.media_type));
                     wanted.extend(children.map(|child| (child.digest, Some(child), depth + 1)));
                 }
-                Ok(Document::Index(_)) => continue,
-                Ok(document @ Document::Manifest(_)) => {
+                Ok(ManifestOrIndex::Index(_)) => continue,
+                Ok(document @ ManifestOrIndex::Manifest(_)) => {
                     contents.extend(document.children().map(|content| (content.digest, content.size)));
                 }
                 Err(error) => return Err(Trouble::Incomplete(chain(&error))),

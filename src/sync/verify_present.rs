@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::error::{Classify, ErrorKind};
 use crate::oci::Descriptor;
-use crate::oci::closure::{Absence, AbsentChild, Closure, ClosureError, Documents, Optional, OptionalChild};
+use crate::oci::closure::{Absence, AbsentChild, Closure, ClosureError, Manifests, Optional, OptionalChild};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Selector, Tag};
@@ -21,9 +21,9 @@ const AT_ONCE: usize = 8;
 
 /// What a walk found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
+pub enum Presence {
     /// All is there, and every tag names it.
-    Whole {
+    Complete {
         /// Indexes and manifests, inner before outer.
         documents: Vec<Descriptor>,
         /// Configs and layers.
@@ -47,7 +47,7 @@ pub enum Proof {
 
 /// Why nothing was found out.
 #[derive(Debug, Error)]
-pub enum ProveError {
+pub enum PresenceError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -56,7 +56,7 @@ pub enum ProveError {
     Closure(#[from] ClosureError),
 }
 
-impl Classify for ProveError {
+impl Classify for PresenceError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Registry(error) => error.kind(),
@@ -76,18 +76,18 @@ impl Classify for ProveError {
 /// answers for the top alone proves nothing: it does so too where a child was deleted.
 ///
 /// # Errors
-/// [`ProveError`]: it is not known whether the image is there.
-pub async fn prove(
+/// [`PresenceError`]: it is not known whether the image is there.
+pub async fn verify_present(
     repository: &Repository,
     digest: &Digest,
     platforms: &[Platform],
     tags: &[Tag],
-) -> Result<Proof, ProveError> {
-    let mut known = Documents::default();
+) -> Result<Presence, PresenceError> {
+    let mut known = Manifests::default();
     let (root, closure) = match walk(repository, digest, platforms, &mut known).await {
         Ok(walked) => walked,
         Err(FetchError::Absent { digest, .. }) => {
-            return Ok(Proof::Missing { what: format!("manifest {digest}") });
+            return Ok(Presence::Missing { what: format!("manifest {digest}") });
         }
         Err(FetchError::Registry(error)) => return Err(error.into()),
         Err(FetchError::Closure(error)) => return Err(error.into()),
@@ -105,7 +105,7 @@ pub async fn prove(
     while let Some((digest, there)) = answers.next().await {
         let (children, absence) = match (there, optional.contents.get(&digest)) {
             (Ok(true), _) => continue,
-            (Ok(false), None) => return Ok(Proof::Missing { what: format!("blob {digest}") }),
+            (Ok(false), None) => return Ok(Presence::Missing { what: format!("blob {digest}") }),
             (Err(error), None) => return Err(error.into()),
             // What is optional never decides about an image.
             (Ok(false), Some(children)) => {
@@ -122,11 +122,11 @@ pub async fn prove(
         let found = repository.head_manifest(&Selector::Tag(tag.clone())).await?;
         let found = found.map(|found| found.digest);
         if found != Some(*digest) {
-            return Ok(Proof::Tag { tag: tag.clone(), found });
+            return Ok(Presence::Tag { tag: tag.clone(), found });
         }
     }
     contents.retain(|blob| !gone.contains(&blob.digest));
-    Ok(Proof::Whole { documents, contents, absent })
+    Ok(Presence::Complete { documents, contents, absent })
 }
 
 /// Children that are not complete, those of `absent` aside.
@@ -148,7 +148,7 @@ async fn walk(
     repository: &Repository,
     digest: &Digest,
     platforms: &[Platform],
-    known: &mut Documents,
+    known: &mut Manifests,
 ) -> Result<(Descriptor, Closure), FetchError> {
     let root = fetch::top(repository, digest, known).await?;
     let closure = fetch::closure(repository, &root, platforms, known).await?;

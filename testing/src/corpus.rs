@@ -8,7 +8,7 @@ use std::sync::Arc;
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, Selector};
-use krs_core::oci::{Descriptor, Document};
+use krs_core::oci::{Descriptor, ManifestOrIndex};
 use krs_core::registry::{BlobSource, Client, Repository};
 use serde::Deserialize;
 
@@ -90,9 +90,9 @@ impl Corpus {
 
     async fn push_document(&self, repository: &Repository, descriptor: &Descriptor) {
         let bytes = std::fs::read(self.path(&descriptor.digest)).unwrap();
-        let document = Document::parse(&descriptor.media_type, &bytes).unwrap();
+        let document = ManifestOrIndex::parse(&descriptor.media_type, &bytes).unwrap();
         for child in document.children() {
-            if matches!(document, Document::Index(_)) {
+            if matches!(document, ManifestOrIndex::Index(_)) {
                 Box::pin(self.push_document(repository, child)).await;
             } else if !repository.has_blob(&child.digest, child.size).await.unwrap() {
                 let blob = Arc::new(Blob(std::fs::File::open(self.path(&child.digest)).unwrap()));

@@ -12,6 +12,6 @@ mod network;
 mod odd;
 mod pipeline;
 mod platforms;
-mod prove;
 mod referrers;
 mod served;
+mod verify_present;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Signatures, SBOMs and attestations are optional: trouble with one costs that one, is said, and never costs the image.
 
-use krs_core::oci::closure::Documents;
+use krs_core::oci::closure::Manifests;
 use krs_core::registry::{Client, ClientOptions, RetryPolicy};
 use krs_core::sync::fetch;
 use krs_core::sync::resolve::{ImageError, MissingReferrer, Referrers, Resolved, find_referrers};
@@ -230,7 +230,7 @@ async fn t113_a_registry_that_takes_the_tag_for_the_digest_has_no_list() {
     image.push_to(&source, "team/app", Some("1.0"));
     source.delete_manifest("team/app", &image.children[1].digest.to_string());
     let repository = client().repository(&source.host(), &"team/app".parse().unwrap());
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let root = fetch::top(&repository, &image.digest, &mut documents).await.unwrap();
     let platforms = ["linux/amd64".parse().unwrap()];
     let closure = fetch::closure(&repository, &root, &platforms, &mut documents).await.unwrap();

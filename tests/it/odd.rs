@@ -17,7 +17,7 @@ use krs_core::registry::{Client, ClientOptions, Keychain};
 use krs_core::sync::plan::{Base, PlanOptions, plan};
 use krs_core::sync::pull::{PullError, PullOptions, pull};
 use krs_core::sync::resolve::{ImageError, Referrers};
-use krs_core::sync::verify_present::{Proof, prove};
+use krs_core::sync::verify_present::{Presence, verify_present};
 use krs_testing::image::{Image, ImageBuilder, index, signature, with_attestations};
 use krs_testing::registry::{Matcher, Options, Registry, What};
 use serde_json::{Value, json};
@@ -43,6 +43,6 @@ fn changed(index: &Image, change: impl FnOnce(&mut Value)) -> Image {
 
 async fn is_whole(edge: &Registry, repository: &str, image: &Image) -> bool {
     let repository = client().repository(&edge.host(), &repository.parse().unwrap());
-    let proof = prove(&repository, &image.digest, &[], &["1".parse().unwrap()]).await.unwrap();
-    matches!(proof, Proof::Whole { .. })
+    let proof = verify_present(&repository, &image.digest, &[], &["1".parse().unwrap()]).await.unwrap();
+    matches!(proof, Presence::Complete { .. })
 }

@@ -6,7 +6,7 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
 use krs_core::set;
 use krs_core::sync::resolve::{ImageErrors, ResolveOptions, Resolved, resolve};
-use krs_core::sync::verify_present::{Proof, prove};
+use krs_core::sync::verify_present::{Presence, verify_present};
 use krs_testing::image::{Image, ImageBuilder, index, with_attestations};
 use krs_testing::registry::Options;
 use serde_json::{Value, json};
@@ -61,8 +61,9 @@ async fn t93_a_platform_in_any_spelling_travels_and_arrives() {
                 assert_eq!(there, child.digest == chosen.digest, "{asked:?} {name}");
             }
             let repository = client().repository(&site.edge.host(), &name.parse().unwrap());
-            let proof = prove(&repository, &top.digest, &asked, &["1".parse().unwrap()]).await.unwrap();
-            assert!(matches!(proof, Proof::Whole { .. }), "{asked:?} {proof:?}");
+            let proof =
+                verify_present(&repository, &top.digest, &asked, &["1".parse().unwrap()]).await.unwrap();
+            assert!(matches!(proof, Presence::Complete { .. }), "{asked:?} {proof:?}");
         }
     }
 }

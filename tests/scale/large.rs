@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use krs_core::bundle::layout::{self, HEADER, Layout, MANIFEST_AT};
 use krs_core::bundle::sign::Signatures;
 use krs_core::bundle::{Bundle, Policy};
-use krs_core::oci::closure::{Documents, StoredDocument};
+use krs_core::oci::closure::{Manifests, StoredManifest};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::{Descriptor, OCI_MANIFEST};
 use krs_core::set;
@@ -49,8 +49,8 @@ fn large_plan(checkout: &mut Checkout) -> Plan {
     );
     checkout.commit("A large image");
     let loaded = set::load(&[checkout.path().to_owned()], None).unwrap();
-    let mut documents = Documents::default();
-    let document = StoredDocument { media_type: OCI_MANIFEST.to_owned(), bytes: bytes.into() };
+    let mut documents = Manifests::default();
+    let document = StoredManifest { media_type: OCI_MANIFEST.to_owned(), bytes: bytes.into() };
     documents.insert(root.digest, document);
     let image = ResolvedImage {
         reference: loaded.sets[0].set.images[0].reference.clone(),

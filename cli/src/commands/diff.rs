@@ -10,7 +10,7 @@ use krs_core::registry::Client;
 use krs_core::set::{self, Loaded};
 use krs_core::sync::compare::{Difference, Differences, Stock, compare};
 use krs_core::sync::resolve::{Referrers, ResolveOptions, resolve};
-use krs_core::sync::scan::{SurveyOptions, survey};
+use krs_core::sync::scan::{ScanOptions, scan_registry};
 use serde::Serialize;
 
 use super::runtime::runtime;
@@ -145,7 +145,7 @@ impl Look<'_> {
             Side::Checkout(loaded) => return Ok(Asked::Checkout(Stock::of_sets(&loaded, None), loaded)),
             Side::Registry(destination) => destination,
         };
-        let options = SurveyOptions {
+        let options = ScanOptions {
             repositories: sets::below(&destination, self.names)?,
             site: None,
             jobs: self.args.registry.jobs.get(),
@@ -158,7 +158,7 @@ impl Look<'_> {
             .help("name the EdgeImageSets with --set"));
         }
         let registry = &destination.registry;
-        let look = survey(self.client, registry, &options, Timestamp::now(), self.progress.as_ref());
+        let look = scan_registry(self.client, registry, &options, Timestamp::now(), self.progress.as_ref());
         let (receipt, incomplete) = look.await?;
         receipt::warn(&incomplete, self.console);
         Ok(Asked::Stock(Stock::of_receipt(&receipt, destination.prefix.as_ref())))

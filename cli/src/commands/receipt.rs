@@ -5,7 +5,7 @@ use krs_core::error::{Cause, by_cause, list};
 use krs_core::oci::reference::RepositoryName;
 use krs_core::redact::printable;
 use krs_core::sync::receipt::Receipt;
-use krs_core::sync::scan::{Incomplete, SurveyOptions, survey};
+use krs_core::sync::scan::{Incomplete, ScanOptions, scan_registry};
 use serde::Serialize;
 
 use super::runtime::runtime;
@@ -42,7 +42,7 @@ struct RepositoryFacts {
 pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failure> {
     args.file.as_deref().map_or(Ok(()), output::check_receipt)?;
     let progress = console.progress();
-    let options = SurveyOptions {
+    let options = ScanOptions {
         repositories: sets::below(&args.destination, &sets::repositories(&args.sets, console)?)?,
         site: args.site.as_deref().map(|site| printable(site, 100)),
         jobs: args.registry.jobs.get(),
@@ -53,7 +53,7 @@ pub(super) fn receipt(args: &ReceiptArgs, console: &Console) -> Result<(), Failu
     }
     let client = registries::client(&args.registry, &progress)?;
     let registry = &args.destination.registry;
-    let work = survey(&client, registry, &options, Timestamp::now(), progress.as_ref());
+    let work = scan_registry(&client, registry, &options, Timestamp::now(), progress.as_ref());
     let (mut receipt, incomplete) = runtime()?.block_on(work)?;
     let omitted = args.format_version.map(|highest| receipt.restrict_to(highest)).unwrap_or_default();
     omitted.iter().for_each(|field| console.warning(&format!("left out: {field}")));

@@ -4,11 +4,11 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use krs_core::bundle::{Bundle, BundleError};
-use krs_core::oci::closure::{Closure, Documents};
+use krs_core::oci::closure::{Closure, Manifests};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::Reference;
-use krs_core::oci::{self, Descriptor, Document, StatedPlatform};
+use krs_core::oci::{self, Descriptor, ManifestOrIndex, StatedPlatform};
 use krs_core::redact::printable;
 use krs_core::set::CheckedSet;
 use krs_core::sync::resolve::MissingReferrer;
@@ -130,7 +130,7 @@ pub(super) struct Node {
 /// Describes every image; `sets` say what they are called at the edge.
 pub(super) fn describe<'a>(
     inputs: &[Input<'_>],
-    documents: &Documents,
+    documents: &Manifests,
     sets: impl IntoIterator<Item = &'a CheckedSet>,
 ) -> Vec<ImageFacts> {
     let closures = inputs.iter().map(|input| (input.root.digest, input.closure)).collect::<Vec<_>>();
@@ -151,7 +151,7 @@ pub(super) fn describe<'a>(
 
 fn describe_one(
     input: &Input<'_>,
-    documents: &Documents,
+    documents: &Manifests,
     shared: &BTreeSet<Digest>,
     edge: Vec<String>,
 ) -> ImageFacts {
@@ -188,21 +188,21 @@ fn describe_one(
     }
 }
 
-fn kind(input: &Input<'_>, documents: &Documents) -> &'static str {
+fn kind(input: &Input<'_>, documents: &Manifests) -> &'static str {
     match input.artifact_type {
         Some("application/vnd.cncf.helm.config.v1+json") => "helmChart",
         Some(_) => "artifact",
-        None if matches!(documents.read(input.root), Ok(Document::Index(_))) => "index",
+        None if matches!(documents.read(input.root), Ok(ManifestOrIndex::Index(_))) => "index",
         None => "image",
     }
 }
 
 /// Platforms that the indexes of the image state for what of it is here, each once.
-fn platforms(input: &Input<'_>, documents: &Documents) -> Vec<String> {
+fn platforms(input: &Input<'_>, documents: &Manifests) -> Vec<String> {
     let here = digests(input.closure);
     let mut platforms = Vec::new();
     for document in input.closure.documents.iter().rev() {
-        let Ok(Document::Index(index)) = documents.read(document) else { continue };
+        let Ok(ManifestOrIndex::Index(index)) = documents.read(document) else { continue };
         let children = index.manifests.iter().filter(|child| here.contains(&child.digest));
         for platform in children.filter_map(Descriptor::runs_on) {
             let platform = platform.to_string();
@@ -222,7 +222,7 @@ fn platforms(input: &Input<'_>, documents: &Documents) -> Vec<String> {
 pub(super) fn add_config_platforms<E>(
     images: &mut [ImageFacts],
     inputs: &[Input<'_>],
-    documents: &Documents,
+    documents: &Manifests,
     mut read: impl FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<(), E> {
     for (image, input) in images.iter_mut().zip(inputs).filter(|(_, input)| input.artifact_type.is_none()) {
@@ -261,7 +261,7 @@ fn digests(closure: &Closure) -> HashSet<Digest> {
 }
 
 struct Tree<'a> {
-    documents: &'a Documents,
+    documents: &'a Manifests,
     shared: &'a BTreeSet<Digest>,
     here: HashSet<Digest>,
     /// Documents whose children were listed; an index that stands in many places is opened in the first.
@@ -271,7 +271,7 @@ struct Tree<'a> {
 impl Tree<'_> {
     fn node(&mut self, descriptor: &Descriptor) -> Node {
         let mut node = self.leaf(descriptor, "layer");
-        if !oci::is_document(&descriptor.media_type) {
+        if !oci::is_manifest(&descriptor.media_type) {
             return node;
         }
         let Ok(document) = self.documents.read(descriptor) else { return node };
@@ -279,7 +279,7 @@ impl Tree<'_> {
         node.subject = document.subject().map(|subject| subject.digest).or_else(|| descriptor.attests());
         let first = self.seen.insert(descriptor.digest);
         match document {
-            Document::Index(index) => {
+            ManifestOrIndex::Index(index) => {
                 node.role = "index";
                 if first {
                     let here = |child: &&Descriptor| self.here.contains(&child.digest);
@@ -287,7 +287,7 @@ impl Tree<'_> {
                     node.children = children.into_iter().map(|child| self.node(child)).collect();
                 }
             }
-            Document::Manifest(manifest) => {
+            ManifestOrIndex::Manifest(manifest) => {
                 node.role = if descriptor.is_optional() { "attestation" } else { "manifest" };
                 if first {
                     node.children.push(self.leaf(&manifest.config, "config"));

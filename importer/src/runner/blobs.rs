@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use krs_core::oci::closure::Documents;
+use krs_core::oci::closure::Manifests;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Selector;
-use krs_core::oci::{Descriptor, Document, Inline};
+use krs_core::oci::{Descriptor, Inline, ManifestOrIndex};
 use krs_core::registry::{Pushed, Repository};
-use krs_core::sync::push::send_document;
+use krs_core::sync::push::send_manifest;
 
 use super::failure::Failure;
 use super::transfer::{Copy, at_edge, has, put};
@@ -31,8 +31,8 @@ impl Copy<'_> {
         &mut self,
         edge: &Repository,
         descriptor: &Descriptor,
-        document: &Document,
-        documents: &Documents,
+        document: &ManifestOrIndex,
+        documents: &Manifests,
     ) -> Result<Option<Digest>, Failure> {
         let selector = Selector::Digest(descriptor.digest);
         let mut asked = BTreeSet::new();
@@ -72,7 +72,7 @@ impl Copy<'_> {
         }
         // skopeo has put it, and does not tell the answer. What refers to something is sent again to hear it.
         let again = match document.subject() {
-            Some(_) => send_document(edge, &selector, descriptor, documents).await.ok(),
+            Some(_) => send_manifest(edge, &selector, descriptor, documents).await.ok(),
             None => None,
         };
         let acknowledged = match again {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use krs_core::crd::reason;
 use krs_core::error::ErrorKind;
-use krs_core::oci::{Descriptor, MAX_DOCUMENT};
+use krs_core::oci::{Descriptor, MAX_MANIFEST};
 use krs_core::registry::{BlobContent, BlobPush, BlobSink, BlobSource, RegistryError, Repository};
 
 use super::failure::Failure;
@@ -81,11 +81,11 @@ async fn read(source: &Repository, which: Which, blob: &Descriptor, limit: u64) 
 
 /// The content of a blob that is small enough for a manifest.
 pub(super) async fn fetch(source: &Repository, which: Which, blob: &Descriptor) -> Result<Vec<u8>, Failure> {
-    if blob.size > MAX_DOCUMENT {
+    if blob.size > MAX_MANIFEST {
         let text = format!("{} is too large for a manifest", blob.digest);
         return Err(Failure::new(reason::COPY_FAILED, ErrorKind::Other, &text));
     }
-    read(source, which, blob, MAX_DOCUMENT).await.map(|buffer| buffer.bytes)
+    read(source, which, blob, MAX_MANIFEST).await.map(|buffer| buffer.bytes)
 }
 
 /// Sends a blob whose content is here.

@@ -13,7 +13,7 @@ use krs_core::redact::printable;
 use krs_core::registry::{Denial, Hint, RegistryError};
 use krs_core::sync::fetch::FetchError;
 use krs_core::sync::push::TargetError;
-use krs_core::sync::verify_present::ProveError;
+use krs_core::sync::verify_present::PresenceError;
 
 use super::role::Which;
 use crate::adapters::credentials::CredentialsError;
@@ -163,10 +163,10 @@ impl Failure {
         }
     }
 
-    pub(super) fn prove(error: &ProveError) -> Self {
+    pub(super) fn verify_present(error: &PresenceError) -> Self {
         match error {
-            ProveError::Registry(error) => Self::registry(Which::Destination, error),
-            ProveError::Closure(error) => Self::content(Which::Destination, error),
+            PresenceError::Registry(error) => Self::registry(Which::Destination, error),
+            PresenceError::Closure(error) => Self::content(Which::Destination, error),
         }
     }
 

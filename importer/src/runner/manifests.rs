@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use krs_core::crd::reason;
 use krs_core::error::ErrorKind;
-use krs_core::oci::closure::{Closure, Documents, Optional};
+use krs_core::oci::closure::{Closure, Manifests, Optional};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Selector;
-use krs_core::oci::{Descriptor, Document, Index};
+use krs_core::oci::{Descriptor, Index, ManifestOrIndex};
 use krs_core::registry::Repository;
 use krs_core::sync::push::put_as_manifest;
 
@@ -26,7 +26,7 @@ impl Copy<'_> {
         &mut self,
         edge: &Repository,
         closure: &Closure,
-        documents: &Documents,
+        documents: &Manifests,
         optional: &Optional,
     ) -> Result<Option<Digest>, Failure> {
         let mut left = BTreeMap::new();
@@ -47,7 +47,7 @@ impl Copy<'_> {
         &mut self,
         edge: &Repository,
         closure: &Closure,
-        documents: &Documents,
+        documents: &Manifests,
         optional: &Optional,
         left: &mut BTreeMap<Digest, String>,
     ) -> Result<Option<Digest>, Failure> {
@@ -61,8 +61,10 @@ impl Copy<'_> {
             let document = documents.read(descriptor);
             let document = document.map_err(|error| Failure::fetch(self.source.which, &error.into()))?;
             let brought = match &document {
-                Document::Manifest(_) => self.bring_manifest(edge, descriptor, &document, documents).await,
-                Document::Index(index) => {
+                ManifestOrIndex::Manifest(_) => {
+                    self.bring_manifest(edge, descriptor, &document, documents).await
+                }
+                ManifestOrIndex::Index(index) => {
                     self.bring_index(edge, (descriptor, index), closure, documents, left).await
                 }
             };
@@ -83,7 +85,7 @@ impl Copy<'_> {
         &self,
         edge: &Repository,
         closure: &Closure,
-        documents: &Documents,
+        documents: &Manifests,
         left: &mut BTreeMap<Digest, String>,
     ) {
         for blob in closure.contents.iter().filter(|content| closure.opaque.contains(&content.digest)) {
@@ -111,7 +113,7 @@ impl Copy<'_> {
         edge: &Repository,
         (descriptor, index): (&Descriptor, &Index),
         closure: &Closure,
-        documents: &Documents,
+        documents: &Manifests,
         left: &BTreeMap<Digest, String>,
     ) -> Result<Option<Digest>, Failure> {
         let selector = Selector::Digest(descriptor.digest);
@@ -127,7 +129,7 @@ impl Copy<'_> {
         put.map_err(|failure| self.sparse(failure, closure, left))
     }
 
-    async fn put_opaque(&self, edge: &Repository, child: &Descriptor, documents: &Documents) -> bool {
+    async fn put_opaque(&self, edge: &Repository, child: &Descriptor, documents: &Manifests) -> bool {
         let put = async {
             let source = self.source.repository(&self.target.source_repository)?;
             let bytes = match documents.content(&child.digest) {

@@ -5,13 +5,13 @@ use krs_core::bundle::BundleReferrer;
 use krs_core::crd::reason;
 use krs_core::error::ErrorKind;
 use krs_core::oci::Descriptor;
-use krs_core::oci::closure::{Closure, Documents, Optional};
+use krs_core::oci::closure::{Closure, Manifests, Optional};
 use krs_core::oci::reference::Selector;
 use krs_core::registry::{RegistryError, Repository};
 use krs_core::sync::fetch;
 use krs_core::sync::push::{PushedReferrer, TargetError, list_referrers, mend_lists, put_tag};
 use krs_core::sync::resolve::{FoundReferrers, ResolvedReferrer, find_referrers};
-use krs_core::sync::verify_present::{Proof, ProveError, prove};
+use krs_core::sync::verify_present::{Presence, PresenceError, verify_present};
 
 use super::base::Base;
 use super::connection;
@@ -24,18 +24,18 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     let target = copy.target;
     let edge = copy.destination.repository(&target.repository)?;
     copy.log_step(copy.destination, &target.repository, "checking what is present");
-    match prove(&edge, &target.digest, &target.platforms, &target.tags).await {
-        Ok(Proof::Whole { absent, .. }) if absent.is_empty() => {
+    match verify_present(&edge, &target.digest, &target.platforms, &target.tags).await {
+        Ok(Presence::Complete { absent, .. }) if absent.is_empty() => {
             tracing::info!(image = target.image, "it is there already");
             return Ok(());
         }
         // Where only optional children are absent, what of them the source has is brought all the same. And some
         // registries refuse to answer for what is absent: whether the image may be put there, putting it says.
         Ok(_)
-        | Err(ProveError::Registry(
+        | Err(PresenceError::Registry(
             RegistryError::Forbidden { .. } | RegistryError::Refused { .. } | RegistryError::Denied { .. },
         )) => {}
-        Err(error) => return Err(Failure::prove(&error)),
+        Err(error) => return Err(Failure::verify_present(&error)),
     }
     let (root, closure, found, documents) = copy.look().await?;
     for missing in &found.missing {
@@ -65,10 +65,10 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     copy.bring(&edge, &closure, &documents, &optional).await?;
     copy.list(&edge, &brought, &documents).await;
     copy.log_step(copy.destination, &target.repository, "verifying what was copied");
-    let proof = prove(&edge, &target.digest, &target.platforms, &[]).await;
-    match proof.map_err(|error| Failure::prove(&error))? {
-        Proof::Whole { .. } | Proof::Tag { .. } => {}
-        Proof::Missing { what } => {
+    let proof = verify_present(&edge, &target.digest, &target.platforms, &[]).await;
+    match proof.map_err(|error| Failure::verify_present(&error))? {
+        Presence::Complete { .. } | Presence::Tag { .. } => {}
+        Presence::Missing { what } => {
             let text = format!("{what} is not at the destination registry after it was copied there");
             return Err(Failure::new(reason::COPY_FAILED, ErrorKind::Unavailable, &text));
         }
@@ -93,7 +93,7 @@ impl Copy<'_> {
         &mut self,
         edge: &Repository,
         referrers: &[(bool, ResolvedReferrer)],
-        documents: &Documents,
+        documents: &Manifests,
     ) {
         let described = referrers.iter().map(|(acknowledged, referrer)| {
             let ResolvedReferrer { subject, root, artifact_type, tag, .. } = referrer;
@@ -127,12 +127,12 @@ impl Copy<'_> {
     }
 
     /// What the source has of the target.
-    async fn look(&self) -> Result<(Descriptor, Closure, FoundReferrers, Documents), Failure> {
+    async fn look(&self) -> Result<(Descriptor, Closure, FoundReferrers, Manifests), Failure> {
         connection::check(self.source).await?;
         let which = self.source.which;
         let repository = self.source.repository(&self.target.source_repository)?;
         self.log_step(self.source, &self.target.source_repository, "reading the manifests");
-        let mut documents = Documents::default();
+        let mut documents = Manifests::default();
         let fetched = async {
             let root = fetch::top(&repository, &self.target.digest, &mut documents).await?;
             let closure = fetch::closure(&repository, &root, &self.target.platforms, &mut documents).await?;

@@ -2,11 +2,11 @@
 //! One target on its way, and what all steps of a copy do at the edge.
 
 use krs_core::oci::Descriptor;
-use krs_core::oci::closure::Documents;
+use krs_core::oci::closure::Manifests;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RepositoryName, Selector};
 use krs_core::registry::{RegistryError, Repository};
-use krs_core::sync::push::{Put, put_document};
+use krs_core::sync::push::{Put, put_manifest};
 
 use super::base::Base;
 use super::failure::Failure;
@@ -46,9 +46,9 @@ pub(super) async fn put(
     edge: &Repository,
     selector: &Selector,
     document: &Descriptor,
-    documents: &Documents,
+    documents: &Manifests,
 ) -> Result<Option<Digest>, Failure> {
-    match put_document(edge, selector, document, documents).await {
+    match put_manifest(edge, selector, document, documents).await {
         Ok(Put::Sent(subject)) => Ok(subject),
         Ok(Put::Present) => Ok(None),
         Err(error) => Err(Failure::target(&error)),

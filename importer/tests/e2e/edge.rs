@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use krs_core::oci::reference::{RegistryHost, Selector};
 use krs_core::redact::Secret;
 use krs_core::registry::{Client, ClientOptions, Keychain};
-use krs_core::sync::verify_present::{Proof, prove};
+use krs_core::sync::verify_present::{Presence, verify_present};
 use krs_testing::image::Image;
 use krs_testing::tls::Authority;
 use serde_json::{Value, json};
@@ -161,8 +161,8 @@ impl Edge {
     pub(crate) fn must_have(&self, repository: &str, tag: &str, image: &Image) {
         let repository = self.client().repository(&self.host(), &repository.parse().unwrap());
         let tag = tag.parse().unwrap();
-        let proof = block_on(prove(&repository, &image.digest, &[], &[tag])).unwrap();
-        assert!(matches!(proof, Proof::Whole { .. }), "{}: {proof:?}", repository.name());
+        let proof = block_on(verify_present(&repository, &image.digest, &[], &[tag])).unwrap();
+        assert!(matches!(proof, Presence::Complete { .. }), "{}: {proof:?}", repository.name());
         for document in image.documents() {
             let found = block_on(repository.manifest(&Selector::Digest(document.digest))).unwrap();
             assert_eq!(found.bytes, document.manifest, "{}", document.digest);

@@ -7,7 +7,7 @@ use super::content::{BundleBlob, BundleImage};
 use super::delta::{BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES};
 use super::entries::{HEADER, next_header};
 use super::error::ManifestError;
-use crate::oci::{MAX_BLOB, MAX_ENTRIES, is_document};
+use crate::oci::{MAX_BLOB, MAX_ENTRIES, is_manifest};
 use crate::redact::printable;
 
 /// Largest text in a manifest, in characters.
@@ -61,7 +61,7 @@ pub(super) fn images(images: &[BundleImage]) -> Result<(), ManifestError> {
         }
         let mut documents = vec![&image.media_type];
         documents.extend(image.referrers.iter().map(|referrer| &referrer.media_type));
-        if !documents.into_iter().all(|media_type| is_document(media_type)) {
+        if !documents.into_iter().all(|media_type| is_manifest(media_type)) {
             return bad("is not an index or manifest");
         }
         if image.referrers.len() > MAX_ENTRIES {

@@ -10,11 +10,11 @@ use crate::bundle::format::content::BundleImage;
 use crate::error::ErrorKind;
 use crate::format::FIRST_VERSION;
 use crate::oci::closure::{
-    Absence, Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES, MAX_DOCUMENTS, StoredDocument,
+    Absence, Closure, ClosureError, MAX_MANIFEST_BYTES, MAX_MANIFESTS, Manifests, StoredManifest,
 };
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
-use crate::oci::{self, Choice, Descriptor, Document, Matching};
+use crate::oci::{self, Choice, Descriptor, ManifestOrIndex, Matching};
 
 /// An image of a bundle with all that belongs to it.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ pub struct BundledImages {
     /// In the order of the manifest.
     pub images: Vec<BundledImage>,
     /// Their documents.
-    pub documents: Documents,
+    pub documents: Manifests,
 }
 
 impl Bundle {
@@ -46,7 +46,7 @@ impl Bundle {
     /// # Errors
     /// [`BundleError::Image`], [`BundleError::BlobMissing`], [`BundleError::Stray`], [`BundleError::Partial`], and those of [`Bundle::read`].
     pub fn images(&self) -> Result<BundledImages, BundleError> {
-        let mut documents = Documents::default();
+        let mut documents = Manifests::default();
         let mut images = Vec::with_capacity(self.manifest().images.len());
         let mut used = HashSet::with_capacity(self.manifest().blobs.len());
         for (index, image) in self.manifest().images.iter().enumerate() {
@@ -89,7 +89,7 @@ impl Bundle {
         image: &BundleImage,
         root: &Descriptor,
         platforms: &[Platform],
-        documents: &mut Documents,
+        documents: &mut Manifests,
         used: &mut HashSet<Digest>,
     ) -> Result<Closure, BundleError> {
         let refuse = |source: ClosureError| {
@@ -106,13 +106,13 @@ impl Bundle {
                 continue;
             }
             total = total.saturating_add(descriptor.size);
-            if seen.len() > MAX_DOCUMENTS || total > MAX_DOCUMENT_BYTES {
+            if seen.len() > MAX_MANIFESTS || total > MAX_MANIFEST_BYTES {
                 return Err(refuse(ClosureError::TooMany(descriptor.digest)));
             }
             if documents.get(&descriptor.digest).is_none() {
                 self.store(image, &descriptor, documents)?;
             }
-            if let Document::Index(index) = documents.read(&descriptor).map_err(refuse)? {
+            if let ManifestOrIndex::Index(index) = documents.read(&descriptor).map_err(refuse)? {
                 // Only as deep as `Documents::closure` goes, which then refuses what lies deeper.
                 if depth < oci::MAX_INDEX_DEPTH {
                     for child in oci::select(&index, choice) {
@@ -122,7 +122,7 @@ impl Bundle {
                             let reason = "it is not in the bundle".to_owned();
                             documents
                                 .mark_absent(child.digest, Absence { reason, kind: ErrorKind::Incomplete });
-                        } else if oci::is_document(&child.media_type) {
+                        } else if oci::is_manifest(&child.media_type) {
                             wanted.push((child.clone(), depth + 1));
                         }
                     }
@@ -147,12 +147,12 @@ impl Bundle {
         &self,
         image: &BundleImage,
         descriptor: &Descriptor,
-        documents: &mut Documents,
+        documents: &mut Manifests,
     ) -> Result<(), BundleError> {
         let missing = || self.blob_missing(image, descriptor.digest, descriptor.size);
         let blob = self.blob(&descriptor.digest).ok_or_else(missing)?;
-        let bytes = self.read(blob, oci::MAX_DOCUMENT)?;
-        documents.insert(blob.digest, StoredDocument { media_type: descriptor.media_type.clone(), bytes });
+        let bytes = self.read(blob, oci::MAX_MANIFEST)?;
+        documents.insert(blob.digest, StoredManifest { media_type: descriptor.media_type.clone(), bytes });
         Ok(())
     }
 }

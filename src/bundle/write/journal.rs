@@ -20,14 +20,14 @@ const MAX_JOURNAL: u64 = 256 << 20;
 
 /// What a journal says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::bundle) struct Noted {
+pub(in crate::bundle) struct JournalState {
     /// Bytes of each volume; `None`: the archive is one file.
     pub volume_size: Option<u64>,
     /// Bytes of each blob that were written, from its beginning.
     pub blobs: HashMap<Digest, u64>,
 }
 
-impl Noted {
+impl JournalState {
     /// Reads what a journal holds. A last line that was cut counts for nothing.
     pub(in crate::bundle) fn parse(text: &str) -> Option<Self> {
         let (head, rest) = text.split_once('\n')?;
@@ -89,15 +89,15 @@ impl Journal {
     }
 
     /// What it says; nothing where that cannot be read.
-    pub(in crate::bundle) fn read(&self) -> Option<Noted> {
+    pub(in crate::bundle) fn read(&self) -> Option<JournalState> {
         let mut file = self.file.lock();
         file.rewind().ok()?;
         let text = files::read_to_string(&mut *file, MAX_JOURNAL).ok()?;
-        Noted::parse(&text)
+        JournalState::parse(&text)
     }
 
     /// Has it say this and nothing else.
-    pub(in crate::bundle) fn begin(&self, noted: &Noted) -> io::Result<()> {
+    pub(in crate::bundle) fn begin(&self, noted: &JournalState) -> io::Result<()> {
         let mut file = self.file.lock();
         file.set_len(0)?;
         file.rewind()?;
@@ -124,7 +124,7 @@ impl Journal {
 
     /// Adds that so many bytes of a blob are written. What cannot be noted has to be fetched again after an
     /// interruption, and is no reason to end the run.
-    pub(in crate::bundle) fn note(&self, digest: &Digest, bytes: u64) {
+    pub(in crate::bundle) fn record(&self, digest: &Digest, bytes: u64) {
         let mut file = self.file.lock();
         if let Err(error) = file.write_all(line(digest, bytes).as_bytes()) {
             tracing::debug!(%error, "the journal cannot be written");
@@ -140,20 +140,24 @@ mod tests {
     #[test]
     fn t87_a_journal_is_read_up_to_where_it_was_cut() {
         let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
-        let mut noted = Noted { volume_size: Some(4096), blobs: HashMap::from([(one, 7), (two, 9)]) };
+        let mut noted = JournalState { volume_size: Some(4096), blobs: HashMap::from([(one, 7), (two, 9)]) };
         let text = noted.text();
-        assert_eq!(Noted::parse(&text).unwrap(), noted);
+        assert_eq!(JournalState::parse(&text).unwrap(), noted);
         assert_eq!(noted.bytes(), 16);
         let longer = format!("{text}{}", line(&one, 8));
         for cut in longer.len() - 4..longer.len() {
-            assert_eq!(Noted::parse(&longer[..cut]).unwrap(), noted, "{cut}");
+            assert_eq!(JournalState::parse(&longer[..cut]).unwrap(), noted, "{cut}");
         }
         noted.blobs.insert(one, 8);
-        assert_eq!(Noted::parse(&longer).unwrap(), noted);
+        assert_eq!(JournalState::parse(&longer).unwrap(), noted);
         noted.blobs.remove(&one);
-        assert_eq!(Noted::parse(&format!("{longer}{}", line(&one, 0))).unwrap(), noted, "it was given up");
+        assert_eq!(
+            JournalState::parse(&format!("{longer}{}", line(&one, 0))).unwrap(),
+            noted,
+            "it was given up"
+        );
         for foreign in ["", "krs-journal-1", "krs-journal-2 0\n", "krs-journal-1 x\n", "\u{0}\u{0}\n"] {
-            assert_eq!(Noted::parse(foreign), None, "{foreign:?}");
+            assert_eq!(JournalState::parse(foreign), None, "{foreign:?}");
         }
     }
 
@@ -162,8 +166,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap().join("a.krs.tar.journal");
         let journal = Journal::take(&path).unwrap().unwrap();
-        journal.begin(&Noted::default()).unwrap();
-        journal.note(&Digest::of(b"1"), 5);
+        journal.begin(&JournalState::default()).unwrap();
+        journal.record(&Digest::of(b"1"), 5);
         assert_eq!(journal.read().unwrap().bytes(), 5);
         assert!(Journal::take(&path).unwrap().is_none());
     }
@@ -173,10 +177,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap().join("a.krs.tar.journal");
         let journal = Journal::take(&path).unwrap().unwrap();
-        journal.begin(&Noted::default()).unwrap();
-        journal.note(&Digest::of(b"1"), 5);
+        journal.begin(&JournalState::default()).unwrap();
+        journal.record(&Digest::of(b"1"), 5);
         journal.forget();
-        journal.note(&Digest::of(b"2"), 6);
+        journal.record(&Digest::of(b"2"), 6);
         assert_eq!(journal.read(), None);
         drop(journal);
         assert_eq!(Journal::take(&path).unwrap().unwrap().read(), None);

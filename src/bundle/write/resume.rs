@@ -7,7 +7,7 @@ use std::fs;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::journal::{Journal, Noted};
+use super::journal::{Journal, JournalState};
 use super::write_files::{Output, PART};
 use crate::bundle::format::layout::{self, HEADER, Layout, MANIFEST_AT};
 use crate::bundle::format::manifest::{BundleManifest, MAX_MANIFEST};
@@ -15,10 +15,10 @@ use crate::bundle::format::volumes;
 use crate::oci::digest::Digest;
 
 /// What they are called while their content is moved to another archive.
-pub(in crate::bundle) const OLD: &str = ".old";
+pub(in crate::bundle) const SET_ASIDE: &str = ".old";
 
 /// The files of an archive that was to become another one than now.
-pub(in crate::bundle) struct Leftover {
+pub(in crate::bundle) struct PartialArchive {
     pub output: Output,
     /// Where the content of each blob begins in the files, its size, and how much of it is there.
     blobs: HashMap<Digest, (u64, u64, u64)>,
@@ -31,10 +31,10 @@ struct Begun {
     names: Vec<Utf8PathBuf>,
     manifest: BundleManifest,
     layout: Layout,
-    noted: Noted,
+    noted: JournalState,
 }
 
-impl Leftover {
+impl PartialArchive {
     /// Looks for what earlier runs have left of the archive `path`. The first answer is what can be gone on with where it
     /// lies; the second, what has to be moved.
     pub(in crate::bundle) fn find(
@@ -43,10 +43,10 @@ impl Leftover {
         layout: &Layout,
         manifest: &BundleManifest,
         volume_size: Option<u64>,
-    ) -> (Option<Noted>, Option<Self>) {
-        let old_journal = Utf8PathBuf::from(format!("{path}.journal{OLD}"));
-        let moved = fs::read_to_string(&old_journal).ok().and_then(|text| Noted::parse(&text));
-        let moved = moved.and_then(|noted| Begun::read(path, noted, &format!("{PART}{OLD}"), PART));
+    ) -> (Option<JournalState>, Option<Self>) {
+        let old_journal = Utf8PathBuf::from(format!("{path}.journal{SET_ASIDE}"));
+        let moved = fs::read_to_string(&old_journal).ok().and_then(|text| JournalState::parse(&text));
+        let moved = moved.and_then(|noted| Begun::read(path, noted, &format!("{PART}{SET_ASIDE}"), PART));
         let begun = journal.read().filter(|noted| !noted.blobs.is_empty());
         let Some(begun) = begun.and_then(|noted| Begun::read(path, noted, PART, PART)) else {
             return (None, moved.map(|moved| moved.leftover(old_journal)));
@@ -79,7 +79,7 @@ impl Leftover {
 
 impl Begun {
     /// Reads what the files say they were to become: their first entries are written before anything is noted.
-    fn read(path: &Utf8Path, noted: Noted, suffix: &str, other: &str) -> Option<Self> {
+    fn read(path: &Utf8Path, noted: JournalState, suffix: &str, other: &str) -> Option<Self> {
         let there = |suffix: &str| {
             let names: Vec<Utf8PathBuf> = match noted.volume_size {
                 None => vec![path.to_owned()],
@@ -108,22 +108,22 @@ impl Begun {
 
     /// Gives the files names under which they are in nobody's way. First the journal: until the last file is renamed,
     /// both names are looked for.
-    fn set_aside(self, path: &Utf8Path, old_journal: &Utf8Path) -> Option<Leftover> {
+    fn set_aside(self, path: &Utf8Path, old_journal: &Utf8Path) -> Option<PartialArchive> {
         fs::copy(format!("{path}.journal"), old_journal).ok()?;
         for name in &self.names {
-            fs::rename(format!("{name}{PART}"), format!("{name}{PART}{OLD}")).ok()?;
+            fs::rename(format!("{name}{PART}"), format!("{name}{PART}{SET_ASIDE}")).ok()?;
         }
         let output =
-            Output::open(&self.names, &format!("{PART}{OLD}"), self.noted.volume_size, false).ok()?;
+            Output::open(&self.names, &format!("{PART}{SET_ASIDE}"), self.noted.volume_size, false).ok()?;
         Some(Self { output, ..self }.leftover(old_journal.to_owned()))
     }
 
-    fn leftover(self, journal: Utf8PathBuf) -> Leftover {
+    fn leftover(self, journal: Utf8PathBuf) -> PartialArchive {
         let Self { output, manifest, layout, noted, .. } = self;
         let blob = |blob: &crate::bundle::BundleBlob| {
             let bytes = *noted.blobs.get(&blob.digest)?;
             Some((blob.digest, (layout.blobs_at + blob.offset, blob.size, bytes)))
         };
-        Leftover { output, blobs: manifest.blobs.iter().filter_map(blob).collect(), journal }
+        PartialArchive { output, blobs: manifest.blobs.iter().filter_map(blob).collect(), journal }
     }
 }

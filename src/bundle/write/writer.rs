@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::journal::{Journal, Noted};
+use super::journal::{Journal, JournalState};
 use super::list::{folder, write_list};
-use super::resume::{Leftover, OLD};
+use super::resume::{PartialArchive, SET_ASIDE};
 use super::write_files::{self, Output, PART};
 use crate::bundle::disk::file;
 use crate::bundle::disk::hash::hash;
@@ -37,7 +37,7 @@ pub struct Writer {
     layout: Layout,
     volume_size: Option<u64>,
     journal: Journal,
-    begun: HashMap<Digest, u64>,
+    resume_offsets: HashMap<Digest, u64>,
     reserved: bool,
     /// Whether what lies between the blobs and after them is written.
     is_framed: AtomicBool,
@@ -50,7 +50,7 @@ fn journal_path(path: &Utf8Path) -> Utf8PathBuf {
 
 impl Writer {
     /// Begins `path` as `path.part`, or as volumes of `volume_size` bytes, and writes all but the blobs' contents. Goes on
-    /// from what an interrupted run has left there, whatever bundle that was to become: [`Self::begun`] says what is there.
+    /// from what an interrupted run has left there, whatever bundle that was to become: [`Self::resume_offset`] says what is there.
     ///
     /// `sets` are the documents, in the order of the manifest.
     ///
@@ -76,12 +76,12 @@ impl Writer {
         };
         let busy = || BundleError::Busy { path: path.to_owned() };
         let journal = Journal::take(&journal_at).map_err(cannot(&journal_at))?.ok_or_else(busy)?;
-        let (same, other) = Leftover::find(path, &journal, &layout, manifest, volume_size);
+        let (same, other) = PartialArchive::find(path, &journal, &layout, manifest, volume_size);
         // A journal that goes on is never emptied: what it says must survive whatever happens here.
-        let begun = match same {
+        let resume_offsets = match same {
             Some(noted) => noted.blobs,
             None => {
-                let anew = Noted { volume_size, blobs: HashMap::new() };
+                let anew = JournalState { volume_size, blobs: HashMap::new() };
                 journal.begin(&anew).map_err(cannot(&journal_at))?;
                 anew.blobs
             }
@@ -89,8 +89,18 @@ impl Writer {
         let output = Output::open(&names, PART, volume_size, true).map_err(cannot(path))?;
         let (path, manifest) = (path.to_owned(), manifest.clone());
         let (reserved, is_framed) = (false, AtomicBool::new(false));
-        let mut writer =
-            Self { output, names, path, manifest, layout, volume_size, journal, begun, reserved, is_framed };
+        let mut writer = Self {
+            output,
+            names,
+            path,
+            manifest,
+            layout,
+            volume_size,
+            journal,
+            resume_offsets,
+            reserved,
+            is_framed,
+        };
         let written = writer.write_head(&encoded, sets, signatures, other);
         if written.is_err() {
             writer.abandon();
@@ -104,19 +114,19 @@ impl Writer {
         encoded: &[u8],
         sets: &[&[u8]],
         signatures: &Signatures,
-        leftover: Option<Leftover>,
+        partial: Option<PartialArchive>,
     ) -> Result<(), BundleError> {
         // All space is asked for at once, so that a full disk is found before the first blob is fetched; but what is taken
         // over from another file gives its space free bit by bit.
         let allocate = |reserve| self.output.allocate(self.layout.size(), reserve).map_err(|e| self.error(e));
-        let mut reserved = allocate(leftover.is_none())?;
+        let mut reserved = allocate(partial.is_none())?;
         let mut taken = HashMap::new();
-        if let Some(leftover) = leftover {
-            taken = self.take_over(&leftover).map_err(|e| self.error(e))?;
-            leftover.remove();
+        if let Some(partial) = partial {
+            taken = self.adopt(&partial).map_err(|e| self.error(e))?;
+            partial.remove();
             reserved = allocate(true)?;
         }
-        self.begun.extend(taken);
+        self.resume_offsets.extend(taken);
         self.reserved = reserved;
         self.each_fixed(encoded, sets, signatures, |bytes, offset| {
             if offset < self.layout.blobs_at { self.put(bytes, offset) } else { Ok(()) }
@@ -174,35 +184,35 @@ impl Writer {
     }
 
     /// Moves what an interrupted run has fetched to where it belongs now.
-    fn take_over(&self, leftover: &Leftover) -> io::Result<HashMap<Digest, u64>> {
+    fn adopt(&self, partial: &PartialArchive) -> io::Result<HashMap<Digest, u64>> {
         let (mut taken, mut buf) = (HashMap::new(), vec![0; CHUNK]);
         for blob in &self.manifest.blobs {
-            let Some((from, bytes)) = leftover.blob(&blob.digest, blob.size) else { continue };
+            let Some((from, bytes)) = partial.blob(&blob.digest, blob.size) else { continue };
             let mut done = 0;
             while done < bytes {
                 let most = usize::try_from(bytes - done).unwrap_or(usize::MAX).min(CHUNK);
-                let read = leftover.output.read_at(&mut buf[..most], from + done)?;
+                let read = partial.output.read_at(&mut buf[..most], from + done)?;
                 if read == 0 {
                     break;
                 }
                 self.output.write_at(&buf[..read], self.content_at(blob) + done)?;
-                leftover.output.punch(from + done, read as u64);
+                partial.output.punch(from + done, read as u64);
                 done += read as u64;
             }
-            self.journal.note(&blob.digest, done);
+            self.journal.record(&blob.digest, done);
             taken.insert(blob.digest, done);
         }
         Ok(taken)
     }
 
     /// Bytes of a blob's beginning that an earlier run has written. They are not proven: whoever goes on hashes them.
-    pub fn begun(&self, blob: &BundleBlob) -> u64 {
-        self.begun.get(&blob.digest).copied().unwrap_or(0).min(blob.size)
+    pub fn resume_offset(&self, blob: &BundleBlob) -> u64 {
+        self.resume_offsets.get(&blob.digest).copied().unwrap_or(0).min(blob.size)
     }
 
     /// Notes that the first `bytes` of a blob are written; 0 gives it up.
-    pub fn note(&self, digest: &Digest, bytes: u64) {
-        self.journal.note(digest, bytes);
+    pub fn record(&self, digest: &Digest, bytes: u64) {
+        self.journal.record(digest, bytes);
     }
 
     /// Whether blobs may be written in any order at no cost. Where the file system could not reserve the space (FAT,
@@ -361,7 +371,7 @@ fn may_be_written(
         }
     }
     let parts = names.iter().flat_map(|name| [name.clone(), format!("{name}{PART}").into()]);
-    for name in parts.chain([journal_path(path), format!("{path}{PART}{OLD}").into()]) {
+    for name in parts.chain([journal_path(path), format!("{path}{PART}{SET_ASIDE}").into()]) {
         if let Some(what) = file::special(&name) {
             return Err(BundleError::Special { path: name, what });
         }

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use super::{Closure, Documents};
-use crate::oci::{Descriptor, Document};
+use super::{Closure, Manifests};
+use crate::oci::{Descriptor, ManifestOrIndex};
 
 /// The images among the manifests of a closure: no artifacts, and no attestations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,11 +15,13 @@ pub struct Images {
     pub any: bool,
 }
 
-impl Documents {
+impl Manifests {
     /// The images of `closure`.
     pub fn images(&self, closure: &Closure) -> Images {
         let config = |of: &Descriptor| match self.read(of) {
-            Ok(Document::Manifest(manifest)) if manifest.artifact_type.is_none() => Some(manifest.config),
+            Ok(ManifestOrIndex::Manifest(manifest)) if manifest.artifact_type.is_none() => {
+                Some(manifest.config)
+            }
             _ => None,
         };
         if let [root] = closure.documents.as_slice()
@@ -31,7 +33,7 @@ impl Documents {
         let here = closure.documents.iter().map(|of| of.digest).collect::<HashSet<_>>();
         let mut images = Images::default();
         for index in &closure.documents {
-            let Ok(Document::Index(index)) = self.read(index) else { continue };
+            let Ok(ManifestOrIndex::Index(index)) = self.read(index) else { continue };
             let children = index.manifests.iter().filter(|child| here.contains(&child.digest));
             for child in children.filter(|child| !child.is_optional()) {
                 let Some(config) = config(child) else { continue };

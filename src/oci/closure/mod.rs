@@ -15,19 +15,19 @@ use thiserror::Error;
 use crate::error::{Classify, ErrorKind};
 use crate::oci::digest::Digest;
 use crate::oci::platform::{self, Platform};
-use crate::oci::{self, Choice, Descriptor, Document, DocumentError, Index};
+use crate::oci::{self, Choice, Descriptor, Index, ManifestOrIndex, ParseManifestError};
 
 pub use images::Images;
 pub use optional::{Optional, OptionalChild};
 
 /// Most indexes and manifests of one image.
-pub const MAX_DOCUMENTS: usize = 10_000;
+pub const MAX_MANIFESTS: usize = 10_000;
 /// Most bytes of all indexes and manifests of one image.
-pub const MAX_DOCUMENT_BYTES: u64 = 128 << 20;
+pub const MAX_MANIFEST_BYTES: u64 = 128 << 20;
 
 /// An index or manifest as it was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredDocument {
+pub struct StoredManifest {
     /// Media type by its descriptor.
     pub media_type: String,
     /// The exact bytes.
@@ -45,8 +45,8 @@ pub struct Absence {
 
 /// Documents by digest. Holds only bytes whose digest was checked by whoever put them in.
 #[derive(Debug, Clone, Default)]
-pub struct Documents {
-    stored: BTreeMap<Digest, StoredDocument>,
+pub struct Manifests {
+    stored: BTreeMap<Digest, StoredManifest>,
     /// Optional children of indexes that could not be had, and why.
     absent: BTreeMap<Digest, Absence>,
     /// Optional children of indexes that are left out although they are stored, and why.
@@ -60,11 +60,11 @@ pub struct Documents {
 pub enum ClosureError {
     /// A document is not acceptable.
     #[error("{digest} is not acceptable: {source}")]
-    Document {
+    Manifest {
         /// The document.
         digest: Digest,
         /// What is wrong with it.
-        source: DocumentError,
+        source: ParseManifestError,
     },
     /// A document of the image is not there.
     #[error("{media_type} {digest} is missing")]
@@ -99,7 +99,7 @@ pub enum ClosureError {
     },
     /// More documents than an image can sensibly have.
     #[error(
-        "its indexes and manifests, {0} among them, are more than {MAX_DOCUMENTS} or larger than {MAX_DOCUMENT_BYTES} bytes"
+        "its indexes and manifests, {0} among them, are more than {MAX_MANIFESTS} or larger than {MAX_MANIFEST_BYTES} bytes"
     )]
     TooMany(Digest),
     /// None of the children is for a platform that was asked for.
@@ -181,9 +181,9 @@ impl Closure {
     }
 }
 
-impl Documents {
+impl Manifests {
     /// Adds a document whose digest was checked.
-    pub fn insert(&mut self, digest: Digest, document: StoredDocument) {
+    pub fn insert(&mut self, digest: Digest, document: StoredManifest) {
         self.stored.insert(digest, document);
     }
 
@@ -208,7 +208,7 @@ impl Documents {
     }
 
     /// The document, where it is known.
-    pub fn get(&self, digest: &Digest) -> Option<&StoredDocument> {
+    pub fn get(&self, digest: &Digest) -> Option<&StoredManifest> {
         self.stored.get(digest)
     }
 
@@ -223,9 +223,9 @@ impl Documents {
     /// Reads a known document as what `descriptor` says that it is.
     ///
     /// # Errors
-    /// [`ClosureError::Missing`], [`ClosureError::Document`], and [`ClosureError::Sizes`] where the descriptor
+    /// [`ClosureError::Missing`], [`ClosureError::Manifest`], and [`ClosureError::Sizes`] where the descriptor
     /// lies about the size.
-    pub fn read(&self, descriptor: &Descriptor) -> Result<Document, ClosureError> {
+    pub fn read(&self, descriptor: &Descriptor) -> Result<ManifestOrIndex, ClosureError> {
         let digest = descriptor.digest;
         let stored = self
             .get(&digest)
@@ -234,8 +234,8 @@ impl Documents {
         if size != descriptor.size {
             return Err(ClosureError::Sizes { digest, one: descriptor.size, other: size });
         }
-        Document::parse(&descriptor.media_type, &stored.bytes)
-            .map_err(|source| ClosureError::Document { digest, source })
+        ManifestOrIndex::parse(&descriptor.media_type, &stored.bytes)
+            .map_err(|source| ClosureError::Manifest { digest, source })
     }
 
     /// The closure of `root`, whose documents must all be known, but for optional children that are marked as absent.
@@ -276,7 +276,7 @@ fn printable(text: &str) -> String {
 }
 
 struct Walk<'a> {
-    documents: &'a Documents,
+    documents: &'a Manifests,
     choice: Choice<'a>,
     sizes: HashMap<Digest, u64>,
     /// Documents that were visited, with the media type by which they were, and whether they hold anything
@@ -314,14 +314,16 @@ impl Walk<'_> {
             }
         }
         self.visited.insert(*digest, (media_type.clone(), true));
-        if self.visited.len() > MAX_DOCUMENTS {
+        if self.visited.len() > MAX_MANIFESTS {
             return Err(ClosureError::TooMany(*digest));
         }
         let document = self.documents.read(descriptor)?;
         let mut useful = true;
         match &document {
-            Document::Index(_) if depth == oci::MAX_INDEX_DEPTH => return Err(ClosureError::Depth(*digest)),
-            Document::Index(index) => {
+            ManifestOrIndex::Index(_) if depth == oci::MAX_INDEX_DEPTH => {
+                return Err(ClosureError::Depth(*digest));
+            }
+            ManifestOrIndex::Index(index) => {
                 useful = false;
                 for platform in index.manifests.iter().filter_map(Descriptor::runs_on) {
                     if !self.out.offered.contains(&platform) {
@@ -346,7 +348,7 @@ impl Walk<'_> {
                     return Err(self.nothing_useful(*digest, index));
                 }
             }
-            Document::Manifest(manifest) => {
+            ManifestOrIndex::Manifest(manifest) => {
                 self.out.configs.insert(manifest.config.digest);
                 for content in document.children() {
                     self.check_size(content)?;
@@ -362,13 +364,13 @@ impl Walk<'_> {
     }
 
     fn kind_of(&self, child: &Descriptor) -> Child {
-        let Documents { absent, withdrawn, .. } = self.documents;
+        let Manifests { absent, withdrawn, .. } = self.documents;
         let absence = withdrawn
             .get(&child.digest)
             .or_else(|| absent.get(&child.digest).filter(|_| self.documents.get(&child.digest).is_none()));
         match absence.filter(|_| child.is_optional()) {
             Some(absence) => Child::Absent(absence.clone()),
-            None if oci::is_document(&child.media_type) => Child::Known,
+            None if oci::is_manifest(&child.media_type) => Child::Known,
             None => Child::Opaque,
         }
     }

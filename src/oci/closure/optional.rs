@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Closure, Documents};
+use super::{Closure, Manifests};
 use crate::oci::digest::Digest;
-use crate::oci::{self, Descriptor, Document};
+use crate::oci::{self, Descriptor, ManifestOrIndex};
 
 /// What of an image only optional children of its indexes need: without them the image is complete.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +29,7 @@ pub struct OptionalChild {
     pub listed_by: Digest,
 }
 
-impl Documents {
+impl Manifests {
     /// What of `closure`, which is that of `root`, only optional children of its indexes need.
     pub fn optional(&self, root: &Descriptor, closure: &Closure) -> Optional {
         let here = closure.documents.iter().map(|document| document.digest).collect::<HashSet<_>>();
@@ -37,7 +37,7 @@ impl Documents {
         let (mut documents, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
         while let Some(descriptor) = documents.pop() {
             match self.read(&descriptor) {
-                Ok(Document::Index(index)) => {
+                Ok(ManifestOrIndex::Index(index)) => {
                     let held = |child: &&Descriptor| {
                         here.contains(&child.digest) || closure.opaque.contains(&child.digest)
                     };
@@ -51,7 +51,7 @@ impl Documents {
                         }
                     }
                 }
-                Ok(Document::Manifest(manifest)) => {
+                Ok(ManifestOrIndex::Manifest(manifest)) => {
                     required.insert(manifest.config.digest);
                     required.extend(manifest.layers.iter().map(|layer| layer.digest));
                 }
@@ -66,7 +66,7 @@ impl Documents {
                 continue;
             }
             optional.children.insert(child.digest, known_as);
-            let needed = if oci::is_document(&child.media_type) {
+            let needed = if oci::is_manifest(&child.media_type) {
                 self.closure(&child, &[]).unwrap_or_default()
             } else {
                 Closure { contents: vec![child.clone()], ..Closure::default() }

@@ -6,7 +6,7 @@ use super::*;
 
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
-fn manifest(documents: &mut Documents, layers: &[(&[u8], u64)]) -> Descriptor {
+fn manifest(documents: &mut Manifests, layers: &[(&[u8], u64)]) -> Descriptor {
     let layers = layers
         .iter()
         .map(|(content, size)| {
@@ -18,7 +18,7 @@ fn manifest(documents: &mut Documents, layers: &[(&[u8], u64)]) -> Descriptor {
     store(documents, oci::OCI_MANIFEST, text)
 }
 
-fn index(documents: &mut Documents, children: &[Descriptor], platforms: &[&str]) -> Descriptor {
+fn index(documents: &mut Manifests, children: &[Descriptor], platforms: &[&str]) -> Descriptor {
     let entry = |(n, child): (usize, &Descriptor)| {
         let platform = platforms
             .get(n)
@@ -32,15 +32,15 @@ fn index(documents: &mut Documents, children: &[Descriptor], platforms: &[&str])
     store(documents, oci::OCI_INDEX, format!(r#"{{"schemaVersion":2,"manifests":[{children}]}}"#))
 }
 
-fn store(documents: &mut Documents, media_type: &str, text: String) -> Descriptor {
+fn store(documents: &mut Manifests, media_type: &str, text: String) -> Descriptor {
     let (digest, size) = (Digest::of(text.as_bytes()), text.len() as u64);
-    documents.insert(digest, StoredDocument { media_type: media_type.to_owned(), bytes: text.into() });
+    documents.insert(digest, StoredManifest { media_type: media_type.to_owned(), bytes: text.into() });
     Descriptor::new(media_type, digest, size)
 }
 
 #[test]
 fn inner_documents_come_before_outer_ones_and_shared_content_once() {
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let one = manifest(&mut documents, &[(b"a", 1), (b"b", 1)]);
     let two = manifest(&mut documents, &[(b"b", 1), (b"c", 1)]);
     let inner = index(&mut documents, std::slice::from_ref(&two), &[]);
@@ -54,7 +54,7 @@ fn inner_documents_come_before_outer_ones_and_shared_content_once() {
 
 #[test]
 fn only_the_platforms_asked_for_travel() {
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let one = manifest(&mut documents, &[(b"a", 1)]);
     let two = manifest(&mut documents, &[(b"b", 1)]);
     let both = index(&mut documents, &[one.clone(), two], &["amd64", "arm64"]);
@@ -67,7 +67,7 @@ fn only_the_platforms_asked_for_travel() {
 
 #[test]
 fn t94_platforms_that_are_lacking_are_known_and_none_of_them_is_an_error() {
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let one = manifest(&mut documents, &[(b"a", 1)]);
     let two = manifest(&mut documents, &[(b"b", 1)]);
     let both = index(&mut documents, &[one.clone(), two.clone(), two], &["amd64", "arm64", "arm64"]);
@@ -90,7 +90,7 @@ fn t94_platforms_that_are_lacking_are_known_and_none_of_them_is_an_error() {
 
 #[test]
 fn t98_a_child_that_is_optional_may_be_absent_where_that_was_found_out() {
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let one = manifest(&mut documents, &[(b"a", 1)]);
     let gone = Digest::of(b"gone");
     let list = |child: String| {
@@ -125,7 +125,7 @@ fn t98_a_child_that_is_optional_may_be_absent_where_that_was_found_out() {
 
 #[test]
 fn t98_what_an_image_needs_is_not_optional_where_an_attestation_needs_it_too() {
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let image = manifest(&mut documents, &[(b"a", 1), (b"shared", 6)]);
     let attestation = manifest(&mut documents, &[(b"shared", 6), (b"in-toto", 7)]);
     let entry = |child: &Descriptor, of: &str| {
@@ -146,7 +146,7 @@ fn t98_what_an_image_needs_is_not_optional_where_an_attestation_needs_it_too() {
 
 #[test]
 fn t47_t92_depth_and_contradictions_are_refused() {
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let mut root = manifest(&mut documents, &[]);
     for _ in 0..oci::MAX_INDEX_DEPTH {
         root = index(&mut documents, &[root], &[]);
@@ -162,7 +162,7 @@ fn t47_t92_depth_and_contradictions_are_refused() {
 
 #[test]
 fn t47_a_document_that_is_listed_a_thousand_times_is_read_once() {
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let mut root = manifest(&mut documents, &[(b"a", 1)]);
     for _ in 0..oci::MAX_INDEX_DEPTH {
         root = index(&mut documents, &vec![root; 1000], &[]);
@@ -173,7 +173,7 @@ fn t47_a_document_that_is_listed_a_thousand_times_is_read_once() {
 
 #[test]
 fn content_that_is_a_document_too_is_both() {
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let inner = manifest(&mut documents, &[]);
     let text = documents.get(&inner.digest).unwrap().bytes.clone();
     let outer = manifest(&mut documents, &[(&text, text.len() as u64)]);
@@ -185,7 +185,7 @@ fn content_that_is_a_document_too_is_both() {
 
 #[test]
 fn the_children_of_an_inner_index_for_other_platforms_stay_behind() {
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let (one, two) = (manifest(&mut documents, &[(b"a", 1)]), manifest(&mut documents, &[(b"b", 1)]));
     let inner = index(&mut documents, &[two], &["arm64"]);
     let outer = index(&mut documents, &[one.clone(), inner.clone()], &["amd64"]);

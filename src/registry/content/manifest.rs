@@ -29,7 +29,7 @@ pub struct FetchedManifest {
     pub media_type: String,
     /// Digest of `bytes`; where a digest was requested, that one.
     pub digest: Digest,
-    /// The bytes, at most [`oci::MAX_DOCUMENT`].
+    /// The bytes, at most [`oci::MAX_MANIFEST`].
     pub bytes: Bytes,
 }
 
@@ -62,7 +62,7 @@ const SCHEMA_1: &str = "the image is of Docker's manifest schema 1, which is obs
 
 fn accept_manifests() -> HeaderMap {
     let mut headers = HeaderMap::new();
-    if let Ok(value) = HeaderValue::from_str(&oci::DOCUMENT_TYPES.join(", ")) {
+    if let Ok(value) = HeaderValue::from_str(&oci::MANIFEST_TYPES.join(", ")) {
         headers.insert(ACCEPT, value);
     }
     headers
@@ -219,7 +219,7 @@ impl Repository {
             self.check_digest(&context, *asked, named)?;
         }
         let asked = if let Selector::Digest(asked) = selector { Some(*asked) } else { None };
-        let known = media_type(&response).filter(|media_type| oci::is_document(media_type));
+        let known = media_type(&response).filter(|media_type| oci::is_manifest(media_type));
         match (known, asked.or(named), response.length()) {
             (Some(media_type), Some(digest), Some(size)) if size > 0 => {
                 Ok(Head::Found(Box::new(Descriptor::new(media_type, digest, size))))
@@ -265,7 +265,7 @@ impl Repository {
         }
         let stated = media_type(&response);
         let named = content_digest(&response);
-        let bytes = response.body(oci::MAX_DOCUMENT, &context.operation).await?;
+        let bytes = response.body(oci::MAX_MANIFEST, &context.operation).await?;
         let digest = Digest::of(&bytes);
         let compared = match selector {
             Selector::Digest(asked) if *asked != digest => {
@@ -282,12 +282,12 @@ impl Repository {
             response.intercepted(&context.operation, &bytes).map_or(compared, Err)?;
         }
         // Some registries and proxies say `application/json` or nothing; then the manifest itself decides.
-        let media_type = stated.filter(|stated| oci::is_document(stated)).or_else(|| {
-            let limit = usize::try_from(oci::MAX_DOCUMENT).unwrap_or(usize::MAX);
+        let media_type = stated.filter(|stated| oci::is_manifest(stated)).or_else(|| {
+            let limit = usize::try_from(oci::MAX_MANIFEST).unwrap_or(usize::MAX);
             crate::json::parse::<ManifestType>(&bytes, limit)
                 .ok()?
                 .media_type
-                .filter(|own| oci::is_document(own))
+                .filter(|own| oci::is_manifest(own))
         });
         let Some(media_type) = media_type else {
             let schema_1 =

@@ -12,7 +12,7 @@ use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
 
 impl Repository {
-    /// The bytes that the registry keeps as a manifest of `media_type`, at most [`oci::MAX_DOCUMENT`] of them, whatever
+    /// The bytes that the registry keeps as a manifest of `media_type`, at most [`oci::MAX_MANIFEST`] of them, whatever
     /// they are.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Repository {
         if response.status() != StatusCode::OK {
             return Err(self.shared.auth.rejected(&context, response).await);
         }
-        let bytes = response.body(oci::MAX_DOCUMENT, &context.operation).await?;
+        let bytes = response.body(oci::MAX_MANIFEST, &context.operation).await?;
         let got = Digest::of(&bytes);
         if got != *digest {
             let source = ContentMismatch::Digest { expected: *digest, got };

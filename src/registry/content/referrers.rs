@@ -15,7 +15,7 @@ use url::Url;
 use crate::json::JsonError;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Selector, Tag};
-use crate::oci::{self, Descriptor, MAX_DOCUMENT, MAX_ENTRIES, OCI_INDEX};
+use crate::oci::{self, Descriptor, MAX_ENTRIES, MAX_MANIFEST, OCI_INDEX};
 use crate::redact::printable;
 use crate::registry::client::repository::Repository;
 use crate::registry::content::pages::next_page;
@@ -90,7 +90,7 @@ impl ReferrerList {
     /// # Errors
     /// [`JsonError`]: not a list at all.
     pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
-        let limit = usize::try_from(MAX_DOCUMENT).unwrap_or(usize::MAX);
+        let limit = usize::try_from(MAX_MANIFEST).unwrap_or(usize::MAX);
         let list = crate::json::parse::<List>(bytes, limit)?;
         let mut read = Self::default();
         for entry in list.manifests.unwrap_or_default() {
@@ -122,7 +122,7 @@ fn parse_entry(entry: Value) -> Result<Descriptor, UnusableEntry> {
         let reason = format!("`{shown}` is not a digest that krs can check (sha256)");
         return Err(unusable(artifact_type, reason));
     };
-    if !oci::is_document(&entry.media_type) {
+    if !oci::is_manifest(&entry.media_type) {
         let media_type = printable(&entry.media_type, 100);
         let reason =
             format!("{shown} is of media type `{media_type}`, which is neither an index nor a manifest");
@@ -270,7 +270,7 @@ impl Repository {
             return response.intercepted(&context.operation, &body).map_or(Ok(Page::Unsupported), Err);
         }
         let next = next_page(&context, &response)?;
-        let bytes = response.body(MAX_DOCUMENT, &context.operation).await?;
+        let bytes = response.body(MAX_MANIFEST, &context.operation).await?;
         let list = ReferrerList::parse(&bytes).map_err(|error| {
             let unreadable =
                 || context.operation.invalid_response(format!("the list cannot be read: {error}")).into();

@@ -16,7 +16,7 @@ pub struct Base {
     layers: HashMap<Digest, (u64, BTreeSet<String>)>,
     sources: Vec<BaseSource>,
     /// The first registry that is known not to take an index some of whose images are missing.
-    dense: Option<String>,
+    requires_full_index: Option<String>,
 }
 
 impl Base {
@@ -38,8 +38,9 @@ impl Base {
             kind: BaseKind::Receipt,
             name: receipt.title(),
         };
-        let dense = (receipt.abilities.sparse_index == Some(false)).then(|| receipt.registry.to_string());
-        Ok(Self { layers, sources: vec![source], dense })
+        let requires_full_index =
+            (receipt.abilities.sparse_index == Some(false)).then(|| receipt.registry.to_string());
+        Ok(Self { layers, sources: vec![source], requires_full_index })
     }
 
     /// What a site has that an earlier bundle was brought to: also what that bundle itself assumed there.
@@ -67,7 +68,7 @@ impl Base {
             kind: BaseKind::Bundle,
             name: format!("stream {}, sequence {}", manifest.stream, manifest.sequence),
         };
-        Ok(Self { layers, sources: vec![source], dense: None })
+        Ok(Self { layers, sources: vec![source], requires_full_index: None })
     }
 
     /// What both have: a delta for several sites leaves out only what none of them needs.
@@ -87,7 +88,7 @@ impl Base {
         self.sources.extend(other.sources);
         self.sources.sort();
         self.sources.dedup();
-        self.dense = self.dense.or(other.dense);
+        self.requires_full_index = self.requires_full_index.or(other.requires_full_index);
         self
     }
 
@@ -97,8 +98,8 @@ impl Base {
     }
 
     /// The registry that would refuse a choice of platforms.
-    pub(super) fn dense(&self) -> Option<&str> {
-        self.dense.as_deref()
+    pub(super) fn requires_full_index(&self) -> Option<&str> {
+        self.requires_full_index.as_deref()
     }
 
     /// Whether every site has the layer, with this size.

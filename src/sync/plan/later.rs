@@ -3,7 +3,7 @@
 
 use super::error::PlanError;
 use crate::format::FIRST_VERSION;
-use crate::oci::closure::{AbsentChild, Closure, Documents};
+use crate::oci::closure::{AbsentChild, Closure, Manifests};
 use crate::oci::{Choice, Matching};
 use crate::sync::resolve::{Resolved, ResolvedImage};
 
@@ -26,7 +26,7 @@ pub(super) fn lowest_version(resolved: &Resolved, highest: Option<u32>) -> Resul
 }
 
 /// What of an image needs format version 2, in words for a message; nothing where version 1 does.
-fn needs_version_2(image: &ResolvedImage, documents: &Documents) -> Option<String> {
+fn needs_version_2(image: &ResolvedImage, documents: &Manifests) -> Option<String> {
     let referrers = image.referrers.iter().map(|referrer| &referrer.closure);
     let mut closures = std::iter::once(&image.closure).chain(referrers);
     if !is_chosen_alike(image, documents) {
@@ -47,7 +47,7 @@ fn needs_version_2(image: &ResolvedImage, documents: &Documents) -> Option<Strin
 }
 
 /// Whether a reader of version 1 expects the same content.
-fn is_chosen_alike(image: &ResolvedImage, documents: &Documents) -> bool {
+fn is_chosen_alike(image: &ResolvedImage, documents: &Manifests) -> bool {
     if image.platforms.is_empty() {
         return true;
     }
@@ -57,7 +57,7 @@ fn is_chosen_alike(image: &ResolvedImage, documents: &Documents) -> bool {
     literal.is_ok_and(|literal| digests(&literal) == digests(&image.closure))
 }
 
-fn is_plain(closure: &Closure, documents: &Documents) -> bool {
+fn is_plain(closure: &Closure, documents: &Manifests) -> bool {
     let plain = |document| documents.read(document).is_ok_and(|document| document.is_plain());
     closure.opaque.is_empty() && closure.documents.iter().all(plain)
 }

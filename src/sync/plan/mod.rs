@@ -128,8 +128,8 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     let sets = bundle_sets(loaded)?;
     let (created_at, present_time) = decided_at(loaded.source.as_ref(), resolved, options, now)?;
-    if let Some(registry) = options.base.dense() {
-        takes_sparse(resolved, registry)?;
+    if let Some(registry) = options.base.requires_full_index() {
+        check_no_choice(resolved, registry)?;
     }
     let kept = not_layers(resolved);
     let mut left_out = BTreeSet::new();
@@ -212,7 +212,7 @@ fn not_layers(resolved: &Resolved) -> HashSet<Digest> {
     closures.flat_map(kept).collect()
 }
 
-fn takes_sparse(resolved: &Resolved, registry: &str) -> Result<(), PlanError> {
+fn check_no_choice(resolved: &Resolved, registry: &str) -> Result<(), PlanError> {
     let chosen = |image: &&ResolvedImage| {
         !image.platforms.is_empty() && !matches!(image.closure.documents.as_slice(), [_])
     };

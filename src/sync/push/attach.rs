@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::stream::{self, StreamExt as _};
 
 use super::error::TargetError;
-use super::put::has_document;
+use super::put::has_manifest;
 use super::referrers::{self, PushedReferrer, ReferrerProblem, WrittenList};
 use super::run::{Failures, QUESTIONS, Run};
 use super::target::Target;
@@ -81,7 +81,7 @@ impl Run<'_> {
         }
         for PushedReferrer { referrer, root, .. } in &pushed {
             let Some(tag) = referrer.tag.clone().map(Selector::Tag) else { continue };
-            let there = has_document(&repository, &tag, root).await.unwrap_or(false);
+            let there = has_manifest(&repository, &tag, root).await.unwrap_or(false);
             if !there && let Err(error) = self.put(&repository, &tag, root).await {
                 problem(referrer, true, &error);
             }
@@ -126,7 +126,7 @@ async fn present<'a>(
     let mut seen = BTreeSet::new();
     let asked = documents.filter(|document| seen.insert(document.digest)).map(|document| async move {
         let selector = Selector::Digest(document.digest);
-        let there = has_document(repository, &selector, document).await.unwrap_or(false);
+        let there = has_manifest(repository, &selector, document).await.unwrap_or(false);
         there.then_some(document.digest)
     });
     let asked = asked.collect::<Vec<_>>();

@@ -10,7 +10,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::attach::Attached;
 use super::error::TargetError;
 use super::left_behind::LeftBehind;
-use super::put::{fixed_tag, has_document, put_as_manifest};
+use super::put::{fixed_tag, has_manifest, put_as_manifest};
 use super::run::{Failures, QUESTIONS, Run};
 use super::target::Target;
 use crate::bundle::BundledImage;
@@ -18,7 +18,7 @@ use crate::error;
 use crate::oci::closure::Closure;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Selector;
-use crate::oci::{Descriptor, Document, MAX_DOCUMENT};
+use crate::oci::{Descriptor, MAX_MANIFEST, ManifestOrIndex};
 use crate::registry::{Denial, RegistryError, Repository, SourceError};
 
 impl Run<'_> {
@@ -161,7 +161,7 @@ impl Run<'_> {
             Err(error) if error.may_be_collected() => error,
             put => return put.map(drop).map_err(|error| (error, Vec::new())),
         };
-        let Ok(Document::Index(index)) = self.images.documents.read(document) else {
+        let Ok(ManifestOrIndex::Index(index)) = self.images.documents.read(document) else {
             return Err((error, Vec::new()));
         };
         let (mut accepted, mut refused) = (false, Vec::new());
@@ -180,7 +180,7 @@ impl Run<'_> {
 
     async fn put_opaque(&self, repository: &Repository, child: &Descriptor) -> Result<(), String> {
         let blob = self.bundle.blob(&child.digest).ok_or("it is not in the bundle")?;
-        let bytes = self.bundle.read(blob, MAX_DOCUMENT).map_err(|error| error::chain(&error))?;
+        let bytes = self.bundle.read(blob, MAX_MANIFEST).map_err(|error| error::chain(&error))?;
         put_as_manifest(repository, child, bytes).await.map_err(|error| error::chain(&error))?;
         self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -194,7 +194,7 @@ impl Run<'_> {
         left: &LeftBehind<'_>,
     ) -> Result<Vec<(Selector, &'a Descriptor)>, TargetError> {
         let asked = wanted.into_iter().map(|(selector, document)| async move {
-            let has = match has_document(repository, &selector, document).await {
+            let has = match has_manifest(repository, &selector, document).await {
                 Err(_) if left.needing(&document.digest).is_some() => false,
                 has => has?,
             };

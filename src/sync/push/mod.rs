@@ -33,7 +33,7 @@ use tags_before::TagsBefore;
 
 pub use base::{expected as expected_in, find as find_layer};
 pub use error::{Claim, MissingLayer, PushError, TargetError};
-pub use put::{Put, put_as_manifest, put_document, put_tag, send_document};
+pub use put::{Put, put_as_manifest, put_manifest, put_tag, send_manifest};
 pub use referrers::{
     PushedReferrer, ReferrerProblem, WrittenList, list as list_referrers, mend as mend_lists,
 };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::error::TargetError;
 use super::run::Run;
 use crate::oci::Descriptor;
-use crate::oci::closure::Documents;
+use crate::oci::closure::Manifests;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Selector, Tag};
 use crate::registry::{RegistryError, Repository};
@@ -22,7 +22,7 @@ pub enum Put {
     Sent(Option<Digest>),
 }
 
-pub(super) async fn has_document(
+pub(super) async fn has_manifest(
     repository: &Repository,
     selector: &Selector,
     document: &Descriptor,
@@ -35,12 +35,12 @@ pub(super) async fn has_document(
 /// processed.
 ///
 /// # Errors
-/// As [`put_document`].
-pub async fn send_document(
+/// As [`put_manifest`].
+pub async fn send_manifest(
     repository: &Repository,
     selector: &Selector,
     document: &Descriptor,
-    documents: &Documents,
+    documents: &Manifests,
 ) -> Result<Option<Digest>, TargetError> {
     let stored = documents.get(&document.digest).ok_or(TargetError::Missing(document.digest))?;
     let subject = repository.push_manifest(selector, &document.media_type, stored.bytes.clone()).await?;
@@ -69,31 +69,31 @@ pub async fn put_as_manifest(
 ///
 /// # Errors
 /// [`TargetError::Registry`], [`TargetError::ReadBack`]; [`TargetError::Missing`] where it is not among `documents`.
-pub async fn put_document(
+pub async fn put_manifest(
     repository: &Repository,
     selector: &Selector,
     document: &Descriptor,
-    documents: &Documents,
+    documents: &Manifests,
 ) -> Result<Put, TargetError> {
-    if has_document(repository, selector, document).await? {
+    if has_manifest(repository, selector, document).await? {
         return Ok(Put::Present);
     }
-    Ok(Put::Sent(send_document(repository, selector, document, documents).await?))
+    Ok(Put::Sent(send_manifest(repository, selector, document, documents).await?))
 }
 
 /// Tags one of `documents` where the tag does not name it already. Answers whether it was sent.
 ///
 /// # Errors
-/// As [`put_document`]; [`TargetError::FixedTag`] where the tag names another image and may not be changed. Then the
+/// As [`put_manifest`]; [`TargetError::FixedTag`] where the tag names another image and may not be changed. Then the
 /// document is there under its digest.
 pub async fn put_tag(
     repository: &Repository,
     tag: &Tag,
     document: &Descriptor,
-    documents: &Documents,
+    documents: &Manifests,
 ) -> Result<bool, TargetError> {
     let selector = Selector::Tag(tag.clone());
-    match put_document(repository, &selector, document, documents).await {
+    match put_manifest(repository, &selector, document, documents).await {
         Err(error) => {
             let fixed = fixed_tag(repository, &selector, document, documents, error).await?;
             fixed.map_or(Ok(false), Err)
@@ -108,7 +108,7 @@ pub(super) async fn fixed_tag(
     repository: &Repository,
     selector: &Selector,
     document: &Descriptor,
-    documents: &Documents,
+    documents: &Manifests,
     error: TargetError,
 ) -> Result<Option<TargetError>, TargetError> {
     let Selector::Tag(tag) = selector else { return Err(error) };
@@ -122,7 +122,7 @@ pub(super) async fn fixed_tag(
         Some(found) => found.digest,
         None => return Err(refusal.into()),
     };
-    put_document(repository, &Selector::Digest(document.digest), document, documents).await?;
+    put_manifest(repository, &Selector::Digest(document.digest), document, documents).await?;
     Ok(Some(TargetError::FixedTag {
         registry: repository.registry().clone(),
         repository: repository.name().clone(),
@@ -141,7 +141,7 @@ impl Run<'_> {
         selector: &Selector,
         document: &Descriptor,
     ) -> Result<Option<Digest>, TargetError> {
-        let subject = send_document(repository, selector, document, &self.images.documents).await?;
+        let subject = send_manifest(repository, selector, document, &self.images.documents).await?;
         self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
         Ok(subject)
     }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bundle::BundleReferrer;
 use crate::error;
-use crate::oci::closure::Documents;
+use crate::oci::closure::Manifests;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{RepositoryName, Selector, Tag};
 use crate::oci::{self, Descriptor};
@@ -58,7 +58,7 @@ pub struct WrittenList {
 pub async fn list(
     repository: &Repository,
     pushed: &[PushedReferrer<'_>],
-    documents: &Documents,
+    documents: &Manifests,
 ) -> (Vec<WrittenList>, Vec<ReferrerProblem>) {
     let repository = &repository.optional();
     let mut subjects = BTreeMap::<Digest, Vec<Value>>::new();
@@ -193,7 +193,7 @@ fn is_of(entry: &Value, digest: &Digest) -> bool {
 
 /// The descriptor of a referrer as the specification has it: with the artifact type, for which the media type of the
 /// config stands where a manifest states none, and with the annotations of the manifest.
-fn entry(root: &Descriptor, documents: &Documents) -> Value {
+fn entry(root: &Descriptor, documents: &Manifests) -> Value {
     let mut entry = json!({"mediaType": root.media_type, "digest": root.digest, "size": root.size});
     let stored = documents.get(&root.digest);
     let manifest =
@@ -215,15 +215,15 @@ fn entry(root: &Descriptor, documents: &Documents) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::oci::closure::StoredDocument;
+    use crate::oci::closure::StoredManifest;
 
     fn described(manifest: &Value) -> Value {
         let bytes = manifest.to_string();
         let digest = Digest::of(bytes.as_bytes());
         let root = Descriptor::new(oci::OCI_MANIFEST, digest, bytes.len() as u64);
-        let mut documents = Documents::default();
+        let mut documents = Manifests::default();
         documents
-            .insert(digest, StoredDocument { media_type: oci::OCI_MANIFEST.to_owned(), bytes: bytes.into() });
+            .insert(digest, StoredManifest { media_type: oci::OCI_MANIFEST.to_owned(), bytes: bytes.into() });
         entry(&root, &documents)
     }
 

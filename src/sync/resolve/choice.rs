@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::oci::Document;
+use crate::oci::ManifestOrIndex;
 use crate::oci::digest::Digest;
 
 /// Which signatures, SBOMs and attestations travel with their image.
@@ -22,7 +22,7 @@ pub enum Referrers {
 }
 
 impl Referrers {
-    pub(super) fn chooses(&self, document: &Document) -> bool {
+    pub(super) fn chooses(&self, document: &ManifestOrIndex) -> bool {
         match self {
             Self::All | Self::Required => true,
             Self::None => false,
@@ -60,7 +60,7 @@ pub struct LeftBehind {
 }
 
 impl LeftBehind {
-    pub(super) fn add(&mut self, digest: Digest, document: &Document) {
+    pub(super) fn add(&mut self, digest: Digest, document: &ManifestOrIndex) {
         // The config comes first and says the least.
         let content = || document.children().nth(1).map(|layer| layer.media_type.as_str());
         self.add_type(digest, document.artifact_type().or_else(content).unwrap_or("unknown"));

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt as _};
 
 use crate::oci::Descriptor;
-use crate::oci::closure::{Documents, StoredDocument};
+use crate::oci::closure::{Manifests, StoredManifest};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, Selector};
@@ -118,16 +118,16 @@ async fn resolve_image(
     reference: &Reference,
     platforms: &[Platform],
     options: &ResolveOptions,
-) -> Result<(ResolvedImage, Documents, LeftBehind), ImageError> {
+) -> Result<(ResolvedImage, Manifests, LeftBehind), ImageError> {
     let repository = &look_up.repository;
     let selector = reference.selector().unwrap_or_else(|| {
         // A parsed reference always has one of them; the digest of nothing is in no registry.
         Selector::Digest(Digest::of(b""))
     });
-    let mut documents = Documents::default();
+    let mut documents = Manifests::default();
     let top = repository.manifest(&selector).await?;
     let root = Descriptor::new(top.media_type.clone(), top.digest, top.bytes.len() as u64);
-    documents.insert(top.digest, StoredDocument { media_type: top.media_type, bytes: top.bytes });
+    documents.insert(top.digest, StoredManifest { media_type: top.media_type, bytes: top.bytes });
     let mut closure = fetch::closure(repository, &root, platforms, &mut documents).await?;
     platforms::check(repository, platforms, options.require_platforms, &mut closure, &mut documents).await?;
     let artifact_type = documents.read(&root)?.artifact_type().map(printable);

@@ -5,9 +5,9 @@ use std::io;
 
 use super::error::ImageError;
 use super::resolved::{Resolved, ResolvedImage};
-use crate::oci::closure::{Closure, ClosureError, Documents, MAX_DOCUMENT_BYTES};
+use crate::oci::closure::{Closure, ClosureError, MAX_MANIFEST_BYTES, Manifests};
 use crate::oci::platform::{self, Platform};
-use crate::oci::{Descriptor, Inline, MAX_DOCUMENT, StatedPlatform};
+use crate::oci::{Descriptor, Inline, MAX_MANIFEST, StatedPlatform};
 use crate::registry::{BlobSink, Repository};
 
 /// Completes what `closure` says of platforms by the configs of images of which no index states the platform, as
@@ -21,14 +21,14 @@ pub(super) async fn check(
     asked: &[Platform],
     required: bool,
     closure: &mut Closure,
-    documents: &mut Documents,
+    documents: &mut Manifests,
 ) -> Result<(), ImageError> {
     let Some(root) = closure.documents.last().cloned().filter(|_| !asked.is_empty()) else { return Ok(()) };
     let images = documents.images(closure);
     let (mut offered, mut all_read, mut size) = (closure.offered.clone(), true, 0_u64);
     for config in &images.unstated {
         size = size.saturating_add(config.size);
-        let stated = if size <= MAX_DOCUMENT_BYTES {
+        let stated = if size <= MAX_MANIFEST_BYTES {
             config_platform(repository, config, documents).await
         } else {
             Stated::Unreadable
@@ -79,16 +79,16 @@ enum Stated {
     Unreadable,
 }
 
-async fn config_platform(repository: &Repository, config: &Descriptor, documents: &mut Documents) -> Stated {
+async fn config_platform(repository: &Repository, config: &Descriptor, documents: &mut Manifests) -> Stated {
     let Descriptor { digest, size, .. } = *config;
-    if documents.content(&digest).is_none() && size > 0 && size <= MAX_DOCUMENT {
+    if documents.content(&digest).is_none() && size > 0 && size <= MAX_MANIFEST {
         let mut buffer = Buffer(Vec::new());
         if repository.blob(&digest, size, &mut buffer).await.is_err() {
             return Stated::Unreadable;
         }
         documents.insert_content(digest, buffer.0.into());
     }
-    let limit = usize::try_from(MAX_DOCUMENT).unwrap_or(usize::MAX);
+    let limit = usize::try_from(MAX_MANIFEST).unwrap_or(usize::MAX);
     let Some(bytes) = documents.content(&digest) else { return Stated::Unreadable };
     let stated = crate::json::parse::<StatedPlatform>(bytes, limit).ok();
     stated.and_then(|stated| stated.platform()).map_or(Stated::None, Stated::Platform)

@@ -10,7 +10,7 @@ use super::choice::printable;
 use super::error::ImageErrors;
 use super::resolved::{MissingImage, MissingReferrer, Resolved, ResolvedImage, ResolvedReferrer};
 use crate::error::{self, Cause, Classify, ErrorKind};
-use crate::oci::closure::{Absence, AbsentChild, Documents};
+use crate::oci::closure::{Absence, AbsentChild, Manifests};
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::oci::{Descriptor, MAX_BLOB};
@@ -141,7 +141,7 @@ impl ResolvedImage {
     }
 
     /// Drops the optional children of its indexes that are among `failed`. Answers whether there were any.
-    fn drop_children(&mut self, documents: &Documents, failed: &ReferrerErrors) -> bool {
+    fn drop_children(&mut self, documents: &Manifests, failed: &ReferrerErrors) -> bool {
         let held = parts(&self.closure).map(|part| part.digest).collect::<HashSet<_>>();
         if !failed.0.iter().any(|failure| held.contains(&failure.digest)) {
             return false;

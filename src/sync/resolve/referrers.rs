@@ -12,7 +12,7 @@ use super::lookup::{Candidate, LookUp, Role, Subject};
 use super::resolved::{MissingReferrer, ResolvedReferrer};
 use crate::error::{self, Classify as _, ErrorKind};
 use crate::oci::Descriptor;
-use crate::oci::closure::{Closure, Documents, MAX_DOCUMENT_BYTES, StoredDocument};
+use crate::oci::closure::{Closure, MAX_MANIFEST_BYTES, Manifests, StoredManifest};
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Selector, Tag};
 use crate::registry::Repository;
@@ -40,7 +40,7 @@ pub struct FoundReferrers {
 pub async fn find_referrers(
     repository: &Repository,
     of: &Closure,
-    documents: &mut Documents,
+    documents: &mut Manifests,
 ) -> FoundReferrers {
     find(&LookUp::new(repository.clone(), &Referrers::All), of, None, &Referrers::All, documents).await
 }
@@ -52,7 +52,7 @@ pub(super) async fn find(
     of: &Closure,
     tag: Option<&Tag>,
     choice: &Referrers,
-    documents: &mut Documents,
+    documents: &mut Manifests,
 ) -> FoundReferrers {
     let parts = of.documents.iter().map(|document| document.digest).collect();
     let mut search =
@@ -127,7 +127,7 @@ impl Search<'_> {
         &mut self,
         candidates: Vec<Candidate>,
         asked: &HashSet<Digest>,
-        documents: &mut Documents,
+        documents: &mut Manifests,
     ) -> Vec<Subject> {
         let repository = &self.look_up.referrers;
         let fetches = candidates.into_iter().map(|candidate| async move {
@@ -146,9 +146,9 @@ impl Search<'_> {
                 }
             };
             let size = closure.documents.iter().map(|document| document.size).sum::<u64>();
-            if self.bytes + size > MAX_DOCUMENT_BYTES {
+            if self.bytes + size > MAX_MANIFEST_BYTES {
                 let reason =
-                    format!("the manifests of its referrers are larger than {MAX_DOCUMENT_BYTES} bytes");
+                    format!("the manifests of its referrers are larger than {MAX_MANIFEST_BYTES} bytes");
                 self.lose(&candidate, reason, ErrorKind::Other);
                 continue;
             }
@@ -201,15 +201,15 @@ impl Search<'_> {
 async fn fetch_one(
     repository: &Repository,
     candidate: &Candidate,
-) -> Result<(Descriptor, Closure, Documents), ImageError> {
+) -> Result<(Descriptor, Closure, Manifests), ImageError> {
     let Descriptor { digest, media_type, .. } = &candidate.root;
     let bytes = match &candidate.bytes {
         Some(bytes) => bytes.clone(),
         None => repository.manifest(&Selector::Digest(*digest)).await?.bytes,
     };
     let root = Descriptor::new(media_type.clone(), *digest, bytes.len() as u64);
-    let mut documents = Documents::default();
-    documents.insert(*digest, StoredDocument { media_type: media_type.clone(), bytes });
+    let mut documents = Manifests::default();
+    documents.insert(*digest, StoredManifest { media_type: media_type.clone(), bytes });
     let closure = fetch::closure(repository, &root, &[], &mut documents).await?;
     Ok((root, closure, documents))
 }

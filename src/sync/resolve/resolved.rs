@@ -4,7 +4,7 @@
 use super::choice::LeftBehind;
 use crate::error::ErrorKind;
 use crate::oci::Descriptor;
-use crate::oci::closure::{Closure, Documents};
+use crate::oci::closure::{Closure, Manifests};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, RegistryHost, RepositoryName, Tag};
@@ -56,7 +56,7 @@ pub struct Resolved {
     /// Images that a bundle is made without.
     pub missing: Vec<MissingImage>,
     /// Every document of every image.
-    pub documents: Documents,
+    pub documents: Manifests,
     /// What refers to the images and does not travel.
     pub left_behind: LeftBehind,
 }

@@ -3,7 +3,7 @@
 //! the referrers API, over plain HTTP or TLS. No byte is unpacked.
 //!
 //! [`Server`] is the whole of it, for one bundle. Its parts serve other registries too: [`Listener`] answers requests with
-//! any function, [`asked`] reads them, and a [`Shelf`] answers them from a bundle.
+//! any function, [`route`] reads them, and a [`BundleContent`] answers them from a bundle.
 
 mod catalog;
 mod listen;
@@ -18,7 +18,7 @@ mod shelf;
 pub use catalog::Repository;
 pub use listen::{Caller, Certificate, Listener, Peer};
 pub use options::{ServeError, ServeOptions, Tls};
-pub use request::{Asked, asked};
+pub use request::{Route, route};
 pub use response::{error, finish, json, read_only, unknown_name};
 pub use server::Server;
-pub use shelf::{Fault, Shelf};
+pub use shelf::{BundleContent, Fault};

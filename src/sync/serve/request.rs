@@ -6,7 +6,7 @@ use crate::oci::reference::Selector;
 
 /// A request that the pull part of the specification knows.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Asked<'a> {
+pub enum Route<'a> {
     /// `/v2/`
     Base,
     /// `/v2/_catalog`
@@ -26,30 +26,30 @@ pub enum Asked<'a> {
 }
 
 /// Reads the path of a request.
-pub fn asked(path: &str) -> Asked<'_> {
-    let Some(rest) = path.strip_prefix("/v2") else { return Asked::Unknown };
+pub fn route(path: &str) -> Route<'_> {
+    let Some(rest) = path.strip_prefix("/v2") else { return Route::Unknown };
     let rest = match rest {
-        "" | "/" => return Asked::Base,
-        "/_catalog" => return Asked::Catalog,
+        "" | "/" => return Route::Base,
+        "/_catalog" => return Route::Catalog,
         rest => rest.trim_start_matches('/'),
     };
     if let Some(name) = rest.strip_suffix("/tags/list") {
-        return Asked::Tags(name);
+        return Route::Tags(name);
     }
-    let Some((before, last)) = rest.rsplit_once('/') else { return Asked::Unknown };
-    let Some((name, kind)) = before.rsplit_once('/') else { return Asked::Unknown };
+    let Some((before, last)) = rest.rsplit_once('/') else { return Route::Unknown };
+    let Some((name, kind)) = before.rsplit_once('/') else { return Route::Unknown };
     let digest = || last.parse::<Digest>();
     match kind {
         "manifests" => match last.parse() {
-            Ok(selector) => Asked::Manifest(name, selector),
-            Err(_) if last.contains(':') => Asked::Malformed("DIGEST_INVALID"),
-            Err(_) => Asked::Malformed("MANIFEST_INVALID"),
+            Ok(selector) => Route::Manifest(name, selector),
+            Err(_) if last.contains(':') => Route::Malformed("DIGEST_INVALID"),
+            Err(_) => Route::Malformed("MANIFEST_INVALID"),
         },
-        "blobs" => digest().map_or(Asked::Malformed("DIGEST_INVALID"), |digest| Asked::Blob(name, digest)),
+        "blobs" => digest().map_or(Route::Malformed("DIGEST_INVALID"), |digest| Route::Blob(name, digest)),
         "referrers" => {
-            digest().map_or(Asked::Malformed("DIGEST_INVALID"), |digest| Asked::Referrers(name, digest))
+            digest().map_or(Route::Malformed("DIGEST_INVALID"), |digest| Route::Referrers(name, digest))
         }
-        _ => Asked::Unknown,
+        _ => Route::Unknown,
     }
 }
 
@@ -103,17 +103,17 @@ mod tests {
     #[test]
     fn paths_are_read_with_names_of_several_parts() {
         let digest = Digest::of(b"x");
-        assert_eq!(asked("/v2/"), Asked::Base);
-        assert_eq!(asked("/v2/a/b/tags/list"), Asked::Tags("a/b"));
-        assert_eq!(asked(&format!("/v2/a/b/blobs/{digest}")), Asked::Blob("a/b", digest));
+        assert_eq!(route("/v2/"), Route::Base);
+        assert_eq!(route("/v2/a/b/tags/list"), Route::Tags("a/b"));
+        assert_eq!(route(&format!("/v2/a/b/blobs/{digest}")), Route::Blob("a/b", digest));
         assert_eq!(
-            asked(&format!("/v2/manifests/manifests/{digest}")),
-            Asked::Manifest("manifests", Selector::Digest(digest))
+            route(&format!("/v2/manifests/manifests/{digest}")),
+            Route::Manifest("manifests", Selector::Digest(digest))
         );
-        assert_eq!(asked("/v2/a/blobs/sha256:12"), Asked::Malformed("DIGEST_INVALID"));
-        assert_eq!(asked("/v2/a/manifests/.bad"), Asked::Malformed("MANIFEST_INVALID"));
+        assert_eq!(route("/v2/a/blobs/sha256:12"), Route::Malformed("DIGEST_INVALID"));
+        assert_eq!(route("/v2/a/manifests/.bad"), Route::Malformed("MANIFEST_INVALID"));
         for other in ["/", "/v1/x", "/v2/a", "/v2/a/uploads/1"] {
-            assert_eq!(asked(other), Asked::Unknown, "{other}");
+            assert_eq!(route(other), Route::Unknown, "{other}");
         }
     }
 

@@ -12,16 +12,16 @@ use bytes::Bytes;
 use super::catalog::Catalog;
 use super::listen::Listener;
 use super::options::{ServeError, ServeOptions};
-use super::request::{Asked, asked, query};
+use super::request::{Route, query, route};
 use super::response::{error, finish, json, page, read_only, unknown_name};
-use super::shelf::Shelf;
+use super::shelf::BundleContent;
 use crate::bundle::{Bundle, BundledImages};
 
 /// A server of one bundle that listens, and answers once it runs.
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
-    offer: Arc<Offer>,
+    offer: Arc<ServedBundle>,
 }
 
 impl Server {
@@ -35,7 +35,7 @@ impl Server {
         options: &ServeOptions,
     ) -> Result<Self, ServeError> {
         let listener = Listener::bind(options).await?;
-        Ok(Self { listener, offer: Arc::new(Offer::new(bundle, images)) })
+        Ok(Self { listener, offer: Arc::new(ServedBundle::new(bundle, images)) })
     }
 
     /// Where it listens.
@@ -61,17 +61,18 @@ impl Server {
 
 /// All that a bundle offers, to everybody.
 #[derive(Debug)]
-struct Offer {
-    shelf: Shelf,
+struct ServedBundle {
+    shelf: BundleContent,
     catalog: Catalog,
     references: Vec<String>,
 }
 
-impl Offer {
+impl ServedBundle {
     fn new(bundle: Arc<Bundle>, images: BundledImages) -> Self {
         let catalog = Catalog::new(&bundle, &images);
         let references = catalog.references(&bundle);
-        let shelf = Shelf::new(bundle, images.documents, |fault| tracing::error!("{}", fault.message));
+        let shelf =
+            BundleContent::new(bundle, images.documents, |fault| tracing::error!("{}", fault.message));
         Self { shelf, catalog, references }
     }
 
@@ -85,22 +86,22 @@ impl Offer {
 
     async fn route(&self, request: &Request<()>) -> Response<Body> {
         let text = request.uri().query();
-        let asked = asked(request.uri().path());
-        match &asked {
-            Asked::Base => json(Bytes::from_static(b"{}")),
-            Asked::Catalog => page("repositories", None, self.catalog.names(), "/v2/_catalog", text),
-            Asked::Tags(name)
-            | Asked::Manifest(name, _)
-            | Asked::Blob(name, _)
-            | Asked::Referrers(name, _) => {
+        let route = route(request.uri().path());
+        match &route {
+            Route::Base => json(Bytes::from_static(b"{}")),
+            Route::Catalog => page("repositories", None, self.catalog.names(), "/v2/_catalog", text),
+            Route::Tags(name)
+            | Route::Manifest(name, _)
+            | Route::Blob(name, _)
+            | Route::Referrers(name, _) => {
                 let ns = query(text, "ns");
                 match self.catalog.get(name, ns.as_deref()) {
-                    Some(repository) => self.shelf.answer(repository, &asked, request).await,
+                    Some(repository) => self.shelf.answer(repository, &route, request).await,
                     None => unknown_name(),
                 }
             }
-            Asked::Malformed(code) => error(StatusCode::BAD_REQUEST, code, "the reference is malformed"),
-            Asked::Unknown => error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no such endpoint"),
+            Route::Malformed(code) => error(StatusCode::BAD_REQUEST, code, "the reference is malformed"),
+            Route::Unknown => error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no such endpoint"),
         }
     }
 }

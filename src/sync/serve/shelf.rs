@@ -16,11 +16,11 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::catalog::Repository;
-use super::request::{Asked, Range, query, range};
+use super::request::{Range, Route, query, range};
 use super::response::{error, json, name_content, page};
 use crate::bundle::{Bundle, BundleBlob, BundleError};
 use crate::oci;
-use crate::oci::closure::Documents;
+use crate::oci::closure::Manifests;
 use crate::oci::digest::{self, Digest, Hasher};
 use crate::oci::reference::Selector;
 
@@ -44,8 +44,8 @@ pub struct Fault {
 
 /// A bundle as content that can be asked for.
 #[derive(Debug)]
-pub struct Shelf {
-    documents: Documents,
+pub struct BundleContent {
+    documents: Manifests,
     source: Source,
 }
 
@@ -66,12 +66,12 @@ impl std::fmt::Debug for Source {
     }
 }
 
-impl Shelf {
+impl BundleContent {
     /// What `bundle` holds; `documents` are its documents, already checked. `told` is called once for each blob that
     /// is damaged, and each time that the medium fails.
     pub fn new(
         bundle: Arc<Bundle>,
-        documents: Documents,
+        documents: Manifests,
         told: impl Fn(Fault) + Send + Sync + 'static,
     ) -> Self {
         Self { documents, source: Source { bundle, damaged: Arc::default(), told: Arc::new(told) } }
@@ -81,19 +81,19 @@ impl Shelf {
     pub async fn answer(
         &self,
         repository: &Repository,
-        asked: &Asked<'_>,
+        asked: &Route<'_>,
         request: &Request<()>,
     ) -> Response<Body> {
         let (path, text) = (request.uri().path(), request.uri().query());
         match asked {
-            Asked::Tags(name) => {
+            Route::Tags(name) => {
                 let tags = repository.tags().map(crate::oci::reference::Tag::as_str);
                 page("tags", Some(name), tags, path, text)
             }
-            Asked::Manifest(_, selector) => self.manifest(repository, selector),
-            Asked::Blob(_, digest) => self.blob(repository, digest, request).await,
-            Asked::Referrers(_, digest) => referrers(repository, digest, text),
-            Asked::Base | Asked::Catalog | Asked::Malformed(_) | Asked::Unknown => {
+            Route::Manifest(_, selector) => self.manifest(repository, selector),
+            Route::Blob(_, digest) => self.blob(repository, digest, request).await,
+            Route::Referrers(_, digest) => referrers(repository, digest, text),
+            Route::Base | Route::Catalog | Route::Malformed(_) | Route::Unknown => {
                 error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no such endpoint")
             }
         }

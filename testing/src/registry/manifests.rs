@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Tag;
-use krs_core::oci::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, is_document};
+use krs_core::oci::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, is_manifest};
 use serde_json::{Value, json};
 
 use super::server::{Call, Reply, error, json_reply, reply};
@@ -71,7 +71,7 @@ pub(crate) fn put(call: &Call, repository: &str, reference: &str, bytes: Bytes) 
         return invalid("its media type is another than Content-Type says");
     }
     let docker = matches!(media_type, DOCKER_INDEX | DOCKER_MANIFEST);
-    let is_known = is_document(media_type) || options.unknown_types;
+    let is_known = is_manifest(media_type) || options.unknown_types;
     if !is_known || (docker && !options.docker_types) {
         return invalid(&format!("media type {media_type} is not accepted"));
     }

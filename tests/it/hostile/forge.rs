@@ -11,7 +11,7 @@ use krs_core::bundle::layout::{self, HEADER, MANIFEST_AT};
 use krs_core::bundle::sign::{self, PublicKey, SecretKey, Signatures, Trust};
 use krs_core::bundle::{Bundle, BundleError, BundleManifest, Layout, Policy, trusted_comment};
 use krs_core::error::{Classify as _, ErrorKind};
-use krs_core::oci::closure::{Documents, StoredDocument};
+use krs_core::oci::closure::{Manifests, StoredManifest};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::{self, Descriptor};
 use krs_core::progress::Silent;
@@ -103,9 +103,9 @@ impl Parts {
         let layers = [noise(1000, seed), noise(70_000, seed + 1), noise(512, seed + 2), Vec::new()];
         let manifest = image(&layers);
         let index = index(&[(oci::OCI_MANIFEST, &manifest)]);
-        let mut documents = Documents::default();
+        let mut documents = Manifests::default();
         for (media_type, bytes) in [(oci::OCI_MANIFEST, &manifest), (oci::OCI_INDEX, &index)] {
-            let document = StoredDocument { media_type: media_type.to_owned(), bytes: bytes.clone().into() };
+            let document = StoredManifest { media_type: media_type.to_owned(), bytes: bytes.clone().into() };
             documents.insert(Digest::of(bytes), document);
         }
         let root = Descriptor::new(oci::OCI_INDEX, Digest::of(&index), index.len() as u64);

@@ -175,8 +175,8 @@ async fn t149_an_image_is_whole_without_a_blob_of_an_attestation() {
     let edge = Registry::start(Options::default());
     top.push_to(&edge, "team/app", Some("1"));
     let repository = client().repository(&edge.host(), &"team/app".parse().unwrap());
-    let absent = async || match prove(&repository, &top.digest, &[], &[]).await.unwrap() {
-        Proof::Whole { absent, contents, .. } => {
+    let absent = async || match verify_present(&repository, &top.digest, &[], &[]).await.unwrap() {
+        Presence::Complete { absent, contents, .. } => {
             assert_eq!(contents.iter().any(|of| of.digest == blob), absent.is_empty());
             absent.into_iter().map(|child| (child.digest, child.absence.reason)).collect::<Vec<_>>()
         }
@@ -190,8 +190,8 @@ async fn t149_an_image_is_whole_without_a_blob_of_an_attestation() {
     edge.delete_blob(&blob);
     assert_eq!(absent().await, [(attestation, format!("blob {blob} is not there"))]);
     edge.delete_blob(&top.children[0].blobs[1].0);
-    let gone = prove(&repository, &top.digest, &[], &[]).await.unwrap();
-    assert!(matches!(gone, Proof::Missing { .. }), "a blob of the image is needed: {gone:?}");
+    let gone = verify_present(&repository, &top.digest, &[], &[]).await.unwrap();
+    assert!(matches!(gone, Presence::Missing { .. }), "a blob of the image is needed: {gone:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

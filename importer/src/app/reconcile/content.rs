@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krs_core::oci::Descriptor;
 use krs_core::registry::{BlobSink, Client, ClientOptions, RegistryError, Repository};
-use krs_core::sync::verify_present::{Proof, ProveError, prove};
+use krs_core::sync::verify_present::{Presence, PresenceError, verify_present};
 
 use super::edge::{edge_options, explain};
 use super::observe::Seen;
@@ -144,14 +144,14 @@ impl BlobSink for Discard {
 
 async fn read(client: &Client, target: &Target, rate: u64) -> Found {
     let repository = client.repository(&target.registry, &target.repository);
-    let proof = prove(&repository, &target.digest, &target.platforms, &[]);
+    let proof = verify_present(&repository, &target.digest, &target.platforms, &[]);
     let contents = match tokio::time::timeout(BASE_TIME, proof).await {
-        Ok(Ok(Proof::Whole { contents, .. })) => contents,
-        Ok(Err(ProveError::Registry(error @ RegistryError::Content { .. }))) => {
+        Ok(Ok(Presence::Complete { contents, .. })) => contents,
+        Ok(Err(PresenceError::Registry(error @ RegistryError::Content { .. }))) => {
             return Found::Damaged(explain(&error, Whose::Destination(None)));
         }
         // The checks of the registry find it too, and say what to do.
-        Ok(Ok(Proof::Missing { .. } | Proof::Tag { .. }) | Err(_)) => return Found::Unknown,
+        Ok(Ok(Presence::Missing { .. } | Presence::Tag { .. }) | Err(_)) => return Found::Unknown,
         Err(_) => return too_slow(target, BASE_TIME, 0),
     };
     let bytes = contents.iter().map(|blob| blob.size).fold(0, u64::saturating_add);

@@ -11,7 +11,7 @@ use krs_core::error::{Classify as _, chain};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, Selector, Tag};
 use krs_core::registry::{Client, ClientOptions, Denial, DenyList, RegistryError, Repository, RetryPolicy};
-use krs_core::sync::verify_present::{Proof, ProveError, prove};
+use krs_core::sync::verify_present::{Presence, PresenceError, verify_present};
 
 use super::health::Health;
 use crate::adapters::credentials::Credentials;
@@ -188,15 +188,15 @@ impl Edge {
                 look(&repository, target).await.map_or_else(|error| self.failed(&error), Found::from)
             }
             Ask::Walk | Ask::Renew => {
-                match prove(&repository, &target.digest, &target.platforms, &target.tags).await {
-                    Ok(Proof::Whole { contents, .. }) => {
+                match verify_present(&repository, &target.digest, &target.platforms, &target.tags).await {
+                    Ok(Presence::Complete { contents, .. }) => {
                         let contents = Some(contents.iter().map(|blob| blob.digest).collect());
                         Found { contents, ..Found::from(Answer::Whole) }
                     }
-                    Ok(Proof::Missing { what }) => Answer::Missing { what }.into(),
-                    Ok(Proof::Tag { tag, found }) => tag_answer(&tag, found).into(),
-                    Err(ProveError::Registry(error)) => self.failed(&error),
-                    Err(ProveError::Closure(error)) => Answer::Corrupt { message: chain(&error) }.into(),
+                    Ok(Presence::Missing { what }) => Answer::Missing { what }.into(),
+                    Ok(Presence::Tag { tag, found }) => tag_answer(&tag, found).into(),
+                    Err(PresenceError::Registry(error)) => self.failed(&error),
+                    Err(PresenceError::Closure(error)) => Answer::Corrupt { message: chain(&error) }.into(),
                 }
             }
         }

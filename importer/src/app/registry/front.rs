@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use krs_core::oci::digest::Digest;
-use krs_core::sync::serve::{self, Asked, Caller, Peer, Repository, Shelf, asked};
+use krs_core::sync::serve::{self, BundleContent, Caller, Peer, Repository, Route, route};
 use tokio::sync::watch;
 
 use super::access::{Access, Verdict, token};
@@ -49,7 +49,7 @@ type Offered = (Weak<Held>, Arc<Offer>);
 /// A bundle that was asked for.
 #[derive(Debug)]
 struct Offer {
-    shelf: Shelf,
+    shelf: BundleContent,
     /// By the digest of the image.
     repositories: HashMap<Digest, Repository>,
 }
@@ -113,17 +113,17 @@ impl Front {
     }
 
     async fn route(&self, namespace: &str, request: &Request<()>) -> Response<Body> {
-        let asked = asked(request.uri().path());
-        let name = match &asked {
-            Asked::Base => return serve::json(Bytes::from_static(b"{}")),
-            Asked::Tags(name)
-            | Asked::Manifest(name, _)
-            | Asked::Blob(name, _)
-            | Asked::Referrers(name, _) => *name,
-            Asked::Malformed(code) => {
+        let route = route(request.uri().path());
+        let name = match &route {
+            Route::Base => return serve::json(Bytes::from_static(b"{}")),
+            Route::Tags(name)
+            | Route::Manifest(name, _)
+            | Route::Blob(name, _)
+            | Route::Referrers(name, _) => *name,
+            Route::Malformed(code) => {
                 return serve::error(StatusCode::BAD_REQUEST, code, "the reference is malformed");
             }
-            Asked::Catalog | Asked::Unknown => {
+            Route::Catalog | Route::Unknown => {
                 return serve::error(StatusCode::NOT_FOUND, "UNSUPPORTED", "there is no such endpoint");
             }
         };
@@ -147,7 +147,7 @@ impl Front {
         let Some(held) = held else { return unavailable(AWAY) };
         let offer = self.offer(held.bundle.digest(), &held);
         match offer.repositories.get(&image) {
-            Some(repository) => offer.shelf.answer(repository, &asked, request).await,
+            Some(repository) => offer.shelf.answer(repository, &route, request).await,
             None => serve::unknown_name(),
         }
     }
@@ -171,7 +171,7 @@ impl Front {
                 library.report(ReadFault { bundle: digest, damaged, message });
             }
         };
-        let shelf = Shelf::new(Arc::clone(&held.bundle), held.images.documents.clone(), told);
+        let shelf = BundleContent::new(Arc::clone(&held.bundle), held.images.documents.clone(), told);
         let repositories = Repository::by_digest(&held.bundle, &held.images);
         let offer = Arc::new(Offer { shelf, repositories });
         offers.insert(digest, (Arc::downgrade(held), Arc::clone(&offer)));

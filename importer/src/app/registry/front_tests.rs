@@ -352,7 +352,7 @@ async fn damage_of_a_file_that_was_replaced_since_is_not_told_of_the_new_one() {
     site.library.put(Arc::new(Held::new(bundle, images)));
     let (repository, request) =
         (&offer.repositories[&site.app.digest], Request::builder().uri(&path).body(()).unwrap());
-    let response = offer.shelf.answer(repository, &asked(&path), &request).await;
+    let response = offer.shelf.answer(repository, &route(&path), &request).await;
     to_bytes(response.into_body(), 1 << 24).await.unwrap_err();
     assert!(site.faults.try_recv().is_err());
     assert!(site.get(&path).await.body.unwrap() == content, "the new one is served");

@@ -77,7 +77,7 @@ impl Writer {
         progress: &dyn Progress,
     ) -> Result<u64, BundleError> {
         let mut buf = vec![0; CHUNK];
-        let written = self.hash(blob, self.begun(blob)).map_err(|e| self.error(e))?;
+        let written = self.hash(blob, self.resume_offset(blob)).map_err(|e| self.error(e))?;
         let written = written.filter(|written| written.bytes() > 0);
         let kept = match written {
             Some(written) => self.same_beginning(blob, from, written, &mut buf)?,
@@ -94,7 +94,7 @@ impl Writer {
             progress.advance(Activity::Copy, read as u64);
             if hasher.bytes() - noted >= NOTE_STEP {
                 noted = hasher.bytes();
-                self.note(&blob.digest, noted);
+                self.record(&blob.digest, noted);
             }
             if self.is_sync_due() {
                 // What is shown as done is on the drive, not in memory.
@@ -102,10 +102,10 @@ impl Writer {
             }
         }
         if let Err(source) = digest::check(hasher, blob.digest, blob.size) {
-            self.note(&blob.digest, 0);
+            self.record(&blob.digest, 0);
             return Err(from.content_error(blob, source));
         }
-        self.note(&blob.digest, blob.size);
+        self.record(&blob.digest, blob.size);
         Ok(resumed)
     }
 
@@ -159,7 +159,7 @@ impl Writer {
         let blobs = &self.manifest.blobs;
         progress.begin(Activity::ReadBack, blobs.iter().map(|blob| blob.size).sum());
         let check = |blob: &BundleBlob, buf: &mut [u8], stop: &AtomicBool| {
-            self.is_kept(blob, buf, stop, progress).inspect_err(|_| self.note(&blob.digest, 0))
+            self.is_kept(blob, buf, stop, progress).inspect_err(|_| self.record(&blob.digest, 0))
         };
         let result = for_each_blob(blobs, threads, check);
         progress.end(Activity::ReadBack);

@@ -4,7 +4,7 @@
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::Tag;
 use krs_core::registry::{Client, ClientIdentity, ClientOptions, DenyList, RegistryError, Repository};
-use krs_core::sync::verify_present::{Proof, ProveError, prove};
+use krs_core::sync::verify_present::{Presence, PresenceError, verify_present};
 use krs_testing::image::{Image, ImageBuilder, index};
 use krs_testing::registry::{Matcher, Options, Registry, What};
 
@@ -28,27 +28,27 @@ async fn proven(
     image: &Image,
     platforms: &[&str],
     tags: &[&str],
-) -> Result<Proof, ProveError> {
+) -> Result<Presence, PresenceError> {
     let repository = client().repository(&edge.host(), &"app".parse().unwrap());
     let platforms = platforms.iter().map(|text| text.parse().unwrap()).collect::<Vec<Platform>>();
     let tags = tags.iter().map(|text| text.parse().unwrap()).collect::<Vec<Tag>>();
-    prove(&repository, &image.digest, &platforms, &tags).await
+    verify_present(&repository, &image.digest, &platforms, &tags).await
 }
 
 #[tokio::test]
 async fn an_image_is_whole_when_every_part_of_it_is_there_and_its_tags_name_it() {
     let (edge, image) = edge();
-    let Ok(Proof::Whole { documents, contents, .. }) = proven(&edge, &image, &[], &["v1"]).await else {
+    let Ok(Presence::Complete { documents, contents, .. }) = proven(&edge, &image, &[], &["v1"]).await else {
         panic!()
     };
     assert_eq!((documents.len(), contents.len()), (4, 4));
     assert_eq!(documents.last().map(|top| top.digest), Some(image.digest));
     let none = proven(&edge, &image, &[], &["v1", "v2"]).await.unwrap();
-    assert_eq!(none, Proof::Tag { tag: "v2".parse().unwrap(), found: None });
+    assert_eq!(none, Presence::Tag { tag: "v2".parse().unwrap(), found: None });
     let other = self::image("linux/amd64", 9);
     other.push_to(&edge, "app", Some("v1"));
     let moved = proven(&edge, &image, &[], &["v1"]).await.unwrap();
-    assert_eq!(moved, Proof::Tag { tag: "v1".parse().unwrap(), found: Some(other.digest) });
+    assert_eq!(moved, Presence::Tag { tag: "v1".parse().unwrap(), found: Some(other.digest) });
 }
 
 #[tokio::test]
@@ -59,15 +59,15 @@ async fn t61_a_part_that_is_gone_is_named_although_the_top_still_answers() {
     edge.delete_blob(&layer);
     assert_eq!(
         proven(&edge, &image, &[], &[]).await.unwrap(),
-        Proof::Missing { what: format!("blob {layer}") }
+        Presence::Missing { what: format!("blob {layer}") }
     );
     let other = proven(&edge, &image, &["linux/amd64"], &["v1"]).await.unwrap();
     assert!(
-        matches!(other, Proof::Whole { documents, .. } if documents.len() == 3),
+        matches!(other, Presence::Complete { documents, .. } if documents.len() == 3),
         "arm64 was not asked for"
     );
     edge.delete_manifest("app", &child.digest.to_string());
-    let gone = Proof::Missing { what: format!("manifest {}", child.digest) };
+    let gone = Presence::Missing { what: format!("manifest {}", child.digest) };
     assert_eq!(proven(&edge, &image, &[], &["v1"]).await.unwrap(), gone);
 }
 
@@ -77,12 +77,12 @@ async fn t60_a_blob_of_another_size_does_not_count() {
     let layer = image.children[0].children[0].blobs[1].0;
     edge.fail(Matcher::any().method("HEAD").path(layer), What::LyingLength(0));
     // HEAD alone proves nothing.
-    assert!(matches!(proven(&edge, &image, &[], &[]).await.unwrap(), Proof::Whole { .. }));
+    assert!(matches!(proven(&edge, &image, &[], &[]).await.unwrap(), Presence::Complete { .. }));
     let empty = vec![("content-range".to_owned(), "bytes */0".to_owned())];
     edge.fail(Matcher::blobs().path(layer), What::Status(416, empty, String::new()));
     assert_eq!(
         proven(&edge, &image, &[], &[]).await.unwrap(),
-        Proof::Missing { what: format!("blob {layer}") }
+        Presence::Missing { what: format!("blob {layer}") }
     );
 }
 
@@ -91,10 +91,10 @@ async fn t58_a_manifest_with_other_bytes_or_no_answer_proves_nothing() {
     let (edge, image) = edge();
     edge.corrupt_blob(&image.children[0].digest);
     let error = proven(&edge, &image, &[], &[]).await.unwrap_err();
-    assert!(matches!(error, ProveError::Registry(RegistryError::Content { .. })), "{error}");
+    assert!(matches!(error, PresenceError::Registry(RegistryError::Content { .. })), "{error}");
     edge.fail(Matcher::any(), What::Status(503, Vec::new(), String::new()));
     let error = proven(&edge, &image, &[], &[]).await.unwrap_err();
-    assert!(matches!(error, ProveError::Registry(RegistryError::Unavailable { .. })), "{error}");
+    assert!(matches!(error, PresenceError::Registry(RegistryError::Unavailable { .. })), "{error}");
 }
 
 fn repository(edge: &Registry, options: ClientOptions) -> Repository {
@@ -119,10 +119,11 @@ async fn t56_authorities_and_certificates_in_memory_count_for_their_registry_onl
         identities: vec![(edge.host(), shown.clone())],
         ..options()
     };
-    let found = prove(&repository(&edge, with(&edge.host())), &image.digest, &[], &[]).await.unwrap();
-    assert!(matches!(found, Proof::Whole { .. }));
-    let error = prove(&repository(&edge, with(&other)), &image.digest, &[], &[]).await.unwrap_err();
-    assert!(matches!(error, ProveError::Registry(RegistryError::Tls { .. })), "{error}");
+    let found =
+        verify_present(&repository(&edge, with(&edge.host())), &image.digest, &[], &[]).await.unwrap();
+    assert!(matches!(found, Presence::Complete { .. }));
+    let error = verify_present(&repository(&edge, with(&other)), &image.digest, &[], &[]).await.unwrap_err();
+    assert!(matches!(error, PresenceError::Registry(RegistryError::Tls { .. })), "{error}");
     let broken = ClientOptions { ca_certs: vec![(other, b"x".to_vec())], ..options() };
     assert!(Client::new(broken).unwrap_err().to_string().contains("127.0.0.1:1"));
 }
@@ -151,8 +152,8 @@ async fn t57_a_barred_address_is_not_connected_to_by_number_name_or_redirect() {
     let rule =
         |address: std::net::IpAddr| (address.to_string() == "127.0.0.2").then_some("denied in this test");
     let options = ClientOptions { deny_list: Some(DenyList::new(rule)), ..options() };
-    let error = prove(&repository(&edge, options), &image.digest, &[], &[]).await.unwrap_err();
-    let ProveError::Registry(error) = error else { panic!("{error}") };
+    let error = verify_present(&repository(&edge, options), &image.digest, &[], &[]).await.unwrap_err();
+    let PresenceError::Registry(error) = error else { panic!("{error}") };
     assert!(matches!(error, RegistryError::DeniedAddress { .. }), "{error}");
     assert!(krs_core::error::chain(&error).contains("denied in this test"), "{error}");
     assert_eq!(elsewhere.connections(), 0);
