@@ -15,7 +15,7 @@ use super::runtime::cores;
 use crate::args::CopyArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{SCHEMA_VERSION, duration, facts, rate, seconds, size};
+use crate::report::{SCHEMA_VERSION, duration, facts, rate, seconds, sentence, size};
 
 /// Most files of an unfinished copy that a message names.
 const MAX_LEFT: usize = 5;
@@ -266,6 +266,6 @@ fn text(report: &Report, folder: &Utf8Path) -> String {
             format!("All copies are undamaged{signed}. Unmount {folder}, then you may pull the drive.\n")
         }
     };
-    text.push_str(&verdict);
+    text.push_str(&sentence(&verdict));
     text
 }

@@ -10,7 +10,7 @@ use super::runtime::cores;
 use crate::args::{PolicyArgs, VerifyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{Facts, SCHEMA_VERSION, count, duration, facts, rate, seconds, size};
+use crate::report::{Facts, SCHEMA_VERSION, count, duration, facts, rate, seconds, sentence, size};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -100,5 +100,5 @@ fn text(report: &Report, elapsed: Duration) -> String {
         (false, true) => " Nobody vouches for it: pass --public-key FILE to check its signature.",
         (false, false) => " Nobody vouches for it: it is not signed.",
     };
-    format!("{}\n{verdict}{nobody}\n", facts(&lines))
+    format!("{}\n{}", facts(&lines), sentence(&format!("{verdict}{nobody}")))
 }

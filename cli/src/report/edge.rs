@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::SCHEMA_VERSION;
 use super::human::{count, duration, rate, retries, seconds, size};
 use super::images::short_name;
-use super::table::{Align, Table};
+use super::table::{Align, Table, sentence};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -136,7 +136,7 @@ impl PushedBundle {
             (false, false) => format!("signed by {signers}, which was not checked"),
         };
         let Self { file, stream, sequence, .. } = self;
-        format!("{file}: stream {stream}, sequence {sequence}, {signed}\n")
+        sentence(&format!("{file}: stream {stream}, sequence {sequence}, {signed}"))
     }
 }
 
@@ -245,7 +245,7 @@ impl DryPushReport {
             let (tags, images) = (TagCounts::of(states), delivery.targets.len());
             let table = table(to, &delivery.targets, states, "would move");
             let shown = count(images as u64, "image");
-            let text = format!("{table}{shown} would be brought to {to}; {}\n", tags.text());
+            let text = table + &sentence(&format!("{shown} would be brought to {to}; {}", tags.text()));
             destinations.push(DryDestination { destination: to.to_string(), images, tags, text });
             targets.extend(delivery.targets.iter().map(|target| TargetFacts::new(to, target, states)));
         }
@@ -419,7 +419,7 @@ impl PushedReport {
         let images = report.targets.len();
         let (table, shown) =
             (table(to, &report.targets, &report.tags, "moved"), count(images as u64, "image"));
-        let text = format!("{table}{shown} at {to}: {}; {}\n", transferred.text(), tags.text());
+        let text = table + &sentence(&format!("{shown} at {to}: {}; {}", transferred.text(), tags.text()));
         self.destinations.push(PushedDestination {
             destination: to.to_string(),
             images,

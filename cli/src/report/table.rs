@@ -2,6 +2,7 @@
 //! Columns of text. Whatever comes from outside is made printable here. (T-84)
 
 use krs_core::redact::printable;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 
 /// Longest cell, in characters; longer ones are cut in the middle, where names differ least. Names of images are
 /// shorter: people copy them from here.
@@ -48,18 +49,20 @@ impl Table {
         let mut widths = vec![0; self.columns.len()];
         for row in all.clone() {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
+                *width = cell.width().max(*width);
             }
         }
-        if let Some(limit) = limit {
-            self.narrow(&mut widths, limit);
+        if let Some(limit) = limit
+            && !self.narrow(&mut widths, limit)
+        {
+            return self.records(limit);
         }
         let mut text = String::new();
         for row in all {
             let mut line = String::new();
             for ((cell, width), (_, align)) in row.iter().zip(&widths).zip(&self.columns) {
                 let cell = shorten(cell, *width);
-                let gap = " ".repeat(width.saturating_sub(cell.chars().count()));
+                let gap = " ".repeat(width.saturating_sub(cell.width()));
                 let (before, after) =
                     if *align == Align::Right { (gap, String::new()) } else { (String::new(), gap) };
                 line.push_str(&format!("{before}{cell}{after}  "));
@@ -70,17 +73,29 @@ impl Table {
         text
     }
 
-    /// Takes from the widest columns of text what is more than `limit` in a line. Numbers and digests are never cut.
-    fn narrow(&self, widths: &mut [usize], limit: usize) {
+    /// Each row as lines of a heading and a cell, where the columns do not fit beside each other.
+    fn records(&self, limit: usize) -> String {
+        let record = |row: &Vec<String>| {
+            let cells = self.columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
+            let lines = cells.map(|((heading, _), cell)| (*heading, cell.clone())).collect::<Vec<_>>();
+            fitted_facts(&lines, Some(limit))
+        };
+        self.rows.iter().map(record).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Takes from the widest columns of text what is more than `limit` in a line. Numbers and digests are never cut. Answers
+    /// whether the line fits then.
+    fn narrow(&self, widths: &mut [usize], limit: usize) -> bool {
         let gaps = 2 * widths.len().saturating_sub(1);
         while widths.iter().sum::<usize>() + gaps > limit {
             let text = widths.iter_mut().zip(&self.columns).filter(|(_, column)| self.may_be_cut(column));
-            let Some(widest) = text.map(|(width, _)| width).max_by_key(|width| **width) else { return };
+            let Some(widest) = text.map(|(width, _)| width).max_by_key(|width| **width) else { return false };
             if *widest <= NARROWEST {
-                return;
+                return false;
             }
             *widest -= 1;
         }
+        true
     }
 
     fn may_be_cut(&self, column: &(&'static str, Align)) -> bool {
@@ -96,20 +111,73 @@ fn terminal_width() -> Option<usize> {
     stated.or_else(asked).filter(|columns| *columns >= 40)
 }
 
-/// Cuts the middle out of a text that is longer than `most` characters.
+/// Cuts the middle out of a text that is wider than `most` columns.
 pub(crate) fn shorten(text: &str, most: usize) -> String {
-    let length = text.chars().count();
-    if length <= most {
+    if text.width() <= most {
         return text.to_owned();
     }
-    let (head, tail) = (most / 2, most - most / 2 - 1);
-    text.chars().take(head).chain(['…']).chain(text.chars().skip(length - tail)).collect()
+    let (mut head, mut tail) = (most / 2, most.saturating_sub(most / 2 + 1));
+    // As many characters as have room: some take two columns.
+    let fits = |left: &mut usize, c: &char| {
+        let width = c.width().unwrap_or_default();
+        let fits = width <= *left;
+        *left = if fits { *left - width } else { 0 };
+        fits
+    };
+    let begin = text.chars().take_while(|c| fits(&mut head, c)).collect::<String>();
+    let end = text.chars().rev().take_while(|c| fits(&mut tail, c)).collect::<Vec<_>>();
+    format!("{begin}…{}", end.into_iter().rev().collect::<String>())
 }
 
-/// Lines of `NAME  value`, for what is said of one thing.
+/// Lines of `NAME  value`, for what is said of one thing. On a terminal they fit the width.
 pub(crate) fn facts(lines: &[(&str, String)]) -> String {
-    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-    lines.iter().map(|(name, value)| format!("{name:width$}  {}\n", printable(value, 400))).collect()
+    fitted_facts(lines, terminal_width())
+}
+
+fn fitted_facts(lines: &[(&str, String)], limit: Option<usize>) -> String {
+    let width = lines.iter().map(|(name, _)| name.width()).max().unwrap_or_default();
+    let line = |(name, value): &(&str, String)| {
+        let value = printable(value, 400);
+        let indent = width + 2;
+        let widest = value.split(' ').map(UnicodeWidthStr::width).max().unwrap_or_default();
+        match limit {
+            // A digest or a path that has room on a line of its own stays in one piece.
+            Some(limit) if indent + widest > limit && 2 + widest <= limit => {
+                format!("{name}\n  {}\n", wrap(&value, limit, 2, 2))
+            }
+            Some(limit) => format!("{name:width$}  {}\n", wrap(&value, limit, indent, indent)),
+            None => format!("{name:width$}  {value}\n"),
+        }
+    };
+    lines.iter().map(line).collect()
+}
+
+/// A sentence of a result, ending with a new line. On a terminal its lines fit the width.
+pub(crate) fn sentence(text: &str) -> String {
+    let text = text.trim_end();
+    terminal_width().map_or_else(|| text.to_owned(), |limit| wrap(text, limit, 0, 0)) + "\n"
+}
+
+/// The text in lines of at most `limit` columns, of which the first begins at column `first` and the others are indented.
+/// Words are never cut.
+fn wrap(text: &str, limit: usize, first: usize, indent: usize) -> String {
+    let (mut wrapped, mut column) = (String::new(), first);
+    for word in text.split(' ') {
+        let width = word.width();
+        if column > indent && !wrapped.is_empty() {
+            if column + 1 + width > limit {
+                wrapped.push('\n');
+                wrapped.push_str(&" ".repeat(indent));
+                column = indent;
+            } else {
+                wrapped.push(' ');
+                column += 1;
+            }
+        }
+        wrapped.push_str(word);
+        column += width;
+    }
+    wrapped
 }
 
 #[cfg(test)]
@@ -131,17 +199,39 @@ mod tests {
             Table::new(&[("IMAGE", Align::Left), ("DIGEST", Align::Left), ("SIZE", Align::Right)]);
         let image = format!("registry.example.com/{}/app:1.0", "team/".repeat(20));
         table.row([image.clone(), "sha256:0123456789ab".to_owned(), "1023 MiB".to_owned()]);
-        for width in [40, 80, 100] {
+        for width in [44, 80, 100] {
             let text = table.fitted(Some(width));
-            assert!(text.lines().all(|line| line.chars().count() <= width.max(44)), "{text}");
+            assert!(text.lines().all(|line| line.width() <= width), "{text}");
             assert!(text.contains("sha256:0123456789ab") && text.contains("…"), "{text}");
         }
+        // Too narrow for three columns: one below the other.
+        assert!(
+            table.fitted(Some(40)).ends_with("DIGEST  sha256:0123456789ab\nSIZE    1023 MiB\n"),
+            "{}",
+            table.fitted(Some(40))
+        );
         assert!(!table.fitted(None).lines().any(|line| line.chars().count() <= 100));
+    }
+
+    #[test]
+    fn facts_and_sentences_are_wrapped_between_words() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let lines = [("Digest", digest.clone()), ("Signed by", "key-01, ".repeat(12))];
+        let text = fitted_facts(&lines, Some(80));
+        assert!(text.starts_with(&format!("Digest\n  {digest}\nSigned by  key-01, ")), "{text}");
+        assert!(text.lines().count() > 3 && text.lines().all(|line| line.width() <= 80), "{text}");
+        assert!(text.lines().skip(3).all(|line| line.starts_with("           key-01")), "{text}");
+        let whole = fitted_facts(&lines, None);
+        assert_eq!(whole.lines().count(), 2, "a file or a program gets whole lines");
+        assert_eq!(wrap("one two three", 7, 0, 0), "one two\nthree");
+        assert_eq!(wrap("one-that-is-longer two", 7, 0, 2), "one-that-is-longer\n  two");
     }
 
     #[test]
     fn long_names_lose_their_middle() {
         assert_eq!(shorten("abcdefghij", 5), "ab…ij");
         assert_eq!(shorten("abcde", 5), "abcde");
+        // Two columns each.
+        assert_eq!(shorten("日本語日本語", 8), "日本…語");
     }
 }

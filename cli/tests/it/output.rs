@@ -188,3 +188,27 @@ fn the_exit_code_is_that_of_the_result_also_where_nobody_reads_it() {
         assert_eq!(child.wait().unwrap().code(), Some(6), "{arguments:?}");
     }
 }
+
+#[test]
+fn results_fit_the_width_of_the_terminal() {
+    let site = Site::with_three_images();
+    site.desk.keygen("ci");
+    site.bundle("a.krs.tar", &["--key", "ci.key"]).ok();
+    std::fs::create_dir(site.desk.path("usb")).unwrap();
+    let edge = site.edge.host().to_string();
+    let key = ["--public-key", "ci.pub"];
+    for command in [
+        &["verify", "a.krs.tar"][..],
+        &["inspect", "a.krs.tar"],
+        &["push", "a.krs.tar", &edge, "--dry-run"],
+        &["push", "a.krs.tar", &edge],
+        &["copy", "a.krs.tar", "usb"],
+    ] {
+        let said = site.desk.krs_env(&[("COLUMNS", "80")], &[command, &key].concat()).ok();
+        assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{said}");
+        // Words stay in one piece, so that digests can be copied: a line of one, or of a name and one, may be longer.
+        let said = site.desk.krs_env(&[("COLUMNS", "40")], &[command, &key].concat()).ok();
+        let is_over = |line: &&str| line.chars().count() > 40 && line.split_whitespace().count() > 2;
+        assert_eq!(said.out.lines().filter(is_over).collect::<Vec<_>>(), [""; 0], "{said}");
+    }
+}
