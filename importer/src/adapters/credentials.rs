@@ -15,10 +15,9 @@ use krs_core::registry::{ClientIdentity, ClientOptions, Keychain};
 pub use certificates::{CaCertificates, authorities};
 use certificates::{collect, identity};
 pub use error::CredentialsError;
+use error::{MAX_ENTRY, keys};
 pub use mounted::read_folder;
 
-/// Most bytes of one entry. Kubernetes allows 1 MiB for a whole Secret.
-const MAX_ENTRY: usize = 1 << 20;
 /// Keys under which a file of docker or of the containers tools lies.
 const FILES: [&str; 4] = [".dockerconfigjson", ".dockercfg", "config.json", "auth.json"];
 
@@ -142,11 +141,6 @@ impl Credentials {
     pub const fn identity(&self) -> Option<&ClientIdentity> {
         self.identity.as_ref()
     }
-}
-
-fn keys(entries: &BTreeMap<String, Vec<u8>>) -> String {
-    let shown = entries.keys().take(8).map(|key| format!("`{}`", printable(key, 60))).collect::<Vec<_>>();
-    if shown.is_empty() { "no keys".to_owned() } else { shown.join(", ") }
 }
 
 fn login(entries: &BTreeMap<String, Vec<u8>>) -> Result<Login, CredentialsError> {

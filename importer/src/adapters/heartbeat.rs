@@ -4,9 +4,10 @@
 //! A loop that hangs is what a restart mends, so that it fails the liveness probe. An API server or a medium that is away
 //! is not: a loop that waits for one and tries it again makes progress, and metrics tell since when it was in vain.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -44,7 +45,7 @@ pub struct Heartbeat {
 
 impl Heartbeats {
     fn loops(&self) -> MutexGuard<'_, Loops> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Something that has to beat, or to end, before `limit` passed.
@@ -144,7 +145,7 @@ impl Watches {
 
     /// The watch asked the API server for something.
     pub fn attempt(&self, watched: &Watched) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         let begin = || {
             // Until the API server answers, the start counts: an alert is due for a watch that never worked, too.
             self.succeeded(watched);
@@ -155,12 +156,12 @@ impl Watches {
 
     /// The API server told its time.
     pub fn tell_server_time(&self, time: Timestamp) {
-        *self.server_time.lock().unwrap_or_else(PoisonError::into_inner) = Some((time, Instant::now()));
+        *self.server_time.lock() = Some((time, Instant::now()));
     }
 
     /// The time of the API server now.
     pub fn server_time(&self) -> Option<Timestamp> {
-        let told = *self.server_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = *self.server_time.lock();
         told.and_then(|(time, at)| time.checked_add(at.elapsed()).ok())
     }
 

@@ -6,9 +6,9 @@
 //! Clocks of two nodes may differ. A Lease has expired when it was not renewed for its duration by the clock of whoever
 //! looks, as in client-go's leader election.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -112,10 +112,6 @@ impl std::fmt::Debug for Leases {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Leases {
     /// The Lease of `namespace` is not held yet. `served`: the namespaces whose sets the importer serves; empty: all.
     pub fn new(client: kube::Client, namespace: &str, holder: &str, served: &[String], times: Times) -> Self {
@@ -143,7 +139,7 @@ impl Leases {
     /// Whether the Lease is held: no other process can have got it since it was last renewed. True where it was never asked
     /// for.
     pub fn is_held(&self) -> bool {
-        lock(&self.renewed).is_none_or(|at| at.elapsed() < self.times.duration)
+        self.renewed.lock().is_none_or(|at| at.elapsed() < self.times.duration)
     }
 
     /// Gets the Lease, or renews it.
@@ -167,7 +163,7 @@ impl Leases {
         };
         match attempt {
             Ok(_) => {
-                *lock(&self.renewed) = Some(at);
+                *self.renewed.lock() = Some(at);
                 Ok(Attempt::Held)
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Attempt::Contended),
@@ -193,7 +189,7 @@ impl Leases {
     /// Which other process holds it.
     fn held_by(&self, lease: &Lease) -> Option<String> {
         let other = holder(lease).filter(|holder| **holder != self.holder)?.to_owned();
-        let expired = lock(&self.own).is_expired(lease.metadata.resource_version.clone(), duration(lease));
+        let expired = self.own.lock().is_expired(lease.metadata.resource_version.clone(), duration(lease));
         (!expired).then_some(other)
     }
 
@@ -235,13 +231,13 @@ impl Leases {
             return Ok(false);
         }
         let fresh = |other: &&Other| other.read.elapsed() < self.times.renew;
-        let known = lock(&self.others).get(importer).filter(fresh).map(|other| other.serves(namespace));
+        let known = self.others.lock().get(importer).filter(fresh).map(|other| other.serves(namespace));
         if let Some(known) = known {
             return Ok(known);
         }
         // One that does not exist is not kept: whoever may write a status may name any.
         let Some(lease) = self.api(importer).get_opt(NAME).await? else { return Ok(false) };
-        let mut others = lock(&self.others);
+        let mut others = self.others.lock();
         if others.len() >= MAX_OTHERS && !others.contains_key(importer) {
             others.clear();
         }

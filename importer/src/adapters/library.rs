@@ -2,10 +2,11 @@
 //! Bundles that may be read from now: the intake puts them in and takes them out, the embedded registry reads them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use krs_core::bundle::{Bundle, BundledImages};
 use krs_core::oci::digest::Digest;
+use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 use crate::model::readers::{Readers, readers};
@@ -66,29 +67,29 @@ impl Library {
 
     /// The bundle, where it may be read from.
     pub fn get(&self, digest: &Digest) -> Option<Arc<Held>> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+        self.held.read().get(digest).cloned()
     }
 
     /// The bundles that hold all of what `bundle` had of the image, where that is not served.
     pub fn in_place_of(&self, bundle: &Digest, image: &Digest) -> Vec<Arc<Held>> {
-        let substitutes = self.substitutes.read().unwrap_or_else(PoisonError::into_inner);
+        let substitutes = self.substitutes.read();
         let found = substitutes.get(&(*bundle, *image)).into_iter().flatten();
         found.filter_map(|digest| self.get(digest)).collect()
     }
 
     /// Says from where images are read whose bundles are not served.
     pub fn substitute(&self, substitutes: Substitutes) {
-        *self.substitutes.write().unwrap_or_else(PoisonError::into_inner) = substitutes;
+        *self.substitutes.write() = substitutes;
     }
 
     /// Offers a bundle.
     pub fn put(&self, held: Arc<Held>) {
-        self.held.write().unwrap_or_else(PoisonError::into_inner).insert(held.bundle.digest(), held);
+        self.held.write().insert(held.bundle.digest(), held);
     }
 
     /// Withdraws a bundle; transfers that are under way end by themselves.
     pub fn remove(&self, digest: &Digest) {
-        self.held.write().unwrap_or_else(PoisonError::into_inner).remove(digest);
+        self.held.write().remove(digest);
     }
 
     /// Says what went wrong while reading.

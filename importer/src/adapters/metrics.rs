@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What Prometheus sees. No image name and no digest is a label: their number has no bound.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -140,7 +141,7 @@ impl Metrics {
     /// Shows which registries are left alone. Those that still are stay shown all the time: an alert starts again with each
     /// gap. `open` is asked for in turn, so that the last one who shows something has asked last.
     pub(crate) fn show_left_alone(&self, open: impl FnOnce() -> HashSet<RegistryLabels>) {
-        let mut shown = self.left_alone.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self.left_alone.lock();
         let open = open();
         for labels in &open {
             self.registry_back_off.get_or_create(labels).set(1);

@@ -4,8 +4,9 @@
 //! A watch that is ahead of the API server hears nothing, and no error tells of it: that happens after a restore of etcd.
 //! Everything is listed again then.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
@@ -133,7 +134,7 @@ impl Source {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Whether everything was listed at least once.

@@ -4,20 +4,16 @@
 
 mod pods;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use k8s_openapi::api::core::v1::{
-    HostAlias, LocalObjectReference, PodDNSConfig, ResourceRequirements, Toleration,
-};
 use krs_core::files;
 use krs_core::oci::reference::RegistryHost;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 
-pub use pods::{NO_SIDECAR_ANNOTATIONS, NO_SIDECAR_LABELS, Proxy, Variable};
+pub use pods::{JobConfig, NO_SIDECAR_ANNOTATIONS, NO_SIDECAR_LABELS, Proxy, Variable};
 
 /// Largest configuration that is read, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -190,62 +186,6 @@ pub struct RegistryConfig {
     pub host: RegistryHost,
 }
 
-/// The copy Jobs.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct JobConfig {
-    /// Image with `krs-importer` and `skopeo`: the importer's own, best by digest.
-    pub image: String,
-    /// When the image is pulled.
-    #[serde(default)]
-    pub image_pull_policy: Option<String>,
-    /// Secrets for pulling the image, in the namespace of the set.
-    #[serde(default)]
-    pub image_pull_secrets: Vec<LocalObjectReference>,
-    /// Resources of the container.
-    #[serde(default)]
-    pub resources: Option<ResourceRequirements>,
-    /// Nodes that Jobs may run on.
-    #[serde(default)]
-    pub node_selector: BTreeMap<String, String>,
-    /// Taints that Jobs tolerate.
-    #[serde(default)]
-    pub tolerations: Vec<Toleration>,
-    /// Priority of the Jobs' Pods.
-    #[serde(default)]
-    pub priority_class_name: Option<String>,
-    /// What the runners log, as `--log` says it; absent: `info`.
-    #[serde(default)]
-    pub log: Option<String>,
-    /// Labels of the Jobs, beside those that the importer needs.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Annotations of the Jobs.
-    #[serde(default)]
-    pub annotations: BTreeMap<String, String>,
-    /// Labels of their Pods.
-    #[serde(default)]
-    pub pod_labels: BTreeMap<String, String>,
-    /// Annotations of their Pods.
-    #[serde(default)]
-    pub pod_annotations: BTreeMap<String, String>,
-    /// Variables of the environment of their container.
-    #[serde(default)]
-    pub extra_env: Vec<Variable>,
-    /// Names of hosts for a site without DNS.
-    #[serde(default)]
-    pub host_aliases: Vec<HostAlias>,
-    /// How names are resolved, beside what the cluster says.
-    #[serde(default)]
-    pub dns_config: Option<PodDNSConfig>,
-    /// Whether the Pods name the user and groups that they run with; not where the platform assigns them.
-    #[serde(default = "default::set_ids", rename = "setIDs")]
-    pub set_ids: bool,
-    /// Most copy Jobs of all sets at once.
-    #[serde(default = "default::max_jobs")]
-    pub max: usize,
-}
-
 mod default {
     use std::net::{Ipv6Addr, SocketAddr};
     use std::time::Duration;
@@ -271,14 +211,6 @@ mod default {
 
     pub(super) const fn content_verify_rate() -> u64 {
         8
-    }
-
-    pub(super) const fn max_jobs() -> usize {
-        8
-    }
-
-    pub(super) const fn set_ids() -> bool {
-        true
     }
 }
 

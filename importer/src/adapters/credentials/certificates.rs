@@ -10,7 +10,7 @@ use krs_core::registry::ClientIdentity;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{CredentialsError, MAX_ENTRY, keys};
+use super::error::{CredentialsError, MAX_ENTRY, keys};
 
 /// CA certificates, and where they were found.
 #[derive(Debug, Clone, PartialEq, Eq)]

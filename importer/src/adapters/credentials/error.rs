@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Why the content of a Secret or ConfigMap cannot be used.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use camino::Utf8PathBuf;
+use krs_core::redact::printable;
 use krs_core::registry::KeychainError;
 use thiserror::Error;
 
-use super::MAX_ENTRY;
+/// Most bytes of one entry.
+pub(super) const MAX_ENTRY: usize = 1 << 20;
 
 /// Why the content of a Secret or ConfigMap cannot be used. Never quotes the content. (T-76)
 #[derive(Debug, Error)]
@@ -71,4 +74,10 @@ pub enum CredentialsError {
         /// The cause.
         source: io::Error,
     },
+}
+
+/// The keys of a Secret or ConfigMap, for an error.
+pub(super) fn keys(entries: &BTreeMap<String, Vec<u8>>) -> String {
+    let shown = entries.keys().take(8).map(|key| format!("`{}`", printable(key, 60))).collect::<Vec<_>>();
+    if shown.is_empty() { "no keys".to_owned() } else { shown.join(", ") }
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use camino::Utf8Path;
 use krs_core::redact::printable;
 
-use super::{CredentialsError, MAX_ENTRY};
+use super::error::{CredentialsError, MAX_ENTRY};
 
 /// Most entries of a Secret that is mounted as a folder.
 const MAX_ENTRIES: usize = 256;

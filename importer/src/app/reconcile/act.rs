@@ -9,15 +9,16 @@ use krs_core::oci::reference::RepositoryName;
 
 use kube::Resource as _;
 
-use super::facts::Elsewhere;
+use super::error::ReconcileError;
 use super::jobs::{self, Created};
-use super::observe::Seen;
+use super::observed::Seen;
 use super::ownership::{OwnedJobs, announce};
 use super::reservation::Reservation;
-use super::round::Round;
 use super::secrets::Secrets;
+use super::set_reconcile::Round;
+use super::shared_state::Elsewhere;
 use super::slots::Slots;
-use super::{ReconcileError, lock, wanted};
+use super::wanted;
 use crate::adapters::metrics::{ResultLabels, SetLabels};
 use crate::engine::decide::{Decision, Limits, Observation, copied_bundles, decide, needs, withheld};
 use crate::engine::failures::known_failure;
@@ -78,7 +79,7 @@ impl Round<'_> {
         state: &SetState,
         holders: &BTreeMap<Digest, Vec<RepositoryName>>,
     ) -> (Decision, Reservation<'_>) {
-        let _deciding = lock(&self.importer.deciding);
+        let _deciding = self.importer.deciding.lock();
         self.note_jobs(seen);
         let mut decision = self.decide(seen, state, holders, true);
         let recorded = state.jobs.as_ref();

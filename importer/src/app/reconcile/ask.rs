@@ -8,13 +8,13 @@ use krs_core::registry::Client;
 use super::checks::{self, Check, NoTurn, Outcome};
 use super::clients::ClientKey;
 use super::edge::{Edge, edge_options, obstacle};
-use super::observe::Seen;
+use super::error::ReconcileError;
+use super::observed::Seen;
 use super::probes;
-use super::quiet::{self, MENDED_BY_SECRETS};
-use super::round::Round;
 use super::sampling::is_sampled;
 use super::secrets::{SecretError, Secrets};
-use super::{ReconcileError, lock};
+use super::set_reconcile::Round;
+use super::waiting_for_secret::{self, MENDED_BY_SECRETS};
 use crate::engine::advice::Whose;
 use crate::engine::remember::{Ask, asks, copying_targets, ended_targets, is_look_due};
 use crate::model::answer::Answer;
@@ -40,7 +40,7 @@ impl Round<'_> {
         let copying = copying_targets(&seen.targets, &seen.jobs.list);
         // A Job may be gone before anybody saw its end.
         touched.extend(seen.known.copying.difference(&copying));
-        let requested_at = quiet::requested_at(self.set);
+        let requested_at = waiting_for_secret::requested_at(self.set);
         seen.known.retain(
             &seen.targets,
             &touched,
@@ -55,7 +55,7 @@ impl Round<'_> {
             state.looked_at = None;
         }
         seen.renewals_wait = self.renewals_wait(seen, state);
-        let running = lock(&self.importer.checks).remove(&self.uid);
+        let running = self.importer.sets.update(&self.uid, |entry| entry.check.take());
         let mut running = running.filter(|check| check.counts(requested_at.as_deref(), self.now));
         if let Some(check) = &mut running {
             check.stale.extend(touched.iter().chain(&copying));
@@ -110,7 +110,10 @@ impl Round<'_> {
 
     /// Takes note of a reconcile that somebody asks for: what is known from before does not count.
     pub(super) fn take_request(&self, state: &mut SetState) {
-        let Some(value) = quiet::requested_at(self.set).filter(|_| !self.set.spec.suspend) else { return };
+        let Some(value) = waiting_for_secret::requested_at(self.set).filter(|_| !self.set.spec.suspend)
+        else {
+            return;
+        };
         let value = value.chars().take(MAX_REQUEST).collect::<String>();
         if state.requested.as_ref().is_some_and(|request| request.value == value) {
             return;
@@ -245,7 +248,7 @@ impl Round<'_> {
                     let renewed = due.iter().filter(|(_, how)| *how == Ask::Renew).count();
                     self.importer.renewals.take(&registry, renewed);
                     let lists = due.into_iter().map(|target| vec![target]).chain(probes).collect();
-                    let requested_at = quiet::requested_at(self.set);
+                    let requested_at = waiting_for_secret::requested_at(self.set);
                     Check::start(turn, edge, key, self.name.clone(), lists, requested_at, self.now)
                 }
                 Err(NoTurn::Busy) => return,
@@ -269,7 +272,7 @@ impl Round<'_> {
                 if check.is_without_answer() {
                     seen.obstacle = Some(Check::no_answer(&registry));
                 }
-                lock(&self.importer.checks).insert(self.uid.clone(), check);
+                self.importer.sets.update(&self.uid, |entry| entry.check = Some(check));
             }
         }
     }

@@ -2,16 +2,15 @@
 //! Circuit breakers: a registry that fails again and again is left alone for a time that grows, and one that asks for a
 //! pause for that time, so that sets neither wait for it nor press it. Pure, but for the lock.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::health::Counts;
-use super::lock;
-use super::quiet::until;
+use super::waiting_for_secret::until;
 use crate::model::clock::after;
 use crate::model::clock::is_over;
 use crate::model::demand::SetName;
@@ -63,7 +62,7 @@ impl<K> Default for Breakers<K> {
 impl<K: Hash + Eq + Clone> Breakers<K> {
     /// Whether `set` may ask a registry now. After a pause, one set asks and the others wait for what it finds.
     pub(super) fn admit(&self, key: &K, set: &SetName, now: Timestamp) -> Result<(), LeftAlone> {
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         let Some(breaker) = all.get_mut(key) else { return Ok(()) };
         let Some(open_until) = breaker.open_until else { return Ok(()) };
         let left_alone =
@@ -91,7 +90,7 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
             Counts::Wait(time) => self.wait(key, message, time, now),
             Counts::Nothing => return self.say_nothing(key),
             Counts::Answered => {
-                let breaker = lock(&self.0).remove(key);
+                let breaker = self.0.lock().remove(key);
                 return breaker.map(|breaker| breaker.waiting).unwrap_or_default();
             }
         }
@@ -127,7 +126,7 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
 
     /// A check that found nothing out does not keep the others waiting.
     fn say_nothing(&self, key: &K) -> BTreeSet<SetName> {
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         let Some(breaker) = all.get_mut(key) else { return BTreeSet::new() };
         if breaker.probed.take().is_none() {
             return BTreeSet::new();
@@ -136,7 +135,7 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
     }
 
     fn change(&self, key: &K, now: Timestamp, change: impl FnOnce(&mut Breaker)) {
-        let mut all = lock(&self.0);
+        let mut all = self.0.lock();
         if !all.contains_key(key) && all.len() >= MAX_KEPT {
             let oldest = all.iter().min_by_key(|(_, breaker)| breaker.last).map(|(key, _)| key.clone());
             oldest.map(|key| all.remove(&key));
@@ -153,7 +152,7 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
 
     /// Forgets sets that are gone, and registries that nobody asked about for long.
     pub(super) fn retain(&self, is_alive: impl Fn(&SetName) -> bool, now: Timestamp) {
-        lock(&self.0).retain(|_, breaker| {
+        self.0.lock().retain(|_, breaker| {
             breaker.waiting.retain(&is_alive);
             !breaker.waiting.is_empty() || !is_over(breaker.last, MAX_WAIT, now)
         });
@@ -161,7 +160,7 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
 
     /// Those that are left alone.
     pub(super) fn open(&self) -> Vec<K> {
-        let all = lock(&self.0);
+        let all = self.0.lock();
         let open = all.iter().filter(|(_, breaker)| breaker.open_until.is_some());
         open.map(|(key, _)| key.clone()).collect()
     }
@@ -259,8 +258,8 @@ mod tests {
         (0..5).for_each(|_| fail(&breakers, &0, at(100_000)));
         breakers.admit(&0, &a, at(0)).unwrap();
         (0..5000).for_each(|key| fail(&breakers, &key, at(key)));
-        assert!(lock(&breakers.0).len() <= MAX_KEPT);
+        assert!(breakers.0.lock().len() <= MAX_KEPT);
         breakers.retain(|_| true, at(10_000));
-        assert!(lock(&breakers.0).len() < 2, "nobody waits for these");
+        assert!(breakers.0.lock().len() < 2, "nobody waits for these");
     }
 }

@@ -3,9 +3,10 @@
 //! neither other sets nor, for long, the reconcile that needs it. A few run for one registry at once; the other sets of it
 //! are woken when it is their turn.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,10 +20,10 @@ use super::edge::{CHECK_TIMEOUT, Edge, Said};
 use super::health::{Counts, Health, judge};
 use super::permits::Permits;
 use super::wakeups::Wakeups;
-use super::{Clock, lock};
 use crate::adapters::metrics::{Metrics, RegistryLabels};
 use crate::engine::decide::Obstacle;
 use crate::engine::remember::Ask;
+use crate::model::clock::Clock;
 use crate::model::clock::is_over;
 use crate::model::demand::SetName;
 use crate::model::target::{Target, TargetKey};
@@ -134,7 +135,7 @@ impl Registries {
     ) -> Result<Turn, NoTurn> {
         let registry = &key.connection.registry;
         {
-            let mut all = lock(&self.permits);
+            let mut all = self.permits.lock();
             if !all.entry(registry.clone()).or_insert_with(|| Permits::new(SHARE)).take(set, now) {
                 return Err(NoTurn::Busy);
             }
@@ -164,7 +165,7 @@ impl Registries {
     pub(super) fn retain(&self, is_alive: impl Fn(&SetName) -> bool) {
         let now = (self.clock)();
         let mut told = Vec::new();
-        lock(&self.permits).retain(|_, permits| {
+        self.permits.lock().retain(|_, permits| {
             told.extend(permits.retain(&is_alive, now));
             !permits.is_idle()
         });
@@ -181,7 +182,9 @@ impl Registries {
     }
 
     fn give_back(&self, permit: &Permit) {
-        let told = lock(&self.permits)
+        let told = self
+            .permits
+            .lock()
             .get_mut(&permit.registry)
             .map(|permits| permits.give_back(&permit.namespace, (self.clock)()));
         self.wake(told.iter().flatten());
@@ -201,7 +204,7 @@ impl Registries {
 
     /// The right of one more reconcile of a namespace to wait for a check.
     fn waiter(&self, namespace: &str) -> Option<Waiter<'_>> {
-        let mut waiters = lock(&self.waiters);
+        let mut waiters = self.waiters.lock();
         let count = waiters.entry(namespace.to_owned()).or_default();
         if *count >= WAITERS {
             return None;
@@ -218,7 +221,7 @@ struct Waiter<'a> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        let mut waiters = lock(&self.registries.waiters);
+        let mut waiters = self.registries.waiters.lock();
         if let Some(count) = waiters.get_mut(&self.namespace) {
             *count = count.saturating_sub(1);
         }
@@ -403,7 +406,7 @@ mod tests {
         assert_eq!(others.iter().filter(|turn| turn.is_ok()).count(), SHARE - 2, "it is held until all end");
         drop((more, others));
         registries.retain(|_| false);
-        assert!(lock(&registries.permits).is_empty());
+        assert!(registries.permits.lock().is_empty());
     }
 
     #[test]

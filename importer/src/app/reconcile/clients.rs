@@ -4,8 +4,8 @@
 //! A client belongs to one namespace, one registry, and one version of the credentials and CA certificates that a set of
 //! this namespace names: once one of them changes, another client is made and the old one is dropped.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +13,6 @@ use krs_core::oci::reference::RegistryHost;
 use krs_core::registry::{Client, RegistryError};
 
 use super::edge::{MAX_PAUSES, RETRIES};
-use super::lock;
 use crate::model::clock::is_over;
 
 /// Most clients that are kept; the one that was used longest ago is dropped.
@@ -92,7 +91,7 @@ impl Clients {
         now: Timestamp,
         make: impl FnOnce() -> Result<Client, RegistryError>,
     ) -> Result<Client, RegistryError> {
-        let mut clients = lock(&self.0);
+        let mut clients = self.0.lock();
         if let Some(entry) = clients.get_mut(key).filter(|entry| entry.is_usable(now)) {
             entry.used = now;
             return Ok(entry.client.clone());
@@ -109,7 +108,7 @@ impl Clients {
 
     /// Drops the clients that nobody used for some time.
     pub(super) fn drop_idle(&self, now: Timestamp) {
-        lock(&self.0).retain(|_, entry| !is_over(entry.used, IDLE, now));
+        self.0.lock().retain(|_, entry| !is_over(entry.used, IDLE, now));
     }
 }
 
@@ -157,8 +156,8 @@ pub(super) mod tests {
         assert_eq!(made(&clients, &[old.clone(), old.clone(), old.clone()], at(0)), 1);
         assert_eq!(made(&clients, &[key("bank", "edge", "1"), key("shop", "other", "1")], at(0)), 2);
         assert_eq!(made(&clients, std::slice::from_ref(&new), at(1)), 1);
-        assert!(!lock(&clients.0).contains_key(&old), "the client with the old password");
-        assert_eq!(lock(&clients.0).len(), 3);
+        assert!(!clients.0.lock().contains_key(&old), "the client with the old password");
+        assert_eq!(clients.0.lock().len(), 3);
         assert_eq!(made(&clients, std::slice::from_ref(&new), at(3601)), 1, "it has reached its age");
     }
 
@@ -167,9 +166,9 @@ pub(super) mod tests {
         let clients = Clients::default();
         let keys = (0..300).map(|n| key(&format!("n{n}"), "edge", "1")).collect::<Vec<_>>();
         made(&clients, &keys, at(0));
-        assert_eq!(lock(&clients.0).len(), MAX_CLIENTS);
+        assert_eq!(clients.0.lock().len(), MAX_CLIENTS);
         made(&clients, &keys[299..], at(600));
         clients.drop_idle(at(900));
-        assert_eq!(lock(&clients.0).keys().collect::<Vec<_>>(), [&keys[299]]);
+        assert_eq!(clients.0.lock().keys().collect::<Vec<_>>(), [&keys[299]]);
     }
 }

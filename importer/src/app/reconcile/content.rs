@@ -6,9 +6,10 @@
 //! An image is read in a task of its own; what comes of it, the next reconcile of the set takes into its state. Damage
 //! stays in the state until the blob is gone from the registry, after which it is copied again, or is read and right again.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,14 +17,16 @@ use krs_core::oci::Descriptor;
 use krs_core::registry::{BlobSink, Client, ClientOptions, RegistryError, Repository};
 use krs_core::sync::verify_present::{Presence, PresenceError, verify_present};
 
+use super::checks::Registries;
 use super::edge::{edge_options, explain};
-use super::observe::Seen;
+use super::error::ReconcileError;
+use super::observed::Seen;
 use super::permits::Permits;
-use super::round::Round;
 use super::secrets::{SecretError, Secrets};
-use super::{Clock, ReconcileError, Registries, lock};
+use super::set_reconcile::Round;
 use crate::engine::advice::Whose;
 use crate::model::answer::Answer;
+use crate::model::clock::Clock;
 use crate::model::clock::after;
 use crate::model::clock::{is_over, is_to_come};
 use crate::model::demand::SetName;
@@ -81,7 +84,7 @@ struct Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        let told = lock(&self.content.permits).give_back(&self.namespace, (self.clock)());
+        let told = self.content.permits.lock().give_back(&self.namespace, (self.clock)());
         self.registries.wake(&told);
     }
 }
@@ -94,14 +97,14 @@ impl ContentReads {
         names: &BTreeSet<SetName>,
         now: Timestamp,
     ) -> Vec<SetName> {
-        lock(&self.found).retain(|uid, _| uids.contains(uid));
-        lock(&self.failed).retain(|uid, _| uids.contains(uid));
-        lock(&self.permits).retain(|name| names.contains(name), now)
+        self.found.lock().retain(|uid, _| uids.contains(uid));
+        self.failed.lock().retain(|uid, _| uids.contains(uid));
+        self.permits.lock().retain(|name| names.contains(name), now)
     }
 
     /// Records that an image could not be read: it is read again after a time that grows.
     fn failed(&self, uid: &str, target: TargetKey, now: Timestamp) {
-        let mut failed = lock(&self.failed);
+        let mut failed = self.failed.lock();
         let (count, until) = failed.entry(uid.to_owned()).or_default().entry(target).or_insert((0, now));
         let wait = RETRY.saturating_mul(2_u32.saturating_pow((*count).min(16))).min(MAX_RETRY);
         (*count, *until) = (count.saturating_add(1), after(now, wait));
@@ -109,14 +112,14 @@ impl ContentReads {
 
     /// Whether an image may be read now.
     fn may_read(&self, uid: &str, target: TargetKey, now: Timestamp) -> bool {
-        let failed = lock(&self.failed);
+        let failed = self.failed.lock();
         let known = failed.get(uid).and_then(|targets| targets.get(&target));
         known.is_none_or(|(_, until)| !is_to_come(*until, MAX_RETRY, now))
     }
 
     /// Forgets failures of the set `uid` for all but these targets.
     fn forget_failures(&self, uid: &str, is_kept: impl Fn(&TargetKey) -> bool) {
-        let mut failed = lock(&self.failed);
+        let mut failed = self.failed.lock();
         let Some(targets) = failed.get_mut(uid) else { return };
         targets.retain(|target, _| is_kept(target));
         if targets.is_empty() {
@@ -251,7 +254,7 @@ impl Round<'_> {
     /// Takes what was read back into the state, and takes back what the registry says of damaged images: that they are
     /// there.
     pub(super) fn content_found(&self, seen: &mut Seen, state: &mut SetState) {
-        let found = lock(&self.importer.content.found).remove(&self.uid).unwrap_or_default();
+        let found = self.importer.content.found.lock().remove(&self.uid).unwrap_or_default();
         if seen.wanted.is_none() {
             return;
         }
@@ -285,11 +288,11 @@ impl Round<'_> {
         let interval = parts.config.content_verify_interval;
         let target = due(state, &seen.targets, interval, may_read, self.now).filter(|_| !is_idle);
         let Some(target) = target else {
-            let told = lock(&content.permits).leave(&self.name, self.now);
+            let told = content.permits.lock().leave(&self.name, self.now);
             self.importer.registries.wake(&told);
             return Ok(());
         };
-        if !lock(&content.permits).take(&self.name, self.now) {
+        if !content.permits.lock().take(&self.name, self.now) {
             return Ok(());
         }
         let reading = Reading {
@@ -332,7 +335,7 @@ async fn run(reading: Reading, client: Client, target: Target, (uid, set): (Stri
     if found != Found::Unknown {
         content.forget_failures(&uid, |key| *key != target.key);
     }
-    lock(&content.found).entry(uid).or_default().push((target.key, found));
+    content.found.lock().entry(uid).or_default().push((target.key, found));
     let registries = Arc::clone(&reading.registries);
     // The next set is told first.
     drop(reading);
@@ -361,7 +364,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..10 {
             content.failed("u", target, now);
-            let (_, until) = lock(&content.failed)["u"][&target];
+            let (_, until) = content.failed.lock()["u"][&target];
             assert!(!content.may_read("u", target, now) && content.may_read("u", target, until));
             waits.push(until.as_second() - now.as_second());
             now = until;
@@ -373,6 +376,6 @@ mod tests {
         content.forget_failures("other", |_| false);
         assert!(!content.may_read("u", target, now.checked_sub(Duration::from_secs(1)).unwrap_or(now)));
         content.forget_failures("u", |_| false);
-        assert!(lock(&content.failed).is_empty(), "the set has other images now");
+        assert!(content.failed.lock().is_empty(), "the set has other images now");
     }
 }

@@ -3,15 +3,15 @@
 
 use krs_core::oci::reference::RegistryHost;
 
-use super::ReconcileError;
 use super::blocked::Blocked;
 use super::clients::{ClientKey, Connection};
+use super::error::ReconcileError;
 use super::hosts::Purpose;
-use super::observe::Seen;
-use super::quiet::Versions;
-use super::round::Round;
+use super::observed::Seen;
 use super::secrets::{Login, SecretError, Secrets};
+use super::set_reconcile::Round;
 use super::sources;
+use super::waiting_for_secret::Versions;
 use crate::adapters::credentials::CaCertificates;
 use crate::model::target::Target;
 

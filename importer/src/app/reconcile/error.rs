@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Why a look at a set fails.
+//! Why a reconcile fails.
+
+use std::time::Duration;
 
 use thiserror::Error;
 
-use super::look::RECONCILE_TIMEOUT;
 use crate::adapters::high_water_marks::MarkError;
 
-/// Why a look at a set did not end well. It is repeated.
+/// Why a reconcile failed. It is retried.
 #[derive(Debug, Error)]
 pub enum ReconcileError {
     /// The API server did not do something.
@@ -18,8 +19,11 @@ pub enum ReconcileError {
         source: kube::Error,
     },
     /// It took too long.
-    #[error("reconciling takes longer than {} s", RECONCILE_TIMEOUT.as_secs())]
-    TimedOut,
+    #[error("reconciling takes longer than {} s", .limit.as_secs())]
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
     /// The system has no random numbers.
     #[error("the system gives no random numbers, so that no copy Job can be created")]
     Random,
@@ -32,6 +36,17 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
+    /// Its name in the metrics.
+    pub(super) const fn category(&self) -> &'static str {
+        match self {
+            Self::Api { .. } => "Api",
+            Self::TimedOut { .. } => "TimedOut",
+            Self::Random => "Random",
+            Self::Mark(_) => "Mark",
+            Self::Nameless => "Nameless",
+        }
+    }
+
     pub(super) fn api(what: &'static str) -> impl FnOnce(kube::Error) -> Self {
         move |source| Self::Api { what, source }
     }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use krs_core::crd::reason;
 
-use super::ReconcileError;
+use super::error::ReconcileError;
 use super::job_reads::Jobs;
 use super::jobs;
-use super::observe::Seen;
-use super::quiet::MENDED_BY_SECRETS;
-use super::round::Round;
+use super::observed::Seen;
 use super::secrets::Secrets;
+use super::set_reconcile::Round;
+use super::waiting_for_secret::MENDED_BY_SECRETS;
 use crate::model::job::JobPhase;
 use crate::model::state::SetState;
 use crate::model::target::Target;

@@ -21,9 +21,9 @@ use kube::{Resource as _, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::jobs::selector;
 use super::ownership::Ownership;
-use super::quiet::until;
-use super::selector;
+use super::waiting_for_secret::until;
 use crate::engine::job;
 use crate::model::job::{CopyJob, JobPhase};
 

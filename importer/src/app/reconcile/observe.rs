@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is found out about a set before anything is decided.
 
-use jiff::Timestamp;
 use krs_core::crd::reason;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Reference;
@@ -10,67 +9,22 @@ use krs_core::redact::printable;
 use super::blocked::Blocked;
 use super::collisions::{self, Collisions};
 use super::edge::Said;
+use super::error::ReconcileError;
 use super::job_reads::Jobs;
 use super::jobs;
-use super::known::KnownAnswers;
+use super::observed::Seen;
 use super::ownership::{self, Ownership};
-use super::round::Round;
-use super::secrets::{Login, Secrets};
+use super::resolve;
+use super::secrets::Secrets;
+use super::set_reconcile::Round;
 use super::sources::{Sources, Unanswered};
 use super::wanted::{self, Wanted};
-use super::{ReconcileError, lock, resolve};
-use crate::adapters::credentials::CaCertificates;
 use crate::engine::decide::Obstacle;
 use crate::model::demand::SetName;
 use crate::model::state::SetState;
-use crate::model::target::Target;
 
 /// Most characters of the API server's refusal that are shown.
 const MAX_REFUSAL: usize = 300;
-
-/// What was found out about a set.
-pub(super) struct Seen {
-    /// The spec, where it is understood.
-    pub(super) wanted: Option<Wanted>,
-    pub(super) targets: Vec<Target>,
-    pub(super) unresolved: Vec<usize>,
-    pub(super) obstacle: Option<Obstacle>,
-    pub(super) collisions: Collisions,
-    pub(super) blocked: Blocked,
-    pub(super) said: Said,
-    /// When the registry was asked for that.
-    pub(super) asked_at: Timestamp,
-    /// What the registry said before and was not asked again.
-    pub(super) known: KnownAnswers,
-    /// Whether all present targets are asked about, not a sample.
-    pub(super) checks_all: bool,
-    /// Whether targets with old proofs wait because too many of the registry's are to be verified.
-    pub(super) renewals_wait: bool,
-    /// Whether a check of the registry goes on.
-    pub(super) is_checking: bool,
-    /// Whether a check ended before all targets were asked about.
-    pub(super) goes_on: bool,
-    /// When a source registry is asked again that is left alone.
-    pub(super) again_at: Option<Timestamp>,
-    /// When the destination registry is asked again that is left alone.
-    pub(super) left_alone_until: Option<Timestamp>,
-    pub(super) login: Option<Login>,
-    /// The keys with CA certificates in the Secret or ConfigMap that the destination names.
-    pub(super) ca_keys: Vec<String>,
-    /// Whether the Secrets that the destination names were read.
-    pub(super) is_destination_read: bool,
-    pub(super) jobs: Jobs,
-    /// Whether they could be read.
-    pub(super) are_jobs_known: bool,
-}
-
-impl Seen {
-    /// Takes note of what the Secrets and ConfigMaps hold that the destination names.
-    pub(super) fn destination_read(&mut self, login: Option<Login>, ca_certs: Option<&CaCertificates>) {
-        self.ca_keys = ca_certs.map(|ca| ca.keys.clone()).unwrap_or_default();
-        (self.login, self.is_destination_read) = (login, true);
-    }
-}
 
 /// What a reference stands for, as far as it is known.
 pub(super) fn digest(reference: &Reference, state: &SetState) -> Option<Digest> {
@@ -94,7 +48,7 @@ impl Round<'_> {
         state: &mut SetState,
     ) -> Result<Seen, ReconcileError> {
         let spec = &self.set.spec;
-        let known = lock(&self.importer.known).remove(&self.uid).unwrap_or_default();
+        let known = self.importer.sets.update(&self.uid, |entry| entry.known.take()).unwrap_or_default();
         let mut seen = Seen {
             wanted: None,
             targets: Vec::new(),

@@ -7,7 +7,8 @@ use kube::ResourceExt as _;
 use kube::api::{Api, Patch};
 use serde_json::json;
 
-use super::{Importer, ReconcileError, lock};
+use super::error::ReconcileError;
+use super::reconciler::Importer;
 use crate::adapters::writes::merging;
 use crate::model::demand::{SetDemand, SetName};
 
@@ -34,7 +35,7 @@ impl Importer {
         let named = set.status.as_ref().and_then(|status| status.importer.as_ref());
         // One that was served so far and names nobody who runs: the watch has not told yet what was written, or somebody
         // else wrote it since. The right status goes there in its own time.
-        let was_served = lock(&self.written).contains_key(uid);
+        let was_served = self.sets.written(uid, |_| ()).is_some();
         match named {
             Some(named) if named == this => return Ok(Owner::This),
             Some(other) => {
@@ -71,9 +72,7 @@ impl Importer {
         self.runs(&name.namespace, uid, &[]);
         self.registries.wakeups.wait_no_more(uid);
         self.forget_metrics(name);
-        lock(&self.written).remove(uid);
-        lock(&self.failures).remove(uid);
-        if lock(&self.left).insert(uid.to_owned(), other.to_owned()).as_deref() != Some(other) {
+        if self.sets.leave(uid, other) {
             tracing::info!(set = %name, importer = other, "the importer of another namespace serves the set");
         }
     }

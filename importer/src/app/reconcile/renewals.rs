@@ -7,14 +7,13 @@
 //! that `verifyInterval` needs on average, so that all of them are done within half of it. What is urgent is not limited:
 //! images that are not known to be present, those of Jobs that ended, and what somebody asked for.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::oci::reference::RegistryHost;
 
-use super::lock;
 use crate::model::demand::SetName;
 
 /// Images per second at least: one verification is a handful of requests.
@@ -107,7 +106,7 @@ impl Renewals {
         now: Timestamp,
     ) -> usize {
         let needs = Needs::of(targets, resync, verify);
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if state.sets.get(set).is_none_or(|known| known.0 != *registry || known.1 != needs) {
             state.remove(set);
             state.sets.insert(set.clone(), (registry.clone(), needs));
@@ -123,14 +122,14 @@ impl Renewals {
     /// than there were: the next ones then wait longer.
     pub(super) fn take(&self, registry: &RegistryHost, images: usize) {
         let images = u32::try_from(images).map_or(f64::MAX, f64::from);
-        if let Some(bucket) = lock(&self.0).registries.get_mut(registry) {
+        if let Some(bucket) = self.0.lock().registries.get_mut(registry) {
             bucket.tokens -= images;
         }
     }
 
     /// Forgets sets that are gone.
     pub(super) fn retain(&self, is_alive: impl Fn(&SetName) -> bool) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let gone = state.sets.keys().filter(|set| !is_alive(set)).cloned().collect::<Vec<_>>();
         gone.iter().for_each(|set| state.remove(set));
         state.registries.retain(|_, bucket| bucket.needs.sets > 0);
@@ -234,7 +233,7 @@ mod tests {
         renewals.take(&edge(), 23);
         assert_eq!(available(1, &edge(), 1000, at(-9_989)), 10);
         renewals.retain(|_| false);
-        let state = lock(&renewals.0);
+        let state = renewals.0.lock();
         assert!(state.sets.is_empty() && state.registries.is_empty());
     }
 }

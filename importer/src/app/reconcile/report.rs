@@ -10,8 +10,9 @@ use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
+use super::error::ReconcileError;
+use super::reconciler::Importer;
 use super::written::{KnownStatus, WrittenStatus};
-use super::{Importer, ReconcileError, lock};
 use crate::adapters::metrics::{FailureLabels, ImageLabels, SetLabels};
 use crate::adapters::stored::StoredSet;
 use crate::adapters::writes::{FIELD_MANAGER, merging};
@@ -39,10 +40,10 @@ pub(super) async fn write(
 ) -> Result<Option<Duration>, ReconcileError> {
     let now = (importer.parts.clock)();
     recheck(importer, name, uid, now).await?;
-    let (written, known, restore_in) = match lock(&importer.written).get(uid) {
-        Some(written) => (written.at, written.status.clone(), written.restore_in(now)),
-        None => (None, None, None),
-    };
+    let (written, known, restore_in) = importer
+        .sets
+        .written(uid, |written| (written.at, written.status.clone(), written.restore_in(now)))
+        .unwrap_or_default();
     // What was written last may not have come back through the watch yet.
     let before = known.or_else(|| set.status.as_ref().map(KnownStatus::from));
     let generation = set.metadata.generation.unwrap_or_default();
@@ -63,23 +64,21 @@ pub(super) async fn write(
         None => {
             // Right from the start, of an earlier process: whoever changes it is noticed from now on.
             let found = || WrittenStatus::found(known);
-            lock(&importer.written).entry(uid.to_owned()).or_insert_with(found);
+            importer.sets.update(uid, |entry| {
+                entry.written.get_or_insert_with(found);
+            });
             return Ok(None);
         }
         Some(wait) if !wait.is_zero() => return Ok(Some(wait)),
         Some(_) => {}
     }
-    {
-        let mut all = lock(&importer.written);
-        let sending = WrittenStatus::sending(all.get(uid), &known, now);
-        all.insert(uid.to_owned(), sending);
-    }
+    importer.sets.update(uid, |entry| {
+        entry.written = Some(WrittenStatus::sending(entry.written.as_ref(), &known, now));
+    });
     if !send(importer, name, uid, &after, &known).await? {
         return Ok(Some(CHANGED));
     }
-    if let Some(written) = lock(&importer.written).get_mut(uid) {
-        written.arrived(known);
-    }
+    importer.sets.written(uid, |written| written.arrived(known));
     if restore_in.is_some() {
         let note = "somebody else changed the status, which only the importer writes: it is written again";
         importer.parts.events.warning(&set.object_ref(&()), "StatusOverwritten", "Sync", note).await;
@@ -95,14 +94,14 @@ async fn recheck(
     uid: &str,
     now: Timestamp,
 ) -> Result<(), ReconcileError> {
-    let restore_in = lock(&importer.written).get(uid).and_then(|written| written.restore_in(now));
+    let restore_in = importer.sets.written(uid, |written| written.restore_in(now)).flatten();
     if restore_in.is_none_or(|wait| !wait.is_zero()) {
         return Ok(());
     }
     let api = Api::<StoredSet>::namespaced(importer.client(), &name.namespace);
     let set = api.get_opt(&name.name).await.map_err(ReconcileError::api("the set cannot be read"))?;
-    if let (Some(set), Some(written)) = (set, lock(&importer.written).get_mut(uid)) {
-        written.observe(set.status_fingerprint());
+    if let Some(set) = set {
+        importer.sets.written(uid, |written| written.observe(set.status_fingerprint()));
     }
     Ok(())
 }

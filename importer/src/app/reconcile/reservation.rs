@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Importer;
-use super::facts::Claim;
+use super::reconciler::Importer;
+use super::shared_state::Claim;
 use crate::model::demand::SetName;
 use crate::model::job::Batch;
 

@@ -12,9 +12,9 @@ use krs_core::crd::{EdgeImageSetSpec, Source, reason};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Reference;
 
-use super::Parts;
 use super::blocked::Blocked;
-use super::quiet::until;
+use super::reconciler::Parts;
+use super::waiting_for_secret::until;
 use super::wanted::Wanted;
 use crate::adapters::high_water_marks::{HighWaterMarks, MarkError};
 use crate::engine::decide;

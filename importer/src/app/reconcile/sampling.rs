@@ -6,14 +6,13 @@
 //! One missing image is enough: its set is asked about in full at once, and so are the other sets of the registry. Each of
 //! them stays Ready until its own check finds something missing.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::oci::reference::RegistryHost;
 
-use super::lock;
 use crate::model::clock::is_over;
 use crate::model::demand::SetName;
 
@@ -60,7 +59,7 @@ impl Samples {
         targets: usize,
         interval: Duration,
     ) -> usize {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         state.remove(set);
         state.sets.insert(set.clone(), (registry.clone(), targets));
         let total = state.totals.entry(registry.clone()).or_default();
@@ -71,7 +70,7 @@ impl Samples {
     /// Records that an image is missing that was present. Answers which sets of the registry are to be checked now; none
     /// where they were a short time ago.
     pub(super) fn miss(&self, registry: &RegistryHost, now: Timestamp) -> Vec<SetName> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         if state.suspected.get(registry).is_some_and(|at| !is_over(*at, SUSPICION, now)) {
             return Vec::new();
         }
@@ -82,13 +81,13 @@ impl Samples {
 
     /// Whether something was found missing since `checked`, when a set was last checked in full.
     pub(super) fn is_suspected(&self, registry: &RegistryHost, checked: Option<Timestamp>) -> bool {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         state.suspected.get(registry).is_some_and(|at| checked.is_none_or(|checked| checked < *at))
     }
 
     /// Forgets sets that are gone.
     pub(super) fn retain(&self, is_alive: impl Fn(&SetName) -> bool) {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let gone = state.sets.keys().filter(|set| !is_alive(set)).cloned().collect::<Vec<_>>();
         gone.iter().for_each(|set| state.remove(set));
         state.totals.retain(|_, total| *total > 0);

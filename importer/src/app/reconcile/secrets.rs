@@ -2,8 +2,8 @@
 //! Secrets and ConfigMaps that a set names: read by name when they are needed, never listed, never
 //! watched, never kept for longer than one reconcile.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use krs_core::crd::reason;
@@ -11,8 +11,7 @@ use krs_core::redact::printable;
 use kube::Api;
 
 use super::hosts::{self, Purpose};
-use super::lock;
-use super::quiet::Versions;
+use super::waiting_for_secret::Versions;
 use crate::adapters::credentials::{CaCertificates, Credentials, authorities};
 use crate::engine::decide::Obstacle;
 
@@ -62,7 +61,7 @@ impl<'a> Secrets<'a> {
 
     /// The versions of what was read.
     pub(super) fn versions(&self) -> Versions {
-        lock(&self.versions).clone()
+        self.versions.lock().clone()
     }
 
     /// The credentials in the Secret `name`, where they may be used for `purpose`. `whose` says which field named it.
@@ -107,7 +106,7 @@ impl<'a> Secrets<'a> {
     }
 
     async fn secret(&self, name: &str, whose: &str) -> Result<Secret, SecretError> {
-        if let Some(secret) = lock(&self.read).get(name) {
+        if let Some(secret) = self.read.lock().get(name) {
             return Ok(secret.clone());
         }
         let secret = Api::<Secret>::namespaced(self.client.clone(), self.namespace).get_opt(name).await;
@@ -115,7 +114,7 @@ impl<'a> Secrets<'a> {
         self.note("secret", name, secret.as_ref().ok().and_then(|secret| Some(&secret.as_ref()?.metadata)));
         let secret = secret.map_err(|said| self.forbidden("Secret", name, whose, &said))?;
         let secret = secret.ok_or_else(|| self.absent("Secret", name, whose))?;
-        let mut read = lock(&self.read);
+        let mut read = self.read.lock();
         if read.len() < MAX_KEPT && size(&secret) <= MAX_KEPT_SIZE {
             read.insert(name.to_owned(), secret.clone());
         }
@@ -124,7 +123,7 @@ impl<'a> Secrets<'a> {
 
     fn note(&self, kind: &str, name: &str, meta: Option<&kube::api::ObjectMeta>) {
         let version = meta.map(|meta| meta.resource_version.clone().unwrap_or_default());
-        lock(&self.versions).insert(format!("{kind}/{name}"), version);
+        self.versions.lock().insert(format!("{kind}/{name}"), version);
     }
 
     fn absent(&self, kind: &str, name: &str, whose: &str) -> SecretError {

@@ -16,13 +16,13 @@ use krs_core::oci::reference::{Reference, RegistryHost};
 use krs_core::registry::Client;
 use tokio::time::Instant;
 
-use super::Parts;
 use super::blocked::Blocked;
 use super::checks::{NoTurn, Registries, Turn, left_alone};
 use super::clients::{ClientKey, Connection};
 use super::edge::{client_options, explain, reason_of};
 use super::health::Health;
 use super::hosts::Purpose;
+use super::reconciler::Parts;
 use super::secrets::{SecretError, Secrets};
 use super::wanted::Wanted;
 use crate::engine::advice::Whose;

@@ -2,15 +2,15 @@
 //! Sets that wait for something that no event of their own tells: the end of another set's Job, the end of a check of the
 //! registry. They are reconciled when it happens, not every few seconds.
 
+use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::sync::Mutex;
 
 use futures::Stream;
 use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use krs_core::crd::EdgeImageSet;
 use kube::runtime::reflector::ObjectRef;
 
-use super::{Importer, lock};
+use super::reconciler::Importer;
 use crate::model::demand::SetName;
 
 /// Who is woken, and who waits for it.
@@ -47,13 +47,13 @@ impl Wakeups {
         namespace: Option<&str>,
     ) -> impl Stream<Item = ObjectRef<EdgeImageSet>> + Send + use<> {
         let (sender, receiver): (_, UnboundedReceiver<_>) = unbounded();
-        lock(&self.listeners).push((namespace.map(str::to_owned), sender));
+        self.listeners.lock().push((namespace.map(str::to_owned), sender));
         receiver
     }
 
     /// Has a set reconciled soon.
     pub(super) fn wake(&self, name: &SetName) {
-        lock(&self.listeners).retain(|(namespace, sender)| {
+        self.listeners.lock().retain(|(namespace, sender)| {
             let of_namespace = namespace.as_ref().is_none_or(|namespace| *namespace == name.namespace);
             let set = ObjectRef::new(&name.name).within(&name.namespace);
             !of_namespace || sender.unbounded_send(set).is_ok()
@@ -62,12 +62,12 @@ impl Wakeups {
 
     /// How many Jobs ended. Asked for before the decision, so that no end is missed in between.
     pub(super) fn ended(&self) -> u64 {
-        lock(&self.queue).ended
+        self.queue.lock().ended
     }
 
     /// A set waits for the end of a Job, and knows of those up to `ended`.
     pub(super) fn wait(&self, uid: &str, name: &SetName, ended: u64) {
-        let waiting = &mut lock(&self.queue).waiting;
+        let waiting = &mut self.queue.lock().waiting;
         if !waiting.iter().any(|waiting| waiting.uid == uid) {
             waiting.push_back(Waiting { uid: uid.to_owned(), name: name.clone(), woken: ended });
         }
@@ -75,13 +75,13 @@ impl Wakeups {
 
     /// A set does not wait any more.
     pub(super) fn wait_no_more(&self, uid: &str) {
-        lock(&self.queue).waiting.retain(|waiting| waiting.uid != uid);
+        self.queue.lock().waiting.retain(|waiting| waiting.uid != uid);
     }
 
     /// Keeps the sets that `is_alive`. What those that are gone were woken for, the next set is.
     pub(super) fn retain(&self, is_alive: impl Fn(&str) -> bool, may_create: impl Fn(&str) -> bool) {
         let is_lost = {
-            let mut queue = lock(&self.queue);
+            let mut queue = self.queue.lock();
             let ended = queue.ended;
             let is_gone = |waiting: &Waiting| !is_alive(&waiting.uid);
             let is_lost = queue.waiting.iter().any(|waiting| is_gone(waiting) && waiting.woken == ended);
@@ -97,7 +97,7 @@ impl Wakeups {
     /// next where a slot is left.
     pub(super) fn job_ended(&self, may_create: impl Fn(&str) -> bool) {
         {
-            let mut queue = lock(&self.queue);
+            let mut queue = self.queue.lock();
             queue.ended = queue.ended.saturating_add(1);
         }
         self.wake_next(may_create);
@@ -108,7 +108,7 @@ impl Wakeups {
     /// finds that out. (T-250)
     pub(super) fn wake_next(&self, may_create: impl Fn(&str) -> bool) {
         let name = {
-            let mut queue = lock(&self.queue);
+            let mut queue = self.queue.lock();
             let ended = queue.ended;
             let is_next =
                 |waiting: &&mut Waiting| waiting.woken < ended && may_create(&waiting.name.namespace);

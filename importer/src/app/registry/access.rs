@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who asks: tokens, and what the API server said of them lately.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
@@ -131,7 +132,7 @@ impl Access {
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<Digest, Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 }
 
@@ -173,7 +174,7 @@ mod tests {
 
     impl Clock {
         fn advance(&self, seconds: u64) {
-            *self.0.lock().unwrap() += Duration::from_secs(seconds);
+            *self.0.lock() += Duration::from_secs(seconds);
         }
     }
 
@@ -190,7 +191,7 @@ mod tests {
             }
             .boxed()
         }));
-        access.clock = Box::new(move || *shown.0.lock().unwrap());
+        access.clock = Box::new(move || *shown.0.lock());
         (access, count, clock)
     }
 

@@ -2,9 +2,9 @@
 //! What keeps strangers from making the importer ask the API server without end: a token that does not even claim to be what
 //! a copy Job's Pod has is refused unasked, and tokens that the API server refuses are reviewed at a bounded rate. (T-144)
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -60,7 +60,7 @@ impl Budget {
 
 impl RefusalBudgets {
     fn budgets(&self) -> MutexGuard<'_, HashMap<IpAddr, Budget>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Whether a token that nobody knows may be reviewed for this address.

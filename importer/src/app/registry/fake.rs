@@ -2,8 +2,9 @@
 //! An API server with objects by their path, and tokens.
 #![allow(clippy::unwrap_used)]
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -41,7 +42,7 @@ pub(crate) struct FakeApi(Arc<Mutex<State>>);
 
 impl FakeApi {
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        f(&mut self.0.lock().unwrap())
+        f(&mut self.0.lock())
     }
 
     /// A cluster with a copy Job of a set in namespace `apps`, whose Pod may read with the token `good`.

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Answers requests: who asks, may they, and what does the bundle hold?
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use axum::body::Body;
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -153,7 +154,7 @@ impl Front {
     }
 
     fn offer(&self, digest: Digest, held: &Arc<Held>) -> Arc<Offer> {
-        let mut offers = self.offers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut offers = self.offers.lock();
         // The library lets go of a bundle when its medium goes away.
         offers.retain(|_, (held, _)| held.strong_count() > 0);
         if let Some((of, offer)) = offers.get(&digest)

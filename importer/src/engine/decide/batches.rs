@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
-use super::Observation;
+use super::observation::Observation;
 use crate::model::job::{Batch, BatchSource};
 use crate::model::stock::StockImage;
 use crate::model::target::Target;

@@ -4,6 +4,7 @@
 mod batches;
 mod needs;
 mod observation;
+mod picture;
 mod situation;
 mod verdict;
 
@@ -11,17 +12,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use krs_core::crd::{EdgeImageSetSpec, Source, reason};
+use krs_core::crd::reason;
 
+use needs::follows_bundles;
 pub(crate) use needs::{copied_bundles, needs};
 pub use observation::{Decision, Limits, Observation, Obstacle, Verdict};
 
-use crate::engine::failures::failure_in_pod;
-use crate::engine::job_targets::Index;
 use crate::model::clock::after;
 use crate::model::job::{Batch, BatchSource, CopyJob, JobPhase};
-use batches::{Open, batches, fits, holders};
-use situation::{Awaited, Situation, situation};
+use batches::{Open, batches, holders};
+use picture::Picture;
+use situation::{Awaited, Situation};
 pub(crate) use situation::{Intervals, withheld};
 
 /// Soonest next look: what is due now was done in this one.
@@ -58,15 +59,6 @@ pub fn decide(o: &Observation<'_>) -> Decision {
     Decision { create, delete, verdict, again, waits_for_jobs, from_bundle }
 }
 
-/// Whether a set copies from bundles at all, as it is: a suspended or stalled one does not, and media need not wait for it.
-/// Neither for one with a Secret that the importer may not read: only whoever runs the site can mend that, and the author of
-/// a set must not hold media by naming one.
-pub(crate) fn follows_bundles(spec: &EdgeImageSetSpec, obstacle: Option<&Obstacle>) -> bool {
-    let waits_for_a_person =
-        |obstacle: &Obstacle| obstacle.stalled || obstacle.reason == reason::SECRET_FORBIDDEN;
-    spec.source != Source::Registry && !spec.suspend && !obstacle.is_some_and(waits_for_a_person)
-}
-
 fn from_bundle(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<usize> {
     if !follows_bundles(o.spec, o.obstacle.as_ref()) {
         return Vec::new();
@@ -89,65 +81,6 @@ fn from_bundle(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<usize> {
     };
     let situations = picture.situations.iter().enumerate();
     situations.filter(|(_, situation)| is_needed(situation)).map(|(place, _)| place).collect()
-}
-
-/// How things stand with each target, and which Job copies what.
-struct Picture<'a> {
-    situations: Vec<Situation<'a>>,
-    /// For each running Job the targets that the set has.
-    running: Vec<(&'a CopyJob, Vec<usize>)>,
-    /// For each target the highest attempt of a Job that still exists; names of Jobs must not repeat.
-    attempts: Vec<u32>,
-    /// For each target why the last Pod of the Job that copies it failed.
-    failed: Vec<Option<(&'static str, String)>>,
-}
-
-impl<'a> Picture<'a> {
-    fn of(o: &Observation<'a>, intervals: Intervals) -> Self {
-        let index = Index::new(o.targets);
-        let mut running = Vec::new();
-        let mut attempts = vec![0; o.targets.len()];
-        let mut failed = vec![None; o.targets.len()];
-        let mut copying = vec![false; o.targets.len()];
-        for job in o.jobs {
-            let in_task = index.places(job);
-            if let JobPhase::Running { failed: Some(pod), .. } = &job.phase {
-                for (n, place) in in_task.iter().enumerate() {
-                    if let Some(place) = place {
-                        failed[*place] = failure_in_pod(pod, n);
-                    }
-                }
-            }
-            let places = in_task.into_iter().flatten().collect::<Vec<_>>();
-            let runs = matches!(job.phase, JobPhase::Running { .. });
-            for place in &places {
-                attempts[*place] = job.attempt.max(attempts[*place]);
-                copying[*place] |= runs;
-            }
-            if runs {
-                running.push((job, places));
-            }
-        }
-        let situations = o.targets.iter().zip(copying).map(|(t, copying)| {
-            let situation = situation(o, intervals, t, copying);
-            match situation {
-                Situation::Open { .. } if !fits(t) => Situation::Broken {
-                    reason: reason::INVALID_SPEC,
-                    message: format!(
-                        "{} has too many tags in one set ({}): put some of them into another set",
-                        t.reference,
-                        t.tags.len()
-                    ),
-                },
-                other => other,
-            }
-        });
-        Self { situations: situations.collect(), running, attempts, failed }
-    }
-
-    fn is_proven(&self, place: usize) -> bool {
-        matches!(self.situations.get(place), Some(Situation::Proven))
-    }
 }
 
 fn delete(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<String> {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a set needs of bundles, as it was decided: the media stay for that. Pure.
 
-use krs_core::crd::EdgeImageSetSpec;
+use krs_core::crd::{EdgeImageSetSpec, Source, reason};
 use krs_core::oci::digest::Digest;
 use krs_core::set::SetImage;
 
-use super::{Decision, Obstacle, follows_bundles};
+use super::observation::{Decision, Obstacle};
 use crate::model::demand::{MissingImage, SetDemand};
 use crate::model::job::{BatchSource, CopyJob};
 use crate::model::state::SetState;
@@ -52,4 +52,13 @@ pub(crate) fn copied_bundles<'a>(
         // The media of a later version's source wait for the images that are missing until the Job has ended.
         TaskSource::Registry { .. } | TaskSource::Later => None,
     })
+}
+
+/// Whether a set copies from bundles at all, as it is: a suspended or stalled one does not, and media need not wait for it.
+/// Neither for one with a Secret that the importer may not read: only whoever runs the site can mend that, and the author of
+/// a set must not hold media by naming one.
+pub(super) fn follows_bundles(spec: &EdgeImageSetSpec, obstacle: Option<&Obstacle>) -> bool {
+    let waits_for_a_person =
+        |obstacle: &Obstacle| obstacle.stalled || obstacle.reason == reason::SECRET_FORBIDDEN;
+    spec.source != Source::Registry && !spec.suspend && !obstacle.is_some_and(waits_for_a_person)
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSetSpec, Source, default, interval, reason};
 use krs_core::oci::digest::Digest;
 
-use super::Observation;
+use super::observation::Observation;
 use crate::engine::failures::known_failure;
 use crate::model::answer::Answer;
 use crate::model::clock::{after, is_over};

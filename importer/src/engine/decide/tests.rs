@@ -16,6 +16,7 @@ use krs_core::oci::reference::{Destination, RegistryHost, RepositoryName};
 use serde_json::json;
 
 use super::*;
+use crate::engine::job_targets::Index;
 use crate::model::answer::Answer;
 use crate::model::job::FailedPod;
 use crate::model::marks::Standing;

@@ -8,8 +8,9 @@ use krs_core::error::shortened;
 use krs_core::oci::reference::Reference;
 use krs_core::redact::printable;
 
+use super::observation::{Observation, Verdict};
+use super::picture::Picture;
 use super::situation::{Awaited, Situation, stalls};
-use super::{Observation, Picture, Verdict};
 use crate::engine::failures::last_failure;
 use crate::engine::remember::last_bundle;
 use crate::model::job::JobPhase;

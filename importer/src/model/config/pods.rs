@@ -2,10 +2,13 @@
 //! What a site adds to the Pods of copy Jobs, checked when the configuration is read: the API server would refuse each Job
 //! of a wrong value, in the namespaces of others and long after the chart was installed.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    HostAlias, LocalObjectReference, PodDNSConfig, ResourceRequirements, Toleration,
+};
 use krs_core::registry::ProxyOptions;
 use serde::Deserialize;
-
-use super::JobConfig;
 
 /// Most labels, annotations, variables, aliases or excepted hosts of one kind.
 const MAX_ENTRIES: usize = 64;
@@ -112,6 +115,70 @@ fn bounded(field: &str, count: usize) -> Result<(), String> {
         return Err(format!("{field} has {count} entries, at most {MAX_ENTRIES} are allowed"));
     }
     Ok(())
+}
+
+/// The copy Jobs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobConfig {
+    /// Image with `krs-importer` and `skopeo`: the importer's own, best by digest.
+    pub image: String,
+    /// When the image is pulled.
+    #[serde(default)]
+    pub image_pull_policy: Option<String>,
+    /// Secrets for pulling the image, in the namespace of the set.
+    #[serde(default)]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// Resources of the container.
+    #[serde(default)]
+    pub resources: Option<ResourceRequirements>,
+    /// Nodes that Jobs may run on.
+    #[serde(default)]
+    pub node_selector: BTreeMap<String, String>,
+    /// Taints that Jobs tolerate.
+    #[serde(default)]
+    pub tolerations: Vec<Toleration>,
+    /// Priority of the Jobs' Pods.
+    #[serde(default)]
+    pub priority_class_name: Option<String>,
+    /// What the runners log, as `--log` says it; absent: `info`.
+    #[serde(default)]
+    pub log: Option<String>,
+    /// Labels of the Jobs, beside those that the importer needs.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the Jobs.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+    /// Labels of their Pods.
+    #[serde(default)]
+    pub pod_labels: BTreeMap<String, String>,
+    /// Annotations of their Pods.
+    #[serde(default)]
+    pub pod_annotations: BTreeMap<String, String>,
+    /// Variables of the environment of their container.
+    #[serde(default)]
+    pub extra_env: Vec<Variable>,
+    /// Names of hosts for a site without DNS.
+    #[serde(default)]
+    pub host_aliases: Vec<HostAlias>,
+    /// How names are resolved, beside what the cluster says.
+    #[serde(default)]
+    pub dns_config: Option<PodDNSConfig>,
+    /// Whether the Pods name the user and groups that they run with; not where the platform assigns them.
+    #[serde(default = "set_ids", rename = "setIDs")]
+    pub set_ids: bool,
+    /// Most copy Jobs of all sets at once.
+    #[serde(default = "max_jobs")]
+    pub max: usize,
+}
+
+const fn max_jobs() -> usize {
+    8
+}
+
+const fn set_ids() -> bool {
+    true
 }
 
 /// Refuses what the API server or the importer itself could not work with.

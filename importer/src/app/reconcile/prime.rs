@@ -8,7 +8,8 @@ use krs_core::crd::EdgeImageSet;
 use kube::ResourceExt as _;
 
 use super::ownership::{Ownership, Repositories};
-use super::{Importer, wanted};
+use super::reconciler::Importer;
+use super::wanted;
 use crate::adapters::heartbeat::Heartbeat;
 use crate::adapters::stored::StoredSet;
 use crate::model::demand::SetName;

@@ -2,14 +2,14 @@
 //! Where the memory of each set lies: a ConfigMap `krs-state-UID` in the importer's own namespace, which only the importer
 //! writes. What is lost is worked out again: a proof by walking at the edge, an attempt by another one.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::lock;
 use crate::adapters::heartbeat::Heartbeat;
 use crate::adapters::writes::FIELD_MANAGER;
 use crate::model::packed::Packed;
@@ -45,7 +45,7 @@ impl Memory {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
-        lock(&self.known)
+        self.known.lock()
     }
 
     /// What is remembered of the set `uid`; nothing, of one that is new.

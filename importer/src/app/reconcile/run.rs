@@ -12,9 +12,10 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::error::ReconcileError;
 use super::owner::Owner;
-use super::round::Round;
+use super::reconciler::Importer;
+use super::set_reconcile::Round;
 use super::wakeups::PassOn;
-use super::{Importer, lock, wanted};
+use super::wanted;
 use crate::adapters::metrics::{ResultLabels, unix_seconds};
 use crate::adapters::stored::StoredSet;
 use crate::model::demand::SetName;
@@ -26,7 +27,9 @@ const LIMIT: Duration = Duration::from_secs(300);
 /// Longest wait after looks that failed.
 const MAX_BACK_OFF: Duration = Duration::from_secs(120);
 /// How long one reconcile may take, so that nothing that hangs holds a slot of the controller.
-pub(super) const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
+
+const TIMED_OUT: ReconcileError = ReconcileError::TimedOut { limit: RECONCILE_TIMEOUT };
 
 /// When to look again at the Jobs of a set that is being deleted, in case that the event of their end was lost.
 const ENDING: Duration = Duration::from_secs(60);
@@ -79,8 +82,8 @@ async fn look(
         }
         let round = Round::new(&set, unreadable, &importer)?;
         let runs = tokio::time::timeout(RECONCILE_TIMEOUT, round.still_copies()).await;
-        let runs = runs.unwrap_or(Err(ReconcileError::TimedOut))?;
-        lock(&importer.failures).remove(&round.uid);
+        let runs = runs.unwrap_or(Err(TIMED_OUT))?;
+        importer.sets.succeed(&round.uid);
         return Ok(if runs { Action::requeue(ENDING) } else { Action::await_change() });
     }
     importer.begun().await;
@@ -90,8 +93,8 @@ async fn look(
         return Ok(Action::requeue(importer.leases.times().renew));
     }
     let owner = tokio::time::timeout(RECONCILE_TIMEOUT, importer.owner(&set, &round.name, &round.uid)).await;
-    match owner.unwrap_or(Err(ReconcileError::TimedOut))? {
-        Owner::This => drop(lock(&importer.left).remove(&round.uid)),
+    match owner.unwrap_or(Err(TIMED_OUT))? {
+        Owner::This => importer.sets.serve(&round.uid),
         Owner::Other(other) => {
             importer.leave(&round.name, &round.uid, &other);
             return Ok(Action::requeue(importer.leases.times().duration));
@@ -100,13 +103,11 @@ async fn look(
     }
     let _under_way = importer.heartbeats().begin(format!("the reconcile of {}", round.name), LIMIT);
     // What was done until then stays, as if the process had died.
-    let again = tokio::time::timeout(RECONCILE_TIMEOUT, round.run())
-        .await
-        .unwrap_or(Err(ReconcileError::TimedOut))?;
+    let again = tokio::time::timeout(RECONCILE_TIMEOUT, round.run()).await.unwrap_or(Err(TIMED_OUT))?;
     importer.parts.metrics.reconciliations.inc();
     importer.parts.metrics.reconcile_seconds.observe(started.elapsed().as_secs_f64());
     importer.parts.metrics.reconcile_success.set(unix_seconds());
-    lock(&importer.failures).remove(&set.uid().unwrap_or_default());
+    importer.sets.succeed(&round.uid);
     Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
@@ -115,20 +116,13 @@ async fn look(
 pub fn error_policy(stored: Arc<StoredSet>, error: &ReconcileError, importer: Arc<Importer>) -> Action {
     let set = stored.without_content();
     let uid = set.uid().unwrap_or_default();
-    let count = {
-        let mut failures = lock(&importer.failures);
-        let count = failures.entry(uid).or_default();
-        *count = count.saturating_add(1);
-        *count
-    };
-    let result = match error {
-        ReconcileError::Api { .. } => "Api",
-        ReconcileError::TimedOut => "TimedOut",
-        ReconcileError::Random => "Random",
-        ReconcileError::Mark(_) => "Mark",
-        ReconcileError::Nameless => "Nameless",
-    };
-    importer.parts.metrics.reconcile_errors.get_or_create(&ResultLabels { result: result.to_owned() }).inc();
+    let count = importer.sets.fail(&uid);
+    importer
+        .parts
+        .metrics
+        .reconcile_errors
+        .get_or_create(&ResultLabels { result: error.category().to_owned() })
+        .inc();
     let wait = BACK_OFF.saturating_mul(1 << (count - 1).min(10)).min(MAX_BACK_OFF);
     let set = SetName::of(&set).map(|name| name.to_string()).unwrap_or_default();
     let error = krs_core::error::chain(error);

@@ -9,10 +9,12 @@ use krs_core::crd::EdgeImageSet;
 use kube::ResourceExt as _;
 
 use super::blocked;
-use super::observe::Seen;
-use super::quiet::{self, MENDED_BY_SECRETS, Quiet};
+use super::error::ReconcileError;
+use super::observed::Seen;
+use super::reconciler::Importer;
+use super::report;
 use super::secrets::{self, Secrets};
-use super::{Importer, ReconcileError, lock, report};
+use super::waiting_for_secret::{self, MENDED_BY_SECRETS, Quiet};
 use crate::engine::decide::Intervals;
 use crate::engine::remember::{copying_targets, last_bundle, record_ended_jobs, remember};
 use crate::model::demand::SetName;
@@ -96,14 +98,15 @@ impl<'a> Round<'a> {
         seen.known.copying = copying_targets(&seen.targets, &seen.jobs.list);
         // Where an error comes first, all is asked again.
         let again = self.again(decision.again, wait, &seen, &state, &secrets);
-        lock(&self.importer.known).insert(self.uid.clone(), std::mem::take(&mut seen.known));
+        self.importer.sets.update(&self.uid, |entry| entry.known = Some(std::mem::take(&mut seen.known)));
         Ok(Some(again))
     }
 
     /// How long to wait where only a mended Secret would help, and none was mended.
     async fn nothing_mended(&self) -> Result<Option<Duration>, ReconcileError> {
-        let quiet = lock(&self.importer.quiet).get(&self.uid).cloned();
-        let restore_in = lock(&self.importer.written).get(&self.uid).and_then(|w| w.restore_in(self.now));
+        let sets = &self.importer.sets;
+        let quiet = sets.update(&self.uid, |entry| entry.waiting_for_secret.clone());
+        let restore_in = sets.written(&self.uid, |written| written.restore_in(self.now)).flatten();
         let Some(quiet) = quiet.filter(|quiet| quiet.holds(self.set, &self.stock, self.now)) else {
             return Ok(None);
         };
@@ -113,10 +116,10 @@ impl<'a> Round<'a> {
         let client = &self.importer.parts.client;
         let now = secrets::versions(client, &self.name.namespace, &quiet.versions).await;
         let now = now.map_err(ReconcileError::api("Secrets cannot be read"))?;
-        let wait = quiet::until(self.now, quiet.until).min(quiet::LOOK);
+        let wait = waiting_for_secret::until(self.now, quiet.until).min(waiting_for_secret::LOOK);
         let wait = restore_in.map_or(wait, |restore_in| wait.min(restore_in));
         if now != quiet.versions {
-            lock(&self.importer.known).remove(&self.uid);
+            sets.update(&self.uid, |entry| entry.known = None);
             return Ok(None);
         }
         Ok(Some(wait))
@@ -136,22 +139,22 @@ impl<'a> Round<'a> {
             || seen.blocked.values().any(|(reason, _)| mended(reason))
             || state.attempts.values().any(|attempt| mended(&attempt.reason));
         let running = seen.jobs.list.iter().any(|job| matches!(job.phase, JobPhase::Running { .. }));
-        lock(&self.importer.quiet).remove(&self.uid);
+        let mut waiting = None;
         if waits && !running && write.is_none() {
             let patience = again.max(PATIENCE).min(self.resync);
             let until = self.now.checked_add(patience).unwrap_or(self.now);
             let (stock, versions) = (Arc::clone(&self.stock), secrets.versions());
-            let quiet = Quiet::new(self.set, stock, versions, self.now, until);
-            lock(&self.importer.quiet).insert(self.uid.clone(), quiet);
+            waiting = Some(Quiet::new(self.set, stock, versions, self.now, until));
         }
+        self.importer.sets.update(&self.uid, |entry| entry.waiting_for_secret = waiting);
         if waits || !seen.jobs.refused.is_empty() {
-            again = again.min(quiet::LOOK);
+            again = again.min(waiting_for_secret::LOOK);
         }
         if let Some(until) = seen.left_alone_until {
-            again = quiet::until(self.now, until).max(Duration::from_secs(1));
+            again = waiting_for_secret::until(self.now, until).max(Duration::from_secs(1));
         }
         if let Some(at) = seen.again_at {
-            again = again.min(quiet::until(self.now, at).max(Duration::from_secs(1)));
+            again = again.min(waiting_for_secret::until(self.now, at).max(Duration::from_secs(1)));
         }
         if seen.goes_on || seen.known.is_suspected {
             again = Duration::from_secs(1);

@@ -2,8 +2,9 @@
 //! What reconciles of different sets must know of each other: who gives which name to what, who holds which blob, and what
 //! every set needs.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +13,6 @@ use krs_core::oci::reference::{RegistryHost, RepositoryName, Tag};
 use tokio::sync::watch;
 
 use super::locations::{BlobLocations, Location};
-use super::lock;
 use super::names::Names;
 use crate::model::clock::is_over;
 use crate::model::demand::{Demand, SetDemand, SetName};
@@ -82,12 +82,12 @@ impl Facts {
     }
 
     fn running(&self) -> MutexGuard<'_, BTreeMap<String, Running>> {
-        lock(&self.running)
+        self.running.lock()
     }
 
     /// Whether it is known what a set gives names to.
     pub(super) fn knows(&self, name: &SetName) -> bool {
-        lock(&self.names).contains(name)
+        self.names.lock().contains(name)
     }
 
     /// Records what a set gives names to, and answers where older sets give such names to something else, by the position
@@ -99,12 +99,12 @@ impl Facts {
         writes: bool,
         targets: &[Target],
     ) -> BTreeMap<usize, Vec<(Tag, SetName)>> {
-        lock(&self.names).claim(name, created, writes, targets)
+        self.names.lock().claim(name, created, writes, targets)
     }
 
     /// The namespaces that have sets that may write.
     pub(super) fn namespaces(&self) -> BTreeSet<String> {
-        lock(&self.names).namespaces()
+        self.names.lock().namespaces()
     }
 
     /// Takes note of the Jobs of a set, of which there are no others; says whether one of those that ran does not any more.
@@ -221,8 +221,8 @@ impl Facts {
     /// Drops the sets that are not among `alive`, and names them; the picture is complete once every one of those was
     /// looked at, and these are `all`.
     pub(super) fn only(&self, alive: &BTreeSet<SetName>, all: bool) -> Vec<SetName> {
-        lock(&self.names).retain(alive);
-        lock(&self.locations).retain(|set| alive.contains(set));
+        self.names.lock().retain(alive);
+        self.locations.lock().retain(|set| alive.contains(set));
         let mut dropped = Vec::new();
         self.demand.send_if_modified(|demand| {
             dropped = demand.sets.keys().filter(|name| !alive.contains(name)).cloned().collect();
@@ -245,7 +245,7 @@ impl Facts {
             registry: target.registry.clone(),
             repository: target.repository.clone(),
         };
-        lock(&self.locations).record(&location, blobs);
+        self.locations.lock().record(&location, blobs);
     }
 
     /// Repositories that hold one of `blobs`, of the namespace, or of all where the site shares.
@@ -256,7 +256,7 @@ impl Facts {
         registry: &RegistryHost,
         blobs: &BTreeSet<Digest>,
     ) -> BTreeMap<Digest, Vec<RepositoryName>> {
-        lock(&self.locations).of(namespace, share, registry, blobs)
+        self.locations.lock().of(namespace, share, registry, blobs)
     }
 }
 

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How things stand with a set as a whole. Pure.
+
+use krs_core::crd::reason;
+
+use super::batches::fits;
+use super::observation::Observation;
+use super::situation::{Intervals, Situation, situation};
+use crate::engine::failures::failure_in_pod;
+use crate::engine::job_targets::Index;
+use crate::model::job::{CopyJob, JobPhase};
+
+/// How things stand with each target, and which Job copies what.
+pub(super) struct Picture<'a> {
+    pub(super) situations: Vec<Situation<'a>>,
+    /// For each running Job the targets that the set has.
+    pub(super) running: Vec<(&'a CopyJob, Vec<usize>)>,
+    /// For each target the highest attempt of a Job that still exists; names of Jobs must not repeat.
+    pub(super) attempts: Vec<u32>,
+    /// For each target why the last Pod of the Job that copies it failed.
+    pub(super) failed: Vec<Option<(&'static str, String)>>,
+}
+
+impl<'a> Picture<'a> {
+    pub(super) fn of(o: &Observation<'a>, intervals: Intervals) -> Self {
+        let index = Index::new(o.targets);
+        let mut running = Vec::new();
+        let mut attempts = vec![0; o.targets.len()];
+        let mut failed = vec![None; o.targets.len()];
+        let mut copying = vec![false; o.targets.len()];
+        for job in o.jobs {
+            let in_task = index.places(job);
+            if let JobPhase::Running { failed: Some(pod), .. } = &job.phase {
+                for (n, place) in in_task.iter().enumerate() {
+                    if let Some(place) = place {
+                        failed[*place] = failure_in_pod(pod, n);
+                    }
+                }
+            }
+            let places = in_task.into_iter().flatten().collect::<Vec<_>>();
+            let runs = matches!(job.phase, JobPhase::Running { .. });
+            for place in &places {
+                attempts[*place] = job.attempt.max(attempts[*place]);
+                copying[*place] |= runs;
+            }
+            if runs {
+                running.push((job, places));
+            }
+        }
+        let situations = o.targets.iter().zip(copying).map(|(t, copying)| {
+            let situation = situation(o, intervals, t, copying);
+            match situation {
+                Situation::Open { .. } if !fits(t) => Situation::Broken {
+                    reason: reason::INVALID_SPEC,
+                    message: format!(
+                        "{} has too many tags in one set ({}): put some of them into another set",
+                        t.reference,
+                        t.tags.len()
+                    ),
+                },
+                other => other,
+            }
+        });
+        Self { situations: situations.collect(), running, attempts, failed }
+    }
+
+    pub(super) fn is_proven(&self, place: usize) -> bool {
+        matches!(self.situations.get(place), Some(Situation::Proven))
+    }
+}
