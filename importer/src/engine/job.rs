@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Copy Jobs as Kubernetes objects: written from batches, read back as [`crate::model::job::CopyJob`]s. Pure.
 
+mod labels;
 mod pod;
 mod read;
 
@@ -15,31 +16,16 @@ use krs_core::crd::{API_VERSION, EdgeImageSet, KIND};
 use krs_core::oci::digest::Hasher;
 use krs_core::oci::reference::RepositoryName;
 
-use crate::model::config::Config;
 use crate::model::job::{Batch, BatchSource};
 use crate::model::target::Target;
 use crate::model::task::{CopyTarget, CopyTask, DestinationEndpoint, TaskSource, repository_in_bundle};
 
+use labels::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, NONCE, SET_NAME_LABEL, with_own};
+pub use labels::{SELECTOR, SET_LABEL};
+pub use pod::Surroundings;
 pub use read::read;
 pub(crate) use read::{add_pods, is_of_job};
 
-/// Label selector of all copy Jobs and their Pods.
-pub const SELECTOR: &str = "app.kubernetes.io/managed-by=krs-importer,app.kubernetes.io/component=copy";
-/// Label with the UID of the set.
-pub const SET_LABEL: &str = "kuberegistrysync.io/set-uid";
-
-/// Label with the name of the set, where that is a label's value: for people.
-const SET_NAME_LABEL: &str = "kuberegistrysync.io/set";
-/// Annotation with the hash of what is copied and how.
-const BATCH: &str = "kuberegistrysync.io/batch";
-/// Annotation with the number of the attempt.
-const ATTEMPT: &str = "kuberegistrysync.io/attempt";
-/// Annotation with the nonce that the state of the set has, too.
-const NONCE: &str = "kuberegistrysync.io/nonce";
-/// The only container.
-const CONTAINER: &str = "copy";
-/// Hex digits of the hash in the name.
-const HASH_DIGITS: usize = 10;
 /// Most characters of the set's name in the Job's: 63 without `krs-`, hash, attempt and dashes.
 const MAX_SET_NAME: usize = 63 - 4 - 1 - HASH_DIGITS - 1 - 10;
 
@@ -53,19 +39,6 @@ const MAX_DEADLINE: u64 = 24 * 3600;
 const UNKNOWN_DEADLINE: u64 = 6 * 3600;
 /// How long an ended Job stays, in seconds.
 pub(crate) const TTL: i32 = 3600;
-
-/// What a Job needs beside its batch.
-#[derive(Debug)]
-pub struct Surroundings<'a> {
-    /// The site's policy.
-    pub config: &'a Config,
-    /// Authority of the embedded registry, in PEM.
-    pub registry_ca: &'a str,
-    /// Whether the destination's Secret is a dockerconfigjson, so that the Pod's image may be pulled with it.
-    pub destination_is_dockerconfigjson: bool,
-    /// The keys with CA certificates in the Secret or ConfigMap that the set names: only these are mounted.
-    pub destination_ca_keys: &'a [String],
-}
 
 /// The name of the Job for a batch of a set.
 pub(crate) fn name_of(set: &EdgeImageSet, batch: &Batch) -> String {
@@ -209,11 +182,6 @@ fn labels(uid: &str, set: &str) -> BTreeMap<String, String> {
         labels.insert(SET_NAME_LABEL.to_owned(), set.to_owned());
     }
     labels
-}
-
-/// What the site adds, and what the importer needs, which comes before.
-fn with_own(site: &BTreeMap<String, String>, own: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    site.iter().map(|(key, value)| (key.clone(), value.clone())).chain(own).collect()
 }
 
 /// Seconds that a Job may take.

@@ -8,22 +8,17 @@
 
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use krs_core::oci::Descriptor;
-use krs_core::registry::{BlobSink, Client, ClientOptions, RegistryError, Repository};
+use krs_core::registry::{BlobSink, Client, RegistryError, Repository};
 use krs_core::sync::verify_present::{Presence, PresenceError, verify_present};
 
 use super::checks::Registries;
-use super::edge::{edge_options, explain};
-use super::error::ReconcileError;
-use super::observed::Seen;
+use super::edge::explain;
 use super::permits::Permits;
-use super::secrets::{SecretError, Secrets};
-use super::set_reconcile::Round;
 use crate::engine::advice::Whose;
 use crate::model::answer::Answer;
 use crate::model::clock::Clock;
@@ -34,7 +29,7 @@ use crate::model::state::SetState;
 use crate::model::target::{Target, TargetKey};
 
 /// Asks for the content of all images of a set to be read; any new value does.
-const VERIFY_CONTENT_AT: &str = "kuberegistrysync.io/verify-content-at";
+pub(super) const VERIFY_CONTENT_AT: &str = "kuberegistrysync.io/verify-content-at";
 /// How often damaged content is read again, in case somebody mended it in place.
 const DAMAGED_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long it takes until an image is read again that could not be; each further failure doubles it.
@@ -48,7 +43,7 @@ const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
 
 /// What reading an image back found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     Sound,
     /// What differs, and where.
     Damaged(String),
@@ -62,8 +57,8 @@ type FailedReads = BTreeMap<TargetKey, (u32, Timestamp)>;
 /// What was read back, by the UID of the set, and whose turn it is.
 pub(super) struct ContentReads {
     /// One image at a time; namespaces take turns.
-    permits: Mutex<Permits>,
-    found: Mutex<HashMap<String, Vec<(TargetKey, Found)>>>,
+    pub(super) permits: Mutex<Permits>,
+    pub(super) found: Mutex<HashMap<String, Vec<(TargetKey, Found)>>>,
     /// Images that could not be read, by the UID of the set: how often in a row, and when they are read again.
     failed: Mutex<HashMap<String, FailedReads>>,
 }
@@ -75,11 +70,11 @@ impl Default for ContentReads {
 }
 
 /// Ends the reading of an image, however it ends.
-struct Reading {
-    content: Arc<ContentReads>,
-    registries: Arc<Registries>,
-    namespace: String,
-    clock: Clock,
+pub(super) struct Reading {
+    pub(super) content: Arc<ContentReads>,
+    pub(super) registries: Arc<Registries>,
+    pub(super) namespace: String,
+    pub(super) clock: Clock,
 }
 
 impl Drop for Reading {
@@ -111,14 +106,14 @@ impl ContentReads {
     }
 
     /// Whether an image may be read now.
-    fn may_read(&self, uid: &str, target: TargetKey, now: Timestamp) -> bool {
+    pub(super) fn may_read(&self, uid: &str, target: TargetKey, now: Timestamp) -> bool {
         let failed = self.failed.lock();
         let known = failed.get(uid).and_then(|targets| targets.get(&target));
         known.is_none_or(|(_, until)| !is_to_come(*until, MAX_RETRY, now))
     }
 
     /// Forgets failures of the set `uid` for all but these targets.
-    fn forget_failures(&self, uid: &str, is_kept: impl Fn(&TargetKey) -> bool) {
+    pub(super) fn forget_failures(&self, uid: &str, is_kept: impl Fn(&TargetKey) -> bool) {
         let mut failed = self.failed.lock();
         let Some(targets) = failed.get_mut(uid) else { return };
         targets.retain(|target, _| is_kept(target));
@@ -192,7 +187,7 @@ async fn read_blobs(repository: &Repository, contents: Vec<Descriptor>) -> Found
 }
 
 /// Takes what was found into the state. `requested_at` is what the annotation says. Pure.
-fn apply(
+pub(super) fn apply(
     state: &mut SetState,
     is_wanted: impl Fn(&TargetKey) -> bool,
     found: Vec<(TargetKey, Found)>,
@@ -230,7 +225,7 @@ fn apply(
 
 /// The target that was read longest ago of those that are due. Without an `interval` only what somebody asked for is, and
 /// what is damaged.
-fn due<'a>(
+pub(super) fn due<'a>(
     state: &SetState,
     targets: &'a [Target],
     interval: Option<Duration>,
@@ -250,78 +245,13 @@ fn due<'a>(
     targets.iter().filter_map(since).min_by_key(|(at, target)| (*at, target.key)).map(|(_, target)| target)
 }
 
-impl Round<'_> {
-    /// Takes what was read back into the state, and takes back what the registry says of damaged images: that they are
-    /// there.
-    pub(super) fn content_found(&self, seen: &mut Seen, state: &mut SetState) {
-        let found = self.importer.content.found.lock().remove(&self.uid).unwrap_or_default();
-        if seen.wanted.is_none() {
-            return;
-        }
-        let annotations = self.set.metadata.annotations.as_ref();
-        let requested_at = annotations.and_then(|annotations| annotations.get(VERIFY_CONTENT_AT)).cloned();
-        let wanted = seen.targets.iter().map(|target| target.key).collect::<BTreeSet<_>>();
-        let is_wanted = |key: &TargetKey| wanted.contains(key);
-        self.importer.content.forget_failures(&self.uid, is_wanted);
-        apply(state, is_wanted, found, &seen.said.answers, requested_at, self.now);
-        let damaged = &state.content_damage;
-        seen.said.answers.retain(|key, _| !damaged.contains_key(key));
-    }
-
-    /// Says of damaged images that they are.
-    pub(super) fn content_damage(seen: &mut Seen, state: &SetState) {
-        for (key, message) in &state.content_damage {
-            seen.said.answers.insert(*key, Answer::Corrupt { message: message.clone() });
-        }
-    }
-
-    /// Starts to read the next image back that is due, once it is this set's turn.
-    pub(super) async fn read_content(
-        &self,
-        secrets: &Secrets<'_>,
-        seen: &Seen,
-        state: &SetState,
-    ) -> Result<(), ReconcileError> {
-        let (parts, content) = (&self.importer.parts, &self.importer.content);
-        let may_read = |target| content.may_read(&self.uid, target, self.now);
-        let is_idle = seen.obstacle.is_some() || self.set.spec.suspend;
-        let interval = parts.config.content_verify_interval;
-        let target = due(state, &seen.targets, interval, may_read, self.now).filter(|_| !is_idle);
-        let Some(target) = target else {
-            let told = content.permits.lock().leave(&self.name, self.now);
-            self.importer.registries.wake(&told);
-            return Ok(());
-        };
-        if !content.permits.lock().take(&self.name, self.now) {
-            return Ok(());
-        }
-        let reading = Reading {
-            content: Arc::clone(content),
-            registries: Arc::clone(&self.importer.registries),
-            namespace: self.name.namespace.clone(),
-            clock: Arc::clone(&parts.clock),
-        };
-        let (login, ca_certs) = match self.destination(secrets, &target.registry).await {
-            Ok(found) => found,
-            Err(SecretError::Api(error)) => return Err(ReconcileError::api("Secrets cannot be read")(error)),
-            // The next check of the registry says what is wrong with it.
-            Err(SecretError::Obstacle(_)) => return Ok(()),
-        };
-        let credentials = login.as_ref().map(|login| &login.credentials);
-        let tls = self.set.spec.destination_tls.as_ref();
-        let rate = parts.config.content_verify_rate;
-        let options = ClientOptions {
-            bandwidth: NonZeroU64::new(rate.saturating_mul(1 << 20)),
-            ..edge_options(&target.registry, tls, credentials, ca_certs.map(|ca| ca.pem), &parts.deny_list)
-        };
-        let Ok(client) = Client::new(options) else { return Ok(()) };
-        let set = (self.uid.clone(), self.name.clone());
-        tokio::spawn(run(reading, client, target.clone(), set, rate));
-        Ok(())
-    }
-}
-
-async fn run(reading: Reading, client: Client, target: Target, (uid, set): (String, SetName), rate: u64) {
+pub(super) async fn run(
+    reading: Reading,
+    client: Client,
+    target: Target,
+    (uid, set): (String, SetName),
+    rate: u64,
+) {
     let found = read(&client, &target, rate).await;
     let repository = format!("{}/{}", target.registry, target.repository);
     let content = &reading.content;

@@ -21,7 +21,6 @@ use kube::{Resource as _, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::jobs::selector;
 use super::ownership::Ownership;
 use super::waiting_for_secret::until;
 use crate::engine::job;
@@ -314,4 +313,9 @@ fn has_failed_pods(job: &Job) -> bool {
 
 fn is_ready(job: &Job) -> bool {
     job.status.as_ref().and_then(|status| status.ready).is_some_and(|ready| ready > 0)
+}
+
+/// Selector of the Jobs and Pods of one set.
+fn selector(uid: &str) -> String {
+    format!("{},{}={uid}", job::SELECTOR, job::SET_LABEL)
 }

@@ -82,11 +82,6 @@ pub(super) async fn delete(
     }
 }
 
-/// Selector of the Jobs and Pods of one set.
-pub(super) fn selector(uid: &str) -> String {
-    format!("{},{}={uid}", job::SELECTOR, job::SET_LABEL)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::checks::Registries;
 use super::content::ContentReads;
 use super::job_reads::{JobReader, ReadLimit};
+use super::labels::{IMAGE_STATES, failure_labels, image_labels};
 use super::renewals::Renewals;
 use super::sampling::Samples;
 use super::sets::SetEntries;
@@ -236,11 +237,11 @@ impl Importer {
         self.parts.metrics.last_sync.remove(&labels);
         self.parts.metrics.corrupt.remove(&labels);
         self.parts.metrics.read_bytes.remove(&labels);
-        super::report::failure_labels(set).for_each(|labels| {
+        failure_labels(set).for_each(|labels| {
             self.parts.metrics.failed.remove(&labels);
         });
-        super::report::IMAGE_STATES.iter().for_each(|state| {
-            self.parts.metrics.images.remove(&super::report::image_labels(&labels, state));
+        IMAGE_STATES.iter().for_each(|state| {
+            self.parts.metrics.images.remove(&image_labels(&labels, state));
         });
     }
 

@@ -11,19 +11,17 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use super::error::ReconcileError;
+use super::labels::{IMAGE_STATES, failure_labels, image_labels};
 use super::reconciler::Importer;
 use super::written::{KnownStatus, WrittenStatus};
-use crate::adapters::metrics::{FailureLabels, ImageLabels, SetLabels};
+use crate::adapters::metrics::SetLabels;
 use crate::adapters::stored::StoredSet;
 use crate::adapters::writes::{FIELD_MANAGER, merging};
 use crate::engine::decide::Verdict;
-use crate::engine::failures::FAILURES;
 use crate::engine::status;
 use crate::model::demand::SetName;
 use crate::model::state::SetState;
 
-/// States of images in the metrics.
-pub(super) const IMAGE_STATES: [&str; 4] = ["desired", "present", "missing", "failed"];
 /// Most images that one event names.
 const SHOWN: usize = 3;
 /// When to look again at a set that changed while its status was written.
@@ -182,11 +180,6 @@ fn new_failures(before: Option<&EdgeImageSetStatus>, after: &EdgeImageSetStatus)
     Some(shortened(shown, SHOWN, "; "))
 }
 
-/// Labels of the images of a set in one state.
-pub(super) fn image_labels(set: &SetLabels, state: &'static str) -> ImageLabels {
-    ImageLabels { namespace: set.namespace.clone(), name: set.name.clone(), state }
-}
-
 fn measure(importer: &Importer, name: &SetName, status: &EdgeImageSetStatus, state: &SetState) {
     let metrics = &importer.parts.metrics;
     let labels = SetLabels { namespace: name.namespace.clone(), name: name.name.clone() };
@@ -200,15 +193,6 @@ fn measure(importer: &Importer, name: &SetName, status: &EdgeImageSetStatus, sta
     if let Some(at) = state.last_sync_time {
         metrics.last_sync.get_or_create(&labels).set(at.as_second());
     }
-}
-
-/// Labels of the images of a set that failed, by reason.
-pub(super) fn failure_labels(set: &SetName) -> impl Iterator<Item = FailureLabels> {
-    FAILURES.into_iter().chain([reason::COPY_FAILED, reason::JOB_REJECTED]).map(|reason| FailureLabels {
-        namespace: set.namespace.clone(),
-        name: set.name.clone(),
-        reason,
-    })
 }
 
 fn measure_failures(importer: &Importer, set: &SetName, verdict: &Verdict) {

@@ -12,9 +12,9 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::error::ReconcileError;
 use super::owner::Owner;
+use super::pass_on::PassOn;
 use super::reconciler::Importer;
 use super::set_reconcile::Round;
-use super::wakeups::PassOn;
 use super::wanted;
 use crate::adapters::metrics::{ResultLabels, unix_seconds};
 use crate::adapters::stored::StoredSet;

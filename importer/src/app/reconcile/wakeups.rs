@@ -10,7 +10,6 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use krs_core::crd::EdgeImageSet;
 use kube::runtime::reflector::ObjectRef;
 
-use super::reconciler::Importer;
 use crate::model::demand::SetName;
 
 /// Who is woken, and who waits for it.
@@ -119,24 +118,6 @@ impl Wakeups {
             })
         };
         name.iter().for_each(|name| self.wake(name));
-    }
-}
-
-/// Held by each reconcile of a set, which may have been woken by the end of a Job: however it ends, early, with an error or
-/// at its time limit, the next set is woken if a Job may still be created.
-pub(super) struct PassOn<'a> {
-    importer: &'a Importer,
-}
-
-impl<'a> PassOn<'a> {
-    pub(super) const fn new(importer: &'a Importer) -> Self {
-        Self { importer }
-    }
-}
-
-impl Drop for PassOn<'_> {
-    fn drop(&mut self) {
-        self.importer.registries.wakeups.wake_next(self.importer.may_create());
     }
 }
 

@@ -13,8 +13,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::crd::EdgeImageSet;
 
-use super::{CONTAINER, Surroundings};
-use crate::model::config::{NO_SIDECAR_ANNOTATIONS, NO_SIDECAR_LABELS, Variable};
+use super::labels::{CONTAINER, with_own};
+use crate::model::config::{Config, NO_SIDECAR_ANNOTATIONS, NO_SIDECAR_LABELS, Variable};
 use crate::model::job::{Batch, BatchSource};
 use crate::model::task::{AUDIENCE, CopyTask, path};
 
@@ -28,6 +28,19 @@ const WORK_SIZE: &str = "16Mi";
 const MIN_TOKEN: u64 = 3600;
 /// Label of nodes with their system, and the only one that the image is made for.
 const SYSTEM: (&str, &str) = ("kubernetes.io/os", "linux");
+
+/// What a Job needs beside its batch.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// The site's policy.
+    pub config: &'a Config,
+    /// Authority of the embedded registry, in PEM.
+    pub registry_ca: &'a str,
+    /// Whether the destination's Secret is a dockerconfigjson, so that the Pod's image may be pulled with it.
+    pub destination_is_dockerconfigjson: bool,
+    /// The keys with CA certificates in the Secret or ConfigMap that the set names: only these are mounted.
+    pub destination_ca_keys: &'a [String],
+}
 
 pub(super) fn template(
     set: &EdgeImageSet,
@@ -68,7 +81,7 @@ pub(super) fn template(
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             annotations: Some(unless_said(&NO_SIDECAR_ANNOTATIONS, &jobs.pod_annotations)),
-            labels: Some(super::with_own(&unless_said(&NO_SIDECAR_LABELS, &jobs.pod_labels), labels)),
+            labels: Some(with_own(&unless_said(&NO_SIDECAR_LABELS, &jobs.pod_labels), labels)),
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::redact::printable;
 
-use super::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, SELECTOR, SET_LABEL};
+use super::labels::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, SELECTOR, SET_LABEL};
 use crate::model::job::{CopyJob, FailedPod, JobPhase};
 use crate::model::task::{CopyReport, CopyTask, MAX_REPORT, MAX_TARGETS, MAX_TASK, STOPPED};
 

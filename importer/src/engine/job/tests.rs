@@ -5,6 +5,7 @@ use krs_core::oci::digest::Digest;
 use serde_json::json;
 
 use super::*;
+use crate::model::config::Config;
 use crate::model::job::{CopyJob, JobPhase};
 
 const CONFIG: &str = "namespace: krs-system\nallowedDestinations: [edge.local:5000]\n\
