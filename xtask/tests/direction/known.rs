@@ -5,8 +5,4 @@
 pub(crate) const AGAINST_THE_LAYERS: &[&str] = &[];
 
 /// Circles of files, by crate.
-pub(crate) const CIRCLES: &[(&str, &[&[&str]])] = &[
-    ("src", &[]),
-    ("cli/src", &[]),
-    ("importer/src", &[]),
-];
+pub(crate) const CIRCLES: &[(&str, &[&[&str]])] = &[("src", &[]), ("cli/src", &[]), ("importer/src", &[])];
