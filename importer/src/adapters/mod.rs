@@ -2,13 +2,13 @@
 //! What the importer talks to: the API server, the drop folder, Prometheus, and the credentials of registries.
 
 pub mod api_client;
+pub mod bundle_store;
 pub mod credentials;
 pub mod events;
 pub mod follow;
 pub mod heartbeat;
 pub mod high_water_marks;
 pub mod lease;
-pub mod library;
 pub mod metrics;
 pub mod stored;
 pub(crate) mod watch_source;

@@ -16,24 +16,24 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::adapters::api_client;
+use crate::adapters::bundle_store::BundleStore;
 use crate::adapters::events::Events;
 use crate::adapters::follow::Pace;
 use crate::adapters::heartbeat::{Heartbeats, Watches};
 use crate::adapters::high_water_marks::HighWaterMarks;
 use crate::adapters::lease::{self, Leases, Times, holder_name};
-use crate::adapters::library::Library;
 use crate::adapters::metrics::Metrics;
 use crate::app::controller;
 use crate::app::http::{self, Health};
 use crate::app::intake::Intake;
-use crate::app::reconcile::{Importer, Parts};
+use crate::app::reconcile::{Context, Reconciler};
 use crate::app::registry::{Certificate, Registry};
 use crate::app::start::{Start, StepError};
 use crate::app::tls::{self, ServerIdentity};
+use crate::model::bundle_inventory::BundleInventory;
 use crate::model::config::{Config, ConfigError};
-use crate::model::demand::Demand;
 use crate::model::policy::{self, Allowed, Destinations};
-use crate::model::stock::Stock;
+use crate::model::required_images::RequiredImages;
 
 /// How long everything may take to come to an end.
 const STOPPING: Duration = Duration::from_secs(25);
@@ -73,7 +73,7 @@ pub enum RunError {
     Kube(#[from] kube::Error),
     /// The surroundings do not say where the API server is.
     #[error("nothing says where the API server is: {0}")]
-    Surroundings(#[from] kube::config::InferConfigError),
+    JobContext(#[from] kube::config::InferConfigError),
     /// The certificate of the embedded registry cannot be made or kept.
     #[error("the certificate of the embedded registry cannot be made: {0}")]
     Tls(#[from] tls::TlsError),
@@ -146,7 +146,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let client = kube::Client::try_from(surroundings)?;
     let client = api_client::limited(client, api_client::Limits::default(), Arc::clone(&watches));
     let pod = std::env::var("POD_NAME").ok();
-    let (stock, stocked) = watch::channel(Arc::<Stock>::default());
+    let (stock, stocked) = watch::channel(Arc::<BundleInventory>::default());
     let seen = Arc::new(AtomicBool::new(false));
     let (stop, stopping) = watch::channel(false);
     let stopped = || ended(stop.subscribe());
@@ -172,8 +172,8 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     let (ca, registry_ca) = watch::channel(identity.ca.clone());
 
     let events = Events::new(client.clone(), pod);
-    let (library, faults) = Library::new();
-    let (demand, demanded) = watch::channel(Arc::<Demand>::default());
+    let (library, faults) = BundleStore::new();
+    let (demand, demanded) = watch::channel(Arc::<RequiredImages>::default());
     let marks = HighWaterMarks::new(client.clone(), &config.namespace);
 
     let registry = Registry::bind(
@@ -199,7 +199,7 @@ pub async fn main(path: &Utf8Path) -> Result<(), RunError> {
     )
     .with_heartbeat(heartbeats.begin("the intake", LOOP_LIMIT))
     .with_watch(Arc::clone(&watches), heartbeats.clone(), Pace { limit: LOOP_LIMIT, ..Pace::default() });
-    let importer = Importer::new(Parts {
+    let importer = Reconciler::new(Context {
         config: Arc::clone(&config),
         client: client.clone(),
         destinations,
@@ -274,7 +274,7 @@ async fn begin(
     let mut held_by = None;
     loop {
         match start.step("the Lease", async || leases.acquire().await.map_err(LeaseError)).await? {
-            lease::Attempt::Held => break,
+            lease::Attempt::OpenBundle => break,
             lease::Attempt::HeldBy(other) => {
                 let what = format!(
                     "{other} holds Lease {}/krs-importer: one importer runs in a namespace",
@@ -300,7 +300,7 @@ async fn keep(leases: &Leases) -> RunError {
     loop {
         tokio::time::sleep(wait).await;
         wait = match leases.acquire().await {
-            Ok(lease::Attempt::Held) => leases.times().renew,
+            Ok(lease::Attempt::OpenBundle) => leases.times().renew,
             Ok(lease::Attempt::HeldBy(other)) => return RunError::Superseded(other),
             Ok(lease::Attempt::Contended) => LEASE_RETRY,
             Err(error) => {
@@ -340,7 +340,7 @@ async fn ended(mut stop: watch::Receiver<bool>) {
 fn health(
     heartbeats: Heartbeats,
     metrics: prometheus_client::registry::Registry,
-    stock: &watch::Receiver<Arc<Stock>>,
+    stock: &watch::Receiver<Arc<BundleInventory>>,
     seen: &Arc<AtomicBool>,
 ) -> Health {
     let scanned = stock.clone();

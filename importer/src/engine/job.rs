@@ -22,7 +22,7 @@ use crate::model::task::{CopyTarget, CopyTask, DestinationEndpoint, TaskSource, 
 
 use labels::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, NONCE, SET_NAME_LABEL, with_own};
 pub use labels::{SELECTOR, SET_LABEL};
-pub use pod::Surroundings;
+pub use pod::JobContext;
 pub use read::read;
 pub(crate) use read::{add_pods, is_of_job};
 
@@ -47,7 +47,7 @@ pub(crate) fn name_of(set: &EdgeImageSet, batch: &Batch) -> String {
 }
 
 /// The Job for a batch of a set.
-pub fn build(set: &EdgeImageSet, batch: &Batch, surroundings: &Surroundings<'_>) -> Job {
+pub fn build(set: &EdgeImageSet, batch: &Batch, surroundings: &JobContext<'_>) -> Job {
     let uid = set.metadata.uid.clone().unwrap_or_default();
     let set_name = set.metadata.name.clone().unwrap_or_default();
     let hash = hash(set, &uid, batch);
@@ -101,7 +101,7 @@ pub(crate) fn nonce(job: &ObjectMeta) -> Option<&str> {
     job.annotations.as_ref()?.get(NONCE).map(String::as_str)
 }
 
-fn task(set: &EdgeImageSet, batch: &Batch, surroundings: &Surroundings<'_>) -> CopyTask {
+fn task(set: &EdgeImageSet, batch: &Batch, surroundings: &JobContext<'_>) -> CopyTask {
     let config = surroundings.config;
     let tls = set.spec.destination_tls.clone().unwrap_or_default();
     let written = |target: &Target| {

@@ -7,5 +7,5 @@ pub(crate) mod failures;
 pub mod job;
 pub(crate) mod job_targets;
 pub(crate) mod needed;
-pub mod remember;
 pub mod status;
+pub mod update_state;

@@ -9,8 +9,8 @@ use krs_core::redact::printable;
 use krs_core::set::{CheckedSet, SetImage};
 use tokio::time::Instant;
 
-use crate::model::demand::{Demand, MissingImage, SetName};
-use crate::model::stock::{Stock, StockBundle, StockImage, TagResolution};
+use crate::model::bundle_inventory::{BundleInventory, StockBundle, StockImage, TagResolution};
+use crate::model::required_images::{MissingImage, RequiredImages, SetName};
 
 /// Most sets and images that a message names; it counts the rest.
 const NAMED: usize = 3;
@@ -70,13 +70,13 @@ fn held<'a>(
 }
 
 /// Whether a set will copy an image that the bundle holds.
-pub(crate) fn holds_missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> bool {
+pub(crate) fn holds_missing(bundle: &StockBundle, demand: &RequiredImages, shared: bool) -> bool {
     let holds = |namespace: &str, missing| held(bundle, namespace, missing, shared).is_some();
     demand.sets.iter().any(|(name, set)| set.missing.iter().any(|missing| holds(&name.namespace, missing)))
 }
 
 /// Which sets will copy which images of the bundle.
-pub(crate) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> Named {
+pub(crate) fn missing(bundle: &StockBundle, demand: &RequiredImages, shared: bool) -> Named {
     let mut named = Named::default();
     for (name, set) in &demand.sets {
         for missing in &set.missing {
@@ -93,7 +93,7 @@ pub(crate) fn missing(bundle: &StockBundle, demand: &Demand, shared: bool) -> Na
 }
 
 /// Sets that do not take the stock into account yet, by the bundle that decides one of their tags now.
-pub(crate) fn pending(demand: &Demand, stock: &Stock) -> BTreeMap<Digest, Named> {
+pub(crate) fn pending(demand: &RequiredImages, stock: &BundleInventory) -> BTreeMap<Digest, Named> {
     let mut pending = BTreeMap::<_, Named>::new();
     if !stock.bundles.iter().any(StockBundle::can_decide) {
         return pending;
@@ -171,7 +171,7 @@ impl Applied {
 pub(crate) fn not_applied(
     sets: &[CheckedSet],
     applied: Option<&[Applied]>,
-    demand: &Demand,
+    demand: &RequiredImages,
     now: Instant,
 ) -> Named {
     let mut named = Named::default();

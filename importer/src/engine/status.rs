@@ -14,7 +14,7 @@ use krs_core::redact::printable;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::engine::decide::Verdict;
+use crate::engine::decide::StatusSummary;
 
 /// Least time between two writes of one set's status, unless a condition changes its status or reason.
 pub const WRITE_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,17 +28,17 @@ const MAX_FAILURE_REASON: usize = 64;
 /// Longest image of a failure, in characters (the definition's limit).
 const MAX_IMAGE: usize = 320;
 
-/// The status that says `verdict` about `generation`, given what the status said before.
+/// The status that says `summary` about `generation`, given what the status said before.
 pub fn status(
     before: Option<&EdgeImageSetStatus>,
     generation: i64,
     spec: &EdgeImageSetSpec,
-    verdict: &Verdict,
+    summary: &StatusSummary,
     last_sync_time: Option<Timestamp>,
     now: Timestamp,
 ) -> EdgeImageSetStatus {
     let writer = Writer { before, generation, now: whole_seconds(now) };
-    let present = |n: usize| verdict.present.get(n).copied().unwrap_or(false);
+    let present = |n: usize| summary.present.get(n).copied().unwrap_or(false);
     let synchronized_images =
         spec.images.iter().enumerate().filter(|(n, _)| present(*n)).map(|(_, i)| i.image.clone());
     let synchronized_images = synchronized_images.collect::<Vec<_>>();
@@ -46,16 +46,16 @@ pub fn status(
     EdgeImageSetStatus {
         importer: before.and_then(|before| before.importer.clone()),
         observed_generation: Some(generation),
-        conditions: writer.conditions(verdict),
+        conditions: writer.conditions(summary),
         images: Some(ImageCounts {
             desired: count(desired),
             present: count(synchronized_images.len()),
             missing: count(desired - synchronized_images.len()),
-            failed: count(verdict.failures.len()),
+            failed: count(summary.failures.len()),
         }),
         synchronized_images,
-        failures: verdict.failures.iter().take(MAX_FAILURES).map(bounded_failure).collect(),
-        bundle: verdict.bundle.clone(),
+        failures: summary.failures.iter().take(MAX_FAILURES).map(bounded_failure).collect(),
+        bundle: summary.bundle.clone(),
         last_sync_time: last_sync_time.map(|at| Time(whole_seconds(at))),
         last_handled_reconcile_at: before.and_then(|before| before.last_handled_reconcile_at.clone()),
     }
@@ -68,20 +68,20 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn conditions(&self, verdict: &Verdict) -> Vec<Condition> {
-        let ready = verdict.ready.0 == reason::SYNC_SUCCESSFUL;
-        let (why, message) = (verdict.ready.0, verdict.ready.1.as_str());
+    fn conditions(&self, summary: &StatusSummary) -> Vec<Condition> {
+        let ready = summary.ready.0 == reason::SYNC_SUCCESSFUL;
+        let (why, message) = (summary.ready.0, summary.ready.1.as_str());
         let mut conditions = vec![
             self.condition(condition::READY, ready, why, message),
             self.condition(condition::SYNCED, ready, why, message),
         ];
         let only_while_true =
-            [(condition::RECONCILING, &verdict.reconciling), (condition::STALLED, &verdict.stalled)];
+            [(condition::RECONCILING, &summary.reconciling), (condition::STALLED, &summary.stalled)];
         for (type_, said) in only_while_true {
             let said = said.as_ref();
             conditions.extend(said.map(|(reason, message)| self.condition(type_, true, reason, message)));
         }
-        conditions.extend(verdict.bundle.as_ref().map(|bundle| {
+        conditions.extend(summary.bundle.as_ref().map(|bundle| {
             let message = verified(bundle);
             self.condition(condition::BUNDLE_VERIFIED, true, reason::SUCCEEDED, &message)
         }));

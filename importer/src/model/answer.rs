@@ -8,8 +8,8 @@ use krs_core::oci::digest::Digest;
 pub enum Answer {
     /// The closure was walked: every manifest fetched and hashed, every blob there with its size, every tag right.
     Whole,
-    /// The top document is there, of a target that was proven before. Alone it proves nothing.
-    Seen,
+    /// The top manifest is there, of a target that was complete before. Alone it shows nothing.
+    Observed,
     /// Something is not there.
     Missing {
         /// What was found missing first.
@@ -49,7 +49,7 @@ impl Answer {
             Self::Corrupt { message } | Self::Unreadable { message } | Self::Failed { message, .. } => {
                 message
             }
-            Self::Whole | Self::Seen | Self::Missing { .. } | Self::TagMoved { .. } => "",
+            Self::Whole | Self::Observed | Self::Missing { .. } | Self::TagMoved { .. } => "",
         }
     }
 }

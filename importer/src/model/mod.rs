@@ -2,15 +2,15 @@
 //! Nouns: what the site allows, what sets need, what bundles hold, what a copy Job is told. Plain data without I/O.
 
 pub mod answer;
+pub mod bundle_inventory;
 pub mod clock;
 pub mod config;
-pub mod demand;
 pub mod job;
 pub mod marks;
 pub(crate) mod packed;
 pub mod policy;
 pub mod readers;
+pub mod required_images;
 pub mod state;
-pub mod stock;
 pub mod target;
 pub mod task;

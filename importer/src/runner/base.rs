@@ -15,7 +15,7 @@ use krs_core::registry::{Pushed, Repository};
 use krs_core::sync::push::find_layer;
 
 use super::failure::Failure;
-use super::role::Which;
+use super::role::EndpointRole;
 
 /// Most repositories in which one layer is looked for.
 const MAX_LOOKS: usize = 64;
@@ -40,12 +40,12 @@ impl Base {
         let layers = layers.map(|layer| (layer.digest, layer.size)).collect::<Vec<_>>();
         let candidates = &candidates;
         let searches = layers.into_iter().map(|(digest, size)| async move {
-            let at_edge = |error| Failure::registry(Which::Destination, &error);
+            let at_edge = |error| Failure::registry(EndpointRole::Destination, &error);
             if edge.has_blob_for_push(&digest, size).await.map_err(at_edge)? {
                 return Ok(None);
             }
             let held = source.has_blob(&digest, size).await;
-            if held.map_err(|error| Failure::registry(Which::Bundle, &error))? {
+            if held.map_err(|error| Failure::registry(EndpointRole::Bundle, &error))? {
                 return Ok(None);
             }
             let place = find_layer(edge, (&digest, size), candidates).await.map_err(at_edge)?;
@@ -73,14 +73,14 @@ impl Base {
     }
 
     /// Brings a layer of the base into the repository `edge`. Answers how; `None` where it is none of the base.
-    pub(super) async fn bring(
+    pub(super) async fn transfer(
         &self,
         edge: &Repository,
         blob: &Descriptor,
     ) -> Result<Option<Pushed>, Failure> {
         let Some(from) = self.0.get(&blob.digest) else { return Ok(None) };
         let pushed = edge.copy_blob(&blob.digest, blob.size, from).await;
-        pushed.map(Some).map_err(|error| Failure::registry(Which::Destination, &error))
+        pushed.map(Some).map_err(|error| Failure::registry(EndpointRole::Destination, &error))
     }
 }
 

@@ -13,7 +13,7 @@ use krs_core::sync::push::send_manifest;
 
 use super::failure::Failure;
 use super::transfer::{Copy, at_edge, has, put};
-use super::{by_hand, skopeo};
+use super::{direct_copy, skopeo};
 
 /// Blobs of a manifest that are asked for, or linked, at once.
 const AT_ONCE: usize = 8;
@@ -68,7 +68,7 @@ impl Copy<'_> {
             tracing::warn!(image = self.target.image, manifest = %descriptor.digest, "{said}");
             // What is wrong, the registries say better; and some artifacts are nothing that skopeo copies.
             let source = self.source.repository(&self.target.source_repository)?;
-            by_hand::copy(&source, self.source.which, edge, &missing).await?;
+            direct_copy::copy(&source, self.source.which, edge, &missing).await?;
         }
         // skopeo has put it, and does not tell the answer. What refers to something is sent again to hear it.
         let again = match document.subject() {
@@ -92,7 +92,7 @@ impl Copy<'_> {
         if self.mount(edge, blob).await? {
             return Ok(Brought::Now(Pushed::Mounted));
         }
-        if let Some(pushed) = self.base.bring(edge, blob).await? {
+        if let Some(pushed) = self.base.transfer(edge, blob).await? {
             return Ok(Brought::Now(pushed));
         }
         Ok(if self.bring_directly(edge, blob).await? { Brought::Now(Pushed::Uploaded) } else { Brought::Not })
@@ -102,14 +102,14 @@ impl Copy<'_> {
     /// out because its manifest says where else it lies.
     async fn bring_directly(&self, edge: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
         if let Some(Inline::Content(bytes)) = blob.inline() {
-            by_hand::send(edge, blob, bytes.to_vec()).await?;
+            direct_copy::send(edge, blob, bytes.to_vec()).await?;
             return Ok(true);
         }
         if !blob.is_foreign() {
             return Ok(false);
         }
         let source = self.source.repository(&self.target.source_repository)?;
-        by_hand::stream(&source, self.source.which, edge, blob).await?;
+        direct_copy::stream(&source, self.source.which, edge, blob).await?;
         Ok(true)
     }
 

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::endpoint::RegistryEndpoint;
 use super::failure::Failure;
-use super::role::Which;
-use super::side::Side;
+use super::role::EndpointRole;
 
 /// Fails where no connection can be made within the limit. Any other failure is for the requests that need an answer.
-pub(super) async fn check(side: &Side<'_>) -> Result<(), Failure> {
+pub(super) async fn check(side: &RegistryEndpoint<'_>) -> Result<(), Failure> {
     let (role, registry, limit) = (side.which.name(), &side.registry, side.connect_limit());
     tracing::info!(role, %registry, "connecting");
     let client = side.probe()?;
@@ -37,7 +37,11 @@ pub(super) async fn check(side: &Side<'_>) -> Result<(), Failure> {
 
 /// The failure of a connection to `remote` that nothing was acknowledged on for `silent`, while new connections to both
 /// sides can be made. (T-265)
-pub(super) async fn blocked(sides: [&Side<'_>; 2], remote: SocketAddr, silent: Duration) -> Failure {
+pub(super) async fn blocked(
+    sides: [&RegistryEndpoint<'_>; 2],
+    remote: SocketAddr,
+    silent: Duration,
+) -> Failure {
     let mut found = Vec::with_capacity(sides.len());
     for side in sides {
         found.push((side, addresses(side).await));
@@ -49,7 +53,7 @@ pub(super) async fn blocked(sides: [&Side<'_>; 2], remote: SocketAddr, silent: D
 }
 
 /// The addresses of a side; none where its name cannot be resolved in time.
-async fn addresses(side: &Side<'_>) -> BTreeSet<SocketAddr> {
+async fn addresses(side: &RegistryEndpoint<'_>) -> BTreeSet<SocketAddr> {
     let lookup = tokio::net::lookup_host((side.registry.host().to_owned(), side.port()));
     let found = tokio::time::timeout(side.connect_limit(), lookup).await;
     found.ok().and_then(Result::ok).into_iter().flatten().collect()
@@ -58,9 +62,9 @@ async fn addresses(side: &Side<'_>) -> BTreeSet<SocketAddr> {
 /// Which side an address is one of. None where both or neither have it: one host for both, a proxy, or storage that a
 /// registry redirects to.
 fn of_address<'a>(
-    sides: impl Iterator<Item = (Which, &'a BTreeSet<SocketAddr>)>,
+    sides: impl Iterator<Item = (EndpointRole, &'a BTreeSet<SocketAddr>)>,
     remote: SocketAddr,
-) -> Option<Which> {
+) -> Option<EndpointRole> {
     let mut having = sides.filter(|(_, addresses)| addresses.contains(&remote)).map(|(which, _)| which);
     having.next().filter(|_| having.next().is_none())
 }
@@ -75,10 +79,10 @@ mod tests {
         let addresses = |list: &[&str]| list.iter().map(|one| one.parse().unwrap()).collect::<BTreeSet<_>>();
         let (source, edge) = (addresses(&["10.0.0.1:443", "10.0.0.2:443"]), addresses(&["10.0.0.2:443"]));
         let side = |remote: &str| {
-            let sides = [(Which::Source, &source), (Which::Destination, &edge)];
+            let sides = [(EndpointRole::Source, &source), (EndpointRole::Destination, &edge)];
             of_address(sides.into_iter(), remote.parse().unwrap())
         };
-        assert_eq!(side("10.0.0.1:443"), Some(Which::Source));
+        assert_eq!(side("10.0.0.1:443"), Some(EndpointRole::Source));
         assert_eq!(side("10.0.0.2:443"), None, "both have it");
         assert_eq!(side("10.0.0.1:3128"), None, "a proxy");
     }

@@ -15,7 +15,7 @@ use krs_core::sync::fetch::FetchError;
 use krs_core::sync::push::TargetError;
 use krs_core::sync::verify_present::PresenceError;
 
-use super::role::Which;
+use super::role::EndpointRole;
 use crate::adapters::credentials::CredentialsError;
 use crate::engine::advice::{Whose, about_denial, about_tls};
 use crate::engine::job::SELECTOR;
@@ -50,7 +50,7 @@ impl Failure {
         Self { reason, message: printable(message, MAX_MESSAGE), kind, collected: false, for_all: false }
     }
 
-    pub(super) fn registry(which: Which, error: &RegistryError) -> Self {
+    pub(super) fn registry(which: EndpointRole, error: &RegistryError) -> Self {
         use RegistryError as E;
         if let E::Unavailable { registry, .. } = error
             && error.is_connection_timeout()
@@ -58,7 +58,7 @@ impl Failure {
             return Self::no_connection(which, registry, registry.port().unwrap_or(443));
         }
         let text = chain(error);
-        let by_importer = which == Which::Bundle;
+        let by_importer = which == EndpointRole::Bundle;
         let by_medium = by_importer
             && matches!(error, E::Unavailable { detail, .. } if detail.starts_with("HTTP status"));
         // The next Pod has another token, and the next Job the importer's CA certificate of then.
@@ -75,17 +75,17 @@ impl Failure {
                 reason::REGISTRY_UNREACHABLE
             }
             E::Content { .. } | E::OtherDigest { .. } => reason::DIGEST_MISMATCH,
-            E::NotFound { .. } if which != Which::Destination => reason::IMAGE_NOT_FOUND,
+            E::NotFound { .. } if which != EndpointRole::Destination => reason::IMAGE_NOT_FOUND,
             E::Full { .. } | E::Denied { denial: Denial::Quota, .. } => reason::REGISTRY_FULL,
             E::Denied { denial: Denial::ReadOnly, .. } => reason::REGISTRY_READ_ONLY,
             E::Sink { .. } | E::Source { .. } => reason::COPY_FAILED,
             _ => reason::REGISTRY_REFUSED,
         };
         let advice = match (reason, which) {
-            (reason::AUTH_FAILED, Which::Destination) => {
+            (reason::AUTH_FAILED, EndpointRole::Destination) => {
                 "; check the Secret with the login of the destination registry"
             }
-            (reason::AUTH_FAILED, Which::Source) => {
+            (reason::AUTH_FAILED, EndpointRole::Source) => {
                 "; check the Secret with the login of the source registry"
             }
             (reason::BUNDLE_UNAVAILABLE, _) if by_credentials => {
@@ -102,15 +102,15 @@ impl Failure {
             _ => "",
         };
         let whose = match which {
-            Which::Bundle => Whose::Importer,
-            Which::Source => Whose::Source,
+            EndpointRole::Bundle => Whose::Importer,
+            EndpointRole::Source => Whose::Source,
             // Jobs do not know the site's policy.
-            Which::Destination => Whose::Destination(None),
+            EndpointRole::Destination => Whose::Destination(None),
         };
         let better = about_tls(error, whose);
         let better = better.or_else(|| about_denial(error).map(str::to_owned));
         let advice = better.map_or_else(|| advice.to_owned(), |advice| format!("; {advice}"));
-        let for_all = reason == reason::AUTH_FAILED && which == Which::Destination;
+        let for_all = reason == reason::AUTH_FAILED && which == EndpointRole::Destination;
         let kind = if by_credentials {
             ErrorKind::Unavailable
         } else if lasts(error) {
@@ -122,8 +122,9 @@ impl Failure {
     }
 
     /// Nothing answers at the registry.
-    pub(super) fn no_connection(which: Which, registry: &RegistryHost, port: u16) -> Self {
-        let at_importer = if which == Which::Bundle { ", and to the importer's Pods from them" } else { "" };
+    pub(super) fn no_connection(which: EndpointRole, registry: &RegistryHost, port: u16) -> Self {
+        let at_importer =
+            if which == EndpointRole::Bundle { ", and to the importer's Pods from them" } else { "" };
         let text = format!(
             "{}: no connection to {registry}: nothing answers. A NetworkPolicy or a firewall may drop packets: allow Pods with the labels {SELECTOR} port {port}/TCP{at_importer}, and port 53 for DNS (docs/install.md, Networks)",
             which.name()
@@ -151,7 +152,7 @@ impl Failure {
         }
     }
 
-    pub(super) fn fetch(which: Which, error: &FetchError) -> Self {
+    pub(super) fn fetch(which: EndpointRole, error: &FetchError) -> Self {
         match error {
             FetchError::Absent { listed_as: Some(name), source, .. } => {
                 let failure = Self::registry(which, source);
@@ -165,14 +166,14 @@ impl Failure {
 
     pub(super) fn verify_present(error: &PresenceError) -> Self {
         match error {
-            PresenceError::Registry(error) => Self::registry(Which::Destination, error),
-            PresenceError::Closure(error) => Self::content(Which::Destination, error),
+            PresenceError::Registry(error) => Self::registry(EndpointRole::Destination, error),
+            PresenceError::Closure(error) => Self::content(EndpointRole::Destination, error),
         }
     }
 
     pub(super) fn target(error: &TargetError) -> Self {
         let failure = match error {
-            TargetError::Registry(error) => Self::registry(Which::Destination, error),
+            TargetError::Registry(error) => Self::registry(EndpointRole::Destination, error),
             TargetError::ReadBack { .. } => Self::new(reason::DIGEST_MISMATCH, error.kind(), &chain(error)),
             TargetError::Missing(digest) => {
                 Self::new(reason::COPY_FAILED, ErrorKind::Other, &format!("{digest} was not fetched"))
@@ -182,7 +183,7 @@ impl Failure {
         Self { collected: error.may_be_collected(), ..failure }
     }
 
-    fn content(which: Which, error: &ClosureError) -> Self {
+    fn content(which: EndpointRole, error: &ClosureError) -> Self {
         let text = format!("{}: {}", which.name(), chain(error));
         match error {
             // Nothing is damaged: the set asks for what the image does not have.
@@ -193,10 +194,10 @@ impl Failure {
         }
     }
 
-    pub(super) fn credentials(which: Which, error: &CredentialsError) -> Self {
+    pub(super) fn credentials(which: EndpointRole, error: &CredentialsError) -> Self {
         let text = format!("the Secret for {}: {}", which.name(), chain(error));
         let failure = Self::new(reason::SECRET_INVALID, ErrorKind::Auth, &text);
-        Self { for_all: which == Which::Destination, ..failure }
+        Self { for_all: which == EndpointRole::Destination, ..failure }
     }
 
     pub(super) fn files(path: &Utf8Path, error: &std::io::Error) -> Self {
@@ -246,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    fn exit(which: Which, error: &RegistryError) -> (&'static str, u8) {
+    fn exit(which: EndpointRole, error: &RegistryError) -> (&'static str, u8) {
         let failure = Failure::registry(which, error);
         (failure.reason, exit_code([failure.kind]))
     }
@@ -260,11 +261,11 @@ mod tests {
             source: Some(io::Error::other(error).into()),
         };
         let unknown = || tls(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
-        assert_eq!(exit(Which::Destination, &unknown()), (reason::TLS_FAILED, 3));
+        assert_eq!(exit(EndpointRole::Destination, &unknown()), (reason::TLS_FAILED, 3));
         let restarted = tls(rustls::Error::AlertReceived(rustls::AlertDescription::InternalError));
-        assert_eq!(exit(Which::Destination, &restarted), (reason::TLS_FAILED, 8));
+        assert_eq!(exit(EndpointRole::Destination, &restarted), (reason::TLS_FAILED, 8));
         // The CA certificate of the importer is in the Job: the next one has the new one.
-        assert_eq!(exit(Which::Bundle, &unknown()), (reason::BUNDLE_UNAVAILABLE, 3));
+        assert_eq!(exit(EndpointRole::Bundle, &unknown()), (reason::BUNDLE_UNAVAILABLE, 3));
     }
 
     #[test]
@@ -275,16 +276,16 @@ mod tests {
             detail: String::new(),
             credentials: CredentialUse { used: None, search_summary: String::new() },
         };
-        assert_eq!(exit(Which::Bundle, &refused()), (reason::BUNDLE_UNAVAILABLE, 8));
-        assert_eq!(exit(Which::Destination, &refused()), (reason::AUTH_FAILED, 7));
-        let failure = Failure::registry(Which::Bundle, &refused());
+        assert_eq!(exit(EndpointRole::Bundle, &refused()), (reason::BUNDLE_UNAVAILABLE, 8));
+        assert_eq!(exit(EndpointRole::Destination, &refused()), (reason::AUTH_FAILED, 7));
+        let failure = Failure::registry(EndpointRole::Bundle, &refused());
         assert!(failure.message.ends_with("with another token"), "{}", failure.message);
     }
 
     #[test]
     fn t212_a_time_out_concerns_the_other_targets_only_where_the_destination_cannot_be_reached() {
         let registry = || "edge.local:5000".parse().unwrap();
-        let timed_out = Failure::no_connection(Which::Source, &registry(), 5000);
+        let timed_out = Failure::no_connection(EndpointRole::Source, &registry(), 5000);
         assert_eq!(timed_out.concerns(), Concerns::AllIfUnreachable);
         let silent = Duration::from_secs(60);
         let blocked = Failure::blocked("the source registry a:1", "10.0.0.1:1".parse().unwrap(), silent);

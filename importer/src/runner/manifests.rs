@@ -13,7 +13,7 @@ use krs_core::oci::{Descriptor, Index, ManifestOrIndex};
 use krs_core::registry::Repository;
 use krs_core::sync::push::put_as_manifest;
 
-use super::by_hand;
+use super::direct_copy;
 use super::failure::Failure;
 use super::transfer::{Copy, at_edge, has, put};
 
@@ -22,7 +22,7 @@ impl Copy<'_> {
     /// where it cannot be brought. What the edge's garbage collection takes meanwhile is brought once more. (T-63)
     ///
     /// Answers the subject of the last one that the registry says it has processed.
-    pub(super) async fn bring(
+    pub(super) async fn transfer(
         &mut self,
         edge: &Repository,
         closure: &Closure,
@@ -96,9 +96,9 @@ impl Copy<'_> {
                 }
                 // Registries keep it as a blob, or as a manifest.
                 if let Some(bytes) = documents.content(&blob.digest) {
-                    return by_hand::send(edge, blob, bytes.to_vec()).await;
+                    return direct_copy::send(edge, blob, bytes.to_vec()).await;
                 }
-                by_hand::copy(&source, self.source.which, edge, &[blob]).await
+                direct_copy::copy(&source, self.source.which, edge, &[blob]).await
             };
             if let Err(failure) = brought.await {
                 left.insert(blob.digest, failure.message);
@@ -134,7 +134,7 @@ impl Copy<'_> {
             let source = self.source.repository(&self.target.source_repository)?;
             let bytes = match documents.content(&child.digest) {
                 Some(bytes) => bytes.clone(),
-                None => by_hand::fetch(&source, self.source.which, child).await?.into(),
+                None => direct_copy::fetch(&source, self.source.which, child).await?.into(),
             };
             put_as_manifest(edge, child, bytes).await.map_err(|error| at_edge(&error))
         };

@@ -5,13 +5,13 @@
 mod acknowledged;
 mod base;
 mod blobs;
-mod by_hand;
 mod connection;
+mod direct_copy;
+mod endpoint;
 mod failure;
 mod manifests;
 mod paths;
 mod role;
-mod side;
 mod skopeo;
 mod target;
 mod transfer;
@@ -25,9 +25,9 @@ use krs_core::redact::printable;
 use tokio::signal::unix::{SignalKind, signal};
 
 use base::Base;
+use endpoint::RegistryEndpoint;
 use failure::{Concerns, exit_code};
 pub use paths::Paths;
-use side::Side;
 use transfer::Copy;
 
 use crate::model::task::{
@@ -110,14 +110,14 @@ pub async fn run(task: &CopyTask, paths: &Paths) -> (CopyReport, u8) {
     let started = Instant::now();
     let mut report = CopyReport::default();
     let mut failed = Vec::new();
-    let destination = Side::destination(task, paths);
+    let destination = RegistryEndpoint::destination(task, paths);
     let mut arrived = Vec::<RepositoryName>::new();
     let mut for_all = connection::check(&destination).await.err();
     for (place, target) in task.targets.iter().enumerate() {
         let result = if let Some(failure) = &for_all {
             Err(failure.clone())
         } else {
-            let source = Side::source(task, target, paths);
+            let source = RegistryEndpoint::source(task, target, paths);
             let mut mount_from = target.mount_from.clone();
             mount_from.extend(arrived.iter().rev().take(MAX_MOUNT_FROM).cloned());
             let (source, destination, mount_from) = (&source, &destination, mount_from.as_slice());

@@ -3,7 +3,7 @@
 
 /// Which side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum EndpointRole {
     /// The importer's registry, which serves a bundle.
     Bundle,
     /// The images' own registry.
@@ -12,7 +12,7 @@ pub(super) enum Which {
     Destination,
 }
 
-impl Which {
+impl EndpointRole {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Bundle => "the importer's registry",

@@ -13,9 +13,9 @@ use tokio::process::Command;
 
 use super::acknowledged::Acknowledgements;
 use super::connection;
+use super::endpoint::RegistryEndpoint;
 use super::failure::Failure;
 use super::paths::Paths;
-use super::side::Side;
 
 /// Most bytes of skopeo's messages that are kept: the last ones, which say why it ended.
 const MAX_OUTPUT: usize = 16 << 10;
@@ -41,8 +41,8 @@ const KEPT: [&str; 9] = [
 /// Copies the manifest `digest` and what it needs. `Err` holds what skopeo said; what that means, the registries are
 /// asked.
 pub(super) async fn copy(
-    (source, from): (&Side<'_>, &RepositoryName),
-    (destination, to): (&Side<'_>, &RepositoryName),
+    (source, from): (&RegistryEndpoint<'_>, &RepositoryName),
+    (destination, to): (&RegistryEndpoint<'_>, &RepositoryName),
     digest: &Digest,
     paths: &Paths,
 ) -> Result<Result<(), String>, Failure> {

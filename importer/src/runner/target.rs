@@ -16,7 +16,7 @@ use krs_core::sync::verify_present::{Presence, PresenceError, verify_present};
 use super::base::Base;
 use super::connection;
 use super::failure::Failure;
-use super::role::Which;
+use super::role::EndpointRole;
 use super::transfer::{Copy, put};
 
 /// Copies the target, unless all of it is there already.
@@ -45,7 +45,7 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
         copy.lose(&absent.digest, &format!("the {}: {}", absent.name, absent.absence.reason));
     }
     let referrers = found.referrers;
-    if copy.source.which == Which::Bundle {
+    if copy.source.which == EndpointRole::Bundle {
         let source = copy.source.repository(&target.source_repository)?;
         let closures = std::iter::once(&closure).chain(referrers.iter().map(|referrer| &referrer.closure));
         copy.base = Base::find(&source, &edge, copy.mount_from, closures).await?;
@@ -54,7 +54,7 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     // costs that one.
     let mut brought = Vec::with_capacity(referrers.len());
     for referrer in referrers {
-        match copy.bring(&edge, &referrer.closure, &documents, &Optional::default()).await {
+        match copy.transfer(&edge, &referrer.closure, &documents, &Optional::default()).await {
             Ok(acknowledged) => brought.push((acknowledged == Some(referrer.subject), referrer)),
             // No other request can succeed either.
             Err(failure) if failure.for_all => return Err(failure),
@@ -62,7 +62,7 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
         }
     }
     let optional = documents.optional(&root, &closure);
-    copy.bring(&edge, &closure, &documents, &optional).await?;
+    copy.transfer(&edge, &closure, &documents, &optional).await?;
     copy.list(&edge, &brought, &documents).await;
     copy.log_step(copy.destination, &target.repository, "verifying what was copied");
     let proof = verify_present(&edge, &target.digest, &target.platforms, &[]).await;

@@ -9,16 +9,16 @@ use krs_core::registry::{RegistryError, Repository};
 use krs_core::sync::push::{Put, put_manifest};
 
 use super::base::Base;
+use super::endpoint::RegistryEndpoint;
 use super::failure::Failure;
 use super::paths::Paths;
-use super::role::Which;
-use super::side::Side;
+use super::role::EndpointRole;
 use crate::model::task::{CopyReport, CopyTarget};
 
 /// One target on its way.
 pub(super) struct Copy<'a> {
-    pub(super) source: &'a Side<'a>,
-    pub(super) destination: &'a Side<'a>,
+    pub(super) source: &'a RegistryEndpoint<'a>,
+    pub(super) destination: &'a RegistryEndpoint<'a>,
     pub(super) target: &'a CopyTarget,
     /// Repositories at the edge that may hold blobs of it.
     pub(super) mount_from: &'a [RepositoryName],
@@ -29,7 +29,7 @@ pub(super) struct Copy<'a> {
 }
 
 impl Copy<'_> {
-    pub(super) fn log_step(&self, side: &Side<'_>, repository: &RepositoryName, step: &str) {
+    pub(super) fn log_step(&self, side: &RegistryEndpoint<'_>, repository: &RepositoryName, step: &str) {
         let (image, role, registry) = (&self.target.image, side.which.name(), &side.registry);
         tracing::info!(image, role, %registry, %repository, "{step}");
     }
@@ -56,7 +56,7 @@ pub(super) async fn put(
 }
 
 pub(super) fn at_edge(error: &RegistryError) -> Failure {
-    Failure::registry(Which::Destination, error)
+    Failure::registry(EndpointRole::Destination, error)
 }
 
 pub(super) async fn has(edge: &Repository, digest: &Digest, size: u64) -> Result<bool, Failure> {

@@ -7,17 +7,17 @@ use std::time::Duration;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Reference;
 use krs_importer::adapters::high_water_marks::{HighWaterMarks, MarkError};
-use krs_importer::model::demand::{MissingImage, SetDemand};
+use krs_importer::model::bundle_inventory::{BundleInventory, TagResolution};
 use krs_importer::model::marks::Mark;
+use krs_importer::model::required_images::{MissingImage, SetDemand};
 use krs_importer::model::state::Resolved;
-use krs_importer::model::stock::{Stock, TagResolution};
 
 use crate::api::Trouble;
 use crate::world::{Running, World, is};
 use crate::{COMPLETE, SAFE};
 
 /// What a set does with a tag: uses the decision of a bundle, if there is a new one.
-async fn resolve(intake: &Running, stock: &Stock, tag: &Reference, held: &mut Option<Resolved>) {
+async fn resolve(intake: &Running, stock: &BundleInventory, tag: &Reference, held: &mut Option<Resolved>) {
     let TagResolution::New(answer) = stock.resolve("apps", tag, held.as_ref()) else { return };
     let bundle = answer.bundle();
     if let Ok(used) = intake.marks.raise(&bundle.stream, &bundle.mark()).await {
@@ -329,7 +329,7 @@ async fn t251_a_bundle_that_was_taken_out_half_imported_raises_no_mark_again() {
             world.api.remove("configmaps", "krs-system", "krs-streams");
         }
         world.condition("prod-117", "Superseded", "False", "Newest").await;
-        let is_newest = |stock: &Stock| {
+        let is_newest = |stock: &BundleInventory| {
             stock
                 .bundles
                 .iter()

@@ -4,8 +4,8 @@
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Reference;
 use krs_core::sync::plan::PlanOptions;
+use krs_importer::model::bundle_inventory::TagResolution;
 use krs_importer::model::marks::{Mark, Standing};
-use krs_importer::model::stock::TagResolution;
 
 use crate::SAFE;
 use crate::world::{World, is, numbered};

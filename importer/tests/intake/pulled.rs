@@ -9,7 +9,7 @@ use camino::Utf8PathBuf;
 use krs_core::bundle::{Bundle, BundleError};
 use krs_core::oci::reference::Reference;
 use krs_importer::app::intake::VerificationOptions;
-use krs_importer::model::demand::SetDemand;
+use krs_importer::model::required_images::SetDemand;
 
 use crate::world::{Running, World, is};
 use crate::{COMPLETE, SAFE, VERIFIED};

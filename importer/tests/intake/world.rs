@@ -17,16 +17,16 @@ use krs_core::sync::plan::{PlanOptions, plan};
 use krs_core::sync::pull::pull;
 use krs_core::sync::resolve::{Referrers, ResolveOptions, resolve};
 use krs_importer::adapters::api_client::{Limits, limited};
+use krs_importer::adapters::bundle_store::{BundleStore, ReadFault};
 use krs_importer::adapters::events::Events;
 use krs_importer::adapters::follow::Pace;
 use krs_importer::adapters::heartbeat::{Heartbeats, Watches};
 use krs_importer::adapters::high_water_marks::HighWaterMarks;
-use krs_importer::adapters::library::{Library, ReadFault};
 use krs_importer::adapters::metrics::Metrics;
 use krs_importer::app::intake::{Intake, VerificationOptions};
+use krs_importer::model::bundle_inventory::BundleInventory;
 use krs_importer::model::config::Config;
-use krs_importer::model::demand::{Demand, MissingImage, SetDemand, SetName};
-use krs_importer::model::stock::Stock;
+use krs_importer::model::required_images::{MissingImage, RequiredImages, SetDemand, SetName};
 use krs_testing::git::Checkout;
 use krs_testing::image::{Image, ImageBuilder};
 use krs_testing::registry::{Options, Registry};
@@ -81,9 +81,9 @@ pub(crate) struct World {
 
 /// An importer's intake that runs.
 pub(crate) struct Running {
-    pub(crate) stock: watch::Receiver<Arc<Stock>>,
-    pub(crate) demand: watch::Sender<Arc<Demand>>,
-    pub(crate) library: Arc<Library>,
+    pub(crate) stock: watch::Receiver<Arc<BundleInventory>>,
+    pub(crate) demand: watch::Sender<Arc<RequiredImages>>,
+    pub(crate) library: Arc<BundleStore>,
     pub(crate) marks: Arc<HighWaterMarks>,
     pub(crate) metrics: Metrics,
     stop: oneshot::Sender<()>,
@@ -214,9 +214,9 @@ impl World {
         let watches = Watches::new(Heartbeats::default(), Metrics::new().0);
         let client = limited(client, self.limits, Arc::clone(&watches));
         let events = Events::new(client.clone(), None);
-        let (library, faults) = Library::new();
-        let (demand, demanded) = watch::channel(Arc::<Demand>::default());
-        let (stock, stocked) = watch::channel(Arc::<Stock>::default());
+        let (library, faults) = BundleStore::new();
+        let (demand, demanded) = watch::channel(Arc::<RequiredImages>::default());
+        let (stock, stocked) = watch::channel(Arc::<BundleInventory>::default());
         let config = Arc::new(self.config.clone());
         let metrics = Metrics::new().0;
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
@@ -260,7 +260,7 @@ impl World {
 }
 
 impl Running {
-    pub(crate) async fn stock(&mut self, wanted: impl Fn(&Stock) -> bool) -> Stock {
+    pub(crate) async fn stock(&mut self, wanted: impl Fn(&BundleInventory) -> bool) -> BundleInventory {
         let waiting =
             tokio::time::timeout(PATIENCE, self.stock.wait_for(|stock| stock.scanned && wanted(stock)));
         let result = waiting.await.map(|stock| (**stock.unwrap()).clone());
@@ -278,8 +278,10 @@ impl Running {
             (missing_images(&[image.1]), [(image.0, Some(image.1))].into_iter().collect());
         let set = SetDemand { images, missing, ..SetDemand::default() };
         let name = SetName { namespace: namespace.to_owned(), name: "app".to_owned() };
-        self.demand
-            .send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, Arc::new(set))]) }));
+        self.demand.send_replace(Arc::new(RequiredImages {
+            complete: true,
+            sets: BTreeMap::from([(name, Arc::new(set))]),
+        }));
     }
 
     /// Says that a Job copies from a bundle.
@@ -291,8 +293,10 @@ impl Running {
     /// Says what the only set needs.
     pub(crate) fn needs(&self, set: SetDemand) {
         let name = SetName { namespace: "apps".to_owned(), name: "app".to_owned() };
-        self.demand
-            .send_replace(Arc::new(Demand { complete: true, sets: BTreeMap::from([(name, Arc::new(set))]) }));
+        self.demand.send_replace(Arc::new(RequiredImages {
+            complete: true,
+            sets: BTreeMap::from([(name, Arc::new(set))]),
+        }));
     }
 
     pub(crate) fn report(&self, bundle: Digest, damaged: bool) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use krs_core::crd::EdgeImageSet;
-use krs_importer::app::reconcile::{Importer, reconcile};
+use krs_importer::app::reconcile::{Reconciler, reconcile};
 use krs_testing::registry::Auth;
 use kube::runtime::reflector::ObjectRef;
 use serde_json::json;
@@ -35,7 +35,7 @@ fn read(world: &World) -> Vec<String> {
 /// Reconciles the next set that is woken, as the controller would.
 async fn follow(
     world: &World,
-    importer: &Arc<Importer>,
+    importer: &Arc<Reconciler>,
     woken: &mut (impl Stream<Item = ObjectRef<EdgeImageSet>> + Unpin),
 ) {
     let set = tokio::time::timeout(Duration::from_secs(30), woken.next()).await;

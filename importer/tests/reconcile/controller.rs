@@ -9,7 +9,7 @@ use krs_importer::adapters::api_client::{Limits, limited};
 use krs_importer::adapters::heartbeat::Watches;
 use krs_importer::adapters::metrics::{Metrics, encode};
 use krs_importer::app::controller::{self, Pace};
-use krs_importer::app::reconcile::Importer;
+use krs_importer::app::reconcile::Reconciler;
 use krs_testing::registry::Auth;
 use serde_json::json;
 use tokio::sync::oneshot;
@@ -32,7 +32,7 @@ const SELDOM: Pace = Pace {
 };
 
 pub(crate) struct Running {
-    importer: Arc<Importer>,
+    importer: Arc<Reconciler>,
     seen: Arc<AtomicBool>,
     measured: prometheus_client::registry::Registry,
     stop: oneshot::Sender<()>,

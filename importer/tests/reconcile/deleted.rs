@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A set that is deleted.
 
-use krs_importer::app::reconcile::Importer;
+use krs_importer::app::reconcile::Reconciler;
 use krs_testing::registry::Auth;
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ fn collect_garbage(world: &World) {
 }
 
 /// What the controller does for sets that are gone.
-async fn sweep(world: &World, importer: &Importer) {
+async fn sweep(world: &World, importer: &Reconciler) {
     let alive = world.stored().iter().map(|stored| stored.without_content()).collect::<Vec<_>>();
     importer.retain(&alive, true);
     importer

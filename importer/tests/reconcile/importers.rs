@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use krs_importer::adapters::lease::{Attempt, Leases, Times, holder_name};
-use krs_importer::app::reconcile::{Importer, reconcile};
+use krs_importer::app::reconcile::{Reconciler, reconcile};
 use krs_testing::registry::Auth;
 use serde_json::json;
 
@@ -27,8 +27,12 @@ async fn t224_of_two_pods_of_one_name_one_holds_the_lease_and_a_restarted_contai
     let process =
         |uid: Option<&str>| leases(&world, "krs-system", &holder_name(Some("krs-importer-0"), uid), &[]);
     let first = process(Some("u1"));
-    assert_eq!(first.acquire().await.unwrap(), Attempt::Held);
-    assert_eq!(process(Some("u1")).acquire().await.unwrap(), Attempt::Held, "a container that was restarted");
+    assert_eq!(first.acquire().await.unwrap(), Attempt::OpenBundle);
+    assert_eq!(
+        process(Some("u1")).acquire().await.unwrap(),
+        Attempt::OpenBundle,
+        "a container that was restarted"
+    );
     for other in [process(Some("u2")), process(None), process(None)] {
         let attempt = other.acquire().await.unwrap();
         assert!(
@@ -39,15 +43,15 @@ async fn t224_of_two_pods_of_one_name_one_holds_the_lease_and_a_restarted_contai
     }
     // Neither are two processes one that do not know their Pods.
     first.release().await.unwrap();
-    assert_eq!(process(None).acquire().await.unwrap(), Attempt::Held);
+    assert_eq!(process(None).acquire().await.unwrap(), Attempt::OpenBundle);
     let attempt = process(None).acquire().await.unwrap();
     assert!(matches!(&attempt, Attempt::HeldBy(_)), "{attempt:?}");
 }
 
 /// An importer of a namespace, and its Lease, which it holds.
-async fn importer(world: &mut World, namespace: &str, served: &[&str]) -> (Arc<Importer>, Arc<Leases>) {
+async fn importer(world: &mut World, namespace: &str, served: &[&str]) -> (Arc<Reconciler>, Arc<Leases>) {
     let leases = leases(world, namespace, &format!("{namespace}-0"), served);
-    assert_eq!(leases.acquire().await.unwrap(), Attempt::Held);
+    assert_eq!(leases.acquire().await.unwrap(), Attempt::OpenBundle);
     namespace.clone_into(&mut world.namespace);
     world.leases = Some(Arc::clone(&leases));
     (world.importer(), leases)
@@ -58,7 +62,7 @@ fn owner(world: &World, name: &str) -> String {
 }
 
 /// Reconciles, with `renewed` alive, until the importer of `namespace` serves the set.
-async fn until_served(world: &World, importer: &Arc<Importer>, namespace: &str, renewed: &Leases) {
+async fn until_served(world: &World, importer: &Arc<Reconciler>, namespace: &str, renewed: &Leases) {
     let waiting = async {
         while owner(world, "x") != namespace {
             renewed.acquire().await.unwrap();
@@ -121,7 +125,7 @@ async fn t179_of_two_importers_that_claim_a_set_at_once_one_succeeds() {
     let (second, _second) = importer(&mut world, "krs-b", &[]).await;
     let object = world.object("x");
     for importer in [&first, &second] {
-        world.learn(importer).await;
+        world.prime(importer).await;
     }
     reconcile(Arc::clone(&object), first).await.unwrap();
     reconcile(object, second).await.unwrap();
@@ -164,16 +168,16 @@ async fn t179_an_importer_that_does_not_exist_serves_no_set() {
 async fn t179_one_process_at_a_time_is_the_importer_of_a_namespace() {
     let world = World::new(0, Auth::None);
     let [first, second] = ["pod-1", "pod-2"].map(|pod| leases(&world, "krs-a", pod, &[]));
-    assert_eq!(first.acquire().await.unwrap(), Attempt::Held);
+    assert_eq!(first.acquire().await.unwrap(), Attempt::OpenBundle);
     assert_eq!(second.acquire().await.unwrap(), Attempt::HeldBy("pod-1".to_owned()));
     // A container that is restarted is the same Pod.
-    assert_eq!(leases(&world, "krs-a", "pod-1", &[]).acquire().await.unwrap(), Attempt::Held);
+    assert_eq!(leases(&world, "krs-a", "pod-1", &[]).acquire().await.unwrap(), Attempt::OpenBundle);
     first.release().await.unwrap();
-    assert_eq!(second.acquire().await.unwrap(), Attempt::Held, "at once");
+    assert_eq!(second.acquire().await.unwrap(), Attempt::OpenBundle, "at once");
     assert_eq!(first.acquire().await.unwrap(), Attempt::HeldBy("pod-2".to_owned()));
     // The second one is killed.
     let waiting = async {
-        while first.acquire().await.unwrap() != Attempt::Held {
+        while first.acquire().await.unwrap() != Attempt::OpenBundle {
             tokio::time::sleep(TIMES.renew).await;
         }
     };

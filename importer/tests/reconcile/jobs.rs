@@ -190,7 +190,7 @@ async fn t174_a_reconcile_that_is_cut_off_leaves_the_count_of_jobs_right() {
         world.set("x", &[0], |_| {});
         world.set("y", &[1], |_| {});
         let importer = world.importer();
-        world.learn(&importer).await;
+        world.prime(&importer).await;
         // Cut off before its Job is asked for: its slot is free. After that: it counts, whether or not the Job exists.
         let (verb, plural) = if created { ("POST", "jobs") } else { ("PATCH", "configmaps") };
         world.api.fail(None);
@@ -213,7 +213,7 @@ async fn t176_a_set_whose_jobs_are_created_slowly_makes_no_other_set_wait_and_ke
     world.set_in("slow", "x", &[0], |_| {});
     world.set("y", &[0, 1], |_| {});
     let importer = world.importer();
-    world.learn(&importer).await;
+    world.prime(&importer).await;
     world.api.trouble_in("slow", "POST", "jobs", Trouble::Hang);
     let slow = serde_json::from_value(world.api.get(SETS, "slow", "x").unwrap()).unwrap();
     let slow = tokio::spawn(reconcile(Arc::new(slow), Arc::clone(&importer)));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use krs_core::registry::DenyList;
-use krs_importer::app::reconcile::Importer;
+use krs_importer::app::reconcile::Reconciler;
 use krs_importer::model::marks::Standing;
 use krs_testing::registry::Auth;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ fn set(world: &World, change: impl FnOnce(&mut Value)) {
 }
 
 /// Looks at the set as often as it takes until nothing changes, and answers whether media wait for it.
-async fn holds_media(world: &World, importer: &Arc<Importer>) -> bool {
+async fn holds_media(world: &World, importer: &Arc<Reconciler>) -> bool {
     for _ in 0..3 {
         world.look(importer).await.unwrap();
         world.wait(61);

@@ -146,7 +146,7 @@ async fn t161_jobs_of_0_1_are_known_before_the_first_set() {
     let world = of_0_1().await;
     world.set("first", &[0], |_| {});
     let importer = world.importer();
-    world.learn(&importer).await;
+    world.prime(&importer).await;
     reconcile(world.object("first"), importer).await.unwrap();
     assert_eq!(world.api.all("jobs").len(), 1, "no second Job writes to the repository");
 }

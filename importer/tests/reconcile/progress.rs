@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use krs_importer::adapters::metrics::FailureLabels;
-use krs_importer::app::reconcile::Importer;
+use krs_importer::app::reconcile::Reconciler;
 use krs_testing::registry::Auth;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use crate::world::{SETS, World};
 const IMAGES: usize = 6;
 
 /// A set whose images one Job copies, which has a Pod that runs.
-async fn copying() -> (World, Arc<Importer>) {
+async fn copying() -> (World, Arc<Reconciler>) {
     let world = World::new(IMAGES, Auth::None);
     world.set("x", &(0..IMAGES).collect::<Vec<_>>(), |set| set["spec"]["parallelism"] = json!(1));
     let importer = world.importer();
@@ -40,7 +40,7 @@ fn arrive(world: &World, n: usize) {
 
 /// How often the registry was asked for manifests since the last call, after a time in which the set was reconciled again
 /// and again.
-async fn asked_in(world: &World, importer: &Arc<Importer>, seconds: i64) -> usize {
+async fn asked_in(world: &World, importer: &Arc<Reconciler>, seconds: i64) -> usize {
     for _ in 0..seconds {
         world.wait(1);
         world.look(importer).await.unwrap();

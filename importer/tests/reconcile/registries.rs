@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use krs_core::crd::EdgeImageSet;
-use krs_importer::app::reconcile::{Importer, reconcile};
+use krs_importer::app::reconcile::{Reconciler, reconcile};
 use krs_testing::registry::{Auth, Matcher, What};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -55,9 +55,9 @@ impl World {
     }
 
     /// Lets the importer know all sets and Jobs, without a reconcile.
-    pub(crate) async fn learn(&self, importer: &Importer) {
+    pub(crate) async fn prime(&self, importer: &Reconciler) {
         for set in self.api.all(SETS) {
-            importer.learn(&serde_json::from_value(set).unwrap()).await.unwrap();
+            importer.prime(&serde_json::from_value(set).unwrap()).await.unwrap();
         }
         let heartbeat = self.heartbeats.begin("the test", std::time::Duration::from_secs(3600));
         importer.learn_jobs(&self.stored(), &heartbeat).await.unwrap();
@@ -176,7 +176,7 @@ async fn t134_sets_of_other_registries_go_on_while_one_never_answers() {
     }
     world.set("good", &[0], |_| {});
     let importer = world.importer();
-    world.learn(&importer).await;
+    world.prime(&importer).await;
     // All of the registry that never answers come first; those that cannot ask now make room at once.
     let mut names = names.iter().map(String::as_str).chain(["good"]);
     let mut running = FuturesUnordered::new();

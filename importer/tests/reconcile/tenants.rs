@@ -208,7 +208,7 @@ async fn t180_after_a_restart_an_older_set_keeps_the_tag_that_its_media_decided_
     });
     world.plug_in();
     let importer = world.importer();
-    world.learn(&importer).await;
+    world.prime(&importer).await;
     reconcile(world.object("younger"), Arc::clone(&importer)).await.unwrap();
     let named = world.running().into_iter().flat_map(|(_, task)| task.targets);
     let tags = named.flat_map(|target| target.tags).map(|tag| tag.to_string()).collect::<Vec<_>>();

@@ -15,13 +15,13 @@ use krs_importer::adapters::high_water_marks::HighWaterMarks;
 use krs_importer::adapters::lease::Leases;
 use krs_importer::adapters::metrics::Metrics;
 use krs_importer::adapters::stored::StoredSet;
-use krs_importer::app::reconcile::{Importer, Parts, ReconcileError, reconcile};
+use krs_importer::app::reconcile::{Context, ReconcileError, Reconciler, reconcile};
+use krs_importer::model::bundle_inventory::{BundleInventory, StockBundle, StockImage};
 use krs_importer::model::config::{AllowedDestination, Config};
-use krs_importer::model::demand::Demand;
 use krs_importer::model::marks::Standing;
 use krs_importer::model::policy::{Allowed, Destinations};
 use krs_importer::model::readers::Readers;
-use krs_importer::model::stock::{Stock, StockBundle, StockImage};
+use krs_importer::model::required_images::RequiredImages;
 use krs_importer::model::task::CopyTask;
 use krs_testing::image::{Image, ImageBuilder};
 use krs_testing::registry::{Auth, Options, Registry};
@@ -59,8 +59,8 @@ pub(crate) struct World {
     /// Of all importers of this site.
     pub(crate) metrics: Metrics,
     clock: Arc<Mutex<Timestamp>>,
-    stock: watch::Sender<Arc<Stock>>,
-    demand: watch::Sender<Arc<Demand>>,
+    stock: watch::Sender<Arc<BundleInventory>>,
+    demand: watch::Sender<Arc<RequiredImages>>,
 }
 
 impl World {
@@ -119,7 +119,7 @@ impl World {
             ready: true,
             images: self.images.iter().enumerate().map(image).collect(),
         };
-        let stock = Stock {
+        let stock = BundleInventory {
             scanned: true,
             shared: self.shared,
             bundles: vec![bundle],
@@ -131,7 +131,11 @@ impl World {
 
     /// Pulls the stick.
     pub(crate) fn pull_out(&self) {
-        self.stock.send_replace(Arc::new(Stock { scanned: true, shared: self.shared, ..Stock::default() }));
+        self.stock.send_replace(Arc::new(BundleInventory {
+            scanned: true,
+            shared: self.shared,
+            ..BundleInventory::default()
+        }));
     }
 
     /// The image as a set writes it.
@@ -189,12 +193,12 @@ impl World {
     }
 
     /// An importer that was just started.
-    pub(crate) fn importer(&self) -> Arc<Importer> {
+    pub(crate) fn importer(&self) -> Arc<Reconciler> {
         self.importer_with(self.api.client())
     }
 
     /// An importer that was just started and talks to the API server by this client.
-    pub(crate) fn importer_with(&self, client: kube::Client) -> Arc<Importer> {
+    pub(crate) fn importer_with(&self, client: kube::Client) -> Arc<Reconciler> {
         let config = "namespace: krs-system\nallowedDestinations: [x]\nregistry: {host: 'krs.krs-system.svc:5443'}\n\
             jobs: {image: 'krs-importer:1', max: MAX}\n";
         let config = config.replace("MAX", &self.max_jobs.to_string());
@@ -202,7 +206,7 @@ impl World {
         config.watch_namespaces.clone_from(&self.namespaces);
         config.namespace.clone_from(&self.namespace);
         let clock = Arc::clone(&self.clock);
-        let importer = Importer::new(Parts {
+        let importer = Reconciler::new(Context {
             client: client.clone(),
             destinations: Destinations::parse(&self.allowed).unwrap().with_tls(config.destination_tls),
             sources: Allowed::parse(&config.online.allowed_sources).unwrap(),
@@ -224,22 +228,22 @@ impl World {
     }
 
     /// What the sets need, as the intake sees it.
-    pub(crate) fn demand(&self) -> Arc<Demand> {
+    pub(crate) fn demand(&self) -> Arc<RequiredImages> {
         Arc::clone(&self.demand.borrow())
     }
 
     /// What the drop folder holds.
-    pub(crate) fn stocked(&self) -> watch::Receiver<Arc<Stock>> {
+    pub(crate) fn stocked(&self) -> watch::Receiver<Arc<BundleInventory>> {
         self.stock.subscribe()
     }
 
     /// One look at every set.
-    pub(crate) async fn look(&self, importer: &Arc<Importer>) -> Result<(), ReconcileError> {
+    pub(crate) async fn look(&self, importer: &Arc<Reconciler>) -> Result<(), ReconcileError> {
         let sets = self.api.all(SETS).into_iter();
         let sets = sets.map(|set| Arc::new(serde_json::from_value::<EdgeImageSet>(set).unwrap()));
         let sets = sets.collect::<Vec<_>>();
         for set in &sets {
-            let learnt = importer.learn(set).await;
+            let learnt = importer.prime(set).await;
             learnt
                 .map_err(|source| ReconcileError::Api { what: "the set's state cannot be read", source })?;
         }
@@ -261,7 +265,7 @@ impl World {
     }
 
     /// Looks and copies until nothing more happens.
-    pub(crate) async fn settle(&self, importer: &Arc<Importer>) {
+    pub(crate) async fn settle(&self, importer: &Arc<Reconciler>) {
         for _ in 0..6 {
             self.look(importer).await.unwrap();
             self.run_jobs();
@@ -271,7 +275,7 @@ impl World {
     }
 
     /// Looks until nothing more happens; nobody runs Jobs.
-    pub(crate) async fn settle_without_jobs(&self, importer: &Arc<Importer>) {
+    pub(crate) async fn settle_without_jobs(&self, importer: &Arc<Reconciler>) {
         for _ in 0..3 {
             self.look(importer).await.unwrap();
             self.wait(31);

@@ -92,10 +92,16 @@ pub async fn copied(image: &Image, edge: Options) -> (Registry, Registry, CopyRe
     let (report, code) = pod.run(&task).await;
     assert_eq!((code, report.done), (0, 1), "{report:?}");
     arrived(image, &edge);
-    let by_hand =
+    let direct_copy =
         edge.requests().into_iter().filter(|r| r.path.contains("/blobs/uploads/") && r.bytes_in > 0);
-    let by_hand = by_hand.filter(|r| !r.user_agent.as_deref().is_some_and(|agent| agent.contains("skopeo")));
-    assert_eq!(by_hand.count(), 0, "skopeo copies every kind: {}", String::from_utf8_lossy(&image.manifest));
+    let direct_copy =
+        direct_copy.filter(|r| !r.user_agent.as_deref().is_some_and(|agent| agent.contains("skopeo")));
+    assert_eq!(
+        direct_copy.count(),
+        0,
+        "skopeo copies every kind: {}",
+        String::from_utf8_lossy(&image.manifest)
+    );
     assert_eq!(edge.digest("mirror/team/app", "v1"), Some(image.digest));
     (source, edge, report)
 }

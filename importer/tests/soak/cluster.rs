@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use krs_core::oci::digest::Digest;
-use krs_importer::adapters::library::Library;
+use krs_importer::adapters::bundle_store::BundleStore;
 use krs_importer::model::task::{CopyTask, TaskSource};
 use krs_testing::registry::Registry;
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) edge_works: bool,
     pub(crate) sender: &'a Sender,
     /// None: the importer is not there.
-    pub(crate) library: Option<&'a Library>,
+    pub(crate) library: Option<&'a BundleStore>,
     pub(crate) now: Timestamp,
 }
 

@@ -12,20 +12,20 @@ use jiff::{SignedDuration, Timestamp};
 use krs_core::bundle::Bundle;
 use krs_core::registry::DenyList;
 use krs_importer::adapters::api_client::{Limits, limited};
+use krs_importer::adapters::bundle_store::BundleStore;
 use krs_importer::adapters::events::Events;
 use krs_importer::adapters::follow::Pace;
 use krs_importer::adapters::heartbeat::{Heartbeats, Watches};
 use krs_importer::adapters::high_water_marks::HighWaterMarks;
-use krs_importer::adapters::library::Library;
 use krs_importer::adapters::metrics::Metrics;
 use krs_importer::app::controller;
 use krs_importer::app::intake::{Intake, VerificationOptions};
-use krs_importer::app::reconcile::{Importer, Parts};
+use krs_importer::app::reconcile::{Context, Reconciler};
+use krs_importer::model::bundle_inventory::BundleInventory;
 use krs_importer::model::clock::Clock;
 use krs_importer::model::config::Config;
-use krs_importer::model::demand::Demand;
 use krs_importer::model::policy::{Allowed, Destinations};
-use krs_importer::model::stock::Stock;
+use krs_importer::model::required_images::RequiredImages;
 use krs_testing::registry::{Options, Registry};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -84,7 +84,7 @@ pub(crate) struct Site {
 
 /// An importer that runs.
 struct Running {
-    library: Arc<Library>,
+    library: Arc<BundleStore>,
     heartbeats: Heartbeats,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -155,9 +155,9 @@ impl Site {
         let watches = Watches::new(heartbeats.clone(), metrics.clone());
         let client = limited(self.api.client(), Limits::default(), Arc::clone(&watches));
         let events = Events::new(client.clone(), Some("krs-importer-0".to_owned()));
-        let (library, faults) = Library::new();
-        let (demand, demanded) = watch::channel(Arc::<Demand>::default());
-        let (stock, stocked) = watch::channel(Arc::<Stock>::default());
+        let (library, faults) = BundleStore::new();
+        let (demand, demanded) = watch::channel(Arc::<RequiredImages>::default());
+        let (stock, stocked) = watch::channel(Arc::<BundleInventory>::default());
         let marks = HighWaterMarks::new(client.clone(), &config.namespace);
         let reading = Arc::clone(&self.reading);
         let verify =
@@ -186,7 +186,7 @@ impl Site {
             ..VerificationOptions::default()
         })
         .with_clock(Arc::clone(&self.clock));
-        let importer = Importer::new(Parts {
+        let importer = Reconciler::new(Context {
             client,
             destinations: Destinations::parse(&config.allowed_destinations).unwrap(),
             sources: Allowed::parse(&config.online.allowed_sources).unwrap(),

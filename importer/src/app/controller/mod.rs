@@ -26,9 +26,9 @@ use crate::adapters::follow::follow;
 use crate::adapters::heartbeat::{Watched, Watches};
 use crate::adapters::stored::StoredSet;
 use crate::adapters::watch_source::Source;
-use crate::app::reconcile::{Importer, error_policy, reconcile_stored};
+use crate::app::reconcile::{Reconciler, error_policy, reconcile_stored};
 use crate::engine::job;
-use crate::model::stock::Stock;
+use crate::model::bundle_inventory::BundleInventory;
 
 /// Prefix of the annotations that ask the importer for something.
 const ANNOTATIONS: &str = "kuberegistrysync.io/";
@@ -55,9 +55,9 @@ struct Scope {
 /// Reconciles the sets of the namespaces that the site serves until `stop` is done, and lets what is under way come to an
 /// end. `seen` is set once all sets are known that can be listed. Watches are compared with the API server at `pace`.
 pub async fn run(
-    importer: Arc<Importer>,
+    importer: Arc<Reconciler>,
     watches: Arc<Watches>,
-    stock: watch::Receiver<Arc<Stock>>,
+    stock: watch::Receiver<Arc<BundleInventory>>,
     seen: Arc<AtomicBool>,
     pace: Pace,
     stop: impl Future<Output = ()> + Send + Sync + 'static,
@@ -133,14 +133,14 @@ fn own_annotations(set: &StoredSet) -> Option<u64> {
 }
 
 /// The namespaces to watch; `None` stands for all.
-fn namespaces(importer: &Importer) -> Vec<Option<String>> {
+fn namespaces(importer: &Reconciler) -> Vec<Option<String>> {
     match importer.config().watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     }
 }
 
-fn api<K>(importer: &Importer, namespace: Option<&str>) -> Api<K>
+fn api<K>(importer: &Reconciler, namespace: Option<&str>) -> Api<K>
 where
     K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
 {
@@ -155,12 +155,18 @@ fn of_stored(set: ObjectRef<EdgeImageSet>) -> ObjectRef<StoredSet> {
 }
 
 /// One item for each change of what the drop folder holds.
-fn changes(stock: watch::Receiver<Arc<Stock>>) -> impl futures::Stream<Item = ()> + Send + 'static {
+fn changes(stock: watch::Receiver<Arc<BundleInventory>>) -> impl futures::Stream<Item = ()> + Send + 'static {
     stream::unfold(stock, |mut stock| async move { stock.changed().await.ok().map(|()| ((), stock)) })
 }
 
 /// Notices sets that are new or gone. Never ends.
-async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed: &Notify, pause: Duration) {
+async fn sweep(
+    importer: &Reconciler,
+    scopes: &[Scope],
+    seen: &AtomicBool,
+    changed: &Notify,
+    pause: Duration,
+) {
     let heartbeat = importer.heartbeats().begin("the controller", SWEEP_LIMIT);
     let begun = Instant::now();
     let mut forget_at = begun;
@@ -177,7 +183,7 @@ async fn sweep(importer: &Importer, scopes: &[Scope], seen: &AtomicBool, changed
         // One after the other: the images of all sets together take a lot of memory.
         for (new, _) in stored.iter().zip(&sets).filter(|(_, set)| !importer.knows(set)) {
             heartbeat.beat();
-            if let Err(error) = importer.learn(&new.set()).await {
+            if let Err(error) = importer.prime(&new.set()).await {
                 // All others would wait for the API server as long.
                 (waiting, all_learnt) = (true, false);
                 tracing::debug!(

@@ -8,15 +8,15 @@ use krs_core::bundle::Bundle;
 use krs_core::oci::Descriptor;
 use krs_core::oci::reference::RepositoryName;
 
-use crate::adapters::library::Held;
+use crate::adapters::bundle_store::OpenBundle;
+use crate::model::bundle_inventory::{StockBundle, StockImage};
 use crate::model::marks::Standing;
-use crate::model::stock::{StockBundle, StockImage};
 use crate::model::task::MAX_MOUNT_FROM;
 
 /// A bundle that passed.
 #[derive(Debug)]
 pub(super) struct Accepted {
-    pub held: Arc<Held>,
+    pub held: Arc<OpenBundle>,
     pub stock: StockBundle,
     /// Bytes of all blobs.
     pub blob_bytes: u64,
@@ -44,7 +44,7 @@ fn expected_in<'a>(bundle: &Bundle, contents: impl Iterator<Item = &'a Descripto
 }
 
 impl Accepted {
-    pub(super) fn new(held: Held) -> Self {
+    pub(super) fn new(held: OpenBundle) -> Self {
         let manifest = held.bundle.manifest();
         let images = manifest.images.iter().zip(&held.images.images).map(|(image, found)| {
             let closures = || std::iter::once(&found.closure).chain(found.referrers.iter().map(|(_, c)| c));

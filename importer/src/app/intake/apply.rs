@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use super::cluster::{Cluster, concerns_all};
 use super::entry::Entry;
 use super::files::Files;
+use crate::adapters::bundle_store::OpenBundle;
 use crate::adapters::high_water_marks::HighWaterMarks;
-use crate::adapters::library::Held;
 use crate::engine::needed::Applied;
 use crate::model::marks::Mark;
 
@@ -63,7 +63,7 @@ pub(super) struct SetApplier {
 struct Due {
     /// Of its ImageBundle.
     name: String,
-    held: Arc<Held>,
+    held: Arc<OpenBundle>,
     stream: StreamName,
     mark: Mark,
 }

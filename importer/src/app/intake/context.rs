@@ -10,13 +10,13 @@ use kube::runtime::watcher::{self, Event};
 use tokio::sync::{mpsc, watch};
 
 use super::ahead::{self, Times};
+use crate::adapters::bundle_store::ReadFault;
 use crate::adapters::heartbeat::{Heartbeat, Watches};
-use crate::adapters::library::ReadFault;
 use crate::adapters::metrics::Metrics;
 use crate::model::clock::Clock;
 use crate::model::config::Config;
-use crate::model::demand::Demand;
 use crate::model::marks::Marks;
+use crate::model::required_images::RequiredImages;
 
 /// What the intake works by, and where it tells its progress.
 pub(super) struct Context {
@@ -31,7 +31,7 @@ pub(super) struct Context {
 /// What the intake waits for beside its own work.
 pub(super) struct Inputs {
     pub faults: mpsc::UnboundedReceiver<ReadFault>,
-    pub demand: watch::Receiver<Arc<Demand>>,
+    pub demand: watch::Receiver<Arc<RequiredImages>>,
     pub marks: watch::Receiver<Option<Arc<Marks>>>,
     pub bundles: BoxStream<'static, watcher::Result<Event<DynamicObject>>>,
 }

@@ -13,9 +13,9 @@ use super::entry::{Entry, State};
 use super::rejection::{self, Failure, sentence};
 use super::usage::Usage;
 use crate::engine::needed;
-use crate::model::demand::Demand;
+use crate::model::bundle_inventory::{BundleInventory, Refusal, StockBundle};
 use crate::model::marks::{Marks, Standing};
-use crate::model::stock::{Refusal, Stock, StockBundle};
+use crate::model::required_images::RequiredImages;
 
 /// Refuses bundles that use the number of another one in the folder for other content; the one that was there before, or
 /// whose path comes first, counts. (T-28)
@@ -112,13 +112,13 @@ pub(super) fn remember_imported(entries: &mut BTreeMap<Utf8PathBuf, Entry>, usag
 /// What others see. Bundles whose media are away are listed while a set will copy something that they hold.
 pub(super) fn stock(
     entries: &BTreeMap<Utf8PathBuf, Entry>,
-    demand: &Demand,
+    demand: &RequiredImages,
     marks: &Marks,
     check_first: bool,
     scanned: bool,
     shared: bool,
-) -> Stock {
-    let mut stock = Stock { scanned, shared, ..Stock::default() };
+) -> BundleInventory {
+    let mut stock = BundleInventory { scanned, shared, ..BundleInventory::default() };
     for entry in entries.values() {
         match &entry.state {
             State::Accepted(accepted)

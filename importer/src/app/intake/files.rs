@@ -24,10 +24,10 @@ use super::trouble::hanging;
 use super::usage::Usage;
 use super::verification::{End, FullVerification};
 use super::watchdog::Hangs;
-use crate::adapters::library::{Held, ReadFault};
-use crate::model::demand::Demand;
+use crate::adapters::bundle_store::{OpenBundle, ReadFault};
+use crate::model::bundle_inventory::BundleInventory;
 use crate::model::marks::{Marks, Standing};
-use crate::model::stock::Stock;
+use crate::model::required_images::RequiredImages;
 
 /// The files.
 #[derive(Debug, Default)]
@@ -200,7 +200,7 @@ impl Files {
     }
 
     /// Takes in what a transfer found that reads from `offered`.
-    pub(super) fn fault(&mut self, offered: &Arc<Held>, fault: &ReadFault, now: Timestamp) {
+    pub(super) fn fault(&mut self, offered: &Arc<OpenBundle>, fault: &ReadFault, now: Timestamp) {
         let is_it = |accepted: &Accepted| Arc::ptr_eq(&accepted.held, offered);
         let entry = self.entries.values_mut().find(|entry| entry.accepted().is_some_and(is_it));
         let Some(entry) = entry else { return };
@@ -235,7 +235,7 @@ impl Files {
     }
 
     /// What others see.
-    pub(super) fn stock(&self, demand: &Demand, check_first: bool, shared: bool) -> Stock {
+    pub(super) fn stock(&self, demand: &RequiredImages, check_first: bool, shared: bool) -> BundleInventory {
         entries::stock(&self.entries, demand, &self.marks, check_first, self.is_scanned, shared)
     }
 

@@ -54,18 +54,18 @@ use kube::runtime::watcher;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::adapters::bundle_store::{BundleStore, ReadFault};
 use crate::adapters::events::Events;
 use crate::adapters::follow::{Pace, follow};
 use crate::adapters::heartbeat::{Heartbeat, Heartbeats, Watched, Watches};
 use crate::adapters::high_water_marks::HighWaterMarks;
-use crate::adapters::library::{Library, ReadFault};
 use crate::adapters::metrics::{Metrics, unix_seconds};
 use crate::adapters::watch_source::Source;
+use crate::model::bundle_inventory::BundleInventory;
 use crate::model::clock::Clock;
 use crate::model::config::Config;
-use crate::model::demand::Demand;
 use crate::model::marks::Marks;
-use crate::model::stock::Stock;
+use crate::model::required_images::RequiredImages;
 use apply::SetApplier;
 use cluster::Cluster;
 use context::{Context, Inputs};
@@ -97,7 +97,7 @@ pub struct Intake {
     context: Context,
     inputs: Inputs,
     /// What others see.
-    stock: watch::Sender<Arc<Stock>>,
+    stock: watch::Sender<Arc<BundleInventory>>,
     files: Files,
     kept: Kept,
     scanner: Scanner,
@@ -123,11 +123,11 @@ impl Intake {
         client: kube::Client,
         events: Events,
         metrics: Metrics,
-        library: Arc<Library>,
+        library: Arc<BundleStore>,
         faults: mpsc::UnboundedReceiver<ReadFault>,
         marks: Arc<HighWaterMarks>,
-        demand: watch::Receiver<Arc<Demand>>,
-        stock: watch::Sender<Arc<Stock>>,
+        demand: watch::Receiver<Arc<RequiredImages>>,
+        stock: watch::Sender<Arc<BundleInventory>>,
     ) -> Self {
         let cluster = Cluster::new(client, events, metrics.clone(), &config.namespace);
         let inputs = Inputs { faults, demand, marks: marks.subscribe(), bundles: stream::pending().boxed() };
@@ -349,10 +349,10 @@ impl Intake {
     }
 
     /// Lets others see what there is.
-    fn publish(&self, demand: &Demand) -> Arc<Stock> {
+    fn publish(&self, demand: &RequiredImages) -> Arc<BundleInventory> {
         let config = &self.context.config;
         let stock = self.files.stock(demand, config.intake.check_first, config.share_across_namespaces);
-        let stock = Arc::new(Stock { trouble: self.trouble.message(), ..stock });
+        let stock = Arc::new(BundleInventory { trouble: self.trouble.message(), ..stock });
         self.stock.send_if_modified(|current| {
             let changed = **current != *stock;
             if changed {
@@ -374,7 +374,7 @@ impl Intake {
     }
 
     /// Records what was imported, then writes what people see.
-    async fn report(&mut self, demand: &Demand, stock: &Stock) {
+    async fn report(&mut self, demand: &RequiredImages, stock: &BundleInventory) {
         let config = &self.context.config;
         let shared = config.share_across_namespaces;
         let mut usages = usages::usages(usages::Inputs {

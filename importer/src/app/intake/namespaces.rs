@@ -5,9 +5,9 @@
 use krs_core::crd::{MAX_NAMESPACE_MISMATCHES, NamespaceMismatch};
 use krs_core::redact::bounded;
 
-use crate::model::demand::Demand;
+use crate::model::bundle_inventory::StockBundle;
 use crate::model::readers::Readers;
-use crate::model::stock::StockBundle;
+use crate::model::required_images::RequiredImages;
 
 /// Most namespaces of the bundle that are named for one image.
 const MAX_LISTED: usize = 8;
@@ -31,7 +31,7 @@ pub(super) struct Mismatches {
 }
 
 /// Compares what the sets of the cluster list with what `bundle` lists for their namespaces.
-pub(super) fn mismatches(bundle: &StockBundle, demand: &Demand) -> Mismatches {
+pub(super) fn mismatches(bundle: &StockBundle, demand: &RequiredImages) -> Mismatches {
     let mut found = Mismatches::default();
     for (name, set) in &demand.sets {
         for listed in set.images.iter() {

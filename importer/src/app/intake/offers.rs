@@ -12,30 +12,30 @@ use super::accepted::Accepted;
 use super::entry::Entry;
 use super::files::Files;
 use super::substitutes;
-use crate::adapters::library::{Held, Library, Substitutes};
-use crate::model::demand::Demand;
+use crate::adapters::bundle_store::{BundleStore, OpenBundle, Substitutes};
+use crate::model::required_images::RequiredImages;
 
 /// How long after the last byte a file is closed.
 const IDLE: Duration = Duration::from_secs(2);
 
 /// What the library was told.
 pub(super) struct Offers {
-    library: Arc<Library>,
+    library: Arc<BundleStore>,
     /// What may be read, by manifest.
-    offered: HashMap<Digest, Arc<Held>>,
+    offered: HashMap<Digest, Arc<OpenBundle>>,
     /// What is read in place of bundles that are absent.
     substitutes: Substitutes,
     /// Withdrawn, and perhaps still read from: closed as all others.
-    closing: Vec<Arc<Held>>,
+    closing: Vec<Arc<OpenBundle>>,
 }
 
 impl Offers {
-    pub(super) fn new(library: Arc<Library>) -> Self {
+    pub(super) fn new(library: Arc<BundleStore>) -> Self {
         Self { library, offered: HashMap::new(), substitutes: Substitutes::new(), closing: Vec::new() }
     }
 
     /// The bundle with this manifest, where it is offered.
-    pub(super) fn get(&self, digest: &Digest) -> Option<&Arc<Held>> {
+    pub(super) fn get(&self, digest: &Digest) -> Option<&Arc<OpenBundle>> {
         self.offered.get(digest)
     }
 
@@ -55,7 +55,7 @@ impl Offers {
 
     /// Gives the library what may be read from, takes back the rest, closes files that nobody reads, and says from where
     /// running Jobs read whose bundles are absent.
-    pub(super) fn update(&mut self, files: &Files, demand: &Demand, check_first: bool) {
+    pub(super) fn update(&mut self, files: &Files, demand: &RequiredImages, check_first: bool) {
         let wanted = wanted(files, check_first);
         for (digest, held) in std::mem::take(&mut self.offered) {
             if !wanted.get(&digest).is_some_and(|wanted| Arc::ptr_eq(wanted, &held)) {
@@ -95,7 +95,7 @@ impl Offers {
 }
 
 /// What may be read from now, by manifest.
-fn wanted(files: &Files, check_first: bool) -> HashMap<Digest, Arc<Held>> {
+fn wanted(files: &Files, check_first: bool) -> HashMap<Digest, Arc<OpenBundle>> {
     let mut wanted = HashMap::new();
     for entry in files.entries().values().filter(|entry| entry.present()) {
         if let Some(accepted) = entry.accepted().filter(|_| entry.ready(check_first)) {

@@ -16,7 +16,7 @@ use super::usage::Usage;
 use super::view::{self, Context};
 use super::written::Written;
 use crate::adapters::metrics::{Metrics, ResultLabels, StreamLabels};
-use crate::model::demand::Demand;
+use crate::model::required_images::RequiredImages;
 
 /// What statuses depend on beside the files and their usages.
 pub(super) struct Inputs<'a> {
@@ -40,7 +40,7 @@ pub(super) struct Report {
 }
 
 /// Works out which images of bundles sets of other namespaces want, where that is not known yet.
-pub(super) fn find_mismatches(kept: &mut Kept, files: &Files, demand: &Demand) {
+pub(super) fn find_mismatches(kept: &mut Kept, files: &Files, demand: &RequiredImages) {
     for accepted in files.entries().values().filter_map(Entry::accepted) {
         let found = || namespaces::mismatches(&accepted.stock, demand);
         kept.mismatches.entry(accepted.stock.digest).or_insert_with(found);

@@ -17,7 +17,7 @@ use super::keys;
 use super::listing::{self, Listing};
 use super::rejection::{self, Failure, Kind};
 use super::watchdog::Watchdog;
-use crate::adapters::library::Held;
+use crate::adapters::bundle_store::OpenBundle;
 use crate::model::config::Config;
 
 /// Most media from which bundles are opened at once.
@@ -185,7 +185,7 @@ fn open(
             return Err(BundleError::Audience { path: path.to_owned(), expected: audience.join(", "), got });
         }
         let images = bundle.images()?;
-        Ok(Held::new(bundle, images))
+        Ok(OpenBundle::new(bundle, images))
     });
     match opened {
         Ok(held) => Ok(Box::new(Accepted::new(held))),

@@ -9,9 +9,9 @@ use krs_core::oci::digest::Digest;
 
 use super::accepted::Accepted;
 use super::entry::Entry;
-use crate::adapters::library::{Held, Substitutes};
-use crate::model::demand::{Demand, SetDemand};
-use crate::model::stock::StockImage;
+use crate::adapters::bundle_store::{OpenBundle, Substitutes};
+use crate::model::bundle_inventory::StockImage;
+use crate::model::required_images::{RequiredImages, SetDemand};
 
 /// Whether an image can be read in place of `other` of the same digest: nothing is left out that the other one has.
 fn replaces(image: &StockImage, other: &StockImage) -> bool {
@@ -22,8 +22,8 @@ fn replaces(image: &StockImage, other: &StockImage) -> bool {
 /// images can be read. (T-216)
 pub(super) fn substitutes(
     entries: &BTreeMap<Utf8PathBuf, Entry>,
-    offered: &HashMap<Digest, Arc<Held>>,
-    demand: &Demand,
+    offered: &HashMap<Digest, Arc<OpenBundle>>,
+    demand: &RequiredImages,
 ) -> Substitutes {
     let copied = demand.sets.values().flat_map(|set| &set.copying_from).collect::<BTreeSet<_>>();
     let mut substitutes = Substitutes::new();

@@ -11,9 +11,9 @@ use super::offers::Offers;
 use super::substitutes;
 use super::usage::Usage;
 use crate::engine::needed::{self, Named};
-use crate::model::demand::{Demand, SetDemand};
+use crate::model::bundle_inventory::BundleInventory;
 use crate::model::marks::Standing;
-use crate::model::stock::Stock;
+use crate::model::required_images::{RequiredImages, SetDemand};
 
 /// What usages depend on.
 #[derive(Clone, Copy)]
@@ -21,8 +21,8 @@ pub(super) struct Inputs<'a> {
     pub files: &'a Files,
     pub kept: &'a Kept,
     pub offers: &'a Offers,
-    pub demand: &'a Demand,
-    pub stock: &'a Stock,
+    pub demand: &'a RequiredImages,
+    pub stock: &'a BundleInventory,
     /// Whether the sets of bundles are applied.
     pub applies_sets: bool,
     /// Whether the site shares the images of bundles across namespaces.

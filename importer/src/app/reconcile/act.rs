@@ -11,42 +11,42 @@ use kube::Resource as _;
 
 use super::error::ReconcileError;
 use super::jobs::{self, Created};
-use super::observed::Seen;
+use super::observed::Observed;
 use super::ownership::{OwnedJobs, announce};
 use super::reservation::Reservation;
 use super::secrets::Secrets;
-use super::set_reconcile::Round;
+use super::set_reconcile::SetReconcile;
 use super::shared_state::Elsewhere;
 use super::slots::Slots;
 use super::wanted;
 use crate::adapters::metrics::{ResultLabels, SetLabels};
 use crate::engine::decide::{Decision, Limits, Observation, copied_bundles, decide, needs, withheld};
 use crate::engine::failures::known_failure;
-use crate::engine::job::{self, Surroundings};
-use crate::engine::remember::remember_rejection;
+use crate::engine::job::{self, JobContext};
+use crate::engine::update_state::remember_rejection;
 use crate::model::answer::Answer;
 use crate::model::job::{Batch, BatchSource, CopyJob, JobPhase};
 use crate::model::state::SetState;
 use crate::model::target::TargetKey;
 
-impl Round<'_> {
+impl SetReconcile<'_> {
     /// Decides, and does what was decided.
     pub(super) async fn act(
         &self,
         secrets: &Secrets<'_>,
-        seen: &mut Seen,
+        seen: &mut Observed,
         state: &mut SetState,
     ) -> Result<Decision, ReconcileError> {
         let wakeups = &self.importer.registries.wakeups;
         let ended_before = wakeups.ended();
-        let holders = self.holders(seen, state);
-        let (mut decision, mut reserved) = self.decide_and_reserve(seen, state, &holders);
+        let blob_locations = self.blob_locations(seen, state);
+        let (mut decision, mut reserved) = self.decide_and_reserve(seen, state, &blob_locations);
         if !decision.create.is_empty() {
             let read = self.read_destination(secrets, seen).await;
-            if read.is_err() || seen.obstacle.is_some() {
+            if read.is_err() || seen.blocker.is_some() {
                 drop(reserved);
                 read?;
-                (decision, reserved) = self.decide_and_reserve(seen, state, &holders);
+                (decision, reserved) = self.decide_and_reserve(seen, state, &blob_locations);
             }
         }
         self.needs(seen, state, &decision);
@@ -68,20 +68,20 @@ impl Round<'_> {
         }
         self.remember_rejected(seen, state, rejected).await?;
         // What the Jobs of this reconcile are not created for waits for the next one.
-        let after = self.decide(seen, state, &holders, false);
+        let after = self.decide(seen, state, &blob_locations, false);
         Ok(Decision { delete: Vec::new(), ..after })
     }
 
     /// Decides, and takes what the new Jobs need before another set decides. Nothing is waited for in between. (T-176)
     fn decide_and_reserve(
         &self,
-        seen: &Seen,
+        seen: &Observed,
         state: &SetState,
-        holders: &BTreeMap<Digest, Vec<RepositoryName>>,
+        blob_locations: &BTreeMap<Digest, Vec<RepositoryName>>,
     ) -> (Decision, Reservation<'_>) {
         let _deciding = self.importer.deciding.lock();
         self.note_jobs(seen);
-        let mut decision = self.decide(seen, state, holders, true);
+        let mut decision = self.decide(seen, state, blob_locations, true);
         let recorded = state.jobs.as_ref();
         // The name of a Job that ended is taken until Kubernetes deletes it.
         let is_taken = |name: &str| {
@@ -102,7 +102,7 @@ impl Round<'_> {
     }
 
     /// Takes note of the Jobs of the set as they were read.
-    fn note_jobs(&self, seen: &Seen) {
+    fn note_jobs(&self, seen: &Observed) {
         let namespace = &self.name.namespace;
         if seen.are_jobs_known {
             self.importer.runs(namespace, &self.uid, &seen.jobs.list);
@@ -117,7 +117,7 @@ impl Round<'_> {
         self.importer.parts.metrics.jobs.get_or_create(&label).set(count);
     }
 
-    async fn delete_all(&self, seen: &mut Seen, names: &[String]) -> Result<(), ReconcileError> {
+    async fn delete_all(&self, seen: &mut Observed, names: &[String]) -> Result<(), ReconcileError> {
         for name in names {
             self.delete(&mut seen.jobs, name).await?;
             self.importer.release(&self.uid, name);
@@ -127,9 +127,9 @@ impl Round<'_> {
 
     fn decide(
         &self,
-        seen: &Seen,
+        seen: &Observed,
         state: &SetState,
-        holders: &BTreeMap<Digest, Vec<RepositoryName>>,
+        blob_locations: &BTreeMap<Digest, Vec<RepositoryName>>,
         may_create: bool,
     ) -> Decision {
         let parts = &self.importer.parts;
@@ -146,12 +146,12 @@ impl Round<'_> {
             targets: &seen.targets,
             unresolved: &seen.unresolved,
             collisions: &seen.collisions,
-            obstacle: seen.obstacle.clone(),
+            blocker: seen.blocker.clone(),
             answers: &seen.said.answers,
             state,
             jobs: &seen.jobs.list,
             busy: &busy,
-            holders,
+            blob_locations,
             stock: &self.stock,
             limits: Limits {
                 online: parts.config.online.enabled,
@@ -164,7 +164,7 @@ impl Round<'_> {
     }
 
     /// Repositories that blobs of missing images can be linked from.
-    fn holders(&self, seen: &Seen, state: &SetState) -> BTreeMap<Digest, Vec<RepositoryName>> {
+    fn blob_locations(&self, seen: &Observed, state: &SetState) -> BTreeMap<Digest, Vec<RepositoryName>> {
         let missing = seen.targets.iter().filter(|target| !state.proofs.contains_key(&target.key));
         let namespace = &self.name.namespace;
         let found =
@@ -172,14 +172,14 @@ impl Round<'_> {
         let blobs = found.flat_map(|(_, image)| image.contents.iter().copied()).collect::<BTreeSet<_>>();
         let Some(wanted) = seen.wanted.as_ref().filter(|_| !blobs.is_empty()) else { return BTreeMap::new() };
         let share = self.importer.config().share_across_namespaces;
-        self.importer.facts.holders(&self.name.namespace, share, &wanted.destination.registry, &blobs)
+        self.importer.facts.blob_locations(&self.name.namespace, share, &wanted.destination.registry, &blobs)
     }
 
     /// Publishes what the set needs, before a Job exists that asks for it.
-    fn needs(&self, seen: &Seen, state: &SetState, decision: &Decision) {
+    fn needs(&self, seen: &Observed, state: &SetState, decision: &Decision) {
         let images = seen.wanted.as_ref().map(|wanted| wanted.images.as_slice()).unwrap_or_default();
-        let (spec, obstacle, jobs) = (&self.set.spec, seen.obstacle.as_ref(), &seen.jobs.list);
-        let mut needs = needs(spec, obstacle, images, &seen.targets, state, jobs, decision);
+        let (spec, blocker, jobs) = (&self.set.spec, seen.blocker.as_ref(), &seen.jobs.list);
+        let mut needs = needs(spec, blocker, images, &seen.targets, state, jobs, decision);
         if !seen.are_jobs_known {
             needs.copying_from = self.importer.facts.copied_from(&self.name);
         }
@@ -205,14 +205,14 @@ impl Round<'_> {
     async fn create(
         &self,
         secrets: &Secrets<'_>,
-        seen: &mut Seen,
+        seen: &mut Observed,
         state: &mut SetState,
         reserved: &mut Reservation<'_>,
         rejected: &mut Vec<(Batch, String, String)>,
     ) -> Result<(), ReconcileError> {
         let parts = &self.importer.parts;
         let registry_ca = parts.registry_ca.borrow().clone();
-        let surroundings = Surroundings {
+        let surroundings = JobContext {
             config: &parts.config,
             registry_ca: &registry_ca,
             destination_is_dockerconfigjson: seen
@@ -266,7 +266,7 @@ impl Round<'_> {
         &self,
         secrets: &Secrets<'_>,
         batch: &Batch,
-        seen: &mut Seen,
+        seen: &mut Observed,
     ) -> Result<bool, ReconcileError> {
         let mut usable = true;
         if matches!(batch.source, BatchSource::Registry { .. }) {
@@ -279,7 +279,7 @@ impl Round<'_> {
 
     /// Whether the bundle lists all images of the batch for the set's namespace, by the drop folder as it is now; else they
     /// are blocked. The last moment before a Job exists that reads them. (T-123)
-    fn may_copy(&self, batch: &Batch, seen: &mut Seen) -> bool {
+    fn may_copy(&self, batch: &Batch, seen: &mut Observed) -> bool {
         let BatchSource::Bundle { digest, .. } = &batch.source else { return true };
         let (stock, namespace) = (self.importer.stock(), &self.name.namespace);
         let Some(bundle) = stock.bundles.iter().find(|bundle| bundle.digest == *digest) else { return true };
@@ -299,7 +299,7 @@ impl Round<'_> {
     /// A Job that the API server refuses is a failed attempt. (T-83)
     async fn remember_rejected(
         &self,
-        seen: &mut Seen,
+        seen: &mut Observed,
         state: &mut SetState,
         rejected: Vec<(Batch, String, String)>,
     ) -> Result<(), ReconcileError> {
@@ -321,7 +321,7 @@ impl Round<'_> {
     }
 
     /// Counts what became present, and what the Jobs sent whose end is accounted for now.
-    pub(super) fn count(&self, before: &SetState, after: &SetState, seen: &Seen) {
+    pub(super) fn count(&self, before: &SetState, after: &SetState, seen: &Observed) {
         let metrics = &self.importer.parts.metrics;
         let is_new = |key: &TargetKey| after.proofs.contains_key(key) && !before.proofs.contains_key(key);
         let new = seen.targets.iter().filter(|target| is_new(&target.key));
@@ -341,7 +341,7 @@ impl Round<'_> {
     }
 
     /// Damage is asked about again in each round, so that a round that got answers tells all of it.
-    fn measure_corrupt(&self, seen: &Seen) {
+    fn measure_corrupt(&self, seen: &Observed) {
         if seen.said.answers.is_empty() {
             return;
         }

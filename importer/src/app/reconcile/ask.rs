@@ -7,16 +7,16 @@ use krs_core::registry::Client;
 
 use super::checks::{self, Check, NoTurn, Outcome};
 use super::clients::ClientKey;
-use super::edge::{Edge, edge_options, obstacle};
+use super::edge::{Edge, blocker, edge_options};
 use super::error::ReconcileError;
-use super::observed::Seen;
+use super::observed::Observed;
 use super::probes;
 use super::sampling::is_sampled;
 use super::secrets::{SecretError, Secrets};
-use super::set_reconcile::Round;
+use super::set_reconcile::SetReconcile;
 use super::waiting_for_secret::{self, MENDED_BY_SECRETS};
 use crate::engine::advice::Whose;
-use crate::engine::remember::{Ask, asks, copying_targets, ended_targets, is_look_due};
+use crate::engine::update_state::{CheckKind, copying_targets, due_checks, ended_targets, is_look_due};
 use crate::model::answer::Answer;
 use crate::model::clock::is_over;
 use crate::model::state::{Request, SetState};
@@ -25,12 +25,12 @@ use crate::model::target::{Target, TargetKey};
 /// Longest value of the annotation that asks for a reconcile, in characters (the definition's limit); the rest is ignored.
 const MAX_REQUEST: usize = 256;
 
-impl Round<'_> {
+impl SetReconcile<'_> {
     /// Asks the edge registry about what is not known, with what the set's Secrets hold now.
     pub(super) async fn ask(
         &self,
         secrets: &Secrets<'_>,
-        seen: &mut Seen,
+        seen: &mut Observed,
         state: &mut SetState,
     ) -> Result<(), ReconcileError> {
         let Some(registry) = seen.wanted.as_ref().map(|wanted| wanted.destination.registry.clone()) else {
@@ -78,9 +78,9 @@ impl Round<'_> {
             Err(SecretError::Api(error)) => {
                 return Err(ReconcileError::api("Secrets cannot be read")(error));
             }
-            Err(SecretError::Obstacle(obstacle)) => {
+            Err(SecretError::Blocker(blocker)) => {
                 self.mended(secrets, state, &mut seen.jobs).await?;
-                seen.obstacle = Some(obstacle);
+                seen.blocker = Some(blocker);
                 return Ok(());
             }
         };
@@ -94,7 +94,7 @@ impl Round<'_> {
         let client = match self.importer.registries.clients.get(&key, self.now, make) {
             Ok(client) => client,
             Err(error) => {
-                seen.obstacle = Some(obstacle(&error, whose));
+                seen.blocker = Some(blocker(&error, whose));
                 return Ok(());
             }
         };
@@ -123,12 +123,12 @@ impl Round<'_> {
     }
 
     /// The request is handled once the registry was asked about every target, or could not be.
-    pub(super) fn answer_request(&self, seen: &Seen, state: &mut SetState) {
+    pub(super) fn answer_request(&self, seen: &Observed, state: &mut SetState) {
         let due = self.due(seen, state);
         let answered = |target: &Target| seen.said.answers.contains_key(&target.key);
         // What is only to be renewed was verified since.
-        let open = |(target, how): &(Target, Ask)| *how != Ask::Renew && !answered(target);
-        let handled = seen.obstacle.is_some() || !due.iter().any(open);
+        let open = |(target, how): &(Target, CheckKind)| *how != CheckKind::Renew && !answered(target);
+        let handled = seen.blocker.is_some() || !due.iter().any(open);
         if let Some(request) = state.requested.as_mut().filter(|_| handled && !self.set.spec.suspend) {
             request.handled = Some(request.value.clone());
         }
@@ -136,23 +136,23 @@ impl Round<'_> {
 
     /// Targets that the registry is to be asked about now: of those that are present a sample, and of those whose proofs are
     /// old as many as may be verified now.
-    fn due(&self, seen: &Seen, state: &SetState) -> Vec<(Target, Ask)> {
-        let mut due = asks(&seen.targets, state, self.resync, self.verify, self.now);
-        due.retain(|(target, how)| *how == Ask::Look || !seen.known.suffices(&target.key, *how));
+    fn due(&self, seen: &Observed, state: &SetState) -> Vec<(Target, CheckKind)> {
+        let mut due = due_checks(&seen.targets, state, self.resync, self.verify, self.now);
+        due.retain(|(target, how)| *how == CheckKind::Head || !seen.known.suffices(&target.key, *how));
         let mut renewals = self.renewals(seen);
         let look = is_look_due(state, self.resync, self.now);
         due.retain_mut(|(_, how)| {
-            if *how == Ask::Renew {
+            if *how == CheckKind::Renew {
                 match renewals.checked_sub(1) {
                     Some(left) => renewals = left,
                     // It is seen to be there, as others are.
-                    None if look => *how = Ask::Look,
+                    None if look => *how = CheckKind::Head,
                     None => return false,
                 }
             }
             true
         });
-        let count = due.iter().filter(|(_, how)| *how == Ask::Look).count();
+        let count = due.iter().filter(|(_, how)| *how == CheckKind::Head).count();
         let quota = match seen.targets.first() {
             Some(target) if !seen.checks_all => {
                 let (samples, all) = (&self.importer.samples, seen.targets.len());
@@ -161,8 +161,8 @@ impl Round<'_> {
             _ => count,
         };
         let mut position = 0;
-        let mut is_in_sample = |how: Ask| {
-            if how != Ask::Look {
+        let mut is_in_sample = |how: CheckKind| {
+            if how != CheckKind::Head {
                 return true;
             }
             position += 1;
@@ -174,7 +174,7 @@ impl Round<'_> {
     }
 
     /// What running Jobs may have brought since the registry was last asked for it.
-    fn probes(&self, seen: &mut Seen, state: &SetState) -> Vec<Vec<(Target, Ask)>> {
+    fn probes(&self, seen: &mut Observed, state: &SetState) -> Vec<Vec<(Target, CheckKind)>> {
         let jobs = seen.jobs.list.iter().filter(|job| seen.jobs.started.contains(&job.name));
         let jobs = jobs.collect::<Vec<_>>();
         let is_known = |key: &TargetKey| seen.known.has(key);
@@ -196,23 +196,23 @@ impl Round<'_> {
     }
 
     /// Whether more targets have old proofs than may be verified now.
-    fn renewals_wait(&self, seen: &Seen, state: &SetState) -> bool {
-        let due = asks(&seen.targets, state, self.resync, self.verify, self.now);
-        let is_open = |(target, how): &(&Target, Ask)| {
-            *how == Ask::Renew && !seen.known.suffices(&target.key, Ask::Renew)
+    fn renewals_wait(&self, seen: &Observed, state: &SetState) -> bool {
+        let due = due_checks(&seen.targets, state, self.resync, self.verify, self.now);
+        let is_open = |(target, how): &(&Target, CheckKind)| {
+            *how == CheckKind::Renew && !seen.known.suffices(&target.key, CheckKind::Renew)
         };
         due.iter().filter(|due| is_open(due)).count() > self.renewals(seen)
     }
 
     /// How many targets may be verified only because their proofs are old.
-    fn renewals(&self, seen: &Seen) -> usize {
+    fn renewals(&self, seen: &Observed) -> usize {
         let Some(registry) = seen.targets.first().map(|target| &target.registry) else { return 0 };
         let (count, intervals) = (seen.targets.len(), (self.resync, self.verify));
         self.importer.renewals.available(&self.name, registry, count, intervals, self.now)
     }
 
     /// What is missing that was present has the rest of the set checked, and the other sets of the registry.
-    pub(super) fn note_losses(&self, seen: &mut Seen, before: &SetState) {
+    pub(super) fn note_losses(&self, seen: &mut Observed, before: &SetState) {
         if seen.checks_all && seen.said.complete {
             (seen.known.checked, seen.known.is_suspected) = (Some(seen.asked_at), false);
         }
@@ -234,9 +234,9 @@ impl Round<'_> {
         running: Option<Check>,
         edge: Edge,
         key: ClientKey,
-        seen: &mut Seen,
+        seen: &mut Observed,
         state: &SetState,
-        probes: Vec<Vec<(Target, Ask)>>,
+        probes: Vec<Vec<(Target, CheckKind)>>,
     ) {
         let registries = &self.importer.registries;
         let registry = key.connection.registry.clone();
@@ -245,7 +245,7 @@ impl Round<'_> {
             None => match registries.turn(&key, &self.name, self.now) {
                 Ok(turn) => {
                     let due = self.due(seen, state);
-                    let renewed = due.iter().filter(|(_, how)| *how == Ask::Renew).count();
+                    let renewed = due.iter().filter(|(_, how)| *how == CheckKind::Renew).count();
                     self.importer.renewals.take(&registry, renewed);
                     let lists = due.into_iter().map(|target| vec![target]).chain(probes).collect();
                     let requested_at = waiting_for_secret::requested_at(self.set);
@@ -253,7 +253,7 @@ impl Round<'_> {
                 }
                 Err(NoTurn::Busy) => return,
                 Err(NoTurn::LeftAlone(left)) => {
-                    seen.obstacle = Some(checks::left_alone(&registry, &left));
+                    seen.blocker = Some(checks::left_alone(&registry, &left));
                     seen.left_alone_until = Some(left.until);
                     return;
                 }
@@ -261,16 +261,16 @@ impl Round<'_> {
         };
         let started = check.started;
         match check.outcome().await {
-            Ok((Outcome::Said(mut said), stale)) => {
+            Ok((Outcome::RegistryView(mut said), stale)) => {
                 // What is there stays there, whatever a Job does.
                 said.answers.retain(|key, answer| *answer == Answer::Whole || !stale.contains(key));
                 (seen.said, seen.asked_at) = (said, started);
             }
-            Ok((Outcome::Obstacle(obstacle), _)) => seen.obstacle = Some(obstacle),
+            Ok((Outcome::Blocker(blocker), _)) => seen.blocker = Some(blocker),
             Err(check) => {
                 seen.is_checking = true;
                 if check.is_without_answer() {
-                    seen.obstacle = Some(Check::no_answer(&registry));
+                    seen.blocker = Some(Check::no_answer(&registry));
                 }
                 self.importer.sets.update(&self.uid, |entry| entry.check = Some(check));
             }

@@ -5,23 +5,23 @@ use std::collections::BTreeMap;
 
 use krs_core::crd::{EdgeImageSetSpec, ImageFailure, reason};
 
-use crate::engine::decide::Verdict;
+use crate::engine::decide::StatusSummary;
 
 /// Reason and message, by place in `spec.images`.
-pub(super) type Blocked = BTreeMap<usize, (&'static str, String)>;
+pub(super) type BlockedImages = BTreeMap<usize, (&'static str, String)>;
 
-/// Says in `verdict` why images are blocked. Where nothing is being copied, the first of them is what the set waits for.
+/// Says in `summary` why images are blocked. Where nothing is being copied, the first of them is what the set waits for.
 /// `runs`: copy Jobs of the set run; that some were decided on does not say so, where what they need is missing.
-pub(super) fn say(verdict: &mut Verdict, spec: &EdgeImageSetSpec, blocked: &Blocked, runs: bool) {
-    let missing = |place: usize| verdict.present.get(place) == Some(&false);
+pub(super) fn say(summary: &mut StatusSummary, spec: &EdgeImageSetSpec, blocked: &BlockedImages, runs: bool) {
+    let missing = |place: usize| summary.present.get(place) == Some(&false);
     let said = blocked.iter().filter(|(place, _)| missing(**place));
     let said =
         said.filter_map(|(place, why)| Some((&spec.images.get(*place)?.image, why))).collect::<Vec<_>>();
     let Some((_, (why, message))) = said.first() else { return };
     let (why, message) = (*why, message.clone());
     for (image, (reason, message)) in said {
-        verdict.failures.retain(|failure| failure.image != *image);
-        verdict.failures.push(ImageFailure {
+        summary.failures.retain(|failure| failure.image != *image);
+        summary.failures.push(ImageFailure {
             image: image.clone(),
             reason: (*reason).to_owned(),
             message: message.clone(),
@@ -29,14 +29,14 @@ pub(super) fn say(verdict: &mut Verdict, spec: &EdgeImageSetSpec, blocked: &Bloc
     }
     let order = spec.images.iter().enumerate().map(|(n, image)| (image.image.as_str(), n));
     let order = order.collect::<BTreeMap<_, _>>();
-    verdict.failures.sort_by_key(|failure| order.get(failure.image.as_str()).copied());
-    let copying = runs && verdict.reconciling.as_ref().is_some_and(|(why, _)| *why == reason::COPYING_IMAGES);
-    if verdict.stalled.is_none() && !copying {
-        verdict.ready = (why, message.clone());
+    summary.failures.sort_by_key(|failure| order.get(failure.image.as_str()).copied());
+    let copying = runs && summary.reconciling.as_ref().is_some_and(|(why, _)| *why == reason::COPYING_IMAGES);
+    if summary.stalled.is_none() && !copying {
+        summary.ready = (why, message.clone());
         // A later bundle may list it.
         let awaited = why == reason::NAMESPACE_NOT_LISTED;
         let under_way = if awaited { reason::WAITING_FOR_BUNDLE } else { reason::RETRYING };
-        verdict.reconciling = Some((under_way, message));
+        summary.reconciling = Some((under_way, message));
     }
 }
 
@@ -67,8 +67,8 @@ mod tests {
         }
     }
 
-    fn verdict(present: &[bool], reconciling: &'static str) -> Verdict {
-        Verdict {
+    fn summary(present: &[bool], reconciling: &'static str) -> StatusSummary {
+        StatusSummary {
             present: present.to_vec(),
             failures: Vec::new(),
             ready: (reason::WAITING_FOR_BUNDLE, "waiting".to_owned()),
@@ -80,20 +80,20 @@ mod tests {
 
     #[test]
     fn what_blocks_one_image_is_said_and_does_not_hide_that_others_are_copied() {
-        let blocked = Blocked::from([(1, (reason::SECRET_NOT_FOUND, "no Secret x".to_owned()))]);
+        let blocked = BlockedImages::from([(1, (reason::SECRET_NOT_FOUND, "no Secret x".to_owned()))]);
         let spec = spec(&["a", "b"]);
-        let mut waiting = verdict(&[true, false], reason::WAITING_FOR_BUNDLE);
+        let mut waiting = summary(&[true, false], reason::WAITING_FOR_BUNDLE);
         say(&mut waiting, &spec, &blocked, false);
         assert_eq!(waiting.ready, (reason::SECRET_NOT_FOUND, "no Secret x".to_owned()));
         assert_eq!(waiting.failures.len(), 1);
-        let mut copying = verdict(&[false, false], reason::COPYING_IMAGES);
+        let mut copying = summary(&[false, false], reason::COPYING_IMAGES);
         say(&mut copying, &spec, &blocked, true);
         assert_eq!(copying.ready.0, reason::WAITING_FOR_BUNDLE);
         assert_eq!(copying.failures.len(), 1);
-        let mut decided = verdict(&[false, false], reason::COPYING_IMAGES);
+        let mut decided = summary(&[false, false], reason::COPYING_IMAGES);
         say(&mut decided, &spec, &blocked, false);
         assert_eq!(decided.ready.0, reason::SECRET_NOT_FOUND, "no Job was created");
-        let mut present = verdict(&[true, true], reason::WAITING_FOR_BUNDLE);
+        let mut present = summary(&[true, true], reason::WAITING_FOR_BUNDLE);
         say(&mut present, &spec, &blocked, false);
         assert!(present.failures.is_empty());
     }

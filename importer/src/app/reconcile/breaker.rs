@@ -13,7 +13,7 @@ use super::health::Counts;
 use super::waiting_for_secret::until;
 use crate::model::clock::after;
 use crate::model::clock::is_over;
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 
 /// Failures in a row after which a registry is left alone.
 pub(super) const THRESHOLD: u32 = 5;

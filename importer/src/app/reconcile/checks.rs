@@ -16,16 +16,16 @@ use tokio::task::JoinHandle;
 
 use super::breaker::{Breakers, LeftAlone};
 use super::clients::{ClientKey, Clients};
-use super::edge::{CHECK_TIMEOUT, Edge, Said};
+use super::edge::{CHECK_TIMEOUT, Edge, RegistryView};
 use super::health::{Counts, Health, judge};
 use super::permits::Permits;
 use super::wakeups::Wakeups;
 use crate::adapters::metrics::{Metrics, RegistryLabels};
-use crate::engine::decide::Obstacle;
-use crate::engine::remember::Ask;
+use crate::engine::decide::Blocker;
+use crate::engine::update_state::CheckKind;
 use crate::model::clock::Clock;
 use crate::model::clock::is_over;
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 use crate::model::target::{Target, TargetKey};
 
 /// Checks of one registry at the same time. The controller reconciles four times as many sets at once, so that the sets of
@@ -107,9 +107,9 @@ struct Progress {
 /// What a check found out.
 pub(super) enum Outcome {
     /// The answers, perhaps not all.
-    Said(Said),
+    RegistryView(RegistryView),
     /// The registry could not be asked at all.
-    Obstacle(Obstacle),
+    Blocker(Blocker),
 }
 
 impl Registries {
@@ -276,7 +276,7 @@ impl Check {
         edge: Edge,
         key: ClientKey,
         set: SetName,
-        lists: Vec<Vec<(Target, Ask)>>,
+        lists: Vec<Vec<(Target, CheckKind)>>,
         requested_at: Option<String>,
         now: Timestamp,
     ) -> Self {
@@ -325,7 +325,7 @@ impl Check {
             Ok(outcome) => {
                 let stale = std::mem::take(&mut self.stale);
                 // It broke off: all of it is asked again.
-                Ok((outcome.unwrap_or_else(|_| Outcome::Said(Said::default())), stale))
+                Ok((outcome.unwrap_or_else(|_| Outcome::RegistryView(RegistryView::default())), stale))
             }
             Err(_) => Err(self),
         }
@@ -337,8 +337,8 @@ impl Check {
     }
 
     /// What a status says of a registry that has not answered yet.
-    pub(super) fn no_answer(registry: &RegistryHost) -> Obstacle {
-        Obstacle {
+    pub(super) fn no_answer(registry: &RegistryHost) -> Blocker {
+        Blocker {
             reason: reason::REGISTRY_UNREACHABLE,
             message: format!("{registry} has not answered for {} s; it is still being asked", WAIT.as_secs()),
             stalled: false,
@@ -352,20 +352,25 @@ impl Drop for Check {
     }
 }
 
-async fn ask(edge: &Edge, lists: &[Vec<(Target, Ask)>], answered: &AtomicUsize, turn: &Turn) -> Outcome {
+async fn ask(
+    edge: &Edge,
+    lists: &[Vec<(Target, CheckKind)>],
+    answered: &AtomicUsize,
+    turn: &Turn,
+) -> Outcome {
     let reached = tokio::time::timeout(PING, edge.reachable()).await;
-    if let Err((obstacle, health)) = reached.unwrap_or_else(|_| Err((edge.timed_out(PING), Health::NoAnswer)))
+    if let Err((blocker, health)) = reached.unwrap_or_else(|_| Err((edge.timed_out(PING), Health::NoAnswer)))
     {
-        turn.judge(health, None, &obstacle.message);
-        return Outcome::Obstacle(obstacle);
+        turn.judge(health, None, &blocker.message);
+        return Outcome::Blocker(blocker);
     }
     let (said, health, message) = edge.ask(lists, answered).await;
     turn.judge(Health::Answered, Some(health), &message);
-    Outcome::Said(said)
+    Outcome::RegistryView(said)
 }
 
 /// What a status says of a registry that is left alone. (T-135)
-pub(super) fn left_alone(registry: &RegistryHost, left: &LeftAlone) -> Obstacle {
+pub(super) fn left_alone(registry: &RegistryHost, left: &LeftAlone) -> Blocker {
     let until = Timestamp::from_second(left.until.as_second()).unwrap_or(left.until);
     let why = match left.failures {
         0 => "asked for a pause".to_owned(),
@@ -373,7 +378,7 @@ pub(super) fn left_alone(registry: &RegistryHost, left: &LeftAlone) -> Obstacle 
     };
     let message =
         format!("{registry} {why} and is not asked again before {until}; the last failure: {}", left.message);
-    Obstacle { reason: reason::REGISTRY_BACK_OFF, message, stalled: false }
+    Blocker { reason: reason::REGISTRY_BACK_OFF, message, stalled: false }
 }
 
 #[cfg(test)]
@@ -438,7 +443,7 @@ mod tests {
             assert!(!ending.end(), "the reconcile waits");
             // The thread that runs it is interrupted.
             tokio::time::sleep(WAIT).await;
-            Outcome::Said(Said::default())
+            Outcome::RegistryView(RegistryView::default())
         });
         let (registries, key) = (registries(), key("shop", "0"));
         let (started, requested_at, stale) = (Timestamp::now(), None, BTreeSet::new());

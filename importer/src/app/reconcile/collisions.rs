@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use krs_core::oci::reference::{RepositoryName, Tag};
 use krs_core::set::SetImage;
 
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 use crate::model::target::Target;
 
 /// Why an image does not get its name, by its position in `spec.images`.

@@ -24,7 +24,7 @@ use crate::model::answer::Answer;
 use crate::model::clock::Clock;
 use crate::model::clock::after;
 use crate::model::clock::{is_over, is_to_come};
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 use crate::model::state::SetState;
 use crate::model::target::{Target, TargetKey};
 

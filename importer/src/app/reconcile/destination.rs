@@ -3,19 +3,19 @@
 
 use krs_core::oci::reference::RegistryHost;
 
-use super::blocked::Blocked;
+use super::blocked::BlockedImages;
 use super::clients::{ClientKey, Connection};
 use super::error::ReconcileError;
 use super::hosts::Purpose;
-use super::observed::Seen;
+use super::observed::Observed;
 use super::secrets::{Login, SecretError, Secrets};
-use super::set_reconcile::Round;
+use super::set_reconcile::SetReconcile;
 use super::sources;
 use super::waiting_for_secret::Versions;
 use crate::adapters::credentials::CaCertificates;
 use crate::model::target::Target;
 
-impl Round<'_> {
+impl SetReconcile<'_> {
     /// What the client of the destination depends on, by the versions of the Secrets and ConfigMaps that were read.
     pub(super) fn client_key(&self, registry: &RegistryHost, versions: &Versions) -> ClientKey {
         let object = |kind: &str, name: Option<&String>| {
@@ -44,7 +44,7 @@ impl Round<'_> {
     pub(super) async fn read_destination(
         &self,
         secrets: &Secrets<'_>,
-        seen: &mut Seen,
+        seen: &mut Observed,
     ) -> Result<(), ReconcileError> {
         if seen.is_destination_read {
             return Ok(());
@@ -55,7 +55,7 @@ impl Round<'_> {
         match self.destination(secrets, &registry).await {
             Ok((login, ca_certs)) => seen.destination_read(login, ca_certs.as_ref()),
             Err(SecretError::Api(error)) => return Err(ReconcileError::api("Secrets cannot be read")(error)),
-            Err(SecretError::Obstacle(obstacle)) => seen.obstacle = Some(obstacle),
+            Err(SecretError::Blocker(blocker)) => seen.blocker = Some(blocker),
         }
         Ok(())
     }
@@ -92,7 +92,7 @@ impl Round<'_> {
         &self,
         secrets: &Secrets<'_>,
         target: &Target,
-        blocked: &mut Blocked,
+        blocked: &mut BlockedImages,
     ) -> Result<bool, ReconcileError> {
         let (Some(name), Some(first)) = (&target.source_secret, target.images.first()) else {
             return Ok(true);
@@ -101,7 +101,7 @@ impl Round<'_> {
         match secrets.login(name, &sources::source_field(*first), purpose).await {
             Ok(_) => Ok(true),
             Err(SecretError::Api(error)) => Err(ReconcileError::api("Secrets cannot be read")(error)),
-            Err(SecretError::Obstacle(why)) => {
+            Err(SecretError::Blocker(why)) => {
                 blocked.extend(target.images.iter().map(|place| (*place, (why.reason, why.message.clone()))));
                 Ok(false)
             }

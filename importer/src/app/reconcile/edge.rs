@@ -16,8 +16,8 @@ use krs_core::sync::verify_present::{Presence, PresenceError, verify_present};
 use super::health::Health;
 use crate::adapters::credentials::Credentials;
 use crate::engine::advice::{Whose, about_denial, about_tls};
-use crate::engine::decide::Obstacle;
-use crate::engine::remember::Ask;
+use crate::engine::decide::Blocker;
+use crate::engine::update_state::CheckKind;
 use crate::model::answer::Answer;
 use crate::model::target::{Target, TargetKey};
 
@@ -64,7 +64,7 @@ pub(super) struct Edge {
 
 /// What the edge registry said.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct RegistryView {
     pub(super) answers: BTreeMap<TargetKey, Answer>,
     /// Configs and layers of the targets that are whole.
     pub(super) contents: BTreeMap<TargetKey, Vec<Digest>>,
@@ -99,11 +99,11 @@ impl Edge {
     }
 
     /// Whether the registry answers at an address that the importer may talk to.
-    pub(super) async fn reachable(&self) -> Result<(), (Obstacle, Health)> {
-        let unknown = |obstacle| (obstacle, Health::Unknown);
+    pub(super) async fn reachable(&self) -> Result<(), (Blocker, Health)> {
+        let unknown = |blocker| (blocker, Health::Unknown);
         allowed_address(&self.registry, &self.deny_list).await.map_err(unknown)?;
         let pinged = self.client.ping(&self.registry).await;
-        pinged.map_err(|error| (obstacle(&error, self.whose), Health::of(&error, &self.registry)))
+        pinged.map_err(|error| (blocker(&error, self.whose), Health::of(&error, &self.registry)))
     }
 
     /// Asks about the targets of `lists`, as many as there is time for; those of one list one after another, until
@@ -111,12 +111,12 @@ impl Edge {
     /// shows it.
     pub(super) async fn ask(
         &self,
-        lists: &[Vec<(Target, Ask)>],
+        lists: &[Vec<(Target, CheckKind)>],
         answered: &AtomicUsize,
-    ) -> (Said, Health, String) {
+    ) -> (RegistryView, Health, String) {
         let deadline = tokio::time::Instant::now() + CHECK_TIMEOUT;
         let asked = lists.iter().map(|list| self.ask_in_order(list).boxed()).collect::<Vec<_>>();
-        let (mut said, mut worst) = (Said::default(), None::<(Health, String)>);
+        let (mut said, mut worst) = (RegistryView::default(), None::<(Health, String)>);
         let mut answers = stream::iter(asked).flatten_unordered(ASKED_AT_ONCE);
         while let Ok(next) = tokio::time::timeout_at(deadline, answers.next()).await {
             let Some((key, found)) = next else {
@@ -142,28 +142,28 @@ impl Edge {
     }
 
     /// What it comes to if the registry does not answer in time.
-    pub(super) fn timed_out(&self, time: Duration) -> Obstacle {
+    pub(super) fn timed_out(&self, time: Duration) -> Blocker {
         let message = format!(
             "{} did not answer within {} s: is it running, and is the way to it open?",
             self.registry,
             time.as_secs()
         );
-        Obstacle { reason: reason::REGISTRY_UNREACHABLE, message, stalled: false }
+        Blocker { reason: reason::REGISTRY_UNREACHABLE, message, stalled: false }
     }
 
     fn ask_in_order<'a>(
         &'a self,
-        list: &'a [(Target, Ask)],
+        list: &'a [(Target, CheckKind)],
     ) -> impl Stream<Item = (TargetKey, Found)> + Send + 'a {
         stream::unfold((list.iter(), 0), move |(mut rest, misses)| async move {
             let (target, how) = rest.next().filter(|_| misses < MAX_MISSES)?;
             let (key, found) = self.ask_in_time(target, *how).await;
-            let is_there = matches!(found.answer, Answer::Whole | Answer::Seen);
+            let is_there = matches!(found.answer, Answer::Whole | Answer::Observed);
             Some(((key, found), (rest, misses + usize::from(!is_there))))
         })
     }
 
-    async fn ask_in_time(&self, target: &Target, how: Ask) -> (TargetKey, Found) {
+    async fn ask_in_time(&self, target: &Target, how: CheckKind) -> (TargetKey, Found) {
         let answer = tokio::time::timeout(ASK_TIMEOUT, self.ask_one(target, how)).await;
         let late = |_| {
             let answer = Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: self.late(target) };
@@ -181,13 +181,13 @@ impl Edge {
         )
     }
 
-    async fn ask_one(&self, target: &Target, how: Ask) -> Found {
+    async fn ask_one(&self, target: &Target, how: CheckKind) -> Found {
         let repository = self.client.repository(&self.registry, &target.repository);
         match how {
-            Ask::Look => {
+            CheckKind::Head => {
                 look(&repository, target).await.map_or_else(|error| self.failed(&error), Found::from)
             }
-            Ask::Walk | Ask::Renew => {
+            CheckKind::Full | CheckKind::Renew => {
                 match verify_present(&repository, &target.digest, &target.platforms, &target.tags).await {
                     Ok(Presence::Complete { contents, .. }) => {
                         let contents = Some(contents.iter().map(|blob| blob.digest).collect());
@@ -233,7 +233,7 @@ async fn look(repository: &Repository, target: &Target) -> Result<Answer, Regist
             return Ok(tag_answer(tag, found));
         }
     }
-    Ok(Answer::Seen)
+    Ok(Answer::Observed)
 }
 
 /// A tag that names nothing is set again; one that somebody moved is reported.
@@ -246,7 +246,7 @@ fn tag_answer(tag: &Tag, found: Option<Digest>) -> Answer {
 
 /// Refuses a registry of which one address is denied. The client refuses it again when it connects; here it is said in
 /// the words of the site's policy.
-pub(super) async fn allowed_address(registry: &RegistryHost, deny_list: &DenyList) -> Result<(), Obstacle> {
+pub(super) async fn allowed_address(registry: &RegistryHost, deny_list: &DenyList) -> Result<(), Blocker> {
     // A port is needed to look a name up, and does not matter.
     let host = registry.host().to_owned();
     let Ok(addresses) = tokio::net::lookup_host((host, 443)).await else {
@@ -258,7 +258,7 @@ pub(super) async fn allowed_address(registry: &RegistryHost, deny_list: &DenyLis
             let message = format!(
                 "spec.destinationRegistry: {registry}: {why}, which is never a destination; name the registry by an address that the Pods of this cluster reach"
             );
-            return Err(Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true });
+            return Err(Blocker { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true });
         }
     }
     Ok(())
@@ -297,12 +297,12 @@ pub(super) fn explain(error: &RegistryError, whose: Whose) -> String {
     help.map_or(text.clone(), |help| format!("{text}; {help}"))
 }
 
-pub(super) fn obstacle(error: &RegistryError, whose: Whose) -> Obstacle {
+pub(super) fn blocker(error: &RegistryError, whose: Whose) -> Blocker {
     let message = explain(error, whose);
     if let RegistryError::DeniedAddress { .. } = error {
-        return Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true };
+        return Blocker { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true };
     }
-    Obstacle { reason: reason_of(error), message, stalled: false }
+    Blocker { reason: reason_of(error), message, stalled: false }
 }
 
 fn failed(error: &RegistryError, whose: Whose) -> Answer {

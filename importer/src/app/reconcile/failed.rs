@@ -8,15 +8,15 @@ use krs_core::crd::reason;
 use super::error::ReconcileError;
 use super::job_reads::Jobs;
 use super::jobs;
-use super::observed::Seen;
+use super::observed::Observed;
 use super::secrets::Secrets;
-use super::set_reconcile::Round;
+use super::set_reconcile::SetReconcile;
 use super::waiting_for_secret::MENDED_BY_SECRETS;
 use crate::model::job::JobPhase;
 use crate::model::state::SetState;
 use crate::model::target::Target;
 
-impl Round<'_> {
+impl SetReconcile<'_> {
     /// Forgets what failed for want of a good Secret once a Secret has changed. The failed Jobs go first: as long as they
     /// are there, they would be counted again.
     pub(super) async fn mended(
@@ -75,7 +75,7 @@ impl Round<'_> {
     }
 
     /// Images are blocked whose Pods the API server refuses.
-    pub(super) fn refused(seen: &mut Seen) {
+    pub(super) fn refused(seen: &mut Observed) {
         for job in &seen.jobs.list {
             let Some(message) = seen.jobs.refused.get(&job.name) else { continue };
             for copied in &job.task.targets {

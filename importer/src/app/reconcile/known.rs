@@ -11,10 +11,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krs_core::crd::reason;
 
-use crate::engine::remember::Ask;
+use crate::engine::update_state::CheckKind;
 use crate::model::answer::Answer;
+use crate::model::bundle_inventory::BundleInventory;
 use crate::model::clock::is_over;
-use crate::model::stock::Stock;
 use crate::model::target::{Target, TargetKey};
 
 /// How long it counts that the registry could not be asked about a target: a little less than until the set is reconciled.
@@ -32,14 +32,14 @@ pub(super) struct KnownAnswers {
     pub(super) probed: Option<Timestamp>,
     /// Whether a sample found something missing, so that the rest is to be asked about.
     pub(super) is_suspected: bool,
-    stock: Option<Arc<Stock>>,
+    stock: Option<Arc<BundleInventory>>,
     requested_at: Option<String>,
 }
 
 /// An answer. Most are of the first two kinds, which need no memory of their own.
 enum Known {
     /// The top manifest and the tags of a proven target are there.
-    Seen,
+    Observed,
     Missing,
     Other(Box<Answer>),
 }
@@ -52,7 +52,7 @@ impl KnownAnswers {
         &mut self,
         targets: &[Target],
         touched: &BTreeSet<TargetKey>,
-        stock: &Arc<Stock>,
+        stock: &Arc<BundleInventory>,
         requested_at: Option<&str>,
         resync: Duration,
         now: Timestamp,
@@ -70,18 +70,18 @@ impl KnownAnswers {
                     Answer::Failed { reason, .. } if reason != reason::AUTH_FAILED => FAILED,
                     _ => resync,
                 },
-                Known::Seen | Known::Missing => resync,
+                Known::Observed | Known::Missing => resync,
             };
-            let holds = same_stock || matches!(known, Known::Seen);
+            let holds = same_stock || matches!(known, Known::Observed);
             holds && !is_over(*at, interval, now) && wanted.contains(key) && !touched.contains(key)
         });
         self.copying.retain(|key| wanted.contains(key));
     }
 
     /// Whether a target need not be asked about in this way.
-    pub(super) fn suffices(&self, key: &TargetKey, how: Ask) -> bool {
+    pub(super) fn suffices(&self, key: &TargetKey, how: CheckKind) -> bool {
         match self.answers.get(key) {
-            Some((_, Known::Seen)) => how == Ask::Look,
+            Some((_, Known::Observed)) => how == CheckKind::Head,
             Some((_, Known::Missing | Known::Other(_))) => true,
             None => false,
         }
@@ -95,7 +95,7 @@ impl KnownAnswers {
     /// Records answers. Where all proven targets were asked about, the state says so, and they need no entries here.
     pub(super) fn record(&mut self, answers: &BTreeMap<TargetKey, Answer>, complete: bool, now: Timestamp) {
         if complete {
-            self.answers.retain(|_, (_, known)| !matches!(known, Known::Seen));
+            self.answers.retain(|_, (_, known)| !matches!(known, Known::Observed));
         }
         for (key, answer) in answers {
             let known = match answer {
@@ -103,8 +103,8 @@ impl KnownAnswers {
                     self.answers.remove(key);
                     continue;
                 }
-                Answer::Seen if complete => continue,
-                Answer::Seen => Known::Seen,
+                Answer::Observed if complete => continue,
+                Answer::Observed => Known::Observed,
                 Answer::Missing { .. } => Known::Missing,
                 other => Known::Other(Box::new(other.clone())),
             };
@@ -116,7 +116,7 @@ impl KnownAnswers {
     pub(super) fn answers(&self) -> impl Iterator<Item = (TargetKey, Answer)> {
         self.answers.iter().map(|(key, (_, known))| {
             let answer = match known {
-                Known::Seen => Answer::Seen,
+                Known::Observed => Answer::Observed,
                 // What exactly is missing was said when it was asked, and matters for the end of a Job only.
                 Known::Missing => Answer::Missing { what: String::new() },
                 Known::Other(answer) => (**answer).clone(),
@@ -150,7 +150,7 @@ mod tests {
         crate::model::target::targets(&destination, &images, |_| None, |reference| reference.digest).unwrap()
     }
 
-    fn known(targets: &[Target], answers: Vec<Answer>, stock: &Arc<Stock>) -> KnownAnswers {
+    fn known(targets: &[Target], answers: Vec<Answer>, stock: &Arc<BundleInventory>) -> KnownAnswers {
         let mut known = KnownAnswers::default();
         known.retain(targets, &BTreeSet::new(), stock, None, RESYNC, at(0));
         let answers = targets.iter().map(|target| target.key).zip(answers).collect();
@@ -164,38 +164,42 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_known_until_a_job_ended_other_bundles_came_or_its_time_is_over() {
-        let (targets, stock) = (sample(2), Arc::new(Stock::default()));
+        let (targets, stock) = (sample(2), Arc::new(BundleInventory::default()));
         let mut known = known(&targets, vec![missing(), missing()], &stock);
         let (first, second) = (targets[0].key, targets[1].key);
         let nothing = BTreeSet::new();
         known.retain(&targets, &nothing, &stock, None, RESYNC, at(599));
-        assert!(known.suffices(&first, Ask::Walk) && known.suffices(&second, Ask::Walk));
+        assert!(known.suffices(&first, CheckKind::Full) && known.suffices(&second, CheckKind::Full));
         known.retain(&targets, &BTreeSet::from([first]), &stock, None, RESYNC, at(599));
-        assert!(!known.suffices(&first, Ask::Walk) && known.suffices(&second, Ask::Walk));
+        assert!(!known.suffices(&first, CheckKind::Full) && known.suffices(&second, CheckKind::Full));
         known.retain(&targets, &nothing, &stock, None, RESYNC, at(600));
-        assert!(!known.suffices(&second, Ask::Walk));
+        assert!(!known.suffices(&second, CheckKind::Full));
         for (change, stock, requested) in [
-            ("other bundles", Arc::new(Stock::default()), None),
+            ("other bundles", Arc::new(BundleInventory::default()), None),
             ("somebody asks", Arc::clone(&stock), Some("now")),
         ] {
-            let mut known = self::known(&targets, vec![missing(), missing()], &Arc::new(Stock::default()));
+            let mut known =
+                self::known(&targets, vec![missing(), missing()], &Arc::new(BundleInventory::default()));
             known.stock = Some(if requested.is_some() { Arc::clone(&stock) } else { Arc::default() });
             known.retain(&targets, &nothing, &stock, requested, RESYNC, at(1));
-            assert!(!known.suffices(&first, Ask::Walk), "{change}");
+            assert!(!known.suffices(&first, CheckKind::Full), "{change}");
         }
     }
 
     #[test]
     fn that_the_registry_failed_counts_for_seconds_and_a_look_is_no_walk() {
-        let (targets, stock) = (sample(2), Arc::new(Stock::default()));
+        let (targets, stock) = (sample(2), Arc::new(BundleInventory::default()));
         let failed = Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: "down".to_owned() };
-        let mut known = known(&targets, vec![failed, Answer::Seen], &stock);
+        let mut known = known(&targets, vec![failed, Answer::Observed], &stock);
         let nothing = BTreeSet::new();
         known.retain(&targets, &nothing, &stock, None, RESYNC, at(19));
-        assert!(known.suffices(&targets[0].key, Ask::Walk));
-        assert!(known.suffices(&targets[1].key, Ask::Look) && !known.suffices(&targets[1].key, Ask::Walk));
+        assert!(known.suffices(&targets[0].key, CheckKind::Full));
+        assert!(
+            known.suffices(&targets[1].key, CheckKind::Head)
+                && !known.suffices(&targets[1].key, CheckKind::Full)
+        );
         known.retain(&targets, &nothing, &stock, None, RESYNC, at(20));
-        assert!(!known.suffices(&targets[0].key, Ask::Walk));
+        assert!(!known.suffices(&targets[0].key, CheckKind::Full));
         known.record(&BTreeMap::from([(targets[1].key, Answer::Whole)]), true, at(20));
         assert_eq!(known.answers().count(), 0);
     }

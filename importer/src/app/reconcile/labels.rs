@@ -5,7 +5,7 @@ use krs_core::crd::reason;
 
 use crate::adapters::metrics::{FailureLabels, ImageLabels, SetLabels};
 use crate::engine::failures::FAILURES;
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 
 /// States of images in the metrics.
 pub(super) const IMAGE_STATES: [&str; 4] = ["desired", "present", "missing", "failed"];

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 
 /// Most blobs of which the repositories are kept.
 const MAX_BLOBS: usize = 50_000;

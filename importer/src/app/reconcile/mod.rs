@@ -54,5 +54,5 @@ mod wanted;
 mod written;
 
 pub use error::ReconcileError;
-pub use reconciler::{Importer, Parts};
+pub use reconciler::{Context, Reconciler};
 pub use run::{error_policy, reconcile, reconcile_stored};

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use jiff::Timestamp;
 use krs_core::oci::reference::Tag;
 
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 use crate::model::target::Target;
 
 /// The names of all sets. Its hashes have a random key, so that nobody can choose names that meet.

@@ -6,21 +6,21 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Reference;
 use krs_core::redact::printable;
 
-use super::blocked::Blocked;
+use super::blocked::BlockedImages;
 use super::collisions::{self, Collisions};
-use super::edge::Said;
+use super::edge::RegistryView;
 use super::error::ReconcileError;
 use super::job_reads::Jobs;
 use super::jobs;
-use super::observed::Seen;
+use super::observed::Observed;
 use super::ownership::{self, Ownership};
 use super::resolve;
 use super::secrets::Secrets;
-use super::set_reconcile::Round;
+use super::set_reconcile::SetReconcile;
 use super::sources::{Sources, Unanswered};
 use super::wanted::{self, Wanted};
-use crate::engine::decide::Obstacle;
-use crate::model::demand::SetName;
+use crate::engine::decide::Blocker;
+use crate::model::required_images::SetName;
 use crate::model::state::SetState;
 
 /// Most characters of the API server's refusal that are shown.
@@ -32,31 +32,31 @@ pub(super) fn digest(reference: &Reference, state: &SetState) -> Option<Digest> 
 }
 
 /// The obstacle of a set whose Jobs the importer may not read: it does not know what is copied. (T-175)
-fn jobs_forbidden(set: &SetName, said: &str) -> Obstacle {
+fn jobs_forbidden(set: &SetName, said: &str) -> Blocker {
     let (namespace, said) = (&set.namespace, printable(said, MAX_REFUSAL));
     let message = format!(
         "the importer may not read the copy Jobs of this set or their Pods in namespace {namespace}: {said}; allow it `get`, `list`, `watch`, `create` and `delete` of Jobs and `get` and `list` of Pods there (the chart's Role does)"
     );
-    Obstacle { reason: reason::JOBS_FORBIDDEN, message, stalled: true }
+    Blocker { reason: reason::JOBS_FORBIDDEN, message, stalled: true }
 }
 
-impl Round<'_> {
+impl SetReconcile<'_> {
     /// Finds out everything that the decision needs.
     pub(super) async fn observe(
         &self,
         secrets: &Secrets<'_>,
         state: &mut SetState,
-    ) -> Result<Seen, ReconcileError> {
+    ) -> Result<Observed, ReconcileError> {
         let spec = &self.set.spec;
         let known = self.importer.sets.update(&self.uid, |entry| entry.known.take()).unwrap_or_default();
-        let mut seen = Seen {
+        let mut seen = Observed {
             wanted: None,
             targets: Vec::new(),
             unresolved: Vec::new(),
-            obstacle: None,
+            blocker: None,
             collisions: Collisions::new(),
-            blocked: Blocked::new(),
-            said: Said::default(),
+            blocked: BlockedImages::new(),
+            said: RegistryView::default(),
             asked_at: self.now,
             known,
             checks_all: false,
@@ -77,13 +77,13 @@ impl Round<'_> {
         };
         match read {
             Ok(wanted) => seen.wanted = Some(wanted),
-            Err(obstacle) => seen.obstacle = Some(obstacle),
+            Err(blocker) => seen.blocker = Some(blocker),
         }
         match self.jobs(seen.wanted.as_ref(), state).await {
             Ok(jobs) => seen.jobs = jobs,
             Err(ReconcileError::Api { source: kube::Error::Api(status), .. }) if status.code == 403 => {
                 seen.are_jobs_known = false;
-                seen.obstacle = Some(jobs_forbidden(&self.name, &status.message));
+                seen.blocker = Some(jobs_forbidden(&self.name, &status.message));
             }
             Err(error) => return Err(error),
         }
@@ -94,14 +94,14 @@ impl Round<'_> {
                 &self.name.namespace,
                 &self.importer.parts.destinations,
             );
-            seen.obstacle = seen.obstacle.take().or(allowed.err());
-            let idle = seen.obstacle.is_some() || spec.suspend;
+            seen.blocker = seen.blocker.take().or(allowed.err());
+            let idle = seen.blocker.is_some() || spec.suspend;
             let unanswered = self.resolve(secrets, wanted, state, idle).await?;
             (seen.blocked, seen.again_at) = (unanswered.blocked, unanswered.left_alone_until);
             let digest = |reference: &Reference| digest(reference, state);
             match wanted.targets(spec, digest) {
                 Ok(targets) => seen.targets = targets,
-                Err(obstacle) => seen.obstacle = Some(obstacle),
+                Err(blocker) => seen.blocker = Some(blocker),
             }
             let images = wanted.images.iter().enumerate();
             let open = images.filter(|(_, image)| digest(&image.reference).is_none());
@@ -114,7 +114,7 @@ impl Round<'_> {
             }
         }
         self.name_targets(&mut seen);
-        if seen.obstacle.is_none() && !spec.suspend {
+        if seen.blocker.is_none() && !spec.suspend {
             self.ask(secrets, &mut seen, state).await?;
         }
         Self::refused(&mut seen);
@@ -122,8 +122,8 @@ impl Round<'_> {
     }
 
     /// Records which names the set gives at the edge, and takes from its targets those that it cannot have.
-    fn name_targets(&self, seen: &mut Seen) {
-        let writes = seen.obstacle.is_none() && !self.set.spec.suspend;
+    fn name_targets(&self, seen: &mut Observed) {
+        let writes = seen.blocker.is_none() && !self.set.spec.suspend;
         let (created, facts) = (wanted::created(self.set), &self.importer.facts);
         let Some(wanted) = seen.wanted.as_ref().filter(|_| writes) else {
             facts.claim(&self.name, created, false, &[]);

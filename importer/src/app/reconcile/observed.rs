@@ -3,27 +3,27 @@
 
 use jiff::Timestamp;
 
-use super::blocked::Blocked;
+use super::blocked::BlockedImages;
 use super::collisions::Collisions;
-use super::edge::Said;
+use super::edge::RegistryView;
 use super::job_reads::Jobs;
 use super::known::KnownAnswers;
 use super::secrets::Login;
 use super::wanted::Wanted;
 use crate::adapters::credentials::CaCertificates;
-use crate::engine::decide::Obstacle;
+use crate::engine::decide::Blocker;
 use crate::model::target::Target;
 
 /// What was found out about a set.
-pub(super) struct Seen {
+pub(super) struct Observed {
     /// The spec, where it is understood.
     pub(super) wanted: Option<Wanted>,
     pub(super) targets: Vec<Target>,
     pub(super) unresolved: Vec<usize>,
-    pub(super) obstacle: Option<Obstacle>,
+    pub(super) blocker: Option<Blocker>,
     pub(super) collisions: Collisions,
-    pub(super) blocked: Blocked,
-    pub(super) said: Said,
+    pub(super) blocked: BlockedImages,
+    pub(super) said: RegistryView,
     /// When the registry was asked for that.
     pub(super) asked_at: Timestamp,
     /// What the registry said before and was not asked again.
@@ -50,7 +50,7 @@ pub(super) struct Seen {
     pub(super) are_jobs_known: bool,
 }
 
-impl Seen {
+impl Observed {
     /// Takes note of what the Secrets and ConfigMaps hold that the destination names.
     pub(super) fn destination_read(&mut self, login: Option<Login>, ca_certs: Option<&CaCertificates>) {
         self.ca_keys = ca_certs.map(|ca| ca.keys.clone()).unwrap_or_default();

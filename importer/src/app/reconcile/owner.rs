@@ -8,9 +8,9 @@ use kube::api::{Api, Patch};
 use serde_json::json;
 
 use super::error::ReconcileError;
-use super::reconciler::Importer;
+use super::reconciler::Reconciler;
 use crate::adapters::writes::merging;
-use crate::model::demand::{SetDemand, SetName};
+use crate::model::required_images::{SetDemand, SetName};
 
 /// Which importer serves a set.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Owner {
     Undecided,
 }
 
-impl Importer {
+impl Reconciler {
     /// Finds out who serves a set, and claims one that nobody serves.
     pub(super) async fn owner(
         &self,

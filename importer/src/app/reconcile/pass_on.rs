@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Passes the end of a copy Job on to the next set that waits for one.
 
-use super::reconciler::Importer;
+use super::reconciler::Reconciler;
 
 /// Held by each reconcile of a set, which may have been woken by the end of a Job: however it ends, early, with an error or
 /// at its time limit, the next set is woken if a Job may still be created.
 pub(super) struct PassOn<'a> {
-    importer: &'a Importer,
+    importer: &'a Reconciler,
 }
 
 impl<'a> PassOn<'a> {
-    pub(super) const fn new(importer: &'a Importer) -> Self {
+    pub(super) const fn new(importer: &'a Reconciler) -> Self {
         Self { importer }
     }
 }

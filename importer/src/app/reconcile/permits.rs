@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::clock::is_over;
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 
 /// How long a permit is reserved for a set that was told: its reconcile may wait for another one, or fail.
 const RESERVED: Duration = Duration::from_secs(30);

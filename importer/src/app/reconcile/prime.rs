@@ -8,17 +8,17 @@ use krs_core::crd::EdgeImageSet;
 use kube::ResourceExt as _;
 
 use super::ownership::{Ownership, Repositories};
-use super::reconciler::Importer;
+use super::reconciler::Reconciler;
 use super::wanted;
 use crate::adapters::heartbeat::Heartbeat;
 use crate::adapters::stored::StoredSet;
-use crate::model::demand::SetName;
 use crate::model::job::CopyJob;
+use crate::model::required_images::SetName;
 
 /// How long the Jobs of sets are asked about in vain before the others wait for the next turn.
 const LEARN_TIMEOUT: Duration = Duration::from_secs(20);
 
-impl Importer {
+impl Reconciler {
     /// Whether it is known what a set gives names to.
     pub fn knows(&self, set: &EdgeImageSet) -> bool {
         SetName::of(set).is_none_or(|name| self.facts.knows(&name))
@@ -28,7 +28,7 @@ impl Importer {
     ///
     /// # Errors
     /// What is remembered of the set cannot be read, so that it is not known what its tags stand for.
-    pub async fn learn(&self, set: &EdgeImageSet) -> Result<(), kube::Error> {
+    pub async fn prime(&self, set: &EdgeImageSet) -> Result<(), kube::Error> {
         let (Some(name), Some(uid)) = (SetName::of(set), set.uid()) else { return Ok(()) };
         if self.facts.knows(&name) {
             return Ok(());

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::engine::job_targets::Index;
-use crate::engine::remember::Ask;
+use crate::engine::update_state::CheckKind;
 use crate::model::job::{CopyJob, JobPhase};
 use crate::model::state::SetState;
 use crate::model::target::{Target, TargetKey};
@@ -23,7 +23,7 @@ pub(super) fn probes(
     state: &SetState,
     jobs: &[&CopyJob],
     is_known: impl Fn(&TargetKey) -> bool,
-) -> Vec<Vec<(Target, Ask)>> {
+) -> Vec<Vec<(Target, CheckKind)>> {
     let index = Index::new(targets);
     let of_job = |job: &&CopyJob| {
         let JobPhase::Running { failed, .. } = &job.phase else { return None };
@@ -34,7 +34,7 @@ pub(super) fn probes(
             // The Pod that runs now may bring it, and the end of the Job says so.
             let has_failed = report.is_some_and(|report| report.failures.iter().any(|f| f.target == n));
             if !has_failed && !state.proofs.contains_key(&target.key) && is_known(&target.key) {
-                open.push((target.clone(), Ask::Walk));
+                open.push((target.clone(), CheckKind::Full));
             }
         }
         (open.len() > 1).then_some(open)

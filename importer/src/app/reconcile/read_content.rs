@@ -10,17 +10,17 @@ use krs_core::registry::{Client, ClientOptions};
 use super::content::{Reading, VERIFY_CONTENT_AT, apply, due, run};
 use super::edge::edge_options;
 use super::error::ReconcileError;
-use super::observed::Seen;
+use super::observed::Observed;
 use super::secrets::{SecretError, Secrets};
-use super::set_reconcile::Round;
+use super::set_reconcile::SetReconcile;
 use crate::model::answer::Answer;
 use crate::model::state::SetState;
 use crate::model::target::TargetKey;
 
-impl Round<'_> {
+impl SetReconcile<'_> {
     /// Takes what was read back into the state, and takes back what the registry says of damaged images: that they are
     /// there.
-    pub(super) fn content_found(&self, seen: &mut Seen, state: &mut SetState) {
+    pub(super) fn content_found(&self, seen: &mut Observed, state: &mut SetState) {
         let found = self.importer.content.found.lock().remove(&self.uid).unwrap_or_default();
         if seen.wanted.is_none() {
             return;
@@ -36,7 +36,7 @@ impl Round<'_> {
     }
 
     /// Says of damaged images that they are.
-    pub(super) fn content_damage(seen: &mut Seen, state: &SetState) {
+    pub(super) fn content_damage(seen: &mut Observed, state: &SetState) {
         for (key, message) in &state.content_damage {
             seen.said.answers.insert(*key, Answer::Corrupt { message: message.clone() });
         }
@@ -46,12 +46,12 @@ impl Round<'_> {
     pub(super) async fn read_content(
         &self,
         secrets: &Secrets<'_>,
-        seen: &Seen,
+        seen: &Observed,
         state: &SetState,
     ) -> Result<(), ReconcileError> {
         let (parts, content) = (&self.importer.parts, &self.importer.content);
         let may_read = |target| content.may_read(&self.uid, target, self.now);
-        let is_idle = seen.obstacle.is_some() || self.set.spec.suspend;
+        let is_idle = seen.blocker.is_some() || self.set.spec.suspend;
         let interval = parts.config.content_verify_interval;
         let target = due(state, &seen.targets, interval, may_read, self.now).filter(|_| !is_idle);
         let Some(target) = target else {
@@ -72,7 +72,7 @@ impl Round<'_> {
             Ok(found) => found,
             Err(SecretError::Api(error)) => return Err(ReconcileError::api("Secrets cannot be read")(error)),
             // The next check of the registry says what is wrong with it.
-            Err(SecretError::Obstacle(_)) => return Ok(()),
+            Err(SecretError::Blocker(_)) => return Ok(()),
         };
         let credentials = login.as_ref().map(|login| &login.credentials);
         let tls = self.set.spec.destination_tls.as_ref();

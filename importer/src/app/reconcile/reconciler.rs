@@ -22,24 +22,24 @@ use super::labels::{IMAGE_STATES, failure_labels, image_labels};
 use super::renewals::Renewals;
 use super::sampling::Samples;
 use super::sets::SetEntries;
-use super::shared_state::Facts;
+use super::shared_state::SharedState;
 use super::slots::Slots;
-use super::state_store::Memory;
+use super::state_store::StateStore;
 use crate::adapters::events::Events;
 use crate::adapters::heartbeat::{Heartbeat, Heartbeats};
 use crate::adapters::high_water_marks::HighWaterMarks;
 use crate::adapters::lease::{Leases, Times};
 use crate::adapters::metrics::{Metrics, SetLabels, unix_seconds};
 use crate::adapters::stored::StoredSet;
+use crate::model::bundle_inventory::BundleInventory;
 use crate::model::clock::Clock;
 use crate::model::config::Config;
-use crate::model::demand::{Demand, SetName};
 use crate::model::job::CopyJob;
 use crate::model::policy::{Allowed, Destinations};
-use crate::model::stock::Stock;
+use crate::model::required_images::{RequiredImages, SetName};
 
 /// What the controller is made from.
-pub struct Parts {
+pub struct Context {
     /// The site's policy.
     pub config: Arc<Config>,
     /// The API server.
@@ -55,9 +55,9 @@ pub struct Parts {
     /// How far the decisions of each stream were used.
     pub marks: Arc<HighWaterMarks>,
     /// What the drop folder holds.
-    pub stock: watch::Receiver<Arc<Stock>>,
+    pub stock: watch::Receiver<Arc<BundleInventory>>,
     /// What the sets need, for others to see.
-    pub demand: watch::Sender<Arc<Demand>>,
+    pub demand: watch::Sender<Arc<RequiredImages>>,
     /// Authority of the embedded registry, in PEM.
     pub registry_ca: watch::Receiver<String>,
     /// Addresses that the importer never talks to.
@@ -68,17 +68,17 @@ pub struct Parts {
     pub heartbeats: Heartbeats,
 }
 
-impl fmt::Debug for Parts {
+impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Parts")
     }
 }
 
 /// What all looks share.
-pub struct Importer {
-    pub(super) parts: Parts,
-    pub(super) facts: Facts,
-    pub(super) memory: Memory,
+pub struct Reconciler {
+    pub(super) parts: Context,
+    pub(super) facts: SharedState,
+    pub(super) memory: StateStore,
     pub(super) sets: SetEntries,
     pub(super) leases: Arc<Leases>,
     pub(super) registries: Arc<Registries>,
@@ -94,18 +94,18 @@ pub struct Importer {
     pub(super) begun: watch::Sender<bool>,
 }
 
-impl fmt::Debug for Importer {
+impl fmt::Debug for Reconciler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Importer")
     }
 }
 
-impl Importer {
+impl Reconciler {
     /// Nothing is looked at yet.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: Context) -> Self {
         Self {
-            facts: Facts::new(parts.demand.clone()),
-            memory: Memory::new(parts.client.clone(), &parts.config.namespace),
+            facts: SharedState::new(parts.demand.clone()),
+            memory: StateStore::new(parts.client.clone(), &parts.config.namespace),
             registries: Arc::new(Registries::new(Arc::clone(&parts.clock), parts.metrics.clone())),
             sets: SetEntries::default(),
             leases: Arc::new(Leases::new(
@@ -141,7 +141,7 @@ impl Importer {
         self.parts.client.clone()
     }
 
-    pub(super) fn stock(&self) -> Arc<Stock> {
+    pub(super) fn stock(&self) -> Arc<BundleInventory> {
         Arc::clone(&self.parts.stock.borrow())
     }
 
@@ -166,7 +166,7 @@ impl Importer {
         owners.into_iter().any(|owner| self.memory.may_own(&owner.uid, name))
     }
 
-    /// Lets sets be reconciled: [`Self::learn`] and [`Self::learn_jobs`] know all that there is. Before that a set might
+    /// Lets sets be reconciled: [`Self::prime`] and [`Self::learn_jobs`] know all that there is. Before that a set might
     /// take a name that an older one has, or a repository that a Job writes to.
     pub fn begin(&self) {
         self.begun.send_if_modified(|begun| !std::mem::replace(begun, true));
@@ -195,7 +195,7 @@ impl Importer {
     pub fn retain(&self, alive: &[Arc<EdgeImageSet>], all: bool) {
         let names = alive.iter().filter_map(|set| SetName::of(set)).collect();
         let uids = alive.iter().filter_map(|set| set.uid()).collect::<BTreeSet<_>>();
-        for gone in self.facts.only(&names, all) {
+        for gone in self.facts.retain(&names, all) {
             self.forget_metrics(&gone);
         }
         if self.facts.only_uids(&uids) {
@@ -264,7 +264,7 @@ impl Importer {
     /// Deletes what is remembered of sets that are not among `alive`; `heartbeat` beats for each.
     pub async fn delete_stale(&self, alive: &[Arc<EdgeImageSet>], heartbeat: &Heartbeat) {
         let uids = alive.iter().filter_map(|set| set.uid()).collect();
-        if let Err(error) = self.memory.forget_all_but(&uids, heartbeat).await {
+        if let Err(error) = self.memory.delete_stale(&uids, heartbeat).await {
             tracing::warn!(%error, "what is remembered of sets that are gone could not be deleted");
         }
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krs_core::oci::reference::RegistryHost;
 
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 
 /// Images per second at least: one verification is a handful of requests.
 const MIN_RATE: f64 = 1.0;

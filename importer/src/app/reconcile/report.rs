@@ -12,14 +12,14 @@ use serde_json::json;
 
 use super::error::ReconcileError;
 use super::labels::{IMAGE_STATES, failure_labels, image_labels};
-use super::reconciler::Importer;
+use super::reconciler::Reconciler;
 use super::written::{KnownStatus, WrittenStatus};
 use crate::adapters::metrics::SetLabels;
 use crate::adapters::stored::StoredSet;
 use crate::adapters::writes::{FIELD_MANAGER, merging};
-use crate::engine::decide::Verdict;
+use crate::engine::decide::StatusSummary;
 use crate::engine::status;
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 use crate::model::state::SetState;
 
 /// Most images that one event names.
@@ -29,11 +29,11 @@ const CHANGED: Duration = Duration::from_secs(1);
 
 /// Writes the status, and answers how long that must wait if it cannot be now.
 pub(super) async fn write(
-    importer: &Importer,
+    importer: &Reconciler,
     set: &EdgeImageSet,
     name: &SetName,
     uid: &str,
-    verdict: &Verdict,
+    summary: &StatusSummary,
     state: &SetState,
 ) -> Result<Option<Duration>, ReconcileError> {
     let now = (importer.parts.clock)();
@@ -46,12 +46,12 @@ pub(super) async fn write(
     let before = known.or_else(|| set.status.as_ref().map(KnownStatus::from));
     let generation = set.metadata.generation.unwrap_or_default();
     let rest = before.as_ref().map(|before| &before.rest);
-    let mut after = status::status(rest, generation, &set.spec, verdict, state.last_sync_time, now);
+    let mut after = status::status(rest, generation, &set.spec, summary, state.last_sync_time, now);
     // Whatever a status says: only what is remembered was handled.
     after.last_handled_reconcile_at = state.requested.as_ref().and_then(|request| request.handled.clone());
     after.importer = Some(importer.parts.config.namespace.clone());
     measure(importer, name, &after, state);
-    measure_failures(importer, name, verdict);
+    measure_failures(importer, name, summary);
     let known = KnownStatus::from(&after);
     let wait = match restore_in {
         Some(wait) => Some(wait),
@@ -87,7 +87,7 @@ pub(super) async fn write(
 
 /// What the watch tells may be from before the last write: somebody else wrote a status only if it still is another one.
 async fn recheck(
-    importer: &Importer,
+    importer: &Reconciler,
     name: &SetName,
     uid: &str,
     now: Timestamp,
@@ -106,7 +106,7 @@ async fn recheck(
 
 /// Makes the status what it should be, whoever wrote it. Answers false where the set is gone, or changed meanwhile.
 async fn send(
-    importer: &Importer,
+    importer: &Reconciler,
     name: &SetName,
     uid: &str,
     wanted: &EdgeImageSetStatus,
@@ -145,7 +145,7 @@ fn ready(status: &EdgeImageSetStatus) -> Option<(&str, &str)> {
 
 /// Events for what changed.
 async fn tell(
-    importer: &Importer,
+    importer: &Reconciler,
     set: &EdgeImageSet,
     before: Option<&EdgeImageSetStatus>,
     after: &EdgeImageSetStatus,
@@ -180,7 +180,7 @@ fn new_failures(before: Option<&EdgeImageSetStatus>, after: &EdgeImageSetStatus)
     Some(shortened(shown, SHOWN, "; "))
 }
 
-fn measure(importer: &Importer, name: &SetName, status: &EdgeImageSetStatus, state: &SetState) {
+fn measure(importer: &Reconciler, name: &SetName, status: &EdgeImageSetStatus, state: &SetState) {
     let metrics = &importer.parts.metrics;
     let labels = SetLabels { namespace: name.namespace.clone(), name: name.name.clone() };
     let counts = status.images.unwrap_or_default();
@@ -195,10 +195,10 @@ fn measure(importer: &Importer, name: &SetName, status: &EdgeImageSetStatus, sta
     }
 }
 
-fn measure_failures(importer: &Importer, set: &SetName, verdict: &Verdict) {
+fn measure_failures(importer: &Reconciler, set: &SetName, summary: &StatusSummary) {
     let failed = &importer.parts.metrics.failed;
     for labels in failure_labels(set) {
-        match verdict.failures.iter().filter(|failure| failure.reason == labels.reason).count() {
+        match summary.failures.iter().filter(|failure| failure.reason == labels.reason).count() {
             0 => {
                 failed.remove(&labels);
             }

@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use super::reconciler::Importer;
+use super::reconciler::Reconciler;
 use super::shared_state::Claim;
-use crate::model::demand::SetName;
 use crate::model::job::Batch;
+use crate::model::required_images::SetName;
 
 /// What the Jobs of one decision take. What is dropped before its Job was asked for is given back, whatever ended the
 /// reconcile. Once it was asked for, it may exist, and counts until the Jobs of the set are read again. (T-174)
 pub(super) struct Reservation<'a> {
-    importer: &'a Importer,
+    importer: &'a Reconciler,
     uid: &'a str,
     /// The batches of which no Job was asked for yet, by the names of their Jobs.
     open: BTreeMap<String, Batch>,
@@ -21,7 +21,7 @@ pub(super) struct Reservation<'a> {
 impl<'a> Reservation<'a> {
     /// Takes what the Jobs of `batches` need, by their names.
     pub(super) fn new(
-        importer: &'a Importer,
+        importer: &'a Reconciler,
         set: &SetName,
         uid: &'a str,
         batches: impl IntoIterator<Item = (String, Batch)>,

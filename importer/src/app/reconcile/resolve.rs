@@ -12,15 +12,15 @@ use krs_core::crd::{EdgeImageSetSpec, Source, reason};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Reference;
 
-use super::blocked::Blocked;
-use super::reconciler::Parts;
+use super::blocked::BlockedImages;
+use super::reconciler::Context;
 use super::waiting_for_secret::until;
 use super::wanted::Wanted;
 use crate::adapters::high_water_marks::{HighWaterMarks, MarkError};
 use crate::engine::decide;
+use crate::model::bundle_inventory::{BundleInventory, TagAnswer, TagResolution};
 use crate::model::marks::UsedDecisions;
 use crate::model::state::SetState;
-use crate::model::stock::{Stock, TagAnswer, TagResolution};
 
 /// What is known of the tags of a set without asking anybody.
 #[derive(Default)]
@@ -35,11 +35,11 @@ pub(super) struct KnownTags<'a> {
 /// from `state`. Pure.
 #[expect(clippy::too_many_arguments)]
 pub(super) fn known<'a>(
-    parts: &Parts,
+    parts: &Context,
     namespace: &str,
     spec: &EdgeImageSetSpec,
     wanted: &Wanted,
-    stock: &'a Stock,
+    stock: &'a BundleInventory,
     state: &mut SetState,
     resync: Duration,
     now: Timestamp,
@@ -105,8 +105,8 @@ pub(super) fn withheld(
     spec: &EdgeImageSetSpec,
     wanted: &Wanted,
     unresolved: &[usize],
-    stock: &Stock,
-) -> Blocked {
+    stock: &BundleInventory,
+) -> BlockedImages {
     let why = |place: &usize| {
         let reference = &wanted.images.get(*place)?.reference;
         let (bundle, _) = stock.withheld_tag(namespace, reference)?;
@@ -114,13 +114,13 @@ pub(super) fn withheld(
         Some((*place, (reason::NAMESPACE_NOT_LISTED, message)))
     };
     if spec.source == Source::Registry {
-        return Blocked::new();
+        return BlockedImages::new();
     }
     unresolved.iter().filter_map(why).collect()
 }
 
 /// Whether the image's own registry may be asked.
-pub(super) fn online(parts: &Parts, spec: &EdgeImageSetSpec, reference: &Reference) -> bool {
+pub(super) fn online(parts: &Context, spec: &EdgeImageSetSpec, reference: &Reference) -> bool {
     let sources = &parts.sources;
     parts.config.online.enabled
         && spec.source != Source::Bundle

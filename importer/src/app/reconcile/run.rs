@@ -13,12 +13,12 @@ use kube::{Resource as _, ResourceExt as _};
 use super::error::ReconcileError;
 use super::owner::Owner;
 use super::pass_on::PassOn;
-use super::reconciler::Importer;
-use super::set_reconcile::Round;
+use super::reconciler::Reconciler;
+use super::set_reconcile::SetReconcile;
 use super::wanted;
 use crate::adapters::metrics::{ResultLabels, unix_seconds};
 use crate::adapters::stored::StoredSet;
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 
 /// First wait after a look that failed, doubled by each further one.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ const UNDECIDED: Duration = Duration::from_secs(1);
 /// [`ReconcileError`]; nothing is said in the status that was not found out.
 pub fn reconcile(
     set: Arc<EdgeImageSet>,
-    importer: Arc<Importer>,
+    importer: Arc<Reconciler>,
 ) -> BoxFuture<'static, Result<Action, ReconcileError>> {
     // Boxed: the compiler does not see of the bare one that it may go from thread to thread.
     look(set, None, importer).boxed()
@@ -56,7 +56,7 @@ pub fn reconcile(
 #[allow(clippy::needless_pass_by_value)]
 pub fn reconcile_stored(
     stored: Arc<StoredSet>,
-    importer: Arc<Importer>,
+    importer: Arc<Reconciler>,
 ) -> BoxFuture<'static, Result<Action, ReconcileError>> {
     let waits = async move {
         // Not unpacked while it waits for all the others to be known.
@@ -71,7 +71,7 @@ pub fn reconcile_stored(
 async fn look(
     set: Arc<EdgeImageSet>,
     unreadable: Option<String>,
-    importer: Arc<Importer>,
+    importer: Arc<Reconciler>,
 ) -> Result<Action, ReconcileError> {
     let _pass_on = PassOn::new(&importer);
     if set.metadata.deletion_timestamp.is_some() {
@@ -80,7 +80,7 @@ async fn look(
             importer.facts.claim(&name, wanted::created(&set), false, &[]);
             importer.facts.needs_nothing_more(&name);
         }
-        let round = Round::new(&set, unreadable, &importer)?;
+        let round = SetReconcile::new(&set, unreadable, &importer)?;
         let runs = tokio::time::timeout(RECONCILE_TIMEOUT, round.still_copies()).await;
         let runs = runs.unwrap_or(Err(TIMED_OUT))?;
         importer.sets.succeed(&round.uid);
@@ -88,7 +88,7 @@ async fn look(
     }
     importer.begun().await;
     let started = Instant::now();
-    let round = Round::new(&set, unreadable, &importer)?;
+    let round = SetReconcile::new(&set, unreadable, &importer)?;
     if !importer.leases.is_held() {
         return Ok(Action::requeue(importer.leases.times().renew));
     }
@@ -113,7 +113,7 @@ async fn look(
 
 /// When to reconcile again after a failure.
 #[allow(clippy::needless_pass_by_value)]
-pub fn error_policy(stored: Arc<StoredSet>, error: &ReconcileError, importer: Arc<Importer>) -> Action {
+pub fn error_policy(stored: Arc<StoredSet>, error: &ReconcileError, importer: Arc<Reconciler>) -> Action {
     let set = stored.without_content();
     let uid = set.uid().unwrap_or_default();
     let count = importer.sets.fail(&uid);

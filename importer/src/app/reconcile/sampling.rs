@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use krs_core::oci::reference::RegistryHost;
 
 use crate::model::clock::is_over;
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 
 /// Images of one registry that are asked about at least, all sets together.
 const MIN_SAMPLE: usize = 20;

@@ -13,7 +13,7 @@ use kube::Api;
 use super::hosts::{self, Purpose};
 use super::waiting_for_secret::Versions;
 use crate::adapters::credentials::{CaCertificates, Credentials, authorities};
-use crate::engine::decide::Obstacle;
+use crate::engine::decide::Blocker;
 
 /// Type of a Secret that the kubelet can pull images with.
 const DOCKER_CONFIG_JSON: &str = "kubernetes.io/dockerconfigjson";
@@ -34,7 +34,7 @@ pub(super) struct Login {
 /// Why what a set names cannot be used.
 pub(super) enum SecretError {
     /// It is wrong, and somebody can mend it.
-    Obstacle(Obstacle),
+    Blocker(Blocker),
     /// The API server could not be asked.
     Api(kube::Error),
 }
@@ -131,7 +131,7 @@ impl<'a> Secrets<'a> {
         let message = format!(
             "{kind} {name}, which {whose} names, does not exist in namespace {namespace}: create it there"
         );
-        SecretError::Obstacle(Obstacle { reason: reason::SECRET_NOT_FOUND, message, stalled: false })
+        SecretError::Blocker(Blocker { reason: reason::SECRET_NOT_FOUND, message, stalled: false })
     }
 
     fn forbidden(&self, kind: &str, name: &str, whose: &str, said: &str) -> SecretError {
@@ -139,14 +139,14 @@ impl<'a> Secrets<'a> {
         let message = format!(
             "the importer may not read {kind} {name} in namespace {namespace}, which {whose} names: {said}; allow it `get` there (the chart's Role does), or name another one"
         );
-        SecretError::Obstacle(Obstacle { reason: reason::SECRET_FORBIDDEN, message, stalled: false })
+        SecretError::Blocker(Blocker { reason: reason::SECRET_FORBIDDEN, message, stalled: false })
     }
 
     fn invalid(&self, kind: &str, name: &str, whose: &str, error: &dyn std::fmt::Display) -> SecretError {
         let namespace = self.namespace;
         let message =
             format!("{kind} {name} in namespace {namespace}, which {whose} names, cannot be used: {error}");
-        SecretError::Obstacle(Obstacle { reason: reason::SECRET_INVALID, message, stalled: false })
+        SecretError::Blocker(Blocker { reason: reason::SECRET_INVALID, message, stalled: false })
     }
 }
 

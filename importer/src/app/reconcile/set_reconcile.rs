@@ -10,40 +10,40 @@ use kube::ResourceExt as _;
 
 use super::blocked;
 use super::error::ReconcileError;
-use super::observed::Seen;
-use super::reconciler::Importer;
+use super::observed::Observed;
+use super::reconciler::Reconciler;
 use super::report;
 use super::secrets::{self, Secrets};
 use super::waiting_for_secret::{self, MENDED_BY_SECRETS, Quiet};
 use crate::engine::decide::Intervals;
-use crate::engine::remember::{copying_targets, last_bundle, record_ended_jobs, remember};
-use crate::model::demand::SetName;
+use crate::engine::update_state::{copying_targets, last_bundle, record_ended_jobs, update_state};
+use crate::model::bundle_inventory::BundleInventory;
 use crate::model::job::{CopyJob, JobPhase};
+use crate::model::required_images::SetName;
 use crate::model::state::SetState;
-use crate::model::stock::Stock;
 
 /// Least time between two full looks at a set that waits for a mended Secret: a wrong password is not tried often.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One look at one set.
-pub(super) struct Round<'a> {
-    pub(super) importer: &'a Importer,
+pub(super) struct SetReconcile<'a> {
+    pub(super) importer: &'a Reconciler,
     pub(super) set: &'a EdgeImageSet,
     pub(super) name: SetName,
     pub(super) uid: String,
     pub(super) now: Timestamp,
-    pub(super) stock: Arc<Stock>,
+    pub(super) stock: Arc<BundleInventory>,
     /// Why the spec cannot be read.
     pub(super) unreadable: Option<String>,
     pub(super) resync: Duration,
     pub(super) verify: Duration,
 }
 
-impl<'a> Round<'a> {
+impl<'a> SetReconcile<'a> {
     pub(super) fn new(
         set: &'a EdgeImageSet,
         unreadable: Option<String>,
-        importer: &'a Importer,
+        importer: &'a Reconciler,
     ) -> Result<Self, ReconcileError> {
         let name = SetName::of(set).ok_or(ReconcileError::Nameless)?;
         let uid = set.uid().ok_or(ReconcileError::Nameless)?;
@@ -66,7 +66,7 @@ impl<'a> Round<'a> {
         self.content_found(&mut seen, &mut state);
         if seen.wanted.is_some() {
             let (answers, jobs) = (&seen.said.answers, &seen.jobs.list);
-            state = remember(&state, &seen.targets, answers, seen.asked_at, jobs, self.now);
+            state = update_state(&state, &seen.targets, answers, seen.asked_at, jobs, self.now);
             state.bundle = last_bundle(&state, &seen.jobs.list, &self.stock);
             record_ended_jobs(&mut state, &seen.targets, &seen.jobs.list);
         }
@@ -87,14 +87,14 @@ impl<'a> Round<'a> {
         self.delete_succeeded(&seen.jobs, &state).await;
         self.read_content(&secrets, &seen, &state).await?;
         let decision = self.act(&secrets, &mut seen, &mut state).await?;
-        let mut verdict = decision.verdict;
+        let mut summary = decision.summary;
         // One whose Pods are refused copies nothing.
         let runs = |job: &CopyJob| {
             matches!(job.phase, JobPhase::Running { .. }) && !seen.jobs.refused.contains_key(&job.name)
         };
         let copying = seen.jobs.list.iter().any(runs);
-        blocked::say(&mut verdict, &self.set.spec, &seen.blocked, copying);
-        let wait = report::write(self.importer, self.set, &self.name, &self.uid, &verdict, &state).await?;
+        blocked::say(&mut summary, &self.set.spec, &seen.blocked, copying);
+        let wait = report::write(self.importer, self.set, &self.name, &self.uid, &summary, &state).await?;
         seen.known.copying = copying_targets(&seen.targets, &seen.jobs.list);
         // Where an error comes first, all is asked again.
         let again = self.again(decision.again, wait, &seen, &state, &secrets);
@@ -129,13 +129,13 @@ impl<'a> Round<'a> {
         &self,
         again: Duration,
         write: Option<Duration>,
-        seen: &Seen,
+        seen: &Observed,
         state: &SetState,
         secrets: &Secrets<'_>,
     ) -> Duration {
         let mut again = again.min(self.resync);
         let mended = |reason: &str| MENDED_BY_SECRETS.contains(&reason);
-        let waits = seen.obstacle.as_ref().is_some_and(|obstacle| mended(obstacle.reason))
+        let waits = seen.blocker.as_ref().is_some_and(|blocker| mended(blocker.reason))
             || seen.blocked.values().any(|(reason, _)| mended(reason))
             || state.attempts.values().any(|attempt| mended(&attempt.reason));
         let running = seen.jobs.list.iter().any(|job| matches!(job.phase, JobPhase::Running { .. }));

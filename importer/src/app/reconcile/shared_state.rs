@@ -15,17 +15,17 @@ use tokio::sync::watch;
 use super::locations::{BlobLocations, Location};
 use super::names::Names;
 use crate::model::clock::is_over;
-use crate::model::demand::{Demand, SetDemand, SetName};
 use crate::model::job::{Batch, CopyJob};
+use crate::model::required_images::{RequiredImages, SetDemand, SetName};
 use crate::model::target::Target;
 
 /// Facts on all sets.
-pub(super) struct Facts {
+pub(super) struct SharedState {
     names: Mutex<Names>,
     /// Copy Jobs that take a place, by the UID of their set.
     running: Mutex<BTreeMap<String, Running>>,
     locations: Mutex<BlobLocations>,
-    demand: watch::Sender<Arc<Demand>>,
+    demand: watch::Sender<Arc<RequiredImages>>,
 }
 
 /// How long a Job keeps its repositories from sets of other namespaces.
@@ -76,8 +76,8 @@ pub(super) struct Elsewhere {
     pub(super) busy: BTreeSet<(RegistryHost, RepositoryName)>,
 }
 
-impl Facts {
-    pub(super) fn new(demand: watch::Sender<Arc<Demand>>) -> Self {
+impl SharedState {
+    pub(super) fn new(demand: watch::Sender<Arc<RequiredImages>>) -> Self {
         Self { names: Mutex::default(), running: Mutex::default(), locations: Mutex::default(), demand }
     }
 
@@ -220,7 +220,7 @@ impl Facts {
 
     /// Drops the sets that are not among `alive`, and names them; the picture is complete once every one of those was
     /// looked at, and these are `all`.
-    pub(super) fn only(&self, alive: &BTreeSet<SetName>, all: bool) -> Vec<SetName> {
+    pub(super) fn retain(&self, alive: &BTreeSet<SetName>, all: bool) -> Vec<SetName> {
         self.names.lock().retain(alive);
         self.locations.lock().retain(|set| alive.contains(set));
         let mut dropped = Vec::new();
@@ -249,7 +249,7 @@ impl Facts {
     }
 
     /// Repositories that hold one of `blobs`, of the namespace, or of all where the site shares.
-    pub(super) fn holders(
+    pub(super) fn blob_locations(
         &self,
         namespace: &str,
         share: bool,
@@ -273,17 +273,17 @@ mod tests {
     #[test]
     fn the_demand_is_complete_once_every_set_was_looked_at_and_forgets_sets_that_are_gone() {
         let (sender, receiver) = watch::channel(Arc::default());
-        let facts = Facts::new(sender);
+        let facts = SharedState::new(sender);
         let alive = BTreeSet::from([name("a/x"), name("b/y")]);
         facts.needs(&name("a/x"), SetDemand::default());
-        facts.only(&alive, true);
+        facts.retain(&alive, true);
         assert!(!receiver.borrow().complete);
         facts.needs(&name("b/y"), SetDemand::default());
-        facts.only(&alive, false);
+        facts.retain(&alive, false);
         assert!(!receiver.borrow().complete, "there may be more");
-        facts.only(&alive, true);
+        facts.retain(&alive, true);
         assert!(receiver.borrow().complete);
-        facts.only(&BTreeSet::from([name("b/y")]), true);
+        facts.retain(&BTreeSet::from([name("b/y")]), true);
         assert_eq!(receiver.borrow().sets.keys().collect::<Vec<_>>(), [&name("b/y")]);
     }
 }

@@ -16,17 +16,17 @@ use krs_core::oci::reference::{Reference, RegistryHost};
 use krs_core::registry::Client;
 use tokio::time::Instant;
 
-use super::blocked::Blocked;
+use super::blocked::BlockedImages;
 use super::checks::{NoTurn, Registries, Turn, left_alone};
 use super::clients::{ClientKey, Connection};
 use super::edge::{client_options, explain, reason_of};
 use super::health::Health;
 use super::hosts::Purpose;
-use super::reconciler::Parts;
+use super::reconciler::Context;
 use super::secrets::{SecretError, Secrets};
 use super::wanted::Wanted;
 use crate::engine::advice::Whose;
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 use crate::model::state::{Resolved, SetState};
 
 /// Tags that one registry is asked for at once.
@@ -39,7 +39,7 @@ const BUDGET: Duration = Duration::from_secs(10);
 
 /// What asking needs.
 pub(super) struct Sources<'a> {
-    pub(super) parts: &'a Parts,
+    pub(super) parts: &'a Context,
     pub(super) registries: &'a Arc<Registries>,
     pub(super) secrets: &'a Secrets<'a>,
     pub(super) set: &'a SetName,
@@ -50,7 +50,7 @@ pub(super) struct Sources<'a> {
 /// What source registries did not say.
 #[derive(Default)]
 pub(super) struct Unanswered {
-    pub(super) blocked: Blocked,
+    pub(super) blocked: BlockedImages,
     /// When the first of those that are left alone is asked again.
     pub(super) left_alone_until: Option<Timestamp>,
 }
@@ -167,7 +167,7 @@ impl Sources<'_> {
                 let purpose = Purpose::Source(registry);
                 match self.secrets.login(secret, &source_field(position), purpose).await {
                     Err(SecretError::Api(error)) => return Err(error),
-                    Err(SecretError::Obstacle(why)) => return Ok(Err((why.reason, why.message))),
+                    Err(SecretError::Blocker(why)) => return Ok(Err((why.reason, why.message))),
                     Ok(login) => Some(login),
                 }
             }

@@ -27,7 +27,7 @@ const PAGE: u32 = 100;
 const MAX_STATE: usize = 900 << 10;
 
 /// The states of all sets, and a copy of each in memory.
-pub(super) struct Memory {
+pub(super) struct StateStore {
     api: Api<ConfigMap>,
     known: Mutex<HashMap<String, Known>>,
 }
@@ -39,7 +39,7 @@ struct Known {
     jobs: Option<BTreeSet<String>>,
 }
 
-impl Memory {
+impl StateStore {
     pub(super) fn new(client: kube::Client, namespace: &str) -> Self {
         Self { api: Api::namespaced(client, namespace), known: Mutex::default() }
     }
@@ -113,7 +113,7 @@ impl Memory {
 
     /// Forgets the sets that are not among `alive`. Their ConfigMaps cannot be owned by them: they lie in another namespace.
     /// `heartbeat` beats for each page and each deletion.
-    pub(super) async fn forget_all_but(
+    pub(super) async fn delete_stale(
         &self,
         alive: &BTreeSet<String>,
         heartbeat: &Heartbeat,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use krs_core::crd::{EdgeImageSet, reason};
 
-use crate::model::stock::Stock;
+use crate::model::bundle_inventory::BundleInventory;
 
 /// How often the Secrets of such a set are looked at.
 pub(super) const LOOK: Duration = Duration::from_secs(15);
@@ -39,13 +39,13 @@ pub(super) struct Quiet {
     since: Timestamp,
     generation: Option<i64>,
     asked: Option<String>,
-    stock: Arc<Stock>,
+    stock: Arc<BundleInventory>,
 }
 
 impl Quiet {
     pub(super) fn new(
         set: &EdgeImageSet,
-        stock: Arc<Stock>,
+        stock: Arc<BundleInventory>,
         versions: Versions,
         since: Timestamp,
         until: Timestamp,
@@ -54,7 +54,7 @@ impl Quiet {
     }
 
     /// Whether nothing but a Secret can have changed.
-    pub(super) fn holds(&self, set: &EdgeImageSet, stock: &Arc<Stock>, now: Timestamp) -> bool {
+    pub(super) fn holds(&self, set: &EdgeImageSet, stock: &Arc<BundleInventory>, now: Timestamp) -> bool {
         self.since <= now
             && now < self.until
             && self.generation == set.metadata.generation
@@ -83,7 +83,7 @@ mod tests {
         let spec = serde_json::json!({"destinationRegistry": "edge.local", "images": []});
         let set = EdgeImageSet::new("web", serde_json::from_value(spec).unwrap());
         let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
-        let stock = Arc::<Stock>::default();
+        let stock = Arc::<BundleInventory>::default();
         let quiet = Quiet::new(&set, Arc::clone(&stock), Versions::new(), at(0), at(60));
         let held = [-100_000, 0, 59, 60].map(|second| quiet.holds(&set, &stock, at(second)));
         assert_eq!(held, [false, true, true, false]);

@@ -10,7 +10,7 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use krs_core::crd::EdgeImageSet;
 use kube::runtime::reflector::ObjectRef;
 
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 
 /// Who is woken, and who waits for it.
 #[derive(Default)]

@@ -9,10 +9,10 @@ use krs_core::oci::reference::{Destination, Reference};
 use krs_core::set::{SetImage, check_spec};
 
 use super::ownership::Repositories;
-use crate::engine::decide::Obstacle;
+use crate::engine::decide::Blocker;
+use crate::model::bundle_inventory::{BundleInventory, TagResolution};
 use crate::model::policy::Destinations;
 use crate::model::state::SetState;
-use crate::model::stock::{Stock, TagResolution};
 use crate::model::target::{Target, targets};
 
 /// Most problems of a spec that a message names.
@@ -25,7 +25,7 @@ pub(super) struct Wanted {
 }
 
 /// Understands a spec. The API server has judged it before, but perhaps by the rules of another version. (T-79)
-pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<Wanted, Obstacle> {
+pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<Wanted, Blocker> {
     let images = check_spec(spec).map_err(|problems| {
         let shown = problems.iter().map(|problem| format!("{}: {}", problem.place, problem.message));
         invalid(shortened(shown, SHOWN, "; "))
@@ -43,15 +43,15 @@ pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<Wanted, Obstacle> {
 }
 
 /// What is said of a spec that this version cannot read.
-pub(super) fn unreadable(why: &str) -> Obstacle {
+pub(super) fn unreadable(why: &str) -> Blocker {
     let version = env!("CARGO_PKG_VERSION");
     invalid(format!(
         "the spec cannot be read by this importer (version {version}): {why}; correct the set, or update the importer"
     ))
 }
 
-fn invalid(message: String) -> Obstacle {
-    Obstacle { reason: reason::INVALID_SPEC, message, stalled: true }
+fn invalid(message: String) -> Blocker {
+    Blocker { reason: reason::INVALID_SPEC, message, stalled: true }
 }
 
 /// Whether the site allows sets of `namespace` the destination, and to speak to it as `spec` says.
@@ -60,12 +60,12 @@ pub(super) fn allowed(
     spec: &EdgeImageSetSpec,
     namespace: &str,
     policy: &Destinations,
-) -> Result<(), Obstacle> {
+) -> Result<(), Blocker> {
     if !policy.allow(destination, namespace) {
         let message = format!(
             "the site's policy does not allow {destination} as a destination of namespace {namespace}: whoever runs the importer can add it to allowedDestinations"
         );
-        return Err(Obstacle { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true });
+        return Err(Blocker { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true });
     }
     let forbidden = spec.destination_tls.as_ref().map(|tls| policy.forbidden_tls(tls)).unwrap_or_default();
     if forbidden.is_empty() {
@@ -78,7 +78,7 @@ pub(super) fn allowed(
         fields.collect::<Vec<_>>().join(" and "),
         values.collect::<Vec<_>>().join(" and "),
     );
-    Err(Obstacle { reason: reason::INSECURE_DESTINATION_NOT_ALLOWED, message, stalled: true })
+    Err(Blocker { reason: reason::INSECURE_DESTINATION_NOT_ALLOWED, message, stalled: true })
 }
 
 impl Wanted {
@@ -94,7 +94,7 @@ impl Wanted {
         &self,
         spec: &EdgeImageSetSpec,
         digest: impl Fn(&Reference) -> Option<Digest>,
-    ) -> Result<Vec<Target>, Obstacle> {
+    ) -> Result<Vec<Target>, Blocker> {
         let secret = |n: usize| spec.images.get(n).and_then(|image| image.source_client_secret_name.clone());
         targets(&self.destination, &self.images, secret, digest).map_err(|error| invalid(error.to_string()))
     }
@@ -109,7 +109,7 @@ pub(super) fn may_write(set: &EdgeImageSet, list: &Destinations) -> bool {
 
 /// What a set gives names to, as far as it is known without asking anybody: what its tags stood for so far counts where
 /// its media are away and its registry was not asked yet.
-pub(super) fn preview(set: &EdgeImageSet, stock: &Stock, state: &SetState) -> Vec<Target> {
+pub(super) fn preview(set: &EdgeImageSet, stock: &BundleInventory, state: &SetState) -> Vec<Target> {
     let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
     let resolved = |reference: &Reference| {
         let held = state.resolved.get(&reference.to_string());

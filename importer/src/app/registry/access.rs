@@ -17,7 +17,7 @@ use krs_core::oci::digest::Digest;
 use krs_core::redact::Secret;
 use tokio::sync::Semaphore;
 
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 use crate::model::task::MAX_TOKEN;
 
 /// Largest header with a token: Base64 of a user name and the token.
@@ -35,7 +35,7 @@ const REVIEW_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What a token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum TokenReviewResult {
     /// A Pod of a copy Job of this set, which may read what its namespace may.
     Reader(SetName),
     /// Nobody who may read.
@@ -47,7 +47,7 @@ pub(super) enum Verdict {
 #[error("the token cannot be reviewed: {0}")]
 pub(super) struct Unavailable(pub(super) String);
 
-type Answer = Result<Verdict, Unavailable>;
+type Answer = Result<TokenReviewResult, Unavailable>;
 type Pending = Shared<BoxFuture<'static, Answer>>;
 
 /// Asks what a token stands for that came from an address.
@@ -88,8 +88,10 @@ impl Access {
         let mut kept = self.kept();
         if let Some(entry) = kept.get_mut(&key).filter(|entry| entry.answer.ptr_eq(&pending)) {
             match &answer {
-                Ok(Verdict::Reader(_)) => entry.until = entry.asked + KEEP,
-                Ok(Verdict::Refused) => entry.until = entry.until.min((self.clock)() + KEEP_REFUSAL),
+                Ok(TokenReviewResult::Reader(_)) => entry.until = entry.asked + KEEP,
+                Ok(TokenReviewResult::Refused) => {
+                    entry.until = entry.until.min((self.clock)() + KEEP_REFUSAL)
+                }
                 Err(_) => {
                     kept.remove(&key);
                 }
@@ -196,7 +198,7 @@ mod tests {
     }
 
     fn reader() -> Answer {
-        Ok(Verdict::Reader(SetName { namespace: "apps".to_owned(), name: "set".to_owned() }))
+        Ok(TokenReviewResult::Reader(SetName { namespace: "apps".to_owned(), name: "set".to_owned() }))
     }
 
     #[test]
@@ -231,9 +233,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_counts_for_a_shorter_time_and_a_failure_not_at_all() {
-        let (access, count, clock) = counting(Ok(Verdict::Refused));
+        let (access, count, clock) = counting(Ok(TokenReviewResult::Refused));
         for (wait, reviews) in [(4, 1), (1, 1), (0, 2)] {
-            assert_eq!(access.verdict(Secret::new("t"), PEER).await, Ok(Verdict::Refused));
+            assert_eq!(access.verdict(Secret::new("t"), PEER).await, Ok(TokenReviewResult::Refused));
             assert_eq!(count.load(Ordering::SeqCst), reviews);
             clock.advance(wait);
         }
@@ -257,7 +259,7 @@ mod tests {
                 begun.send(()).unwrap();
                 answered.acquire().await.unwrap().forget();
                 ended.send(()).unwrap();
-                Ok(Verdict::Refused)
+                Ok(TokenReviewResult::Refused)
             }
             .boxed()
         }));
@@ -276,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_has_a_bound() {
-        let (access, ..) = counting(Ok(Verdict::Refused));
+        let (access, ..) = counting(Ok(TokenReviewResult::Refused));
         for n in 0..MAX_KEPT + 50 {
             drop(access.pending(Digest::of(&n.to_be_bytes()), Secret::new("t"), PEER));
         }

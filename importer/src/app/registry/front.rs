@@ -15,10 +15,10 @@ use krs_core::oci::digest::Digest;
 use krs_core::sync::serve::{self, BundleContent, Caller, Peer, Repository, Route, route};
 use tokio::sync::watch;
 
-use super::access::{Access, Verdict, token};
-use crate::adapters::library::{Held, Library, ReadFault};
+use super::access::{Access, TokenReviewResult, token};
+use crate::adapters::bundle_store::{BundleStore, OpenBundle, ReadFault};
 use crate::adapters::metrics::{Metrics, ResultLabels, SetLabels};
-use crate::model::demand::{Demand, SetName};
+use crate::model::required_images::{RequiredImages, SetName};
 
 /// The realm is what people see who open it in a browser.
 const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"krs-importer\"");
@@ -33,10 +33,10 @@ const AWAY: &str =
 
 /// All that stands behind the server.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(super) struct RegistryService {
     access: Access,
-    library: Arc<Library>,
-    demand: watch::Receiver<Arc<Demand>>,
+    library: Arc<BundleStore>,
+    demand: watch::Receiver<Arc<RequiredImages>>,
     /// Whether the site shares the images of bundles across namespaces.
     shared: bool,
     metrics: Metrics,
@@ -45,21 +45,21 @@ pub(super) struct Front {
 }
 
 /// What is made of a bundle, for as long as the library holds it.
-type Offered = (Weak<Held>, Arc<Offer>);
+type Offered = (Weak<OpenBundle>, Arc<ServedBundle>);
 
 /// A bundle that was asked for.
 #[derive(Debug)]
-struct Offer {
+struct ServedBundle {
     shelf: BundleContent,
     /// By the digest of the image.
     repositories: HashMap<Digest, Repository>,
 }
 
-impl Front {
+impl RegistryService {
     pub(super) fn new(
         access: Access,
-        library: Arc<Library>,
-        demand: watch::Receiver<Arc<Demand>>,
+        library: Arc<BundleStore>,
+        demand: watch::Receiver<Arc<RequiredImages>>,
         shared: bool,
         metrics: Metrics,
     ) -> Self {
@@ -94,16 +94,16 @@ impl Front {
     async fn admit(&self, request: &Request<()>) -> (Response<Body>, Option<SetName>) {
         let verdict = match token(request.headers()) {
             Some(token) => self.access.verdict(token, peer(request)).await,
-            None => Ok(Verdict::Refused),
+            None => Ok(TokenReviewResult::Refused),
         };
         match verdict {
-            Ok(Verdict::Reader(set)) => {
+            Ok(TokenReviewResult::Reader(set)) => {
                 if let Some(caller) = request.extensions().get::<Caller>() {
                     caller.set_authenticated();
                 }
                 (self.route(&set.namespace, request).await, Some(set))
             }
-            Ok(Verdict::Refused) => {
+            Ok(TokenReviewResult::Refused) => {
                 let message = "show the token of a copy Job's Pod as password";
                 let mut response = serve::error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message);
                 response.headers_mut().insert(WWW_AUTHENTICATE, CHALLENGE);
@@ -137,7 +137,7 @@ impl Front {
             }
         }
         // Anybody may write any digest into a set; the signed bundle says whose the image is. (T-123)
-        let may_read = |held: &Arc<Held>| self.shared || held.may_read(namespace, &image);
+        let may_read = |held: &Arc<OpenBundle>| self.shared || held.may_read(namespace, &image);
         let held = match self.library.get(&bundle) {
             Some(held) if !may_read(&held) => return serve::unknown_name(),
             Some(held) => Some(held),
@@ -153,7 +153,7 @@ impl Front {
         }
     }
 
-    fn offer(&self, digest: Digest, held: &Arc<Held>) -> Arc<Offer> {
+    fn offer(&self, digest: Digest, held: &Arc<OpenBundle>) -> Arc<ServedBundle> {
         let mut offers = self.offers.lock();
         // The library lets go of a bundle when its medium goes away.
         offers.retain(|_, (held, _)| held.strong_count() > 0);
@@ -174,7 +174,7 @@ impl Front {
         };
         let shelf = BundleContent::new(Arc::clone(&held.bundle), held.images.documents.clone(), told);
         let repositories = Repository::by_digest(&held.bundle, &held.images);
-        let offer = Arc::new(Offer { shelf, repositories });
+        let offer = Arc::new(ServedBundle { shelf, repositories });
         offers.insert(digest, (Arc::downgrade(held), Arc::clone(&offer)));
         offer
     }
@@ -200,7 +200,7 @@ fn parse(name: &str) -> Option<(Digest, Digest)> {
 }
 
 /// Whether a set of the namespace lists the image.
-fn is_listed(demand: &Demand, namespace: &str, image: &Digest) -> bool {
+fn is_listed(demand: &RequiredImages, namespace: &str, image: &Digest) -> bool {
     let first = SetName { namespace: namespace.to_owned(), name: String::new() };
     let sets = demand.sets.range(first..).take_while(|(name, _)| name.namespace == namespace);
     sets.into_iter().any(|(_, set)| set.images.contains_digest(image))

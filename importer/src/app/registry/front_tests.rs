@@ -21,14 +21,14 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
 use crate::app::registry::access::Unavailable;
-use crate::model::demand::SetDemand;
+use crate::model::required_images::SetDemand;
 use crate::model::task::repository_in_bundle as repository;
 
 /// A bundle with two images in the drop folder, and a set in namespace `apps` that lists the first.
 struct Site {
-    front: Front,
-    demand: watch::Sender<Arc<Demand>>,
-    library: Arc<Library>,
+    front: RegistryService,
+    demand: watch::Sender<Arc<RequiredImages>>,
+    library: Arc<BundleStore>,
     faults: UnboundedReceiver<ReadFault>,
     path: Utf8PathBuf,
     bundle: Digest,
@@ -39,11 +39,11 @@ struct Site {
     _folder: tempfile::TempDir,
 }
 
-fn demand(namespace: &str, image: &Image) -> Arc<Demand> {
+fn demand(namespace: &str, image: &Image) -> Arc<RequiredImages> {
     let name = SetName { namespace: namespace.to_owned(), name: "set".to_owned() };
     let images = [("example.com/app:1".parse().unwrap(), Some(image.digest))].into_iter().collect();
     let set = SetDemand { images, ..SetDemand::default() };
-    Arc::new(Demand { complete: true, sets: [(name, Arc::new(set))].into() })
+    Arc::new(RequiredImages { complete: true, sets: [(name, Arc::new(set))].into() })
 }
 
 impl Site {
@@ -80,20 +80,21 @@ impl Site {
         let bundle = Bundle::open(&path, &Policy::default()).unwrap();
         let images = bundle.images().unwrap();
         let digest = bundle.digest();
-        let (library, faults) = Library::new();
-        library.put(Arc::new(Held::new(bundle, images)));
+        let (library, faults) = BundleStore::new();
+        library.put(Arc::new(OpenBundle::new(bundle, images)));
         let (sender, receiver) = watch::channel(demand("apps", &app));
         let access = Access::new(Box::new(|token, _| {
             let verdict = match token.expose() {
                 "down" => Err(Unavailable("down".to_owned())),
-                "bad" => Ok(Verdict::Refused),
-                namespace => {
-                    Ok(Verdict::Reader(SetName { namespace: namespace.to_owned(), name: "set".to_owned() }))
-                }
+                "bad" => Ok(TokenReviewResult::Refused),
+                namespace => Ok(TokenReviewResult::Reader(SetName {
+                    namespace: namespace.to_owned(),
+                    name: "set".to_owned(),
+                })),
             };
             async move { verdict }.boxed()
         }));
-        let front = Front::new(access, Arc::clone(&library), receiver, false, Metrics::new().0);
+        let front = RegistryService::new(access, Arc::clone(&library), receiver, false, Metrics::new().0);
         let demand = sender;
         Self {
             front,
@@ -189,7 +190,7 @@ async fn nothing_is_counted_for_a_set_that_is_gone_while_its_pod_still_asks() {
     let path = site.of(&site.app, format_args!("manifests/{}", site.app.digest));
     assert_eq!(site.get(&path).await.status, 200);
     assert!(site.front.metrics.read_bytes.get(&labels).is_some());
-    site.demand.send_replace(Arc::new(Demand { complete: true, ..Demand::default() }));
+    site.demand.send_replace(Arc::new(RequiredImages { complete: true, ..RequiredImages::default() }));
     site.front.metrics.read_bytes.remove(&labels);
     assert_eq!(site.get(&path).await.status, 404);
     assert!(site.front.metrics.read_bytes.get(&labels).is_none());
@@ -349,7 +350,7 @@ async fn damage_of_a_file_that_was_replaced_since_is_not_told_of_the_new_one() {
     let offer = site.front.offer(site.bundle, &site.library.get(&site.bundle).unwrap());
     let bundle = Bundle::open(&copy, &Policy::default()).unwrap();
     let images = bundle.images().unwrap();
-    site.library.put(Arc::new(Held::new(bundle, images)));
+    site.library.put(Arc::new(OpenBundle::new(bundle, images)));
     let (repository, request) =
         (&offer.repositories[&site.app.digest], Request::builder().uri(&path).body(()).unwrap());
     let response = offer.shelf.answer(repository, &route(&path), &request).await;

@@ -18,13 +18,13 @@ use std::sync::Arc;
 use krs_core::sync::serve::{self, Listener, ServeError, ServeOptions, Tls};
 use tokio::sync::watch;
 
-use crate::adapters::library::Library;
+use crate::adapters::bundle_store::BundleStore;
 use crate::adapters::metrics::Metrics;
 use crate::app::tls::ServerIdentity;
 use crate::model::config::RegistryConfig;
-use crate::model::demand::Demand;
+use crate::model::required_images::RequiredImages;
 use access::Access;
-use front::Front;
+use front::RegistryService;
 
 /// Most connections of one address at once. Several Pods of a node may show one address, and a copy has a handful.
 const PER_PEER: usize = 64;
@@ -33,7 +33,7 @@ const PER_PEER: usize = 64;
 #[derive(Debug)]
 pub struct Registry {
     listener: Listener,
-    front: Arc<Front>,
+    front: Arc<RegistryService>,
 }
 
 /// What the server shows to its clients; can be replaced while it runs. Cheap to clone.
@@ -59,8 +59,8 @@ impl Registry {
         config: &RegistryConfig,
         identity: &ServerIdentity,
         client: kube::Client,
-        library: Arc<Library>,
-        demand: watch::Receiver<Arc<Demand>>,
+        library: Arc<BundleStore>,
+        demand: watch::Receiver<Arc<RequiredImages>>,
         shared: bool,
         metrics: Metrics,
     ) -> Result<Self, ServeError> {
@@ -68,7 +68,7 @@ impl Registry {
             Listener::bind(&ServeOptions { address: config.listen, tls: Some(pem(identity)) }).await?;
         let access = Access::new(review::reviewer(client));
         let listener = listener.per_peer(PER_PEER).unauthenticated_close_first();
-        Ok(Self { listener, front: Arc::new(Front::new(access, library, demand, shared, metrics)) })
+        Ok(Self { listener, front: Arc::new(RegistryService::new(access, library, demand, shared, metrics)) })
     }
 
     /// Where it listens.

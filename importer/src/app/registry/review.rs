@@ -15,10 +15,10 @@ use krs_core::crd::EdgeImageSet;
 use krs_core::redact::Secret;
 use kube::{Api, Resource};
 
-use super::access::{Reviewer, Unavailable, Verdict};
+use super::access::{Reviewer, TokenReviewResult, Unavailable};
 use super::claims::{RefusalBudgets, claims_to_be_ours};
 use crate::engine::job::SELECTOR;
-use crate::model::demand::SetName;
+use crate::model::required_images::SetName;
 use crate::model::task::AUDIENCE;
 
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -31,17 +31,17 @@ pub(super) fn reviewer(client: kube::Client) -> Reviewer {
         let (client, budgets) = (client.clone(), Arc::clone(&budgets));
         async move {
             if !claims_to_be_ours(token.expose()) {
-                return Ok(Verdict::Refused);
+                return Ok(TokenReviewResult::Refused);
             }
             if !budgets.is_left(peer, Instant::now()) {
                 return Err(Unavailable(format!("too many tokens of {peer} were refused lately")));
             }
             match review(&client, &token).await {
-                Ok(set) => Ok(Verdict::Reader(set)),
+                Ok(set) => Ok(TokenReviewResult::Reader(set)),
                 Err(No::Refused(why)) => {
                     budgets.spend(peer, Instant::now());
                     tracing::info!("the embedded registry refused a token of {peer}: {why}");
-                    Ok(Verdict::Refused)
+                    Ok(TokenReviewResult::Refused)
                 }
                 Err(No::Unavailable(error)) => {
                     tracing::warn!("{error}");

@@ -10,14 +10,14 @@ fn peer(n: u8) -> std::net::IpAddr {
     [10, 0, 0, n].into()
 }
 
-async fn ask(api: &FakeApi) -> Result<Verdict, Unavailable> {
+async fn ask(api: &FakeApi) -> Result<TokenReviewResult, Unavailable> {
     reviewer(api.client())(Secret::new(token("good")), peer(1)).await
 }
 
 #[tokio::test]
 async fn t154_the_token_of_a_live_pod_of_a_copy_job_stands_for_its_namespace() {
     let set = SetName { namespace: "apps".to_owned(), name: "set".to_owned() };
-    assert_eq!(ask(&FakeApi::with_copy_job()).await, Ok(Verdict::Reader(set)));
+    assert_eq!(ask(&FakeApi::with_copy_job()).await, Ok(TokenReviewResult::Reader(set)));
 }
 
 #[tokio::test]
@@ -57,12 +57,12 @@ async fn t154_a_token_is_refused_when_anything_between_it_and_a_set_is_not_as_it
             let (parent, key) = pointer.rsplit_once('/').unwrap();
             object.pointer_mut(parent).unwrap()[key] = value.clone();
         });
-        assert_eq!(ask(&api).await, Ok(Verdict::Refused), "{place} {pointer} {value}");
+        assert_eq!(ask(&api).await, Ok(TokenReviewResult::Refused), "{place} {pointer} {value}");
     }
     for gone in [POD, JOB, SET] {
         let api = FakeApi::with_copy_job();
         api.with(|state| state.objects.remove(gone));
-        assert_eq!(ask(&api).await, Ok(Verdict::Refused), "{gone}");
+        assert_eq!(ask(&api).await, Ok(TokenReviewResult::Refused), "{gone}");
     }
 }
 
@@ -86,7 +86,10 @@ async fn t144_strangers_do_not_make_the_importer_ask_without_end() {
     let reviewer = reviewer(api.client());
     let reviews = || api.with(|state| state.calls.iter().filter(|c| c.ends_with("/tokenreviews")).count());
     for n in 0..100 {
-        assert_eq!(reviewer(Secret::new(format!("random-{n}")), peer(1)).await, Ok(Verdict::Refused));
+        assert_eq!(
+            reviewer(Secret::new(format!("random-{n}")), peer(1)).await,
+            Ok(TokenReviewResult::Refused)
+        );
     }
     assert_eq!(reviews(), 0, "none of them is a token");
     let mut late = 0;
@@ -103,13 +106,14 @@ async fn t172_an_address_that_floods_with_tokens_locks_out_no_other() {
     use krs_core::sync::serve::Peer;
 
     use crate::app::registry::access::Access;
-    use crate::app::registry::front::Front;
+    use crate::app::registry::front::RegistryService;
 
     let api = FakeApi::with_copy_job();
-    let (library, _faults) = crate::adapters::library::Library::new();
+    let (library, _faults) = crate::adapters::bundle_store::BundleStore::new();
     let demand = tokio::sync::watch::channel(Arc::default()).1;
     let access = Access::new(reviewer(api.client()));
-    let front = Front::new(access, library, demand, false, crate::adapters::metrics::Metrics::new().0);
+    let front =
+        RegistryService::new(access, library, demand, false, crate::adapters::metrics::Metrics::new().0);
     let options = krs_core::sync::serve::ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls: None };
     let listener = krs_core::sync::serve::Listener::bind(&options).await.unwrap();
     let address = listener.address();

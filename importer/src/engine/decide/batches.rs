@@ -7,8 +7,8 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
 use super::observation::Observation;
+use crate::model::bundle_inventory::StockImage;
 use crate::model::job::{Batch, BatchSource};
-use crate::model::stock::StockImage;
 use crate::model::target::Target;
 use crate::model::task::{CopyTarget, MAX_MOUNT_FROM, MAX_TARGETS, MAX_TASK};
 
@@ -35,7 +35,7 @@ pub(super) fn batches(
     mut open: Vec<Open<'_>>,
     mut slots: usize,
     claimed: &mut BTreeSet<(RegistryHost, RepositoryName)>,
-    holders: &Holders<'_>,
+    blob_locations: &Holders<'_>,
 ) -> Vec<(Batch, Vec<usize>)> {
     let mut batches = Vec::new();
     let claim = |target: &Target| (target.registry.clone(), target.repository.clone());
@@ -54,7 +54,7 @@ pub(super) fn batches(
             if batch.targets.len() >= most {
                 continue;
             }
-            let mount_from = mount_from(open, holders);
+            let mount_from = mount_from(open, blob_locations);
             let more = size_in_task(open.target, &mount_from);
             if !batch.targets.is_empty() && size + more > MAX_TASK {
                 break;
@@ -88,11 +88,11 @@ fn size_in_task(target: &Target, mount_from: &[RepositoryName]) -> usize {
 }
 
 /// Other repositories that hold blobs of the image, the one with most of them first.
-fn mount_from(open: &Open<'_>, holders: &Holders<'_>) -> Vec<RepositoryName> {
+fn mount_from(open: &Open<'_>, blob_locations: &Holders<'_>) -> Vec<RepositoryName> {
     let contents = open.image.map(|image| image.contents.as_slice()).unwrap_or_default();
     let mut held = BTreeMap::<&RepositoryName, usize>::new();
     for blob in contents.iter().collect::<BTreeSet<_>>() {
-        for repository in holders.get(blob).into_iter().flatten() {
+        for repository in blob_locations.get(blob).into_iter().flatten() {
             *held.entry(repository).or_default() += 1;
         }
     }
@@ -107,16 +107,19 @@ fn mount_from(open: &Open<'_>, holders: &Holders<'_>) -> Vec<RepositoryName> {
 }
 
 /// Which repositories hold what: as proofs of other sets tell, and the proven targets of this one.
-pub(super) fn holders<'a>(o: &Observation<'a>, proven: impl Iterator<Item = &'a Target>) -> Holders<'a> {
-    let mut holders = Holders::new();
-    for (blob, repositories) in o.holders {
-        holders.entry(*blob).or_default().extend(repositories);
+pub(super) fn blob_locations<'a>(
+    o: &Observation<'a>,
+    proven: impl Iterator<Item = &'a Target>,
+) -> Holders<'a> {
+    let mut blob_locations = Holders::new();
+    for (blob, repositories) in o.blob_locations {
+        blob_locations.entry(*blob).or_default().extend(repositories);
     }
     for target in proven {
         let image = o.stock.find(o.namespace, &target.digest, &target.platforms).map(|(_, image)| image);
         for blob in image.into_iter().flat_map(|image| &image.contents) {
-            holders.entry(*blob).or_default().insert(&target.repository);
+            blob_locations.entry(*blob).or_default().insert(&target.repository);
         }
     }
-    holders
+    blob_locations
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What to do about a set, and what to say about it: a pure function over what was observed.
 
+mod assessment;
 mod batches;
 mod needs;
 mod observation;
-mod picture;
-mod situation;
-mod verdict;
+mod summary;
+mod target_state;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,14 +16,14 @@ use krs_core::crd::reason;
 
 use needs::follows_bundles;
 pub(crate) use needs::{copied_bundles, needs};
-pub use observation::{Decision, Limits, Observation, Obstacle, Verdict};
+pub use observation::{Blocker, Decision, Limits, Observation, StatusSummary};
 
 use crate::model::clock::after;
 use crate::model::job::{Batch, BatchSource, CopyJob, JobPhase};
-use batches::{Open, batches, holders};
-use picture::Picture;
-use situation::{Awaited, Situation};
-pub(crate) use situation::{Intervals, withheld};
+use assessment::Assessment;
+use batches::{Open, batches, blob_locations};
+use target_state::{Awaited, TargetState};
+pub(crate) use target_state::{Intervals, withheld};
 
 /// Soonest next look: what is due now was done in this one.
 const SOONEST: Duration = Duration::from_secs(1);
@@ -42,71 +42,71 @@ const QUEUE: Duration = Duration::from_secs(300);
 /// known for sure.
 pub fn decide(o: &Observation<'_>) -> Decision {
     let intervals = Intervals::of(o.spec);
-    let picture = Picture::of(o, intervals);
-    let delete = delete(o, &picture);
+    let assessment = Assessment::of(o, intervals);
+    let delete = delete(o, &assessment);
     let create =
-        if o.obstacle.is_some() || o.spec.suspend { Vec::new() } else { create(o, &picture, &delete) };
+        if o.blocker.is_some() || o.spec.suspend { Vec::new() } else { create(o, &assessment, &delete) };
     let (create, started): (Vec<_>, Vec<_>) = create.into_iter().unzip();
     let started = started.into_iter().flatten().collect::<BTreeSet<_>>();
-    let verdict = verdict::verdict(o, &picture, &started, create.len());
-    let again = again(o, &picture, intervals, &started);
-    let is_open = |(place, situation): (usize, &Situation<'_>)| {
-        matches!(situation, Situation::Open { .. }) && !started.contains(&place)
+    let summary = summary::summarize(o, &assessment, &started, create.len());
+    let again = again(o, &assessment, intervals, &started);
+    let is_open = |(place, target_state): (usize, &TargetState<'_>)| {
+        matches!(target_state, TargetState::Open { .. }) && !started.contains(&place)
     };
-    let is_idle = o.obstacle.is_some() || o.spec.suspend;
-    let waits_for_jobs = !is_idle && picture.situations.iter().enumerate().any(is_open);
-    let from_bundle = from_bundle(o, &picture);
-    Decision { create, delete, verdict, again, waits_for_jobs, from_bundle }
+    let is_idle = o.blocker.is_some() || o.spec.suspend;
+    let waits_for_jobs = !is_idle && assessment.target_states.iter().enumerate().any(is_open);
+    let from_bundle = from_bundle(o, &assessment);
+    Decision { create, delete, summary, again, waits_for_jobs, from_bundle }
 }
 
-fn from_bundle(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<usize> {
-    if !follows_bundles(o.spec, o.obstacle.as_ref()) {
+fn from_bundle(o: &Observation<'_>, assessment: &Assessment<'_>) -> Vec<usize> {
+    if !follows_bundles(o.spec, o.blocker.as_ref()) {
         return Vec::new();
     }
-    let is_needed = |situation: &Situation<'_>| match situation {
+    let is_needed = |target_state: &TargetState<'_>| match target_state {
         // A copy from a source registry that runs may fail, and then a bundle is taken.
-        Situation::Copying
-        | Situation::Unknown { .. }
-        | Situation::Contested { .. }
-        | Situation::Waiting(_)
-        | Situation::Open { source: BatchSource::Bundle { .. }, .. } => true,
+        TargetState::Copying
+        | TargetState::Unknown { .. }
+        | TargetState::Contested { .. }
+        | TargetState::Waiting(_)
+        | TargetState::Open { source: BatchSource::Bundle { .. }, .. } => true,
         // It will be retried, also where a person must act before that helps: no retry makes a registry take an index of
         // which platforms are left out.
-        Situation::BackOff { attempt, .. } => attempt.reason != reason::SPARSE_INDEX_REFUSED,
-        Situation::Proven
-        | Situation::Broken { .. }
-        | Situation::Refused { .. }
-        | Situation::Withheld { .. }
-        | Situation::Open { source: BatchSource::Registry { .. }, .. } => false,
+        TargetState::BackOff { attempt, .. } => attempt.reason != reason::SPARSE_INDEX_REFUSED,
+        TargetState::Proven
+        | TargetState::Broken { .. }
+        | TargetState::Refused { .. }
+        | TargetState::Withheld { .. }
+        | TargetState::Open { source: BatchSource::Registry { .. }, .. } => false,
     };
-    let situations = picture.situations.iter().enumerate();
-    situations.filter(|(_, situation)| is_needed(situation)).map(|(place, _)| place).collect()
+    let target_states = assessment.target_states.iter().enumerate();
+    target_states.filter(|(_, target_state)| is_needed(target_state)).map(|(place, _)| place).collect()
 }
 
-fn delete(o: &Observation<'_>, picture: &Picture<'_>) -> Vec<String> {
-    if o.obstacle.is_some() {
+fn delete(o: &Observation<'_>, assessment: &Assessment<'_>) -> Vec<String> {
+    if o.blocker.is_some() {
         return Vec::new();
     }
     let useless = |(job, places): &&(&CopyJob, Vec<usize>)| {
         let waits = matches!(job.phase, JobPhase::Running { waiting: Some(_), .. });
-        let needless = places.iter().all(|place| picture.is_proven(*place));
+        let needless = places.iter().all(|place| assessment.is_proven(*place));
         o.spec.suspend || places.is_empty() || (waits && needless)
     };
-    picture.running.iter().filter(useless).map(|(job, _)| job.name.clone()).collect()
+    assessment.running.iter().filter(useless).map(|(job, _)| job.name.clone()).collect()
 }
 
-fn create(o: &Observation<'_>, picture: &Picture<'_>, delete: &[String]) -> Vec<(Batch, Vec<usize>)> {
+fn create(o: &Observation<'_>, assessment: &Assessment<'_>, delete: &[String]) -> Vec<(Batch, Vec<usize>)> {
     let mut claimed = o.busy.clone();
-    for (job, _) in &picture.running {
+    for (job, _) in &assessment.running {
         // A deleted Job's Pod may write for some seconds more.
         let registry = &job.task.destination.registry;
         claimed.extend(job.task.targets.iter().map(|target| (registry.clone(), target.repository.clone())));
     }
     let mut open = Vec::new();
-    for (place, (target, situation)) in o.targets.iter().zip(&picture.situations).enumerate() {
-        if let Situation::Open { source, image } = situation {
+    for (place, (target, target_state)) in o.targets.iter().zip(&assessment.target_states).enumerate() {
+        if let TargetState::Open { source, image } = target_state {
             let failed = o.state.attempts.get(&target.key).map_or(0, |attempt| attempt.count);
-            let attempt = failed.max(picture.attempts[place]).saturating_add(1);
+            let attempt = failed.max(assessment.attempts[place]).saturating_add(1);
             open.push(Open { place, target, source: source.clone(), image: *image, attempt });
         }
     }
@@ -114,22 +114,22 @@ fn create(o: &Observation<'_>, picture: &Picture<'_>, delete: &[String]) -> Vec<
         return Vec::new();
     }
     let parallelism = usize::try_from(o.spec.parallelism).unwrap_or(1).max(1);
-    let running = picture.running.iter().filter(|(job, _)| !delete.contains(&job.name)).count();
+    let running = assessment.running.iter().filter(|(job, _)| !delete.contains(&job.name)).count();
     let slots = parallelism.saturating_sub(running).min(o.limits.free_jobs);
-    let proven = o.targets.iter().enumerate().filter(|(place, _)| picture.is_proven(*place));
-    let holders = holders(o, proven.map(|(_, target)| target));
+    let proven = o.targets.iter().enumerate().filter(|(place, _)| assessment.is_proven(*place));
+    let blob_locations = blob_locations(o, proven.map(|(_, target)| target));
     // What failed before waits for a place that nobody else needs.
     let (again, first): (Vec<_>, Vec<_>) =
         open.into_iter().partition(|open| o.state.attempts.contains_key(&open.target.key));
-    let mut made = batches(first, slots, &mut claimed, &holders);
+    let mut made = batches(first, slots, &mut claimed, &blob_locations);
     let left = o.limits.free_jobs.saturating_sub(made.len() + o.limits.kept_jobs);
-    made.extend(batches(again, slots.saturating_sub(made.len()).min(left), &mut claimed, &holders));
+    made.extend(batches(again, slots.saturating_sub(made.len()).min(left), &mut claimed, &blob_locations));
     made
 }
 
 fn again(
     o: &Observation<'_>,
-    picture: &Picture<'_>,
+    assessment: &Assessment<'_>,
     intervals: Intervals,
     started: &BTreeSet<usize>,
 ) -> Duration {
@@ -139,9 +139,9 @@ fn again(
     if o.spec.suspend {
         return intervals.resync;
     }
-    if let Some(obstacle) = &o.obstacle {
+    if let Some(blocker) = &o.blocker {
         // A wrong password is not tried every half minute: registries lock accounts.
-        let patient = obstacle.reason == reason::AUTH_FAILED;
+        let patient = blocker.reason == reason::AUTH_FAILED;
         return if patient { intervals.resync } else { intervals.resync.min(SOON) };
     }
     for proof in o.state.proofs.values() {
@@ -149,13 +149,13 @@ fn again(
         // One that is overdue could not be renewed in this round.
         at(if due > o.now { due } else { after(o.now, o.renew_in.unwrap_or(SOON)) });
     }
-    for (place, situation) in picture.situations.iter().enumerate() {
-        match situation {
-            Situation::BackOff { until, .. } | Situation::Contested { until, .. } => at(*until),
-            Situation::Unknown { reason, .. } if *reason == reason::AUTH_FAILED => {}
-            Situation::Unknown { .. } | Situation::Copying => at(after(o.now, SOON)),
-            Situation::Waiting(Awaited::Scan) => at(after(o.now, SCAN)),
-            Situation::Open { .. } if !started.contains(&place) => at(after(o.now, QUEUE)),
+    for (place, target_state) in assessment.target_states.iter().enumerate() {
+        match target_state {
+            TargetState::BackOff { until, .. } | TargetState::Contested { until, .. } => at(*until),
+            TargetState::Unknown { reason, .. } if *reason == reason::AUTH_FAILED => {}
+            TargetState::Unknown { .. } | TargetState::Copying => at(after(o.now, SOON)),
+            TargetState::Waiting(Awaited::Scan) => at(after(o.now, SCAN)),
+            TargetState::Open { .. } if !started.contains(&place) => at(after(o.now, QUEUE)),
             _ => {}
         }
     }

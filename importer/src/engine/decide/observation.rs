@@ -10,10 +10,10 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, RepositoryName};
 
 use crate::model::answer::Answer;
+use crate::model::bundle_inventory::BundleInventory;
 use crate::model::job::{Batch, CopyJob};
 use crate::model::policy::Allowed;
 use crate::model::state::SetState;
-use crate::model::stock::Stock;
 use crate::model::target::{Target, TargetKey};
 
 /// Everything that is known about a set at one moment.
@@ -32,7 +32,7 @@ pub struct Observation<'a> {
     /// Images that do not get their names, by their positions in `spec.images`, and why.
     pub collisions: &'a BTreeMap<usize, String>,
     /// What stops all work on the set.
-    pub obstacle: Option<Obstacle>,
+    pub blocker: Option<Blocker>,
     /// What the edge registry said in this round, for the targets that it was asked about.
     pub answers: &'a BTreeMap<TargetKey, Answer>,
     /// What is remembered, this round's answers and ended Jobs included.
@@ -42,9 +42,9 @@ pub struct Observation<'a> {
     /// Repositories that Jobs of other sets write to.
     pub busy: &'a BTreeSet<(RegistryHost, RepositoryName)>,
     /// Repositories of this edge registry that hold a blob, by its digest, as far as proofs tell.
-    pub holders: &'a BTreeMap<Digest, Vec<RepositoryName>>,
+    pub blob_locations: &'a BTreeMap<Digest, Vec<RepositoryName>>,
     /// What the drop folder holds.
-    pub stock: &'a Stock,
+    pub stock: &'a BundleInventory,
     /// The site's limits.
     pub limits: Limits<'a>,
     /// When targets are asked about again whose proofs are old, where too many of the registry's are.
@@ -67,7 +67,7 @@ pub struct Limits<'a> {
 
 /// What stops all work on a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Obstacle {
+pub struct Blocker {
     /// A reason of [`krs_core::crd::reason`].
     pub reason: &'static str,
     /// A sentence for people: what, where, what to do next.
@@ -84,7 +84,7 @@ pub struct Decision {
     /// Jobs to delete: nothing that they copy is wanted any more.
     pub delete: Vec<String>,
     /// What the status says.
-    pub verdict: Verdict,
+    pub summary: StatusSummary,
     /// When to look again, if nothing happens before.
     pub again: Duration,
     /// Whether targets could be copied, but for the limits on Jobs or a repository that another Job writes to.
@@ -96,7 +96,7 @@ pub struct Decision {
 
 /// What the status says.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
+pub struct StatusSummary {
     /// For each image of the spec whether it is proven.
     pub present: Vec<bool>,
     /// Images whose last attempt failed; all of them, in spec order.

@@ -18,12 +18,12 @@ use serde_json::json;
 use super::*;
 use crate::engine::job_targets::Index;
 use crate::model::answer::Answer;
+use crate::model::bundle_inventory::{BundleInventory, Refusal, StockBundle, StockImage};
 use crate::model::job::FailedPod;
 use crate::model::marks::Standing;
 use crate::model::policy::Allowed;
 use crate::model::readers::Readers;
 use crate::model::state::{Attempt, SetState};
-use crate::model::stock::{Refusal, Stock, StockBundle, StockImage};
 use crate::model::target::{Target, TargetKey, targets};
 use crate::model::task::{CopyReport, CopyTarget, CopyTask, DestinationEndpoint, TargetFailure, TaskSource};
 
@@ -42,13 +42,13 @@ struct Site {
     targets: Vec<Target>,
     unresolved: Vec<usize>,
     collisions: BTreeMap<usize, String>,
-    obstacle: Option<Obstacle>,
+    blocker: Option<Blocker>,
     answers: BTreeMap<TargetKey, Answer>,
     state: SetState,
     jobs: Vec<CopyJob>,
     busy: BTreeSet<(RegistryHost, RepositoryName)>,
-    holders: BTreeMap<Digest, Vec<RepositoryName>>,
-    stock: Stock,
+    blob_locations: BTreeMap<Digest, Vec<RepositoryName>>,
+    stock: BundleInventory,
     online: bool,
     sources: Allowed,
     free_jobs: usize,
@@ -71,7 +71,11 @@ impl Site {
         let destination: Destination = "edge.local:5000".parse().unwrap();
         let targets = targets(&destination, &checked, |_| None, |r| r.digest).unwrap();
         let missing = |t: &Target| (t.key, Answer::Missing { what: format!("manifest {}", t.digest) });
-        let stock = Stock { scanned: true, bundles: vec![bundle(118, &targets)], ..Stock::default() };
+        let stock = BundleInventory {
+            scanned: true,
+            bundles: vec![bundle(118, &targets)],
+            ..BundleInventory::default()
+        };
         Self {
             now: at(0),
             answers: targets.iter().map(missing).collect(),
@@ -79,11 +83,11 @@ impl Site {
             targets,
             unresolved: Vec::new(),
             collisions: BTreeMap::new(),
-            obstacle: None,
+            blocker: None,
             state: SetState::default(),
             jobs: Vec::new(),
             busy: BTreeSet::new(),
-            holders: BTreeMap::new(),
+            blob_locations: BTreeMap::new(),
             stock,
             online: false,
             sources: Allowed::default(),
@@ -100,12 +104,12 @@ impl Site {
             targets: &self.targets,
             unresolved: &self.unresolved,
             collisions: &self.collisions,
-            obstacle: self.obstacle.clone(),
+            blocker: self.blocker.clone(),
             answers: &self.answers,
             state: &self.state,
             jobs: &self.jobs,
             busy: &self.busy,
-            holders: &self.holders,
+            blob_locations: &self.blob_locations,
             stock: &self.stock,
             renew_in: None,
             limits: Limits {

@@ -31,7 +31,7 @@ const SYSTEM: (&str, &str) = ("kubernetes.io/os", "linux");
 
 /// What a Job needs beside its batch.
 #[derive(Debug)]
-pub struct Surroundings<'a> {
+pub struct JobContext<'a> {
     /// The site's policy.
     pub config: &'a Config,
     /// Authority of the embedded registry, in PEM.
@@ -46,7 +46,7 @@ pub(super) fn template(
     set: &EdgeImageSet,
     batch: &Batch,
     task: &CopyTask,
-    surroundings: &Surroundings<'_>,
+    surroundings: &JobContext<'_>,
     labels: BTreeMap<String, String>,
     deadline: u64,
 ) -> PodTemplateSpec {
@@ -115,7 +115,7 @@ pub(super) fn template(
 
 /// The variables of the container. Only a Job that reads from a source registry gets the proxy; the edge registry and the
 /// importer's are reached without it, as the importer itself reaches them.
-fn environment(batch: &Batch, task: &CopyTask, surroundings: &Surroundings<'_>) -> Option<Vec<EnvVar>> {
+fn environment(batch: &Batch, task: &CopyTask, surroundings: &JobContext<'_>) -> Option<Vec<EnvVar>> {
     let config = surroundings.config;
     let direct = [config.registry.host.host(), task.destination.registry.host()];
     let proxy = match batch.source {
@@ -146,7 +146,7 @@ fn resources() -> ResourceRequirements {
     }
 }
 
-fn pull_secrets(set: &EdgeImageSet, surroundings: &Surroundings<'_>) -> Vec<LocalObjectReference> {
+fn pull_secrets(set: &EdgeImageSet, surroundings: &JobContext<'_>) -> Vec<LocalObjectReference> {
     let own = set.spec.destination_client_secret_name.clone();
     let own = own.filter(|_| surroundings.destination_is_dockerconfigjson);
     let mut secrets = surroundings.config.jobs.image_pull_secrets.clone();
@@ -160,7 +160,7 @@ fn pull_secrets(set: &EdgeImageSet, surroundings: &Surroundings<'_>) -> Vec<Loca
 fn volumes(
     set: &EdgeImageSet,
     batch: &Batch,
-    surroundings: &Surroundings<'_>,
+    surroundings: &JobContext<'_>,
     deadline: u64,
 ) -> Vec<(Volume, &'static str)> {
     let mut volumes = Vec::new();
@@ -185,7 +185,7 @@ fn volumes(
 /// The CA certificates of the destination. Of a Secret or ConfigMap only what holds them is mounted: the Secret of a CA has
 /// its private key, too. Where a key is gone when the Pod starts, the runner says so at once, and the next Job has the keys
 /// of then; a Pod whose volume is incomplete would not start, and say nothing. (T-268)
-fn ca_certs(set: &EdgeImageSet, surroundings: &Surroundings<'_>) -> Option<Volume> {
+fn ca_certs(set: &EdgeImageSet, surroundings: &JobContext<'_>) -> Option<Volume> {
     let tls = set.spec.destination_tls.as_ref()?;
     let item = |key: &String| KeyToPath { key: key.clone(), path: key.clone(), mode: None };
     let items = surroundings.destination_ca_keys.iter().map(item).collect::<Vec<_>>();

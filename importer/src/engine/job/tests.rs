@@ -43,8 +43,8 @@ fn from_registry() -> BatchSource {
     BatchSource::Registry { registry: "docker.io".parse().unwrap(), secret: Some("hub".to_owned()) }
 }
 
-fn surroundings<'a>(config: &'a Config, destination_ca_keys: &'a [String]) -> Surroundings<'a> {
-    Surroundings { config, registry_ca: "PEM", destination_is_dockerconfigjson: true, destination_ca_keys }
+fn surroundings<'a>(config: &'a Config, destination_ca_keys: &'a [String]) -> JobContext<'a> {
+    JobContext { config, registry_ca: "PEM", destination_is_dockerconfigjson: true, destination_ca_keys }
 }
 
 fn built(source: BatchSource) -> Job {

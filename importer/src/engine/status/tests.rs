@@ -26,8 +26,8 @@ fn bundle() -> BundleReference {
     BundleReference { name: "prod-118".to_owned(), stream: "prod".to_owned(), sequence: 118, digest }
 }
 
-fn good(images: usize) -> Verdict {
-    Verdict {
+fn good(images: usize) -> StatusSummary {
+    StatusSummary {
         present: vec![true; images],
         failures: Vec::new(),
         ready: (reason::SYNC_SUCCESSFUL, reason::SYNC_SUCCESSFUL_MESSAGE.to_owned()),
@@ -37,9 +37,9 @@ fn good(images: usize) -> Verdict {
     }
 }
 
-fn waiting() -> Verdict {
+fn waiting() -> StatusSummary {
     let why = (reason::WAITING_FOR_BUNDLE, "2 of 2 images wait for a bundle".to_owned());
-    Verdict {
+    StatusSummary {
         present: vec![false; 2],
         failures: Vec::new(),
         ready: why.clone(),
@@ -55,11 +55,11 @@ fn find<'a>(status: &'a EdgeImageSetStatus, type_: &str) -> Option<&'a Condition
 
 #[test]
 fn ready_and_synced_are_equal_and_the_others_are_there_only_while_true() {
-    for (verdict, is, others) in [
+    for (summary, is, others) in [
         (good(2), "True", vec![condition::BUNDLE_VERIFIED]),
         (waiting(), "False", vec![condition::RECONCILING]),
     ] {
-        let status = status(None, 7, &spec(2), &verdict, None, at(NOW));
+        let status = status(None, 7, &spec(2), &summary, None, at(NOW));
         let (ready, synced) =
             (find(&status, condition::READY).unwrap(), find(&status, condition::SYNCED).unwrap());
         assert_eq!(ready.status, is);
@@ -77,8 +77,8 @@ fn ready_and_synced_are_equal_and_the_others_are_there_only_while_true() {
 #[test]
 fn images_are_listed_as_the_spec_writes_them_and_in_its_order() {
     let spec = spec(3);
-    let verdict = Verdict { present: vec![true, false, true], ..waiting() };
-    let status = status(None, 1, &spec, &verdict, None, at(NOW));
+    let summary = StatusSummary { present: vec![true, false, true], ..waiting() };
+    let status = status(None, 1, &spec, &summary, None, at(NOW));
     assert_eq!(status.synchronized_images, [spec.images[0].image.clone(), spec.images[2].image.clone()]);
     let counts = status.images.unwrap();
     assert_eq!((counts.desired, counts.present, counts.missing, counts.failed), (3, 2, 1, 0));
@@ -109,14 +109,14 @@ fn a_status_is_written_at_once_when_a_condition_changes_and_else_after_a_while()
     let spec = spec(2);
     let before = status(None, 1, &spec, &waiting(), None, at(NOW));
     let (written, now) = (Some(at("2026-03-01T08:00:00Z")), at("2026-03-01T08:00:04Z"));
-    let wait = |verdict: &Verdict, generation| {
-        let after = status(Some(&before), generation, &spec, verdict, None, now);
+    let wait = |summary: &StatusSummary, generation| {
+        let after = status(Some(&before), generation, &spec, summary, None, now);
         write_in(Some(&before), &after, written, now)
     };
     assert_eq!(wait(&waiting(), 1), None);
     assert_eq!(wait(&good(2), 1), Some(Duration::ZERO));
     assert_eq!(wait(&waiting(), 2), Some(Duration::ZERO));
-    let one_more = Verdict { present: vec![true, false], ..waiting() };
+    let one_more = StatusSummary { present: vec![true, false], ..waiting() };
     assert_eq!(wait(&one_more, 1), Some(Duration::from_secs(6)));
     let after = status(Some(&before), 1, &spec, &one_more, None, now);
     assert_eq!(write_in(None, &after, written, now), Some(Duration::ZERO));
@@ -140,13 +140,13 @@ fn t78_the_full_status_of_the_largest_set_is_below_a_mebibyte() {
     };
     let failures = spec.images.iter().map(failure).collect();
     let long = || "ü".repeat(100_000);
-    let verdict = Verdict {
+    let summary = StatusSummary {
         failures,
         ready: (reason::COPY_FAILED, long()),
         reconciling: Some((reason::RETRYING, long())),
         ..good(1000)
     };
-    let status = status(None, 1, &spec, &verdict, Some(at(NOW)), at(NOW));
+    let status = status(None, 1, &spec, &summary, Some(at(NOW)), at(NOW));
     assert_eq!((status.synchronized_images.len(), status.failures.len()), (1000, 20));
     for failure in &status.failures {
         assert!(failure.message.chars().count() <= 1024 && failure.reason.chars().count() <= 64);
@@ -172,20 +172,20 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         set["status"] = status;
         set
     };
-    let said = |generation, verdict: &Verdict| {
-        json!(status(None, generation, &spec(2), verdict, Some(at(NOW)), at(NOW)))
+    let said = |generation, summary: &StatusSummary| {
+        json!(status(None, generation, &spec(2), summary, Some(at(NOW)), at(NOW)))
     };
-    let progressing = |ready: &'static str, reconciling: &'static str, message: &str| Verdict {
+    let progressing = |ready: &'static str, reconciling: &'static str, message: &str| StatusSummary {
         ready: (ready, message.to_owned()),
         reconciling: Some((reconciling, message.to_owned())),
         ..waiting()
     };
-    let unready = |reason: &'static str, message: &str| Verdict {
+    let unready = |reason: &'static str, message: &str| StatusSummary {
         ready: (reason, message.to_owned()),
         reconciling: None,
         ..waiting()
     };
-    let stalled = |reason: &'static str, message: &str| Verdict {
+    let stalled = |reason: &'static str, message: &str| StatusSummary {
         stalled: Some((reason, message.to_owned())),
         ..unready(reason, message)
     };
@@ -194,7 +194,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         ("ready", object(1, false, said(1, &good(2))), CURRENT),
         (
             "ready from a source registry",
-            object(1, false, said(1, &Verdict { bundle: None, ..good(2) })),
+            object(1, false, said(1, &StatusSummary { bundle: None, ..good(2) })),
             CURRENT,
         ),
         ("ready at an older generation", object(2, false, said(1, &good(2))), IN_PROGRESS),
@@ -253,8 +253,8 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         reason::COPY_FAILED,
         reason::TAG_CONTESTED,
     ] {
-        let verdict = progressing(why, reason::RETRYING, "the last attempt failed");
-        states.push((why, object(1, false, said(1, &verdict)), IN_PROGRESS));
+        let summary = progressing(why, reason::RETRYING, "the last attempt failed");
+        states.push((why, object(1, false, said(1, &summary)), IN_PROGRESS));
     }
     for why in [
         reason::JOBS_FORBIDDEN,

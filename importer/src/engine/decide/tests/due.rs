@@ -17,7 +17,7 @@ fn contest(site: &mut Site, first: i64) {
 }
 
 fn stop(site: &mut Site, reason: &'static str) {
-    site.obstacle = Some(Obstacle { reason, message: "an obstacle".to_owned(), stalled: false });
+    site.blocker = Some(Blocker { reason, message: "an obstacle".to_owned(), stalled: false });
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_set_is_woken_by_the_end_of_any_job_only_where_it_waits_for_a_free_one() {
     assert!(site.decide().waits_for_jobs);
     stop(&mut site, reason::REGISTRY_UNREACHABLE);
     assert!(!site.decide().waits_for_jobs);
-    site.obstacle = None;
+    site.blocker = None;
     site.spec.suspend = true;
     assert!(!site.decide().waits_for_jobs);
 }

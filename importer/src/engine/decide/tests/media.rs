@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What media wait for.
 use super::*;
-use crate::model::demand::SetDemand;
+use crate::model::required_images::SetDemand;
 
 impl Site {
     fn needs(&self) -> SetDemand {
         let images = krs_core::set::check_spec(&self.spec).unwrap();
         let decision = self.decide();
-        needs(&self.spec, self.obstacle.as_ref(), &images, &self.targets, &self.state, &self.jobs, &decision)
+        needs(&self.spec, self.blocker.as_ref(), &images, &self.targets, &self.state, &self.jobs, &decision)
     }
 }
 
@@ -29,11 +29,11 @@ fn media_wait_for_every_job_that_reads_them_also_where_no_image_is_missing() {
     let needs = site.needs();
     assert_eq!((needs.missing.len(), needs.copying_from), (0, both.clone()));
     site.state.proofs.clear();
-    site.obstacle =
-        Some(Obstacle { reason: reason::INVALID_SPEC, message: "an obstacle".to_owned(), stalled: true });
+    site.blocker =
+        Some(Blocker { reason: reason::INVALID_SPEC, message: "an obstacle".to_owned(), stalled: true });
     let needs = site.needs();
     assert_eq!((needs.missing.len(), needs.copying_from), (0, both), "a stalled set deletes no Job");
-    site.obstacle = None;
+    site.blocker = None;
     site.spec.suspend = true;
     assert!(site.needs().copying_from.is_empty(), "its Jobs are deleted");
 }

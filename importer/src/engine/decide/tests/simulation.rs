@@ -2,7 +2,7 @@
 //! Many schedules of things that go wrong: whatever happens, nothing is Ready that is not there, and once the faults end
 //! everything gets there with few Jobs.
 use super::*;
-use crate::engine::remember::{Ask, asks, remember};
+use crate::engine::update_state::{CheckKind, due_checks, update_state};
 
 /// A small generator of numbers; a schedule is told by its seed.
 pub(super) struct Chance(u64);
@@ -47,7 +47,7 @@ impl World {
         let site = &mut self.site;
         let Intervals { resync, verify } =
             Intervals { resync: Duration::from_secs(600), verify: Duration::from_secs(86400) };
-        let asked = asks(&site.targets, &site.state, resync, verify, site.now);
+        let asked = due_checks(&site.targets, &site.state, resync, verify, site.now);
         let mut answers = BTreeMap::new();
         for (target, how) in asked {
             let there = self.edge.contains(&target.key);
@@ -56,8 +56,8 @@ impl World {
                     Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: "down".to_owned() }
                 }
                 _ if !there => Answer::Missing { what: "the manifest".to_owned() },
-                Ask::Look => Answer::Seen,
-                Ask::Walk | Ask::Renew => Answer::Whole,
+                CheckKind::Head => Answer::Observed,
+                CheckKind::Full | CheckKind::Renew => Answer::Whole,
             };
             match answer {
                 Answer::Whole => drop(self.walked.insert(target.key)),
@@ -66,10 +66,10 @@ impl World {
             }
             answers.insert(target.key, answer);
         }
-        site.state = remember(&site.state, &site.targets, &answers, site.now, &site.jobs, site.now);
+        site.state = update_state(&site.state, &site.targets, &answers, site.now, &site.jobs, site.now);
         site.answers = answers;
         let decision = site.decide();
-        if decision.verdict.ready.0 == reason::SYNC_SUCCESSFUL {
+        if decision.summary.ready.0 == reason::SYNC_SUCCESSFUL {
             assert!(site.targets.iter().all(|t| self.walked.contains(&t.key)), "Ready without a proof");
         }
         for batch in &decision.create {
@@ -161,13 +161,13 @@ fn t67_t74_t80_whatever_happens_nothing_is_ready_without_proof_and_in_the_end_al
             }
             world.pass(1);
             let decision = world.look(true);
-            ready = decision.verdict.ready.0 == reason::SYNC_SUCCESSFUL;
+            ready = decision.summary.ready.0 == reason::SYNC_SUCCESSFUL;
             if ready && world.edge.len() == world.site.targets.len() {
                 break;
             }
             world.pass(decision.again.as_secs());
         }
-        assert!(ready, "seed {seed} does not get Ready: {:?}", world.site.decide().verdict);
+        assert!(ready, "seed {seed} does not get Ready: {:?}", world.site.decide().summary);
         assert!(world.created - before <= 12, "seed {seed}: {} Jobs", world.created - before);
     }
 }
@@ -178,7 +178,7 @@ fn a_set_that_is_in_order_makes_no_job_and_is_looked_at_seldom() {
     world.edge = world.site.targets.iter().map(|t| t.key).collect();
     for _ in 0..100 {
         let decision = world.look(true);
-        assert_eq!(decision.verdict.ready.0, reason::SYNC_SUCCESSFUL);
+        assert_eq!(decision.summary.ready.0, reason::SYNC_SUCCESSFUL);
         assert!(decision.again >= Duration::from_secs(30));
         world.pass(decision.again.as_secs());
     }

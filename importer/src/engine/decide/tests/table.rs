@@ -3,12 +3,12 @@ use super::*;
 
 /// What a state is called: reasons of Ready, Reconciling and Stalled.
 fn reasons(site: &Site) -> (&'static str, Option<&'static str>, Option<&'static str>) {
-    let verdict = site.decide().verdict;
-    (verdict.ready.0, verdict.reconciling.map(|said| said.0), verdict.stalled.map(|said| said.0))
+    let summary = site.decide().summary;
+    (summary.ready.0, summary.reconciling.map(|said| said.0), summary.stalled.map(|said| said.0))
 }
 
-fn obstacle(reason: &'static str, stalled: bool) -> Option<Obstacle> {
-    Some(Obstacle { reason, message: "an obstacle".to_owned(), stalled })
+fn blocker(reason: &'static str, stalled: bool) -> Option<Blocker> {
+    Some(Blocker { reason, message: "an obstacle".to_owned(), stalled })
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn every_state_has_its_reasons() {
             None,
         ),
         (
-            |s| s.obstacle = obstacle(reason::REGISTRY_UNREACHABLE, false),
+            |s| s.blocker = blocker(reason::REGISTRY_UNREACHABLE, false),
             reason::REGISTRY_UNREACHABLE,
             Some(reason::RETRYING),
             None,
@@ -63,7 +63,7 @@ fn every_state_has_its_reasons() {
         (
             |s| {
                 s.prove_all();
-                s.obstacle = obstacle(reason::REGISTRY_UNREACHABLE, false);
+                s.blocker = blocker(reason::REGISTRY_UNREACHABLE, false);
             },
             reason::SYNC_SUCCESSFUL,
             None,
@@ -72,7 +72,7 @@ fn every_state_has_its_reasons() {
         (
             |s| {
                 s.prove_all();
-                s.obstacle = obstacle(reason::NAMING_COLLISION, true);
+                s.blocker = blocker(reason::NAMING_COLLISION, true);
             },
             reason::NAMING_COLLISION,
             None,
@@ -166,7 +166,7 @@ fn a_task_fits_an_argument_of_a_process() {
     let mut site = Site::with(&images.collect::<Vec<_>>());
     let repositories =
         (0..8).map(|n| format!("{}/{n}", "r".repeat(250)).parse().unwrap()).collect::<Vec<_>>();
-    site.holders.insert(Digest::of(b"shared"), repositories);
+    site.blob_locations.insert(Digest::of(b"shared"), repositories);
     let create = site.decide().create;
     for batch in &create {
         let task = running(1, batch).task;
@@ -193,7 +193,7 @@ fn the_message_of_a_waiting_set_names_images_media_and_refused_bundles() {
         reason: "UntrustedKey".to_owned(),
         message: "nobody knows who signed it".to_owned(),
     });
-    let message = site.decide().verdict.ready.1;
+    let message = site.decide().summary.ready.1;
     for part in [
         "0 of 5 images present",
         "5 images wait",
@@ -206,7 +206,7 @@ fn the_message_of_a_waiting_set_names_images_media_and_refused_bundles() {
     }
     site.stock.bundles[0].present = true;
     site.stock.bundles[0].ready = false;
-    assert!(site.decide().verdict.ready.1.contains("prod-118 is being verified"));
+    assert!(site.decide().summary.ready.1.contains("prod-118 is being verified"));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn t72_an_edit_elsewhere_disturbs_no_running_job_and_one_that_nobody_wants_is_de
     assert_eq!(site.decide().delete, [site.jobs[1].name.clone()]);
     site.spec.suspend = true;
     assert_eq!(site.decide().delete.len(), 2);
-    site.obstacle = obstacle(reason::INVALID_SPEC, true);
+    site.blocker = blocker(reason::INVALID_SPEC, true);
     assert!(site.decide().delete.is_empty(), "what is wanted is not known");
 }
 
@@ -231,7 +231,7 @@ fn t81_the_message_says_why_a_pod_does_not_start() {
     let waiting = Some("ErrImagePull: no such image".to_owned());
     job.phase = JobPhase::Running { waiting, failed: None };
     site.jobs.push(job);
-    let (reason, message) = site.decide().verdict.reconciling.unwrap();
+    let (reason, message) = site.decide().summary.reconciling.unwrap();
     assert_eq!(reason, reason::COPYING_IMAGES);
     assert!(
         message.contains("0 of 1 images present, 1 copy Job running") && message.contains("ErrImagePull")
@@ -255,7 +255,7 @@ fn t206_the_last_pod_of_a_running_job_that_failed_is_newer_than_the_last_attempt
     job.phase = JobPhase::Running { waiting: None, failed: Some(failed) };
     site.jobs.push(job);
     let reasons_of = |site: &Site| {
-        let failures = site.decide().verdict.failures;
+        let failures = site.decide().summary.failures;
         failures.into_iter().map(|f| (f.image, f.reason)).collect::<Vec<_>>()
     };
     let (ready, reconciling, _) = reasons(&site);
@@ -292,7 +292,7 @@ fn t83_t207_a_refused_job_is_said_until_another_one_runs_and_a_failed_copy_until
         assert_eq!(reasons(&site).0, why, "{why}: there is no slot for the next one");
         site.jobs.push(running(1, &create[0]));
         assert_eq!((reasons(&site).0, reasons(&site).1), while_it_runs, "{why}: it runs");
-        assert_eq!(site.decide().verdict.failures.is_empty(), why == reason::JOB_REJECTED);
+        assert_eq!(site.decide().summary.failures.is_empty(), why == reason::JOB_REJECTED);
     }
 }
 
@@ -384,7 +384,7 @@ fn a_tag_that_others_keep_moving_is_reported_and_not_fought_over() {
     let decision = site.decide();
     assert!(decision.create.is_empty());
     assert_eq!(decision.from_bundle, [0], "the media stay until it is put back");
-    assert_eq!(decision.verdict.failures[0].reason, reason::TAG_CONTESTED);
+    assert_eq!(decision.summary.failures[0].reason, reason::TAG_CONTESTED);
     site.now = at(24 * 3600);
     assert_eq!(site.decide().create.len(), 1, "a day later once more");
 }

@@ -3,7 +3,7 @@
 use super::super::*;
 use super::world::SiteUnderTest;
 use super::{Chance, pick};
-use crate::model::demand::Demand;
+use crate::model::required_images::RequiredImages;
 
 impl SiteUnderTest {
     fn random_target(&self, chance: &mut Chance) -> Option<TargetKey> {
@@ -60,7 +60,7 @@ impl SiteUnderTest {
             // The importer is killed: what it published is gone.
             (14, _) => {
                 self.reconcile(n, true);
-                self.demand = Demand::default();
+                self.demand = RequiredImages::default();
             }
             // The registry is away for a night, or for days.
             (15, _) => self.second += i64::try_from(chance.below(3 * 86_400)).unwrap(),

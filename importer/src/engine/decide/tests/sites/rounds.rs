@@ -4,12 +4,12 @@ use super::super::*;
 use super::promises::Created;
 use super::world::SiteUnderTest;
 use super::{INTERVALS, MAX_JOBS, NAMESPACE, running_jobs};
-use crate::engine::remember::{Ask, asks, remember, remember_rejection};
-use crate::model::stock::TagResolution;
+use crate::engine::update_state::{CheckKind, due_checks, remember_rejection, update_state};
+use crate::model::bundle_inventory::TagResolution;
 
 impl SiteUnderTest {
     /// Takes over what bundles decide, as a reconcile does. `killed`: the importer dies after the mark was raised.
-    fn resolve(&mut self, n: usize, stock: &Stock, killed: bool) {
+    fn resolve(&mut self, n: usize, stock: &BundleInventory, killed: bool) {
         let references = krs_core::set::check_spec(&self.sets[n].spec).unwrap();
         let names = references.iter().map(|image| image.reference.to_string()).collect::<BTreeSet<_>>();
         self.sets[n].state.resolved.retain(|name, _| names.contains(name));
@@ -64,7 +64,7 @@ impl SiteUnderTest {
         let jobs = if self.is_stale { set.old_jobs.clone() } else { set.jobs.clone() };
         let answers = self.ask(n);
         let set = &mut self.sets[n];
-        set.state = remember(&set.state, &set.targets, &answers, now, &jobs, now);
+        set.state = update_state(&set.state, &set.targets, &answers, now, &jobs, now);
         let decision = decide(&Observation {
             now,
             spec: &set.spec,
@@ -72,17 +72,17 @@ impl SiteUnderTest {
             targets: &set.targets,
             unresolved: &set.unresolved,
             collisions: &BTreeMap::new(),
-            obstacle: None,
+            blocker: None,
             answers: &answers,
             state: &set.state,
             jobs: &jobs,
             busy: &busy,
-            holders: &BTreeMap::new(),
+            blob_locations: &BTreeMap::new(),
             stock: &stock,
             renew_in: None,
             limits: Limits { online: false, sources: &Allowed::default(), free_jobs, kept_jobs: 0 },
         });
-        set.is_ready = decision.verdict.ready.0 == reason::SYNC_SUCCESSFUL;
+        set.is_ready = decision.summary.ready.0 == reason::SYNC_SUCCESSFUL;
         set.waits_for_jobs = decision.waits_for_jobs;
         set.due = self.second + i64::try_from(decision.again.as_secs()).unwrap();
         let needs = needs(&set.spec, None, &checked, &set.targets, &set.state, &jobs, &decision);
@@ -100,7 +100,7 @@ impl SiteUnderTest {
         if set.spec.suspend {
             return answers;
         }
-        for (target, how) in asks(&set.targets, &set.state, INTERVALS.resync, INTERVALS.verify, now) {
+        for (target, how) in due_checks(&set.targets, &set.state, INTERVALS.resync, INTERVALS.verify, now) {
             let (edge, key) = (&self.edge, target.key);
             let answer = if !self.registry_answers {
                 Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: "down".to_owned() }
@@ -108,12 +108,12 @@ impl SiteUnderTest {
                 Answer::Missing { what: "the manifest".to_owned() }
             } else if self.moved.contains(&key) {
                 Answer::TagMoved { tag: "1".to_owned(), found: Digest::of(b"somebody's") }
-            } else if self.corrupt.contains(&key) && how != Ask::Look {
+            } else if self.corrupt.contains(&key) && how != CheckKind::Head {
                 Answer::Corrupt { message: "one byte differs".to_owned() }
-            } else if how != Ask::Look {
+            } else if how != CheckKind::Head {
                 Answer::Whole
             } else {
-                Answer::Seen
+                Answer::Observed
             };
             if matches!(answer, Answer::Corrupt { .. }) {
                 set.damaged.insert(key);

@@ -3,8 +3,8 @@
 use super::super::*;
 use super::{Chance, IMAGES, pick};
 use crate::engine::needed;
-use crate::model::demand::{Demand, SetName};
 use crate::model::marks::{Mark, Marks, UsedDecisions};
+use crate::model::required_images::{RequiredImages, SetName};
 
 pub(super) struct SetUnderTest {
     pub(super) name: SetName,
@@ -51,7 +51,7 @@ pub(super) struct SiteUnderTest {
     /// How often a Job put such a tag back.
     pub(super) put_back: usize,
     pub(super) sets: Vec<SetUnderTest>,
-    pub(super) demand: Demand,
+    pub(super) demand: RequiredImages,
     pub(super) registry_answers: bool,
     pub(super) job_refused: bool,
     /// Whether lists of Jobs are old now, and whether they ever are in this schedule.
@@ -121,7 +121,7 @@ impl SiteUnderTest {
             contested: None,
             put_back: 0,
             sets: Vec::new(),
-            demand: Demand::default(),
+            demand: RequiredImages::default(),
             registry_answers: true,
             job_refused: false,
             is_stale: false,
@@ -177,7 +177,7 @@ impl SiteUnderTest {
     }
 
     /// As the intake shows it.
-    pub(super) fn stock(&self) -> Stock {
+    pub(super) fn stock(&self) -> BundleInventory {
         let marks = self.marks();
         let seen = self.bundles.iter().filter(|bundle| {
             self.inserted.contains(&bundle.digest) || needed::holds_missing(bundle, &self.demand, false)
@@ -187,7 +187,7 @@ impl SiteUnderTest {
             standing: marks.standing(&bundle.stream, &bundle.mark()),
             ..bundle.clone()
         });
-        Stock { scanned: true, bundles: bundles.collect(), ..Stock::default() }
+        BundleInventory { scanned: true, bundles: bundles.collect(), ..BundleInventory::default() }
     }
 
     /// As the store of the marks does it.

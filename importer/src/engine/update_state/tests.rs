@@ -45,22 +45,26 @@ fn the_end_of_a_job_is_remembered_while_it_is_there_and_what_it_read_until_the_n
     let (targets, job) = copied(3);
     let whole = targets.iter().map(|target| (target.key, Answer::Whole)).collect();
     let jobs = [job];
-    let state = remember(&SetState::default(), &targets, &whole, at(0), &jobs, at(1));
+    let state = update_state(&SetState::default(), &targets, &whole, at(0), &jobs, at(1));
     assert_eq!((state.proofs.len(), state.ended.len(), state.tried.len()), (3, 3, 0));
     let nothing = BTreeMap::new();
     // Nothing deletes it, and its end never counts twice.
-    let later = remember(&state, &targets, &nothing, at(1_000_000), &jobs, at(1_000_000));
+    let later = update_state(&state, &targets, &nothing, at(1_000_000), &jobs, at(1_000_000));
     assert_eq!(later.ended.len(), 3);
     assert!(ended_targets(&targets, &later, &jobs).is_empty());
-    assert_eq!(remember(&state, &targets, &nothing, at(7199), &[], at(7199)).ended.len(), 3, "an old list");
-    assert_eq!(remember(&state, &targets, &nothing, at(7200), &[], at(7200)).ended.len(), 0);
+    assert_eq!(
+        update_state(&state, &targets, &nothing, at(7199), &[], at(7199)).ended.len(),
+        3,
+        "an old list"
+    );
+    assert_eq!(update_state(&state, &targets, &nothing, at(7200), &[], at(7200)).ended.len(), 0);
 }
 
 #[test]
 fn t160_what_a_registry_said_was_true_when_it_was_asked() {
     let (targets, _) = copied(2);
-    let answers = targets.iter().map(|target| target.key).zip([Answer::Whole, Answer::Seen]).collect();
-    let state = remember(&SetState::default(), &targets, &answers, at(1), &[], at(200));
+    let answers = targets.iter().map(|target| target.key).zip([Answer::Whole, Answer::Observed]).collect();
+    let state = update_state(&SetState::default(), &targets, &answers, at(1), &[], at(200));
     assert_eq!(state.proofs.values().copied().collect::<Vec<_>>(), [at(1)]);
     assert_eq!((state.looked_at, state.last_sync_time), (Some(at(1)), Some(at(200))));
 }
@@ -77,7 +81,7 @@ fn answers() -> [Answer; 7] {
     let message = || "a sentence".to_owned();
     [
         Answer::Whole,
-        Answer::Seen,
+        Answer::Observed,
         Answer::Failed { reason: reason::REGISTRY_UNREACHABLE, message: message() },
         Answer::Unreadable { message: message() },
         missing(),
@@ -92,14 +96,14 @@ fn only_a_whole_walk_proves_and_what_is_known_to_be_wrong_ends_a_proof() {
     let key = targets[0].key;
     for answer in answers() {
         let answered = BTreeMap::from([(key, answer.clone())]);
-        let after = remember(&SetState::default(), &targets, &answered, at(5), &[], at(5));
+        let after = update_state(&SetState::default(), &targets, &answered, at(5), &[], at(5));
         assert_eq!(after.proofs.contains_key(&key), answer == Answer::Whole, "{answer:?}");
         assert!(after.moved.is_empty(), "nobody knows who set the tag: {answer:?}");
         let proven = SetState { proofs: BTreeMap::from([(key, at(0))]), ..SetState::default() };
-        let after = remember(&proven, &targets, &answered, at(5), &[], at(5));
+        let after = update_state(&proven, &targets, &answered, at(5), &[], at(5));
         let proof = match answer {
             Answer::Whole => Some(at(5)),
-            Answer::Seen | Answer::Failed { .. } | Answer::Unreadable { .. } => Some(at(0)),
+            Answer::Observed | Answer::Failed { .. } | Answer::Unreadable { .. } => Some(at(0)),
             Answer::Missing { .. } | Answer::Corrupt { .. } | Answer::TagMoved { .. } => None,
         };
         assert_eq!(after.proofs.get(&key).copied(), proof, "{answer:?}");
@@ -128,16 +132,16 @@ fn a_job_that_ended_without_its_image_is_one_failed_attempt_from_what_it_read() 
         let what = format!("{phase:?} {answer:?}");
         let answered = answer.into_iter().map(|answer| (key, answer)).collect();
         let mut jobs = [CopyJob { phase, ..job.clone() }];
-        let mut state = remember(&SetState::default(), &targets, &answered, at(1), &jobs, at(1));
+        let mut state = update_state(&SetState::default(), &targets, &answered, at(1), &jobs, at(1));
         // It is listed for an hour.
-        state = remember(&state, &targets, &answered, at(2), &jobs, at(2));
+        state = update_state(&state, &targets, &answered, at(2), &jobs, at(2));
         let attempt = state.attempts.get(&key);
         let counted = attempt.map(|attempt| (attempt.reason.as_str(), attempt.count, attempt.at));
         assert_eq!(counted, reason.map(|reason| (reason, 1, at(0))), "{what}");
         let bundle = reason.map(|_| Digest::of(b"b"));
         assert_eq!(state.tried.get(&key).copied(), bundle, "{what}");
         jobs[0].task.source = TaskSource::Registry { plain_http: false };
-        let state = remember(&SetState::default(), &targets, &answered, at(1), &jobs, at(1));
+        let state = update_state(&SetState::default(), &targets, &answered, at(1), &jobs, at(1));
         assert_eq!(state.attempts.contains_key(&key), reason.is_some(), "{what}");
         assert!(state.tried.is_empty(), "{what}: its registry was read");
     }
@@ -149,31 +153,31 @@ fn t269_the_end_of_a_job_counts_once_the_registry_was_walked_before_or_after_it_
     let key = targets[0].key;
     let (resync, verify, jobs) = (Duration::from_secs(600), Duration::from_secs(86_400), [job]);
     let asked = |state: &SetState| {
-        asks(&targets, state, resync, verify, at(1)).into_iter().map(|(_, ask)| ask).collect::<Vec<_>>()
+        due_checks(&targets, state, resync, verify, at(1)).into_iter().map(|(_, ask)| ask).collect::<Vec<_>>()
     };
     let new = SetState { looked_at: Some(at(0)), ..SetState::default() };
-    assert_eq!(asked(&new), [Ask::Walk]);
-    for answer in [None, Some(Answer::Seen), Some(answers()[2].clone())] {
+    assert_eq!(asked(&new), [CheckKind::Full]);
+    for answer in [None, Some(Answer::Observed), Some(answers()[2].clone())] {
         let answered = answer.into_iter().map(|answer| (key, answer)).collect();
-        let state = remember(&new, &targets, &answered, at(1), &jobs, at(1));
+        let state = update_state(&new, &targets, &answered, at(1), &jobs, at(1));
         assert!(state.ended.is_empty() && state.attempts.is_empty(), "{answered:?}");
-        assert_eq!(asked(&state), [Ask::Walk], "{answered:?}");
+        assert_eq!(asked(&state), [CheckKind::Full], "{answered:?}");
         // It became present while the Job ran, which may have failed for others.
         let proven = SetState { proofs: BTreeMap::from([(key, at(0))]), ..new.clone() };
         let failed = JobPhase::Failed { at: at(0), why: "other".to_owned(), report: None };
         for jobs in [jobs.clone(), [CopyJob { phase: failed, ..jobs[0].clone() }]] {
-            let state = remember(&proven, &targets, &answered, at(1), &jobs, at(1));
+            let state = update_state(&proven, &targets, &answered, at(1), &jobs, at(1));
             assert_eq!(state.ended.get(&key), Some(&at(0)), "{answered:?}");
             assert!(state.attempts.is_empty(), "{answered:?}");
             assert_eq!(asked(&state), [], "{answered:?}");
         }
     }
     let whole = BTreeMap::from([(key, Answer::Whole)]);
-    assert_eq!(asked(&remember(&new, &targets, &whole, at(1), &jobs, at(1))), []);
+    assert_eq!(asked(&update_state(&new, &targets, &whole, at(1), &jobs, at(1))), []);
     // What is known to be missing at the end of its Job is no proof.
     let proven = SetState { proofs: BTreeMap::from([(key, at(0))]), ..new };
     let missing = BTreeMap::from([(key, missing())]);
-    let state = remember(&proven, &targets, &missing, at(1), &jobs, at(1));
+    let state = update_state(&proven, &targets, &missing, at(1), &jobs, at(1));
     assert_eq!(state.attempts[&key].reason, reason::COPY_FAILED);
 }
 
@@ -187,7 +191,7 @@ fn a_tag_that_is_moved_after_each_repair_is_noted_with_its_last_moves() {
         job.phase = JobPhase::Succeeded { at: at(10 * n), report: None };
         let jobs = [job.clone()];
         for second in [10 * n + 1, 10 * n + 2] {
-            state = remember(&state, &targets, &answered, at(second), &jobs, at(second));
+            state = update_state(&state, &targets, &answered, at(second), &jobs, at(second));
         }
     }
     assert!(state.attempts.is_empty(), "the Jobs did their work");

@@ -10,10 +10,10 @@ use krs_core::crd::{BundleReference, reason};
 use crate::engine::failures::known_failure;
 use crate::engine::job_targets::Index;
 use crate::model::answer::Answer;
+use crate::model::bundle_inventory::BundleInventory;
 use crate::model::clock::is_over;
 use crate::model::job::{Batch, BatchSource, CopyJob, JobPhase};
 use crate::model::state::{Attempt, MAX_MOVES, SetState};
-use crate::model::stock::Stock;
 use crate::model::target::{Target, TargetKey};
 use crate::model::task::{CopyReport, TaskSource};
 
@@ -22,32 +22,32 @@ const ENDED: Duration = Duration::from_secs(2 * 3600);
 
 /// How the edge registry is asked about a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// HEAD of the top document and of the tags: enough to see that a proven target did not go away.
-    Look,
+pub enum CheckKind {
+    /// HEAD of the top manifest and of the tags: enough to see that a target that was present did not go away.
+    Head,
     /// The whole closure: the only thing that makes a target present.
-    Walk,
-    /// As [`Self::Walk`], of a target whose proof is old, and nothing else is known against it: this can wait.
+    Full,
+    /// As [`Self::Full`], of a target whose proof is old, and nothing else is known against it: this can wait.
     Renew,
 }
 
 /// Which targets to ask about now, and how. A target without a proof is walked, and all are when somebody asked for it since;
 /// one that is proven while its Job runs is not walked again at the end of that Job (T-269); those with a proof older than `verify_interval` are renewed; the others are looked at,
 /// at most once in `resync_interval`.
-pub fn asks<'a>(
+pub fn due_checks<'a>(
     targets: &'a [Target],
     state: &SetState,
     resync_interval: Duration,
     verify_interval: Duration,
     now: Timestamp,
-) -> Vec<(&'a Target, Ask)> {
+) -> Vec<(&'a Target, CheckKind)> {
     let look = is_look_due(state, resync_interval, now);
     let requested = |proof: Timestamp| state.requested.as_ref().is_some_and(|request| proof < request.at);
     let ask = |target: &Target| match state.proofs.get(&target.key) {
-        Some(proof) if requested(*proof) => Some(Ask::Walk),
-        Some(proof) if is_over(*proof, verify_interval, now) => Some(Ask::Renew),
-        Some(_) => look.then_some(Ask::Look),
-        None => Some(Ask::Walk),
+        Some(proof) if requested(*proof) => Some(CheckKind::Full),
+        Some(proof) if is_over(*proof, verify_interval, now) => Some(CheckKind::Renew),
+        Some(_) => look.then_some(CheckKind::Head),
+        None => Some(CheckKind::Full),
     };
     targets.iter().filter_map(|target| Some((target, ask(target)?))).collect()
 }
@@ -59,7 +59,7 @@ pub(crate) fn is_look_due(state: &SetState, resync_interval: Duration, now: Time
 
 /// Targets of Jobs that ended and whose end is not accounted for yet.
 pub fn ended_targets(targets: &[Target], state: &SetState, jobs: &[CopyJob]) -> BTreeSet<TargetKey> {
-    news(&Index::new(targets), targets, state, jobs).into_iter().map(|end| end.key).collect()
+    finished_jobs(&Index::new(targets), targets, state, jobs).into_iter().map(|end| end.key).collect()
 }
 
 /// Targets that running Jobs copy.
@@ -72,7 +72,7 @@ pub fn copying_targets(targets: &[Target], jobs: &[CopyJob]) -> BTreeSet<TargetK
 
 /// The state after this round, with the answers of a registry that was asked at `asked_at`. Ended Jobs count each attempt once; proofs and attempts of targets that the set no longer
 /// has are dropped.
-pub fn remember(
+pub fn update_state(
     state: &SetState,
     targets: &[Target],
     answers: &BTreeMap<TargetKey, Answer>,
@@ -92,7 +92,7 @@ pub fn remember(
     let listed = jobs.iter().flat_map(|job| index.places(job)).flatten();
     let listed = listed.filter_map(|n| Some(targets.get(n)?.key)).collect::<BTreeSet<_>>();
     next.ended.retain(|key, at| listed.contains(key) || !is_over(*at, ENDED, now));
-    let ends = news(&index, targets, state, jobs);
+    let ends = finished_jobs(&index, targets, state, jobs);
     let mut repaired = BTreeSet::new();
     for end in &ends {
         account(&mut next, end, answers.get(&end.key), &mut repaired);
@@ -105,7 +105,7 @@ pub fn remember(
                 }
                 next.attempts.remove(key);
             }
-            Answer::Seen => next.looked_at = Some(asked_at),
+            Answer::Observed => next.looked_at = Some(asked_at),
             Answer::Missing { .. } | Answer::Corrupt { .. } => drop(next.proofs.remove(key)),
             Answer::TagMoved { .. } => {
                 let was_proven = next.proofs.remove(key).is_some();
@@ -127,7 +127,7 @@ pub fn remember(
 
 /// Records the ends of Jobs that are accounted for in `state`: nothing more is to be known of these Jobs. (T-177)
 pub fn record_ended_jobs(state: &mut SetState, targets: &[Target], jobs: &[CopyJob]) {
-    let open = news(&Index::new(targets), targets, state, jobs);
+    let open = finished_jobs(&Index::new(targets), targets, state, jobs);
     let open = open.into_iter().map(|end| end.job.name.clone()).collect::<BTreeSet<_>>();
     let Some(owned) = &mut state.jobs else { return };
     for job in jobs.iter().filter(|job| !open.contains(&job.name)) {
@@ -160,7 +160,7 @@ pub fn remember_rejection(state: &mut SetState, batch: &Batch, name: &str, why: 
 
 /// The bundle that the status names: that of the Job that ended last or still runs, else the one that is remembered, since
 /// Kubernetes deletes ended Jobs. Within a stream an older bundle never replaces a newer one. (T-122)
-pub fn last_bundle(state: &SetState, jobs: &[CopyJob], stock: &Stock) -> Option<BundleReference> {
+pub fn last_bundle(state: &SetState, jobs: &[CopyJob], stock: &BundleInventory) -> Option<BundleReference> {
     let mut used = Vec::new();
     for job in jobs {
         let at = match &job.phase {
@@ -181,7 +181,7 @@ pub fn last_bundle(state: &SetState, jobs: &[CopyJob], stock: &Stock) -> Option<
 }
 
 /// The end of a Job that is not accounted for yet, for one of its targets.
-struct End<'a> {
+struct FinishedJob<'a> {
     key: TargetKey,
     job: &'a CopyJob,
     /// Place of the target in the task.
@@ -193,7 +193,12 @@ struct End<'a> {
 }
 
 /// What ended since, the oldest end first.
-fn news<'a>(index: &Index<'_>, targets: &[Target], state: &SetState, jobs: &'a [CopyJob]) -> Vec<End<'a>> {
+fn finished_jobs<'a>(
+    index: &Index<'_>,
+    targets: &[Target],
+    state: &SetState,
+    jobs: &'a [CopyJob],
+) -> Vec<FinishedJob<'a>> {
     let mut ends = Vec::new();
     for job in jobs {
         let (at, why, report) = match &job.phase {
@@ -205,7 +210,7 @@ fn news<'a>(index: &Index<'_>, targets: &[Target], state: &SetState, jobs: &'a [
             let Some(target) = target.and_then(|n| targets.get(n)) else { continue };
             let key = target.key;
             if state.ended.get(&key).is_none_or(|accounted| at > *accounted) {
-                ends.push(End { key, job, place, at, why, report });
+                ends.push(FinishedJob { key, job, place, at, why, report });
             }
         }
     }
@@ -213,16 +218,21 @@ fn news<'a>(index: &Index<'_>, targets: &[Target], state: &SetState, jobs: &'a [
     ends
 }
 
-fn account(next: &mut SetState, end: &End<'_>, answer: Option<&Answer>, repaired: &mut BTreeSet<TargetKey>) {
+fn account(
+    next: &mut SetState,
+    end: &FinishedJob<'_>,
+    answer: Option<&Answer>,
+    repaired: &mut BTreeSet<TargetKey>,
+) {
     let key = end.key;
     let failed = match (end.why, answer) {
         // The registry decides, not the Job; damage there is a failure by its own name.
         (_, Some(Answer::Whole)) | (None, Some(Answer::Corrupt { .. })) => None,
         // No Job copies what is proven: it became so while this one ran.
-        (_, None | Some(Answer::Seen | Answer::Failed { .. })) if next.proofs.contains_key(&key) => None,
+        (_, None | Some(Answer::Observed | Answer::Failed { .. })) if next.proofs.contains_key(&key) => None,
         (Some(why), _) => Some(reported(end.report, end.place, why)),
         // What it did cannot be seen yet: this end is looked at again in a later round.
-        (None, None | Some(Answer::Failed { .. } | Answer::Seen)) => return,
+        (None, None | Some(Answer::Failed { .. } | Answer::Observed)) => return,
         (None, Some(Answer::Missing { what })) => Some((
             reason::COPY_FAILED,
             format!("Job {} ended well, but the destination registry does not have {what}", end.job.name),

@@ -10,10 +10,10 @@ use krs_core::oci::digest::Digest;
 use super::observation::Observation;
 use crate::engine::failures::known_failure;
 use crate::model::answer::Answer;
+use crate::model::bundle_inventory::{StockBundle, StockImage};
 use crate::model::clock::{after, is_over};
 use crate::model::job::{BatchSource, JobPhase};
 use crate::model::state::{Attempt, MAX_MOVES};
-use crate::model::stock::{StockBundle, StockImage};
 use crate::model::target::Target;
 
 /// Wait after the first failed attempt; it doubles with each.
@@ -44,7 +44,7 @@ impl Intervals {
 }
 
 /// How things stand with a target.
-pub(super) enum Situation<'a> {
+pub(super) enum TargetState<'a> {
     /// It is proven.
     Proven,
     /// A running Job copies it.
@@ -94,17 +94,17 @@ pub(super) fn proven(o: &Observation<'_>, intervals: Intervals, target: &Target)
     !denied && o.state.proofs.get(&target.key).is_some_and(|at| fresh(*at))
 }
 
-pub(super) fn situation<'a>(
+pub(super) fn target_state<'a>(
     o: &Observation<'a>,
     intervals: Intervals,
     target: &Target,
     copying: bool,
-) -> Situation<'a> {
+) -> TargetState<'a> {
     if proven(o, intervals, target) {
-        return Situation::Proven;
+        return TargetState::Proven;
     }
     if copying {
-        return Situation::Copying;
+        return TargetState::Copying;
     }
     match o.answers.get(&target.key) {
         Some(Answer::Missing { .. } | Answer::Unreadable { .. }) => {}
@@ -114,15 +114,15 @@ pub(super) fn situation<'a>(
             }
         }
         Some(Answer::Corrupt { message }) => {
-            return Situation::Broken { reason: reason::DIGEST_MISMATCH, message: message.clone() };
+            return TargetState::Broken { reason: reason::DIGEST_MISMATCH, message: message.clone() };
         }
         Some(Answer::Failed { reason, message }) => {
-            return Situation::Unknown { reason, message: message.clone() };
+            return TargetState::Unknown { reason, message: message.clone() };
         }
         // Nothing is copied that was not asked for: it may be there.
-        Some(Answer::Whole | Answer::Seen) | None => {
+        Some(Answer::Whole | Answer::Observed) | None => {
             let message = format!("{} was not asked about {} yet", target.registry, target.repository);
-            return Situation::Unknown { reason: reason::COPYING, message };
+            return TargetState::Unknown { reason: reason::COPYING, message };
         }
     }
     let (source, image) = match source(o, target) {
@@ -137,12 +137,12 @@ pub(super) fn situation<'a>(
             let until = after(attempt.at, wait);
             // An end that lies in the future by more than that: the clock was set back.
             if until > o.now && attempt.at <= after(o.now, intervals.resync) {
-                return Situation::BackOff { until, attempt };
+                return TargetState::BackOff { until, attempt };
             }
-            Situation::Open { source, image }
+            TargetState::Open { source, image }
         }
         // What failed from elsewhere may succeed from here.
-        _ => Situation::Open { source, image },
+        _ => TargetState::Open { source, image },
     }
 }
 
@@ -163,10 +163,10 @@ fn contested<'a>(
     target: &Target,
     tag: &str,
     found: &Digest,
-) -> Option<Situation<'a>> {
+) -> Option<TargetState<'a>> {
     let moves = o.state.moved.get(&target.key)?;
     let first = *moves.first()?;
-    (moves.len() >= MAX_MOVES && !is_over(first, intervals.verify, o.now)).then(|| Situation::Contested {
+    (moves.len() >= MAX_MOVES && !is_over(first, intervals.verify, o.now)).then(|| TargetState::Contested {
         until: after(first, intervals.verify),
         message: format!(
             "somebody else keeps moving the tag {}/{}:{tag}: it was put back {} times and names {found} again; find out who pushes it, or give the image another tag",
@@ -181,7 +181,7 @@ fn contested<'a>(
 fn source<'a>(
     o: &Observation<'a>,
     target: &Target,
-) -> Result<(BatchSource, Option<&'a StockImage>), Situation<'a>> {
+) -> Result<(BatchSource, Option<&'a StockImage>), TargetState<'a>> {
     let bundle = match o.spec.source {
         Source::Registry => None,
         Source::Auto | Source::Bundle => o.stock.find(o.namespace, &target.digest, &target.platforms),
@@ -192,7 +192,7 @@ fn source<'a>(
     }
     let bundles = o.spec.source != Source::Registry;
     if bundles && !o.stock.scanned {
-        return Err(Situation::Waiting(Awaited::Scan));
+        return Err(TargetState::Waiting(Awaited::Scan));
     }
     let (registry, repository) = (&target.reference.registry, &target.reference.repository);
     let allowed = o.limits.sources.source(registry, repository);
@@ -205,7 +205,7 @@ fn source<'a>(
         let held = o.stock.withheld(o.namespace, &target.digest, &target.platforms);
         let (bundle, _) = held.filter(|_| bundles)?;
         let message = withheld(o.namespace, &target.reference.to_string(), bundle);
-        Some(Situation::Withheld { message })
+        Some(TargetState::Withheld { message })
     };
     if bundle.is_none()
         && let Some(withheld) = withheld()
@@ -213,10 +213,10 @@ fn source<'a>(
         return Err(withheld);
     }
     Err(match bundle {
-        Some((bundle, _)) if bundle.present => Situation::Waiting(Awaited::Check(bundle.name.clone())),
-        Some((bundle, _)) => Situation::Waiting(Awaited::Medium(bundle.name.clone())),
-        None if bundles => Situation::Waiting(Awaited::Unseen),
-        None => Situation::Refused { message: refused(o, target) },
+        Some((bundle, _)) if bundle.present => TargetState::Waiting(Awaited::Check(bundle.name.clone())),
+        Some((bundle, _)) => TargetState::Waiting(Awaited::Medium(bundle.name.clone())),
+        None if bundles => TargetState::Waiting(Awaited::Unseen),
+        None => TargetState::Refused { message: refused(o, target) },
     })
 }
 

@@ -14,7 +14,7 @@ use crate::model::state::{DecidedBy, Resolved};
 
 /// Every set by namespace and name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Demand {
+pub struct RequiredImages {
     /// Whether every set of the cluster was looked at since the importer started.
     pub complete: bool,
     /// The sets.

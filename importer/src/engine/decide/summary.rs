@@ -8,11 +8,11 @@ use krs_core::error::shortened;
 use krs_core::oci::reference::Reference;
 use krs_core::redact::printable;
 
-use super::observation::{Observation, Verdict};
-use super::picture::Picture;
-use super::situation::{Awaited, Situation, stalls};
+use super::assessment::Assessment;
+use super::observation::{Observation, StatusSummary};
+use super::target_state::{Awaited, TargetState, stalls};
 use crate::engine::failures::last_failure;
-use crate::engine::remember::last_bundle;
+use crate::engine::update_state::last_bundle;
 use crate::model::job::JobPhase;
 
 /// Images, bundles and Jobs that a message names; it counts the rest.
@@ -20,19 +20,19 @@ const NAMED: usize = 3;
 /// Longest text of somebody else in a message, in characters.
 const MAX_QUOTED: usize = 300;
 
-type Said = (&'static str, String);
+type ReasonAndMessage = (&'static str, String);
 
-pub(super) fn verdict(
+pub(super) fn summarize(
     o: &Observation<'_>,
-    picture: &Picture<'_>,
+    assessment: &Assessment<'_>,
     started: &BTreeSet<usize>,
     created: usize,
-) -> Verdict {
+) -> StatusSummary {
     let mut present = vec![false; o.spec.images.len()];
     for (place, target) in o.targets.iter().enumerate() {
         for image in &target.images {
             if let Some(present) = present.get_mut(*image) {
-                *present = picture.is_proven(place);
+                *present = assessment.is_proven(place);
             }
         }
     }
@@ -42,22 +42,33 @@ pub(super) fn verdict(
             *present = false;
         }
     }
-    let failures = failures(o, picture, started);
-    let (ready, reconciling, stalled) = conditions(o, picture, started, created, &present);
-    Verdict { present, failures, ready, reconciling, stalled, bundle: last_bundle(o.state, o.jobs, o.stock) }
+    let failures = failures(o, assessment, started);
+    let (ready, reconciling, stalled) = conditions(o, assessment, started, created, &present);
+    StatusSummary {
+        present,
+        failures,
+        ready,
+        reconciling,
+        stalled,
+        bundle: last_bundle(o.state, o.jobs, o.stock),
+    }
 }
 
 /// The failures of the targets that are missing, in the order of the images.
-fn failures(o: &Observation<'_>, picture: &Picture<'_>, started: &BTreeSet<usize>) -> Vec<ImageFailure> {
-    let mut by_image = BTreeMap::<usize, Said>::new();
-    for (place, (target, situation)) in o.targets.iter().zip(&picture.situations).enumerate() {
-        let failure = match situation {
-            Situation::Proven => None,
-            Situation::Broken { reason, message } => Some((*reason, message.clone())),
-            Situation::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
-            Situation::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
-            Situation::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
-            _ => last_failure_of(o, picture, started, place),
+fn failures(
+    o: &Observation<'_>,
+    assessment: &Assessment<'_>,
+    started: &BTreeSet<usize>,
+) -> Vec<ImageFailure> {
+    let mut by_image = BTreeMap::<usize, ReasonAndMessage>::new();
+    for (place, (target, target_state)) in o.targets.iter().zip(&assessment.target_states).enumerate() {
+        let failure = match target_state {
+            TargetState::Proven => None,
+            TargetState::Broken { reason, message } => Some((*reason, message.clone())),
+            TargetState::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
+            TargetState::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
+            TargetState::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
+            _ => last_failure_of(o, assessment, started, place),
         };
         if let Some(failure) = failure {
             by_image.extend(target.images.iter().map(|image| (*image, failure.clone())));
@@ -66,7 +77,7 @@ fn failures(o: &Observation<'_>, picture: &Picture<'_>, started: &BTreeSet<usize
     for (image, message) in o.collisions {
         by_image.entry(*image).or_insert_with(|| (reason::NAMING_COLLISION, message.clone()));
     }
-    let failure = |(image, (reason, message)): (usize, Said)| {
+    let failure = |(image, (reason, message)): (usize, ReasonAndMessage)| {
         let image = o.spec.images.get(image)?.image.clone();
         Some(ImageFailure { image, reason: reason.to_owned(), message })
     };
@@ -77,15 +88,16 @@ fn failures(o: &Observation<'_>, picture: &Picture<'_>, started: &BTreeSet<usize
 /// attempt. That a Job was refused is of no interest any more once another one exists. (T-83)
 fn last_failure_of(
     o: &Observation<'_>,
-    picture: &Picture<'_>,
+    assessment: &Assessment<'_>,
     started: &BTreeSet<usize>,
     place: usize,
-) -> Option<Said> {
-    if let Some(failure) = picture.failed.get(place)?.clone() {
+) -> Option<ReasonAndMessage> {
+    if let Some(failure) = assessment.failed.get(place)?.clone() {
         return Some(failure);
     }
     let attempt = o.state.attempts.get(&o.targets.get(place)?.key)?;
-    let has_job = matches!(picture.situations.get(place)?, Situation::Copying) || started.contains(&place);
+    let has_job =
+        matches!(assessment.target_states.get(place)?, TargetState::Copying) || started.contains(&place);
     (!has_job || attempt.reason != reason::JOB_REJECTED).then(|| last_failure(attempt))
 }
 
@@ -93,17 +105,17 @@ fn last_failure_of(
 /// whether all that is under way is a retry.
 fn retries(
     o: &Observation<'_>,
-    picture: &Picture<'_>,
+    assessment: &Assessment<'_>,
     started: &BTreeSet<usize>,
-) -> Option<(Said, usize, bool)> {
+) -> Option<(ReasonAndMessage, usize, bool)> {
     let (mut first, mut count, mut all) = (None, 0, true);
-    for (place, situation) in picture.situations.iter().enumerate() {
-        let under_way = match situation {
-            Situation::Copying | Situation::Open { .. } => true,
-            Situation::BackOff { .. } => false,
+    for (place, target_state) in assessment.target_states.iter().enumerate() {
+        let under_way = match target_state {
+            TargetState::Copying | TargetState::Open { .. } => true,
+            TargetState::BackOff { .. } => false,
             _ => continue,
         };
-        match last_failure_of(o, picture, started, place) {
+        match last_failure_of(o, assessment, started, place) {
             Some(failure) => {
                 count += 1;
                 first.get_or_insert(failure);
@@ -118,19 +130,19 @@ fn retries(
 /// whichever it finds first. What stops all work comes first, then what needs a person, then what is under way.
 fn conditions(
     o: &Observation<'_>,
-    picture: &Picture<'_>,
+    assessment: &Assessment<'_>,
     started: &BTreeSet<usize>,
     created: usize,
     present: &[bool],
-) -> (Said, Option<Said>, Option<Said>) {
+) -> (ReasonAndMessage, Option<ReasonAndMessage>, Option<ReasonAndMessage>) {
     let progress = || {
         let there = present.iter().filter(|present| **present).count();
         format!("{there} of {} images present", present.len())
     };
-    let stalled = |said: Said| (said.clone(), None, Some(said));
-    let retrying = |said: Said| (said.clone(), Some((reason::RETRYING, said.1)), None);
-    if let Some(obstacle) = o.obstacle.as_ref().filter(|obstacle| obstacle.stalled) {
-        return stalled((sound(obstacle.reason), obstacle.message.clone()));
+    let stalled = |said: ReasonAndMessage| (said.clone(), None, Some(said));
+    let retrying = |said: ReasonAndMessage| (said.clone(), Some((reason::RETRYING, said.1)), None);
+    if let Some(blocker) = o.blocker.as_ref().filter(|blocker| blocker.stalled) {
+        return stalled((sound(blocker.reason), blocker.message.clone()));
     }
     if !present.is_empty() && present.iter().all(|present| *present) {
         return ((reason::SYNC_SUCCESSFUL, reason::SYNC_SUCCESSFUL_MESSAGE.to_owned()), None, None);
@@ -138,28 +150,31 @@ fn conditions(
     if o.spec.suspend {
         return ((reason::SUSPENDED, format!("{}; the set is suspended", progress())), None, None);
     }
-    if let Some(obstacle) = &o.obstacle {
-        return retrying((sound(obstacle.reason), obstacle.message.clone()));
+    if let Some(blocker) = &o.blocker {
+        return retrying((sound(blocker.reason), blocker.message.clone()));
     }
-    let with_progress = |(reason, message): Said| (reason, format!("{}; {message}", progress()));
-    let open = picture.situations.iter().enumerate();
+    let with_progress = |(reason, message): ReasonAndMessage| (reason, format!("{}; {message}", progress()));
+    let open = assessment.target_states.iter().enumerate();
     let open =
-        open.filter(|(place, s)| matches!(s, Situation::Open { .. }) && !started.contains(place)).count();
-    let first = |what: &dyn Fn(&Situation<'_>) -> Option<Said>| picture.situations.iter().find_map(what);
+        open.filter(|(place, s)| matches!(s, TargetState::Open { .. }) && !started.contains(place)).count();
+    let first = |what: &dyn Fn(&TargetState<'_>) -> Option<ReasonAndMessage>| {
+        assessment.target_states.iter().find_map(what)
+    };
 
-    let broken = first(&|situation| match situation {
-        Situation::Broken { reason, message } => Some((reason, message.clone())),
-        Situation::BackOff { attempt, .. } if stalls(&attempt.reason) => Some(last_failure(attempt)),
+    let broken = first(&|target_state| match target_state {
+        TargetState::Broken { reason, message } => Some((reason, message.clone())),
+        TargetState::BackOff { attempt, .. } if stalls(&attempt.reason) => Some(last_failure(attempt)),
         _ => None,
     });
     let collision = || o.collisions.values().next().map(|why| (reason::NAMING_COLLISION, why.clone()));
     if let Some(said) = broken.or_else(collision) {
         return stalled(with_progress(said));
     }
-    let jobs = picture.running.iter().filter(|(_, places)| places.iter().any(|p| !picture.is_proven(*p)));
+    let jobs =
+        assessment.running.iter().filter(|(_, places)| places.iter().any(|p| !assessment.is_proven(*p)));
     let running = jobs.clone().count() + created;
     if running > 0 || open > 0 {
-        let retries = retries(o, picture, started);
+        let retries = retries(o, assessment, started);
         let retry = if retries.as_ref().is_some_and(|(.., all)| *all) { "retry: " } else { "" };
         let mut message = match running {
             0 => format!("{}, {retry}waiting for other copy Jobs to end", progress()),
@@ -180,17 +195,17 @@ fn conditions(
         }
         return ((reason::COPYING, message.clone()), Some((reason::COPYING_IMAGES, message)), None);
     }
-    let failed = first(&|situation| match situation {
-        Situation::BackOff { attempt, .. } => Some(last_failure(attempt)),
-        Situation::Unknown { reason, message } => Some((sound(reason), message.clone())),
-        Situation::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
+    let failed = first(&|target_state| match target_state {
+        TargetState::BackOff { attempt, .. } => Some(last_failure(attempt)),
+        TargetState::Unknown { reason, message } => Some((sound(reason), message.clone())),
+        TargetState::Contested { message, .. } => Some((reason::TAG_CONTESTED, message.clone())),
         _ => None,
     });
     if let Some(said) = failed {
         return retrying(with_progress(said));
     }
-    let withheld = first(&|situation| match situation {
-        Situation::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
+    let withheld = first(&|target_state| match target_state {
+        TargetState::Withheld { message } => Some((reason::NAMESPACE_NOT_LISTED, message.clone())),
         _ => None,
     });
     if let Some(said) = withheld {
@@ -198,12 +213,12 @@ fn conditions(
         let said = with_progress(said);
         return (said.clone(), Some((reason::WAITING_FOR_BUNDLE, said.1)), None);
     }
-    if let Some(message) = waiting(o, picture) {
+    if let Some(message) = waiting(o, assessment) {
         let said = with_progress((reason::WAITING_FOR_BUNDLE, message));
         return (said.clone(), Some(said), None);
     }
-    let refused = first(&|situation| match situation {
-        Situation::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
+    let refused = first(&|target_state| match target_state {
+        TargetState::Refused { message } => Some((reason::SOURCE_NOT_ALLOWED, message.clone())),
         _ => None,
     });
     if let Some(said) = refused {
@@ -216,8 +231,8 @@ fn conditions(
 /// Images of which nobody knows what they stand for, and no bundle will tell.
 fn unresolved(
     o: &Observation<'_>,
-    with_progress: impl Fn(Said) -> Said,
-) -> (Said, Option<Said>, Option<Said>) {
+    with_progress: impl Fn(ReasonAndMessage) -> ReasonAndMessage,
+) -> (ReasonAndMessage, Option<ReasonAndMessage>, Option<ReasonAndMessage>) {
     let images = named(o, o.unresolved.iter().copied());
     if o.limits.online {
         let message = format!("their registry did not say what these tags name: {images}");
@@ -231,11 +246,11 @@ fn unresolved(
 }
 
 /// What the set waits for, where it waits for a bundle.
-fn waiting(o: &Observation<'_>, picture: &Picture<'_>) -> Option<String> {
+fn waiting(o: &Observation<'_>, assessment: &Assessment<'_>) -> Option<String> {
     let mut images = BTreeSet::new();
     let mut awaited = BTreeSet::new();
-    for (target, situation) in o.targets.iter().zip(&picture.situations) {
-        if let Situation::Waiting(what) = situation {
+    for (target, target_state) in o.targets.iter().zip(&assessment.target_states) {
+        if let TargetState::Waiting(what) = target_state {
             images.extend(target.images.iter().copied());
             awaited.insert(what.clone());
         }
@@ -270,7 +285,10 @@ fn waiting(o: &Observation<'_>, picture: &Picture<'_>) -> Option<String> {
     let unresolved =
         o.unresolved.iter().filter_map(|n| o.spec.images.get(*n)?.image.parse::<Reference>().ok());
     let superseded = unresolved.flat_map(|reference| {
-        o.stock.superseded(&reference).map(crate::model::stock::StockBundle::reference).collect::<Vec<_>>()
+        o.stock
+            .superseded(&reference)
+            .map(crate::model::bundle_inventory::StockBundle::reference)
+            .collect::<Vec<_>>()
     });
     let superseded = superseded.map(|bundle| (bundle.stream, bundle.name)).collect::<BTreeSet<_>>();
     parts.extend(superseded.iter().take(NAMED).map(|(stream, name)| {

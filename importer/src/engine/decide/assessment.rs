@@ -5,14 +5,14 @@ use krs_core::crd::reason;
 
 use super::batches::fits;
 use super::observation::Observation;
-use super::situation::{Intervals, Situation, situation};
+use super::target_state::{Intervals, TargetState, target_state};
 use crate::engine::failures::failure_in_pod;
 use crate::engine::job_targets::Index;
 use crate::model::job::{CopyJob, JobPhase};
 
 /// How things stand with each target, and which Job copies what.
-pub(super) struct Picture<'a> {
-    pub(super) situations: Vec<Situation<'a>>,
+pub(super) struct Assessment<'a> {
+    pub(super) target_states: Vec<TargetState<'a>>,
     /// For each running Job the targets that the set has.
     pub(super) running: Vec<(&'a CopyJob, Vec<usize>)>,
     /// For each target the highest attempt of a Job that still exists; names of Jobs must not repeat.
@@ -21,7 +21,7 @@ pub(super) struct Picture<'a> {
     pub(super) failed: Vec<Option<(&'static str, String)>>,
 }
 
-impl<'a> Picture<'a> {
+impl<'a> Assessment<'a> {
     pub(super) fn of(o: &Observation<'a>, intervals: Intervals) -> Self {
         let index = Index::new(o.targets);
         let mut running = Vec::new();
@@ -47,10 +47,10 @@ impl<'a> Picture<'a> {
                 running.push((job, places));
             }
         }
-        let situations = o.targets.iter().zip(copying).map(|(t, copying)| {
-            let situation = situation(o, intervals, t, copying);
-            match situation {
-                Situation::Open { .. } if !fits(t) => Situation::Broken {
+        let target_states = o.targets.iter().zip(copying).map(|(t, copying)| {
+            let target_state = target_state(o, intervals, t, copying);
+            match target_state {
+                TargetState::Open { .. } if !fits(t) => TargetState::Broken {
                     reason: reason::INVALID_SPEC,
                     message: format!(
                         "{} has too many tags in one set ({}): put some of them into another set",
@@ -61,10 +61,10 @@ impl<'a> Picture<'a> {
                 other => other,
             }
         });
-        Self { situations: situations.collect(), running, attempts, failed }
+        Self { target_states: target_states.collect(), running, attempts, failed }
     }
 
     pub(super) fn is_proven(&self, place: usize) -> bool {
-        matches!(self.situations.get(place), Some(Situation::Proven))
+        matches!(self.target_states.get(place), Some(TargetState::Proven))
     }
 }

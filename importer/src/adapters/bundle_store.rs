@@ -13,7 +13,7 @@ use crate::model::readers::{Readers, readers};
 
 /// A bundle that passed all checks that come before reading blobs.
 #[derive(Debug)]
-pub struct Held {
+pub struct OpenBundle {
     /// The file, opened when it is read from and closed when nobody does any more.
     pub bundle: Arc<Bundle>,
     /// Its images, in the order of its manifest, and all documents.
@@ -22,7 +22,7 @@ pub struct Held {
     pub readers: HashMap<Digest, Readers>,
 }
 
-impl Held {
+impl OpenBundle {
     /// A bundle with its images, and who may read them.
     pub fn new(bundle: Bundle, images: BundledImages) -> Self {
         let readers = readers(&bundle);
@@ -52,13 +52,13 @@ pub type Substitutes = HashMap<(Digest, Digest), Vec<Digest>>;
 
 /// The bundles, by the digest of their manifest.
 #[derive(Debug)]
-pub struct Library {
+pub struct BundleStore {
     substitutes: RwLock<Substitutes>,
-    held: RwLock<HashMap<Digest, Arc<Held>>>,
+    held: RwLock<HashMap<Digest, Arc<OpenBundle>>>,
     faults: mpsc::UnboundedSender<ReadFault>,
 }
 
-impl Library {
+impl BundleStore {
     /// An empty library, and where faults come out.
     pub fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<ReadFault>) {
         let (faults, receiver) = mpsc::unbounded_channel();
@@ -66,12 +66,12 @@ impl Library {
     }
 
     /// The bundle, where it may be read from.
-    pub fn get(&self, digest: &Digest) -> Option<Arc<Held>> {
+    pub fn get(&self, digest: &Digest) -> Option<Arc<OpenBundle>> {
         self.held.read().get(digest).cloned()
     }
 
     /// The bundles that hold all of what `bundle` had of the image, where that is not served.
-    pub fn in_place_of(&self, bundle: &Digest, image: &Digest) -> Vec<Arc<Held>> {
+    pub fn in_place_of(&self, bundle: &Digest, image: &Digest) -> Vec<Arc<OpenBundle>> {
         let substitutes = self.substitutes.read();
         let found = substitutes.get(&(*bundle, *image)).into_iter().flatten();
         found.filter_map(|digest| self.get(digest)).collect()
@@ -83,7 +83,7 @@ impl Library {
     }
 
     /// Offers a bundle.
-    pub fn put(&self, held: Arc<Held>) {
+    pub fn put(&self, held: Arc<OpenBundle>) {
         self.held.write().insert(held.bundle.digest(), held);
     }
 

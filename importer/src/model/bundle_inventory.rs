@@ -19,7 +19,7 @@ pub use images::StockImages;
 
 /// The bundles of the drop folder at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stock {
+pub struct BundleInventory {
     /// Whether the folder was read to its end at least once since the importer started.
     pub scanned: bool,
     /// Whether the site shares the images of bundles across namespaces, so that [`StockImage::readers`] does not count.
@@ -125,7 +125,7 @@ impl StockBundle {
     }
 }
 
-impl Stock {
+impl BundleInventory {
     /// The bundle to copy an image from: it holds this digest for these platforms. One that can be copied from now comes
     /// before one whose media are away or that is still being checked, one that holds all of it before one that leaves
     /// layers to the site, then one that is not superseded, then the newest counts. Sequences of different streams say

@@ -11,7 +11,7 @@ use krs_core::oci::{Descriptor, MAX_MANIFEST};
 use krs_core::registry::{BlobContent, BlobPush, BlobSink, BlobSource, RegistryError, Repository};
 
 use super::failure::Failure;
-use super::role::Which;
+use super::role::EndpointRole;
 
 /// Largest blob that is kept in memory meanwhile; larger ones are read twice.
 const MAX_BLOB: u64 = 32 << 20;
@@ -32,9 +32,9 @@ impl BlobSink for Buffer {
     }
 }
 
-struct Held(Vec<u8>);
+struct Buffered(Vec<u8>);
 
-impl BlobSource for Held {
+impl BlobSource for Buffered {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let rest = usize::try_from(offset).ok().and_then(|offset| self.0.get(offset..)).unwrap_or_default();
         let length = rest.len().min(buf.len());
@@ -49,11 +49,11 @@ impl BlobSource for Held {
 /// does not take, ends it, and the registry's own words say why.
 pub(super) async fn copy(
     source: &Repository,
-    which: Which,
+    which: EndpointRole,
     edge: &Repository,
     blobs: &[&Descriptor],
 ) -> Result<(), Failure> {
-    let at_edge = |error| Failure::registry(Which::Destination, &error);
+    let at_edge = |error| Failure::registry(EndpointRole::Destination, &error);
     for blob in blobs {
         if edge.has_blob_for_push(&blob.digest, blob.size).await.map_err(at_edge)? {
             continue;
@@ -62,7 +62,7 @@ pub(super) async fn copy(
         edge.mount_blob(&blob.digest, None).await.map_err(at_edge)?;
         let buffer = read(source, which, blob, MAX_BLOB).await?;
         if buffer.keep {
-            let held = Arc::new(Held(buffer.bytes));
+            let held = Arc::new(Buffered(buffer.bytes));
             edge.push_blob(&blob.digest, blob.size, held, None).await.map_err(at_edge)?;
         } else {
             relay(source, which, edge, blob).await?;
@@ -72,7 +72,12 @@ pub(super) async fn copy(
 }
 
 /// Reads a blob; its content is kept where it has at most `limit` bytes.
-async fn read(source: &Repository, which: Which, blob: &Descriptor, limit: u64) -> Result<Buffer, Failure> {
+async fn read(
+    source: &Repository,
+    which: EndpointRole,
+    blob: &Descriptor,
+    limit: u64,
+) -> Result<Buffer, Failure> {
     let mut buffer = Buffer { bytes: Vec::new(), keep: blob.size <= limit };
     let read = source.blob(&blob.digest, blob.size, &mut buffer).await;
     read.map_err(|error| Failure::registry(which, &error))?;
@@ -80,7 +85,11 @@ async fn read(source: &Repository, which: Which, blob: &Descriptor, limit: u64) 
 }
 
 /// The content of a blob that is small enough for a manifest.
-pub(super) async fn fetch(source: &Repository, which: Which, blob: &Descriptor) -> Result<Vec<u8>, Failure> {
+pub(super) async fn fetch(
+    source: &Repository,
+    which: EndpointRole,
+    blob: &Descriptor,
+) -> Result<Vec<u8>, Failure> {
     if blob.size > MAX_MANIFEST {
         let text = format!("{} is too large for a manifest", blob.digest);
         return Err(Failure::new(reason::COPY_FAILED, ErrorKind::Other, &text));
@@ -90,14 +99,14 @@ pub(super) async fn fetch(source: &Repository, which: Which, blob: &Descriptor) 
 
 /// Sends a blob whose content is here.
 pub(super) async fn send(edge: &Repository, blob: &Descriptor, bytes: Vec<u8>) -> Result<(), Failure> {
-    let pushed = edge.push_blob(&blob.digest, blob.size, Arc::new(Held(bytes)), None).await;
-    pushed.map(drop).map_err(|error| Failure::registry(Which::Destination, &error))
+    let pushed = edge.push_blob(&blob.digest, blob.size, Arc::new(Buffered(bytes)), None).await;
+    pushed.map(drop).map_err(|error| Failure::registry(EndpointRole::Destination, &error))
 }
 
 /// Sends a blob of any size as it is read from the source.
 pub(super) async fn stream(
     source: &Repository,
-    which: Which,
+    which: EndpointRole,
     edge: &Repository,
     blob: &Descriptor,
 ) -> Result<(), Failure> {
@@ -116,7 +125,7 @@ pub(super) async fn stream(
 /// Sends a blob as it is read from the source, without keeping it.
 async fn relay(
     source: &Repository,
-    which: Which,
+    which: EndpointRole,
     edge: &Repository,
     blob: &Descriptor,
 ) -> Result<(), Failure> {
@@ -130,7 +139,7 @@ async fn relay(
             E::NotFound { .. } | E::Content { .. } => true,
             error => error.registry() == Some(source.registry()) && source.registry() != edge.registry(),
         };
-        Failure::registry(if is_source { which } else { Which::Destination }, &error)
+        Failure::registry(if is_source { which } else { EndpointRole::Destination }, &error)
     };
     edge.send_blob(&push).await.map(drop).map_err(failed)
 }

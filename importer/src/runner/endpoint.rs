@@ -13,7 +13,7 @@ use krs_core::registry::{Client, ClientOptions, Repository, RetryPolicy};
 
 use super::failure::Failure;
 use super::paths::Paths;
-use super::role::Which;
+use super::role::EndpointRole;
 use crate::adapters::credentials::{Credentials, authorities, read_folder};
 use crate::model::task::{CopyTarget, CopyTask, MAX_TOKEN, TaskSource};
 
@@ -25,8 +25,8 @@ const TOKEN_USER: &str = "krs";
 
 /// One side of a copy.
 #[derive(Debug)]
-pub(super) struct Side<'a> {
-    pub(super) which: Which,
+pub(super) struct RegistryEndpoint<'a> {
+    pub(super) which: EndpointRole,
     pub(super) registry: RegistryHost,
     plain_http: bool,
     insecure: bool,
@@ -42,19 +42,19 @@ pub(super) struct Prepared {
     pub(super) verify: bool,
 }
 
-impl<'a> Side<'a> {
+impl<'a> RegistryEndpoint<'a> {
     pub(super) fn destination(task: &'a CopyTask, paths: &'a Paths) -> Self {
         let to = &task.destination;
         let (registry, plain_http, insecure) = (to.registry.clone(), to.plain_http, to.insecure_skip_verify);
-        Self { which: Which::Destination, registry, plain_http, insecure, ca: None, paths }
+        Self { which: EndpointRole::Destination, registry, plain_http, insecure, ca: None, paths }
     }
 
     pub(super) fn source(task: &'a CopyTask, target: &CopyTarget, paths: &'a Paths) -> Self {
         let (which, plain_http, ca) = match &task.source {
-            TaskSource::Bundle { ca, .. } => (Which::Bundle, false, Some(ca.as_str())),
-            TaskSource::Registry { plain_http } => (Which::Source, *plain_http, None),
+            TaskSource::Bundle { ca, .. } => (EndpointRole::Bundle, false, Some(ca.as_str())),
+            TaskSource::Registry { plain_http } => (EndpointRole::Source, *plain_http, None),
             // Nobody gets here: such a task is refused when it is read. Without the source's credentials, in any case.
-            TaskSource::Later => (Which::Bundle, false, None),
+            TaskSource::Later => (EndpointRole::Bundle, false, None),
         };
         Self { which, registry: target.source_registry.clone(), plain_http, insecure: false, ca, paths }
     }
@@ -75,15 +75,15 @@ impl<'a> Side<'a> {
             if folder.exists() { Credentials::from_folder(folder) } else { Ok(Credentials::default()) }
         };
         match self.which {
-            Which::Bundle => {
+            EndpointRole::Bundle => {
                 let token = read_folder(&self.paths.token).map_err(unusable)?.remove("token");
                 let token = token.filter(|token| token.len() <= MAX_TOKEN).unwrap_or_default();
                 let token = String::from_utf8(token).unwrap_or_default();
                 let login = Credentials::password(TOKEN_USER, Secret::new(token.trim_end()));
                 Ok(login.trusting(self.ca.unwrap_or_default().as_bytes()))
             }
-            Which::Source => from(&self.paths.source).map_err(unusable),
-            Which::Destination => {
+            EndpointRole::Source => from(&self.paths.source).map_err(unusable),
+            EndpointRole::Destination => {
                 let found = from(&self.paths.destination).map_err(unusable)?;
                 let folder = &self.paths.destination_ca;
                 if !folder.exists() {
@@ -98,7 +98,7 @@ impl<'a> Side<'a> {
     /// A client that logs in with what the files hold now.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let mut retry = self.paths.retry.clone();
-        if self.which == Which::Bundle {
+        if self.which == EndpointRole::Bundle {
             retry = RetryPolicy { max_wait: retry.max_wait.min(BUNDLE_WAIT), ..retry };
         }
         self.client_with(&self.credentials()?, retry)
@@ -133,8 +133,8 @@ impl<'a> Side<'a> {
     pub(super) fn prepare(&self) -> Result<Prepared, Failure> {
         let credentials = self.credentials()?;
         let folder = match self.which {
-            Which::Destination => self.paths.work.join("destination"),
-            Which::Bundle | Which::Source => self.paths.work.join("source"),
+            EndpointRole::Destination => self.paths.work.join("destination"),
+            EndpointRole::Bundle | EndpointRole::Source => self.paths.work.join("source"),
         };
         let failed = |error| Failure::files(&folder, &error);
         if folder.exists() {

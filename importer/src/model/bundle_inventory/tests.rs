@@ -37,12 +37,12 @@ fn app() -> Reference {
     "quay.io/shop/app:1".parse().unwrap()
 }
 
-fn stock(bundles: &[StockBundle]) -> Stock {
-    Stock { scanned: true, bundles: bundles.to_vec(), ..Stock::default() }
+fn stock(bundles: &[StockBundle]) -> BundleInventory {
+    BundleInventory { scanned: true, bundles: bundles.to_vec(), ..BundleInventory::default() }
 }
 
 /// The bundle that decides the tag now.
-fn decides(stock: &Stock, held: Option<&Resolved>) -> Option<String> {
+fn decides(stock: &BundleInventory, held: Option<&Resolved>) -> Option<String> {
     match stock.resolve("shop", &app(), held) {
         TagResolution::New(answer) => Some(answer.bundle().name.clone()),
         _ => None,
