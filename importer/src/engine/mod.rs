@@ -7,5 +7,6 @@ pub(crate) mod failures;
 pub mod job;
 pub(crate) mod job_targets;
 pub(crate) mod needed;
+pub(crate) mod registry_reason;
 pub mod status;
 pub mod update_state;

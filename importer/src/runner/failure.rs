@@ -10,7 +10,7 @@ use krs_core::error::{Classify, ErrorKind, chain, find_cause};
 use krs_core::oci::closure::ClosureError;
 use krs_core::oci::reference::RegistryHost;
 use krs_core::redact::printable;
-use krs_core::registry::{Denial, Hint, RegistryError};
+use krs_core::registry::{Hint, RegistryError};
 use krs_core::sync::fetch::FetchError;
 use krs_core::sync::push::TargetError;
 use krs_core::sync::verify_present::PresenceError;
@@ -19,6 +19,7 @@ use super::role::EndpointRole;
 use crate::adapters::credentials::CredentialsError;
 use crate::engine::advice::{Whose, about_denial, about_tls};
 use crate::engine::job::SELECTOR;
+use crate::engine::registry_reason::reason_of;
 
 /// Most characters of a message.
 const MAX_MESSAGE: usize = 600;
@@ -66,20 +67,12 @@ impl Failure {
         let by_tls = matches!(error, E::Tls { .. } | E::Certificate { .. });
         let reason = match error {
             _ if by_credentials || (by_importer && by_tls) => reason::BUNDLE_UNAVAILABLE,
-            E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
-            E::Tls { .. } | E::Certificate { .. } | E::PlainHttp { .. } => reason::TLS_FAILED,
             E::Unavailable { .. } if by_medium => reason::MEDIUM_READ_ERROR,
             // It asks to be left alone while it does not serve the bundle, and is not there while it starts.
             E::Unavailable { .. } | E::RateLimited { .. } if by_importer => reason::BUNDLE_UNAVAILABLE,
-            E::Unavailable { .. } | E::RateLimited { .. } | E::Intercepted { .. } => {
-                reason::REGISTRY_UNREACHABLE
-            }
-            E::Content { .. } | E::OtherDigest { .. } => reason::DIGEST_MISMATCH,
-            E::NotFound { .. } if which != EndpointRole::Destination => reason::IMAGE_NOT_FOUND,
-            E::Full { .. } | E::Denied { denial: Denial::Quota, .. } => reason::REGISTRY_FULL,
-            E::Denied { denial: Denial::ReadOnly, .. } => reason::REGISTRY_READ_ONLY,
-            E::Sink { .. } | E::Source { .. } => reason::COPY_FAILED,
-            _ => reason::REGISTRY_REFUSED,
+            // What is pushed is not looked for by its name.
+            E::NotFound { .. } if which == EndpointRole::Destination => reason::REGISTRY_REFUSED,
+            _ => reason_of(error),
         };
         let advice = match (reason, which) {
             (reason::AUTH_FAILED, EndpointRole::Destination) => {

@@ -10,13 +10,14 @@ use krs_core::crd::{DestinationTls, reason};
 use krs_core::error::{Classify as _, chain};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RegistryHost, Selector, Tag};
-use krs_core::registry::{Client, ClientOptions, Denial, DenyList, RegistryError, Repository, RetryPolicy};
+use krs_core::registry::{Client, ClientOptions, DenyList, RegistryError, Repository, RetryPolicy};
 use krs_core::sync::verify_present::{Presence, PresenceError, verify_present};
 
 use super::health::Health;
 use crate::adapters::credentials::Credentials;
 use crate::engine::advice::{Whose, about_denial, about_tls};
 use crate::engine::decide::Blocker;
+use crate::engine::registry_reason::reason_of;
 use crate::engine::update_state::CheckKind;
 use crate::model::answer::Answer;
 use crate::model::target::{Target, TargetKey};
@@ -262,26 +263,6 @@ pub(super) async fn allowed_address(registry: &RegistryHost, deny_list: &DenyLis
         }
     }
     Ok(())
-}
-
-/// The reason that a failure of a registry gives a condition.
-pub(super) const fn reason_of(error: &RegistryError) -> &'static str {
-    use RegistryError as E;
-    match error {
-        E::Unauthorized { .. } | E::Forbidden { .. } | E::Keychain(_) => reason::AUTH_FAILED,
-        E::Tls { .. } | E::Certificate { .. } | E::PlainHttp { .. } => reason::TLS_FAILED,
-        E::NotFound { .. } => reason::IMAGE_NOT_FOUND,
-        E::Content { .. } | E::OtherDigest { .. } | E::TooLarge { .. } => reason::DIGEST_MISMATCH,
-        E::Full { .. } | E::Denied { denial: Denial::Quota, .. } => reason::REGISTRY_FULL,
-        E::Denied { denial: Denial::ReadOnly, .. } => reason::REGISTRY_READ_ONLY,
-        E::Protocol { .. }
-        | E::Refused { .. }
-        | E::Denied { .. }
-        | E::Redirect { .. }
-        | E::Realm { .. }
-        | E::DeniedAddress { .. } => reason::REGISTRY_REFUSED,
-        _ => reason::REGISTRY_UNREACHABLE,
-    }
 }
 
 /// A failure as a sentence, with what helps in a cluster.

@@ -19,13 +19,14 @@ use tokio::time::Instant;
 use super::blocked::BlockedImages;
 use super::checks::{NoTurn, Registries, Turn, left_alone};
 use super::clients::{ClientKey, Connection};
-use super::edge::{client_options, explain, reason_of};
+use super::edge::{client_options, explain};
 use super::health::Health;
 use super::hosts::Purpose;
 use super::reconciler::Context;
 use super::secrets::{SecretError, Secrets};
 use super::wanted::Wanted;
 use crate::engine::advice::Whose;
+use crate::engine::registry_reason::reason_of;
 use crate::model::required_images::SetName;
 use crate::model::state::{Resolved, SetState};
 
