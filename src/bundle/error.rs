@@ -311,13 +311,17 @@ fn volumes(lacking: &[Lacking], count: Option<u64>) -> String {
     lacking.iter().map(one).collect::<Vec<_>>().join("\n  ")
 }
 
+/// What helps where a file ends too early.
+const COPY_AGAIN: &str = "wait until the copy is complete, or copy the bundle again from where it was made";
+
 impl Classify for BundleError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Signature { source, .. } => source.kind(),
             Self::Rollback { .. } | Self::Expired { .. } | Self::Audience { .. } => ErrorKind::Rollback,
             Self::Incomplete { .. } | Self::Volumes { .. } => ErrorKind::Incomplete,
-            Self::Open { source, .. } | Self::Read { source, .. } | Self::Write { source, .. } => {
+            Self::Read { source, .. } => io_kind(source),
+            Self::Open { source, .. } | Self::Write { source, .. } => {
                 if io_kind(source) == ErrorKind::NoSpace { ErrorKind::NoSpace } else { ErrorKind::Other }
             }
             Self::Header(_) | Self::Busy { .. } => ErrorKind::Other,
@@ -350,6 +354,7 @@ impl Classify for BundleError {
             Self::Special { .. } => "pass the file itself",
             // A file that was open, and whose folder is empty now.
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => DRIVE_FAILED,
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => COPY_AGAIN,
             Self::Read { .. } => "the drive may be failing: copy the bundle again, onto another one",
             Self::Write { source, .. } => help_against_write(source),
             Self::NotKept { .. } => {
@@ -372,9 +377,7 @@ impl Classify for BundleError {
                  NAME.krs.tar.002 and so on, and pass one of them"
             }
             Self::NotABundle { .. } => "pass a file that `krs bundle` wrote",
-            Self::Incomplete { .. } => {
-                "wait until the copy is complete, or copy the bundle again from where it was made"
-            }
+            Self::Incomplete { .. } => COPY_AGAIN,
             Self::Volumes { .. } => {
                 "put all volumes into one folder, or name the other folders with --volumes; copy a cut one again"
             }

@@ -3,11 +3,12 @@
 
 use std::fs::OpenOptions;
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::time::{Duration, Instant};
 
 use krs_testing::image::ImageBuilder;
 use krs_testing::registry::{Matcher, What};
 
-use crate::harness::{Desk, Said, Site, app};
+use crate::harness::{Desk, Said, Site, app, status};
 use crate::shown;
 
 #[test]
@@ -155,4 +156,25 @@ fn damage_is_reported_as_an_object_for_programs() {
     assert_eq!((error["event"].as_str(), error["kind"].as_str()), (Some("error"), Some("corrupt")));
     assert_eq!(error["code"], 4);
     assert!(error["help"].is_string());
+}
+
+#[test]
+fn t38_a_bundle_that_is_cut_during_a_push_is_incomplete() {
+    let site = Site::with_three_images();
+    site.bundle("a.krs.tar", &[]).ok();
+    // Nothing is sent until the file is cut: the first upload is refused, and asked for again.
+    site.edge.fail(Matcher::any().method("POST").path("/blobs/uploads/"), status(503));
+    let edge = site.edge.host().to_string();
+    let krs = site.desk.command(&["push", "a.krs.tar", &edge, "--retries", "100"]).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !site.edge.requests().iter().any(|r| r.method == "POST" && r.path.contains("/blobs/uploads/")) {
+        assert!(Instant::now() < deadline, "nothing was sent");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let file = OpenOptions::new().write(true).open(site.desk.path("a.krs.tar")).unwrap();
+    file.set_len(64 << 10).unwrap();
+    site.edge.clear_faults();
+    let said = Said::of(krs.wait_with_output().unwrap());
+    said.failed(6, &["cannot read a.krs.tar", "help: wait until the copy is complete, or copy the bundle again"]);
+    assert_eq!(site.edge.tags("team/web"), Vec::<String>::new(), "nothing became visible");
 }

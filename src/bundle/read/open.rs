@@ -449,9 +449,12 @@ pub(in crate::bundle) fn compare(
     let mut at = offset;
     for chunk in expected.chunks(buf.len().max(1)) {
         let got = &mut buf[..chunk.len()];
-        let read = files.read_at(got, at);
-        let read = read.map_err(|source| BundleError::Read { path: path.to_owned(), offset: at, source })?;
-        if read < chunk.len() || got != chunk {
+        let failed = |source| BundleError::Read { path: path.to_owned(), offset: at, source };
+        if files.read_at(got, at).map_err(failed)? < chunk.len() {
+            // All of it was there when the file was opened.
+            return Err(failed(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut")));
+        }
+        if got != chunk {
             return Err(BundleError::Damaged { path: path.to_owned(), part: name.to_owned(), offset: at });
         }
         at += chunk.len() as u64;

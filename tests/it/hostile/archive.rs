@@ -4,7 +4,7 @@
 use std::fs::OpenOptions;
 
 use krs_core::bundle::{Bundle, BundleError, Policy};
-use krs_core::error::ErrorKind;
+use krs_core::error::{Classify as _, ErrorKind};
 use krs_core::oci;
 use krs_core::oci::digest::Digest;
 use krs_core::progress::Silent;
@@ -255,8 +255,11 @@ fn t38_a_file_that_shrinks_while_it_is_read_is_an_error() {
     let blobs_at = u64::try_from(sample().blobs_at).unwrap();
     OpenOptions::new().write(true).open(&stick.path).unwrap().set_len(blobs_at + 600).unwrap();
     let error = bundle.verify(1, &Silent).unwrap_err();
-    assert!(matches!(error, BundleError::Damaged { .. } | BundleError::Read { .. }), "{error}");
+    assert!(matches!(error, BundleError::Read { .. }), "{error}");
     assert!(error.to_string().contains(stick.path.as_str()), "{error}");
+    // It is incomplete, and no fault of the drive.
+    assert_eq!(error.kind(), ErrorKind::Incomplete, "{error}");
+    assert!(error.help().unwrap().contains("copy the bundle again from where it was made"), "{error}");
     // One that is still being copied is incomplete, one that has grown too long.
     refused(&sample().unsigned[..blobs_at as usize + 600], ErrorKind::Incomplete);
     refused(&[&sample().unsigned[..], &noise(5, 5)].concat(), ErrorKind::Corrupt);
