@@ -12,7 +12,7 @@ use crate::set::model::CheckedSet;
 use crate::set::rules::spec::check_spec;
 use crate::set::yaml::characters::unseen;
 use crate::set::yaml::expand::Expander;
-use crate::set::yaml::kind::{Verdict, distance, judge};
+use crate::set::yaml::kind::{Verdict, is_near, judge};
 use crate::set::yaml::outline::{Outline, odd_indent, outline};
 use crate::set::yaml::spot::{MAX_DOCUMENT, Spot};
 use crate::set::yaml::text::Piece;
@@ -125,7 +125,7 @@ fn explain(error: &serde_saphyr::Error) -> String {
     match error {
         E::WithSnippet { error, .. } | E::AliasError { error, .. } => explain(error),
         E::SerdeUnknownField { field, expected, .. } => {
-            let near = expected.iter().find(|known| distance(known, field) <= 2);
+            let near = expected.iter().find(|known| is_near(known, field));
             let near = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
             format!("unknown field `{field}`; {near}expected one of {}", expected.join(", "))
         }

@@ -70,37 +70,24 @@ fn group(version: &str) -> &str {
 
 /// Whether a group is this project's, misspelt, or none at all.
 fn is_near_group(group: &str) -> bool {
-    group.is_empty() || group.contains(PROJECT) || distance(group, GROUP) <= 2
+    group.is_empty() || group.contains(PROJECT) || is_near(group, GROUP)
 }
 
 /// Whether a kind is [`KIND`], misspelt: `EdgeImageSets`, `EdgeImage`, `edgeimageset`, `EdgeImage-Set`.
 pub(in crate::set) fn is_near_kind(kind: &str) -> bool {
     let letters = kind.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-    distance(&letters, KIND) <= 2 || letters.starts_with("edgeimage")
+    is_near(&letters, KIND) || letters.starts_with("edgeimage")
 }
 
-/// Edits that turn one name into the other (Levenshtein), upper and lower case alike.
-pub(in crate::set) fn distance(a: &str, b: &str) -> usize {
-    if a.len().abs_diff(b.len()) > 2 {
-        return usize::MAX;
-    }
-    let b = b.to_ascii_lowercase();
-    let mut row = (0..=b.len()).collect::<Vec<_>>();
-    for (i, x) in a.to_ascii_lowercase().bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let above = *cell;
-            left = (diagonal + usize::from(x != y)).min(above + 1).min(left + 1);
-            diagonal = above;
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or(usize::MAX)
+/// Whether a name is the other one, or that with one or two letters wrong; upper and lower case alike.
+pub(in crate::set) fn is_near(a: &str, b: &str) -> bool {
+    // What differs more in length is not compared letter by letter: names from files may be long.
+    a.len().abs_diff(b.len()) <= MAX_EDITS
+        && strsim::levenshtein(&a.to_ascii_lowercase(), &b.to_ascii_lowercase()) <= MAX_EDITS
 }
+
+/// Letters that are wrong, missing or too many in a name that is still taken for another.
+const MAX_EDITS: usize = 2;
 
 /// Whether a text says that something in it is a set, in a line such as `kind: EdgeImageSet` or
 /// `"kind": "EdgeImageSet",`. For text that is no YAML, where nothing better can be asked.
@@ -184,10 +171,13 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_counted_in_edits() {
-        assert_eq!(distance("EdgeImageSets", "EdgeImageSet"), 1);
-        assert_eq!(distance("edgeImgeset", "EdgeImageSet"), 1);
-        assert_eq!(distance("abc", "abcdef"), usize::MAX);
+    fn names_with_at_most_two_letters_wrong_are_near() {
+        for near in ["EdgeImageSet", "EdgeImageSets", "edgeImgeset", "EdgeImaegSet", "EDGEIMAGE-SE"] {
+            assert!(is_near(near, KIND), "{near}");
+        }
+        for far in ["EdgeImage", "EgdeImaegSet", "EdgeImageSet123", ""] {
+            assert!(!is_near(far, KIND), "{far}");
+        }
     }
 
     #[test]
