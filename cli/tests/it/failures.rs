@@ -175,6 +175,9 @@ fn t38_a_bundle_that_is_cut_during_a_push_is_incomplete() {
     file.set_len(64 << 10).unwrap();
     site.edge.clear_faults();
     let said = Said::of(krs.wait_with_output().unwrap());
-    said.failed(6, &["cannot read a.krs.tar", "help: wait until the copy is complete, or copy the bundle again"]);
+    said.failed(
+        6,
+        &["cannot read a.krs.tar", "help: wait until the copy is complete, or copy the bundle again"],
+    );
     assert_eq!(site.edge.tags("team/web"), Vec::<String>::new(), "nothing became visible");
 }
