@@ -7,7 +7,7 @@ use super::SCHEMA_VERSION;
 use super::facts::Facts;
 use super::human::size;
 use super::images::{self, ImageFacts, Input, Node, Referrer, short_name};
-use super::table::{Align, Table, facts};
+use super::table::{Align, Table, facts, sentence};
 
 /// What is in a bundle.
 #[derive(Debug, Serialize)]
@@ -101,16 +101,18 @@ impl InspectReport {
         text.push('\n');
         text.push_str(&self.set_table());
         if self.facts.is_signed() && !self.facts.is_trusted() {
-            text.push_str("\nNo signature was checked: pass --public-key FILE.\n");
+            text.push('\n');
+            text.push_str(&sentence("No signature was checked: pass --public-key FILE."));
         }
         text
     }
 
     fn names(&self) -> String {
-        let mut table = Table::new(&[("AT THE EDGE", Align::Left), ("IMAGE", Align::Left)]);
+        let mut table =
+            Table::new(&[("AT THE EDGE", Align::Left), ("DIGEST", Align::Left), ("IMAGE", Align::Left)]);
         for image in &self.images {
             for name in &image.edge {
-                table.row([name.clone(), short_name(&image.reference)]);
+                table.row([name.clone(), image.digest.to_string(), short_name(&image.reference)]);
             }
         }
         table.render()

@@ -21,7 +21,7 @@ pub(crate) use inspect::InspectReport;
 pub(crate) use outlook::Outlook;
 pub(crate) use problem::{Problem, problems};
 pub(crate) use sets::SetsReport;
-pub(crate) use table::{Align, Table, facts, sentence, shorten};
+pub(crate) use table::{Align, Table, facts, indented, sentence, shorten};
 
 /// Version of the documents that `--format json` prints.
 pub(crate) const SCHEMA_VERSION: u32 = 1;

@@ -7,6 +7,10 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr};
 /// Longest cell, in characters; longer ones are cut in the middle, where names differ least. Names of images are
 /// shorter: people copy them from here.
 const WIDEST: usize = 100;
+/// The column of digests: whole where the lines have room for that, else as long as people compare them.
+const DIGEST: &str = "DIGEST";
+/// Digits of a digest that are shown where it does not fit, as [`Digest::short`](krs_core::oci::digest::Digest::short).
+const SHORT_DIGEST: usize = 12;
 /// A column of text is not made narrower than this.
 const NARROWEST: usize = 12;
 
@@ -45,18 +49,18 @@ impl Table {
             return String::new();
         }
         let heading = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
-        let all = std::iter::once(&heading).chain(&self.rows);
-        let mut widths = vec![0; self.columns.len()];
-        for row in all.clone() {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.width().max(*width);
+        let mut rows = self.rows.clone();
+        let mut widths = widths(&heading, &rows);
+        if let Some(limit) = limit {
+            if line_width(&widths) > limit {
+                self.shorten_digests(&mut rows);
+                widths = self::widths(&heading, &rows);
+            }
+            if !self.narrow(&mut widths, limit) {
+                return self.records(&rows, limit);
             }
         }
-        if let Some(limit) = limit
-            && !self.narrow(&mut widths, limit)
-        {
-            return self.records(limit);
-        }
+        let all = std::iter::once(&heading).chain(&rows);
         let mut text = String::new();
         for row in all {
             let mut line = String::new();
@@ -74,20 +78,28 @@ impl Table {
     }
 
     /// Each row as lines of a heading and a cell, where the columns do not fit beside each other.
-    fn records(&self, limit: usize) -> String {
+    fn records(&self, rows: &[Vec<String>], limit: usize) -> String {
         let record = |row: &Vec<String>| {
             let cells = self.columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty());
             let lines = cells.map(|((heading, _), cell)| (*heading, cell.clone())).collect::<Vec<_>>();
             fitted_facts(&lines, Some(limit))
         };
-        self.rows.iter().map(record).collect::<Vec<_>>().join("\n")
+        rows.iter().map(record).collect::<Vec<_>>().join("\n")
+    }
+
+    fn shorten_digests(&self, rows: &mut [Vec<String>]) {
+        for row in rows {
+            for (cell, _) in row.iter_mut().zip(&self.columns).filter(|(_, (name, _))| *name == DIGEST) {
+                let digits = cell.rsplit(':').next().unwrap_or_default();
+                *cell = digits.chars().take(SHORT_DIGEST).collect();
+            }
+        }
     }
 
     /// Takes from the widest columns of text what is more than `limit` in a line. Numbers and digests are never cut. Answers
     /// whether the line fits then.
     fn narrow(&self, widths: &mut [usize], limit: usize) -> bool {
-        let gaps = 2 * widths.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > limit {
+        while line_width(widths) > limit {
             let text = widths.iter_mut().zip(&self.columns).filter(|(_, column)| self.may_be_cut(column));
             let Some(widest) = text.map(|(width, _)| width).max_by_key(|width| **width) else { return false };
             if *widest <= NARROWEST {
@@ -99,8 +111,24 @@ impl Table {
     }
 
     fn may_be_cut(&self, column: &(&'static str, Align)) -> bool {
-        column.1 == Align::Left && column.0 != "DIGEST"
+        column.1 == Align::Left && column.0 != DIGEST
     }
+}
+
+/// How wide each column has to be for its heading and its cells.
+fn widths(heading: &[String], rows: &[Vec<String>]) -> Vec<usize> {
+    let mut widths = heading.iter().map(|name| name.width()).collect::<Vec<_>>();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.width().max(*width);
+        }
+    }
+    widths
+}
+
+/// How wide a line with these columns is.
+fn line_width(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1)
 }
 
 /// How wide the lines of a result may be: as wide as the terminal, or as COLUMNS says. `None`: it goes to a file or a
@@ -158,6 +186,12 @@ pub(crate) fn sentence(text: &str) -> String {
     terminal_width().map_or_else(|| text.to_owned(), |limit| wrap(text, limit, 0, 0)) + "\n"
 }
 
+/// A line of a result below another one, indented by two, ending with a new line. On a terminal its lines fit the width.
+pub(crate) fn indented(text: &str) -> String {
+    let wrapped = terminal_width().map_or_else(|| text.to_owned(), |limit| wrap(text, limit, 2, 2));
+    format!("  {wrapped}\n")
+}
+
 /// The text in lines of at most `limit` columns, of which the first begins at column `first` and the others are indented.
 /// Words are never cut.
 fn wrap(text: &str, limit: usize, first: usize, indent: usize) -> String {
@@ -198,19 +232,35 @@ mod tests {
         let mut table =
             Table::new(&[("IMAGE", Align::Left), ("DIGEST", Align::Left), ("SIZE", Align::Right)]);
         let image = format!("registry.example.com/{}/app:1.0", "team/".repeat(20));
-        table.row([image.clone(), "sha256:0123456789ab".to_owned(), "1023 MiB".to_owned()]);
-        for width in [44, 80, 100] {
+        table.row([image.clone(), "0123456789ab".to_owned(), "1023 MiB".to_owned()]);
+        for width in [40, 80, 100] {
             let text = table.fitted(Some(width));
             assert!(text.lines().all(|line| line.width() <= width), "{text}");
-            assert!(text.contains("sha256:0123456789ab") && text.contains("…"), "{text}");
+            assert!(text.contains("0123456789ab") && text.contains("…"), "{text}");
         }
         // Too narrow for three columns: one below the other.
         assert!(
-            table.fitted(Some(40)).ends_with("DIGEST  sha256:0123456789ab\nSIZE    1023 MiB\n"),
+            table.fitted(Some(34)).ends_with("DIGEST  0123456789ab\nSIZE    1023 MiB\n"),
             "{}",
-            table.fitted(Some(40))
+            table.fitted(Some(34))
         );
         assert!(!table.fitted(None).lines().any(|line| line.chars().count() <= 100));
+    }
+
+    #[test]
+    fn digests_are_whole_where_there_is_room() {
+        let mut table = Table::new(&[("IMAGE", Align::Left), ("DIGEST", Align::Left)]);
+        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        table.row(["edge.example.com/team/app:1.0".to_owned(), digest.clone()]);
+        for width in [None, Some(102)] {
+            assert!(table.fitted(width).contains(&digest), "{width:?}");
+        }
+        // One column less.
+        for width in [101, 80, 50] {
+            let text = table.fitted(Some(width));
+            assert!(text.lines().all(|line| line.width() <= width), "{text}");
+            assert!(text.ends_with("edge.example.com/team/app:1.0  0123456789ab\n"), "{text}");
+        }
     }
 
     #[test]
