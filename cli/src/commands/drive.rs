@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{Align, SCHEMA_VERSION, Table, count, size};
+use crate::report::{Align, SCHEMA_VERSION, Table, count, indented, sentence, size};
 
 /// What lies in a folder.
 #[derive(Serialize)]
@@ -209,13 +209,14 @@ fn text(report: &Report) -> String {
             } else {
                 format!("{}: ", printable(file, 400))
             };
-            text.push_str(&format!("{gap}{named}{}\n", printable(problem, 600)));
-            text.extend(help.iter().map(|help| format!("  help: {help}\n")));
+            text.push_str(gap);
+            text.push_str(&sentence(&format!("{named}{}", printable(problem, 600))));
+            text.extend(help.iter().map(|help| indented(&format!("help: {help}"))));
         }
     }
     let usable = report.bundles.iter().filter(|entry| entry.facts.is_some()).count();
     let (bundles, others) = (count(usable as u64, "bundle"), count(report.other_files as u64, "other file"));
-    text.push_str(&format!("\n{bundles} in {}, {others}", printable(&report.folder, 400)));
-    text.push_str(if report.complete { "\n" } else { "; not all of it was searched\n" });
-    text
+    let cut = if report.complete { "" } else { "; not all of it was searched" };
+    let total = sentence(&format!("{bundles} in {}, {others}{cut}", printable(&report.folder, 400)));
+    format!("{text}\n{total}")
 }

@@ -11,7 +11,7 @@ use super::keys;
 use crate::args::KeygenArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::SCHEMA_VERSION;
+use crate::report::{SCHEMA_VERSION, indented};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,11 +45,13 @@ pub(super) fn keygen(args: &KeygenArgs, console: &Console) -> Result<(), Failure
     };
     console.result(&report, || {
         let (secret, public) = (&report.secret_key_file, &report.public_key_file);
-        format!(
-            "Key {}\n  {secret}  signs bundles (krs bundle --key, krs sign): keep it secret, and keep a copy\n  \
-             {public}  proves them (krs verify --public-key): bring it to every site by a way that you trust\n",
-            report.key
-        )
+        let lines = [
+            format!("{secret}  signs bundles (krs bundle --key, krs sign): keep it secret, and keep a copy"),
+            format!(
+                "{public}  proves them (krs verify --public-key): bring it to every site by a way that you trust"
+            ),
+        ];
+        format!("Key {}\n{}", report.key, lines.map(|line| indented(&line)).concat())
     })
 }
 

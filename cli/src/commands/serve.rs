@@ -11,7 +11,7 @@ use super::{policy, signals};
 use crate::args::ServeArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::{SCHEMA_VERSION, count};
+use crate::report::{SCHEMA_VERSION, count, sentence};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -54,9 +54,12 @@ pub(super) fn serve(args: &ServeArgs, console: &Console) -> Result<(), Failure> 
 
 fn text(report: &Report) -> String {
     let images = count(report.references.len() as u64, "image");
-    let mut text =
-        format!("Serving {images} at {}, read-only; Ctrl-C ends it. To pull, for example:\n", report.url);
+    let mut text = sentence(&format!(
+        "Serving {images} at {}, read-only; Ctrl-C ends it. To pull, for example:",
+        report.url
+    ));
     if let Some(reference) = report.references.first() {
+        // Commands stay in one line each: people copy them.
         let insecure = if report.url.starts_with("https") { "" } else { " --tls-verify=false" };
         text.push_str(&format!("  podman pull{insecure} {reference}\n"));
         let insecure = if report.url.starts_with("https") { "" } else { " --insecure" };

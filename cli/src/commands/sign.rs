@@ -8,7 +8,7 @@ use super::{drive, keys, policy};
 use crate::args::SignArgs;
 use crate::console::Console;
 use crate::diagnostic::Failure;
-use crate::report::SCHEMA_VERSION;
+use crate::report::{SCHEMA_VERSION, sentence};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -49,9 +49,9 @@ pub(super) fn sign(args: &SignArgs, console: &Console) -> Result<(), Failure> {
     };
     report.warnings.iter().for_each(|warning| console.warning(warning));
     console.result(&report, || {
-        format!(
-            "Signed {} (stream {}, sequence {}) with key {}\n",
+        sentence(&format!(
+            "Signed {} (stream {}, sequence {}) with key {}",
             report.file, report.stream, report.sequence, report.key
-        )
+        ))
     })
 }

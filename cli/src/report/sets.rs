@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::SCHEMA_VERSION;
 use super::human::count;
 use super::problem::{Problem, problems};
-use super::table::{Align, Table};
+use super::table::{Align, Table, indented, sentence};
 
 /// Most skipped files that are shown to people.
 const MAX_SKIPPED: usize = 20;
@@ -117,7 +117,8 @@ impl SetsReport {
             table.row([name, set.images.to_string(), by_tag, set.destination_registry.clone(), place]);
         }
         let (sets, images) = (count(self.sets.len() as u64, "set"), count(self.image_count as u64, "image"));
-        format!("{}\n{sets} with {images}: valid\n{}", table.render(), self.skipped_text())
+        let valid = sentence(&format!("{sets} with {images}: valid"));
+        format!("{}\n{valid}{}", table.render(), self.skipped_text())
     }
 
     /// The sets that were not read, with why; nothing where there are none and no file was ignored.
@@ -128,14 +129,15 @@ impl SetsReport {
         }
         for skipped in self.skipped.iter().take(MAX_SKIPPED) {
             let line = if skipped.line > 0 { format!(":{}", skipped.line) } else { String::new() };
-            text.push_str(&format!("  {}{line}: it {}\n", printable(&skipped.file, 300), skipped.message));
+            let file = printable(&skipped.file, 300);
+            text.push_str(&indented(&format!("{file}{line}: it {}", skipped.message)));
         }
         if let more @ 1.. = self.skipped.len().saturating_sub(MAX_SKIPPED) {
-            text.push_str(&format!("  and {more} more (--format json lists them)\n"));
+            text.push_str(&indented(&format!("and {more} more (--format json lists them)")));
         }
         if self.ignored_files > 0 {
             let files = count(self.ignored_files as u64, "YAML or JSON file");
-            text.push_str(&format!("{files} ignored by .gitignore or .krsignore\n"));
+            text.push_str(&sentence(&format!("{files} ignored by .gitignore or .krsignore")));
         }
         text
     }

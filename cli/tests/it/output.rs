@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Results on standard output, everything else on standard error.
 
+#[cfg(unix)]
+use std::io::{BufRead as _, BufReader};
+
 use krs_testing::registry::{Matcher, What};
 use serde_json::Value;
 
-use crate::harness::{Desk, Site, app};
+#[cfg(unix)]
+use crate::harness::interrupt;
+use crate::harness::{Desk, Said, Site, app};
 
 #[test]
 fn programs_get_one_document_and_lines_of_events() {
@@ -203,12 +208,51 @@ fn results_fit_the_width_of_the_terminal() {
         &["push", "a.krs.tar", &edge, "--dry-run"],
         &["push", "a.krs.tar", &edge],
         &["copy", "a.krs.tar", "usb"],
+        &["inspect", "usb"],
     ] {
-        let said = site.desk.krs_env(&[("COLUMNS", "80")], &[command, &key].concat()).ok();
-        assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{said}");
-        // Words stay in one piece, so that digests can be copied: a line of one, or of a name and one, may be longer.
-        let said = site.desk.krs_env(&[("COLUMNS", "40")], &[command, &key].concat()).ok();
-        let is_over = |line: &&str| line.chars().count() > 40 && line.split_whitespace().count() > 2;
-        assert_eq!(said.out.lines().filter(is_over).collect::<Vec<_>>(), [""; 0], "{said}");
+        fits(&|columns| site.desk.krs_env(&[("COLUMNS", columns)], &[command, &key].concat()).ok());
     }
+    let copied = site.desk.path("usb/a.krs.tar");
+    std::fs::copy(&copied, site.desk.path("usb/b.krs.tar.part")).unwrap();
+    fits(&|columns| site.desk.krs_env(&[("COLUMNS", columns)], &["inspect", "usb"]).ok());
+    site.desk.keygen("other");
+    fits(&|columns| {
+        let call = ["inspect", "usb", "--public-key", "other.pub"];
+        site.desk.krs_env(&[("COLUMNS", columns)], &call).failed(3, &[])
+    });
+    fits(&|columns| {
+        let name = format!("key-of-{columns}");
+        site.desk.krs_env(&[("COLUMNS", columns)], &["keygen", "--no-passphrase", "-o", &name]).ok()
+    });
+    fits(&|columns| {
+        site.desk.krs_env(&[("COLUMNS", columns)], &["sign", "a.krs.tar", "--key", "ci.key"]).ok()
+    });
+    #[cfg(unix)]
+    {
+        let serve = ["serve", "a.krs.tar", "--listen", "127.0.0.1:0", "--public-key", "ci.pub"];
+        let mut serving = site.desk.command(&serve).env("COLUMNS", "40").spawn().unwrap();
+        let lines = BufReader::new(serving.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let told = lines.take_while(|line| !line.contains("podman pull")).collect::<Vec<_>>();
+        interrupt(&serving);
+        serving.wait().unwrap();
+        assert!(told.len() > 1 && told.iter().all(|line| line.chars().count() <= 40), "{told:?}");
+    }
+    // Sets that are skipped, each with why, and files that are ignored.
+    site.checkout.write("sites/.krsignore", "old-*\n");
+    site.checkout.write("sites/old-bonn.yaml", site.set().replace("name: site", "name: bonn"));
+    let checkout = site.checkout.path();
+    let said =
+        fits(&|columns| site.desk.krs_env(&[("COLUMNS", columns)], &["validate", checkout.as_str()]).ok());
+    assert!(said.out.contains("skipped:") && said.out.contains("ignored"), "{said}");
+}
+
+/// Runs a command at two widths of the terminal.
+fn fits(run: &dyn Fn(&str) -> Said) -> Said {
+    let said = run("80");
+    assert!(said.out.lines().all(|line| line.chars().count() <= 80), "{said}");
+    // Words stay in one piece, so that digests can be copied: a line of one, or of a name and one, may be longer.
+    let said = run("40");
+    let is_over = |line: &&str| line.chars().count() > 40 && line.split_whitespace().count() > 2;
+    assert_eq!(said.out.lines().filter(is_over).collect::<Vec<_>>(), [""; 0], "{said}");
+    said
 }
