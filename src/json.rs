@@ -170,7 +170,7 @@ impl<'de> Visitor<'de> for Shape {
             map.next_value_seed(below)?;
             if let Some(twice) = seen.replace(key) {
                 let twice = crate::redact::printable(&twice, 60);
-                return Err(serde::de::Error::custom(format_args!("the key `{twice}` stands twice")));
+                return Err(serde::de::Error::custom(format_args!("the key `{twice}` occurs twice")));
             }
             if seen.len() > MAX_KEYS {
                 return Err(serde::de::Error::custom(format_args!(

@@ -69,18 +69,18 @@ pub(crate) const HELP: &str = "\
 Exit codes:
    0  done
    1  any other failure
-   2  the call, or a set, is wrong
+   2  the command line, or a set, is invalid
    3  no valid signature of a trusted key
    4  content is damaged, or is not what its digest says
    5  too old, expired, or for other sites
    6  incomplete: a part of the file, or an image in its registry, is missing
    7  authentication required, or the credentials were refused
-   8  a registry or the network is not available: try again later
+   8  a registry or the network is not available: run the command again later
    9  no space left
   10  differences were found
  130  ended by Ctrl-C; 143: by SIGTERM
 
 Results go to standard output, messages and progress to standard error.
 
-Logins come from $REGISTRY_AUTH_FILE, else from podman's and skopeo's auth.json and docker's
+Credentials come from $REGISTRY_AUTH_FILE, else from podman's and skopeo's auth.json and docker's
 config.json, with credential helpers. HTTPS_PROXY, NO_PROXY and NO_COLOR are honoured.";

@@ -65,7 +65,7 @@ pub enum ParseManifestError {
     )]
     Schema1,
     /// The document says that it is something else than its descriptor says.
-    #[error("its descriptor says `{expected}`, the document itself says `{got}`")]
+    #[error("its descriptor says `{expected}`, the manifest itself says `{got}`")]
     MediaTypeMismatch {
         /// What the descriptor or the registry says.
         expected: String,

@@ -194,7 +194,7 @@ impl Receipt {
         let mut seen = HashSet::new();
         for repository in &self.repositories {
             if !seen.insert(&repository.name) {
-                return bad(format!("repository {} stands twice", repository.name));
+                return bad(format!("repository {} occurs twice", repository.name));
             }
             let sorted = repository.blobs.windows(2).all(|pair| pair[0].digest < pair[1].digest);
             if !sorted || !repository.manifests.is_sorted() {

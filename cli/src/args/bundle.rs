@@ -11,20 +11,20 @@ use super::{PassphraseFile, RegistryArgs, flag, format_version, size};
 const EXAMPLES: &str = "\
 Examples:
   krs bundle . -o prod.krs.tar
-  krs bundle sites/berlin --stream berlin --key krs.key -o /media/stick/berlin.krs.tar
+  krs bundle sites/berlin --stream berlin --key krs.key -o /media/usb/berlin.krs.tar
   kustomize build overlays/prod | krs bundle - -o prod.krs.tar
   krs bundle . --against berlin.receipt.json -o delta.krs.tar
-  krs bundle . --volume-size 3900MiB -o /media/stick/prod.krs.tar
+  krs bundle . --volume-size 3900MiB -o /media/usb/prod.krs.tar
 
 The same commit gives the same archive, byte for byte, where every reference has a digest.
 If one image cannot be fetched, no archive is written, and every failed image is named. What
-was fetched stays beside the file as FILE.part; the same command, also with changed sets, goes on
+was fetched stays beside the file as FILE.part; the same command, also with changed sets, resumes
 from it.";
 
 /// Write all images of a Git checkout's EdgeImageSets into one archive
 ///
-/// Reads the EdgeImageSets below each PATH, finds out what their images consist of, fetches every blob once, and
-/// writes a tar that is an OCI image layout. The file gets its name only when everything in it was proven.
+/// Reads the EdgeImageSets below each PATH, resolves their images, fetches every blob once, and
+/// writes a tar that is an OCI image layout. The file gets its name only after everything in it was verified.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BundleArgs {
@@ -41,7 +41,7 @@ pub(crate) struct BundleArgs {
         help_heading = "Bundle"
     )]
     pub(crate) file: Option<Utf8PathBuf>,
-    /// Take blobs from this earlier bundle before asking the network; may be repeated
+    /// Read blobs from this earlier bundle instead of fetching them; may be repeated
     #[arg(long, value_name = "BUNDLE", env = "KRS_REUSE", help_heading = "Bundle")]
     pub(crate) reuse: Vec<Utf8PathBuf>,
     /// Download a layer that lies outside of its registry (`urls`) from this host also where its address is private, or
@@ -54,7 +54,7 @@ pub(crate) struct BundleArgs {
         help_heading = "Registries"
     )]
     pub(crate) foreign_layer_host: Vec<RegistryHost>,
-    /// Write the archive also when some images cannot be fetched: it says which, and the exit code is 6
+    /// Write the archive even if some images cannot be fetched: it lists them, and the exit code is 6
     #[arg(long, env = "KRS_KEEP_GOING", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) keep_going: bool,
     /// Show what would be written, and fetch only what describes it
@@ -63,10 +63,10 @@ pub(crate) struct BundleArgs {
     /// Replace a bundle of another stream that has the name. What is not a bundle is never replaced
     #[arg(long, env = "KRS_BUNDLE_FORCE", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) force: bool,
-    /// Fail unless the sets are those of a commit, without changes
+    /// Fail unless the sets are those of a commit, without uncommitted changes
     #[arg(long, env = "KRS_REQUIRE_CLEAN", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) require_clean: bool,
-    /// Fail where no key is given, so that a missing CI variable makes no unsigned bundle
+    /// Fail if no key is given, so that a missing CI variable does not lead to an unsigned bundle
     #[arg(long, env = "KRS_REQUIRE_SIGNATURE", value_parser = flag(), help_heading = "Signing")]
     pub(crate) require_signature: bool,
     /// Sign the archive with this secret key (of krs keygen or minisign)
@@ -83,14 +83,14 @@ pub(crate) struct BundleArgs {
 #[command(after_help = "\
 Examples:
   krs plan sites/berlin
-  krs plan sites/berlin --against berlin.receipt.json --target /media/stick --rate 4MB")]
+  krs plan sites/berlin --against berlin.receipt.json --target /media/usb --rate 4MB")]
 pub(crate) struct PlanOnlyArgs {
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
     /// Folder that the bundle is to be written to: whether it has the space, and can hold such files
     #[arg(long, value_name = "DIR", env = "KRS_TARGET", help_heading = "Plan")]
     pub(crate) target: Option<Utf8PathBuf>,
-    /// Bytes that the network carries in a second, to say how long it takes
+    /// Bytes per second of the network, to estimate the duration
     #[arg(long, value_name = "SIZE", env = "KRS_RATE", value_parser = size::bytes, help_heading = "Plan")]
     pub(crate) rate: Option<u64>,
 }
@@ -101,7 +101,7 @@ pub(crate) struct PlanArgs {
     /// Folders of Git checkouts, files, or `-` for rendered YAML on standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<Utf8PathBuf>,
-    /// Name of the line of bundles that this one belongs to
+    /// Name of the stream that the bundle belongs to
     #[arg(long, value_name = "NAME", default_value_t, env = "KRS_STREAM", help_heading = "Bundle")]
     pub(crate) stream: StreamName,
     /// Number in the stream; must grow from bundle to bundle [default: the commit's time in seconds where every
@@ -111,10 +111,10 @@ pub(crate) struct PlanArgs {
     /// A site that the bundle is meant for; may be repeated [default: any]
     #[arg(long, value_name = "SITE", env = "KRS_AUDIENCE", value_delimiter = ',', help_heading = "Bundle")]
     pub(crate) audience: Vec<String>,
-    /// From when on the bundle is to be refused: a time (2027-01-31T12:00:00Z), a date, or a duration from now (30d)
+    /// Time from which the bundle is refused: a time (2027-01-31T12:00:00Z), a date, or a duration from now (30d)
     #[arg(long, value_name = "TIME|DURATION", env = "KRS_NOT_AFTER", help_heading = "Bundle")]
     pub(crate) not_after: Option<String>,
-    /// Only these platforms of images whose sets say nothing of platforms; may be repeated [default: all that an image
+    /// Platforms of images whose sets list no platforms; may be repeated [default: all that an image
     /// has]
     #[arg(
         long,
@@ -124,8 +124,8 @@ pub(crate) struct PlanArgs {
         help_heading = "Bundle"
     )]
     pub(crate) platform: Vec<Platform>,
-    /// Fail where an image lacks one of the platforms asked for, by a set or --platform, or has only one
-    /// of another architecture that runs there too; without it only an image that lacks all of them fails
+    /// Fail if an image does not have one of the platforms requested by a set or --platform, or only has one of
+    /// another architecture that runs there too; without this option an image fails only if it has none of them
     #[arg(long, env = "KRS_REQUIRE_PLATFORMS", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) require_platforms: bool,
     /// Leave out the layers that the site has: by a receipt of its registry (krs receipt), or by an earlier bundle that
@@ -138,7 +138,7 @@ pub(crate) struct PlanArgs {
     pub(crate) volume_size: Option<u64>,
     /// Which signatures, SBOMs and attestations travel with the images: all, none, or those of these artifact types. One
     /// that cannot be read costs a warning, not the image; with `required` all travel and the image fails without them.
-    /// What cosign wrote without an artifact type counts by the media type of its layers
+    /// Artifacts of cosign that have no artifact type are selected by the media type of their layers
     #[arg(
         long,
         value_name = "all|none|required|TYPE[,TYPE...]",

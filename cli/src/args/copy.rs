@@ -7,8 +7,8 @@ use super::{PolicyArgs, VolumeArgs, flag};
 
 /// Copy bundles to a drive, and read them back from it
 ///
-/// Checks every byte on the way, writes everything to the drive, has the system forget what it keeps in memory of it, and
-/// reads it back. The names appear only after that. A copy that was interrupted is resumed by the same command; a bundle
+/// Checks every byte on the way, writes everything to the drive, drops the system's page cache of it, and reads it
+/// back. The names appear only after that. A copy that was interrupted is resumed by the same command; a bundle
 /// that is there already is only read back.
 #[derive(Debug, Args)]
 #[command(after_help = "\

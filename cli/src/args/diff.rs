@@ -22,10 +22,10 @@ pub(crate) struct DiffArgs {
     /// What there is to be
     #[arg(value_name = "AFTER")]
     pub(crate) after: String,
-    /// Folder, file or bundle with the EdgeImageSets whose repositories are looked into, where both sides are registries
+    /// Folder, file or bundle with the EdgeImageSets whose repositories are compared, if both sides are registries
     #[arg(long = "set", value_name = "PATH", env = "KRS_SET")]
     pub(crate) sets: Vec<Utf8PathBuf>,
-    /// Do not ask source registries what the images of a checkout consist of
+    /// Do not resolve the images of a checkout at their source registries
     #[arg(long, env = "KRS_OFFLINE", value_parser = flag())]
     pub(crate) offline: bool,
     #[command(flatten)]

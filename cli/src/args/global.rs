@@ -21,10 +21,10 @@ pub(crate) struct Global {
     /// Show nothing but the result and errors
     #[arg(short, long, global = true, env = "KRS_QUIET", value_parser = flag())]
     pub(crate) quiet: bool,
-    /// Say more: -v what was skipped, -vv every request (see also KRS_LOG)
+    /// Show more: -v what was skipped, -vv every request (see also KRS_LOG)
     #[arg(short, long, global = true, env = "KRS_VERBOSE", action = ArgAction::Count, value_parser = level)]
     pub(crate) verbose: u8,
-    /// Show no progress; retries, and pauses that a registry asks for, are still said
+    /// Show no progress; retries, and pauses that a registry asks for, are still shown
     #[arg(long, global = true, env = "KRS_NO_PROGRESS", value_parser = flag())]
     pub(crate) no_progress: bool,
     /// When to use colours

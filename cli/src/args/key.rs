@@ -12,7 +12,7 @@ pub(crate) struct PassphraseFile {
     pub(crate) passphrase_file: Option<Utf8PathBuf>,
 }
 
-/// Make a pair of keys: NAME.key signs bundles, NAME.pub proves them
+/// Make a pair of keys: NAME.key signs bundles, NAME.pub verifies them
 ///
 /// Both files have minisign's formats. Existing files are never overwritten.
 #[derive(Debug, Args)]

@@ -6,7 +6,7 @@ use clap_complete::Shell;
 /// Check EdgeImageSets, offline
 ///
 /// Applies every rule that the API server has, and finds images whose digests show that they would overwrite each other at the edge. All
-/// errors are shown, each with its place.
+/// errors are shown, each with its position.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -14,8 +14,8 @@ use super::{RegistryArgs, flag, value};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Trust")]
 pub(crate) struct PublicKeys {
-    /// Refuse the bundle unless one of these keys signed it; may be repeated. Without it, damage is found, but
-    /// nobody vouches for where the bundle comes from
+    /// Refuse the bundle unless one of these keys signed it; may be repeated. Without it, damage is detected, but the
+    /// origin of the bundle is not verified
     #[arg(long = "public-key", value_name = "FILE", env = "KRS_PUBLIC_KEY")]
     pub(crate) files: Vec<Utf8PathBuf>,
 }
@@ -49,7 +49,7 @@ pub(crate) struct VolumeArgs {
     pub(crate) volumes: Vec<Utf8PathBuf>,
 }
 
-/// Prove a bundle: signature, freshness, completeness, and the digest of every byte
+/// Verify a bundle: signature, freshness, completeness, and the digest of every byte
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -70,8 +70,8 @@ pub(crate) struct VerifyArgs {
 
 /// Show what is in a bundle: images, platforms, sizes, sets, signers, names at the edge
 ///
-/// Reads the documents of the bundle and no layers; `krs verify` reads everything. Of a folder or drive, all bundles in it
-/// are listed, by their content.
+/// Reads the manifests of the bundle and no layers; `krs verify` reads everything. Of a folder or drive, all
+/// bundles in it are listed, by their content.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -92,7 +92,7 @@ pub(crate) struct InspectArgs {
     pub(crate) public_keys: PublicKeys,
 }
 
-/// Bring all images of a bundle into a registry, straight from the archive
+/// Push all images of a bundle to a registry, straight from the archive
 ///
 /// What the registry has already is not sent again; blobs that it has in another repository are linked. An image
 /// gets its tags only when all of it is there and was read back. Without a registry each set goes to its own
@@ -110,7 +110,7 @@ pub(crate) struct PushArgs {
     pub(crate) file: Utf8PathBuf,
     #[command(flatten)]
     pub(crate) volumes: VolumeArgs,
-    /// Where to; the prefix is put in front of every repository [default: the destinationRegistry of each set]
+    /// Destination; the prefix is put in front of every repository [default: the destinationRegistry of each set]
     #[arg(value_name = "REGISTRY[/PREFIX]", value_parser = value::destination)]
     pub(crate) destination: Option<Destination>,
     /// Push the images of this set alone; may be repeated. NAME alone: the sets of this name in all namespaces
@@ -119,8 +119,8 @@ pub(crate) struct PushArgs {
     /// Show what each image would be called and which tags would move, and send nothing
     #[arg(long, env = "KRS_DRY_RUN", value_parser = flag())]
     pub(crate) dry_run: bool,
-    /// Whether signatures, SBOMs and attestations follow their images. Trouble with one is a warning; with `required` it
-    /// is an error, after everything else was brought
+    /// Whether signatures, SBOMs and attestations follow their images. A failure of one is a warning; with `required`
+    /// it is an error, after everything else was pushed
     #[arg(
         long,
         value_enum,
@@ -135,7 +135,8 @@ pub(crate) struct PushArgs {
     /// Push a bundle that is older than one of its stream that was pushed there before
     #[arg(long, env = "KRS_ALLOW_OLDER", value_parser = flag(), help_heading = super::variables::TRUST)]
     pub(crate) allow_older: bool,
-    /// Remember stream and sequence of what was pushed in this folder [default: krs in $XDG_STATE_HOME, or ~/.local/state]
+    /// Record stream and sequence of what was pushed in this folder [default: krs in $XDG_STATE_HOME, or
+    /// ~/.local/state]
     #[arg(long, value_name = "DIR", env = "KRS_STATE", help_heading = super::variables::TRUST)]
     pub(crate) state: Option<Utf8PathBuf>,
     #[command(flatten)]

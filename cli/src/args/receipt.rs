@@ -5,10 +5,11 @@ use krs_core::oci::reference::Destination;
 
 use super::{RegistryArgs, flag, format_version, value};
 
-/// Write down what a registry has, for `krs bundle --against`
+/// Record what a registry has, for `krs bundle --against`
 ///
-/// Looks into the repositories that the sets name: walks every tag and every digest of the sets, fetches and hashes each
-/// manifest, and asks for each blob. Reads only, but for --probe. The receipt goes back to where bundles are made.
+/// Reads the repositories that the sets name: walks every tag and every digest of the sets, fetches and hashes each
+/// manifest, and checks that each blob exists. Writes nothing, except with --probe. The receipt goes back to where
+/// bundles are made.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -18,7 +19,7 @@ pub(crate) struct ReceiptArgs {
     /// The registry; the prefix stands in front of every repository of the sets
     #[arg(value_name = "REGISTRY[/PREFIX]", value_parser = value::destination)]
     pub(crate) destination: Destination,
-    /// Folder, file or bundle with the EdgeImageSets whose repositories are looked into; may be repeated
+    /// Folder, file or bundle with the EdgeImageSets whose repositories are read; may be repeated
     #[arg(long = "set", value_name = "PATH", env = "KRS_SET", required = true)]
     pub(crate) sets: Vec<Utf8PathBuf>,
     /// The receipt to write; else it goes to standard output

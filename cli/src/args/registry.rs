@@ -13,19 +13,19 @@ use super::size;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Registries")]
 pub(crate) struct RegistryArgs {
-    /// Trust this CA (PEM) beside those of the system; may be repeated
+    /// Trust this CA certificate (PEM) in addition to those of the system; may be repeated
     #[arg(long, value_name = "FILE", env = "KRS_CA_FILE")]
     pub(crate) ca_file: Vec<Utf8PathBuf>,
-    /// Speak to this registry without TLS; may be repeated. Not needed on loopback
+    /// Connect to this registry without TLS; may be repeated. Not needed on loopback
     #[arg(long, value_name = "HOST[:PORT]", env = "KRS_PLAIN_HTTP", value_delimiter = ',')]
     pub(crate) plain_http: Vec<RegistryHost>,
     /// Do not check the certificate of this registry; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", env = "KRS_INSECURE_REGISTRY", value_delimiter = ',')]
     pub(crate) insecure_registry: Vec<RegistryHost>,
-    /// Take logins from this file alone (docker's config.json or podman's auth.json)
+    /// Read credentials from this file only (docker's config.json or podman's auth.json)
     #[arg(long, value_name = "FILE", env = "KRS_AUTHFILE")]
     pub(crate) authfile: Option<Utf8PathBuf>,
-    /// Also send a registry's login to this token server, which is not of its domain; may be repeated
+    /// Also send a registry's credentials to this token server, which is outside its domain; may be repeated
     #[arg(long, value_name = "HOST", env = "KRS_TOKEN_SERVER", value_delimiter = ',')]
     pub(crate) token_server: Vec<RegistryHost>,
     /// Follow a redirect from TLS to this host without TLS, such as a registry's storage; may be repeated
@@ -34,21 +34,21 @@ pub(crate) struct RegistryArgs {
     /// Transfers at once. Fewer than 6 also limit all connections to one registry to as many
     #[arg(long, value_name = "N", default_value = "6", env = "KRS_JOBS")]
     pub(crate) jobs: NonZeroUsize,
-    /// Receive and send at most so many bytes in a second, all transfers together, e.g. 500kB, 8MB or 2MiB
+    /// Maximum bytes per second received and sent, of all transfers together, e.g. 500kB, 8MB or 2MiB
     #[arg(long, value_name = "RATE", env = "KRS_BANDWIDTH_LIMIT", value_parser = rate)]
     pub(crate) bandwidth_limit: Option<NonZeroU64>,
-    /// Restart a transfer that received no byte for so many seconds
+    /// Restart a transfer that received no byte for this many seconds
     #[arg(long, value_name = "SECONDS", default_value = "60", env = "KRS_STALL_TIMEOUT",
         value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) stall_timeout: u64,
-    /// How often a request that failed is tried again
+    /// How often a failed request is retried
     #[arg(long, value_name = "N", default_value = "5", env = "KRS_RETRIES",
         value_parser = clap::value_parser!(u32).range(..=100))]
     pub(crate) retries: u32,
-    /// How often requests that failed are tried again in the whole run; progress inside a blob is free
+    /// How many retries one run has, of all requests together; resuming a blob after progress does not count
     #[arg(long, value_name = "N", default_value = "1000", env = "KRS_RETRY_BUDGET")]
     pub(crate) retry_budget: u32,
-    /// How long to wait in the whole run for registries that limit the rate of requests, e.g. 90s, 30m or 2h
+    /// Total time that one run waits for registries that limit the rate of requests, e.g. 90s, 30m or 2h
     #[arg(long, value_name = "DURATION", default_value = "1h", env = "KRS_MAX_WAIT", value_parser = duration)]
     pub(crate) max_wait: Duration,
 }

@@ -42,7 +42,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
             sub.into_iter().flat_map(Command::get_arguments).find(|arg| is_empty_protection(arg, given));
         if let Some(variable) = empty.and_then(Arg::get_env) {
             let message = format!(
-                "{} is set and empty: it asks for a check, and says nothing to check against. Give it a value, or unset it",
+                "{} is set and empty: it requires a check, but has no value to check against. Give it a value, or unset it",
                 variable.to_string_lossy()
             );
             return Err(error_of(command, &arguments, ErrorKind::InvalidValue, &message));

@@ -98,7 +98,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         Err(signal) => {
             // Threads that still write to the file end with the process.
             runtime.shutdown_background();
-            let help = format!("run the same command again to go on; what was fetched is in {file}.part");
+            let help = format!("run the same command again to resume; what was fetched is in {file}.part");
             return Err(Failure::interrupted(signal).help(help));
         }
     };
@@ -189,7 +189,7 @@ fn incomplete(resolved: &Resolved) -> Result<(), Failure> {
         return Ok(());
     }
     let one = |missing: &MissingImage| (missing.reference.to_string(), missing.reason.clone());
-    let head = format!("the bundle lacks {}", count(resolved.missing.len() as u64, "image"));
+    let head = format!("the bundle does not have {}", count(resolved.missing.len() as u64, "image"));
     Err(Failure::of_images(ErrorKind::Incomplete, &head, resolved.missing.iter().map(one))
         .help("run the same command again once they can be fetched"))
 }

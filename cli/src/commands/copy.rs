@@ -257,13 +257,13 @@ fn text(report: &Report, folder: &Utf8Path) -> String {
     };
     let verdict = match (report.bundles.iter().all(|one| one.read_from_media), report.bundles.len()) {
         (false, _) => format!(
-            "Not finished: unmount {folder}, pull the drive out, put it in again, and run `krs verify` on it.\n"
+            "Not finished: unmount {folder}, remove the drive, insert it again, and run `krs verify` on it.\n"
         ),
         (true, 1) => {
-            format!("The copy is undamaged{signed}. Unmount {folder}, then you may pull the drive.\n")
+            format!("The copy is undamaged{signed}. Unmount {folder}, then you may remove the drive.\n")
         }
         (true, _) => {
-            format!("All copies are undamaged{signed}. Unmount {folder}, then you may pull the drive.\n")
+            format!("All copies are undamaged{signed}. Unmount {folder}, then you may remove the drive.\n")
         }
     };
     text.push_str(&sentence(&verdict));

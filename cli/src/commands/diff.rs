@@ -153,7 +153,7 @@ impl Look<'_> {
         };
         if options.repositories.is_empty() {
             return Err(Failure::usage(format!(
-                "it is not known which repositories of {destination} to look into"
+                "it is not known which repositories of {destination} to read"
             ))
             .help("name the EdgeImageSets with --set"));
         }

@@ -91,7 +91,7 @@ pub(super) fn inspect(folder: &Utf8Path, policy: &Policy, console: &Console) -> 
     match report.bundles.as_slice() {
         [first, ..] if report.bundles.iter().all(|entry| entry.facts.is_none()) => {
             Err(Failure::new(first.kind, format!("{folder} holds no bundle that can be used"))
-                .help("the list says of each why, and what helps"))
+                .help("the list shows the reason and a remedy for each"))
         }
         _ => Ok(()),
     }

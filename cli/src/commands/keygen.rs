@@ -48,7 +48,7 @@ pub(super) fn keygen(args: &KeygenArgs, console: &Console) -> Result<(), Failure
         let lines = [
             format!("{secret}  signs bundles (krs bundle --key, krs sign): keep it secret, and keep a copy"),
             format!(
-                "{public}  proves them (krs verify --public-key): bring it to every site by a way that you trust"
+                "{public}  verifies them (krs verify --public-key): bring it to every site over a channel that you trust"
             ),
         ];
         format!("Key {}\n{}", report.key, lines.map(|line| indented(&line)).concat())

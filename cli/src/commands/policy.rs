@@ -40,7 +40,7 @@ pub(super) fn warnings(bundle: &Bundle, path: &Utf8Path) -> Vec<String> {
         let signed =
             if bundle.key_ids().is_empty() { "it is not signed" } else { "its signature was not checked" };
         warnings.push(format!(
-            "nobody vouches for {path}: {signed}; pass --public-key FILE to ask for a signature"
+            "the origin of {path} is not verified: {signed}; pass --public-key FILE to require a signature"
         ));
     }
     warnings.extend(remarks(bundle));
@@ -126,7 +126,7 @@ fn has_images(bundle: &Bundle, is_wanted: impl Fn(&BundleMissing) -> bool) -> Re
         return Ok(());
     }
     let all = count((manifest.images.len() + manifest.missing.len()) as u64, "image");
-    let head = format!("{} lacks {} of the {all} of its sets", bundle.path(), missing.len());
+    let head = format!("{} does not have {} of the {all} of its sets", bundle.path(), missing.len());
     Err(Failure::of_images(ErrorKind::Incomplete, &head, missing.into_iter().map(named))
         .help("use what it holds, ask for a bundle with all images, and bring that too"))
 }

@@ -88,8 +88,8 @@ fn text(report: &Report, elapsed: Duration) -> String {
         format!("{missing} of the {all} of its sets {} not in it", if missing == 1 { "is" } else { "are" })
     };
     let verdict = match (missing, report.trusted) {
-        (0, true) => "The bundle is whole, undamaged and signed by a key that you trust.".to_owned(),
-        (0, false) => "The bundle is whole and undamaged.".to_owned(),
+        (0, true) => "The bundle is complete, undamaged and signed by a key that you trust.".to_owned(),
+        (0, false) => "The bundle is complete and undamaged.".to_owned(),
         (_, true) => {
             format!("The bundle is undamaged and signed by a key that you trust, but {}.", lacks())
         }
@@ -97,8 +97,8 @@ fn text(report: &Report, elapsed: Duration) -> String {
     };
     let nobody = match (report.trusted, report.facts.is_signed()) {
         (true, _) => "",
-        (false, true) => " Nobody vouches for it: pass --public-key FILE to check its signature.",
-        (false, false) => " Nobody vouches for it: it is not signed.",
+        (false, true) => " Its origin is not verified: pass --public-key FILE to check its signature.",
+        (false, false) => " Its origin is not verified: it is not signed.",
     };
     format!("{}\n{}", facts(&lines), sentence(&format!("{verdict}{nobody}")))
 }

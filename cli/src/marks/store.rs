@@ -89,13 +89,13 @@ impl Classify for StateError {
         Some(match self {
             Self::NoFolder => "name a folder with --state DIR".to_owned(),
             Self::NotAFolder(_) => {
-                "--state names the folder in which krs push remembers what was pushed: name a folder that is kept from push to \
+                "--state names the folder in which krs push records what was pushed: name a folder that is kept from push to \
                  push, or leave it out"
                     .to_owned()
             }
             Self::Damaged(path, _) => format!(
-                "it says which bundles were pushed. Bring it back from a backup, or correct it; or, if you know what was \
-                 pushed last, remove {path}: the next push writes it anew. --allow-older pushes without it"
+                "it says which bundles were pushed. Restore it from a backup, or correct it; or, if you know what was \
+                 pushed last, remove {path}: the next push creates it again. --allow-older pushes without it"
             ),
             Self::Read(..) | Self::Write(..) | Self::Locked(_) => {
                 "it says which bundles were pushed. Name another folder with --state DIR, or push without it with --allow-older"

@@ -60,12 +60,12 @@ pub(crate) fn count(number: u64, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
-/// What a run tried again, after a comma, where it did: `, 3 requests tried again (997 more were allowed)`.
+/// What a run retried, after a comma, if anything: `, 3 requests retried (997 more were allowed)`.
 pub(crate) fn retries(done: u64, left: u32) -> String {
     if done == 0 {
         return String::new();
     }
-    format!(", {} tried again ({left} more were allowed)", count(done, "request"))
+    format!(", {} retried ({left} more were allowed)", count(done, "request"))
 }
 
 #[cfg(test)]

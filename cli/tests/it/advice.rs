@@ -57,7 +57,7 @@ fn t257_a_wrong_password_is_said_with_the_user_and_never_shown() {
         .write("auth.json", format!("{{\"auths\":{{\"{host}\":{{\"auth\":\"Y2k6aHVudGVyMg==\"}}}}}}"));
     let said = site.bundle("a.krs.tar", &["--authfile", file.as_str(), "--retries", "0"]);
     let refused = format!("{host} refused user `ci` (");
-    let help = format!("help: if the password is wrong or expired, log in again (skopeo login {host}");
+    let help = format!("help: if the password is wrong or expired, replace it (skopeo login {host}");
     let said = said.failed(7, &[&refused, "auth.json", "wrong or expired password", &help]);
     assert!(!said.err.contains("hunter2") && !said.err.contains("Y2k6"), "{said}");
 }

@@ -67,7 +67,7 @@ fn t32_a_delta_whose_base_is_gone_is_refused_before_anything_is_written() {
     let said = site.push("delta.krs.tar", &[]).failed(
         6,
         &[
-            "lacks 4 layers that the bundle expects there",
+            "does not have 4 layers that the bundle expects there",
             "looked for in team/",
             "/team/web:2.0@",
             "a full bundle",
@@ -223,24 +223,26 @@ fn t88_keep_going_writes_an_archive_that_says_what_is_missing() {
     site.bundle("a.krs.tar", &[]).failed(6, &["team/gone:1.0@"]);
     let said = site
         .bundle("a.krs.tar", &["--keep-going"])
-        .failed(6, &["the bundle lacks 1 image", "team/gone:1.0@"]);
+        .failed(6, &["the bundle does not have 1 image", "team/gone:1.0@"]);
     assert!(said.out.contains("Lacks"), "{said}");
-    let said =
-        site.desk.krs(&["verify", "a.krs.tar"]).failed(6, &["lacks 1 of the 4 images", "team/gone:1.0@"]);
+    let said = site
+        .desk
+        .krs(&["verify", "a.krs.tar"])
+        .failed(6, &["does not have 1 of the 4 images", "team/gone:1.0@"]);
     assert!(said.out.contains("undamaged, but 1 of the 4 images of its sets is not in it"), "{said}");
     assert!(!said.out.contains("whole"), "{said}");
-    site.desk.krs(&["inspect", "a.krs.tar"]).failed(6, &["lacks 1 of the 4 images"]);
+    site.desk.krs(&["inspect", "a.krs.tar"]).failed(6, &["does not have 1 of the 4 images"]);
     let facts = |name: &str| site.desk.krs(&["inspect", name, "--format", "json"]).json();
     assert!(facts("a.krs.tar")["missing"][0]["reference"].as_str().unwrap().contains("team/gone:1.0@"));
-    site.push("a.krs.tar", &[]).failed(6, &["lacks 1 of the 4 images"]);
+    site.push("a.krs.tar", &[]).failed(6, &["does not have 1 of the 4 images"]);
     site.arrived("team/db", "1.0");
     // A layer that cannot be fetched is found only after the archive was laid out.
     let lost = app("db", 4);
     let (layer, _) = lost.blobs.iter().find(|(_, bytes)| (30_000..60_000).contains(&bytes.len())).unwrap();
     site.source.delete_blob(layer);
-    let said = site.bundle("b.krs.tar", &["--keep-going"]).failed(6, &["the bundle lacks 2 images"]);
+    let said = site.bundle("b.krs.tar", &["--keep-going"]).failed(6, &["the bundle does not have 2 images"]);
     assert!(said.err.contains("team/db:1.0@"), "{said}");
-    site.desk.krs(&["verify", "b.krs.tar"]).failed(6, &["lacks 2 of the 4 images"]);
+    site.desk.krs(&["verify", "b.krs.tar"]).failed(6, &["does not have 2 of the 4 images"]);
     assert_eq!(
         facts("a.krs.tar")["identity"],
         facts("b.krs.tar")["identity"],

@@ -206,7 +206,7 @@ fn logins_come_from_the_file_of_docker() {
     let mut site = Site::with(Options { auth: Auth::basic("me", "s3cret-word"), ..Options::default() });
     site.add(&app("web", 2), "team/web", "1.0");
     site.commit();
-    site.bundle("a.krs.tar", &[]).failed(7, &["authentication required", "help: log in first"]);
+    site.bundle("a.krs.tar", &[]).failed(7, &["authentication required", "help: provide credentials"]);
     let host = site.source.host();
     // The user and password of the line above, in base64.
     let config = format!(r#"{{"auths":{{"{host}":{{"auth":"bWU6czNjcmV0LXdvcmQ="}}}}}}"#);

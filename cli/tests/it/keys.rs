@@ -19,7 +19,7 @@ fn t01_t02_a_bundle_without_the_right_signature_is_refused() {
     krs(&["verify", "a.krs.tar", "--public-key", "ours.pub"])
         .failed(3, &["no trusted key signed the bundle"]);
     let unchecked = krs(&["verify", "a.krs.tar"]).ok();
-    assert!(unchecked.out.contains("Nobody vouches for it: pass --public-key"), "{unchecked}");
+    assert!(unchecked.out.contains("Its origin is not verified: pass --public-key"), "{unchecked}");
     // A second signature is added beside the first.
     krs(&["sign", "a.krs.tar", "--key", "ours.key"]).ok();
     for key in ["ours.pub", "other.pub"] {

@@ -60,12 +60,12 @@ fn t249_a_bundle_that_lacks_images_says_each_reason_once_to_whoever_reads_it() {
     }
     let made = site.bundle("a.krs.tar", &["--keep-going", "--retries", "0"]);
     for said in [
-        made.failed(6, &["the bundle lacks 30 images, all for the same reason: "]),
+        made.failed(6, &["the bundle does not have 30 images, all for the same reason: "]),
         site.desk
             .krs(&["verify", "a.krs.tar"])
-            .failed(6, &["a.krs.tar lacks 30 of the 33 images of its sets, all for the same"]),
+            .failed(6, &["a.krs.tar does not have 30 of the 33 images of its sets, all for the same"]),
         site.push("a.krs.tar", &[])
-            .failed(6, &["lacks 30 of the 33 images of its sets, all for the same reason: "]),
+            .failed(6, &["does not have 30 of the 33 images of its sets, all for the same reason: "]),
     ] {
         // Before the work it is a warning, after it an error.
         assert!(said.err.matches("DENIED").count() <= 2, "{said}");

@@ -106,7 +106,7 @@ fn t243_a_bundle_that_nobody_vouches_for_chooses_no_registry() {
     let sets = [set(&site, "apps/web", &site.edge.host().to_string(), &[&web])];
     bundle(&mut site, &sets, &[]).ok();
     site.desk.keygen("other");
-    let parts = ["credentials go, and nobody vouches", "--public-key FILE", "krs push b.krs.tar REGISTRY"];
+    let parts = ["credentials go, and its origin", "--public-key FILE", "krs push b.krs.tar REGISTRY"];
     for more in [&[][..], &["--dry-run"]] {
         let run = |keys: &[&str]| site.desk.krs(&[&["push", "b.krs.tar"], more, keys].concat());
         run(&[]).failed(3, &parts);

@@ -72,8 +72,8 @@ fn a_state_folder_that_is_none_is_said_to_be_that_before_anything_is_sent() {
     for named in ["/dev/null", "file"] {
         let said = trusted(&site, "1", &["--state", named]);
         let message = format!("error: {named} is not a folder");
-        let said = said.failed(2, &[&message, "help: --state names the folder in which krs push remembers"]);
-        assert!(!said.err.contains("remembers no push yet"), "{said}");
+        let said = said.failed(2, &[&message, "help: --state names the folder in which krs push records"]);
+        assert!(!said.err.contains("has no record of a push yet"), "{said}");
     }
     assert!(site.edge.requests().is_empty());
 }
@@ -216,7 +216,7 @@ fn t245_a_folder_that_cannot_be_written_to_is_said_before_anything_is_sent() {
         assert_eq!(json["destinations"][0]["remembered"], false, "{said}");
     }
     let said = site.desk.krs_env(&[("HOME", home.as_str())], &call[..5]).ok();
-    assert!(said.err.contains("what is pushed now is not remembered: cannot write"), "{said}");
+    assert!(said.err.contains("what is pushed now is not recorded: cannot write"), "{said}");
     // By the variable, too, and an empty one is unset.
     site.desk.krs_env(&[("KRS_STATE", "file/state")], &call).failed(1, &[]);
     site.desk.krs_env(&[("KRS_STATE", "")], &call).ok();

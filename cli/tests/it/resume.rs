@@ -56,7 +56,7 @@ fn t87_ctrl_c_says_how_to_go_on_and_the_same_command_does() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("run the same command again to go on"), "{said}");
+    assert!(said.contains("run the same command again to resume"), "{said}");
     site.bundle("a.krs.tar", &[]).ok();
     assert!(carried(&site) <= (2 << 20) + 1000);
 }

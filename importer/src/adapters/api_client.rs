@@ -51,7 +51,7 @@ pub enum ApiTimeout {
         limit: Duration,
     },
     /// A watch is silent for too long: the connection may be dead.
-    #[error("timed out: the watch {path} was silent for {} s; it is begun again", .limit.as_secs_f64())]
+    #[error("timed out: the watch {path} was silent for {} s; it is started again", .limit.as_secs_f64())]
     Silent {
         /// What is watched.
         path: String,

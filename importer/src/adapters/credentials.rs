@@ -164,8 +164,8 @@ fn login(entries: &BTreeMap<String, Vec<u8>>) -> Result<Login, CredentialsError>
     }
     match (text("username")?, text("password")?) {
         (Some(user), Some(password)) => Ok(Login::Password { user, password: Secret::new(password) }),
-        (Some(_), None) => Err(CredentialsError::Half { has: "username", lacks: "password" }),
-        (None, Some(_)) => Err(CredentialsError::Half { has: "password", lacks: "username" }),
+        (Some(_), None) => Err(CredentialsError::Half { has: "username", missing: "password" }),
+        (None, Some(_)) => Err(CredentialsError::Half { has: "password", missing: "username" }),
         (None, None) => Ok(Login::None),
     }
 }

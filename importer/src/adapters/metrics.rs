@@ -84,11 +84,11 @@ pub(crate) fn unix_seconds() -> i64 {
 /// All metrics of the importer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Sets that were looked at.
+    /// Reconciliations of sets.
     pub reconciliations: Counter,
     /// Looks that failed, by reason.
     pub reconcile_errors: Family<ResultLabels, Counter>,
-    /// Seconds that looking at a set took.
+    /// Duration of the reconciliation of a set, in seconds.
     pub reconcile_seconds: Histogram,
     /// Images of each set by state.
     pub images: Family<ImageLabels, Gauge>,
@@ -102,7 +102,7 @@ pub struct Metrics {
     pub sequence: Family<StreamLabels, Gauge>,
     /// When the content of that bundle was decided, in seconds of Unix time.
     pub created: Family<StreamLabels, Gauge>,
-    /// Bundles that were checked, by verdict.
+    /// Bundles that were verified, by verdict.
     pub verifications: Family<ResultLabels, Counter>,
     /// Files in the drop folder that are not accepted, by verdict. Beside the counter, which Prometheus does not see
     /// rise where it begins with the first refusal.
@@ -117,7 +117,7 @@ pub struct Metrics {
     pub bytes_synchronized: Counter,
     /// Copy Jobs by state: `running`.
     pub jobs: Family<ResultLabels, Gauge>,
-    /// Answers of the embedded registry, by status.
+    /// Responses of the embedded registry, by status.
     pub registry_answers: Family<ResultLabels, Counter>,
     /// Bytes that the embedded registry sent.
     pub registry_bytes: Counter,
@@ -187,11 +187,15 @@ impl Metrics {
         let mut all = Registry::with_prefix("krs");
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("commit", env!("KRS_COMMIT"))]);
         all.register("build", "The importer that runs", build);
-        all.register("reconciliations", "Sets that were looked at", metrics.reconciliations.clone());
-        all.register("reconcile_errors", "Looks at sets that failed", metrics.reconcile_errors.clone());
+        all.register("reconciliations", "Reconciliations of sets", metrics.reconciliations.clone());
+        all.register(
+            "reconcile_errors",
+            "Reconciliations of sets that failed",
+            metrics.reconcile_errors.clone(),
+        );
         all.register(
             "reconcile_duration_seconds",
-            "Seconds that looking at a set took",
+            "Duration of the reconciliation of a set, in seconds",
             metrics.reconcile_seconds.clone(),
         );
         all.register("edgeimageset_images", "Images of a set by state", metrics.images.clone());
@@ -200,7 +204,7 @@ impl Metrics {
             "Images of a set whose last copy failed, by reason",
             metrics.failed.clone(),
         );
-        all.register("edgeimageset_ready", "Whether every image of a set is proven", metrics.ready.clone());
+        all.register("edgeimageset_ready", "Whether every image of a set is present", metrics.ready.clone());
         all.register(
             "edgeimageset_last_sync_timestamp_seconds",
             "When something was last synchronised",
@@ -212,7 +216,7 @@ impl Metrics {
             "When the content of that bundle was decided",
             metrics.created.clone(),
         );
-        all.register("bundle_verifications", "Bundles that were checked", metrics.verifications.clone());
+        all.register("bundle_verifications", "Bundles that were verified", metrics.verifications.clone());
         all.register(
             "bundles_refused",
             "Files in the drop folder that are not accepted",
@@ -241,7 +245,7 @@ impl Metrics {
         all.register("copy_jobs", "Copy Jobs by state", metrics.jobs.clone());
         all.register(
             "registry_answers",
-            "Answers of the embedded registry",
+            "Responses of the embedded registry",
             metrics.registry_answers.clone(),
         );
         all.register(
@@ -276,7 +280,7 @@ impl Metrics {
         );
         all.register(
             "registry_back_off",
-            "Registries that are not asked for a while, because they failed or asked for it",
+            "Registries that receive no requests for some time, because they failed or asked for a pause",
             metrics.registry_back_off.clone(),
         );
         (metrics, all)

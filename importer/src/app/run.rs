@@ -92,7 +92,7 @@ pub enum RunError {
     #[error("{0} ended by itself")]
     Ended(&'static str),
     /// A part of the importer broke off.
-    #[error("a part of the importer broke off: {0}")]
+    #[error("a task of the importer failed: {0}")]
     Panicked(tokio::task::JoinError),
     /// The Lease cannot be had.
     #[error(transparent)]
@@ -106,7 +106,7 @@ pub enum RunError {
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
     /// Something was still under way when the time to stop was over.
-    #[error("not everything came to an end within {} s", STOPPING.as_secs())]
+    #[error("not everything stopped within {} s", STOPPING.as_secs())]
     Late,
 }
 
@@ -379,7 +379,7 @@ async fn renew(
         let now = match tls::identity(&client, &config.namespace, &config.registry.host).await {
             Ok(now) => now,
             Err(error) => {
-                tracing::warn!(error = chain(&error), "the certificate cannot be renewed; it is tried again");
+                tracing::warn!(error = chain(&error), "the certificate cannot be renewed, retried");
                 continue;
             }
         };
@@ -388,7 +388,7 @@ async fn renew(
         }
         match shown.replace(&now) {
             Ok(()) => {
-                tracing::info!("the embedded registry shows a new certificate");
+                tracing::info!("the embedded registry serves a new certificate");
                 ca.send_replace(now.ca.clone());
                 identity = now;
             }

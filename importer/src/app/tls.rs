@@ -214,7 +214,7 @@ fn next(
     match checked {
         Ok(identity) => Ok(Next::Use(identity)),
         Err(why) if ours => {
-            tracing::info!("the certificate of the embedded registry is made anew: {why}");
+            tracing::info!("the certificate of the embedded registry is created again: {why}");
             // Data that is given as text would win over what is written.
             secret.string_data = None;
             renew(secret, host, now)

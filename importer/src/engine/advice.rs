@@ -24,13 +24,13 @@ pub(crate) fn about_tls(error: &RegistryError, whose: Whose) -> Option<String> {
             "the registry speaks TLS: remove destinationTLS.plainHTTP"
         }
         (E::PlainHttp { .. }, Whose::Source) => {
-            "the registry speaks TLS: whoever runs the importer can remove it from online.plainHTTP"
+            "the registry speaks TLS: the administrator of the importer can remove it from online.plainHTTP"
         }
         (E::Unavailable { hint: Some(Hint::UseTls), .. }, Whose::Destination(_)) => {
             "if the registry speaks TLS, remove destinationTLS.plainHTTP"
         }
         (E::Unavailable { hint: Some(Hint::UseTls), .. }, Whose::Source) => {
-            "if the registry speaks TLS, whoever runs the importer can remove it from online.plainHTTP"
+            "if the registry speaks TLS, the administrator of the importer can remove it from online.plainHTTP"
         }
         (E::Tls { hint: Some(Hint::Words(words)), .. }, _) => words.as_str(),
         (E::Tls { hint: Some(Hint::TrustCa), .. }, Whose::Destination(_)) => {
@@ -45,10 +45,10 @@ pub(crate) fn about_tls(error: &RegistryError, whose: Whose) -> Option<String> {
         }
         (E::Tls { hint: Some(Hint::LeaveOutTls), .. }, Whose::Destination(Some(false))) => {
             "correct the port in destinationRegistry, or have the registry use TLS: the site's policy forbids \
-             destinationTLS.plainHTTP; whoever runs the importer can set destinationTLS.allowPlainHTTP"
+             destinationTLS.plainHTTP; the administrator of the importer can set destinationTLS.allowPlainHTTP"
         }
         (E::Tls { hint: Some(Hint::LeaveOutTls), .. }, Whose::Source) => {
-            "correct the port in the image's name; if the registry has no TLS, whoever runs the importer can add it to \
+            "correct the port in the image's name; if the registry has no TLS, the administrator of the importer can add it to \
              online.plainHTTP"
         }
         (E::Certificate { .. }, Whose::Destination(_)) => {
@@ -78,7 +78,7 @@ pub(crate) const fn about_denial(error: &RegistryError) -> Option<&'static str> 
             "name another project in destinationRegistry: a proxy cache takes images from its own source alone"
         }
         Denial::Policy => {
-            "ask who runs the registry which rule of the project forbids it, on vulnerabilities or signatures for example"
+            "ask the administrator of the registry which rule of the project forbids it, on vulnerabilities or signatures for example"
         }
         _ => return None,
     })

@@ -42,7 +42,7 @@ pub mod path {
     pub const DESTINATION: &str = "/krs/destination";
     /// Keys of the Secret or ConfigMap with the destination's authorities, where the set names one.
     pub const DESTINATION_CA: &str = "/krs/destination-ca";
-    /// Keys of the Secret with the login of the source registry, where the images name one.
+    /// Keys of the Secret with the credentials of the source registry, where the images name one.
     pub const SOURCE: &str = "/krs/source";
     /// Folder of the projected token for the embedded registry.
     pub const TOKEN: &str = "/krs/token";

@@ -76,10 +76,10 @@ impl Failure {
         };
         let advice = match (reason, which) {
             (reason::AUTH_FAILED, EndpointRole::Destination) => {
-                "; check the Secret with the login of the destination registry"
+                "; check the Secret with the credentials of the destination registry"
             }
             (reason::AUTH_FAILED, EndpointRole::Source) => {
-                "; check the Secret with the login of the source registry"
+                "; check the Secret with the credentials of the source registry"
             }
             (reason::BUNDLE_UNAVAILABLE, _) if by_credentials => {
                 "; the copy is retried by itself, with another token"

@@ -145,7 +145,7 @@ impl Copy<'_> {
         put.is_ok()
     }
 
-    /// A refused index that lacks children is refused for that.
+    /// A refused index without all of its children is refused for that.
     fn sparse(&self, failure: Failure, closure: &Closure, left: &BTreeMap<Digest, String>) -> Failure {
         let is_sparse = !closure.absent.is_empty() || !closure.opaque.is_empty() || !left.is_empty();
         let whole = self.target.platforms.is_empty() && !is_sparse;
@@ -157,11 +157,11 @@ impl Copy<'_> {
         let names = closure.absent.iter().map(|absent| format!("the {} {}", absent.name, absent.digest));
         let opaque = closure.opaque.iter().filter(|child| !left.contains_key(child));
         let names = names.chain(left.keys().chain(opaque).map(ToString::to_string)).collect::<Vec<_>>();
-        let lacks =
+        let missing =
             if names.is_empty() { String::new() } else { format!("; missing there: {}", names.join(", ")) };
         // What helps comes first: a long message is cut at its end.
         let text = format!(
-            "the destination registry takes no index that lacks children: {asked}set up the registry to take it (Distribution 3: validation.manifests.indexes.platforms: none){lacks} ({})",
+            "the destination registry takes no index without all of its children: {asked}set up the registry to take it (Distribution 3: validation.manifests.indexes.platforms: none){missing} ({})",
             failure.message
         );
         let collected = failure.collected && self.target.platforms.is_empty() && closure.absent.is_empty();

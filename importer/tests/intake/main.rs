@@ -55,7 +55,7 @@ async fn t26_two_bundles_are_verified_imported_and_may_be_pulled() {
     assert!(world.api.get("configmaps", "krs-system", "krs-streams").is_none(), "nothing is imported yet");
     intake.missing(&[]);
     let status = world.condition("prod-5", SAFE, "True", "Imported").await;
-    assert_eq!(status["message"], "you may pull the media");
+    assert_eq!(status["message"], "you may remove the media");
     assert_eq!(status["sequence"], 5);
     assert!(!intake.library.get(&newest).unwrap().bundle.is_open(), "umount must not say busy");
     let marks = world.api.get("configmaps", "krs-system", "krs-streams").unwrap();
@@ -77,7 +77,7 @@ async fn t33_volumes_on_two_sticks_are_one_bundle_and_the_missing_one_is_named()
     let mut intake = world.start();
     let awaited = world.until("prod-5", |status| is(status, COMPLETE, "False", "Incomplete")).await;
     let text = awaited.to_string();
-    assert!(text.contains("prod-5.krs.tar.002") && text.contains("insert the medium"), "{text}");
+    assert!(text.contains("prod-5.krs.tar.002") && text.contains("insert the media"), "{text}");
     for (n, volume) in volumes.iter().enumerate().skip(1) {
         std::fs::write(world.at(&format!("usb1/prod-5.krs.tar.{:03}", n + 1)), volume).unwrap();
     }

@@ -63,14 +63,14 @@ async fn t36_t216_a_job_whose_media_are_pulled_reads_from_another_bundle_that_ha
     let from = copy_from(&world, &mut intake, "a").await;
     // Nothing is missing besides what the Job copies.
     let status = world.condition("a", SAFE, "False", "Copying").await;
-    assert!(status["message"].as_str().unwrap().starts_with("copying: do not pull the media"), "{status}");
+    assert!(status["message"].as_str().unwrap().starts_with("copying: do not remove the media"), "{status}");
     assert!(is(&world.until("b", |_| true).await, SAFE, "True", "Imported"), "nobody reads from it");
     assert_eq!(intake.library.in_place_of(&from, &world.image.digest).len(), 0);
 
     let kept = pull(&world, "usb1");
     let status = world.condition("a", SAFE, "False", "MediumAbsent").await;
     let text = status["message"].as_str().unwrap();
-    assert!(!text.contains("do not pull") && text.contains("continues from another bundle"), "{text}");
+    assert!(!text.contains("do not remove") && text.contains("continues from another bundle"), "{text}");
     world.condition("b", SAFE, "False", "Copying").await;
     assert!(intake.library.get(&from).is_none());
     let others = intake.library.in_place_of(&from, &world.image.digest);

@@ -34,7 +34,7 @@ pub(super) fn blobs(blobs: &[BundleBlob]) -> Result<(), ManifestError> {
             )));
         }
         if !seen.insert(digest) {
-            return Err(ManifestError::Inconsistent(format!("blob {digest} stands twice")));
+            return Err(ManifestError::Inconsistent(format!("blob {digest} occurs twice")));
         }
         if blob.offset != offset + HEADER {
             return Err(ManifestError::Inconsistent(format!("blob {digest} is at a wrong offset")));
@@ -57,7 +57,7 @@ pub(super) fn images(images: &[BundleImage]) -> Result<(), ManifestError> {
             return bad(&format!("was resolved to {digest}"));
         }
         if !seen.insert((reference.to_string(), &image.platforms)) {
-            return bad("stands twice");
+            return bad("occurs twice");
         }
         let mut documents = vec![&image.media_type];
         documents.extend(image.referrers.iter().map(|referrer| &referrer.media_type));
@@ -84,7 +84,7 @@ pub(super) fn missing(
     for missing in missing {
         plain("the reason of a missing image", &missing.reason)?;
         if !seen.insert((missing.reference.to_string(), &missing.platforms)) {
-            return bad(format!("image {} is missing and stands in it, or stands twice", missing.reference));
+            return bad(format!("image {} is both missing and listed, or occurs twice", missing.reference));
         }
     }
     let Some(base) = base else {

@@ -117,7 +117,7 @@ impl Classify for SignError {
                 "ask the sender to sign it and to send it again. Do not use it, and do not sign it yourself"
             }
             Self::Untrusted { .. } => {
-                "get the sender's public key by a way that you trust, and pass it with --public-key"
+                "get the sender's public key over a channel that you trust, and pass it with --public-key"
             }
             Self::Invalid(_) | Self::Damaged(_) => {
                 "do not use this bundle; copy it again from where it was made, or ask its sender"

@@ -61,7 +61,7 @@ impl CredentialStore {
         if let (None, Some(unusable)) = (&found.credentials, &found.unusable)
             && !self.lookups(registry).reported.swap(true, Ordering::Relaxed)
         {
-            self.notifier.send(&format!("{registry}: going on without credentials: {unusable}"));
+            self.notifier.send(&format!("{registry}: continuing without credentials: {unusable}"));
         }
         Ok(found)
     }

@@ -72,7 +72,7 @@ impl Helper {
             return Err(failed("it reported an error".to_owned()));
         }
         let output = serde_json::from_slice::<HelperOutput>(&output)
-            .map_err(|_| failed("what it printed is not a login".to_owned()))?;
+            .map_err(|_| failed("its output holds no credentials".to_owned()))?;
         let credentials = Some(Credentials::new(output.username, output.secret));
         let origin = Some(format!("{} (named in {})", self.program, self.file));
         Ok(Some(LookupResult { credentials, origin, unusable: None }))

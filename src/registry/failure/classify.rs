@@ -41,18 +41,18 @@ fn help(error: &RegistryError) -> Option<String> {
     let text = match error {
         RegistryError::Unauthorized { registry, credentials: CredentialUse { used: Some(_), .. }, .. } => {
             format!(
-                "if the password is wrong or expired, log in again (skopeo login {registry}, docker login {registry}); \
+                "if the password is wrong or expired, replace it (skopeo login {registry}, docker login {registry}); \
                  otherwise ask for the permission at {registry}, where the project may not exist either"
             )
         }
         RegistryError::Unauthorized { registry, .. } => format!(
-            "log in first (skopeo login {registry}, docker login {registry}), or name a file with credentials by REGISTRY_AUTH_FILE"
+            "provide credentials (skopeo login {registry}, docker login {registry}), or name a file with credentials by REGISTRY_AUTH_FILE"
         ),
         RegistryError::Forbidden { registry, credentials: CredentialUse { used: Some(_), .. }, .. } => {
             format!("ask for the permission at {registry}, or use credentials that have it")
         }
         RegistryError::Forbidden { registry, .. } => {
-            format!("log in as a user who has the permission: skopeo login {registry}")
+            format!("use the credentials of a user who has the permission: skopeo login {registry}")
         }
         RegistryError::Denied { registry, denial, .. } => denial.help(registry),
         RegistryError::NotFound { .. } => {
@@ -64,10 +64,10 @@ fn help(error: &RegistryError) -> Option<String> {
         RegistryError::Unavailable { hint: Some(Hint::Words(words)), .. }
         | RegistryError::Tls { hint: Some(Hint::Words(words)), .. } => words.clone(),
         RegistryError::Unavailable { hint: Some(Hint::UseTls), registry, .. } => {
-            format!("if the registry speaks TLS, leave out --plain-http {registry}; otherwise try again later")
+            format!("if the registry speaks TLS, leave out --plain-http {registry}; otherwise run the same command again later")
         }
         RegistryError::Unavailable { .. } => {
-            "try again later. Behind a proxy, set HTTPS_PROXY and NO_PROXY".to_owned()
+            "run the same command again later. Behind a proxy, set HTTPS_PROXY and NO_PROXY".to_owned()
         }
         RegistryError::PlainHttp { registry, .. } => format!("leave out --plain-http {registry}"),
         RegistryError::Refused { status: 407, .. } => PROXY_CREDENTIALS.to_owned(),
@@ -96,13 +96,13 @@ fn help(error: &RegistryError) -> Option<String> {
         RegistryError::Intercepted { registry, host, address, .. } => {
             let other = host.as_deref().and_then(|host| host.parse::<RegistryHost>().ok());
             format!(
-                "open {address} from this machine to see what answers. Log in to the portal, or keep the proxy out of the way: NO_PROXY={}",
+                "open {address} from this machine to see what answers. Sign in to the portal, or keep the proxy out of the way: NO_PROXY={}",
                 other.as_ref().unwrap_or(registry).host()
             )
         }
         RegistryError::Redirect { registry, refusal, .. } => refusal.help(registry),
         RegistryError::Realm { .. } => {
-            "this looks like an attack or a wrong setup: ask who runs the registry".to_owned()
+            "this looks like an attack or a wrong setup: ask the administrator of the registry".to_owned()
         }
         RegistryError::Source { source: SourceError::Corrupt(_), .. } => {
             "the media is damaged: copy the bundle again, and check it with krs verify".to_owned()
@@ -124,7 +124,9 @@ fn help(error: &RegistryError) -> Option<String> {
             "run the same command again later: it resumes. Or push the image with all of its layers to the registry".to_owned()
         }
         RegistryError::Foreign { .. } => "push the image with all of its layers to the registry, or choose the platforms that are needed with `platforms`".to_owned(),
-        RegistryError::DeniedAddress { .. } => "use a registry at another address, or ask who runs the site".to_owned(),
+        RegistryError::DeniedAddress { .. } => {
+            "use a registry at another address, or ask the administrator of the site".to_owned()
+        }
         RegistryError::TooLarge { .. }
         | RegistryError::Protocol { .. }
         | RegistryError::Refused { .. }

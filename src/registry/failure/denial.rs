@@ -115,7 +115,7 @@ impl Denial {
                 "name another project ({registry}/NAME): a proxy cache takes images from its own source alone"
             ),
             Self::Policy => format!(
-                "ask who runs {registry} which rule of the project forbids it, on vulnerabilities or signatures for example"
+                "ask the administrator of {registry} which rule of the project forbids it, on vulnerabilities or signatures for example"
             ),
         }
     }

@@ -142,7 +142,7 @@ pub enum RegistryError {
         detail: String,
     },
     /// Something between the client and the registry answered, or changed the response: a proxy, a login portal.
-    #[error("{} answered {what} with {description}: a proxy or a login page is in between", .host.as_deref().unwrap_or(.registry.as_str()))]
+    #[error("{} answered {what} with {description}: a proxy or a sign-in page is in between", .host.as_deref().unwrap_or(.registry.as_str()))]
     Intercepted {
         /// Registry of the request.
         registry: RegistryHost,
@@ -156,7 +156,7 @@ pub enum RegistryError {
         description: String,
     },
     /// The registry wants TLS.
-    #[error("{registry} answered {what} with 400, because it was sent plain HTTP: it wants TLS")]
+    #[error("{registry} answered {what} with 400, because it was sent plain HTTP: it requires TLS")]
     PlainHttp {
         /// Registry that refused.
         registry: RegistryHost,

@@ -50,10 +50,12 @@ impl Classify for KeychainError {
                     .to_owned()
             }
             Self::NoHelper { program, path, .. } => {
-                format!("install {program}, or take its name out of {path} and log in with skopeo login")
+                format!(
+                    "install {program}, or remove its name from {path} and store credentials with skopeo login"
+                )
             }
             Self::Helper { program, registry, .. } => {
-                format!("try it by hand: echo {registry} | {program} get")
+                format!("test it: echo {registry} | {program} get")
             }
         })
     }

@@ -29,7 +29,7 @@ pub enum RedirectRefusal {
     #[error("a list continues at its own registry only")]
     List,
     /// From https to http.
-    #[error("it leads from https to http")]
+    #[error("it redirects from https to http")]
     Unencrypted {
         /// Host and port of the target.
         host: String,
@@ -37,7 +37,7 @@ pub enum RedirectRefusal {
         upload: bool,
     },
     /// From a registry elsewhere to what is nearer to this machine.
-    #[error("it leads from a registry elsewhere {}", if *.upload { "into a private network or to this machine" } else { "to this machine or its link" })]
+    #[error("it redirects from a remote registry {}", if *.upload { "into a private network or to this machine" } else { "to this machine or its link" })]
     Inward {
         /// Whether content was to be sent there.
         upload: bool,
@@ -63,23 +63,26 @@ impl RedirectRefusal {
     pub(in crate::registry) fn help(&self, registry: &RegistryHost) -> String {
         match self {
             Self::Unencrypted { host, upload: false } => format!(
-                "is {host} the storage of {registry}, and meant to be reached without TLS? Allow this one host: --allow-http-redirect {host}. A login page of a proxy in between looks the same: check the proxy"
+                "is {host} the storage of {registry}, and meant to be reached without TLS? Allow this one host: --allow-http-redirect {host}. A sign-in page of a proxy in between looks the same: check the proxy"
             ),
             Self::Unencrypted { host, upload: true } => format!(
                 "{OUTER_NAME}. If {host} is the storage of {registry}, and meant to be reached without TLS: --allow-http-redirect {host}"
             ),
             Self::Inward { upload: true } => OUTER_NAME.to_owned(),
             Self::MethodLost { to_https: true, .. } => {
-                format!("{registry} wants TLS: leave out --plain-http {registry}")
+                format!("{registry} requires TLS: leave out --plain-http {registry}")
             }
             Self::MethodLost { .. } => {
-                "a proxy or its login page may be in between; a registry has to redirect with 307".to_owned()
+                "a proxy or its sign-in page may be in between; a registry has to redirect with 307"
+                    .to_owned()
             }
             Self::TooMany => {
                 "the registry, or a proxy in front of it, redirects in a circle: its configuration is wrong"
                     .to_owned()
             }
-            _ => "this looks like an attack or a wrong setup: ask who runs the registry".to_owned(),
+            _ => {
+                "this looks like an attack or a wrong setup: ask the administrator of the registry".to_owned()
+            }
         }
     }
 }

@@ -432,7 +432,7 @@ async fn a_refusal_names_the_user() {
         assert!(shown.contains(part), "{shown}");
     }
     assert!(
-        error.help().unwrap().starts_with("if the password is wrong or expired, log in again"),
+        error.help().unwrap().starts_with("if the password is wrong or expired, replace it"),
         "{:?}",
         error.help()
     );

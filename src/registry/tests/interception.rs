@@ -17,7 +17,7 @@ fn is_named(error: &RegistryError) {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.to_string();
     assert!(text.contains("a web page (text/html, title `Guest network: sign in`)"), "{text}");
-    assert!(text.contains("a proxy or a login page is in between"), "{text}");
+    assert!(text.contains("a proxy or a sign-in page is in between"), "{text}");
     assert!(error.help().unwrap().contains("NO_PROXY"));
 }
 
@@ -319,7 +319,7 @@ async fn t230_plain_http_to_a_registry_with_tls_is_named() {
             server.repository_with(ClientOptions { plain_http: vec![server.host.clone()], ..options() });
         let error = fetch(&repository, b"x").await.unwrap_err();
         assert!(matches!(error, RegistryError::PlainHttp { .. }), "{said}: {error}");
-        assert!(error.to_string().contains("it wants TLS"), "{error}");
+        assert!(error.to_string().contains("it requires TLS"), "{error}");
         assert_eq!(error.help().unwrap(), format!("leave out --plain-http {}", server.host));
     }
 }

@@ -71,7 +71,7 @@ pub(in crate::registry) fn exchange_failure(
         format!("cannot resolve {name}: {cause}")
     } else if error.is_connect() && cause.contains("proxy auth") {
         hint = Some(Hint::Words(PROXY_CREDENTIALS.to_owned()));
-        format!("the proxy on the way to {host} wants credentials (HTTP status 407)")
+        format!("the proxy on the way to {host} requires authentication (HTTP status 407)")
     } else if let (Some(proxy), true) = (&route.proxy, error.is_connect()) {
         format!("no connection to {host} through {proxy}: {cause}")
     } else if refused {
@@ -150,7 +150,7 @@ fn tls_detail(error: &rustls::Error, host: &str, trusted: &str) -> (String, Opti
         }
         Tls::InvalidCertificate(error) => {
             let text = format!("its certificate is not accepted: {error}");
-            (text, hint("ask who runs the registry for another certificate"))
+            (text, hint("ask the administrator of the registry for another certificate"))
         }
         Tls::InvalidMessage(_) => ("it does not speak TLS".to_owned(), Some(Hint::LeaveOutTls)),
         other => (printable(&other.to_string(), MAX_CAUSE), None),

@@ -228,7 +228,7 @@ impl Commit {
         let repository = self.repositories.get_mut(folder.repository).ok_or("git named no repository")?;
         repository.verified(folder.tree, "tree")?.ok_or_else(|| {
             format!(
-                "the repository lacks a part of the commit (tree {}), as a partial clone does",
+                "the repository does not have a part of the commit (tree {}), as a partial clone does",
                 folder.tree
             )
         })

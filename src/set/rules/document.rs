@@ -132,7 +132,7 @@ fn explain(error: &serde_saphyr::Error) -> String {
         E::SerdeUnknownVariant { variant, expected, .. } => {
             format!("`{variant}` is not one of {}", expected.join(", "))
         }
-        E::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` stands twice"),
+        E::DuplicateMappingKey { key: Some(key), .. } => format!("the key `{key}` occurs twice"),
         E::QuotingRequired { value, .. } if !value.is_empty() => {
             format!("expected text, got `{value}`; put it in quotes")
         }
@@ -140,7 +140,7 @@ fn explain(error: &serde_saphyr::Error) -> String {
             "expected fields, in lines of `key: value`".to_owned()
         }
         E::Unexpected { expected: "sequence start", .. } => "expected a list, in lines of `- …`".to_owned(),
-        E::InvalidScalar { ty: "i32", .. } => "expected a whole number".to_owned(),
+        E::InvalidScalar { ty: "i32", .. } => "expected an integer".to_owned(),
         E::NullIntoString { .. } => "expected text, got nothing".to_owned(),
         other => UserMessageFormatter.format_message(other).into_owned(),
     }

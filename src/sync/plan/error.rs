@@ -74,7 +74,9 @@ impl Classify for PlanError {
         let text = match self {
             Self::NoSets => "pass the folder that holds them",
             Self::TooManySets(_) | Self::LargeSet { .. } => "make several bundles",
-            Self::Sizes { .. } => "one of the registries lies: build and push the image again",
+            Self::Sizes { .. } => {
+                "one of the registries reports a wrong size: build and push the image again"
+            }
             Self::Sparse { .. } => {
                 "leave `platforms` out for this image, or have the site's registry take sparse indexes (Distribution 3: validation.manifests.indexes.platforms: none)"
             }

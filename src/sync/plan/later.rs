@@ -36,7 +36,7 @@ fn needs_version_2(image: &ResolvedImage, documents: &Manifests) -> Option<Strin
         closures.clone().find_map(|closure| closure.absent.first())
     {
         return Some(format!(
-            "the {name} ({digest}) that its index lists cannot be had, and readers of version 1 require it"
+            "the {name} ({digest}) that its index lists is not available, and readers of version 1 require it"
         ));
     }
     if closures.any(|closure| !is_plain(closure, documents)) {

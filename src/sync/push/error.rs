@@ -182,7 +182,7 @@ pub enum PushError {
     #[error(transparent)]
     Ask(#[from] RegistryError),
     /// Layers that a delta leaves to the site and that are not there. Nothing was written. (T-32)
-    #[error("{registry} lacks {} that the bundle expects there:\n{}", count(.missing.len()), layers(.missing))]
+    #[error("{registry} does not have {} that the bundle expects there:\n{}", count(.missing.len()), layers(.missing))]
     Base {
         /// The registry.
         registry: RegistryHost,

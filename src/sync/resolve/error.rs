@@ -28,11 +28,11 @@ pub enum ImageError {
         /// What the registry says.
         source: RegistryError,
     },
-    /// Platforms that were asked for are lacking, and all of them are required.
-    #[error("it has no image for {lacking}; it has {offered}")]
+    /// Platforms that were requested are missing, and all of them are required.
+    #[error("it has no image for {missing}; it has {offered}")]
     Platforms {
-        /// Platforms that are lacking.
-        lacking: String,
+        /// Platforms that are missing.
+        missing: String,
         /// Platforms that it has.
         offered: String,
     },

@@ -52,9 +52,9 @@ pub(super) async fn check(
         return Err(ImageError::Content(ClosureError::NoPlatform { digest: root.digest, asked, listed }));
     }
     let replaced = replaced(asked, offered).map(|(asked, _)| asked);
-    let lacking = platform::list(lacking.iter().chain(replaced));
-    if required && !lacking.is_empty() {
-        return Err(ImageError::Platforms { lacking, offered: platform::list(&*offered) });
+    let missing = platform::list(lacking.iter().chain(replaced));
+    if required && !missing.is_empty() {
+        return Err(ImageError::Platforms { missing, offered: platform::list(&*offered) });
     }
     Ok(())
 }
@@ -125,8 +125,8 @@ impl ResolvedImage {
         let Closure { lacking, offered, absent, documents, contents, .. } = &self.closure;
         let mut remarks = Vec::new();
         if !lacking.is_empty() {
-            let (lacking, offered) = (platform::list(lacking), platform::list(offered));
-            remarks.push(format!("has no image for {lacking}; it has {offered}"));
+            let (missing, offered) = (platform::list(lacking), platform::list(offered));
+            remarks.push(format!("has no image for {missing}; it has {offered}"));
         }
         for (asked, best) in replaced(&self.platforms, offered) {
             remarks

@@ -60,7 +60,7 @@ fn t43_a_document_that_is_an_index_and_a_manifest_is_refused() {
     };
     for (said_to_be, is) in [(OCI_MANIFEST, OCI_INDEX), (OCI_MANIFEST, DOCKER_MANIFEST)] {
         let said = refused_image(said_to_be, &typed(is), &[b"{}", &layer]);
-        assert!(said.contains("the document itself says"), "{said}");
+        assert!(said.contains("the manifest itself says"), "{said}");
     }
     refused_image(OCI_INDEX, &manifest, &[b"{}", &layer]);
     accepted(OCI_MANIFEST, &typed(OCI_MANIFEST), &[b"{}", &layer]);

@@ -4,25 +4,4 @@
 use crate::list::Scope;
 
 /// Words, by the first of their forms, that a scope still has.
-pub(crate) const LEFT: &[(Scope, &[&str])] = &[
-    (
-        Scope::Help,
-        &["login", "stick", "line of bundles", "gone on with", "whole", "lack", "try again", "prove"],
-    ),
-    (
-        Scope::Messages,
-        &[
-            "login",
-            "stick",
-            "medium",
-            "gone on with",
-            "anew",
-            "whole",
-            "lack",
-            "authority",
-            "try again",
-            "prove",
-            "look at",
-        ],
-    ),
-];
+pub(crate) const LEFT: &[(Scope, &[&str])] = &[];

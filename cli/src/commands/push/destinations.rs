@@ -40,7 +40,7 @@ pub(super) fn may_choose(args: &PushArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let message = format!(
-        "without a registry {} chooses itself where its images and your credentials go, and nobody vouches for it",
+        "without a registry {} chooses itself where its images and your credentials go, and its origin is not verified",
         args.file
     );
     let help = format!(

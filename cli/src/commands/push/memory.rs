@@ -51,7 +51,9 @@ impl Memory {
         let marks = match self.state.read() {
             Ok(marks) => {
                 if let Some(folder) = self.state.begins_here() {
-                    warn(format!("{folder} remembers no push yet: any bundle may follow, an older one too"));
+                    warn(format!(
+                        "{folder} has no record of a push yet: any bundle is accepted, also an older one"
+                    ));
                 }
                 marks
             }
@@ -96,7 +98,7 @@ impl Memory {
         }
         match self.state.prepare() {
             Ok(()) => Ok(()),
-            Err(error) => self.tolerate(error, "what is pushed now is not remembered", warn),
+            Err(error) => self.tolerate(error, "what is pushed now is not recorded", warn),
         }
     }
 
@@ -129,13 +131,13 @@ impl Memory {
             Ok(Raised::Kept | Raised::Overtaken(_)) => Ok(true),
             Err(error) if self.state.is_fatal(&error) && !self.allow_older => {
                 let help = error.help().unwrap_or_default();
-                let message = format!("the images are at {destination}, but that is not remembered: {error}");
+                let message = format!("the images are at {destination}, but that is not recorded: {error}");
                 Err(Failure::new(error.kind(), message).help(help))
             }
             Err(error) => {
                 let Mark { sequence, .. } = self.mark;
                 warn(format!(
-                    "it is not remembered that sequence {sequence} of stream {} is at {destination}: {error}",
+                    "it is not recorded that sequence {sequence} of stream {} is at {destination}: {error}",
                     self.stream
                 ));
                 Ok(false)

@@ -38,7 +38,7 @@ pub(super) fn identity(
 ) -> Result<Option<ClientIdentity>, CredentialsError> {
     let (certificate, key) = match (entries.get("tls.crt"), entries.get("tls.key")) {
         (Some(certificate), Some(key)) => (certificate, key),
-        (None, Some(_)) => return Err(CredentialsError::Half { has: "tls.key", lacks: "tls.crt" }),
+        (None, Some(_)) => return Err(CredentialsError::Half { has: "tls.key", missing: "tls.crt" }),
         (_, None) => return Ok(None),
     };
     let certificate = certificates("tls.crt", certificate)?;

@@ -24,19 +24,19 @@ pub enum CredentialsError {
         kind: String,
     },
     /// One half of a login.
-    #[error("it has `{has}`, but not `{lacks}`")]
+    #[error("it has `{has}`, but not `{missing}`")]
     Half {
         /// The key that is there.
         has: &'static str,
         /// The key that is not.
-        lacks: &'static str,
+        missing: &'static str,
     },
     /// A file with logins is damaged.
     #[error(transparent)]
     File(#[from] KeychainError),
     /// A file with logins names only programs that know them.
     #[error(
-        "`{0}` holds no login, only names of credential helpers, which cannot be run here: write the login itself into it"
+        "`{0}` holds no credentials, only names of credential helpers, which cannot be run here: write the credentials themselves into it"
     )]
     Helpers(&'static str),
     /// Two logins, of which nothing says which is meant.
@@ -55,12 +55,12 @@ pub enum CredentialsError {
     },
     /// No authority at all.
     #[error(
-        "it holds no certificate of an authority: expected PEM under `ca.crt`, or any key that ends in `.crt` or `.pem`; it has {0}"
+        "it holds no CA certificate: expected PEM under `ca.crt`, or any key that ends in `.crt` or `.pem`; it has {0}"
     )]
     NoAuthority(String),
     /// Nothing that helps to reach a registry.
     #[error(
-        "it holds neither a login nor certificates: expected `.dockerconfigjson`, `username` and `password`, `ca.crt`, or `tls.crt` and `tls.key`; it has {0}"
+        "it holds neither credentials nor certificates: expected `.dockerconfigjson`, `username` and `password`, `ca.crt`, or `tls.crt` and `tls.key`; it has {0}"
     )]
     Nothing(String),
     /// Larger than a Secret can be.

@@ -187,7 +187,7 @@ impl Files {
                     Kind::Medium | Kind::Incomplete => entry.medium_failed(message, now),
                 }
             }
-            None => entry.medium_failed("the reading broke off".to_owned(), now),
+            None => entry.medium_failed("reading was interrupted".to_owned(), now),
         }
     }
 

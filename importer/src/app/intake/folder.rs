@@ -126,7 +126,7 @@ fn shown(below: &Utf8Path) -> String {
 fn unreadable(place: &Utf8Path, below: &Utf8Path, error: &io::Error) -> String {
     let name = shown(below);
     if error.kind() != io::ErrorKind::PermissionDenied {
-        return format!("{name} cannot be read: {error}; check the medium, or mount it again");
+        return format!("{name} cannot be read: {error}; check the media, or mount them again");
     }
     let user = std::fs::metadata("/proc/self")
         .map_or_else(|_| "another user".to_owned(), |of| format!("user {}", of.uid()));
@@ -135,7 +135,7 @@ fn unreadable(place: &Utf8Path, below: &Utf8Path, error: &io::Error) -> String {
     let mode =
         mode.map(|of| format!(", mode {:04o}, owner {}", of.mode() & 0o7777, of.uid())).unwrap_or_default();
     format!(
-        "{name} cannot be read by {user}: {error}{mode}; run `chmod a+rx` on it ({place} in the importer's Pod), or mount the medium with the option umask=022"
+        "{name} cannot be read by {user}: {error}{mode}; run `chmod a+rx` on it ({place} in the importer's Pod), or mount the media with the option umask=022"
     )
 }
 

@@ -218,7 +218,7 @@ impl Intake {
                 _ = scans.tick() => self.begin_scan().await,
                 scan = self.scanner.ended() => match scan {
                     Ok(scan) => self.take_in(scan),
-                    Err(error) => tracing::error!(%error, "a scan of the drop folder broke off"),
+                    Err(error) => tracing::error!(%error, "a scan of the drop folder failed"),
                 },
                 (media, end) = self.verifications.ended() => self.end_verification(&media, end),
                 Some(fault) = self.inputs.faults.recv() => self.fault(&fault),
@@ -271,7 +271,7 @@ impl Intake {
             return;
         }
         if let Err(error) = self.recorder.marks().read().await {
-            tracing::warn!(%error, "the marks cannot be read; no bundle decides anything anew until they can");
+            tracing::warn!(%error, "the marks cannot be read; no bundle decides anything new until they can be read");
             if self.inputs.marks.borrow().is_none() {
                 return;
             }

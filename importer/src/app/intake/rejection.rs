@@ -115,15 +115,15 @@ fn advice(error: &BundleError) -> Option<String> {
             "ask its sender to sign it with `krs sign`, or allow unsigned bundles in the values of the chart"
         }
         BundleError::Signature { source: SignError::Untrusted { .. }, .. } => {
-            "get the sender's public key by a way that you trust, and add it to the trusted keys of the site"
+            "get the sender's public key over a channel that you trust, and add it to the trusted keys of the site"
         }
         BundleError::Volumes { .. } => {
-            "insert the medium with it too, or copy all volumes into the drop folder; copy a cut one again"
+            "insert the media with it too, or copy all volumes into the drop folder; copy a cut one again"
         }
         BundleError::Special { .. } => "put the file itself into the drop folder",
         BundleError::NotABundle { .. } => "put a file there that `krs bundle` wrote",
         BundleError::Open { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
-            "run `chmod a+r` on it, or mount the medium with the option umask=022"
+            "run `chmod a+r` on it, or mount the media with the option umask=022"
         }
         BundleError::Open { .. } => "check that the importer may read it, and that the drive is mounted",
         BundleError::Read { .. } => {

@@ -17,7 +17,7 @@ pub(super) fn safe_to_remove(
     usage: &Usage,
     proven: bool,
 ) -> (bool, &'static str, String) {
-    let stay = |why: &'static str, text: &str| (false, why, format!("do not pull the media: {text}"));
+    let stay = |why: &'static str, text: &str| (false, why, format!("do not remove the media: {text}"));
     if entry.stamp.is_none() {
         let mut text = away(entry, file, &usage.missing);
         if usage.copying {
@@ -31,7 +31,7 @@ pub(super) fn safe_to_remove(
         return (false, reason::MEDIUM_READ_ERROR, fault.clone());
     }
     if usage.copying {
-        return (false, "Copying", "copying: do not pull the media".to_owned());
+        return (false, "Copying", "copying: do not remove the media".to_owned());
     }
     if !usage.known() {
         return stay("NotLookedAt", &being_found_out(usage));
@@ -48,7 +48,7 @@ pub(super) fn safe_to_remove(
     if usage.open {
         return stay("Reading", "it is being read");
     }
-    (true, "Imported", "you may pull the media".to_owned())
+    (true, "Imported", "you may remove the media".to_owned())
 }
 
 pub(super) fn needs(missing: &Named) -> String {
@@ -84,9 +84,12 @@ fn not_recorded(usage: &Usage) -> Option<(&'static str, String)> {
         return None;
     }
     if let Standing::Unknown { .. } = usage.standing {
-        let text = "do not pull the media: the mark of its stream cannot be read, see Superseded";
+        let text = "do not remove the media: the mark of its stream cannot be read, see Superseded";
         return Some((MARK_UNREADABLE, text.to_owned()));
     }
     let why = usage.not_recorded.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
-    Some(("MarkNotRecorded", format!("do not pull the media: that it was imported is not recorded yet{why}")))
+    Some((
+        "MarkNotRecorded",
+        format!("do not remove the media: that it was imported is not recorded yet{why}"),
+    ))
 }

@@ -67,7 +67,7 @@ pub(super) fn hanging(media: &Utf8Path, hangs: Hangs) -> String {
         Hangs::Since(since) => {
             let since = since.round(jiff::Unit::Second).unwrap_or(since);
             format!(
-                "{media} does not answer since {since}: check the medium, or the server that it is mounted from"
+                "{media} does not answer since {since}: check the media, or the server that they are mounted from"
             )
         }
         Hangs::TooMany => {

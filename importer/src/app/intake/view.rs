@@ -43,7 +43,7 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Usage, context: &Context
         State::Ahead(accepted, ahead) => ahead_rows(entry, accepted, ahead, file),
         State::New => earlier_rows(entry, file, usage, context),
         State::Growing(message) => {
-            let wait = "do not pull the media: the file is incomplete";
+            let wait = "do not remove the media: the file is incomplete";
             let incomplete = |type_, status| row(type_, status, INCOMPLETE, message);
             let rows = vec![
                 incomplete(condition::VERIFIED, "Unknown"),
@@ -116,7 +116,7 @@ fn ahead_rows(
             condition::SAFE_TO_REMOVE,
             "False",
             AHEAD,
-            "do not pull the media before it is decided whether to confirm its sequence; nothing is read from it until then",
+            "do not remove the media before it is decided whether to confirm its sequence; nothing is read from it until then",
         ),
     ];
     (ImageBundleStatus { message: Some(message), ..described(accepted) }, rows)
@@ -149,7 +149,7 @@ fn row(type_: &'static str, status: &'static str, reason: &str, message: &str) -
 
 /// Of a medium that nothing is taken from.
 fn not_read(why: &str) -> Row {
-    row(condition::SAFE_TO_REMOVE, "True", why, "nothing is read from it: you may pull the media")
+    row(condition::SAFE_TO_REMOVE, "True", why, "nothing is read from it: you may remove the media")
 }
 
 const fn truth(value: bool) -> &'static str {
@@ -188,7 +188,7 @@ fn accepted_rows(
     let suspect = entry.suspect == Some(accepted.stock.digest) && !proven;
     let signers = accepted.held.bundle.signers().iter().map(ToString::to_string).collect::<Vec<_>>();
     let by = if signers.is_empty() {
-        "nobody vouches for it: the site asks for no signature".to_owned()
+        "its origin is not verified: the site requires no signature".to_owned()
     } else {
         format!("signed by key {}", signers.join(" and key "))
     };

@@ -190,8 +190,7 @@ impl SetReconcile<'_> {
     /// for long, and Kubernetes its Jobs with it.
     pub(super) async fn still_copies(&self) -> Result<bool, ReconcileError> {
         let loaded = self.importer.memory.load(&self.uid).await;
-        let mut state =
-            loaded.map_err(ReconcileError::api("what is remembered of the set cannot be read"))?;
+        let mut state = loaded.map_err(ReconcileError::api("the stored state of the set cannot be read"))?;
         let wanted = wanted::read(&self.set.spec).ok();
         let jobs = self.jobs(wanted.as_ref(), &mut state).await?.list;
         self.importer.facts.copies_from(&self.name, copied_bundles(&jobs).collect());

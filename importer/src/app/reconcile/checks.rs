@@ -340,7 +340,10 @@ impl Check {
     pub(super) fn no_answer(registry: &RegistryHost) -> Blocker {
         Blocker {
             reason: reason::REGISTRY_UNREACHABLE,
-            message: format!("{registry} has not answered for {} s; it is still being asked", WAIT.as_secs()),
+            message: format!(
+                "{registry} has not answered for {} s; the request is still running",
+                WAIT.as_secs()
+            ),
             stalled: false,
         }
     }

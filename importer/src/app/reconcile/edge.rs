@@ -145,7 +145,7 @@ impl Edge {
     /// What it comes to if the registry does not answer in time.
     pub(super) fn timed_out(&self, time: Duration) -> Blocker {
         let message = format!(
-            "{} did not answer within {} s: is it running, and is the way to it open?",
+            "{} did not answer within {} s: is it running, and reachable from here?",
             self.registry,
             time.as_secs()
         );

@@ -44,7 +44,7 @@ impl Reconciler {
                     return Ok(Owner::Other(other.clone()));
                 }
                 if !was_served {
-                    tracing::info!(set = %name, importer = other, "its importer serves the set no more, taken over");
+                    tracing::info!(set = %name, importer = other, "its importer no longer serves the set, taken over");
                 }
             }
             None => {}

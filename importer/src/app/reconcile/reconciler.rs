@@ -265,7 +265,7 @@ impl Reconciler {
     pub async fn delete_stale(&self, alive: &[Arc<EdgeImageSet>], heartbeat: &Heartbeat) {
         let uids = alive.iter().filter_map(|set| set.uid()).collect();
         if let Err(error) = self.memory.delete_stale(&uids, heartbeat).await {
-            tracing::warn!(%error, "what is remembered of sets that are gone could not be deleted");
+            tracing::warn!(%error, "the stored state of deleted sets could not be deleted");
         }
     }
 }

@@ -59,7 +59,7 @@ impl<'a> SetReconcile<'a> {
         }
         let secrets = Secrets::new(&self.importer.parts.client, &self.name.namespace);
         let loaded = self.importer.memory.load(&self.uid).await;
-        let before = loaded.map_err(ReconcileError::api("what is remembered of the set cannot be read"))?;
+        let before = loaded.map_err(ReconcileError::api("the stored state of the set cannot be read"))?;
         let mut state = before.clone();
         self.take_request(&mut state);
         let mut seen = self.observe(&secrets, &mut state).await?;
@@ -167,6 +167,6 @@ impl<'a> SetReconcile<'a> {
 
     pub(super) async fn save(&self, state: &SetState) -> Result<(), ReconcileError> {
         let saved = self.importer.memory.save(&self.uid, state).await;
-        saved.map_err(ReconcileError::api("what is remembered of the set cannot be kept"))
+        saved.map_err(ReconcileError::api("the state of the set cannot be stored"))
     }
 }

@@ -155,7 +155,7 @@ fn name(uid: &str) -> String {
 
 fn parse(uid: &str, text: &str) -> SetState {
     serde_json::from_str(text).unwrap_or_else(|error| {
-        tracing::warn!(uid, %error, "what was remembered of a set cannot be read; it is worked out again");
+        tracing::warn!(uid, %error, "the stored state of a set cannot be read; it is computed again");
         SetState::default()
     })
 }

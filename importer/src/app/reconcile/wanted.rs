@@ -63,7 +63,7 @@ pub(super) fn allowed(
 ) -> Result<(), Blocker> {
     if !policy.allow(destination, namespace) {
         let message = format!(
-            "the site's policy does not allow {destination} as a destination of namespace {namespace}: whoever runs the importer can add it to allowedDestinations"
+            "the site's policy does not allow {destination} as a destination of namespace {namespace}: the administrator of the importer can add it to allowedDestinations"
         );
         return Err(Blocker { reason: reason::DESTINATION_NOT_ALLOWED, message, stalled: true });
     }
@@ -74,7 +74,7 @@ pub(super) fn allowed(
     let fields = forbidden.iter().map(|(field, _)| format!("spec.destinationTLS.{field}"));
     let values = forbidden.iter().map(|(_, value)| format!("destinationTLS.{value}"));
     let message = format!(
-        "the site's policy forbids {}: remove it, and name the registry's CA certificate in spec.destinationTLS if it is not a public one; whoever runs the importer can set {}",
+        "the site's policy forbids {}: remove it, and name the registry's CA certificate in spec.destinationTLS if it is not a public one; the administrator of the importer can set {}",
         fields.collect::<Vec<_>>().join(" and "),
         values.collect::<Vec<_>>().join(" and "),
     );

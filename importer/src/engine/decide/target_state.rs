@@ -224,7 +224,7 @@ fn source<'a>(
 /// namespace is not told what others have. (T-153)
 pub(crate) fn withheld(namespace: &str, image: &str, bundle: &StockBundle) -> String {
     format!(
-        "bundle {} lists {image} for sets of other namespaces only, not for namespace {namespace}: write this set with namespace {namespace} in Git, or with none, and make a new bundle (Kustomize's `namespace:` renames only what it renders, not the files that krs reads); or ask who runs the importer about shareAcrossNamespaces (the ImageBundle has the namespaces in status.namespaceMismatches)",
+        "bundle {} lists {image} for sets of other namespaces only, not for namespace {namespace}: write this set with namespace {namespace} in Git, or with none, and make a new bundle (Kustomize's `namespace:` renames only what it renders, not the files that krs reads); or ask the administrator of the importer about shareAcrossNamespaces (the ImageBundle has the namespaces in status.namespaceMismatches)",
         bundle.name
     )
 }
@@ -233,11 +233,11 @@ fn refused(o: &Observation<'_>, target: &Target) -> String {
     let name = target.reference.name();
     if o.limits.online {
         format!(
-            "{name} may not be copied from its registry: the importer's online.allowedSources does not list it; use source: Bundle, or ask who runs the importer"
+            "{name} may not be copied from its registry: the importer's online.allowedSources does not list it; use source: Bundle, or ask the administrator of the importer"
         )
     } else {
         format!(
-            "{name} may not be copied from its registry: the importer works without source registries (online.enabled is off); use source: Bundle, or ask who runs the importer"
+            "{name} may not be copied from its registry: the importer works without source registries (online.enabled is off); use source: Bundle, or ask the administrator of the importer"
         )
     }
 }
