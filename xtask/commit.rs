@@ -4,6 +4,7 @@
 //!
 //! Only a release asks Git. A development build would otherwise be compiled again after each commit, and its sources may
 //! change between two builds without anybody saying so.
+#![allow(clippy::print_stdout, reason = "a build script tells Cargo on stdout")]
 
 use std::env;
 use std::path::{Path, PathBuf};
