@@ -88,7 +88,7 @@ async fn t268_a_job_mounts_of_the_secret_of_a_ca_what_holds_its_certificate() {
             "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
             "metadata": {"name": "corp-ca", "namespace": "shop"},
             "data": {
-                "ca.crt": encode(&ca), "tls.crt": encode(&client.certificate), "tls.key": encode(&client.key),
+                "ca.crt": encode(ca), "tls.crt": encode(&client.certificate), "tls.key": encode(&client.key),
             },
         }),
     );

@@ -168,7 +168,7 @@ impl Loader {
                 self.paths.resize(self.sets.len(), PathBuf::new());
             }
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                self.errors.push(file_too_large("-"))
+                self.errors.push(file_too_large("-"));
             }
             Err(error) => self.errors.push(SetError::file("-", format!("cannot be read: {error}"))),
         }

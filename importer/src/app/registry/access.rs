@@ -90,7 +90,7 @@ impl Access {
             match &answer {
                 Ok(TokenReviewResult::Reader(_)) => entry.until = entry.asked + KEEP,
                 Ok(TokenReviewResult::Refused) => {
-                    entry.until = entry.until.min((self.clock)() + KEEP_REFUSAL)
+                    entry.until = entry.until.min((self.clock)() + KEEP_REFUSAL);
                 }
                 Err(_) => {
                     kept.remove(&key);
