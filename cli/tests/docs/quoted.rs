@@ -69,9 +69,9 @@ fn anchor(heading: &str) -> String {
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
     let mut anchors = BTreeMap::<Utf8PathBuf, BTreeSet<String>>::new();
-    let own = ["CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(str::to_owned);
-    let all = user_pages().into_iter().chain(pages("docs/reference")).chain(pages("docs/adr")).chain(own);
-    let all = all.collect::<Vec<_>>();
+    let own = ["CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "STYLE.md"].map(str::to_owned);
+    let folders = ["docs/reference", "docs/design", "docs/adr"].iter().flat_map(|folder| pages(folder));
+    let all = user_pages().into_iter().chain(folders).chain(own).collect::<Vec<_>>();
     for page in &all {
         let text = read(page);
         let headings = text

@@ -55,7 +55,7 @@ pub fn holder_name(pod: Option<&str>, uid: Option<&str>) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
     /// It is held.
-    OpenBundle,
+    Held,
     /// Another process holds it.
     HeldBy(String),
     /// Another process wrote it at the same time.
@@ -164,7 +164,7 @@ impl Leases {
         match attempt {
             Ok(_) => {
                 *self.renewed.lock() = Some(at);
-                Ok(Attempt::OpenBundle)
+                Ok(Attempt::Held)
             }
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Attempt::Contended),
             Err(error) => Err(error),

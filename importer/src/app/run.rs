@@ -274,7 +274,7 @@ async fn begin(
     let mut held_by = None;
     loop {
         match start.step("the Lease", async || leases.acquire().await.map_err(LeaseError)).await? {
-            lease::Attempt::OpenBundle => break,
+            lease::Attempt::Held => break,
             lease::Attempt::HeldBy(other) => {
                 let what = format!(
                     "{other} holds Lease {}/krs-importer: one importer runs in a namespace",
@@ -300,7 +300,7 @@ async fn keep(leases: &Leases) -> RunError {
     loop {
         tokio::time::sleep(wait).await;
         wait = match leases.acquire().await {
-            Ok(lease::Attempt::OpenBundle) => leases.times().renew,
+            Ok(lease::Attempt::Held) => leases.times().renew,
             Ok(lease::Attempt::HeldBy(other)) => return RunError::Superseded(other),
             Ok(lease::Attempt::Contended) => LEASE_RETRY,
             Err(error) => {

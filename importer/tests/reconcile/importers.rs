@@ -27,10 +27,10 @@ async fn t224_of_two_pods_of_one_name_one_holds_the_lease_and_a_restarted_contai
     let process =
         |uid: Option<&str>| leases(&world, "krs-system", &holder_name(Some("krs-importer-0"), uid), &[]);
     let first = process(Some("u1"));
-    assert_eq!(first.acquire().await.unwrap(), Attempt::OpenBundle);
+    assert_eq!(first.acquire().await.unwrap(), Attempt::Held);
     assert_eq!(
         process(Some("u1")).acquire().await.unwrap(),
-        Attempt::OpenBundle,
+        Attempt::Held,
         "a container that was restarted"
     );
     for other in [process(Some("u2")), process(None), process(None)] {
@@ -43,7 +43,7 @@ async fn t224_of_two_pods_of_one_name_one_holds_the_lease_and_a_restarted_contai
     }
     // Neither are two processes one that do not know their Pods.
     first.release().await.unwrap();
-    assert_eq!(process(None).acquire().await.unwrap(), Attempt::OpenBundle);
+    assert_eq!(process(None).acquire().await.unwrap(), Attempt::Held);
     let attempt = process(None).acquire().await.unwrap();
     assert!(matches!(&attempt, Attempt::HeldBy(_)), "{attempt:?}");
 }
@@ -51,7 +51,7 @@ async fn t224_of_two_pods_of_one_name_one_holds_the_lease_and_a_restarted_contai
 /// An importer of a namespace, and its Lease, which it holds.
 async fn importer(world: &mut World, namespace: &str, served: &[&str]) -> (Arc<Reconciler>, Arc<Leases>) {
     let leases = leases(world, namespace, &format!("{namespace}-0"), served);
-    assert_eq!(leases.acquire().await.unwrap(), Attempt::OpenBundle);
+    assert_eq!(leases.acquire().await.unwrap(), Attempt::Held);
     namespace.clone_into(&mut world.namespace);
     world.leases = Some(Arc::clone(&leases));
     (world.importer(), leases)
@@ -168,16 +168,16 @@ async fn t179_an_importer_that_does_not_exist_serves_no_set() {
 async fn t179_one_process_at_a_time_is_the_importer_of_a_namespace() {
     let world = World::new(0, Auth::None);
     let [first, second] = ["pod-1", "pod-2"].map(|pod| leases(&world, "krs-a", pod, &[]));
-    assert_eq!(first.acquire().await.unwrap(), Attempt::OpenBundle);
+    assert_eq!(first.acquire().await.unwrap(), Attempt::Held);
     assert_eq!(second.acquire().await.unwrap(), Attempt::HeldBy("pod-1".to_owned()));
     // A container that is restarted is the same Pod.
-    assert_eq!(leases(&world, "krs-a", "pod-1", &[]).acquire().await.unwrap(), Attempt::OpenBundle);
+    assert_eq!(leases(&world, "krs-a", "pod-1", &[]).acquire().await.unwrap(), Attempt::Held);
     first.release().await.unwrap();
-    assert_eq!(second.acquire().await.unwrap(), Attempt::OpenBundle, "at once");
+    assert_eq!(second.acquire().await.unwrap(), Attempt::Held, "at once");
     assert_eq!(first.acquire().await.unwrap(), Attempt::HeldBy("pod-2".to_owned()));
     // The second one is killed.
     let waiting = async {
-        while first.acquire().await.unwrap() != Attempt::OpenBundle {
+        while first.acquire().await.unwrap() != Attempt::Held {
             tokio::time::sleep(TIMES.renew).await;
         }
     };
