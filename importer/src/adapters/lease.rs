@@ -54,7 +54,7 @@ pub fn holder_name(pod: Option<&str>, uid: Option<&str>) -> String {
 /// What came of an attempt to get or to renew the Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
-    /// It is held.
+    /// This process holds it.
     Held,
     /// Another process holds it.
     HeldBy(String),
