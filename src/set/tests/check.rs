@@ -85,7 +85,7 @@ fn faults_are_shown_with_their_place() {
           |         ^^
     ");
     insta::assert_snapshot!(fault("spec:", "kind: EdgeImageSet\nspec:"), @r"
-        sets/shop.yaml:5:1: the key `kind` stands twice
+        sets/shop.yaml:5:1: the key `kind` occurs twice
           |
         5 | kind: EdgeImageSet
           | ^^^^
