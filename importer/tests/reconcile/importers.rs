@@ -28,11 +28,7 @@ async fn t224_of_two_pods_of_one_name_one_holds_the_lease_and_a_restarted_contai
         |uid: Option<&str>| leases(&world, "krs-system", &holder_name(Some("krs-importer-0"), uid), &[]);
     let first = process(Some("u1"));
     assert_eq!(first.acquire().await.unwrap(), Attempt::Held);
-    assert_eq!(
-        process(Some("u1")).acquire().await.unwrap(),
-        Attempt::Held,
-        "a container that was restarted"
-    );
+    assert_eq!(process(Some("u1")).acquire().await.unwrap(), Attempt::Held, "a container that was restarted");
     for other in [process(Some("u2")), process(None), process(None)] {
         let attempt = other.acquire().await.unwrap();
         assert!(
