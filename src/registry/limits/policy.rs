@@ -19,7 +19,7 @@ pub struct RetryPolicy {
     /// pause for a limit of requests.
     pub budget: u32,
     /// How long all pauses together may be after rate-limited requests (429, 503 with `Retry-After`). A longer
-    /// one ends the request with [`RegistryError::RateLimited`] at once.
+    /// one ends the request with [`RegistryError::RateLimited`](crate::registry::RegistryError::RateLimited) at once.
     pub max_wait: Duration,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Installs the programs of [`table`].
+//! Installs the programs of `table`.
 
 pub mod debian;
 mod table;
