@@ -88,7 +88,11 @@ fn the_commands_of_the_documentation_work() {
     let install = page("install.md");
     let folder = tempfile::tempdir().unwrap();
     let values = folder.path().join("values.yaml");
-    let text = block(&install, "## Values", "yaml").replace("/media/usb", site.stick().to_str().unwrap());
+    // The page's image was pushed to the site's registry; ours is loaded on the node.
+    let (repository, _) = cluster().image.rsplit_once(':').unwrap();
+    let text =
+        block(&install, "## Values", "yaml").replace("edge-registry.local:5000/krs-importer", repository);
+    let text = text.replace("/media/usb", site.stick().to_str().unwrap());
     std::fs::write(&values, text.replace("edge-1", &node_name())).unwrap();
     run("kubectl", &["delete", "namespace", SYSTEM, "--wait=true"], None);
     bash(&block(&install, MARK, "sh").replace("values.yaml", values.to_str().unwrap()));
