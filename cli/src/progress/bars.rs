@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use krs_core::oci::digest::Digest;
 use krs_core::progress::{Activity, Progress};
 use krs_core::redact::printable;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::name;
 use crate::report::shorten;
@@ -40,11 +40,11 @@ impl Bars {
     }
 
     fn bars(&self) -> MutexGuard<'_, HashMap<Activity, ProgressBar>> {
-        self.bars.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bars.lock()
     }
 
     fn blobs(&self) -> MutexGuard<'_, HashMap<Digest, ProgressBar>> {
-        self.blobs.lock().unwrap_or_else(PoisonError::into_inner)
+        self.blobs.lock()
     }
 
     fn style(&self, activity: Activity) -> ProgressStyle {

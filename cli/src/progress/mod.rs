@@ -7,10 +7,10 @@ mod lines;
 mod messages;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use krs_core::progress::Activity;
+use parking_lot::{Mutex, MutexGuard};
 
 pub(crate) use bars::Bars;
 pub(crate) use json::JsonLines;
@@ -58,7 +58,7 @@ impl State {
 
 impl Meter {
     fn states(&self) -> MutexGuard<'_, HashMap<Activity, State>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn begin(&self, activity: Activity, total: u64) {

@@ -15,7 +15,7 @@ use krs_core::sync::resolve::MissingReferrer;
 use serde::Serialize;
 
 use super::human::size;
-use super::table::{Align, Table};
+use super::table::{Align, SHORT_DIGEST, Table};
 
 /// Largest config that is read for its platform, in bytes.
 const MAX_CONFIG: u64 = 4 << 20;
@@ -348,7 +348,7 @@ pub(super) fn short_name(reference: &str) -> String {
     if path.contains(':') {
         return name.to_owned();
     }
-    format!("{name}@{}", digest.chars().take("sha256:".len() + 12).collect::<String>())
+    format!("{name}@{}", digest.chars().take("sha256:".len() + SHORT_DIGEST).collect::<String>())
 }
 
 fn shown_platforms(image: &ImageFacts) -> String {

@@ -10,7 +10,7 @@ const WIDEST: usize = 100;
 /// The column of digests: whole where the lines have room for that, else as long as people compare them.
 const DIGEST: &str = "DIGEST";
 /// Digits of a digest that are shown where it does not fit, as [`Digest::short`](krs_core::oci::digest::Digest::short).
-const SHORT_DIGEST: usize = 12;
+pub(super) const SHORT_DIGEST: usize = 12;
 /// A column of text is not made narrower than this.
 const NARROWEST: usize = 12;
 

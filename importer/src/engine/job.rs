@@ -20,6 +20,7 @@ use crate::model::job::{Batch, BatchSource};
 use crate::model::target::Target;
 use crate::model::task::{CopyTarget, CopyTask, DestinationEndpoint, TaskSource, repository_in_bundle};
 
+pub(crate) use labels::is_selected;
 use labels::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, NONCE, SET_NAME_LABEL, with_own};
 pub use labels::{SELECTOR, SET_LABEL};
 pub use pod::JobContext;

@@ -15,6 +15,11 @@ pub(crate) fn after(at: Timestamp, wait: Duration) -> Timestamp {
     at.checked_add(wait).unwrap_or(Timestamp::MAX)
 }
 
+/// The time from `now` to `then`; none where it is past.
+pub(crate) fn time_left(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::try_from(then.duration_since(now)).unwrap_or_default()
+}
+
 /// Whether `interval` passed since `at`. A time that is yet to come is over too: the clock was set back.
 pub(crate) fn is_over(at: Timestamp, interval: Duration, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(at)).map_or(true, |passed| passed >= interval)

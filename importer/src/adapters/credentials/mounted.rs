@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::Read as _;
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use camino::Utf8Path;
+use krs_core::files::read_to_end;
 use krs_core::redact::printable;
 
 use super::error::{CredentialsError, MAX_ENTRY};
@@ -37,10 +38,13 @@ pub fn read_folder(folder: &Utf8Path) -> Result<BTreeMap<String, Vec<u8>>, Crede
         if !file.metadata().map_err(failed(path))?.is_file() {
             continue;
         }
-        let mut bytes = Vec::new();
-        file.take(MAX_ENTRY as u64 + 1).read_to_end(&mut bytes).map_err(failed(path))?;
-        if bytes.len() > MAX_ENTRY || entries.len() == MAX_ENTRIES {
-            return Err(CredentialsError::TooLarge(printable(entry.file_name(), 100)));
+        let too_large = || CredentialsError::TooLarge(printable(entry.file_name(), 100));
+        let bytes = read_to_end(file, MAX_ENTRY as u64).map_err(|error| match error.kind() {
+            io::ErrorKind::FileTooLarge => too_large(),
+            _ => failed(path)(error),
+        })?;
+        if entries.len() == MAX_ENTRIES {
+            return Err(too_large());
         }
         entries.insert(entry.file_name().to_owned(), bytes);
     }

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::redact::printable;
+use parking_lot::Mutex;
 
 use super::folder::{Folder, Found, Stamp, is_ours, read};
 use super::watchdog::{Hangs, Watchdog};
@@ -83,7 +83,7 @@ impl Lister {
         let below = |sub: &Utf8Path| sub.strip_prefix(folder).unwrap_or(sub).to_owned();
         let (left, results) = (Mutex::new(folders.iter()), Mutex::new(BTreeMap::new()));
         // The lock is held for no longer than this takes.
-        let next = || lock(&left).next();
+        let next = || left.lock().next();
         // Folders that do not answer wait side by side.
         std::thread::scope(|scope| {
             for _ in 0..MAX_LISTERS.min(folders.len()) {
@@ -92,12 +92,12 @@ impl Lister {
                         let (path, prefix) = (sub.clone(), below(sub));
                         let read = move || (self.read)(self.most, &path, &prefix);
                         let result = watchdog.call(sub, time_left(deadline), read);
-                        lock(&results).insert(sub.clone(), result);
+                        results.lock().insert(sub.clone(), result);
                     }
                 });
             }
         });
-        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let results = results.into_inner();
         let (mut found, mut volumes) = (Vec::new(), BTreeMap::<Utf8PathBuf, BTreeMap<u64, Found>>::new());
         for (sub, result) in results {
             let below = below(&sub);
@@ -130,10 +130,6 @@ impl Lister {
         listing.found = found;
         listing
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The drop folder and the folders right below it, and whether there are more than are looked at. What of it cannot be

@@ -2,13 +2,14 @@
 //! Scans the drop folder: lists it and opens what has to be opened. Blocking, but never without limit.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use krs_core::bundle::sign::Trust;
 use krs_core::bundle::{Bundle, BundleError, Freshness, Policy};
+use parking_lot::Mutex;
 
 use super::accepted::Accepted;
 use super::finding::{FRESH, File, Finding, Known, Scan, Step, step};
@@ -69,7 +70,7 @@ type Opened = Result<Box<Accepted>, Failure>;
 impl LateOpens {
     /// What came of opening the file, where it is still the same one and the same keys are trusted.
     fn take(&self, path: &Utf8Path, stamp: &Stamp, keys: &[String]) -> Option<Opened> {
-        let late = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(path)?;
+        let late = self.0.lock().remove(path)?;
         if late.stamp != *stamp || late.keys != keys {
             return None;
         }
@@ -77,12 +78,12 @@ impl LateOpens {
     }
 
     fn keep(&self, path: &Utf8Path, late: LateOpen) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), late);
+        self.0.lock().insert(path.to_owned(), late);
     }
 
     /// Forgets files that are not there any more.
     fn retain(&self, found: &[Found]) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.retain(|path, late| found.iter().any(|file| file.path == *path && file.stamp == late.stamp));
     }
 }
@@ -142,7 +143,7 @@ pub(super) fn scan(
         media.entry(file.media.clone()).or_default().push(file);
     }
     let (media, files) = (Mutex::new(media.into_values()), Mutex::new(Vec::new()));
-    let next = || media.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let next = || media.lock().next();
     // One after the other on each of the media, which do not wait for each other.
     std::thread::scope(|scope| {
         for _ in 0..MAX_OPENERS {
@@ -152,13 +153,13 @@ pub(super) fn scan(
                         let finding = find(&file);
                         let Found { path, stamp, media } = file;
                         let file = File { path, stamp, media, finding };
-                        files.lock().unwrap_or_else(PoisonError::into_inner).push(file);
+                        files.lock().push(file);
                     }
                 }
             });
         }
     });
-    let mut files = files.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut files = files.into_inner();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let hangs = |file: &File| match file.finding {
         Finding::Hangs(hangs) => Some((file.media.clone(), hangs)),

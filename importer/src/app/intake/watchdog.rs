@@ -4,11 +4,12 @@
 //! costs one thread. (T-140, T-192)
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 /// Most calls that may hang at once: each holds a thread.
 const MAX_HANGING: usize = 64;
@@ -42,14 +43,10 @@ pub(super) struct Call {
     began: Timestamp,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Watchdog {
     /// Why nothing is to be read from `key`.
     pub(super) fn hanging(&self, key: &Utf8Path) -> Option<Hangs> {
-        let hanging = lock(&self.0);
+        let hanging = self.0.lock();
         let too_many = || (hanging.len() >= MAX_HANGING).then_some(Hangs::TooMany);
         hanging.get(key).map(|since| Hangs::Since(*since)).or_else(too_many)
     }
@@ -68,9 +65,9 @@ impl Watchdog {
         let run = move || {
             // Also after a panic, which a closed channel tells whoever waits.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            let mut state = lock(&ended);
+            let mut state = ended.lock();
             if *state == State::GivenUp {
-                lock(&all.0).remove(&of);
+                all.0.lock().remove(&of);
             }
             *state = State::Returned;
         };
@@ -124,12 +121,12 @@ impl Watchdog {
 impl Call {
     /// Waits no more: nothing is read from there until the call returns. `None`: it has just returned.
     pub(super) fn give_up(&self) -> Option<Hangs> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if *state == State::Returned {
             return None;
         }
         *state = State::GivenUp;
-        lock(&self.watchdog.0).insert(self.key.clone(), self.began);
+        self.watchdog.0.lock().insert(self.key.clone(), self.began);
         Some(Hangs::Since(self.began))
     }
 }
@@ -167,7 +164,7 @@ mod tests {
         for n in 0..MAX_HANGING {
             let released = Arc::clone(&released);
             let folder = Utf8PathBuf::from(format!("/b/{n}"));
-            let call = watchdog.begin(&folder, move || lock(&released).recv().map_or((), |()| ())).unwrap();
+            let call = watchdog.begin(&folder, move || released.lock().recv().map_or((), |()| ())).unwrap();
             assert!(matches!(call.give_up(), Some(Hangs::Since(_))));
         }
         let other = Utf8Path::new("/b/other");

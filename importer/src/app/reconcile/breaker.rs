@@ -10,9 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::health::Counts;
-use super::waiting_for_secret::until;
-use crate::model::clock::after;
 use crate::model::clock::is_over;
+use crate::model::clock::{after, time_left};
 use crate::model::required_images::SetName;
 
 /// Failures in a row after which a registry is left alone.
@@ -68,7 +67,7 @@ impl<K: Hash + Eq + Clone> Breakers<K> {
         let left_alone =
             |until| LeftAlone { until, failures: breaker.failures, message: breaker.message.clone() };
         // One that lies further away than a pause can be: the clock was set back.
-        let refused = if now < open_until && until(now, open_until) <= MAX_WAIT {
+        let refused = if now < open_until && time_left(now, open_until) <= MAX_WAIT {
             Some(left_alone(open_until))
         } else {
             let probed = breaker.probed.filter(|at| !is_over(*at, PROBE, now));

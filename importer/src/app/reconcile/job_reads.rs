@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::ownership::Ownership;
-use super::waiting_for_secret::until;
 use crate::engine::job;
+use crate::model::clock::time_left;
 use crate::model::job::{CopyJob, JobPhase};
 
 /// Label that Kubernetes gives the Pods of a Job.
@@ -161,7 +161,7 @@ impl JobReader<'_> {
             has_ended: has_ended(job),
             is_ready: is_ready(job),
             has_failed_pods: has_failed_pods(job),
-            age: created.map_or(Duration::ZERO, |created| until(created.0, self.now)),
+            age: created.map_or(Duration::ZERO, |created| time_left(created.0, self.now)),
         })
     }
 

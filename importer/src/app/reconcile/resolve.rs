@@ -14,11 +14,11 @@ use krs_core::oci::reference::Reference;
 
 use super::blocked::BlockedImages;
 use super::reconciler::Context;
-use super::waiting_for_secret::until;
 use super::wanted::Wanted;
 use crate::adapters::high_water_marks::{HighWaterMarks, MarkError};
 use crate::engine::decide;
 use crate::model::bundle_inventory::{BundleInventory, TagAnswer, TagResolution};
+use crate::model::clock::time_left;
 use crate::model::marks::UsedDecisions;
 use crate::model::state::SetState;
 
@@ -59,7 +59,7 @@ pub(super) fn known<'a>(
             TagResolution::New(answer) => known.answers.push((name, answer)),
             TagResolution::Unchanged => {}
             TagResolution::Unanswered => {
-                let fresh = held.is_some_and(|held| until(held.at, now) < resync && held.at <= now);
+                let fresh = held.is_some_and(|held| time_left(held.at, now) < resync && held.at <= now);
                 if !fresh && online(parts, spec, &image.reference) {
                     known.ask.push(place);
                 }

@@ -18,6 +18,7 @@ use super::waiting_for_secret::{self, MENDED_BY_SECRETS, Quiet};
 use crate::engine::decide::Intervals;
 use crate::engine::update_state::{copying_targets, last_bundle, record_ended_jobs, update_state};
 use crate::model::bundle_inventory::BundleInventory;
+use crate::model::clock::time_left;
 use crate::model::job::{CopyJob, JobPhase};
 use crate::model::required_images::SetName;
 use crate::model::state::SetState;
@@ -116,7 +117,7 @@ impl<'a> SetReconcile<'a> {
         let client = &self.importer.parts.client;
         let now = secrets::versions(client, &self.name.namespace, &quiet.versions).await;
         let now = now.map_err(ReconcileError::api("Secrets cannot be read"))?;
-        let wait = waiting_for_secret::until(self.now, quiet.until).min(waiting_for_secret::LOOK);
+        let wait = time_left(self.now, quiet.until).min(waiting_for_secret::LOOK);
         let wait = restore_in.map_or(wait, |restore_in| wait.min(restore_in));
         if now != quiet.versions {
             sets.update(&self.uid, |entry| entry.known = None);
@@ -151,10 +152,10 @@ impl<'a> SetReconcile<'a> {
             again = again.min(waiting_for_secret::LOOK);
         }
         if let Some(until) = seen.left_alone_until {
-            again = waiting_for_secret::until(self.now, until).max(Duration::from_secs(1));
+            again = time_left(self.now, until).max(Duration::from_secs(1));
         }
         if let Some(at) = seen.again_at {
-            again = again.min(waiting_for_secret::until(self.now, at).max(Duration::from_secs(1)));
+            again = again.min(time_left(self.now, at).max(Duration::from_secs(1)));
         }
         if seen.goes_on || seen.known.is_suspected {
             again = Duration::from_secs(1);

@@ -68,11 +68,6 @@ pub(super) fn requested_at(set: &EdgeImageSet) -> Option<String> {
     set.metadata.annotations.as_ref()?.get(RECONCILE_AT).cloned()
 }
 
-/// The time from `now` to `then`; none where it is past.
-pub(super) fn until(now: Timestamp, then: Timestamp) -> Duration {
-    Duration::try_from(then.duration_since(now)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

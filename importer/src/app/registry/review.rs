@@ -17,7 +17,7 @@ use kube::{Api, Resource};
 
 use super::access::{Reviewer, TokenReviewResult, Unavailable};
 use super::claims::{RefusalBudgets, claims_to_be_ours};
-use crate::engine::job::SELECTOR;
+use crate::engine::job::is_selected;
 use crate::model::required_images::SetName;
 use crate::model::task::AUDIENCE;
 
@@ -159,16 +159,6 @@ fn controller<K: Resource<DynamicType = ()>>(object: &ObjectMeta) -> Option<&Own
     let owner = owners.find(|owner| owner.controller == Some(true))?;
     let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
     (owner.kind == K::kind(&()) && group == K::group(&())).then_some(owner)
-}
-
-/// Whether an object has all labels of [`SELECTOR`].
-fn is_selected(object: &ObjectMeta) -> bool {
-    let labels = object.labels.as_ref();
-    SELECTOR.split(',').all(|term| {
-        term.split_once('=').is_some_and(|(key, value)| {
-            labels.and_then(|labels| labels.get(key)).is_some_and(|label| label == value)
-        })
-    })
 }
 
 #[cfg(test)]

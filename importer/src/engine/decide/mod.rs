@@ -18,7 +18,7 @@ use needs::follows_bundles;
 pub(crate) use needs::{copied_bundles, needs};
 pub use observation::{Blocker, Decision, Limits, Observation, StatusSummary};
 
-use crate::model::clock::after;
+use crate::model::clock::{after, time_left};
 use crate::model::job::{Batch, BatchSource, CopyJob, JobPhase};
 use assessment::Assessment;
 use batches::{Open, batches, blob_locations};
@@ -134,8 +134,7 @@ fn again(
     started: &BTreeSet<usize>,
 ) -> Duration {
     let mut times = vec![intervals.resync];
-    let mut at =
-        |time: Timestamp| times.push(Duration::try_from(time.duration_since(o.now)).unwrap_or_default());
+    let mut at = |time: Timestamp| times.push(time_left(o.now, time));
     if o.spec.suspend {
         return intervals.resync;
     }

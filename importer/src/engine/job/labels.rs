@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 /// Label selector of all copy Jobs and their Pods.
 pub const SELECTOR: &str = "app.kubernetes.io/managed-by=krs-importer,app.kubernetes.io/component=copy";
 /// Label with the UID of the set.
@@ -20,6 +22,16 @@ pub(super) const NONCE: &str = "kuberegistrysync.io/nonce";
 pub(super) const CONTAINER: &str = "copy";
 /// Hex digits of the hash in the name.
 pub(super) const HASH_DIGITS: usize = 10;
+
+/// Whether [`SELECTOR`] selects an object.
+pub(crate) fn is_selected(object: &ObjectMeta) -> bool {
+    let labels = object.labels.as_ref();
+    SELECTOR.split(',').all(|term| {
+        term.split_once('=').is_some_and(|(key, value)| {
+            labels.and_then(|labels| labels.get(key)).is_some_and(|label| label == value)
+        })
+    })
+}
 
 /// What the site adds, and what the importer needs, which comes before.
 pub(super) fn with_own(

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use krs_core::redact::printable;
 
-use super::labels::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, SELECTOR, SET_LABEL};
+use super::labels::{ATTEMPT, BATCH, CONTAINER, HASH_DIGITS, SET_LABEL, is_selected};
 use crate::model::job::{CopyJob, FailedPod, JobPhase};
 use crate::model::task::{CopyReport, CopyTask, MAX_REPORT, MAX_TARGETS, MAX_TASK, STOPPED};
 
@@ -21,8 +21,7 @@ const MAX_FAILURES: usize = MAX_TARGETS;
 /// Reads a Job of ours back, with its Pods for the report and for why they wait. `None`: it is not one of ours.
 pub fn read(job: &Job, pods: &[Pod]) -> Option<CopyJob> {
     let labels = job.metadata.labels.as_ref()?;
-    let ours = SELECTOR.split(',').filter_map(|pair| pair.split_once('='));
-    if !ours.into_iter().all(|(key, value)| labels.get(key).is_some_and(|is| is == value)) {
+    if !is_selected(&job.metadata) {
         return None;
     }
     labels.get(SET_LABEL)?;
