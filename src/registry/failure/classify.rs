@@ -137,3 +137,23 @@ fn help(error: &RegistryError) -> Option<String> {
     };
     Some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::oci::digest::Digest;
+
+    /// What is said against a blob of the archive that cannot be read while it is sent.
+    fn help_against_read(cause: io::ErrorKind) -> Option<String> {
+        let source = SourceError::Read(io::Error::from(cause));
+        RegistryError::Source { digest: Digest::of(b"layer"), source }.help()
+    }
+
+    #[test]
+    fn an_archive_that_disappears_while_it_is_sent_is_a_removed_drive() {
+        assert_eq!(help_against_read(io::ErrorKind::NotFound).as_deref(), Some(DRIVE_FAILED));
+        assert_eq!(help_against_read(io::ErrorKind::PermissionDenied), None);
+    }
+}
