@@ -2,6 +2,7 @@
 //! Decisions: pure functions over [`crate::model`]. Nothing here has a client of anything.
 
 pub(crate) mod advice;
+pub(crate) mod condition;
 pub mod decide;
 pub(crate) mod failures;
 pub mod job;

@@ -14,6 +14,7 @@ use krs_core::redact::printable;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::engine::condition::{ConditionBuilder, whole_seconds};
 use crate::engine::decide::StatusSummary;
 
 /// Least time between two writes of one set's status, unless a condition changes its status or reason.
@@ -37,7 +38,8 @@ pub fn status(
     last_sync_time: Option<Timestamp>,
     now: Timestamp,
 ) -> EdgeImageSetStatus {
-    let writer = Writer { before, generation, now: whole_seconds(now) };
+    let previous = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
+    let builder = ConditionBuilder::new(previous, generation, now);
     let present = |n: usize| summary.present.get(n).copied().unwrap_or(false);
     let synchronized_images =
         spec.images.iter().enumerate().filter(|(n, _)| present(*n)).map(|(_, i)| i.image.clone());
@@ -46,7 +48,7 @@ pub fn status(
     EdgeImageSetStatus {
         importer: before.and_then(|before| before.importer.clone()),
         observed_generation: Some(generation),
-        conditions: writer.conditions(summary),
+        conditions: conditions(summary, builder),
         images: Some(ImageCounts {
             desired: count(desired),
             present: count(synchronized_images.len()),
@@ -61,46 +63,30 @@ pub fn status(
     }
 }
 
-struct Writer<'a> {
-    before: Option<&'a EdgeImageSetStatus>,
-    generation: i64,
-    now: Timestamp,
-}
-
-impl Writer<'_> {
-    fn conditions(&self, summary: &StatusSummary) -> Vec<Condition> {
-        let ready = summary.ready.0 == reason::SYNC_SUCCESSFUL;
-        let (why, message) = (summary.ready.0, summary.ready.1.as_str());
-        let mut conditions = vec![
-            self.condition(condition::READY, ready, why, message),
-            self.condition(condition::SYNCED, ready, why, message),
-        ];
-        let only_while_true =
-            [(condition::RECONCILING, &summary.reconciling), (condition::STALLED, &summary.stalled)];
-        for (type_, said) in only_while_true {
-            let said = said.as_ref();
-            conditions.extend(said.map(|(reason, message)| self.condition(type_, true, reason, message)));
-        }
-        conditions.extend(summary.bundle.as_ref().map(|bundle| {
-            let message = verified(bundle);
-            self.condition(condition::BUNDLE_VERIFIED, true, reason::SUCCEEDED, &message)
-        }));
-        conditions
-    }
-
-    fn condition(&self, type_: &str, is: bool, reason: &str, message: &str) -> Condition {
+fn conditions(summary: &StatusSummary, builder: ConditionBuilder<'_>) -> Vec<Condition> {
+    let condition = |type_: &str, is: bool, reason: &str, message: &str| {
         let status = if is { "True" } else { "False" };
-        let since = self.before.into_iter().flat_map(|before| &before.conditions);
-        let mut since = since.filter(|before| before.type_ == type_ && before.status == status);
-        Condition {
-            type_: type_.to_owned(),
-            status: status.to_owned(),
-            reason: reason.to_owned(),
-            message: bounded(message, MAX_MESSAGE),
-            observed_generation: Some(self.generation),
-            last_transition_time: since.next().map_or(Time(self.now), |c| c.last_transition_time.clone()),
-        }
+        builder.condition(type_, status, reason, bounded(message, MAX_MESSAGE))
+    };
+    let ready = summary.ready.0 == reason::SYNC_SUCCESSFUL;
+    let (why, message) = (summary.ready.0, summary.ready.1.as_str());
+    let mut conditions = vec![
+        condition(condition::READY, ready, why, message),
+        condition(condition::SYNCED, ready, why, message),
+    ];
+    let only_while_true =
+        [(condition::RECONCILING, &summary.reconciling), (condition::STALLED, &summary.stalled)];
+    for (type_, state) in only_while_true {
+        let state = state.as_ref();
+        conditions.extend(state.map(|(reason, message)| condition(type_, true, reason, message)));
     }
+    conditions.extend(
+        summary
+            .bundle
+            .as_ref()
+            .map(|bundle| condition(condition::BUNDLE_VERIFIED, true, reason::SUCCEEDED, &verified(bundle))),
+    );
+    conditions
 }
 
 fn verified(bundle: &BundleReference) -> String {
@@ -125,11 +111,6 @@ fn bounded(text: &str, most: usize) -> String {
         None => text,
         Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
     }
-}
-
-/// Kubernetes keeps no parts of seconds: with them a status that was read back would never equal the next one.
-fn whole_seconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 fn count(n: usize) -> i32 {

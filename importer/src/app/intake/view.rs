@@ -2,7 +2,7 @@
 //! The status of an ImageBundle. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use krs_core::bundle::has_expired;
 use krs_core::crd::{ImageBundleStatus, VolumeCounts, condition, reason};
 
@@ -14,6 +14,7 @@ use super::namespaces::Mismatches;
 use super::rejection::{AHEAD, DAMAGED, INCOMPLETE};
 use super::removal::{away, being_found_out, needs, safe_to_remove};
 use super::usage::Usage;
+use crate::engine::condition::ConditionBuilder;
 use crate::engine::needed::Named;
 use crate::model::marks::Standing;
 
@@ -85,7 +86,10 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Usage, context: &Context
         rows.push(row(RECORDED, "True", "MarkReached", text));
     }
     let old = context.previous.map(|previous| previous.conditions.as_slice()).unwrap_or_default();
-    status.conditions = rows.into_iter().map(|row| condition_of(row, old, context)).collect();
+    let builder = ConditionBuilder::new(old, context.generation, context.now);
+    let condition =
+        |(type_, status, reason, message): Row| builder.condition(type_, status, &reason, message);
+    status.conditions = rows.into_iter().map(condition).collect();
     status
 }
 
@@ -290,23 +294,4 @@ fn earlier_rows(
     status.message = Some(text);
     status.volumes = status.volumes.map(|volumes| VolumeCounts { present: 0, ..volumes });
     (status, rows)
-}
-
-/// Keeps the time of the last change of a condition whose status stays.
-fn condition_of(
-    (type_, status, reason, message): Row,
-    old: &[Condition],
-    context: &Context<'_>,
-) -> Condition {
-    let same = old.iter().find(|old| old.type_ == type_ && old.status == status);
-    // As the API server stores it, so that what was written is equal to what comes back.
-    let now = context.now.round(jiff::Unit::Second).unwrap_or(context.now);
-    Condition {
-        type_: type_.to_owned(),
-        status: status.to_owned(),
-        reason,
-        message,
-        observed_generation: Some(context.generation),
-        last_transition_time: same.map_or(Time(now), |same| same.last_transition_time.clone()),
-    }
 }
