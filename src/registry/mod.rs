@@ -20,6 +20,7 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
+pub use auth::credential_file::{CredentialFile, CredentialKey, InvalidCredentials};
 pub use auth::keychain::Keychain;
 pub use client::options::ClientOptions;
 pub use client::repository::Repository;

@@ -6,6 +6,7 @@ mod copy;
 mod diff;
 mod global;
 mod key;
+mod login;
 mod other;
 mod read;
 mod receipt;
@@ -19,6 +20,7 @@ pub(crate) use copy::CopyArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use global::{Color, Format, Global};
 pub(crate) use key::{KeygenArgs, PassphraseFile, SignArgs};
+pub(crate) use login::{LoginArgs, LogoutArgs};
 pub(crate) use other::{CompletionsArgs, ManArgs, ValidateArgs};
 pub(crate) use read::{
     InspectArgs, PolicyArgs, PublicKeys, PushArgs, PushReferrers, ServeArgs, VerifyArgs, VolumeArgs,
@@ -64,6 +66,8 @@ pub(crate) enum Command {
     Receipt(ReceiptArgs),
     Serve(ServeArgs),
     Validate(ValidateArgs),
+    Login(LoginArgs),
+    Logout(LogoutArgs),
     Keygen(KeygenArgs),
     Sign(SignArgs),
     /// Print the CustomResourceDefinitions of EdgeImageSet and ImageBundle
@@ -71,6 +75,9 @@ pub(crate) enum Command {
     Crd,
     Completions(CompletionsArgs),
     Man(ManArgs),
+    /// Print the version, the commit and the format versions
+    #[command(after_help = "Example:\n  krs version --format json")]
+    Version,
 }
 
 /// Reads `1`, `true`, `yes`, `on` and their opposites, so that `KRS_QUIET=1` works.

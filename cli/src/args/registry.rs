@@ -32,7 +32,7 @@ pub(crate) struct RegistryArgs {
     #[arg(long, value_name = "HOST[:PORT]", env = "KRS_ALLOW_HTTP_REDIRECT", value_delimiter = ',')]
     pub(crate) allow_http_redirect: Vec<RegistryHost>,
     /// Transfers at once. Fewer than 6 also limit all connections to one registry to as many
-    #[arg(long, value_name = "N", default_value = "6", env = "KRS_JOBS")]
+    #[arg(short = 'j', long, value_name = "N", default_value = "6", env = "KRS_JOBS")]
     pub(crate) jobs: NonZeroUsize,
     /// Maximum bytes per second received and sent, of all transfers together, e.g. 500kB, 8MB or 2MiB
     #[arg(long, value_name = "RATE", env = "KRS_BANDWIDTH_LIMIT", value_parser = rate)]

@@ -34,7 +34,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
         command = command.mut_subcommand(name, |sub| sub.mut_args(without_empty));
     }
     let matches = command.clone().try_get_matches_from(&arguments);
-    let mut matches = matches.map_err(|error| with_variable(error, command.clone(), &arguments))?;
+    let mut matches = matches.map_err(|error| match usual_name(&error) {
+        Some(message) => error_of(command.clone(), &arguments, ErrorKind::InvalidSubcommand, &message),
+        None => with_variable(error, command.clone(), &arguments),
+    })?;
     if let Some((name, given)) = matches.subcommand() {
         let original = Cli::command();
         let sub = original.find_subcommand(name);
@@ -57,6 +60,23 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
         }
     }
     Cli::from_arg_matches(&matches)
+}
+
+/// What other tools call a command of krs, and the commands that do it here.
+const USUAL_NAMES: [(&[&str], &str); 3] = [
+    (&["save", "export", "pull"], "`krs bundle` fetches images into an archive"),
+    (&["load", "import"], "`krs push` copies the images of an archive into a registry"),
+    (
+        &["sync", "mirror"],
+        "`krs bundle` fetches images into an archive, and `krs push` copies them from there into a registry",
+    ),
+];
+
+/// Which command does what a command of this name does in other tools; `None` where the error is another one.
+fn usual_name(error: &Error) -> Option<String> {
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let (_, commands) = USUAL_NAMES.iter().find(|(names, _)| names.contains(&name.as_str()))?;
+    Some(format!("krs has no command `{name}`: {commands}"))
 }
 
 /// The subcommand that the arguments name.
@@ -192,6 +212,20 @@ mod tests {
         }
         let message = old_output(&words("krs plan ."), Some("json")).unwrap_or_default();
         assert!(message.contains("KRS_FORMAT=json"), "{message}");
+    }
+
+    #[test]
+    fn a_usual_name_is_no_command_and_names_one_that_exists() {
+        let known = Cli::command();
+        for (names, commands) in USUAL_NAMES {
+            for name in names {
+                assert!(known.find_subcommand(name).is_none(), "{name} is a command by now");
+            }
+            let mentioned = commands.split("`krs ").skip(1).filter_map(|rest| rest.split('`').next());
+            for command in mentioned {
+                assert!(known.find_subcommand(command).is_some(), "{command}");
+            }
+        }
     }
 
     #[test]

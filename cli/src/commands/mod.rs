@@ -3,6 +3,7 @@
 
 mod bundle;
 mod copy;
+mod credential_file;
 mod diff;
 mod drive;
 mod files;
@@ -10,6 +11,7 @@ mod generate;
 mod inspect;
 mod keygen;
 mod keys;
+mod login;
 mod output;
 mod policy;
 mod push;
@@ -23,6 +25,7 @@ mod sign;
 mod signals;
 mod validate;
 mod verify;
+mod version;
 
 use std::process::ExitCode;
 
@@ -63,11 +66,14 @@ fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Receipt(args) => receipt::receipt(&args, console),
         Command::Serve(args) => serve::serve(&args, console),
         Command::Validate(args) => validate::validate(&args, console),
+        Command::Login(args) => login::login(&args, console),
+        Command::Logout(args) => login::logout(&args, console),
         Command::Keygen(args) => keygen::keygen(&args, console),
         Command::Sign(args) => sign::sign(&args, console),
         Command::Crd => generate::crd(console),
         Command::Completions(args) => generate::completions(&args, console),
         Command::Man(args) => generate::man(&args, console),
+        Command::Version => version::version(console),
     }
 }
 

@@ -13,10 +13,22 @@ use crate::diagnostic::Failure;
 /// # Errors
 /// Logins or certificates that cannot be read.
 pub(super) fn client(args: &RegistryArgs, progress: &Arc<dyn Progress>) -> Result<Client, Failure> {
+    client_with(args, Keychain::from_environment(args.authfile.as_deref())?, progress)
+}
+
+/// The same with these credentials.
+///
+/// # Errors
+/// Certificates that cannot be read.
+pub(super) fn client_with(
+    args: &RegistryArgs,
+    keychain: Keychain,
+    progress: &Arc<dyn Progress>,
+) -> Result<Client, Failure> {
     let watcher = Arc::clone(progress);
     let defaults = ClientOptions::default();
     let options = ClientOptions {
-        keychain: Keychain::from_environment(args.authfile.as_deref())?,
+        keychain,
         ca_files: args.ca_file.clone(),
         plain_http: args.plain_http.clone(),
         insecure: args.insecure_registry.clone(),

@@ -3,7 +3,7 @@
 
 use crate::harness::Desk;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 18] = [
     "bundle",
     "plan",
     "diff",
@@ -14,11 +14,14 @@ const COMMANDS: [&str; 15] = [
     "receipt",
     "serve",
     "validate",
+    "login",
+    "logout",
     "keygen",
     "sign",
     "crd",
     "completions",
     "man",
+    "version",
 ];
 
 #[test]
@@ -44,6 +47,40 @@ fn the_version_names_the_build() {
     assert!(build.ends_with(')') && (build.starts_with("commit ") || build == "development build)"), "{out}");
     let page = desk.krs(&["man"]).ok().out;
     assert!(page.contains(concat!("\"krs ", env!("CARGO_PKG_VERSION"), "\"")), "{page}");
+}
+
+/// What a pipeline checks before it uses a bundle from elsewhere.
+#[test]
+fn the_version_says_which_formats_it_reads_and_writes() {
+    let desk = Desk::new();
+    let version = desk.krs(&["version", "--format", "json"]).ok().json();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(version["schemaVersion"], 1);
+    let commit = &version["commit"];
+    assert!(commit.is_null() || commit.as_str().is_some_and(|commit| commit.len() >= 40), "{commit}");
+    assert_eq!(version["formatVersions"]["read"], serde_json::json!([1, 2]));
+    assert_eq!(version["formatVersions"]["written"], serde_json::json!([1, 2]));
+    let text = desk.krs(&["version"]).ok().out;
+    assert!(text.starts_with(&desk.krs(&["--version"]).ok().out), "{text}");
+}
+
+#[test]
+fn names_of_commands_of_other_tools_lead_to_the_command_that_does_it() {
+    let desk = Desk::new();
+    for (name, command) in [
+        ("save", "krs bundle"),
+        ("pull", "krs bundle"),
+        ("load", "krs push"),
+        ("import", "krs push"),
+        ("sync", "krs push"),
+        ("mirror", "krs bundle"),
+    ] {
+        desk.krs(&[name, "x", "--all"]).failed(2, &[&format!("krs has no command `{name}`: "), command]);
+        let json = desk.krs(&[name, "--format", "json"]);
+        let event = serde_json::from_str::<serde_json::Value>(&json.err).unwrap();
+        assert!(event["code"] == 2 && event["message"].as_str().unwrap().contains(command), "{json}");
+    }
+    desk.krs(&["bundel"]).failed(2, &["unrecognized subcommand 'bundel'", "'bundle'"]);
 }
 
 #[test]
@@ -109,9 +146,10 @@ fn shells_complete_files_and_folders() {
 #[test]
 fn manual_pages_keep_the_lines_of_their_examples() {
     let desk = Desk::new();
-    for command in
-        ["bundle", "verify", "inspect", "push", "copy", "serve", "receipt", "validate", "sign", "keygen"]
-    {
+    for command in [
+        "bundle", "verify", "inspect", "push", "copy", "serve", "receipt", "validate", "sign", "keygen",
+        "login", "logout",
+    ] {
         let page = desk.krs(&["man", command]).ok().out;
         let examples =
             page.split(".SH EXAMPLES\n.nf\n").nth(1).unwrap_or_else(|| panic!("{command}\n{page}"));

@@ -16,6 +16,8 @@ mod harness;
 mod help;
 mod hostile;
 mod keys;
+#[cfg(unix)]
+mod login;
 mod one_cause;
 mod output;
 mod output_files;

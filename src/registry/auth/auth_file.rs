@@ -112,30 +112,38 @@ fn helper_name(name: Value) -> String {
     }
 }
 
+/// The content of a file; an empty one holds nothing.
+pub(in crate::registry) fn parse_json(path: &Utf8Path, bytes: &[u8]) -> Result<Value, KeychainError> {
+    let unusable = |detail: String| KeychainError::File { path: path.to_string(), detail };
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(unusable("it is UTF-16; expected UTF-8".to_owned()));
+    }
+    // The error's own text would show parts of the content.
+    let position = |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
+    match bytes {
+        [] => Ok(Value::Object(serde_json::Map::new())),
+        bytes => serde_json::from_slice::<Value>(bytes)
+            .map_err(|error| unusable(format!("it is not JSON ({})", position(&error)))),
+    }
+}
+
+/// Files of old versions (`.dockercfg`) are the table of entries alone.
+pub(in crate::registry) fn is_old_form(value: &Value) -> bool {
+    value.as_object().is_some_and(|map| {
+        !map.is_empty()
+            && !["auths", "credHelpers", "credsStore"].iter().any(|key| map.contains_key(*key))
+            && map.values().all(|entry| entry.get("auth").is_some() || entry.get("username").is_some())
+    })
+}
+
 impl AuthFile {
     /// Reads a file; one that is empty holds nothing.
     pub(in crate::registry) fn parse(path: &Utf8Path, bytes: &[u8]) -> Result<Self, KeychainError> {
         let unusable = |detail: String| KeychainError::File { path: path.to_string(), detail };
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
-        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-            return Err(unusable("it is UTF-16; expected UTF-8".to_owned()));
-        }
-        // The error's own text would show parts of the content.
-        let position =
-            |error: &serde_json::Error| format!("line {}, column {}", error.line(), error.column());
-        let value = match bytes {
-            [] => Value::Object(serde_json::Map::new()),
-            bytes => serde_json::from_slice::<Value>(bytes)
-                .map_err(|error| unusable(format!("it is not JSON ({})", position(&error))))?,
-        };
-        // Files of old versions (`.dockercfg`) are the table of entries alone.
-        let old = value.as_object().is_some_and(|map| {
-            !map.is_empty()
-                && !["auths", "credHelpers", "credsStore"].iter().any(|key| map.contains_key(*key))
-                && map.values().all(|entry| entry.get("auth").is_some() || entry.get("username").is_some())
-        });
+        let value = parse_json(path, bytes)?;
         let shape = |_| unusable("it does not have the shape of a file with credentials".to_owned());
-        let raw = if old {
+        let raw = if is_old_form(&value) {
             RawFile { auths: Some(serde_json::from_value(value).map_err(shape)?), ..RawFile::default() }
         } else {
             serde_json::from_value::<RawFile>(value).map_err(shape)?
@@ -155,6 +163,11 @@ impl AuthFile {
     /// Whether it has entries, usable or not.
     pub(in crate::registry) fn has_entries(&self) -> bool {
         !self.entries.is_empty()
+    }
+
+    /// Whether it has an entry, usable or not, of this normalized key.
+    pub(in crate::registry) fn has_entry(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
     }
 
     /// The credentials for a registry and for paths in it.

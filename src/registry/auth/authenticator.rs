@@ -51,6 +51,11 @@ impl Authenticator {
         Arc::clone(self.sessions.lock().entry(registry.clone()).or_default())
     }
 
+    /// Whether the registry asked for credentials so far.
+    pub(in crate::registry) fn was_challenged(&self, registry: &RegistryHost) -> bool {
+        self.session(registry).was_challenged()
+    }
+
     /// The context of a request, with the registry's URL.
     pub(in crate::registry) async fn context<'a>(
         &self,

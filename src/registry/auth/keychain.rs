@@ -12,6 +12,7 @@ use crate::files;
 use crate::oci::reference::{RegistryHost, RepositoryName};
 use crate::redact::Secret;
 use crate::registry::auth::auth_file::{AuthFile, is_helper_name, normalize};
+use crate::registry::auth::credential_file::CredentialKey;
 use crate::registry::auth::credentials::{Credentials, LookupResult};
 use crate::registry::auth::helper::Helper;
 use crate::registry::failure::keychain::KeychainError;
@@ -69,18 +70,43 @@ impl Keychain {
         explicit: Option<&Utf8Path>,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, KeychainError> {
-        let path = |name| variable(name).map(Utf8PathBuf::from);
-        if let Some(named) = explicit.map(Utf8Path::to_path_buf).or_else(|| path("REGISTRY_AUTH_FILE")) {
-            return Self::from_files(&[named], true);
-        }
-        let home = path("HOME").or_else(|| path("USERPROFILE"));
-        let in_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
-        let paths = [
-            path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json")),
-            path("XDG_CONFIG_HOME").or_else(|| in_home(".config")).map(|f| f.join("containers/auth.json")),
-            path("DOCKER_CONFIG").or_else(|| in_home(".docker")).map(|folder| folder.join("config.json")),
-        ];
-        Self::from_files(&paths.into_iter().flatten().collect::<Vec<_>>(), false)
+        let search = SearchPaths::new(explicit, variable);
+        Self::from_files(&search.paths, search.named)
+    }
+
+    /// The same, and the file that credentials of this user are written to: the first of those that are read. It need
+    /// not exist.
+    ///
+    /// # Errors
+    /// A file that was named cannot be read; there is no home folder.
+    pub fn for_login(explicit: Option<&Utf8Path>) -> Result<(Self, Utf8PathBuf), KeychainError> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let search = SearchPaths::new(explicit, variable);
+        let keychain = Self::from_files(&search.paths, false)?;
+        let path = search.paths.first().cloned().ok_or_else(|| KeychainError::File {
+            path: "auth.json".to_owned(),
+            detail: "no folder for it is known: neither XDG_RUNTIME_DIR nor HOME is set".to_owned(),
+        })?;
+        Ok((keychain, path))
+    }
+
+    /// The credential helper that keeps the credentials for `key`, so that an entry in `file` would not be used, or would
+    /// contradict it: one that any file names for this registry, or the one for all registries that `file` names.
+    pub fn configured_helper(&self, key: &CredentialKey, file: &Utf8Path) -> Option<(String, Utf8PathBuf)> {
+        let registry = normalize(key.registry().as_str());
+        self.files.iter().find_map(|source| {
+            let own = source.helpers.get(&registry);
+            // An empty name stands for the file itself.
+            let name = own.or(source.store.as_ref().filter(|_| source.path == file))?;
+            let program = format!("docker-credential-{}", crate::redact::printable(name, 100));
+            (!name.is_empty()).then(|| (program, source.path.clone()))
+        })
+    }
+
+    /// The files that have an entry of exactly this key.
+    pub fn files_with(&self, key: &CredentialKey) -> Vec<&Utf8Path> {
+        let with = self.files.iter().filter(|source| source.has_entry(&key.to_string()));
+        with.map(|source| source.path.as_path()).collect()
     }
 
     /// The credentials in these files; the first that has any for a registry counts.
@@ -259,6 +285,31 @@ impl Keychain {
         let found = self.file_credentials_from(helper.index, registry, repository)?;
         let unusable = unusable.filter(|_| found.credentials.is_none()).or(found.unusable);
         Ok(LookupResult { unusable, ..found })
+    }
+}
+
+/// The files with credentials of a user, in the order in which they are read.
+#[derive(Debug)]
+struct SearchPaths {
+    paths: Vec<Utf8PathBuf>,
+    /// Whether the one file was named, so that it has to exist.
+    named: bool,
+}
+
+impl SearchPaths {
+    fn new(explicit: Option<&Utf8Path>, variable: impl Fn(&str) -> Option<String>) -> Self {
+        let path = |name| variable(name).map(Utf8PathBuf::from);
+        if let Some(named) = explicit.map(Utf8Path::to_path_buf).or_else(|| path("REGISTRY_AUTH_FILE")) {
+            return Self { paths: vec![named], named: true };
+        }
+        let home = path("HOME").or_else(|| path("USERPROFILE"));
+        let in_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
+        let paths = [
+            path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json")),
+            path("XDG_CONFIG_HOME").or_else(|| in_home(".config")).map(|f| f.join("containers/auth.json")),
+            path("DOCKER_CONFIG").or_else(|| in_home(".docker")).map(|folder| folder.join("config.json")),
+        ];
+        Self { paths: paths.into_iter().flatten().collect(), named: false }
     }
 }
 

@@ -5,6 +5,7 @@ pub(in crate::registry) mod auth_file;
 pub(in crate::registry) mod authenticator;
 pub(in crate::registry) mod challenge;
 pub(in crate::registry) mod context;
+pub(in crate::registry) mod credential_file;
 pub(in crate::registry) mod credential_store;
 pub(in crate::registry) mod credentials;
 pub(in crate::registry) mod helper;

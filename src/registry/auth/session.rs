@@ -90,6 +90,11 @@ impl Session {
         challenges.latest.clone().map(|latest| (latest.without_scopes(), true))
     }
 
+    /// Whether a request was refused with a challenge.
+    pub(in crate::registry) fn was_challenged(&self) -> bool {
+        self.challenges.lock().latest.is_some()
+    }
+
     /// Records the challenge to a request of this scope. Returns whether it differs from the one that was met.
     pub(in crate::registry) fn record(&self, scope: &Scope, challenge: &Challenge) -> bool {
         let mut challenges = self.challenges.lock();

@@ -89,6 +89,16 @@ impl Client {
         }
     }
 
+    /// Whether the registry asks for credentials, and then accepts them; `false` where it answers everybody, so that
+    /// they were not sent.
+    ///
+    /// # Errors
+    /// As for [`Self::ping`].
+    pub async fn accepts_credentials(&self, registry: &RegistryHost) -> Result<bool, RegistryError> {
+        self.ping(registry).await?;
+        Ok(self.shared.auth.was_challenged(registry))
+    }
+
     async fn try_ping(&self, registry: &RegistryHost) -> Result<(), Failure> {
         let auth = &self.shared.auth;
         let what = format!("https://{registry}/v2/");

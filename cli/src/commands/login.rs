@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Credentials of registries: stored after the registry accepted them, and removed.
+
+use std::io::{self, IsTerminal as _};
+
+use camino::Utf8Path;
+use krs_core::files;
+use krs_core::redact::Secret;
+use krs_core::registry::{CredentialKey, Keychain};
+use serde::Serialize;
+
+use super::{credential_file, registries, runtime};
+use crate::args::{LoginArgs, LogoutArgs};
+use crate::console::Console;
+use crate::diagnostic::Failure;
+use crate::report::SCHEMA_VERSION;
+
+/// Longest password, in bytes: tokens of some registries have several thousand.
+const MAX_PASSWORD: u64 = 64 << 10;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LoginReport<'a> {
+    schema_version: u32,
+    registry: String,
+    username: &'a str,
+    file: &'a Utf8Path,
+    /// Whether the registry accepted the credentials; `false` where it was not asked, or did not want any.
+    verified: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogoutReport<'a> {
+    schema_version: u32,
+    registry: String,
+    file: &'a Utf8Path,
+    removed: bool,
+    /// Other files that have credentials for it.
+    left_in: Vec<&'a Utf8Path>,
+}
+
+/// `krs login`
+pub(super) fn login(args: &LoginArgs, console: &Console) -> Result<(), Failure> {
+    let key = key(&args.registry)?;
+    let (keychain, path) = Keychain::for_login(args.registries.authfile.as_deref())?;
+    refuse_helper(&keychain, &key, &path)?;
+    let mut file = credential_file::read(&path)?;
+    let password = password(args.password_stdin)?;
+    file.store(&key, &args.username, &password)?;
+    let verified = !args.no_verify && accepted(args, &key, password, console)?;
+    credential_file::write(&path, &file)?;
+    if !verified && !args.no_verify {
+        let registry = key.registry();
+        console.warning(&format!("{registry} asks for no credentials: they were stored and not verified"));
+    }
+    let (schema_version, registry) = (SCHEMA_VERSION, key.to_string());
+    let report = LoginReport { schema_version, registry, username: &args.username, file: &path, verified };
+    console.result(&report, || {
+        let how = if verified { "accepted and stored" } else { "stored, not verified" };
+        format!("{}: credentials of {} {how} in {path}\n", report.registry, report.username)
+    })
+}
+
+/// `krs logout`
+pub(super) fn logout(args: &LogoutArgs, console: &Console) -> Result<(), Failure> {
+    let key = key(&args.registry)?;
+    let (keychain, path) = Keychain::for_login(args.authfile.as_deref())?;
+    let mut file = credential_file::read(&path)?;
+    let removed = file.remove(&key);
+    if removed {
+        credential_file::write(&path, &file)?;
+    }
+    let left_in = keychain.files_with(&key).into_iter().filter(|file| *file != path).collect::<Vec<_>>();
+    for other in &left_in {
+        console.warning(&format!("{other} has credentials for {key}, too: they are used from now on"));
+    }
+    if let Some((program, named_in)) = keychain.configured_helper(&key, &path) {
+        console.warning(&format!("{program}, which {named_in} names, may keep credentials for {key}"));
+    }
+    let report = LogoutReport {
+        schema_version: SCHEMA_VERSION,
+        registry: key.to_string(),
+        file: &path,
+        removed,
+        left_in: left_in.clone(),
+    };
+    console.result(&report, || match removed {
+        true => format!("{key}: credentials removed from {path}\n"),
+        false => format!("{key}: no credentials in {path}\n"),
+    })
+}
+
+fn key(text: &str) -> Result<CredentialKey, Failure> {
+    text.parse::<CredentialKey>().map_err(|error| {
+        Failure::usage(error.to_string())
+            .help("name a registry, or a path in it: registry.example.com:5000/team")
+    })
+}
+
+/// Credentials that a helper keeps are not stored a second time in a file.
+fn refuse_helper(keychain: &Keychain, key: &CredentialKey, path: &Utf8Path) -> Result<(), Failure> {
+    let Some((program, named_in)) = keychain.configured_helper(key, path) else { return Ok(()) };
+    let message =
+        format!("the credentials for {} are kept by {program}, which {named_in} names", key.registry());
+    Err(Failure::usage(message).help(format!(
+        "store them with it (docker login), or remove its name from {named_in}, or name another file with --authfile"
+    )))
+}
+
+/// The password on standard input, without the line break at its end.
+fn password(from_stdin: bool) -> Result<Secret, Failure> {
+    let example = "for example: printf '%s' \"$PASSWORD\" | krs login HOST --username NAME --password-stdin";
+    if !from_stdin || io::stdin().is_terminal() {
+        return Err(Failure::usage("the password is read from standard input").help(example));
+    }
+    let text = files::read_to_string(io::stdin().lock(), MAX_PASSWORD)
+        .map_err(|e| Failure::usage(format!("cannot read the password from standard input: {e}")))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Secret::new(line.strip_suffix('\r').unwrap_or(line)))
+}
+
+/// Whether the registry wanted the credentials, and accepted them.
+fn accepted(
+    args: &LoginArgs,
+    key: &CredentialKey,
+    password: Secret,
+    console: &Console,
+) -> Result<bool, Failure> {
+    let keychain = Keychain::empty().with(key.registry(), &args.username, password);
+    let client = registries::client_with(&args.registries, keychain, &console.progress())?;
+    Ok(runtime::runtime()?.block_on(client.accepts_credentials(key.registry()))?)
+}
