@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A file with credentials on disk: read whole, and replaced whole by one that only its owner can read.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use krs_core::error::{help_against_write, io_kind};
 use krs_core::files;
 use krs_core::registry::CredentialFile;
@@ -53,7 +53,7 @@ fn replace(path: &Utf8Path, content: &[u8]) -> io::Result<()> {
     sync_folder(folder)
 }
 
-fn write_new(path: &Utf8PathBuf, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Utf8Path, content: &[u8]) -> io::Result<()> {
     match fs::remove_file(path) {
         // Left by a process that was killed.
         Ok(()) => {}
@@ -85,7 +85,7 @@ fn make_folder(folder: &Utf8Path) -> io::Result<()> {
 
 #[cfg(unix)]
 fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]

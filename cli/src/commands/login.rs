@@ -83,11 +83,11 @@ pub(super) fn logout(args: &LogoutArgs, console: &Console) -> Result<(), Failure
         registry: key.to_string(),
         file: &path,
         removed,
-        left_in: left_in.clone(),
+        left_in,
     };
-    console.result(&report, || match removed {
-        true => format!("{key}: credentials removed from {path}\n"),
-        false => format!("{key}: no credentials in {path}\n"),
+    console.result(&report, || {
+        let what = if removed { "credentials removed from" } else { "no credentials in" };
+        format!("{key}: {what} {path}\n")
     })
 }
 
