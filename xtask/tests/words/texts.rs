@@ -19,10 +19,10 @@ pub(crate) fn read(path: &str) -> String {
     fs::read_to_string(checkout().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Commands of other programs.
-const COMMANDS: [&str; 3] = ["docker login", "podman login", "skopeo login"];
+/// Commands that have such a name.
+const COMMANDS: [&str; 4] = ["docker login", "podman login", "skopeo login", "krs login"];
 
-/// Everything of a scope, without commands of other programs.
+/// Everything of a scope, without these commands.
 pub(crate) fn texts(scope: Scope) -> Vec<Line> {
     let mut lines = lines_of(scope);
     for (_, _, line) in &mut lines {
