@@ -2,10 +2,11 @@
 //! The core of KubeRegistrySync: everything that knows no terminal and no cluster.
 //!
 //! Layers, each of which uses only those before it: `redact`, `json`, `format`, `files`, `error` ← `oci` ← `progress`, `crd` ←
-//! `set`, `registry` ← `bundle` ← `sync`. `registry` and `bundle` do not know each other; only `sync` joins them. A
-//! test holds the code to it.
+//! `set`, `registry` ← `bundle` ← `sync`. `registry` and `bundle` do not know each other; only `sync` joins them.
+//! `collect` uses `set` and what comes before it. A test holds the code to it.
 
 pub mod bundle;
+pub mod collect;
 pub mod crd;
 pub mod error;
 pub mod files;

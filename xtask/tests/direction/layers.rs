@@ -31,6 +31,7 @@ const CRATES: &[Crate] = &[
             ("progress", &["oci"]),
             ("crd", &["oci"]),
             ("set", &["oci", "crd"]),
+            ("collect", &["oci", "crd", "set"]),
             ("registry", &["oci"]),
             ("bundle", &["oci", "crd", "set", "progress"]),
             ("sync", &["oci", "crd", "set", "progress", "registry", "bundle"]),
