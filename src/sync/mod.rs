@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What joins sets, registries and bundles: finding what a set needs, planning a bundle, and moving blobs.
 //!
-//! `receipt`, `fetch` ← `verify_present`, `scan`, `resolve` ← `plan`, `compare` ← `pull`, `push`, `serve`.
+//! `receipt`, `fetch`, `catalog` ← `verify_present`, `scan`, `resolve` ← `plan`, `compare` ← `pull`, `push`, `serve`.
 
+pub mod catalog;
 pub mod compare;
 pub mod fetch;
 pub mod plan;

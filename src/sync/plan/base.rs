@@ -8,6 +8,7 @@ use crate::bundle::{
 };
 use crate::oci::closure::Closure;
 use crate::oci::digest::Digest;
+use crate::sync::catalog::SentBundle;
 use crate::sync::receipt::{Receipt, ReceiptError};
 
 /// Layers that are left out of a bundle, and who says that they are there.
@@ -69,6 +70,25 @@ impl Base {
             name: format!("stream {}, sequence {}", manifest.stream, manifest.sequence),
         };
         Ok(Self { layers, sources: vec![source], requires_full_index: None })
+    }
+
+    /// What a site has that a bundle of the catalog was brought to.
+    pub fn of_sent(sent: &SentBundle) -> Self {
+        let mut layers = HashMap::<Digest, (u64, BTreeSet<String>)>::with_capacity(sent.layers.len());
+        for image in &sent.images {
+            let listed = image.layers.iter().filter_map(|position| sent.layers.get(*position as usize));
+            for (digest, size) in listed {
+                let entry = layers.entry(*digest).or_insert_with(|| (*size, BTreeSet::new()));
+                entry.1.extend(image.repositories.iter().map(ToString::to_string));
+            }
+        }
+        let source = BaseSource {
+            created_at: sent.created_at,
+            digest: sent.digest,
+            kind: BaseKind::Bundle,
+            name: format!("stream {}, sequence {}", sent.stream, sent.sequence),
+        };
+        Self { layers, sources: vec![source], requires_full_index: None }
     }
 
     /// What both have: a delta for several sites leaves out only what none of them needs.

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The catalog: the connected side's record of the bundles that went out, as JSON lines. With it, a few bytes from a
+//! site are enough to know what the site has: which bundle it imported. It is not signed: it never leaves the
+//! connected side, and decides only what a delta may leave out, which the site checks.
+
+mod error;
+mod file;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use error::CatalogError;
+pub use file::{Line, Lines, append, check_appendable};
+pub use record::{MAX_LINE, Record, SentBundle, SentImage};
