@@ -129,9 +129,13 @@ pub(crate) struct PlanArgs {
     #[arg(long, env = "KRS_REQUIRE_PLATFORMS", value_parser = flag(), help_heading = "Bundle")]
     pub(crate) require_platforms: bool,
     /// Leave out the layers that the site has: by a receipt of its registry (krs receipt), or by an earlier bundle that
-    /// arrived there; may be repeated, and then only what all of them have is left out
+    /// arrived there, as a file or as its record in the catalog (catalog:STREAM@SEQUENCE); may be repeated, and then only
+    /// what all of them have is left out
     #[arg(long, value_name = "FILE", env = "KRS_AGAINST", help_heading = "Bundle")]
     pub(crate) against: Vec<Utf8PathBuf>,
+    /// The record of the bundles that went out: `krs bundle` adds a line for each, and `--against catalog:…` reads it
+    #[arg(long, value_name = "FILE", env = "KRS_CATALOG", help_heading = "Bundle")]
+    pub(crate) catalog: Option<Utf8PathBuf>,
     /// Write volumes FILE.001, FILE.002 and so on of this size, for media that cannot hold it as one file [example:
     /// 3900MiB for FAT]
     #[arg(long, value_name = "SIZE", env = "KRS_VOLUME_SIZE", value_parser = size::volume_size, help_heading = "Bundle")]

@@ -2,6 +2,7 @@
 //! The command line as data: clap and nothing else.
 
 mod bundle;
+mod catalog;
 mod copy;
 mod diff;
 mod global;
@@ -16,6 +17,7 @@ mod value;
 mod variables;
 
 pub(crate) use bundle::{BundleArgs, PlanArgs, PlanOnlyArgs};
+pub(crate) use catalog::{CatalogAddArgs, CatalogArgs, CatalogCommand, CatalogShowArgs};
 pub(crate) use copy::CopyArgs;
 pub(crate) use diff::DiffArgs;
 pub(crate) use global::{Color, Format, Global};
@@ -64,6 +66,7 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     Push(PushArgs),
     Receipt(ReceiptArgs),
+    Catalog(CatalogArgs),
     Serve(ServeArgs),
     Validate(ValidateArgs),
     Login(LoginArgs),
@@ -103,7 +106,9 @@ mod tests {
     #[test]
     fn t91_every_flag_has_a_variable_and_none_of_them_takes_a_secret() {
         use clap::CommandFactory as _;
-        for command in super::Cli::command().get_subcommands() {
+        let cli = super::Cli::command();
+        for command in cli.get_subcommands().flat_map(|sub| std::iter::once(sub).chain(sub.get_subcommands()))
+        {
             for argument in command.get_arguments().filter(|a| !a.is_positional()) {
                 let id = argument.get_id().as_str();
                 let variable = argument.get_env().map(|env| env.to_string_lossy().into_owned());

@@ -28,11 +28,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
     if let Some(message) = old_output(&arguments, std::env::var("KRS_OUTPUT").ok().as_deref()) {
         return Err(error_of(command, &arguments, ErrorKind::InvalidValue, &message));
     }
-    command = command.mut_args(without_empty);
-    let names = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect::<Vec<_>>();
-    for name in names {
-        command = command.mut_subcommand(name, |sub| sub.mut_args(without_empty));
-    }
+    command = without_empty_variables(command);
     let matches = command.clone().try_get_matches_from(&arguments);
     let mut matches = matches.map_err(|error| match usual_name(&error) {
         Some(message) => error_of(command.clone(), &arguments, ErrorKind::InvalidSubcommand, &message),
@@ -123,6 +119,11 @@ fn with_variable(error: Error, mut command: Command, arguments: &[OsString]) -> 
 }
 
 /// The argument without its variable, where that is empty.
+/// A command whose arguments, and those of the commands below it, read no empty variable.
+fn without_empty_variables(command: Command) -> Command {
+    command.mut_args(without_empty).mut_subcommands(without_empty_variables)
+}
+
 fn without_empty(arg: Arg) -> Arg {
     let empty = arg.get_env().is_some_and(is_empty);
     if empty { arg.env(None::<&'static str>) } else { arg }

@@ -16,13 +16,14 @@ use krs_core::oci::reference::Reference;
 use krs_core::progress::Progress;
 use krs_core::registry::Client;
 use krs_core::set::{self, Loaded, Merged, Warning};
+use krs_core::sync::catalog::check_appendable;
 use krs_core::sync::plan::{Plan, PlanError, PlanOptions, plan};
 use krs_core::sync::pull::{PullError, PullOptions, Pulled, pull};
 use krs_core::sync::resolve::{MissingImage, Referrers, ResolveOptions, Resolved, reasons, resolve_most};
 
 use super::runtime::runtime;
 use super::sequence::{self, Earlier};
-use super::{files, keys, output, policy, registries, sets, signals};
+use super::{catalog, files, keys, output, policy, registries, sets, signals};
 use crate::args::{BundleArgs, PlanArgs, PlanOnlyArgs};
 use crate::console::Console;
 use crate::diagnostic::Failure;
@@ -31,7 +32,7 @@ use crate::report::{BundleReport, Done, Facts, Outlook, Signed, count};
 /// `krs plan`
 pub(super) fn plan_only(args: &PlanOnlyArgs, console: &Console) -> Result<(), Failure> {
     let mut run = Run::prepare(&args.plan, false, console)?;
-    run.know(&[], &args.plan, None)?;
+    run.know(&[], &args.plan, None, console)?;
     show_plan(run, &args.plan, args.target.as_deref(), args.rate, console)
 }
 
@@ -70,10 +71,11 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     let Some(file) = args.file.as_ref().filter(|_| !args.dry_run) else {
         let mut run = Run::prepare(&args.plan, args.keep_going, console)?;
         is_as_required(args, &run.loaded)?;
-        run.know(&files::reusable(&args.reuse)?, &args.plan, args.file.as_deref())?;
+        run.know(&files::reusable(&args.reuse)?, &args.plan, args.file.as_deref(), console)?;
         return show_plan(run, &args.plan, None, None, console);
     };
     output::check(file, &args.plan.stream, args.force, console)?;
+    args.plan.catalog.as_deref().map_or(Ok(()), check_appendable)?;
     let key = |key| keys::secret_key(key, &args.passphrase, &args.plan.paths, console);
     let key = args.key.as_deref().map(key).transpose()?;
     let options = PullOptions {
@@ -84,7 +86,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     };
     let mut run = Run::prepare(&args.plan, args.keep_going, console)?;
     is_as_required(args, &run.loaded)?;
-    run.know(&options.reuse, &args.plan, Some(file))?;
+    run.know(&options.reuse, &args.plan, Some(file), console)?;
     let began = Instant::now();
     let runtime = runtime()?;
     let done = runtime.block_on(async {
@@ -124,6 +126,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
         console.warning(&remark);
         run.loaded.warnings.push(Warning::new(file.as_str(), 0, &remark));
     }
+    args.plan.catalog.as_deref().map_or(Ok(()), |catalog| catalog::record(catalog, &bundle, console))?;
     let done = Done { elapsed, statistics: run.client.statistics(), pulled, bundle };
     let outlook = Outlook::default();
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, Some(done))?;
@@ -227,7 +230,7 @@ impl Run {
             not_after: args.not_after.as_deref().map(not_after).transpose()?,
             source_date: source_date()?,
             platforms: platforms(&args.platform),
-            base: files::base(&args.against)?,
+            base: files::base(&args.against, args.catalog.as_deref(), console)?,
             format_version: args.format_version,
         };
         let mut loaded = sets::load(&args.paths)?;
@@ -261,8 +264,9 @@ impl Run {
         reused: &[Arc<Bundle>],
         args: &PlanArgs,
         file: Option<&Utf8Path>,
+        console: &Console,
     ) -> Result<(), Failure> {
-        self.earlier = sequence::earlier(reused, &args.against, file)?;
+        self.earlier = sequence::earlier(reused, args, file, console)?;
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use krs_core::bundle::{self, Bundle, BundledImages, Freshness, Policy};
 use krs_core::sync::plan::{Base, PlanError};
 use krs_core::sync::receipt::{MAX_RECEIPT, Receipt};
 
+use super::catalog_name::CatalogName;
+use crate::console::Console;
 use crate::diagnostic::Failure;
 
 /// Whether a path is named as bundles and their volumes are.
@@ -41,10 +43,16 @@ pub(super) fn reusable(paths: &[Utf8PathBuf]) -> Result<Vec<Arc<Bundle>>, Failur
 ///
 /// # Errors
 /// One that cannot be read.
-pub(super) fn base(paths: &[Utf8PathBuf]) -> Result<Base, Failure> {
+pub(super) fn base(
+    paths: &[Utf8PathBuf],
+    catalog: Option<&Utf8Path>,
+    console: &Console,
+) -> Result<Base, Failure> {
     let mut base = Base::default();
     for path in paths {
-        let one = if is_bundle(path) {
+        let one = if let Some(name) = CatalogName::parse(path.as_str()) {
+            Base::of_sent(&name?.find(catalog, console)?)
+        } else if is_bundle(path) {
             let bundle = open_anyones(path, &[])?;
             let images = bundle.images()?;
             Base::of_bundle(&bundle, &images).map_err(PlanError::from)?

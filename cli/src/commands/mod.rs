@@ -2,6 +2,8 @@
 //! One file for each command: arguments in, the core called, a report out.
 
 mod bundle;
+mod catalog;
+mod catalog_name;
 mod copy;
 mod credential_file;
 mod diff;
@@ -64,6 +66,7 @@ fn run(command: Command, console: &Console) -> Result<(), Failure> {
         Command::Inspect(args) => inspect::inspect(&args, console),
         Command::Push(args) => push::push(&args, console),
         Command::Receipt(args) => receipt::receipt(&args, console),
+        Command::Catalog(args) => catalog::catalog(&args, console),
         Command::Serve(args) => serve::serve(&args, console),
         Command::Validate(args) => validate::validate(&args, console),
         Command::Login(args) => login::login(&args, console),

@@ -9,9 +9,13 @@ use krs_core::bundle::{Bundle, StreamName};
 use krs_core::error::ErrorKind;
 use krs_core::oci::digest::Digest;
 use krs_core::set::Warning;
+use krs_core::sync::catalog::SentBundle;
 use krs_core::sync::plan::{Plan, PlanError, PresentTime};
 
+use super::catalog_name::CatalogName;
 use super::files;
+use crate::args::PlanArgs;
+use crate::console::Console;
 use crate::diagnostic::Failure;
 use crate::report::count;
 
@@ -52,15 +56,20 @@ struct Finding {
 /// One that cannot be opened; an output that is no bundle is none of these.
 pub(super) fn earlier(
     reused: &[Arc<Bundle>],
-    against: &[Utf8PathBuf],
+    args: &PlanArgs,
     output: Option<&Utf8Path>,
+    console: &Console,
 ) -> Result<Vec<Earlier>, Failure> {
     let mut earlier = Vec::new();
     for bundle in reused {
         earlier.push(Earlier::new(bundle, Role::Reused));
     }
-    for path in against.iter().filter(|path| files::is_bundle(path)) {
-        earlier.push(Earlier::new(&files::open_anyones(path, &[])?, Role::Base));
+    for path in &args.against {
+        if let Some(name) = CatalogName::parse(path.as_str()) {
+            earlier.push(Earlier::of_sent(name?.find(args.catalog.as_deref(), console)?));
+        } else if files::is_bundle(path) {
+            earlier.push(Earlier::new(&files::open_anyones(path, &[])?, Role::Base));
+        }
     }
     if let Some(bundle) = output.and_then(|output| files::open_anyones(output, &[]).ok()) {
         earlier.push(Earlier::new(&bundle, Role::Output));
@@ -78,6 +87,12 @@ impl Earlier {
             sequence: manifest.sequence,
             identity: bundle.identity(),
         }
+    }
+
+    /// A bundle of the catalog, as base.
+    fn of_sent(sent: SentBundle) -> Self {
+        let SentBundle { file, stream, sequence, identity, .. } = sent;
+        Self { file: file.into(), role: Role::Base, stream, sequence, identity }
     }
 
     /// Compares a bundle that is to be written with this one.

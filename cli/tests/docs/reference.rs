@@ -35,7 +35,7 @@ fn krs(arguments: &[&str]) -> String {
 
 /// Help without the options that every command has, and without spaces at the ends of lines.
 fn help(command: &str, whole: bool) -> String {
-    let text = if command.is_empty() { krs(&["--help"]) } else { krs(&[command, "--help"]) };
+    let text = krs(&command.split_whitespace().chain(["--help"]).collect::<Vec<_>>());
     let mut shown = !text.is_empty();
     let mut out = String::new();
     for line in text.lines().map(str::trim_end) {
@@ -52,19 +52,26 @@ fn help(command: &str, whole: bool) -> String {
     out.trim_end().to_owned()
 }
 
+/// The commands that a help text lists, but for `help`.
+fn commands(help: &str) -> Vec<&str> {
+    let list = help.split_once("\nCommands:\n").map_or("", |(_, list)| list);
+    let lines = list.lines().take_while(|line| line.starts_with("  "));
+    lines.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
+}
+
 #[test]
 fn the_reference_of_commands_is_what_help_says() {
     let top = help("", true);
-    let (_, list) = top.split_once("\nCommands:\n").unwrap();
-    let names = list
-        .lines()
-        .take_while(|line| line.starts_with("  "))
-        .filter_map(|line| line.split_whitespace().next());
-    let names = names.filter(|name| *name != "help").collect::<Vec<_>>();
+    let names = commands(&top);
     assert!(names.len() >= 10, "{names:?}");
     let mut text = format!("\n\n```text\n{top}\n```\n");
     for name in names {
-        text.push_str(&format!("\n## krs {name}\n\n```text\n{}\n```\n", help(name, false)));
+        let help = help(name, false);
+        let below = commands(&help).into_iter().map(|sub| format!("{name} {sub}")).collect::<Vec<_>>();
+        text.push_str(&format!("\n## krs {name}\n\n```text\n{help}\n```\n"));
+        for name in below {
+            text.push_str(&format!("\n### krs {name}\n\n```text\n{}\n```\n", self::help(&name, false)));
+        }
     }
     let title = "# Commands\n\nEvery command and flag of `krs`, as `krs COMMAND --help` prints it; the options under \"Output\" are shown once,\n\
                  here, and belong to all commands. This page is generated: `UPDATE_DOCS=1 cargo test -p krs-cli --test docs`.";

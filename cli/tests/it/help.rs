@@ -3,7 +3,7 @@
 
 use crate::harness::Desk;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "bundle",
     "plan",
     "diff",
@@ -12,6 +12,7 @@ const COMMANDS: [&str; 18] = [
     "inspect",
     "push",
     "receipt",
+    "catalog",
     "serve",
     "validate",
     "login",

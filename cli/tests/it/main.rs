@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 mod advice;
+mod catalog;
 mod copy;
 mod delta;
 mod diff;

@@ -32,7 +32,7 @@ pub enum CatalogError {
         /// The file.
         path: Utf8PathBuf,
         /// What is wrong with its first line.
-        source: Box<CatalogError>,
+        source: Box<Self>,
     },
     /// Another process writes to the file.
     #[error("{path} is locked by another process; waited {} s", waited.as_secs())]

@@ -144,8 +144,7 @@ pub fn append(path: &Utf8Path, records: &[Record]) -> Result<(), CatalogError> {
         bytes.extend(record.encode()?);
     }
     let is_new = !path.as_std_path().try_exists().unwrap_or(true);
-    let mut file =
-        OpenOptions::new().read(true).append(true).create(true).open(path).map_err(write_error)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(write_error)?;
     lock(&file, path)?;
     is_catalog(path)?;
     if !ends_with_line(&mut file).map_err(write_error)? {

@@ -102,4 +102,9 @@ pub(super) const MAKING: &[Fault] = &[
         "a file below one of several folders is wrong, or one folder far below",
         "messages name it by a path that begins as the call does, and can be opened",
     ),
+    (
+        270,
+        "a catalog is cut in the middle of a line, or the file is not a catalog",
+        "the line is named and not used, all others are, and more can be added; another file is never written to",
+    ),
 ];
