@@ -7,6 +7,7 @@
 
 #[cfg(test)]
 mod commit_tests;
+mod edit;
 mod error;
 mod files;
 mod git;
@@ -19,6 +20,7 @@ mod show;
 mod tests;
 mod yaml;
 
+pub use edit::{EditableImage, Editor, NewImage};
 pub use error::{SetError, SetErrors};
 pub use files::names::CallPaths;
 pub use git::Source;

@@ -15,8 +15,10 @@ use crate::set::error::SetError;
 pub(in crate::set) struct Piece<'a> {
     /// What is parsed, and travels.
     pub(in crate::set) text: Cow<'a, str>,
-    /// The whole document, as the file has it.
-    shown: &'a str,
+    /// The complete document, as the file has it.
+    pub(in crate::set) shown: &'a str,
+    /// Bytes of the file before `shown`.
+    pub(in crate::set) start: usize,
     /// Line of the file on which `shown` begins, from 1, and characters before it on that line.
     shown_at: (u64, usize),
     /// Lines of `shown` before `text`.
@@ -33,6 +35,7 @@ impl<'a> Piece<'a> {
         Self {
             text: Cow::Borrowed(shown),
             shown,
+            start: 0,
             shown_at: (line, column),
             line: 0,
             columns: (column, 0),
@@ -156,16 +159,18 @@ fn has_content(line: &str) -> bool {
 /// Divides a file at its `---` and `...` lines. Those are never content: at the left margin YAML allows them in no
 /// scalar. Documents that are only comments or directives are left out.
 pub(in crate::set) fn split(text: &str) -> Vec<Piece<'_>> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (mark, text) =
+        text.strip_prefix('\u{feff}').map_or((0, text), |rest| (text.len() - rest.len(), rest));
     let mut pieces = Vec::new();
     // Where the open document begins: byte, line, column.
     let mut open = (0, 1, 0);
     let (mut offset, mut number) = (0, 1);
     let mut close = |open: (usize, u64, usize), end: usize| {
         let shown = text.get(open.0..end).unwrap_or_default();
-        let (skipped, shown) = shown.strip_prefix('\u{feff}').map_or((0, shown), |shown| (1, shown));
-        if shown.lines().any(|line| has_content(line) && !line.starts_with('%')) {
-            pieces.push(Piece::new(shown, open.1, open.2 + skipped));
+        let (skipped, unmarked) = shown.strip_prefix('\u{feff}').map_or((0, shown), |shown| (1, shown));
+        if unmarked.lines().any(|line| has_content(line) && !line.starts_with('%')) {
+            let start = mark + open.0 + shown.len() - unmarked.len();
+            pieces.push(Piece { start, ..Piece::new(unmarked, open.1, open.2 + skipped) });
         }
     };
     for line in text.split_inclusive('\n') {
