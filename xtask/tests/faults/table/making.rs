@@ -106,6 +106,8 @@ pub(super) const MAKING: &[Fault] = &[
         270,
         "a catalog is cut in the middle of a line, or the file is not a catalog",
         "the line is named and not used, all others are, and more can be added; another file is never written to",
+    ),
+    (
         271,
         "images of a set are replaced, appended or removed in its file: any layout of YAML or JSON, line breaks, lists",
         "the file is what its author would write: every other byte stays, or the edit is refused with its place",
