@@ -8,6 +8,7 @@ mod diagnostic;
 mod exit;
 mod marks;
 mod progress;
+mod replace_file;
 mod report;
 mod standard_error;
 

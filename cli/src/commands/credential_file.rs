@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A file with credentials on disk: read whole, and replaced whole by one that only its owner can read.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::{fs, io};
 
 use camino::Utf8Path;
 use krs_core::error::{help_against_write, io_kind};
@@ -10,6 +9,7 @@ use krs_core::files;
 use krs_core::registry::CredentialFile;
 
 use crate::diagnostic::Failure;
+use crate::replace_file::{Access, replace_file};
 
 /// Largest file that is read, in bytes: what the reader of credentials takes, too.
 const MAX_BYTES: u64 = 1 << 20;
@@ -38,38 +38,10 @@ pub(super) fn write(path: &Utf8Path, file: &CredentialFile) -> Result<(), Failur
 }
 
 fn replace(path: &Utf8Path, content: &[u8]) -> io::Result<()> {
-    // The file that a link leads to is replaced, and not the link.
-    let path = path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
-    make_folder(folder)?;
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    let temporary = folder.join(format!(".{name}.{}.part", std::process::id()));
-    let written = write_new(&temporary, content).and_then(|()| fs::rename(&temporary, &path));
-    if written.is_err() {
-        // It may not have been made at all.
-        let _ = fs::remove_file(&temporary);
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_str().is_empty()) {
+        make_folder(folder)?;
     }
-    written?;
-    sync_folder(folder)
-}
-
-fn write_new(path: &Utf8Path, content: &[u8]) -> io::Result<()> {
-    match fs::remove_file(path) {
-        // Left by a process that was killed.
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let mut file = options.open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    replace_file(path, content, Access::Private)
 }
 
 fn make_folder(folder: &Utf8Path) -> io::Result<()> {
@@ -81,14 +53,4 @@ fn make_folder(folder: &Utf8Path) -> io::Result<()> {
         builder.mode(0o700);
     }
     builder.create(folder)
-}
-
-#[cfg(unix)]
-fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
-    fs::File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_: &Utf8Path) -> io::Result<()> {
-    Ok(())
 }

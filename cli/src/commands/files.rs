@@ -2,7 +2,7 @@
 //! Files that are read and written whole, and bundles that are opened without asking who made them.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -14,6 +14,7 @@ use krs_core::sync::receipt::{MAX_RECEIPT, Receipt};
 use super::catalog_name::CatalogName;
 use crate::console::Console;
 use crate::diagnostic::Failure;
+use crate::replace_file::{Access, replace_file};
 
 /// Whether a path is named as bundles and their volumes are.
 pub(super) fn is_bundle(path: &Utf8Path) -> bool {
@@ -86,19 +87,12 @@ pub(super) fn with_images(path: &Utf8Path) -> Result<(Bundle, BundledImages), Fa
     Ok((bundle, images))
 }
 
-/// Writes a file whole or not at all.
+/// Replaces a file that others may read.
 ///
 /// # Errors
-/// What the system says.
+/// What the system says; the file is then as it was.
 pub(super) fn replace(path: &Utf8Path, content: &[u8]) -> Result<(), Failure> {
-    let temporary = Utf8PathBuf::from(format!("{path}.part"));
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)
-    };
-    write().map_err(|e| {
+    replace_file(path, content, Access::Inherited).map_err(|e| {
         Failure::new(krs_core::error::io_kind(&e), format!("cannot write {path}: {e}"))
             .help(krs_core::error::help_against_write(&e))
     })

@@ -2,7 +2,7 @@
 //! Where the marks are kept: one file in the state folder of the user, replaced as a whole.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -12,13 +12,12 @@ use krs_core::files;
 use krs_core::redact::printable;
 
 use super::{Candidate, MAX_DETAIL, Marks, Objection};
+use crate::replace_file::{Access, replace_file};
 
 /// The file in the folder.
 const FILE: &str = "push.json";
 /// Held while the file is read and replaced.
 const LOCK: &str = "push.lock";
-/// What the next content is called until it is whole.
-const NEXT: &str = "push.json.next";
 /// Largest file that is read, in bytes: some ten thousand marks.
 const MAX_BYTES: u64 = 4 << 20;
 /// How long another push may keep the lock. It holds it for some milliseconds.
@@ -181,7 +180,7 @@ impl PushState {
             Err(Objection::Rollback(error)) => Some(error),
         };
         match marks.raise(destination, bundle) {
-            Ok(true) => replace(folder, &path, &marks)?,
+            Ok(true) => replace(&path, &marks)?,
             Ok(false) => {}
             Err(_) => return Err(unreadable(&path, destination, bundle, "it is no mark")),
         }
@@ -253,36 +252,13 @@ fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Writes beside the file, to the disk, and then in its place. A symbolic link stays one: what it leads to is replaced.
-fn replace(folder: &Utf8Path, path: &Utf8Path, marks: &Marks) -> Result<(), StateError> {
+fn replace(path: &Utf8Path, marks: &Marks) -> Result<(), StateError> {
     let cannot = |error| StateError::Write(path.to_owned(), error);
     let bytes = marks.encode().map_err(|error| cannot(error.into()))?;
     if bytes.len() as u64 > MAX_BYTES {
         return Err(cannot(io::Error::new(io::ErrorKind::FileTooLarge, "it holds too many marks")));
     }
-    let target = match path.canonicalize_utf8() {
-        Ok(target) => target,
-        Err(error) if is_absent(&error) => path.to_owned(),
-        Err(error) => return Err(cannot(error)),
-    };
-    let folder = target.parent().unwrap_or(folder);
-    let next = folder.join(NEXT);
-    let written = (|| {
-        match fs::remove_file(&next) {
-            Err(error) if !is_absent(&error) => return Err(error),
-            _ => {}
-        }
-        let mut file = private(OpenOptions::new().write(true).create_new(true)).open(&next)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&next, &target)?;
-        sync_folder(folder)
-    })();
-    written.map_err(|error| {
-        // What is left of it is in nobody's way.
-        let _ = fs::remove_file(&next);
-        cannot(error)
-    })
+    replace_file(path, &bytes, Access::Private).map_err(cannot)
 }
 
 /// Makes a folder, and those above it, for this user alone.

@@ -112,4 +112,9 @@ pub(super) const MAKING: &[Fault] = &[
         "images of a set are replaced, appended or removed in its file: any layout of YAML or JSON, line breaks, lists",
         "the file is what its author would write: every other byte stays, or the edit is refused with its place",
     ),
+    (
+        272,
+        "a link lies under the temporary name of a file that krs replaces, or the write fails",
+        "the link is not followed; the old file stays, and nothing is left beside it",
+    ),
 ];
