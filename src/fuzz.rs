@@ -12,7 +12,7 @@ use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Destination, Reference, RegistryHost, Selector};
 use crate::oci::{MANIFEST_TYPES, ManifestOrIndex, OCI_INDEX, OCI_MANIFEST};
-use crate::progress::Silent;
+use crate::progress::NoProgress;
 use crate::set;
 use crate::sync::receipt::Receipt;
 
@@ -57,7 +57,7 @@ pub fn archive(bytes: &[u8]) -> bool {
     let (Ok(()), Some(path)) = (written, Utf8Path::from_path(file.path())) else { return false };
     let Some(bundle) = accepted(Bundle::open(path, &Policy::default())) else { return false };
     assert_eq!(bundle.size(), bytes.len() as u64);
-    match bundle.verify(1, &Silent) {
+    match bundle.verify(1, &NoProgress) {
         Ok(images) => {
             assert_eq!(images.images.len(), bundle.manifest().images.len());
             true

@@ -57,9 +57,9 @@ pub trait Progress: Send + Sync {
 
 /// Nobody watches.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
+pub struct NoProgress;
 
-impl Progress for Silent {
+impl Progress for NoProgress {
     fn begin(&self, _: Activity, _: u64) {}
     fn advance(&self, _: Activity, _: u64) {}
     fn end(&self, _: Activity) {}

@@ -16,7 +16,7 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The value itself, for the one place that has to send it.
+    /// The value itself, for the one caller that has to send it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -56,7 +56,7 @@ impl SafeUrl {
         Self(url)
     }
 
-    /// The URL itself, for the place that requests it.
+    /// The URL itself, for the caller that requests it.
     pub const fn expose(&self) -> &Url {
         &self.0
     }
@@ -116,21 +116,21 @@ pub fn bounded(text: &str, most: usize) -> String {
     printable(&printable(text, most), most)
 }
 
-/// An address as it may be shown: a URL, what Git takes in place of one (`user:password@host:path`), or a URL with a
+/// An address as it may be shown: a URL, what Git accepts instead of one (`user:password@host:path`), or a URL with a
 /// prefix (`git::https://…`). User information, query and fragment are hidden; where it is not certain where they end,
 /// everything is. Other than [`SafeUrl`], it need not be one that parses.
 pub fn address(text: &str) -> String {
     let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
-    let (place, secret) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    let (address, secret) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
     // A password that is not encoded, or a query with an `@`: nobody knows.
     if user_end(secret).is_some() {
         return format!("{scheme}***");
     }
-    let (user, place) = place.split_at(user_end(place).unwrap_or(0));
+    let (user, address) = address.split_at(user_end(address).unwrap_or(0));
     let user = if user.is_empty() || user == "git@" { user } else { "***@" };
     let mark = secret.get(..1).unwrap_or_default();
     let hidden = if mark.is_empty() { "" } else { "***" };
-    format!("{scheme}{user}{place}{mark}{hidden}")
+    format!("{scheme}{user}{address}{mark}{hidden}")
 }
 
 /// Where the user information of an address ends. The `@` of an image's digest ends none.

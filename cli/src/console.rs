@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
-use krs_core::progress::{Progress, Silent};
+use krs_core::progress::{NoProgress, Progress};
 use serde::Serialize;
 
 use crate::args::{Color, Format, Global};
@@ -128,7 +128,7 @@ impl Console {
     /// Whoever watches the work.
     pub(crate) fn progress(&self) -> Arc<dyn Progress> {
         match self.drawing {
-            Drawing::Nothing => Arc::new(Silent),
+            Drawing::Nothing => Arc::new(NoProgress),
             Drawing::Bars => Arc::new(Bars::new(self.colors)),
             Drawing::Lines => Arc::new(Lines::default()),
             Drawing::Messages => Arc::new(Messages::<Lines>::default()),

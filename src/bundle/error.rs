@@ -128,7 +128,7 @@ pub enum BundleError {
         /// How many volumes it has, where that is known.
         count: Option<u64>,
         /// Those that are missing or cut.
-        lacking: Vec<Lacking>,
+        lacking: Vec<IncompleteVolume>,
     },
     /// Something follows the end. (T-19)
     #[error("{path} has {got} bytes, {} more than expected", got - expected)]
@@ -285,7 +285,7 @@ pub enum BundleError {
 
 /// A volume that is missing or cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lacking {
+pub struct IncompleteVolume {
     /// Its file.
     pub name: String,
     /// Bytes that it should have, where that is known.
@@ -296,10 +296,10 @@ pub struct Lacking {
     pub holds: String,
 }
 
-fn volumes(lacking: &[Lacking], count: Option<u64>) -> String {
+fn volumes(lacking: &[IncompleteVolume], count: Option<u64>) -> String {
     let of = count.map(|count| format!(" of {count}")).unwrap_or_default();
-    let one = |volume: &Lacking| {
-        let Lacking { name, holds, .. } = volume;
+    let one = |volume: &IncompleteVolume| {
+        let IncompleteVolume { name, holds, .. } = volume;
         match (volume.got, volume.expected) {
             (None, _) => format!("volume {name}{of} is missing; it holds {holds}"),
             (Some(got), Some(expected)) => {

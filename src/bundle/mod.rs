@@ -13,7 +13,7 @@ mod write;
 
 pub use disk::file::sync_folder;
 pub use disk::media::ReadFrom;
-pub use error::{BundleError, Lacking};
+pub use error::{BundleError, IncompleteVolume};
 pub use format::content::{BundleBlob, BundleImage, BundleReferrer, BundleSet, BundleSource};
 pub use format::delta::{
     BaseKind, BaseLayer, BaseSource, BundleBase, BundleMissing, MAX_REPOSITORIES, MAX_SOURCES,
@@ -29,7 +29,7 @@ pub use read::images::{BundledImage, BundledImages};
 pub use read::open::{Bundle, Policy};
 pub use read::reader::begins_as_bundle;
 pub use read::volume_check::{VolumeState, check_volumes};
-pub use write::copy::{Copied, CopyOptions};
+pub use write::copy::{CopyOptions, CopyReport};
 pub use write::signing::{SignedBundle, sign, sign_list, trusted_comment};
 pub use write::write_files::{Space, space};
 pub use write::writer::Writer;

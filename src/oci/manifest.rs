@@ -20,7 +20,7 @@ pub const MAX_INDEX_DEPTH: usize = 3;
 /// An index or a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManifestOrIndex {
-    /// Points to other documents.
+    /// Points to other manifests.
     Index(Index),
     /// Points to a config and layers.
     Manifest(Box<Manifest>),
@@ -31,7 +31,7 @@ pub enum ManifestOrIndex {
 pub struct Index {
     /// What the index lists, in its order; never empty.
     pub manifests: Vec<Descriptor>,
-    /// The document that this one refers to.
+    /// The manifest that this one refers to.
     pub subject: Option<Box<Descriptor>>,
     /// Kind of artifact.
     pub artifact_type: Option<String>,
@@ -44,13 +44,13 @@ pub struct Manifest {
     pub config: Descriptor,
     /// The layers, in their order; may be none.
     pub layers: Vec<Descriptor>,
-    /// The document that this one refers to.
+    /// The manifest that this one refers to.
     pub subject: Option<Box<Descriptor>>,
     /// Kind of artifact: `artifactType`, else the media type of the config where that is not an image's.
     pub artifact_type: Option<String>,
 }
 
-/// Why a document is not accepted.
+/// Why a manifest is not accepted.
 #[derive(Debug, Error)]
 pub enum ParseManifestError {
     /// Not JSON of the expected shape, or too large.
@@ -64,12 +64,12 @@ pub enum ParseManifestError {
         "it is of Docker's image manifest version 2, schema 1, which is obsolete and holds no digest of its config"
     )]
     Schema1,
-    /// The document says that it is something else than its descriptor says.
+    /// The manifest says that it is something else than its descriptor says.
     #[error("its descriptor says `{expected}`, the manifest itself says `{got}`")]
     MediaTypeMismatch {
         /// What the descriptor or the registry says.
         expected: String,
-        /// What the document says.
+        /// What the manifest says.
         got: String,
     },
     /// Has both `manifests` and `layers` or `config`, so readers would disagree on what it is. (T-43)
@@ -101,7 +101,7 @@ struct Raw {
 }
 
 impl ManifestOrIndex {
-    /// Reads the document of `media_type` in `bytes`.
+    /// Reads the manifest of `media_type` in `bytes`.
     ///
     /// # Errors
     /// [`ParseManifestError`]: everything on which two readers could disagree is refused.
@@ -125,7 +125,7 @@ impl ManifestOrIndex {
         if raw.manifests.is_some() && (raw.config.is_some() || raw.layers.is_some()) {
             return Err(ParseManifestError::Ambiguous);
         }
-        let document = if matches!(media_type, OCI_INDEX | DOCKER_INDEX) {
+        let manifest = if matches!(media_type, OCI_INDEX | DOCKER_INDEX) {
             let manifests = raw.manifests.ok_or(ParseManifestError::Missing("manifests"))?;
             if manifests.is_empty() {
                 return Err(ParseManifestError::EmptyIndex);
@@ -140,14 +140,14 @@ impl ManifestOrIndex {
             let layers = raw.layers.unwrap_or_default();
             Self::Manifest(Box::new(Manifest { config, layers, subject: raw.subject, artifact_type }))
         };
-        let count = match &document {
+        let count = match &manifest {
             Self::Index(index) => index.manifests.len(),
             Self::Manifest(manifest) => manifest.layers.len(),
         };
         if count > MAX_ENTRIES {
             return Err(ParseManifestError::TooMany(count));
         }
-        Ok(document)
+        Ok(manifest)
     }
 
     /// Whether krs 0.1 reads it too: it refused whatever is odd in a descriptor.
@@ -158,7 +158,7 @@ impl ManifestOrIndex {
         };
         known && self.children().chain(self.subject()).all(Descriptor::is_plain)
     }
-    /// All that the document points to, in its order (a manifest: config first), without the subject.
+    /// All that the manifest points to, in its order (a manifest: config first), without the subject.
     pub fn children(&self) -> impl Iterator<Item = &Descriptor> {
         let (manifests, config, layers) = match self {
             Self::Index(index) => (index.manifests.as_slice(), None, &[][..]),
@@ -167,7 +167,7 @@ impl ManifestOrIndex {
         manifests.iter().chain(config).chain(layers)
     }
 
-    /// The document that this one refers to.
+    /// The manifest that this one refers to.
     pub fn subject(&self) -> Option<&Descriptor> {
         match self {
             Self::Index(index) => index.subject.as_deref(),
@@ -292,9 +292,9 @@ mod tests {
             let text = format!(
                 r#"{{"schemaVersion":2,"config":{{"mediaType":"a/b","digest":"{digest}","size":{size},"data":"{data}"}}}}"#
             );
-            let document = ManifestOrIndex::parse(OCI_MANIFEST, text.as_bytes());
+            let manifest = ManifestOrIndex::parse(OCI_MANIFEST, text.as_bytes());
             let found =
-                document.ok().map(|d| (d.is_plain(), d.children().next().and_then(Descriptor::inline)));
+                manifest.ok().map(|d| (d.is_plain(), d.children().next().and_then(Descriptor::inline)));
             found.unwrap_or_default()
         };
         assert_eq!(inline("e30=", 2), (true, Some(Inline::Content("{}".into()))));
@@ -307,8 +307,8 @@ mod tests {
     fn t95_a_foreign_layer_keeps_its_addresses_in_their_order() {
         let layer = |media_type: &str, more: &str| {
             let text = manifest(&format!("[{}]", descriptor(media_type, more)));
-            let document = ManifestOrIndex::parse(OCI_MANIFEST, text.as_bytes());
-            document.ok().and_then(|document| document.children().nth(1).cloned())
+            let manifest = ManifestOrIndex::parse(OCI_MANIFEST, text.as_bytes());
+            manifest.ok().and_then(|manifest| manifest.children().nth(1).cloned())
         };
         let urls = r#","urls":["https://a.example/1","","https://b.example/2"]"#;
         let Some(found) = layer("application/x", urls) else { panic!("it is read") };

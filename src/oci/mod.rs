@@ -2,7 +2,7 @@
 //! The parts of OCI and Docker manifests that decide what travels: read strictly where two readers could disagree about
 //! it, tolerantly elsewhere.
 //!
-//! Documents are never written again from these types: what is fetched is kept, hashed and forwarded byte for byte.
+//! Manifests are never written again from these types: what is fetched is kept, hashed and forwarded byte for byte.
 
 pub mod closure;
 mod descriptor;

@@ -117,6 +117,15 @@ fn version(variant: &str) -> Option<(u8, u8)> {
     Some((digit(major)?, digit(minor)?))
 }
 
+/// The platforms of `requested` that no platform of `listed` can stand for.
+pub(crate) fn unmatched(requested: &[Platform], listed: &[Platform]) -> Vec<Platform> {
+    requested
+        .iter()
+        .filter(|platform| listed.iter().all(|other| platform.rank(other).is_none()))
+        .cloned()
+        .collect()
+}
+
 /// `platforms` as a message lists them, each once.
 pub fn list<'a>(platforms: impl IntoIterator<Item = &'a Platform>) -> String {
     let mut shown = Vec::<String>::new();

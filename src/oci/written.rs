@@ -68,7 +68,7 @@ mod tests {
         let annotations = ["b", "a", "c"].map(|name| (name.to_owned(), "1".to_owned()));
         let written = index(vec![entry], Some(HashMap::from(annotations))).unwrap();
         assert!(json::is_canonical(&written), "{}", String::from_utf8_lossy(&written));
-        assert!(ManifestOrIndex::parse(OCI_INDEX, &written).is_ok_and(|document| document.is_plain()));
+        assert!(ManifestOrIndex::parse(OCI_INDEX, &written).is_ok_and(|manifest| manifest.is_plain()));
     }
 
     /// Why indexes and manifests are not read by these types. Where a later version of the crate changes one of these

@@ -12,7 +12,7 @@ use std::fs;
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_testing::git::{Checkout, FIRST_COMMIT};
 
-use super::{Loaded, load};
+use super::{LoadedSets, load};
 
 const D: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
 
@@ -32,25 +32,25 @@ fn checkout() -> Checkout {
     checkout
 }
 
-fn read(path: &Utf8Path) -> Loaded {
+fn read(path: &Utf8Path) -> LoadedSets {
     load(&[path.to_owned()], None).unwrap()
 }
 
-fn names(loaded: &Loaded) -> Vec<&str> {
+fn names(loaded: &LoadedSets) -> Vec<&str> {
     loaded.sets.iter().map(|set| set.set.name.as_str()).collect()
 }
 
-fn said(loaded: &Loaded) -> Vec<String> {
+fn said(loaded: &LoadedSets) -> Vec<String> {
     loaded.warnings.iter().map(|warning| format!("{}: {}", warning.file, warning.message)).collect()
 }
 
-fn is_dirty(loaded: &Loaded) -> bool {
+fn is_dirty(loaded: &LoadedSets) -> bool {
     loaded.source.as_ref().unwrap().dirty
 }
 
 /// The commit is recorded, and nothing is said against it.
 #[track_caller]
-fn assert_clean(path: &Utf8Path, expected: &[&str]) -> Loaded {
+fn assert_clean(path: &Utf8Path, expected: &[&str]) -> LoadedSets {
     let loaded = read(path);
     assert_eq!(names(&loaded), expected);
     assert!(!is_dirty(&loaded), "{:?}", loaded.warnings);

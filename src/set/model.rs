@@ -10,11 +10,11 @@ use crate::oci::reference::{Reference, RepositoryName, Tag};
 
 /// Everything that [`load`](super::load) found.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Loaded {
+pub struct LoadedSets {
     /// The sets, by file, then by place in the file.
     pub sets: Vec<LoadedSet>,
     /// What holds a set and was deliberately not read as one; of files that ignore files exclude the first 200.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedFile>,
     /// How many YAML and JSON files `.gitignore` and `.krsignore` exclude, with those that hold no set.
     pub ignored_files: usize,
     /// Commit of the first path that lies in a Git repository.
@@ -23,7 +23,7 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
 }
 
-impl Loaded {
+impl LoadedSets {
     /// Has messages, warnings and errors of [`merge`](super::merge) name files by paths of the call, in place of names that are the same
     /// wherever the checkout lies.
     pub fn show_paths(&mut self, paths: &CallPaths) {
@@ -39,7 +39,7 @@ pub struct LoadedSet {
     /// Path relative to what holds all that was asked for, with `/` between its parts; `-` for standard input. No two files
     /// have the same.
     pub file: String,
-    /// What messages call it: `file`, or the path as the call would name it, see [`Loaded::show_paths`].
+    /// What messages call it: `file`, or the path as the call would name it, see [`LoadedSets::show_paths`].
     pub shown: String,
     /// Line of the file on which the document begins, from 1.
     pub line: u64,
@@ -97,7 +97,7 @@ pub struct SetImage {
 /// A file or document that holds a set and is not read as one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub struct Skipped {
+pub struct SkippedFile {
     /// Path as in [`LoadedSet::file`].
     pub file: String,
     /// Line from 1; 0 for the whole file.
@@ -106,7 +106,7 @@ pub struct Skipped {
     pub reason: String,
 }
 
-impl Skipped {
+impl SkippedFile {
     pub(super) fn new(file: &str, line: u64, reason: &str) -> Self {
         Self { file: shown(file), line, reason: shown(reason) }
     }

@@ -51,11 +51,11 @@ fn folder(files: &[(&str, &str)]) -> (tempfile::TempDir, Utf8PathBuf) {
     (folder, path)
 }
 
-fn load_files(files: &[(&str, &str)]) -> Result<Loaded, SetErrors> {
+fn load_files(files: &[(&str, &str)]) -> Result<LoadedSets, SetErrors> {
     let (_folder, path) = folder(files);
     load(&[path], None)
 }
 
-fn places(loaded: &Loaded) -> Vec<(&str, u64, &str)> {
+fn places(loaded: &LoadedSets) -> Vec<(&str, u64, &str)> {
     loaded.sets.iter().map(|set| (set.file.as_str(), set.line, set.set.name.as_str())).collect()
 }

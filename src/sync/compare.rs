@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::bundle::{Bundle, BundledImages};
 use crate::oci::digest::Digest;
 use crate::oci::reference::RepositoryName;
-use crate::set::{CheckedSet, Loaded, SetImage};
+use crate::set::{CheckedSet, LoadedSets, SetImage};
 use crate::sync::receipt::Receipt;
 use crate::sync::resolve::Resolved;
 
@@ -16,7 +16,7 @@ pub struct Stock {
     /// What each name stands for; nothing where only a registry knows it.
     pub images: BTreeMap<String, Option<Digest>>,
     /// Layers and configs of images, where they are known, with their bytes.
-    contents: HashMap<Digest, Vec<(Digest, u64)>>,
+    image_blobs: HashMap<Digest, Vec<(Digest, u64)>>,
     /// Everything that is there, beside what belongs to known images.
     blobs: HashSet<Digest>,
 }
@@ -59,14 +59,14 @@ impl Stock {
             digests.get(&image.reference.to_string()).copied().or(image.reference.digest)
         });
         for (entry, image) in bundle.manifest().images.iter().zip(&images.images) {
-            let contents = image.closure.contents.iter().map(|content| (content.digest, content.size));
-            stock.contents.insert(entry.digest, contents.collect());
+            let blobs = image.closure.blobs.iter().map(|content| (content.digest, content.size));
+            stock.image_blobs.insert(entry.digest, blobs.collect());
         }
         stock
     }
 
     /// Of a checkout, as its sets say it; `resolved` where the source registries were asked.
-    pub fn of_sets(loaded: &Loaded, resolved: Option<&Resolved>) -> Self {
+    pub fn of_sets(loaded: &LoadedSets, resolved: Option<&Resolved>) -> Self {
         let mut stock = Self::default();
         let images = || resolved.iter().flat_map(|resolved| &resolved.images);
         let digests = images().map(|image| (image.reference.to_string(), image.root.digest));
@@ -75,8 +75,8 @@ impl Stock {
             image.reference.digest.or_else(|| digests.get(&image.reference.to_string()).copied())
         });
         for image in images() {
-            let contents = image.closure.contents.iter().map(|content| (content.digest, content.size));
-            stock.contents.insert(image.root.digest, contents.collect());
+            let blobs = image.closure.blobs.iter().map(|content| (content.digest, content.size));
+            stock.image_blobs.insert(image.root.digest, blobs.collect());
         }
         stock
     }
@@ -102,13 +102,13 @@ impl Stock {
     /// Whether the content of every image is known, here or in `other`.
     pub fn is_known_with(&self, other: &Self) -> bool {
         let known = |digest: &Digest| {
-            self.contents.contains_key(digest) || other.images.values().any(|o| o.as_ref() == Some(digest))
+            self.image_blobs.contains_key(digest) || other.images.values().any(|o| o.as_ref() == Some(digest))
         };
         self.images.values().all(|digest| digest.as_ref().is_some_and(known))
     }
 
     fn has(&self) -> HashSet<Digest> {
-        self.contents
+        self.image_blobs
             .values()
             .flatten()
             .map(|(digest, _)| *digest)
@@ -164,10 +164,10 @@ pub fn compare(before: &Stock, after: &Stock) -> Differences {
             differences.unchanged += 1;
             continue;
         }
-        let contents =
-            digest.and_then(|digest| after.contents.get(&digest).or_else(|| before.contents.get(&digest)));
-        let lacking = contents.map(|contents| {
-            let lacking = contents.iter().filter(|(digest, _)| !has.contains(digest)).copied();
+        let blobs = digest
+            .and_then(|digest| after.image_blobs.get(&digest).or_else(|| before.image_blobs.get(&digest)));
+        let lacking = blobs.map(|blobs| {
+            let lacking = blobs.iter().filter(|(digest, _)| !has.contains(digest)).copied();
             lacking.collect::<HashMap<_, _>>()
         });
         let difference = Difference {
@@ -201,8 +201,8 @@ mod tests {
         for (name, image, layers) in images {
             let digest = Digest::of(image.as_bytes());
             stock.images.insert((*name).to_owned(), Some(digest));
-            let contents = layers.iter().map(|layer| (Digest::of(layer.as_bytes()), layer.len() as u64));
-            stock.contents.insert(digest, contents.collect());
+            let blobs = layers.iter().map(|layer| (Digest::of(layer.as_bytes()), layer.len() as u64));
+            stock.image_blobs.insert(digest, blobs.collect());
         }
         stock
     }
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_no_number_and_an_unknown_digest_is_no_equality() {
         let mut after = stock(&[("web:1", "web2", &[])]);
-        after.contents.clear();
+        after.image_blobs.clear();
         assert_eq!(compare(&Stock::default(), &after).added[0].new, None);
         after.images.insert("web:1".to_owned(), None);
         assert_eq!(compare(&after, &after).changed.len(), 1, "a tag may have moved");

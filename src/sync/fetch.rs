@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fetches the documents of an image from a registry, by digest and level by level.
+//! Fetches the manifests of an image from a registry, by digest and level by level.
 
 use std::collections::HashSet;
 
@@ -19,13 +19,13 @@ use crate::registry::{RegistryError, Repository};
 /// Most characters of the reason why something optional could not be had.
 const MAX_REASON: usize = 300;
 
-/// Why the documents of an image could not be fetched.
+/// Why the manifests of an image could not be fetched.
 #[derive(Debug, Error)]
 pub enum FetchError {
-    /// The registry does not have a document of the image.
+    /// The registry does not have a manifest of the image.
     #[error("{}{source}", .listed_as.as_ref().map(|name| format!("{name}: ")).unwrap_or_default())]
     Absent {
-        /// The document.
+        /// The manifest.
         digest: Digest,
         /// What the index that lists it says that it is, where one lists it.
         listed_as: Option<String>,
@@ -35,7 +35,7 @@ pub enum FetchError {
     /// The registry did not give one for another reason.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A document is not acceptable.
+    /// A manifest is not acceptable.
     #[error(transparent)]
     Closure(#[from] ClosureError),
 }
@@ -60,7 +60,7 @@ impl Classify for FetchError {
 /// What helps where an index lists what its registry does not have.
 pub(crate) const ABSENT_CHILD: &str = "the index is there and a part of it is not, as after a job that deletes untagged manifests: push the image again, or choose the platforms that are needed with `platforms`";
 
-async fn document(repository: &Repository, digest: Digest) -> Result<StoredManifest, FetchError> {
+async fn manifest(repository: &Repository, digest: Digest) -> Result<StoredManifest, FetchError> {
     match repository.manifest(&Selector::Digest(digest)).await {
         Ok(found) => Ok(StoredManifest { media_type: found.media_type, bytes: found.bytes }),
         Err(source @ RegistryError::NotFound { .. }) => {
@@ -72,13 +72,13 @@ async fn document(repository: &Repository, digest: Digest) -> Result<StoredManif
 
 /// Something to fetch, and what the index that lists it says that it is.
 #[derive(Clone)]
-struct Wanted {
+struct FetchRequest {
     descriptor: Descriptor,
     listed_as: Option<String>,
 }
 
-/// What was fetched of a [`Wanted`].
-enum Fetched {
+/// What was fetched of a [`FetchRequest`].
+enum FetchOutcome {
     ManifestOrIndex(StoredManifest),
     /// Content of an unknown type that can be had as a blob.
     Blob,
@@ -88,22 +88,28 @@ enum Fetched {
     Absent(Absence),
 }
 
-async fn fetch_one(repository: &Repository, wanted: &Wanted) -> Result<Fetched, FetchError> {
-    let Wanted { descriptor, listed_as } = wanted;
+async fn fetch_one(repository: &Repository, wanted: &FetchRequest) -> Result<FetchOutcome, FetchError> {
+    let FetchRequest { descriptor, listed_as } = wanted;
     let known = oci::is_manifest(&descriptor.media_type);
     let result = match descriptor.inline() {
         // The parent says what it is: a registry's header does not change the meaning of a digest.
-        Some(Inline::Content(bytes)) if known => {
-            Ok(Fetched::ManifestOrIndex(StoredManifest { media_type: descriptor.media_type.clone(), bytes }))
-        }
-        Some(Inline::Content(bytes)) => Ok(Fetched::Content(bytes)),
-        _ if known => document(repository, descriptor.digest).await.map(|fetched| {
-            Fetched::ManifestOrIndex(StoredManifest { media_type: descriptor.media_type.clone(), ..fetched })
+        Some(Inline::Content(bytes)) if known => Ok(FetchOutcome::ManifestOrIndex(StoredManifest {
+            media_type: descriptor.media_type.clone(),
+            bytes,
+        })),
+        Some(Inline::Content(bytes)) => Ok(FetchOutcome::Content(bytes)),
+        _ if known => manifest(repository, descriptor.digest).await.map(|fetched| {
+            FetchOutcome::ManifestOrIndex(StoredManifest {
+                media_type: descriptor.media_type.clone(),
+                ..fetched
+            })
         }),
         _ => unknown_content(repository, descriptor).await.map_err(FetchError::from),
     };
     match result {
-        Err(error) if listed_as.is_some() && descriptor.is_optional() => Ok(Fetched::Absent(absence(&error))),
+        Err(error) if listed_as.is_some() && descriptor.is_optional() => {
+            Ok(FetchOutcome::Absent(absence(&error)))
+        }
         Err(FetchError::Absent { digest, source, .. }) => {
             Err(FetchError::Absent { digest, listed_as: listed_as.clone(), source })
         }
@@ -117,30 +123,30 @@ pub(crate) fn absence<E: Classify + 'static>(error: &E) -> Absence {
 }
 
 /// A child of a type that is not known is a blob, or else a manifest (OCI image-spec, "Image Index Specification").
-async fn unknown_content(repository: &Repository, child: &Descriptor) -> Result<Fetched, RegistryError> {
+async fn unknown_content(repository: &Repository, child: &Descriptor) -> Result<FetchOutcome, RegistryError> {
     if repository.has_blob(&child.digest, child.size).await? {
-        return Ok(Fetched::Blob);
+        return Ok(FetchOutcome::Blob);
     }
-    repository.manifest_of_type(&child.digest, &child.media_type).await.map(Fetched::Content)
+    repository.manifest_of_type(&child.digest, &child.media_type).await.map(FetchOutcome::Content)
 }
 
-/// Fetches the document that `digest` names, whose type only the registry knows.
+/// Fetches the manifest that `digest` names, whose type only the registry knows.
 ///
 /// # Errors
 /// [`FetchError`].
 pub async fn top(
     repository: &Repository,
     digest: &Digest,
-    documents: &mut Manifests,
+    manifests: &mut Manifests,
 ) -> Result<Descriptor, FetchError> {
-    let found = document(repository, *digest).await?;
+    let found = manifest(repository, *digest).await?;
     let root = Descriptor::new(found.media_type.clone(), *digest, found.bytes.len() as u64);
-    documents.insert(*digest, found);
+    manifests.insert(*digest, found);
     Ok(root)
 }
 
-/// Fetches the documents below `root` that are not known yet, level by level. What is optional and cannot be had is in
-/// [`Closure::absent`]; content that came along is among `documents` ([`Manifests::content`]).
+/// Fetches the manifests below `root` that are not known yet, level by level. What is optional and cannot be had is in
+/// [`Closure::absent`]; content that came along is among `manifests` ([`Manifests::content`]).
 ///
 /// # Errors
 /// [`FetchError`].
@@ -148,10 +154,10 @@ pub async fn closure(
     repository: &Repository,
     root: &Descriptor,
     platforms: &[Platform],
-    documents: &mut Manifests,
+    manifests: &mut Manifests,
 ) -> Result<Closure, FetchError> {
     let mut seen = HashSet::from([root.digest]);
-    let mut level = vec![Wanted { descriptor: root.clone(), listed_as: None }];
+    let mut level = vec![FetchRequest { descriptor: root.clone(), listed_as: None }];
     let mut total = 0_u64;
     for _ in 0..=oci::MAX_INDEX_DEPTH {
         // Before anything is fetched: a hostile index can list more than memory holds. Of an unknown type nothing large
@@ -161,48 +167,48 @@ pub async fn closure(
         if seen.len() > MAX_MANIFESTS || total > MAX_MANIFEST_BYTES {
             return Err(ClosureError::TooMany(root.digest).into());
         }
-        let unknown = level.iter().filter(|wanted| documents.get(&wanted.descriptor.digest).is_none());
+        let unknown = level.iter().filter(|wanted| manifests.get(&wanted.descriptor.digest).is_none());
         let fetches = unknown.cloned().collect::<Vec<_>>().into_iter().map(|wanted| async move {
             let fetched = fetch_one(repository, &wanted).await?;
             Ok::<_, FetchError>((wanted.descriptor.digest, fetched))
         });
         for fetched in futures::future::join_all(fetches).await {
             match fetched? {
-                (digest, Fetched::ManifestOrIndex(document)) => documents.insert(digest, document),
-                (digest, Fetched::Content(bytes)) => documents.insert_content(digest, bytes),
-                (digest, Fetched::Absent(absence)) => documents.mark_absent(digest, absence),
-                (_, Fetched::Blob) => {}
+                (digest, FetchOutcome::ManifestOrIndex(manifest)) => manifests.insert(digest, manifest),
+                (digest, FetchOutcome::Content(bytes)) => manifests.insert_content(digest, bytes),
+                (digest, FetchOutcome::Absent(absence)) => manifests.mark_absent(digest, absence),
+                (_, FetchOutcome::Blob) => {}
             }
         }
         let mut next = Vec::new();
-        for Wanted { descriptor, .. } in &level {
-            let known = documents.get(&descriptor.digest).is_some() || !descriptor.is_optional();
+        for FetchRequest { descriptor, .. } in &level {
+            let known = manifests.get(&descriptor.digest).is_some() || !descriptor.is_optional();
             if !known || !oci::is_manifest(&descriptor.media_type) {
                 continue;
             }
-            let document = match documents.read(descriptor) {
+            let manifest = match manifests.read(descriptor) {
                 // As one that could not be had.
                 Err(error) if descriptor.digest != root.digest && descriptor.is_optional() => {
-                    documents.withdraw(descriptor.digest, absence(&error));
+                    manifests.withdraw(descriptor.digest, absence(&error));
                     continue;
                 }
-                document => document?,
+                manifest => manifest?,
             };
-            if let ManifestOrIndex::Index(index) = document {
+            if let ManifestOrIndex::Index(index) = manifest {
                 let children = oci::select(&index, platforms.into());
                 let new = children.into_iter().filter(|child| seen.insert(child.digest));
                 next.extend(new.map(|child| {
                     let listed_as = Some(format!("{} {}", index.name_of(child), child.digest));
-                    Wanted { descriptor: child.clone(), listed_as }
+                    FetchRequest { descriptor: child.clone(), listed_as }
                 }));
             }
         }
         level = next;
     }
-    let closure = documents.closure(root, platforms)?;
-    for content in &closure.contents {
+    let closure = manifests.closure(root, platforms)?;
+    for content in &closure.blobs {
         if let Some(Inline::Content(bytes)) = content.inline() {
-            documents.insert_content(content.digest, bytes);
+            manifests.insert_content(content.digest, bytes);
         }
     }
     Ok(closure)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Carries out a plan: fetches blobs in parallel, each once, and writes them to their places.
+//! Carries out a plan: fetches blobs in parallel, each once, and writes each at its offset in the archive.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,8 +20,8 @@ use crate::registry::{BlobSink, Client, ForeignLayers, RegistryError};
 use crate::sync::plan::{Fetch, Plan};
 use crate::sync::resolve::{ImageError, ImageErrors, Origin, ReferrerErrors, ReferrerFailure};
 
-/// Bytes of a blob that are noted at once, at least.
-const NOTE_STEP: u64 = 1 << 20;
+/// The fewest bytes of a blob between two entries in the journal.
+const JOURNAL_STEP: u64 = 1 << 20;
 
 /// Why there is no archive.
 #[derive(Debug, Error)]
@@ -32,12 +32,11 @@ pub enum PullError {
     /// Images that could not be fetched.
     #[error(transparent)]
     Images(#[from] ImageErrors),
-    /// All images could be fetched, but not all signatures, SBOMs and attestations. Without these
-    /// ([`crate::sync::resolve::Resolved::without_referrers`]) the next plan can be carried out, and what was fetched is taken
-    /// over.
+    /// All images were fetched, but not all signatures, SBOMs and attestations. A plan without these
+    /// ([`crate::sync::resolve::Resolved::without_referrers`]) can be carried out and reuses what was fetched.
     #[error(transparent)]
     Referrers(#[from] ReferrerErrors),
-    /// The disk was full, or failed, in the middle.
+    /// The disk was full or failed while blobs were written.
     #[error("cannot write {path}: {source}")]
     Write {
         /// The file.
@@ -48,7 +47,7 @@ pub enum PullError {
     /// The registry client cannot be set up.
     #[error(transparent)]
     Client(RegistryError),
-    /// A thread died; nothing was published.
+    /// A task panicked or was cancelled; no archive was made.
     #[error("the run was cut off: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
@@ -92,9 +91,9 @@ pub struct PullOptions {
     pub jobs: usize,
     /// Bytes of each volume; `None`: one file.
     pub volume_size: Option<u64>,
-    /// Earlier bundles, whose blobs are taken before the network is asked.
+    /// Earlier bundles, whose blobs are copied instead of fetched.
     pub reuse: Vec<Arc<Bundle>>,
-    /// Hosts outside of registries that layers may be downloaded from whatever their address is.
+    /// Hosts that foreign layers may be downloaded from, even if their addresses are not public.
     pub foreign_hosts: Vec<RegistryHost>,
 }
 
@@ -106,7 +105,7 @@ impl From<usize> for PullOptions {
 
 /// What a pull did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pulled {
+pub struct PullReport {
     /// The archive, or its volumes.
     pub files: Vec<Utf8PathBuf>,
     /// Bytes of blobs that an interrupted run had fetched.
@@ -115,11 +114,23 @@ pub struct Pulled {
     pub reused: u64,
 }
 
-/// Fetches everything that `plan` lacks and writes the archive `path`; `options` may be just the number of blobs at
-/// once. What an interrupted run has left there is gone on with, whatever it was to become.
+/// Fetches the blobs of `plan` and writes the archive `path`. `options` may be just the number of blobs to fetch at once.
+///
+/// # Expected flow
+/// [`plan`](crate::sync::plan::plan), then this. Each blob comes from an interrupted run at the same `path` if there is one,
+/// then from [`PullOptions::reuse`], then from the registries of the images that need it.
+///
+/// # Guarantees
+/// - `path` exists only if every blob was written, matches its digest, and is on disk ([`Writer::finish`]).
+/// - Every blob that an interrupted run has left is hashed before it is used, whatever bundle that run was to make.
+/// - A blob is fetched once, however many images share it. A failed blob does not stop the others, but a full disk does.
 ///
 /// # Errors
-/// [`PullError`] with every image that failed; then no file called `path` was written, and the next run goes on.
+/// [`PullError`] with every image that failed. No file called `path` was written, and the next run resumes.
+///
+/// # Cancellation
+/// The future may be dropped, and the process may end, at any time. `path.part` and its journal stay for the next run.
+/// Blobs that are being fetched when the future is dropped run to their end in the background.
 pub async fn pull(
     client: &Client,
     plan: &Plan,
@@ -127,7 +138,7 @@ pub async fn pull(
     path: &Utf8Path,
     options: impl Into<PullOptions>,
     progress: &Arc<dyn Progress>,
-) -> Result<Pulled, PullError> {
+) -> Result<PullReport, PullError> {
     let options = options.into();
     let foreign = ForeignLayers::new(client, &options.foreign_hosts).map_err(PullError::Client)?;
     let (manifest, sets, target) = (plan.manifest.clone(), plan.sets.clone(), path.to_owned());
@@ -155,7 +166,7 @@ pub async fn pull(
         return Err(error);
     }
     let files = tokio::task::spawn_blocking(move || writer.finish()).await??;
-    Ok(Pulled {
+    Ok(PullReport {
         files,
         resumed: run.resumed.load(Ordering::Relaxed),
         reused: run.reused.load(Ordering::Relaxed),
@@ -169,7 +180,7 @@ struct Run {
     writer: Arc<Writer>,
     reuse: Vec<Arc<Bundle>>,
     progress: Arc<dyn Progress>,
-    /// A full disk ends the run: no other blob would fare better.
+    /// A full disk ends the run: every other blob would fail too.
     stop: AtomicBool,
     resumed: AtomicU64,
     reused: AtomicU64,
@@ -178,15 +189,15 @@ struct Run {
 impl Run {
     async fn blobs(self: &Arc<Self>, plan: &Plan, path: &Utf8Path, jobs: usize) -> Result<(), PullError> {
         let write_error = |source| PullError::Write { path: path.to_owned(), source };
-        for (blob, bytes) in &plan.documents {
+        for (blob, bytes) in &plan.manifests {
             self.writer.write_at(blob, 0, bytes).map_err(write_error)?;
         }
         let mut fetches = plan.fetches.iter().collect::<Vec<_>>();
-        if self.writer.any_order() {
-            // The largest first: else one of them is still on its way when all others are done.
+        if self.writer.is_any_order_cheap() {
+            // The largest first; otherwise one of them is still being fetched when all others are done.
             fetches.sort_by_key(|fetch| std::cmp::Reverse(fetch.blob.size));
         }
-        // A task of its own for each blob, so that they are hashed and written on all cores.
+        // One task for each blob, so that all cores hash and write.
         let tasks = fetches.into_iter().map(|fetch| {
             let (run, blob, origins) = (Arc::clone(self), fetch.blob, plan.origins(fetch));
             let (known, urls) = (fetch.known.clone(), fetch.urls.clone());
@@ -198,7 +209,7 @@ impl Run {
                 run.progress.blob_begin(Activity::Pull, &blob.digest, blob.size, &name);
                 let result = match known {
                     Some(bytes) => run.write_known(&blob, &bytes),
-                    None => run.bring(blob, &origins, &urls).await,
+                    None => run.obtain(blob, &origins, &urls).await,
                 };
                 run.progress.blob_end(&blob.digest);
                 run.stop.fetch_or(matches!(result, Err(RegistryError::Sink { .. })), Ordering::Relaxed);
@@ -221,13 +232,13 @@ impl Run {
         let (images, referrers): (Vec<_>, Vec<_>) =
             failures.into_iter().partition(|(fetch, _)| !fetch.images.is_empty());
         if images.is_empty() {
-            Err(by_referrer(plan, referrers).into())
+            Err(group_by_referrer(plan, referrers).into())
         } else {
-            Err(by_image(plan, images).into())
+            Err(group_by_image(plan, images).into())
         }
     }
 
-    /// Writes a blob that came along with the documents.
+    /// Writes a blob that was fetched along with the manifests.
     fn write_known(&self, blob: &BundleBlob, bytes: &[u8]) -> Result<(), RegistryError> {
         let sink_error = |source| RegistryError::Sink { digest: blob.digest, source };
         self.writer.write_at(blob, 0, bytes).map_err(sink_error)?;
@@ -235,8 +246,8 @@ impl Run {
         Ok(())
     }
 
-    /// Brings one blob to its place: from what is there, from earlier bundles, else from the network.
-    async fn bring(
+    /// Obtains one blob: from what an interrupted run left, from an earlier bundle, or else from the network.
+    async fn obtain(
         self: &Arc<Self>,
         blob: BundleBlob,
         origins: &[Origin],
@@ -245,31 +256,31 @@ impl Run {
         let BundleBlob { digest, size, .. } = blob;
         let sink_error = |source| RegistryError::Sink { digest, source };
         let run = Arc::clone(self);
-        let here = tokio::task::spawn_blocking(move || run.here(&blob)).await;
-        let here = here.map_err(|e| sink_error(io::Error::other(e)))?.map_err(sink_error)?;
-        let Some(begun) = here else { return Ok(()) };
+        let local = tokio::task::spawn_blocking(move || run.find_local(&blob)).await;
+        let local = local.map_err(|e| sink_error(io::Error::other(e)))?.map_err(sink_error)?;
+        let Some(hasher) = local else { return Ok(()) };
         let mut result = Ok(());
         for origin in origins {
             let repository = self.client.repository(&origin.registry, &origin.repository);
-            let mut sink = ArchiveSink::new(self, blob, begun.bytes());
-            result = repository.rest_of_blob(&digest, size, begun.clone(), &mut sink).await;
+            let mut sink = ArchiveSink::new(self, blob, hasher.bytes());
+            result = repository.rest_of_blob(&digest, size, hasher.clone(), &mut sink).await;
             match &result {
                 Ok(()) => {
                     self.writer.record(&digest, size);
                     break;
                 }
                 Err(RegistryError::Sink { .. }) => break,
-                // What arrived is not the blob: nothing of it is gone on with.
+                // What arrived is not the blob, so no part of it is resumed.
                 Err(RegistryError::Content { .. }) => self.writer.record(&digest, 0),
-                // The next origin may have what this one has not.
+                // The next origin may have the blob.
                 Err(_) => {}
             }
         }
         match result {
-            // A foreign layer: registries need not have it.
+            // Registries are not required to have a foreign layer.
             Err(RegistryError::NotFound { .. } | RegistryError::Refused { .. }) if !urls.is_empty() => {
-                let mut sink = ArchiveSink::new(self, blob, begun.bytes());
-                let result = self.foreign.blob(urls, &digest, size, &begun, &mut sink).await;
+                let mut sink = ArchiveSink::new(self, blob, hasher.bytes());
+                let result = self.foreign.blob(urls, &digest, size, &hasher, &mut sink).await;
                 match &result {
                     Ok(()) => self.writer.record(&digest, size),
                     Err(error) if error.kind() == ErrorKind::Corrupt => self.writer.record(&digest, 0),
@@ -281,15 +292,15 @@ impl Run {
         }
     }
 
-    /// Looks for a blob on this side of the network. Nothing is left to do where the answer is `None`; else it is what
-    /// is there of it already, hashed. Blocking.
-    fn here(&self, blob: &BundleBlob) -> io::Result<Option<Hasher>> {
-        let begun = self.writer.hash(blob, self.writer.resume_offset(blob))?.unwrap_or_default();
-        let done = begun.bytes();
-        if done > 0 && (done < blob.size || begun.clone().finish() == blob.digest) {
+    /// Looks for a blob in what an interrupted run left and in earlier bundles. `None` if the blob is complete; otherwise the
+    /// hasher of its beginning that is already written. Blocking.
+    fn find_local(&self, blob: &BundleBlob) -> io::Result<Option<Hasher>> {
+        let hasher = self.writer.hash(blob, self.writer.resume_offset(blob))?.unwrap_or_default();
+        let done = hasher.bytes();
+        if done > 0 && (done < blob.size || hasher.clone().finish() == blob.digest) {
             self.resumed.fetch_add(done, Ordering::Relaxed);
             self.advance(blob, done);
-            return Ok((done < blob.size).then_some(begun));
+            return Ok((done < blob.size).then_some(hasher));
         }
         for bundle in &self.reuse {
             if self.writer.copy_from(blob, bundle)? {
@@ -303,11 +314,11 @@ impl Run {
         Ok(Some(Hasher::new()))
     }
 
-    /// Lets the disk begin while more is fetched.
+    /// Starts writing to the disk while more is fetched.
     fn sync_behind(&self) {
         if self.writer.is_sync_due() {
             let writer = Arc::clone(&self.writer);
-            // Nobody waits for it: its failure is that of the next write, and of the end.
+            // Not awaited: if it fails, so do the next write and `finish`.
             tokio::task::spawn_blocking(move || writer.sync_behind());
         }
     }
@@ -318,18 +329,18 @@ impl Run {
     }
 }
 
-/// Names the referrers, and the optional children of indexes, that need a blob that failed.
-fn by_referrer(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ReferrerErrors {
+/// Names the referrers, and the optional children of indexes, that need a failed blob.
+fn group_by_referrer(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ReferrerErrors {
     let mut named = Vec::new();
     for (fetch, error) in failures {
         let error = Arc::new(error);
-        for (place, digest) in &fetch.optional {
-            let Some(image) = plan.manifest.images.get(*place) else { continue };
+        for (index, digest) in &fetch.optional {
+            let Some(image) = plan.manifest.images.get(*index) else { continue };
             named.push(ReferrerFailure {
-                image: *place,
+                image: *index,
                 reference: image.reference.clone(),
                 digest: *digest,
-                // Such a child is itself the blob.
+                // A child of an unknown type is itself the blob.
                 unknown: *digest == fetch.blob.digest,
                 error: Arc::clone(&error),
             });
@@ -338,44 +349,44 @@ fn by_referrer(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ReferrerE
     ReferrerErrors(named)
 }
 
-/// Names every image that needs a blob that failed, each once, in the order of the sets.
-fn by_image(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ImageErrors {
+/// Names every image that needs a failed blob, each once, in the order of the sets.
+fn group_by_image(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ImageErrors {
     let mut errors = BTreeMap::<usize, (Reference, ImageError)>::new();
     let mut shared = Vec::new();
     for (fetch, error) in failures {
         let mut error = Some(error);
-        // `Plan::images` names those first that need the blob for themselves.
-        for (place, image) in fetch.images.iter().zip(plan.images(fetch)) {
+        // `Plan::images` starts with the images that need the blob for themselves.
+        for (index, image) in fetch.images.iter().zip(plan.images(fetch)) {
             match error.take() {
-                // The first image that is not named yet says why; the others, that they share the blob.
-                Some(error) if !errors.contains_key(place) => {
-                    errors.insert(*place, (image.clone(), error.into()));
+                // The first image that is not named yet gets the reason; the others share its blob.
+                Some(error) if !errors.contains_key(index) => {
+                    errors.insert(*index, (image.clone(), error.into()));
                 }
                 kept => {
                     error = kept;
-                    shared.push((*place, image, fetch.blob.digest));
+                    shared.push((*index, image, fetch.blob.digest));
                 }
             }
         }
     }
-    for (place, image, digest) in shared {
-        errors.entry(place).or_insert_with(|| (image.clone(), ImageError::Shared(digest)));
+    for (index, image, digest) in shared {
+        errors.entry(index).or_insert_with(|| (image.clone(), ImageError::Shared(digest)));
     }
     ImageErrors(errors.into_values().collect())
 }
 
-/// Writes a blob to its place in the archive, and notes how far it is.
+/// Writes a blob into the archive, and records its progress in the journal.
 struct ArchiveSink {
     run: Arc<Run>,
     blob: BundleBlob,
-    noted: u64,
-    /// How many bytes are noted at once: a large blob does not fill the journal.
+    recorded: u64,
+    /// Bytes between two entries in the journal, so that a large blob does not fill it.
     step: u64,
 }
 
 impl ArchiveSink {
-    fn new(run: &Arc<Run>, blob: BundleBlob, noted: u64) -> Self {
-        Self { run: Arc::clone(run), blob, noted, step: (blob.size / 64).max(NOTE_STEP) }
+    fn new(run: &Arc<Run>, blob: BundleBlob, recorded: u64) -> Self {
+        Self { run: Arc::clone(run), blob, recorded, step: (blob.size / 64).max(JOURNAL_STEP) }
     }
 }
 
@@ -385,9 +396,9 @@ impl BlobSink for ArchiveSink {
         self.run.advance(&self.blob, bytes.len() as u64);
         self.run.sync_behind();
         let end = offset + bytes.len() as u64;
-        // It began anew where it is behind what was noted.
-        if end >= self.noted.saturating_add(self.step) || end < self.noted {
-            self.noted = end;
+        // The download started again if it is behind what was recorded.
+        if end >= self.recorded.saturating_add(self.step) || end < self.recorded {
+            self.recorded = end;
             self.run.writer.record(&self.blob.digest, end);
         }
         Ok(())

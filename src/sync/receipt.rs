@@ -28,7 +28,7 @@ pub const MAX_INCOMPLETE_TEXT: usize = 300;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Receipt {
     /// What the registry was seen to be able to do.
-    pub abilities: Abilities,
+    pub abilities: RegistryCapabilities,
     /// When the registry was looked at.
     pub created_at: Timestamp,
     /// Version of the format: at least [`Receipt::lowest_version`].
@@ -50,7 +50,7 @@ pub struct Receipt {
 /// What a registry was seen to be able to do; absent: not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Abilities {
+pub struct RegistryCapabilities {
     /// It takes an index some of whose images are not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sparse_index: Option<bool>,
@@ -226,7 +226,7 @@ mod tests {
     fn example() -> Receipt {
         let (manifest, layer) = (Digest::of(b"manifest"), Digest::of(b"layer"));
         Receipt {
-            abilities: Abilities { sparse_index: Some(true) },
+            abilities: RegistryCapabilities { sparse_index: Some(true) },
             created_at: "2026-11-24T04:00:00Z".parse().unwrap(),
             format_version: format::FIRST_VERSION,
             incomplete: vec![],

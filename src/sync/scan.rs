@@ -17,8 +17,8 @@ use crate::progress::{Activity, Progress};
 use crate::redact::bounded;
 use crate::registry::{Client, ReadableTags, RegistryError, Repository};
 use crate::sync::receipt::{
-    Abilities, MAX_INCOMPLETE, MAX_INCOMPLETE_TEXT, Receipt, ReceiptBlob, ReceiptIncomplete,
-    ReceiptRepository,
+    MAX_INCOMPLETE, MAX_INCOMPLETE_TEXT, Receipt, ReceiptBlob, ReceiptIncomplete, ReceiptRepository,
+    RegistryCapabilities,
 };
 
 /// Most tags of one repository that are walked.
@@ -28,14 +28,14 @@ const AT_ONCE: usize = 8;
 
 /// What the sets name of a repository: it is walked first, and in any case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ScanTargets {
     /// Images by digest, which may have no tag.
     pub digests: BTreeSet<Digest>,
     /// Tags.
     pub tags: BTreeSet<Tag>,
 }
 
-impl Wanted {
+impl ScanTargets {
     /// Adds what other sets name.
     pub fn extend(&mut self, other: Self) {
         self.digests.extend(other.digests);
@@ -47,7 +47,7 @@ impl Wanted {
 #[derive(Debug, Clone, Default)]
 pub struct ScanOptions {
     /// The repositories, and what the sets name of them.
-    pub repositories: BTreeMap<RepositoryName, Wanted>,
+    pub repositories: BTreeMap<RepositoryName, ScanTargets>,
     /// The site, as the receipt is to name it.
     pub site: Option<String>,
     /// Repositories that are looked into at once.
@@ -106,7 +106,7 @@ pub async fn scan_registry(
         sparse_index = Some(supports_sparse_index(&client.repository(registry, name)).await?);
     }
     let mut receipt = Receipt {
-        abilities: Abilities { sparse_index },
+        abilities: RegistryCapabilities { sparse_index },
         created_at: Timestamp::from_second(now.as_second()).unwrap_or(now),
         format_version: format::FIRST_VERSION,
         incomplete: for_receipt(&incomplete),
@@ -199,7 +199,7 @@ struct Look<'a> {
 async fn look<'a>(
     client: &'a Client,
     repository: Repository,
-    wanted: &Wanted,
+    wanted: &ScanTargets,
 ) -> Result<Look<'a>, RegistryError> {
     let mut unread = Unread { client, repository: repository.clone(), found: Vec::new(), failure: None };
     let repository = &repository;
@@ -233,19 +233,19 @@ async fn look<'a>(
             Err(error) => unread.failed(format!("tag {tag}"), error).await?,
         }
     }
-    let mut walk = Walk { repository, documents: Manifests::default(), seen: HashSet::new(), sparse: false };
-    let (mut contents, mut walked) = (BTreeMap::<Digest, u64>::new(), HashSet::new());
+    let mut walk = Walk { repository, manifests: Manifests::default(), seen: HashSet::new(), sparse: false };
+    let (mut blobs, mut walked) = (BTreeMap::<Digest, u64>::new(), HashSet::new());
     for (digest, name) in roots {
         if !walked.insert(digest) {
             continue;
         }
-        match walk.document(digest, &mut contents).await {
+        match walk.manifest(digest, &mut blobs).await {
             Ok(()) => {}
             Err(Trouble::Incomplete(reason)) => unread.add(name, reason),
             Err(Trouble::Registry(error)) => unread.failed(name, error).await?,
         }
     }
-    let asked = contents.into_iter().map(|(digest, size)| async move {
+    let asked = blobs.into_iter().map(|(digest, size)| async move {
         (ReceiptBlob { digest, size }, repository.has_blob(&digest, size).await)
     });
     let mut blobs = Vec::new();
@@ -282,15 +282,15 @@ enum Trouble {
 
 struct Walk<'a> {
     repository: &'a Repository,
-    documents: Manifests,
-    /// Documents that are there.
+    manifests: Manifests,
+    /// Manifests that are there.
     seen: HashSet<Digest>,
     sparse: bool,
 }
 
 impl Walk<'_> {
-    /// Walks a document and what it names. An image that an index lists and the registry lacks is no fault of the others.
-    async fn document(&mut self, root: Digest, contents: &mut BTreeMap<Digest, u64>) -> Result<(), Trouble> {
+    /// Walks a manifest and what it names. An image that an index lists and the registry lacks is no fault of the others.
+    async fn manifest(&mut self, root: Digest, blobs: &mut BTreeMap<Digest, u64>) -> Result<(), Trouble> {
         let mut wanted = vec![(root, None::<Descriptor>, 0_usize)];
         while let Some((digest, listed, depth)) = wanted.pop() {
             if self.seen.contains(&digest) {
@@ -314,8 +314,8 @@ impl Walk<'_> {
             // The parent says what it is, where it has one.
             let media_type = listed.map_or(found.media_type, |listed| listed.media_type);
             let descriptor = Descriptor::new(media_type.clone(), digest, found.bytes.len() as u64);
-            self.documents.insert(digest, StoredManifest { media_type, bytes: found.bytes });
-            match self.documents.read(&descriptor) {
+            self.manifests.insert(digest, StoredManifest { media_type, bytes: found.bytes });
+            match self.manifests.read(&descriptor) {
                 Ok(ManifestOrIndex::Index(index)) if depth < oci::MAX_INDEX_DEPTH => {
                     // What an index lists of an unknown type is no image, and nothing that a delta leaves out.
                     let children =
@@ -323,8 +323,8 @@ impl Walk<'_> {
                     wanted.extend(children.map(|child| (child.digest, Some(child), depth + 1)));
                 }
                 Ok(ManifestOrIndex::Index(_)) => continue,
-                Ok(document @ ManifestOrIndex::Manifest(_)) => {
-                    contents.extend(document.children().map(|content| (content.digest, content.size)));
+                Ok(manifest @ ManifestOrIndex::Manifest(_)) => {
+                    blobs.extend(manifest.children().map(|content| (content.digest, content.size)));
                 }
                 Err(error) => return Err(Trouble::Incomplete(chain(&error))),
             }

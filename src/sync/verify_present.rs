@@ -25,9 +25,9 @@ pub enum Presence {
     /// All is there, and every tag names it.
     Complete {
         /// Indexes and manifests, inner before outer.
-        documents: Vec<Descriptor>,
+        manifests: Vec<Descriptor>,
         /// Configs and layers.
-        contents: Vec<Descriptor>,
+        blobs: Vec<Descriptor>,
         /// What its indexes list and are complete without, and that is not all there: attestations, and what nobody knows.
         absent: Vec<AbsentChild>,
     },
@@ -51,7 +51,7 @@ pub enum PresenceError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A document there is not acceptable.
+    /// A manifest there is not acceptable.
     #[error(transparent)]
     Closure(#[from] ClosureError),
 }
@@ -93,17 +93,17 @@ pub async fn verify_present(
         Err(FetchError::Closure(error)) => return Err(error.into()),
     };
     let optional = known.optional(&root, &closure);
-    let Closure { documents, mut contents, opaque, mut absent, .. } = closure;
+    let Closure { manifests, mut blobs, opaque, mut absent, .. } = closure;
     let mut gone = HashSet::new();
     // By value: a future over borrowed items is not `Send` where callers need it to be.
-    let blobs = contents.iter().filter(|blob| !opaque.contains(&blob.digest));
-    let blobs = blobs.map(|blob| (blob.digest, blob.size)).collect::<Vec<_>>();
-    let asked = blobs
+    let checked = blobs.iter().filter(|blob| !opaque.contains(&blob.digest));
+    let checked = checked.map(|blob| (blob.digest, blob.size)).collect::<Vec<_>>();
+    let requests = checked
         .into_iter()
         .map(|(digest, size)| async move { (digest, repository.has_blob(&digest, size).await) });
-    let mut answers = stream::iter(asked).buffered(AT_ONCE);
+    let mut answers = stream::iter(requests).buffered(AT_ONCE);
     while let Some((digest, there)) = answers.next().await {
-        let (children, absence) = match (there, optional.contents.get(&digest)) {
+        let (children, absence) = match (there, optional.blobs.get(&digest)) {
             (Ok(true), _) => continue,
             (Ok(false), None) => return Ok(Presence::Missing { what: format!("blob {digest}") }),
             (Err(error), None) => return Err(error.into()),
@@ -125,8 +125,8 @@ pub async fn verify_present(
             return Ok(Presence::Tag { tag: tag.clone(), found });
         }
     }
-    contents.retain(|blob| !gone.contains(&blob.digest));
-    Ok(Presence::Complete { documents, contents, absent })
+    blobs.retain(|blob| !gone.contains(&blob.digest));
+    Ok(Presence::Complete { manifests, blobs, absent })
 }
 
 /// Children that are not complete, those of `absent` aside.

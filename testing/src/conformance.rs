@@ -88,7 +88,7 @@ impl Suite {
             let words = digests.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
             words.into_iter().collect::<Vec<_>>().join(" ")
         };
-        let manifests = images.iter().flat_map(|image| image.documents()).collect::<Vec<_>>();
+        let manifests = images.iter().flat_map(|image| image.manifests()).collect::<Vec<_>>();
         let blobs = manifests.iter().flat_map(|manifest| &manifest.blobs).map(|(digest, _)| *digest);
         let mut suite = self
             .set("OCI_REPO1", repository)

@@ -90,9 +90,9 @@ impl Corpus {
 
     async fn push_document(&self, repository: &Repository, descriptor: &Descriptor) {
         let bytes = std::fs::read(self.path(&descriptor.digest)).unwrap();
-        let document = ManifestOrIndex::parse(&descriptor.media_type, &bytes).unwrap();
-        for child in document.children() {
-            if matches!(document, ManifestOrIndex::Index(_)) {
+        let manifest = ManifestOrIndex::parse(&descriptor.media_type, &bytes).unwrap();
+        for child in manifest.children() {
+            if matches!(manifest, ManifestOrIndex::Index(_)) {
                 Box::pin(self.push_document(repository, child)).await;
             } else if !repository.has_blob(&child.digest, child.size).await.unwrap() {
                 let blob = Arc::new(Blob(std::fs::File::open(self.path(&child.digest)).unwrap()));

@@ -10,18 +10,18 @@ use std::thread;
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<ProxyRequest>>>,
 }
 
-/// What a client asked the proxy for.
+/// What a client requests the proxy for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct ProxyRequest {
     /// `CONNECT`, or the method of a request without TLS.
     pub method: String,
     /// `host:port`, or a whole URL without TLS.
     pub target: String,
     /// Whether it showed a login for the proxy.
-    pub had_login: bool,
+    pub had_credentials: bool,
 }
 
 impl Proxy {
@@ -29,15 +29,15 @@ impl Proxy {
     pub fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::<Mutex<Vec<Asked>>>::default();
-        let log = Arc::clone(&asked);
+        let requests = Arc::<Mutex<Vec<ProxyRequest>>>::default();
+        let log = Arc::clone(&requests);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let log = Arc::clone(&log);
                 thread::spawn(move || relay(stream, upstream, &log));
             }
         });
-        Self { address, asked }
+        Self { address, requests }
     }
 
     /// `host:port`.
@@ -45,14 +45,14 @@ impl Proxy {
         self.address
     }
 
-    /// What it was asked for so far.
-    pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    /// What it was requests for so far.
+    pub fn requests(&self) -> Vec<ProxyRequest> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
 /// Serves one connection: a tunnel, or one request without TLS.
-fn relay(client: TcpStream, upstream: SocketAddr, log: &Mutex<Vec<Asked>>) -> io::Result<()> {
+fn relay(client: TcpStream, upstream: SocketAddr, log: &Mutex<Vec<ProxyRequest>>) -> io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut head = Vec::new();
     loop {
@@ -66,8 +66,12 @@ fn relay(client: TcpStream, upstream: SocketAddr, log: &Mutex<Vec<Asked>>) -> io
     let mut words = first.split_whitespace().map(str::to_owned);
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let login = |line: &String| line.to_ascii_lowercase().starts_with("proxy-authorization:");
-    let had_login = head.iter().any(login);
-    log.lock().unwrap().push(Asked { method: method.clone(), target: target.clone(), had_login });
+    let had_credentials = head.iter().any(login);
+    log.lock().unwrap().push(ProxyRequest {
+        method: method.clone(),
+        target: target.clone(),
+        had_credentials,
+    });
     let mut server = TcpStream::connect(upstream)?;
     if method == "CONNECT" {
         (&client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;

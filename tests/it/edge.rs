@@ -78,7 +78,7 @@ async fn t64_two_that_push_the_same_at_once_both_succeed_and_nothing_changes_aft
         assert_eq!(site.edge.digest(&repository, &format!("1.{number}")), Some(image(number).digest));
     }
     let again = site.push(&bundle, &images).await.unwrap();
-    assert_eq!((again.blobs_sent, again.blobs_mounted, again.documents_sent), (0, 0, 0));
+    assert_eq!((again.blobs_sent, again.blobs_mounted, again.manifests_sent), (0, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +102,7 @@ async fn t65_a_tag_that_may_not_be_changed_is_reported_and_its_image_is_there_un
     image(2).push_to(&right.edge, "team/app", Some("1.0"));
     right.add(&image(2), "team/app", "1.0");
     let (bundle, images) = right.open("x.krs.tar").await;
-    assert_eq!(right.push(&bundle, &images).await.unwrap().documents_sent, 0);
+    assert_eq!(right.push(&bundle, &images).await.unwrap().manifests_sent, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use camino::{Utf8Path, Utf8PathBuf};
 use krs_core::bundle::sign::Signatures;
 use krs_core::bundle::{Bundle, BundledImages, Policy};
-use krs_core::progress::{Progress, Silent};
+use krs_core::progress::{NoProgress, Progress};
 use krs_core::registry::{Client, ClientOptions, RetryPolicy};
-use krs_core::set::{self, Loaded};
+use krs_core::set::{self, LoadedSets};
 use krs_core::sync::plan::{Plan, PlanOptions, plan};
 use krs_core::sync::pull::{PullError, pull};
 use krs_core::sync::push::{PushError, PushReport, push};
@@ -48,7 +48,7 @@ pub fn client() -> Client {
 }
 
 pub fn silent() -> Arc<dyn Progress> {
-    Arc::new(Silent)
+    Arc::new(NoProgress)
 }
 
 impl Site {
@@ -89,7 +89,7 @@ impl Site {
     }
 
     /// Commits the set as it is now and reads it back.
-    pub fn load(&mut self) -> Loaded {
+    pub fn load(&mut self) -> LoadedSets {
         let images = self.images.iter().map(|image| format!("  - image: \"{image}\"\n")).collect::<String>();
         let platforms = match self.platforms.as_slice() {
             [] => String::new(),
@@ -107,7 +107,7 @@ impl Site {
         set::load(&[self.checkout.path().to_owned()], None).unwrap()
     }
 
-    pub async fn resolve(&mut self, client: &Client) -> Result<(Loaded, Resolved), ImageErrors> {
+    pub async fn resolve(&mut self, client: &Client) -> Result<(LoadedSets, Resolved), ImageErrors> {
         let loaded = self.load();
         let merged = set::merge(&loaded.sets).unwrap();
         let options = ResolveOptions { jobs: 4, referrers: self.referrers.clone(), require_platforms: false };
@@ -137,7 +137,7 @@ impl Site {
     pub async fn open(&mut self, name: &str) -> (Arc<Bundle>, BundledImages) {
         let path = self.bundle(&client(), name).await.unwrap();
         let bundle = Bundle::open(&path, &Policy::default()).unwrap();
-        let images = bundle.verify(2, &Silent).unwrap();
+        let images = bundle.verify(2, &NoProgress).unwrap();
         (Arc::new(bundle), images)
     }
 

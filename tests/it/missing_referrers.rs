@@ -230,11 +230,11 @@ async fn t113_a_registry_that_takes_the_tag_for_the_digest_has_no_list() {
     image.push_to(&source, "team/app", Some("1.0"));
     source.delete_manifest("team/app", &image.children[1].digest.to_string());
     let repository = client().repository(&source.host(), &"team/app".parse().unwrap());
-    let mut documents = Manifests::default();
-    let root = fetch::top(&repository, &image.digest, &mut documents).await.unwrap();
+    let mut manifests = Manifests::default();
+    let root = fetch::top(&repository, &image.digest, &mut manifests).await.unwrap();
     let platforms = ["linux/amd64".parse().unwrap()];
-    let closure = fetch::closure(&repository, &root, &platforms, &mut documents).await.unwrap();
-    let found = find_referrers(&repository, &closure, &mut documents).await;
+    let closure = fetch::closure(&repository, &root, &platforms, &mut manifests).await.unwrap();
+    let found = find_referrers(&repository, &closure, &mut manifests).await;
     assert_eq!((found.referrers.len(), &found.missing[..]), (0, &[][..]));
 }
 

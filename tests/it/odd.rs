@@ -35,9 +35,9 @@ fn site() -> Site {
 
 /// The index with its JSON changed.
 fn changed(index: &Image, change: impl FnOnce(&mut Value)) -> Image {
-    let mut document = serde_json::from_slice::<Value>(&index.manifest).unwrap();
-    change(&mut document);
-    let manifest = serde_json::to_vec(&document).unwrap();
+    let mut manifest = serde_json::from_slice::<Value>(&index.manifest).unwrap();
+    change(&mut manifest);
+    let manifest = serde_json::to_vec(&manifest).unwrap();
     Image { digest: Digest::of(&manifest), manifest, ..index.clone() }
 }
 

@@ -41,10 +41,10 @@ async fn every_kind_of_image_arrives_byte_for_byte() {
     assert_eq!(report.targets.len(), images.len());
     for (name, image) in &images {
         let repository = format!("team/{name}");
-        for document in image.documents() {
-            let (media_type, bytes) = site.edge.manifest(&repository, &document.digest.to_string()).unwrap();
-            assert_eq!((&media_type, &bytes), (&document.media_type, &document.manifest), "{name}");
-            for (digest, content) in &document.blobs {
+        for manifest in image.manifests() {
+            let (media_type, bytes) = site.edge.manifest(&repository, &manifest.digest.to_string()).unwrap();
+            assert_eq!((&media_type, &bytes), (&manifest.media_type, &manifest.manifest), "{name}");
+            for (digest, content) in &manifest.blobs {
                 assert_eq!(site.edge.blob(&repository, digest).as_ref(), Some(content), "{name}");
             }
         }
@@ -65,7 +65,7 @@ async fn a_repeated_push_moves_no_blob_and_shared_layers_are_sent_once() {
     assert!(first.blobs_mounted >= 4, "the shared layer is linked into the other repositories");
     site.edge.clear_requests();
     let again = site.push(&bundle, &images).await.unwrap();
-    assert_eq!((again.blobs_sent, again.bytes_sent, again.documents_sent), (0, 0, 0));
+    assert_eq!((again.blobs_sent, again.bytes_sent, again.manifests_sent), (0, 0, 0));
     assert!(site.edge.requests().iter().all(|request| request.method == "HEAD" || request.path == "/v2/"));
 
     // A new version moves what is new.
@@ -153,7 +153,7 @@ async fn t50_signatures_and_sboms_travel_with_their_image() {
         assert_eq!(found.len(), 2, "referrers API: {api}: an SBOM and a signature are found at the edge");
         assert_eq!(referrers_of(&edge, &bill.digest).await.len(), 1, "referrers API: {api}");
         let again = site.push(&bundle, &images).await.unwrap();
-        assert_eq!((again.blobs_sent, again.documents_sent), (0, 0), "referrers API: {api}");
+        assert_eq!((again.blobs_sent, again.manifests_sent), (0, 0), "referrers API: {api}");
         assert_eq!(site.edge.digest("team/app", &cosign_tag(&image.digest, "sig")), Some(cosign.digest));
     }
 }
@@ -178,8 +178,8 @@ async fn only_the_platforms_of_the_set_travel_and_the_index_keeps_its_digest() {
         .unwrap();
     let closure = &resolved.images[0].closure;
     assert_eq!(resolved.images[0].root.digest, both.digest);
-    assert!(closure.documents.iter().any(|d| d.digest == arm64.digest));
-    assert!(!closure.documents.iter().any(|d| d.digest == amd64.digest));
+    assert!(closure.manifests.iter().any(|d| d.digest == arm64.digest));
+    assert!(!closure.manifests.iter().any(|d| d.digest == amd64.digest));
 }
 
 #[tokio::test(flavor = "multi_thread")]

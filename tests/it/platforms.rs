@@ -78,7 +78,7 @@ async fn t93_of_several_variants_the_best_travels_with_its_attestation() {
     let (bundle, images) = site.open("a.krs.tar").await;
     let held = |image: &Image| bundle.blob(&image.digest).is_some();
     assert_eq!(top.children.iter().map(held).collect::<Vec<_>>(), [false, true, false, false, true, false]);
-    assert_eq!(images.images[0].closure.documents.len(), 3);
+    assert_eq!(images.images[0].closure.manifests.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,9 +127,9 @@ async fn t94_another_architecture_that_a_node_would_take_is_said() {
 /// An index of an image for linux/amd64 and of `child`, whose descriptor states this platform.
 fn with_child(child: &Image, stated: &Value) -> Image {
     let plain = index(&[(&image("linux/amd64", 1), None), (child, Some("linux/amd64"))]);
-    let mut document = serde_json::from_slice::<Value>(&plain.manifest).unwrap();
-    document["manifests"][1]["platform"] = stated.clone();
-    let manifest = serde_json::to_vec(&document).unwrap();
+    let mut manifest = serde_json::from_slice::<Value>(&plain.manifest).unwrap();
+    manifest["manifests"][1]["platform"] = stated.clone();
+    let manifest = serde_json::to_vec(&manifest).unwrap();
     Image { digest: Digest::of(&manifest), manifest, ..plain }
 }
 
@@ -169,14 +169,14 @@ async fn t94_the_config_says_the_platform_that_an_index_does_not() {
 async fn t94_an_index_of_artifacts_alone_is_for_no_platform() {
     let artifact = ImageBuilder::new("sbom").artifact_type("application/x").build();
     let plain = index(&[(&artifact, None)]);
-    let mut document = serde_json::from_slice::<Value>(&plain.manifest).unwrap();
-    document["manifests"][0]["platform"] = json!({});
-    let manifest = serde_json::to_vec(&document).unwrap();
+    let mut manifest = serde_json::from_slice::<Value>(&plain.manifest).unwrap();
+    manifest["manifests"][0]["platform"] = json!({});
+    let manifest = serde_json::to_vec(&manifest).unwrap();
     let top = Image { digest: Digest::of(&manifest), manifest, ..plain };
     let mut site = site(&["linux/s390x"]);
     site.add(&top, "team/app", "1");
     let found = resolved(&mut site, true).await.unwrap();
-    assert_eq!(found.images[0].closure.documents.len(), 2);
+    assert_eq!(found.images[0].closure.manifests.len(), 2);
     assert!(found.images[0].remarks().is_empty());
 }
 

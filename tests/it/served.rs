@@ -44,13 +44,13 @@ fn images() -> (Image, Image) {
 
 async fn read(client: &Client, host: &RegistryHost, name: &str, image: &Image) {
     let repository = client.repository(host, &name.parse().unwrap());
-    for document in image.documents() {
-        let fetched = repository.manifest(&Selector::Digest(document.digest)).await.unwrap();
+    for manifest in image.manifests() {
+        let fetched = repository.manifest(&Selector::Digest(manifest.digest)).await.unwrap();
         assert_eq!(
             (&fetched.media_type, fetched.bytes),
-            (&document.media_type, Bytes::from(document.manifest.clone()))
+            (&manifest.media_type, Bytes::from(manifest.manifest.clone()))
         );
-        for (digest, content) in &document.blobs {
+        for (digest, content) in &manifest.blobs {
             let size = content.len() as u64;
             assert!(repository.has_blob(digest, size).await.unwrap());
             let mut memory = Memory(Vec::new());

@@ -38,11 +38,11 @@ async fn proven(
 #[tokio::test]
 async fn an_image_is_whole_when_every_part_of_it_is_there_and_its_tags_name_it() {
     let (edge, image) = edge();
-    let Ok(Presence::Complete { documents, contents, .. }) = proven(&edge, &image, &[], &["v1"]).await else {
+    let Ok(Presence::Complete { manifests, blobs, .. }) = proven(&edge, &image, &[], &["v1"]).await else {
         panic!()
     };
-    assert_eq!((documents.len(), contents.len()), (4, 4));
-    assert_eq!(documents.last().map(|top| top.digest), Some(image.digest));
+    assert_eq!((manifests.len(), blobs.len()), (4, 4));
+    assert_eq!(manifests.last().map(|top| top.digest), Some(image.digest));
     let none = proven(&edge, &image, &[], &["v1", "v2"]).await.unwrap();
     assert_eq!(none, Presence::Tag { tag: "v2".parse().unwrap(), found: None });
     let other = self::image("linux/amd64", 9);
@@ -63,7 +63,7 @@ async fn t61_a_part_that_is_gone_is_named_although_the_top_still_answers() {
     );
     let other = proven(&edge, &image, &["linux/amd64"], &["v1"]).await.unwrap();
     assert!(
-        matches!(other, Presence::Complete { documents, .. } if documents.len() == 3),
+        matches!(other, Presence::Complete { manifests, .. } if manifests.len() == 3),
         "arm64 was not asked for"
     );
     edge.delete_manifest("app", &child.digest.to_string());

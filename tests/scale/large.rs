@@ -49,19 +49,19 @@ fn large_plan(checkout: &mut Checkout) -> Plan {
     );
     checkout.commit("A large image");
     let loaded = set::load(&[checkout.path().to_owned()], None).unwrap();
-    let mut documents = Manifests::default();
-    let document = StoredManifest { media_type: OCI_MANIFEST.to_owned(), bytes: bytes.into() };
-    documents.insert(root.digest, document);
+    let mut manifests = Manifests::default();
+    let manifest = StoredManifest { media_type: OCI_MANIFEST.to_owned(), bytes: bytes.into() };
+    manifests.insert(root.digest, manifest);
     let image = ResolvedImage {
         reference: loaded.sets[0].set.images[0].reference.clone(),
         platforms: Vec::new(),
-        closure: documents.closure(&root, &[]).unwrap(),
+        closure: manifests.closure(&root, &[]).unwrap(),
         root,
         artifact_type: None,
         referrers: Vec::new(),
         missing_referrers: Vec::new(),
     };
-    let resolved = Resolved { images: vec![image], documents, ..Resolved::default() };
+    let resolved = Resolved { images: vec![image], manifests, ..Resolved::default() };
     plan(&loaded, &resolved, &PlanOptions::default(), jiff::Timestamp::now()).unwrap()
 }
 
@@ -87,7 +87,7 @@ fn write(plan: &Plan, path: &Utf8PathBuf) {
         let blob = plan.manifest.blobs.iter().find(|blob| blob.digest == digest).unwrap();
         layout.blobs_at + blob.offset
     };
-    for (blob, bytes) in &plan.documents {
+    for (blob, bytes) in &plan.manifests {
         put(bytes, place(blob.digest));
     }
     for content in (0..LAYERS).map(small).chain([b"{}".to_vec()]) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use krs_core::bundle::sign::Signatures;
 use krs_core::bundle::{Bundle, Policy};
-use krs_core::progress::{Progress, Silent};
+use krs_core::progress::{NoProgress, Progress};
 use krs_core::registry::{Client, ClientOptions};
 use krs_core::set;
 use krs_core::sync::plan::{PlanOptions, plan};
@@ -39,7 +39,7 @@ async fn all_steps(images: usize) -> Requests {
     assert_eq!(merged.images.len(), images);
 
     let client = Client::new(ClientOptions::default()).unwrap();
-    let silent: Arc<dyn Progress> = Arc::new(Silent);
+    let silent: Arc<dyn Progress> = Arc::new(NoProgress);
     let options = ResolveOptions { jobs: 6, referrers: Referrers::All, require_platforms: false };
     let resolved = resolve(&client, &merged, options, &silent).await.unwrap();
     let requests_of_resolve = source.requests().len();
@@ -54,7 +54,7 @@ async fn all_steps(images: usize) -> Requests {
     let requests_of_pull = source.requests().len();
 
     let bundle = Arc::new(Bundle::open(&path, &Policy::default()).unwrap());
-    let held = bundle.verify(2, &Silent).unwrap();
+    let held = bundle.verify(2, &NoProgress).unwrap();
     let destination = edge.host().to_string().parse().unwrap();
     let report = push(&client, &bundle, &held, &destination, 6, &silent).await.unwrap();
     assert_eq!(report.targets.len(), images);
@@ -63,7 +63,7 @@ async fn all_steps(images: usize) -> Requests {
     let requests_of_push = edge.requests().len();
     edge.clear_requests();
     let report = push(&client, &bundle, &held, &destination, 6, &silent).await.unwrap();
-    assert_eq!((report.blobs_sent, report.documents_sent), (0, 0));
+    assert_eq!((report.blobs_sent, report.manifests_sent), (0, 0));
     Requests {
         resolve: requests_of_resolve,
         pull: requests_of_pull,
@@ -87,7 +87,7 @@ async fn twice_the_images_are_twice_the_requests_and_no_more() {
     for (step, less, more) in steps {
         assert!(more <= 2 * less + once, "{step}: {less} requests for {few} images, {more} for {many}");
     }
-    // What is needed: each blob once. (Documents come when images are resolved.)
+    // What is needed: each blob once. (Manifests come when images are resolved.)
     assert!(more.pull <= many * (OWN_BLOBS - 1) + 1 + once, "{more:?}");
     // A manifest, its referrers, and three tags of cosign.
     assert!(more.resolve <= 5 * many + once, "{more:?}");

@@ -83,7 +83,7 @@ impl Inventory {
     fn of(folder: &Path, images: Vec<Image>) -> Result<Self> {
         let mut walk = Walk { folder, blobs: BTreeMap::new(), manifests: Vec::new(), seen: BTreeSet::new() };
         for image in &images {
-            walk.document(&image.digest, &image.media_type, &image.name)?;
+            walk.add_manifest(&image.digest, &image.media_type, &image.name)?;
         }
         // The largest first, as everybody who wants to be quick begins with them.
         let mut blobs: Vec<Blob> = walk.blobs.into_values().collect();
@@ -171,20 +171,20 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn document(&mut self, digest: &str, media_type: &str, repository: &str) -> Result<()> {
+    fn add_manifest(&mut self, digest: &str, media_type: &str, repository: &str) -> Result<()> {
         if !self.seen.insert(digest.to_owned()) {
             return Ok(());
         }
         let bytes = fs::read(file(self.folder, digest))?;
-        let document: Value = serde_json::from_slice(&bytes)?;
+        let json: Value = serde_json::from_slice(&bytes)?;
         let text = |value: &Value, key: &str| {
             value[key].as_str().map(str::to_owned).ok_or_else(|| format!("{digest} has a part without {key}"))
         };
-        for child in document["manifests"].as_array().into_iter().flatten() {
-            self.document(&text(child, "digest")?, &text(child, "mediaType")?, repository)?;
+        for child in json["manifests"].as_array().into_iter().flatten() {
+            self.add_manifest(&text(child, "digest")?, &text(child, "mediaType")?, repository)?;
         }
-        let layers = document["layers"].as_array().into_iter().flatten().map(|layer| (layer, true));
-        let config = document.get("config").map(|config| (config, false));
+        let layers = json["layers"].as_array().into_iter().flatten().map(|layer| (layer, true));
+        let config = json.get("config").map(|config| (config, false));
         for (blob, is_layer) in layers.chain(config) {
             let digest = text(blob, "digest")?;
             let size = blob["size"].as_u64().ok_or_else(|| format!("{digest} has no size"))?;

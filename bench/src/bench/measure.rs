@@ -14,9 +14,9 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use xtask::run::{self, Result};
 
 /// How often the memory of the running program is looked at, which only grows.
-const LOOK: Duration = Duration::from_millis(5);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(5);
 /// Every how many looks the folder is measured.
-const LOOKS_PER_MEASURE: u32 = 20;
+const SAMPLE_INTERVALS_PER_MEASURE: u32 = 20;
 
 /// What one run cost.
 #[derive(Debug, Clone, Copy, Default)]
@@ -127,7 +127,7 @@ fn look(shared: &Shared, folder: &Path, end: Instant) {
         if let Some(rss) = memory(number) {
             shared.rss.fetch_max(rss, Ordering::Relaxed);
         }
-        if looks % LOOKS_PER_MEASURE == 0 {
+        if looks % SAMPLE_INTERVALS_PER_MEASURE == 0 {
             shared.disk.fetch_max(usage(folder), Ordering::Relaxed);
         }
         if Instant::now() > end
@@ -137,7 +137,7 @@ fn look(shared: &Shared, folder: &Path, end: Instant) {
             let _ = kill_process(pid, Signal::KILL);
         }
         looks += 1;
-        thread::sleep(LOOK);
+        thread::sleep(SAMPLE_INTERVAL);
     }
 }
 

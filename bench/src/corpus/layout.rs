@@ -65,14 +65,13 @@ impl Layout {
         Ok(Stored { media_type: media_type.to_owned(), digest, size: bytes.len() as u64 })
     }
 
-    /// Stores a document.
-    pub(crate) fn store_json(&self, media_type: &str, document: &Value) -> Result<Stored> {
-        self.store(media_type, &serde_json::to_vec(document)?)
+    pub(crate) fn store_json(&self, media_type: &str, json: &Value) -> Result<Stored> {
+        self.store(media_type, &serde_json::to_vec(json)?)
     }
 
     /// Writes a file beside the blobs.
-    pub(crate) fn write(&self, name: &str, document: &Value) -> Result<()> {
-        let mut bytes = serde_json::to_vec_pretty(document)?;
+    pub(crate) fn write(&self, name: &str, json: &Value) -> Result<()> {
+        let mut bytes = serde_json::to_vec_pretty(json)?;
         bytes.push(b'\n');
         Ok(fs::write(self.0.join(name), bytes)?)
     }

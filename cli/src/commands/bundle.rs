@@ -15,10 +15,10 @@ use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::Reference;
 use krs_core::progress::Progress;
 use krs_core::registry::Client;
-use krs_core::set::{self, Loaded, Merged, Warning};
+use krs_core::set::{self, LoadedSets, MergedImages, Warning};
 use krs_core::sync::catalog::check_appendable;
 use krs_core::sync::plan::{Plan, PlanError, PlanOptions, plan};
-use krs_core::sync::pull::{PullError, PullOptions, Pulled, pull};
+use krs_core::sync::pull::{PullError, PullOptions, PullReport, pull};
 use krs_core::sync::resolve::{MissingImage, Referrers, ResolveOptions, Resolved, reasons, resolve_most};
 
 use super::runtime::runtime;
@@ -137,7 +137,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
 }
 
 /// Whether what is read is what a commit holds, where that is required.
-fn is_as_required(args: &BundleArgs, loaded: &Loaded) -> Result<(), Failure> {
+fn is_as_required(args: &BundleArgs, loaded: &LoadedSets) -> Result<(), Failure> {
     let problem = match &loaded.source {
         _ if !args.require_clean => return Ok(()),
         Some(source) if !source.dirty => return Ok(()),
@@ -208,8 +208,8 @@ fn sign(plan: &Plan, key: Option<&SecretKey>) -> Result<Signatures, Failure> {
 
 /// Everything that is needed to plan and to fetch.
 struct Run {
-    loaded: Loaded,
-    merged: Merged,
+    loaded: LoadedSets,
+    merged: MergedImages,
     options: PlanOptions,
     resolve: ResolveOptions,
     keep_going: bool,
@@ -312,7 +312,7 @@ impl Run {
         file: &Utf8Path,
         options: &PullOptions,
         key: Option<&SecretKey>,
-    ) -> Result<(Resolved, Plan, Pulled), Failure> {
+    ) -> Result<(Resolved, Plan, PullReport), Failure> {
         let (mut resolved, mut plan) = self.plan().await?;
         sequence::refuse(&plan, &self.earlier)?;
         loop {

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
-use krs_core::bundle::{self, Bundle, Copied, CopyOptions, Policy, ReadFrom, space};
+use krs_core::bundle::{self, Bundle, CopyOptions, CopyReport, Policy, ReadFrom, space};
 use krs_core::error::{ErrorKind, shortened};
 use krs_core::oci::digest::Digest;
 use krs_core::progress::Progress;
@@ -93,7 +93,7 @@ fn copy_one(
         );
     }
     let threads = cores();
-    let report = |copied: Copied, was_there: bool| {
+    let report = |copied: CopyReport, was_there: bool| {
         warn_of_memory(&target, &copied.read_from, console);
         let is_one_file = copied.files.contains(&target);
         if !is_one_file && !copied.list_signed && !bundle.key_ids().is_empty() {
@@ -164,7 +164,7 @@ fn already_there(
     args: &CopyArgs,
     threads: usize,
     progress: &dyn Progress,
-) -> Result<Option<Copied>, Failure> {
+) -> Result<Option<CopyReport>, Failure> {
     let is_there = |path: &Utf8Path| path.symlink_metadata().is_ok();
     let first_volume = Utf8PathBuf::from(format!("{target}.001"));
     if !is_there(target) && !is_there(&first_volume) {
@@ -188,7 +188,7 @@ fn already_there(
             let (size, reading) = (there.size(), began.elapsed());
             let list_signed = there.volumes().is_some() && bundle.copy_list_signature(target)?;
             let writing = Duration::ZERO;
-            Ok(Some(Copied { files, size, resumed: 0, list_signed, read_from, writing, reading }))
+            Ok(Some(CopyReport { files, size, resumed: 0, list_signed, read_from, writing, reading }))
         }
         Ok((there, _)) if there.digest() == bundle.digest() => {
             replace("the same bundle with other signatures")

@@ -7,7 +7,7 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Destination;
 use krs_core::progress::Progress;
 use krs_core::registry::Client;
-use krs_core::set::{self, Loaded};
+use krs_core::set::{self, LoadedSets};
 use krs_core::sync::compare::{Difference, Differences, Stock, compare};
 use krs_core::sync::resolve::{Referrers, ResolveOptions, resolve};
 use krs_core::sync::scan::{ScanOptions, scan_registry};
@@ -25,7 +25,7 @@ use crate::report::{Align, SCHEMA_VERSION, Table, count, size};
 /// One side, as far as it can be known without a registry.
 enum Side {
     Known(Stock),
-    Checkout(Box<Loaded>),
+    Checkout(Box<LoadedSets>),
     Registry(Destination),
 }
 
@@ -119,7 +119,7 @@ fn side(text: &str, names: &mut Names, console: &Console) -> Result<Side, Failur
 /// A side that was asked, with the checkout that it comes from.
 enum Asked {
     Stock(Stock),
-    Checkout(Stock, Box<Loaded>),
+    Checkout(Stock, Box<LoadedSets>),
 }
 
 impl Asked {

@@ -4,8 +4,8 @@ use std::io::{self, Read};
 
 use camino::Utf8PathBuf;
 use krs_core::oci::reference::{Destination, RepositoryName};
-use krs_core::set::{self, CallPaths, CheckedSet, Loaded, SetErrors};
-use krs_core::sync::scan::Wanted;
+use krs_core::set::{self, CallPaths, CheckedSet, LoadedSets, SetErrors};
+use krs_core::sync::scan::ScanTargets;
 
 use super::files;
 use crate::console::Console;
@@ -15,7 +15,7 @@ use crate::diagnostic::Failure;
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub(super) fn load(paths: &[Utf8PathBuf]) -> Result<Loaded, SetErrors> {
+pub(super) fn load(paths: &[Utf8PathBuf]) -> Result<LoadedSets, SetErrors> {
     let mut stdin = io::stdin();
     let wanted = paths.iter().any(|path| path == "-");
     let names = CallPaths::of(paths);
@@ -28,7 +28,7 @@ pub(super) fn load(paths: &[Utf8PathBuf]) -> Result<Loaded, SetErrors> {
 }
 
 /// Says what works and should be better, and what was not read.
-pub(super) fn remarks(loaded: &Loaded, console: &Console) {
+pub(super) fn remarks(loaded: &LoadedSets, console: &Console) {
     // What was skipped and matters is among the warnings.
     let warned = |file: &str| loaded.warnings.iter().any(|warning| warning.line == 0 && warning.file == file);
     for skipped in loaded.skipped.iter().filter(|skipped| !warned(&skipped.file)) {
@@ -43,14 +43,14 @@ fn place(file: &str, line: u64) -> String {
 }
 
 /// Says what works and should be better.
-pub(super) fn warnings(loaded: &Loaded, console: &Console) {
+pub(super) fn warnings(loaded: &LoadedSets, console: &Console) {
     for warning in &loaded.warnings {
         console.warning(&format!("{}: {}", place(&warning.file, warning.line), warning.message));
     }
 }
 
 /// Repositories that sets give their images, without any prefix, with what they name of them.
-pub(super) type Names = BTreeMap<RepositoryName, Wanted>;
+pub(super) type Names = BTreeMap<RepositoryName, ScanTargets>;
 
 /// Adds what `sets` name.
 pub(super) fn add_names<'a>(names: &mut Names, sets: impl IntoIterator<Item = &'a CheckedSet>) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-use krs_core::set::{self, Loaded, Merged, SetErrors};
+use krs_core::set::{self, LoadedSets, MergedImages, SetErrors};
 
 use super::sets;
 use crate::args::ValidateArgs;
@@ -25,7 +25,7 @@ pub(super) fn validate(args: &ValidateArgs, console: &Console) -> Result<(), Fai
     }
 }
 
-fn read(args: &ValidateArgs) -> Result<(Loaded, Merged), SetErrors> {
+fn read(args: &ValidateArgs) -> Result<(LoadedSets, MergedImages), SetErrors> {
     let loaded = sets::load(&args.paths)?;
     let merged = set::merge(&loaded.sets)?;
     Ok((loaded, merged))

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use krs_core::bundle::{Bundle, BundleError};
 use krs_core::registry::Statistics;
-use krs_core::set::Loaded;
+use krs_core::set::LoadedSets;
 use krs_core::sync::plan::Plan;
-use krs_core::sync::pull::Pulled;
+use krs_core::sync::pull::PullReport;
 use krs_core::sync::resolve::{LeftBehind, Resolved, ResolvedImage};
 use serde::Serialize;
 
@@ -90,7 +90,7 @@ pub(crate) struct Done {
     /// What the client did.
     pub(crate) statistics: Statistics,
     /// What was fetched, and what did not have to be.
-    pub(crate) pulled: Pulled,
+    pub(crate) pulled: PullReport,
     /// What was written.
     pub(crate) bundle: Bundle,
 }
@@ -103,7 +103,7 @@ impl BundleReport {
     /// A config that cannot be read.
     pub(crate) fn new(
         mut facts: Facts,
-        loaded: &Loaded,
+        loaded: &LoadedSets,
         resolved: &Resolved,
         plan: &Plan,
         outlook: Outlook,
@@ -127,15 +127,15 @@ impl BundleReport {
         };
         let inputs = resolved.images.iter().map(input).collect::<Vec<_>>();
         let sets = loaded.sets.iter().map(|set| &set.set);
-        let mut images = images::describe(&inputs, &resolved.documents, sets);
+        let mut images = images::describe(&inputs, &resolved.manifests, sets);
         for (described, image) in images.iter_mut().zip(&resolved.images) {
             described.missing_referrers = image.missing_optional().map(MissingFacts::from).collect();
             described.warnings = image.remarks();
         }
-        images::add_config_platforms(&mut images, &inputs, &resolved.documents, |config| match &done {
+        images::add_config_platforms(&mut images, &inputs, &resolved.manifests, |config| match &done {
             Some(Done { bundle, .. }) => images::bundled_config(bundle, config),
             // A plan fetches no blob for this alone: it would cost a request for each image.
-            None => Ok(resolved.documents.content(&config.digest).map(|content| content.to_vec())),
+            None => Ok(resolved.manifests.content(&config.digest).map(|content| content.to_vec())),
         })?;
         let missing = resolved.images.iter().flat_map(ResolvedImage::missing_optional);
         let (known, lookups): (Vec<_>, Vec<_>) = missing.partition(|missing| missing.digest.is_some());

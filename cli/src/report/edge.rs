@@ -268,7 +268,8 @@ struct Transferred {
     bytes_sent: u64,
     blobs_mounted: u64,
     blobs_present: u64,
-    documents_sent: u64,
+    #[serde(rename = "documentsSent")]
+    manifests_sent: u64,
 }
 
 impl From<&PushReport> for Transferred {
@@ -278,7 +279,7 @@ impl From<&PushReport> for Transferred {
             bytes_sent: report.bytes_sent,
             blobs_mounted: report.blobs_mounted,
             blobs_present: report.blobs_present,
-            documents_sent: report.documents_sent,
+            manifests_sent: report.manifests_sent,
         }
     }
 }
@@ -289,13 +290,13 @@ impl std::ops::AddAssign for Transferred {
         self.bytes_sent += other.bytes_sent;
         self.blobs_mounted += other.blobs_mounted;
         self.blobs_present += other.blobs_present;
-        self.documents_sent += other.documents_sent;
+        self.manifests_sent += other.manifests_sent;
     }
 }
 
 impl Transferred {
     fn text(self) -> String {
-        if self.blobs_sent + self.blobs_mounted + self.documents_sent == 0 {
+        if self.blobs_sent + self.blobs_mounted + self.manifests_sent == 0 {
             return "everything was there already".to_owned();
         }
         format!(
@@ -304,7 +305,7 @@ impl Transferred {
             size(self.bytes_sent),
             self.blobs_mounted,
             self.blobs_present,
-            count(self.documents_sent, "manifest"),
+            count(self.manifests_sent, "manifest"),
         )
     }
 }

@@ -130,7 +130,7 @@ pub(super) struct Node {
 /// Describes every image; `sets` say what they are called at the edge.
 pub(super) fn describe<'a>(
     inputs: &[Input<'_>],
-    documents: &Manifests,
+    manifests: &Manifests,
     sets: impl IntoIterator<Item = &'a CheckedSet>,
 ) -> Vec<ImageFacts> {
     let closures = inputs.iter().map(|input| (input.root.digest, input.closure)).collect::<Vec<_>>();
@@ -144,21 +144,21 @@ pub(super) fn describe<'a>(
     }
     let describe = |input: &Input<'_>| {
         let names = names.get(&(input.reference, input.asked)).cloned().unwrap_or_default();
-        describe_one(input, documents, &shared, names.into_iter().collect())
+        describe_one(input, manifests, &shared, names.into_iter().collect())
     };
     inputs.iter().map(describe).collect()
 }
 
 fn describe_one(
     input: &Input<'_>,
-    documents: &Manifests,
+    manifests: &Manifests,
     shared: &BTreeSet<Digest>,
     edge: Vec<String>,
 ) -> ImageFacts {
-    let content = input.closure.documents.iter().chain(&input.closure.contents);
+    let content = input.closure.manifests.iter().chain(&input.closure.blobs);
     let mut here = digests(input.closure);
     here.extend(input.referrers.iter().flat_map(|referrer| digests(referrer.closure)));
-    let mut tree = Tree { documents, shared, here, seen: HashSet::new() };
+    let mut tree = Tree { manifests, shared, here, seen: HashSet::new() };
     let mut nodes = vec![tree.node(input.root)];
     nodes.extend(input.referrers.iter().map(|referrer| {
         // Where only a tag says what it refers to, its document does not.
@@ -168,9 +168,9 @@ fn describe_one(
         reference: input.reference.to_string(),
         digest: input.root.digest,
         media_type: input.root.media_type.clone(),
-        kind: kind(input, documents),
+        kind: kind(input, manifests),
         artifact_type: input.artifact_type.map(ToOwned::to_owned),
-        platforms: platforms(input, documents),
+        platforms: platforms(input, manifests),
         platforms_not_read: false,
         chosen_platforms: input.asked.iter().map(ToString::to_string).collect(),
         size: input.closure.size()
@@ -188,21 +188,21 @@ fn describe_one(
     }
 }
 
-fn kind(input: &Input<'_>, documents: &Manifests) -> &'static str {
+fn kind(input: &Input<'_>, manifests: &Manifests) -> &'static str {
     match input.artifact_type {
         Some("application/vnd.cncf.helm.config.v1+json") => "helmChart",
         Some(_) => "artifact",
-        None if matches!(documents.read(input.root), Ok(ManifestOrIndex::Index(_))) => "index",
+        None if matches!(manifests.read(input.root), Ok(ManifestOrIndex::Index(_))) => "index",
         None => "image",
     }
 }
 
 /// Platforms that the indexes of the image state for what of it is here, each once.
-fn platforms(input: &Input<'_>, documents: &Manifests) -> Vec<String> {
+fn platforms(input: &Input<'_>, manifests: &Manifests) -> Vec<String> {
     let here = digests(input.closure);
     let mut platforms = Vec::new();
-    for document in input.closure.documents.iter().rev() {
-        let Ok(ManifestOrIndex::Index(index)) = documents.read(document) else { continue };
+    for document in input.closure.manifests.iter().rev() {
+        let Ok(ManifestOrIndex::Index(index)) = manifests.read(document) else { continue };
         let children = index.manifests.iter().filter(|child| here.contains(&child.digest));
         for platform in children.filter_map(Descriptor::runs_on) {
             let platform = platform.to_string();
@@ -222,11 +222,11 @@ fn platforms(input: &Input<'_>, documents: &Manifests) -> Vec<String> {
 pub(super) fn add_config_platforms<E>(
     images: &mut [ImageFacts],
     inputs: &[Input<'_>],
-    documents: &Manifests,
+    manifests: &Manifests,
     mut read: impl FnMut(&Descriptor) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<(), E> {
     for (image, input) in images.iter_mut().zip(inputs).filter(|(_, input)| input.artifact_type.is_none()) {
-        for (n, config) in documents.images(input.closure).unstated.iter().enumerate() {
+        for (n, config) in manifests.images(input.closure).unstated.iter().enumerate() {
             match if n < MAX_CONFIGS { read(config)? } else { None } {
                 Some(config) => {
                     let platform = config_platform(&config).filter(|found| !image.platforms.contains(found));
@@ -257,11 +257,11 @@ pub(super) fn bundled_config(bundle: &Bundle, config: &Descriptor) -> Result<Opt
 
 /// Everything that a closure holds: of an index only some of the children may be here.
 fn digests(closure: &Closure) -> HashSet<Digest> {
-    closure.documents.iter().chain(&closure.contents).map(|descriptor| descriptor.digest).collect()
+    closure.manifests.iter().chain(&closure.blobs).map(|descriptor| descriptor.digest).collect()
 }
 
 struct Tree<'a> {
-    documents: &'a Manifests,
+    manifests: &'a Manifests,
     shared: &'a BTreeSet<Digest>,
     here: HashSet<Digest>,
     /// Documents whose children were listed; an index that stands in many places is opened in the first.
@@ -274,7 +274,7 @@ impl Tree<'_> {
         if !oci::is_manifest(&descriptor.media_type) {
             return node;
         }
-        let Ok(document) = self.documents.read(descriptor) else { return node };
+        let Ok(document) = self.manifests.read(descriptor) else { return node };
         node.artifact_type = document.artifact_type().map(ToOwned::to_owned);
         node.subject = document.subject().map(|subject| subject.digest).or_else(|| descriptor.attests());
         let first = self.seen.insert(descriptor.digest);

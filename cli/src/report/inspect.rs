@@ -63,8 +63,8 @@ impl InspectReport {
             }
         };
         let inputs = pairs.map(input).collect::<Vec<_>>();
-        let mut images = images::describe(&inputs, &bundled.documents, bundle.sets());
-        images::add_config_platforms(&mut images, &inputs, &bundled.documents, |config| {
+        let mut images = images::describe(&inputs, &bundled.manifests, bundle.sets());
+        images::add_config_platforms(&mut images, &inputs, &bundled.manifests, |config| {
             images::bundled_config(bundle, config)
         })?;
         let sets = bundle.sets().iter().zip(&bundle.manifest().sets).map(|(set, entry)| SetFacts {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 use krs_core::redact::printable;
-use krs_core::set::{Loaded, Merged, SetErrors, Skipped, Warning};
+use krs_core::set::{LoadedSets, MergedImages, SetErrors, SkippedFile, Warning};
 use serde::Serialize;
 
 use super::SCHEMA_VERSION;
@@ -56,15 +56,15 @@ impl From<&Warning> for Place {
     }
 }
 
-impl From<&Skipped> for Place {
-    fn from(skipped: &Skipped) -> Self {
+impl From<&SkippedFile> for Place {
+    fn from(skipped: &SkippedFile) -> Self {
         Self { file: skipped.file.clone(), line: skipped.line, message: skipped.reason.clone() }
     }
 }
 
 impl SetsReport {
     /// Of sets that are acceptable.
-    pub(crate) fn new(loaded: &Loaded, merged: &Merged) -> Self {
+    pub(crate) fn new(loaded: &LoadedSets, merged: &MergedImages) -> Self {
         let set = |loaded: &krs_core::set::LoadedSet| Set {
             namespace: loaded.set.namespace.clone(),
             name: loaded.set.name.clone(),

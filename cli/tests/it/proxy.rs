@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Registries behind a proxy, as the usual variables name it.
 
-use krs_testing::proxy::{Asked, Proxy};
+use krs_testing::proxy::{Proxy, ProxyRequest};
 use krs_testing::registry::{Options, UNRESOLVED};
 
 use crate::harness::{Said, Site, app};
@@ -27,14 +27,15 @@ fn https_goes_through_a_tunnel_with_the_proxys_login_and_no_proxy_goes_around_it
     let url = format!("http://courier:hunter2@{}", proxy.address());
     let ca = site.source.ca_file().unwrap().to_string();
     bundle(&site, &[("HTTPS_PROXY", &url)], &["--ca-file", &ca]).ok();
-    let tunnel = Asked { method: "CONNECT".into(), target: format!("{UNRESOLVED}:443"), had_login: true };
-    let asked = proxy.asked();
-    assert!(!asked.is_empty() && asked.iter().all(|one| *one == tunnel), "{asked:?}");
+    let tunnel =
+        ProxyRequest { method: "CONNECT".into(), target: format!("{UNRESOLVED}:443"), had_credentials: true };
+    let requests = proxy.requests();
+    assert!(!requests.is_empty() && requests.iter().all(|one| *one == tunnel), "{requests:?}");
 
     let around = [("HTTPS_PROXY", url.as_str()), ("NO_PROXY", "other.example,registry.invalid")];
     let said = bundle(&site, &around, &["--ca-file", &ca]).failed(8, &[UNRESOLVED]);
     assert!(!said.err.contains("hunter2"), "{said}");
-    assert_eq!(proxy.asked().len(), asked.len());
+    assert_eq!(proxy.requests().len(), requests.len());
 }
 
 #[test]
@@ -50,15 +51,18 @@ fn http_goes_through_the_proxy_too_and_loopback_never_does() {
     let (site, proxy) = behind_a_proxy(false);
     let url = format!("http://{}", proxy.address());
     bundle(&site, &[("HTTP_PROXY", &url)], &["--plain-http", &format!("{UNRESOLVED}:80")]).ok();
-    let asked = proxy.asked();
+    let requests = proxy.requests();
     let first = format!("http://{UNRESOLVED}/v2/team/web/");
-    assert!(!asked.is_empty() && asked.iter().all(|one| one.target.starts_with(&first)), "{asked:?}");
+    assert!(
+        !requests.is_empty() && requests.iter().all(|one| one.target.starts_with(&first)),
+        "{requests:?}"
+    );
 
     let mut near = Site::new();
     near.add(&app("web", 2), "team/web", "1.0");
     near.commit();
     bundle(&near, &[("HTTP_PROXY", &url), ("HTTPS_PROXY", &url), ("ALL_PROXY", &url)], &[]).ok();
-    assert_eq!(proxy.asked().len(), asked.len());
+    assert_eq!(proxy.requests().len(), requests.len());
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn t50_t66_images_with_referrers_go_into_gitea_and_from_there_into_another_regis
     place.krs(&["push", "b.krs.tar", last.host().as_str()]);
     assert_eq!(last.digest(&app, "1.0"), Some(both.digest));
     for image in [&both, &bill, &seal, &sealed_bill, &old] {
-        for manifest in image.documents() {
+        for manifest in image.manifests() {
             assert!(last.manifest(&app, &manifest.digest.to_string()).is_some(), "{}", manifest.digest);
         }
     }

@@ -11,7 +11,7 @@ use krs_core::oci::Descriptor;
 use krs_core::oci::closure::Closure;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::RepositoryName;
-use krs_core::registry::{Pushed, Repository};
+use krs_core::registry::{PushOutcome, Repository};
 use krs_core::sync::push::find_layer;
 
 use super::failure::Failure;
@@ -77,7 +77,7 @@ impl Base {
         &self,
         edge: &Repository,
         blob: &Descriptor,
-    ) -> Result<Option<Pushed>, Failure> {
+    ) -> Result<Option<PushOutcome>, Failure> {
         let Some(from) = self.0.get(&blob.digest) else { return Ok(None) };
         let pushed = edge.copy_blob(&blob.digest, blob.size, from).await;
         pushed.map(Some).map_err(|error| Failure::registry(EndpointRole::Destination, &error))

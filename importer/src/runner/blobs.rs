@@ -8,7 +8,7 @@ use krs_core::oci::closure::Manifests;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Selector;
 use krs_core::oci::{Descriptor, Inline, ManifestOrIndex};
-use krs_core::registry::{Pushed, Repository};
+use krs_core::registry::{PushOutcome, Repository};
 use krs_core::sync::push::send_manifest;
 
 use super::failure::Failure;
@@ -21,7 +21,7 @@ const AT_ONCE: usize = 8;
 /// How a blob is at the edge.
 enum Brought {
     Present,
-    Now(Pushed),
+    Now(PushOutcome),
     /// It has to come from the source.
     Not,
 }
@@ -32,7 +32,7 @@ impl Copy<'_> {
         edge: &Repository,
         descriptor: &Descriptor,
         document: &ManifestOrIndex,
-        documents: &Manifests,
+        manifests: &Manifests,
     ) -> Result<Option<Digest>, Failure> {
         let selector = Selector::Digest(descriptor.digest);
         let mut asked = BTreeSet::new();
@@ -46,8 +46,8 @@ impl Copy<'_> {
         for (blob, brought) in brought {
             match brought {
                 Brought::Present => {}
-                Brought::Now(Pushed::Mounted) => self.report.blobs_mounted += 1,
-                Brought::Now(Pushed::Uploaded) => {
+                Brought::Now(PushOutcome::Mounted) => self.report.blobs_mounted += 1,
+                Brought::Now(PushOutcome::Uploaded) => {
                     self.report.blobs_copied += 1;
                     self.report.bytes_copied += blob.size;
                 }
@@ -55,7 +55,7 @@ impl Copy<'_> {
             }
         }
         if missing.is_empty() {
-            return put(edge, &selector, descriptor, documents).await;
+            return put(edge, &selector, descriptor, manifests).await;
         }
         let bytes = missing.iter().map(|blob| blob.size).sum::<u64>();
         tracing::info!(
@@ -72,12 +72,12 @@ impl Copy<'_> {
         }
         // skopeo has put it, and does not tell the answer. What refers to something is sent again to hear it.
         let again = match document.subject() {
-            Some(_) => send_manifest(edge, &selector, descriptor, documents).await.ok(),
+            Some(_) => send_manifest(edge, &selector, descriptor, manifests).await.ok(),
             None => None,
         };
         let acknowledged = match again {
             Some(acknowledged) => acknowledged,
-            None => put(edge, &selector, descriptor, documents).await?,
+            None => put(edge, &selector, descriptor, manifests).await?,
         };
         self.report.blobs_copied += missing.len() as u64;
         self.report.bytes_copied += bytes;
@@ -90,12 +90,16 @@ impl Copy<'_> {
             return Ok(Brought::Present);
         }
         if self.mount(edge, blob).await? {
-            return Ok(Brought::Now(Pushed::Mounted));
+            return Ok(Brought::Now(PushOutcome::Mounted));
         }
         if let Some(pushed) = self.base.transfer(edge, blob).await? {
             return Ok(Brought::Now(pushed));
         }
-        Ok(if self.bring_directly(edge, blob).await? { Brought::Now(Pushed::Uploaded) } else { Brought::Not })
+        Ok(if self.bring_directly(edge, blob).await? {
+            Brought::Now(PushOutcome::Uploaded)
+        } else {
+            Brought::Not
+        })
     }
 
     /// Brings a blob that skopeo does not: one whose content is in its descriptor, and a foreign layer, which skopeo leaves

@@ -26,14 +26,14 @@ impl Copy<'_> {
         &mut self,
         edge: &Repository,
         closure: &Closure,
-        documents: &Manifests,
+        manifests: &Manifests,
         optional: &Optional,
     ) -> Result<Option<Digest>, Failure> {
         let mut left = BTreeMap::new();
-        let brought = match self.try_bring(edge, closure, documents, optional, &mut left).await {
+        let brought = match self.try_bring(edge, closure, manifests, optional, &mut left).await {
             Err(failure) if failure.collected => {
                 left.clear();
-                self.try_bring(edge, closure, documents, optional, &mut left).await
+                self.try_bring(edge, closure, manifests, optional, &mut left).await
             }
             brought => brought,
         };
@@ -47,25 +47,25 @@ impl Copy<'_> {
         &mut self,
         edge: &Repository,
         closure: &Closure,
-        documents: &Manifests,
+        manifests: &Manifests,
         optional: &Optional,
         left: &mut BTreeMap<Digest, String>,
     ) -> Result<Option<Digest>, Failure> {
-        self.bring_opaque(edge, closure, documents, left).await;
+        self.bring_opaque(edge, closure, manifests, left).await;
         let mut acknowledged = None;
-        for descriptor in &closure.documents {
-            let children = optional.documents.get(&descriptor.digest);
+        for descriptor in &closure.manifests {
+            let children = optional.manifests.get(&descriptor.digest);
             if children.is_some_and(|children| children.iter().all(|child| left.contains_key(child))) {
                 continue;
             }
-            let document = documents.read(descriptor);
+            let document = manifests.read(descriptor);
             let document = document.map_err(|error| Failure::fetch(self.source.which, &error.into()))?;
             let brought = match &document {
                 ManifestOrIndex::Manifest(_) => {
-                    self.bring_manifest(edge, descriptor, &document, documents).await
+                    self.bring_manifest(edge, descriptor, &document, manifests).await
                 }
                 ManifestOrIndex::Index(index) => {
-                    self.bring_index(edge, (descriptor, index), closure, documents, left).await
+                    self.bring_index(edge, (descriptor, index), closure, manifests, left).await
                 }
             };
             match (brought, children) {
@@ -85,17 +85,17 @@ impl Copy<'_> {
         &self,
         edge: &Repository,
         closure: &Closure,
-        documents: &Manifests,
+        manifests: &Manifests,
         left: &mut BTreeMap<Digest, String>,
     ) {
-        for blob in closure.contents.iter().filter(|content| closure.opaque.contains(&content.digest)) {
+        for blob in closure.blobs.iter().filter(|content| closure.opaque.contains(&content.digest)) {
             let brought = async {
                 let source = self.source.repository(&self.target.source_repository)?;
                 if has(edge, &blob.digest, blob.size).await? {
                     return Ok(());
                 }
                 // Registries keep it as a blob, or as a manifest.
-                if let Some(bytes) = documents.content(&blob.digest) {
+                if let Some(bytes) = manifests.content(&blob.digest) {
                     return direct_copy::send(edge, blob, bytes.to_vec()).await;
                 }
                 direct_copy::copy(&source, self.source.which, edge, &[blob]).await
@@ -113,26 +113,26 @@ impl Copy<'_> {
         edge: &Repository,
         (descriptor, index): (&Descriptor, &Index),
         closure: &Closure,
-        documents: &Manifests,
+        manifests: &Manifests,
         left: &BTreeMap<Digest, String>,
     ) -> Result<Option<Digest>, Failure> {
         let selector = Selector::Digest(descriptor.digest);
-        let failure = match put(edge, &selector, descriptor, documents).await {
+        let failure = match put(edge, &selector, descriptor, manifests).await {
             Err(failure) if failure.collected => failure,
             put => return put.map_err(|failure| self.sparse(failure, closure, left)),
         };
         let mut accepted = false;
         for child in index.manifests.iter().filter(|child| closure.opaque.contains(&child.digest)) {
-            accepted |= self.put_opaque(edge, child, documents).await;
+            accepted |= self.put_opaque(edge, child, manifests).await;
         }
-        let put = if accepted { put(edge, &selector, descriptor, documents).await } else { Err(failure) };
+        let put = if accepted { put(edge, &selector, descriptor, manifests).await } else { Err(failure) };
         put.map_err(|failure| self.sparse(failure, closure, left))
     }
 
-    async fn put_opaque(&self, edge: &Repository, child: &Descriptor, documents: &Manifests) -> bool {
+    async fn put_opaque(&self, edge: &Repository, child: &Descriptor, manifests: &Manifests) -> bool {
         let put = async {
             let source = self.source.repository(&self.target.source_repository)?;
-            let bytes = match documents.content(&child.digest) {
+            let bytes = match manifests.content(&child.digest) {
                 Some(bytes) => bytes.clone(),
                 None => direct_copy::fetch(&source, self.source.which, child).await?.into(),
             };

@@ -37,7 +37,7 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
         )) => {}
         Err(error) => return Err(Failure::verify_present(&error)),
     }
-    let (root, closure, found, documents) = copy.look().await?;
+    let (root, closure, found, manifests) = copy.look().await?;
     for missing in &found.missing {
         copy.lose(&missing.digest.unwrap_or(missing.subject), &missing.reason);
     }
@@ -54,16 +54,16 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     // costs that one.
     let mut brought = Vec::with_capacity(referrers.len());
     for referrer in referrers {
-        match copy.transfer(&edge, &referrer.closure, &documents, &Optional::default()).await {
+        match copy.transfer(&edge, &referrer.closure, &manifests, &Optional::default()).await {
             Ok(acknowledged) => brought.push((acknowledged == Some(referrer.subject), referrer)),
             // No other request can succeed either.
             Err(failure) if failure.for_all => return Err(failure),
             Err(failure) => copy.lose(&referrer.root.digest, &failure.message),
         }
     }
-    let optional = documents.optional(&root, &closure);
-    copy.transfer(&edge, &closure, &documents, &optional).await?;
-    copy.list(&edge, &brought, &documents).await;
+    let optional = manifests.optional(&root, &closure);
+    copy.transfer(&edge, &closure, &manifests, &optional).await?;
+    copy.list(&edge, &brought, &manifests).await;
     copy.log_step(copy.destination, &target.repository, "verifying what was copied");
     let proof = verify_present(&edge, &target.digest, &target.platforms, &[]).await;
     match proof.map_err(|error| Failure::verify_present(&error))? {
@@ -77,7 +77,7 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     for tag in &target.tags {
         tracing::info!(image = target.image, registry = %copy.destination.registry, %tag, "setting a tag");
         // One that may not be changed keeps none of the others.
-        match put_tag(&edge, tag, &root, &documents).await {
+        match put_tag(&edge, tag, &root, &manifests).await {
             Ok(_) => {}
             Err(error @ TargetError::FixedTag { .. }) => refused = refused.or(Some(error)),
             Err(error) => return Err(Failure::target(&error)),
@@ -93,7 +93,7 @@ impl Copy<'_> {
         &mut self,
         edge: &Repository,
         referrers: &[(bool, ResolvedReferrer)],
-        documents: &Manifests,
+        manifests: &Manifests,
     ) {
         let described = referrers.iter().map(|(acknowledged, referrer)| {
             let ResolvedReferrer { subject, root, artifact_type, tag, .. } = referrer;
@@ -112,7 +112,7 @@ impl Copy<'_> {
             root,
             acknowledged: *acknowledged,
         });
-        let (written, mut problems) = list_referrers(edge, &pushed.collect::<Vec<_>>(), documents).await;
+        let (written, mut problems) = list_referrers(edge, &pushed.collect::<Vec<_>>(), manifests).await;
         problems.extend(mend_lists(edge, written).await);
         for problem in problems {
             self.lose(&problem.digest, &problem.reason);
@@ -120,7 +120,7 @@ impl Copy<'_> {
         for (root, tag) in
             referrers.iter().filter_map(|(_, referrer)| Some((&referrer.root, referrer.tag.as_ref()?)))
         {
-            if let Err(failure) = put(edge, &Selector::Tag(tag.clone()), root, documents).await {
+            if let Err(failure) = put(edge, &Selector::Tag(tag.clone()), root, manifests).await {
                 self.lose(tag, &failure.message);
             }
         }
@@ -132,14 +132,14 @@ impl Copy<'_> {
         let which = self.source.which;
         let repository = self.source.repository(&self.target.source_repository)?;
         self.log_step(self.source, &self.target.source_repository, "reading the manifests");
-        let mut documents = Manifests::default();
+        let mut manifests = Manifests::default();
         let fetched = async {
-            let root = fetch::top(&repository, &self.target.digest, &mut documents).await?;
-            let closure = fetch::closure(&repository, &root, &self.target.platforms, &mut documents).await?;
+            let root = fetch::top(&repository, &self.target.digest, &mut manifests).await?;
+            let closure = fetch::closure(&repository, &root, &self.target.platforms, &mut manifests).await?;
             Ok((root, closure))
         };
         let (root, closure) = fetched.await.map_err(|error| Failure::fetch(which, &error))?;
-        let found = find_referrers(&repository, &closure, &mut documents).await;
-        Ok((root, closure, found, documents))
+        let found = find_referrers(&repository, &closure, &mut manifests).await;
+        Ok((root, closure, found, manifests))
     }
 }

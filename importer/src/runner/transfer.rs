@@ -6,7 +6,7 @@ use krs_core::oci::closure::Manifests;
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::{RepositoryName, Selector};
 use krs_core::registry::{RegistryError, Repository};
-use krs_core::sync::push::{Put, put_manifest};
+use krs_core::sync::push::{PutOutcome, put_manifest};
 
 use super::base::Base;
 use super::endpoint::RegistryEndpoint;
@@ -46,11 +46,11 @@ pub(super) async fn put(
     edge: &Repository,
     selector: &Selector,
     document: &Descriptor,
-    documents: &Manifests,
+    manifests: &Manifests,
 ) -> Result<Option<Digest>, Failure> {
-    match put_manifest(edge, selector, document, documents).await {
-        Ok(Put::Sent(subject)) => Ok(subject),
-        Ok(Put::Present) => Ok(None),
+    match put_manifest(edge, selector, document, manifests).await {
+        Ok(PutOutcome::Sent(subject)) => Ok(subject),
+        Ok(PutOutcome::Present) => Ok(None),
         Err(error) => Err(Failure::target(&error)),
     }
 }

@@ -163,7 +163,7 @@ impl Edge {
         let tag = tag.parse().unwrap();
         let proof = block_on(verify_present(&repository, &image.digest, &[], &[tag])).unwrap();
         assert!(matches!(proof, Presence::Complete { .. }), "{}: {proof:?}", repository.name());
-        for document in image.documents() {
+        for document in image.manifests() {
             let found = block_on(repository.manifest(&Selector::Digest(document.digest))).unwrap();
             assert_eq!(found.bytes, document.manifest, "{}", document.digest);
             assert_eq!(found.media_type, document.media_type);

@@ -10,7 +10,7 @@ use krs_core::bundle;
 use krs_core::bundle::sign::{SecretKey, Signatures, generate};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Reference;
-use krs_core::progress::{Progress, Silent};
+use krs_core::progress::{NoProgress, Progress};
 use krs_core::registry::{Client, ClientOptions};
 use krs_core::set;
 use krs_core::sync::plan::{PlanOptions, plan};
@@ -179,7 +179,7 @@ impl World {
         checkout.commit("Change the images");
         let loaded = set::load(&[checkout.path().to_owned()], None).unwrap();
         let client = Client::new(ClientOptions::default()).unwrap();
-        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        let silent: Arc<dyn Progress> = Arc::new(NoProgress);
         let merged = set::merge(&loaded.sets).unwrap();
         let resolved = resolve(
             &client,

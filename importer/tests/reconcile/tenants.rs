@@ -157,9 +157,9 @@ async fn t191_source_registries_are_reached_by_the_proxy_of_the_site_and_the_edg
         set["spec"]["images"][0]["image"] = json!("source.invalid/app0:1");
     });
     world.look(&world.importer()).await.unwrap();
-    let asked = proxy.asked();
-    assert!(!asked.is_empty() && !world.edge.requests().is_empty());
-    assert!(asked.iter().all(|asked| asked.target.starts_with("http://source.invalid/")), "{asked:?}");
+    let requests = proxy.requests();
+    assert!(!requests.is_empty() && !world.edge.requests().is_empty());
+    assert!(requests.iter().all(|one| one.target.starts_with("http://source.invalid/")), "{requests:?}");
     let jobs = world.api.all("jobs");
     let container = &jobs[0]["spec"]["template"]["spec"]["containers"][0];
     let variable = |name: &str| {

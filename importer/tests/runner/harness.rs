@@ -108,7 +108,7 @@ pub async fn copied(image: &Image, edge: Options) -> (Registry, Registry, CopyRe
 
 /// Every document and blob is at the edge, byte for byte.
 pub fn arrived(image: &Image, edge: &Registry) {
-    for document in image.documents() {
+    for document in image.manifests() {
         let (media_type, bytes) = edge.manifest("mirror/team/app", &document.digest.to_string()).unwrap();
         assert_eq!((media_type, bytes), (document.media_type.clone(), document.manifest.clone()));
         for (digest, bytes) in &document.blobs {

@@ -11,7 +11,7 @@ use krs_core::bundle;
 use krs_core::bundle::sign::{SecretKey, Signatures, generate};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::RegistryHost;
-use krs_core::progress::{Progress, Silent};
+use krs_core::progress::{NoProgress, Progress};
 use krs_core::registry::{Client, ClientOptions};
 use krs_core::set;
 use krs_core::sync::plan::{PlanOptions, plan};
@@ -133,7 +133,7 @@ impl Sender {
         }
         let loaded = set::load(&[git.to_owned()], None).unwrap();
         let client = Client::new(ClientOptions::default()).unwrap();
-        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        let silent: Arc<dyn Progress> = Arc::new(NoProgress);
         let merged = set::merge(&loaded.sets).unwrap();
         let options = ResolveOptions { jobs: 8, referrers: Referrers::None, require_platforms: false };
         let resolved = resolve(&client, &merged, options, &silent).await.unwrap();

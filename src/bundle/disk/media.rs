@@ -96,10 +96,10 @@ fn keeps_in_memory(kind: impl TryInto<i64>) -> Option<&'static str> {
 fn is_cached(file: &File) -> io::Result<bool> {
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-    const PLACES: u64 = 16;
+    const SAMPLES: u64 = 16;
     const LEAST_STEP: u64 = 16 << 20;
     let size = file.metadata()?.len();
-    let step = (size / PLACES).max(LEAST_STEP);
+    let step = (size / SAMPLES).max(LEAST_STEP);
     let mut byte = [0; 1];
     let mut at = 0;
     while at < size {

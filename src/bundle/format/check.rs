@@ -59,9 +59,9 @@ pub(super) fn images(images: &[BundleImage]) -> Result<(), ManifestError> {
         if !seen.insert((reference.to_string(), &image.platforms)) {
             return bad("occurs twice");
         }
-        let mut documents = vec![&image.media_type];
-        documents.extend(image.referrers.iter().map(|referrer| &referrer.media_type));
-        if !documents.into_iter().all(|media_type| is_manifest(media_type)) {
+        let mut manifests = vec![&image.media_type];
+        manifests.extend(image.referrers.iter().map(|referrer| &referrer.media_type));
+        if !manifests.into_iter().all(|media_type| is_manifest(media_type)) {
             return bad("is not an index or manifest");
         }
         if image.referrers.len() > MAX_ENTRIES {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The structure of the images of a bundle: every document is read, and the archive must hold exactly what they
+//! The structure of the images of a bundle: every manifest is read, and the archive must hold exactly what they
 //! and their referrers need.
 
 use std::collections::HashSet;
@@ -19,9 +19,9 @@ use crate::oci::{self, Choice, Descriptor, ManifestOrIndex, Matching};
 /// An image of a bundle with all that belongs to it.
 #[derive(Debug, Clone)]
 pub struct BundledImage {
-    /// Its place in the manifest's list.
+    /// Its index in the manifest's list.
     pub index: usize,
-    /// The document that its reference stands for.
+    /// The manifest that its reference stands for.
     pub root: Descriptor,
     /// What it consists of.
     pub closure: Closure,
@@ -34,33 +34,32 @@ pub struct BundledImage {
 pub struct BundledImages {
     /// In the order of the manifest.
     pub images: Vec<BundledImage>,
-    /// Their documents.
-    pub documents: Manifests,
+    /// Their manifests.
+    pub manifests: Manifests,
 }
 
 impl Bundle {
-    /// Reads and checks all indexes and manifests. With it the structure is known to be closed: every document is
+    /// Reads and checks all indexes and manifests. With it the structure is known to be closed: every manifest is
     /// acceptable, every blob that one names is in the archive or, a layer, in the base, with that size, and nothing of
     /// either belongs to no image.
     ///
     /// # Errors
     /// [`BundleError::Image`], [`BundleError::BlobMissing`], [`BundleError::Stray`], [`BundleError::Partial`], and those of [`Bundle::read`].
     pub fn images(&self) -> Result<BundledImages, BundleError> {
-        let mut documents = Manifests::default();
+        let mut manifests = Manifests::default();
         let mut images = Vec::with_capacity(self.manifest().images.len());
         let mut used = HashSet::with_capacity(self.manifest().blobs.len());
         for (index, image) in self.manifest().images.iter().enumerate() {
             let root = self.root(image, &image.media_type, image.digest)?;
-            let closure = self.closure(image, &root, &image.platforms, &mut documents, &mut used)?;
+            let closure = self.closure(image, &root, &image.platforms, &mut manifests, &mut used)?;
             let mut referrers = Vec::with_capacity(image.referrers.len());
             for referrer in &image.referrers {
                 let root = self.root(image, &referrer.media_type, referrer.digest)?;
-                let closure = self.closure(image, &root, &[], &mut documents, &mut used)?;
+                let closure = self.closure(image, &root, &[], &mut manifests, &mut used)?;
                 referrers.push((root, closure));
             }
             let parts = std::iter::once(&closure).chain(referrers.iter().map(|(_, closure)| closure));
-            if parts.flat_map(|part| &part.contents).any(|c| self.blob(&c.digest).is_none()) != image.partial
-            {
+            if parts.flat_map(|part| &part.blobs).any(|c| self.blob(&c.digest).is_none()) != image.partial {
                 let image = image.reference.to_string();
                 return Err(BundleError::Partial { path: self.path().to_owned(), image });
             }
@@ -71,7 +70,7 @@ impl Bundle {
         if let Some(digest) = listed.into_iter().find(|digest| !used.contains(digest)) {
             return Err(BundleError::Stray { path: self.path().to_owned(), digest });
         }
-        Ok(BundledImages { images, documents })
+        Ok(BundledImages { images, manifests })
     }
 
     fn root(&self, image: &BundleImage, media_type: &str, digest: Digest) -> Result<Descriptor, BundleError> {
@@ -89,7 +88,7 @@ impl Bundle {
         image: &BundleImage,
         root: &Descriptor,
         platforms: &[Platform],
-        documents: &mut Manifests,
+        manifests: &mut Manifests,
         used: &mut HashSet<Digest>,
     ) -> Result<Closure, BundleError> {
         let refuse = |source: ClosureError| {
@@ -109,18 +108,18 @@ impl Bundle {
             if seen.len() > MAX_MANIFESTS || total > MAX_MANIFEST_BYTES {
                 return Err(refuse(ClosureError::TooMany(descriptor.digest)));
             }
-            if documents.get(&descriptor.digest).is_none() {
-                self.store(image, &descriptor, documents)?;
+            if manifests.get(&descriptor.digest).is_none() {
+                self.store(image, &descriptor, manifests)?;
             }
-            if let ManifestOrIndex::Index(index) = documents.read(&descriptor).map_err(refuse)? {
-                // Only as deep as `Documents::closure` goes, which then refuses what lies deeper.
+            if let ManifestOrIndex::Index(index) = manifests.read(&descriptor).map_err(refuse)? {
+                // Only as deep as `Manifests::closure` goes, which then refuses what lies deeper.
                 if depth < oci::MAX_INDEX_DEPTH {
                     for child in oci::select(&index, choice) {
                         // Version 1 promises all of them.
                         let may_be_absent = matching == Matching::Best && child.is_optional();
                         if may_be_absent && self.blob(&child.digest).is_none() {
                             let reason = "it is not in the bundle".to_owned();
-                            documents
+                            manifests
                                 .mark_absent(child.digest, Absence { reason, kind: ErrorKind::Incomplete });
                         } else if oci::is_manifest(&child.media_type) {
                             wanted.push((child.clone(), depth + 1));
@@ -129,10 +128,10 @@ impl Bundle {
                 }
             }
         }
-        let closure = documents.closure_by(root, choice).map_err(refuse)?;
-        for descriptor in closure.documents.iter().chain(&closure.contents) {
+        let closure = manifests.closure_by(root, choice).map_err(refuse)?;
+        for descriptor in closure.manifests.iter().chain(&closure.blobs) {
             let held = self.blob(&descriptor.digest).map(|blob| blob.size);
-            // Only layers may be left to the base: skopeo reads configs, and documents say what the rest is.
+            // Only layers may be left to the base: skopeo reads configs, and manifests say what the rest is.
             let layer = || closure.is_layer(&descriptor.digest);
             let in_base = || self.base_layer(&descriptor.digest).filter(|_| layer()).map(|base| base.size);
             if held.or_else(in_base) != Some(descriptor.size) {
@@ -147,12 +146,12 @@ impl Bundle {
         &self,
         image: &BundleImage,
         descriptor: &Descriptor,
-        documents: &mut Manifests,
+        manifests: &mut Manifests,
     ) -> Result<(), BundleError> {
         let missing = || self.blob_missing(image, descriptor.digest, descriptor.size);
         let blob = self.blob(&descriptor.digest).ok_or_else(missing)?;
         let bytes = self.read(blob, oci::MAX_MANIFEST)?;
-        documents.insert(blob.digest, StoredManifest { media_type: descriptor.media_type.clone(), bytes });
+        manifests.insert(blob.digest, StoredManifest { media_type: descriptor.media_type.clone(), bytes });
         Ok(())
     }
 }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reading a bundle. Nothing of a later step runs before the earlier ones passed:
+//! Reading a bundle. Each step runs only after all earlier ones have passed:
 //!
 //! 1. open without following links; a regular file
 //! 2. signature over the raw bytes of `krs/bundle.json`
 //! 3. strict parse
-//! 4. freshness, audience, end
+//! 4. sequence, audience, expiry
 //! 5. completeness
 //! 6. every byte before the first blob and after the last
 //! 7. the sets
 //!
-//! Then, by the methods of [`Bundle`]: each blob's header, size and digest while it is read, and the structure of
-//! the images ([`Bundle::images`]).
+//! The methods of [`Bundle`] then check each blob's header, size and digest while it is read, and the structure of the
+//! images ([`Bundle::images`]).
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Read};
@@ -46,8 +46,8 @@ pub struct Policy {
     pub freshness: Freshness,
 }
 
-/// A bundle whose signature, manifest, freshness, completeness and sets were checked. Its blobs are checked as
-/// they are read.
+/// A bundle whose signature, manifest, freshness, completeness and sets were checked. Its blobs are checked when they are
+/// read.
 #[derive(Debug)]
 pub struct Bundle {
     files: Parts,
@@ -59,31 +59,49 @@ pub struct Bundle {
     manifest_digest: Digest,
     identity: Digest,
     layout: Layout,
-    places: HashMap<Digest, usize>,
+    blob_indexes: HashMap<Digest, usize>,
     signatures: Signatures,
     signers: BTreeSet<KeyId>,
     sets: Vec<CheckedSet>,
 }
 
 impl Bundle {
-    /// Opens the bundle at `path`. Reads all but the blobs.
+    /// Opens the bundle at `path` and checks everything but its blobs.
+    ///
+    /// # Expected flow
+    /// Open, then [`Bundle::images`] for the structure of the images, then [`Bundle::read`] or [`Bundle::reader`] for each
+    /// blob. [`Bundle::open_with`] takes volumes from several folders; [`Bundle::open_from_media`] does not read from the
+    /// page cache.
+    ///
+    /// # Guarantees
+    /// - The checks run in the order of this module's documentation. If `policy` has keys, no field of the manifest is
+    ///   parsed before one of them has signed its bytes.
+    /// - Links are not followed, and nothing but regular files is opened.
+    /// - Every byte outside of the blobs is the one that the manifest requires, and every blob lies in the files with its
+    ///   full size. Whether blobs are undamaged is known only when they are read.
+    /// - The bundle is only read. Memory is bounded by the limits of the format, not by the size of the archive.
     ///
     /// # Errors
-    /// [`BundleError`] names the first check that failed; nothing was taken from the bundle then.
+    /// [`BundleError`] names the first check that failed. No part of the bundle is available then.
+    ///
+    /// # Cancellation
+    /// The call blocks and cannot be cancelled; a file system that does not answer blocks it. It changes nothing. The files
+    /// stay open until [`Bundle::close_if_idle`] or until the bundle is dropped.
     pub fn open(path: &Utf8Path, policy: &Policy) -> Result<Self, BundleError> {
         Self::open_with(path, &[], policy)
     }
 
     /// Opens the bundle at `path`, whose volumes may also lie in `folders`. `path` is the archive, one of its volumes, or
-    /// their list; whether the archive is one file or several does not matter after this.
+    /// the list of its volumes. The opened bundle is the same for one file and for several. The contract is that of
+    /// [`Self::open`].
     ///
     /// # Errors
-    /// As for [`Self::open`]; [`BundleError::Volumes`] names volumes that are missing, and what they hold.
+    /// As for [`Self::open`]. [`BundleError::Volumes`] names the volumes that are missing or incomplete, and their content.
     pub fn open_with(path: &Utf8Path, folders: &[Utf8PathBuf], policy: &Policy) -> Result<Self, BundleError> {
         Self::checked(Reader::open(path, folders)?, policy, Signatures::parse)
     }
 
-    /// Opens a bundle that is to be signed, whose signatures may be damaged. Answers what is wrong with them then.
+    /// Opens a bundle that is to be signed. Its signatures may be damaged; the error says how.
     pub(in crate::bundle) fn open_to_sign(
         path: &Utf8Path,
         folders: &[Utf8PathBuf],
@@ -98,11 +116,11 @@ impl Bundle {
         Ok((bundle, damage))
     }
 
-    /// The same for somebody who wants to know what is on the media: the kernel's cached pages of the files are dropped
-    /// before anything is read. Answers whether they could be.
+    /// As [`Self::open_with`], but reads from the media: it first drops the kernel's cached pages of the files. Returns
+    /// whether that was possible.
     ///
     /// # Errors
-    /// As for [`Self::open_with`], and [`BundleError::Read`] where what was written to a file does not reach its media.
+    /// As for [`Self::open_with`], and [`BundleError::Read`] if data that was written to a file does not reach its media.
     pub fn open_from_media(
         path: &Utf8Path,
         folders: &[Utf8PathBuf],
@@ -138,7 +156,7 @@ impl Bundle {
             compare(&reader.files, path, piece.offset, &piece.bytes, &piece.name)?;
         }
         let sets = reader.sets(&manifest, &layout)?;
-        let places = manifest.blobs.iter().enumerate().map(|(n, blob)| (blob.digest, n)).collect();
+        let blob_indexes = manifest.blobs.iter().enumerate().map(|(n, blob)| (blob.digest, n)).collect();
         let manifest_digest = Digest::of(&encoded);
         let Reader { files, path, volumes, list_path, volume_size, .. } = reader;
         Ok(Self {
@@ -151,30 +169,30 @@ impl Bundle {
             manifest_digest,
             identity,
             layout,
-            places,
+            blob_indexes,
             signatures,
             signers,
             sets,
         })
     }
 
-    /// The archive; where it lies in volumes, what they are named after.
+    /// The archive. If it is split into volumes, the name that theirs are made from.
     pub fn path(&self) -> &Utf8Path {
         &self.path
     }
 
-    /// Whether the file is open. It is opened by the first read and stays open until [`Self::close_if_idle`].
+    /// Whether a file is open. The first read opens it, and it stays open until [`Self::close_if_idle`].
     pub fn is_open(&self) -> bool {
         self.files.is_open()
     }
 
-    /// Closes the file where nobody has read it for `idle`, so that its medium can be unmounted; the next read opens it
-    /// again. Answers whether it is closed now.
+    /// Closes the files if nothing has read them for `idle`, so that the media can be unmounted. The next read opens them
+    /// again. Returns whether they are closed now.
     pub fn close_if_idle(&self, idle: Duration) -> bool {
         self.files.close_if_idle(idle)
     }
 
-    /// What the bundle says of itself.
+    /// The manifest, `krs/bundle.json`.
     pub const fn manifest(&self) -> &BundleManifest {
         &self.manifest
     }
@@ -184,12 +202,12 @@ impl Bundle {
         self.manifest_digest
     }
 
-    /// What the bundle decides, see [`BundleManifest::identity`].
+    /// See [`BundleManifest::identity`].
     pub const fn identity(&self) -> Digest {
         self.identity
     }
 
-    /// Trusted keys whose signature is valid; none where no trust was asked for.
+    /// Trusted keys whose signature is valid. Empty for [`Trust::Anyone`].
     pub const fn signers(&self) -> &BTreeSet<KeyId> {
         &self.signers
     }
@@ -205,7 +223,7 @@ impl Bundle {
     }
 
     /// The sets as they were written, in the order of the manifest.
-    pub(in crate::bundle) fn set_documents(&self) -> Result<Vec<Vec<u8>>, BundleError> {
+    pub(in crate::bundle) fn set_files(&self) -> Result<Vec<Vec<u8>>, BundleError> {
         let sets = self.manifest.sets.iter().zip(&self.layout.sets_at);
         let read = |(set, at): (&BundleSet, &u64)| {
             let read_error = |source| BundleError::Read { path: self.path.clone(), offset: *at, source };
@@ -214,7 +232,7 @@ impl Bundle {
             if read < bytes.len() {
                 return Err(read_error(io::ErrorKind::UnexpectedEof.into()));
             }
-            // The file may be another one than when it was opened.
+            // The file may have been replaced since it was opened.
             is_set(&self.path, set, *at, &bytes)?;
             Ok(bytes)
         };
@@ -231,36 +249,35 @@ impl Bundle {
         self.layout.size()
     }
 
-    /// The place of a blob, where the bundle holds it.
+    /// The entry of a blob, if the bundle contains it.
     pub fn blob(&self, digest: &Digest) -> Option<&BundleBlob> {
-        self.places.get(digest).and_then(|n| self.manifest.blobs.get(*n))
+        self.blob_indexes.get(digest).and_then(|n| self.manifest.blobs.get(*n))
     }
 
-    /// A layer that the bundle leaves to the site.
+    /// A layer of the base: the bundle does not contain it, and the site must have it.
     pub fn base_layer(&self, digest: &Digest) -> Option<&BaseLayer> {
         let layers = &self.manifest.base.as_ref()?.layers;
-        let place = layers.binary_search_by_key(digest, |layer| layer.digest).ok()?;
-        layers.get(place)
+        let index = layers.binary_search_by_key(digest, |layer| layer.digest).ok()?;
+        layers.get(index)
     }
 
-    /// Reads a part of a blob's content; answers 0 at its end. Does not check the digest: whoever reads a whole
-    /// blob with it has to.
+    /// Reads a part of a blob's content. Returns 0 at its end. Does not check the digest: the caller must.
     ///
     /// # Errors
-    /// What the medium says; [`io::ErrorKind::UnexpectedEof`] where the file was cut since it was opened.
+    /// The error of the file system; [`io::ErrorKind::UnexpectedEof`] if the file was truncated since it was opened.
     pub fn read_at(&self, blob: &BundleBlob, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let left = blob.size.saturating_sub(offset);
-        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
-        if most == 0 {
+        let max = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        if max == 0 {
             return Ok(0);
         }
-        match self.files.read_at(&mut buf[..most], self.content_at(blob) + offset)? {
+        match self.files.read_at(&mut buf[..max], self.content_at(blob) + offset)? {
             0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut")),
             n => Ok(n),
         }
     }
 
-    /// Reads a whole blob of at most `limit` bytes, and checks it.
+    /// Reads a blob of at most `limit` bytes, and checks its header and digest.
     ///
     /// # Errors
     /// [`BundleError::Content`], [`BundleError::Damaged`], [`BundleError::Read`].
@@ -271,17 +288,17 @@ impl Bundle {
         }
         self.check_header(blob)?;
         let mut bytes = Vec::with_capacity(usize::try_from(blob.size).unwrap_or_default());
-        // To its very end, where the reader compares the digest.
+        // To its end, where the reader compares the digest.
         self.reader(blob).read_to_end(&mut bytes).map_err(|e| self.read_error(blob, e))?;
         Ok(bytes.into())
     }
 
-    /// A reader of a blob's content that gives an error in place of its end when the content is damaged.
+    /// A reader of a blob's content. If the content is damaged, it returns an error instead of the end of file.
     pub fn reader<'a>(&'a self, blob: &'a BundleBlob) -> VerifyReader<impl Read + 'a> {
-        VerifyReader::new(Positioned { bundle: self, blob, offset: 0 }, blob.digest, blob.size)
+        VerifyReader::new(BlobReader { bundle: self, blob, offset: 0 }, blob.digest, blob.size)
     }
 
-    /// Compares the header before a blob and the zero bytes behind it with what they must be.
+    /// Compares the header before a blob and the padding after it with what the manifest requires.
     ///
     /// # Errors
     /// [`BundleError::Damaged`], [`BundleError::Read`].
@@ -305,7 +322,7 @@ impl Bundle {
         )
     }
 
-    /// The file that holds a byte of a blob, where in it, and how many bytes follow there.
+    /// The file that contains a byte of a blob, the byte's offset in it, and how many bytes follow in this file.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(in crate::bundle) fn file_at(
         &self,
@@ -315,7 +332,7 @@ impl Bundle {
         self.files.file_at(self.content_at(blob) + offset)
     }
 
-    /// Bytes of each volume but the last; of the whole where it is one file.
+    /// Bytes of each volume but the last. If the archive is one file, its size.
     pub(in crate::bundle) const fn volume_size(&self) -> u64 {
         self.volume_size
     }
@@ -325,12 +342,12 @@ impl Bundle {
         self.files.holding(0, size).map(|part| part.path.clone()).collect()
     }
 
-    /// Whether the archive lies in volumes.
+    /// Whether the archive is split into volumes.
     pub(in crate::bundle) fn is_in_volumes(&self) -> bool {
-        self.files.place(0).is_some_and(|(path, _)| path != self.path)
+        self.files.locate(0).is_some_and(|(path, _)| path != self.path)
     }
 
-    /// Volumes with the name of a bundle that is one file: of another bundle, and not read.
+    /// Volumes beside an archive that is one file. They belong to another bundle of the same name and are not read.
     pub fn volumes_beside(&self) -> Vec<Utf8PathBuf> {
         if self.is_in_volumes() {
             return Vec::new();
@@ -338,22 +355,22 @@ impl Bundle {
         crate::bundle::format::volumes::find(&self.path, &[]).into_values().collect()
     }
 
-    /// `NAME.krs.json`, where it was found.
+    /// The path of `NAME.krs.json`, if it was found.
     pub(in crate::bundle) fn list_path(&self) -> Option<&Utf8Path> {
         self.list_path.as_deref()
     }
 
-    /// Where a blob's content begins in the file.
+    /// The offset of a blob's content in the archive.
     fn content_at(&self, blob: &BundleBlob) -> u64 {
         self.layout.blobs_at + blob.offset
     }
 
-    /// What a failure to read a blob means.
+    /// Turns a failure to read a blob into an error with the file and the offset.
     pub(crate) fn read_error(&self, blob: &BundleBlob, source: io::Error) -> BundleError {
         match source.downcast::<ContentMismatch>() {
             Ok(mismatch) => self.content_error(blob, mismatch),
             Err(source) => {
-                let (path, offset) = self.place(self.content_at(blob));
+                let (path, offset) = self.locate(self.content_at(blob));
                 BundleError::Read { path, offset, source }
             }
         }
@@ -361,13 +378,13 @@ impl Bundle {
 
     pub(crate) fn content_error(&self, blob: &BundleBlob, source: ContentMismatch) -> BundleError {
         let name = layout::blob_path(&blob.digest);
-        let (first, offset) = self.place(self.content_at(blob));
+        let (first, offset) = self.locate(self.content_at(blob));
         let path = self.damaged_volume(blob).unwrap_or(first);
         BundleError::Content { path, name, offset, source }
     }
 
-    /// Of the volumes that a damaged blob lies in, the first that is not what the list of volumes says. The list is not
-    /// trusted: it only helps to say which file to copy again.
+    /// The first volume of a damaged blob that differs from the list of volumes. The list is not trusted: it only serves to
+    /// name the file that should be copied again.
     fn damaged_volume(&self, blob: &BundleBlob) -> Option<Utf8PathBuf> {
         let list = self.volumes.as_ref()?;
         let differs = |part: &&Part| {
@@ -379,26 +396,26 @@ impl Bundle {
         Some(part.path.clone())
     }
 
-    /// The file that holds a byte of the archive, and where in it: a volume, where it lies in volumes.
-    fn place(&self, offset: u64) -> (Utf8PathBuf, u64) {
-        let place = self.files.place(offset).map(|(path, at)| (path.to_owned(), at));
-        place.unwrap_or_else(|| (self.path.clone(), offset))
+    /// The file or volume that contains a byte of the archive, and the byte's offset in it.
+    fn locate(&self, offset: u64) -> (Utf8PathBuf, u64) {
+        let found = self.files.locate(offset).map(|(path, at)| (path.to_owned(), at));
+        found.unwrap_or_else(|| (self.path.clone(), offset))
     }
 
-    /// What lies beside the volumes (`NAME.krs.json`), where the archive lies in volumes and it is there.
+    /// The list of the volumes (`NAME.krs.json`), if the archive is split into volumes and has one.
     pub const fn volumes(&self) -> Option<&VolumeList> {
         self.volumes.as_ref()
     }
 }
 
 /// Reads a blob from its beginning to its end.
-struct Positioned<'a> {
+struct BlobReader<'a> {
     bundle: &'a Bundle,
     blob: &'a BundleBlob,
     offset: u64,
 }
 
-impl Read for Positioned<'_> {
+impl Read for BlobReader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.bundle.read_at(self.blob, self.offset, buf)?;
         self.offset += read as u64;

@@ -54,13 +54,13 @@ impl Parts {
         true
     }
 
-    /// The file that holds a byte, and where in it.
-    pub(in crate::bundle) fn place(&self, offset: u64) -> Option<(&Utf8Path, u64)> {
+    /// The file that contains a byte, and the byte's offset in it.
+    pub(in crate::bundle) fn locate(&self, offset: u64) -> Option<(&Utf8Path, u64)> {
         let part = self.at(offset)?;
         Some((part.path.as_path(), offset - part.start))
     }
 
-    /// The open file that holds a byte, where in it, and how many bytes follow there.
+    /// The open file that contains a byte, the byte's offset in it, and how many bytes follow in this file.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(in crate::bundle) fn file_at(
         &self,
@@ -136,7 +136,7 @@ mod tests {
             (parts.end(), parts.covers(0, 6), parts.covers(5, 2), parts.covers(9, 2)),
             (11, true, false, true)
         );
-        assert_eq!(parts.place(4).map(|(path, at)| (path.file_name().unwrap(), at)), Some(("3", 1)));
+        assert_eq!(parts.locate(4).map(|(path, at)| (path.file_name().unwrap(), at)), Some(("3", 1)));
         assert_eq!(parts.holding(2, 2).map(|part| part.start).collect::<Vec<_>>(), [0, 3]);
         assert!(parts.close_if_idle(Duration::ZERO) && !parts.is_open());
     }

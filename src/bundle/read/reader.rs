@@ -9,7 +9,7 @@ use super::list::{FOREIGN_LIST, read_list};
 use super::read_files::{Part, Parts};
 use super::regular::open_regular;
 use crate::bundle::disk::file::{self, Handle};
-use crate::bundle::error::{BundleError, Lacking};
+use crate::bundle::error::{BundleError, IncompleteVolume};
 use crate::bundle::format::content::{BundleBlob, BundleSet};
 use crate::bundle::format::error::ManifestError;
 use crate::bundle::format::layout::{self, HEADER, Layout, MANIFEST_AT};
@@ -80,7 +80,7 @@ impl Reader {
             let (file, size) = open_regular(&path)?;
             found.insert(n, (path, file, size));
         }
-        // All but the last have one size, so none is larger: a volume that was cut does not hide the others' places.
+        // All but the last have the same size, which is the largest: a truncated volume does not change the offsets of the others.
         let largest = found.values().map(|(.., size)| *size).max().unwrap_or(0);
         let volume_size = list.as_ref().map_or(largest, |list| list.volume_size).max(1);
         let parts = found.into_iter().map(|(n, (path, file, size))| {
@@ -107,11 +107,11 @@ impl Reader {
         BundleError::Volumes { path: self.path.clone(), count, lacking: lacking.collect() }
     }
 
-    fn lacking(&self, n: u64, expected: Option<u64>, holds: String) -> Lacking {
+    fn lacking(&self, n: u64, expected: Option<u64>, holds: String) -> IncompleteVolume {
         let part = self.files.holding((n - 1) * self.volume_size, 1).next();
         let path = volumes::path(&self.path, n);
         let name = path.file_name().unwrap_or_default().to_owned();
-        Lacking { name, expected, got: part.map(|part| part.size), holds }
+        IncompleteVolume { name, expected, got: part.map(|part| part.size), holds }
     }
 
     /// Whether every volume is there with its size.

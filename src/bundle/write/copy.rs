@@ -27,7 +27,7 @@ pub struct CopyOptions {
 
 /// What was copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Copied {
+pub struct CopyReport {
     /// The archive, or its volumes.
     pub files: Vec<Utf8PathBuf>,
     /// Bytes of all files.
@@ -56,9 +56,9 @@ impl Bundle {
         path: &Utf8Path,
         options: CopyOptions,
         progress: &dyn Progress,
-    ) -> Result<Copied, BundleError> {
+    ) -> Result<CopyReport, BundleError> {
         let unacceptable = |source| BundleError::Manifest { path: self.path().to_owned(), source };
-        let (manifest, sets) = (self.manifest(), self.set_documents()?);
+        let (manifest, sets) = (self.manifest(), self.set_files()?);
         let encoded = manifest.encode().map_err(unacceptable)?;
         let sets = sets.iter().map(Vec::as_slice).collect::<Vec<_>>();
         let limit = write_files::largest_file(folder(path));
@@ -79,7 +79,7 @@ impl Bundle {
             let reading = began.elapsed();
             let files = writer.finish()?;
             let list_signed = volume_size.is_some() && self.copy_list_signature(path)?;
-            Ok(Copied { files, size: self.size(), resumed, list_signed, read_from, writing, reading })
+            Ok(CopyReport { files, size: self.size(), resumed, list_signed, read_from, writing, reading })
         })();
         copied.inspect_err(|_| writer.abandon())
     }

@@ -189,9 +189,9 @@ impl Output {
         }
     }
 
-    /// The file and the place in it of a byte, and how many bytes follow there.
+    /// The file that contains a byte, the byte's offset in it, and how many bytes follow in this file.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(in crate::bundle) fn place(&self, offset: u64) -> io::Result<(&File, u64, u64)> {
+    pub(in crate::bundle) fn locate(&self, offset: u64) -> io::Result<(&File, u64, u64)> {
         self.at(offset)
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writing a bundle in place, into one file or into volumes. Its final name appears only when every byte was proven and
-//! is on disk; until then the files are called `NAME.part`, and a journal beside them says how far they are.
+//! Writing a bundle into one file or into volumes. The final name appears only when every byte is verified and on disk.
+//! Until then the files are called `NAME.part`, and a journal beside them records the progress of each blob.
 
 mod transfer;
 
@@ -24,10 +24,10 @@ use crate::bundle::format::volumes::{self, Volume, VolumeList};
 use crate::bundle::sign::Signatures;
 use crate::oci::digest::{Digest, Hasher};
 
-/// Bytes that are copied or hashed at once.
+/// Size of the buffer for copying and hashing.
 const CHUNK: usize = 1 << 20;
 
-/// An archive that is being written. All methods may be called from several threads at once, for different blobs.
+/// An archive that is being written. Several threads may call its methods at the same time, for different blobs.
 #[derive(Debug)]
 pub struct Writer {
     output: Output,
@@ -39,24 +39,37 @@ pub struct Writer {
     journal: Journal,
     resume_offsets: HashMap<Digest, u64>,
     reserved: bool,
-    /// Whether what lies between the blobs and after them is written.
+    /// Whether the headers and the padding of the blobs, and the end of the archive, are written.
     is_framed: AtomicBool,
 }
 
-/// Where the journal of an archive lies.
 fn journal_path(path: &Utf8Path) -> Utf8PathBuf {
     format!("{path}.journal").into()
 }
 
 impl Writer {
-    /// Begins `path` as `path.part`, or as volumes of `volume_size` bytes, and writes all but the blobs' contents. Goes on
-    /// from what an interrupted run has left there, whatever bundle that was to become: [`Self::resume_offset`] says what is there.
+    /// Starts the archive `path`, as `path.part` or as volumes of `volume_size` bytes. Writes everything that comes before the
+    /// blobs. `sets` are the bytes of the sets' files, in the order of the manifest.
     ///
-    /// `sets` are the documents, in the order of the manifest.
+    /// # Expected flow
+    /// Create, then for each blob: [`Self::hash`] what [`Self::resume_offset`] says is there, [`Self::write_at`] for the rest,
+    /// compare the digest, [`Self::record`]. Then [`Self::finish`], or [`Self::abandon`] after an error.
+    ///
+    /// # Guarantees
+    /// - `path` and the names of its volumes appear only in [`Self::finish`]. Until then, existing files of these names are
+    ///   not changed.
+    /// - Only one writer has an archive at a time, on file systems that have locks.
+    /// - What an interrupted run has fetched is kept, even if it was to make another bundle at the same `path`.
+    /// - The space is reserved if the file system can, so that a full disk fails here and not after the first blobs.
     ///
     /// # Errors
-    /// [`BundleError::Special`] where something other than a file has one of the names, [`BundleError::Busy`],
-    /// [`BundleError::FileLimit`], [`BundleError::Write`].
+    /// [`BundleError::Special`] if something other than a regular file has one of the names, [`BundleError::Busy`] if another
+    /// run writes this archive, [`BundleError::InTheWay`], [`BundleError::ManyVolumes`], [`BundleError::FileLimit`],
+    /// [`BundleError::Write`]. Content that an interrupted run has fetched stays for the next run.
+    ///
+    /// # Cancellation
+    /// The call blocks and cannot be cancelled. The process may end at any time, here and later: the next writer of the same
+    /// `path` resumes from the journal, and hashes what it claims.
     pub fn create(
         path: &Utf8Path,
         manifest: &BundleManifest,
@@ -68,7 +81,7 @@ impl Writer {
         let encoded = manifest.encode().map_err(unacceptable)?;
         let layout = Layout::new(manifest, &encoded).map_err(unacceptable)?;
         let names = write_files::names(path, layout.size(), volume_size);
-        may_be_written(path, &names, layout.size(), volume_size)?;
+        check_writable(path, &names, layout.size(), volume_size)?;
         let journal_at = journal_path(path);
         let cannot = |path: &Utf8Path| {
             let path = path.to_owned();
@@ -77,13 +90,13 @@ impl Writer {
         let busy = || BundleError::Busy { path: path.to_owned() };
         let journal = Journal::take(&journal_at).map_err(cannot(&journal_at))?.ok_or_else(busy)?;
         let (same, other) = PartialArchive::find(path, &journal, &layout, manifest, volume_size);
-        // A journal that goes on is never emptied: what it says must survive whatever happens here.
+        // The journal of a resumed archive is never emptied: its entries must survive a failure here.
         let resume_offsets = match same {
-            Some(noted) => noted.blobs,
+            Some(state) => state.blobs,
             None => {
-                let anew = JournalState { volume_size, blobs: HashMap::new() };
-                journal.begin(&anew).map_err(cannot(&journal_at))?;
-                anew.blobs
+                let empty = JournalState { volume_size, blobs: HashMap::new() };
+                journal.begin(&empty).map_err(cannot(&journal_at))?;
+                empty.blobs
             }
         };
         let output = Output::open(&names, PART, volume_size, true).map_err(cannot(path))?;
@@ -116,25 +129,25 @@ impl Writer {
         signatures: &Signatures,
         partial: Option<PartialArchive>,
     ) -> Result<(), BundleError> {
-        // All space is asked for at once, so that a full disk is found before the first blob is fetched; but what is taken
-        // over from another file gives its space free bit by bit.
+        // All space is reserved at once, so that a full disk is found before the first blob is fetched. But content that is
+        // moved from another file frees its space only piece by piece, so that the space is reserved after that.
         let allocate = |reserve| self.output.allocate(self.layout.size(), reserve).map_err(|e| self.error(e));
         let mut reserved = allocate(partial.is_none())?;
-        let mut taken = HashMap::new();
+        let mut adopted = HashMap::new();
         if let Some(partial) = partial {
-            taken = self.adopt(&partial).map_err(|e| self.error(e))?;
+            adopted = self.adopt(&partial).map_err(|e| self.error(e))?;
             partial.remove();
             reserved = allocate(true)?;
         }
-        self.resume_offsets.extend(taken);
+        self.resume_offsets.extend(adopted);
         self.reserved = reserved;
         self.each_fixed(encoded, sets, signatures, |bytes, offset| {
             if offset < self.layout.blobs_at { self.put(bytes, offset) } else { Ok(()) }
         })
     }
 
-    /// Writes what lies between the blobs and after them. Last: a file system that cannot reserve space would fill
-    /// everything before it with zeros.
+    /// Writes what lies between the blobs and after them. This comes last, because a file system that cannot reserve space
+    /// would first fill everything before it with zeros.
     fn write_frames(&self) -> Result<(), BundleError> {
         if self.is_framed.load(Ordering::Acquire) {
             return Ok(());
@@ -149,7 +162,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Everything but the content of the blobs, with its place.
+    /// Calls `visit` with everything but the content of the blobs, and its offset.
     fn each_fixed(
         &self,
         encoded: &[u8],
@@ -163,13 +176,13 @@ impl Writer {
         visit(encoded, MANIFEST_AT)?;
         let untrusted = |source| BundleError::Signature { path: self.path.clone(), source };
         visit(&signatures.entry().map_err(untrusted)?, self.layout.signatures_at)?;
-        for (at, document) in self.layout.sets_at.iter().zip(sets) {
-            visit(document, *at)?;
+        for (at, set) in self.layout.sets_at.iter().zip(sets) {
+            visit(set, *at)?;
         }
         self.each_frame(visit)
     }
 
-    /// The header of each blob, and the zero bytes behind it.
+    /// Calls `visit` with the header and the padding of each blob, and their offsets.
     fn each_frame(
         &self,
         mut visit: impl FnMut(&[u8], u64) -> Result<(), BundleError>,
@@ -183,9 +196,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Moves what an interrupted run has fetched to where it belongs now.
+    /// Moves the content that an interrupted run has fetched to its offset in this archive.
     fn adopt(&self, partial: &PartialArchive) -> io::Result<HashMap<Digest, u64>> {
-        let (mut taken, mut buf) = (HashMap::new(), vec![0; CHUNK]);
+        let (mut adopted, mut buf) = (HashMap::new(), vec![0; CHUNK]);
         for blob in &self.manifest.blobs {
             let Some((from, bytes)) = partial.blob(&blob.digest, blob.size) else { continue };
             let mut done = 0;
@@ -200,31 +213,31 @@ impl Writer {
                 done += read as u64;
             }
             self.journal.record(&blob.digest, done);
-            taken.insert(blob.digest, done);
+            adopted.insert(blob.digest, done);
         }
-        Ok(taken)
+        Ok(adopted)
     }
 
-    /// Bytes of a blob's beginning that an earlier run has written. They are not proven: whoever goes on hashes them.
+    /// How many bytes of a blob's beginning an earlier run has written. They are not verified: the caller hashes them.
     pub fn resume_offset(&self, blob: &BundleBlob) -> u64 {
         self.resume_offsets.get(&blob.digest).copied().unwrap_or(0).min(blob.size)
     }
 
-    /// Notes that the first `bytes` of a blob are written; 0 gives it up.
+    /// Records in the journal that the first `bytes` of a blob are written. 0 discards the blob.
     pub fn record(&self, digest: &Digest, bytes: u64) {
         self.journal.record(digest, bytes);
     }
 
-    /// Whether blobs may be written in any order at no cost. Where the file system could not reserve the space (FAT,
-    /// exFAT), it fills everything before a write with zeroes first, and the order of the archive is the best.
-    pub const fn any_order(&self) -> bool {
+    /// Whether blobs may be written in any order at no cost. A file system that cannot reserve space (FAT, exFAT) first fills
+    /// everything before a write with zeros, so that the order of the archive is best.
+    pub const fn is_any_order_cheap(&self) -> bool {
         self.reserved
     }
 
     /// Writes a part of a blob's content, `offset` bytes after its beginning.
     ///
     /// # Errors
-    /// What the system says; [`io::ErrorKind::InvalidInput`] for bytes outside the blob.
+    /// The error of the file system; [`io::ErrorKind::InvalidInput`] for bytes outside of the blob.
     pub fn write_at(&self, blob: &BundleBlob, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if offset.saturating_add(bytes.len() as u64) > blob.size {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "more bytes than the blob has"));
@@ -232,10 +245,10 @@ impl Writer {
         self.output.write_at(bytes, self.content_at(blob) + offset)
     }
 
-    /// Hashes the first `bytes` of a blob as they are on disk; `None` where there are fewer.
+    /// Hashes the first `bytes` of a blob as they are on disk. `None` if there are fewer.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the file system.
     pub fn hash(&self, blob: &BundleBlob, bytes: u64) -> io::Result<Option<Hasher>> {
         let (mut hasher, mut buf) = (Hasher::new(), vec![0; CHUNK]);
         while hasher.bytes() < bytes {
@@ -248,13 +261,13 @@ impl Writer {
         Ok(Some(hasher))
     }
 
-    /// Whether so much was written that [`Self::sync_behind`] should be called, on a thread of its own.
+    /// Whether enough was written that [`Self::sync_behind`] should be called, on a thread of its own.
     pub fn is_sync_due(&self) -> bool {
         self.output.is_sync_due()
     }
 
-    /// Brings what was written until now to the disk, while more is written. Where that fails, so do all later writes
-    /// and [`Self::finish`].
+    /// Syncs what was written so far to the disk, while more is written. If that fails, all later writes and
+    /// [`Self::finish`] fail too.
     pub fn sync_behind(&self) {
         match self.output.sync_behind() {
             Ok(()) => self.journal.sync(),
@@ -265,7 +278,7 @@ impl Writer {
         }
     }
 
-    /// Brings everything to the disk, once all blobs are written. Where that fails, nothing that was written counts any more.
+    /// Syncs everything to the disk after all blobs are written. If that fails, the next run uses nothing of it.
     pub(in crate::bundle) fn sync(&self) -> Result<(), BundleError> {
         self.write_frames()?;
         self.output.sync().map_err(|error| {
@@ -275,8 +288,8 @@ impl Writer {
         })
     }
 
-    /// Brings everything to the disk, then gives the archive its name. Every blob must have been written and
-    /// compared with its digest before. Answers the files.
+    /// Syncs everything to the disk, then renames the files to their final names and returns these. The caller must have
+    /// written every blob and compared it with its digest.
     ///
     /// # Errors
     /// [`BundleError`].
@@ -288,15 +301,15 @@ impl Writer {
             let missing = "its end".to_owned();
             return Err(BundleError::Incomplete { path, expected, got: length, missing });
         }
-        let list = self.volume_size.map(|each| self.list(each)).transpose()?;
-        // The first volume last: without it nobody takes the others for a bundle.
+        let list = self.volume_size.map(|each| self.volume_list(each)).transpose()?;
+        // The first volume comes last: without it, the others are not taken for a bundle.
         for (part, name) in self.output.paths().zip(&self.names).rev() {
             std::fs::rename(part, name).map_err(|e| self.error(e))?;
         }
         if let Some(list) = list {
             write_list(&volumes::list_path(&self.path), &list)?;
             for (n, stale) in volumes::find(&self.path, &[]) {
-                // Of a bundle of this name that was larger.
+                // Volumes of an older, larger bundle of this name.
                 if n > list.volumes.len() as u64 {
                     std::fs::remove_file(stale).map_err(|e| self.error(e))?;
                 }
@@ -307,8 +320,8 @@ impl Writer {
         Ok(self.names.clone())
     }
 
-    /// What the volumes are, by reading them back.
-    fn list(&self, volume_size: u64) -> Result<VolumeList, BundleError> {
+    /// Makes the list of the volumes by reading them back.
+    fn volume_list(&self, volume_size: u64) -> Result<VolumeList, BundleError> {
         let mut volumes = Vec::with_capacity(self.names.len());
         for (n, name) in (1..).zip(&self.names) {
             let (start, size) = ((n - 1) * volume_size, volumes::size_of(n, self.layout.size(), volume_size));
@@ -329,9 +342,9 @@ impl Writer {
         })
     }
 
-    /// Leaves what was fetched to the next run, or removes what was begun where nothing was.
+    /// Keeps the files for the next run if they hold fetched content, and removes them otherwise.
     pub fn abandon(&self) {
-        if self.journal.read().is_none_or(|noted| noted.blobs.is_empty()) {
+        if self.journal.read().is_none_or(|state| state.blobs.is_empty()) {
             self.output.remove();
             let _ = std::fs::remove_file(journal_path(&self.path));
         }
@@ -350,8 +363,8 @@ impl Writer {
     }
 }
 
-/// Finds before the first byte what would stop the last one.
-fn may_be_written(
+/// Checks before the first write everything that would make a later one fail.
+fn check_writable(
     path: &Utf8Path,
     names: &[Utf8PathBuf],
     size: u64,

@@ -24,15 +24,15 @@ impl Manifests {
             }
             _ => None,
         };
-        if let [root] = closure.documents.as_slice()
+        if let [root] = closure.manifests.as_slice()
             && !root.is_index()
         {
             let unstated = Vec::from_iter(config(root));
             return Images { any: !unstated.is_empty(), unstated };
         }
-        let here = closure.documents.iter().map(|of| of.digest).collect::<HashSet<_>>();
+        let here = closure.manifests.iter().map(|of| of.digest).collect::<HashSet<_>>();
         let mut images = Images::default();
-        for index in &closure.documents {
+        for index in &closure.manifests {
             let Ok(ManifestOrIndex::Index(index)) = self.read(index) else { continue };
             let children = index.manifests.iter().filter(|child| here.contains(&child.digest));
             for child in children.filter(|child| !child.is_optional()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The closure of an image: everything that has to travel for it to be whole. Pure; who fetches the documents,
-//! a registry client or a bundle reader, is not known here.
+//! The closure of an image: all content without which it is incomplete. Pure: a registry client or a bundle reader supplies the
+//! manifests.
 
 mod images;
 mod optional;
@@ -43,7 +43,7 @@ pub struct Absence {
     pub kind: ErrorKind,
 }
 
-/// Documents by digest. Holds only bytes whose digest was checked by whoever put them in.
+/// Manifests by digest. The caller that inserts bytes must have checked their digest.
 #[derive(Debug, Clone, Default)]
 pub struct Manifests {
     stored: BTreeMap<Digest, StoredManifest>,
@@ -52,24 +52,24 @@ pub struct Manifests {
     /// Optional children of indexes that are left out although they are stored, and why.
     withdrawn: BTreeMap<Digest, Absence>,
     /// Contents that came along, so that nobody has to fetch them.
-    contents: BTreeMap<Digest, Bytes>,
+    blobs: BTreeMap<Digest, Bytes>,
 }
 
 /// Why an image has no closure.
 #[derive(Debug, Error)]
 pub enum ClosureError {
-    /// A document is not acceptable.
+    /// A manifest is not acceptable.
     #[error("{digest} is not acceptable: {source}")]
     Manifest {
-        /// The document.
+        /// The manifest.
         digest: Digest,
         /// What is wrong with it.
         source: ParseManifestError,
     },
-    /// A document of the image is not there.
+    /// A manifest of the image is not there.
     #[error("{media_type} {digest} is missing")]
     Missing {
-        /// The document.
+        /// The manifest.
         digest: Digest,
         /// What it should be.
         media_type: String,
@@ -87,28 +87,28 @@ pub enum ClosureError {
         /// The other size.
         other: u64,
     },
-    /// Two descriptors disagree on what one document is.
+    /// Two descriptors disagree on what one manifest is.
     #[error("{digest} is described as `{one}` and as `{other}`")]
     MediaTypes {
-        /// The document.
+        /// The manifest.
         digest: Digest,
         /// One media type.
         one: String,
         /// The other media type.
         other: String,
     },
-    /// More documents than an image can sensibly have.
+    /// More manifests than an image can sensibly have.
     #[error(
         "its indexes and manifests, {0} among them, are more than {MAX_MANIFESTS} or larger than {MAX_MANIFEST_BYTES} bytes"
     )]
     TooMany(Digest),
     /// None of the children is for a platform that was asked for.
-    #[error("the index {digest} has no image for {asked}; it lists {}", if .listed.is_empty() { "no platform" } else { .listed })]
+    #[error("the index {digest} has no image for {requested}; it lists {}", if .listed.is_empty() { "no platform" } else { .listed })]
     NoPlatform {
         /// The index.
         digest: Digest,
         /// Platforms asked for.
-        asked: String,
+        requested: String,
         /// Platforms listed.
         listed: String,
     },
@@ -136,19 +136,19 @@ impl Classify for ClosureError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Closure {
     /// Indexes and manifests, inner before outer: the order in which a registry accepts them.
-    pub documents: Vec<Descriptor>,
+    pub manifests: Vec<Descriptor>,
     /// Configs and layers, in the order in which the manifests name them.
-    pub contents: Vec<Descriptor>,
-    /// Those of `contents` that a manifest names as its config.
+    pub blobs: Vec<Descriptor>,
+    /// Those of `blobs` that a manifest names as its config.
     pub configs: HashSet<Digest>,
-    /// Those of `contents` that an index lists as a child of a type that is not known: nobody knows what they need.
+    /// Those of `blobs` that an index lists as a child of a type that is not known: nobody knows what they need.
     pub opaque: HashSet<Digest>,
     /// Optional children that could not be had.
     pub absent: Vec<AbsentChild>,
-    /// Platforms asked for that no index of the image lists, where they list any.
-    pub lacking: Vec<Platform>,
-    /// Platforms that the indexes of the image list, each once; empty where there is no index, or none states any.
-    pub offered: Vec<Platform>,
+    /// Requested platforms that no index of the image lists. Empty if no index lists any platform.
+    pub missing_platforms: Vec<Platform>,
+    /// Platforms that the indexes of the image list, each once. Empty if there is no index, or none names a platform.
+    pub listed_platforms: Vec<Platform>,
 }
 
 /// A child that an index lists, that the index is complete without, and that could not be had.
@@ -167,34 +167,34 @@ pub struct AbsentChild {
 impl Closure {
     /// Contents that are layers and nothing else.
     pub fn layers(&self) -> impl Iterator<Item = &Descriptor> {
-        self.contents.iter().filter(|content| self.is_layer(&content.digest))
+        self.blobs.iter().filter(|content| self.is_layer(&content.digest))
     }
 
-    /// Whether one of `contents` is a layer and nothing else.
+    /// Whether one of `blobs` is a layer and nothing else.
     pub fn is_layer(&self, digest: &Digest) -> bool {
         !self.configs.contains(digest) && !self.opaque.contains(digest)
     }
 
     /// Bytes of all content.
     pub fn size(&self) -> u64 {
-        self.documents.iter().chain(&self.contents).map(|descriptor| descriptor.size).sum()
+        self.manifests.iter().chain(&self.blobs).map(|descriptor| descriptor.size).sum()
     }
 }
 
 impl Manifests {
-    /// Adds a document whose digest was checked.
-    pub fn insert(&mut self, digest: Digest, document: StoredManifest) {
-        self.stored.insert(digest, document);
+    /// Adds a manifest whose digest was checked.
+    pub fn insert(&mut self, digest: Digest, manifest: StoredManifest) {
+        self.stored.insert(digest, manifest);
     }
 
     /// Adds content, no index or manifest, whose digest was checked.
     pub fn insert_content(&mut self, digest: Digest, bytes: Bytes) {
-        self.contents.insert(digest, bytes);
+        self.blobs.insert(digest, bytes);
     }
 
     /// Content that came along.
     pub fn content(&self, digest: &Digest) -> Option<&Bytes> {
-        self.contents.get(digest)
+        self.blobs.get(digest)
     }
 
     /// Notes that an optional child of an index could not be had.
@@ -207,7 +207,7 @@ impl Manifests {
         self.withdrawn.insert(digest, absence);
     }
 
-    /// The document, where it is known.
+    /// The manifest, where it is known.
     pub fn get(&self, digest: &Digest) -> Option<&StoredManifest> {
         self.stored.get(digest)
     }
@@ -217,10 +217,10 @@ impl Manifests {
         self.stored.extend(other.stored);
         self.absent.extend(other.absent);
         self.withdrawn.extend(other.withdrawn);
-        self.contents.extend(other.contents);
+        self.blobs.extend(other.blobs);
     }
 
-    /// Reads a known document as what `descriptor` says that it is.
+    /// Reads a known manifest as what `descriptor` says that it is.
     ///
     /// # Errors
     /// [`ClosureError::Missing`], [`ClosureError::Manifest`], and [`ClosureError::Sizes`] where the descriptor
@@ -238,10 +238,10 @@ impl Manifests {
             .map_err(|source| ClosureError::Manifest { digest, source })
     }
 
-    /// The closure of `root`, whose documents must all be known, but for optional children that are marked as absent.
+    /// The closure of `root`, whose manifests must all be known, but for optional children that are marked as absent.
     ///
     /// # Errors
-    /// [`ClosureError`] names the first document that is missing or not acceptable.
+    /// [`ClosureError`] names the first manifest that is missing or not acceptable.
     pub fn closure(&self, root: &Descriptor, platforms: &[Platform]) -> Result<Closure, ClosureError> {
         self.closure_by(root, platforms.into())
     }
@@ -252,7 +252,7 @@ impl Manifests {
     /// As for [`Self::closure`].
     pub fn closure_by(&self, root: &Descriptor, choice: Choice<'_>) -> Result<Closure, ClosureError> {
         let mut walk = Walk {
-            documents: self,
+            manifests: self,
             choice,
             sizes: HashMap::new(),
             visited: HashMap::new(),
@@ -263,9 +263,8 @@ impl Manifests {
         walk.visit(root, 0)?;
         let Walk { mut out, unstated, .. } = walk;
         // An image for a platform that nobody states may be the one that was asked for.
-        if !unstated && !out.offered.is_empty() {
-            let lacks = |asked: &&Platform| out.offered.iter().all(|offered| asked.rank(offered).is_none());
-            out.lacking = choice.platforms.iter().filter(lacks).cloned().collect();
+        if !unstated && !out.listed_platforms.is_empty() {
+            out.missing_platforms = platform::unmatched(choice.platforms, &out.listed_platforms);
         }
         Ok(out)
     }
@@ -276,10 +275,10 @@ fn printable(text: &str) -> String {
 }
 
 struct Walk<'a> {
-    documents: &'a Manifests,
+    manifests: &'a Manifests,
     choice: Choice<'a>,
     sizes: HashMap<Digest, u64>,
-    /// Documents that were visited, with the media type by which they were, and whether they hold anything
+    /// Manifests that were visited, with the media type by which they were, and whether they hold anything
     /// for the platforms asked for.
     visited: HashMap<Digest, (String, bool)>,
     listed: HashSet<Digest>,
@@ -299,12 +298,12 @@ enum Child {
 }
 
 impl Walk<'_> {
-    /// Answers whether the document holds anything for the platforms asked for. An inner index that does not travels
+    /// Answers whether the manifest holds anything for the platforms asked for. An inner index that does not travels
     /// all the same: whoever reads the outer one has to see why its children are missing.
     fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool, ClosureError> {
         self.check_size(descriptor)?;
         let Descriptor { digest, media_type, .. } = descriptor;
-        // Before it is read: a document that is listed a thousand times is read once.
+        // Before it is read: a manifest that is listed a thousand times is read once.
         match self.visited.get(digest) {
             None => {}
             Some((other, useful)) if other == media_type => return Ok(*useful),
@@ -317,17 +316,17 @@ impl Walk<'_> {
         if self.visited.len() > MAX_MANIFESTS {
             return Err(ClosureError::TooMany(*digest));
         }
-        let document = self.documents.read(descriptor)?;
+        let content = self.manifests.read(descriptor)?;
         let mut useful = true;
-        match &document {
+        match &content {
             ManifestOrIndex::Index(_) if depth == oci::MAX_INDEX_DEPTH => {
                 return Err(ClosureError::Depth(*digest));
             }
             ManifestOrIndex::Index(index) => {
                 useful = false;
                 for platform in index.manifests.iter().filter_map(Descriptor::runs_on) {
-                    if !self.out.offered.contains(&platform) {
-                        self.out.offered.push(platform);
+                    if !self.out.listed_platforms.contains(&platform) {
+                        self.out.listed_platforms.push(platform);
                     }
                 }
                 for child in oci::select(index, self.choice) {
@@ -350,24 +349,24 @@ impl Walk<'_> {
             }
             ManifestOrIndex::Manifest(manifest) => {
                 self.out.configs.insert(manifest.config.digest);
-                for content in document.children() {
-                    self.check_size(content)?;
-                    if self.listed.insert(content.digest) {
-                        self.out.contents.push(content.clone());
+                for blob in content.children() {
+                    self.check_size(blob)?;
+                    if self.listed.insert(blob.digest) {
+                        self.out.blobs.push(blob.clone());
                     }
                 }
             }
         }
         self.visited.insert(*digest, (media_type.clone(), useful));
-        self.out.documents.push(descriptor.clone());
+        self.out.manifests.push(descriptor.clone());
         Ok(useful)
     }
 
     fn kind_of(&self, child: &Descriptor) -> Child {
-        let Manifests { absent, withdrawn, .. } = self.documents;
+        let Manifests { absent, withdrawn, .. } = self.manifests;
         let absence = withdrawn
             .get(&child.digest)
-            .or_else(|| absent.get(&child.digest).filter(|_| self.documents.get(&child.digest).is_none()));
+            .or_else(|| absent.get(&child.digest).filter(|_| self.manifests.get(&child.digest).is_none()));
         match absence.filter(|_| child.is_optional()) {
             Some(absence) => Child::Absent(absence.clone()),
             None if oci::is_manifest(&child.media_type) => Child::Known,
@@ -380,7 +379,7 @@ impl Walk<'_> {
         self.check_size(child)?;
         self.out.opaque.insert(child.digest);
         if self.listed.insert(child.digest) {
-            self.out.contents.push(child.clone());
+            self.out.blobs.push(child.clone());
         }
         Ok(true)
     }
@@ -406,8 +405,8 @@ impl Walk<'_> {
             }
             _ => ClosureError::NoPlatform {
                 digest,
-                asked: platform::list(self.choice.platforms),
-                listed: platform::list(&self.out.offered),
+                requested: platform::list(self.choice.platforms),
+                listed: platform::list(&self.out.listed_platforms),
             },
         }
     }

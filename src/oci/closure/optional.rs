@@ -11,9 +11,9 @@ use crate::oci::{self, Descriptor, ManifestOrIndex};
 #[derive(Debug, Clone, Default)]
 pub struct Optional {
     /// Indexes and manifests, with the children that need them.
-    pub documents: HashMap<Digest, Vec<Digest>>,
+    pub manifests: HashMap<Digest, Vec<Digest>>,
     /// Configs, layers and content of unknown types, with the children that need them.
-    pub contents: HashMap<Digest, Vec<Digest>>,
+    pub blobs: HashMap<Digest, Vec<Digest>>,
     /// The children.
     pub children: BTreeMap<Digest, OptionalChild>,
 }
@@ -32,10 +32,10 @@ pub struct OptionalChild {
 impl Manifests {
     /// What of `closure`, which is that of `root`, only optional children of its indexes need.
     pub fn optional(&self, root: &Descriptor, closure: &Closure) -> Optional {
-        let here = closure.documents.iter().map(|document| document.digest).collect::<HashSet<_>>();
+        let here = closure.manifests.iter().map(|manifest| manifest.digest).collect::<HashSet<_>>();
         let (mut required, mut children) = (HashSet::new(), Vec::new());
-        let (mut documents, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
-        while let Some(descriptor) = documents.pop() {
+        let (mut manifests, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
+        while let Some(descriptor) = manifests.pop() {
             match self.read(&descriptor) {
                 Ok(ManifestOrIndex::Index(index)) => {
                     let held = |child: &&Descriptor| {
@@ -47,7 +47,7 @@ impl Manifests {
                             let (subject, listed_by) = (child.attests(), descriptor.digest);
                             children.push((child.clone(), OptionalChild { name, subject, listed_by }));
                         } else if seen.insert(child.digest) {
-                            documents.push(child.clone());
+                            manifests.push(child.clone());
                         }
                     }
                 }
@@ -55,7 +55,7 @@ impl Manifests {
                     required.insert(manifest.config.digest);
                     required.extend(manifest.layers.iter().map(|layer| layer.digest));
                 }
-                // `closure` was made of documents that can be read.
+                // `closure` was made of manifests that can be read.
                 Err(_) => {}
             }
         }
@@ -69,13 +69,13 @@ impl Manifests {
             let needed = if oci::is_manifest(&child.media_type) {
                 self.closure(&child, &[]).unwrap_or_default()
             } else {
-                Closure { contents: vec![child.clone()], ..Closure::default() }
+                Closure { blobs: vec![child.clone()], ..Closure::default() }
             };
-            for document in needed.documents.iter().filter(|document| !seen.contains(&document.digest)) {
-                optional.documents.entry(document.digest).or_default().push(child.digest);
+            for manifest in needed.manifests.iter().filter(|manifest| !seen.contains(&manifest.digest)) {
+                optional.manifests.entry(manifest.digest).or_default().push(child.digest);
             }
-            for content in needed.contents.iter().filter(|content| !required.contains(&content.digest)) {
-                optional.contents.entry(content.digest).or_default().push(child.digest);
+            for content in needed.blobs.iter().filter(|content| !required.contains(&content.digest)) {
+                optional.blobs.entry(content.digest).or_default().push(child.digest);
             }
         }
         optional

@@ -96,7 +96,7 @@ impl CredentialFile {
     /// Reads a file; an empty one holds nothing.
     ///
     /// # Errors
-    /// Not the shape of a file with credentials, or the old form (`.dockercfg`), in which other keys have no place.
+    /// Not the shape of a file with credentials, or the old form (`.dockercfg`), which has no room for other keys.
     pub fn parse(path: &Utf8Path, bytes: &[u8]) -> Result<Self, KeychainError> {
         let unusable =
             |detail: &str| KeychainError::File { path: path.to_string(), detail: detail.to_owned() };

@@ -248,7 +248,7 @@ async fn t57_an_upload_elsewhere_does_not_carry_the_login() {
     let server = server.await;
     let pushed =
         logged_in(&server).push_blob(&Digest::of(b"x"), 1, Arc::new(Slice(b"x".to_vec())), None).await;
-    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+    assert_eq!(pushed.unwrap(), PushOutcome::Uploaded);
     let asked = storage.seen();
     assert_eq!((asked.len(), asked[0].authorization()), (1, None));
 }

@@ -211,7 +211,7 @@ async fn t117_content_that_was_encoded_on_the_way_is_not_called_damaged() {
     assert_eq!(fetch(&server.repository(), MANIFEST).await.unwrap(), MANIFEST);
 }
 
-async fn push(repository: &Repository, content: &[u8]) -> Result<Pushed, RegistryError> {
+async fn push(repository: &Repository, content: &[u8]) -> Result<PushOutcome, RegistryError> {
     let source = Arc::new(Slice(content.to_vec()));
     repository.push_blob(&Digest::of(content), content.len() as u64, source, None).await
 }
@@ -251,7 +251,7 @@ async fn t57_content_is_sent_again_where_a_redirect_keeps_the_method() {
     for status in [307, 308] {
         let server = redirecting(status, None).await;
         let repository = authenticated(&server);
-        assert_eq!(push(&repository, &content).await.unwrap(), Pushed::Uploaded, "{status}");
+        assert_eq!(push(&repository, &content).await.unwrap(), PushOutcome::Uploaded, "{status}");
         let bytes = Bytes::from_static(b"{}");
         repository.push_manifest(&"v1".parse().unwrap(), OCI_MANIFEST, bytes).await.unwrap();
         let moved = server.seen().into_iter().filter(|r| r.path.contains("moved")).collect::<Vec<_>>();
@@ -267,7 +267,7 @@ async fn t57_content_that_is_redirected_elsewhere_goes_without_credentials() {
     let storage = Server::start(answer_to_push).await;
     let server = redirecting(307, Some(storage.url(""))).await;
     let content = noise(600_000);
-    assert_eq!(push(&authenticated(&server), &content).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(push(&authenticated(&server), &content).await.unwrap(), PushOutcome::Uploaded);
     let seen = storage.seen();
     assert!(seen.iter().all(|request| request.authorization().is_none()), "{seen:?}");
     assert!(seen.iter().any(|request| request.method == "PUT" && request.body == content));

@@ -12,7 +12,7 @@ use crate::error::{Classify, ErrorKind};
 use crate::oci::OCI_MANIFEST;
 use crate::oci::reference::Selector;
 
-async fn push(repository: &Repository, content: &[u8]) -> Result<Pushed, RegistryError> {
+async fn push(repository: &Repository, content: &[u8]) -> Result<PushOutcome, RegistryError> {
     let source = Arc::new(Slice(content.to_vec()));
     repository.push_blob(&Digest::of(content), content.len() as u64, source, None).await
 }
@@ -26,7 +26,7 @@ async fn a_blob_is_sent_in_one_request() {
     let server = Server::start(|r| if r.method == "POST" { opened() } else { Reply::new(201) }).await;
     let repository = server.repository();
     for content in [noise(1_000_000), Vec::new()] {
-        assert_eq!(push(&repository, &content).await.unwrap(), Pushed::Uploaded);
+        assert_eq!(push(&repository, &content).await.unwrap(), PushOutcome::Uploaded);
         let seen = server.seen();
         let [post, put] = &seen[seen.len() - 2..] else { panic!("{seen:?}") };
         assert!(post.is("POST", "/v2/team/app/blobs/uploads/"));
@@ -70,7 +70,7 @@ async fn t55_a_token_that_runs_out_during_an_upload_is_renewed() {
     let server = server.await;
     let keychain = Keychain::empty().with(&server.host, "me", crate::redact::Secret::new("pw"));
     let repository = server.repository_with(ClientOptions { keychain, ..options() });
-    assert_eq!(push(&repository, &noise(600_000)).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(push(&repository, &noise(600_000)).await.unwrap(), PushOutcome::Uploaded);
     assert_eq!((server.count("POST"), server.count("PUT")), (1, 2));
 }
 

@@ -90,7 +90,7 @@ async fn copy(edge: &Arc<Edge>) -> Result<u64, RegistryError> {
         transfers: None,
     };
     let pushed = tokio::time::timeout(Duration::from_secs(60), repository.send_blob(&push)).await;
-    assert_eq!(pushed.expect("it does not wait for itself")?, Pushed::Uploaded);
+    assert_eq!(pushed.expect("it does not wait for itself")?, PushOutcome::Uploaded);
     assert!(*edge.stored.lock().unwrap() == edge.content, "all of it arrived");
     Ok(counted.load(Ordering::Relaxed))
 }
@@ -173,5 +173,5 @@ async fn t103_a_download_that_waits_for_its_next_part_keeps_no_other_from_its_co
     };
     let (one, other) =
         tokio::time::timeout(Duration::from_secs(60), both).await.expect("neither waits for the other");
-    assert_eq!((one.unwrap(), other.unwrap()), (Pushed::Uploaded, Pushed::Uploaded));
+    assert_eq!((one.unwrap(), other.unwrap()), (PushOutcome::Uploaded, PushOutcome::Uploaded));
 }

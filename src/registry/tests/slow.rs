@@ -39,7 +39,7 @@ async fn transfers_in_both_directions_share_one_limit() {
         repository.push_blob(&digest, content.len() as u64, source, None)
     );
     let took = begun.elapsed().as_secs_f64();
-    assert!(one.unwrap() == content && two.unwrap() == content && sent.unwrap() == Pushed::Uploaded);
+    assert!(one.unwrap() == content && two.unwrap() == content && sent.unwrap() == PushOutcome::Uploaded);
     assert!(took >= least(3 * content.len(), 1_000_000), "{took} s");
     let put = server.seen().into_iter().find(|request| request.method == "PUT").unwrap();
     assert!(put.body == content, "pieces arrive in order and whole");
@@ -75,7 +75,7 @@ async fn a_wait_for_the_limit_is_not_taken_for_a_stall() {
     assert_eq!(fetch(&repository, &content).await.unwrap(), content);
     let source = Arc::new(Slice(content.clone()));
     let pushed = repository.push_blob(&Digest::of(&content), content.len() as u64, source, None).await;
-    assert_eq!(pushed.unwrap(), Pushed::Uploaded);
+    assert_eq!(pushed.unwrap(), PushOutcome::Uploaded);
     assert_eq!(client.statistics().retries, 0);
 }
 

@@ -67,15 +67,15 @@ async fn t56_a_certificate_of_an_unknown_ca_is_refused_and_never_talked_around()
 async fn t56_certs_d_adds_trust_for_one_host_only() {
     let (server, folder, ca) = server("127.0.0.1").await;
     let certs = Utf8Path::from_path(folder.path()).unwrap().join("certs.d");
-    let place = |host: &str| {
+    let write_ca = |host: &str| {
         std::fs::create_dir_all(certs.join(host)).unwrap();
         std::fs::copy(&ca, certs.join(host).join("site.crt")).unwrap();
     };
     let trusting = || ClientOptions { certs_dirs: vec![certs.clone()], ..options() };
-    place("127.0.0.1:1");
+    write_ca("127.0.0.1:1");
     let error = fetch(&server.repository_with(trusting()), b"x").await.unwrap_err().to_string();
     assert!(error.contains("trusted are those of the system)"), "{error}");
-    place(server.host.as_str());
+    write_ca(server.host.as_str());
     assert_eq!(fetch(&server.repository_with(trusting()), b"x").await.unwrap(), b"x");
     std::fs::write(certs.join(server.host.as_str()).join("broken.crt"), "x").unwrap();
     let error = fetch(&server.repository_with(trusting()), b"x").await.unwrap_err();

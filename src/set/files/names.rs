@@ -93,7 +93,7 @@ impl CallPaths {
 }
 
 impl SetErrors {
-    /// As [`Loaded::show_paths`](crate::set::Loaded::show_paths).
+    /// As [`LoadedSets::show_paths`](crate::set::LoadedSets::show_paths).
     pub fn show_paths(&mut self, paths: &CallPaths) {
         self.0.iter_mut().for_each(|error| error.file = paths.path(&error.file));
     }

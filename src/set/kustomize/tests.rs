@@ -6,7 +6,7 @@ use std::fs;
 
 use camino::Utf8PathBuf;
 
-use crate::set::{Loaded, load};
+use crate::set::{LoadedSets, load};
 
 pub(super) fn set(name: &str, namespace: Option<&str>) -> String {
     let namespace = namespace.map(|namespace| format!("  namespace: {namespace}\n")).unwrap_or_default();
@@ -28,7 +28,7 @@ pub(super) fn with<T>(files: &[(&str, &str)], run: impl FnOnce(Utf8PathBuf) -> T
 }
 
 /// The warnings, with the folder's own path taken out.
-pub(super) fn said(loaded: &Loaded, folder: &Utf8PathBuf) -> Vec<String> {
+pub(super) fn said(loaded: &LoadedSets, folder: &Utf8PathBuf) -> Vec<String> {
     let line = |warning: &crate::set::Warning| format!("{}: {}", warning.file, warning.message);
     loaded.warnings.iter().map(line).map(|line| line.replace(folder.as_str(), "DIR")).collect()
 }

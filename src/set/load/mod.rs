@@ -29,7 +29,7 @@ use super::yaml::spot::MAX_DOCUMENT;
 use super::yaml::text::{Piece, split};
 use crate::crd::GROUP;
 use crate::set::error::{SetError, SetErrors};
-use crate::set::model::{CheckedSet, Loaded, LoadedSet, Skipped, Warning};
+use crate::set::model::{CheckedSet, LoadedSet, LoadedSets, SkippedFile, Warning};
 
 /// Most sets of one call.
 const MAX_SETS: usize = 10_000;
@@ -44,7 +44,7 @@ const MAX_ERRORS: usize = 50;
 ///
 /// # Errors
 /// Everything that is wrong, not only the first; also when there is no set at all.
-pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<Loaded, SetErrors> {
+pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<LoadedSets, SetErrors> {
     let mut loader = Loader::default();
     let mut roots = Vec::new();
     for path in paths {
@@ -74,7 +74,7 @@ struct Loader {
     sets: Vec<LoadedSet>,
     /// Where the file of each set really is.
     paths: Vec<PathBuf>,
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkippedFile>,
     warnings: Vec<Warning>,
     errors: Vec<SetError>,
     seen: HashSet<PathBuf>,
@@ -227,7 +227,7 @@ impl Loader {
         let Skip { reason, because, advice } = skip;
         let message = format!("holds a set and was skipped: it {reason}. {advice}");
         self.warnings.push(Warning::new(&candidate.file, 0, &message));
-        self.skipped.push(Skipped::new(&candidate.file, 0, &reason));
+        self.skipped.push(SkippedFile::new(&candidate.file, 0, &reason));
         if let (Some(because), Some(comparison)) = (because, &mut self.comparison) {
             comparison.skipped(candidate, &because);
         }
@@ -306,7 +306,7 @@ impl Loader {
                 Verdict::Foreign(version) => {
                     let version = crate::redact::printable(&version, 100);
                     let reason = format!("is of apiVersion {version}, not of {GROUP}");
-                    self.skipped.push(Skipped::new(file, line, &reason));
+                    self.skipped.push(SkippedFile::new(file, line, &reason));
                 }
                 Verdict::List | Verdict::Other => {}
             }
@@ -333,7 +333,7 @@ impl Loader {
         });
     }
 
-    fn finish(mut self, paths: &[Utf8PathBuf]) -> Result<Loaded, SetErrors> {
+    fn finish(mut self, paths: &[Utf8PathBuf]) -> Result<LoadedSets, SetErrors> {
         self.name_effects();
         let ignored_files = self.name_ignored();
         if self.sets.is_empty() && self.errors.is_empty() {
@@ -369,7 +369,13 @@ impl Loader {
         self.skipped.sort();
         self.warnings.sort();
         self.warnings.dedup();
-        Ok(Loaded { sets: self.sets, skipped: self.skipped, ignored_files, source, warnings: self.warnings })
+        Ok(LoadedSets {
+            sets: self.sets,
+            skipped: self.skipped,
+            ignored_files,
+            source,
+            warnings: self.warnings,
+        })
     }
 
     /// Names the sets that ignore files exclude, and counts all files that they exclude.
@@ -390,7 +396,7 @@ impl Loader {
                 None => "is excluded by an ignore file".to_owned(),
             };
             let file = name(&path).unwrap_or_else(|| path.to_string_lossy().into_owned());
-            self.skipped.push(Skipped::new(&file, 0, &reason));
+            self.skipped.push(SkippedFile::new(&file, 0, &reason));
         }
         files
     }

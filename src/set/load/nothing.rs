@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::set::error::SetError;
 use crate::set::files::read::{Content, read_file};
-use crate::set::model::{Skipped, Warning};
+use crate::set::model::{SkippedFile, Warning};
 use crate::set::yaml::outline::outline;
 use crate::set::yaml::text::split;
 
@@ -28,7 +28,7 @@ pub(in crate::set) struct Nothing<'a> {
     /// What is said of the files beside.
     pub(in crate::set) warnings: &'a [Warning],
     /// Sets that were not read, and why.
-    pub(in crate::set) skipped: &'a [Skipped],
+    pub(in crate::set) skipped: &'a [SkippedFile],
 }
 
 /// The error for a call that found no set.

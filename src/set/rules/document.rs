@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_saphyr::{Location, MessageFormatter, Spanned, UserMessageFormatter};
 
-use super::spec::{Place, is_object_name};
+use super::spec::{SpecField, is_object_name};
 use crate::crd::{API_VERSION, DestinationTls, EdgeImage, EdgeImageSetSpec, KIND, Naming, Source};
 use crate::set::error::SetError;
 use crate::set::model::CheckedSet;
@@ -81,7 +81,7 @@ pub(in crate::set) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, 
             }
         }
         Err(problems) => errors.extend(
-            problems.iter().map(|problem| at(document.spec.place(problem.place), problem.message.clone())),
+            problems.iter().map(|problem| at(document.spec.location(problem.field), problem.message.clone())),
         ),
     }
     match checked {
@@ -244,30 +244,30 @@ impl Spec {
         }
     }
 
-    /// Where a field stands; the list or the spec where the field itself has no place.
-    fn place(&self, place: Place) -> Location {
+    /// The location of a field in the file. If the file does not have the field, the location of `images`.
+    fn location(&self, field: SpecField) -> Location {
         let of = |spanned: Option<&Spanned<String>>| spanned.map(|spanned| spanned.referenced);
         let tls = || self.destination_tls.as_ref();
         let image = |i: usize| self.images.value.get(i);
-        let found = match place {
-            Place::DestinationRegistry => Some(self.destination_registry.referenced),
-            Place::DestinationClientSecretName => of(self.destination_client_secret_name.as_ref()),
-            Place::DestinationTls => tls().map(|tls| tls.referenced),
-            Place::CaSecretName => tls().and_then(|tls| of(tls.value.ca_secret_name.as_ref())),
-            Place::CaConfigMapName => tls().and_then(|tls| of(tls.value.ca_config_map_name.as_ref())),
-            Place::Platform(n) => of(self.platforms.as_ref().and_then(|list| list.get(n))),
-            Place::Parallelism => self.parallelism.as_ref().map(|number| number.referenced),
-            Place::ResyncInterval => of(self.resync_interval.as_ref()),
-            Place::VerifyInterval => of(self.verify_interval.as_ref()),
-            Place::Images => Some(self.images.referenced),
-            Place::Image(i) => of(image(i).map(|image| &image.image)),
-            Place::SourceClientSecretName(i) => {
+        let found = match field {
+            SpecField::DestinationRegistry => Some(self.destination_registry.referenced),
+            SpecField::DestinationClientSecretName => of(self.destination_client_secret_name.as_ref()),
+            SpecField::DestinationTls => tls().map(|tls| tls.referenced),
+            SpecField::CaSecretName => tls().and_then(|tls| of(tls.value.ca_secret_name.as_ref())),
+            SpecField::CaConfigMapName => tls().and_then(|tls| of(tls.value.ca_config_map_name.as_ref())),
+            SpecField::Platform(n) => of(self.platforms.as_ref().and_then(|list| list.get(n))),
+            SpecField::Parallelism => self.parallelism.as_ref().map(|number| number.referenced),
+            SpecField::ResyncInterval => of(self.resync_interval.as_ref()),
+            SpecField::VerifyInterval => of(self.verify_interval.as_ref()),
+            SpecField::Images => Some(self.images.referenced),
+            SpecField::Image(i) => of(image(i).map(|image| &image.image)),
+            SpecField::SourceClientSecretName(i) => {
                 of(image(i).and_then(|image| image.source_client_secret_name.as_ref()))
             }
-            Place::ImagePlatform(i, n) => {
+            SpecField::ImagePlatform(i, n) => {
                 of(image(i).and_then(|image| image.platforms.as_ref()).and_then(|list| list.get(n)))
             }
-            Place::DestinationRepository(i) => {
+            SpecField::DestinationRepository(i) => {
                 of(image(i).and_then(|image| image.destination_repository.as_ref()))
             }
         };

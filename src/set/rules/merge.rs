@@ -12,7 +12,7 @@ use crate::set::model::{LoadedSet, SetImage, Warning};
 
 /// The images of several sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Merged {
+pub struct MergedImages {
     /// Each distinct pair of reference and platforms once, in order of first use.
     pub images: Vec<MergedImage>,
 }
@@ -41,7 +41,7 @@ pub struct SetUse {
 ///
 /// # Errors
 /// Every collision that the digests in the sets show; see [`collisions`].
-pub fn merge(sets: &[LoadedSet]) -> Result<Merged, SetErrors> {
+pub fn merge(sets: &[LoadedSet]) -> Result<MergedImages, SetErrors> {
     collisions(sets, |reference| reference.digest)?;
     let mut images: Vec<MergedImage> = Vec::new();
     let mut known: HashMap<(&Reference, &[Platform]), usize> = HashMap::new();
@@ -60,7 +60,7 @@ pub fn merge(sets: &[LoadedSet]) -> Result<Merged, SetErrors> {
             }
         }
     }
-    Ok(Merged { images })
+    Ok(MergedImages { images })
 }
 
 /// Finds references that meet in one repository and tag of one destination registry with different digests, also

@@ -15,7 +15,7 @@ use crate::set::yaml::characters::unseen;
 /// A field of a spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
-pub enum Place {
+pub enum SpecField {
     DestinationRegistry,
     DestinationClientSecretName,
     DestinationTls,
@@ -32,7 +32,7 @@ pub enum Place {
     DestinationRepository(usize),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SpecField {
     /// The field as Kubernetes names it: `spec.images[3].image`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,8 +57,8 @@ impl fmt::Display for Place {
 /// A rule that a spec breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
-    pub place: Place,
+    /// The field that breaks it.
+    pub field: SpecField,
     /// What is wrong.
     pub message: String,
 }
@@ -73,30 +73,31 @@ pub struct Problem {
 pub fn check_spec(spec: &EdgeImageSetSpec) -> Result<Vec<SetImage>, Vec<Problem>> {
     let mut problems = Problems(Vec::new());
     let destination = problems.destination(&spec.destination_registry);
-    problems.name(Place::DestinationClientSecretName, spec.destination_client_secret_name.as_deref());
+    problems.name(SpecField::DestinationClientSecretName, spec.destination_client_secret_name.as_deref());
     if let Some(tls) = &spec.destination_tls {
         problems.tls(tls);
     }
-    let platforms = problems.platforms(&spec.platforms, Place::Platform);
+    let platforms = problems.platforms(&spec.platforms, SpecField::Platform);
     if !(1..=16).contains(&spec.parallelism) {
-        problems.add(Place::Parallelism, message::PARALLELISM);
+        problems.add(SpecField::Parallelism, message::PARALLELISM);
     }
-    for (place, text) in
-        [(Place::ResyncInterval, &spec.resync_interval), (Place::VerifyInterval, &spec.verify_interval)]
-    {
+    for (field, text) in [
+        (SpecField::ResyncInterval, &spec.resync_interval),
+        (SpecField::VerifyInterval, &spec.verify_interval),
+    ] {
         if interval(text).is_none() {
-            problems.add(place, message::INTERVAL);
+            problems.add(field, message::INTERVAL);
         }
     }
     if spec.images.is_empty() || spec.images.len() > MAX_IMAGES {
-        problems.add(Place::Images, message::IMAGES);
+        problems.add(SpecField::Images, message::IMAGES);
         return Err(problems.0);
     }
     let mut seen = HashSet::new();
     let mut images = Vec::with_capacity(spec.images.len());
     for (i, image) in spec.images.iter().enumerate() {
         if !seen.insert(image.image.as_str()) {
-            problems.add(Place::Image(i), message::IMAGE_DUPLICATE);
+            problems.add(SpecField::Image(i), message::IMAGE_DUPLICATE);
         }
         images.extend(problems.image(i, image, spec.naming, destination.as_ref(), &platforms));
     }
@@ -106,72 +107,72 @@ pub fn check_spec(spec: &EdgeImageSetSpec) -> Result<Vec<SetImage>, Vec<Problem>
 struct Problems(Vec<Problem>);
 
 impl Problems {
-    fn add(&mut self, place: Place, message: impl Into<String>) {
-        self.0.push(Problem { place, message: message.into() });
+    fn add(&mut self, field: SpecField, message: impl Into<String>) {
+        self.0.push(Problem { field, message: message.into() });
     }
 
     /// Names a character that nobody sees, of which no rule says anything. Answers whether there is one.
-    fn unseen(&mut self, place: Place, text: &str) -> bool {
-        unseen(text).map(|message| self.add(place, message)).is_some()
+    fn unseen(&mut self, field: SpecField, text: &str) -> bool {
+        unseen(text).map(|message| self.add(field, message)).is_some()
     }
 
     fn destination(&mut self, text: &str) -> Option<Destination> {
-        let place = Place::DestinationRegistry;
-        if self.unseen(place, text) {
+        let field = SpecField::DestinationRegistry;
+        if self.unseen(field, text) {
             return None;
         }
         let filled = fill_in(text);
         match filled.parse::<Destination>() {
             Ok(destination) if text.len() <= 255 => (filled == text).then_some(destination),
             Err(ParseReferenceError::Scheme(_)) => {
-                self.add(place, message::DESTINATION_SCHEME);
+                self.add(field, message::DESTINATION_SCHEME);
                 None
             }
             _ => {
-                self.add(place, message::DESTINATION);
+                self.add(field, message::DESTINATION);
                 None
             }
         }
     }
 
     fn tls(&mut self, tls: &DestinationTls) {
-        self.name(Place::CaSecretName, tls.ca_secret_name.as_deref());
+        self.name(SpecField::CaSecretName, tls.ca_secret_name.as_deref());
         if let Some(name) = tls.ca_config_map_name.as_deref().filter(|name| !is_object_name(name))
-            && !self.unseen(Place::CaConfigMapName, name)
+            && !self.unseen(SpecField::CaConfigMapName, name)
         {
-            self.add(Place::CaConfigMapName, message::CONFIG_MAP_NAME);
+            self.add(SpecField::CaConfigMapName, message::CONFIG_MAP_NAME);
         }
         let (secret, config_map) = (tls.ca_secret_name.is_some(), tls.ca_config_map_name.is_some());
         if secret && config_map {
-            self.add(Place::DestinationTls, message::ONE_CA);
+            self.add(SpecField::DestinationTls, message::ONE_CA);
         }
         if tls.plain_http && (secret || config_map || tls.insecure_skip_verify) {
-            self.add(Place::DestinationTls, message::PLAIN_HTTP);
+            self.add(SpecField::DestinationTls, message::PLAIN_HTTP);
         }
     }
 
-    fn name(&mut self, place: Place, name: Option<&str>) {
+    fn name(&mut self, field: SpecField, name: Option<&str>) {
         if let Some(name) = name.filter(|name| !is_object_name(name))
-            && !self.unseen(place, name)
+            && !self.unseen(field, name)
         {
-            self.add(place, message::SECRET_NAME);
+            self.add(field, message::SECRET_NAME);
         }
     }
 
-    fn platforms(&mut self, texts: &[String], place: impl Fn(usize) -> Place) -> Vec<Platform> {
+    fn platforms(&mut self, texts: &[String], field: impl Fn(usize) -> SpecField) -> Vec<Platform> {
         let mut platforms: Vec<Platform> = Vec::with_capacity(texts.len().min(MAX_PLATFORMS));
         if texts.len() > MAX_PLATFORMS {
-            self.add(place(MAX_PLATFORMS), format!("at most {MAX_PLATFORMS} platforms can be chosen"));
+            self.add(field(MAX_PLATFORMS), format!("at most {MAX_PLATFORMS} platforms can be chosen"));
             return platforms;
         }
         for (n, text) in texts.iter().enumerate() {
             match text.parse() {
                 Ok(platform) if platforms.contains(&platform) => {
-                    self.add(place(n), message::PLATFORM_DUPLICATE);
+                    self.add(field(n), message::PLATFORM_DUPLICATE);
                 }
                 Ok(platform) => platforms.push(platform),
-                Err(_) if self.unseen(place(n), text) => {}
-                Err(_) => self.add(place(n), message::PLATFORM),
+                Err(_) if self.unseen(field(n), text) => {}
+                Err(_) => self.add(field(n), message::PLATFORM),
             }
         }
         platforms.sort();
@@ -186,19 +187,19 @@ impl Problems {
         destination: Option<&Destination>,
         platforms: &[Platform],
     ) -> Option<SetImage> {
-        self.name(Place::SourceClientSecretName(i), image.source_client_secret_name.as_deref());
-        let own = self.platforms(&image.platforms, |n| Place::ImagePlatform(i, n));
+        self.name(SpecField::SourceClientSecretName(i), image.source_client_secret_name.as_deref());
+        let own = self.platforms(&image.platforms, |n| SpecField::ImagePlatform(i, n));
         let given = image.destination_repository.as_deref().map(str::parse::<RepositoryName>);
         if let (Some(Err(_)), Some(text)) = (&given, &image.destination_repository)
-            && !self.unseen(Place::DestinationRepository(i), text)
+            && !self.unseen(SpecField::DestinationRepository(i), text)
         {
-            self.add(Place::DestinationRepository(i), message::REPOSITORY);
+            self.add(SpecField::DestinationRepository(i), message::REPOSITORY);
         }
         let reference = match image.image.parse::<Reference>() {
             Ok(reference) => reference,
             Err(error) => {
-                if !self.unseen(Place::Image(i), &image.image) {
-                    self.add(Place::Image(i), reference_message(&error));
+                if !self.unseen(SpecField::Image(i), &image.image) {
+                    self.add(SpecField::Image(i), reference_message(&error));
                 }
                 return None;
             }
@@ -208,14 +209,14 @@ impl Problems {
             None => match repository_at_edge(&reference, naming) {
                 Ok(repository) => repository,
                 Err(error) => {
-                    self.add(Place::Image(i), format!("{error}; set destinationRepository"));
+                    self.add(SpecField::Image(i), format!("{error}; set destinationRepository"));
                     return None;
                 }
             },
         };
         if destination.is_some_and(|destination| destination.repository(&repository).is_err()) {
             self.add(
-                Place::Image(i),
+                SpecField::Image(i),
                 "the repository at the edge would have more than 255 characters; set a shorter destinationRepository",
             );
         }

@@ -119,7 +119,7 @@ fn by_tag(name: &str) -> String {
     set(name, &["quay.io/a/b:1"])
 }
 
-fn load_below(root: &camino::Utf8Path, paths: &[&str]) -> Result<Loaded, SetErrors> {
+fn load_below(root: &camino::Utf8Path, paths: &[&str]) -> Result<LoadedSets, SetErrors> {
     load(&paths.iter().map(|path| root.join(path)).collect::<Vec<_>>(), None)
 }
 

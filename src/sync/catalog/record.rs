@@ -152,8 +152,8 @@ impl SentBundle {
 }
 
 fn manifests_and_configs(closure: &Closure) -> impl Iterator<Item = (Digest, u64)> {
-    let configs = closure.contents.iter().filter(|content| !closure.is_layer(&content.digest));
-    closure.documents.iter().chain(configs).map(|blob| (blob.digest, blob.size))
+    let configs = closure.blobs.iter().filter(|content| !closure.is_layer(&content.digest));
+    closure.manifests.iter().chain(configs).map(|blob| (blob.digest, blob.size))
 }
 
 /// Blobs in the order in which they were first named, each once.

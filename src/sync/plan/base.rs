@@ -59,8 +59,8 @@ impl Base {
             let repositories = names.get(&entry.reference.to_string()).cloned().unwrap_or_default();
             let referrers = image.referrers.iter().map(|(_, closure)| closure);
             for layer in std::iter::once(&image.closure).chain(referrers).flat_map(Closure::layers) {
-                let place = layers.entry(layer.digest).or_insert_with(|| (layer.size, BTreeSet::new()));
-                place.1.extend(repositories.iter().cloned());
+                let entry = layers.entry(layer.digest).or_insert_with(|| (layer.size, BTreeSet::new()));
+                entry.1.extend(repositories.iter().cloned());
             }
         }
         let source = BaseSource {

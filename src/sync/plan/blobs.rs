@@ -15,14 +15,14 @@ use crate::sync::resolve::ResolvedImage;
 /// A blob to fetch.
 #[derive(Debug, Clone)]
 pub struct Fetch {
-    /// The blob and its place.
+    /// The blob and its offset.
     pub blob: BundleBlob,
-    /// The images that need it for themselves, by their places in the manifest.
+    /// The images that need it for themselves, by their indexes in the manifest.
     pub images: Vec<usize>,
-    /// Signatures, SBOMs and attestations that need it, and optional children of indexes: the place of the image in the
+    /// Signatures, SBOMs and attestations that need it, and optional children of indexes: the index of the image in the
     /// manifest, and the digest of what needs it.
     pub optional: Vec<(usize, Digest)>,
-    /// Its content, where it came along with the documents.
+    /// Its content, where it came along with the manifests.
     pub known: Option<Bytes>,
     /// Addresses outside of registries from which it may be downloaded, where no registry has it.
     pub urls: Vec<String>,
@@ -36,24 +36,24 @@ pub(super) enum Owner {
     Optional(usize, Digest),
 }
 
-/// The owners of the [`closures`] of the image at `place`.
-pub(super) fn owners(place: usize, image: &ResolvedImage) -> impl Iterator<Item = Owner> {
-    let referrers = image.referrers.iter().map(move |of| Owner::Optional(place, of.root.digest));
-    std::iter::once(Owner::Image(place)).chain(referrers)
+/// The owners of the [`closures`] of the image at `index`.
+pub(super) fn owners(index: usize, image: &ResolvedImage) -> impl Iterator<Item = Owner> {
+    let referrers = image.referrers.iter().map(move |of| Owner::Optional(index, of.root.digest));
+    std::iter::once(Owner::Image(index)).chain(referrers)
 }
 
 /// Blobs in the order of their first use.
 #[derive(Default)]
 pub(super) struct Blobs {
     pub(super) list: Vec<Fetch>,
-    places: HashMap<Digest, usize>,
+    indexes: HashMap<Digest, usize>,
     end: u64,
 }
 
 impl Blobs {
     pub(super) fn add(&mut self, descriptor: &Descriptor, owner: Owner) -> Result<(), PlanError> {
         let Descriptor { digest, size, .. } = *descriptor;
-        let place = *self.places.entry(digest).or_insert_with(|| {
+        let index = *self.indexes.entry(digest).or_insert_with(|| {
             let blob = BundleBlob { digest, offset: self.end + HEADER, size };
             self.end = next_header(blob.offset, size);
             self.list.push(Fetch {
@@ -65,7 +65,7 @@ impl Blobs {
             });
             self.list.len() - 1
         });
-        let Some(fetch) = self.list.get_mut(place) else { return Ok(()) };
+        let Some(fetch) = self.list.get_mut(index) else { return Ok(()) };
         if fetch.blob.size != size {
             return Err(PlanError::Sizes { digest, one: fetch.blob.size, other: size });
         }

@@ -14,7 +14,7 @@ use crate::sync::resolve::{Resolved, ResolvedImage};
 pub(super) fn lowest_version(resolved: &Resolved, highest: Option<u32>) -> Result<u32, PlanError> {
     const NEEDED: u32 = 2;
     let found = |image: &ResolvedImage| {
-        needs_version_2(image, &resolved.documents).map(|what| (image.reference.to_string(), what))
+        needs_version_2(image, &resolved.manifests).map(|what| (image.reference.to_string(), what))
     };
     match resolved.images.iter().find_map(found) {
         None => Ok(FIRST_VERSION),
@@ -26,10 +26,10 @@ pub(super) fn lowest_version(resolved: &Resolved, highest: Option<u32>) -> Resul
 }
 
 /// What of an image needs format version 2, in words for a message; nothing where version 1 does.
-fn needs_version_2(image: &ResolvedImage, documents: &Manifests) -> Option<String> {
+fn needs_version_2(image: &ResolvedImage, manifests: &Manifests) -> Option<String> {
     let referrers = image.referrers.iter().map(|referrer| &referrer.closure);
     let mut closures = std::iter::once(&image.closure).chain(referrers);
-    if !is_chosen_alike(image, documents) {
+    if !is_chosen_alike(image, manifests) {
         return Some("its platforms are written or matched in a way that version 1 does not know".to_owned());
     }
     if let Some(AbsentChild { name, digest, .. }) =
@@ -39,7 +39,7 @@ fn needs_version_2(image: &ResolvedImage, documents: &Manifests) -> Option<Strin
             "the {name} ({digest}) that its index lists is not available, and readers of version 1 require it"
         ));
     }
-    if closures.any(|closure| !is_plain(closure, documents)) {
+    if closures.any(|closure| !is_plain(closure, manifests)) {
         let what = "it holds foreign layers, or its index has entries that readers of version 1 refuse";
         return Some(what.to_owned());
     }
@@ -47,17 +47,17 @@ fn needs_version_2(image: &ResolvedImage, documents: &Manifests) -> Option<Strin
 }
 
 /// Whether a reader of version 1 expects the same content.
-fn is_chosen_alike(image: &ResolvedImage, documents: &Manifests) -> bool {
+fn is_chosen_alike(image: &ResolvedImage, manifests: &Manifests) -> bool {
     if image.platforms.is_empty() {
         return true;
     }
     let choice = Choice { platforms: &image.platforms, matching: Matching::Literal };
-    let digests = |closure: &Closure| closure.documents.iter().map(|of| of.digest).collect::<Vec<_>>();
-    let literal = documents.closure_by(&image.root, choice);
+    let digests = |closure: &Closure| closure.manifests.iter().map(|of| of.digest).collect::<Vec<_>>();
+    let literal = manifests.closure_by(&image.root, choice);
     literal.is_ok_and(|literal| digests(&literal) == digests(&image.closure))
 }
 
-fn is_plain(closure: &Closure, documents: &Manifests) -> bool {
-    let plain = |document| documents.read(document).is_ok_and(|document| document.is_plain());
-    closure.opaque.is_empty() && closure.documents.iter().all(plain)
+fn is_plain(closure: &Closure, manifests: &Manifests) -> bool {
+    let plain = |manifest| manifests.read(manifest).is_ok_and(|manifest| manifest.is_plain());
+    closure.opaque.is_empty() && closure.manifests.iter().all(plain)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a bundle will hold and where every byte of it comes from. Pure: made from data, printed by `--dry-run`,
-//! carried out by [`crate::sync::pull`].
+//! What a bundle will hold and where every byte of it comes from. Pure: [`plan`] only computes, `--dry-run` prints the
+//! plan, and [`crate::sync::pull`] carries it out.
 
 mod base;
 mod blobs;
@@ -21,7 +21,7 @@ use crate::oci::closure::Closure;
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
-use crate::set::{Loaded, Source};
+use crate::set::{LoadedSets, Source};
 use crate::sync::resolve::{MissingImage, Origin, Resolved, ResolvedImage};
 
 pub use base::Base;
@@ -30,25 +30,25 @@ use blobs::{Blobs, Owner, owners};
 pub use error::PlanError;
 use sets::bundle_sets;
 
-/// Most places that one blob is asked for at: enough to try elsewhere, however many images share it.
+/// The most repositories that one blob is requested from: enough alternatives, however many images share the blob.
 const MAX_ORIGINS: usize = 4;
 
-/// What a person decides about a bundle, besides its sets.
+/// The choices that a user makes for a bundle, besides its sets.
 #[derive(Debug, Clone, Default)]
 pub struct PlanOptions {
     /// The stream.
     pub stream: StreamName,
-    /// The sequence; `None`: seconds since 1970 of the time that decides.
+    /// The sequence; `None`: the bundle's time, in seconds since 1970.
     pub sequence: Option<u64>,
-    /// Sites that it is for; empty: any.
+    /// Sites that the bundle is for; empty: any site.
     pub audience: Vec<String>,
-    /// Its end.
+    /// The time after which sites refuse the bundle.
     pub not_after: Option<Timestamp>,
-    /// Stands for the time of the commit (`SOURCE_DATE_EPOCH`).
+    /// Replaces the time of the commit (`SOURCE_DATE_EPOCH`).
     pub source_date: Option<Timestamp>,
-    /// Platforms that were chosen for images whose sets say nothing of them (with [`crate::set::CheckedSet::choose`]).
+    /// Platforms of the images whose sets name none (see [`crate::set::CheckedSet::choose`]).
     pub platforms: Vec<Platform>,
-    /// What the sites have already.
+    /// The layers that the sites already have.
     pub base: Base,
     /// The highest format version that the sites read; `None`: what this code writes.
     pub format_version: Option<u32>,
@@ -57,50 +57,50 @@ pub struct PlanOptions {
 /// A bundle before its content is fetched.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What the bundle will say of itself.
+    /// The manifest of the bundle.
     pub manifest: BundleManifest,
-    /// The documents of the sets, in the order of the manifest.
+    /// The bytes of the sets' files, in the order of the manifest.
     pub sets: Vec<Vec<u8>>,
-    /// Blobs that are already here: the indexes and manifests.
-    pub documents: Vec<(BundleBlob, Bytes)>,
+    /// The indexes and manifests, which were fetched when the images were resolved.
+    pub manifests: Vec<(BundleBlob, Bytes)>,
     /// Blobs to fetch, in the order of the archive.
     pub fetches: Vec<Fetch>,
     /// Bytes of the archive.
     pub size: u64,
-    /// Bytes of all images together, were nothing shared between them.
+    /// Bytes of all images together, if they shared nothing.
     pub unshared: u64,
-    /// Bytes of the layers that are left to the site.
+    /// Bytes of the layers that are not in the bundle because the sites have them.
     pub left_out: u64,
-    /// Fields that are left out for [`PlanOptions::format_version`].
+    /// Fields that [`PlanOptions::format_version`] does not have.
     pub omitted: Vec<LaterField>,
-    /// Why its time is the present one; `None`: it is that of the commit, or `SOURCE_DATE_EPOCH`.
+    /// Why the bundle's time is the current time; `None`: it is the time of the commit, or `SOURCE_DATE_EPOCH`.
     pub present_time: Option<PresentTime>,
 }
 
 /// Why the time of a bundle is not that of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PresentTime {
-    /// It is not known which commit the sets are of.
+    /// The commit of the sets is not known.
     NoCommit,
-    /// The sets are not those of the commit.
+    /// The sets differ from those in the commit.
     Dirty,
-    /// So many images have no digest, and are resolved again each time.
+    /// This many images have no digest, so each run may resolve them differently.
     Tags(usize),
 }
 
 impl Plan {
-    /// Bytes to fetch.
+    /// Bytes that are still to be fetched.
     pub fn fetch_size(&self) -> u64 {
         self.fetches.iter().filter(|fetch| fetch.known.is_none()).map(|fetch| fetch.blob.size).sum()
     }
 
-    /// The images that need a blob, for themselves or for what is optional.
+    /// The images that need a blob, for themselves or for optional content.
     pub fn images<'a>(&'a self, fetch: &'a Fetch) -> impl Iterator<Item = &'a Reference> {
-        let places = fetch.images.iter().chain(fetch.optional.iter().map(|(image, _)| image));
-        places.filter_map(|place| Some(&self.manifest.images.get(*place)?.reference))
+        let indexes = fetch.images.iter().chain(fetch.optional.iter().map(|(image, _)| image));
+        indexes.filter_map(|index| Some(&self.manifest.images.get(*index)?.reference))
     }
 
-    /// Where a blob can be had, in the order of the images.
+    /// The repositories that a blob can be fetched from, in the order of the images.
     pub fn origins(&self, fetch: &Fetch) -> Vec<Origin> {
         let mut origins = Vec::new();
         for image in self.images(fetch) {
@@ -116,40 +116,57 @@ impl Plan {
     }
 }
 
-/// Lays out the bundle of `resolved`, whose images come from the sets of `loaded`. `now` is when they were resolved.
+/// Plans the bundle of `resolved`, whose images come from the sets of `loaded`. `now` is when they were resolved.
+///
+/// # Expected flow
+/// [`set::load`](crate::set::load) and [`set::merge`](crate::set::merge), then
+/// [`resolve`](crate::sync::resolve::Resolver::resolve), then this, then [`pull`](crate::sync::pull::pull). If
+/// [`PlanOptions::base`] is not empty, layers that it contains are not fetched.
+///
+/// # Guarantees
+/// - Pure: no I/O and no clock. The same arguments give the same plan, and so the same bytes of the archive.
+/// - Each digest is stored once, however many images share it. All indexes and manifests come before the other blobs.
+/// - Indexes, manifests, configs and content of unknown types are always in the bundle, even if the base has them.
+/// - The manifest passes [`BundleManifest::check`], and has the lowest format version that can express the content.
 ///
 /// # Errors
-/// [`PlanError`].
+/// [`PlanError`]: there are no sets or too many, two images disagree on the size of a blob, or the requested format
+/// version or the base's registry cannot express the content. Nothing was written.
+///
+/// # Cancellation
+/// The function does not block and leaves nothing behind.
 pub fn plan(
-    loaded: &Loaded,
+    loaded: &LoadedSets,
     resolved: &Resolved,
     options: &PlanOptions,
     now: Timestamp,
 ) -> Result<Plan, PlanError> {
     let sets = bundle_sets(loaded)?;
-    let (created_at, present_time) = decided_at(loaded.source.as_ref(), resolved, options, now)?;
+    let (created_at, present_time) = bundle_time(loaded.source.as_ref(), resolved, options, now)?;
     if let Some(registry) = options.base.requires_full_index() {
         check_no_choice(resolved, registry)?;
     }
-    let kept = not_layers(resolved);
+    let always_included = digests_always_included(resolved);
     let mut left_out = BTreeSet::new();
     let mut blobs = Blobs::default();
-    // Documents lie together at the front: who inspects a slow medium reads one place.
-    for (place, image) in resolved.images.iter().enumerate() {
-        for (closure, owner) in closures(image).zip(owners(place, image)) {
-            closure.documents.iter().rev().try_for_each(|document| blobs.add(document, owner))?;
+    // Manifests lie together at the front, so that an inspection of slow media reads one range.
+    for (index, image) in resolved.images.iter().enumerate() {
+        for (closure, owner) in closures(image).zip(owners(index, image)) {
+            closure.manifests.iter().rev().try_for_each(|manifest| blobs.add(manifest, owner))?;
         }
     }
-    let documents = blobs.list.len();
-    for (place, image) in resolved.images.iter().enumerate() {
-        let optional = resolved.documents.optional(&image.root, &image.closure).contents;
-        for (closure, owner) in closures(image).zip(owners(place, image)) {
-            for content in &closure.contents {
+    let manifests = blobs.list.len();
+    for (index, image) in resolved.images.iter().enumerate() {
+        let optional = resolved.manifests.optional(&image.root, &image.closure).blobs;
+        for (closure, owner) in closures(image).zip(owners(index, image)) {
+            for content in &closure.blobs {
                 let children = optional.get(&content.digest).filter(|_| matches!(owner, Owner::Image(_)));
-                if !kept.contains(&content.digest) && options.base.has(&content.digest, content.size) {
+                if !always_included.contains(&content.digest)
+                    && options.base.has(&content.digest, content.size)
+                {
                     left_out.insert(content.digest);
                 } else if let Some(children) = children {
-                    let owners = children.iter().map(|child| Owner::Optional(place, *child));
+                    let owners = children.iter().map(|child| Owner::Optional(index, *child));
                     owners.into_iter().try_for_each(|owner| blobs.add(content, owner))?;
                 } else {
                     blobs.add(content, owner)?;
@@ -181,18 +198,18 @@ pub fn plan(
     manifest.check()?;
     let size = Layout::new(&manifest, &manifest.encode()?)?.size();
     let base = manifest.base.clone();
-    let mut fetches = blobs.list.split_off(documents);
+    let mut fetches = blobs.list.split_off(manifests);
     for fetch in &mut fetches {
-        fetch.known = resolved.documents.content(&fetch.blob.digest).cloned();
+        fetch.known = resolved.manifests.content(&fetch.blob.digest).cloned();
     }
     let stored = |fetch: Fetch| {
-        let document = resolved.documents.get(&fetch.blob.digest)?;
-        Some((fetch.blob, document.bytes.clone()))
+        let manifest = resolved.manifests.get(&fetch.blob.digest)?;
+        Some((fetch.blob, manifest.bytes.clone()))
     };
     Ok(Plan {
         manifest,
         sets: loaded.sets.iter().map(|set| set.raw.clone()).collect(),
-        documents: blobs.list.into_iter().filter_map(stored).collect(),
+        manifests: blobs.list.into_iter().filter_map(stored).collect(),
         fetches,
         size,
         unshared: resolved.images.iter().flat_map(closures).map(Closure::size).sum(),
@@ -202,19 +219,20 @@ pub fn plan(
     })
 }
 
-/// Documents, configs and what nobody knows, which always travel, also where another image has one of them as a layer.
-fn not_layers(resolved: &Resolved) -> HashSet<Digest> {
+/// Manifests, configs and content of unknown types. The bundle always contains them, even if another image has one of
+/// them as a layer and the base has that layer.
+fn digests_always_included(resolved: &Resolved) -> HashSet<Digest> {
     let closures = resolved.images.iter().flat_map(closures);
     let kept = |c: &Closure| {
-        let documents = c.documents.iter().map(|document| document.digest);
-        documents.chain(c.configs.iter().copied()).chain(c.opaque.iter().copied()).collect::<Vec<_>>()
+        let manifests = c.manifests.iter().map(|manifest| manifest.digest);
+        manifests.chain(c.configs.iter().copied()).chain(c.opaque.iter().copied()).collect::<Vec<_>>()
     };
     closures.flat_map(kept).collect()
 }
 
 fn check_no_choice(resolved: &Resolved, registry: &str) -> Result<(), PlanError> {
     let chosen = |image: &&ResolvedImage| {
-        !image.platforms.is_empty() && !matches!(image.closure.documents.as_slice(), [_])
+        !image.platforms.is_empty() && !matches!(image.closure.manifests.as_slice(), [_])
     };
     let Some(image) = resolved.images.iter().find(chosen) else { return Ok(()) };
     let platforms = image.platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -222,7 +240,7 @@ fn check_no_choice(resolved: &Resolved, registry: &str) -> Result<(), PlanError>
     Err(PlanError::Sparse { image, platforms, registry })
 }
 
-/// All that belongs to an image: itself, then what refers to it.
+/// The closure of an image, then those of its referrers.
 fn closures(image: &ResolvedImage) -> impl Iterator<Item = &Closure> {
     std::iter::once(&image.closure).chain(image.referrers.iter().map(|referrer| &referrer.closure))
 }
@@ -248,7 +266,7 @@ fn bundle_image(image: &ResolvedImage, left_out: &BTreeSet<Digest>) -> BundleIma
         digest: image.root.digest,
         media_type: image.root.media_type.clone(),
         missing_referrers: u32::try_from(image.missing_optional().count()).unwrap_or(u32::MAX),
-        partial: closures(image).flat_map(|c| &c.contents).any(|c| left_out.contains(&c.digest)),
+        partial: closures(image).flat_map(|c| &c.blobs).any(|c| left_out.contains(&c.digest)),
         platforms: image.platforms.clone(),
         reference: image.reference.clone(),
         referrers: referrers.collect(),
@@ -257,9 +275,9 @@ fn bundle_image(image: &ResolvedImage, left_out: &BTreeSet<Digest>) -> BundleIma
     }
 }
 
-/// The time that decides what the bundle holds: of the commit where the checkout is clean and every reference has
-/// a digest, so that the same commit gives the same bytes; else when the references were resolved.
-fn decided_at(
+/// The bundle's time. It is the time of the commit if the checkout is clean and every reference has a digest, so that the
+/// same commit gives the same bytes; otherwise it is the time when the references were resolved.
+fn bundle_time(
     source: Option<&Source>,
     resolved: &Resolved,
     options: &PlanOptions,
@@ -284,11 +302,11 @@ pub fn shared(images: &[(Digest, &Closure)]) -> BTreeSet<Digest> {
     let (mut once, mut twice) = (BTreeSet::new(), BTreeSet::new());
     let mut roots = BTreeSet::new();
     for (root, closure) in images {
-        // Two references to one image share it as one.
+        // Two references to one image are one image.
         if !roots.insert(*root) {
             continue;
         }
-        for descriptor in closure.documents.iter().chain(&closure.contents) {
+        for descriptor in closure.manifests.iter().chain(&closure.blobs) {
             if !once.insert(descriptor.digest) {
                 twice.insert(descriptor.digest);
             }

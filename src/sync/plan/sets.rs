@@ -6,12 +6,12 @@ use crate::bundle::layout;
 use crate::bundle::{BundleSet, MAX_SET, MAX_SETS};
 use crate::oci::digest::Digest;
 use crate::redact::printable;
-use crate::set::Loaded;
+use crate::set::LoadedSets;
 
 /// Most characters of the name of a file; [`crate::bundle::BundleManifest::check`] takes no more.
 const MAX_FILE_NAME: usize = 300;
 
-pub(super) fn bundle_sets(loaded: &Loaded) -> Result<Vec<BundleSet>, PlanError> {
+pub(super) fn bundle_sets(loaded: &LoadedSets) -> Result<Vec<BundleSet>, PlanError> {
     if loaded.sets.is_empty() {
         return Err(PlanError::NoSets);
     }

@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt as _};
 use super::error::TargetError;
 use super::put::has_manifest;
 use super::referrers::{self, PushedReferrer, ReferrerProblem, WrittenList};
-use super::run::{Failures, QUESTIONS, Run};
+use super::run::{Failures, MAX_QUERIES, Run};
 use super::target::Target;
 use crate::bundle::BundleReferrer;
 use crate::error;
@@ -37,7 +37,7 @@ impl Run<'_> {
         let mended = written
             .into_iter()
             .map(|(name, written)| async move { referrers::mend(&self.repository(&name), written).await });
-        let problems = stream::iter(mended).buffered(QUESTIONS).collect::<Vec<_>>().await;
+        let problems = stream::iter(mended).buffered(MAX_QUERIES).collect::<Vec<_>>().await;
         problems.into_iter().flatten().collect()
     }
 
@@ -61,8 +61,8 @@ impl Run<'_> {
                 reason: error::chain(error),
             });
         };
-        let documents = found.iter().flat_map(|(_, (_, closure))| &closure.documents);
-        let present = present(&repository, documents).await;
+        let manifests = found.iter().flat_map(|(_, (_, closure))| &closure.manifests);
+        let present = present(&repository, manifests).await;
         let mut pushed = Vec::new();
         for (referrer, (root, closure)) in found {
             let put = self.put_referrer(&repository, (referrer, root, closure), &present, failures).await;
@@ -86,7 +86,7 @@ impl Run<'_> {
                 problem(referrer, true, &error);
             }
         }
-        let (written, problems) = referrers::list(&repository, &pushed, &self.images.documents).await;
+        let (written, problems) = referrers::list(&repository, &pushed, &self.images.manifests).await;
         attached.written = written;
         attached.problems.extend(problems);
         attached
@@ -109,34 +109,34 @@ impl Run<'_> {
             return Err(error);
         }
         let mut acknowledged = false;
-        for document in closure.documents.iter().filter(|document| !present.contains(&document.digest)) {
-            let selector = Selector::Digest(document.digest);
-            let subject = self.put(repository, &selector, document).await?;
-            acknowledged |= document.digest == root.digest && subject == Some(referrer.subject);
+        for manifest in closure.manifests.iter().filter(|manifest| !present.contains(&manifest.digest)) {
+            let selector = Selector::Digest(manifest.digest);
+            let subject = self.put(repository, &selector, manifest).await?;
+            acknowledged |= manifest.digest == root.digest && subject == Some(referrer.subject);
         }
         Ok(acknowledged)
     }
 }
 
-/// Those of `documents` that the repository has. What cannot be asked is put again.
+/// Those of `manifests` that the repository has. What cannot be asked is put again.
 async fn present<'a>(
     repository: &Repository,
-    documents: impl Iterator<Item = &'a Descriptor>,
+    manifests: impl Iterator<Item = &'a Descriptor>,
 ) -> BTreeSet<Digest> {
     let mut seen = BTreeSet::new();
-    let asked = documents.filter(|document| seen.insert(document.digest)).map(|document| async move {
-        let selector = Selector::Digest(document.digest);
-        let there = has_manifest(repository, &selector, document).await.unwrap_or(false);
-        there.then_some(document.digest)
+    let queries = manifests.filter(|manifest| seen.insert(manifest.digest)).map(|manifest| async move {
+        let selector = Selector::Digest(manifest.digest);
+        let there = has_manifest(repository, &selector, manifest).await.unwrap_or(false);
+        there.then_some(manifest.digest)
     });
-    let asked = asked.collect::<Vec<_>>();
-    stream::iter(asked).buffer_unordered(QUESTIONS).filter_map(std::future::ready).collect().await
+    let queries = queries.collect::<Vec<_>>();
+    stream::iter(queries).buffer_unordered(MAX_QUERIES).filter_map(std::future::ready).collect().await
 }
 
 /// Why a blob of a referrer did not arrive. The error stays for an image that needs the blob too.
 fn blob_failure(repository: &Repository, closure: &Closure, failures: &Failures) -> Option<TargetError> {
     let failures = failures.lock();
-    closure.contents.iter().find_map(|content| {
+    closure.blobs.iter().find_map(|content| {
         let error = failures.get(&(content.digest, repository.name().clone()))?;
         let reason =
             error.as_ref().map_or_else(|| "it failed for another image".to_owned(), |e| error::chain(e));

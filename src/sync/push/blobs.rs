@@ -8,12 +8,12 @@ use std::sync::{Arc, Once};
 
 use futures::stream::{self, StreamExt as _};
 
-use super::run::{Failures, Need, Present, QUESTIONS, Run};
+use super::run::{Failures, MAX_QUERIES, Need, Present, Run};
 use crate::bundle::{Bundle, BundleBlob};
 use crate::oci::digest::Digest;
 use crate::oci::reference::RepositoryName;
 use crate::progress::{Activity, Progress};
-use crate::registry::{BlobContent, BlobPush, BlobSource, Pushed, RegistryError, SourceError};
+use crate::registry::{BlobContent, BlobPush, BlobSource, PushOutcome, RegistryError, SourceError};
 
 /// Blobs of up to so many bytes are sent as such small requests are. Larger ones are transfers, of which there are as
 /// many at once as were asked for.
@@ -48,9 +48,9 @@ impl Run<'_> {
             let links = lacking.map(|name| async move {
                 self.send_or_note(need, &name, holder, failures).await;
             });
-            stream::iter(links).buffer_unordered(QUESTIONS).collect::<Vec<()>>().await;
+            stream::iter(links).buffer_unordered(MAX_QUERIES).collect::<Vec<()>>().await;
         });
-        stream::iter(tasks).buffer_unordered(QUESTIONS).collect::<Vec<()>>().await;
+        stream::iter(tasks).buffer_unordered(MAX_QUERIES).collect::<Vec<()>>().await;
         self.progress.end(Activity::Push);
     }
 
@@ -126,10 +126,10 @@ impl Run<'_> {
         let pushed = self.repository_for(need, to).send_blob(&push).await;
         shown.end();
         match pushed? {
-            Pushed::Mounted => {
+            PushOutcome::Mounted => {
                 self.counts.blobs_mounted.fetch_add(1, Ordering::Relaxed);
             }
-            Pushed::Uploaded => {
+            PushOutcome::Uploaded => {
                 self.counts.blobs_sent.fetch_add(1, Ordering::Relaxed);
                 self.counts.bytes_sent.fetch_add(size, Ordering::Relaxed);
             }

@@ -76,7 +76,7 @@ pub enum TargetError {
     /// A blob that it needs failed for another target, which is named.
     #[error("it shares blob {0}, which could not be sent")]
     Shared(Digest),
-    /// A document is not in the bundle; cannot be, after its structure was checked.
+    /// A manifest is not in the bundle; cannot be, after its structure was checked.
     #[error("{0} is not in the bundle")]
     Missing(Digest),
 }
@@ -180,7 +180,7 @@ pub enum PushError {
     },
     /// The registry could not be asked where it has the base of a delta.
     #[error(transparent)]
-    Ask(#[from] RegistryError),
+    Query(#[from] RegistryError),
     /// Layers that a delta leaves to the site and that are not there. Nothing was written. (T-32)
     #[error("{registry} does not have {} that the bundle expects there:\n{}", count(.missing.len()), layers(.missing))]
     Base {
@@ -263,7 +263,7 @@ impl Classify for PushError {
             Self::Name(_) | Self::Collision { .. } | Self::UnknownSets { .. } | Self::Variable { .. } => {
                 ErrorKind::Usage
             }
-            Self::Ask(e) => e.kind(),
+            Self::Query(e) => e.kind(),
             Self::Base { .. } => ErrorKind::Incomplete,
             Self::Targets { failed, .. } => error::kind_of_all(failed.iter().map(|(_, error)| error)),
         }
@@ -281,7 +281,7 @@ impl Classify for PushError {
             Self::Variable { .. } => {
                 Some("name the registry: krs push BUNDLE REGISTRY, with --set for the sets that go there".to_owned())
             }
-            Self::Ask(e) => e.help(),
+            Self::Query(e) => e.help(),
             Self::Base { .. } => Some(
                 "make the bundle again against a new receipt of this registry (krs receipt), or without --against: \
                  a full bundle always works"

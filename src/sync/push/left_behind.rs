@@ -31,11 +31,11 @@ impl<'a> LeftBehind<'a> {
     ) -> Result<Self, TargetError> {
         let mut left = Self { optional, reasons: BTreeMap::new() };
         let mut failures = failures.lock();
-        for content in &closure.contents {
+        for content in &closure.blobs {
             let Some(failure) = failures.get_mut(&(content.digest, target.repository.clone())) else {
                 continue;
             };
-            if let Some(children) = optional.contents.get(&content.digest) {
+            if let Some(children) = optional.blobs.get(&content.digest) {
                 // The error stays for an image that needs the blob.
                 let reason = failure.as_ref().map_or_else(String::new, |failure| error::chain(failure));
                 left.add(children, &format!("blob {} could not be sent: {reason}", content.digest));
@@ -53,14 +53,14 @@ impl<'a> LeftBehind<'a> {
         }
     }
 
-    /// The children because of which `document` is there, where the image is complete without it.
-    pub(super) fn needing(&self, document: &Digest) -> Option<&'a [Digest]> {
-        self.optional.documents.get(document).map(Vec::as_slice)
+    /// The children because of which `manifest` is there, where the image is complete without it.
+    pub(super) fn needing(&self, manifest: &Digest) -> Option<&'a [Digest]> {
+        self.optional.manifests.get(manifest).map(Vec::as_slice)
     }
 
-    /// Whether nothing that is still on its way needs `document`.
-    pub(super) fn is_left(&self, document: &Digest) -> bool {
-        let children = self.needing(document).unwrap_or_default();
+    /// Whether nothing that is still on its way needs `manifest`.
+    pub(super) fn is_left(&self, manifest: &Digest) -> bool {
+        let children = self.needing(manifest).unwrap_or_default();
         !children.is_empty() && children.iter().all(|child| self.reasons.contains_key(child))
     }
 

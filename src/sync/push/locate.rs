@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt as _};
 
 use super::base;
 use super::error::PushError;
-use super::run::{Failures, Need, Present, QUESTIONS, Run};
+use super::run::{Failures, MAX_QUERIES, Need, Present, Run};
 use super::target::Target;
 use crate::bundle::BaseLayer;
 use crate::oci::digest::Digest;
@@ -19,7 +19,7 @@ impl Run<'_> {
     /// Asks the registry which blobs it has where. A layer of the base that is expected in other repositories only is not
     /// asked for in its own one, as long as that is not known to have such a layer: [`Self::find_base`] asks where it is
     /// expected, and the mount from there tells the rest.
-    pub(super) async fn ask(&self, needs: &[Need]) -> (Present, Failures) {
+    pub(super) async fn query(&self, needs: &[Need]) -> (Present, Failures) {
         let (mut asked, mut later) = (Vec::new(), Vec::new());
         let mut sampled = BTreeSet::new();
         for (need, name) in
@@ -52,7 +52,7 @@ impl Run<'_> {
             (need.digest, name.clone(), has)
         });
         for (digest, name, answer) in
-            stream::iter(heads).buffer_unordered(QUESTIONS).collect::<Vec<_>>().await
+            stream::iter(heads).buffer_unordered(MAX_QUERIES).collect::<Vec<_>>().await
         {
             match answer {
                 Ok(true) => {
@@ -82,22 +82,22 @@ impl Run<'_> {
         present: &Present,
         targets: &[Target],
     ) -> Result<(), PushError> {
-        let searched = needs.iter().enumerate().filter_map(|(place, need)| {
+        let searched = needs.iter().enumerate().filter_map(|(index, need)| {
             let has = |name: &RepositoryName| present.contains(&(name.clone(), need.digest));
             let wanted = need.blob.is_none() && !need.repositories.iter().any(has);
             let layer = self.bundle.base_layer(&need.digest).filter(|_| wanted)?;
-            Some((place, layer, &need.repositories))
+            Some((index, layer, &need.repositories))
         });
         let searches = searched
-            .map(|(place, layer, own)| async move { (place, layer, self.find_layer(layer, own).await) });
-        let found = stream::iter(searches).buffered(QUESTIONS).collect::<Vec<_>>().await;
+            .map(|(index, layer, own)| async move { (index, layer, self.find_layer(layer, own).await) });
+        let found = stream::iter(searches).buffered(MAX_QUERIES).collect::<Vec<_>>().await;
         let mut lacking = Vec::new();
-        for (place, layer, found) in found {
-            let Some(need) = needs.get_mut(place) else { continue };
+        for (index, layer, found) in found {
+            let Some(need) = needs.get_mut(index) else { continue };
             let needing = |target: &&Target| {
                 let image = self.images.images.get(target.image);
-                let is_optional = self.optional(target.image).contents.contains_key(&need.digest);
-                image.is_some_and(|image| image.closure.contents.iter().any(|c| c.digest == need.digest))
+                let is_optional = self.optional(target.image).blobs.contains_key(&need.digest);
+                image.is_some_and(|image| image.closure.blobs.iter().any(|c| c.digest == need.digest))
                     && !is_optional
             };
             // What only a referrer or an attestation lacks costs that one: the blob fails when it is to be sent.

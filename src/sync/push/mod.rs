@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! From a bundle to a registry, straight from the archive: asks first what is there, sends each blob once, links
-//! it into the other repositories that need it, puts inner documents before outer ones, reads back, and tags last.
+//! Copies a bundle from the archive to a registry. It queries what is present, sends each blob once, mounts it into the
+//! other repositories that need it, puts inner manifests before outer ones, reads them back, and puts tags last.
 
 mod attach;
 mod base;
 mod blobs;
-mod documents;
 mod error;
 mod left_behind;
 mod locate;
+mod manifests;
 mod put;
 mod referrers;
 mod run;
@@ -28,12 +28,12 @@ use crate::oci::reference::{Destination, RepositoryName, Selector};
 use crate::progress::Progress;
 use crate::registry::Client;
 
-use run::{Counts, QUESTIONS, Run};
+use run::{Counts, MAX_QUERIES, Run};
 use tags_before::TagsBefore;
 
 pub use base::{expected as expected_in, find as find_layer};
 pub use error::{Claim, MissingLayer, PushError, TargetError};
-pub use put::{Put, put_as_manifest, put_manifest, put_tag, send_manifest};
+pub use put::{PutOutcome, put_as_manifest, put_manifest, put_tag, send_manifest};
 pub use referrers::{
     PushedReferrer, ReferrerProblem, WrittenList, list as list_referrers, mend as mend_lists,
 };
@@ -46,7 +46,7 @@ pub use targets::{deliveries, other_destinations, select};
 /// How to push.
 #[derive(Debug, Clone, Copy)]
 pub struct PushOptions {
-    /// Transfers at once.
+    /// The most transfers at the same time.
     pub jobs: usize,
     /// Whether signatures, SBOMs and attestations follow their images.
     pub referrers: bool,
@@ -58,10 +58,10 @@ impl From<usize> for PushOptions {
     }
 }
 
-/// Brings every image of `bundle` to `destination`, as [`deliver`] does.
+/// Pushes every image of `bundle` to `destination`. The contract is that of [`deliver`].
 ///
 /// # Errors
-/// [`PushError`]; with [`PushError::Targets`] all other targets are at the edge.
+/// [`PushError`]; after [`PushError::Targets`], all other targets are complete at the edge.
 pub async fn push(
     client: &Client,
     bundle: &Arc<Bundle>,
@@ -79,12 +79,28 @@ pub async fn push(
     Ok(report)
 }
 
-/// Brings images of `bundle` to one destination. What is there already is not sent again; a failed image does not stop the
-/// others, and a failed referrer does not stop its image. With the delivery come those that were pushed before it: what one
-/// of them brought into the same registry is linked from there.
+/// Pushes the images of one delivery to its destination. `earlier` are the deliveries that were pushed before it: blobs that
+/// they sent to the same registry are mounted from there.
+///
+/// # Expected flow
+/// [`Bundle::open`] and [`Bundle::images`], then [`select`] and [`deliveries`], then this for each delivery, in order.
+///
+/// # Guarantees
+/// - Content that is already present is not sent again, so that a repeated run sends only what is missing.
+/// - A bundle with a base is pushed only if the base's layers are in the registry. This is checked before the first write.
+/// - A manifest is put after everything that it names, and read back. A tag is put last, so that a tag never names an
+///   incomplete image.
+/// - A failed image does not stop the others, and a failed referrer does not stop its image: it is in
+///   [`PushReport::referrers`].
 ///
 /// # Errors
-/// [`PushError`]; with [`PushError::Targets`] all other targets are at the edge.
+/// [`PushError`]; after [`PushError::Targets`], all other targets are complete at the edge. [`PushError::Base`] means that
+/// nothing was written.
+///
+/// # Cancellation
+/// The future may be dropped at any time. What the registry has stored by then stays, without a tag if its image is
+/// incomplete, and the next run finds it. Then call [`Client::cancel_uploads`], which
+/// cancels the uploads that were under way.
 pub async fn deliver(
     client: &Client,
     bundle: &Arc<Bundle>,
@@ -106,7 +122,7 @@ pub async fn deliver(
         optional: images
             .images
             .iter()
-            .map(|image| images.documents.optional(&image.root, &image.closure))
+            .map(|image| images.manifests.optional(&image.root, &image.closure))
             .collect(),
         claimed: targets.iter().flat_map(tags).collect(),
         progress,
@@ -114,32 +130,32 @@ pub async fn deliver(
         tags_before: TagsBefore::default(),
     };
     let mut needs = run.needs(targets);
-    let (present, mut failures) = run.ask(&needs).await;
-    // Before anything is written: a delta whose base is not there changes nothing.
+    let (present, mut failures) = run.query(&needs).await;
+    // Before anything is written, so that a delta whose base is missing changes nothing.
     run.find_base(&mut needs, &present, targets).await?;
     run.find_earlier(&mut needs, earlier);
     run.send(&needs, present, &mut failures).await;
     let failures = &failures;
-    // One after the other in each repository: two that put one manifest, or list themselves under one subject, at the same
-    // time would read what the other has half written.
+    // Sequential in each repository: two targets that put the same manifest, or the same list of referrers, at the same
+    // time could read each other's half-written state.
     let mut repositories = BTreeMap::<RepositoryName, Vec<(usize, &Target)>>::new();
-    for (place, target) in targets.iter().enumerate() {
-        repositories.entry(target.repository.clone()).or_default().push((place, target));
+    for (index, target) in targets.iter().enumerate() {
+        repositories.entry(target.repository.clone()).or_default().push((index, target));
     }
     let tasks = repositories.into_values().map(|targets| {
         let run = &run;
         async move {
             let mut results = Vec::with_capacity(targets.len());
-            for (place, target) in targets {
+            for (index, target) in targets {
                 let result = run.put_target(target, failures).await;
-                results.push((place, target, result));
+                results.push((index, target, result));
             }
             results
         }
     });
-    let results = stream::iter(tasks).buffer_unordered(QUESTIONS).collect::<Vec<_>>().await;
+    let results = stream::iter(tasks).buffer_unordered(MAX_QUERIES).collect::<Vec<_>>().await;
     let mut results = results.into_iter().flatten().collect::<Vec<_>>();
-    results.sort_unstable_by_key(|(place, ..)| *place);
+    results.sort_unstable_by_key(|(index, ..)| *index);
     let total = results.len();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     let (mut written, mut problems) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
@@ -154,7 +170,7 @@ pub async fn deliver(
         }
     }
     problems.extend(run.mend_lists(written).await);
-    // Two images of one repository may have a part in common, and so what refers to it.
+    // Two images of one repository may share a manifest, and so its referrers.
     let mut seen = BTreeSet::new();
     problems.retain(|of| seen.insert((of.repository.clone(), of.subject, of.digest, of.unlisted)));
     if failed.is_empty() {
@@ -165,10 +181,10 @@ pub async fn deliver(
     }
 }
 
-/// How many targets are at their destination with their tags, or under their digests where they have none: an image gets
-/// its tags when all of it is there. What cannot be asked counts as not there.
-pub async fn present(client: &Client, Delivery { destination, targets }: &Delivery) -> usize {
-    let asked = targets.iter().map(|target| async move {
+/// Counts the targets that are at their destination: with their tags, or under their digests if they have no tags. An image
+/// gets its tags last, so that a tag stands for a complete image. A target that cannot be queried counts as absent.
+pub async fn count_present(client: &Client, Delivery { destination, targets }: &Delivery) -> usize {
+    let queries = targets.iter().map(|target| async move {
         let repository = client.repository(&destination.registry, &target.repository);
         let repository = repository.optional().optional_once();
         let tag = target.tags.first().cloned();
@@ -176,6 +192,6 @@ pub async fn present(client: &Client, Delivery { destination, targets }: &Delive
         let found = repository.head_manifest(&selector).await.ok().flatten();
         found.is_some_and(|found| found.digest == target.digest)
     });
-    let found = stream::iter(asked).buffer_unordered(QUESTIONS).collect::<Vec<bool>>().await;
+    let found = stream::iter(queries).buffer_unordered(MAX_QUERIES).collect::<Vec<bool>>().await;
     found.into_iter().filter(|found| *found).count()
 }

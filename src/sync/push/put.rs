@@ -15,7 +15,7 @@ use crate::registry::{RegistryError, Repository};
 
 /// What became of a manifest that was to be put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Put {
+pub enum PutOutcome {
     /// It was there.
     Present,
     /// It was sent; with the subject that the registry says it has processed (`OCI-Subject`).
@@ -25,13 +25,13 @@ pub enum Put {
 pub(super) async fn has_manifest(
     repository: &Repository,
     selector: &Selector,
-    document: &Descriptor,
+    manifest: &Descriptor,
 ) -> Result<bool, TargetError> {
     let found = repository.head_manifest_for_push(selector).await?;
-    Ok(found.is_some_and(|found| found.digest == document.digest))
+    Ok(found.is_some_and(|found| found.digest == manifest.digest))
 }
 
-/// Puts one of `documents`, also where it is there, and reads it back. Answers the subject that the registry says it has
+/// Puts one of `manifests`, also where it is there, and reads it back. Answers the subject that the registry says it has
 /// processed.
 ///
 /// # Errors
@@ -39,14 +39,14 @@ pub(super) async fn has_manifest(
 pub async fn send_manifest(
     repository: &Repository,
     selector: &Selector,
-    document: &Descriptor,
-    documents: &Manifests,
+    manifest: &Descriptor,
+    manifests: &Manifests,
 ) -> Result<Option<Digest>, TargetError> {
-    let stored = documents.get(&document.digest).ok_or(TargetError::Missing(document.digest))?;
-    let subject = repository.push_manifest(selector, &document.media_type, stored.bytes.clone()).await?;
+    let stored = manifests.get(&manifest.digest).ok_or(TargetError::Missing(manifest.digest))?;
+    let subject = repository.push_manifest(selector, &manifest.media_type, stored.bytes.clone()).await?;
     let back = repository.manifest(selector).await?;
-    if back.digest != document.digest {
-        let (registry, expected) = (repository.registry().clone(), document.digest);
+    if back.digest != manifest.digest {
+        let (registry, expected) = (repository.registry().clone(), manifest.digest);
         return Err(TargetError::ReadBack { registry, expected, got: back.digest });
     }
     Ok(subject)
@@ -65,40 +65,40 @@ pub async fn put_as_manifest(
     repository.push_manifest(&selector, &child.media_type, bytes).await.map(drop)
 }
 
-/// Puts one of `documents` where it is not already, byte for byte, and reads it back.
+/// Puts one of `manifests` where it is not already, byte for byte, and reads it back.
 ///
 /// # Errors
-/// [`TargetError::Registry`], [`TargetError::ReadBack`]; [`TargetError::Missing`] where it is not among `documents`.
+/// [`TargetError::Registry`], [`TargetError::ReadBack`]; [`TargetError::Missing`] where it is not among `manifests`.
 pub async fn put_manifest(
     repository: &Repository,
     selector: &Selector,
-    document: &Descriptor,
-    documents: &Manifests,
-) -> Result<Put, TargetError> {
-    if has_manifest(repository, selector, document).await? {
-        return Ok(Put::Present);
+    manifest: &Descriptor,
+    manifests: &Manifests,
+) -> Result<PutOutcome, TargetError> {
+    if has_manifest(repository, selector, manifest).await? {
+        return Ok(PutOutcome::Present);
     }
-    Ok(Put::Sent(send_manifest(repository, selector, document, documents).await?))
+    Ok(PutOutcome::Sent(send_manifest(repository, selector, manifest, manifests).await?))
 }
 
-/// Tags one of `documents` where the tag does not name it already. Answers whether it was sent.
+/// Tags one of `manifests` where the tag does not name it already. Answers whether it was sent.
 ///
 /// # Errors
 /// As [`put_manifest`]; [`TargetError::FixedTag`] where the tag names another image and may not be changed. Then the
-/// document is there under its digest.
+/// manifest is there under its digest.
 pub async fn put_tag(
     repository: &Repository,
     tag: &Tag,
-    document: &Descriptor,
-    documents: &Manifests,
+    manifest: &Descriptor,
+    manifests: &Manifests,
 ) -> Result<bool, TargetError> {
     let selector = Selector::Tag(tag.clone());
-    match put_manifest(repository, &selector, document, documents).await {
+    match put_manifest(repository, &selector, manifest, manifests).await {
         Err(error) => {
-            let fixed = fixed_tag(repository, &selector, document, documents, error).await?;
+            let fixed = fixed_tag(repository, &selector, manifest, manifests, error).await?;
             fixed.map_or(Ok(false), Err)
         }
-        put => put.map(|put| put != Put::Present),
+        put => put.map(|put| put != PutOutcome::Present),
     }
 }
 
@@ -107,8 +107,8 @@ pub async fn put_tag(
 pub(super) async fn fixed_tag(
     repository: &Repository,
     selector: &Selector,
-    document: &Descriptor,
-    documents: &Manifests,
+    manifest: &Descriptor,
+    manifests: &Manifests,
     error: TargetError,
 ) -> Result<Option<TargetError>, TargetError> {
     let Selector::Tag(tag) = selector else { return Err(error) };
@@ -118,31 +118,31 @@ pub(super) async fn fixed_tag(
     };
     let found = match repository.head_manifest_for_push(selector).await? {
         // The answer to an earlier try was lost, or somebody else put the same.
-        Some(found) if found.digest == document.digest => return Ok(None),
+        Some(found) if found.digest == manifest.digest => return Ok(None),
         Some(found) => found.digest,
         None => return Err(refusal.into()),
     };
-    put_manifest(repository, &Selector::Digest(document.digest), document, documents).await?;
+    put_manifest(repository, &Selector::Digest(manifest.digest), manifest, manifests).await?;
     Ok(Some(TargetError::FixedTag {
         registry: repository.registry().clone(),
         repository: repository.name().clone(),
         tag: tag.clone(),
         found,
-        digest: document.digest,
+        digest: manifest.digest,
         source: Box::new(refusal),
     }))
 }
 
 impl Run<'_> {
-    /// Puts a document, reads it back and counts it. Answers the subject that the registry says it has processed.
+    /// Puts a manifest, reads it back and counts it. Answers the subject that the registry says it has processed.
     pub(super) async fn put(
         &self,
         repository: &Repository,
         selector: &Selector,
-        document: &Descriptor,
+        manifest: &Descriptor,
     ) -> Result<Option<Digest>, TargetError> {
-        let subject = send_manifest(repository, selector, document, &self.images.documents).await?;
-        self.counts.documents_sent.fetch_add(1, Ordering::Relaxed);
+        let subject = send_manifest(repository, selector, manifest, &self.images.manifests).await?;
+        self.counts.manifests_sent.fetch_add(1, Ordering::Relaxed);
         Ok(subject)
     }
 }

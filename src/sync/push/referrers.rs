@@ -58,13 +58,13 @@ pub struct WrittenList {
 pub async fn list(
     repository: &Repository,
     pushed: &[PushedReferrer<'_>],
-    documents: &Manifests,
+    manifests: &Manifests,
 ) -> (Vec<WrittenList>, Vec<ReferrerProblem>) {
     let repository = &repository.optional();
     let mut subjects = BTreeMap::<Digest, Vec<Value>>::new();
     for PushedReferrer { referrer, root, acknowledged } in pushed {
         if referrer.tag.is_none() && !acknowledged {
-            subjects.entry(referrer.subject).or_default().push(entry(root, documents));
+            subjects.entry(referrer.subject).or_default().push(entry(root, manifests));
         }
     }
     let (mut written, mut problems) = (Vec::new(), Vec::new());
@@ -193,9 +193,9 @@ fn is_of(entry: &Value, digest: &Digest) -> bool {
 
 /// The descriptor of a referrer as the specification has it: with the artifact type, for which the media type of the
 /// config stands where a manifest states none, and with the annotations of the manifest.
-fn entry(root: &Descriptor, documents: &Manifests) -> Value {
+fn entry(root: &Descriptor, manifests: &Manifests) -> Value {
     let mut entry = json!({"mediaType": root.media_type, "digest": root.digest, "size": root.size});
-    let stored = documents.get(&root.digest);
+    let stored = manifests.get(&root.digest);
     let manifest =
         stored.and_then(|stored| serde_json::from_slice::<Value>(&stored.bytes).ok()).unwrap_or_default();
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -221,10 +221,10 @@ mod tests {
         let bytes = manifest.to_string();
         let digest = Digest::of(bytes.as_bytes());
         let root = Descriptor::new(oci::OCI_MANIFEST, digest, bytes.len() as u64);
-        let mut documents = Manifests::default();
-        documents
+        let mut manifests = Manifests::default();
+        manifests
             .insert(digest, StoredManifest { media_type: oci::OCI_MANIFEST.to_owned(), bytes: bytes.into() });
-        entry(&root, &documents)
+        entry(&root, &manifests)
     }
 
     #[test]

@@ -21,27 +21,27 @@ use crate::registry::{Client, RegistryError, Repository};
 /// What a push did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PushReport {
-    /// Targets that are whole, tagged and read back.
+    /// Targets that are complete, tagged and read back.
     pub targets: Vec<Target>,
-    /// What the tags of all targets named before.
+    /// What the tags of all targets named before the push.
     pub tags: Vec<TagState>,
     /// Blobs that were sent.
     pub blobs_sent: u64,
     /// Their bytes.
     pub bytes_sent: u64,
-    /// Blobs that the registry linked from another of its repositories.
+    /// Blobs that the registry mounted from another of its repositories.
     pub blobs_mounted: u64,
-    /// Blobs that were there before.
+    /// Blobs that were already present.
     pub blobs_present: u64,
     /// Indexes and manifests that were sent.
-    pub documents_sent: u64,
+    pub manifests_sent: u64,
     /// Signatures, SBOMs and attestations that are not at the edge as they should be, and why.
     pub referrers: Vec<ReferrerProblem>,
 }
 
-/// Small questions and documents that are under way at once, as far as the client has connections: over a slow link
-/// each of them takes a round trip, and hardly any bytes.
-pub(super) const QUESTIONS: usize = 64;
+/// The most queries and manifests in flight at once, if the client has as many connections. Over a slow link each of
+/// them takes a round trip and only a few bytes.
+pub(super) const MAX_QUERIES: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Counts {
@@ -49,7 +49,7 @@ pub(super) struct Counts {
     pub(super) bytes_sent: AtomicU64,
     pub(super) blobs_mounted: AtomicU64,
     pub(super) blobs_present: AtomicU64,
-    pub(super) documents_sent: AtomicU64,
+    pub(super) manifests_sent: AtomicU64,
 }
 
 impl Counts {
@@ -60,7 +60,7 @@ impl Counts {
             bytes_sent: self.bytes_sent.load(Ordering::Relaxed),
             blobs_mounted: self.blobs_mounted.load(Ordering::Relaxed),
             blobs_present: self.blobs_present.load(Ordering::Relaxed),
-            documents_sent: self.documents_sent.load(Ordering::Relaxed),
+            manifests_sent: self.manifests_sent.load(Ordering::Relaxed),
             referrers: Vec::new(),
             tags: Vec::new(),
         }
@@ -71,7 +71,7 @@ impl Counts {
 pub(super) struct Need {
     pub(super) digest: Digest,
     pub(super) size: u64,
-    /// Its place in the archive; `None`: the bundle leaves it to the site.
+    /// Its entry in the archive; `None`: it is a layer of the base, which the site must have.
     pub(super) blob: Option<BundleBlob>,
     pub(super) repositories: BTreeSet<RepositoryName>,
     /// Whether an image needs it, and not only a signature or the like.
@@ -122,10 +122,10 @@ impl Run<'_> {
             for (content, required) in self
                 .closures(target)
                 .zip(std::iter::once(true).chain(std::iter::repeat(false)))
-                .flat_map(|((_, closure), of_image)| closure.contents.iter().map(move |c| (c, of_image)))
+                .flat_map(|((_, closure), of_image)| closure.blobs.iter().map(move |c| (c, of_image)))
             {
                 let Descriptor { digest, size, .. } = *content;
-                let required = required && !self.optional(target.image).contents.contains_key(&digest);
+                let required = required && !self.optional(target.image).blobs.contains_key(&digest);
                 let blob = self.bundle.blob(&digest).copied();
                 let repositories = BTreeSet::new();
                 let need = || Need { digest, size, blob, repositories, required, elsewhere: None };
@@ -138,7 +138,7 @@ impl Run<'_> {
         needs.into_values().collect()
     }
 
-    /// Notes of what earlier deliveries have brought into the same registry where it is.
+    /// Records for each blob that an earlier delivery sent to the same registry which repository has it.
     pub(super) fn find_earlier(&self, needs: &mut [Need], earlier: &[Delivery]) {
         let earlier = earlier.iter().filter(|one| one.destination.registry == self.destination.registry);
         let brought = earlier.flat_map(|one| self.needs(&one.targets));

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use futures::stream::{self, StreamExt as _};
 
 use super::error::TargetError;
-use super::run::{QUESTIONS, Run};
+use super::run::{MAX_QUERIES, Run};
 use super::tags_before::{TagBefore, TagState, states};
 use super::target::{Delivery, Target};
 use crate::error::{Classify as _, ErrorKind};
@@ -16,33 +16,33 @@ use crate::registry::{Client, RegistryError, Repository};
 
 impl Run<'_> {
     /// The tags of a target that do not name its image yet.
-    pub(super) async fn lacking_tags<'a>(
+    pub(super) async fn find_missing_tags<'a>(
         &self,
         repository: &Repository,
         target: &Target,
         root: &'a Descriptor,
     ) -> Result<Vec<(Selector, &'a Descriptor)>, TargetError> {
-        let asked = target.tags.iter().map(|tag| async move {
+        let queries = target.tags.iter().map(|tag| async move {
             let selector = Selector::Tag(tag.clone());
             let before = TagBefore::from(&repository.look_up_for_push(&selector).await?);
             self.tags_before.add(repository.name(), tag, before);
             Ok::<_, TargetError>((before != TagBefore::Digest(root.digest)).then_some((selector, root)))
         });
-        let answers = stream::iter(asked).buffered(QUESTIONS).collect::<Vec<_>>().await;
+        let answers = stream::iter(queries).buffered(MAX_QUERIES).collect::<Vec<_>>().await;
         answers.into_iter().filter_map(Result::transpose).collect()
     }
 }
 
-/// What the tags of a delivery name now. With it comes the first error: after one that says that the registry is not
-/// available, it is not asked again, and its tags are unknown.
+/// Queries what the tags of a delivery name now, and returns it with the first error. If the registry is not available, it
+/// is not queried again, and its tags are unknown.
 pub async fn tag_states(
     client: &Client,
     Delivery { destination, targets }: &Delivery,
 ) -> (Vec<TagState>, Option<RegistryError>) {
     let mut known = BTreeMap::new();
     let mut first = None;
-    let mut asked = states(targets, |_, _| TagBefore::Unknown);
-    let ask = |state: &TagState| {
+    let mut tag_states = states(targets, |_, _| TagBefore::Unknown);
+    let query = |state: &TagState| {
         let repository = client.repository(&destination.registry, &state.repository);
         let (repository, tag) = (repository.optional().optional_once(), state.tag.clone());
         async move {
@@ -51,10 +51,11 @@ pub async fn tag_states(
             ((repository.name().clone(), tag), found)
         }
     };
-    // One alone: a registry that does not answer is waited for once.
-    let (one, others) = asked.split_at(asked.len().min(1));
+    // The first tag alone, so that a registry that does not answer costs one timeout.
+    let (one, others) = tag_states.split_at(tag_states.len().min(1));
     for part in [one, others] {
-        for (name, found) in stream::iter(part.iter().map(ask)).buffered(QUESTIONS).collect::<Vec<_>>().await
+        for (name, found) in
+            stream::iter(part.iter().map(query)).buffered(MAX_QUERIES).collect::<Vec<_>>().await
         {
             match found {
                 Ok(before) => drop(known.insert(name, before)),
@@ -65,9 +66,9 @@ pub async fn tag_states(
             break;
         }
     }
-    for state in &mut asked {
+    for state in &mut tag_states {
         let before = known.get(&(state.repository.clone(), state.tag.clone()));
         state.before = before.copied().unwrap_or(TagBefore::Unknown);
     }
-    (asked, first)
+    (tag_states, first)
 }

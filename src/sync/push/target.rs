@@ -14,7 +14,7 @@ use crate::set::CheckedSet;
 pub struct Target {
     /// The repository, with the destination's prefix.
     pub repository: RepositoryName,
-    /// The image's place in the bundle.
+    /// The image's index in the bundle's manifest.
     pub image: usize,
     /// The image.
     pub digest: Digest,

@@ -36,7 +36,7 @@ pub fn deliveries(
     destination: Option<&Destination>,
 ) -> Result<Vec<Delivery>, PushError> {
     let images = bundle.manifest().images.iter().enumerate();
-    let places = images
+    let indexes = images
         .map(|(n, image)| ((image.reference.to_string(), image.platforms.clone()), n))
         .collect::<HashMap<_, _>>();
     // What is pushed to one destination under two names of it is one delivery.
@@ -53,8 +53,8 @@ pub fn deliveries(
         for wanted in &set.images {
             // Opening the bundle has compared the images of the sets with those of the manifest.
             let key = (wanted.reference.to_string(), wanted.platforms.clone());
-            let Some((place, image)) =
-                places.get(&key).and_then(|n| Some((*n, bundle.manifest().images.get(*n)?)))
+            let Some((index, image)) =
+                indexes.get(&key).and_then(|n| Some((*n, bundle.manifest().images.get(*n)?)))
             else {
                 continue;
             };
@@ -70,9 +70,9 @@ pub fn deliveries(
                 let registry = destination.registry.clone();
                 return Err(PushError::Collision { registry, repository, tag, claims });
             }
-            let target = targets.entry((repository.clone(), place)).or_insert_with(|| Target {
+            let target = targets.entry((repository.clone(), index)).or_insert_with(|| Target {
                 repository,
-                image: place,
+                image: index,
                 digest,
                 tags: BTreeSet::new(),
                 references: BTreeSet::new(),

@@ -22,15 +22,15 @@ pub enum Referrers {
 }
 
 impl Referrers {
-    pub(super) fn chooses(&self, document: &ManifestOrIndex) -> bool {
+    pub(super) fn chooses(&self, manifest: &ManifestOrIndex) -> bool {
         match self {
             Self::All | Self::Required => true,
             Self::None => false,
             Self::Types(types) => {
                 let wanted = |found: &str| types.iter().any(|asked| asked.eq_ignore_ascii_case(found));
-                match document.artifact_type() {
+                match manifest.artifact_type() {
                     Some(own) => wanted(own),
-                    None => document.children().any(|child| wanted(&child.media_type)),
+                    None => manifest.children().any(|child| wanted(&child.media_type)),
                 }
             }
         }
@@ -60,10 +60,10 @@ pub struct LeftBehind {
 }
 
 impl LeftBehind {
-    pub(super) fn add(&mut self, digest: Digest, document: &ManifestOrIndex) {
+    pub(super) fn add(&mut self, digest: Digest, manifest: &ManifestOrIndex) {
         // The config comes first and says the least.
-        let content = || document.children().nth(1).map(|layer| layer.media_type.as_str());
-        self.add_type(digest, document.artifact_type().or_else(content).unwrap_or("unknown"));
+        let content = || manifest.children().nth(1).map(|layer| layer.media_type.as_str());
+        self.add_type(digest, manifest.artifact_type().or_else(content).unwrap_or("unknown"));
     }
 
     pub(super) fn add_type(&mut self, digest: Digest, kind: &str) {

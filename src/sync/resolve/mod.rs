@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What references stand for: each is turned into its closure, read from its registry. Fetches documents only.
+//! What references stand for: each is turned into its closure, read from its registry. Fetches manifests only.
 
 mod choice;
 mod error;
@@ -21,7 +21,7 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, Selector};
 use crate::progress::{Activity, Progress};
 use crate::registry::Client;
-use crate::set::Merged;
+use crate::set::MergedImages;
 use crate::sync::fetch;
 use choice::printable;
 use lookup::LookUp;
@@ -49,7 +49,7 @@ pub struct ResolveOptions {
 /// [`ImageErrors`] with every image that failed.
 pub async fn resolve(
     client: &Client,
-    merged: &Merged,
+    merged: &MergedImages,
     options: ResolveOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Resolved, ImageErrors> {
@@ -60,7 +60,7 @@ pub async fn resolve(
 /// Resolves as many images of `merged` as it can; those that failed count as missing, and are the second answer.
 pub async fn resolve_most(
     client: &Client,
-    merged: &Merged,
+    merged: &MergedImages,
     options: ResolveOptions,
     progress: &Arc<dyn Progress>,
 ) -> (Resolved, ImageErrors) {
@@ -80,16 +80,16 @@ pub async fn resolve_most(
             (image, result)
         })
     });
-    // Collected by place, so that the result does not depend on who answered first.
+    // Collected by index, so that the result does not depend on the order of the responses.
     let results = stream::iter(tasks).buffered(options.jobs.max(1)).collect::<Vec<_>>().await;
     progress.end(Activity::Resolve);
     let (mut resolved, mut errors) = (Resolved::default(), Vec::new());
     resolved.left_behind.unasked = options.referrers == Referrers::None;
     for (image, result) in results {
         match result {
-            Ok((image, documents, left_behind)) => {
+            Ok((image, manifests, left_behind)) => {
                 resolved.images.push(image);
-                resolved.documents.extend(documents);
+                resolved.manifests.extend(manifests);
                 resolved.left_behind.extend(left_behind);
             }
             Err(error) => errors.push((image.reference.clone(), image.platforms.clone(), error)),
@@ -124,16 +124,16 @@ async fn resolve_image(
         // A parsed reference always has one of them; the digest of nothing is in no registry.
         Selector::Digest(Digest::of(b""))
     });
-    let mut documents = Manifests::default();
+    let mut manifests = Manifests::default();
     let top = repository.manifest(&selector).await?;
     let root = Descriptor::new(top.media_type.clone(), top.digest, top.bytes.len() as u64);
-    documents.insert(top.digest, StoredManifest { media_type: top.media_type, bytes: top.bytes });
-    let mut closure = fetch::closure(repository, &root, platforms, &mut documents).await?;
-    platforms::check(repository, platforms, options.require_platforms, &mut closure, &mut documents).await?;
-    let artifact_type = documents.read(&root)?.artifact_type().map(printable);
+    manifests.insert(top.digest, StoredManifest { media_type: top.media_type, bytes: top.bytes });
+    let mut closure = fetch::closure(repository, &root, platforms, &mut manifests).await?;
+    platforms::check(repository, platforms, options.require_platforms, &mut closure, &mut manifests).await?;
+    let artifact_type = manifests.read(&root)?.artifact_type().map(printable);
     let found = match &options.referrers {
         Referrers::None => FoundReferrers::default(),
-        choice => referrers::find(look_up, &closure, reference.tag.as_ref(), choice, &mut documents).await,
+        choice => referrers::find(look_up, &closure, reference.tag.as_ref(), choice, &mut manifests).await,
     };
     let image = ResolvedImage {
         reference: reference.clone(),
@@ -144,5 +144,5 @@ async fn resolve_image(
         referrers: found.referrers,
         missing_referrers: found.missing,
     };
-    Ok((image, documents, found.left_behind))
+    Ok((image, manifests, found.left_behind))
 }

@@ -15,59 +15,60 @@ use crate::registry::{BlobSink, Repository};
 ///
 /// # Errors
 /// [`ClosureError::NoPlatform`] where an index has images, and none for a platform that was asked for;
-/// [`ImageError::Platforms`] where one is lacking and all are required.
+/// [`ImageError::Platforms`] if one is missing and all are required.
 pub(super) async fn check(
     repository: &Repository,
-    asked: &[Platform],
-    required: bool,
+    requested: &[Platform],
+    require_all: bool,
     closure: &mut Closure,
-    documents: &mut Manifests,
+    manifests: &mut Manifests,
 ) -> Result<(), ImageError> {
-    let Some(root) = closure.documents.last().cloned().filter(|_| !asked.is_empty()) else { return Ok(()) };
-    let images = documents.images(closure);
-    let (mut offered, mut all_read, mut size) = (closure.offered.clone(), true, 0_u64);
+    let Some(root) = closure.manifests.last().cloned().filter(|_| !requested.is_empty()) else {
+        return Ok(());
+    };
+    let images = manifests.images(closure);
+    let (mut listed, mut all_read, mut size) = (closure.listed_platforms.clone(), true, 0_u64);
     for config in &images.unstated {
         size = size.saturating_add(config.size);
         let stated = if size <= MAX_MANIFEST_BYTES {
-            config_platform(repository, config, documents).await
+            config_platform(repository, config, manifests).await
         } else {
             Stated::Unreadable
         };
         match stated {
-            Stated::Platform(platform) if !offered.contains(&platform) => offered.push(platform),
+            Stated::Platform(platform) if !listed.contains(&platform) => listed.push(platform),
             Stated::Platform(_) | Stated::None => {}
             Stated::Unreadable => all_read = false,
         }
     }
     // Charts and other artifacts are for no platform. A config that cannot be had says nothing here: whoever fetches the
     // blobs will say so.
-    if all_read && (!offered.is_empty() || images.any && root.is_index()) {
-        let lacks = |asked: &&Platform| offered.iter().all(|offered| asked.rank(offered).is_none());
-        closure.lacking = asked.iter().filter(lacks).cloned().collect();
-        closure.offered = offered;
+    if all_read && (!listed.is_empty() || images.any && root.is_index()) {
+        closure.missing_platforms = platform::unmatched(requested, &listed);
+        closure.listed_platforms = listed;
     }
-    let Closure { lacking, offered, .. } = closure;
-    if root.is_index() && lacking.len() == asked.len() {
-        let (asked, listed) = (platform::list(asked), platform::list(&*offered));
-        return Err(ImageError::Content(ClosureError::NoPlatform { digest: root.digest, asked, listed }));
+    let Closure { missing_platforms, listed_platforms: listed, .. } = closure;
+    if root.is_index() && missing_platforms.len() == requested.len() {
+        let (requested, listed) = (platform::list(requested), platform::list(&*listed));
+        return Err(ImageError::Content(ClosureError::NoPlatform { digest: root.digest, requested, listed }));
     }
-    let replaced = replaced(asked, offered).map(|(asked, _)| asked);
-    let missing = platform::list(lacking.iter().chain(replaced));
-    if required && !missing.is_empty() {
-        return Err(ImageError::Platforms { missing, offered: platform::list(&*offered) });
+    let replaced = replaced(requested, listed).map(|(requested, _)| requested);
+    let missing = platform::list(missing_platforms.iter().chain(replaced));
+    if require_all && !missing.is_empty() {
+        return Err(ImageError::Platforms { missing, offered: platform::list(&*listed) });
     }
     Ok(())
 }
 
 /// Platforms that another architecture replaces, which runs there too, and the one that does.
 fn replaced<'a>(
-    asked: &'a [Platform],
-    offered: &'a [Platform],
+    requested: &'a [Platform],
+    listed: &'a [Platform],
 ) -> impl Iterator<Item = (&'a Platform, &'a Platform)> {
-    asked.iter().filter_map(|asked| {
-        let ranks = offered.iter().filter_map(|offered| Some((asked.rank(offered)?, offered)));
+    requested.iter().filter_map(|requested| {
+        let ranks = listed.iter().filter_map(|listed| Some((requested.rank(listed)?, listed)));
         let (_, best) = ranks.min()?;
-        (best.canonical().architecture != asked.canonical().architecture).then_some((asked, best))
+        (best.canonical().architecture != requested.canonical().architecture).then_some((requested, best))
     })
 }
 
@@ -79,28 +80,28 @@ enum Stated {
     Unreadable,
 }
 
-async fn config_platform(repository: &Repository, config: &Descriptor, documents: &mut Manifests) -> Stated {
+async fn config_platform(repository: &Repository, config: &Descriptor, manifests: &mut Manifests) -> Stated {
     let Descriptor { digest, size, .. } = *config;
-    if documents.content(&digest).is_none() && size > 0 && size <= MAX_MANIFEST {
+    if manifests.content(&digest).is_none() && size > 0 && size <= MAX_MANIFEST {
         let mut buffer = Buffer(Vec::new());
         if repository.blob(&digest, size, &mut buffer).await.is_err() {
             return Stated::Unreadable;
         }
-        documents.insert_content(digest, buffer.0.into());
+        manifests.insert_content(digest, buffer.0.into());
     }
     let limit = usize::try_from(MAX_MANIFEST).unwrap_or(usize::MAX);
-    let Some(bytes) = documents.content(&digest) else { return Stated::Unreadable };
+    let Some(bytes) = manifests.content(&digest) else { return Stated::Unreadable };
     let stated = crate::json::parse::<StatedPlatform>(bytes, limit).ok();
     stated.and_then(|stated| stated.platform()).map_or(Stated::None, Stated::Platform)
 }
 
 /// Completes images by children that one registry did not give and another one did: a bundle holds them then.
 pub(super) fn complete(resolved: &mut Resolved) {
-    let Resolved { images, documents, .. } = resolved;
+    let Resolved { images, manifests, .. } = resolved;
     for image in images {
         let absent = &image.closure.absent;
-        if absent.iter().any(|child| documents.get(&child.digest).is_some())
-            && let Ok(closure) = documents.closure(&image.root, &image.platforms)
+        if absent.iter().any(|child| manifests.get(&child.digest).is_some())
+            && let Ok(closure) = manifests.closure(&image.root, &image.platforms)
         {
             image.set_closure(closure);
         }
@@ -122,21 +123,22 @@ impl BlobSink for Buffer {
 impl ResolvedImage {
     /// What a person should know of an image that travels: a sentence without its subject each.
     pub fn remarks(&self) -> Vec<String> {
-        let Closure { lacking, offered, absent, documents, contents, .. } = &self.closure;
+        let Closure { missing_platforms, listed_platforms, absent, manifests, blobs, .. } = &self.closure;
         let mut remarks = Vec::new();
-        if !lacking.is_empty() {
-            let (missing, offered) = (platform::list(lacking), platform::list(offered));
-            remarks.push(format!("has no image for {missing}; it has {offered}"));
+        if !missing_platforms.is_empty() {
+            let (missing, listed) = (platform::list(missing_platforms), platform::list(listed_platforms));
+            remarks.push(format!("has no image for {missing}; it has {listed}"));
         }
-        for (asked, best) in replaced(&self.platforms, offered) {
-            remarks
-                .push(format!("has no image for {asked}; the one for {best} travels, which runs there too"));
+        for (requested, best) in replaced(&self.platforms, listed_platforms) {
+            remarks.push(format!(
+                "has no image for {requested}; the one for {best} travels, which runs there too"
+            ));
         }
         for child in absent {
             let (name, digest, reason) = (&child.name, child.digest, &child.absence.reason);
             remarks.push(format!("travels without the {name} ({digest}), which its index lists: {reason}"));
         }
-        let descriptors = documents.iter().chain(contents);
+        let descriptors = manifests.iter().chain(blobs);
         let damaged = descriptors.filter(|of| of.inline() == Some(Inline::Damaged)).map(|of| of.digest);
         for digest in damaged {
             remarks.push(format!(

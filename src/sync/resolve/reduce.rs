@@ -86,10 +86,10 @@ impl Resolved {
             let (reason, kind) =
                 of_image.entry(*digest).or_insert_with(|| (error::chain(&**error), error.kind()));
             let absence = Absence { reason: printable(reason), kind: *kind };
-            self.documents.withdraw(*digest, absence);
+            self.manifests.withdraw(*digest, absence);
         }
         for image in &mut self.images {
-            dropped |= image.drop_children(&self.documents, failed);
+            dropped |= image.drop_children(&self.manifests, failed);
         }
         for (position, reasons) in failures {
             if let Some(image) = self.images.get_mut(position) {
@@ -121,7 +121,7 @@ impl Resolved {
 }
 
 fn parts(closure: &crate::oci::closure::Closure) -> impl Iterator<Item = &Descriptor> {
-    closure.documents.iter().chain(&closure.contents)
+    closure.manifests.iter().chain(&closure.blobs)
 }
 
 impl ResolvedImage {
@@ -141,13 +141,13 @@ impl ResolvedImage {
     }
 
     /// Drops the optional children of its indexes that are among `failed`. Answers whether there were any.
-    fn drop_children(&mut self, documents: &Manifests, failed: &ReferrerErrors) -> bool {
+    fn drop_children(&mut self, manifests: &Manifests, failed: &ReferrerErrors) -> bool {
         let held = parts(&self.closure).map(|part| part.digest).collect::<HashSet<_>>();
         if !failed.0.iter().any(|failure| held.contains(&failure.digest)) {
             return false;
         }
         // What consists of optional children alone is nothing without them.
-        let Ok(closure) = documents.closure(&self.root, &self.platforms) else { return false };
+        let Ok(closure) = manifests.closure(&self.root, &self.platforms) else { return false };
         let dropped = closure.absent != self.closure.absent;
         self.set_closure(closure);
         dropped
@@ -170,7 +170,7 @@ impl ResolvedImage {
         self.referrers = kept;
         loop {
             let there = std::iter::once(&self.closure).chain(self.referrers.iter().map(|r| &r.closure));
-            let there = there.flat_map(|c| c.documents.iter().map(|d| d.digest)).collect::<HashSet<_>>();
+            let there = there.flat_map(|c| c.manifests.iter().map(|d| d.digest)).collect::<HashSet<_>>();
             let Some(position) = self.referrers.iter().position(|r| !there.contains(&r.subject)) else {
                 break;
             };

@@ -18,7 +18,7 @@ use crate::oci::reference::{Selector, Tag};
 use crate::registry::Repository;
 use crate::sync::fetch;
 
-/// Most referrers of one image, counted over all of its documents.
+/// Most referrers of one image, counted over all of its manifests.
 const MAX_REFERRERS: usize = 1000;
 /// How far referrers of referrers are followed. A signature of an SBOM is two deep.
 const MAX_REFERRER_DEPTH: usize = 8;
@@ -36,13 +36,13 @@ pub struct FoundReferrers {
     pub left_behind: LeftBehind,
 }
 
-/// Finds what refers to any document of an image, and to that in turn; fetches their documents.
+/// Finds what refers to any manifest of an image, and to that in turn; fetches their manifests.
 pub async fn find_referrers(
     repository: &Repository,
     of: &Closure,
-    documents: &mut Manifests,
+    manifests: &mut Manifests,
 ) -> FoundReferrers {
-    find(&LookUp::new(repository.clone(), &Referrers::All), of, None, &Referrers::All, documents).await
+    find(&LookUp::new(repository.clone(), &Referrers::All), of, None, &Referrers::All, manifests).await
 }
 
 /// [`find_referrers`], without those that are not chosen and what refers to them. `tag` is the tag by which the image was
@@ -52,16 +52,16 @@ pub(super) async fn find(
     of: &Closure,
     tag: Option<&Tag>,
     choice: &Referrers,
-    documents: &mut Manifests,
+    manifests: &mut Manifests,
 ) -> FoundReferrers {
-    let parts = of.documents.iter().map(|document| document.digest).collect();
+    let parts = of.manifests.iter().map(|manifest| manifest.digest).collect();
     let mut search =
         Search { look_up, choice, parts, tried: HashSet::new(), bytes: 0, out: FoundReferrers::default() };
-    // The outermost document is the last, and is what the reference stands for.
+    // The outermost manifest is the last, and is what the reference stands for.
     let roles = std::iter::once(Role::Image).chain(std::iter::repeat(Role::Part));
-    let subjects = of.documents.iter().rev().zip(roles).map(|(document, role)| {
-        let role = if document.is_attestation() { Role::Attestation } else { role };
-        Subject { digest: document.digest, role }
+    let subjects = of.manifests.iter().rev().zip(roles).map(|(manifest, role)| {
+        let role = if manifest.is_attestation() { Role::Attestation } else { role };
+        Subject { digest: manifest.digest, role }
     });
     let mut subjects = subjects.collect::<Vec<_>>();
     for depth in 0..=MAX_REFERRER_DEPTH {
@@ -77,7 +77,7 @@ pub(super) async fn find(
             break;
         }
         let asked = subjects.iter().map(|subject| subject.digest).collect::<HashSet<_>>();
-        subjects = search.fetch(new, &asked, documents).await;
+        subjects = search.fetch(new, &asked, manifests).await;
     }
     let mut out = search.out;
     out.referrers.sort_by(|a, b| (a.subject, &a.tag, a.root.digest).cmp(&(b.subject, &b.tag, b.root.digest)));
@@ -87,11 +87,11 @@ pub(super) async fn find(
 struct Search<'a> {
     look_up: &'a LookUp,
     choice: &'a Referrers,
-    /// Documents of the image.
+    /// Manifests of the image.
     parts: HashSet<Digest>,
     /// What was fetched or lost, and whether a tag named it.
     tried: HashSet<(Digest, bool)>,
-    /// Bytes of all documents of referrers.
+    /// Bytes of all manifests of referrers.
     bytes: u64,
     out: FoundReferrers,
 }
@@ -127,7 +127,7 @@ impl Search<'_> {
         &mut self,
         candidates: Vec<Candidate>,
         asked: &HashSet<Digest>,
-        documents: &mut Manifests,
+        manifests: &mut Manifests,
     ) -> Vec<Subject> {
         let repository = &self.look_up.referrers;
         let fetches = candidates.into_iter().map(|candidate| async move {
@@ -138,34 +138,34 @@ impl Search<'_> {
         let mut subjects = Vec::new();
         while let Some((candidate, fetched)) = fetches.next().await {
             let fetched = fetched.and_then(|(root, closure, own)| Ok((own.read(&root)?, root, closure, own)));
-            let (document, root, closure, own) = match fetched {
+            let (manifest, root, closure, own) = match fetched {
                 Ok(fetched) => fetched,
                 Err(error) => {
                     self.lose(&candidate, error::chain(&error), error.kind());
                     continue;
                 }
             };
-            let size = closure.documents.iter().map(|document| document.size).sum::<u64>();
+            let size = closure.manifests.iter().map(|manifest| manifest.size).sum::<u64>();
             if self.bytes + size > MAX_MANIFEST_BYTES {
                 let reason =
                     format!("the manifests of its referrers are larger than {MAX_MANIFEST_BYTES} bytes");
                 self.lose(&candidate, reason, ErrorKind::Other);
                 continue;
             }
-            let subject = match (&candidate.tag, document.subject()) {
+            let subject = match (&candidate.tag, manifest.subject()) {
                 (Some(_), _) => candidate.subject,
                 (None, Some(stated)) if asked.contains(&stated.digest) => stated.digest,
                 // What only a list says to be a referrer, and does not say so itself, is none.
                 (None, _) => continue,
             };
-            if !self.choice.chooses(&document) {
-                self.out.left_behind.add(root.digest, &document);
+            if !self.choice.chooses(&manifest) {
+                self.out.left_behind.add(root.digest, &manifest);
                 continue;
             }
             self.bytes += size;
-            documents.extend(own);
-            let artifact_type = document.artifact_type().map(printable);
-            let new = closure.documents.iter().map(|d| Subject { digest: d.digest, role: Role::Part });
+            manifests.extend(own);
+            let artifact_type = manifest.artifact_type().map(printable);
+            let new = closure.manifests.iter().map(|d| Subject { digest: d.digest, role: Role::Part });
             subjects.extend(new);
             self.out.referrers.push(ResolvedReferrer {
                 subject,
@@ -197,7 +197,7 @@ impl Search<'_> {
     }
 }
 
-/// The documents of a candidate. Its digest names it; what a list says of its size is not relied on.
+/// The manifests of a candidate. Its digest names it; what a list says of its size is not relied on.
 async fn fetch_one(
     repository: &Repository,
     candidate: &Candidate,
@@ -208,8 +208,8 @@ async fn fetch_one(
         None => repository.manifest(&Selector::Digest(*digest)).await?.bytes,
     };
     let root = Descriptor::new(media_type.clone(), *digest, bytes.len() as u64);
-    let mut documents = Manifests::default();
-    documents.insert(*digest, StoredManifest { media_type: media_type.clone(), bytes });
-    let closure = fetch::closure(repository, &root, &[], &mut documents).await?;
-    Ok((root, closure, documents))
+    let mut manifests = Manifests::default();
+    manifests.insert(*digest, StoredManifest { media_type: media_type.clone(), bytes });
+    let closure = fetch::closure(repository, &root, &[], &mut manifests).await?;
+    Ok((root, closure, manifests))
 }

@@ -25,7 +25,7 @@ pub struct ResolvedImage {
     pub reference: Reference,
     /// Platforms asked for; empty: all.
     pub platforms: Vec<Platform>,
-    /// The document that the reference stands for.
+    /// The manifest that the reference stands for.
     pub root: Descriptor,
     /// Kind of artifact, where it is not a container image.
     pub artifact_type: Option<String>,
@@ -48,15 +48,15 @@ pub struct MissingImage {
     pub reason: String,
 }
 
-/// All images, with their documents.
+/// All images, with their manifests.
 #[derive(Debug, Clone, Default)]
 pub struct Resolved {
     /// In the order of the merged sets.
     pub images: Vec<ResolvedImage>,
     /// Images that a bundle is made without.
     pub missing: Vec<MissingImage>,
-    /// Every document of every image.
-    pub documents: Manifests,
+    /// Every manifest of every image.
+    pub manifests: Manifests,
     /// What refers to the images and does not travel.
     pub left_behind: LeftBehind,
 }
@@ -66,7 +66,7 @@ pub struct Resolved {
 pub struct ResolvedReferrer {
     /// What it refers to.
     pub subject: Digest,
-    /// Its document.
+    /// Its manifest.
     pub root: Descriptor,
     /// Kind of artifact.
     pub artifact_type: Option<String>,
@@ -96,7 +96,7 @@ pub struct MissingReferrer {
 impl ResolvedImage {
     /// Replaces the closure by one with other optional children. What the configs say of platforms stays.
     pub(super) fn set_closure(&mut self, closure: Closure) {
-        let Closure { lacking, offered, .. } = std::mem::take(&mut self.closure);
-        self.closure = Closure { lacking, offered, ..closure };
+        let Closure { missing_platforms, listed_platforms, .. } = std::mem::take(&mut self.closure);
+        self.closure = Closure { missing_platforms, listed_platforms, ..closure };
     }
 }

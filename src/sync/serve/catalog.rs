@@ -19,9 +19,9 @@ use crate::oci::written;
 pub struct Repository {
     /// What each tag names; nothing where two images claim it.
     tags: BTreeMap<Tag, Option<Digest>>,
-    /// Documents and blobs that may be read through this repository.
+    /// Manifests and blobs that may be read through this repository.
     pub(super) content: HashSet<Digest>,
-    /// What refers to a document, in the order of the manifest.
+    /// What refers to a manifest, in the order of the manifest.
     referrers: HashMap<Digest, Vec<Referrer>>,
 }
 
@@ -154,7 +154,7 @@ impl Repository {
         let closures =
             std::iter::once(&image.closure).chain(image.referrers.iter().map(|(_, closure)| closure));
         for closure in closures {
-            self.content.extend(closure.documents.iter().chain(&closure.contents).map(|d| d.digest));
+            self.content.extend(closure.manifests.iter().chain(&closure.blobs).map(|d| d.digest));
         }
         for (entry, (root, _)) in manifest.referrers.iter().zip(&image.referrers) {
             if let Some(tag) = &entry.tag {
@@ -185,8 +185,8 @@ fn referrer(root: &Descriptor, artifact_type: Option<String>, images: &BundledIm
         #[serde(default)]
         annotations: HashMap<String, String>,
     }
-    let document = images.documents.get(&root.digest);
-    let annotated = document.and_then(|document| serde_json::from_slice::<Annotated>(&document.bytes).ok());
+    let manifest = images.manifests.get(&root.digest);
+    let annotated = manifest.and_then(|manifest| serde_json::from_slice::<Annotated>(&manifest.bytes).ok());
     Referrer {
         annotations: annotated.unwrap_or_default().annotations,
         artifact_type,

@@ -25,13 +25,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use super::options::{ServeError, ServeOptions, Tls};
-use super::patience::{LastTaken, Patience};
 use super::peers::Peers;
+use super::stall_timeout::{LastRead, StallTimeoutStream};
 
-/// Most connections at once; further ones wait, or take the place of idle ones.
+/// The most connections at once. Further ones wait, or replace idle ones.
 const MAX_CONNECTIONS: usize = 256;
-/// How long a connection waits for a place before idle ones are looked for again.
-const PLACE_RETRY: Duration = Duration::from_millis(500);
+/// How long a connection waits for a permit before it looks for an idle one to replace again.
+const PERMIT_RETRY: Duration = Duration::from_millis(500);
 /// How long a client may take for the head of a request, and for a TLS handshake.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a client may take no byte of what it asked for. An edge registry that is busy may hold up a copy for a while.
@@ -174,7 +174,7 @@ impl Listener {
         let graceful = GracefulShutdown::new();
         // What a client sends beside the head is of no use to a registry that cannot be written to.
         let router = Router::new().fallback(move |request: Request<Body>| answer(request.map(|_| ())));
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let peers = Peers::default();
         let waits = Waits { idle: HEAD_TIMEOUT, keep_alive: self.keep_alive };
         let mut stop = pin!(stop);
@@ -190,19 +190,19 @@ impl Listener {
                 },
                 () = &mut stop => break,
             };
-            let taken = LastTaken::now();
+            let taken = LastRead::now();
             let authenticated = Arc::new(AtomicBool::new(!self.authenticates));
             let (caller, taken_of) = (Caller(Arc::clone(&authenticated)), taken.clone());
             let Some(counted) = peers.count(peer, self.per_peer, taken_of, authenticated) else { continue };
-            let place = tokio::select! {
-                place = a_place(&places, &peers, peer) => place,
+            let permit = tokio::select! {
+                permit = acquire_permit(&permits, &peers, peer) => permit,
                 () = &mut stop => break,
             };
             let tls = self.tls.as_ref().map(|(acceptor, _)| acceptor.clone());
             let (router, watcher) =
                 (router.clone().layer(Extension(Peer(peer))).layer(Extension(caller)), graceful.watcher());
             let counted = Arc::new(counted);
-            let held = (place, Arc::clone(&counted));
+            let held = (permit, Arc::clone(&counted));
             let task = tokio::spawn(async move {
                 let _held = held;
                 connection(stream, taken, tls, router, watcher, waits).await;
@@ -214,16 +214,20 @@ impl Listener {
     }
 }
 
-/// A place for a connection of `peer`, where there are none left that of one that may be closed for it.
-async fn a_place(places: &Arc<Semaphore>, peers: &Peers, peer: IpAddr) -> Option<OwnedSemaphorePermit> {
+/// Acquires a permit for a connection of `peer`. If there are none left, closes a connection that may be closed for it.
+async fn acquire_permit(
+    permits: &Arc<Semaphore>,
+    peers: &Peers,
+    peer: IpAddr,
+) -> Option<OwnedSemaphorePermit> {
     loop {
-        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
-            return Some(place);
+        if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+            return Some(permit);
         }
         peers.close_one_for(peer, Instant::now());
-        let place = Arc::clone(places).acquire_owned();
-        if let Ok(place) = tokio::time::timeout(PLACE_RETRY, place).await {
-            return place.ok();
+        let permit = Arc::clone(permits).acquire_owned();
+        if let Ok(permit) = tokio::time::timeout(PERMIT_RETRY, permit).await {
+            return permit.ok();
         }
     }
 }
@@ -240,14 +244,14 @@ struct Waits {
 /// Answers on one connection until it ends, or no head of a request comes in time: at its start, and between requests.
 async fn connection(
     stream: TcpStream,
-    taken: LastTaken,
+    taken: LastRead,
     tls: Option<TlsAcceptor>,
     router: Router,
     watcher: Watcher,
     waits: Waits,
 ) {
     let _ = stream.set_nodelay(true);
-    let stream = Patience::new(stream, STALL_TIMEOUT, taken);
+    let stream = StallTimeoutStream::new(stream, STALL_TIMEOUT, taken);
     match tls {
         None => http(stream, router, watcher, waits).await,
         Some(tls) => {
@@ -297,7 +301,7 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let router = Router::new().fallback(|| async { "here" });
         let waits = Waits { idle: Duration::from_millis(200), keep_alive: true };
-        let serving = connection(stream, LastTaken::now(), None, router, graceful.watcher(), waits);
+        let serving = connection(stream, LastRead::now(), None, router, graceful.watcher(), waits);
         (client, tokio::spawn(serving))
     }
 
@@ -399,7 +403,7 @@ mod tests {
         serving.abort();
     }
 
-    /// Whoever connects and says nothing, or nothing more, holds a place for a bounded time only.
+    /// Whoever connects and says nothing, or nothing more, holds a permit for a bounded time only.
     #[tokio::test]
     async fn idle_connections_end() {
         let graceful = GracefulShutdown::new();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::task::AbortHandle;
 
-use super::patience::LastTaken;
+use super::stall_timeout::LastRead;
 
 /// How long a connection takes no byte before it counts as idle.
 const IDLE: Duration = Duration::from_secs(2);
@@ -32,7 +32,7 @@ struct State {
 /// A connection that is open.
 #[derive(Debug)]
 struct Connection {
-    taken: LastTaken,
+    taken: LastRead,
     began: Instant,
     /// Whether a request of it had good credentials.
     authenticated: Arc<AtomicBool>,
@@ -58,7 +58,7 @@ impl Peers {
         &self,
         address: IpAddr,
         max: usize,
-        taken: LastTaken,
+        taken: LastRead,
         authenticated: Arc<AtomicBool>,
     ) -> Option<Counted> {
         let mut state = self.state();

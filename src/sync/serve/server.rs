@@ -9,12 +9,12 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 
+use super::bundle_content::BundleContent;
 use super::catalog::Catalog;
 use super::listen::Listener;
 use super::options::{ServeError, ServeOptions};
 use super::request::{Route, query, route};
 use super::response::{error, finish, json, page, read_only, unknown_name};
-use super::shelf::BundleContent;
 use crate::bundle::{Bundle, BundledImages};
 
 /// A server of one bundle that listens, and answers once it runs.
@@ -62,7 +62,7 @@ impl Server {
 /// All that a bundle offers, to everybody.
 #[derive(Debug)]
 struct ServedBundle {
-    shelf: BundleContent,
+    bundle_content: BundleContent,
     catalog: Catalog,
     references: Vec<String>,
 }
@@ -71,9 +71,9 @@ impl ServedBundle {
     fn new(bundle: Arc<Bundle>, images: BundledImages) -> Self {
         let catalog = Catalog::new(&bundle, &images);
         let references = catalog.references(&bundle);
-        let shelf =
-            BundleContent::new(bundle, images.documents, |fault| tracing::error!("{}", fault.message));
-        Self { shelf, catalog, references }
+        let bundle_content =
+            BundleContent::new(bundle, images.manifests, |fault| tracing::error!("{}", fault.message));
+        Self { bundle_content, catalog, references }
     }
 
     async fn answer(&self, request: Request<()>) -> Response<Body> {
@@ -96,7 +96,7 @@ impl ServedBundle {
             | Route::Referrers(name, _) => {
                 let ns = query(text, "ns");
                 match self.catalog.get(name, ns.as_deref()) {
-                    Some(repository) => self.shelf.answer(repository, &route, request).await,
+                    Some(repository) => self.bundle_content.answer(repository, &route, request).await,
                     None => unknown_name(),
                 }
             }

@@ -77,16 +77,16 @@ pub fn referrers_tag(subject: &Digest) -> String {
 pub fn referrers_index(referrers: &[&Image]) -> Image {
     let entries = referrers.iter().map(|referrer| {
         let mut descriptor = referrer.descriptor();
-        let document = serde_json::from_slice::<Value>(&referrer.manifest).unwrap();
+        let manifest = serde_json::from_slice::<Value>(&referrer.manifest).unwrap();
         for field in ["artifactType", "annotations"] {
-            if let Some(value) = document.get(field) {
+            if let Some(value) = manifest.get(field) {
                 descriptor[field] = value.clone();
             }
         }
         descriptor
     });
     let entries = entries.collect::<Vec<_>>();
-    let mut index = Image::document(
+    let mut index = Image::from_json(
         OCI_INDEX,
         &json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}),
     );

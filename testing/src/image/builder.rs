@@ -152,7 +152,7 @@ impl ImageBuilder {
         self
     }
 
-    /// Lets it refer to another document.
+    /// Lets it refer to another manifest.
     #[must_use]
     pub fn subject(mut self, subject: &Image) -> Self {
         self.subject = Some(subject.descriptor());
@@ -205,7 +205,7 @@ impl ImageBuilder {
             manifest["annotations"] = json!(self.annotations);
         }
         change(&mut manifest);
-        let mut image = Image::document(media_type, &manifest);
+        let mut image = Image::from_json(media_type, &manifest);
         blobs.insert(0, (Digest::of(&config), config));
         let mut seen = std::collections::HashSet::new();
         blobs.retain(|(digest, _)| seen.insert(*digest));

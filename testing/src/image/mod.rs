@@ -15,14 +15,14 @@ pub use self::artifacts::{
 pub use self::builder::{ImageBuilder, random_bytes, tar_of};
 use crate::registry::Registry;
 
-/// A document (manifest or index) with everything below it.
+/// A manifest or index with everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// Media type of the document.
+    /// Media type of the manifest or index.
     pub media_type: String,
-    /// The bytes of the document.
+    /// Its bytes.
     pub manifest: Vec<u8>,
-    /// The digest of the document.
+    /// Digest of `manifest`.
     pub digest: Digest,
     /// Config and layers of a manifest, each once, in the order of use.
     pub blobs: Vec<(Digest, Vec<u8>)>,
@@ -35,12 +35,12 @@ pub struct Image {
 }
 
 impl Image {
-    /// The descriptor of the document, without a platform.
+    /// Its descriptor, without a platform.
     pub fn descriptor(&self) -> Value {
         json!({"mediaType": self.media_type, "digest": self.digest.to_string(), "size": self.manifest.len()})
     }
 
-    /// Bytes of the document and of everything below it, counting what is shared once.
+    /// Bytes of the manifest and of everything below it; what is shared counts once.
     pub fn size(&self) -> u64 {
         let mut all = self.contents();
         all.sort_unstable_by_key(|(digest, _)| *digest);
@@ -48,29 +48,29 @@ impl Image {
         all.iter().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
-    /// This document and all below it, inner before outer.
-    pub fn documents(&self) -> Vec<&Self> {
-        self.children.iter().flat_map(Self::documents).chain([self]).collect()
+    /// This manifest or index and all below it, inner before outer.
+    pub fn manifests(&self) -> Vec<&Self> {
+        self.children.iter().flat_map(Self::manifests).chain([self]).collect()
     }
 
     fn contents(&self) -> Vec<(Digest, &[u8])> {
-        self.documents()
+        self.manifests()
             .into_iter()
-            .flat_map(|document| {
-                let blobs = document.blobs.iter().map(|(digest, bytes)| (*digest, bytes.as_slice()));
-                blobs.chain([(document.digest, document.manifest.as_slice())])
+            .flat_map(|image| {
+                let blobs = image.blobs.iter().map(|(digest, bytes)| (*digest, bytes.as_slice()));
+                blobs.chain([(image.digest, image.manifest.as_slice())])
             })
             .collect()
     }
 
     /// Puts everything into a repository, without the network. Without a tag only the digest names it.
     pub fn push_to(&self, registry: &Registry, repository: &str, tag: Option<&str>) {
-        for document in self.documents() {
-            for (_, bytes) in &document.blobs {
+        for image in self.manifests() {
+            for (_, bytes) in &image.blobs {
                 registry.put_blob(repository, bytes);
             }
-            let digest = document.digest.to_string();
-            registry.put_manifest(repository, &digest, &document.media_type, &document.manifest);
+            let digest = image.digest.to_string();
+            registry.put_manifest(repository, &digest, &image.media_type, &image.manifest);
         }
         if let Some(tag) = tag {
             registry.put_manifest(repository, tag, &self.media_type, &self.manifest);
@@ -91,8 +91,8 @@ impl Image {
         std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
     }
 
-    fn document(media_type: &str, document: &Value) -> Self {
-        let manifest = serde_json::to_vec_pretty(document).unwrap();
+    fn from_json(media_type: &str, json: &Value) -> Self {
+        let manifest = serde_json::to_vec_pretty(json).unwrap();
         Self {
             media_type: media_type.to_owned(),
             digest: Digest::of(&manifest),
@@ -100,12 +100,12 @@ impl Image {
             blobs: Vec::new(),
             children: Vec::new(),
             platform: None,
-            artifact_type: document["artifactType"].as_str().map(str::to_owned),
+            artifact_type: json["artifactType"].as_str().map(str::to_owned),
         }
     }
 }
 
-/// `os/architecture[/variant]` as documents write it.
+/// `os/architecture[/variant]` as manifests write it.
 fn platform(text: &str) -> Value {
     let mut parts = text.split('/');
     let mut next = || parts.next().map(str::to_owned);
@@ -125,7 +125,7 @@ fn list(media_type: &str, children: &[(&Image, Option<&str>)]) -> Image {
         descriptor
     });
     let entries = entries.collect::<Vec<_>>();
-    let mut index = Image::document(
+    let mut index = Image::from_json(
         media_type,
         &json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries}),
     );
@@ -149,7 +149,7 @@ pub fn with_attestations(images: &[&Image]) -> Image {
     let attestations = images.iter().map(|image| artifacts::attestation(image)).collect::<Vec<_>>();
     let children = images.iter().map(|image| (*image, None)).collect::<Vec<_>>();
     let plain = list(OCI_INDEX, &children);
-    let mut document = serde_json::from_slice::<Value>(&plain.manifest).unwrap();
+    let mut index = serde_json::from_slice::<Value>(&plain.manifest).unwrap();
     for (image, attestation) in images.iter().zip(&attestations) {
         let mut descriptor = attestation.descriptor();
         descriptor["platform"] = platform("unknown/unknown");
@@ -157,9 +157,9 @@ pub fn with_attestations(images: &[&Image]) -> Image {
             "vnd.docker.reference.digest": image.digest.to_string(),
             "vnd.docker.reference.type": "attestation-manifest",
         });
-        document["manifests"].as_array_mut().unwrap().push(descriptor);
+        index["manifests"].as_array_mut().unwrap().push(descriptor);
     }
-    let mut index = Image::document(OCI_INDEX, &document);
+    let mut index = Image::from_json(OCI_INDEX, &index);
     index.children = plain.children.into_iter().chain(attestations).collect();
     index
 }

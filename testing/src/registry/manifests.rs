@@ -60,12 +60,12 @@ pub(crate) fn put(call: &Call, repository: &str, reference: &str, bytes: Bytes) 
     let options = &call.shared.options;
     let stated = call.parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let stated = stated.map(|stated| stated.split(';').next().unwrap_or_default().trim());
-    let document = match serde_json::from_slice::<Value>(&bytes) {
-        Ok(document) => document,
+    let json = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(json) => json,
         Err(_) if options.unknown_types => Value::Null,
         Err(_) => return invalid("it is not JSON"),
     };
-    let own = document["mediaType"].as_str();
+    let own = json["mediaType"].as_str();
     let Some(media_type) = stated.or(own) else { return invalid("it has no media type") };
     if own.is_some_and(|own| own != media_type) {
         return invalid("its media type is another than Content-Type says");
@@ -85,7 +85,7 @@ pub(crate) fn put(call: &Call, repository: &str, reference: &str, bytes: Bytes) 
         Err(_) => Some(reference.to_owned()),
     };
     let mut stock = call.shared.state.stock();
-    if let Err(reply) = check_children(&stock, repository, &document, options.sparse_indexes) {
+    if let Err(reply) = check_children(&stock, repository, &json, options.sparse_indexes) {
         return reply;
     }
     let manifest = StoredManifest { media_type: media_type.to_owned(), bytes };
@@ -108,18 +108,18 @@ pub(crate) fn put(call: &Call, repository: &str, reference: &str, bytes: Bytes) 
     let location = format!("{}/v2/{repository}/manifests/{digest}", call.base());
     headers.insert(header::LOCATION, HeaderValue::try_from(location).unwrap());
     headers.insert("docker-content-digest", HeaderValue::try_from(digest.to_string()).unwrap());
-    if let Some(subject) = document["subject"]["digest"].as_str().filter(|_| options.referrers_api) {
+    if let Some(subject) = json["subject"]["digest"].as_str().filter(|_| options.referrers_api) {
         headers.insert("oci-subject", HeaderValue::try_from(subject).unwrap());
     }
     reply
 }
 
-/// Everything that a document points to must be in the repository; its subject need not be.
-fn check_children(stock: &Stock, repository: &str, document: &Value, sparse: bool) -> Result<(), Reply> {
+/// Everything that a manifest points to must be in the repository; its subject need not be.
+fn check_children(stock: &Stock, repository: &str, json: &Value, sparse: bool) -> Result<(), Reply> {
     let empty = Repository::default();
     let repository = stock.repositories.get(repository).unwrap_or(&empty);
-    let list = |field: &str| document[field].as_array().cloned().unwrap_or_default();
-    let blobs = list("layers").into_iter().chain(document.get("config").cloned());
+    let list = |field: &str| json[field].as_array().cloned().unwrap_or_default();
+    let blobs = list("layers").into_iter().chain(json.get("config").cloned());
     // Foreign layers lie elsewhere.
     let blobs = blobs.filter(|blob| blob["urls"].as_array().is_none_or(Vec::is_empty));
     let children = if sparse { Vec::new() } else { list("manifests") };
@@ -159,7 +159,7 @@ pub(crate) fn delete(call: &Call, repository: &str, reference: &str) -> Reply {
 }
 
 /// A page of `names`, with a `Link` to the next one (distribution-spec, "Listing Tags").
-fn page(call: &Call, path: &str, names: Vec<String>, document: impl FnOnce(&[String]) -> Value) -> Reply {
+fn page(call: &Call, path: &str, names: Vec<String>, body: impl FnOnce(&[String]) -> Value) -> Reply {
     let last = call.query.get("last");
     let names = names.into_iter().filter(|name| last.is_none_or(|last| name > last)).collect::<Vec<_>>();
     let most = call.query.get("n").map(|n| n.parse::<usize>());
@@ -172,7 +172,7 @@ fn page(call: &Call, path: &str, names: Vec<String>, document: impl FnOnce(&[Str
         }
     };
     let shown = &names[..most];
-    let mut reply = json_reply(StatusCode::OK, "application/json", &document(shown));
+    let mut reply = json_reply(StatusCode::OK, "application/json", &body(shown));
     if let Some(last) = shown.last().filter(|_| most < names.len()) {
         let link = format!("<{path}?last={last}&n={most}>; rel=\"next\"");
         reply.headers_mut().insert(header::LINK, HeaderValue::try_from(link).unwrap());
@@ -197,16 +197,16 @@ pub(crate) fn catalog(call: &Call) -> Reply {
 
 /// The descriptor of a referrer, as the distribution-spec wants it.
 fn referrer(digest: &Digest, manifest: &StoredManifest, subject: &Digest) -> Option<Value> {
-    let document = serde_json::from_slice::<Value>(&manifest.bytes).ok()?;
-    (document["subject"]["digest"].as_str()? == subject.to_string()).then(|| {
+    let json = serde_json::from_slice::<Value>(&manifest.bytes).ok()?;
+    (json["subject"]["digest"].as_str()? == subject.to_string()).then(|| {
         let mut descriptor = json!({
             "mediaType": manifest.media_type, "digest": digest.to_string(), "size": manifest.bytes.len(),
         });
-        let kind = document.get("artifactType").or_else(|| document.get("config")?.get("mediaType"));
+        let kind = json.get("artifactType").or_else(|| json.get("config")?.get("mediaType"));
         if let Some(kind) = kind {
             descriptor["artifactType"] = kind.clone();
         }
-        if let Some(annotations) = document.get("annotations") {
+        if let Some(annotations) = json.get("annotations") {
             descriptor["annotations"] = annotations.clone();
         }
         descriptor

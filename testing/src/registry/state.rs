@@ -145,9 +145,9 @@ impl Repository {
 
 /// The digests that a manifest or index names.
 fn named(bytes: &[u8]) -> Vec<Digest> {
-    let document = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
-    let lists = ["layers", "manifests"].into_iter().filter_map(|field| document[field].as_array());
-    let descriptors = lists.flatten().chain(document.get("config"));
+    let json = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+    let lists = ["layers", "manifests"].into_iter().filter_map(|field| json[field].as_array());
+    let descriptors = lists.flatten().chain(json.get("config"));
     descriptors.filter_map(|descriptor| descriptor["digest"].as_str()?.parse().ok()).collect()
 }
 

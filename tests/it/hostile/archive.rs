@@ -7,7 +7,7 @@ use krs_core::bundle::{Bundle, BundleError, Policy};
 use krs_core::error::{Classify as _, ErrorKind};
 use krs_core::oci;
 use krs_core::oci::digest::Digest;
-use krs_core::progress::Silent;
+use krs_core::progress::NoProgress;
 
 use super::forge::{Entry, Parts, Stick, entries, image, inserted, noise, refused, sample, tarred, verdict};
 
@@ -254,7 +254,7 @@ fn t38_a_file_that_shrinks_while_it_is_read_is_an_error() {
     let bundle = Bundle::open(&stick.path, &Policy::default()).unwrap();
     let blobs_at = u64::try_from(sample().blobs_at).unwrap();
     OpenOptions::new().write(true).open(&stick.path).unwrap().set_len(blobs_at + 600).unwrap();
-    let error = bundle.verify(1, &Silent).unwrap_err();
+    let error = bundle.verify(1, &NoProgress).unwrap_err();
     assert!(matches!(error, BundleError::Read { .. }), "{error}");
     assert!(error.to_string().contains(stick.path.as_str()), "{error}");
     // It is incomplete, and no fault of the drive.
@@ -275,7 +275,7 @@ fn t40_any_path_will_do() {
         std::fs::create_dir_all(&below).unwrap();
         let path = camino::Utf8PathBuf::from_path_buf(below.join(name)).unwrap();
         std::fs::write(&path, &sample().unsigned).unwrap();
-        Bundle::open(&path, &Policy::default()).unwrap().verify(1, &Silent).unwrap();
+        Bundle::open(&path, &Policy::default()).unwrap().verify(1, &NoProgress).unwrap();
     }
 }
 

@@ -14,8 +14,8 @@ use krs_core::error::{Classify as _, ErrorKind};
 use krs_core::oci::closure::{Manifests, StoredManifest};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::{self, Descriptor};
-use krs_core::progress::Silent;
-use krs_core::set::{self, Loaded, LoadedSet};
+use krs_core::progress::NoProgress;
+use krs_core::set::{self, LoadedSet, LoadedSets};
 use krs_core::sync::plan::{PlanOptions, plan};
 use krs_core::sync::resolve::{Resolved, ResolvedImage};
 
@@ -103,33 +103,33 @@ impl Parts {
         let layers = [noise(1000, seed), noise(70_000, seed + 1), noise(512, seed + 2), Vec::new()];
         let manifest = image(&layers);
         let index = index(&[(oci::OCI_MANIFEST, &manifest)]);
-        let mut documents = Manifests::default();
+        let mut manifests = Manifests::default();
         for (media_type, bytes) in [(oci::OCI_MANIFEST, &manifest), (oci::OCI_INDEX, &index)] {
-            let document = StoredManifest { media_type: media_type.to_owned(), bytes: bytes.clone().into() };
-            documents.insert(Digest::of(bytes), document);
+            let manifest = StoredManifest { media_type: media_type.to_owned(), bytes: bytes.clone().into() };
+            manifests.insert(Digest::of(bytes), manifest);
         }
         let root = Descriptor::new(oci::OCI_INDEX, Digest::of(&index), index.len() as u64);
         let written = format!("quay.io/team/app:1.0@{}", root.digest);
-        let document = set_of(&written);
-        let set = set::check(&document, "eis.yaml").unwrap();
+        let set_bytes = set_of(&written);
+        let set = set::check(&set_bytes, "eis.yaml").unwrap();
         let sets = vec![LoadedSet {
             file: "eis.yaml".into(),
             shown: "eis.yaml".into(),
             line: 1,
-            raw: document,
+            raw: set_bytes,
             set,
         }];
-        let loaded = Loaded { sets, skipped: vec![], ignored_files: 0, source: None, warnings: vec![] };
+        let loaded = LoadedSets { sets, skipped: vec![], ignored_files: 0, source: None, warnings: vec![] };
         let image = ResolvedImage {
             reference: written.parse().unwrap(),
             platforms: vec![],
-            closure: documents.closure(&root, &[]).unwrap(),
+            closure: manifests.closure(&root, &[]).unwrap(),
             root,
             artifact_type: None,
             referrers: vec![],
             missing_referrers: vec![],
         };
-        let resolved = Resolved { images: vec![image], documents, ..Resolved::default() };
+        let resolved = Resolved { images: vec![image], manifests, ..Resolved::default() };
         let now = "2026-11-23T04:00:00Z".parse::<Timestamp>().unwrap();
         let plan = plan(&loaded, &resolved, &PlanOptions::default(), now).unwrap();
         let contents = layers.into_iter().chain([b"{}".to_vec(), manifest, index]);
@@ -146,10 +146,10 @@ impl Parts {
         image.digest = digest;
         image.media_type = media_type.to_owned();
         image.reference = written.parse().unwrap();
-        let document = set_of(&written);
-        parts.manifest.sets[0].digest = Digest::of(&document);
-        parts.manifest.sets[0].size = document.len() as u64;
-        parts.sets = vec![document];
+        let set = set_of(&written);
+        parts.manifest.sets[0].digest = Digest::of(&set);
+        parts.manifest.sets[0].size = set.len() as u64;
+        parts.sets = vec![set];
         let mut offset = 0;
         let mut blob = parts.manifest.blobs[0];
         parts.manifest.blobs.clear();
@@ -297,7 +297,7 @@ impl Stick {
     }
 
     pub(super) fn judge(&self, policy: &Policy) -> Result<(), BundleError> {
-        Bundle::open(&self.path, policy).and_then(|bundle| bundle.verify(2, &Silent).map(|_| ()))
+        Bundle::open(&self.path, policy).and_then(|bundle| bundle.verify(2, &NoProgress).map(|_| ()))
     }
 }
 

@@ -176,8 +176,8 @@ async fn t149_an_image_is_whole_without_a_blob_of_an_attestation() {
     top.push_to(&edge, "team/app", Some("1"));
     let repository = client().repository(&edge.host(), &"team/app".parse().unwrap());
     let absent = async || match verify_present(&repository, &top.digest, &[], &[]).await.unwrap() {
-        Presence::Complete { absent, contents, .. } => {
-            assert_eq!(contents.iter().any(|of| of.digest == blob), absent.is_empty());
+        Presence::Complete { absent, blobs, .. } => {
+            assert_eq!(blobs.iter().any(|of| of.digest == blob), absent.is_empty());
             absent.into_iter().map(|child| (child.digest, child.absence.reason)).collect::<Vec<_>>()
         }
         other => panic!("{other:?}"),

@@ -60,7 +60,7 @@ async fn t95_a_foreign_layer_is_downloaded_from_a_host_that_was_named_and_never_
     assert!(elsewhere.requests().iter().all(|request| !request.had_authorization));
     let path = site.archive("foreign.krs.tar");
     let bundle = krs_core::bundle::Bundle::open(&path, &krs_core::bundle::Policy::default()).unwrap();
-    bundle.verify(2, &krs_core::progress::Silent).unwrap();
+    bundle.verify(2, &krs_core::progress::NoProgress).unwrap();
     assert!(bundle.blob(&digest).is_some());
 }
 

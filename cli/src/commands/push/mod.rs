@@ -183,7 +183,7 @@ async fn stop(signal: Signal, client: &Client, deliveries: &[Delivery]) -> Failu
         client.cancel_uploads().await;
         let mut present = 0;
         for delivery in deliveries {
-            present += push::present(client, delivery).await;
+            present += push::count_present(client, delivery).await;
         }
         present
     };

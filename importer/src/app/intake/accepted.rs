@@ -53,9 +53,9 @@ impl Accepted {
                 digest: image.digest,
                 platforms: image.platforms.clone(),
                 size: closures().map(krs_core::oci::closure::Closure::size).sum(),
-                contents: closures().flat_map(|c| &c.contents).map(|content| content.digest).collect(),
+                contents: closures().flat_map(|c| &c.blobs).map(|content| content.digest).collect(),
                 partial: image.partial,
-                expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.contents)),
+                expected_in: expected_in(&held.bundle, closures().flat_map(|c| &c.blobs)),
                 readers: held.readers.get(&image.digest).cloned().unwrap_or_default(),
             }
         });

@@ -144,7 +144,7 @@ async fn read(client: &Client, target: &Target, rate: u64) -> Found {
     let repository = client.repository(&target.registry, &target.repository);
     let proof = verify_present(&repository, &target.digest, &target.platforms, &[]);
     let contents = match tokio::time::timeout(BASE_TIME, proof).await {
-        Ok(Ok(Presence::Complete { contents, .. })) => contents,
+        Ok(Ok(Presence::Complete { blobs, .. })) => blobs,
         Ok(Err(PresenceError::Registry(error @ RegistryError::Content { .. }))) => {
             return Found::Damaged(explain(&error, Whose::Destination(None)));
         }

@@ -190,8 +190,8 @@ impl Edge {
             }
             CheckKind::Full | CheckKind::Renew => {
                 match verify_present(&repository, &target.digest, &target.platforms, &target.tags).await {
-                    Ok(Presence::Complete { contents, .. }) => {
-                        let contents = Some(contents.iter().map(|blob| blob.digest).collect());
+                    Ok(Presence::Complete { blobs, .. }) => {
+                        let contents = Some(blobs.iter().map(|blob| blob.digest).collect());
                         Found { contents, ..Found::from(Answer::Whole) }
                     }
                     Ok(Presence::Missing { what }) => Answer::Missing { what }.into(),

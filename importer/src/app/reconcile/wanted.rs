@@ -27,7 +27,7 @@ pub(super) struct Wanted {
 /// Understands a spec. The API server has judged it before, but perhaps by the rules of another version. (T-79)
 pub(super) fn read(spec: &EdgeImageSetSpec) -> Result<Wanted, Blocker> {
     let images = check_spec(spec).map_err(|problems| {
-        let shown = problems.iter().map(|problem| format!("{}: {}", problem.place, problem.message));
+        let shown = problems.iter().map(|problem| format!("{}: {}", problem.field, problem.message));
         invalid(shortened(shown, SHOWN, "; "))
     })?;
     if spec.destination_registry.contains("${") {

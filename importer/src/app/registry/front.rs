@@ -172,7 +172,7 @@ impl RegistryService {
                 library.report(ReadFault { bundle: digest, damaged, message });
             }
         };
-        let shelf = BundleContent::new(Arc::clone(&held.bundle), held.images.documents.clone(), told);
+        let shelf = BundleContent::new(Arc::clone(&held.bundle), held.images.manifests.clone(), told);
         let repositories = Repository::by_digest(&held.bundle, &held.images);
         let offer = Arc::new(ServedBundle { shelf, repositories });
         offers.insert(digest, (Arc::downgrade(held), Arc::clone(&offer)));

@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use futures::FutureExt as _;
 use krs_core::bundle::sign::Signatures;
 use krs_core::bundle::{Bundle, Policy};
-use krs_core::progress::{Progress, Silent};
+use krs_core::progress::{NoProgress, Progress};
 use krs_core::registry::{Client, ClientOptions};
 use krs_core::sync::plan::{PlanOptions, plan};
 use krs_core::sync::resolve::{Referrers, ResolveOptions, resolve};
@@ -70,7 +70,7 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap().join("x.krs.tar");
         let client = Client::new(ClientOptions::default()).unwrap();
-        let silent: Arc<dyn Progress> = Arc::new(Silent);
+        let silent: Arc<dyn Progress> = Arc::new(NoProgress);
         let loaded = krs_core::set::load(&[checkout.path().to_owned()], None).unwrap();
         let merged = krs_core::set::merge(&loaded.sets).unwrap();
         let options = ResolveOptions { jobs: 2, referrers: Referrers::All, require_platforms: false };

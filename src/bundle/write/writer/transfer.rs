@@ -49,7 +49,7 @@ impl Writer {
         let mut done = 0;
         while done < blob.size {
             let Some((file, mut at, left)) = other.file_at(from, done) else { break };
-            let Ok((to, mut to_at, room)) = self.output.place(self.content_at(blob) + done) else { break };
+            let Ok((to, mut to_at, room)) = self.output.locate(self.content_at(blob) + done) else { break };
             let most = usize::try_from(left.min(room).min(blob.size - done)).unwrap_or(usize::MAX);
             match rustix::fs::copy_file_range(&*file, Some(&mut at), to, Some(&mut to_at), most) {
                 Ok(copied) if copied > 0 => {

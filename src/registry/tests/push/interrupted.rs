@@ -63,7 +63,7 @@ async fn t53_an_upload_that_is_cut_is_gone_on_with_where_the_registry_got_to() {
     let registry = Arc::new(registry);
     let answering = Arc::clone(&registry);
     let server = Server::start(move |request| answering.answer(request)).await;
-    assert_eq!(push(&server.repository(), &content).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(push(&server.repository(), &content).await.unwrap(), PushOutcome::Uploaded);
     assert!(registry.done.load(Ordering::Relaxed));
     assert!(*registry.stored.lock().unwrap() == content);
     assert_eq!(server.count("POST"), 1);
@@ -79,7 +79,7 @@ async fn t53_where_a_cut_upload_is_lost_it_is_sent_anew_in_parts() {
     let server = Server::start(move |request| answering.answer(request)).await;
     let mut options = options();
     options.retry.attempts = 8;
-    assert_eq!(push(&server.repository_with(options), &content).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(push(&server.repository_with(options), &content).await.unwrap(), PushOutcome::Uploaded);
     assert!(*registry.stored.lock().unwrap() == content);
     assert!(server.count("PATCH") >= 2);
 }
@@ -146,7 +146,7 @@ async fn t119_an_upload_that_the_registry_has_lost_track_of_is_started_again() {
     let server = server.await;
     let mut options = options();
     options.retry.attempts = 8;
-    assert_eq!(push(&server.repository_with(options), &content).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(push(&server.repository_with(options), &content).await.unwrap(), PushOutcome::Uploaded);
     assert!(*stored.lock().unwrap() == content);
     assert_eq!(server.count("POST"), 3);
 }
@@ -179,7 +179,11 @@ async fn t99_a_lost_answer_to_the_last_request_costs_a_question_and_not_the_blob
     for head in [there(), Reply::new(403), Reply::new(200).with("content-length", 0)] {
         for answer in [0, 500, 502, 503, 504, 404] {
             let (server, bytes) = losing(Reply::new(answer), head.clone()).await;
-            assert_eq!(push(&server.repository(), &content).await.unwrap(), Pushed::Uploaded, "{answer}");
+            assert_eq!(
+                push(&server.repository(), &content).await.unwrap(),
+                PushOutcome::Uploaded,
+                "{answer}"
+            );
             assert_eq!(bytes.load(Ordering::Relaxed), content.len(), "{answer}");
         }
     }
@@ -187,7 +191,7 @@ async fn t99_a_lost_answer_to_the_last_request_costs_a_question_and_not_the_blob
     let mut options = options();
     options.retry.attempts = 1;
     let (server, _) = losing(Reply::new(504), there()).await;
-    assert_eq!(push(&server.repository_with(options), &content).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(push(&server.repository_with(options), &content).await.unwrap(), PushOutcome::Uploaded);
 }
 
 #[tokio::test]
@@ -201,7 +205,7 @@ async fn t99_what_was_not_stored_is_sent_again() {
         _ => Reply::new(404),
     });
     let server = server.await;
-    assert_eq!(push(&server.repository(), &noise(700_000)).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(push(&server.repository(), &noise(700_000)).await.unwrap(), PushOutcome::Uploaded);
     assert_eq!((server.count("HEAD"), server.count("PUT")), (1, 2));
 }
 

@@ -16,11 +16,11 @@ async fn a_blob_of_another_repository_is_mounted_where_the_registry_can() {
     let from = "other/app".parse().unwrap();
     let digest = Digest::of(b"x");
     for (status, pushed, posts) in [
-        (201, Pushed::Mounted, 1),
-        (202, Pushed::Uploaded, 1),
-        (404, Pushed::Uploaded, 2),
-        (405, Pushed::Uploaded, 2),
-        (403, Pushed::Uploaded, 2),
+        (201, PushOutcome::Mounted, 1),
+        (202, PushOutcome::Uploaded, 1),
+        (404, PushOutcome::Uploaded, 2),
+        (405, PushOutcome::Uploaded, 2),
+        (403, PushOutcome::Uploaded, 2),
     ] {
         let server = Server::start(mounting(status)).await;
         let source = Arc::new(Slice(b"x".to_vec()));
@@ -47,7 +47,7 @@ async fn t101_a_mount_that_is_refused_or_fails_is_an_upload() {
         let repository = server.repository_with(ClientOptions { keychain, ..options() });
         let source = Arc::new(Slice(b"x".to_vec()));
         let pushed = repository.push_blob(&digest, 1, source, Some(&from)).await.unwrap();
-        assert_eq!(pushed, Pushed::Uploaded, "{status}");
+        assert_eq!(pushed, PushOutcome::Uploaded, "{status}");
         assert!(server.count("POST") <= 4, "{status}: {}", server.count("POST"));
     }
 }
@@ -95,6 +95,6 @@ async fn t101_a_token_server_that_refuses_the_other_repository_costs_the_mount_o
         let (repository, source) = (server.repository(), Arc::new(Slice(b"x".to_vec())));
         let from = "other/app".parse().unwrap();
         let pushed = repository.push_blob(&Digest::of(b"x"), 1, source, Some(&from)).await.unwrap();
-        assert_eq!(pushed, Pushed::Uploaded, "{status}");
+        assert_eq!(pushed, PushOutcome::Uploaded, "{status}");
     }
 }

@@ -17,7 +17,7 @@ async fn t101_where_parts_are_refused_the_blob_goes_in_one_request() {
             _ => Reply::new(404),
         });
         let server = server.await;
-        assert_eq!(push(&server.repository(), &content).await.unwrap(), Pushed::Uploaded, "{status}");
+        assert_eq!(push(&server.repository(), &content).await.unwrap(), PushOutcome::Uploaded, "{status}");
         assert_eq!((server.count("PATCH"), server.count("PUT")), (1, 2), "{status}");
         let last = server.seen().into_iter().rfind(|r| r.method == "PUT").unwrap();
         assert!(last.body == content, "{status}");
@@ -52,12 +52,12 @@ async fn t102_a_body_that_is_too_large_for_a_proxy_goes_in_smaller_parts() {
     let content = noise(9_000_000);
     let server = Server::start(behind_proxy(1 << 20)).await;
     let repository = server.repository();
-    assert_eq!(push(&repository, &content).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(push(&repository, &content).await.unwrap(), PushOutcome::Uploaded);
     let refused = |server: &Server| server.seen().iter().filter(|r| r.body.len() > 1 << 20).count();
     let (first, requests) = (refused(&server), server.seen().len());
     assert!(first <= 4, "{first}");
     // The next blob begins with parts that pass.
-    assert_eq!(push(&repository, &noise(5_000_000)).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(push(&repository, &noise(5_000_000)).await.unwrap(), PushOutcome::Uploaded);
     assert_eq!(refused(&server), first);
     assert!(server.seen().len() - requests <= 8);
 }

@@ -14,7 +14,7 @@ use crate::registry::content::blob::relay::Received;
 
 /// How a blob came into a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushed {
+pub enum PushOutcome {
     /// The registry linked the blob that it has in another repository, or had it; no byte was sent.
     Mounted,
     /// The blob was sent.

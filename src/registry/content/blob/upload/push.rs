@@ -9,7 +9,7 @@ use crate::oci::digest::{Digest, Hasher, check};
 use crate::oci::reference::RepositoryName;
 use crate::registry::client::repository::Repository;
 use crate::registry::content::blob::io::BlobSource;
-use crate::registry::content::blob::upload::content::{BlobContent, BlobPush, Nothing, Pushed};
+use crate::registry::content::blob::upload::content::{BlobContent, BlobPush, Nothing, PushOutcome};
 use crate::registry::content::blob::upload::state::Upload;
 use crate::registry::failure::error::RegistryError;
 
@@ -25,7 +25,7 @@ impl Repository {
         size: u64,
         source: Arc<dyn BlobSource>,
         mount_from: Option<&RepositoryName>,
-    ) -> Result<Pushed, RegistryError> {
+    ) -> Result<PushOutcome, RegistryError> {
         let (content, mount_from) = (BlobContent::Source(source), mount_from.cloned());
         self.send_blob(&BlobPush { digest: *digest, size, content, mount_from, transfers: None }).await
     }
@@ -39,7 +39,7 @@ impl Repository {
         digest: &Digest,
         size: u64,
         from: &RepositoryName,
-    ) -> Result<Pushed, RegistryError> {
+    ) -> Result<PushOutcome, RegistryError> {
         let content = BlobContent::Repository { name: from.clone(), received: Arc::new(|_| ()) };
         let mount_from = Some(from.clone());
         self.send_blob(&BlobPush { digest: *digest, size, content, mount_from, transfers: None }).await
@@ -49,7 +49,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`RegistryError::Source`] where its source does not hold that blob, and the others.
-    pub async fn send_blob(&self, push: &BlobPush) -> Result<Pushed, RegistryError> {
+    pub async fn send_blob(&self, push: &BlobPush) -> Result<PushOutcome, RegistryError> {
         let BlobPush { digest, size, .. } = push;
         if *size == 0 {
             let empty = check(Hasher::new(), *digest, 0);
@@ -59,16 +59,16 @@ impl Repository {
         if let Some(from) = &push.mount_from
             && upload.mount(from).await
         {
-            return Ok(Pushed::Mounted);
+            return Ok(PushOutcome::Mounted);
         }
         // What another repository has may be in this one too: a lookup is cheaper than its bytes.
         let is_copy = matches!(push.content, BlobContent::Repository { .. });
         if is_copy && self.has_blob_for_push(digest, *size).await.is_ok_and(|has| has) {
             upload.cancel().await;
-            return Ok(Pushed::Mounted);
+            return Ok(PushOutcome::Mounted);
         }
         let _permit = acquire_permit(push.transfers.as_ref()).await;
-        upload.send().await.map(|()| Pushed::Uploaded)
+        upload.send().await.map(|()| PushOutcome::Uploaded)
     }
 
     /// Has the registry take a blob from another of its repositories, without a byte being sent. With no `from`, or

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A connection whose other side must take, now and then, what it is sent. One that is gone without a word would hold a
-//! place, a thread and the medium for ever.
+//! A connection that times out if its peer stops reading. A peer that disappears without closing the connection would
+//! otherwise hold a permit, a thread and the media indefinitely.
 
 use std::io;
 use std::pin::Pin;
@@ -12,16 +12,16 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// When the other side of a connection last took something; at first, when it began. Cheap to clone.
+/// When the peer of a connection last read data; initially, when the connection began. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct LastTaken(Arc<Mutex<Instant>>);
+pub(super) struct LastRead(Arc<Mutex<Instant>>);
 
-impl LastTaken {
+impl LastRead {
     pub(super) fn now() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn taken(&self) {
+    fn update(&self) {
         *self.0.lock() = Instant::now();
     }
 
@@ -30,33 +30,35 @@ impl LastTaken {
     }
 }
 
-/// The connection.
 #[derive(Debug)]
-pub(super) struct Patience<S> {
+pub(super) struct StallTimeoutStream<S> {
     stream: S,
-    most: Duration,
-    /// When the other side last took something.
-    taken: LastTaken,
-    /// Runs while the other side takes nothing.
-    until: Option<Pin<Box<Sleep>>>,
+    limit: Duration,
+    last_read: LastRead,
+    /// Runs while the peer reads nothing.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patience<S> {
-    pub(super) const fn new(stream: S, most: Duration, taken: LastTaken) -> Self {
-        Self { stream, most, taken, until: None }
+impl<S> StallTimeoutStream<S> {
+    pub(super) const fn new(stream: S, limit: Duration, last_read: LastRead) -> Self {
+        Self { stream, limit, last_read, timer: None }
     }
 
-    fn judge<T>(&mut self, poll: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+    fn check_stall<T>(
+        &mut self,
+        poll: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
         if poll.is_ready() {
-            self.until = None;
+            self.timer = None;
             return poll;
         }
-        let until = self.until.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.most)));
-        until.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.limit)));
+        timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallTimeoutStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -66,7 +68,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patience<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallTimeoutStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -74,9 +76,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
         if matches!(poll, Poll::Ready(Ok(_))) {
-            self.taken.taken();
+            self.last_read.update();
         }
-        self.judge(poll, context)
+        self.check_stall(poll, context)
     }
 
     fn poll_write_vectored(
@@ -86,9 +88,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
         if matches!(poll, Poll::Ready(Ok(_))) {
-            self.taken.taken();
+            self.last_read.update();
         }
-        self.judge(poll, context)
+        self.check_stall(poll, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -97,12 +99,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patience<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_flush(context);
-        self.judge(poll, context)
+        self.check_stall(poll, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.judge(poll, context)
+        self.check_stall(poll, context)
     }
 }
 
@@ -116,7 +118,7 @@ mod tests {
     #[tokio::test]
     async fn who_takes_nothing_is_given_up_and_who_is_slow_is_not() {
         let (near, mut far) = tokio::io::duplex(8);
-        let mut near = Patience::new(near, Duration::from_millis(500), LastTaken::now());
+        let mut near = StallTimeoutStream::new(near, Duration::from_millis(500), LastRead::now());
         let slow = tokio::spawn(async move {
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_millis(200)).await;

@@ -45,7 +45,7 @@ pub struct Fault {
 /// A bundle as content that can be asked for.
 #[derive(Debug)]
 pub struct BundleContent {
-    documents: Manifests,
+    manifests: Manifests,
     source: Source,
 }
 
@@ -67,14 +67,14 @@ impl std::fmt::Debug for Source {
 }
 
 impl BundleContent {
-    /// What `bundle` holds; `documents` are its documents, already checked. `told` is called once for each blob that
+    /// What `bundle` holds; `manifests` are its manifests, already checked. `told` is called once for each blob that
     /// is damaged, and each time that the medium fails.
     pub fn new(
         bundle: Arc<Bundle>,
-        documents: Manifests,
+        manifests: Manifests,
         told: impl Fn(Fault) + Send + Sync + 'static,
     ) -> Self {
-        Self { documents, source: Source { bundle, damaged: Arc::default(), told: Arc::new(told) } }
+        Self { manifests, source: Source { bundle, damaged: Arc::default(), told: Arc::new(told) } }
     }
 
     /// Answers what `request` asks of `repository`, which is found already.
@@ -104,18 +104,18 @@ impl BundleContent {
             Selector::Tag(tag) => repository.tagged(tag),
             Selector::Digest(digest) => Some(*digest).filter(|digest| repository.content.contains(digest)),
         };
-        let document = digest.and_then(|digest| Some((digest, self.documents.get(&digest)?)));
-        let Some((digest, document)) = document else {
+        let manifest = digest.and_then(|digest| Some((digest, self.manifests.get(&digest)?)));
+        let Some((digest, manifest)) = manifest else {
             return error(
                 StatusCode::NOT_FOUND,
                 "MANIFEST_UNKNOWN",
                 "the bundle holds no such manifest here",
             );
         };
-        let mut response = Response::new(Body::from(document.bytes.clone()));
+        let mut response = Response::new(Body::from(manifest.bytes.clone()));
         let headers = response.headers_mut();
-        headers.insert(CONTENT_LENGTH, document.bytes.len().into());
-        if let Ok(media_type) = HeaderValue::from_str(&document.media_type) {
+        headers.insert(CONTENT_LENGTH, manifest.bytes.len().into());
+        if let Ok(media_type) = HeaderValue::from_str(&manifest.media_type) {
             headers.insert(CONTENT_TYPE, media_type);
         }
         name_content(headers, &digest);
