@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Classes of failure. Every error type of the core says which class it is of, and what to do next.
+//! Classes of failure. Every error type of the core has a class, and tells what to do next.
 
 mod causes;
 
@@ -8,7 +8,7 @@ use std::io;
 
 pub use causes::{Cause, by_cause, describe, list, shortened};
 
-/// What class a failure is of. The command line makes its exit code of it, the importer a condition's reason.
+/// The class of a failure. The command line derives its exit code from it, the importer the reason of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ErrorKind {
     /// None of the others.
@@ -19,7 +19,7 @@ pub enum ErrorKind {
     Trust,
     /// Content is not what its digest or manifest says.
     Corrupt,
-    /// Older than what was accepted before, or past its end.
+    /// Older than what was accepted before, or expired.
     Rollback,
     /// Something is missing: a volume, a part of a file, a base layer, an image.
     Incomplete,
@@ -31,21 +31,21 @@ pub enum ErrorKind {
     NoSpace,
 }
 
-/// A failure that knows its class and what helps against it.
+/// An error with a class and advice.
 pub trait Classify: std::error::Error {
     /// The class.
     fn kind(&self) -> ErrorKind;
-    /// What to do next, where that is known: one sentence or two, without a final full stop being required.
+    /// What to do next, if that is known: one sentence or two, without a final full stop being required.
     fn help(&self) -> Option<String> {
         None
     }
-    /// What failed, by cause, where that can be more than one thing.
+    /// What failed, by cause, if that can be more than one thing.
     fn causes(&self) -> Vec<Cause> {
         Vec::new()
     }
 }
 
-/// The class of several failures together: of the first that a later try would not mend, else of the first.
+/// The class of several failures: that of the first one that a retry would not repair, or else of the first one.
 pub fn kind_of_all<'a, E: Classify + 'a>(errors: impl Iterator<Item = &'a E> + Clone) -> ErrorKind {
     let lasting = errors.clone().map(Classify::kind).find(|kind| *kind != ErrorKind::Unavailable);
     lasting.or_else(|| errors.map(Classify::kind).next()).unwrap_or(ErrorKind::Other)
@@ -57,14 +57,14 @@ pub fn help_of_all<'a, E: Classify + 'a>(errors: impl Iterator<Item = &'a E>) ->
     (!all.is_empty()).then(|| all.into_iter().collect::<Vec<_>>().join("\n"))
 }
 
-/// An error with all that caused it, in one line: `what: because: because`.
+/// An error with its causes, in one line: `what: because: because`.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     let deepest = std::iter::successors(next, |source| source.source()).last().map(ToString::to_string);
     while let Some(source) = next {
         let cause = source.to_string();
-        // Some errors already say in their own words what caused them, or what caused that in the end.
+        // Some errors already contain the text of their cause, or of their root cause.
         if deepest.as_ref().is_some_and(|deepest| text.contains(deepest)) {
             break;
         }
@@ -86,7 +86,7 @@ pub fn find_cause<'a, T: std::error::Error + 'static>(
         if let Some(found) = error.downcast_ref::<T>() {
             return Some(found);
         }
-        // Its `source` is not what is in it, but the cause of that.
+        // `source` of an I/O error is the cause of the inner error, not the inner error.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = match inner {
             Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
@@ -96,7 +96,7 @@ pub fn find_cause<'a, T: std::error::Error + 'static>(
     None
 }
 
-/// Whether a drive fails, or is not there any more, as the system says: pulled out, worn, or a file server that is gone.
+/// Whether the system's error means that a drive fails or was removed, or that a file server is not reachable.
 pub fn is_drive_failure(error: &io::Error) -> bool {
     #[cfg(unix)]
     let codes = {
@@ -110,11 +110,11 @@ pub fn is_drive_failure(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| codes.contains(&code))
 }
 
-/// What helps where a drive is gone or fails.
+/// Help for a drive that was removed or fails.
 pub const DRIVE_FAILED: &str = "the drive was removed or is failing: put it back and run the same command again. If it happens again, use \
      another drive";
 
-/// What helps where a file cannot be written.
+/// Help for a file that cannot be written.
 pub fn help_against_write(error: &io::Error) -> &'static str {
     match error.kind() {
         _ if is_drive_failure(error) => DRIVE_FAILED,

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Reads the whole file at `path`.
+/// Reads the file at `path` to its end.
 ///
 /// # Errors
-/// The file cannot be read; [`io::ErrorKind::FileTooLarge`] where it has more than `max_bytes` bytes.
+/// The file cannot be read; [`io::ErrorKind::FileTooLarge`] if it has more than `max_bytes` bytes.
 pub fn read_file(path: impl AsRef<Path>, max_bytes: u64) -> io::Result<Vec<u8>> {
     read_to_end(File::open(path)?, max_bytes)
 }
@@ -16,7 +16,7 @@ pub fn read_file(path: impl AsRef<Path>, max_bytes: u64) -> io::Result<Vec<u8>> 
 /// Reads `source` to its end.
 ///
 /// # Errors
-/// Reading failed; [`io::ErrorKind::FileTooLarge`] where there are more than `max_bytes` bytes.
+/// Reading failed; [`io::ErrorKind::FileTooLarge`] if there are more than `max_bytes` bytes.
 pub fn read_to_end(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     source.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
@@ -30,7 +30,7 @@ pub fn read_to_end(source: impl Read, max_bytes: u64) -> io::Result<Vec<u8>> {
 /// [`read_to_end`] for text.
 ///
 /// # Errors
-/// As for [`read_to_end`]; [`io::ErrorKind::InvalidData`] where it is not UTF-8.
+/// As for [`read_to_end`]; [`io::ErrorKind::InvalidData`] if it is not UTF-8.
 pub fn read_to_string(source: impl Read, max_bytes: u64) -> io::Result<String> {
     let bytes = read_to_end(source, max_bytes)?;
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Versions of what travels: bundles, lists of volumes and receipts. One number counts for all of them. A value states
-//! the lowest version that can express it, so that a new field costs only those who use it: see
+//! Versions of the formats: bundles, lists of volumes and receipts share one number. A value states the lowest version that
+//! can express it, so that a new field affects only users of the field: see
 //! `docs/adr/0006-how-formats-change.md`.
 
 use std::fmt;
@@ -21,7 +21,7 @@ pub struct LaterField {
     pub version: u32,
     /// Its name, as the reference of the format has it.
     pub name: &'static str,
-    /// What it belongs to, for people: an image, say.
+    /// What it belongs to, for messages: for example an image.
     pub owner: String,
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn lowest_version(fields: &[LaterField]) -> u32 {
     fields.iter().map(|field| field.version).max().unwrap_or(FIRST_VERSION)
 }
 
-/// Reads nothing but the version that the JSON states, so that a later format is told from a damaged one. (T-07)
+/// Reads only the version of a JSON value, so that a later format is distinguished from a damaged one. (T-07)
 pub(crate) fn stated_version(bytes: &[u8], limit: usize) -> Result<u32, JsonError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Everything that reads bytes from places that are not trusted, as functions of bytes alone: for the fuzzer, and for
-//! the tests that run its corpus. Each answers whether the bytes are accepted, and asserts what must hold then.
+//! Every reader of untrusted bytes as a function of bytes alone, for the fuzzer and for the tests that run its corpus. Each
+//! returns whether the bytes are accepted, and asserts what must be true then.
 
 use std::io::Write as _;
 
@@ -45,12 +45,12 @@ fn bounded(error: &dyn std::fmt::Display) {
     assert!(!text.contains('\u{1b}'), "an error that reaches the terminal: {text:?}");
 }
 
-/// What was read; an error is looked at and dropped.
+/// The value that was read. An error is formatted and dropped.
 fn accepted<T, E: std::fmt::Display>(read: Result<T, E>) -> Option<T> {
     read.inspect_err(|error| bounded(error)).ok()
 }
 
-/// A whole bundle, opened and verified.
+/// A complete bundle, opened and verified.
 pub fn archive(bytes: &[u8]) -> bool {
     let Ok(mut file) = tempfile::NamedTempFile::new() else { return false };
     let written = file.write_all(bytes).and_then(|()| file.flush());
@@ -83,7 +83,7 @@ pub fn manifest(bytes: &[u8]) -> bool {
     true
 }
 
-/// `NAME.krs.json`, which lies beside volumes.
+/// `NAME.krs.json`, the list of volumes.
 pub fn volume_list(bytes: &[u8]) -> bool {
     let Some(list) = accepted(VolumeList::parse(bytes)) else { return false };
     let again = list.encode().ok().and_then(|encoded| VolumeList::parse(&encoded).ok());
@@ -92,7 +92,7 @@ pub fn volume_list(bytes: &[u8]) -> bool {
     true
 }
 
-/// What a site says that it has.
+/// A receipt.
 pub fn receipt(bytes: &[u8]) -> bool {
     let Some(receipt) = accepted(Receipt::parse(bytes)) else { return false };
     let again = receipt.encode().ok().and_then(|encoded| Receipt::parse(&encoded).ok());
@@ -116,7 +116,7 @@ pub fn signature(bytes: &[u8]) -> bool {
     !valid.is_empty()
 }
 
-/// An index or a manifest, of whatever type somebody says that it is.
+/// An index or a manifest, with any declared media type.
 pub fn oci_document(bytes: &[u8]) -> bool {
     let parsed = MANIFEST_TYPES.map(|media_type| match ManifestOrIndex::parse(media_type, bytes) {
         Ok(document) => {
@@ -169,7 +169,7 @@ pub fn challenge(bytes: &[u8]) -> bool {
     crate::registry::fuzz::challenge(bytes)
 }
 
-/// A file with sets, or one document of it.
+/// A file with sets, or one YAML document of it.
 pub fn set_yaml(bytes: &[u8]) -> bool {
     let one = set::check(bytes, "corpus.yaml");
     let all = set::load(&["-".into()], Some(&mut &*bytes));
@@ -182,7 +182,7 @@ pub fn set_yaml(bytes: &[u8]) -> bool {
     all.is_ok()
 }
 
-/// A file with logins.
+/// A file with credentials.
 pub fn docker_config(bytes: &[u8]) -> bool {
     crate::registry::fuzz::docker_config(bytes)
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! JSON from and to places that are not trusted: canonical out, bounded and strict in.
+//! JSON from and for untrusted parties: written canonically, read strictly and with limits.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
-/// Deepest nesting that a document may have. Our own documents and OCI manifests need fewer than 10.
+/// Deepest nesting of a JSON text. The formats of krs and OCI manifests need fewer than 10 levels.
 const MAX_DEPTH: usize = 32;
 /// Most keys in one object: all of them are held while it is read. (T-06)
 const MAX_KEYS: usize = 1 << 16;
@@ -16,7 +16,7 @@ const MAX_KEYS: usize = 1 << 16;
 /// Why JSON was not accepted.
 #[derive(Debug, Error)]
 pub enum JsonError {
-    /// More bytes than the kind of document may have.
+    /// The text has more bytes than allowed.
     #[error("the document has {got} bytes, more than the {limit} that are allowed")]
     TooLarge {
         /// Bytes allowed.
@@ -24,16 +24,16 @@ pub enum JsonError {
         /// Bytes given.
         got: usize,
     },
-    /// Not JSON, nested too deeply, a key twice, or not the expected shape.
+    /// Not JSON, nested too deeply, a duplicate key, or not the expected shape.
     #[error(transparent)]
     Parse(#[from] serde_json::Error),
 }
 
-/// Reads a document of at most `limit` bytes. Refuses a key that stands twice in one object, because readers
-/// disagree on which one counts, nesting deeper than 32, more than 65,536 keys in one object, and anything after the document. (T-06)
+/// Parses a JSON text of at most `limit` bytes. Refuses a duplicate key in one object, because readers disagree on which one
+/// counts, nesting deeper than 32, more than 65,536 keys in one object, and anything after the value. (T-06)
 ///
 /// # Errors
-/// [`JsonError`], with line and column where the text is wrong.
+/// [`JsonError`], with line and column.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, JsonError> {
     if bytes.len() > limit {
         return Err(JsonError::TooLarge { limit, got: bytes.len() });
@@ -44,9 +44,9 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], limit: usize) -> Result<T, JsonE
     Ok(serde_json::from_slice(bytes)?)
 }
 
-/// Writes `value` in canonical form (RFC 8785: keys sorted, no white space): the same value is always the same
-/// bytes. The types that are written so declare their fields in sorted order, and [`is_canonical`] is what their
-/// readers and tests hold them to.
+/// Writes `value` in canonical form (RFC 8785: keys sorted, no white space): equal values give equal
+/// bytes. The types that are written with it declare their fields in sorted order; their readers and tests check that with
+/// [`is_canonical`].
 ///
 /// # Errors
 /// Values that JSON cannot express, such as maps with keys that are not text.
@@ -62,7 +62,7 @@ pub fn sorted<T: Serialize>(value: &T) -> Result<Vec<u8>, JsonError> {
     Ok(sorted_text(&serde_json::to_value(value)?).into_bytes())
 }
 
-/// Whether `bytes` are what [`canonical`] would write for the document that they hold.
+/// Whether `bytes` are in the form that [`canonical`] writes.
 pub fn is_canonical(bytes: &[u8]) -> bool {
     serde_json::from_slice(bytes).is_ok_and(|value| sorted_text(&value).as_bytes() == bytes)
 }
@@ -103,7 +103,7 @@ fn sorted_text(value: &serde_json::Value) -> String {
     text
 }
 
-/// Walks a document without building it, to refuse what serde would let pass.
+/// Checks a JSON text for what serde accepts and krs refuses, without building a value.
 #[derive(Clone, Copy)]
 struct Shape {
     depth: usize,

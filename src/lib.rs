@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The core of KubeRegistrySync: everything that knows no terminal and no cluster.
+//! The core of KubeRegistrySync: everything that needs neither a terminal nor a cluster.
 //!
 //! Layers, each of which uses only those before it: `redact`, `json`, `format`, `files`, `error` ← `oci` ← `progress`, `crd` ←
 //! `set`, `registry` ← `bundle` ← `sync`. `registry` and `bundle` do not know each other; only `sync` joins them.

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What long work tells whoever watches. The core only reports; the command line draws.
+//! Progress of long work. The core only reports it; the command line displays it.
 
 use crate::oci::digest::Digest;
 
 /// What a run does with a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Activity {
-    /// Finding out what the references stand for; counted in references.
+    /// Resolving references; counted in references.
     Resolve,
-    /// Looking at what a registry has; counted in repositories.
+    /// Querying what a registry has; counted in repositories.
     Survey,
     /// Blobs from a registry into a bundle; counted in bytes.
     Pull,
@@ -29,33 +29,33 @@ impl Activity {
     }
 }
 
-/// Hears what happens, from several tasks at once. Calls must return at once.
+/// Receives the progress, from several tasks at the same time. Calls must return immediately.
 pub trait Progress: Send + Sync {
-    /// An activity begins, with so much ahead of it (bytes or items, see [`Activity::in_bytes`]).
+    /// An activity begins, with this much work (bytes or items, see [`Activity::in_bytes`]).
     fn begin(&self, activity: Activity, total: u64);
-    /// So much more is done. May be more than was ahead, when something is fetched again.
+    /// This much more is done. The sum may exceed the total, if something is fetched again.
     fn advance(&self, activity: Activity, amount: u64);
-    /// The activity is over, done or failed.
+    /// The activity has ended, successfully or not.
     fn end(&self, activity: Activity);
-    /// A blob is begun; `name` says what it belongs to.
+    /// A transfer of a blob begins; `name` is what it belongs to.
     fn blob_begin(&self, activity: Activity, digest: &Digest, size: u64, name: &str) {
         let _ = (activity, digest, size, name);
     }
-    /// So many more bytes of a blob have passed.
+    /// This many more bytes of a blob were transferred.
     fn blob_advance(&self, digest: &Digest, bytes: u64) {
         let _ = (digest, bytes);
     }
-    /// A blob is done, or given up.
+    /// The transfer of a blob has ended, successfully or not.
     fn blob_end(&self, digest: &Digest) {
         let _ = digest;
     }
-    /// Something that a person should read now, in one line: a retry, a warning.
+    /// A one-line message for the user: a retry, a warning.
     fn message(&self, text: &str) {
         let _ = text;
     }
 }
 
-/// Nobody watches.
+/// Ignores all progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoProgress;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Values that must not be shown: their `Debug` and `Display` print `***`, and nothing serialises them.
+//! Secret values: their `Debug` and `Display` print `***`, and they cannot be serialised.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl Secret {
         &self.0
     }
 
-    /// Whether there is nothing to hide.
+    /// Whether the value is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -71,7 +71,7 @@ impl From<Url> for SafeUrl {
 impl fmt::Display for SafeUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = self.0.clone();
-        // Both calls fail only for URLs that cannot carry user information, which then have none to hide.
+        // Both calls fail only for URLs that cannot have user information, so that there is nothing to hide.
         let _ = shown.set_username("");
         let _ = shown.set_password(None);
         shown.set_query(None);
@@ -117,12 +117,12 @@ pub fn bounded(text: &str, most: usize) -> String {
 }
 
 /// An address as it may be shown: a URL, what Git accepts instead of one (`user:password@host:path`), or a URL with a
-/// prefix (`git::https://…`). User information, query and fragment are hidden; where it is not certain where they end,
+/// prefix (`git::https://…`). User information, query and fragment are hidden; if it is not certain where they end,
 /// everything is. Other than [`SafeUrl`], it need not be one that parses.
 pub fn address(text: &str) -> String {
     let (scheme, rest) = text.split_at(text.find("://").map_or(0, |at| at + 3));
     let (address, secret) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
-    // A password that is not encoded, or a query with an `@`: nobody knows.
+    // Either a password that is not encoded, or a query with an `@`.
     if user_end(secret).is_some() {
         return format!("{scheme}***");
     }
@@ -140,7 +140,7 @@ fn user_end(text: &str) -> Option<usize> {
     ends.rfind(|end| !text.get(*end..).is_some_and(is_digest))
 }
 
-/// Hides what is secret about the addresses in a text, as [`address`] does.
+/// Hides the secret parts of the addresses in a text, as [`address`] does.
 pub fn masked(text: &str) -> String {
     let word = |word: &str| {
         let has_password = user_end(word).is_some_and(|end| word.get(..end).is_some_and(|u| u.contains(':')));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Everything that can be wrong with a bundle. Each refusal names the file, what was expected, what was found, and
-//! what to do next.
+//! Everything that can be wrong with a bundle. Each error names the file, what was expected, what was found, and what to
+//! do next.
 
 use std::io;
 
@@ -38,7 +38,7 @@ pub enum BundleError {
         /// What it is.
         what: &'static str,
     },
-    /// The medium fails. (T-35)
+    /// Reading from the media fails. (T-35)
     #[error("cannot read {path} at byte {offset}: {source}")]
     Read {
         /// The file.
@@ -74,7 +74,7 @@ pub enum BundleError {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// So small volumes that there would be too many.
+    /// The volumes are so small that there would be too many.
     #[error("{path} would have {count} volumes, more than {most}")]
     ManyVolumes {
         /// The archive.
@@ -98,12 +98,12 @@ pub enum BundleError {
         /// The compression.
         with: &'static str,
     },
-    /// Not an archive of ours at all.
+    /// The file is not a bundle.
     #[error("{path} is not a krs bundle: {reason}")]
     NotABundle {
         /// The file.
         path: Utf8PathBuf,
-        /// What speaks against it.
+        /// Why it is not one.
         reason: String,
     },
     /// The file ends too early. (T-20, T-21)
@@ -117,20 +117,20 @@ pub enum BundleError {
         expected: u64,
         /// Bytes that it has.
         got: u64,
-        /// What is cut off first.
+        /// The first part that is missing.
         missing: String,
     },
-    /// Volumes are missing, or are not whole. (T-33)
-    #[error("{path} is incomplete: {}", volumes(.lacking, *.count))]
+    /// Volumes are missing or incomplete. (T-33)
+    #[error("{path} is incomplete: {}", volumes(.incomplete, *.count))]
     Volumes {
         /// The archive.
         path: Utf8PathBuf,
-        /// How many volumes it has, where that is known.
+        /// How many volumes it has, if that is known.
         count: Option<u64>,
-        /// Those that are missing or cut.
-        lacking: Vec<IncompleteVolume>,
+        /// The missing and incomplete ones.
+        incomplete: Vec<IncompleteVolume>,
     },
-    /// Something follows the end. (T-19)
+    /// There are bytes after the end. (T-19)
     #[error("{path} has {got} bytes, {} more than expected", got - expected)]
     Trailing {
         /// The file.
@@ -140,7 +140,7 @@ pub enum BundleError {
         /// Bytes that it has.
         got: u64,
     },
-    /// Volumes with its name that are of another bundle. (T-227)
+    /// Volumes of this name that belong to another bundle. (T-227)
     #[error("beside {path} lie volumes that do not belong to it: {}", .names.join(", "))]
     ForeignVolumes {
         /// The archive.
@@ -148,7 +148,7 @@ pub enum BundleError {
         /// Their files.
         names: Vec<String>,
     },
-    /// Not signed as asked for.
+    /// The signature is missing or not acceptable.
     #[error("{path} is not trusted: {source}")]
     Signature {
         /// The file.
@@ -214,7 +214,7 @@ pub enum BundleError {
         /// The difference.
         source: ContentMismatch,
     },
-    /// What was just written is not what is read back from the media. (T-213)
+    /// Reading back from the media gives other bytes than were written. (T-213)
     #[error("{path} does not hold what was written to it: {name}: {source}")]
     NotKept {
         /// The file.
@@ -224,7 +224,7 @@ pub enum BundleError {
         /// The difference.
         source: ContentMismatch,
     },
-    /// An image is not whole or not well-formed.
+    /// An image is incomplete or malformed.
     #[error("{path}: image {image} is not acceptable: {source}")]
     Image {
         /// The file.
@@ -234,7 +234,7 @@ pub enum BundleError {
         /// Why.
         source: ClosureError,
     },
-    /// Content that the archive should have is not listed, or listed with another size.
+    /// An image needs a blob that the manifest does not list, or lists with another size.
     #[error("{path}: image {image} needs {digest} ({size} bytes), which the bundle does not hold")]
     BlobMissing {
         /// The file.
@@ -246,7 +246,7 @@ pub enum BundleError {
         /// Its size.
         size: u64,
     },
-    /// An image is said to be whole and is not, or the other way round.
+    /// An image is marked as complete and is not, or the other way round.
     #[error("{path}: image {image} and what the bundle says of its layers do not agree")]
     Partial {
         /// The file.
@@ -283,20 +283,20 @@ pub enum BundleError {
     Header(#[from] HeaderError),
 }
 
-/// A volume that is missing or cut.
+/// A volume that is missing or truncated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IncompleteVolume {
     /// Its file.
     pub name: String,
-    /// Bytes that it should have, where that is known.
+    /// Bytes that it should have, if that is known.
     pub expected: Option<u64>,
-    /// Bytes that it has, where it is there.
+    /// Bytes that it has, if it is there.
     pub got: Option<u64>,
-    /// What it holds.
+    /// Its content, for a message.
     pub holds: String,
 }
 
-fn volumes(lacking: &[IncompleteVolume], count: Option<u64>) -> String {
+fn volumes(incomplete: &[IncompleteVolume], count: Option<u64>) -> String {
     let of = count.map(|count| format!(" of {count}")).unwrap_or_default();
     let one = |volume: &IncompleteVolume| {
         let IncompleteVolume { name, holds, .. } = volume;
@@ -308,10 +308,10 @@ fn volumes(lacking: &[IncompleteVolume], count: Option<u64>) -> String {
             (Some(got), None) => format!("volume {name}{of} ends after {got} bytes; it holds {holds}"),
         }
     };
-    lacking.iter().map(one).collect::<Vec<_>>().join("\n  ")
+    incomplete.iter().map(one).collect::<Vec<_>>().join("\n  ")
 }
 
-/// What helps where a file ends too early.
+/// Help for a file that ends too early.
 const COPY_AGAIN: &str = "wait until the copy is complete, or copy the bundle again from where it was made";
 
 impl Classify for BundleError {
@@ -352,7 +352,7 @@ impl Classify for BundleError {
             Self::Open { source, .. } | Self::Read { source, .. } if is_drive_failure(source) => DRIVE_FAILED,
             Self::Open { .. } => "check the path, the permissions, and that the drive is mounted",
             Self::Special { .. } => "pass the file itself",
-            // A file that was open, and whose folder is empty now.
+            // The file was open, and its folder is empty now: the drive was removed.
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => DRIVE_FAILED,
             Self::Read { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => COPY_AGAIN,
             Self::Read { .. } => "the drive may be failing: copy the bundle again, onto another one",

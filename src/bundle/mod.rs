@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The bundle: a plain tar that is an OCI image layout, in one canonical form (see [`layout`]).
 //!
-//! No tar parser stands in the trusted path: a reader makes every byte outside the blobs again from the signed
-//! manifest, and compares.
+//! No tar parser reads untrusted bytes: a reader computes every byte outside of the blobs from the signed manifest, and
+//! compares.
 
 mod disk;
 mod error;

@@ -15,13 +15,13 @@ pub mod condition {
     pub const BUNDLE_VERIFIED: &str = "BundleVerified";
     /// ImageBundle: signature, freshness and structure are right; False once a byte turned out to be damaged.
     pub const VERIFIED: &str = "Verified";
-    /// ImageBundle: every byte of it is there, on a medium that is mounted.
+    /// ImageBundle: every byte of it is there, on media that are mounted.
     pub const COMPLETE: &str = "Complete";
     /// ImageBundle: a newer bundle of its stream was used, so that this one decides no tag and no set is applied from it.
     pub const SUPERSEDED: &str = "Superseded";
     /// ImageBundle: no set will copy anything that it holds.
     pub const IMPORTED: &str = "Imported";
-    /// ImageBundle: nothing is read from the medium, and nothing will be.
+    /// ImageBundle: nothing is read from the media, and nothing will be.
     pub const SAFE_TO_REMOVE: &str = "SafeToRemove";
 }
 
@@ -81,7 +81,7 @@ pub mod reason {
     pub const SOURCE_NOT_ALLOWED: &str = "SourceNotAllowed";
     /// Ready, Synced: a bundle holds an image, and none of its sets in this namespace lists it.
     pub const NAMESPACE_NOT_LISTED: &str = "NamespaceNotListed";
-    /// Ready, Synced: the medium with the bundle cannot be read.
+    /// Ready, Synced: the media with the bundle cannot be read.
     pub const MEDIUM_READ_ERROR: &str = "MediumReadError";
     /// Ready, Synced: the importer's registry does not serve the bundle at present: its media are away, or the importer
     /// has just started.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The Kubernetes resources of group `kuberegistrysync.io`.
 //!
-//! The types are lenient where the API server has already judged (unknown fields are ignored, names are plain
-//! text), so that one odd object never stops a watch; [`crate::set::check_spec`] judges a spec again, with the
-//! same messages, offline and in the importer.
+//! The types are lenient because the API server has already validated objects (unknown fields are ignored, names are plain
+//! text), so that one invalid object never stops a watch. [`crate::set::check_spec`] validates a spec again, with the same
+//! messages, offline and in the importer.
 
 // The derive copies each type into a function, where `pub` reaches nobody.
 #![allow(unreachable_pub)]

@@ -154,7 +154,7 @@ fn tidy(schema: &mut Value) {
 
 /// Reads a duration as Kubernetes writes it, such as `30s`, `10m` or `1h30m`.
 ///
-/// Answers `None` for what is not one and for what is below 10 s or above 8760 h (a year).
+/// Returns `None` for what is not one and for what is below 10 s or above 8760 h (a year).
 pub fn interval(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;

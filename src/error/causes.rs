@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Many failures that have one cause: it is said once, with the list of what failed.
+//! Groups failures by cause, so that a message names each cause once, with the list of what failed.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -7,19 +7,19 @@ use std::fmt::Display;
 /// Most causes that are shown to people, and most names for each.
 const MAX_CAUSES: usize = 30;
 const MAX_NAMES: usize = 20;
-/// In place of a name.
+/// Replaces a name in a reason.
 const NAME: &str = "…";
 
-/// What failed for one reason.
+/// A cause, and what failed because of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// Why, in one line. Where the reasons of several failures differ by the names in them, without these.
+    /// The reason, in one line. If the reasons of several failures differ only by the names in them, without the names.
     pub reason: String,
     /// What failed, in the order in which it came.
     pub names: Vec<String>,
 }
 
-/// Puts failures together, each a name and a reason, whose reasons are the same but for the names of images and blobs.
+/// Groups failures whose reasons are the same except for the names of images and blobs. Each is a name and a reason.
 pub fn by_cause(failures: impl IntoIterator<Item = (String, String)>) -> Vec<Cause> {
     let mut causes = Vec::<Cause>::new();
     let mut known = HashMap::<String, usize>::new();
@@ -41,8 +41,8 @@ pub fn by_cause(failures: impl IntoIterator<Item = (String, String)>) -> Vec<Cau
     causes
 }
 
-/// `head`, which says how many failed, and why: `3 images failed, all for the same reason: …`, or a list of reasons. Of
-/// very many the first; programs get all.
+/// `head`, which says how many failed, and why: `3 images failed, all for the same reason: …`, or a list of reasons. If
+/// there are very many, only the first; the JSON output has all.
 pub fn describe(head: &str, causes: &[Cause]) -> String {
     if let [Cause { reason, names: failed }] = causes
         && failed.len() > 1
@@ -74,7 +74,7 @@ pub fn shortened<T: Display>(items: impl IntoIterator<Item = T>, most: usize, se
     }
 }
 
-/// Names, each on a line of its own that begins with `indent`; of very many the first.
+/// Names, each on a line of its own that begins with `indent`. If there are very many, only the first.
 pub fn list(names: &[String], indent: &str) -> String {
     let mut lines = names.iter().take(MAX_NAMES).map(|name| format!("\n{indent}{name}")).collect::<String>();
     if let more @ 1.. = names.len().saturating_sub(MAX_NAMES) {
@@ -90,7 +90,7 @@ fn without_names(message: &str) -> String {
         if is_name(core) { word.replace(core, NAME) } else { word.to_owned() }
     });
     let mut text = words.collect::<Vec<_>>().join(" ");
-    // What was asked for says nothing without its name.
+    // A word that only says that something was requested means nothing without its name.
     for what in ["manifest", "blob"] {
         text = text.replace(&format!(": {what} {NAME}: "), ": ");
     }
@@ -128,7 +128,7 @@ mod tests {
         };
         assert_eq!(one.reason, "r:5000 is not available: connection refused");
         assert_eq!(one.names, ["r:5000/a:1", "r:5000/b@sha256:00", "r:5000/c:1"]);
-        // Nothing is taken out of what is said of one, or is the same for all.
+        // Names stay if there is one failure, or if they are the same in all.
         let same = "blob sha256:00 cannot be sent: expected sha256:00, got sha256:11";
         let both = causes(&[("a", same), ("b", same), ("c", "manifest r:5000/c:1 does not exist")]);
         assert_eq!(both[0].reason, same);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Descriptors (OCI image-spec, "OCI Content Descriptors"). What is only a description may be absent, empty or null, as
-//! tools write it; digest, size and media type are read strictly.
+//! Descriptors (OCI image-spec, "OCI Content Descriptors"). Descriptive fields may be absent, empty or null, as tools
+//! write them; digest, size and media type are read strictly.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const MAX_URL: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the content is.
+    /// Media type of the content.
     pub media_type: String,
     /// Digest of the content.
     pub digest: Digest,
@@ -48,9 +48,9 @@ pub struct Descriptor {
 /// The content that a descriptor carries (`data`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inline {
-    /// It has the descriptor's size and digest.
+    /// The content has the descriptor's size and digest.
     Content(Bytes),
-    /// It is not what the descriptor describes.
+    /// The content has another size or digest.
     Damaged,
 }
 
@@ -74,7 +74,7 @@ impl Descriptor {
         matches!(self.media_type.as_str(), OCI_INDEX | DOCKER_INDEX)
     }
 
-    /// The platform, where one is stated and it is not `unknown`.
+    /// The platform, if one is stated and it is not `unknown`.
     pub fn runs_on(&self) -> Option<Platform> {
         self.platform.as_ref()?.platform()
     }
@@ -84,7 +84,7 @@ impl Descriptor {
         self.platform.as_ref().is_some_and(StatedPlatform::is_unknown)
     }
 
-    /// The child that this one describes, where it is an attestation inside an index (BuildKit's convention).
+    /// The child that this one describes, if it is an attestation inside an index (BuildKit's convention).
     pub fn attests(&self) -> Option<Digest> {
         self.annotation("vnd.docker.reference.digest")?.parse().ok()
     }
@@ -100,7 +100,7 @@ impl Descriptor {
         self.annotations.as_ref()?.get(name)?.as_deref()
     }
 
-    /// Whether an index is complete without this child: an attestation, or content of a type that is not known.
+    /// Whether an index is complete without this child: an attestation, or content of an unknown type.
     pub fn is_optional(&self) -> bool {
         self.attests().is_some() || self.is_attestation() || !is_manifest(&self.media_type)
     }

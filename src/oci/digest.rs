@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Content digests, and reading that cannot forget to check them.
+//! Content digests, and a reader that always verifies them.
 //!
 //! Only `sha256` is accepted: every registry in use addresses content with it, and one algorithm leaves no
 //! room for two parts of the system to disagree about what a name means (OCI image-spec, "Digests").
@@ -102,29 +102,29 @@ impl fmt::Debug for Hasher {
 }
 
 impl Hasher {
-    /// A hasher that has seen nothing.
+    /// A hasher of no bytes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes.
+    /// Hashes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.state.update(bytes);
         self.bytes += bytes.len() as u64;
     }
 
-    /// How many bytes it has seen.
+    /// How many bytes it has hashed.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The digest of all that it has seen.
+    /// The digest of all bytes that it has hashed.
     pub fn finish(self) -> Digest {
         Digest(self.state.finalize().into())
     }
 }
 
-/// What content turned out to be other than its descriptor says.
+/// How content differs from its descriptor.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ContentMismatch {
     /// Fewer or more bytes than the descriptor promises; `got` is one past the promise where there were more.
@@ -137,7 +137,7 @@ pub enum ContentMismatch {
         /// Bytes that came.
         got: u64,
     },
-    /// As many bytes as promised, but others.
+    /// The right number of bytes, but other bytes.
     #[error("content is damaged: expected {expected}, got {got}")]
     Digest {
         /// The digest that the descriptor promises.
@@ -162,9 +162,9 @@ pub fn check(hasher: Hasher, digest: Digest, size: u64) -> Result<(), ContentMis
     Ok(())
 }
 
-/// Reads content of a known size and digest, and answers an error in place of end-of-file when it is not that.
+/// Reads content of a known size and digest. If the content differs, returns an error instead of the end of file.
 ///
-/// No caller can forget to check: reading to the end *is* the check. Never hands out more than the size.
+/// Reading to the end is the verification, so that a caller cannot omit it. Never returns more bytes than `size`.
 #[derive(Debug)]
 pub struct VerifyReader<R> {
     inner: R,

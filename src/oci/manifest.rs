@@ -14,7 +14,7 @@ pub const MAX_MANIFEST: u64 = 4 << 20;
 pub const MAX_BLOB: u64 = 1 << 40;
 /// Most children of an index, and most layers of a manifest.
 pub const MAX_ENTRIES: usize = 4096;
-/// How deep indexes may lie in each other. (T-47)
+/// How deeply indexes may be nested. (T-47)
 pub const MAX_INDEX_DEPTH: usize = 3;
 
 /// An index or a manifest.
@@ -31,7 +31,7 @@ pub enum ManifestOrIndex {
 pub struct Index {
     /// What the index lists, in its order; never empty.
     pub manifests: Vec<Descriptor>,
-    /// The manifest that this one refers to.
+    /// The manifest that this one refers to (`subject`).
     pub subject: Option<Box<Descriptor>>,
     /// Kind of artifact.
     pub artifact_type: Option<String>,
@@ -44,7 +44,7 @@ pub struct Manifest {
     pub config: Descriptor,
     /// The layers, in their order; may be none.
     pub layers: Vec<Descriptor>,
-    /// The manifest that this one refers to.
+    /// The manifest that this one refers to (`subject`).
     pub subject: Option<Box<Descriptor>>,
     /// Kind of artifact: `artifactType`, else the media type of the config where that is not an image's.
     pub artifact_type: Option<String>,
@@ -64,7 +64,7 @@ pub enum ParseManifestError {
         "it is of Docker's image manifest version 2, schema 1, which is obsolete and holds no digest of its config"
     )]
     Schema1,
-    /// The manifest says that it is something else than its descriptor says.
+    /// The manifest has another media type than its descriptor.
     #[error("its descriptor says `{expected}`, the manifest itself says `{got}`")]
     MediaTypeMismatch {
         /// What the descriptor or the registry says.
@@ -72,7 +72,7 @@ pub enum ParseManifestError {
         /// What the manifest says.
         got: String,
     },
-    /// Has both `manifests` and `layers` or `config`, so readers would disagree on what it is. (T-43)
+    /// It has both `manifests` and `layers` or `config`, so that readers would disagree on its type. (T-43)
     #[error("it is ambiguous: it has both `manifests` and `config` or `layers`")]
     Ambiguous,
     /// Neither an index nor a manifest.
@@ -150,7 +150,7 @@ impl ManifestOrIndex {
         Ok(manifest)
     }
 
-    /// Whether krs 0.1 reads it too: it refused whatever is odd in a descriptor.
+    /// Whether krs 0.1 accepts it too: it refused descriptors with unusual optional fields.
     pub fn is_plain(&self) -> bool {
         let known = match self {
             Self::Index(index) => index.manifests.iter().all(|child| is_manifest(&child.media_type)),
@@ -158,7 +158,7 @@ impl ManifestOrIndex {
         };
         known && self.children().chain(self.subject()).all(Descriptor::is_plain)
     }
-    /// All that the manifest points to, in its order (a manifest: config first), without the subject.
+    /// The descriptors of its children, in order (in a manifest: config first). The subject is not a child.
     pub fn children(&self) -> impl Iterator<Item = &Descriptor> {
         let (manifests, config, layers) = match self {
             Self::Index(index) => (index.manifests.as_slice(), None, &[][..]),
@@ -167,7 +167,7 @@ impl ManifestOrIndex {
         manifests.iter().chain(config).chain(layers)
     }
 
-    /// The manifest that this one refers to.
+    /// The manifest that this one refers to (`subject`).
     pub fn subject(&self) -> Option<&Descriptor> {
         match self {
             Self::Index(index) => index.subject.as_deref(),
@@ -175,7 +175,7 @@ impl ManifestOrIndex {
         }
     }
 
-    /// Kind of artifact, where it is not an image.
+    /// Kind of artifact, if it is not an image.
     pub fn artifact_type(&self) -> Option<&str> {
         match self {
             Self::Index(index) => index.artifact_type.as_deref(),

@@ -12,7 +12,7 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 /// All media types of manifests that are accepted, as a client asks for them.
 pub const MANIFEST_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 
-/// Whether `media_type` names an index or a manifest, in other words something that lies under `/manifests/`.
+/// Whether `media_type` names an index or a manifest, which registries serve under `/manifests/`.
 pub fn is_manifest(media_type: &str) -> bool {
     MANIFEST_TYPES.contains(&media_type)
 }

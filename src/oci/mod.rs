@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The parts of OCI and Docker manifests that decide what travels: read strictly where two readers could disagree about
-//! it, tolerantly elsewhere.
+//! The parts of OCI and Docker manifests that decide what a bundle contains. They are read strictly where two readers could
+//! disagree, and tolerantly elsewhere.
 //!
-//! Manifests are never written again from these types: what is fetched is kept, hashed and forwarded byte for byte.
+//! Manifests are never serialised from these types: fetched bytes are kept, hashed and forwarded unchanged.
 
 pub mod closure;
 mod descriptor;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Platforms of images: `os/architecture[/variant]` (OCI image-spec, "Image Index Specification"), and which image
-//! runs where. The rules are those of containerd (github.com/containerd/platforms, `Normalize` and `Only`), because its
-//! nodes choose the same way from what was brought to them.
+//! runs where. The rules are those of containerd (github.com/containerd/platforms, `Normalize` and `Only`), because nodes
+//! choose by these rules.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +9,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// A platform that a set asks for, or that an index states for a child. It keeps the spelling it was written in;
+/// A platform that a set requests, or that an index states for a child. It keeps the spelling it was written in;
 /// [`Platform::canonical`] and [`Platform::rank`] compare across spellings.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
-    /// Operating system, as Go names it: `linux`, `windows`. Empty where an index states none: any.
+    /// Operating system, as Go names it: `linux`, `windows`. Empty if an index states none: any.
     pub os: String,
     /// Processor architecture, as Go names it: `amd64`, `arm64`.
     pub architecture: String,
@@ -27,7 +27,7 @@ pub struct Platform {
 pub struct ParsePlatformError(String);
 
 impl Platform {
-    /// The one spelling of this platform: `aarch64` is `arm64`, `x86_64` is `amd64`, `arm` is `arm/v7`, and a variant
+    /// The canonical spelling of this platform: `aarch64` is `arm64`, `x86_64` is `amd64`, `arm` is `arm/v7`, and a variant
     /// that every processor of the architecture has (`arm64/v8`, `amd64/v1`) is left out.
     #[must_use]
     pub fn canonical(&self) -> Self {
@@ -53,7 +53,7 @@ impl Platform {
         Self { os, architecture: architecture.to_owned(), variant }
     }
 
-    /// How well an image for `offered` runs where `self` is asked for: 0 is the best; `None`: it does not run there.
+    /// How well an image for `offered` runs on `self`: 0 is the best; `None`: it does not run there.
     pub fn rank(&self, offered: &Self) -> Option<usize> {
         let offered = offered.canonical();
         self.runs().iter().position(|runs| {
@@ -63,7 +63,7 @@ impl Platform {
         })
     }
 
-    /// What runs on this platform, the best first, in canonical form: itself, lower variants, and the 32-bit
+    /// The platforms whose images run on this one, the best first, in canonical form: itself, lower variants, and the 32-bit
     /// architecture that the processor runs too.
     fn runs(&self) -> Vec<Self> {
         let own = self.canonical();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Names of images: registries, repositories, tags, and what an image is called at the edge.
+//! Names of images: registries, repositories, tags, and the names of images at the edge.
 //!
 //! The grammar is the Distribution project's (`reference` package), with one difference: an image must name its
-//! registry, because a site has no default one to search.
+//! registry, because a site has no default registry.
 
 use std::fmt;
 use std::str::FromStr;
@@ -189,7 +189,7 @@ impl RegistryHost {
         self.0.split(':').next().unwrap_or(&self.0)
     }
 
-    /// The port, where it is named.
+    /// The port, if it is named.
     pub fn port(&self) -> Option<u16> {
         let after_host = self.0.rsplit_once(']').map_or(self.0.as_str(), |(_, rest)| rest);
         after_host.rsplit_once(':')?.1.parse().ok()
@@ -218,8 +218,8 @@ impl RepositoryName {
 }
 
 impl Tag {
-    /// The tag that an image with only a digest gets at the edge: `krs-<first 32 hex digits>`. Registries collect
-    /// what has no tag, and `sha256-<hex>` is taken by the fallback for referrers (OCI distribution-spec).
+    /// The tag that an image with only a digest gets at the edge: `krs-<first 32 hex digits>`. Registries delete untagged
+    /// manifests, and `sha256-<hex>` is taken by the fallback for referrers (OCI distribution-spec).
     pub fn of_digest(digest: &Digest) -> Self {
         Self(format!("krs-{}", &digest.hex()[..32]))
     }
@@ -228,9 +228,9 @@ impl Tag {
 /// What selects one manifest of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Selector {
-    /// Whatever the tag points to now.
+    /// The manifest that the tag names now.
     Tag(Tag),
-    /// Exactly this content.
+    /// The manifest with this digest.
     Digest(Digest),
 }
 
@@ -261,16 +261,16 @@ pub struct Reference {
     pub registry: RegistryHost,
     /// Repository in that registry.
     pub repository: RepositoryName,
-    /// Tag: decides where there is no digest, and names the image at the edge.
+    /// The tag. It selects the image if there is no digest, and names the image at the edge.
     pub tag: Option<Tag>,
-    /// Digest: decides.
+    /// The digest. It selects the image.
     pub digest: Option<Digest>,
 }
 
 impl Reference {
-    /// What decides which manifest is meant: the digest where there is one.
+    /// Selects the manifest: by the digest if there is one, otherwise by the tag.
     ///
-    /// Answers `None` only for a reference that was not parsed but put together with neither.
+    /// Returns `None` only for a reference that was constructed with neither.
     pub fn selector(&self) -> Option<Selector> {
         self.digest.map(Selector::Digest).or_else(|| self.tag.clone().map(Selector::Tag))
     }
@@ -359,7 +359,7 @@ impl<'de> Deserialize<'de> for Reference {
 pub struct Destination {
     /// The registry.
     pub registry: RegistryHost,
-    /// Put in front of every repository, e.g. a project of Harbor.
+    /// Prefix of every repository, e.g. a project of Harbor.
     pub prefix: Option<RepositoryName>,
 }
 

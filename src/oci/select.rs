@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which children of an index travel when platforms were chosen.
+//! Which children of an index are selected by a choice of platforms.
 
 use std::collections::HashSet;
 
@@ -11,19 +11,19 @@ use crate::oci::platform::Platform;
 /// A choice of platforms, and how children are matched with it.
 #[derive(Debug, Clone, Copy)]
 pub struct Choice<'a> {
-    /// Platforms asked for; empty: all children travel.
+    /// Requested platforms; empty: all children.
     pub platforms: &'a [Platform],
-    /// How.
+    /// How children are matched.
     pub matching: Matching,
 }
 
-/// How the children of an index are matched with the platforms asked for.
+/// How the children of an index are matched with the requested platforms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Matching {
-    /// For each platform those that run on it best ([`Platform::rank`]).
+    /// For each platform, the children that run on it best ([`Platform::rank`]).
     #[default]
     Best,
-    /// As krs 0.1 did, for its bundles: texts are compared, and a platform without a variant takes every variant.
+    /// The rule of krs 0.1, for its bundles: texts are compared, and a platform without a variant matches every variant.
     Literal,
 }
 
@@ -34,7 +34,7 @@ impl<'a> From<&'a [Platform]> for Choice<'a> {
 }
 
 impl Choice<'_> {
-    /// Which of `children` are taken for the platforms that they state.
+    /// Which of `children` are selected by the platforms that they state.
     fn matches(&self, children: &[(&Descriptor, Platform)]) -> HashSet<Digest> {
         let mut taken = HashSet::new();
         for asked in self.platforms {
@@ -56,8 +56,8 @@ impl Choice<'_> {
     }
 }
 
-/// Which children of an index travel. An image of a single platform, and a child without a platform, always travel.
-/// Attestations travel with the child that they describe. No platforms asked for: all children.
+/// Selects the children of an index. A child without a platform is always selected, and an attestation is selected with
+/// the child that it describes. Without requested platforms, all children are selected.
 pub fn select<'a>(index: &'a Index, choice: Choice<'_>) -> Vec<&'a Descriptor> {
     if choice.platforms.is_empty() {
         return index.manifests.iter().collect();
@@ -142,7 +142,7 @@ mod tests {
         let amd = ["linux/amd64", "linux/amd64/v2", "linux/amd64/v4"];
         assert_eq!(best(&amd, &["linux/amd64/v3"]), [1]);
         assert_eq!(best(&amd, &["linux/amd64"]), [0]);
-        // Two versions of Windows look alike here: both travel.
+        // Two versions of Windows look the same here, so both are selected.
         assert_eq!(best(&["windows/amd64", "linux/amd64", "windows/amd64"], &["windows/amd64"]), [0, 2]);
         assert_eq!(best(&["", "linux/amd64", "linux/arm64"], &["linux/arm64"]), [0, 2]);
         assert!(best(&amd, &["linux/riscv64"]).is_empty());

@@ -18,7 +18,7 @@ pub struct StatedPlatform {
 }
 
 impl StatedPlatform {
-    /// The platform, where one is stated and it is not `unknown`. Without an architecture nothing is stated; without an
+    /// The platform, if one is stated and it is not `unknown`. Without an architecture nothing is stated; without an
     /// operating system it is any (see [`Platform::os`]).
     pub fn platform(&self) -> Option<Platform> {
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What krs itself writes of OCI's JSON, by the types of `oci-spec`, in canonical form. What it reads has types of its own
+//! The OCI JSON that krs writes, with the types of `oci-spec`, in canonical form. What it reads has types of its own
 //! (`docs/adr/0009-oci-spec-for-what-is-written.md`).
 
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Names of hosts: the ports that are left out, and the several names of Docker Hub. Uses no layer of the registry client.
+//! Names of hosts: default ports, and the names of Docker Hub. Uses no layer of the registry client.
 
 use url::Url;
 
@@ -10,7 +10,7 @@ pub(in crate::registry) const HTTPS_PORT: u16 = 443;
 /// The port of HTTP without TLS.
 pub(in crate::registry) const HTTP_PORT: u16 = 80;
 
-/// A name without `default_port`: 443 with TLS, 80 without. `HOST` and `HOST:443` are one registry, whichever way a
+/// A name without `default_port`: 443 with TLS, 80 without. `HOST` and `HOST:443` are one registry, however a
 /// reference, a flag or a folder writes it.
 pub(in crate::registry) fn without_default_port(host: &RegistryHost, default_port: u16) -> &str {
     let name = host.as_str();
@@ -23,7 +23,7 @@ pub(in crate::registry) fn is_listed(list: &[RegistryHost], host: &RegistryHost,
     list.iter().any(|listed| without_default_port(listed, default_port) == name)
 }
 
-/// The host that serves the API of a registry: for Docker Hub it has another name than the registry.
+/// The host that serves the API of a registry: for Docker Hub its name differs from the registry's.
 pub(in crate::registry) fn hub_api_host(registry: &RegistryHost) -> &str {
     match registry.as_str() {
         "docker.io" | "index.docker.io" => "registry-1.docker.io",

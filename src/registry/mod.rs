@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A client of OCI registries (OCI distribution-spec 1.1, and what registries make of it).
+//! A client of OCI registries (OCI distribution-spec 1.1, and its deviations in practice).
 //!
 //! Registries and the network are not trusted: every response is bounded, content is compared with its digest while
-//! it arrives, and credentials go to their registry only. What is cut is resumed.
+//! it arrives, and credentials go to their registry only. Interrupted transfers are resumed.
 //!
 //! Layers, each of which uses only those before it: `failure` ← `limits` ← `transport` ← `auth` ← `client` ← `content`.
-//! `host` (names of hosts) uses none of them. A test holds the code to it.
+//! `host` (names of hosts) uses none of them. A test enforces this.
 
 mod auth;
 mod client;

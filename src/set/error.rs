@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Errors that point at a place in a file.
+//! Errors with a location in a file.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,27 +12,27 @@ use crate::redact::{masked, printable};
 /// Widest part of a source line that is shown, in characters.
 const SHOWN: usize = 100;
 
-/// One thing that is wrong, and where.
+/// One error, with its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetError {
     /// Path as in [`super::LoadedSet::file`]; `-` for standard input.
     pub file: String,
-    /// Line from 1; 0 where the file as a whole is meant.
+    /// Line from 1; 0 if the error is about the file.
     pub line: u64,
-    /// Column from 1, in characters; 0 where the line or the file as a whole is meant.
+    /// Column from 1, in characters; 0 if the error is about the line or the file.
     pub column: u64,
     /// What is wrong.
     pub message: String,
     /// What to do next.
     pub help: Option<Box<str>>,
-    /// The file's text, in which every other document is blank: they may be Secrets.
+    /// The file's text, in which every other YAML document is blank, because it may be a Secret.
     pub source_text: Option<Arc<str>>,
-    /// What of `source_text` is meant, in bytes.
+    /// The range of `source_text`, in bytes.
     pub span: Option<Range<usize>>,
 }
 
 impl SetError {
-    /// An error about a file as a whole.
+    /// An error about a file.
     pub(super) fn file(file: impl AsRef<str>, message: impl AsRef<str>) -> Self {
         Self {
             file: shown(file.as_ref()),
@@ -66,7 +66,7 @@ impl SetError {
         let skip = column.saturating_sub(SHOWN / 2);
         let line = head.chars().skip(skip).chain(tail.chars()).map(|c| if c == '\t' { ' ' } else { c });
         let line = line.collect::<String>();
-        // Without its secrets the line has other columns, and the mark would stand in a wrong one.
+        // Without its secrets the line has other columns, so that the mark would be wrong.
         if masked(&line) != line {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl Classify for SetError {
     }
 }
 
-/// Everything that is wrong, at least one thing.
+/// All errors, at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetErrors(pub Vec<SetError>);
 

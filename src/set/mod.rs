@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sets: [`EdgeImageSet`](crate::crd::EdgeImageSet) documents, read from Git checkouts, rendered YAML, or an archive.
+//! Sets: [`EdgeImageSet`](crate::crd::EdgeImageSet) resources, read from Git checkouts, rendered YAML, or an archive.
 //!
-//! Reading is strict where a mistake would silently leave out an image: a document that says that it is a set and
-//! does not read is an error with its place in the file. What is not a set is none of our business and is
-//! skipped.
+//! Reading is strict where a mistake would silently leave out an image: a YAML document that declares to be a set and is
+//! invalid is an error with its location in the file. Other documents are skipped.
 
 #[cfg(test)]
 mod commit_tests;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sets as they were found and understood.
+//! Sets that were loaded.
 
 use super::files::names::CallPaths;
 use super::git::Source;
@@ -8,24 +8,24 @@ use crate::crd::EdgeImageSetSpec;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, RepositoryName, Tag};
 
-/// Everything that [`load`](super::load) found.
+/// The result of [`load`](super::load).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedSets {
-    /// The sets, by file, then by place in the file.
+    /// The sets, by file, then by their order in the file.
     pub sets: Vec<LoadedSet>,
-    /// What holds a set and was deliberately not read as one; of files that ignore files exclude the first 200.
+    /// Files with a set that was deliberately not read; of those that ignore files exclude, the first 200.
     pub skipped: Vec<SkippedFile>,
     /// How many YAML and JSON files `.gitignore` and `.krsignore` exclude, with those that hold no set.
     pub ignored_files: usize,
-    /// Commit of the first path that lies in a Git repository.
+    /// Commit of the first path in a Git repository.
     pub source: Option<Source>,
-    /// What works and should be better.
+    /// Problems that do not prevent loading.
     pub warnings: Vec<Warning>,
 }
 
 impl LoadedSets {
-    /// Has messages, warnings and errors of [`merge`](super::merge) name files by paths of the call, in place of names that are the same
-    /// wherever the checkout lies.
+    /// Makes messages, warnings and errors of [`merge`](super::merge) name files by the paths of the call, instead of names that
+    /// do not depend on where the checkout is.
     pub fn show_paths(&mut self, paths: &CallPaths) {
         self.sets.iter_mut().for_each(|set| set.shown = paths.path(&set.file));
         self.skipped.iter_mut().for_each(|skipped| skipped.file = paths.path(&skipped.file));
@@ -33,24 +33,24 @@ impl LoadedSets {
     }
 }
 
-/// A set and where it was found.
+/// A set and its location.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadedSet {
-    /// Path relative to what holds all that was asked for, with `/` between its parts; `-` for standard input. No two files
-    /// have the same.
+    /// Path relative to the folder that contains all paths of the call, with `/` between its parts; `-` for standard input.
+    /// Unique for each file.
     pub file: String,
-    /// What messages call it: `file`, or the path as the call would name it, see [`LoadedSets::show_paths`].
+    /// Its name in messages: `file`, or the path as in the call, see [`LoadedSets::show_paths`].
     pub shown: String,
     /// Line of the file on which the document begins, from 1.
     pub line: u64,
-    /// The document verbatim, without the `---` lines. For an item of a list: its lines, moved to the left margin; where
-    /// it uses anchors of other items, written out.
+    /// The YAML document verbatim, without the `---` lines. For an item of a list: its lines, without the indentation; aliases
+    /// of anchors in other items are expanded.
     pub raw: Vec<u8>,
-    /// What it says.
+    /// The parsed set.
     pub set: CheckedSet,
 }
 
-/// A set that keeps all rules.
+/// A valid set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CheckedSet {
     /// `metadata.namespace`.
@@ -63,13 +63,13 @@ pub struct CheckedSet {
     pub images: Vec<SetImage>,
 }
 
-/// What people call a set: `NAMESPACE/NAME`, or its name alone where Git names no namespace.
+/// The full name of a set: `NAMESPACE/NAME`, or its name alone if the file has no namespace.
 pub fn full_name(namespace: Option<&str>, name: &str) -> String {
     namespace.map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
 }
 
 impl CheckedSet {
-    /// Chooses platforms for the images that say nothing of them.
+    /// Chooses platforms for the images that name none.
     pub fn choose(&mut self, platforms: &[Platform]) {
         for image in self.images.iter_mut().filter(|image| image.platforms.is_empty()) {
             image.platforms = platforms.to_vec();
@@ -77,30 +77,30 @@ impl CheckedSet {
     }
 }
 
-/// One image of a set, understood.
+/// One parsed image of a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetImage {
     /// The reference as the set writes it.
     pub written: String,
     /// The reference.
     pub reference: Reference,
-    /// Platforms to bring: the image's, else the set's, without repetition and sorted. Empty: all.
+    /// Platforms to copy: the image's, or else the set's, sorted and without duplicates. Empty: all.
     pub platforms: Vec<Platform>,
     /// Repository at the edge, below the prefix of the set's `destinationRegistry`.
     pub repository: RepositoryName,
     /// Tag at the edge: the reference's, else [`Tag::of_digest`].
     pub tag: Tag,
-    /// Line on which the image is written, from 1: of the file after [`load`](super::load), of the document after [`check`](super::check).
+    /// Line on which the image is written, from 1: in the file after [`load`](super::load), in the YAML document after [`check`](super::check).
     pub line: u64,
 }
 
-/// A file or document that holds a set and is not read as one.
+/// A file or YAML document with a set that is not read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct SkippedFile {
     /// Path as in [`LoadedSet::file`].
     pub file: String,
-    /// Line from 1; 0 for the whole file.
+    /// Line from 1; 0 for the file.
     pub line: u64,
     /// Why, as part of a sentence: "is a Kustomize patch (listed in kustomization.yaml)".
     pub reason: String,
@@ -112,20 +112,20 @@ impl SkippedFile {
     }
 }
 
-/// Something that works and should be better.
+/// A problem that does not prevent loading.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Warning {
     /// Path as in [`LoadedSet::file`].
     pub file: String,
-    /// Line from 1; 0 for the whole file.
+    /// Line from 1; 0 for the file.
     pub line: u64,
     /// One sentence.
     pub message: String,
 }
 
 impl Warning {
-    /// A warning in which the names and texts of a checkout are safe to be shown.
+    /// A warning whose names and texts from a checkout are escaped.
     pub fn new(file: &str, line: u64, message: &str) -> Self {
         Self { file: shown(file), line, message: shown(message) }
     }

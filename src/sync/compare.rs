@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What two stocks of images differ in: any two of bundle, checkout, registry and receipt. Pure.
+//! Compares two stocks of images: any two of bundle, checkout, registry and receipt. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,16 +13,16 @@ use crate::sync::resolve::Resolved;
 /// Images by the names that they have at the edge (`library/nginx:1.25`), and what is known of their content.
 #[derive(Debug, Clone, Default)]
 pub struct Stock {
-    /// What each name stands for; nothing where only a registry knows it.
+    /// The digest of each name; `None` if only a registry knows it.
     pub images: BTreeMap<String, Option<Digest>>,
-    /// Layers and configs of images, where they are known, with their bytes.
+    /// Layers and configs of images, if they are known, with their bytes.
     image_blobs: HashMap<Digest, Vec<(Digest, u64)>>,
-    /// Everything that is there, beside what belongs to known images.
+    /// Blobs that are present, besides those of known images.
     blobs: HashSet<Digest>,
 }
 
 /// The images of sets by their names at the edge. Sets of several destinations may give one name to different images:
-/// then the destination stands before it, so that none of them hides another.
+/// then the name starts with the destination, so that none of them hides another.
 fn names<'a>(
     sets: impl IntoIterator<Item = &'a CheckedSet>,
     digest: impl Fn(&SetImage) -> Option<Digest>,
@@ -49,7 +49,7 @@ fn names<'a>(
 }
 
 impl Stock {
-    /// Of a bundle. Layers that it leaves to the site count as its own.
+    /// The stock of a bundle. The layers of its base count as its own.
     pub fn of_bundle(bundle: &Bundle, images: &BundledImages) -> Self {
         let mut stock = Self::default();
         let entries = bundle.manifest().images.iter();
@@ -65,7 +65,7 @@ impl Stock {
         stock
     }
 
-    /// Of a checkout, as its sets say it; `resolved` where the source registries were asked.
+    /// The stock of a checkout, by its sets; `resolved` if the source registries were queried.
     pub fn of_sets(loaded: &LoadedSets, resolved: Option<&Resolved>) -> Self {
         let mut stock = Self::default();
         let images = || resolved.iter().flat_map(|resolved| &resolved.images);
@@ -81,7 +81,7 @@ impl Stock {
         stock
     }
 
-    /// Of a receipt, whose repositories lie below `prefix`. Tags under which signatures are kept name no images.
+    /// The stock of a receipt, whose repositories have the prefix `prefix`. Tags of signatures do not name images.
     pub fn of_receipt(receipt: &Receipt, prefix: Option<&RepositoryName>) -> Self {
         let mut stock = Self::default();
         for repository in &receipt.repositories {
@@ -122,26 +122,26 @@ impl Stock {
 pub struct Difference {
     /// Its name at the edge.
     pub name: String,
-    /// What it is before.
+    /// Its digest before.
     pub before: Option<Digest>,
-    /// What it is after.
+    /// Its digest after.
     pub after: Option<Digest>,
-    /// Layers and configs of it that are not before, and their bytes; `None` where its content is not known.
+    /// Number and bytes of its layers and configs that are new; `None` if its content is not known.
     pub new: Option<(u64, u64)>,
 }
 
-/// What two stocks differ in.
+/// The differences between two stocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// Names that are only after.
+    /// Names that are only in the second stock.
     pub added: Vec<Difference>,
-    /// Names that are only before.
+    /// Names that are only in the first stock.
     pub removed: Vec<Difference>,
-    /// Names that stand for something else.
+    /// Names with another digest.
     pub changed: Vec<Difference>,
-    /// Names that stand for the same.
+    /// Names with the same digest.
     pub unchanged: usize,
-    /// Bytes of all that is after and not before, each blob once, as far as it is known.
+    /// Bytes of all new blobs, each once, as far as they are known.
     pub new_bytes: u64,
 }
 
@@ -152,7 +152,7 @@ impl Differences {
     }
 }
 
-/// What becomes of `before` when it is to be `after`.
+/// Compares `before` with `after`.
 pub fn compare(before: &Stock, after: &Stock) -> Differences {
     let (has, mut differences) = (before.has(), Differences::default());
     let mut new = HashMap::<Digest, u64>::new();
@@ -250,7 +250,7 @@ mod tests {
             ("paris.example/mirror/shop/web:1".to_owned(), Some(other)),
         ];
         assert_eq!(different, BTreeMap::from(expected));
-        // The same image, or one that a set does not pin, goes by its name.
+        // The same image, and one that a set does not pin, are compared by name.
         let same = BTreeMap::from([("shop/web:1".to_owned(), Some(one))]);
         assert_eq!(named(&[berlin.clone(), set("paris.example", &image(one))]), same);
         assert_eq!(named(&[berlin, set("berlin.example", tagged)]), same);

@@ -16,7 +16,7 @@ use crate::oci::reference::Selector;
 use crate::oci::{self, Descriptor, Inline, ManifestOrIndex};
 use crate::registry::{RegistryError, Repository};
 
-/// Most characters of the reason why something optional could not be had.
+/// Most characters of the reason why something optional could not be fetched.
 const MAX_REASON: usize = 300;
 
 /// Why the manifests of an image could not be fetched.
@@ -27,12 +27,12 @@ pub enum FetchError {
     Absent {
         /// The manifest.
         digest: Digest,
-        /// What the index that lists it says that it is, where one lists it.
+        /// Its name in the index that lists it, if one lists it.
         listed_as: Option<String>,
         /// What the registry says.
         source: RegistryError,
     },
-    /// The registry did not give one for another reason.
+    /// Another failure of the registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// A manifest is not acceptable.
@@ -57,7 +57,7 @@ impl Classify for FetchError {
     }
 }
 
-/// What helps where an index lists what its registry does not have.
+/// Help for an index that lists a child that its registry does not have.
 pub(crate) const ABSENT_CHILD: &str = "the index is there and a part of it is not, as after a job that deletes untagged manifests: push the image again, or choose the platforms that are needed with `platforms`";
 
 async fn manifest(repository: &Repository, digest: Digest) -> Result<StoredManifest, FetchError> {
@@ -70,21 +70,21 @@ async fn manifest(repository: &Repository, digest: Digest) -> Result<StoredManif
     }
 }
 
-/// Something to fetch, and what the index that lists it says that it is.
+/// A descriptor to fetch, with its name in the index that lists it.
 #[derive(Clone)]
 struct FetchRequest {
     descriptor: Descriptor,
     listed_as: Option<String>,
 }
 
-/// What was fetched of a [`FetchRequest`].
+/// The outcome of a [`FetchRequest`].
 enum FetchOutcome {
     ManifestOrIndex(StoredManifest),
-    /// Content of an unknown type that can be had as a blob.
+    /// Content of an unknown type that is available as a blob.
     Blob,
     /// Content of an unknown type that the registry keeps as a manifest.
     Content(Bytes),
-    /// Optional, and why it could not be had.
+    /// Optional, and why it could not be fetched.
     Absent(Absence),
 }
 
@@ -92,7 +92,7 @@ async fn fetch_one(repository: &Repository, wanted: &FetchRequest) -> Result<Fet
     let FetchRequest { descriptor, listed_as } = wanted;
     let known = oci::is_manifest(&descriptor.media_type);
     let result = match descriptor.inline() {
-        // The parent says what it is: a registry's header does not change the meaning of a digest.
+        // The parent's descriptor decides the media type; a header of the registry does not.
         Some(Inline::Content(bytes)) if known => Ok(FetchOutcome::ManifestOrIndex(StoredManifest {
             media_type: descriptor.media_type.clone(),
             bytes,
@@ -117,12 +117,12 @@ async fn fetch_one(repository: &Repository, wanted: &FetchRequest) -> Result<Fet
     }
 }
 
-/// Why something optional could not be had.
+/// Why something optional could not be fetched.
 pub(crate) fn absence<E: Classify + 'static>(error: &E) -> Absence {
     Absence { reason: crate::redact::printable(&error::chain(error), MAX_REASON), kind: error.kind() }
 }
 
-/// A child of a type that is not known is a blob, or else a manifest (OCI image-spec, "Image Index Specification").
+/// A child of an unknown type is a blob, or else a manifest (OCI image-spec, "Image Index Specification").
 async fn unknown_content(repository: &Repository, child: &Descriptor) -> Result<FetchOutcome, RegistryError> {
     if repository.has_blob(&child.digest, child.size).await? {
         return Ok(FetchOutcome::Blob);
@@ -130,7 +130,7 @@ async fn unknown_content(repository: &Repository, child: &Descriptor) -> Result<
     repository.manifest_of_type(&child.digest, &child.media_type).await.map(FetchOutcome::Content)
 }
 
-/// Fetches the manifest that `digest` names, whose type only the registry knows.
+/// Fetches the manifest `digest`, whose media type only the registry knows.
 ///
 /// # Errors
 /// [`FetchError`].
@@ -145,8 +145,8 @@ pub async fn top(
     Ok(root)
 }
 
-/// Fetches the manifests below `root` that are not known yet, level by level. What is optional and cannot be had is in
-/// [`Closure::absent`]; content that came along is among `manifests` ([`Manifests::content`]).
+/// Fetches the manifests below `root` that are not known yet, level by level. Optional children that cannot be fetched are in
+/// [`Closure::absent`]; blobs that descriptors contain are in `manifests` ([`Manifests::content`]).
 ///
 /// # Errors
 /// [`FetchError`].
@@ -160,8 +160,8 @@ pub async fn closure(
     let mut level = vec![FetchRequest { descriptor: root.clone(), listed_as: None }];
     let mut total = 0_u64;
     for _ in 0..=oci::MAX_INDEX_DEPTH {
-        // Before anything is fetched: a hostile index can list more than memory holds. Of an unknown type nothing large
-        // is fetched here.
+        // Before anything is fetched, because a hostile index can list more than memory holds. Content of unknown types is
+        // limited when it is fetched.
         let sizes = level.iter().map(|wanted| &wanted.descriptor).filter(|d| oci::is_manifest(&d.media_type));
         total = sizes.fold(total, |total, descriptor| total.saturating_add(descriptor.size));
         if seen.len() > MAX_MANIFESTS || total > MAX_MANIFEST_BYTES {
@@ -187,7 +187,7 @@ pub async fn closure(
                 continue;
             }
             let manifest = match manifests.read(descriptor) {
-                // As one that could not be had.
+                // An unreadable optional child counts as one that could not be fetched.
                 Err(error) if descriptor.digest != root.digest && descriptor.is_optional() => {
                     manifests.withdraw(descriptor.digest, absence(&error));
                     continue;

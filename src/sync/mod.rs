@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What joins sets, registries and bundles: finding what a set needs, planning a bundle, and moving blobs.
+//! Connects sets, registries and bundles: resolves images, plans bundles, and transfers blobs.
 //!
 //! `receipt`, `fetch`, `catalog` ← `verify_present`, `scan`, `resolve` ← `plan`, `compare` ← `pull`, `push`, `serve`.
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a site says that it has: a JSON document that travels back to the connected side, where `krs bundle --against`
-//! leaves out the layers that it lists. Untrusted like all that travels: a false receipt costs a refusal at the site,
-//! never a broken image.
+//! A receipt: the content of a site's registry as a JSON file. On the connected side, `krs bundle --against` leaves out the
+//! layers that it lists. It is untrusted: a wrong receipt causes a refusal at the site, never a broken image.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -23,20 +22,20 @@ pub const MAX_INCOMPLETE: usize = 10_000;
 /// Longest name and longest reason of such an entry, in characters.
 pub const MAX_INCOMPLETE_TEXT: usize = 300;
 
-/// What one registry was proven to hold.
+/// The verified content of one registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Receipt {
-    /// What the registry was seen to be able to do.
+    /// The detected capabilities of the registry.
     pub abilities: RegistryCapabilities,
-    /// When the registry was looked at.
+    /// When the registry was scanned.
     pub created_at: Timestamp,
     /// Version of the format: at least [`Receipt::lowest_version`].
     pub format_version: u32,
     /// What is not in the receipt, sorted by repository and name. Since format version 2.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<ReceiptIncomplete>,
-    /// The registry, as it was asked.
+    /// The registry, by the name that was used.
     pub registry: RegistryHost,
     /// Its repositories, sorted by name, each once.
     pub repositories: Vec<ReceiptRepository>,
@@ -47,20 +46,20 @@ pub struct Receipt {
     pub tool: String,
 }
 
-/// What a registry was seen to be able to do; absent: not known.
+/// The detected capabilities of a registry; absent: not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RegistryCapabilities {
-    /// It takes an index some of whose images are not there.
+    /// Whether it accepts an index whose images are not all present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sparse_index: Option<bool>,
 }
 
-/// A repository and what was proven in it.
+/// A repository and its verified content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReceiptRepository {
-    /// Configs and layers of the images that are whole, sorted by digest.
+    /// Configs and layers of the complete images, sorted by digest.
     pub blobs: Vec<ReceiptBlob>,
     /// Indexes and manifests, sorted.
     pub manifests: Vec<Digest>,
@@ -70,12 +69,11 @@ pub struct ReceiptRepository {
     pub tags: BTreeMap<Tag, Digest>,
 }
 
-/// An image that is not complete in the registry, or something that the registry did not let be read. The receipt does
-/// not count on it.
+/// An image that is incomplete in the registry, or that could not be read. Its blobs are not in the receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReceiptIncomplete {
-    /// Tag or digest; absent: the repository as a whole, whose list of tags could not be read.
+    /// Tag or digest; absent: the list of the repository's tags could not be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Why, in one line.
@@ -138,7 +136,7 @@ impl Receipt {
         Ok(receipt)
     }
 
-    /// The receipt as a document, in canonical form.
+    /// The receipt as JSON, in canonical form.
     ///
     /// # Errors
     /// None in practice: every field can be expressed in JSON.
@@ -157,8 +155,8 @@ impl Receipt {
         format::lowest_version(&self.later_fields())
     }
 
-    /// Removes the fields that came with a later version than `highest`, states the lowest version that is left, and
-    /// answers what was removed. What the receipt says that the registry has stays the same.
+    /// Removes the fields that came with a later version than `highest`, sets the lowest version that is left, and
+    /// returns the removed fields. The listed content stays the same.
     pub fn restrict_to(&mut self, highest: u32) -> Vec<LaterField> {
         let removed = self.later_fields().into_iter().filter(|field| field.version > highest).collect();
         if highest < 2 {
@@ -209,7 +207,7 @@ impl Receipt {
         Ok(())
     }
 
-    /// What it is called in a list of what a delta is made against.
+    /// Its name in the list of a delta's sources.
     pub fn title(&self) -> String {
         match &self.site {
             Some(site) => format!("{} of {site}", self.registry),

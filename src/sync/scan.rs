@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a registry really has: every tag of some repositories is walked, every manifest fetched and hashed, every blob
-//! asked for with its size. The answer is a [`Receipt`].
+//! Scans a registry and makes a [`Receipt`]: walks every tag of some repositories, verifies every manifest, and queries every
+//! blob with its size.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -26,7 +26,7 @@ pub const MAX_TAGS: usize = 2000;
 /// Requests of one repository at once.
 const AT_ONCE: usize = 8;
 
-/// What the sets name of a repository: it is walked first, and in any case.
+/// The images of a repository that the sets name. They are walked first, and always.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScanTargets {
     /// Images by digest, which may have no tag.
@@ -43,20 +43,20 @@ impl ScanTargets {
     }
 }
 
-/// Where to look, and for what.
+/// What to scan.
 #[derive(Debug, Clone, Default)]
 pub struct ScanOptions {
     /// The repositories, and what the sets name of them.
     pub repositories: BTreeMap<RepositoryName, ScanTargets>,
-    /// The site, as the receipt is to name it.
+    /// The name of the site in the receipt.
     pub site: Option<String>,
-    /// Repositories that are looked into at once.
+    /// Repositories that are scanned at once.
     pub jobs: usize,
-    /// A repository that an index without its images is put into, to find out whether the registry takes one.
+    /// A repository for the probe whether the registry accepts sparse indexes: an index without its images is put there.
     pub probe: Option<RepositoryName>,
 }
 
-/// Something that is not in the receipt, or not as a whole.
+/// Something that is not, or not completely, in the receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incomplete {
     /// Its repository.
@@ -67,11 +67,10 @@ pub struct Incomplete {
     pub reason: String,
 }
 
-/// Looks into `registry`. The second answer is what the receipt does not have: one tag that cannot be read does not cost
-/// the others.
+/// Scans `registry`. The second result is what is not in the receipt: an unreadable tag does not affect the others.
 ///
 /// # Errors
-/// [`RegistryError`]: it is not known what the registry has, because it cannot be reached, or nothing of it can be read.
+/// [`RegistryError`]: the registry cannot be reached, or nothing of it can be read.
 pub async fn scan_registry(
     client: &Client,
     registry: &RegistryHost,
@@ -119,7 +118,7 @@ pub async fn scan_registry(
     Ok((receipt, incomplete))
 }
 
-/// As the receipt lists it, in its order; of very many the first.
+/// The entries for the receipt, in its order. If there are very many, only the first.
 fn for_receipt(incomplete: &[Incomplete]) -> Vec<ReceiptIncomplete> {
     let one = |incomplete: &Incomplete| ReceiptIncomplete {
         name: Some(bounded(&incomplete.what, MAX_INCOMPLETE_TEXT)),
@@ -132,7 +131,7 @@ fn for_receipt(incomplete: &[Incomplete]) -> Vec<ReceiptIncomplete> {
     list
 }
 
-/// Puts an index that lists an image which nobody has. It has no tag, so that the registry's garbage collection takes it.
+/// Puts an index of an image that does not exist. It has no tag, so that the registry's garbage collection deletes it.
 async fn supports_sparse_index(repository: &Repository) -> Result<bool, RegistryError> {
     let absent = Digest::of(b"an image that nobody has");
     let index = serde_json::json!({
@@ -169,7 +168,7 @@ impl Unread<'_> {
         self.found.push(Incomplete { repository, what: what.into(), reason: reason.into() });
     }
 
-    /// Takes note of what could not be read, unless nothing else can be read either.
+    /// Records what could not be read, unless the failure affects the registry as such.
     async fn failed(&mut self, what: impl Into<String>, error: RegistryError) -> Result<(), RegistryError> {
         use RegistryError as E;
         match error {
@@ -179,7 +178,7 @@ impl Unread<'_> {
             | E::DeniedAddress { .. }
             | E::Realm { .. }
             | E::RateLimited { .. } => return Err(error),
-            // One damaged manifest makes some registries fail; if it is the registry itself, it does not answer this either.
+            // Some registries fail for a damaged manifest. If the registry itself is down, the ping fails too.
             E::Unavailable { .. } => self.client.ping(self.repository.registry()).await?,
             _ => {}
         }
@@ -192,7 +191,7 @@ impl Unread<'_> {
 struct Look<'a> {
     repository: ReceiptRepository,
     unread: Unread<'a>,
-    /// Whether an index is there some of whose images are not.
+    /// Whether there is an index whose images are not all present.
     sparse: bool,
 }
 
@@ -283,13 +282,13 @@ enum Trouble {
 struct Walk<'a> {
     repository: &'a Repository,
     manifests: Manifests,
-    /// Manifests that are there.
+    /// Manifests that are present.
     seen: HashSet<Digest>,
     sparse: bool,
 }
 
 impl Walk<'_> {
-    /// Walks a manifest and what it names. An image that an index lists and the registry lacks is no fault of the others.
+    /// Walks a manifest and its children. A missing image of an index does not affect the others.
     async fn manifest(&mut self, root: Digest, blobs: &mut BTreeMap<Digest, u64>) -> Result<(), Trouble> {
         let mut wanted = vec![(root, None::<Descriptor>, 0_usize)];
         while let Some((digest, listed, depth)) = wanted.pop() {
@@ -311,13 +310,13 @@ impl Walk<'_> {
                 }
                 Err(error) => return Err(Trouble::Registry(error)),
             };
-            // The parent says what it is, where it has one.
+            // The parent's descriptor decides the media type, if there is a parent.
             let media_type = listed.map_or(found.media_type, |listed| listed.media_type);
             let descriptor = Descriptor::new(media_type.clone(), digest, found.bytes.len() as u64);
             self.manifests.insert(digest, StoredManifest { media_type, bytes: found.bytes });
             match self.manifests.read(&descriptor) {
                 Ok(ManifestOrIndex::Index(index)) if depth < oci::MAX_INDEX_DEPTH => {
-                    // What an index lists of an unknown type is no image, and nothing that a delta leaves out.
+                    // A child of an unknown type is not an image, and a delta never leaves it out.
                     let children =
                         index.manifests.into_iter().filter(|child| oci::is_manifest(&child.media_type));
                     wanted.extend(children.map(|child| (child.digest, Some(child), depth + 1)));

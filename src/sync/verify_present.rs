@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Proves that an image is in a registry: walks its closure there. Every manifest is fetched and hashed, every blob is
-//! asked for with its size, every tag must name the image.
+//! Verifies that an image is complete in a registry by walking its closure there: fetches and hashes every manifest, queries
+//! every blob with its size, and compares every tag.
 
 use std::collections::HashSet;
 
@@ -16,27 +16,27 @@ use crate::oci::reference::{Selector, Tag};
 use crate::registry::{RegistryError, Repository};
 use crate::sync::fetch::{self, FetchError};
 
-/// Blobs that are asked for at once.
+/// Blobs that are queried at once.
 const AT_ONCE: usize = 8;
 
-/// What a walk found.
+/// The result of a walk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
-    /// All is there, and every tag names it.
+    /// The image is complete, and every tag names it.
     Complete {
         /// Indexes and manifests, inner before outer.
         manifests: Vec<Descriptor>,
         /// Configs and layers.
         blobs: Vec<Descriptor>,
-        /// What its indexes list and are complete without, and that is not all there: attestations, and what nobody knows.
+        /// Incomplete optional children of its indexes: attestations, and content of unknown types.
         absent: Vec<AbsentChild>,
     },
-    /// Something is not there.
+    /// A manifest or blob is missing.
     Missing {
-        /// What was found missing first: `manifest sha256:…` or `blob sha256:…`.
+        /// The first missing one: `manifest sha256:…` or `blob sha256:…`.
         what: String,
     },
-    /// All is there, but a tag names something else, or nothing.
+    /// The image is complete, but a tag names another manifest, or nothing.
     Tag {
         /// The tag.
         tag: Tag,
@@ -45,13 +45,13 @@ pub enum Presence {
     },
 }
 
-/// Why nothing was found out.
+/// Why the presence is not known.
 #[derive(Debug, Error)]
 pub enum PresenceError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A manifest there is not acceptable.
+    /// A manifest in the registry is not acceptable.
     #[error(transparent)]
     Closure(#[from] ClosureError),
 }
@@ -72,8 +72,8 @@ impl Classify for PresenceError {
     }
 }
 
-/// Walks the closure of `digest` in `repository`, for `platforms` (empty: all), and compares `tags`. That the registry
-/// answers for the top alone proves nothing: it does so too where a child was deleted.
+/// Walks the closure of `digest` in `repository`, for `platforms` (empty: all), and compares `tags`. It is not
+/// enough to query the top manifest: a registry has it even if a child was deleted.
 ///
 /// # Errors
 /// [`PresenceError`]: it is not known whether the image is there.

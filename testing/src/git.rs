@@ -30,7 +30,7 @@ impl Checkout {
         Utf8Path::from_path(self.folder.path()).unwrap()
     }
 
-    /// Writes a file below the folder, with the folders above it. Answers its full path.
+    /// Writes a file below the folder, with the folders above it. Returns its full path.
     pub fn write(&self, path: &str, text: impl AsRef<[u8]>) -> Utf8PathBuf {
         let file = self.path().join(path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -38,7 +38,7 @@ impl Checkout {
         file
     }
 
-    /// Commits everything that changed. Answers the commit's id: 40 hex digits.
+    /// Commits everything that changed. Returns the commit's id: 40 hex digits.
     pub fn commit(&mut self, message: &str) -> String {
         let date = format!("{} +0000", FIRST_COMMIT + 60 * self.commits);
         self.commits += 1;
@@ -47,7 +47,7 @@ impl Checkout {
         self.git(&["rev-parse", "HEAD"]).trim().to_owned()
     }
 
-    /// Runs `git` in the folder, without the configuration of user and machine. Answers its output.
+    /// Runs `git` in the folder, without the configuration of user and machine. Returns its output.
     ///
     /// # Panics
     /// It fails; the message has what it said.

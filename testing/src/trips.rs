@@ -51,7 +51,7 @@ fn of_platform(name: &str, platform: &str) -> Image {
     ImageBuilder::new(name).platform(platform).layer("a layer of all").layer(own).build()
 }
 
-/// Puts `number` of it into a registry. Answers the sets that ask for it: name of the file and text.
+/// Puts `number` of it into a registry. Returns the sets that ask for it: name of the file and text.
 pub fn fill(registry: &Registry, content: Content, number: usize) -> Vec<(String, String)> {
     match content {
         Content::Small => {

@@ -7,7 +7,7 @@ use std::process::Command;
 /// User and group without any rights.
 const NOBODY: &str = "65534";
 
-/// Whether permissions bind this process. Where they do not, runs `test` (its full name) of the same program once more as a
+/// Whether permissions bind this process. Where they do not, runs `test` (its full name) of the same program again as a
 /// user without rights: it must succeed.
 pub fn is_bound(test: &str) -> bool {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {

@@ -165,7 +165,7 @@ async fn small_images_need_few_requests_and_they_are_under_way_together() {
     }
 }
 
-/// A bundle of `count` images of `layers` layers each, all of which an edge has in other repositories, where it was
+/// A bundle of `count` images of `layers` layers each, all of which an edge has in other repositories, if it was
 /// brought by an earlier bundle.
 async fn delta(site: &mut Site, count: u64, layers: u64) -> (Arc<Bundle>, BundledImages) {
     let image = |number: u64, version: &str| {

@@ -19,7 +19,7 @@ fn image(number: usize) -> Image {
     index(&[(&child("linux/amd64"), None), (&child("linux/arm64"), None)])
 }
 
-/// Bundles so many images for two platforms from a registry that accepts `rate` requests in a second. Answers the time,
+/// Bundles so many images for two platforms from a registry that accepts `rate` requests in a second. Returns the time,
 /// and the requests that were accepted and refused.
 async fn bundle(images: usize, rate: f64, retry_after: bool) -> (Duration, usize, usize) {
     let mut site = Site::new();

@@ -148,7 +148,7 @@ fn carry(state: &Arc<State>, client: &TcpStream) {
     }
 }
 
-/// Reads as fast as the line takes it. Answers whether the connection is to break.
+/// Reads as fast as the line takes it. Returns whether the connection is to break.
 fn take_in(
     state: &State,
     direction: &Direction,

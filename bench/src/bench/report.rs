@@ -55,7 +55,7 @@ impl Verdict {
 pub(crate) struct Against {
     /// Bytes of all content.
     pub(crate) bytes: u64,
-    /// What the link takes for it, where it is the floor.
+    /// What the link takes for it, if it is the floor.
     pub(crate) link: Option<Duration>,
 }
 

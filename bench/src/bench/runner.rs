@@ -55,7 +55,7 @@ impl Who {
     }
 }
 
-/// The cost of one run, and the bytes over the link, both ways, where there was one.
+/// The cost of one run, and the bytes over the link, both ways, if there was one.
 type Pass = Result<(Cost, Option<u64>)>;
 
 /// What one contender did in a scenario, round by round.
@@ -324,7 +324,7 @@ impl Bench {
 
 /// A floor, as a process of its own.
 fn own(arguments: &[&str]) -> Command {
-    // Not the path of this program: it may have been built anew meanwhile.
+    // Not the path of this program: it may have been built again meanwhile.
     let mut own = Command::new("/proc/self/exe");
     own.args(["bench", "floor"]).args(arguments);
     own

@@ -64,7 +64,7 @@ pub(crate) struct Scenario {
     pub(crate) rounds: Option<usize>,
     /// What krs is to reach against the floor.
     pub(crate) goal: Option<Goal>,
-    /// What is done once more with the same target, and what krs is to reach then.
+    /// What is done again with the same target, and what krs is to reach then.
     pub(crate) again: Option<(&'static str, Option<Goal>)>,
     /// Where a goal is not met: why, and what would get there.
     pub(crate) why: &'static str,

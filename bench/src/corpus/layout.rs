@@ -31,7 +31,7 @@ impl Stored {
 pub(crate) struct Layout(PathBuf);
 
 impl Layout {
-    /// Starts anew: only what an earlier run wrote is removed.
+    /// Starts again: only what an earlier run wrote is removed.
     pub(crate) fn create(folder: &Path) -> Result<Self> {
         if folder.exists() && fs::read_dir(folder)?.next().is_some() {
             if !folder.join("oci-layout").is_file() {

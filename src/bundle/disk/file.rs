@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files that are read and written at positions, opened so that nothing on a foreign medium can trick or block us.
+//! Files that are read and written at positions, opened so that nothing on untrusted media can mislead or block krs.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,14 +13,15 @@ use parking_lot::{Mutex, MutexGuard};
 // Runs with the clock of the runtime, which tests may pause.
 use tokio::time::Instant;
 
-/// A file that is open only while somebody reads it, so that its medium can be unmounted in between. A file that lies
-/// there later under the same name with the same size is taken for it: readers compare all that they read.
+/// A file that is open only while it is read, so that its media can be unmounted in between. A later file of the same name
+/// and size is taken for the same file: readers compare all content with its digest.
 #[derive(Debug)]
 pub(in crate::bundle) struct Handle {
     path: Utf8PathBuf,
     size: u64,
     open: Mutex<Option<Open>>,
-    /// How many readers are opening it. A dead file system may hold them for ever, so they do not hold the lock.
+    /// How many readers are opening it. A file system that does not answer may block them indefinitely, so they do not hold the
+    /// lock.
     opening: AtomicUsize,
 }
 
@@ -41,8 +42,8 @@ impl Handle {
         self.open.lock()
     }
 
-    /// Reads as [`read_at`] does, and opens the file for it where nobody has. After a failure the file is opened anew:
-    /// a medium that was pulled and put back is another device to those who had it open.
+    /// Reads as [`read_at`] does, and opens the file first if it is closed. After a failure the next read opens it again,
+    /// because a drive that was removed and put back is another device.
     pub(in crate::bundle) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let file = self.file()?;
         let result = read_at(&file, buf, offset);
@@ -53,13 +54,13 @@ impl Handle {
             (Err(_), Some(_)) => *state = None,
             (_, None) => {}
         }
-        // Not before the lock is released: whoever counts the readers has to see this one until it has left its mark.
+        // Only after the lock is released: the reader must be counted until it has stored its result.
         drop(file);
         drop(state);
         result
     }
 
-    /// The file, opened where it is closed.
+    /// The file. Opens it if it is closed.
     pub(in crate::bundle) fn file(&self) -> io::Result<Arc<File>> {
         {
             let state = self.state();
@@ -72,7 +73,7 @@ impl Handle {
         let mut state = self.state();
         self.opening.fetch_sub(1, Ordering::AcqRel);
         let file = opened?;
-        // Somebody else may have been faster.
+        // Another thread may have opened it meanwhile.
         let open = state.get_or_insert_with(|| Open { file: Arc::new(file), used: Instant::now() });
         Ok(Arc::clone(&open.file))
     }
@@ -91,7 +92,7 @@ impl Handle {
         Ok(file)
     }
 
-    /// Closes the file where nobody has read it for `idle`. Answers whether it is closed now.
+    /// Closes the file if nothing has read it for `idle`. Returns whether it is closed now.
     pub(in crate::bundle) fn close_if_idle(&self, idle: Duration) -> bool {
         let mut state = self.state();
         let idle = |open: &Open| Arc::strong_count(&open.file) == 1 && open.used.elapsed() >= idle;
@@ -107,7 +108,7 @@ impl Handle {
     }
 }
 
-/// Reads at `offset` until `buf` is full or the file ends; answers how much it read.
+/// Reads at `offset` until `buf` is full or the file ends. Returns how many bytes it read.
 pub(in crate::bundle) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buf.len() {
@@ -156,7 +157,7 @@ fn write_once(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
 }
 
 /// Opens an existing file without following a link and without waiting for the other end of a pipe; the caller
-/// then asks what it is. (T-10, T-12)
+/// then checks the type of the file. (T-10, T-12)
 pub(in crate::bundle) fn open(path: &Utf8Path, write: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(write);
@@ -173,7 +174,7 @@ pub(in crate::bundle) fn open(path: &Utf8Path, write: bool) -> io::Result<File> 
     options.open(path)
 }
 
-/// What the file at `path` is, where it is not a regular file.
+/// The type of the file at `path`, if it is not a regular file.
 pub(in crate::bundle) fn special(path: &Utf8Path) -> Option<&'static str> {
     let kind = std::fs::symlink_metadata(path).ok()?.file_type();
     if kind.is_file() {
@@ -199,7 +200,7 @@ pub(in crate::bundle) fn special(path: &Utf8Path) -> Option<&'static str> {
     })
 }
 
-/// Whether `path` is a name of the open file, and not of another one by now.
+/// Whether `path` still names the open file.
 pub(in crate::bundle) fn is_named(file: &File, path: &Utf8Path) -> io::Result<bool> {
     #[cfg(unix)]
     {
@@ -215,7 +216,7 @@ pub(in crate::bundle) fn is_named(file: &File, path: &Utf8Path) -> io::Result<bo
     }
 }
 
-/// Makes the entries of a folder survive a loss of power, where its file system can do that. Empty: the current folder.
+/// Syncs the entries of a folder, if its file system supports that. Empty: the current folder.
 ///
 /// # Errors
 /// The folder cannot be opened, or its media fail.
@@ -224,7 +225,7 @@ pub fn sync_folder(folder: &Utf8Path) -> io::Result<()> {
     {
         let folder = if folder.as_str().is_empty() { Utf8Path::new(".") } else { folder };
         match File::open(folder)?.sync_all() {
-            // A file system that has no such thing.
+            // The file system does not support it.
             Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
             result => result?,
         }

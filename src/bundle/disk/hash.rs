@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Hashing what a function reads.
+//! Hashes content that a function reads.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::oci::digest::{Digest, Hasher};
 /// Bytes that are hashed at once.
 const CHUNK: usize = 1 << 20;
 
-/// Hashes `size` bytes that `read` gives from an offset.
+/// Hashes `size` bytes. `read` reads at an offset.
 pub(in crate::bundle) fn hash(
     size: u64,
     read: impl Fn(&mut [u8], u64) -> io::Result<usize>,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reading from the media and not from memory. What was just written is in the page cache of the kernel, and a check
-//! that reads it there passes a drive that holds nothing.
+//! Reading from the media and not from memory. Content that was just written is in the page cache of the kernel, and a
+//! check that reads it there accepts a drive that has stored nothing.
 
 use std::fs::File;
 use std::io;
 
 use camino::Utf8Path;
 
-/// Where the bytes come from that are read next.
+/// Where the next reads come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReadFrom {
     /// From the media: the page cache holds none of them.
@@ -20,7 +20,7 @@ pub enum ReadFrom {
 }
 
 impl ReadFrom {
-    /// Of several files together: the first that may be read from memory decides.
+    /// The result for several files: the first one that may be read from memory decides.
     pub(in crate::bundle) fn and(self, next: impl FnOnce() -> io::Result<Self>) -> io::Result<Self> {
         match self {
             Self::Media => next(),
@@ -29,23 +29,23 @@ impl ReadFrom {
     }
 }
 
-/// How often the kernel is asked to drop the pages of a file, with a pause that grows. The question whether a page is in
-/// memory has the kernel read ahead, and is answered with yes where a fast drive is done with that in time.
+/// How often the kernel is told to drop the pages of a file, with a growing pause. Testing whether a page is in memory
+/// makes the kernel read ahead, and succeeds if a fast drive finishes that in time.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const ATTEMPTS: u32 = 5;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// Writes what is in memory of a file to its media, and asks the kernel to drop its cached pages.
+/// Syncs a file to its media, and tells the kernel to drop its cached pages.
 ///
 /// # Errors
-/// What was written did not reach the media.
+/// The written data did not reach the media.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(in crate::bundle) fn drop_cached(file: &File, path: &Utf8Path) -> io::Result<ReadFrom> {
     use rustix::fs::{Advice, fadvise};
 
     match file.sync_data() {
-        // A file system that cannot be written to, or has no such operation.
+        // The file system is read-only or does not support it.
         Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
         Err(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
         synced => synced?,
@@ -67,7 +67,7 @@ pub(in crate::bundle) fn drop_cached(file: &File, path: &Utf8Path) -> io::Result
     perhaps(format!("the kernel keeps parts of {path} in memory: another program may use it"))
 }
 
-/// Elsewhere, the standard library has no way to do it.
+/// The standard library cannot do it on this system.
 ///
 /// # Errors
 /// None.
@@ -90,8 +90,8 @@ fn keeps_in_memory(kind: impl TryInto<i64>) -> Option<&'static str> {
     }
 }
 
-/// Whether some of the file is in the page cache. A few places are asked, far enough from each other that what the kernel
-/// reads ahead for one is not taken for another.
+/// Whether some of the file is in the page cache. Tests a few offsets, far enough from each other that read-ahead for one
+/// does not affect the next.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_cached(file: &File) -> io::Result<bool> {
     use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -106,7 +106,7 @@ fn is_cached(file: &File) -> io::Result<bool> {
         let mut buf = [io::IoSliceMut::new(&mut byte)];
         match preadv2(file, &mut buf, at, ReadWriteFlags::NOWAIT) {
             Ok(read) if read > 0 => return Ok(true),
-            // It would have to wait for the media. Where a file system cannot say, the advice has to do.
+            // The read would have to wait for the media. If a file system cannot tell, `fadvise` must suffice.
             Ok(_) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
             Err(error) => return Err(error.into()),
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files on media that may be foreign or fail: reading and writing at positions, and past the page cache.
+//! Files on media that may be untrusted or fail: reads and writes at offsets, and reads that bypass the page cache.
 
 pub(super) mod file;
 pub(super) mod hash;

@@ -13,7 +13,7 @@ use crate::oci::reference::{Reference, Tag};
 pub struct BundleBlob {
     /// Digest of the content.
     pub digest: Digest,
-    /// Where its content begins, in bytes after the first blob's header begins.
+    /// Offset of its content, counted from the header of the first blob.
     pub offset: u64,
     /// Bytes of the content.
     pub size: u64,
@@ -23,14 +23,14 @@ pub struct BundleBlob {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BundleImage {
-    /// Kind of artifact, where it is not a container image.
+    /// Kind of artifact, if it is not a container image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// What the reference was resolved to.
     pub digest: Digest,
-    /// Media type of the document with that digest.
+    /// Media type of the manifest or index with that digest.
     pub media_type: String,
-    /// How many of its signatures, SBOMs and attestations stayed behind because they could not be fetched. A look-up that
+    /// How many of its signatures, SBOMs and attestations are not in the archive because they could not be fetched. A look-up that
     /// failed counts as one. Since format version 2.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub missing_referrers: u32,
@@ -77,23 +77,23 @@ pub struct BundleReferrer {
     pub media_type: String,
     /// What it refers to.
     pub subject: Digest,
-    /// The tag that names it, where it is found by a tag (cosign's `.sig`, `.att` and `.sbom`).
+    /// The tag that names it, if it is found by a tag (cosign's `.sig`, `.att` and `.sbom`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<Tag>,
 }
 
-/// A set, whose document lies verbatim in the archive.
+/// A set, whose file is in the archive verbatim.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BundleSet {
-    /// Digest of the document.
+    /// Digest of the file's content.
     pub digest: Digest,
     /// The file of the checkout that it was read from. Of a path that is longer than 300 characters, or has some that cannot
     /// be shown: the first 12 digits of its SHA-256, `…`, and its end.
     pub file: String,
     /// Name of the entry.
     pub path: String,
-    /// Bytes of the document.
+    /// Bytes of the file's content.
     pub size: u64,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a bundle does not hold, and says so: the layers that a delta expects at the site, and the images that could
-//! not be fetched.
+//! What a bundle declares to be missing: the layers that a delta expects at the site, and the images that could not be
+//! fetched.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,17 +14,17 @@ pub const MAX_SOURCES: usize = 1000;
 /// Most repositories that are named for one layer: enough to find it, however many share it.
 pub const MAX_REPOSITORIES: usize = 16;
 
-/// What a delta assumes at the site. Only layers are ever left out: indexes, manifests and configs always travel.
+/// The layers that a delta expects at the site. Indexes, manifests and configs are always in the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BundleBase {
     /// The layers, sorted by digest.
     pub layers: Vec<BaseLayer>,
-    /// Who says that the site has them: all of these do.
+    /// The sources that say that the site has them. Each source says so of all of them.
     pub sources: Vec<BaseSource>,
 }
 
-/// A layer that the archive lists and does not hold.
+/// A layer that the manifest lists and the archive does not contain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BaseLayer {
@@ -54,17 +54,17 @@ pub struct BaseSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BaseKind {
-    /// An earlier bundle, which is supposed to have arrived.
+    /// An earlier bundle, which is assumed to have been imported.
     Bundle,
     /// A receipt of the site.
     Receipt,
 }
 
-/// An image that the sets ask for and that could not be fetched (`krs bundle --keep-going`).
+/// An image that the sets list and that could not be fetched (`krs bundle --keep-going`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BundleMissing {
-    /// Platforms asked for; empty: all.
+    /// Requested platforms; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Platform>,
     /// Why, in one line.

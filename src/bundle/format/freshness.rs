@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether a bundle may follow what was accepted before, and is meant for here and now. Pure.
+//! Whether a bundle may follow the bundles that were accepted before, is for this site, and has not expired. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::oci::digest::Digest;
 pub struct HighWaterMark {
     /// Its sequence.
     pub sequence: u64,
-    /// Its identity, where it is known; see [`crate::bundle::BundleManifest::identity`].
+    /// Its identity, if it is known; see [`crate::bundle::BundleManifest::identity`].
     pub identity: Option<Digest>,
 }
 
-/// What is asked of a bundle besides its integrity and its signature.
+/// The requirements on a bundle besides its integrity and its signature.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Freshness {
     /// The stream that it must belong to.
@@ -28,19 +28,19 @@ pub struct Freshness {
     pub accepted: Option<HighWaterMark>,
     /// What was accepted before of each stream.
     pub streams: BTreeMap<StreamName, HighWaterMark>,
-    /// This site, for bundles that are not meant for every one.
+    /// This site, for bundles that are not for all sites.
     pub audience: Option<String>,
-    /// The time; `None` where the end of a bundle does not matter.
+    /// The current time; `None` if the expiry of a bundle does not matter.
     pub now: Option<Timestamp>,
 }
 
 /// Why a bundle may not follow what was accepted before.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum RollbackError {
-    /// Another line of bundles.
+    /// Another stream.
     #[error("it belongs to stream `{got}`, expected stream `{expected}`")]
     Stream {
-        /// The stream asked for.
+        /// The requested stream.
         expected: StreamName,
         /// Its stream.
         got: StreamName,
@@ -55,7 +55,7 @@ pub enum RollbackError {
         /// Its sequence.
         got: u64,
     },
-    /// The same number for something else.
+    /// The same sequence for other content.
     #[error(
         "its sequence {sequence} of stream `{stream}` was used before for other content: expected {expected}, got {got}"
     )]
@@ -71,7 +71,7 @@ pub enum RollbackError {
     },
 }
 
-/// By how much clocks may differ before one of them is called wrong.
+/// The largest difference between two clocks that both count as right.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 /// Whether a clock that says `now` is behind the time at which a bundle was made, so that it cannot tell whether the bundle
@@ -85,7 +85,7 @@ pub fn has_expired(not_after: Timestamp, now: Timestamp) -> bool {
     now > not_after
 }
 
-/// Compares a bundle's sequence and identity with what was accepted. Higher: accepted. Equal: accepted where the
+/// Compares a bundle's sequence and identity with what was accepted. Higher: accepted. Equal: accepted if the
 /// identity is equal too (it is imported again, or a delta of it). Lower: refused.
 ///
 /// # Errors

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The canonical form of an archive: where every byte lies, and what it is. Pure.
+//! The canonical form of an archive: the offset and value of every byte that is not content. Pure.
 //!
 //! ```text
 //! oci-layout │ krs/bundle.json │ krs/signatures │ krs/sets/*.yaml │ index.json │ blobs/sha256/* │ 1024 zero bytes
 //! ```
 //! Each entry is a 512-byte ustar header, the content, and zero bytes up to the next multiple of 512. A size of
 //! 8 GiB or more is written in base-256, as GNU tar, Go and Python read it; there are no other extensions, no
-//! directory entries, and all times and owners are 0. So all that is not content follows from `krs/bundle.json`.
+//! directory entries, and all times and owners are 0. So everything but the content follows from `krs/bundle.json`.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -60,7 +60,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Where everything lies for `manifest`, whose encoding is `encoded`.
+    /// Computes the offsets for `manifest`, whose encoding is `encoded`.
     ///
     /// # Errors
     /// None in practice, as for [`BundleManifest::encode`].
@@ -93,8 +93,8 @@ impl Layout {
         self.trailer_at + TRAILER
     }
 
-    /// All that lies before the first blob but the manifest, the signatures and the sets: headers, padding,
-    /// `oci-layout` and `index.json`; and the end. The pieces do not overlap.
+    /// Everything before the first blob except the manifest, the signatures and the sets: headers, padding, `oci-layout`
+    /// and `index.json`; and the end of the archive. The pieces do not overlap.
     ///
     /// # Errors
     /// None in practice: the names are ours.
@@ -130,7 +130,7 @@ impl Layout {
     }
 }
 
-/// A descriptor in `index.json`, under a name where it has one.
+/// A descriptor in `index.json`, with a name if it has one.
 fn entry(
     (media_type, artifact_type): (&str, Option<&String>),
     digest: &Digest,
@@ -148,7 +148,7 @@ fn entry(
 
 /// `index.json`: for each image an entry `REPO:TAG` and one `REPO@DIGEST`, because a Pod that is pinned by digest
 /// finds its image only under the latter; for each referrer an entry without names. A name that two digests claim
-/// is given to neither, because foreign readers would take the first silently. (T-46) An image whose layers are not all
+/// is given to neither, because other readers would take the first one silently. (T-46) An image whose layers are not all
 /// in the archive has an entry without names, so that containerd cannot register what it cannot run.
 fn index(manifest: &BundleManifest, manifest_digest: Digest) -> Result<Vec<u8>, ManifestError> {
     let sizes = manifest.blobs.iter().map(|blob| (blob.digest, blob.size)).collect::<HashMap<_, _>>();
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(end, layout.size());
     }
 
-    /// What changes here makes another format: archives that are out there could not be read any more.
+    /// A change of these values is a change of the format: existing archives could not be read any more.
     #[test]
     fn version_1_of_the_format_does_not_drift() {
         let manifest = example();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `krs/bundle.json`: what a bundle says of itself, and the only part of it that is signed. Everything else in
-//! the archive is a consequence of it, or is named by a digest in it.
+//! `krs/bundle.json`, the manifest of a bundle and the only part of it that is signed. Everything else in the archive
+//! follows from it, or is named by a digest in it.
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -23,7 +23,7 @@ use crate::oci::platform::Platform;
 
 /// Largest `krs/bundle.json`, in bytes.
 pub(in crate::bundle) const MAX_MANIFEST: u64 = 64 << 20;
-/// Largest set document in a bundle, in bytes.
+/// Largest set in a bundle, in bytes.
 pub const MAX_SET: u64 = 4 << 20;
 /// Most sets in a bundle.
 pub const MAX_SETS: usize = 10_000;
@@ -50,7 +50,7 @@ pub struct BundleManifest {
     /// Images that the sets ask for and that are not in the archive, because they could not be fetched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<BundleMissing>,
-    /// From when on the bundle is not to be imported any more.
+    /// The time after which the bundle must not be imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
     /// Platforms that were chosen for the images whose sets say nothing of them, sorted; empty: all.
@@ -63,7 +63,7 @@ pub struct BundleManifest {
     /// The commit that the sets were read from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<BundleSource>,
-    /// Which line of bundles this one belongs to.
+    /// The stream that the bundle belongs to.
     pub stream: StreamName,
     /// Name and version of the program that made the bundle.
     pub tool: String,
@@ -112,8 +112,8 @@ impl BundleManifest {
         format::lowest_version(&self.later_fields())
     }
 
-    /// Removes the fields that came with a later version than `highest`, and answers them. What they say is lost; what
-    /// the bundle holds and what a site does with it stays the same.
+    /// Removes the fields that came with a later version than `highest`, and returns them. Their information is lost, but the
+    /// content of the bundle and its effect at a site stay the same.
     pub fn restrict_to(&mut self, highest: u32) -> Vec<LaterField> {
         let removed = self.later_fields().into_iter().filter(|field| field.version > highest).collect();
         if highest < 2 {
@@ -122,9 +122,9 @@ impl BundleManifest {
         removed
     }
 
-    /// What of the bundle decides: SHA-256 over stream, sequence, sets, and reference → digest. Two bundles with
-    /// one identity (a full one and a delta, say) may follow each other; two identities with one sequence may not.
-    /// An image that is missing counts where its reference has a digest: the whole bundle may follow.
+    /// SHA-256 over everything that decides the effect at a site: stream, sequence, sets, and reference → digest. Two bundles
+    /// with one identity (for example a full one and a delta) may follow each other; two identities with one sequence may
+    /// not. A missing image counts if its reference has a digest, so that the complete bundle may follow.
     ///
     /// # Errors
     /// None in practice, as for [`Self::encode`].
@@ -148,7 +148,7 @@ impl BundleManifest {
         Ok(Digest::of(&json::canonical(&identity)?))
     }
 
-    /// Whether the parts fit each other; [`Self::parse`] has asked already.
+    /// Checks that the parts are consistent. [`Self::parse`] calls it.
     ///
     /// # Errors
     /// [`ManifestError::Inconsistent`] names the first part that does not.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Names a line of bundles for a group of sites: letters, digits, `.`, `_` and `-`, at most 63.
+/// The name of a stream of bundles for a group of sites: letters, digits, `.`, `_` and `-`, at most 63.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName(String);
 

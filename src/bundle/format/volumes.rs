@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Volumes: byte ranges of one archive as files `NAME.krs.tar.001`, `.002`, ... `cat` joins them. Beside them lies
-//! `NAME.krs.json`, which says what each of them must be, so that a medium can be checked by itself.
+//! Volumes: byte ranges of one archive as files `NAME.krs.tar.001`, `.002`, ... `cat` joins them. `NAME.krs.json` beside
+//! them lists the digest of each, so that each drive can be checked alone.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::oci::digest::Digest;
 pub const MAX_VOLUMES: u64 = 9999;
 /// Largest `NAME.krs.json`, in bytes.
 pub(in crate::bundle) const MAX_LIST: usize = 4 << 20;
-/// Most entries of one folder that are looked at.
+/// Most entries of one folder that are read.
 const MAX_ENTRIES: usize = 100_000;
 /// What the name of a bundle ends with.
 const SUFFIX: &str = ".tar";
@@ -79,7 +79,7 @@ impl VolumeList {
         Ok(list)
     }
 
-    /// The document.
+    /// The content of `NAME.krs.json`.
     ///
     /// # Errors
     /// None in practice: every field can be expressed in JSON.
@@ -127,19 +127,19 @@ pub(in crate::bundle) fn is_archive(path: &Utf8Path) -> bool {
     is_named(path.as_str(), ".krs.tar")
 }
 
-/// Whether a name ends with `suffix`, also where a file system has put it into upper case.
+/// Whether a name ends with `suffix`, even if a file system has changed it to upper case.
 fn is_named(name: &str, suffix: &str) -> bool {
     let end = name.len().checked_sub(suffix.len()).and_then(|at| name.get(at..));
     end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
-/// Whether a file has the number of a volume and not the name of one, as `prod (1).krs.001` has.
+/// Whether a file has the number of a volume but not its full name, such as `prod (1).krs.001`.
 pub(in crate::bundle) fn is_renamed(path: &Utf8Path) -> bool {
     let is_number = |end: &str| (3..=4).contains(&end.len()) && end.bytes().all(|b| b.is_ascii_digit());
     path.extension().is_some_and(is_number) && volume_of(path).is_none()
 }
 
-/// The archive that `path` means, however it is named: by itself, by one of its volumes, or by their list.
+/// The archive that `path` names: the archive itself, one of its volumes, or the list of its volumes.
 pub fn archive_of(path: &Utf8Path) -> Utf8PathBuf {
     if let Some((archive, _)) = volume_of(path) {
         return archive;
@@ -153,8 +153,7 @@ pub fn archive_of(path: &Utf8Path) -> Utf8PathBuf {
     format!("{stem}{}", if is_upper { ".TAR" } else { SUFFIX }).into()
 }
 
-/// The volumes of `archive` that lie in its own folder and in `folders`, by number. Where one lies there twice, the
-/// first counts.
+/// The volumes of `archive` in its own folder and in `folders`, by number. If one is there twice, the first counts.
 pub(in crate::bundle) fn find(archive: &Utf8Path, folders: &[Utf8PathBuf]) -> BTreeMap<u64, Utf8PathBuf> {
     let mut found = BTreeMap::new();
     let Some(name) = archive.file_name() else { return found };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The bundles in a folder, recognised by their content whatever they are called.
+//! Finds the bundles in a folder by their content, not by their names.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -16,27 +16,27 @@ const MAX_DEPTH: usize = 4;
 const MAX_ENTRIES: usize = 20_000;
 const MAX_FOUND: usize = 200;
 
-/// How a bundle lies there.
+/// The form in which a bundle was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Form {
     /// One file.
     Archive,
     /// Volumes.
     Volumes,
-    /// A folder into which somebody unpacked a bundle.
+    /// A folder with the content of an unpacked bundle.
     Unpacked,
     /// A ZIP archive that holds a bundle.
     Zip,
-    /// A volume whose name no longer says of which bundle it is, and which one.
+    /// A volume whose name does not tell its bundle and its number any more.
     RenamedVolume,
 }
 
-/// A bundle in a folder, or what became of one.
+/// A bundle in a folder, or a bundle in a form that krs cannot open.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FoundBundle {
     /// Its file, the archive that its volumes are of, or its folder.
     pub path: Utf8PathBuf,
-    /// How it lies there.
+    /// Its form.
     pub form: Form,
 }
 
@@ -51,8 +51,8 @@ pub struct FoundBundles {
     pub is_cut: bool,
 }
 
-/// Searches `folder` and the folders in it, without following links. Nothing but the beginning of each file is read, and
-/// nothing is checked.
+/// Searches `folder` and the folders in it, without following links. Reads only the beginning of each file, and checks
+/// nothing.
 pub fn find_bundles(folder: &Utf8Path) -> FoundBundles {
     let mut found = FoundBundles::default();
     let (mut bundles, mut seen) = (BTreeSet::new(), 0);
@@ -96,7 +96,7 @@ pub fn find_bundles(folder: &Utf8Path) -> FoundBundles {
 /// What a file is, or is a part of.
 fn form(path: &Utf8Path) -> Option<(Utf8PathBuf, Form)> {
     if let Some((archive, _)) = volumes::volume_of(path) {
-        // A volume that is left beside a whole archive is no bundle of its own.
+        // A volume beside an archive that is one file is not a separate bundle.
         let form = if archive.is_file() { Form::Archive } else { Form::Volumes };
         return Some((archive, form));
     }
@@ -104,7 +104,7 @@ fn form(path: &Utf8Path) -> Option<(Utf8PathBuf, Form)> {
         let form = if volumes::is_renamed(path) { Form::RenamedVolume } else { Form::Archive };
         return Some((path.to_owned(), form));
     }
-    // One whose copy was cut at once, or that is damaged: opening it says so.
+    // An empty or damaged copy; the error comes when it is opened.
     if volumes::is_archive(path) {
         return Some((path.to_owned(), Form::Archive));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The structure of the images of a bundle: every manifest is read, and the archive must hold exactly what they
-//! and their referrers need.
+//! The structure of the images of a bundle: reads every manifest, and checks that the archive contains exactly what the
+//! images and their referrers need.
 
 use std::collections::HashSet;
 
@@ -23,9 +23,9 @@ pub struct BundledImage {
     pub index: usize,
     /// The manifest that its reference stands for.
     pub root: Descriptor,
-    /// What it consists of.
+    /// Its closure.
     pub closure: Closure,
-    /// What refers to it, each with what it consists of, in the order of the manifest.
+    /// Its referrers, each with its closure, in the order of the manifest.
     pub referrers: Vec<(Descriptor, Closure)>,
 }
 
@@ -39,9 +39,8 @@ pub struct BundledImages {
 }
 
 impl Bundle {
-    /// Reads and checks all indexes and manifests. With it the structure is known to be closed: every manifest is
-    /// acceptable, every blob that one names is in the archive or, a layer, in the base, with that size, and nothing of
-    /// either belongs to no image.
+    /// Reads and checks all indexes and manifests. After that, every manifest is known to be acceptable, every blob that one
+    /// names is in the archive or (only layers) in the base, with that size, and every blob belongs to an image.
     ///
     /// # Errors
     /// [`BundleError::Image`], [`BundleError::BlobMissing`], [`BundleError::Stray`], [`BundleError::Partial`], and those of [`Bundle::read`].
@@ -131,7 +130,7 @@ impl Bundle {
         let closure = manifests.closure_by(root, choice).map_err(refuse)?;
         for descriptor in closure.manifests.iter().chain(&closure.blobs) {
             let held = self.blob(&descriptor.digest).map(|blob| blob.size);
-            // Only layers may be left to the base: skopeo reads configs, and manifests say what the rest is.
+            // Only layers may be in the base: skopeo reads configs, and manifests tell what the rest is.
             let layer = || closure.is_layer(&descriptor.digest);
             let in_base = || self.base_layer(&descriptor.digest).filter(|_| layer()).map(|base| base.size);
             if held.or_else(in_base) != Some(descriptor.size) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `NAME.krs.json`, which lies beside the volumes of an archive, and the file with its signatures.
+//! `NAME.krs.json` beside the volumes of an archive, and the file with its signatures.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -8,7 +8,7 @@ use crate::bundle::disk::file;
 use crate::bundle::error::BundleError;
 use crate::bundle::format::volumes;
 
-/// What is said of a list of volumes that is not of the bundle.
+/// The message for a list of volumes that belongs to another bundle.
 pub(in crate::bundle) const FOREIGN_LIST: &str = "it belongs to another bundle";
 
 /// Reads `NAME.krs.json`, from the first folder that has one.
@@ -19,7 +19,7 @@ pub(in crate::bundle) fn read_list(
     read_lists(archive, folders).next().transpose()
 }
 
-/// Reads `NAME.krs.json` from each folder that has one: every medium may have it.
+/// Reads `NAME.krs.json` from each folder that has one: each drive may have a copy.
 pub(in crate::bundle) fn read_lists(
     archive: &Utf8Path,
     folders: &[Utf8PathBuf],
@@ -45,7 +45,7 @@ pub(in crate::bundle) fn signature_path(list: &Utf8Path) -> Utf8PathBuf {
     format!("{list}.minisig").into()
 }
 
-/// The signatures of a list; nothing where there are none.
+/// The signatures of a list; empty if there are none.
 pub(in crate::bundle) fn signature(list: &Utf8Path) -> Result<Vec<u8>, BundleError> {
     let path = signature_path(list);
     let Ok(file) = file::open(&path, false) else { return Ok(Vec::new()) };

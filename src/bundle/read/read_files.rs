@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The files that an archive lies in, read as one: the archive itself, or its volumes, wherever they are.
+//! Reads the files of an archive as one: the archive itself, or its volumes in any folders.
 
 use std::io;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::bundle::error::BundleError;
 /// One file, and the bytes of the archive that it holds.
 #[derive(Debug)]
 pub(in crate::bundle) struct Part {
-    /// Where its first byte belongs in the archive.
+    /// Offset of its first byte in the archive.
     pub start: u64,
     /// Bytes.
     pub size: u64,
@@ -76,7 +76,7 @@ impl Parts {
         self.0.iter().filter(move |part| part.start < end && offset < part.start + part.size)
     }
 
-    /// Reads at `offset` until `buf` is full, the archive ends, or there is a gap; answers how much it read.
+    /// Reads at `offset` until `buf` is full, the archive ends, or there is a gap. Returns how many bytes it read.
     pub(in crate::bundle) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buf.len() {
@@ -93,7 +93,7 @@ impl Parts {
         Ok(done)
     }
 
-    /// Has the next reads of all files come from the media, see [`media::drop_cached`].
+    /// Makes the next reads of all files come from the media, see [`media::drop_cached`].
     pub(in crate::bundle) fn drop_cached(&self) -> Result<ReadFrom, BundleError> {
         self.0.iter().try_fold(ReadFrom::Media, |before, part| {
             let drop = || media::drop_cached(&*part.handle.file()?, &part.path);
@@ -102,9 +102,9 @@ impl Parts {
         })
     }
 
-    /// Closes every file that nobody has read for `idle`. Answers whether all are closed now.
+    /// Closes every file that nothing has read for `idle`. Returns whether all are closed now.
     pub(in crate::bundle) fn close_if_idle(&self, idle: Duration) -> bool {
-        // All of them, also after one is still in use.
+        // Continues after one that is still in use.
         self.0.iter().filter(|part| !part.handle.close_if_idle(idle)).count() == 0
     }
 

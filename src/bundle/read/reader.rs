@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A bundle while it is opened: which files it lies in, and whether they are whole.
+//! A bundle while it is being opened: its files, and whether they are complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,14 +18,14 @@ use crate::bundle::format::volumes::{self, VolumeList};
 use crate::oci::digest::{ContentMismatch, Digest};
 use crate::set::{self, CheckedSet};
 
-/// The files while they are checked.
+/// The files of a bundle that is being opened.
 pub(in crate::bundle) struct Reader {
     pub files: Parts,
-    /// The archive, also where it lies in volumes.
+    /// The archive, even if it is split into volumes.
     pub path: Utf8PathBuf,
-    /// What lies beside the volumes, where anything does.
+    /// The list of the volumes, if there is one.
     pub volumes: Option<VolumeList>,
-    /// Its file.
+    /// The file with this list.
     pub list_path: Option<Utf8PathBuf>,
     in_volumes: bool,
     /// Bytes of each volume but the last, as far as is known.
@@ -33,7 +33,7 @@ pub(in crate::bundle) struct Reader {
     size: u64,
 }
 
-/// Whether the file at `path`, or its first volume, begins as bundles do, damaged or not.
+/// Whether the file at `path`, or its first volume, begins with the header of a bundle.
 pub fn begins_as_bundle(path: &Utf8Path) -> bool {
     let first = if path.symlink_metadata().is_ok() { path.to_owned() } else { volumes::path(path, 1) };
     let Ok(expected) = layout::header(layout::OCI_LAYOUT, layout::OCI_LAYOUT_CONTENT.len() as u64) else {
@@ -47,8 +47,8 @@ pub fn begins_as_bundle(path: &Utf8Path) -> bool {
 impl Reader {
     pub(in crate::bundle) fn open(path: &Utf8Path, folders: &[Utf8PathBuf]) -> Result<Self, BundleError> {
         let archive = volumes::archive_of(path);
-        let whole = archive.symlink_metadata().is_ok();
-        if whole || (archive == path && volumes::find(&archive, folders).is_empty()) {
+        let is_one_file = archive.symlink_metadata().is_ok();
+        if is_one_file || (archive == path && volumes::find(&archive, folders).is_empty()) {
             let (file, size) = open_regular(&archive)?;
             let handle = Handle::new(archive.clone(), file, size);
             let files = Parts::new(vec![Part { start: 0, size, path: archive.clone(), handle }]);
@@ -85,7 +85,7 @@ impl Reader {
         let volume_size = list.as_ref().map_or(largest, |list| list.volume_size).max(1);
         let parts = found.into_iter().map(|(n, (path, file, size))| {
             let start = (n - 1).saturating_mul(volume_size);
-            // What is more than its share belongs to nobody; the sizes are compared once they are known.
+            // Bytes beyond the volume size are ignored here; the sizes are compared when they are known.
             let size = size.min(volume_size);
             Part { start, size, handle: Handle::new(path.clone(), file, size), path }
         });
@@ -94,28 +94,32 @@ impl Reader {
         Ok(Self { files, path: archive, volumes: list, list_path, in_volumes: true, volume_size, size })
     }
 
-    /// The volumes of this range that are missing, or end too early, before anything says what they hold.
+    /// The error for missing or incomplete volumes of a range, before the manifest tells their content.
     fn gap(&self, offset: u64, size: u64) -> BundleError {
         let (first, last) = (offset / self.volume_size, (offset + size.max(1) - 1) / self.volume_size);
-        let lacking = (first..=last.min(first + volumes::MAX_VOLUMES)).filter_map(|n| {
+        let incomplete = (first..=last.min(first + volumes::MAX_VOLUMES)).filter_map(|n| {
             let held = self.files.covers(n * self.volume_size, 1);
             (!held || last == first).then(|| {
-                self.lacking(n + 1, None, "the manifest, which says what the other volumes hold".to_owned())
+                self.incomplete_volume(
+                    n + 1,
+                    None,
+                    "the manifest, which says what the other volumes hold".to_owned(),
+                )
             })
         });
         let count = self.volumes.as_ref().map(|list| list.volumes.len() as u64);
-        BundleError::Volumes { path: self.path.clone(), count, lacking: lacking.collect() }
+        BundleError::Volumes { path: self.path.clone(), count, incomplete: incomplete.collect() }
     }
 
-    fn lacking(&self, n: u64, expected: Option<u64>, holds: String) -> IncompleteVolume {
+    fn incomplete_volume(&self, n: u64, expected: Option<u64>, holds: String) -> IncompleteVolume {
         let part = self.files.holding((n - 1) * self.volume_size, 1).next();
         let path = volumes::path(&self.path, n);
         let name = path.file_name().unwrap_or_default().to_owned();
         IncompleteVolume { name, expected, got: part.map(|part| part.size), holds }
     }
 
-    /// Whether every volume is there with its size.
-    fn all_volumes(&self, manifest: &BundleManifest, layout: &Layout) -> Result<(), BundleError> {
+    /// Checks that every volume is present with its full size.
+    fn check_volumes(&self, manifest: &BundleManifest, layout: &Layout) -> Result<(), BundleError> {
         let total = layout.size();
         if let Some(list) = &self.volumes
             && (list.size != total
@@ -126,16 +130,16 @@ impl Reader {
             return Err(BundleError::Manifest { path, source });
         }
         let count = volumes::count(total, self.volume_size).min(volumes::MAX_VOLUMES);
-        let lacking = (1..=count).filter_map(|n| {
+        let incomplete = (1..=count).filter_map(|n| {
             let (start, size) = ((n - 1) * self.volume_size, volumes::size_of(n, total, self.volume_size));
             let held = self.files.covers(start, size);
-            (!held).then(|| self.lacking(n, Some(size), holds(manifest, layout, start, size)))
+            (!held).then(|| self.incomplete_volume(n, Some(size), holds(manifest, layout, start, size)))
         });
-        let lacking = lacking.collect::<Vec<_>>();
-        if lacking.is_empty() {
+        let incomplete = incomplete.collect::<Vec<_>>();
+        if incomplete.is_empty() {
             return Ok(());
         }
-        Err(BundleError::Volumes { path: self.path.clone(), count: Some(count), lacking })
+        Err(BundleError::Volumes { path: self.path.clone(), count: Some(count), incomplete })
     }
 
     /// Volumes after the last one, such as those of a longer bundle that had this name before.
@@ -218,7 +222,7 @@ impl Reader {
     ) -> Result<(), BundleError> {
         let expected = layout.size();
         if self.in_volumes {
-            self.all_volumes(manifest, layout)?;
+            self.check_volumes(manifest, layout)?;
             self.no_foreign_volumes(expected)?;
         }
         if self.size > expected {
@@ -245,10 +249,10 @@ impl Reader {
     ) -> Result<Vec<CheckedSet>, BundleError> {
         let mut sets = Vec::with_capacity(manifest.sets.len());
         for (entry, at) in manifest.sets.iter().zip(&layout.sets_at) {
-            let document = self.exactly(*at, entry.size, &entry.path)?;
-            is_set(&self.path, entry, *at, &document)?;
+            let content = self.exactly(*at, entry.size, &entry.path)?;
+            is_set(&self.path, entry, *at, &content)?;
             let unacceptable = |e| BundleError::Set { path: self.path.clone(), source: Box::new(e) };
-            let mut set = set::check(&document, &entry.file).map_err(unacceptable)?;
+            let mut set = set::check(&content, &entry.file).map_err(unacceptable)?;
             set.choose(&manifest.platforms);
             sets.push(set);
         }
@@ -256,8 +260,8 @@ impl Reader {
         Ok(sets)
     }
 
-    /// The images of the sets and those of the manifest must be the same: nothing is pushed that no set asks for,
-    /// and nothing that a set asks for was left out unsaid.
+    /// The images of the sets and those of the manifest must be the same: no image is pushed that no set lists, and no
+    /// image that a set lists is left out silently.
     fn same_images(&self, manifest: &BundleManifest, sets: &[CheckedSet]) -> Result<(), BundleError> {
         let key = |reference: &crate::oci::reference::Reference,
                    platforms: &[crate::oci::platform::Platform]| {
@@ -282,14 +286,14 @@ impl Reader {
     }
 }
 
-/// Whether a document is the set that the manifest lists.
+/// Checks that `content` is the set that the manifest lists.
 pub(in crate::bundle) fn is_set(
     path: &Utf8Path,
     entry: &BundleSet,
     offset: u64,
-    document: &[u8],
+    content: &[u8],
 ) -> Result<(), BundleError> {
-    let got = Digest::of(document);
+    let got = Digest::of(content);
     if got == entry.digest {
         return Ok(());
     }
@@ -297,7 +301,7 @@ pub(in crate::bundle) fn is_set(
     Err(BundleError::Content { path: path.to_owned(), name: entry.path.clone(), offset, source })
 }
 
-/// What a part of an archive holds, for people.
+/// Describes the content of a part of an archive.
 fn holds(manifest: &BundleManifest, layout: &Layout, start: u64, size: u64) -> String {
     let within = |blob: &&BundleBlob| {
         let at = layout.blobs_at + blob.offset;

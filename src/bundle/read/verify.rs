@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Hashing a whole bundle, on all cores.
+//! Verifies all blobs of a bundle, on all cores.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -17,11 +17,11 @@ use crate::progress::{Activity, Progress};
 const CHUNK: usize = 1 << 20;
 
 impl Bundle {
-    /// Reads every byte of every blob and compares it, then the structure of the images. Blobs are taken in the
-    /// order in which they lie, one to a thread.
+    /// Verifies the digest of every blob, then the structure of the images. Blobs are read in the order of the archive, one
+    /// per thread.
     ///
     /// # Errors
-    /// [`BundleError`]: of the failures that were seen, the one that lies first in the archive.
+    /// [`BundleError`]: the first failure in the order of the archive, of those that were seen.
     pub fn verify(&self, threads: usize, progress: &dyn Progress) -> Result<BundledImages, BundleError> {
         let blobs = &self.manifest().blobs;
         progress.begin(Activity::Verify, blobs.iter().map(|blob| blob.size).sum());
@@ -34,8 +34,8 @@ impl Bundle {
         self.images()
     }
 
-    /// Reads every byte of every blob and compares it, one blob after the other, until `stop` is set. Answers whether
-    /// it came to the end. Each piece that was read is reported to `progress`.
+    /// Verifies the digest of every blob, one after the other, until `stop` is set. Returns whether it reached the end.
+    /// `progress` is told of each piece.
     ///
     /// # Errors
     /// [`BundleError`] of the first blob that is not right or cannot be read.
@@ -67,11 +67,11 @@ impl Bundle {
     }
 }
 
-/// Hashes a blob that `read` gives from an offset, and compares it. Ends early once `stop` is set: another thread has found
-/// something to report.
+/// Verifies the digest of a blob. `read` reads at an offset. Ends early when `stop` is set, because another thread has
+/// found a failure.
 ///
 /// # Errors
-/// Those of `read`; within the result, that the content is not the blob.
+/// The errors of `read`. The inner result tells whether the content is the blob.
 pub(in crate::bundle) fn hash_until(
     blob: &BundleBlob,
     buf: &mut [u8],
@@ -89,11 +89,11 @@ pub(in crate::bundle) fn hash_until(
     Ok(digest::check(hasher, blob.digest, blob.size))
 }
 
-/// Checks blobs on several threads, in the order in which they lie, one to a thread. `check` gets a buffer to read into,
-/// and ends early once its last argument is set: another thread has found something to report.
+/// Checks blobs on several threads, in the order of the archive, one per thread. `check` gets a buffer to read into, and
+/// ends early when its last argument is set, because another thread has found a failure.
 ///
 /// # Errors
-/// Of the failures that were seen, the one that lies first in the archive.
+/// The first failure in the order of the archive, of those that were seen.
 pub(in crate::bundle) fn for_each_blob(
     blobs: &[BundleBlob],
     threads: usize,

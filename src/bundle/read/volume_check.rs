@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Volumes one by one: what can be said of the media that are here while others are not. (T-33)
+//! Checks volumes one by one: what is known about the drives that are here while others are missing. (T-33)
 
 use std::collections::HashMap;
 use std::io;
@@ -14,25 +14,25 @@ use crate::bundle::format::volumes::{self, Volume, VolumeList};
 use crate::bundle::sign::{Signatures, Trust};
 use crate::oci::digest::Digest;
 
-/// Most files of the size of a volume that are read although none of the missing ones is among them.
+/// Most files of the size of a volume that are read in search of a missing one.
 const MAX_STRANGERS: usize = 16;
 
-/// What a volume is, compared with the list of volumes.
+/// The state of a volume, compared with the list of volumes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VolumeState {
-    /// It is here, and every byte is right.
+    /// Present and undamaged.
     Right,
-    /// It is here, and is not what the list says.
+    /// Present and damaged.
     Damaged,
-    /// It is here, and cannot be read.
+    /// Present, and cannot be read.
     Unreadable,
-    /// It is here under another name, that of this file.
+    /// Present under another name.
     Renamed(Utf8PathBuf),
-    /// It is not here.
+    /// Missing.
     Missing,
 }
 
-/// Compares each volume that is here with the signed list beside it; `None` where there is no list. With
+/// Compares each volume that is here with the signed list beside it; `None` if there is no list. With
 /// [`Trust::Keys`] the list itself must be signed by one of them.
 ///
 /// # Errors
@@ -70,7 +70,7 @@ pub fn check_volumes(
     Ok(Some(states.collect()))
 }
 
-/// The digest of a file; `None` where it does not have this size, or is not a regular file.
+/// The digest of a file; `None` if it does not have this size, or is not a regular file.
 fn digest_of(path: &Utf8Path, size: u64) -> io::Result<Option<Digest>> {
     let file = file::open(path, false)?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == size) {
@@ -79,8 +79,8 @@ fn digest_of(path: &Utf8Path, size: u64) -> io::Result<Option<Digest>> {
     hash(size, |buf, done| file::read_at(&file, buf, done)).map(Some)
 }
 
-/// The files in the folder of `archive` and in `folders` that are one of `missing` by their content, whatever they are
-/// called. Only files of the size of a missing volume are read.
+/// The files in the folder of `archive` and in `folders` that are one of `missing` by their content, under any
+/// name. Only files of the size of a missing volume are read.
 fn find_renamed(
     archive: &Utf8Path,
     folders: &[Utf8PathBuf],

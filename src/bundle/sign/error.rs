@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Why something is not signed, or a file is not the key that was asked for.
+//! Why something is not signed, or a file is not the requested key.
 
 use thiserror::Error;
 
@@ -9,25 +9,25 @@ use crate::error::{Classify, ErrorKind};
 /// Bytes of the `krs/signatures` entry of a bundle. Fixed, so that signing moves no byte.
 pub const SIGNATURES_SIZE: usize = 16 << 10;
 
-/// Why a file is not the key that was asked for.
+/// Why a file is not the requested key.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyProblem {
-    /// No byte of it is anything but white space.
+    /// Empty, or only white space.
     #[error("it is empty")]
     Empty,
-    /// Neither a key nor anything else that is known.
+    /// Not a key, and of no known type.
     #[error("it holds no key in minisign's format: two lines, a comment and the key in base64")]
     NoKey,
-    /// A public key in place of a secret one.
+    /// A public key instead of a secret one.
     #[error("it is a public key, which verifies signatures")]
     Public,
-    /// A secret key in place of a public one.
+    /// A secret key instead of a public one.
     #[error("it is a secret key, which makes signatures")]
     Secret,
     /// A signature.
     #[error("it is a signature")]
     Signature,
-    /// Of OpenSSL, SSH or cosign.
+    /// A key of OpenSSL, SSH or cosign.
     #[error("it is a PEM file; krs reads keys in minisign's format")]
     Pem,
     /// The checksum is wrong, or the halves do not belong together.
@@ -44,7 +44,7 @@ pub enum KeyProblem {
     Unusable(String),
 }
 
-/// Why something is not signed, or not by whom it should be.
+/// Why something is not signed, or not by a trusted key.
 #[derive(Debug, Error)]
 pub enum SignError {
     /// The text is no public key.
@@ -77,7 +77,7 @@ pub enum SignError {
         /// The keys that the signatures name.
         got: String,
     },
-    /// A signature names a trusted key and does not fit the content. (T-04)
+    /// A signature names a trusted key and does not match the content. (T-04)
     #[error("the signature of key {0} does not fit: the bundle's manifest was changed after it was signed")]
     Invalid(KeyId),
     /// The signatures entry is not a list of minisign signatures.

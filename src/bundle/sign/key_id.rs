@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// The name of a key, as minisign prints it: 16 upper-case hex digits. It says which key is meant, it proves nothing.
+/// The name of a key, as minisign prints it: 16 upper-case hex digits. It tells which key is meant, but verifies nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u64);
 
@@ -25,7 +25,7 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// The comment that nobody signs is fixed by the key, so that no byte of the entry can change unnoticed.
+/// The untrusted comment is derived from the key, so that no byte of the entry can change unnoticed.
 pub(super) fn untrusted_comment(id: KeyId) -> String {
     format!("signature from krs key {id}")
 }

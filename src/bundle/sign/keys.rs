@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Keys in the formats of minisign and rsign, and what is said of a file that holds none.
+//! Keys in the formats of minisign and rsign, and the error for a file that is not a key.
 
 use std::fmt;
 
@@ -23,10 +23,10 @@ const SIGNATURE: usize = 2 + 8 + 64;
 const SECRET_HEAD: usize = 2 + 2 + 2 + 32 + 8 + 8;
 /// Bytes of a secret key: then key number, seed with public key, and checksum.
 const SECRET_KEY: usize = SECRET_HEAD + 8 + 64 + 32;
-/// What stands for a secret key that is not encrypted.
+/// The marker of a secret key that is not encrypted.
 const NO_KDF: &[u8] = &[0, 0];
 
-/// The bytes of the key in the content of a file. Only the second line counts, as for minisign; a key alone is read, too.
+/// The bytes of the key in the content of a file. Only the second line counts, as for minisign; a key without a comment line is accepted too.
 fn decode(text: &str) -> Result<Vec<u8>, KeyProblem> {
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.is_empty() {
@@ -40,12 +40,12 @@ fn decode(text: &str) -> Result<Vec<u8>, KeyProblem> {
     if bytes.starts_with(b"Ed") || bytes.starts_with(b"ED") { Ok(bytes) } else { Err(KeyProblem::NoKey) }
 }
 
-/// Whether a text is a key itself, and no name of a file: with or without its comment.
+/// Whether a text is a key itself and not the name of a file.
 pub fn is_key(text: &str) -> bool {
     text.starts_with("untrusted comment:") || decode(text).is_ok()
 }
 
-/// What something that was to be another key is.
+/// What a file that is not the requested key is.
 fn other(bytes: &[u8]) -> KeyProblem {
     match bytes.len() {
         PUBLIC_KEY => KeyProblem::Public,
@@ -60,7 +60,7 @@ fn other(bytes: &[u8]) -> KeyProblem {
 pub struct PublicKey(pub(super) minisign::PublicKey);
 
 impl PublicKey {
-    /// Reads the content of a `.pub` file; `name` says in errors which.
+    /// Parses the content of a `.pub` file. Errors contain `name`.
     ///
     /// # Errors
     /// [`SignError::PublicKey`].
@@ -104,7 +104,7 @@ impl SecretKey {
         decode(text).is_ok_and(|bytes| bytes.len() == SECRET_KEY && &bytes[2..4] != NO_KDF)
     }
 
-    /// Reads the content of a `.key` file; `name` says in errors which.
+    /// Parses the content of a `.key` file. Errors contain `name`.
     ///
     /// # Errors
     /// [`SignError::SecretKey`], also for a wrong passphrase.
@@ -138,7 +138,7 @@ impl SecretKey {
         KeyId::of(&self.keynum)
     }
 
-    /// A signature over `message` as minisign writes it. Made here and not by the library, which mixes random bytes in.
+    /// A signature over `message` as minisign writes it. Not made by the library, which adds random bytes.
     pub(super) fn sign(&self, message: &[u8], trusted_comment: &str) -> Result<String, SignError> {
         let sign = |bytes: &[u8]| {
             let signature = self.pair.try_sign(bytes);
@@ -156,7 +156,7 @@ impl SecretKey {
     }
 }
 
-/// The bytes of a key without a passphrase. rsign and krs write a checksum, `minisign -W` zeros in its place.
+/// The bytes of a key without a passphrase. rsign and krs write a checksum, `minisign -W` writes zeros instead.
 fn unencrypted(bytes: Vec<u8>) -> Result<Vec<u8>, KeyProblem> {
     if bytes.iter().skip(SECRET_KEY - 32).all(|byte| *byte == 0) {
         return Ok(bytes);
@@ -189,7 +189,7 @@ pub struct NewKeyPair {
     pub id: KeyId,
 }
 
-/// Makes a key pair, the secret half encrypted where there is a passphrase.
+/// Makes a key pair. The secret half is encrypted if there is a passphrase.
 ///
 /// # Errors
 /// [`SignError::Failed`], when the machine has no randomness or too little memory for the passphrase's hash.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The signatures of a bundle, and whose of them count.
+//! The signatures of a bundle, and which of them are trusted.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use super::keys::{PublicKey, SecretKey};
 /// Which keys are trusted.
 #[derive(Debug, Clone, Default)]
 pub enum Trust {
-    /// None is asked for: integrity is checked, and nobody vouches for where the bundle comes from.
+    /// No signature is required: integrity is checked, but the origin of the bundle is not.
     #[default]
     Anyone,
     /// A valid signature of one of these is required.
@@ -32,10 +32,10 @@ impl fmt::Debug for Signatures {
 }
 
 impl Signatures {
-    /// Reads a padded entry, or signatures that stand one after the other.
+    /// Parses a padded entry, or concatenated signatures.
     ///
     /// # Errors
-    /// [`SignError::Damaged`] for anything but whole minisign signatures followed by new lines.
+    /// [`SignError::Damaged`] for anything but complete minisign signatures followed by new lines.
     pub fn parse(entry: &[u8]) -> Result<Self, SignError> {
         let damaged = |what: &str| SignError::Damaged(what.to_owned());
         if entry.len() > SIGNATURES_SIZE {
@@ -54,7 +54,7 @@ impl Signatures {
         groups.map(|lines| parse_one(&(lines.join("\n") + "\n"))).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The entry: the signatures one after the other, padded with new lines to [`SIGNATURES_SIZE`].
+    /// The entry: the concatenated signatures, padded with new lines to [`SIGNATURES_SIZE`].
     ///
     /// # Errors
     /// [`SignError::Full`].
@@ -71,15 +71,15 @@ impl Signatures {
         Ok(entry)
     }
 
-    /// The signatures as a file beside what they sign, as minisign writes and reads it.
+    /// The content of a detached signature file, as minisign writes and reads it.
     ///
     /// # Errors
-    /// [`SignError::Damaged`] where one cannot be expressed.
+    /// [`SignError::Damaged`] if one cannot be expressed.
     pub fn text(&self) -> Result<String, SignError> {
         self.0.iter().map(canonical).collect()
     }
 
-    /// Signs `message` with `key`; takes the place of an earlier signature of the same key. The same bytes each time.
+    /// Signs `message` with `key`, deterministically. Replaces an earlier signature of the same key.
     ///
     /// # Errors
     /// [`SignError::Failed`].
@@ -101,7 +101,7 @@ impl Signatures {
     ///
     /// # Errors
     /// With [`Trust::Keys`]: [`SignError::Missing`], [`SignError::Untrusted`], [`SignError::Invalid`]. A signature
-    /// of a trusted key that does not fit is an error even where another one fits: something was changed.
+    /// of a trusted key that does not match is an error even if another one matches: something was changed.
     pub fn check(&self, message: &[u8], trust: &Trust) -> Result<BTreeSet<KeyId>, SignError> {
         let Trust::Keys(keys) = trust else { return Ok(BTreeSet::new()) };
         let list = |ids: Vec<KeyId>| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A bundle copied to a drive, byte for byte, and read back from there.
+//! Copies a bundle to a drive, byte for byte, and reads it back from there.
 
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,13 @@ const VOLUME_SIZE: u64 = 3900 << 20;
 /// How to copy a bundle.
 #[derive(Debug, Clone, Copy)]
 pub struct CopyOptions {
-    /// Bytes of each volume; `None`: one file, or volumes where the file system cannot hold one so large.
+    /// Bytes of each volume; `None`: one file, or volumes if the file system cannot hold a file of this size.
     pub volume_size: Option<u64>,
     /// Threads that read back and hash.
     pub threads: usize,
 }
 
-/// What was copied.
+/// The result of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyReport {
     /// The archive, or its volumes.
@@ -36,7 +36,7 @@ pub struct CopyReport {
     pub resumed: u64,
     /// Whether the list of its volumes is signed.
     pub list_signed: bool,
-    /// Where it was read back from.
+    /// Whether it was read back from the media.
     pub read_from: ReadFrom,
     /// Time for writing, until everything was on the drive.
     pub writing: Duration,
@@ -49,7 +49,7 @@ impl Bundle {
     /// from there. The names appear only after that. What an interrupted run has left is resumed.
     ///
     /// # Errors
-    /// [`BundleError::Content`] or [`BundleError::Read`] of this bundle, [`BundleError::NotKept`] where the media does not
+    /// [`BundleError::Content`] or [`BundleError::Read`] of this bundle, [`BundleError::NotKept`] if the media does not
     /// hold what was written, and those of [`Writer::create`]. The names are not there then.
     pub fn copy_to(
         &self,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How far an archive that is being written has come: `NAME.krs.tar.journal`. It is a hint. Whoever goes on hashes
-//! again what it claims, so that neither a loss of power nor a foreign hand makes a wrong archive of it.
+//! The progress of an archive that is being written: `NAME.krs.tar.journal`. It is a hint: the run that resumes hashes what
+//! it claims, so that neither a loss of power nor a changed file results in a wrong archive.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -18,7 +18,7 @@ const MAGIC: &str = "krs-journal-1";
 /// Largest journal that is read, in bytes.
 const MAX_JOURNAL: u64 = 256 << 20;
 
-/// What a journal says.
+/// The content of a journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::bundle) struct JournalState {
     /// Bytes of each volume; `None`: the archive is one file.
@@ -28,7 +28,7 @@ pub(in crate::bundle) struct JournalState {
 }
 
 impl JournalState {
-    /// Reads what a journal holds. A last line that was cut counts for nothing.
+    /// Parses a journal. A truncated last line is ignored.
     pub(in crate::bundle) fn parse(text: &str) -> Option<Self> {
         let (head, rest) = text.split_once('\n')?;
         let volume_size = head.strip_prefix(MAGIC)?.trim().parse::<u64>().ok()?;
@@ -62,7 +62,7 @@ fn line(digest: &Digest, bytes: u64) -> String {
     format!("{digest} {bytes}\n")
 }
 
-/// A journal that this run holds. Its lock tells other runs that somebody writes this archive.
+/// A journal that this run has locked. The lock tells other runs that this archive is being written.
 #[derive(Debug)]
 pub(in crate::bundle) struct Journal {
     file: Mutex<File>,
@@ -76,19 +76,19 @@ impl Drop for Journal {
 }
 
 impl Journal {
-    /// Takes the journal at `path`; `None` where another run has it.
+    /// Opens and locks the journal at `path`; `None` if another run has locked it.
     pub(in crate::bundle) fn take(path: &Utf8Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => return Ok(None),
-            // A file system without locks is no reason to refuse: then other runs cannot be told from us.
+            // A file system without locks is accepted: other runs cannot be detected there.
             Ok(()) | Err(TryLockError::Error(_)) => {}
         }
-        // The other run may just have ended, and have taken the name away.
+        // The other run may just have ended and removed the file.
         Ok(file::is_named(&file, path)?.then(|| Self { file: Mutex::new(file) }))
     }
 
-    /// What it says; nothing where that cannot be read.
+    /// Its content; `None` if it cannot be read.
     pub(in crate::bundle) fn read(&self) -> Option<JournalState> {
         let mut file = self.file.lock();
         file.rewind().ok()?;
@@ -96,7 +96,7 @@ impl Journal {
         JournalState::parse(&text)
     }
 
-    /// Has it say this and nothing else.
+    /// Replaces its content.
     pub(in crate::bundle) fn begin(&self, noted: &JournalState) -> io::Result<()> {
         let mut file = self.file.lock();
         file.set_len(0)?;
@@ -104,8 +104,8 @@ impl Journal {
         file.write_all(noted.text().as_bytes())
     }
 
-    /// Has it say nothing any more, whatever is added. What did not reach the disk may still be read from memory, and
-    /// the next run would take it for proven.
+    /// Invalidates it, whatever is recorded later. Data that did not reach the disk may still be read from memory, and the
+    /// next run would take it for verified.
     pub(in crate::bundle) fn forget(&self) {
         let file = self.file.lock();
         if let Err(error) = file.set_len(0) {
@@ -113,7 +113,7 @@ impl Journal {
         }
     }
 
-    /// Brings what was noted to the disk: after a drive was pulled out, nothing else can be resumed. Others may note more
+    /// Syncs it to the disk: after a drive was removed, only synced entries can be resumed. Other threads may record more
     /// meanwhile.
     pub(in crate::bundle) fn sync(&self) {
         let file = self.file.lock().try_clone();
@@ -122,8 +122,8 @@ impl Journal {
         }
     }
 
-    /// Adds that so many bytes of a blob are written. What cannot be noted has to be fetched again after an
-    /// interruption, and is no reason to end the run.
+    /// Records how many bytes of a blob are written. An entry that cannot be recorded is fetched again after an interruption,
+    /// and does not end the run.
     pub(in crate::bundle) fn record(&self, digest: &Digest, bytes: u64) {
         let mut file = self.file.lock();
         if let Err(error) = file.write_all(line(digest, bytes).as_bytes()) {

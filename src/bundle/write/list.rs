@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Writing `NAME.krs.json` and what signs it.
+//! Writes `NAME.krs.json` and its signatures.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -9,7 +9,7 @@ use crate::bundle::error::BundleError;
 use crate::bundle::format::volumes::VolumeList;
 use crate::bundle::read::list::signature_path;
 
-/// Writes `NAME.krs.json` beside the volumes. What signs an earlier list is removed.
+/// Writes `NAME.krs.json` beside the volumes. The signatures of an earlier list are removed.
 pub(super) fn write_list(path: &Utf8Path, list: &VolumeList) -> Result<(), BundleError> {
     let encoded = encode(path, list)?;
     let stale = signature_path(path);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What an interrupted run has left of an archive, and how much of it can be used. Nothing here is trusted: the bytes
-//! are hashed again before they count.
+//! What an interrupted run has left of an archive, and how much of it can be used. Nothing here is trusted: the bytes are
+//! hashed before they are used.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,10 +14,10 @@ use crate::bundle::format::manifest::{BundleManifest, MAX_MANIFEST};
 use crate::bundle::format::volumes;
 use crate::oci::digest::Digest;
 
-/// What they are called while their content is moved to another archive.
+/// The suffix of its files while their content is moved to another archive.
 pub(in crate::bundle) const SET_ASIDE: &str = ".old";
 
-/// The files of an archive that was to become another one than now.
+/// The files of an unfinished archive that was to become another one.
 pub(in crate::bundle) struct PartialArchive {
     pub output: Output,
     /// Where the content of each blob begins in the files, its size, and how much of it is there.
@@ -25,8 +25,8 @@ pub(in crate::bundle) struct PartialArchive {
     journal: Utf8PathBuf,
 }
 
-/// An archive as an interrupted run has begun it.
-struct Begun {
+/// An unfinished archive of an interrupted run.
+struct UnfinishedArchive {
     output: Output,
     names: Vec<Utf8PathBuf>,
     manifest: BundleManifest,
@@ -35,8 +35,8 @@ struct Begun {
 }
 
 impl PartialArchive {
-    /// Looks for what earlier runs have left of the archive `path`. The first answer is what can be gone on with where it
-    /// lies; the second, what has to be moved.
+    /// Looks for what earlier runs have left of the archive `path`. Returns what can be resumed in place, and what has to be
+    /// moved.
     pub(in crate::bundle) fn find(
         path: &Utf8Path,
         journal: &Journal,
@@ -46,9 +46,10 @@ impl PartialArchive {
     ) -> (Option<JournalState>, Option<Self>) {
         let old_journal = Utf8PathBuf::from(format!("{path}.journal{SET_ASIDE}"));
         let moved = fs::read_to_string(&old_journal).ok().and_then(|text| JournalState::parse(&text));
-        let moved = moved.and_then(|noted| Begun::read(path, noted, &format!("{PART}{SET_ASIDE}"), PART));
+        let moved =
+            moved.and_then(|noted| UnfinishedArchive::read(path, noted, &format!("{PART}{SET_ASIDE}"), PART));
         let begun = journal.read().filter(|noted| !noted.blobs.is_empty());
-        let Some(begun) = begun.and_then(|noted| Begun::read(path, noted, PART, PART)) else {
+        let Some(begun) = begun.and_then(|noted| UnfinishedArchive::read(path, noted, PART, PART)) else {
             return (None, moved.map(|moved| moved.leftover(old_journal)));
         };
         let same = begun.noted.volume_size == volume_size
@@ -57,7 +58,7 @@ impl PartialArchive {
         if same {
             return (Some(begun.noted), moved.map(|moved| moved.leftover(old_journal)));
         }
-        // Two that have to be moved: the one with more in it counts.
+        // If two have to be moved, the one with more content counts.
         if let Some(moved) = moved.filter(|moved| moved.noted.bytes() > begun.noted.bytes()) {
             return (None, Some(moved.leftover(old_journal)));
         }
@@ -72,13 +73,13 @@ impl PartialArchive {
 
     pub(in crate::bundle) fn remove(&self) {
         self.output.remove();
-        // Without its files it means nothing.
+        // Without its files the journal is useless.
         let _ = fs::remove_file(&self.journal);
     }
 }
 
-impl Begun {
-    /// Reads what the files say they were to become: their first entries are written before anything is noted.
+impl UnfinishedArchive {
+    /// Reads the manifest that the files were written for: it is written before anything is recorded.
     fn read(path: &Utf8Path, noted: JournalState, suffix: &str, other: &str) -> Option<Self> {
         let there = |suffix: &str| {
             let names: Vec<Utf8PathBuf> = match noted.volume_size {
@@ -106,8 +107,8 @@ impl Begun {
         Some(Self { output, names, manifest, layout, noted })
     }
 
-    /// Gives the files names under which they are in nobody's way. First the journal: until the last file is renamed,
-    /// both names are looked for.
+    /// Renames the files so that they do not conflict with the new ones. The journal comes first: until the last file is
+    /// renamed, both names are tried.
     fn set_aside(self, path: &Utf8Path, old_journal: &Utf8Path) -> Option<PartialArchive> {
         fs::copy(format!("{path}.journal"), old_journal).ok()?;
         for name in &self.names {

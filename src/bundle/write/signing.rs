@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Signing a bundle that is written, and the list of its volumes, in place.
+//! Signs a complete bundle and the list of its volumes, in place.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -23,11 +23,11 @@ pub struct SignedBundle {
     pub manifest: BundleManifest,
     /// All keys whose signatures it has now.
     pub key_ids: Vec<KeyId>,
-    /// What was wrong with the signatures that it had: they were replaced, whoever made them.
+    /// What was wrong with the signatures that it had: they were replaced, of whichever key they were.
     pub replaced: Option<SignError>,
 }
 
-/// Signs `NAME.krs.json`, where the bundle at `path` lies in volumes: each medium can then be trusted by itself.
+/// Signs `NAME.krs.json` of the bundle at `path`, which is split into volumes. Each drive can then be verified alone.
 ///
 /// # Errors
 /// [`BundleError`] of reading and writing, and of signing.
@@ -59,7 +59,7 @@ fn add_signature(
 
 /// Adds a signature to a bundle, in place: no other byte moves. Its volumes may also lie in `folders`; each list of them is
 /// written and signed again. Signatures that are damaged are replaced. `check` decides whether the bundle may be signed,
-/// before anything is written: usually [`Bundle::verify`], so that nobody vouches for a damaged copy.
+/// before anything is written: usually [`Bundle::verify`], so that a damaged copy is not signed.
 ///
 /// # Errors
 /// [`BundleError`] of opening, of `check`, and of signing.
@@ -76,7 +76,7 @@ pub fn sign(
     let layout = Layout::new(bundle.manifest(), &encoded).map_err(unacceptable)?;
     let lists = if bundle.is_in_volumes() { lists(&bundle, folders)? } else { Vec::new() };
 
-    // The other volumes may lie on media that cannot be written to.
+    // The other volumes may be on read-only media.
     let end = layout.signatures_at + SIGNATURES_SIZE as u64;
     let names = bundle.first_files(end);
     let first = names.first().map_or(path, Utf8PathBuf::as_path).to_owned();
@@ -90,7 +90,7 @@ pub fn sign(
     file.write_at(&entry, layout.signatures_at).and_then(|()| file.sync()).map_err(cannot)?;
 
     for (list_path, before, mut list) in lists {
-        // The signatures lie in the first volumes, which are other bytes now.
+        // The signatures are in the first volumes, which have changed now.
         for (n, volume) in (0..).zip(&mut list.volumes).take(names.len()) {
             let start = n * list.volume_size;
             let read = |buf: &mut [u8], done| file.read_at(buf, start + done);
@@ -124,7 +124,7 @@ fn lists(
 }
 
 impl Bundle {
-    /// Copies what signs the list of this bundle's volumes to the list of a copy of it at `copy`. Answers whether that is
+    /// Copies the signatures of this bundle's list of volumes to the list of its copy at `copy`. Returns whether that is
     /// signed now: there may be no signatures, and volumes of another size have another list, which only a key can sign.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ fn has_signatures(text: &[u8]) -> bool {
     Signatures::parse(text).is_ok_and(|read| !read.key_ids().is_empty())
 }
 
-/// What a signature says for people to read.
+/// The trusted comment of a signature.
 pub fn trusted_comment(manifest: &BundleManifest) -> String {
     format!(
         "krs bundle, stream {}, sequence {}, created {}",

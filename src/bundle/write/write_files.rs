@@ -13,14 +13,14 @@ use crate::bundle::disk::file;
 use crate::bundle::disk::media::{self, ReadFrom};
 use crate::bundle::format::volumes;
 
-/// Bytes after which what was written is sent to the disk, while more is fetched. Left to the system, gigabytes would wait in
-/// memory for the end, and a stick that fails would say so only then.
+/// Bytes after which written data is synced to the disk while more is fetched. Otherwise gigabytes would wait in memory, and
+/// a failing USB drive would report it only at the end.
 const SYNC_STEP: u64 = 64 << 20;
 
-/// What files are called until they are whole.
+/// The suffix of files until they are complete.
 pub(in crate::bundle) const PART: &str = ".part";
 
-/// Files that are written to at positions of the archive, from several threads at once.
+/// Files that several threads write at offsets of the archive.
 #[derive(Debug)]
 pub(in crate::bundle) struct Output {
     files: Vec<(Utf8PathBuf, File)>,
@@ -29,11 +29,11 @@ pub(in crate::bundle) struct Output {
     /// Bytes that were written since the last sync began.
     unsynced: AtomicU64,
     syncing: Mutex<()>,
-    /// Why a sync failed. The system says it once; after that it would call the same bytes written.
+    /// Why a sync failed. The system reports it once; a second sync of the same data would succeed.
     failed: OnceLock<io::Error>,
 }
 
-/// The names of the files of an archive, without what they are called until they are whole.
+/// The final names of the files of an archive.
 pub(in crate::bundle) fn names(archive: &Utf8Path, size: u64, volume_size: Option<u64>) -> Vec<Utf8PathBuf> {
     match volume_size {
         None => vec![archive.to_owned()],
@@ -42,7 +42,7 @@ pub(in crate::bundle) fn names(archive: &Utf8Path, size: u64, volume_size: Optio
 }
 
 impl Output {
-    /// Opens the files `names`, each with `suffix`; makes those that are not there where `create` is set.
+    /// Opens the files `names`, each with `suffix`; creates missing ones if `create` is set.
     pub(in crate::bundle) fn open(
         names: &[Utf8PathBuf],
         suffix: &str,
@@ -64,7 +64,7 @@ impl Output {
         Ok(Self { files, each, unsynced, syncing, failed })
     }
 
-    /// The file of a byte, and where in it.
+    /// The file that contains a byte, and the byte's offset in it.
     fn at(&self, offset: u64) -> io::Result<(&File, u64, u64)> {
         let n = usize::try_from(offset / self.each).unwrap_or(usize::MAX);
         let (_, file) = self.files.get(n).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -85,7 +85,7 @@ impl Output {
         Ok(())
     }
 
-    /// Reads at `offset` until `buf` is full or a file ends; answers how much it read.
+    /// Reads at `offset` until `buf` is full or a file ends. Returns how many bytes it read.
     pub(in crate::bundle) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut done = 0;
         while done < buf.len() {
@@ -100,9 +100,9 @@ impl Output {
         Ok(done)
     }
 
-    /// Reserves the space of the files where `reserve` is set, and gives them the lengths that they have in the end. Answers
-    /// whether it could. Where it could not, they grow as they are written: FAT fills a file with zeros up to its length, so
-    /// that everything would be written twice.
+    /// Reserves the space of the files if `reserve` is set, and sets their final lengths. Returns whether it could. Otherwise
+    /// they grow while they are written: FAT fills a file with zeros up to its length, so that everything would be written
+    /// twice.
     pub(in crate::bundle) fn allocate(&self, size: u64, reserve: bool) -> io::Result<bool> {
         let mut reserved = reserve;
         for (n, (_, file)) in self.files.iter().enumerate() {
@@ -116,13 +116,13 @@ impl Output {
         Ok(reserved)
     }
 
-    /// Frees the space of a range that is not needed any more, where the file system can.
+    /// Frees the space of a range that is not needed any more, if the file system can.
     pub(in crate::bundle) fn punch(&self, offset: u64, size: u64) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Ok((file, within, left)) = self.at(offset) {
             use rustix::fs::{FallocateFlags, fallocate};
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            // Only saves space; without it there has to be more.
+            // It only saves space, so that its failure does not matter.
             let _ = fallocate(file, flags, within, size.min(left));
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -143,13 +143,13 @@ impl Output {
         self.unsynced.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Whether enough was written for [`Self::sync_behind`]. Counts anew after a yes.
+    /// Whether enough was written for [`Self::sync_behind`]. Counts again after a yes.
     pub(in crate::bundle) fn is_sync_due(&self) -> bool {
         self.unsynced.load(Ordering::Relaxed) >= SYNC_STEP
             && self.unsynced.swap(0, Ordering::Relaxed) >= SYNC_STEP
     }
 
-    /// Brings what was written until now to the disk, unless that is being done already. Its failure is that of every
+    /// Syncs what was written so far to the disk, unless another thread is doing that. Its failure is that of every
     /// later write and sync.
     pub(in crate::bundle) fn sync_behind(&self) -> io::Result<()> {
         let Some(_turn) = self.syncing.try_lock() else { return Ok(()) };
@@ -203,7 +203,7 @@ impl Output {
     }
 }
 
-/// Reserves the space of a file where the file system can. Answers whether it could.
+/// Reserves the space of a file where the file system can. Returns whether it could.
 fn allocate(file: &File, size: u64) -> io::Result<bool> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -229,7 +229,7 @@ fn allocate(file: &File, size: u64) -> io::Result<bool> {
 pub struct Space {
     /// Bytes that are free for this user.
     pub free: u64,
-    /// Bytes of the largest file that its file system can hold, where that is less than a bundle may have.
+    /// Bytes of the largest file that its file system can hold, if that is less than a bundle may have.
     pub largest_file: Option<u64>,
 }
 
@@ -254,7 +254,7 @@ const fn free(blocks: u64, available: u64, block_size: u64) -> Option<u64> {
     if blocks == 0 || block_size == 0 { None } else { Some(available.saturating_mul(block_size)) }
 }
 
-/// The largest file that the file system of `folder` can hold, where that is known to be less than an archive may need.
+/// The largest file that the file system of `folder` can hold, if that is known to be less than an archive may need.
 pub(in crate::bundle) fn largest_file(folder: &Utf8Path) -> Option<u64> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {

@@ -9,7 +9,7 @@ use crate::oci::{Descriptor, ManifestOrIndex};
 /// The images among the manifests of a closure: no artifacts, and no attestations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Images {
-    /// Configs of those whose platform no index states, each once.
+    /// Configs of the images whose platform no index states, each once.
     pub unstated: Vec<Descriptor>,
     /// Whether there are any.
     pub any: bool,
@@ -38,7 +38,7 @@ impl Manifests {
             for child in children.filter(|child| !child.is_optional()) {
                 let Some(config) = config(child) else { continue };
                 images.any = true;
-                // What an index calls unknown runs nowhere, whatever its config says.
+                // An image that an index marks as `unknown` runs nowhere, whatever its config says.
                 if child.runs_on().is_none()
                     && !child.is_unknown()
                     && !images.unstated.iter().any(|other| other.digest == config.digest)

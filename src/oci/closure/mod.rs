@@ -25,7 +25,7 @@ pub const MAX_MANIFESTS: usize = 10_000;
 /// Most bytes of all indexes and manifests of one image.
 pub const MAX_MANIFEST_BYTES: u64 = 128 << 20;
 
-/// An index or manifest as it was fetched.
+/// The bytes of an index or manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredManifest {
     /// Media type by its descriptor.
@@ -34,7 +34,7 @@ pub struct StoredManifest {
     pub bytes: Bytes,
 }
 
-/// Why an optional child of an index is not there.
+/// Why an optional child of an index is absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absence {
     /// In one line.
@@ -47,11 +47,11 @@ pub struct Absence {
 #[derive(Debug, Clone, Default)]
 pub struct Manifests {
     stored: BTreeMap<Digest, StoredManifest>,
-    /// Optional children of indexes that could not be had, and why.
+    /// Optional children of indexes that could not be fetched, and why.
     absent: BTreeMap<Digest, Absence>,
     /// Optional children of indexes that are left out although they are stored, and why.
     withdrawn: BTreeMap<Digest, Absence>,
-    /// Contents that came along, so that nobody has to fetch them.
+    /// Blobs that were fetched with the manifests and need not be fetched again.
     blobs: BTreeMap<Digest, Bytes>,
 }
 
@@ -66,7 +66,7 @@ pub enum ClosureError {
         /// What is wrong with it.
         source: ParseManifestError,
     },
-    /// A manifest of the image is not there.
+    /// A manifest of the image is missing.
     #[error("{media_type} {digest} is missing")]
     Missing {
         /// The manifest.
@@ -74,7 +74,7 @@ pub enum ClosureError {
         /// What it should be.
         media_type: String,
     },
-    /// Indexes lie in each other too deeply. (T-47)
+    /// Indexes are nested too deeply. (T-47)
     #[error("indexes lie in each other too deeply at {0} (more than {max} deep)", max = oci::MAX_INDEX_DEPTH)]
     Depth(Digest),
     /// Two descriptors disagree on the size of one digest.
@@ -102,7 +102,7 @@ pub enum ClosureError {
         "its indexes and manifests, {0} among them, are more than {MAX_MANIFESTS} or larger than {MAX_MANIFEST_BYTES} bytes"
     )]
     TooMany(Digest),
-    /// None of the children is for a platform that was asked for.
+    /// None of the children is for a requested platform.
     #[error("the index {digest} has no image for {requested}; it lists {}", if .listed.is_empty() { "no platform" } else { .listed })]
     NoPlatform {
         /// The index.
@@ -141,9 +141,9 @@ pub struct Closure {
     pub blobs: Vec<Descriptor>,
     /// Those of `blobs` that a manifest names as its config.
     pub configs: HashSet<Digest>,
-    /// Those of `blobs` that an index lists as a child of a type that is not known: nobody knows what they need.
+    /// Those of `blobs` that an index lists as a child of an unknown type, so that it is not known what else they need.
     pub opaque: HashSet<Digest>,
-    /// Optional children that could not be had.
+    /// Optional children that could not be fetched.
     pub absent: Vec<AbsentChild>,
     /// Requested platforms that no index of the image lists. Empty if no index lists any platform.
     pub missing_platforms: Vec<Platform>,
@@ -151,26 +151,26 @@ pub struct Closure {
     pub listed_platforms: Vec<Platform>,
 }
 
-/// A child that an index lists, that the index is complete without, and that could not be had.
+/// A child that an index lists, that the index is complete without, and that could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AbsentChild {
     /// Its digest.
     pub digest: Digest,
     /// What it is, as in [`oci::Index::name_of`].
     pub name: String,
-    /// What it describes, where it is an attestation.
+    /// What it describes, if it is an attestation.
     pub subject: Option<Digest>,
-    /// Why it could not be had.
+    /// Why it could not be fetched.
     pub absence: Absence,
 }
 
 impl Closure {
-    /// Contents that are layers and nothing else.
+    /// The blobs that are only layers.
     pub fn layers(&self) -> impl Iterator<Item = &Descriptor> {
         self.blobs.iter().filter(|content| self.is_layer(&content.digest))
     }
 
-    /// Whether one of `blobs` is a layer and nothing else.
+    /// Whether a blob is only a layer.
     pub fn is_layer(&self, digest: &Digest) -> bool {
         !self.configs.contains(digest) && !self.opaque.contains(digest)
     }
@@ -187,27 +187,27 @@ impl Manifests {
         self.stored.insert(digest, manifest);
     }
 
-    /// Adds content, no index or manifest, whose digest was checked.
+    /// Adds a blob whose digest was checked.
     pub fn insert_content(&mut self, digest: Digest, bytes: Bytes) {
         self.blobs.insert(digest, bytes);
     }
 
-    /// Content that came along.
+    /// A blob that was fetched with the manifests.
     pub fn content(&self, digest: &Digest) -> Option<&Bytes> {
         self.blobs.get(digest)
     }
 
-    /// Notes that an optional child of an index could not be had.
+    /// Records that an optional child of an index could not be fetched.
     pub fn mark_absent(&mut self, digest: Digest, absence: Absence) {
         self.absent.insert(digest, absence);
     }
 
-    /// Leaves an optional child of an index out, although it may be stored: what it needs cannot be had.
+    /// Leaves out an optional child of an index, because content that it needs could not be fetched.
     pub fn withdraw(&mut self, digest: Digest, absence: Absence) {
         self.withdrawn.insert(digest, absence);
     }
 
-    /// The manifest, where it is known.
+    /// The manifest, if it is known.
     pub fn get(&self, digest: &Digest) -> Option<&StoredManifest> {
         self.stored.get(digest)
     }
@@ -220,10 +220,10 @@ impl Manifests {
         self.blobs.extend(other.blobs);
     }
 
-    /// Reads a known manifest as what `descriptor` says that it is.
+    /// Parses a known manifest with the media type of `descriptor`.
     ///
     /// # Errors
-    /// [`ClosureError::Missing`], [`ClosureError::Manifest`], and [`ClosureError::Sizes`] where the descriptor
+    /// [`ClosureError::Missing`], [`ClosureError::Manifest`], and [`ClosureError::Sizes`] if the descriptor
     /// lies about the size.
     pub fn read(&self, descriptor: &Descriptor) -> Result<ManifestOrIndex, ClosureError> {
         let digest = descriptor.digest;
@@ -238,7 +238,7 @@ impl Manifests {
             .map_err(|source| ClosureError::Manifest { digest, source })
     }
 
-    /// The closure of `root`, whose manifests must all be known, but for optional children that are marked as absent.
+    /// The closure of `root`. All of its manifests must be known, except optional children that are marked as absent.
     ///
     /// # Errors
     /// [`ClosureError`] names the first manifest that is missing or not acceptable.
@@ -246,7 +246,7 @@ impl Manifests {
         self.closure_by(root, platforms.into())
     }
 
-    /// [`Self::closure`], where the children of indexes are chosen in another way than today's.
+    /// As [`Self::closure`], with another way to select the children of indexes.
     ///
     /// # Errors
     /// As for [`Self::closure`].
@@ -262,7 +262,7 @@ impl Manifests {
         };
         walk.visit(root, 0)?;
         let Walk { mut out, unstated, .. } = walk;
-        // An image for a platform that nobody states may be the one that was asked for.
+        // An image whose platform no index states may be for the requested one.
         if !unstated && !out.listed_platforms.is_empty() {
             out.missing_platforms = platform::unmatched(choice.platforms, &out.listed_platforms);
         }
@@ -278,32 +278,32 @@ struct Walk<'a> {
     manifests: &'a Manifests,
     choice: Choice<'a>,
     sizes: HashMap<Digest, u64>,
-    /// Manifests that were visited, with the media type by which they were, and whether they hold anything
-    /// for the platforms asked for.
+    /// The visited manifests: the media type of their descriptor, and whether they hold anything for the requested
+    /// platforms.
     visited: HashMap<Digest, (String, bool)>,
     listed: HashSet<Digest>,
-    /// Whether a manifest travels of which no index states the platform.
+    /// Whether the closure has a manifest whose platform no index states.
     unstated: bool,
     out: Closure,
 }
 
-/// What a child of an index is to a walk.
+/// How a walk treats a child of an index.
 enum Child {
     /// An index or manifest.
     Known,
     /// Content of an unknown type.
     Opaque,
-    /// Optional, and not to be had.
+    /// Optional and not available.
     Absent(Absence),
 }
 
 impl Walk<'_> {
-    /// Answers whether the manifest holds anything for the platforms asked for. An inner index that does not travels
-    /// all the same: whoever reads the outer one has to see why its children are missing.
+    /// Returns whether the manifest holds anything for the requested platforms. An inner index without any is in the closure
+    /// too, so that readers of the outer one see why its children are missing.
     fn visit(&mut self, descriptor: &Descriptor, depth: usize) -> Result<bool, ClosureError> {
         self.check_size(descriptor)?;
         let Descriptor { digest, media_type, .. } = descriptor;
-        // Before it is read: a manifest that is listed a thousand times is read once.
+        // Before the manifest is parsed, so that one that is listed a thousand times is parsed once.
         match self.visited.get(digest) {
             None => {}
             Some((other, useful)) if other == media_type => return Ok(*useful),
@@ -374,7 +374,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Adds a child of an unknown type: content of which nobody knows what else it needs.
+    /// Adds a child of an unknown type. It is not known what else it needs.
     fn add_opaque(&mut self, child: &Descriptor) -> Result<bool, ClosureError> {
         self.check_size(child)?;
         self.out.opaque.insert(child.digest);
@@ -390,7 +390,7 @@ impl Walk<'_> {
             self.out.absent.push(AbsentChild {
                 digest,
                 name: index.name_of(child),
-                // One that does not say what it describes is about the index.
+                // An attestation that does not name its subject describes the index.
                 subject: child.attests().or_else(|| child.is_attestation().then_some(*of)),
                 absence,
             });

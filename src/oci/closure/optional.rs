@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What of an image only optional children of its indexes need.
+//! The content of an image that only optional children of its indexes need.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use super::{Closure, Manifests};
 use crate::oci::digest::Digest;
 use crate::oci::{self, Descriptor, ManifestOrIndex};
 
-/// What of an image only optional children of its indexes need: without them the image is complete.
+/// The content that only optional children of an image's indexes need. The image is complete without it.
 #[derive(Debug, Clone, Default)]
 pub struct Optional {
     /// Indexes and manifests, with the children that need them.
@@ -23,14 +23,14 @@ pub struct Optional {
 pub struct OptionalChild {
     /// What it is, as in [`oci::Index::name_of`].
     pub name: String,
-    /// What it describes, where it is an attestation.
+    /// What it describes, if it is an attestation.
     pub subject: Option<Digest>,
     /// The index that lists it.
     pub listed_by: Digest,
 }
 
 impl Manifests {
-    /// What of `closure`, which is that of `root`, only optional children of its indexes need.
+    /// The content of `closure`, the closure of `root`, that only optional children of its indexes need.
     pub fn optional(&self, root: &Descriptor, closure: &Closure) -> Optional {
         let here = closure.manifests.iter().map(|manifest| manifest.digest).collect::<HashSet<_>>();
         let (mut required, mut children) = (HashSet::new(), Vec::new());
@@ -61,7 +61,7 @@ impl Manifests {
         }
         let mut optional = Optional::default();
         for (child, known_as) in children {
-            // A child that is listed as an image too is one.
+            // A child that is also listed as an image is not optional.
             if seen.contains(&child.digest) || optional.children.contains_key(&child.digest) {
                 continue;
             }

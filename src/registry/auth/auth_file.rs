@@ -14,15 +14,15 @@ use crate::redact::Secret;
 use crate::registry::auth::credentials::Credentials;
 use crate::registry::failure::keychain::KeychainError;
 
-/// Credentials of one entry, or what is wrong with it: that matters only to the registry that the entry is for.
+/// Credentials of one entry, or what is wrong with it. An error matters only for the registry of the entry.
 type Entry = Result<Credentials, &'static str>;
 
-/// What one file holds. Keys are normalized: `host[:port][/path]`.
+/// The content of one file. Keys are normalized: `host[:port][/path]`.
 #[derive(Debug, Clone)]
 pub(in crate::registry) struct AuthFile {
     pub(in crate::registry) path: Utf8PathBuf,
     entries: HashMap<String, Entry>,
-    /// Names of credential helpers as the file has them; an empty one stands for the file itself.
+    /// Names of credential helpers as the file has them; an empty name means the file itself.
     pub(in crate::registry) helpers: HashMap<String, String>,
     pub(in crate::registry) store: Option<String>,
 }
@@ -64,7 +64,7 @@ pub(in crate::registry) fn normalize(key: &str) -> String {
     if matches!(path, "" | "v1" | "v2") { host } else { format!("{host}/{path}") }
 }
 
-/// The credentials of an entry; `None` where it has none, because a helper keeps them.
+/// The credentials of an entry; `None` if it has none, because a helper keeps them.
 fn parse_entry(raw: Value) -> Option<Entry> {
     if raw.is_null() {
         return None;
@@ -96,14 +96,14 @@ fn parse_pair(auth: &str) -> Entry {
     Ok(Credentials::new(user.to_owned(), Secret::new(password)))
 }
 
-/// Whether `docker-credential-NAME` is the name of a program, and no path.
+/// Whether `docker-credential-NAME` is the name of a program and not a path.
 pub(in crate::registry) fn is_helper_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 100
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
-/// The name of a credential helper. What is no text becomes a name that no helper has.
+/// The name of a credential helper. A value that is not a string becomes a name that no helper has.
 fn helper_name(name: Value) -> String {
     match name {
         Value::String(name) => name,
@@ -112,7 +112,7 @@ fn helper_name(name: Value) -> String {
     }
 }
 
-/// The content of a file; an empty one holds nothing.
+/// Parses the content of a file. An empty file has no entries.
 pub(in crate::registry) fn parse_json(path: &Utf8Path, bytes: &[u8]) -> Result<Value, KeychainError> {
     let unusable = |detail: String| KeychainError::File { path: path.to_string(), detail };
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
@@ -138,7 +138,7 @@ pub(in crate::registry) fn is_old_form(value: &Value) -> bool {
 }
 
 impl AuthFile {
-    /// Reads a file; one that is empty holds nothing.
+    /// Reads a file. An empty file has no entries.
     pub(in crate::registry) fn parse(path: &Utf8Path, bytes: &[u8]) -> Result<Self, KeychainError> {
         let unusable = |detail: String| KeychainError::File { path: path.to_string(), detail };
         let value = parse_json(path, bytes)?;
@@ -182,7 +182,7 @@ impl AuthFile {
         below.map(|(key, entry)| Ok((key.clone(), self.usable(key, entry)?))).collect()
     }
 
-    /// The most specific credentials: for the repository, for a path that it lies in, for the registry.
+    /// The most specific credentials: for the repository, for a prefix of its path, or for the registry.
     pub(in crate::registry) fn credentials(
         &self,
         registry: &str,

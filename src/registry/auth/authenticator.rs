@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Authenticated requests: the challenge of a registry, and the credentials or the token that meet it.
+//! Authenticated requests: the challenge of a registry, and the credentials or the token that answer it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::registry::transport::rejection::rejection;
 use crate::registry::transport::request_body::RequestBody;
 use crate::registry::transport::response::Response;
 
-/// Sends requests that are authenticated as far as each registry wants it.
+/// Sends requests with the authentication that each registry requires.
 #[derive(Debug)]
 pub(in crate::registry) struct Authenticator {
     transport: Arc<Transport>,
@@ -51,7 +51,7 @@ impl Authenticator {
         Arc::clone(self.sessions.lock().entry(registry.clone()).or_default())
     }
 
-    /// Whether the registry asked for credentials so far.
+    /// Whether the registry has required credentials so far.
     pub(in crate::registry) fn was_challenged(&self, registry: &RegistryHost) -> bool {
         self.session(registry).was_challenged()
     }
@@ -78,7 +78,7 @@ impl Authenticator {
         Ok(one.origin == other.origin)
     }
 
-    /// What to send with a request, as far as it is known what the registry wants.
+    /// The `Authorization` of a request, as far as the registry's requirements are known.
     async fn authorization(
         &self,
         session: &Session,
@@ -86,7 +86,7 @@ impl Authenticator {
     ) -> Result<Option<Authorization>, Failure> {
         let Some((challenge, assumed)) = session.challenge(&context.scope) else { return Ok(None) };
         match self.meet(session, context, challenge).await {
-            // The challenge to another request may not suit this one, which has not been refused yet.
+            // The challenge to another request may not apply to this one, which was not refused yet.
             Err(Failure::Final(_)) if assumed => Ok(None),
             outcome => outcome,
         }
@@ -119,8 +119,7 @@ impl Authenticator {
         Ok(Some(Authorization { header, slot: Some(slot) }))
     }
 
-    /// The first of the challenges that may be met: one whose token server may not be sent the credentials only where
-    /// there is no other.
+    /// Selects the first usable challenge. One whose token server may not receive the credentials comes last.
     fn choose(
         &self,
         context: &RequestContext<'_>,
@@ -152,7 +151,7 @@ impl Authenticator {
             Err(failure) => return failure,
         };
         let wanted = self.choose(context, offers, credentials.as_ref());
-        // Before the response is read to its end: others wait for it.
+        // Before the rest of the response is read, because other requests wait for it.
         let changed = wanted.as_ref().is_some_and(|wanted| session.record(&context.scope, wanted));
         let credential_use = self.credentials.credential_use(context);
         let rejection = rejection(response, true, credential_use, &context.operation).await;
@@ -174,7 +173,7 @@ impl Authenticator {
         Failure::Challenged(error)
     }
 
-    /// One request to a registry, authenticated as far as it wants that, redirects followed. The response may have any
+    /// One request to a registry, with the required authentication; redirects are followed. The response may have any
     /// status but 401 from the registry.
     pub(in crate::registry) async fn request(
         &self,
@@ -186,7 +185,7 @@ impl Authenticator {
         self.exchange(context, method, url, headers, None).await
     }
 
-    /// [`Self::request`] with a body, which is sent again where a redirect says so (307, 308).
+    /// [`Self::request`] with a body, which is sent again after a redirect with status 307 or 308.
     pub(in crate::registry) async fn request_with_body(
         &self,
         context: &RequestContext<'_>,
@@ -218,7 +217,7 @@ impl Authenticator {
         if response.status() == StatusCode::UNAUTHORIZED && context.is_of_registry(&response.url) {
             return Err(self.challenged(&session, context, response, used).await);
         }
-        // A login page that answers 200 to everything has stored nothing.
+        // A web page that answers 200 to everything has stored nothing.
         if body.is_some() && response.status().is_success() && response.is_typed_as_page() {
             let page = response.beginning(operation).await;
             if let Some(failure) = response.intercepted(operation, &page) {
@@ -228,7 +227,7 @@ impl Authenticator {
         Ok(response)
     }
 
-    /// What a response means that is not a success.
+    /// The error for a response that is not a success.
     pub(in crate::registry) async fn rejected(
         &self,
         context: &RequestContext<'_>,

@@ -13,7 +13,7 @@ const MAX_HEADER: usize = 8 << 10;
 const MAX_SCOPES: usize = 8;
 const MAX_SCOPE: usize = 1024;
 
-/// What a registry wants with each request.
+/// The authentication that a registry requires.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(in crate::registry) enum Challenge {
     /// User name and password.
@@ -22,15 +22,15 @@ pub(in crate::registry) enum Challenge {
     Bearer {
         /// Where to get it.
         realm: Url,
-        /// What the registry calls itself there.
+        /// The name of the registry at the token server (`service`).
         service: Option<String>,
-        /// Access to repositories that the registry wants for this request. Some name them otherwise than their paths do.
+        /// Access to repositories that the registry wants for this request. Some registries use other names there than in their paths.
         scopes: Vec<String>,
     },
 }
 
 impl Challenge {
-    /// The same for another request: what one of them needs says nothing about others.
+    /// The same challenge without its scopes, for another request.
     pub(in crate::registry) fn without_scopes(self) -> Self {
         match self {
             Self::Basic => Self::Basic,
@@ -39,8 +39,8 @@ impl Challenge {
     }
 }
 
-/// The challenges that can be met, the best first: a token where possible, because then the password goes to the token
-/// server only. They may be in one header or in several.
+/// The supported challenges, the best first: a token if possible, because then only the token server gets the
+/// password. They may be in one header or in several.
 pub(in crate::registry) fn offers(headers: &HeaderMap) -> Vec<Challenge> {
     let (mut offers, mut basic) = (Vec::new(), false);
     for value in headers.get_all(WWW_AUTHENTICATE) {

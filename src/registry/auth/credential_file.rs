@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Changes to files with credentials: one entry, and nothing else of what is in the file.
+//! Changes one entry of a file with credentials, and leaves the rest as it is.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ use crate::registry::auth::auth_file::{AuthFile, is_old_form, normalize, parse_j
 use crate::registry::auth::credentials::Credentials;
 use crate::registry::failure::keychain::KeychainError;
 
-/// What an entry is for: a registry, or a path in it.
+/// The key of an entry: a registry, or a path in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialKey {
     registry: RegistryHost,
@@ -93,7 +93,7 @@ impl fmt::Debug for CredentialFile {
 }
 
 impl CredentialFile {
-    /// Reads a file; an empty one holds nothing.
+    /// Parses the content of a file. An empty file has no entries.
     ///
     /// # Errors
     /// Not the shape of a file with credentials, or the old form (`.dockercfg`), which has no room for other keys.
@@ -111,7 +111,7 @@ impl CredentialFile {
         Ok(Self { path: path.to_owned(), content })
     }
 
-    /// Stores credentials, in place of those that the file has for the same key in any spelling.
+    /// Stores credentials. Replaces those that the file has for the same key in any spelling.
     ///
     /// # Errors
     /// A user name or a password that would be read back as something else.
@@ -145,7 +145,7 @@ impl CredentialFile {
         !spellings.is_empty()
     }
 
-    /// The file as it is to be written.
+    /// The new content of the file.
     pub fn to_text(&self) -> Secret {
         Secret::new(format!("{:#}\n", Value::Object(self.content.clone())))
     }

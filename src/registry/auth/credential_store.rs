@@ -21,13 +21,13 @@ use crate::registry::limits::notifier::Notifier;
 /// How long the answer of a credential helper is used.
 const HELPER_LIFETIME: Duration = Duration::from_secs(300);
 
-/// What a credential helper knows, or how it failed.
+/// The answer of a credential helper, or its failure.
 type HelperAnswer = Result<Option<LookupResult>, KeychainError>;
 
 /// What is kept for one registry.
 #[derive(Debug, Default)]
 struct Lookups {
-    // Also what a helper failed with: one that hangs costs its time limit once, not for every image.
+    // Failures are kept too, so that a helper that hangs costs its time limit once and not for every image.
     helpers: tokio::sync::Mutex<HashMap<String, (Instant, HelperAnswer)>>,
     /// Whether it was reported that credentials may be missing.
     reported: AtomicBool,
@@ -50,8 +50,8 @@ impl CredentialStore {
         Arc::clone(self.registries.lock().entry(registry.clone()).or_default())
     }
 
-    /// The credentials for a repository. A helper that cannot be run here is as good as one that knows none, until the
-    /// registry refuses a request for it.
+    /// The credentials for a repository. A helper that cannot be run counts as one without credentials, until the
+    /// registry refuses a request.
     pub(in crate::registry) async fn find(
         &self,
         context: &RequestContext<'_>,

@@ -21,7 +21,7 @@ pub(in crate::registry) enum Credentials {
 }
 
 impl Credentials {
-    /// What a user name and its secret stand for.
+    /// The credentials that a user name and its secret represent.
     pub(in crate::registry) fn new(user: String, secret: Secret) -> Self {
         if user == TOKEN_USER { Self::IdentityToken(secret) } else { Self::Basic { user, password: secret } }
     }
@@ -60,6 +60,6 @@ pub(in crate::registry) struct LookupResult {
     pub(in crate::registry) credentials: Option<Credentials>,
     /// Where they were found; safe to show.
     pub(in crate::registry) origin: Option<String>,
-    /// Why credentials may be missing that this user has: it matters where the registry refuses a request without them.
+    /// Why credentials of this user may be missing. It matters if the registry refuses a request without them.
     pub(in crate::registry) unusable: Option<KeychainError>,
 }

@@ -27,7 +27,7 @@ pub(in crate::registry) struct Helper {
     pub(in crate::registry) file: Utf8PathBuf,
     /// How many files before this one had no credentials.
     pub(in crate::registry) index: usize,
-    /// Where it lies; on PATH where absent.
+    /// Its folder; `PATH` if absent.
     pub(in crate::registry) folder: Option<Utf8PathBuf>,
     pub(in crate::registry) time_limit: Duration,
 }
@@ -40,7 +40,7 @@ struct HelperOutput {
 }
 
 impl Helper {
-    /// Runs the helper for the credentials of a registry; `None` where it knows none.
+    /// Runs the helper for the credentials of a registry; `None` if it knows none.
     pub(in crate::registry) async fn run(
         &self,
         registry: &RegistryHost,

@@ -33,7 +33,7 @@ pub struct Keychain {
     /// Files that do not exist, for messages.
     absent: Arc<Vec<Utf8PathBuf>>,
     helper_time_limit: Duration,
-    /// Where helpers lie; on PATH if absent.
+    /// The folder of the helpers; `PATH` if absent.
     helper_folder: Option<Utf8PathBuf>,
 }
 
@@ -58,7 +58,7 @@ impl Keychain {
 
     /// The credentials of this user: `explicit` alone where it is given, else `$REGISTRY_AUTH_FILE` alone where
     /// it is set, else the files of the containers tools and of docker, in this order. Of the latter, one that cannot be
-    /// read matters only to a registry that refuses to do without credentials; so does an entry, or a helper, in any file.
+    /// read matters only for a registry that requires credentials; the same is true of an entry or a helper in any file.
     ///
     /// # Errors
     /// A file that was named and is not there, or cannot be read.
@@ -96,7 +96,7 @@ impl Keychain {
         let registry = normalize(key.registry().as_str());
         self.files.iter().find_map(|source| {
             let own = source.helpers.get(&registry);
-            // An empty name stands for the file itself.
+            // An empty name means the file itself.
             let name = own.or(source.store.as_ref().filter(|_| source.path == file))?;
             let program = format!("docker-credential-{}", crate::redact::printable(name, 100));
             (!name.is_empty()).then(|| (program, source.path.clone()))
@@ -142,7 +142,7 @@ impl Keychain {
         Ok(Self { files: Arc::new(vec![source]), ..Self::default() })
     }
 
-    /// The same without credential helpers, for a file from a source that may not run programs here.
+    /// As [`Self::from_bytes`], without credential helpers, for a file whose author may not run programs here.
     #[must_use]
     pub fn without_helpers(mut self) -> Self {
         self.files = Arc::new(self.files.iter().map(AuthFile::without_helpers).collect());
@@ -168,7 +168,7 @@ impl Keychain {
     }
 
     /// The credentials for `registry`, and for paths in it, as a file that the containers tools read
-    /// (containers-auth.json); `None` where there are none. Helpers are not run.
+    /// (containers-auth.json); `None` if there are none. Helpers are not run.
     ///
     /// # Errors
     /// An entry for the registry, or for a path in it, is damaged.
@@ -200,7 +200,7 @@ impl Keychain {
         format!("no credentials for it were found in {}", paths.join(", "))
     }
 
-    /// The helper to run, where no file before it holds credentials.
+    /// The helper to run, if no earlier file has credentials.
     pub(in crate::registry) fn helper(
         &self,
         registry: &RegistryHost,
@@ -313,7 +313,7 @@ impl SearchPaths {
     }
 }
 
-/// The content of a file with credentials; `None` where there is no file.
+/// The content of a file with credentials; `None` if there is no file.
 fn read(path: &Utf8Path) -> Result<Option<AuthFile>, KeychainError> {
     match files::read_file(path, MAX_BYTES) {
         Ok(bytes) => AuthFile::parse(path, &bytes).map(Some),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Credentials, challenges and tokens: requests that are authenticated as far as a registry wants it. Uses `transport`.
+//! Credentials, challenges and tokens: requests with the authentication that a registry requires. Uses `transport`.
 
 pub(in crate::registry) mod auth_file;
 pub(in crate::registry) mod authenticator;

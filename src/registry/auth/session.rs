@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is known about the authentication to one registry: its challenges, and the tokens that meet them.
+//! What is known about the authentication to one registry: its challenges, and the tokens that answer them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::registry::auth::challenge::Challenge;
 use crate::registry::auth::context::Scope;
 use crate::registry::auth::token::Token;
 
-/// Most tokens that are kept: more are only possible where a registry asks for different ones all the time.
+/// Most tokens that are kept: more are only possible if a registry keeps requesting different ones.
 const MAX_TOKENS: usize = 10_000;
 
 /// Holds a token; locked while it is fetched, because many requests wait for one token.
@@ -21,7 +21,7 @@ pub(in crate::registry) type TokenSlot = Arc<tokio::sync::Mutex<Option<Token>>>;
 /// A token is for one challenge and one scope, and comes from the credentials of one entry, if any.
 type TokenKey = (Challenge, Scope, Option<String>);
 
-/// How a registry wants to be authenticated to: repositories of one registry may have token servers of their own.
+/// The challenges of a registry. Repositories of one registry may have different token servers.
 #[derive(Debug, Default)]
 struct Challenges {
     /// The last 401 to a request of each scope.
@@ -33,11 +33,11 @@ struct Challenges {
 #[derive(Debug)]
 pub(in crate::registry) struct Authorization {
     pub(in crate::registry) header: HeaderValue,
-    /// Where the token is kept; nothing for a password.
+    /// The slot of the token; `None` for a password.
     pub(in crate::registry) slot: Option<TokenSlot>,
 }
 
-/// Held by the first request to a registry until it is answered.
+/// Held by the first request to a registry until its response arrives.
 #[derive(Debug)]
 pub(in crate::registry) struct FirstRequest<'a> {
     session: &'a Session,
@@ -61,8 +61,8 @@ pub(in crate::registry) struct Session {
 }
 
 impl Session {
-    /// The first request goes alone: with the challenge that it brings, those that wait for it meanwhile are
-    /// authenticated, and are not all refused once.
+    /// The first request is sent alone. The requests that wait for it then use its challenge, and are not all refused
+    /// once.
     pub(in crate::registry) async fn first_request(&self) -> Option<FirstRequest<'_>> {
         if self.answered.load(Ordering::Acquire) {
             return None;
@@ -72,7 +72,7 @@ impl Session {
         (!answered).then_some(FirstRequest { session: self, _others: others })
     }
 
-    /// Where the token of a kind is kept. Of very many, those that are not in use are dropped.
+    /// The slot of a token. If there are very many, those that are not in use are dropped.
     pub(in crate::registry) fn slot(&self, key: TokenKey) -> TokenSlot {
         let mut tokens = self.tokens.lock();
         if tokens.len() >= MAX_TOKENS {
@@ -81,7 +81,7 @@ impl Session {
         Arc::clone(tokens.entry(key).or_default())
     }
 
-    /// The challenge to meet with a request of this scope, and whether it is one that other requests brought.
+    /// The challenge for a request of this scope, and whether it came with a request of another scope.
     pub(in crate::registry) fn challenge(&self, scope: &Scope) -> Option<(Challenge, bool)> {
         let challenges = self.challenges.lock();
         if let Some(known) = challenges.by_scope.get(scope) {
@@ -95,7 +95,7 @@ impl Session {
         self.challenges.lock().latest.is_some()
     }
 
-    /// Records the challenge to a request of this scope. Returns whether it differs from the one that was met.
+    /// Records the challenge to a request of this scope. Returns whether it differs from the one that was answered.
     pub(in crate::registry) fn record(&self, scope: &Scope, challenge: &Challenge) -> bool {
         let mut challenges = self.challenges.lock();
         challenges.latest = Some(challenge.clone());

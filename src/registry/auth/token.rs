@@ -23,7 +23,7 @@ use crate::registry::transport::rejection::rejection;
 use crate::registry::transport::request_body::RequestBody;
 use crate::registry::transport::response::Response;
 
-/// How long a token is valid where its response does not say (Distribution's token protocol).
+/// How long a token is valid if its response does not say (Distribution's token protocol).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// Longest time for which a token is used.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -36,7 +36,7 @@ const MAX_RESPONSE: u64 = 1 << 20;
 #[derive(Debug, Clone)]
 pub(in crate::registry) struct Token {
     pub(in crate::registry) header: HeaderValue,
-    // Not a time of day: clocks step.
+    // Not wall-clock time, because the clock may be set.
     pub(in crate::registry) expires_at: Instant,
 }
 
@@ -52,7 +52,7 @@ struct TokenResponse {
 }
 
 impl TokenResponse {
-    /// How long the token is valid; `None` where the response does not say.
+    /// How long the token is valid; `None` if the response does not say.
     fn lifetime(&self) -> Option<Duration> {
         let value = &self.expires_in;
         let seconds = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
@@ -76,7 +76,7 @@ pub(in crate::registry) struct TokenRequest<'a> {
     pub(in crate::registry) context: &'a RequestContext<'a>,
     /// The token server.
     pub(in crate::registry) realm: &'a Url,
-    /// What the registry calls itself there.
+    /// The name of the registry at the token server (`service`).
     pub(in crate::registry) service: Option<&'a str>,
     /// Scopes that the registry requested.
     pub(in crate::registry) scopes: &'a [String],

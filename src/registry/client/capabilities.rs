@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a registry turned out to support. Kept for the run, so that what does not work is attempted once and not for every blob.
+//! The detected capabilities of registries. Kept for the run, so that an unsupported request is attempted once and not for
+//! every blob.
 
 use std::collections::HashMap;
 
@@ -23,25 +24,25 @@ pub(in crate::registry) const fn is_temporary(status: StatusCode) -> bool {
 /// Whether the responses to `HEAD` can be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::registry) enum HeadSupport {
-    /// They are used.
+    /// Not known to be wrong, and used.
     #[default]
     Reliable,
     /// `GET` contradicts them, so `HEAD` is not sent any more. Addresses that are signed for `GET` do this.
     Contradicted,
-    /// `HEAD` and `GET` are both refused, as by registries that answer 403 for what is absent. For what is to be
-    /// pushed, one refusal is then enough.
+    /// `HEAD` and `GET` are both refused, as by registries that answer 403 for absent content. Before a push, one
+    /// refusal is then enough.
     BothRefused,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct RegistrySupport {
     head: HashMap<ContentKind, HeadSupport>,
     max_part: Option<u64>,
 }
 
 /// What is known about each registry.
 #[derive(Debug, Default)]
-pub(in crate::registry) struct Capabilities(Mutex<HashMap<RegistryHost, Known>>);
+pub(in crate::registry) struct Capabilities(Mutex<HashMap<RegistryHost, RegistrySupport>>);
 
 impl Capabilities {
     pub(in crate::registry) fn head(&self, registry: &RegistryHost, kind: ContentKind) -> HeadSupport {
@@ -49,7 +50,7 @@ impl Capabilities {
         known.get(registry).and_then(|known| known.head.get(&kind)).copied().unwrap_or_default()
     }
 
-    /// A contradiction outweighs a common refusal: it shows that `GET` works.
+    /// A contradiction outweighs a refusal of both, because it shows that `GET` works.
     pub(in crate::registry) fn set_head(
         &self,
         registry: &RegistryHost,

@@ -23,7 +23,7 @@ use crate::registry::limits::lane::Lane;
 use crate::registry::limits::run::RunLimits;
 use crate::registry::transport::operation::Operation;
 
-/// What a client has done so far.
+/// The statistics of a client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Requests sent, redirects and retries included.
@@ -64,8 +64,8 @@ impl Client {
         &self.shared.options
     }
 
-    /// A client for other hosts, or for the same ones in another way, in the same run: it has the limits of this one
-    /// (bytes, requests to a host, pauses and retries), whatever `options` says of these, and counts together with it.
+    /// Another client in the same run, with other options. It shares the limits of this one (bytes, requests to a host, pauses
+    /// and retries), whatever `options` says of them, and its statistics.
     pub(in crate::registry) fn with_options(&self, options: ClientOptions) -> Result<Self, RegistryError> {
         Self::with_limits(options, self.shared.limits.clone())
     }
@@ -89,7 +89,7 @@ impl Client {
         }
     }
 
-    /// Whether the registry asks for credentials, and then accepts them; `false` where it answers everybody, so that
+    /// Whether the registry asks for credentials, and then accepts them; `false` if it answers everybody, so that
     /// they were not sent.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Client {
         }
     }
 
-    /// What was done so far.
+    /// The statistics so far.
     pub fn statistics(&self) -> Statistics {
         let RunLimits { counters, hosts, retry_budget, .. } = &self.shared.limits;
         Statistics {

@@ -32,22 +32,22 @@ pub struct ClientOptions {
     pub ca_certs: Vec<(RegistryHost, Vec<u8>)>,
     /// Certificates that are shown to one registry only.
     pub identities: Vec<(RegistryHost, ClientIdentity)>,
-    /// Addresses that no connection may lead to, whatever name, redirect or token server leads there. With such a
-    /// rule no proxy is used but one in [`ClientOptions::proxy`].
+    /// Addresses that no connection may go to, for registries, redirects and token servers alike. With such a rule, no proxy
+    /// is used except [`ClientOptions::proxy`].
     pub deny_list: Option<DenyList>,
     /// Registries that are reached without TLS, with or without `:80`. A registry on this machine needs no entry: it is probed.
     pub plain_http: Vec<RegistryHost>,
     /// Registries whose certificate is not checked, with or without `:443`.
     pub insecure: Vec<RegistryHost>,
-    /// Hosts outside of a registry's own domain that may be sent its credentials where it names them as its token
+    /// Hosts outside of a registry's own domain that may receive its credentials if it names them as its token
     /// server. The port is not compared.
     pub realm_hosts: Vec<RegistryHost>,
     /// Hosts that a registry which is reached by https may redirect to by http, with or without `:80`: storage without TLS.
     pub http_redirects: Vec<RegistryHost>,
-    /// Whether proxies are used that the environment names.
+    /// Whether the proxies of the environment are used.
     pub proxies: bool,
     /// A proxy that is used instead of those. Behind it [`ClientOptions::deny_list`] cannot be checked: it is for registries
-    /// that the same person has named.
+    /// that the same user has configured.
     pub proxy: Option<ProxyOptions>,
     /// Requests to one host at the same time; fewer to a host that limits its requests.
     pub connections_per_host: usize,
@@ -92,7 +92,7 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// How hosts are reached, without any credentials.
+    /// The options of the transport, without any credentials.
     pub(in crate::registry) fn transport(&self) -> TransportOptions {
         TransportOptions {
             deny_list: self.deny_list.clone(),
@@ -109,7 +109,7 @@ impl ClientOptions {
         }
     }
 
-    /// What is trusted for hosts.
+    /// The trusted certificates of hosts.
     ///
     /// # Errors
     /// A CA or a client certificate that cannot be used.

@@ -57,8 +57,8 @@ impl Repository {
         Self { lane: Lane::Relay, ..self.clone() }
     }
 
-    /// The same repository for what an image can do without, and for requests that only save others: all of these
-    /// together use at most a quarter of the retries and pauses of a run.
+    /// The same repository for optional content, and for requests that only save others. All of these together use at most a
+    /// quarter of the retries and pauses of a run.
     #[must_use]
     pub fn optional(&self) -> Self {
         let optional = self.importance.is_optional();
@@ -66,8 +66,7 @@ impl Repository {
         Self { importance, ..self.clone() }
     }
 
-    /// The same repository for requests like one that has failed in spite of retries: where they are optional, they are
-    /// sent once.
+    /// The same repository for requests like one that has failed after its retries: optional ones are sent only once.
     #[must_use]
     pub fn optional_once(&self) -> Self {
         let optional = self.importance.is_optional();

@@ -18,10 +18,10 @@ use crate::registry::limits::retry::Retries;
 use crate::registry::limits::run::RunLimits;
 use crate::registry::transport::exchange::Transport;
 
-/// Uploads that are remembered for being cancelled: far more than are under way at once. Registries forget the others.
+/// Most uploads that are kept to be cancelled: far more than run at once. Registries remove the others by themselves.
 const MAX_ABANDONED: usize = 256;
 
-/// An upload that was dropped in the middle.
+/// An upload whose future was dropped before it was complete.
 #[derive(Debug)]
 pub(in crate::registry) struct AbandonedUpload {
     pub(in crate::registry) registry: RegistryHost,
@@ -62,7 +62,7 @@ impl Shared {
         Ok(Self { options, limits, retries, transport, auth, capabilities, abandoned })
     }
 
-    /// Remembers an upload that was dropped in the middle.
+    /// Keeps an abandoned upload to be cancelled.
     pub(in crate::registry) fn abandon(&self, upload: AbandonedUpload) {
         let mut abandoned = self.abandoned.lock();
         if abandoned.len() < MAX_ABANDONED {
@@ -70,7 +70,7 @@ impl Shared {
         }
     }
 
-    /// Takes the uploads that were dropped in the middle.
+    /// Takes the abandoned uploads.
     pub(in crate::registry) fn take_abandoned(&self) -> Vec<AbandonedUpload> {
         std::mem::take(&mut *self.abandoned.lock())
     }

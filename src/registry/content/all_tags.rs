@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! All tags of a repository in a few requests, so that not every tag that may be there has to be requested. A list that
-//! may have been cut says nothing about the tags that it lacks, and many registries cut without saying so.
+//! Lists all tags of a repository in a few requests, so that not every possible tag has to be requested. A list that may be
+//! truncated says nothing about the tags that are not in it, and many registries truncate lists without saying so.
 
 use std::collections::HashSet;
 
@@ -26,13 +26,13 @@ fn is_past_digests(tags: &[String]) -> bool {
 }
 
 impl Repository {
-    /// All tags of the repository, at least all of the kind `sha256-HEX…`, where a few requests show them for sure. Only
-    /// saves requests, so that any trouble with it is `None`.
+    /// All tags of the repository, at least all of the kind `sha256-HEX…`, if a few requests are sure to list them. It
+    /// only saves requests, so that any failure is `None`.
     pub async fn all_tags(&self) -> Option<HashSet<Tag>> {
         let (mut all, mut last) = (Vec::<String>::new(), None);
         for _ in 0..MAX_PAGES {
             let page = self.page_of_tags(last.as_deref()).await?;
-            // A list without end, or a registry that ignores `last`: nothing shows where its list ends.
+            // An endless list, or a registry that ignores `last`: the end of the list is not known.
             let known = all.iter().collect::<HashSet<_>>();
             if page.iter().any(|tag| known.contains(tag)) {
                 return None;
@@ -41,7 +41,7 @@ impl Repository {
             let is_last = last.is_none() && !all.is_empty();
             all.extend(page);
             if is_last || is_past_digests(&all) {
-                // What is not a tag cannot be requested either.
+                // An invalid tag cannot be requested either.
                 return Some(all.iter().filter_map(|tag| tag.parse().ok()).collect());
             }
             last.as_ref()?;
@@ -49,7 +49,7 @@ impl Repository {
         None
     }
 
-    /// The tags after `last`; `None` where they cannot be read, or the registry says that there are more.
+    /// The tags after `last`; `None` if they cannot be read, or the registry says that there are more.
     async fn page_of_tags(&self, last: Option<&str>) -> Option<Vec<String>> {
         let repository = self.optional();
         let mut attempts = repository.attempts();

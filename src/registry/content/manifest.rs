@@ -17,7 +17,7 @@ use crate::registry::failure::outcome::Failure;
 use crate::registry::transport::request_body::RequestBody;
 use crate::registry::transport::response::Response;
 
-/// The digest of what was requested or stored.
+/// The digest of the requested or stored manifest.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 /// The subject of a stored manifest that the registry has processed.
 const SUBJECT: &str = "oci-subject";
@@ -27,7 +27,7 @@ const SUBJECT: &str = "oci-subject";
 pub struct FetchedManifest {
     /// The media type that the registry states (`Content-Type`), without parameters.
     pub media_type: String,
-    /// Digest of `bytes`; where a digest was requested, that one.
+    /// Digest of `bytes`. If a digest was requested, they match.
     pub digest: Digest,
     /// The bytes, at most [`oci::MAX_MANIFEST`].
     pub bytes: Bytes,
@@ -36,9 +36,9 @@ pub struct FetchedManifest {
 enum Head {
     Found(Box<Descriptor>),
     Absent,
-    /// It is refused, or inconclusive.
+    /// Refused or inconclusive.
     Unclear {
-        /// Whether the next one would be, too.
+        /// Whether the next one would be refused too.
         lasting: bool,
     },
 }
@@ -68,7 +68,7 @@ fn accept_manifests() -> HeaderMap {
     headers
 }
 
-/// The digest that a response names; `None` where it names none of an algorithm in use here.
+/// The digest that a response names; `None` if it names none of an algorithm in use here.
 fn content_digest(response: &Response) -> Option<Digest> {
     response.header(CONTENT_DIGEST)?.parse().ok()
 }
@@ -79,7 +79,7 @@ fn media_type(response: &Response) -> Option<String> {
     (!value.is_empty() && value.len() <= 255).then(|| value.to_owned())
 }
 
-/// What a registry says of an index or manifest.
+/// What is known about an index or manifest in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManifestLookup {
     /// It is present.
@@ -91,7 +91,7 @@ pub enum ManifestLookup {
 }
 
 impl ManifestLookup {
-    /// The manifest, where it is known to be there.
+    /// The manifest, if it is known to be there.
     pub fn found(self) -> Option<Descriptor> {
         if let Self::Found(descriptor) = self { Some(*descriptor) } else { None }
     }
@@ -103,20 +103,20 @@ impl Repository {
         format!("manifest {}/{}{separator}{selector}", self.registry(), self.name())
     }
 
-    /// Type, digest and size of an index or manifest, or `None` where there is none. Where `HEAD` is refused or says too
-    /// little, a `GET` decides.
+    /// Type, digest and size of an index or manifest, or `None` if there is none. If `HEAD` is refused or inconclusive,
+    /// a `GET` decides.
     ///
     /// # Errors
-    /// All but [`RegistryError::NotFound`].
+    /// Any [`RegistryError`] except [`RegistryError::NotFound`].
     pub async fn head_manifest(&self, selector: &Selector) -> Result<Option<Descriptor>, RegistryError> {
         self.find_manifest(selector, false).await.map(ManifestLookup::found)
     }
 
-    /// What is there of an index or manifest that may have to be pushed. Where the registry does not say, or
-    /// fails, it has to be: then the push decides.
+    /// Type, digest and size of an index or manifest, before it is pushed. If the registry does not say or fails, the result
+    /// is `None`, and the push decides.
     ///
     /// # Errors
-    /// [`RegistryError`], but no refusal.
+    /// Any [`RegistryError`] that is not a refusal.
     pub async fn head_manifest_for_push(
         &self,
         selector: &Selector,
@@ -124,7 +124,7 @@ impl Repository {
         self.look_up_for_push(selector).await.map(ManifestLookup::found)
     }
 
-    /// The same, where it matters whether the manifest is absent or the registry does not say.
+    /// As [`Self::head_manifest_for_push`], but distinguishes an absent manifest from a registry that does not say.
     ///
     /// # Errors
     /// As for [`Self::head_manifest_for_push`].
@@ -169,7 +169,7 @@ impl Repository {
                 record(HeadSupport::Contradicted);
                 Ok(ManifestLookup::Absent)
             }
-            // The registry answers, and fails for this manifest alone: the push repairs it.
+            // The registry responds, but fails for this manifest. The push repairs it.
             Err(RegistryError::Unavailable { .. }) if for_push && failed => Ok(ManifestLookup::Unknown),
             Err(error) => {
                 if error.is_refusal() {
@@ -210,7 +210,7 @@ impl Repository {
                 return Ok(Head::Unclear { lasting });
             }
         }
-        // Its length is not that of the manifest.
+        // The length of this body is not that of the manifest.
         if response.is_encoded() {
             return Ok(Head::Unclear { lasting: true });
         }
@@ -241,10 +241,10 @@ impl Repository {
         Err(Failure::retryable(RegistryError::OtherDigest { registry, what, expected, got }))
     }
 
-    /// An index or manifest.
+    /// Fetches an index or manifest.
     ///
     /// # Errors
-    /// [`RegistryError::Content`] where the bytes are not those of the requested digest, and the others.
+    /// [`RegistryError::Content`] if the bytes are not those of the requested digest, and the others.
     pub async fn manifest(&self, selector: &Selector) -> Result<FetchedManifest, RegistryError> {
         let mut attempts = self.attempts();
         loop {
@@ -276,8 +276,8 @@ impl Repository {
             Selector::Digest(_) => Ok(()),
             Selector::Tag(_) => named.map_or(Ok(()), |named| self.check_digest(&context, digest, named)),
         };
-        // Content that was encoded or replaced on the way is not damaged. What is right under its digest is right,
-        // whatever its headers say; a tag does not tell, but every manifest is a JSON object.
+        // A response that a proxy encoded or replaced does not count as damaged content. If the digest matches, the headers do
+        // not matter. For a tag there is no digest, but every manifest is a JSON object.
         if compared.is_err() || (named.is_none() && !bytes.trim_ascii_start().starts_with(b"{")) {
             response.intercepted(&context.operation, &bytes).map_or(compared, Err)?;
         }
@@ -304,7 +304,7 @@ impl Repository {
     /// processed (`OCI-Subject`): then its referrers API lists the manifest.
     ///
     /// # Errors
-    /// [`RegistryError::OtherDigest`] where the registry stored it under another digest, and the others. (T-58)
+    /// [`RegistryError::OtherDigest`] if the registry stored it under another digest, and the others. (T-58)
     pub async fn push_manifest(
         &self,
         selector: &Selector,

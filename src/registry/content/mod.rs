@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a repository holds: blobs, manifests, referrers and tags. Uses `client`.
+//! The content of a repository: blobs, manifests, referrers and tags. Uses `client`.
 
 pub(in crate::registry) mod all_tags;
 pub(in crate::registry) mod blob;

@@ -12,11 +12,11 @@ use crate::registry::failure::error::RegistryError;
 use crate::registry::failure::outcome::Failure;
 
 impl Repository {
-    /// The bytes that the registry keeps as a manifest of `media_type`, at most [`oci::MAX_MANIFEST`] of them, whatever
-    /// they are.
+    /// The bytes that the registry keeps as a manifest of `media_type`, at most [`oci::MAX_MANIFEST`] of them. They
+    /// are not parsed.
     ///
     /// # Errors
-    /// [`RegistryError::Content`] where they are not those of `digest`, and the others.
+    /// [`RegistryError::Content`] if they are not those of `digest`, and the others.
     pub async fn manifest_of_type(&self, digest: &Digest, media_type: &str) -> Result<Bytes, RegistryError> {
         let mut attempts = self.attempts();
         loop {

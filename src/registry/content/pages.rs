@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Lists that a registry sends page by page (`Link`, RFC 8288).
+//! Lists that a registry sends in pages (`Link`, RFC 8288).
 
 use http::header::LINK;
 use url::Url;
@@ -33,8 +33,8 @@ fn next_link(header: &str) -> Option<&str> {
     }
 }
 
-/// The next page of a list, which must lie at the same registry. A registry behind a proxy may name itself otherwise; then
-/// the page is requested where the list was.
+/// The next page of a list, which must be at the same registry. A registry behind a proxy may use another name for itself;
+/// then the page is requested at the address of the list.
 pub(in crate::registry) fn next_page(
     context: &RequestContext<'_>,
     response: &Response,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What refers to a manifest: signatures, SBOMs, attestations (referrers API, and the tags that stand in for it).
+//! The referrers of a manifest: signatures, SBOMs, attestations (referrers API, and the referrers tag schema).
 //!
-//! Registries and clients that write these lists make mistakes. An entry that cannot be used costs only itself.
+//! Registries and clients that write these lists make mistakes. An unusable entry does not affect the others.
 
 use std::collections::HashSet;
 
@@ -25,7 +25,7 @@ use crate::registry::failure::outcome::Failure;
 /// Most pages of a list of referrers.
 const MAX_REFERRER_PAGES: usize = 100;
 
-/// What a registry lists as referring to a manifest.
+/// The referrers of a manifest, as a registry lists them.
 #[derive(Debug, Default)]
 pub struct ReferrerList {
     /// Indexes and manifests, each once, in the order of the list. Media type, size and artifact type are what the
@@ -33,14 +33,14 @@ pub struct ReferrerList {
     pub found: Vec<Descriptor>,
     /// Entries that cannot be used.
     pub unusable: Vec<UnusableEntry>,
-    /// Why the list ends before its end.
+    /// Why the list is truncated.
     pub cut_off: Option<RegistryError>,
 }
 
 /// An entry of a list of referrers that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnusableEntry {
-    /// Artifact type, where the entry states one.
+    /// Artifact type, if the entry states one.
     pub artifact_type: Option<String>,
     /// What is wrong with it.
     pub reason: String,
@@ -57,7 +57,7 @@ pub enum ReferrersApi {
     UnknownManifest,
 }
 
-/// What lies under the tag that stands in for the referrers API (distribution-spec 1.1, "Referrers Tag Schema").
+/// The content of the referrers tag (distribution-spec 1.1, "Referrers Tag Schema").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReferrersTag {
     /// Nothing.
@@ -74,7 +74,7 @@ struct List {
     manifests: Option<Vec<Value>>,
 }
 
-/// Only what is needed of an entry: anything else that is odd about it does no harm.
+/// The used fields of an entry. Mistakes in other fields do not matter.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
@@ -85,7 +85,7 @@ struct Entry {
 }
 
 impl ReferrerList {
-    /// Reads a list. An entry that cannot be used costs only itself.
+    /// Parses a list. An unusable entry does not affect the others.
     ///
     /// # Errors
     /// [`JsonError`]: not a list at all.
@@ -102,7 +102,7 @@ impl ReferrerList {
         Ok(read)
     }
 
-    /// Adds what is new in `page`. Answers whether there is room for more.
+    /// Adds what is new in `page`. Returns whether there is room for more.
     fn extend(&mut self, page: Self, known: &mut HashSet<Digest>) -> bool {
         let new = page.found.into_iter().filter(|descriptor| known.insert(descriptor.digest));
         self.found.extend(new);
@@ -136,7 +136,7 @@ fn parse_entry(entry: Value) -> Result<Descriptor, UnusableEntry> {
 enum Page {
     Listed {
         list: Box<ReferrerList>,
-        /// Where it was, and where the next page is.
+        /// Its URL, and the URL of the next page.
         url: Url,
         next: Option<Url>,
     },
@@ -145,10 +145,10 @@ enum Page {
 }
 
 impl Repository {
-    /// What the referrers API lists.
+    /// Queries the referrers API.
     ///
     /// # Errors
-    /// [`RegistryError`] where the first page cannot be had; a failure of a later one is in the list.
+    /// [`RegistryError`] if the first page cannot be fetched; a failure of a later one is in the list.
     pub async fn referrers_by_api(&self, digest: &Digest) -> Result<ReferrersApi, RegistryError> {
         let (mut list, mut known) = (ReferrerList::default(), HashSet::new());
         let (mut next, mut visited) = (None::<Url>, HashSet::new());
@@ -187,10 +187,10 @@ impl Repository {
         Ok(ReferrersApi::Listed(list))
     }
 
-    /// What lies under the tag that stands in for the referrers API.
+    /// Fetches the content of the referrers tag.
     ///
     /// # Errors
-    /// [`RegistryError`] but for [`RegistryError::NotFound`].
+    /// Any [`RegistryError`] except [`RegistryError::NotFound`].
     pub async fn referrers_tag(&self, subject: &Digest) -> Result<ReferrersTag, RegistryError> {
         let Some(tag) = referrers_tag(subject) else { return Ok(ReferrersTag::Absent) };
         let found = match self.manifest(&Selector::Tag(tag.clone())).await {
@@ -210,7 +210,7 @@ impl Repository {
         Ok(ReferrersTag::List(found.bytes))
     }
 
-    /// Reads what lies under the tag that stands in for the referrers API.
+    /// Parses the content of the referrers tag.
     ///
     /// # Errors
     /// [`RegistryError::Protocol`]: it is not a list.
@@ -262,8 +262,7 @@ impl Repository {
             }
             _ => return Err(self.shared.auth.rejected(&context, response).await),
         }
-        // Some registries answer every path with 200. What answers with a web page is in between, and says nothing about
-        // the registry.
+        // Some registries answer every path with 200. A web page comes from a proxy and says nothing about the registry.
         if page.is_none() && !response.header(CONTENT_TYPE).is_some_and(|value| value.starts_with(OCI_INDEX))
         {
             let body = response.beginning(&context.operation).await;
@@ -280,14 +279,14 @@ impl Repository {
     }
 }
 
-/// The tag that stands in for the referrers API: `sha256-<hex>`.
+/// The referrers tag of a manifest: `sha256-<hex>`.
 pub fn referrers_tag(subject: &Digest) -> Option<Tag> {
     // Always a tag: 71 letters, digits and a `-`.
     format!("sha256-{}", subject.hex()).parse().ok()
 }
 
-/// Whether a registry that has the API says by 404 that it does not know this one manifest: another one may have
-/// referrers all the same.
+/// Whether a registry that has the API answers 404 because it does not know this manifest. Others may still
+/// have referrers.
 fn is_about_the_manifest(error: &RegistryError) -> bool {
     matches!(error, RegistryError::NotFound { detail, .. } if detail.contains("MANIFEST_UNKNOWN"))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Lists that a registry gives page by page, and the tags of a repository.
+//! The tags of a repository, which a registry lists in pages.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -24,7 +24,7 @@ const MAX_TAGS: usize = 200_000;
 /// Most invalid entries that are reported, and most characters of one.
 const MAX_INVALID: usize = 1000;
 const MAX_SHOWN: usize = 150;
-/// Tags of one page, where the registry lets the client choose.
+/// Tags of one page, if the registry lets the client choose.
 const PAGE_SIZE: usize = 1000;
 
 #[derive(Deserialize)]
@@ -33,13 +33,13 @@ pub(in crate::registry) struct TagList {
 }
 
 impl TagList {
-    /// The entries of the list that are texts.
+    /// The entries of the list that are strings.
     pub(in crate::registry) fn names(self) -> Vec<String> {
         let text = |entry| if let Value::String(text) = entry { Some(text) } else { None };
         self.tags.unwrap_or_default().into_iter().filter_map(text).collect()
     }
 
-    /// Adds the tags to `read`, and what is none to its invalid entries.
+    /// Adds the tags to `read`, and the other entries to its invalid entries.
     fn add_to(self, read: &mut ReadableTags) {
         for entry in self.tags.unwrap_or_default() {
             match entry.as_str().and_then(|text| text.parse::<Tag>().ok()) {
@@ -61,7 +61,7 @@ impl TagList {
 pub struct ReadableTags {
     /// Those that are valid.
     pub tags: BTreeSet<Tag>,
-    /// Entries of the list that are no tags, and so cannot be requested; of very many the first.
+    /// Entries of the list that are not valid tags and cannot be requested. If there are very many, only the first.
     pub invalid: BTreeSet<String>,
     /// Why there may be more.
     pub error: Option<RegistryError>,
@@ -72,13 +72,13 @@ pub struct ReadableTags {
 enum Page {
     /// The first, of [`PAGE_SIZE`] tags.
     First,
-    /// The first, as large as the registry likes: some refuse `n`, or so large a one.
+    /// The first, with the registry's own size: some refuse `n`, or a value this large.
     Unsized,
     At(Url),
 }
 
 impl Repository {
-    /// The tags as far as they can be read, and why the others cannot; none where the repository does not exist.
+    /// The tags as far as they can be read, and why the others cannot; none if the repository does not exist.
     pub async fn readable_tags(&self) -> ReadableTags {
         let mut tags = ReadableTags::default();
         tags.error = self.read_tags(&mut tags).await.err();
@@ -121,7 +121,7 @@ impl Repository {
         Err(wrong(format!("the list has more than {MAX_PAGES} pages or {MAX_TAGS} tags")))
     }
 
-    /// Reads one page. Returns where it was and which is the next.
+    /// Reads one page. Returns its URL and the URL of the next one.
     async fn try_tags(&self, page: &Page, tags: &mut ReadableTags) -> Result<(Url, Option<Page>), Failure> {
         let context = self.context(self.pull_scope(), self.tags_name()).await?;
         let url = match page {
@@ -135,7 +135,7 @@ impl Repository {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
                 return Err(self.shared.auth.rejected(&context, response).await);
             }
-            // What `n` may be is nowhere specified, so any other refusal may be about that.
+            // The limit of `n` is not specified, so that any other refusal may be because of `n`.
             status
                 if *page == Page::First
                     && (status.is_client_error()

@@ -36,7 +36,7 @@ impl Classify for RegistryError {
     }
 }
 
-/// What to do next against an error, where that is known.
+/// What to do next against an error, if that is known.
 fn help(error: &RegistryError) -> Option<String> {
     let text = match error {
         RegistryError::Unauthorized { registry, credentials: CredentialUse { used: Some(_), .. }, .. } => {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::oci::digest::Digest;
 
-    /// What is said against a blob of the archive that cannot be read while it is sent.
+    /// Help for a blob of the archive that cannot be read while it is sent.
     fn help_against_read(cause: io::ErrorKind) -> Option<String> {
         let source = SourceError::Read(io::Error::from(cause));
         RegistryError::Source { digest: Digest::of(b"layer"), source }.help()

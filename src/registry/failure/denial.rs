@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Refusals for which neither the credentials nor the network are to blame: quotas, immutable tags, missing projects,
-//! policies. Registries have no codes for them; their messages tell.
+//! Refusals that neither the credentials nor the network cause: quotas, immutable tags, missing projects, policies. There
+//! are no error codes for them, so that the messages of the registries are matched.
 
 use std::fmt;
 
@@ -16,9 +16,9 @@ pub enum Denial {
     ImmutableTag,
     /// There is no such project, owner or repository.
     NoProject,
-    /// It takes nothing at present.
+    /// The registry is read-only at present.
     ReadOnly,
-    /// The project is filled by pulls alone.
+    /// The project is a pull-through cache.
     ProxyCache,
     /// A rule of the project, for example on vulnerabilities or signatures.
     Policy,
@@ -38,11 +38,11 @@ impl fmt::Display for Denial {
 }
 
 impl Denial {
-    /// What a refusal with this status and message says, where it is one of these. Pure.
+    /// Recognises a refusal by its status and message. Pure.
     pub(in crate::registry) fn of(status: u16, message: &str) -> Option<Self> {
         let text = message.to_ascii_lowercase();
         let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
-        // Harbor, Quay, GitLab, Artifactory, Gitea; not a limit of requests, which passes.
+        // Harbor, Quay, GitLab, Artifactory, Gitea. A rate limit is not a quota.
         let quota = has(&[
             "exceed the configured upper limit",
             "storage limit",

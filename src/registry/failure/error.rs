@@ -16,11 +16,11 @@ use crate::registry::failure::keychain::KeychainError;
 use crate::registry::failure::redirect_refusal::RedirectRefusal;
 use crate::registry::host::hub_api_host;
 
-/// A cause of which only the text matters.
+/// A cause that is only shown.
 pub(in crate::registry) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a request to a registry failed. `what` names what was requested, for example
-/// `manifest docker.io/library/nginx:1.25`; what a registry said itself is cut and escaped. (T-53, T-55, T-84)
+/// `manifest docker.io/library/nginx:1.25`; the registry's own text is truncated and escaped. (T-53, T-55, T-84)
 #[derive(Debug, Error)]
 pub enum RegistryError {
     /// The registry requires credentials, or refuses those that were sent.
@@ -55,7 +55,7 @@ pub enum RegistryError {
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
     },
-    /// The host wants fewer requests, and a longer pause than there is time for. (T-54, T-86)
+    /// The host limits requests, and requires a longer pause than the client may wait. (T-54, T-86)
     #[error("rate limited by {host}: {what} was refused{detail}; {}", pause(*.requested, *.left, *.optional))]
     RateLimited {
         /// Registry of the request.
@@ -66,11 +66,11 @@ pub enum RegistryError {
         host: String,
         /// What it said, with a leading `: `, or nothing.
         detail: String,
-        /// How long a pause it needs, where that is known.
+        /// How long a pause it needs, if that is known.
         requested: Option<Duration>,
         /// How much longer the client may wait for such hosts.
         left: Duration,
-        /// Whether it was a request for what an image can do without.
+        /// Whether it was a request for optional content.
         optional: bool,
     },
     /// The registry cannot be reached, or fails itself, and still did so after the retries. (T-53)
@@ -84,7 +84,7 @@ pub enum RegistryError {
         detail: String,
         /// The HTTP status; absent: nothing answered.
         status: Option<u16>,
-        /// What helps, where it is more than to come back later.
+        /// Advice, if there is more than to retry later.
         hint: Option<Hint>,
         /// The cause.
         #[source]
@@ -97,7 +97,7 @@ pub enum RegistryError {
         host: String,
         /// What is wrong with the certificate or the connection.
         detail: String,
-        /// What helps, where that is known.
+        /// What helps, if that is known.
         hint: Option<Hint>,
         /// The cause.
         #[source]
@@ -148,14 +148,14 @@ pub enum RegistryError {
         registry: RegistryHost,
         /// What was requested.
         what: String,
-        /// Host that answered, where it is another.
+        /// Host that answered, if it is another.
         host: Option<String>,
         /// An address to open in a browser.
         address: String,
         /// What came instead.
         description: String,
     },
-    /// The registry wants TLS.
+    /// The registry requires TLS.
     #[error("{registry} answered {what} with 400, because it was sent plain HTTP: it requires TLS")]
     PlainHttp {
         /// Registry that refused.
@@ -190,8 +190,8 @@ pub enum RegistryError {
         /// What the registry said, with a leading `: `, or nothing.
         detail: String,
     },
-    /// A layer that the registry does not have, and that cannot be downloaded from where its descriptor says that it
-    /// lies. (T-95)
+    /// A layer that the registry does not have, and that cannot be downloaded from the addresses in its
+    /// descriptor. (T-95)
     #[error("layer {digest} is not in the registry, and cannot be downloaded from outside of it: {attempts}")]
     Foreign {
         /// The layer.
@@ -216,7 +216,7 @@ pub enum RegistryError {
     /// A redirect or an upload address that is not followed. (T-57)
     #[error("{what}: {registry} sends the client to {target}, which is refused: {refusal}")]
     Redirect {
-        /// Registry that sent the client elsewhere.
+        /// Registry that sent the redirect.
         registry: RegistryHost,
         /// What was requested.
         what: String,
@@ -247,7 +247,7 @@ pub enum RegistryError {
         /// The address, and why it is denied.
         source: DeniedAddress,
     },
-    /// What arrived could not be written here.
+    /// Received content could not be written here.
     #[error("blob {digest} cannot be written")]
     Sink {
         /// Blob that arrived.
@@ -255,7 +255,7 @@ pub enum RegistryError {
         /// The cause.
         source: io::Error,
     },
-    /// What is to be sent could not be read here, or is not what its digest says.
+    /// Content to be sent could not be read here, or does not match its digest.
     #[error("blob {digest} cannot be sent")]
     Source {
         /// Blob to send.
@@ -282,7 +282,7 @@ pub(in crate::registry) const LOST_UPLOAD: &str = "; the upload session was lost
 /// Which credentials a request was sent with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CredentialUse {
-    /// User and origin of the credentials, where there are some.
+    /// User and origin of the credentials, if there are some.
     pub used: Option<String>,
     /// Where credentials were searched.
     pub search_summary: String,
@@ -318,7 +318,7 @@ fn pause(requested: Option<Duration>, left: Duration, optional: bool) -> String 
     format!("it needs a pause of {}, and {} of {of} are left", seconds(requested), seconds(left))
 }
 
-/// What led to a denied host: the name of the registry itself, or where the registry sent the client.
+/// Where a denied address came from: the name of the registry itself, or a redirect of the registry.
 fn denied_host(registry: &RegistryHost, host: &str) -> String {
     if host == hub_api_host(registry) {
         format!("the host {host} is denied")
@@ -339,8 +339,8 @@ pub enum SourceError {
 }
 
 impl RegistryError {
-    /// Whether the registry answered, with a refusal or an invalid response. Another request may still succeed; where
-    /// nothing answers, or no request may be sent, it cannot.
+    /// Whether the registry responded, with a refusal or an invalid response, so that another request may succeed. Without a
+    /// response, or if no request may be sent, it cannot.
     pub(crate) const fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -354,7 +354,7 @@ impl RegistryError {
         )
     }
 
-    /// The registry that failed, where the failure is one of a registry.
+    /// The registry that failed, if the failure is one of a registry.
     pub const fn registry(&self) -> Option<&RegistryHost> {
         match self {
             Self::Unauthorized { registry, .. }
@@ -384,7 +384,7 @@ impl RegistryError {
             || find_cause::<io::Error>(self).is_some_and(no_route)
     }
 
-    /// The same failure as one of the registry's token server. What is about the credentials stays the registry's.
+    /// The same failure, attributed to the registry's token server. Failures of credentials stay with the registry.
     pub(in crate::registry) fn of_token_server(mut self, server: &RegistryHost) -> Self {
         match &mut self {
             Self::Unavailable { registry, .. }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Advice that is only known where a failure occurs.
 
-/// What helps against an exchange that failed. The caller that shows it names the flag or the field.
+/// Advice for a failed exchange. The caller that shows it names the flag or the field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hint {
     /// Advice in words.
@@ -14,6 +14,6 @@ pub enum Hint {
     UseTls,
 }
 
-/// What helps where a proxy wants credentials.
+/// Help for a proxy that requires credentials.
 pub(in crate::registry) const PROXY_CREDENTIALS: &str =
     "put user and password for the proxy into HTTPS_PROXY: http://USER:PASSWORD@PROXY:PORT";

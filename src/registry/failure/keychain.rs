@@ -16,7 +16,7 @@ pub enum KeychainError {
         /// What is wrong, without any content.
         detail: String,
     },
-    /// A credential helper that a file names is not there, or does not run on this system.
+    /// A credential helper that a file names is missing, or does not run on this system.
     #[error("the credential helper {program}, which {path} names, cannot be run: {detail}")]
     NoHelper {
         /// The program.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What can fail, in words and classes. Uses no other layer of the registry client.
+//! The failures of the registry client, with their messages and classes. Uses no other layer of the registry client.
 
 pub(in crate::registry) mod classify;
 pub(in crate::registry) mod denial;

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How one attempt at a request ended that did not succeed.
+//! The outcome of a failed attempt at a request.
 
 use crate::oci::reference::RegistryHost;
 use crate::registry::failure::denial::Denial;
 use crate::registry::failure::error::RegistryError;
 
-/// How one attempt ended that did not succeed.
+/// The outcome of a failed attempt.
 #[derive(Debug)]
 pub(in crate::registry) enum Failure {
-    /// The registry asked for authentication, with which the next attempt is sent; it costs no retry. The error is the
-    /// outcome where that does not end.
+    /// The registry requires authentication, which the next attempt has. It costs no retry. The error is the outcome if the
+    /// registry keeps requiring it.
     Challenged(Box<RegistryError>),
     /// A retry cannot help.
     Final(Box<RegistryError>),
     /// A retry may help.
     Retryable(Box<RegistryError>),
-    /// The host rate-limited the request, and is paused: the next request waits by itself. Where the host has `requested`
-    /// for the pause, that uses up none of the attempts.
+    /// The host rate-limited the request, and is paused: the next request waits by itself. If the host has `requested` the
+    /// pause, it does not count as an attempt.
     RateLimited {
-        /// The outcome where there is no other attempt.
+        /// The error if there is no other attempt.
         error: Box<RegistryError>,
         /// Whether the host stated how long to wait.
         requested: bool,
@@ -47,8 +47,7 @@ impl Failure {
         }
     }
 
-    /// The same after content was sent: 404 then does not mean that it is missing, but that the registry has no project
-    /// for it, and 405 mostly that the registry is read-only.
+    /// The outcome for a write: 404 then means that the project is missing, and 405 mostly that the registry is read-only.
     pub(in crate::registry) fn of_push(self, registry: &RegistryHost) -> Self {
         let Self::Final(error) = self else { return self };
         let registry = registry.clone();

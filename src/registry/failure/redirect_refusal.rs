@@ -6,11 +6,11 @@ use thiserror::Error;
 
 use crate::oci::reference::RegistryHost;
 
-/// Why the client does not go where a registry sends it.
+/// Why a redirect of a registry is not followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RedirectRefusal {
-    /// Longer than any address needs to be.
+    /// The address is too long.
     #[error("the address is too long")]
     TooLong,
     /// Not a URL.
@@ -22,7 +22,7 @@ pub enum RedirectRefusal {
     /// User name or password in the URL.
     #[error("the URL contains credentials")]
     Credentials,
-    /// A chain of redirects without an end.
+    /// Too many redirects in a row.
     #[error("too many redirects in a row")]
     TooMany,
     /// The next page of a list at another server.
@@ -36,7 +36,7 @@ pub enum RedirectRefusal {
         /// Whether content was to be sent there.
         upload: bool,
     },
-    /// From a registry elsewhere to what is nearer to this machine.
+    /// From a public registry to a private or local address.
     #[error("it redirects from a remote registry {}", if *.upload { "into a private network or to this machine" } else { "to this machine or its link" })]
     Inward {
         /// Whether content was to be sent there.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether the storage behind a registry has no space left. Only 507 states it by its number; most registries answer with 500
-//! and "unknown error", and have the storage's words in what they add. (T-208)
+//! Detects that the storage of a registry has no space left. Only status 507 says so; most registries answer with 500 and
+//! "unknown error", and add the message of the storage. (T-208)
 //!
-//! That a project may not store more, the registry itself says: see [`crate::registry::failure::denial::Denial`].
+//! For the quota of a project see [`crate::registry::failure::denial::Denial`].
 
 /// Words of file systems and object stores: Go's and C's texts of ENOSPC and EDQUOT, MinIO, Ceph, HTTP 507.
 const WORDS: [&str; 8] = [
@@ -19,7 +19,7 @@ const WORDS: [&str; 8] = [
 const NUMBERS: [(&str, &str); 2] =
     [("\"err\":28", "no space left on device"), ("\"err\":122", "disk quota exceeded")];
 
-/// The words in an error's `body` by which the storage says that it has no space.
+/// The words in an error's `body` that mean that the storage has no space.
 pub(in crate::registry) fn find_shortage(body: &[u8]) -> Option<&'static str> {
     let text = String::from_utf8_lossy(body).to_ascii_lowercase();
     if let Some(words) = WORDS.into_iter().find(|words| text.contains(words)) {

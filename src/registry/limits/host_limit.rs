@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How a client keeps to the request limit of a host that it knows only from its refusals (429, 503 with `Retry-After`).
+//! Adapts to the request limit of a host, which is known only from its refusals (429, 503 with `Retry-After`).
 //! Pure: every time is the duration since the client began. (T-54)
 //!
 //! A refusal pauses all requests to the host, not only the one that was refused. Afterwards requests are spaced: the rate
@@ -26,7 +26,7 @@ const CALM: f64 = 20.0;
 /// How much faster it grows far below the last rate that was refused, and from where on.
 const FAST_GROWTH: f64 = 6.0;
 const FAR_BELOW: f64 = 0.85;
-/// Rates beyond this are not limited any more, in requests per second.
+/// Higher rates are not limited, in requests per second.
 const MAX_RATE: f64 = 1000.0;
 /// The lowest rate, in requests per second.
 const MIN_RATE: f64 = 0.2;
@@ -43,7 +43,7 @@ const FAR: f64 = 4.0;
 /// What was accepted since the last burst of refusals.
 #[derive(Debug, Clone, Copy, Default)]
 struct Epoch {
-    /// When that burst was; absent before the first.
+    /// When that burst was; `None` before the first.
     limited: Option<Duration>,
     /// The first request since.
     resumed: Option<Duration>,
@@ -57,7 +57,7 @@ pub(in crate::registry) struct HostLimit {
     connections: f64,
     /// Before this no request starts.
     not_before: Duration,
-    /// Requests per second; no limit where none was noticed.
+    /// Requests per second; `None` if no limit was detected.
     rate: Option<f64>,
     /// The rate that was refused last.
     refused_rate: f64,
@@ -137,7 +137,7 @@ impl HostLimit {
         doubled.min(MAX_BACKOFF).mul_f64(random.clamp(0.0, 1.0).mul_add(0.5, 0.5))
     }
 
-    /// Whether a request that was started then belongs to a burst of refusals that was heard already.
+    /// Whether a request that was started at this time belongs to a burst of refusals that was already counted.
     fn is_known(&self, started: Duration) -> bool {
         self.epoch.limited.is_some_and(|limited| started <= limited)
     }
@@ -252,10 +252,10 @@ mod tests {
         Window { quota: u32, seconds: f64 },
     }
 
-    /// What it says about when to come back.
+    /// Whether its refusals have `Retry-After`.
     #[derive(Debug, Clone, Copy)]
-    enum Says {
-        Nothing,
+    enum RetryAfter {
+        Absent,
         /// Whole seconds, rounded up.
         Seconds,
     }
@@ -308,9 +308,9 @@ mod tests {
         }
     }
 
-    /// Sends `count` requests over the usual number of connections with a round trip of 20 ms. Answers the time and the number of
+    /// Sends `count` requests over the usual number of connections with a round trip of 20 ms. Returns the time and the number of
     /// refusals.
-    fn run(host: Host, says: Says, count: u32) -> (f64, u32) {
+    fn run(host: Host, says: RetryAfter, count: u32) -> (f64, u32) {
         let (mut limit, mut server) = (HostLimit::new(CONNECTIONS), Server::new(host));
         // When each connection does something next, and the start of the request that is answered then.
         let mut connections = vec![(Duration::ZERO, None::<Duration>); CONNECTIONS];
@@ -343,8 +343,8 @@ mod tests {
                 Err(missing) => {
                     refused += 1;
                     let requested = match says {
-                        Says::Nothing => None,
-                        Says::Seconds => Some(secs(missing.as_secs_f64().ceil().max(1.0))),
+                        RetryAfter::Absent => None,
+                        RetryAfter::Seconds => Some(secs(missing.as_secs_f64().ceil().max(1.0))),
                     };
                     let pause = limit.pause((now, started), requested, 500 * MS, 0.5);
                     limit.record_refused(now, started, now + pause);
@@ -371,7 +371,7 @@ mod tests {
             window(100, 10.0),
             window(600, 60.0),
         ] {
-            for says in [Says::Seconds, Says::Nothing] {
+            for says in [RetryAfter::Seconds, RetryAfter::Absent] {
                 let rate = Server::new(host).rate();
                 let count = 2000;
                 let (took, refused) = run(host, says, count);
@@ -384,7 +384,7 @@ mod tests {
 
     #[test]
     fn t54_a_host_without_a_limit_is_not_slowed_down() {
-        let (took, refused) = run(Host::Bucket { rate: 1e6, burst: 1e6 }, Says::Seconds, 8000);
+        let (took, refused) = run(Host::Bucket { rate: 1e6, burst: 1e6 }, RetryAfter::Seconds, 8000);
         assert!(took <= 8000.0 / CONNECTIONS as f64 * 0.021, "{took}");
         assert_eq!(refused, 0);
     }

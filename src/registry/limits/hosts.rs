@@ -16,10 +16,10 @@ use crate::registry::limits::lane::{LANES, Lane};
 use crate::registry::limits::policy::{RetryPolicy, random};
 use crate::registry::limits::retry_after::retry_after;
 
-/// Requests to one host at the same time by default. A small image takes some 30 requests to push, of hardly any bytes:
-/// over a line of 50 ms this many at once bring 20 such images in a second. A host that finds it too many gets fewer.
+/// Requests to one host at the same time by default. Pushing a small image takes some 30 requests of few bytes: with a
+/// round trip of 50 ms, this many at once push 20 such images per second. A host that limits its requests gets fewer.
 pub(in crate::registry) const CONNECTIONS: usize = 32;
-/// Most hosts that are remembered: more are only possible where a registry redirects to new ones all the time.
+/// Most hosts that are remembered: more are only possible if a registry keeps redirecting to new ones.
 const MAX_HOSTS: usize = 1000;
 /// Short pauses of one host are reported once in this time; pauses of at least `LONG` always.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
@@ -36,13 +36,13 @@ fn requested_pause(status: StatusCode, headers: &HeaderMap) -> Option<Option<Dur
     }
 }
 
-/// What follows for a request that its host rate-limited.
+/// How to treat a request that its host rate-limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::registry) enum Pause {
-    /// The host is paused for this time; then the request may be sent again. `requested`: the host stated a time. `left` may
-    /// be waited after it. `tell`: a person should be told.
+    /// The host is paused for this time; then the request may be sent again. `requested`: the host stated a time. `left` is
+    /// how much longer the client may wait after it. `tell`: the user should be told.
     Granted { wait: Duration, requested: bool, left: Duration, tell: bool },
-    /// The host wants a longer pause than there is time for ([`RetryPolicy::max_wait`], or the part of it for optional
+    /// The host requires a longer pause than the client may wait ([`RetryPolicy::max_wait`], or the part of it for optional
     /// requests).
     TooLong { requested: Duration, left: Duration },
 }
@@ -80,7 +80,7 @@ impl Drop for Permit {
         let mut state = self.host.state.lock();
         let connections = state.limit.connections();
         let permits = state.permits.get_mut(self.lane).filter(|permits| **permits > connections);
-        // Relays are as many as the uploads that wait for them.
+        // There are as many relays as uploads that wait for them.
         if let Some(permits) = permits.filter(|_| self.lane != Lane::Relay as usize) {
             *permits -= 1;
             if let Some(permit) = self.permit.take() {
@@ -95,7 +95,7 @@ impl Drop for Permit {
 pub(in crate::registry) enum PermitError {
     /// The client ends.
     Client,
-    /// The host requested a pause that is too long; so much of it is left.
+    /// The host requested a pause that is too long; this much of it is left.
     Paused(Duration),
 }
 
@@ -157,7 +157,7 @@ impl Hosts {
         }
     }
 
-    /// Adjusts the limit by the head of a response. `None` where the host did not rate-limit the request.
+    /// Adjusts the limit by the head of a response. `None` if the host did not rate-limit the request.
     pub(in crate::registry) fn record_response(
         &self,
         permit: &Permit,
@@ -183,7 +183,7 @@ impl Hosts {
         let mut pauses = self.pauses.lock();
         let left = pauses.left(policy.max_wait, importance);
         if !pauses.grant(now, (wait, requested), policy.max_wait, importance) {
-            // A limit that only optional requests have met does not concern the others.
+            // A limit of optional requests does not affect the others.
             if !importance.is_optional() {
                 state.closed_until = state.closed_until.max(now.saturating_add(wait));
             }

@@ -8,11 +8,11 @@ pub(in crate::registry) const OPTIONAL_SHARE: u32 = 4;
 /// What a request may use of the retries and pauses of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::registry) enum Importance {
-    /// An image needs it: all of them.
+    /// An image needs it. It may use all of them.
     Required,
-    /// It is for what an image can do without: [`OPTIONAL_SHARE`] of them. Its pauses count as attempts.
+    /// It is for optional content. It may use [`OPTIONAL_SHARE`] of them, and its pauses count as attempts.
     Optional,
-    /// The same after another one has failed in spite of retries: none of them.
+    /// Optional, after another one has failed in spite of retries. It may use none of them.
     OptionalOnce,
 }
 

@@ -10,8 +10,8 @@ pub(in crate::registry) const LANES: usize = 3;
 pub(in crate::registry) enum Lane {
     /// Requests that nothing else waits for.
     Requests,
-    /// Downloads that are the body of an upload, which holds a connection meanwhile. There is one for each upload at most,
-    /// and it may be kept between two requests of that: so there is no limit of their own, for which one could wait.
+    /// Downloads that are the body of an upload, which holds a connection meanwhile. There is at most one for
+    /// each upload, and it may be kept between two requests of the upload. So they have no limit that one could wait for.
     Relay,
     /// Token servers: every request may have to wait for a token.
     Tokens,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What bounds the requests of a run: retries, pauses, connections and bytes per second. Uses `failure`.
+//! The limits of a run: retries, pauses, connections and bytes per second. Uses `failure`.
 
 pub(in crate::registry) mod counters;
 pub(in crate::registry) mod host_limit;

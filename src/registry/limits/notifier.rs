@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Messages for a person: retries, pauses, missing credentials.
+//! Messages for the user: retries, pauses, missing credentials.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Receives one-line messages for a person.
+/// Receives one-line messages for the user.
 pub type Notify = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Sends messages to whoever asked for them, and to the log.
+/// Sends messages to the receiver, if there is one, and to the log.
 #[derive(Clone, Default)]
 pub(in crate::registry) struct Notifier(Option<Notify>);
 

@@ -13,7 +13,7 @@ pub struct RetryPolicy {
     pub base: Duration,
     /// The longest wait.
     pub max: Duration,
-    /// Whether a wait is a random part of its length, so that many clients do not come back at once.
+    /// Whether a wait is a random part of its length, so that many clients do not retry at the same time.
     pub jitter: bool,
     /// Retries of the whole run, all requests together, without those after progress inside a blob and those after a
     /// pause for a limit of requests.

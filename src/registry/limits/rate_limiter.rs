@@ -7,14 +7,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The longest silence that later transfers may make up for.
+/// The longest idle time that later transfers may use up.
 const BURST: Duration = Duration::from_millis(100);
 /// Pieces per second of a body, so that many transfers share the rate evenly.
 const PIECES: u64 = 50;
 /// Smallest piece of a body, in bytes.
 const MIN_PIECE: u64 = 1 << 10;
 
-/// The bucket, as the time at which all bytes so far are paid for at the rate.
+/// The bucket, as the time at which the rate has allowed all bytes so far.
 #[derive(Debug)]
 struct Bucket {
     rate: NonZeroU64,
@@ -40,7 +40,7 @@ pub(in crate::registry) struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// At max `rate` bytes in a second.
+    /// At most `rate` bytes per second.
     pub(in crate::registry) fn new(rate: Option<NonZeroU64>) -> Self {
         let bucket = rate.map(|rate| Mutex::new(Bucket { rate, due: Duration::ZERO }));
         Self { bucket, started: Instant::now() }
@@ -86,7 +86,7 @@ mod tests {
             let waits = pieces.map(|bytes| bucket.take(Duration::ZERO, bytes));
             assert_eq!(waits[2], Duration::from_secs(2), "{pieces:?}");
         }
-        // Who waits as told never waits for more than its own piece.
+        // A caller that waits as told never waits for more than its own piece.
         let (mut bucket, mut now) = (bucket(1_000_000), Duration::ZERO);
         for _ in 0..1000 {
             let wait = bucket.take(now, 10_000);

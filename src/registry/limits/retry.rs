@@ -16,8 +16,8 @@ use crate::registry::limits::importance::{Importance, OPTIONAL_SHARE};
 use crate::registry::limits::notifier::Notifier;
 use crate::registry::limits::policy::{RetryPolicy, random};
 
-/// An attempt at a transfer that brings so many bytes counts as progress, after which the count of attempts restarts. A
-/// server that sends a byte at a time does not get endless attempts by it.
+/// An attempt at a transfer of this many bytes counts as progress, after which the count of attempts restarts. A server
+/// that sends a byte at a time does not get endless attempts.
 pub(in crate::registry) const MIN_PROGRESS: u64 = 16 << 10;
 
 /// Most attempts in a row that end with a challenge: one without credentials, and one with a token that has expired.
@@ -41,7 +41,7 @@ impl RetryBudget {
         self.all.load(Ordering::Relaxed)
     }
 
-    /// Takes one, where there is one.
+    /// Takes one, if there is one.
     fn take(&self, importance: Importance) -> bool {
         let take = |left: &AtomicU32| {
             left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
@@ -51,17 +51,17 @@ impl RetryBudget {
     }
 }
 
-/// Registries that were reported as unavailable. Many requests then fail at a time for one cause, and one line for each
-/// would hide all others.
+/// Registries that were reported as unavailable. Many requests then fail for one cause, and one line for each would
+/// hide all other messages.
 #[derive(Debug, Default)]
 struct ReportedFailures(Mutex<HashMap<(RegistryHost, String, u32), Instant>>);
 
 impl ReportedFailures {
-    /// How long the same is not reported again.
+    /// How long the same cause is not reported again.
     const QUIET: Duration = Duration::from_secs(30);
     const MAX: usize = 256;
 
-    /// Whether this is to be reported: of one registry, one cause and one number of retries only the first of many.
+    /// Whether to report a failure: only the first one of each registry, cause and number of retries.
     fn is_new(&self, error: &RegistryError, retry: u32, now: Instant) -> bool {
         let RegistryError::Unavailable { registry, detail, .. } = error else { return true };
         let mut reported = self.0.lock();
@@ -144,7 +144,7 @@ impl Attempts<'_> {
         if self.importance == Importance::OptionalOnce {
             return Err(error);
         }
-        // Damage on the way is rare and gone with the next attempt; damaged content stays.
+        // Damage in transit is rare and does not repeat; damaged content does.
         let mismatch = matches!(error, RegistryError::Content { .. } | RegistryError::OtherDigest { .. });
         if mismatch && std::mem::replace(&mut self.mismatched, true) {
             return Err(error);

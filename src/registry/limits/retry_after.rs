@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
 use jiff::Timestamp;
 
-/// Numbers from here on are times of day in seconds since 1970, which some services send in place of a duration.
+/// Numbers from here on are times of day in seconds since 1970, which some services send instead of a duration.
 const UNIX_TIME: f64 = 1e9;
 
 /// How long a response asks to wait: seconds, or a date, which is compared with the response's own `Date`

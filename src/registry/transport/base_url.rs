@@ -17,7 +17,7 @@ use crate::registry::host::{HTTP_PORT, HTTPS_PORT, hub_api_host, is_listed};
 use crate::registry::transport::exchange::Transport;
 use crate::registry::transport::operation::Operation;
 
-/// Longest wait for a registry on this machine to show whether it speaks TLS.
+/// Longest wait for the probe whether a registry on this machine uses TLS.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The base URLs of registries on this machine, as probes found them.
@@ -55,7 +55,7 @@ impl BaseUrls {
     }
 }
 
-/// Whether the server of `url` speaks TLS.
+/// Whether the server of `url` uses TLS.
 async fn has_tls(transport: &Transport, operation: &Operation<'_>, url: &Url) -> Result<bool, Failure> {
     let probe = transport.send(operation, &Method::GET, url, HeaderMap::new(), None);
     Ok(match tokio::time::timeout(PROBE_TIMEOUT, probe).await {
@@ -72,7 +72,7 @@ async fn has_tls(transport: &Transport, operation: &Operation<'_>, url: &Url) ->
     })
 }
 
-/// Whether a TLS connection failed for what the server said in TLS, so that it does speak it.
+/// Whether a TLS connection failed because of a TLS message of the server, so that the server does use TLS.
 fn is_tls_response(error: &RegistryError) -> bool {
     let is_response = |error: &rustls::Error| {
         matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Connections by the trust that they need, and the route that they take.
+//! Connection pools by the required trust and by the route.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,11 +29,11 @@ enum Trust {
     Shared,
     /// Any certificate.
     Anything,
-    /// Those, and what `certs.d` or the options hold for this host.
+    /// Those, and the certificates of this host in `certs.d` or in the options.
     Own(String),
 }
 
-/// Connections by the trust that they need, and by whether they leave out the proxy.
+/// Connection pools by the required trust, and by whether they bypass the proxy.
 #[derive(Debug)]
 pub(in crate::registry) struct Connections {
     options: Arc<TransportOptions>,
@@ -51,7 +51,7 @@ impl Connections {
         &self.certificates
     }
 
-    /// The connections that suit an address.
+    /// The connection pool for an address.
     pub(in crate::registry) fn for_url(&self, url: &Url) -> Result<reqwest::Client, RegistryError> {
         let options = &self.options;
         let host = authority(url).parse::<RegistryHost>().ok();
@@ -66,7 +66,7 @@ impl Connections {
             _ if own.is_some() => Trust::Own(authority(url)),
             _ => Trust::Shared,
         };
-        // A proxy cannot reach what is meant by loopback here.
+        // A proxy cannot reach loopback addresses of this machine.
         let direct = is_loopback(url);
         let key = (trust, direct);
         let mut clients = self.clients.lock();
@@ -100,7 +100,7 @@ impl Connections {
         Ok(client)
     }
 
-    /// What all connections share; `direct` leaves out the proxy.
+    /// The options of all connections; `direct` bypasses the proxy.
     fn builder(&self, direct: bool) -> Result<reqwest::ClientBuilder, reqwest::Error> {
         let options = &self.options;
         let mut builder = reqwest::Client::builder()
@@ -115,7 +115,7 @@ impl Connections {
             .pool_max_idle_per_host(options.connections_per_host.max(1))
             .pool_idle_timeout(Duration::from_secs(60));
         if let Some(deny_list) = &options.deny_list {
-            // A proxy would resolve names out of sight.
+            // A proxy would resolve names itself, where the deny list cannot check them.
             builder = builder.dns_resolver(deny_list.resolver()).no_proxy();
         }
         if direct || !options.proxies || options.proxy.is_some() {
@@ -137,7 +137,7 @@ impl Connections {
                 .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
         };
         let proxy = match &options.proxy {
-            // What is meant by loopback here is reached directly.
+            // Loopback addresses are reached directly.
             _ if is_loopback(url) => None,
             Some(proxy) => {
                 let shown = |url: &Url| format!("the proxy {}", authority(url));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Addresses that the client may not connect to: checked where a connection is made, so that no name, redirect or
-//! token server evades the rule. (T-57)
+//! Addresses that the client may not connect to: checked when a connection is made, so that the rule covers names,
+//! redirects and token servers. (T-57)
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ impl fmt::Debug for DenyList {
 
 impl DenyList {
     /// Denies the addresses for which `rule` gives a reason: a phrase such as `a loopback address`. The rule sees IPv4
-    /// addresses as such, also where they are written as IPv6.
+    /// addresses as such, even if they are written as IPv6.
     pub fn new(rule: impl Fn(IpAddr) -> Option<&'static str> + Send + Sync + 'static) -> Self {
         Self(Arc::new(rule))
     }
@@ -37,7 +37,7 @@ impl DenyList {
         (self.0)(address).map_or(Ok(()), |reason| Err(DeniedAddress { address, reason }))
     }
 
-    /// [`Self::check_address`] for an address that is written out. Names are checked when they are resolved.
+    /// [`Self::check_address`] for a URL with an address. Names are checked when they are resolved.
     pub(in crate::registry) fn check(&self, url: &Url) -> Result<(), DeniedAddress> {
         match url.host() {
             Some(Host::Ipv4(ip)) => self.check_address(ip.into()),
@@ -51,8 +51,8 @@ impl DenyList {
     }
 }
 
-/// Resolves as the system does, and refuses a name that has a denied address among its addresses: which of them a
-/// connection takes is chance.
+/// Resolves as the system does, and refuses a name with any denied address: it is not predictable which one a
+/// connection uses.
 pub(in crate::registry) struct Resolver(DenyList);
 
 impl Resolve for Resolver {

@@ -26,10 +26,10 @@ use crate::registry::transport::request_body::RequestBody;
 use crate::registry::transport::response::Response;
 use crate::registry::transport::tls::CertificateStore;
 
-/// How many stall timeouts a registry may take to answer when it has all of an upload: it hashes and moves it.
+/// How many stall timeouts a registry may take to respond to a complete upload: it hashes and moves the blob.
 const COMMIT_TIMEOUTS: u32 = 5;
 
-/// Exchanges requests for responses, within the limits of the run. Knows nothing of credentials but the header that it is
+/// Exchanges requests for responses, within the limits of the run. Of credentials it only knows the header that it is
 /// given.
 #[derive(Debug)]
 pub(in crate::registry) struct Transport {
@@ -55,7 +55,7 @@ impl Transport {
         &self.options
     }
 
-    /// What is trusted for hosts.
+    /// The trusted certificates of hosts.
     pub(in crate::registry) const fn certificates(&self) -> &CertificateStore {
         self.connections.certificates()
     }
@@ -86,7 +86,7 @@ impl Transport {
         let stall_timeout = self.options.stall_timeout;
         let mut request = reqwest::Request::new(method.clone(), url.clone());
         *request.headers_mut() = headers;
-        // Without this any encoding would be acceptable (RFC 9110, section 12.5.3), and digests would differ.
+        // Without this header any encoding is acceptable (RFC 9110, section 12.5.3), and digests would differ.
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let (mut length, mut sent) = Default::default();
         if let Some(body) = body {
@@ -94,7 +94,7 @@ impl Transport {
             *request.body_mut() = Some(body.start());
             (length, sent) = (body.length, Arc::clone(&body.sent));
         }
-        // A small body leaves as one piece, so all of it counts as sent; others wait piece by piece.
+        // A small body is sent as one piece, so all of it counts as sent; larger ones wait for each piece.
         rate_limiter.acquire(sent.load(Ordering::Relaxed)).await;
         counters.add_request();
         let commit_timeout =
@@ -129,8 +129,8 @@ impl Transport {
         Ok(Response::new(response, url.clone(), stall_timeout, limits, pause, permit))
     }
 
-    /// Sends a request and follows redirects. `authorization` is for the server of `url` only: it is dropped for good on
-    /// the way to another.
+    /// Sends a request and follows redirects. `authorization` is for the server of `url` only: it is dropped when a
+    /// redirect goes to another server.
     pub(in crate::registry) async fn follow(
         &self,
         operation: &Operation<'_>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a failed exchange means: no answer came, or the connection is not trusted.
+//! Errors of failed exchanges: no response, or a connection that is not trusted.
 
 use std::error::Error;
 use std::io;
@@ -34,13 +34,13 @@ pub(in crate::registry) fn root_cause(error: &(dyn Error + 'static)) -> String {
 pub(in crate::registry) struct Route {
     /// Which CA certificates are trusted.
     pub(in crate::registry) trusted: String,
-    /// The proxy that connections go through, or may go through, so that it is not known who refused them.
+    /// The proxy that connections go through, or may go through, so that it is not known which host refused them.
     pub(in crate::registry) proxy: Option<String>,
-    /// Whether TLS is left out because the options say so.
+    /// Whether the options disable TLS.
     pub(in crate::registry) plain_http: bool,
 }
 
-/// What a failed exchange means.
+/// The error for a failed exchange.
 pub(in crate::registry) fn exchange_failure(
     error: reqwest::Error,
     url: &Url,
@@ -86,7 +86,7 @@ pub(in crate::registry) fn exchange_failure(
     } else if error.is_connect() {
         format!("no connection to {host}: {cause}")
     } else {
-        // Go, nginx, Apache and Tomcat answer plain HTTP with words (`wants_tls`). Envoy, HAProxy and Node.js close the
+        // Go, nginx, Apache and Tomcat answer plain HTTP with a message (`wants_tls`). Envoy, HAProxy and Node.js close the
         // connection, and Jetty and rustls send a TLS alert.
         if route.plain_http {
             hint.get_or_insert(Hint::UseTls);
@@ -112,7 +112,7 @@ fn is_of_registry(registry: &RegistryHost, url: &Url) -> bool {
     })
 }
 
-/// What is wrong with a TLS connection, and what helps, where that is known.
+/// What is wrong with a TLS connection, and what helps, if that is known.
 fn tls_detail(error: &rustls::Error, host: &str, trusted: &str) -> (String, Option<Hint>) {
     use rustls::{CertificateError as Certificate, Error as Tls};
     let day = |time: rustls::pki_types::UnixTime| {

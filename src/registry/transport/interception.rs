@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Responses that do not come from the registry: web pages of login portals and proxies, and content that something in
-//! between has encoded. They are reported as what they are, not as damage.
+//! Responses that do not come from the registry: web pages of login portals and proxies, and content that a proxy has
+//! encoded. They are reported as such, and not as damaged content.
 
 use url::Url;
 
@@ -15,7 +15,7 @@ pub(in crate::registry) const MAX_PAGE: usize = 64 << 10;
 /// Most characters of a title that are shown.
 const MAX_TITLE: usize = 80;
 
-/// What a response is instead of a registry's, for a message.
+/// Describes a response that does not come from the registry.
 pub(in crate::registry) fn describe_interception(
     content_type: &str,
     content_encoding: &str,
@@ -39,7 +39,7 @@ pub(in crate::registry) fn is_page_type(content_type: &str) -> bool {
     ["text/html", "application/xhtml+xml"].iter().any(|page| content_type.eq_ignore_ascii_case(page))
 }
 
-/// Describes a web page. The body decides where there is one: some servers call an empty body `text/html`.
+/// Describes a web page. The body decides if there is one, because some servers label an empty body as `text/html`.
 pub(in crate::registry) fn web_page(content_type: &str, body: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(body.get(..MAX_PAGE).unwrap_or(body));
     // Lower case of ASCII alone, so that offsets stay.

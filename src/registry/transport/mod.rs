@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One HTTP exchange with a host: TLS, redirects, denied addresses, time limits. Uses `failure` and `limits`, and
-//! knows no credentials but the header that it is given.
+//! One HTTP exchange with a host: TLS, redirects, denied addresses, time limits. Uses `failure` and `limits`. Of
+//! credentials it only knows the header that it is given.
 
 pub(in crate::registry) mod base_url;
 pub(in crate::registry) mod connections;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a request is for, and the errors that name it.
+//! The purpose of a request, and the errors that name it.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::registry::host::authority;
 use crate::registry::limits::importance::Importance;
 use crate::registry::limits::lane::Lane;
 
-/// What a request is for: names it in messages, and says what it may use.
+/// The purpose of a request: its name in messages, and its share of the limits.
 #[derive(Debug, Clone)]
 pub(in crate::registry) struct Operation<'a> {
     pub(in crate::registry) registry: &'a RegistryHost,
@@ -33,7 +33,7 @@ impl Operation<'_> {
         RegistryError::Protocol { registry, what, detail: detail.into() }
     }
 
-    /// A request that its host, which may be another than the registry, refused for its limit of requests.
+    /// A request that its host, which may be another than the registry, rate-limited.
     pub(in crate::registry) fn rate_limited(
         &self,
         url: &Url,

@@ -7,7 +7,7 @@ use crate::oci::reference::RegistryHost;
 use crate::registry::limits::policy::RetryPolicy;
 use crate::registry::transport::deny_list::DenyList;
 
-/// A proxy, and what is reached without it.
+/// A proxy, and the hosts that are reached without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyOptions {
     /// `http://host:port` or `https://host:port`.
@@ -16,7 +16,7 @@ pub struct ProxyOptions {
     pub no_proxy: Vec<String>,
 }
 
-/// How hosts are reached: what [`crate::registry::ClientOptions`] says of it, without any credentials.
+/// How hosts are reached: the part of [`crate::registry::ClientOptions`] without credentials.
 #[derive(Debug, Clone)]
 pub(in crate::registry) struct TransportOptions {
     pub(in crate::registry) deny_list: Option<DenyList>,

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Why an address is none of the public internet (IANA special-purpose address registries).
+/// Why an address is not on the public internet (IANA special-purpose address registries).
 pub(in crate::registry) fn not_public(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(ip) => not_public_v4(ip),

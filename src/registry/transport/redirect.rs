@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where a registry may send the client, and what the client takes there. Pure functions over addresses. (T-57)
+//! Which redirects are followed, and which credentials the client sends there. Pure functions over addresses. (T-57)
 
 use std::net::IpAddr;
 
@@ -19,11 +19,11 @@ const MAX_URL: usize = 16 << 10;
 /// How near an address is to this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Nearness {
-    /// Anywhere, or a name of which that is not known.
+    /// A public address, or a name.
     Far,
     /// A private network.
     Private,
-    /// This machine, or what only its own link reaches (cloud metadata services).
+    /// This machine, or a link-local address (cloud metadata services).
     Local,
 }
 
@@ -72,7 +72,7 @@ fn resolve(from: &Url, location: &str) -> Result<Url, RedirectRefusal> {
     Ok(target)
 }
 
-/// What bounds where a registry may send the client.
+/// The rules for redirects of a registry.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::registry) struct Bounds<'a> {
     /// The registry (or token server) of the first request.
@@ -101,15 +101,15 @@ impl Bounds<'_> {
         if inward { Err(RedirectRefusal::Inward { upload }) } else { Ok(target) }
     }
 
-    /// Where a redirect of the request to `from` leads.
+    /// The target of a redirect of the request to `from`.
     pub(in crate::registry) fn next_hop(&self, from: &Url, location: &str) -> Result<Url, RedirectRefusal> {
         self.check(from, resolve(from, location)?)
     }
 
     /// Where an upload continues: the address is relative, of the registry itself, or of another server.
     ///
-    /// A registry behind a proxy often names itself without its port, or with `http` where the proxy ends TLS. Such an
-    /// address of the registry's own host is restored.
+    /// A registry behind a proxy often names itself without its port, or with `http` if the proxy terminates TLS. Such an
+    /// address of the registry's own host is corrected.
     pub(in crate::registry) fn upload_target(
         &self,
         from: &Url,
@@ -128,8 +128,8 @@ impl Bounds<'_> {
     }
 }
 
-/// Whether a redirect with this status is followed for a request that sends content. A client may fetch the target of the
-/// others in place of sending to it (RFC 9110, section 15.4), and a blob that is fetched is not pushed.
+/// Whether a redirect with this status is followed for a request that sends content. After the
+/// others a client may send a GET to the target (RFC 9110, section 15.4), which does not push the blob.
 pub(in crate::registry) fn check_method_kept(
     method: &Method,
     status: StatusCode,
@@ -148,7 +148,7 @@ pub(in crate::registry) fn check_method_kept(
 }
 
 /// Whether a token server that the registry at `home` names may be requested for a token;
-/// `with_credentials`: whether it may be sent the registry's credentials. `also` lists further hosts that may.
+/// `with_credentials`: whether it may receive the registry's credentials. `also` lists further hosts that may.
 ///
 /// Credentials may go to the registry's own host and to hosts of the same domain (`auth.docker.io` for
 /// `registry-1.docker.io`, `gitlab.example.com` for `registry.example.com`).
@@ -266,7 +266,7 @@ mod tests {
             ("https://edge:8443", "http://edge:8443/v2/u", "https://edge:8443/v2/u"),
             ("https://edge", "http://edge/v2/u", "https://edge/v2/u"),
             ("http://edge:5000", "//edge/v2/u", "http://edge:5000/v2/u"),
-            // Not the registry's own address, so it is what it says.
+            // Not the registry's own address, so it is not corrected.
             ("http://edge:5000", "http://edge/storage/u", "http://edge/storage/u"),
             ("http://edge:5000", "http://edge:6000/v2/u", "http://edge:6000/v2/u"),
             ("https://edge:5000", "https://other/v2/u", "https://other/v2/u"),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a response means that is not a success, and whether a retry can help.
+//! Errors for responses that are not a success, and whether a retry can help.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use crate::registry::limits::hosts::Pause;
 use crate::registry::transport::operation::Operation;
 use crate::registry::transport::response::Response;
 
-/// Most bytes of an error's body that are understood.
+/// Most bytes of an error's body that are parsed.
 const MAX_ERROR_BODY: usize = 64 << 10;
 /// Most characters of an error's body that are shown.
 const MAX_ERROR_TEXT: usize = 300;
@@ -47,7 +47,7 @@ fn error_text(response: &Response, body: &[u8]) -> String {
     if text.is_empty() { text } else { format!(": {}", printable(&text, MAX_ERROR_TEXT)) }
 }
 
-/// What servers say, with status 400, to plain HTTP where they speak TLS.
+/// The messages, with status 400, of TLS servers that receive plain HTTP.
 const WANTS_TLS: [&str; 5] = [
     // Go, and so Caddy, Traefik, Distribution and zot.
     "HTTP request to an HTTPS server",
@@ -57,17 +57,17 @@ const WANTS_TLS: [&str; 5] = [
     "speaking plain HTTP to an SSL-enabled server port",
     // Tomcat.
     "combination of host and port requires TLS",
-    // Jetty, where its port tells TLS from plain HTTP.
+    // Jetty, if its port detects TLS and plain HTTP.
     "HTTP request to HTTPS port",
 ];
 
-/// Whether a server says that it got plain HTTP where it speaks TLS.
+/// Whether a server reports plain HTTP on its TLS port.
 fn wants_tls(body: &[u8]) -> bool {
     let text = String::from_utf8_lossy(body);
     WANTS_TLS.iter().any(|words| text.contains(words))
 }
 
-/// The failure of a request that its host refused for its limit of requests.
+/// The failure of a rate-limited request.
 pub(in crate::registry) fn rate_limit_failure(
     pause: Pause,
     operation: &Operation<'_>,
@@ -85,8 +85,8 @@ pub(in crate::registry) fn rate_limit_failure(
     }
 }
 
-/// What a response means that is not a success. `is_registry` is whether the registry itself sent it, not a server that it
-/// redirected to; `credential_use` says which credentials there are.
+/// The error for a response that is not a success. `is_registry` is whether the registry itself sent it, and not the target
+/// of a redirect; `credential_use` tells which credentials there are.
 pub(in crate::registry) async fn rejection(
     mut response: Response,
     is_registry: bool,
@@ -95,7 +95,7 @@ pub(in crate::registry) async fn rejection(
 ) -> Failure {
     let status = response.status();
     let body = response.beginning(operation).await;
-    // A failure may come from a proxy in front of the registry, and means the same; a success must not.
+    // A failure may come from a proxy in front of the registry and is treated alike; a success must come from the registry.
     if (status.is_success() || status == StatusCode::NETWORK_AUTHENTICATION_REQUIRED)
         && let Some(failure) = response.intercepted(operation, &body)
     {
@@ -128,7 +128,7 @@ pub(in crate::registry) async fn rejection(
         403 if is_registry => {
             RegistryError::Forbidden { registry, what, detail, credentials: credential_use.await }.into()
         }
-        // A pre-signed address may have run out; the registry makes a new one for the next attempt.
+        // A pre-signed address may have expired; the registry makes a new one for the next attempt.
         401 | 403 => {
             let detail = format!(": the storage that it redirects to answers {status}");
             Failure::retryable(RegistryError::Refused { registry, what, status: status.as_u16(), detail })

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-/// A body to send, of known length, as often as redirects want it.
+/// A body of known length. It can be sent again after a redirect.
 pub(in crate::registry) struct RequestBody {
     pub(in crate::registry) length: u64,
-    /// Counts the bytes that have left; while it stands still, the request counts as stalled.
+    /// Counts the sent bytes; while the count does not grow, the request counts as stalled.
     pub(in crate::registry) sent: Arc<AtomicU64>,
-    /// How many bytes count as sent as soon as the body is handed out.
+    /// How many bytes count as sent as soon as the body is passed to the HTTP client.
     sent_at_once: u64,
     make: Box<dyn Fn() -> reqwest::Body + Send + Sync>,
 }
@@ -24,7 +24,7 @@ impl fmt::Debug for RequestBody {
 }
 
 impl RequestBody {
-    /// A body of `length` bytes that `make` gives from its start each time, and that counts what has left in `sent`.
+    /// A body of `length` bytes. `make` returns it from its start each time, and it counts the sent bytes in `sent`.
     pub(in crate::registry) fn new(
         length: u64,
         sent: Arc<AtomicU64>,
@@ -33,7 +33,7 @@ impl RequestBody {
         Self { length, sent, sent_at_once: 0, make: Box::new(make) }
     }
 
-    /// A body that leaves as one piece.
+    /// A body that is sent as one piece.
     pub(in crate::registry) fn small(bytes: Bytes) -> Self {
         let length = bytes.len() as u64;
         let make = move || bytes.clone().into();

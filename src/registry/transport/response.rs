@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A response: its head, and its body as it arrives.
+//! A response: its head, and the stream of its body.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ use crate::registry::transport::interception::{
 };
 use crate::registry::transport::operation::Operation;
 
-/// Bytes per second that a response has to bring while it is waited for, or it counts as cut: a registry that sends a
-/// byte now and then would hold the client indefinitely.
+/// The lowest throughput of a response, in bytes per second. Below it the response counts as interrupted, because a registry
+/// that sends single bytes would hold the client indefinitely.
 const MIN_THROUGHPUT: u64 = 256;
 
 /// The head of a response, and its body to come. Counts as a request under way at its host until it is dropped.
@@ -30,12 +30,12 @@ pub(in crate::registry) struct Response {
     inner: reqwest::Response,
     pub(in crate::registry) url: Url,
     stall_timeout: Duration,
-    /// How long the registry was waited for since the throughput was checked, and what arrived.
+    /// How long the client has waited since the throughput was checked, and how many bytes arrived.
     waited: Duration,
     arrived: u64,
     rate_limiter: Arc<RateLimiter>,
     counters: Arc<Counters>,
-    /// Where the host refused the request for its limit of requests.
+    /// Set if the host rate-limited the request.
     pub(in crate::registry) pause: Option<Pause>,
     _permit: Permit,
 }
@@ -62,7 +62,7 @@ impl Response {
         self.inner.headers()
     }
 
-    /// A header as text; `None` where it is absent or no text.
+    /// A header as text; `None` if it is absent or not text.
     pub(in crate::registry) fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         self.headers().get(name)?.to_str().ok().map(str::trim)
     }
@@ -72,7 +72,7 @@ impl Response {
         self.header(CONTENT_LENGTH)?.parse().ok()
     }
 
-    /// First and last byte of `Content-Range: bytes FIRST-LAST/TOTAL`, where the total is `size` or not stated.
+    /// First and last byte of `Content-Range: bytes FIRST-LAST/TOTAL`, if the total is `size` or not stated.
     pub(in crate::registry) fn content_range(&self, size: u64) -> Option<(u64, u64)> {
         let (range, total) = self.header(CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = range.trim().split_once('-')?;
@@ -111,7 +111,7 @@ impl Response {
         Ok(Some(chunk))
     }
 
-    /// The whole body, of at most `limit` bytes.
+    /// The complete body, of at most `limit` bytes.
     pub(in crate::registry) async fn body(
         &mut self,
         limit: u64,
@@ -154,19 +154,19 @@ impl Response {
         content_coding(self.content_encoding()).is_some()
     }
 
-    /// A description of the body, where it is a web page; for a message about a failure.
+    /// A description of the body, if it is a web page; for a message about a failure.
     pub(in crate::registry) fn page(&self, body: &[u8]) -> Option<String> {
         web_page(self.content_type(), body)
     }
 
-    /// The failure where the response does not come from the registry: `body` is what was read of it and is not what was
-    /// requested.
+    /// The failure if the response does not come from the registry. `body` is what was read of it instead of the requested
+    /// content.
     pub(in crate::registry) fn intercepted(&self, operation: &Operation<'_>, body: &[u8]) -> Option<Failure> {
         let found = describe_interception(self.content_type(), self.content_encoding(), body)?;
         Some(interception_error(operation, &self.url, found).into())
     }
 
-    /// The same where the body is gone: its type has to do.
+    /// The same without the body, by the content type alone.
     pub(in crate::registry) fn intercepted_unread(&self, operation: &Operation<'_>) -> Option<Failure> {
         self.intercepted(operation, if self.is_typed_as_page() { b"<" } else { b"" })
     }
@@ -180,7 +180,7 @@ impl Response {
     }
 }
 
-/// How many bytes must have arrived in this time.
+/// How many bytes must arrive in this time.
 fn min_bytes(waited: Duration) -> u64 {
     u64::try_from(waited.as_millis()).unwrap_or(u64::MAX).saturating_mul(MIN_THROUGHPUT) / 1000
 }

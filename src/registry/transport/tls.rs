@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which certificates are trusted, and which are shown, host by host.
+//! The trusted certificates and the client certificates of each host.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -26,12 +26,12 @@ pub struct ClientIdentity {
     pub key: Secret,
 }
 
-/// What is trusted for one host, and shown to it, beyond what all hosts share.
+/// The trusted certificates and the client certificate of one host, besides those of all hosts.
 #[derive(Debug, Clone, Default)]
 pub(in crate::registry) struct HostCertificates {
     pub(in crate::registry) roots: Vec<Certificate>,
     pub(in crate::registry) identity: Option<Identity>,
-    /// Where they come from, for messages.
+    /// Their origin, for messages.
     pub(in crate::registry) origins: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ fn parse_roots(origin: impl Display, pem: &[u8]) -> Result<Vec<Certificate>, Reg
     Ok(roots)
 }
 
-/// What is trusted for all hosts, and for single ones.
+/// The trusted certificates of all hosts, and of single hosts.
 #[derive(Debug)]
 pub(in crate::registry) struct CertificateStore {
     ca_files: Vec<Utf8PathBuf>,
@@ -70,7 +70,7 @@ pub(in crate::registry) struct CertificateStore {
 }
 
 impl CertificateStore {
-    /// Reads `ca_files` and checks what is given in memory; `certs_dirs` are read when a host is connected to.
+    /// Reads `ca_files` and checks the certificates in memory; `certs_dirs` are read when a host is connected to.
     ///
     /// # Errors
     /// A CA or a client certificate that cannot be used.
@@ -93,7 +93,7 @@ impl CertificateStore {
         &self.shared_roots
     }
 
-    /// What is trusted for a registry alone, and shown to it, under its own name and under that of its API's host.
+    /// The trusted certificates and the client certificate of a registry, by its name and by the name of its API's host.
     pub(in crate::registry) fn for_host(
         &self,
         host: &RegistryHost,
@@ -127,7 +127,7 @@ impl CertificateStore {
     }
 }
 
-/// What is given in memory, by host without the default port.
+/// The certificates in memory, by host without the default port.
 fn parse_in_memory(
     ca_certs: &[(RegistryHost, Vec<u8>)],
     identities: &[(RegistryHost, ClientIdentity)],
@@ -151,15 +151,15 @@ fn parse_in_memory(
     Ok(hosts)
 }
 
-/// What the folders `DIR/HOST[:PORT]` hold: `*.crt` are CAs, `NAME.cert` with `NAME.key` is shown to the host.
-/// `None` where there is no such folder.
+/// The content of the folders `DIR/HOST[:PORT]`: `*.crt` are CAs, `NAME.cert` with `NAME.key` is a client certificate.
+/// `None` if there is no such folder.
 pub(in crate::registry) fn read_folders(
     folders: &[Utf8PathBuf],
     host: &RegistryHost,
 ) -> Result<Option<HostCertificates>, RegistryError> {
     let mut found = None;
     let name = without_default_port(host, HTTPS_PORT);
-    // A name without a port, and what ends in the default one, may stand for the same registry.
+    // A name without a port and one with the default port are the same registry.
     let ported = host.as_str() == name && name.rsplit(']').next().is_some_and(|end| end.contains(':'));
     let names =
         if ported { vec![name.to_owned()] } else { vec![name.to_owned(), format!("{name}:{HTTPS_PORT}")] };

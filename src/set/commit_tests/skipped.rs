@@ -25,7 +25,7 @@ fn t105_a_folder_that_became_a_link_is_not_the_one_of_the_commit() {
     checkout.commit("Two");
     fs::rename(checkout.path().join("other"), checkout.path().join("moved")).unwrap();
     std::os::unix::fs::symlink("moved", checkout.path().join("other")).unwrap();
-    // Read once, where it is.
+    // Read once, if it is.
     assert_dirty(
         checkout.path(),
         &["b", "a"],

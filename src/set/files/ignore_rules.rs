@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What `.krsignore` files of a commit exclude.
+//! The rules of the `.krsignore` files of a commit.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,8 +14,8 @@ use super::walk::IGNORE_FILE;
 pub(in crate::set) struct IgnoreRules(HashMap<Vec<u8>, Gitignore>);
 
 impl IgnoreRules {
-    /// Whether `.krsignore` files exclude `path`, which lies below `root`, when `root` is read. `content` answers the
-    /// text of such a file.
+    /// Whether `.krsignore` files exclude `path`, a path below `root`, when `root` is read. `content` returns
+    /// the text of such a file.
     pub(in crate::set) fn exclude(
         &mut self,
         path: &[u8],
@@ -24,7 +24,7 @@ impl IgnoreRules {
     ) -> bool {
         let start = if root.is_empty() { 0 } else { root.len() + 1 };
         let ends = (start..path.len()).filter(|at| path.get(*at) == Some(&b'/')).chain([path.len()]);
-        // As the walk does: a folder that is excluded is not entered.
+        // As the walk does, an excluded folder is not entered.
         ends.into_iter().any(|end| {
             let part = path.get(..end).unwrap_or_default();
             self.decide(part, end < path.len(), &mut content)
@@ -45,7 +45,7 @@ impl IgnoreRules {
                 let mut builder = GitignoreBuilder::new(Path::new(&*String::from_utf8_lossy(above)));
                 let text = content(&join(above, IGNORE_FILE.as_bytes())).unwrap_or_default();
                 for line in String::from_utf8_lossy(&text).trim_start_matches('\u{feff}').lines() {
-                    // The walk warns of a line that does not read.
+                    // The walk warns of an invalid line.
                     let _ = builder.add_line(None, line);
                 }
                 builder.build().unwrap_or_else(|_| Gitignore::empty())

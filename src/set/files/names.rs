@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What messages and manifests call the files of a call: names that tell the files apart, do not depend on the order
-//! of the arguments, and are the same wherever the checkout lies.
+//! Names of the files of a call, for messages and manifests. They are unique, do not depend on the order of the arguments,
+//! and do not depend on where the checkout is.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -14,9 +14,9 @@ use crate::set::error::SetErrors;
 pub(in crate::set) struct Names(Vec<(PathBuf, Vec<String>)>);
 
 impl Names {
-    /// The names of what lies below `folders`, canonical paths: relative to the innermost folder that holds all of them,
-    /// where that is part of a checkout. Elsewhere this would name folders of the machine; there each folder gets as many
-    /// parts of the end of its path as tell it from the others. `is_in_checkout` answers for a folder.
+    /// The names of the files below `folders`, which are canonical paths. They are relative to the innermost folder that
+    /// contains all of them, if that is in a checkout. Elsewhere this would name folders of the machine, so that each folder
+    /// gets the shortest end of its path that distinguishes it from the others.
     pub(in crate::set) fn of(
         folders: impl IntoIterator<Item = PathBuf>,
         is_in_checkout: impl Fn(&Path) -> bool,
@@ -52,7 +52,7 @@ impl Names {
     }
 }
 
-/// The paths of a call, to show files as whoever made it would name them.
+/// The paths of a call, to show files as the user would name them.
 #[derive(Debug, Clone)]
 pub struct CallPaths {
     names: Names,
@@ -70,8 +70,8 @@ impl CallPaths {
         Self { names, roots, given: paths.to_vec() }
     }
 
-    /// The path of a file that [`load`](crate::set::load) names, as it begins in the call. What is no file of the call stays
-    /// as it is.
+    /// The path of a file that [`load`](crate::set::load) names, as it begins in the call. Other names stay
+    /// unchanged.
     pub fn path(&self, name: &str) -> String {
         let is_given = self.given.iter().any(|path| path == name);
         let path = if is_given { None } else { self.names.path(name) };
@@ -99,20 +99,20 @@ impl SetErrors {
     }
 }
 
-/// The folders that lie in none of the others, each once, sorted.
+/// The folders that are not in another one of them, each once, sorted.
 fn outermost(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
     folders.sort();
     folders.dedup_by(|later, kept| later.starts_with(kept));
     folders
 }
 
-/// The innermost folder that holds all of them.
+/// The innermost folder that contains all of them.
 fn common(folders: &[PathBuf]) -> Option<&Path> {
     let (first, rest) = folders.split_first()?;
     first.ancestors().find(|folder| rest.iter().all(|other| other.starts_with(folder)))
 }
 
-/// The shortest ends, all of one length, none of which is the beginning of another.
+/// The shortest ends of the paths, all of one length, none of which is the beginning of another.
 fn distinct_ends(paths: &[Vec<String>]) -> Vec<Vec<String>> {
     let longest = paths.iter().map(Vec::len).max().unwrap_or_default();
     let ends = |length: usize| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which checkout the paths of a call lie in, and which of them lie in none.
+//! Finds the checkout of a call's paths, and the paths that are in no checkout.
 
 use std::path::{Path, PathBuf};
 
@@ -8,22 +8,22 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::root::{Root, checkout};
 use crate::set::model::Warning;
 
-/// What of a call lies in one checkout.
+/// The paths of a call that are in one checkout.
 #[derive(Debug, Default)]
 pub(in crate::set) struct Origin {
-    /// Its top folder, its folders and its files that are read. `None`: nothing lies in a checkout.
+    /// Its top folder, its folders and its files that are read. `None`: no path is in a checkout.
     pub(in crate::set) checkout: Option<(PathBuf, Vec<PathBuf>, Vec<PathBuf>)>,
-    /// What lies elsewhere, and so makes the bundle one of no commit: a warning for each.
+    /// A warning for each path outside of it, because of which the bundle belongs to no commit.
     pub(in crate::set) elsewhere: Vec<Warning>,
-    /// Why no commit is recorded, where this is not to be expected.
+    /// Why no commit is recorded, if this is not to be expected.
     pub(in crate::set) warnings: Vec<Warning>,
 }
 
-/// Finds the first checkout in which one of the roots lies. They come in the order of the call, with what messages call
-/// them.
+/// Finds the first checkout that contains one of the roots. The roots come in the order of the call, with their names in
+/// messages.
 pub(in crate::set) fn origin(roots: &[(Root, Utf8PathBuf)]) -> Origin {
     let mut origin = Origin::default();
-    // What lies below a folder of the call is read with it: a submodule, or a repository inside of another.
+    // Everything below a folder of the call is read with it, also a submodule or an inner repository.
     let is_inside = |path: &Path| {
         let folders = roots.iter().filter_map(|(root, _)| match root {
             Root::Folder(folder) => Some(folder),
@@ -68,7 +68,7 @@ pub(in crate::set) fn origin(roots: &[(Root, Utf8PathBuf)]) -> Origin {
     origin
 }
 
-/// The warning about something that is read and is in no commit.
+/// The warning about a path that is read and is in no commit.
 pub(in crate::set) fn in_no_commit(shown: &str, reason: &str) -> Warning {
     let message = format!("{reason}, so the bundle is marked as made from a checkout with changes");
     Warning::new(shown, 0, &message)

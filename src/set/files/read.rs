@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reading one file, in bounded memory.
+//! Reads one file in bounded memory.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -9,17 +9,17 @@ use crate::set::git::{Hasher, ObjectId};
 
 /// Largest file that is read, in bytes; rendered YAML of a whole site fits.
 pub(in crate::set) const MAX_FILE: u64 = 32 << 20;
-/// Bytes of a larger file that are looked through at a time.
+/// Bytes of a larger file that are searched at a time.
 const WINDOW: usize = 256 << 10;
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Debug)]
 pub(in crate::set) struct Content {
     /// All of it, up to [`MAX_FILE`].
     pub(in crate::set) bytes: Option<Vec<u8>>,
     /// Whether a set can be in it.
     pub(in crate::set) mentions: bool,
-    /// Its id in Git, where it was asked for.
+    /// Its id in Git, if a hasher was given.
     pub(in crate::set) id: Option<ObjectId>,
 }
 
@@ -58,21 +58,21 @@ pub(in crate::set) fn read_file(path: &Path, hasher: Option<&dyn Fn(u64) -> Hash
             hasher.update(window.get(kept..filled).unwrap_or_default());
         }
         found = found || mentions(window.get(..filled).unwrap_or_default());
-        // The word may lie across the border of two reads.
+        // The word may be split between two reads.
         kept = filled.min(32);
         window.copy_within(filled - kept..filled, 0);
     }
 }
 
-/// What the group's name begins with, also where its end is misspelt.
+/// The beginning of the group's name, which a misspelt end does not change.
 pub(in crate::set) const PROJECT: &str = "kuberegistrysync";
 
-/// Whether reading further can be worth it. A set whose kind or group is misspelt still has a part of one of them.
+/// Whether the text may contain a set. A set with a misspelt kind or group still has a part of one of them.
 pub(in crate::set) fn mentions(bytes: &[u8]) -> bool {
     contains(bytes, b"EdgeImage") || contains(bytes, PROJECT.as_bytes())
 }
 
-/// The same for UTF-16 too, which is refused only where it holds a set.
+/// The same for UTF-16 too, which is refused only if it contains a set.
 fn mentions_encoded(bytes: &[u8]) -> bool {
     if is_utf16(bytes) {
         let narrow = bytes.iter().copied().filter(|b| *b != 0).collect::<Vec<_>>();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the paths of a call are, and the checkouts that they lie in.
+//! Resolves the paths of a call, and finds their checkouts.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,17 +16,17 @@ pub(in crate::set) fn checkout(path: &Path) -> Option<&Path> {
     path.ancestors().take(MAX_DEPTH).find(|folder| folder.join(".git").exists())
 }
 
-/// What a path of the call is.
+/// A path of the call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::set) enum Root {
-    /// A folder to walk: where it really is.
+    /// A folder to walk: its canonical path.
     Folder(PathBuf),
-    /// One file to read, whatever it is called: where it really is, and where the call names it.
+    /// A file to read, with any name: its canonical path, and its path in the call.
     File(PathBuf, PathBuf),
 }
 
 impl Root {
-    /// The folder that holds what is read.
+    /// The folder that contains it.
     pub(in crate::set) fn folder(&self) -> PathBuf {
         match self {
             Self::Folder(folder) => folder.clone(),
@@ -35,7 +35,7 @@ impl Root {
     }
 }
 
-/// Finds what a path of the call is.
+/// Resolves a path of the call.
 ///
 /// # Errors
 /// It does not exist, or is neither a file nor a folder.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Finding the YAML and JSON files of a checkout: sorted, bounded, and never outside the root.
+//! Finds the YAML and JSON files of a checkout: sorted, with limits, and never outside of the root.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use super::root::{MAX_DEPTH, checkout};
 use crate::set::error::SetError;
 use crate::set::model::Warning;
 
-/// A file to look into.
+/// A file to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::set) struct Candidate {
-    /// What messages call it.
+    /// Its name in messages.
     pub(in crate::set) file: String,
-    /// Where it really is.
+    /// Its canonical path.
     pub(in crate::set) path: PathBuf,
     /// Whether a part of its path below the root begins with a dot.
     pub(in crate::set) hidden: bool,
@@ -26,7 +26,7 @@ pub(in crate::set) struct Candidate {
     pub(in crate::set) link: Option<PathBuf>,
 }
 
-/// What lies below one root.
+/// The files below one root.
 #[derive(Debug, Default)]
 pub(in crate::set) struct Walked {
     pub(in crate::set) candidates: Vec<Candidate>,
@@ -36,7 +36,7 @@ pub(in crate::set) struct Walked {
     pub(in crate::set) warnings: Vec<Warning>,
 }
 
-/// Names under which Kustomize finds its file.
+/// Names of the file of Kustomize.
 pub(in crate::set) const KUSTOMIZATIONS: [&str; 3] =
     ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
@@ -52,7 +52,7 @@ fn is_json(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
 }
 
-/// Whether trouble with a JSON file is worth an error: most are no manifests.
+/// Whether a failure to read a JSON file is an error: most JSON files are not manifests.
 fn mentions_set(path: &Path) -> bool {
     !matches!(read_file(path, None), Ok(Content { mentions: false, .. }))
 }
@@ -62,14 +62,14 @@ pub(in crate::set) fn is_hidden(relative: &Path) -> bool {
     relative.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"."))
 }
 
-/// A folder to walk, with what else of a call matters for it.
+/// A folder to walk, with the context of the call.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::set) struct Walk<'a> {
     /// Its canonical path.
     pub(in crate::set) root: &'a Path,
-    /// What messages call it.
+    /// Its name in messages.
     pub(in crate::set) shown: &'a Utf8Path,
-    /// What they call the files in it.
+    /// Names of the files in it.
     pub(in crate::set) names: &'a Names,
     /// All folders of the call: symbolic links may lead to any of them.
     pub(in crate::set) folders: &'a [PathBuf],
@@ -79,7 +79,7 @@ pub(in crate::set) struct Walk<'a> {
 pub(in crate::set) fn walk(walk: Walk<'_>) -> Walked {
     let Walk { root, shown, names, folders } = walk;
     let mut walked = Walked::default();
-    // Rules of folders above the root count only inside one checkout: a `.gitignore` in a home folder is not ours.
+    // Rules of folders above the root apply only in the same checkout: a `.gitignore` in a home folder does not apply.
     let inside = checkout(root).is_some();
     let mut builder = WalkBuilder::new(root);
     builder
@@ -88,7 +88,7 @@ pub(in crate::set) fn walk(walk: Walk<'_>) -> Walked {
         .ignore(false)
         .git_ignore(true)
         .git_exclude(true)
-        // A bundle must not depend on who makes it.
+        // A bundle must not depend on the user's configuration.
         .git_global(false)
         .require_git(false)
         .follow_links(false)
@@ -115,7 +115,7 @@ pub(in crate::set) fn walk(walk: Walk<'_>) -> Walked {
         }
         let Some(kind) = entry.file_type() else { continue };
         let hidden = is_hidden(relative);
-        // As Kustomize does: a link of that name is one, too.
+        // As for Kustomize, a link of that name counts too.
         if !kind.is_dir() && KUSTOMIZATIONS.iter().any(|name| entry.file_name() == *name) {
             walked.kustomizations.push(path.to_owned());
         }
@@ -129,7 +129,7 @@ pub(in crate::set) fn walk(walk: Walk<'_>) -> Walked {
             files.insert(path.to_owned(), Candidate { file, path: path.to_owned(), hidden, link: None });
         }
     }
-    // After the files, so that one that is both there and linked to is read once, under its own name.
+    // After the files, so that a file that is also linked to is read once, under its own name.
     for (file, path, hidden) in links {
         match link(folders, &path) {
             Ok(Some(target)) => {
@@ -151,7 +151,8 @@ pub(in crate::set) fn walk(walk: Walk<'_>) -> Walked {
     walked
 }
 
-/// What a link points to: a YAML or JSON file below one of the folders. A folder in there is walked where it really is.
+/// The target of a link: a YAML or JSON file below one of the folders. Links to folders are not followed, because the folder
+/// itself is walked.
 fn link(folders: &[PathBuf], path: &Path) -> Result<Option<PathBuf>, String> {
     let Ok(target) = path.canonicalize() else {
         return if is_manifest(path) && !is_json(path) {
@@ -173,7 +174,7 @@ fn link(folders: &[PathBuf], path: &Path) -> Result<Option<PathBuf>, String> {
     Ok((!folder && target.is_file()).then_some(target))
 }
 
-/// Puts together what several walks found: each file once, as something that is read wherever one of them reads it.
+/// Merges the results of several walks: each file once, and as one to read if one of the walks reads it.
 pub(in crate::set) fn together(candidates: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
     let mut files = BTreeMap::<PathBuf, Candidate>::new();
     for candidate in candidates {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Objects of a repository, asked from one `git cat-file --batch`.
+//! Reads objects of a repository from one `git cat-file --batch`.
 //!
 //! A checkout is not trusted: its configuration names programs (filters, hooks, file system monitors, remotes) that
-//! must never run. `cat-file` uses none of them but one: a partial clone fetches a missing object from its promisor
+//! must never run. `cat-file` uses none of them, with one exception: a partial clone fetches a missing object from its promisor
 //! remote, by a program or a host that the configuration names. `GIT_NO_LAZY_FETCH` turns that off from Git 2.45 and
-//! 2.39.4 on; `GIT_ALLOW_PROTOCOL` leaves older ones without a protocol to fetch by.
+//! 2.39.4 on; for older versions `GIT_ALLOW_PROTOCOL` disables all protocols for fetching.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::object::ObjectId;
 use crate::redact::printable;
 
-/// Longest that `git` may take for one object.
+/// Longest time that `git` may take for one object.
 const LIMIT: Duration = Duration::from_secs(20);
 /// Largest object that is kept, in bytes.
 const MAX_OBJECT: u64 = 32 << 20;
@@ -51,9 +51,9 @@ pub(super) struct Batch {
 impl Batch {
     /// Starts `git` for the checkout whose top folder is `top`.
     ///
-    /// The repository is named, not searched for. So `git` does not ask who owns it ("dubious ownership"), which in
-    /// containers of CI is often somebody else; `-c safe.directory` would do the same only from Git 2.38 on. The
-    /// question guards against programs that the configuration names, and none of them can run here.
+    /// The repository is named, not searched for, so that `git` does not check its owner ("dubious ownership"), which is often
+    /// another user in CI containers; `-c safe.directory` does the same only from Git 2.38 on. The check protects against
+    /// programs that the configuration names, and none of them can run here.
     ///
     /// # Errors
     /// Why `git` cannot be started, as part of a sentence.
@@ -115,7 +115,7 @@ impl Batch {
         Ok(Self { top: top.to_owned(), child, stdin, answers, stderr })
     }
 
-    /// Asks for the object `name`, which must hold no line break.
+    /// Reads the object `name`, which must not contain a line break.
     ///
     /// # Errors
     /// Why `git` gave no answer, as part of a sentence.
@@ -123,7 +123,7 @@ impl Batch {
         let written = self.stdin.as_mut().map(|stdin| stdin.write_all(format!("{name}\n").as_bytes()));
         let answer = match written {
             Some(Ok(())) => self.answers.recv_timeout(LIMIT),
-            // It has ended, and said why.
+            // The process has ended. Its standard error has the reason.
             _ => Err(RecvTimeoutError::Disconnected),
         };
         answer.map_err(|error| match error {
@@ -135,11 +135,10 @@ impl Batch {
         })
     }
 
-    /// Asks for an object by its id, and compares its content with it: a repository is not trusted to keep what its
-    /// commit says.
+    /// Reads an object by its id, and verifies the content with it, because the repository is not trusted.
     ///
     /// # Errors
-    /// As for [`Self::object`]; also for another kind of object, or other content. `None`: it is not here.
+    /// As for [`Self::object`]; also for another kind of object, or other content. `None`: it is missing here.
     pub(super) fn verified(&mut self, id: ObjectId, kind: &str) -> Result<Option<Vec<u8>>, String> {
         match self.object(&id.to_string())? {
             Object::Found { kind: found, content, .. } if found == kind && id.of(kind, &content) == id => {
@@ -166,7 +165,7 @@ impl Batch {
 
     fn stop(&mut self) {
         self.stdin = None;
-        // Both fail only when it has ended by itself.
+        // Both fail only if the process has ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -178,8 +177,8 @@ impl Drop for Batch {
     }
 }
 
-/// Reads one answer: `ID KIND SIZE`, the content and a line end, or `NAME missing`. `None` at the end, or where it is
-/// no answer.
+/// Reads one answer: `ID KIND SIZE`, the content and a line end, or `NAME missing`. `None` at the end, or if it is
+/// invalid.
 fn answer(stdout: &mut BufReader<impl Read>) -> Option<Object> {
     let mut line = Vec::new();
     stdout.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).ok()?;
@@ -209,7 +208,7 @@ fn answer(stdout: &mut BufReader<impl Read>) -> Option<Object> {
 /// Reads a pipe to its end and keeps the first part, so that the writer never waits.
 fn drain(mut pipe: impl Read) -> Vec<u8> {
     let mut kept = Vec::new();
-    // A pipe that breaks has given all that it has.
+    // A broken pipe has no more data.
     let _ = pipe.by_ref().take(MAX_STDERR).read_to_end(&mut kept);
     let _ = std::io::copy(&mut pipe, &mut std::io::sink());
     kept

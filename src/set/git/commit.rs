@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What of a commit concerns sets, read from its trees.
+//! The files of a commit that concern sets, read from its trees.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::batch::{Batch, Object};
 use super::object::{self, EntryKind, Hasher, ObjectId};
 
-/// Longest that reading the trees of a commit may take.
+/// Longest time for reading the trees of a commit.
 const LIMIT: Duration = Duration::from_secs(120);
 /// Most trees of one commit.
 const MAX_TREES: usize = 1_000_000;
@@ -38,7 +38,7 @@ pub(in crate::set) struct Commit {
     /// The checkout's own, then those of submodules.
     repositories: Vec<Batch>,
     files: BTreeMap<Vec<u8>, TrackedFile>,
-    /// Submodules whose commit is not here, with that commit.
+    /// Submodules whose commit is missing here, with that commit.
     absent_submodules: Vec<(Vec<u8>, ObjectId)>,
     wanted: fn(&[u8]) -> bool,
     trees: usize,
@@ -54,8 +54,8 @@ struct Folder {
 }
 
 impl Commit {
-    /// Reads the trees of HEAD of the checkout whose top folder is `top`: of what lies below `asked`, the files for
-    /// which `wanted` answers true by their names; of the folders above it, the same without their folders. `top` and
+    /// Reads the trees of HEAD of the checkout whose top folder is `top`: below `asked`, the files whose names `wanted`
+    /// accepts; in the folders above it, the same without their other folders. `top` and
     /// `asked` are canonical.
     ///
     /// # Errors
@@ -118,7 +118,7 @@ impl Commit {
         Some(parts.collect::<Vec<_>>().join(&b'/'))
     }
 
-    /// Where a file of the commit belongs in the checkout; `None` where this system has no such names.
+    /// The path of a file of the commit in the checkout; `None` if this system does not allow the name.
     pub(in crate::set) fn file_of(&self, path: &[u8]) -> Option<PathBuf> {
         #[cfg(unix)]
         let relative = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(path);
@@ -131,10 +131,10 @@ impl Commit {
         self.files.get(path).copied()
     }
 
-    /// As [`Self::file`], also for a file whose name was not wanted. Asks the repository about that one.
+    /// As [`Self::file`], also for a file whose name `wanted` does not accept. Reads that one from the repository.
     ///
     /// # Errors
-    /// Why it cannot be asked, as part of a sentence.
+    /// Why it cannot be read, as part of a sentence.
     pub(in crate::set) fn find(&mut self, path: &[u8]) -> Result<Option<TrackedFile>, String> {
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
         if !(self.wanted)(name)
@@ -149,7 +149,7 @@ impl Commit {
         self.files.keys().map(Vec::as_slice)
     }
 
-    /// Submodules whose commit is not here, with that commit in hex.
+    /// Submodules whose commit is missing here, with that commit in hex.
     pub(in crate::set) fn absent_submodules(&self) -> impl Iterator<Item = (&[u8], String)> {
         self.absent_submodules.iter().map(|(path, id)| (path.as_slice(), id.to_string()))
     }
@@ -159,7 +159,7 @@ impl Commit {
         self.id.hasher("blob", size)
     }
 
-    /// The content of a file of the commit; `None` where it is not here (partial clone).
+    /// The content of a file of the commit; `None` if it is missing here (partial clone).
     ///
     /// # Errors
     /// Why it cannot be read, as part of a sentence.
@@ -168,7 +168,7 @@ impl Commit {
         repository.map_or(Ok(None), |repository| repository.verified(file.id, "blob"))
     }
 
-    /// Follows the folders from the top to `asked`, and keeps it where it is a file.
+    /// Follows the folders from the top to `asked`, and keeps it if it is a file.
     fn descend(&mut self, asked: &Path, wanted: fn(&[u8]) -> bool) -> Result<Option<Folder>, String> {
         let Some(path) = self.path_of(asked) else { return Ok(None) };
         let mut folder = Folder { repository: 0, tree: self.tree, path: Vec::new(), depth: 0 };
@@ -194,7 +194,7 @@ impl Commit {
         Ok(Some(folder))
     }
 
-    /// Reads all that lies below a folder.
+    /// Reads everything below a folder.
     fn collect(&mut self, folder: Folder, wanted: fn(&[u8]) -> bool) -> Result<(), String> {
         let mut open = vec![folder];
         while let Some(folder) = open.pop() {
@@ -248,7 +248,7 @@ impl Commit {
         Ok(())
     }
 
-    /// Opens a submodule. The commit that the checkout records counts, not the one that is checked out in there.
+    /// Opens a submodule. Uses the commit that the checkout records, not the one that is checked out there.
     fn submodule(&mut self, path: &[u8], id: ObjectId) -> Result<Option<(usize, ObjectId)>, String> {
         let Some(folder) = self.file_of(path).filter(|folder| folder.join(".git").exists()) else {
             return Ok(None);
@@ -257,7 +257,7 @@ impl Commit {
             return Err(format!("the commit has more than {MAX_SUBMODULES} submodules"));
         }
         let mut batch = Batch::start(&folder)?;
-        // A submodule whose repository is gone or damaged is as absent as one that was never fetched.
+        // A submodule whose repository is missing or damaged counts as one that was never fetched.
         let Ok(Some(content)) = batch.verified(id, "commit") else { return Ok(None) };
         let Some((tree, _)) = object::commit(&content) else { return Ok(None) };
         self.repositories.push(batch);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What commit a checkout is of, and what that commit holds: read from the objects of the repository, without its
-//! index, its configuration and its filters.
+//! The commit of a checkout and its files, read from the objects of the repository without its index, its configuration
+//! and its filters.
 
 mod batch;
 mod commit;
@@ -9,12 +9,12 @@ mod object;
 pub(super) use commit::{Commit, TrackedFile};
 pub(super) use object::{Hasher, ObjectId};
 
-/// What a checkout is of.
+/// The commit of a checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// Full hash of the commit that is checked out, in hex.
     pub commit: String,
-    /// Whether the sets that were read are others than those of the commit.
+    /// Whether the sets that were read differ from those of the commit.
     pub dirty: bool,
     /// When the commit was made, in seconds since 1970.
     pub commit_time: i64,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Objects of Git: their ids, and what trees and commits say. Pure.
+//! Objects of Git: their ids, and the content of trees and commits. Pure.
 
 use std::fmt;
 
@@ -81,7 +81,7 @@ impl Hasher {
     }
 }
 
-/// What an entry of a tree is.
+/// The type of an entry of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EntryKind {
     Tree,
@@ -124,13 +124,13 @@ pub(super) fn entries(mut tree: &[u8], like: ObjectId) -> Option<Vec<Entry<'_>>>
     Some(entries)
 }
 
-/// What a commit says: its tree, and when it was made, in seconds since 1970. `None`: not a commit.
+/// The tree of a commit, and when it was made, in seconds since 1970. `None`: not a commit.
 pub(super) fn commit(content: &[u8]) -> Option<(ObjectId, i64)> {
     let text = String::from_utf8_lossy(content);
     let head = text.split("\n\n").next()?;
     let tree = head.lines().find_map(|line| line.strip_prefix("tree "))?;
     let committer = head.lines().find_map(|line| line.strip_prefix("committer "))?;
-    // `NAME <MAIL> SECONDS ZONE`: a name may hold anything.
+    // `NAME <MAIL> SECONDS ZONE`: a name may contain anything.
     let seconds = committer.rsplit_once('>')?.1.split_ascii_whitespace().next()?;
     Some((ObjectId::from_hex(tree)?, seconds.parse().ok()?))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which fields of a kustomization change sets.
+//! Finds the fields of a kustomization that change sets.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ impl Graph<'_> {
     /// The fields of a kustomization that change sets among `targets`.
     pub(super) fn changes(&self, kustomization: &Kustomization, targets: &Reach) -> Vec<&'static str> {
         let sets = self.sets(targets).collect::<Vec<_>>();
-        // What lies elsewhere may have any name.
+        // Resources from elsewhere may have any name.
         let known = targets.unread.is_empty() && targets.unknown.is_empty();
         let names = if known { sets.iter().map(|set| set.name).collect() } else { Vec::new() };
         let some = !sets.is_empty() || !targets.unread.is_empty();
@@ -24,7 +24,7 @@ impl Graph<'_> {
                 changes.push(field);
             }
         };
-        // A patch in a file of a set's kind is named by itself.
+        // A patch in a file of a set's kind has a message of its own.
         let patch = |patch: Patch<'_>| {
             patch.names_set() || patch.target.is_some_and(|target| some && selects(target, &names))
         };
@@ -70,7 +70,7 @@ impl Graph<'_> {
     }
 }
 
-/// Whether a set has an image that Kustomize knows by this name.
+/// Whether a set has an image of this name, as Kustomize compares names.
 fn uses(set: &FoundSet<'_>, name: &str) -> bool {
     set.images.iter().any(|image| {
         let image = image.split('@').next().unwrap_or_default();

@@ -1,40 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What an engine does that krs does not, in words.
+//! Effects of GitOps engines that krs does not apply, as messages.
 
 use std::path::{Path, PathBuf};
 
 use super::changes::MAX_NAMED;
 use crate::error::shortened;
 
-/// What Kustomize, Flux or Argo CD does that krs does not.
+/// An effect of Kustomize, Flux or Argo CD that krs does not apply.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::set) struct Effect {
-    /// The file that says so.
+    /// The file that causes it.
     pub(in crate::set) file: PathBuf,
-    /// Line from 1; 0: the file as a whole.
+    /// Line from 1; 0: the file.
     pub(in crate::set) line: u64,
     /// Part of a sentence.
     pub(in crate::set) message: String,
     pub(in crate::set) render: Render,
 }
 
-/// How to have what is rendered.
+/// How to render the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::set) enum Render {
-    /// That does not help.
+    /// Rendering does not help.
     Nothing,
     Kustomize,
     Flux {
         name: String,
         namespace: Option<String>,
         folder: PathBuf,
-        /// Whether some values are in the cluster only.
+        /// Whether some values exist only in the cluster.
         from_cluster: bool,
     },
     ArgoCd {
         name: String,
     },
-    /// Of each Application that an ApplicationSet makes.
+    /// For each Application that an ApplicationSet makes.
     ArgoCdSet,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What Kustomize would make of the sets that were read.
+//! Finds the effects of Kustomize on the sets that were read.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::kustomizations::Kustomizations;
 use super::left_out::LeftOut;
 use super::rendered;
 
-/// Finds what the kustomizations and engines would change about `sets`, or add to them.
+/// Finds what the kustomizations and engines would change in `sets`, or add to them.
 pub(in crate::set) fn effects(
     kustomizations: &Kustomizations,
     engines: &Engines,
@@ -30,7 +30,7 @@ pub(in crate::set) fn effects(
     for (folder, kustomization) in &kustomizations.read {
         let file = &kustomization.file;
         let mut targets = graph.reach(folder, file);
-        // A component changes what the kustomizations that use it have gathered.
+        // A component changes the resources of the kustomizations that use it.
         for (parent, file) in parents.get(folder).into_iter().flatten() {
             targets.add(&graph.reach(parent, file));
         }
@@ -60,13 +60,13 @@ pub(in crate::set) fn effects(
             + &more.map(|more| format!(", and {more} manifests from elsewhere")).unwrap_or_default()
     }));
     effects.extend(graph.trouble());
-    // In a graph of its own: trouble in folders that only these lead to is not this call's.
+    // In a graph of its own: problems in folders that only these include do not concern this call.
     effects.extend(Graph::new(kustomizations, sets, extent).engine_effects(engines));
     effects.extend(rendered::limit(engines));
     effects
 }
 
-/// One effect in place of many of a kind: `message` is made of the first, and of how many more there are.
+/// Replaces many effects of one kind by one: `message` is called with the first one and the number of others.
 fn summary<T>(
     all: impl IntoIterator<Item = (impl AsRef<Path>, T)>,
     message: impl FnOnce(T, usize) -> String,
@@ -77,7 +77,7 @@ fn summary<T>(
 }
 
 impl Graph<'_> {
-    /// What Kustomize itself would not accept, or krs has not finished.
+    /// Kustomizations that Kustomize would refuse, or that krs could not read completely.
     fn trouble(self) -> Vec<Effect> {
         let unreadable = summary(self.unreadable, |reason, more| {
             let more = counted(more, "kustomization cannot be read", "kustomizations cannot be read");

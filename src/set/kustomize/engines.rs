@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Resources of Flux and Argo CD that have a folder of the checkout rendered, and change what is in it.
+//! Resources of Flux and Argo CD that render a folder of the checkout and change its resources.
 
 use std::path::{Path, PathBuf};
 
@@ -16,14 +16,14 @@ use crate::set::yaml::text::split;
 pub(super) const MAX_SEARCHED: usize = 20_000;
 /// Most resources that are kept.
 pub(super) const MAX_ENGINES: usize = 2_000;
-/// Largest file that is searched, in bytes: these resources are written by people.
+/// Largest file that is searched, in bytes: these resources are written by hand.
 const MAX_FILE: u64 = 4 << 20;
 /// Largest manifest that is read.
 const MAX_MANIFEST: usize = 1 << 20;
 const FLUX: &str = "kustomize.toolkit.fluxcd.io";
 const ARGO_CD: &str = "argoproj.io";
 
-/// A resource that has a folder rendered.
+/// A resource that renders a folder.
 #[derive(Debug)]
 pub(super) struct Engine {
     pub(super) file: PathBuf,
@@ -35,13 +35,13 @@ pub(super) struct Engine {
     /// The root of the repository, and the path of the folder in it.
     pub(super) root: PathBuf,
     pub(super) path: String,
-    /// What is added to the kustomization of the folder, in the fields of one.
+    /// Fields that are added to the kustomization of the folder.
     pub(super) overlay: Value,
-    /// Where the fields of the overlay stand in the resource.
+    /// The path of these fields in the resource.
     pub(super) prefix: &'static str,
     /// Whether `${…}` in the result is replaced.
     pub(super) substitutes: bool,
-    /// Whether some of the values for that are in the cluster only.
+    /// Whether some of the values for that exist only in the cluster.
     pub(super) from_cluster: bool,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Engine {
 pub(super) enum EngineKind {
     Flux,
     ArgoCd,
-    /// An `ApplicationSet`, which makes Applications of a template.
+    /// An `ApplicationSet`, which makes Applications from a template.
     ArgoCdSet,
 }
 
@@ -57,12 +57,12 @@ pub(super) enum EngineKind {
 #[derive(Debug, Default)]
 pub(in crate::set) struct Engines {
     pub(super) list: Vec<Engine>,
-    /// The checkout in which more was to be searched than is searched.
+    /// The checkout that was not searched completely.
     pub(super) limit: Option<PathBuf>,
 }
 
 impl Engines {
-    /// Finds the resources below `root`, a checkout. Files that do not read are none: they are templates, or not for a
+    /// Finds the resources below `root`, a checkout. Invalid files are ignored: they are templates, or not for a
     /// cluster.
     pub(in crate::set) fn add(&mut self, root: &Path) {
         let names = Names::of([root.to_owned()], |_| true);
@@ -116,7 +116,7 @@ impl Engines {
         for key in ["patches", "patchesJson6902", "images", "namePrefix", "nameSuffix", "components"] {
             overlay.extend(spec.get(key).map(|field| (key.to_owned(), field.clone())));
         }
-        // Here they are objects; in a kustomization text, in which a line break tells it from a path.
+        // Here patches are objects; in a kustomization they are text, which has a line break unless it is a path.
         let merged = spec.get("patchesStrategicMerge").and_then(Value::as_array).into_iter().flatten();
         let merged = merged.map(|patch| json!(format!("{patch}\n"))).collect::<Vec<_>>();
         overlay.insert("patchesStrategicMerge".to_owned(), merged.into());
@@ -145,7 +145,7 @@ impl Engines {
             else {
                 continue;
             };
-            // Where the path is made of a template, only the cluster knows which folders it stands for.
+            // If the path comes from a template, its folders are known only in the cluster.
             if path.is_empty() || path.contains("{{") {
                 continue;
             }
@@ -198,12 +198,12 @@ impl Engine {
         (folder.starts_with(&self.root) && folder.is_dir()).then_some(folder)
     }
 
-    /// What it adds, as a kustomization of its folder; `None`: its fields do not read, so the engine refuses it.
+    /// The fields that it adds, as a kustomization of its folder; `None`: they are invalid, so that the engine refuses it.
     pub(super) fn kustomization(&self, folder: &Path) -> Option<Kustomization> {
         Kustomization::of(&self.file, folder, self.overlay.clone()).ok()
     }
 
-    /// The field of the resource that stands for one of a kustomization.
+    /// The field of the resource that corresponds to one of a kustomization.
     pub(super) fn field(&self, field: &str) -> String {
         let field =
             if self.kind == EngineKind::Flux && field == "namespace" { "targetNamespace" } else { field };
@@ -223,7 +223,7 @@ impl Engine {
 
 /// Whether Flux would replace something in the manifest of a set.
 pub(super) fn has_variable(manifest: &[u8]) -> bool {
-    /// As a label or annotation it excludes an object.
+    /// The label or annotation that excludes an object.
     const SWITCH: &str = "kustomize.toolkit.fluxcd.io/substitute";
     fn in_text(value: &Value) -> bool {
         match value {

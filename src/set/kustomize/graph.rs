@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which sets the objects of a kustomization come from, and what else they may come from.
+//! Finds the sources of a kustomization's objects: sets that were read, and others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use crate::set::files::read::{Content, read_file};
 use crate::set::files::walk::KUSTOMIZATIONS;
 use crate::set::yaml::kind::says_set;
 
-/// Most files that are opened outside of what is read.
+/// Most files that are opened besides those of the call.
 pub(super) const MAX_OPENED: usize = 2_000;
 /// Most characters of an entry that is shown.
 const MAX_SHOWN: usize = 200;
@@ -20,9 +20,9 @@ const MAX_SHOWN: usize = 200;
 /// A set that was read.
 #[derive(Debug)]
 pub(in crate::set) struct FoundSet<'a> {
-    /// Where its file really is.
+    /// The canonical path of its file.
     pub(in crate::set) path: &'a Path,
-    /// What messages call the file.
+    /// The name of the file in messages.
     pub(in crate::set) file: &'a str,
     pub(in crate::set) name: &'a str,
     pub(in crate::set) namespace: Option<&'a str>,
@@ -32,14 +32,14 @@ pub(in crate::set) struct FoundSet<'a> {
     pub(in crate::set) images: Vec<&'a str>,
 }
 
-/// What the objects of a kustomization come from.
+/// The sources of a kustomization's objects.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Reach {
-    /// Sets that were read, by their places.
+    /// Indexes of sets that were read.
     pub(super) sets: BTreeSet<usize>,
-    /// Files that hold a set and were not read.
+    /// Files that contain a set and were not read.
     pub(super) unread: BTreeSet<PathBuf>,
-    /// What may hold sets and is not read: addresses in a network, charts, generators.
+    /// Sources that may contain sets and are not read: addresses in a network, charts, generators.
     pub(super) unknown: BTreeSet<String>,
 }
 
@@ -51,15 +51,15 @@ impl Reach {
     }
 }
 
-/// What krs reads.
+/// The files that krs reads.
 pub(in crate::set) struct Extent<'a> {
-    /// Whether a path lies below one of the folders that are read.
+    /// Whether a path is below one of the folders that are read.
     pub(in crate::set) is_below: &'a dyn Fn(&Path) -> bool,
     /// Whether a file was read, so that the sets in it are known.
     pub(in crate::set) is_read: &'a dyn Fn(&Path) -> bool,
 }
 
-/// The kustomizations that are read, and all that they lead to.
+/// The kustomizations that are read, and all that they include.
 pub(super) struct Graph<'a> {
     pub(super) kustomizations: &'a Kustomizations,
     sets: &'a [FoundSet<'a>],
@@ -67,12 +67,12 @@ pub(super) struct Graph<'a> {
     by_path: BTreeMap<&'a Path, Vec<usize>>,
     /// By file or folder.
     reached: BTreeMap<PathBuf, Reach>,
-    /// Folders that are being followed: a kustomization that takes itself is followed once.
+    /// Folders that are being followed, so that a kustomization that includes itself is followed once.
     open: BTreeSet<PathBuf>,
     opened: usize,
     /// Kustomizations that cannot be read, with the reason.
     pub(super) unreadable: BTreeMap<PathBuf, String>,
-    /// Kustomizations with what they list and is not there, as part of a sentence.
+    /// Kustomizations with missing entries, as part of a sentence.
     pub(super) missing: BTreeSet<(PathBuf, String)>,
     /// The kustomization at which [`MAX_OPENED`] was reached.
     pub(super) limit: Option<PathBuf>,
@@ -102,19 +102,19 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The places of the sets whose files lie below a folder.
+    /// Indexes of the sets whose files are below a folder.
     pub(super) fn places_below(&self, folder: &Path) -> impl Iterator<Item = usize> {
         let below = self.by_path.iter().filter(move |(path, _)| path.starts_with(folder));
         below.flat_map(|(_, places)| places.iter().copied())
     }
 
-    /// The sets at these places.
+    /// The sets at these indexes.
     pub(super) fn sets(&self, reach: &Reach) -> impl Iterator<Item = &'a FoundSet<'a>> {
         let sets = self.sets;
         reach.sets.iter().filter_map(|n| sets.get(*n))
     }
 
-    /// What the kustomization of a folder gathers, which `file` lists.
+    /// The sources of the kustomization of a folder, which `file` lists.
     pub(super) fn reach(&mut self, folder: &Path, file: &Path) -> Reach {
         if let Some(reach) = self.reached.get(folder) {
             return reach.clone();
@@ -142,7 +142,7 @@ impl<'a> Graph<'a> {
         reach.unknown.extend(self.absent_patches(kustomization));
     }
 
-    /// What one entry of `resources` or `components` stands for.
+    /// The sources of one entry of `resources` or `components`.
     pub(super) fn entry(&mut self, kustomization: &Kustomization, resource: &str) -> Reach {
         let mut reach = Reach::default();
         let path = match locate(kustomization, resource) {
@@ -173,7 +173,7 @@ impl<'a> Graph<'a> {
         reach
     }
 
-    /// Patches in files that are not there. Those with a target say without the file what they change.
+    /// Patches in missing files. The target of a patch tells what it changes, even without the file.
     pub(super) fn absent_patches(&mut self, kustomization: &Kustomization) -> Vec<String> {
         let mut absent = Vec::new();
         let is_merged = |patch: &Patch<'_>| patch.target.is_none();
@@ -185,7 +185,7 @@ impl<'a> Graph<'a> {
         absent
     }
 
-    /// What an entry stands for that is no file: as for Kustomize, an address if it looks like one.
+    /// The source of an entry that is not a file: as for Kustomize, an address if it looks like one.
     fn absent(&mut self, kustomization: &Kustomization, entry: &str, reason: &str) -> Option<String> {
         if is_address(entry) {
             return Some(format!("{} (krs fetches no manifests)", shown(entry)));
@@ -194,10 +194,10 @@ impl<'a> Graph<'a> {
         None
     }
 
-    /// What a kustomization has made by others: nobody knows whether there is a set in it.
+    /// Sources that a kustomization generates: it is not known whether they contain a set.
     pub(super) fn made(&self, kustomization: &Kustomization) -> Vec<String> {
         let is_read = |folder: &Path| folder.canonicalize().is_ok_and(|path| (self.extent.is_below)(&path));
-        // Templates of a chart that are read are named by themselves where they hold sets.
+        // Templates of a chart that are read have a message of their own if they contain sets.
         let charts = kustomization.charts().filter(|(_, folder)| !is_read(folder));
         let mut made = charts
             .map(|(name, _)| format!("the Helm chart {} (krs renders no charts)", shown(name)))
@@ -229,11 +229,11 @@ impl<'a> Graph<'a> {
             return Ok(false);
         }
         let Content { bytes, mentions, .. } = read_file(path, None)?;
-        // What is too large to be kept is only searched for the word.
+        // A file that is too large to be kept is only searched for the word.
         Ok(mentions && bytes.is_none_or(|bytes| says_set(&String::from_utf8_lossy(&bytes))))
     }
 
-    /// Counts a file or folder that is opened because `file` leads to it.
+    /// Counts a file or folder that is opened because `file` includes it.
     fn may_open(&mut self, file: &Path) -> bool {
         self.opened += 1;
         if self.opened > MAX_OPENED && self.limit.is_none() {
@@ -243,7 +243,7 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Where a file or folder is that a kustomization lists.
+/// The path of a file or folder that a kustomization lists.
 ///
 /// # Errors
 /// Why it cannot be found, as part of a sentence.
@@ -263,7 +263,7 @@ fn is_address(resource: &str) -> bool {
             || (resource.contains('/') && host.contains('.') && !host.starts_with('.')))
 }
 
-/// An entry as it may be shown.
+/// An entry, safe to show.
 pub(super) fn shown(entry: &str) -> String {
     printable(&address(entry), MAX_SHOWN)
 }

@@ -67,7 +67,7 @@ pub(in crate::set) fn patch_files(text: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// The chart of which a file is a template: it lies below a `templates` folder beside a `Chart.yaml`.
+/// The chart of which a file is a template: the file is below a `templates` folder beside a `Chart.yaml`.
 pub(in crate::set) fn chart_of_template(path: &Path) -> Option<PathBuf> {
     path.ancestors().skip(1).take(64).find_map(|folder| {
         let chart =

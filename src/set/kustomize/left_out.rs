@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a kustomization takes from where krs does not read.
+//! Resources of a kustomization that krs does not read.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,22 +8,22 @@ use super::changes::MAX_NAMED;
 use super::graph::{Graph, Reach, locate, shown};
 use super::parse::Kustomization;
 
-/// What a kustomization takes from where krs does not read.
+/// Sources of a kustomization that krs does not read.
 #[derive(Debug, Default)]
 pub(super) struct LeftOut {
-    /// Where there are sets.
+    /// Sources that contain sets.
     pub(super) certain: Vec<String>,
-    /// Where there may be sets.
+    /// Sources that may contain sets.
     pub(super) possible: Vec<String>,
 }
 
 impl Graph<'_> {
-    /// What a kustomization takes from elsewhere.
+    /// Finds these sources of a kustomization.
     pub(super) fn left_out(&mut self, kustomization: &Kustomization) -> LeftOut {
         let mut out = LeftOut::default();
         for resource in kustomization.resources().chain(kustomization.components()) {
             let path = locate(kustomization, resource).ok();
-            // A kustomization that is read itself says what it takes.
+            // A kustomization that is read reports its own sources.
             if path.as_ref().is_some_and(|path| self.kustomizations.read.contains_key(path)) {
                 continue;
             }

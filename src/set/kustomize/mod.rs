@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a GitOps engine would do to sets that are read as they are: overlays of Kustomize, templates of
-//! Helm, resources of Flux and Argo CD.
+//! Warns of what a GitOps engine would change in the sets, which krs reads without rendering: overlays of Kustomize,
+//! templates of Helm, resources of Flux and Argo CD.
 //!
-//! Nothing is rendered. What Kustomize would change or add, and krs does not, is named with the command that renders
-//! it.
+//! Nothing is rendered. A warning names the change, and the command that renders it.
 
 mod changes;
 mod effect;

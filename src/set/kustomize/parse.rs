@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a `kustomization.yaml` says.
+//! Parses `kustomization.yaml`.
 
 use std::fs;
 use std::io;
@@ -41,9 +41,9 @@ pub(super) struct Kustomization {
 /// A patch of a kustomization.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patch<'a> {
-    /// The file that holds it.
+    /// The file that contains it.
     pub(super) file: Option<&'a str>,
-    /// The patch itself, where it is written in place.
+    /// The patch itself, if it is inline.
     pub(super) text: Option<&'a str>,
     /// What it is applied to.
     pub(super) target: Option<&'a Value>,
@@ -63,10 +63,10 @@ impl Kustomization {
     }
 
     /// # Errors
-    /// Why it cannot be read, as part of a sentence. Nothing of its text, which may hold secrets.
+    /// Why it cannot be read, as part of a sentence. Does not contain its text, which may have secrets.
     pub(super) fn parse(file: &Path, text: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "is not UTF-8".to_owned())?;
-        // As Kustomize does: the first document of the file.
+        // As Kustomize does: the first YAML document of the file.
         let pieces = split(text);
         let text = pieces.first().map_or("", |piece| &piece.text);
         let value = yaml(text).map_err(|line| {
@@ -79,10 +79,10 @@ impl Kustomization {
         Self::of(file, file.parent().unwrap_or(file), value)
     }
 
-    /// What a value in the fields of a kustomization says about `folder`.
+    /// Parses the fields of a kustomization of `folder` from a value.
     ///
     /// # Errors
-    /// Why it is none, as part of a sentence.
+    /// Why it is invalid, as part of a sentence.
     pub(super) fn of(file: &Path, folder: &Path, value: Value) -> Result<Self, String> {
         if !matches!(value, Value::Object(_) | Value::Null) {
             return Err("is not a mapping".to_owned());
@@ -102,12 +102,12 @@ impl Kustomization {
         self.entries(key).filter_map(Value::as_str)
     }
 
-    /// A text that is there and not empty.
+    /// A string that is present and not empty.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
-    /// Whether a list is there and not empty.
+    /// Whether a list is present and not empty.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries(key).next().is_some()
     }
@@ -117,7 +117,7 @@ impl Kustomization {
         ["resources", "bases"].into_iter().flat_map(move |key| self.texts(key))
     }
 
-    /// The Helm charts that it renders: their names, and where they lie unless they come from a network.
+    /// The Helm charts that it renders: their names, and their folders unless they come from a network.
     pub(super) fn charts(&self) -> impl Iterator<Item = (&str, PathBuf)> {
         fn text<'a>(value: Option<&'a Value>, key: &str) -> Option<&'a str> {
             value?.get(key)?.as_str()
@@ -156,7 +156,7 @@ impl Kustomization {
             })
     }
 
-    /// What its replacements are written to; `None` for one that is in a file.
+    /// The targets of its replacements; `None` for one that is in a file.
     pub(super) fn replacement_targets(&self) -> impl Iterator<Item = Option<&Value>> {
         self.entries("replacements").flat_map(|replacement| {
             let targets = replacement.get("targets").and_then(Value::as_array);
@@ -168,7 +168,7 @@ impl Kustomization {
 }
 
 impl Patch<'_> {
-    /// Whether it says itself that it is for a set.
+    /// Whether its content says that it is for a set.
     pub(super) fn names_set(&self) -> bool {
         let kind = self.target.and_then(|target| target.get("kind")).and_then(Value::as_str);
         kind.map_or_else(|| self.text.is_some_and(says_set), |kind| kind == KIND)
@@ -176,7 +176,7 @@ impl Patch<'_> {
 }
 
 /// Whether a selector of Kustomize can choose a set that has one of these names. Its fields are regular expressions
-/// that must match as a whole.
+/// that must match completely.
 pub(super) fn selects(selector: &Value, names: &[&str]) -> bool {
     let field = |key: &str| selector.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     field("group").is_none_or(|group| may_match(group, GROUP))
@@ -185,16 +185,16 @@ pub(super) fn selects(selector: &Value, names: &[&str]) -> bool {
             .is_none_or(|name| names.is_empty() || names.iter().any(|known| may_match(name, known)))
 }
 
-/// Whether a regular expression may match a text. One that is more than a choice of words may match anything.
+/// Whether a regular expression may match a text. Anything but a list of alternatives counts as a match.
 fn may_match(expression: &str, text: &str) -> bool {
     let words = expression.trim_matches(['^', '$', '(', ')']).split('|');
     words.into_iter().any(|word| word == text || word.contains(['*', '+', '?', '[', '(', ')', '\\', '{']))
 }
 
-/// Reads a document as a value, with bounds on its depth and size.
+/// Parses a YAML document as a value, with limits on its depth and size.
 ///
 /// # Errors
-/// The line from 1 at which it does not read, where that is known. Nothing of its text, which may hold secrets.
+/// The line from 1 at which it does not read, if that is known. Does not contain its text, which may have secrets.
 pub(super) fn yaml(text: &str) -> Result<Value, Option<u64>> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: 32, max_nodes: 50_000, max_aliases: 100 },
@@ -210,7 +210,7 @@ pub(super) fn yaml(text: &str) -> Result<Value, Option<u64>> {
 /// Why it cannot be read, as part of a sentence.
 fn read_small(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let cannot = |error: io::Error| format!("cannot be read: {error}");
-    // Not by opening it: a pipe would wait for a writer.
+    // Checked before it is opened, because opening a pipe would wait for a writer.
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => {}
         Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

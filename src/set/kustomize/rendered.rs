@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What Flux and Argo CD would change about sets in the folders that they render.
+//! Finds what Flux and Argo CD would change in sets in the folders that they render.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use super::parse::Kustomization;
 use crate::redact::printable;
 use crate::set::files::walk::KUSTOMIZATIONS;
 
-/// Most resources that are named; of the others it is said how many there are.
+/// Most resources that are named; the others are counted.
 const MAX_RESOURCES: usize = 10;
 
 impl Graph<'_> {
-    /// What the resources of Flux and Argo CD would change about the sets.
+    /// Finds what the resources of Flux and Argo CD would change in the sets.
     pub(super) fn engine_effects(&mut self, engines: &Engines) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut more = 0;
@@ -41,7 +41,7 @@ impl Graph<'_> {
         effects
     }
 
-    /// What a resource does that krs does not: a sentence each, and whether a rendered set has it.
+    /// The effects of a resource that krs does not apply: a sentence each, and whether rendering the set includes it.
     fn of_engine(&mut self, engine: &Engine) -> Vec<(String, bool)> {
         let found = engine.folder().and_then(|folder| Some((engine.kustomization(&folder)?, folder)));
         let Some((overlay, folder)) = found else { return Vec::new() };
@@ -80,7 +80,7 @@ impl Graph<'_> {
         messages
     }
 
-    /// The sets that are rendered for a folder: as its kustomization gathers them, else all that lie below.
+    /// The sets that are rendered for a folder: those of its kustomization, or else all below it.
     fn below(&mut self, folder: &Path, file: &Path) -> Reach {
         if KUSTOMIZATIONS.iter().any(|name| folder.join(name).is_file()) {
             return self.reach(folder, file);
@@ -119,7 +119,7 @@ fn render(engine: &Engine) -> Render {
     }
 }
 
-/// What is said where not all of a checkout was searched.
+/// The warning if a checkout was not searched completely.
 pub(super) fn limit(engines: &Engines) -> Option<Effect> {
     let root = engines.limit.as_ref()?;
     let message = format!(

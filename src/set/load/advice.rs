@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Commands that a person can type to have read what was not, with paths as the call would name them.
+//! Commands for the user that read what was not read, with paths as in the call.
 
 use std::path::{Path, PathBuf};
 
@@ -7,17 +7,17 @@ use camino::Utf8PathBuf;
 
 use crate::set::kustomize::{Effect, Render};
 
-/// The folders of a call, with what it calls them.
+/// The folders of a call, with their names in it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::set) struct Advice<'a>(pub(in crate::set) &'a [(PathBuf, Utf8PathBuf)]);
 
 impl Advice<'_> {
-    /// How to have Kustomize's result.
+    /// The command that renders with Kustomize.
     pub(in crate::set) fn kustomize(self, kustomization: &Path) -> String {
         self.piped("kustomize build", kustomization.parent().unwrap_or(kustomization))
     }
 
-    /// How to have what an effect is part of, as a sentence; empty: not at all.
+    /// The advice for an effect, as a sentence; empty: there is none.
     pub(in crate::set) fn render(self, effect: &Effect) -> String {
         match &effect.render {
             Render::Nothing => String::new(),
@@ -53,7 +53,7 @@ impl Advice<'_> {
         )
     }
 
-    /// How to read what a command makes of a folder.
+    /// The command that pipes the output of another command for a folder.
     pub(in crate::set) fn piped(self, command: &str, folder: &Path) -> String {
         typed(command, quoted(&self.path(folder)).map(|folder| format!("{command} {folder}")))
     }
@@ -85,10 +85,10 @@ fn typed(program: &str, command: Option<String>) -> String {
     )
 }
 
-/// Why no command is given.
+/// The advice if no command can be given.
 const UNTYPABLE: &str = "its path has characters that cannot be shown";
 
-/// A path as a shell takes it. `None`: it cannot be shown as it is, so that a command would name another.
+/// A path, quoted for a shell. `None`: it has to be escaped in messages, so that the command would name another path.
 fn quoted(path: &str) -> Option<String> {
     if crate::set::show::shown(path) != path || path.contains(char::REPLACEMENT_CHARACTER) {
         return None;

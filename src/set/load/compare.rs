@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What was read, compared with the commit that is checked out.
+//! Compares the files that were read with the commit that is checked out.
 //!
-//! A bundle may state a commit as its source only if whoever checks that commit out reads the same sets. So every
-//! difference makes the checkout dirty, and is named.
+//! A bundle may state a commit as its source only if a checkout of that commit gives the same sets. So every difference makes
+//! the checkout dirty, and is named.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,33 +18,33 @@ use crate::set::yaml::kind::says_set;
 /// Most differences that are named.
 const MAX_NAMED: usize = 50;
 
-/// How a file is related to the commit.
+/// The relation of a file to the commit.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::set) enum Relation {
-    /// Nothing is known of the commit.
+    /// The commit is not known.
     Unknown,
     Same,
-    /// It differs in line ends only, as `core.autocrlf` makes it; this is the commit's.
+    /// It differs only in line ends, as with `core.autocrlf`; contains the commit's content.
     LineEnds(Vec<u8>),
-    /// It has other content; whether the commit's holds a set.
+    /// It has other content; contains whether the commit's content has a set.
     Changed {
         held_set: bool,
     },
     Untracked,
 }
 
-/// The commit, and how what was read differs from it.
+/// The commit, and the differences from it.
 #[derive(Debug)]
 pub(in crate::set) struct Comparison {
     commit: Commit,
     names: Names,
     /// The folders that are read, as paths in the checkout.
     folders: Vec<Vec<u8>>,
-    /// Files that were looked into.
+    /// Files that were read.
     visited: BTreeSet<Vec<u8>>,
-    /// Files that gave sets.
+    /// Files with sets.
     gave: BTreeMap<Vec<u8>, String>,
-    /// Files that were skipped, and the file that is the reason.
+    /// Files that were skipped, and the file that caused it.
     skipped: Vec<(String, PathBuf)>,
     differences: BTreeMap<String, String>,
     /// Why the commit could not be read to the end.
@@ -52,8 +52,8 @@ pub(in crate::set) struct Comparison {
 }
 
 impl Comparison {
-    /// Opens the commit of the checkout at `top`. `folders` and `files` are what is read of it, `names` what messages call
-    /// the files.
+    /// Opens the commit of the checkout at `top`. `folders` and `files` are what is read of it, `names` the names of the files
+    /// in messages.
     ///
     /// # Errors
     /// Why this is not possible, as part of a sentence.
@@ -88,7 +88,7 @@ impl Comparison {
         self.commit.hasher(size)
     }
 
-    /// Relates a file that was read. `bytes` is its content where it is small enough to be kept.
+    /// Compares a file that was read. `bytes` is its content if it is small enough to be kept.
     pub(in crate::set) fn relate(
         &mut self,
         candidate: &Candidate,
@@ -106,12 +106,12 @@ impl Comparison {
 
     fn relate_file(&mut self, path: &Path, id: ObjectId, bytes: Option<&[u8]>) -> Relation {
         let Some(key) = self.commit.path_of(path) else { return Relation::Untracked };
-        // A link may point to a file whose name is not one of those that are read from the commit.
+        // A link may point to a file whose name is not read from the commit.
         let file = self.commit.find(&key).unwrap_or_else(|failure| {
             self.failure = Some(failure);
             None
         });
-        // Where the commit has a link, a file that stands in its place is not the file that it points to.
+        // If the commit has a link, a file instead of the link is not the linked file.
         let Some(file) = file.filter(|file| !file.link) else { return Relation::Untracked };
         self.visited.insert(key);
         if file.id == id {
@@ -124,7 +124,7 @@ impl Comparison {
         }
     }
 
-    /// A link that the commit has not, or has otherwise.
+    /// A link that is missing in the commit, or has another target there.
     fn relate_link(&mut self, link: &Path) -> Option<Relation> {
         let key = self.commit.path_of(link)?;
         self.visited.insert(key.clone());
@@ -139,10 +139,10 @@ impl Comparison {
         }
     }
 
-    /// Records that a file gave sets, or what stands in their place.
+    /// Records a file with sets or with content that was skipped.
     pub(in crate::set) fn gave_sets(&mut self, candidate: &Candidate, relation: &Relation) {
         let Some(key) = self.commit.path_of(candidate.link.as_ref().unwrap_or(&candidate.path)) else {
-            // What lies outside of the checkout is named by the path of the call.
+            // A file outside of the checkout is named by the path of the call.
             return;
         };
         match relation {
@@ -154,20 +154,20 @@ impl Comparison {
         self.gave.insert(key, candidate.file.clone());
     }
 
-    /// Records that a file gave no set.
+    /// Records a file without sets.
     pub(in crate::set) fn gave_none(&mut self, candidate: &Candidate, relation: &Relation) {
         if let Relation::Changed { held_set: true } = relation {
             self.differs(&candidate.file, "holds a set in the commit, and none here");
         }
     }
 
-    /// Records that a file was skipped because of what another says.
+    /// Records a file that was skipped because of another file.
     pub(in crate::set) fn skipped(&mut self, candidate: &Candidate, because: &Path) {
         self.skipped.push((candidate.file.clone(), because.to_owned()));
     }
 
-    /// Sets of the commit that were not read. Those that are here as the commit has them are answered, to be read:
-    /// `.gitignore` and `.git/info/exclude` say nothing about files that Git tracks.
+    /// Finds files with sets in the commit that were not read. Those that are here unchanged are returned to be read:
+    /// `.gitignore` and `.git/info/exclude` do not apply to files that Git tracks.
     pub(in crate::set) fn unread(&mut self) -> Vec<Candidate> {
         let mut unread = Vec::new();
         let mut of_commit = IgnoreRules::default();
@@ -202,7 +202,7 @@ impl Comparison {
                 continue;
             }
             let here = self.commit.file_of(&path).filter(|file| {
-                // No folder above it may be a link, because the file would be another one.
+                // No folder above it may be a link, because it would be another file.
                 file.is_file() && file.canonicalize().is_ok_and(|real| real == *file)
             });
             match here {
@@ -220,7 +220,7 @@ impl Comparison {
         unread
     }
 
-    /// Ends the comparison. Answers the commit, and a warning for each difference.
+    /// Ends the comparison. Returns the commit, and a warning for each difference.
     ///
     /// # Errors
     /// Why the commit could not be read to the end, as part of a sentence.
@@ -241,7 +241,7 @@ impl Comparison {
         Ok((source, warnings))
     }
 
-    /// What was skipped on disk must be skipped in the commit too.
+    /// Checks that files that were skipped on disk are skipped in the commit too.
     fn check_reasons(&mut self) {
         for (file, because) in std::mem::take(&mut self.skipped) {
             let same = std::fs::read(&because).ok().is_some_and(|bytes| self.is_same(&because, &bytes));
@@ -252,7 +252,7 @@ impl Comparison {
         }
     }
 
-    /// What was read on disk must be read in the commit too.
+    /// Checks that files that were read on disk are read in the commit too.
     fn check_given(&mut self) {
         let mut of_commit = IgnoreRules::default();
         let mut patches = BTreeMap::new();
@@ -286,7 +286,7 @@ impl Comparison {
         }
     }
 
-    /// Whether the commit has the path below `templates`, beside which is a chart that is not here.
+    /// Whether the path is below a `templates` folder beside a chart that only the commit has.
     fn is_template(&self, path: &[u8]) -> bool {
         let mut folder = parent(path);
         while !folder.is_empty() {
@@ -345,7 +345,7 @@ impl Comparison {
         matches!(self.relate_file(path, id, Some(bytes)), Relation::Same | Relation::LineEnds(_))
     }
 
-    /// The innermost folder that was asked for and holds `path`.
+    /// The innermost folder of the call that contains `path`.
     fn folder_of(&self, path: &[u8]) -> Option<Vec<u8>> {
         let below = |folder: &&Vec<u8>| {
             folder.is_empty()
@@ -354,7 +354,7 @@ impl Comparison {
         self.folders.iter().filter(below).max_by_key(|folder| folder.len()).cloned()
     }
 
-    /// What messages call a file of the checkout.
+    /// The name of a file of the checkout in messages.
     fn name(&self, path: &[u8]) -> String {
         let name = self.commit.file_of(path).and_then(|file| self.names.name(&file));
         name.unwrap_or_else(|| String::from_utf8_lossy(path).into_owned())
@@ -373,7 +373,7 @@ impl Comparison {
     fn covers_target(&self, link: &[u8], target: &[u8]) -> bool {
         let Some(path) = resolve(parent(link), target) else { return false };
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        // A link to a folder: what is in there is read where it is.
+        // A link to a folder: its files are read by their own names.
         let folder = self
             .commit
             .paths()
@@ -385,7 +385,7 @@ impl Comparison {
     }
 }
 
-/// Names of files that decide what is read: sets, and what excludes them.
+/// Names of files that decide what is read: YAML and JSON files, and files that exclude others.
 fn is_wanted(name: &[u8]) -> bool {
     is_manifest_name(name) || name == IGNORE_FILE.as_bytes() || name == b"Kustomization"
 }
@@ -405,7 +405,7 @@ fn is_hidden_in(path: &[u8], folder: &[u8]) -> bool {
     is_hidden(Path::new(&*String::from_utf8_lossy(path.get(start..).unwrap_or_default())))
 }
 
-/// Where a relative path leads; `None` outside of the checkout.
+/// Resolves a relative path; `None` if it is outside of the checkout.
 fn resolve(folder: &[u8], path: &[u8]) -> Option<Vec<u8>> {
     if path.starts_with(b"/") {
         return None;

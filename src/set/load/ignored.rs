@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Files that `.gitignore` and `.krsignore` exclude from being read, so that nobody has to guess why a set is missing.
+//! Files that `.gitignore` and `.krsignore` exclude from being read, so that a message can tell why a set is missing.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read as _;
@@ -13,21 +13,21 @@ use crate::set::files::root::checkout;
 use crate::set::files::walk::{IGNORE_FILE, is_manifest};
 use crate::set::yaml::kind::says_set;
 
-/// Most entries of folders that are listed, and most excluded files that are looked into: a folder with dependencies of
+/// Most entries of folders that are listed, and most excluded files that are read: a folder with dependencies of
 /// another language has more.
 const MAX_ENTRIES: usize = 50_000;
 const MAX_READ: usize = 2_000;
-/// Largest part of a file that is looked into.
+/// Largest part of a file that is read.
 const MAX_BYTES: u64 = 1 << 20;
 /// Most files that are listed one by one.
 const MAX_LISTED: usize = 200;
 /// Deepest folder that is listed.
 const MAX_DEPTH: usize = 32;
 
-/// What ignore files exclude below the folders of a call.
+/// The files that ignore files exclude below the folders of a call.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::set) struct Ignored {
-    /// YAML and JSON files that hold a set, sorted.
+    /// YAML and JSON files that contain a set, sorted.
     pub(in crate::set) sets: Vec<PathBuf>,
     /// All YAML and JSON files that are excluded.
     pub(in crate::set) files: usize,
@@ -58,7 +58,7 @@ pub(in crate::set) fn ignored(read: &HashSet<PathBuf>, folders: &[PathBuf]) -> I
 fn holds_set(path: &Path) -> bool {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path);
-    // Whoever cannot read it does not miss it.
+    // A file that cannot be read is not reported.
     let Ok(_) = file.and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes)) else { return false };
     mentions(&bytes) && says_set(&String::from_utf8_lossy(&bytes))
 }
@@ -79,11 +79,11 @@ impl Rules {
         all.into_iter().find_map(|(folder, file)| {
             let rules = self.0.entry(file.clone()).or_insert_with(|| {
                 let mut builder = GitignoreBuilder::new(folder);
-                // The walk warns of a line that does not read.
+                // The walk warns of an invalid line.
                 let _ = builder.add(&file);
                 builder.build().unwrap_or_else(|_| Gitignore::empty())
             });
-            // It has to lie below the folder of the rules, and does.
+            // The path is below the folder of the rules, as the call requires.
             match rules.matched_path_or_any_parents(path, false) {
                 ignore::Match::Ignore(line) => Some((line.original().to_owned(), file)),
                 _ => None,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Reading all sets of a call.
+//! Reads all sets of a call.
 
 mod advice;
 mod compare;
@@ -38,12 +38,12 @@ const MAX_ERRORS: usize = 50;
 
 /// Reads every set below `paths`, each a folder or a file; `-` is `stdin`.
 ///
-/// A file that is reached twice is read once. The order of the paths decides one thing: the commit is that of the first
-/// path that lies in a Git repository, and paths in another repository are warned about. Whatever Git or Kustomize would
-/// apply and is not read is warned about, too.
+/// A file that is found twice is read once. The order of the paths matters only for the commit: it is that of the first path
+/// in a Git repository, and paths in another repository give a warning. What Git or Kustomize would apply and krs does not
+/// read gives a warning too.
 ///
 /// # Errors
-/// Everything that is wrong, not only the first; also when there is no set at all.
+/// All errors, not only the first one; also if there is no set.
 pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<LoadedSets, SetErrors> {
     let mut loader = Loader::default();
     let mut roots = Vec::new();
@@ -72,7 +72,7 @@ pub fn load(paths: &[Utf8PathBuf], mut stdin: Option<&mut dyn Read>) -> Result<L
 #[derive(Default)]
 struct Loader {
     sets: Vec<LoadedSet>,
-    /// Where the file of each set really is.
+    /// The canonical path of each set's file.
     paths: Vec<PathBuf>,
     skipped: Vec<SkippedFile>,
     warnings: Vec<Warning>,
@@ -80,28 +80,28 @@ struct Loader {
     seen: HashSet<PathBuf>,
     /// Those of them that were not read as sets.
     skipped_files: HashSet<PathBuf>,
-    /// Folders that were asked for, with what messages call them.
+    /// Folders of the call, with their names in messages.
     folders: Vec<(PathBuf, Utf8PathBuf)>,
-    /// Files that were asked for.
+    /// Files of the call.
     files: HashSet<PathBuf>,
     names: Names,
     kustomizations: Kustomizations,
     comparison: Option<Comparison>,
-    /// A warning for each path that was read and is in no commit of the checkout.
+    /// A warning for each path that was read and is not in the commit.
     elsewhere: Vec<Warning>,
 }
 
 /// Why a file is not read as a set.
 struct Skip {
     reason: String,
-    /// The file that says so.
+    /// The file that causes it.
     because: Option<PathBuf>,
-    /// What to do to have it read.
+    /// How to have it read.
     advice: String,
 }
 
 impl Loader {
-    /// Finds the files of the roots, which come with what messages call them, in the order of the call.
+    /// Finds the files of the roots. The roots come in the order of the call, with their names in messages.
     fn open(&mut self, mut roots: Vec<(Root, Utf8PathBuf)>) -> Vec<Candidate> {
         self.names =
             Names::of(roots.iter().map(|(root, _)| root.folder()), |folder| checkout(folder).is_some());
@@ -123,7 +123,7 @@ impl Loader {
                     candidates.extend(self.walked(root, walked));
                 }
                 Root::File(path, named) => {
-                    // Below a folder of the call it has the name that it has there.
+                    // If it is below a folder of the call, it has its name there.
                     let named =
                         if folders.iter().any(|folder| path.starts_with(folder)) { path } else { named };
                     let file = self.names.name(named).unwrap_or_else(|| shown.to_string());
@@ -195,7 +195,7 @@ impl Loader {
             bytes = Some(std::mem::take(blob));
         }
         let before = (self.sets.len(), self.errors.len());
-        // Few files concern sets; of the others nothing more is asked.
+        // Only few files concern sets; the others need no comparison.
         let held_set = matches!(relation, Relation::Changed { held_set: true });
         let skip = if mentions || held_set { self.skip(candidate) } else { None };
         let skipped = skip.is_some();
@@ -234,7 +234,7 @@ impl Loader {
     }
 
     fn skip(&self, candidate: &Candidate) -> Option<Skip> {
-        // What is named as a file is read whatever it is.
+        // A file that the call names is always read.
         if self.files.contains(&candidate.path) {
             return None;
         }
@@ -363,7 +363,7 @@ impl Loader {
             return Err(SetErrors(self.errors));
         }
         let source = self.source();
-        // Stable: sets of one file stay in their order.
+        // A stable sort, so that sets of one file keep their order.
         self.sets.sort_by(|a, b| a.file.cmp(&b.file));
         self.name_twins();
         self.skipped.sort();
@@ -417,7 +417,7 @@ impl Loader {
         }
     }
 
-    /// Warns of what Kustomize, Flux and Argo CD would make of the sets.
+    /// Warns of what Kustomize, Flux and Argo CD would change in the sets.
     fn name_effects(&mut self) {
         fn found<'a>((loaded, path): (&'a LoadedSet, &'a PathBuf)) -> FoundSet<'a> {
             FoundSet {
@@ -451,7 +451,7 @@ impl Loader {
         self.warnings.extend(warnings);
     }
 
-    /// Warns of sets that have one name: a cluster keeps only one of them.
+    /// Warns of sets with the same name, of which a cluster has only one.
     fn name_twins(&mut self) {
         let mut first = BTreeMap::<(Option<&str>, &str), &LoadedSet>::new();
         for loaded in &self.sets {

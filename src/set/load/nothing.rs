@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What to say where no set was found: what was read instead.
+//! The error if no set was found. It tells what was read instead.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -10,9 +10,9 @@ use crate::set::model::{SkippedFile, Warning};
 use crate::set::yaml::outline::outline;
 use crate::set::yaml::text::split;
 
-/// Most files that are looked into again.
+/// Most files that are read again.
 const MAX_FILES: usize = 2_000;
-/// Largest document that is looked into again.
+/// Largest YAML document that is read again.
 const MAX_DOCUMENT: usize = 256 << 10;
 /// Most kinds, and most reasons, that are named.
 const MAX_NAMED: usize = 4;
@@ -25,7 +25,7 @@ pub(in crate::set) struct Nothing<'a> {
     pub(in crate::set) files: &'a HashSet<PathBuf>,
     /// How many files ignore files exclude.
     pub(in crate::set) ignored: usize,
-    /// What is said of the files beside.
+    /// Warnings about the files.
     pub(in crate::set) warnings: &'a [Warning],
     /// Sets that were not read, and why.
     pub(in crate::set) skipped: &'a [SkippedFile],

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One document, from text to a set that keeps all rules.
+//! Parses one YAML document into a valid set.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -17,10 +17,10 @@ use crate::set::yaml::outline::{Outline, odd_indent, outline};
 use crate::set::yaml::spot::{MAX_DOCUMENT, Spot};
 use crate::set::yaml::text::Piece;
 
-/// Reads one document as a set. The document may come from an archive, so nothing in it is trusted.
+/// Parses one YAML document as a set. It may come from an archive, so that nothing in it is trusted.
 ///
 /// # Errors
-/// The first thing that is wrong, with its place in the document.
+/// The first error, with its location in the document.
 pub fn check(document: &[u8], file: &str) -> Result<CheckedSet, SetError> {
     if document.len() > MAX_DOCUMENT {
         return Err(too_large(file, document.len()));
@@ -119,7 +119,7 @@ fn parse(text: &str) -> Result<Document, (Spot, String)> {
     })
 }
 
-/// The parser's message in the words of a set's author.
+/// The parser's message, reworded for the author of a set.
 fn explain(error: &serde_saphyr::Error) -> String {
     use serde_saphyr::Error as E;
     match error {
@@ -155,8 +155,8 @@ fn spot(location: Location) -> Spot {
     }
 }
 
-// The types of `crd` once more, with places and strict. They cannot be the same: in a cluster unknown fields must be
-// ignored, or an older importer would stop at a newer set. A test holds the two to the same fields.
+// Strict versions of the types of `crd`, with locations. They differ because unknown fields must be ignored in a cluster, or
+// an older importer would refuse a newer set. A test checks that both have the same fields.
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -286,15 +286,15 @@ impl Image {
     }
 }
 
-/// Every set of a piece of a file, or what is wrong with it.
+/// A set in a piece of a file, or its error.
 pub(in crate::set) struct Found<'a> {
-    /// The document, or one item of a list.
+    /// The YAML document, or one item of a list.
     pub(in crate::set) piece: Piece<'a>,
-    /// What it is.
+    /// The set or the error.
     pub(in crate::set) verdict: Verdict,
 }
 
-/// Looks into a document, and into the items of a list.
+/// Finds the sets in a YAML document and in the items of a list.
 ///
 /// # Errors
 /// The document is not YAML.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sets put together: each image once, and no two that overwrite each other at the edge.
+//! Merges sets: each image once, and no two images that overwrite each other at the edge.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,25 +22,25 @@ pub struct MergedImages {
 pub struct MergedImage {
     /// The reference.
     pub reference: Reference,
-    /// Platforms to bring. Empty: all.
+    /// Platforms to copy. Empty: all.
     pub platforms: Vec<Platform>,
-    /// Who wants it, in order.
+    /// The sets that list it, in order.
     pub uses: Vec<SetUse>,
 }
 
 /// One image of one set, as indexes into the slice that was merged and into that set's images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SetUse {
-    /// Which set.
+    /// Index of the set.
     pub set: usize,
-    /// Which of its images.
+    /// Index of the image in the set.
     pub image: usize,
 }
 
-/// Puts the images of all sets together.
+/// Merges the images of all sets.
 ///
 /// # Errors
-/// Every collision that the digests in the sets show; see [`collisions`].
+/// Every collision of digests in the sets; see [`collisions`].
 pub fn merge(sets: &[LoadedSet]) -> Result<MergedImages, SetErrors> {
     collisions(sets, |reference| reference.digest)?;
     let mut images: Vec<MergedImage> = Vec::new();
@@ -63,12 +63,12 @@ pub fn merge(sets: &[LoadedSet]) -> Result<MergedImages, SetErrors> {
     Ok(MergedImages { images })
 }
 
-/// Finds references that meet in one repository and tag of one destination registry with different digests, also
-/// across sets. `digest` answers what a reference stands for, `None` where that is not known yet: call it again
-/// when every tag is resolved.
+/// Finds references with different digests that go to one repository and tag of one destination registry, also across sets.
+/// `digest` returns the digest of a reference, or `None` if it is not known yet: call this again when every tag is
+/// resolved.
 ///
 /// # Errors
-/// Every collision, naming both places.
+/// Every collision, with both locations.
 pub fn collisions(
     sets: &[LoadedSet],
     digest: impl Fn(&Reference) -> Option<Digest>,
@@ -78,7 +78,7 @@ pub fn collisions(
     for loaded in sets {
         for image in &loaded.set.images {
             let Some(digest) = digest(&image.reference) else { continue };
-            // The text decides, not the parsed name: a variable in it is filled in with one value everywhere.
+            // The text is compared, not the parsed name: a variable has the same value everywhere.
             let target = format!("{}/{}", loaded.set.spec.destination_registry, image.repository);
             let (first, owner, other) =
                 *taken.entry((target.clone(), image.tag.as_str())).or_insert((digest, loaded, image));
@@ -105,12 +105,12 @@ pub fn collisions(
 /// Most names that a warning lists.
 const MAX_LISTED: usize = 5;
 
-/// An image that a name stands for, and where the set says so.
+/// An image with a given name, and its location in the set.
 type Claim<'a> = (Digest, &'a LoadedSet, &'a SetImage);
 
 /// Warns of names that sets with different destinations give to different images: each goes to its own registry, but one
-/// registry cannot hold both, as where `krs push` is told one. `digest` as for [`collisions`], which finds those with one
-/// destination.
+/// registry cannot have both, for example if `krs push` names one. `digest` as for [`collisions`], which finds those with
+/// one destination.
 pub fn names_of_sites(sets: &[LoadedSet], digest: impl Fn(&Reference) -> Option<Digest>) -> Option<Warning> {
     let mut names: BTreeMap<(&RepositoryName, &Tag), Vec<Claim>> = BTreeMap::new();
     for loaded in sets {

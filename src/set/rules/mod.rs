@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The rules of sets: of one document, of a spec, and of several sets together.
+//! The rules of sets: for one YAML document, for a spec, and for several sets.
 
 pub(super) mod document;
 pub(super) mod merge;

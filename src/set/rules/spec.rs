@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rules of a spec, the same that the API server applies, for use without one.
+//! The rules of a spec that the API server applies, for use without an API server.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -63,7 +63,7 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Checks a spec against every rule that the API server has, and understands its images. `line` of an image is 0.
+/// Checks a spec against every rule of the API server, and parses its images. `line` of an image is 0.
 ///
 /// `${VAR}` is accepted in `destinationRegistry`, which a GitOps engine may fill in later; nothing that is
 /// derived here depends on it.
@@ -111,7 +111,7 @@ impl Problems {
         self.0.push(Problem { field, message: message.into() });
     }
 
-    /// Names a character that nobody sees, of which no rule says anything. Answers whether there is one.
+    /// Reports an invisible character, which no other rule covers. Returns whether there is one.
     fn unseen(&mut self, field: SpecField, text: &str) -> bool {
         unseen(text).map(|message| self.add(field, message)).is_some()
     }
@@ -229,7 +229,7 @@ impl Problems {
     }
 }
 
-/// The message that the API server has for the same fault, else the more exact one of the parser.
+/// The API server's message for the same error, or else the more exact one of the parser.
 fn reference_message(error: &ParseReferenceError) -> String {
     match error {
         ParseReferenceError::Scheme(_) => message::IMAGE_SCHEME.to_owned(),
@@ -241,7 +241,8 @@ fn reference_message(error: &ParseReferenceError) -> String {
     }
 }
 
-/// The repository that `naming` gives. A port follows `_`, which no host name has: `:` may not stand in a repository.
+/// The repository by `naming`. A port follows `_`, which host names do not have, because `:` is not allowed in a
+/// repository.
 fn repository_at_edge(reference: &Reference, naming: Naming) -> Result<RepositoryName, ParseReferenceError> {
     match naming {
         Naming::PathOnly => Ok(reference.repository.clone()),
@@ -255,7 +256,7 @@ fn host_in_path(registry: &RegistryHost) -> String {
     registry.as_str().replace(['[', ']'], "").replace(':', "_")
 }
 
-/// Puts `1` in place of each `${…}`: it may stand for a host, a port or a part of a path.
+/// Replaces each `${…}` by `1`: it may stand for a host, a port or a part of a path.
 fn fill_in(text: &str) -> String {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;

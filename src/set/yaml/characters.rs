@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Characters that nobody sees and no name may have: what editors, chats and web pages leave in a text that is copied.
+//! Invisible characters, which no name may have: editors, chats and web pages leave them in copied text.
 
-/// The name of a character that is not seen, or looks like a blank.
+/// The name of a character that is invisible or looks like a blank.
 pub(in crate::set) const fn character_name(c: char) -> Option<&'static str> {
     Some(match c {
         ' ' => "a blank",
@@ -27,7 +27,7 @@ pub(in crate::set) fn describe(c: char) -> String {
     format!("{} (U+{:04X})", character_name(c).unwrap_or("a character"), u32::from(c))
 }
 
-/// What is wrong with a value that may have no such character.
+/// The error for a value with such a character.
 pub(in crate::set) fn unseen(value: &str) -> Option<String> {
     let (at, c) = value.char_indices().find(|(_, c)| character_name(*c).is_some())?;
     let name = describe(c);

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An item of a list that uses anchors of other items, as a document of its own: every alias is replaced by what it
-//! stands for.
+//! Writes an item of a list that uses anchors of other items as a YAML document of its own: every alias is expanded.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -25,20 +24,20 @@ pub(in crate::set) struct Expanded {
     pub(in crate::set) lines: Vec<u64>,
 }
 
-/// A list whose items are written out.
+/// A list whose items are expanded.
 pub(in crate::set) struct Expander<'a> {
     events: Vec<(Event<'a>, u64)>,
     /// For each anchor the events of its node.
     anchors: HashMap<usize, Range<usize>>,
     /// The mappings, by the byte at which they begin: of those that begin at one byte the outermost.
     mappings: HashMap<usize, Range<usize>>,
-    /// What was written for the items so far.
+    /// The output for the items so far.
     events_written: usize,
     bytes_written: usize,
 }
 
 impl<'a> Expander<'a> {
-    /// Reads a list. `None`: it is no YAML, or too large.
+    /// Parses a list. `None`: it is not YAML, or too large.
     pub(in crate::set) fn new(list: &'a str) -> Option<Self> {
         let mut events = Vec::new();
         let mut anchors = HashMap::new();
@@ -72,8 +71,8 @@ impl<'a> Expander<'a> {
         Some(Self { events, anchors, mappings, events_written: 0, bytes_written: 0 })
     }
 
-    /// Writes the item that begins at a byte of the list. `None`: it cannot be written, or all together would be too
-    /// large.
+    /// Writes the item that begins at a byte of the list. `None`: it cannot be written, or all items together would be
+    /// too large.
     pub(in crate::set) fn item(&mut self, start: usize) -> Option<Expanded> {
         let mut rest = self.mappings.get(&start)?.clone();
         let mut writer = Writer {
@@ -92,7 +91,7 @@ impl<'a> Expander<'a> {
     }
 }
 
-/// What stands before a node on its line.
+/// What precedes a node on its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum After {
     Nothing,
@@ -193,7 +192,7 @@ impl<'a> Writer<'a> {
             event => event,
         };
         match event {
-            // The tag of a merge key says nothing more.
+            // The tag of a merge key adds no information.
             Event::Scalar(value, ScalarStyle::Plain, _, _) if value == "<<" => {
                 Some(("<<", ScalarStyle::Plain, None))
             }
@@ -249,7 +248,7 @@ impl<'a> Writer<'a> {
 /// A scalar on one line, with the same meaning.
 fn scalar(value: &str, style: ScalarStyle, tag: Option<&Tag>) -> String {
     let plain = style == ScalarStyle::Plain && !value.contains('\n');
-    // JSON's form of a text is one of YAML's.
+    // A JSON string is a valid YAML scalar.
     let text = if plain { value.to_owned() } else { serde_json::Value::from(value).to_string() };
     match tag.map(|tag| (tag.handle(), tag.suffix())) {
         None => text,

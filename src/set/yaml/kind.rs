@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a document is, by its `apiVersion` and `kind`.
+//! The kind of a YAML document, by its `apiVersion` and `kind`.
 
 use super::outline::Header;
 use super::spot::Spot;
 use crate::crd::{API_VERSION, GROUP, KIND};
 use crate::set::files::read::PROJECT;
 
-/// What a document is, by its first lines.
+/// The kind of a YAML document.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::set) enum Verdict {
     /// A set of this API version.
     Set,
-    /// A list, which may hold sets.
+    /// A list, which may contain sets.
     List,
-    /// A set of somebody else's group.
+    /// An `EdgeImageSet` of another project's group.
     Foreign(String),
-    /// None of our business.
+    /// Another resource.
     Other,
-    /// Meant to be a set, and not one.
+    /// Probably meant to be a set, but invalid.
     Wrong(Spot, String),
 }
 
@@ -26,7 +26,7 @@ pub(in crate::set) fn judge(header: &Header) -> Verdict {
     let (version, kind) = (header.api_version.as_ref(), header.kind.as_ref());
     let version_text = version.map(|version| version.value.as_str());
     let ours = version_text.is_some_and(|version| group(version) == GROUP);
-    // What nobody else's group can be.
+    // A group that no other project can have.
     let may_be_ours = version_text.is_none_or(|version| ours || is_near_group(group(version)));
     match kind {
         Some(kind) if kind.value == KIND => match version {
@@ -59,7 +59,7 @@ pub(in crate::set) fn judge(header: &Header) -> Verdict {
 
 /// Kind of a list of sets.
 pub(in crate::set) const LIST_KIND: &str = "EdgeImageSetList";
-/// The other kind of the group, and that of a list of it. They hold no images to bundle.
+/// The other kind of the group, and that of a list of it. They contain no images to bundle.
 const BUNDLE_KIND: &str = "ImageBundle";
 const BUNDLE_LIST_KIND: &str = "ImageBundleList";
 
@@ -81,16 +81,16 @@ pub(in crate::set) fn is_near_kind(kind: &str) -> bool {
 
 /// Whether a name is the other one, or that with one or two letters wrong; upper and lower case alike.
 pub(in crate::set) fn is_near(a: &str, b: &str) -> bool {
-    // What differs more in length is not compared letter by letter: names from files may be long.
+    // Names that differ more in length are not compared, because names from files may be long.
     a.len().abs_diff(b.len()) <= MAX_EDITS
         && strsim::levenshtein(&a.to_ascii_lowercase(), &b.to_ascii_lowercase()) <= MAX_EDITS
 }
 
-/// Letters that are wrong, missing or too many in a name that is still taken for another.
+/// The most wrong, missing or additional letters in a name that still counts as misspelt.
 const MAX_EDITS: usize = 2;
 
 /// Whether a text says that something in it is a set, in a line such as `kind: EdgeImageSet` or
-/// `"kind": "EdgeImageSet",`. For text that is no YAML, where nothing better can be asked.
+/// `"kind": "EdgeImageSet",`. For text that is not valid YAML.
 pub(in crate::set) fn says_set(text: &str) -> bool {
     text.lines().any(|line| {
         line.match_indices("EdgeImage").any(|(at, _)| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Text of a file: its documents and the items of lists, what kind of object each is, and where everything stands.
+//! Text of a file: its YAML documents and the items of lists, their kinds, and their locations.
 
 pub(super) mod characters;
 pub(super) mod expand;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a document is, without reading it: its `apiVersion` and `kind`, and the items of a list.
+//! The outline of a YAML document: its `apiVersion` and `kind`, and the items of a list.
 //!
-//! It follows the parser's events and expands nothing, so that no document can make it expensive.
+//! It follows the parser's events and expands nothing, so that its cost is bounded for every document.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -14,14 +14,14 @@ use super::spot::Spot;
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 128;
 
-/// A text and where it stands.
+/// A text and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::set) struct Word {
     pub(in crate::set) value: String,
     pub(in crate::set) spot: Spot,
 }
 
-/// The two fields that say what an object is.
+/// The two fields that tell the kind of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::set) struct Header {
     pub(in crate::set) api_version: Option<Word>,
@@ -31,7 +31,7 @@ pub(in crate::set) struct Header {
 /// An item of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::set) struct Item {
-    /// Where its text is.
+    /// The range of its text.
     pub(in crate::set) bytes: Range<usize>,
     /// Line on which it begins, from 1.
     pub(in crate::set) line: u64,
@@ -39,11 +39,11 @@ pub(in crate::set) struct Item {
     pub(in crate::set) column: usize,
     /// Whether it is written in braces.
     pub(in crate::set) flow: bool,
-    /// Whether it uses anchors that stand outside of it.
+    /// Whether it uses anchors outside of it.
     pub(in crate::set) foreign: bool,
 }
 
-/// What a document is.
+/// The outline of a YAML document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::set) struct Outline {
     pub(in crate::set) header: Header,
@@ -59,11 +59,11 @@ enum Open {
 /// Reads the outline of a text that is one document.
 ///
 /// # Errors
-/// Where and why the text is not YAML.
+/// The location of the error, and why the text is not YAML.
 pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
     let mut outline = Outline::default();
     let mut open: Vec<Open> = Vec::new();
-    // The item that is open, and the items in which anchors stand.
+    // The open item, and the items with anchors.
     let mut current = None;
     let mut owners = HashMap::new();
     for event in Parser::new_from_str(text) {
@@ -152,7 +152,7 @@ pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
     Ok(outline)
 }
 
-/// The key whose value comes next, where that can say what the object is; whether a merge key brings it, behind the
+/// The key whose value comes next, if it may tell the kind of the object; whether a merge key brings it, behind the
 /// object's own.
 fn header_key(open: &[Open]) -> Option<(&str, bool)> {
     match open {
@@ -167,7 +167,7 @@ fn header_key(open: &[Open]) -> Option<(&str, bool)> {
     }
 }
 
-/// Where the tab is that the parser stumbled over: it names the value before it.
+/// The location of the tab that the parser refused. The parser reports the value before it.
 fn tab(text: &str, line: usize, message: &str) -> Option<(Spot, String)> {
     if !message.contains("tab") {
         return None;
@@ -182,7 +182,7 @@ fn tab(text: &str, line: usize, message: &str) -> Option<(Spot, String)> {
     Some((spot(number + 1, column, 1), message))
 }
 
-/// Indentation by something that only looks like blanks.
+/// Indentation with characters that only look like blanks.
 pub(in crate::set) fn odd_indent(text: &str) -> Option<(Spot, String)> {
     text.lines().enumerate().find_map(|(number, line)| {
         let indent = line.chars().take_while(|c| c.is_whitespace() || character_name(*c).is_some());
@@ -195,7 +195,7 @@ pub(in crate::set) fn odd_indent(text: &str) -> Option<(Spot, String)> {
     })
 }
 
-/// The parser's message in the words of a set's author.
+/// The parser's message, reworded for the author of a set.
 fn explain(message: String) -> String {
     if message.contains("unknown anchor") {
         return "there is no anchor of this name before the alias in the same document".to_owned();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Text of a file, divided into documents, with the way back from a place in a document to a place in the file.
+//! Divides the text of a file into YAML documents, and maps positions in a document to positions in the file.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -10,12 +10,12 @@ use super::outline::Item;
 use super::spot::Spot;
 use crate::set::error::SetError;
 
-/// A document of a file, or an item of a list in it.
+/// A YAML document of a file, or an item of a list in it.
 #[derive(Debug, Clone)]
 pub(in crate::set) struct Piece<'a> {
-    /// What is parsed, and travels.
+    /// The text that is parsed and bundled.
     pub(in crate::set) text: Cow<'a, str>,
-    /// The complete document, as the file has it.
+    /// The complete YAML document, as in the file.
     pub(in crate::set) shown: &'a str,
     /// Bytes of the file before `shown`.
     pub(in crate::set) start: usize,
@@ -25,7 +25,7 @@ pub(in crate::set) struct Piece<'a> {
     line: u64,
     /// Characters before the first line of `text`, and before all others.
     columns: (usize, usize),
-    /// Where `text` is not as it stands in the file: for each of its lines the line of `shown`, from 1.
+    /// If `text` differs from the file: for each of its lines the line of `shown`, from 1.
     lines: Option<Arc<[u64]>>,
     source: OnceCell<Arc<str>>,
 }
@@ -44,13 +44,13 @@ impl<'a> Piece<'a> {
         }
     }
 
-    /// A text that is one document.
+    /// A text that is one YAML document.
     pub(in crate::set) fn whole(text: &'a str) -> Self {
         Self::new(text, 1, 0)
     }
 
-    /// An item of the list that this document is. Its lines are moved to the left margin, which changes no value:
-    /// indentation counts from the parent. A flow item (JSON) stays as it is.
+    /// An item of the list in this document. Its lines lose their indentation, which changes no value, because indentation
+    /// counts from the parent. A flow item (JSON) stays as it is.
     pub(in crate::set) fn item(&self, item: &Item) -> Self {
         let text = self.text.get(item.bytes.clone()).unwrap_or_default();
         let column = if item.flow { 0 } else { item.column };
@@ -59,7 +59,7 @@ impl<'a> Piece<'a> {
             let spaces = if n == 0 { 0 } else { line.len() - line.trim_start_matches(' ').len() };
             moved.push_str(line.get(spaces.min(column)..).unwrap_or_default());
         }
-        // What is left of the line on which the next item begins.
+        // The rest of the line on which the next item begins.
         let kept = moved.trim_end_matches([' ', '\t']).len();
         moved.truncate(kept);
         Self {
@@ -72,7 +72,7 @@ impl<'a> Piece<'a> {
         }
     }
 
-    /// An item that uses anchors of other items, with what they stand for. `None`: it cannot be written out.
+    /// An item that uses anchors of other items, with the aliases expanded. `None`: it cannot be expanded.
     pub(in crate::set) fn expanded(&self, item: &Item, list: &mut Expander<'_>) -> Option<Self> {
         let Expanded { text, lines } = list.item(item.bytes.start)?;
         Some(Self {
@@ -92,23 +92,23 @@ impl<'a> Piece<'a> {
         self.shown_at.0 + self.line + line.saturating_sub(1)
     }
 
-    /// Line of the file on which something other than a comment stands first.
+    /// First line of the file that is not a comment.
     pub(in crate::set) fn first_line(&self) -> u64 {
         let before = self.text.lines().take_while(|line| !has_content(line)).count();
         self.line(before as u64 + 1)
     }
 
-    /// An error at a place in the document.
+    /// An error at a position in the document.
     pub(in crate::set) fn error(&self, file: &str, spot: Spot, message: String) -> SetError {
         let line = self.line(spot.line);
         if self.lines.is_some() {
-            // It stands in other columns there.
+            // The columns differ there.
             return SetError { line, ..SetError::file(file, message) };
         }
         let removed = if spot.line == 1 { self.columns.0 } else { self.columns.1 };
         let column = spot.column + removed as u64;
         let source = self.source.get_or_init(|| {
-            // Everything else of the file is left blank: it may be a Secret.
+            // The rest of the file is blank, because it may be a Secret.
             let lines = usize::try_from(self.shown_at.0 - 1).unwrap_or(0);
             let mut text = "\n".repeat(lines) + &" ".repeat(self.shown_at.1);
             text.push_str(self.shown);
@@ -156,8 +156,8 @@ fn has_content(line: &str) -> bool {
     !line.is_empty() && !line.starts_with('#')
 }
 
-/// Divides a file at its `---` and `...` lines. Those are never content: at the left margin YAML allows them in no
-/// scalar. Documents that are only comments or directives are left out.
+/// Divides a file at its `---` and `...` lines. They are never content: YAML does not allow them
+/// at the left margin of a scalar. Documents with only comments or directives are left out.
 pub(in crate::set) fn split(text: &str) -> Vec<Piece<'_>> {
     let (mark, text) =
         text.strip_prefix('\u{feff}').map_or((0, text), |rest| (text.len() - rest.len(), rest));

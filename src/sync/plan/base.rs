@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the sites that a delta is for have already. Pure.
+//! The layers that the sites of a delta already have. Pure.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use crate::oci::digest::Digest;
 use crate::sync::catalog::SentBundle;
 use crate::sync::receipt::{Receipt, ReceiptError};
 
-/// Layers that are left out of a bundle, and who says that they are there.
+/// The layers that a bundle leaves out, and the sources that say that the sites have them.
 #[derive(Debug, Clone, Default)]
 pub struct Base {
     layers: HashMap<Digest, (u64, BTreeSet<String>)>,
@@ -21,7 +21,7 @@ pub struct Base {
 }
 
 impl Base {
-    /// What a receipt lists.
+    /// The layers of a receipt.
     ///
     /// # Errors
     /// None in practice, as for [`Receipt::encode`].
@@ -44,7 +44,7 @@ impl Base {
         Ok(Self { layers, sources: vec![source], requires_full_index })
     }
 
-    /// What a site has that an earlier bundle was brought to: also what that bundle itself assumed there.
+    /// The layers of an earlier bundle, including the base that it assumed.
     ///
     /// # Errors
     /// None in practice, as for [`crate::bundle::BundleManifest::encode`].
@@ -91,7 +91,7 @@ impl Base {
         Self { layers, sources: vec![source], requires_full_index: None }
     }
 
-    /// What both have: a delta for several sites leaves out only what none of them needs.
+    /// The layers of both: a delta for several sites leaves out only layers that all of them have.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         if self.sources.is_empty() {
@@ -112,12 +112,12 @@ impl Base {
         self
     }
 
-    /// Whether the bundle is to be made against anything.
+    /// Whether there is no source.
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
     }
 
-    /// The registry that would refuse a choice of platforms.
+    /// The registry that refuses sparse indexes, and so a choice of platforms.
     pub(super) fn requires_full_index(&self) -> Option<&str> {
         self.requires_full_index.as_deref()
     }
@@ -127,7 +127,7 @@ impl Base {
         self.layers.get(digest).is_some_and(|(same, _)| *same == size)
     }
 
-    /// What the manifest says of the `left_out` layers; nothing where none was.
+    /// The base in the manifest for the `left_out` layers; `None` if there are none.
     pub(super) fn stated(&self, left_out: &BTreeSet<Digest>) -> Option<BundleBase> {
         let layer = |digest: &Digest| {
             let (size, repositories) = self.layers.get(digest)?;

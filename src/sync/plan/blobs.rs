@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The blobs of a bundle, each once, and who needs them. Pure.
+//! The blobs of a bundle, each once, and their owners. Pure.
 
 use std::collections::HashMap;
 
@@ -22,13 +22,13 @@ pub struct Fetch {
     /// Signatures, SBOMs and attestations that need it, and optional children of indexes: the index of the image in the
     /// manifest, and the digest of what needs it.
     pub optional: Vec<(usize, Digest)>,
-    /// Its content, where it came along with the manifests.
+    /// Its content, if it was fetched with the manifests.
     pub known: Option<Bytes>,
-    /// Addresses outside of registries from which it may be downloaded, where no registry has it.
+    /// Addresses outside of registries from which it may be downloaded if no registry has it.
     pub urls: Vec<String>,
 }
 
-/// Who needs a blob.
+/// What needs a blob.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Owner {
     Image(usize),

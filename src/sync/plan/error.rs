@@ -5,7 +5,7 @@ use crate::bundle::{MAX_SET, MAX_SETS, ManifestError};
 use crate::error::{Classify, ErrorKind};
 use crate::oci::digest::Digest;
 
-/// Why there can be no such bundle.
+/// Why a bundle cannot be planned.
 #[derive(Debug, Error)]
 pub enum PlanError {
     /// Nothing to bundle.
@@ -35,7 +35,7 @@ pub enum PlanError {
     /// The time of the commit cannot be expressed.
     #[error("{0} is not a time that a bundle can carry")]
     Time(i64),
-    /// The site cannot take a part of an index.
+    /// The site's registry refuses sparse indexes.
     #[error(
         "{image} is to travel for {platforms} only, and {registry} takes no index some of whose images are missing"
     )]
@@ -54,7 +54,7 @@ pub enum PlanError {
         image: String,
         /// The version.
         needed: u32,
-        /// What of it needs the version.
+        /// The content that needs the version.
         what: String,
     },
     /// The manifest cannot be made.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What of the images krs 0.1 would refuse or read in another way. Pure.
+//! Finds images that krs 0.1 refuses or reads in another way. Pure.
 
 use super::error::PlanError;
 use crate::format::FIRST_VERSION;
@@ -7,10 +7,10 @@ use crate::oci::closure::{AbsentChild, Closure, Manifests};
 use crate::oci::{Choice, Matching};
 use crate::sync::resolve::{Resolved, ResolvedImage};
 
-/// The lowest format version whose readers take the content of all images, at most `highest`.
+/// The lowest format version whose readers accept the content of all images, at most `highest`.
 ///
 /// # Errors
-/// [`PlanError::Version`] where that is too low.
+/// [`PlanError::Version`] if that is too low.
 pub(super) fn lowest_version(resolved: &Resolved, highest: Option<u32>) -> Result<u32, PlanError> {
     const NEEDED: u32 = 2;
     let found = |image: &ResolvedImage| {
@@ -25,7 +25,7 @@ pub(super) fn lowest_version(resolved: &Resolved, highest: Option<u32>) -> Resul
     }
 }
 
-/// What of an image needs format version 2, in words for a message; nothing where version 1 does.
+/// The content of an image that needs format version 2, for a message; `None` if version 1 suffices.
 fn needs_version_2(image: &ResolvedImage, manifests: &Manifests) -> Option<String> {
     let referrers = image.referrers.iter().map(|referrer| &referrer.closure);
     let mut closures = std::iter::once(&image.closure).chain(referrers);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The sets of a bundle, and what its manifest calls their files.
+//! The sets of a bundle, and the names of their files in its manifest.
 
 use super::error::PlanError;
 use crate::bundle::layout;

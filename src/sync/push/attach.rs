@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Puts what refers to an image beside it: signatures, SBOMs, attestations. They are optional: what fails with one of them
-//! costs that one, and is reported. All of their requests together use at most a quarter of the retries of a run. (T-127)
+//! Pushes the referrers of an image: signatures, SBOMs, attestations. They are optional: a failure of one does not affect
+//! the others or the image, and is reported. All of their requests together use at most a quarter of the retries of a run. (T-127)
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,17 +19,17 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::{RepositoryName, Selector};
 use crate::registry::{Repository, referrers_tag};
 
-/// What became of the referrers of a target.
+/// The result for the referrers of a target.
 #[derive(Debug, Default)]
 pub(super) struct Attached {
     /// Lists to read again at the end of the run.
     pub(super) written: Vec<WrittenList>,
-    /// What is not as it should be.
+    /// Referrers that are not as they should be.
     pub(super) problems: Vec<ReferrerProblem>,
 }
 
 impl Run<'_> {
-    /// Reads again the lists of referrers that this run wrote: another writer may have overwritten them. (T-114)
+    /// Reads the lists of referrers that this run wrote again, because another writer may have overwritten them. (T-114)
     pub(super) async fn mend_lists(
         &self,
         written: BTreeMap<RepositoryName, Vec<WrittenList>>,
@@ -41,7 +41,7 @@ impl Run<'_> {
         problems.into_iter().flatten().collect()
     }
 
-    /// Puts the referrers of a target, whose image is there, and makes them findable.
+    /// Puts the referrers of a target, whose image is present, and makes them findable.
     pub(super) async fn put_referrers(&self, target: &Target, failures: &Failures) -> Attached {
         let image = self.images.images.get(target.image).filter(|_| self.referrers);
         let entry = self.bundle.manifest().images.get(target.image);
@@ -92,12 +92,12 @@ impl Run<'_> {
         attached
     }
 
-    /// Whether the list of referrers of `subject` is an image of the sets itself: then it stays as Git states it.
+    /// Whether the list of referrers of `subject` is an image of the sets itself: then it must stay unchanged.
     fn sets_name_list_of(&self, target: &Target, subject: &Digest) -> bool {
         referrers_tag(subject).is_some_and(|tag| self.claimed.contains(&(target.repository.clone(), tag)))
     }
 
-    /// Puts the manifests of a referrer whose blobs have arrived. Answers whether the registry said that it lists it.
+    /// Puts the manifests of a referrer whose blobs have arrived. Returns whether the registry confirmed that it lists the referrer.
     async fn put_referrer(
         &self,
         repository: &Repository,
@@ -118,7 +118,7 @@ impl Run<'_> {
     }
 }
 
-/// Those of `manifests` that the repository has. What cannot be asked is put again.
+/// Those of `manifests` that the repository has. A manifest that cannot be queried is put again.
 async fn present<'a>(
     repository: &Repository,
     manifests: impl Iterator<Item = &'a Descriptor>,
@@ -133,7 +133,7 @@ async fn present<'a>(
     stream::iter(queries).buffer_unordered(MAX_QUERIES).filter_map(std::future::ready).collect().await
 }
 
-/// Why a blob of a referrer did not arrive. The error stays for an image that needs the blob too.
+/// Why a blob of a referrer was not pushed. The error is kept for an image that needs the blob too.
 fn blob_failure(repository: &Repository, closure: &Closure, failures: &Failures) -> Option<TargetError> {
     let failures = failures.lock();
     closure.blobs.iter().find_map(|content| {

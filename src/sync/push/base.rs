@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Layers that a delta does not hold: where they are expected, and where the registry has them. (T-32)
+//! The layers of a delta's base: the repositories in which they are expected, and those that have them. (T-32)
 
 use std::collections::BTreeSet;
 
@@ -17,8 +17,8 @@ pub fn expected(layer: &BaseLayer, destination: &Destination) -> BTreeSet<Reposi
 }
 
 /// The first of `candidates`, repositories of the registry of `repository`, that has the layer. One that may not be read,
-/// or fails, is as good as one that lacks it, unless no other has it. Only where none says at once that it has the layer,
-/// each is asked so that its answer can be relied on. After one has failed in spite of retries, there are no more of them:
+/// or fails, counts as one without the layer, unless no other has it. Only if none of them confirms the layer with a single
+/// request, each is queried with retries. After one has failed in spite of its retries, the others are not retried, because
 /// a registry that is down fails for all. (T-203)
 ///
 /// # Errors
@@ -50,11 +50,11 @@ pub async fn find(
             Err(error) => (unknown, failure) = (true, failure.or(Some(error))),
         }
     }
-    // What another run may mend comes first.
+    // Failures that another run may repair come first.
     failure.filter(|_| unknown).or(refusal).map_or(Ok(None), Err)
 }
 
-/// A layer that no repository has, and where it was looked for.
+/// A layer that no repository has, and the repositories that were queried.
 pub(super) fn missing(
     layer: &BaseLayer,
     images: BTreeSet<String>,

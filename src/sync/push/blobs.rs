@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Sends the blobs of a bundle: each once, from there on linked into the other repositories that need it.
+//! Sends the blobs of a bundle, each once, and mounts them into the other repositories that need them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,12 +15,12 @@ use crate::oci::reference::RepositoryName;
 use crate::progress::{Activity, Progress};
 use crate::registry::{BlobContent, BlobPush, BlobSource, PushOutcome, RegistryError, SourceError};
 
-/// Blobs of up to so many bytes are sent as such small requests are. Larger ones are transfers, of which there are as
-/// many at once as were asked for.
+/// Blobs of up to this many bytes count as small requests. Larger ones count as transfers, whose number at the same time is
+/// limited.
 const SMALL: u64 = 256 << 10;
 
 impl Run<'_> {
-    /// Sends each blob that is nowhere once, and links it into the other repositories that need it.
+    /// Sends each missing blob once, and mounts it into the other repositories that need it.
     pub(super) async fn send(&self, needs: &[Need], present: Present, failures: &mut Failures) {
         let known = failures.get_mut();
         let work = needs.iter().filter_map(|need| {
@@ -37,7 +37,7 @@ impl Run<'_> {
         let failures = &*failures;
         let tasks = work.into_iter().map(|(need, mut holder, lacking)| async move {
             let mut lacking = lacking.into_iter();
-            // One after the other until one has it; then all others have it linked from there.
+            // One repository after the other until one has the blob; then it is mounted into all others.
             while holder.is_none()
                 && let Some(name) = lacking.next()
             {
@@ -54,7 +54,7 @@ impl Run<'_> {
         self.progress.end(Activity::Push);
     }
 
-    /// Sends a blob; whether it is there now. The error goes to the targets that need it.
+    /// Sends a blob. Returns whether it is present now. The error goes to the targets that need it.
     async fn send_or_note(
         &self,
         need: &Need,
@@ -71,7 +71,7 @@ impl Run<'_> {
         true
     }
 
-    /// Sends a blob that a repository had and lost.
+    /// Sends a blob that a repository had and has lost.
     pub(super) async fn send_again(
         &self,
         digest: Digest,
@@ -107,13 +107,13 @@ impl Run<'_> {
                 let (bundle, shown) = (Arc::clone(self.bundle), Arc::clone(&shown));
                 BlobContent::Source(Arc::new(ArchiveSource { bundle, blob, shown }))
             }
-            // Only for a registry that does not mount.
+            // Used only if the registry does not mount.
             (None, Some(from)) => {
                 let shown = Arc::clone(&shown);
                 let received = Arc::new(move |bytes| shown.advance(bytes));
                 BlobContent::Repository { name: from.clone(), received }
             }
-            // The base was found before; it can only be gone since.
+            // The base was present before, so it was deleted meanwhile.
             (None, None) => {
                 return Err(RegistryError::Source {
                     digest,
@@ -138,7 +138,7 @@ impl Run<'_> {
     }
 }
 
-/// A blob as whoever watches sees it: from its first byte on, so that what is mounted or waits is not shown.
+/// The progress of a blob. It starts with the first byte, so that mounted and waiting blobs are not shown.
 struct Shown {
     progress: Arc<dyn Progress>,
     digest: Digest,
@@ -163,7 +163,7 @@ impl Shown {
     }
 }
 
-/// Reads a blob of the archive for the registry client, which hashes it on the way.
+/// Reads a blob of the archive for the registry client, which hashes it while it sends.
 struct ArchiveSource {
     bundle: Arc<Bundle>,
     blob: BundleBlob,

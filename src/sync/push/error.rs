@@ -14,16 +14,16 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::{ParseReferenceError, RegistryHost, RepositoryName, Tag};
 use crate::registry::RegistryError;
 
-/// Why a target is not at the edge.
+/// Why a target is not complete at the edge.
 #[derive(Debug, Error)]
 pub enum TargetError {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// The archive, while it was read.
+    /// Reading the archive failed.
     #[error(transparent)]
     Bundle(Box<BundleError>),
-    /// What was read back is not what was sent. (T-58)
+    /// The manifest that was read back is not the one that was sent. (T-58)
     #[error("{registry} delivers {got} where {expected} was put")]
     ReadBack {
         /// The registry.
@@ -33,7 +33,7 @@ pub enum TargetError {
         /// What came back.
         got: Digest,
     },
-    /// A blob of a referrer did not arrive.
+    /// A blob of a referrer was not pushed.
     #[error("blob {digest} could not be sent: {reason}")]
     Blob {
         /// The blob.
@@ -41,7 +41,7 @@ pub enum TargetError {
         /// Why.
         reason: String,
     },
-    /// The registry takes no index some of whose images are not there.
+    /// The registry refuses an index whose children are not all present.
     #[error("{registry} refuses index {digest}, some of whose children it does not have: {source}")]
     Sparse {
         /// The registry.
@@ -50,7 +50,7 @@ pub enum TargetError {
         digest: Digest,
         /// Children that were missing at the source already, as in [`crate::oci::Index::name_of`].
         missing: Vec<String>,
-        /// Children that it did not take, and why.
+        /// Children that it refused, and why.
         unsent: Vec<String>,
         /// What it says.
         source: Box<RegistryError>,
@@ -76,13 +76,13 @@ pub enum TargetError {
     /// A blob that it needs failed for another target, which is named.
     #[error("it shares blob {0}, which could not be sent")]
     Shared(Digest),
-    /// A manifest is not in the bundle; cannot be, after its structure was checked.
+    /// A manifest is not in the bundle. Impossible after the structure was checked.
     #[error("{0} is not in the bundle")]
     Missing(Digest),
 }
 
 impl TargetError {
-    /// Whether this is what a registry says that has lost what was sent to it.
+    /// Whether the error may mean that the registry has deleted content that was sent.
     pub fn may_be_collected(&self) -> bool {
         let error = match self {
             Self::Registry(error) => error,
@@ -158,7 +158,7 @@ pub enum PushError {
         /// The two images, on the heap: errors are moved through every result of a push.
         claims: Box<[Claim; 2]>,
     },
-    /// Sets were named that the bundle does not hold.
+    /// Sets were named that are not in the bundle.
     #[error("the bundle holds no set {}; it holds {}", names(.unknown), names(.known))]
     UnknownSets {
         /// The wrong names.
@@ -166,7 +166,7 @@ pub enum PushError {
         /// The sets of the bundle.
         known: BTreeSet<SetName>,
     },
-    /// A set without a destination of its own was to go there.
+    /// A set has no destination of its own, and none was given.
     #[error(
         "the destination `{destination}` of set {set} ({file}) holds a variable, which only the cluster of a site fills in"
     )]
@@ -178,10 +178,10 @@ pub enum PushError {
         /// What it says.
         destination: String,
     },
-    /// The registry could not be asked where it has the base of a delta.
+    /// Querying the registry for the base of a delta failed.
     #[error(transparent)]
     Query(#[from] RegistryError),
-    /// Layers that a delta leaves to the site and that are not there. Nothing was written. (T-32)
+    /// Layers of the base are missing in the registry. Nothing was written. (T-32)
     #[error("{registry} does not have {} that the bundle expects there:\n{}", count(.missing.len()), layers(.missing))]
     Base {
         /// The registry.
@@ -196,7 +196,7 @@ pub enum PushError {
         total: usize,
         /// The failed ones.
         failed: Vec<(Target, TargetError)>,
-        /// Referrers of the others that are not there as they should be.
+        /// Referrers of the others that are not as they should be.
         referrers: Vec<ReferrerProblem>,
     },
 }
@@ -218,7 +218,7 @@ impl fmt::Display for Claim {
     }
 }
 
-/// A layer that is nowhere.
+/// A layer that is missing in all repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingLayer {
     /// Its digest.
@@ -227,7 +227,7 @@ pub struct MissingLayer {
     pub size: u64,
     /// Images that need it, as the sets write them.
     pub images: Vec<String>,
-    /// Repositories in which it was looked for.
+    /// The repositories that were queried.
     pub expected: String,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Optional children of the indexes of an image that stay behind: attestations, and entries of types that are not known.
+//! Optional children of an image's indexes that could not be pushed: attestations, and entries of unknown types.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::error;
 use crate::oci::closure::{Closure, Optional, OptionalChild};
 use crate::oci::digest::Digest;
 
-/// The optional children of the indexes of one image that stay behind, and why.
+/// The optional children of one image's indexes that could not be pushed, and why.
 #[derive(Debug)]
 pub(super) struct LeftBehind<'a> {
     optional: &'a Optional,
@@ -19,10 +19,10 @@ pub(super) struct LeftBehind<'a> {
 }
 
 impl<'a> LeftBehind<'a> {
-    /// What stays behind because its blobs did not arrive.
+    /// The children whose blobs were not pushed.
     ///
     /// # Errors
-    /// Why a blob did not arrive without which the image is not complete.
+    /// Why a required blob of the image was not pushed.
     pub(super) fn of_blobs(
         target: &Target,
         closure: &Closure,
@@ -36,7 +36,7 @@ impl<'a> LeftBehind<'a> {
                 continue;
             };
             if let Some(children) = optional.blobs.get(&content.digest) {
-                // The error stays for an image that needs the blob.
+                // The error is kept for an image that needs the blob.
                 let reason = failure.as_ref().map_or_else(String::new, |failure| error::chain(failure));
                 left.add(children, &format!("blob {} could not be sent: {reason}", content.digest));
                 continue;
@@ -53,12 +53,12 @@ impl<'a> LeftBehind<'a> {
         }
     }
 
-    /// The children because of which `manifest` is there, where the image is complete without it.
+    /// The optional children that need `manifest`, if the image is complete without it.
     pub(super) fn needing(&self, manifest: &Digest) -> Option<&'a [Digest]> {
         self.optional.manifests.get(manifest).map(Vec::as_slice)
     }
 
-    /// Whether nothing that is still on its way needs `manifest`.
+    /// Whether every child that needs `manifest` could not be pushed.
     pub(super) fn is_left(&self, manifest: &Digest) -> bool {
         let children = self.needing(manifest).unwrap_or_default();
         !children.is_empty() && children.iter().all(|child| self.reasons.contains_key(child))
@@ -71,12 +71,12 @@ impl<'a> LeftBehind<'a> {
         })
     }
 
-    /// As a message names them.
+    /// Their names and digests, for a message.
     pub(super) fn names(&self) -> Vec<String> {
         self.children().map(|(digest, child, reason)| format!("{} {digest}: {reason}", child.name)).collect()
     }
 
-    /// As the report has them.
+    /// The problems, for the report.
     pub(super) fn problems(&self, target: &Target) -> Vec<ReferrerProblem> {
         let problem = |(digest, child, reason): (&Digest, &OptionalChild, &str)| ReferrerProblem {
             repository: target.repository.clone(),

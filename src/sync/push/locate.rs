@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where the registry has the blobs of a bundle, before anything is written.
+//! Finds which blobs of a bundle the registry has, before anything is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -16,9 +16,9 @@ use crate::oci::reference::RepositoryName;
 use crate::registry::RegistryError;
 
 impl Run<'_> {
-    /// Asks the registry which blobs it has where. A layer of the base that is expected in other repositories only is not
-    /// asked for in its own one, as long as that is not known to have such a layer: [`Self::find_base`] asks where it is
-    /// expected, and the mount from there tells the rest.
+    /// Queries the registry for the blobs of each repository. A layer of the base that is expected only in other repositories
+    /// is not queried in its own one, unless that is known to have such a layer: [`Self::find_base`] queries the repositories
+    /// where it is expected, and the mount from there does the rest.
     pub(super) async fn query(&self, needs: &[Need]) -> (Present, Failures) {
         let (mut asked, mut later) = (Vec::new(), Vec::new());
         let mut sampled = BTreeSet::new();
@@ -66,7 +66,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the bundle leaves a blob to the site and expects it in other repositories than this one that needs it.
+    /// Whether a blob is in the base and is expected in other repositories than the one that needs it.
     fn is_expected_elsewhere(&self, need: &Need, name: &RepositoryName) -> bool {
         let layer = self.bundle.base_layer(&need.digest).filter(|_| need.blob.is_none());
         layer.is_some_and(|layer| {
@@ -75,7 +75,7 @@ impl Run<'_> {
         })
     }
 
-    /// Finds where the registry has the layers that the bundle leaves to the site.
+    /// Finds the repositories that have the layers of the base.
     pub(super) async fn find_base(
         &self,
         needs: &mut [Need],
@@ -100,7 +100,7 @@ impl Run<'_> {
                 image.is_some_and(|image| image.closure.blobs.iter().any(|c| c.digest == need.digest))
                     && !is_optional
             };
-            // What only a referrer or an attestation lacks costs that one: the blob fails when it is to be sent.
+            // A layer that only a referrer or an attestation needs does not stop the push; its blob fails when it is sent.
             if !targets.iter().any(|target| needing(&target)) {
                 need.elsewhere = found.ok().flatten();
                 continue;
@@ -127,7 +127,7 @@ impl Run<'_> {
     ) -> Result<Option<RepositoryName>, RegistryError> {
         let Some(any) = own.first() else { return Ok(None) };
         let expected = base::expected(layer, self.destination);
-        // Its own repositories come last: the answer that they lack it may have been no answer.
+        // Its own repositories come last: they were queried before, but that response may have been inconclusive.
         let candidates = expected.difference(own).chain(own);
         base::find(&self.repository(any), (&layer.digest, layer.size), candidates).await
     }

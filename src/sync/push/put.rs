@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One manifest or tag, put and read back.
+//! Puts one manifest or tag, and reads it back.
 
 use std::sync::atomic::Ordering;
 
@@ -13,12 +13,12 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::{Selector, Tag};
 use crate::registry::{RegistryError, Repository};
 
-/// What became of a manifest that was to be put.
+/// The outcome of putting a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
-    /// It was there.
+    /// It was already present.
     Present,
-    /// It was sent; with the subject that the registry says it has processed (`OCI-Subject`).
+    /// It was sent. Contains the subject that the registry has processed (`OCI-Subject`).
     Sent(Option<Digest>),
 }
 
@@ -31,8 +31,7 @@ pub(super) async fn has_manifest(
     Ok(found.is_some_and(|found| found.digest == manifest.digest))
 }
 
-/// Puts one of `manifests`, also where it is there, and reads it back. Answers the subject that the registry says it has
-/// processed.
+/// Puts one of `manifests`, even if it is present, and reads it back. Returns the subject that the registry has processed.
 ///
 /// # Errors
 /// As [`put_manifest`].
@@ -52,10 +51,10 @@ pub async fn send_manifest(
     Ok(subject)
 }
 
-/// Puts content of a type that is not known where a registry keeps manifests.
+/// Puts content of an unknown type as a manifest.
 ///
 /// # Errors
-/// [`RegistryError`]; many registries take known types only.
+/// [`RegistryError`]; many registries accept known types only.
 pub async fn put_as_manifest(
     repository: &Repository,
     child: &Descriptor,
@@ -65,10 +64,10 @@ pub async fn put_as_manifest(
     repository.push_manifest(&selector, &child.media_type, bytes).await.map(drop)
 }
 
-/// Puts one of `manifests` where it is not already, byte for byte, and reads it back.
+/// Puts one of `manifests` unless it is present, byte for byte, and reads it back.
 ///
 /// # Errors
-/// [`TargetError::Registry`], [`TargetError::ReadBack`]; [`TargetError::Missing`] where it is not among `manifests`.
+/// [`TargetError::Registry`], [`TargetError::ReadBack`]; [`TargetError::Missing`] if it is not among `manifests`.
 pub async fn put_manifest(
     repository: &Repository,
     selector: &Selector,
@@ -81,11 +80,11 @@ pub async fn put_manifest(
     Ok(PutOutcome::Sent(send_manifest(repository, selector, manifest, manifests).await?))
 }
 
-/// Tags one of `manifests` where the tag does not name it already. Answers whether it was sent.
+/// Tags one of `manifests` unless the tag already names it. Returns whether it was sent.
 ///
 /// # Errors
-/// As [`put_manifest`]; [`TargetError::FixedTag`] where the tag names another image and may not be changed. Then the
-/// manifest is there under its digest.
+/// As [`put_manifest`]; [`TargetError::FixedTag`] if the tag names another image and is immutable. Then the
+/// manifest is present under its digest.
 pub async fn put_tag(
     repository: &Repository,
     tag: &Tag,
@@ -102,8 +101,8 @@ pub async fn put_tag(
     }
 }
 
-/// A refused tag that names another image is one that may not be changed: the image is put under its digest, and what
-/// is to be reported is answered. (T-65)
+/// Handles a refused tag. If it names another image, it is immutable: the image is put under its digest, and the error to
+/// report is returned. (T-65)
 pub(super) async fn fixed_tag(
     repository: &Repository,
     selector: &Selector,
@@ -117,7 +116,7 @@ pub(super) async fn fixed_tag(
         other => return Err(other),
     };
     let found = match repository.head_manifest_for_push(selector).await? {
-        // The answer to an earlier try was lost, or somebody else put the same.
+        // The response to an earlier attempt was lost, or another client put the same manifest.
         Some(found) if found.digest == manifest.digest => return Ok(None),
         Some(found) => found.digest,
         None => return Err(refusal.into()),
@@ -134,7 +133,7 @@ pub(super) async fn fixed_tag(
 }
 
 impl Run<'_> {
-    /// Puts a manifest, reads it back and counts it. Answers the subject that the registry says it has processed.
+    /// Puts a manifest, reads it back and counts it. Returns the subject that the registry has processed.
     pub(super) async fn put(
         &self,
         repository: &Repository,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Makes what refers to an image findable at the edge: a registry without the referrers API needs a list under a tag
-//! (distribution-spec 1.1, "Pushing Manifests with Subject" and "Referrers Tag Schema"). Without it, nobody finds a
-//! signature that was pushed, and garbage collection takes it. (T-50)
+//! Makes the referrers of an image findable at the edge: a registry without the referrers API needs a list under a tag
+//! (distribution-spec 1.1, "Pushing Manifests with Subject" and "Referrers Tag Schema"). Without it, a
+//! signature that was pushed cannot be found, and garbage collection deletes it. (T-50)
 //!
-//! Referrers are optional: a registry that can list none has the image all the same.
+//! Referrers are optional: the image is complete even if the registry cannot list them.
 
 use std::collections::BTreeMap;
 
@@ -17,21 +17,21 @@ use crate::oci::reference::{RepositoryName, Selector, Tag};
 use crate::oci::{self, Descriptor};
 use crate::registry::{ReferrersApi, ReferrersTag, RegistryError, Repository, referrers_tag};
 
-/// How often a list is written before other writers are taken to win for good.
+/// How often a list is written before the run gives up against other writers.
 const WRITES: u32 = 5;
 
 /// A referrer whose manifest is in a repository at the edge.
 #[derive(Debug, Clone, Copy)]
 pub struct PushedReferrer<'a> {
-    /// What the bundle says of it.
+    /// Its entry in the bundle's manifest.
     pub referrer: &'a BundleReferrer,
     /// Its manifest.
     pub root: &'a Descriptor,
-    /// Whether the registry said when it took the manifest that it lists it (`OCI-Subject`).
+    /// Whether the registry confirmed that it lists the manifest (`OCI-Subject`).
     pub acknowledged: bool,
 }
 
-/// A signature, SBOM or attestation that is not at the edge as it should be.
+/// A signature, SBOM or attestation that is missing or not listed at the edge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferrerProblem {
     /// The repository at the edge.
@@ -40,7 +40,7 @@ pub struct ReferrerProblem {
     pub subject: Digest,
     /// Its manifest.
     pub digest: Digest,
-    /// Whether it is there, and only not listed: then it is found by its digest alone.
+    /// Whether it is present but not listed, so that it is found only by its digest.
     pub unlisted: bool,
     /// Why, in one line.
     pub reason: String,
@@ -53,8 +53,8 @@ pub struct WrittenList {
     entries: Vec<Value>,
 }
 
-/// Sees to it that `repository` lists all of `pushed` that no tag of their own names. Answers the lists that were
-/// written, which [`mend`] reads again at the end of the run, and what is not listed.
+/// Makes `repository` list all of `pushed` that have no tag of their own. Returns the lists that were written, which [`mend`]
+/// reads again at the end of the run, and the referrers that are not listed.
 pub async fn list(
     repository: &Repository,
     pushed: &[PushedReferrer<'_>],
@@ -75,7 +75,7 @@ pub async fn list(
                 entries.retain(|entry| !listed(entry));
             }
             Ok(ReferrersApi::Unsupported | ReferrersApi::UnknownManifest) => {}
-            // What the API refuses to say, a list can say to others.
+            // A list may help other clients if the API is refused.
             Err(error) => {
                 tracing::debug!(%subject, error = %error::chain(&error), "no answer of the referrers API");
             }
@@ -91,8 +91,8 @@ pub async fn list(
     (written, problems)
 }
 
-/// Reads lists again that were written in this run, and adds what another writer has overwritten meanwhile. Answers what
-/// is not listed.
+/// Reads the lists that this run wrote again, and adds the entries that another writer has overwritten meanwhile. Returns
+/// the referrers that are not listed.
 pub async fn mend(repository: &Repository, written: Vec<WrittenList>) -> Vec<ReferrerProblem> {
     let repository = &repository.optional();
     let mut problems = Vec::new();
@@ -131,7 +131,7 @@ fn unlisted(
     digests.map(problem).collect()
 }
 
-/// Adds `entries` to the list under the tag of `subject`. Answers whether it had to be written, or why it cannot be.
+/// Adds `entries` to the list under the tag of `subject`. Returns whether it had to be written, or why it cannot be.
 async fn write(repository: &Repository, subject: &Digest, entries: &[Value]) -> Result<bool, String> {
     // Cannot fail: 71 letters, digits and a `-`.
     let Some(tag) = referrers_tag(subject) else { return Err("its subject has no tag".to_owned()) };
@@ -139,7 +139,7 @@ async fn write(repository: &Repository, subject: &Digest, entries: &[Value]) -> 
     let list = match repository.referrers_tag(subject).await.map_err(refused)? {
         ReferrersTag::Absent => Map::new(),
         ReferrersTag::List(bytes) => {
-            // What cannot be read is not overwritten: it may be of use to others.
+            // An unreadable list is not overwritten: other clients may use it.
             let list =
                 serde_json::from_slice(&bytes).map_err(|error| unreadable(&tag, &error.to_string()))?;
             Value::as_object(&list).cloned().ok_or_else(|| unreadable(&tag, "not an object"))?
@@ -158,7 +158,7 @@ fn unreadable(tag: &Tag, problem: &str) -> String {
     format!("the list of referrers under the tag {tag} cannot be read: {problem}")
 }
 
-/// A list with `entries` in it, each once; `None` where it has them already. What others put into it stays.
+/// A list with `entries` in it, each once; `None` if it has them already. Entries of other writers stay.
 fn merged(
     mut list: Map<String, Value>,
     entries: &[Value],
@@ -191,8 +191,8 @@ fn is_of(entry: &Value, digest: &Digest) -> bool {
     entry["digest"].as_str().is_some_and(|of| of == digest.to_string())
 }
 
-/// The descriptor of a referrer as the specification has it: with the artifact type, for which the media type of the
-/// config stands where a manifest states none, and with the annotations of the manifest.
+/// The descriptor of a referrer as the specification requires it: with the artifact type, or the media type of the config
+/// if the manifest has none, and with the annotations of the manifest.
 fn entry(root: &Descriptor, manifests: &Manifests) -> Value {
     let mut entry = json!({"mediaType": root.media_type, "digest": root.digest, "size": root.size});
     let stored = manifests.get(&root.digest);

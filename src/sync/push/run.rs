@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What all steps of one push share.
+//! The state that all steps of one push share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::oci::reference::{Destination, RepositoryName, Tag};
 use crate::progress::Progress;
 use crate::registry::{Client, RegistryError, Repository};
 
-/// What a push did.
+/// The result of a push.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PushReport {
     /// Targets that are complete, tagged and read back.
@@ -76,14 +76,14 @@ pub(super) struct Need {
     pub(super) repositories: BTreeSet<RepositoryName>,
     /// Whether an image needs it, and not only a signature or the like.
     pub(super) required: bool,
-    /// A repository that has it, beside those that need it.
+    /// A repository that has it, besides those that need it.
     pub(super) elsewhere: Option<RepositoryName>,
 }
 
-/// Where blobs are: repository and digest.
+/// The present blobs: repository and digest.
 pub(super) type Present = BTreeSet<(RepositoryName, Digest)>;
 
-/// What went wrong with blobs, by digest and repository. The error is taken by the first target that needs it.
+/// Failures of blobs, by digest and repository. The first target that needs the blob takes the error.
 pub(super) type Failures = parking_lot::Mutex<BTreeMap<(Digest, RepositoryName), Option<RegistryError>>>;
 
 pub(super) struct Run<'a> {
@@ -94,7 +94,7 @@ pub(super) struct Run<'a> {
     /// One permit for each transfer that may be under way.
     pub(super) transfers: Arc<Semaphore>,
     pub(super) referrers: bool,
-    /// What of each image only optional children of its indexes need.
+    /// For each image, the content that only optional children of its indexes need.
     pub(super) optional: Vec<Optional>,
     /// The tags that the sets give.
     pub(super) claimed: BTreeSet<(RepositoryName, Tag)>,
@@ -154,7 +154,7 @@ impl Run<'_> {
         self.optional.get(image).unwrap_or(&NOTHING)
     }
 
-    /// The image of a target, and what refers to it where that is wanted.
+    /// The closure of a target's image, and those of its referrers if they are pushed.
     pub(super) fn closures(&self, target: &Target) -> impl Iterator<Item = (&Descriptor, &Closure)> {
         let (image, wanted) = (self.images.images.get(target.image).into_iter(), self.referrers);
         image.flat_map(move |BundledImage { root, closure, referrers, .. }| {

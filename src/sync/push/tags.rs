@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the tags that sets give named before: a push says which of them it moved.
+//! Queries what tags named before a push, so that the report tells which of them it moved.
 
 use std::collections::BTreeMap;
 

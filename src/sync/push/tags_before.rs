@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What tags named before a push, as far as the registry said it.
+//! What tags named before a push, as far as it is known.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,11 @@ use crate::registry::ManifestLookup;
 /// What a tag named before a push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagBefore {
-    /// It was not there.
+    /// The tag did not exist.
     Absent,
     /// This manifest.
     Digest(Digest),
-    /// The registry did not say.
+    /// Not known.
     Unknown,
 }
 
@@ -31,7 +31,7 @@ impl From<&ManifestLookup> for TagBefore {
     }
 }
 
-/// A tag that a set gives an image, and what it named before.
+/// A tag of a set's image, and what it named before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagState {
     /// The repository.
@@ -45,7 +45,7 @@ pub struct TagState {
 }
 
 impl TagState {
-    /// What the tag named before, where it is moved from there.
+    /// What the tag named before, if it is moved from there.
     pub fn moved_from(&self) -> Option<Digest> {
         match self.before {
             TagBefore::Digest(before) if before != self.digest => Some(before),
@@ -54,18 +54,18 @@ impl TagState {
     }
 }
 
-/// What the registry said of tags before this run changed them.
+/// The states of tags before this run changed them.
 #[derive(Debug, Default)]
 pub(super) struct TagsBefore(Mutex<BTreeMap<(RepositoryName, Tag), TagBefore>>);
 
 impl TagsBefore {
-    /// The first answer counts: where a target is put twice, the second one is what this run did.
+    /// The first response counts: if a target is put twice, the second response shows the change of this run.
     pub(super) fn add(&self, repository: &RepositoryName, tag: &Tag, before: TagBefore) {
         let mut known = self.0.lock();
         known.entry((repository.clone(), tag.clone())).or_insert(before);
     }
 
-    /// Of all tags of these targets.
+    /// The states of all tags of these targets.
     pub(super) fn states(&self, targets: &[Target]) -> Vec<TagState> {
         let known = self.0.lock();
         let before = |repository: &RepositoryName, tag: &Tag| {

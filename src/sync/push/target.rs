@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What goes where, and how sets are named.
+//! Targets, deliveries, and names of sets.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::{Destination, RepositoryName, Tag};
 use crate::set::CheckedSet;
 
-/// A repository and digest at the edge, with all tags that the sets give it.
+/// An image in a repository at the edge, with all tags that the sets give it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The repository, with the destination's prefix.
@@ -24,10 +24,10 @@ pub struct Target {
     pub references: BTreeSet<String>,
 }
 
-/// What goes to one destination.
+/// The targets of one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Where to.
+    /// The destination.
     pub destination: Destination,
     /// In the order of the archive, so that the media is read forward.
     pub targets: Vec<Target>,

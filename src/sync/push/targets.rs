@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which sets of a bundle are pushed, where each of them goes, and what its images are called there. Pure.
+//! Selects the sets to push, their destinations, and the names of their images there. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,10 +10,10 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::{Destination, RepositoryName, Tag};
 use crate::set::CheckedSet;
 
-/// The positions of the sets that `names` name; of all sets where there are none.
+/// The indexes of the sets that `names` name; of all sets if `names` is empty.
 ///
 /// # Errors
-/// [`PushError::UnknownSets`] where a name is that of no set.
+/// [`PushError::UnknownSets`] if a name is that of no set.
 pub fn select(bundle: &Bundle, names: &[SetName]) -> Result<Vec<usize>, PushError> {
     let sets = bundle.sets();
     let unknown = names.iter().filter(|name| !sets.iter().any(|set| name.matches(set)));
@@ -25,11 +25,11 @@ pub fn select(bundle: &Bundle, names: &[SetName]) -> Result<Vec<usize>, PushErro
     Ok(sets.iter().enumerate().filter(|(_, set)| is_selected(set)).map(|(n, _)| n).collect())
 }
 
-/// Where the sets at the positions `sets` go: all to `destination`, or else each to its own `destinationRegistry`. In the
+/// The deliveries of the sets at the indexes `sets`: all to `destination`, or else each to its own `destinationRegistry`. In the
 /// order of the destinations.
 ///
 /// # Errors
-/// [`PushError::Name`], [`PushError::Collision`]; [`PushError::Variable`] where a set has no destination of its own.
+/// [`PushError::Name`], [`PushError::Collision`]; [`PushError::Variable`] if a set has no destination of its own.
 pub fn deliveries(
     bundle: &Bundle,
     sets: &[usize],
@@ -39,7 +39,7 @@ pub fn deliveries(
     let indexes = images
         .map(|(n, image)| ((image.reference.to_string(), image.platforms.clone()), n))
         .collect::<HashMap<_, _>>();
-    // What is pushed to one destination under two names of it is one delivery.
+    // Two names of one destination give one delivery.
     let mut deliveries = BTreeMap::<String, (Destination, BTreeMap<(RepositoryName, usize), Target>)>::new();
     let mut tags = HashMap::<(String, RepositoryName, Tag), (Digest, usize)>::new();
     for position in sets.iter().copied() {
@@ -62,7 +62,7 @@ pub fn deliveries(
             let (tag, digest) = (wanted.tag.clone(), image.digest);
             let registry = destination.registry.without_default_port().to_owned();
             let claim = |digest, position| Claim::new(bundle, position, digest);
-            // Two destinations of one registry may give one name, where a prefix is the beginning of another.
+            // Two destinations of one registry may give one name, if one prefix is the beginning of the other.
             let (one, of) =
                 *tags.entry((registry, repository.clone(), tag.clone())).or_insert((digest, position));
             if one != digest {
@@ -89,7 +89,7 @@ pub fn deliveries(
     Ok(deliveries.into_values().map(delivery).collect())
 }
 
-/// Destinations of the sets at the positions `sets` that are not `destination`. One with a variable says nothing about it.
+/// Destinations of the sets at the positions `sets` that are not `destination`. One with a variable is not counted.
 pub fn other_destinations(bundle: &Bundle, sets: &[usize], destination: &Destination) -> BTreeSet<String> {
     let own = sets.iter().filter_map(|position| bundle.sets().get(*position));
     let own = own.filter_map(|set| set.spec.destination_registry.parse::<Destination>().ok());

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which signatures, SBOMs and attestations travel, and what is said of the others. Pure.
+//! The choice of signatures, SBOMs and attestations, and the report of those that are not chosen. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::oci::ManifestOrIndex;
 use crate::oci::digest::Digest;
 
-/// Which signatures, SBOMs and attestations travel with their image.
+/// Which signatures, SBOMs and attestations are bundled with their image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Referrers {
-    /// All of them. One that cannot be had is missing, and the image travels without it.
+    /// All of them. One that cannot be fetched is missing, and the image is bundled without it.
     #[default]
     All,
-    /// None; registries are not asked for them.
+    /// None; registries are not queried for them.
     None,
-    /// All of them. An image of which one cannot be had fails.
+    /// All of them. If one cannot be fetched, its image fails.
     Required,
     /// Those of these artifact types, otherwise as [`Self::All`]. One without an artifact type, as older versions of
     /// cosign write them, counts by the media types of its config and layers.
@@ -36,9 +36,9 @@ impl Referrers {
         }
     }
 
-    /// Whether a referrer that cannot be read, and of which a list states this type, would have stayed behind anyway.
+    /// Whether an unreadable referrer of this type would not be chosen anyway.
     pub(super) fn excludes(&self, artifact_type: Option<&str>) -> bool {
-        // The type of an image's config stands for no type: then the layers decide, and they are not known.
+        // The media type of an image's config means no artifact type: then the layers decide, which are not known.
         let stated = artifact_type.filter(|stated| !stated.contains(".image."));
         match (self, stated) {
             (Self::Types(types), Some(stated)) => {
@@ -49,19 +49,18 @@ impl Referrers {
     }
 }
 
-/// What refers to images and does not travel, because [`super::ResolveOptions::referrers`] says so.
+/// Referrers that [`super::ResolveOptions::referrers`] does not choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftBehind {
-    /// Registries were not asked, so that nobody knows what there is.
+    /// Registries were not queried, so that the referrers are not known.
     pub unasked: bool,
-    /// By artifact type, else by the media type of the first layer. What refers to one of these alone is not looked
-    /// for.
+    /// Their number by artifact type, or else by the media type of the first layer. Their own referrers are not counted.
     pub by_type: BTreeMap<String, BTreeSet<Digest>>,
 }
 
 impl LeftBehind {
     pub(super) fn add(&mut self, digest: Digest, manifest: &ManifestOrIndex) {
-        // The config comes first and says the least.
+        // The config comes first and is the least specific.
         let content = || manifest.children().nth(1).map(|layer| layer.media_type.as_str());
         self.add_type(digest, manifest.artifact_type().or_else(content).unwrap_or("unknown"));
     }
@@ -77,7 +76,7 @@ impl LeftBehind {
     }
 }
 
-/// Text of a registry that is safe to be shown.
+/// Escapes text of a registry.
 pub(super) fn printable(text: &str) -> String {
     crate::redact::printable(text, 200)
 }

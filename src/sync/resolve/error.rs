@@ -14,16 +14,16 @@ use crate::sync::fetch::{ABSENT_CHILD, FetchError};
 /// Why one image could not be resolved.
 #[derive(Debug, Error)]
 pub enum ImageError {
-    /// The registry did not give it.
+    /// The registry failed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// It is not acceptable.
+    /// Its content is not acceptable.
     #[error(transparent)]
     Content(#[from] ClosureError),
-    /// The registry does not have what its index lists.
+    /// The registry does not have a child that an index lists.
     #[error("{listed_as}: {source}")]
     Child {
-        /// What the index says that it is.
+        /// The name of the child in the index.
         listed_as: String,
         /// What the registry says.
         source: RegistryError,
@@ -36,7 +36,7 @@ pub enum ImageError {
         /// Platforms that it has.
         offered: String,
     },
-    /// It needs a blob that could not be fetched for an image that is named before.
+    /// It needs a blob that could not be fetched, which an earlier error names.
     #[error("shares {0}, which could not be fetched, with another image")]
     Shared(Digest),
     /// Signatures, SBOMs or attestations are missing, and all of them are required.
@@ -75,7 +75,7 @@ impl Classify for ImageError {
             Self::Content(error) => error.kind(),
             Self::Child { source, .. } => source.kind(),
             Self::Platforms { .. } => ErrorKind::Usage,
-            // The image that is named before says of which class the failure is.
+            // The error that names the blob has the class of the failure.
             Self::Shared(_) => ErrorKind::Unavailable,
             Self::Referrers(missing) => {
                 let kinds = || missing.iter().map(|missing| missing.kind);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Asks a registry what refers to a manifest: by the referrers API, by the tag that stands in for it, and by the tags of
-//! cosign. Trouble with an answer is noted and costs nothing else.
+//! Queries a registry for the referrers of a manifest: by the referrers API, by the referrers tag, and by the tags of cosign.
+//! A failed query is recorded and does not affect the others.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +17,9 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::{Selector, Tag};
 use crate::registry::{ReferrerList, ReferrersApi, ReferrersTag, RegistryError, Repository, referrers_tag};
 
-/// Suffixes of the tags under which cosign keeps signatures, attestations and SBOMs of a digest.
+/// Suffixes of the tags that cosign gives to signatures, attestations and SBOMs of a digest.
 const COSIGN_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
-/// Manifests of one image that are asked for at once.
+/// Manifests of one image that are queried at once.
 const LOOK_UPS: usize = 32;
 
 /// A manifest whose referrers are looked up.
@@ -29,30 +29,30 @@ pub(super) struct Subject {
     pub(super) role: Role,
 }
 
-/// What a subject is, which decides how many requests it is worth.
+/// The role of a subject, which decides how many queries it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// What the reference stands for: what people sign.
+    /// The manifest that the reference names: this is usually signed.
     Image,
     /// A child of it, or a referrer.
     Part,
-    /// A statement of BuildKit about a child. Itself an attestation, it is not signed or attested again.
+    /// An attestation of BuildKit about a child. It is not signed or attested itself.
     Attestation,
 }
 
-/// Something that a registry says to refer to a subject.
+/// A possible referrer of a subject, as a registry lists it.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) subject: Digest,
-    /// By a list or by HEAD; the size is not relied on.
+    /// From a list or from HEAD; its size is not trusted.
     pub(super) root: Descriptor,
-    /// The tag that names it, where one does.
+    /// The tag that names it, if one does.
     pub(super) tag: Option<Tag>,
-    /// Its bytes, where they came with the answer.
+    /// Its bytes, if they came with the response.
     pub(super) bytes: Option<Bytes>,
 }
 
-/// Answers to look-ups.
+/// Results of look-ups.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     pub(super) candidates: Vec<Candidate>,
@@ -91,17 +91,17 @@ impl Answers {
     }
 }
 
-/// Look-ups in one repository. What they learn about its registry serves all images of a run.
+/// Look-ups in one repository. What they detect about its registry is used for all images of a run.
 #[derive(Debug)]
 pub(super) struct LookUp {
     pub(super) repository: Repository,
-    /// The same for requests about referrers: optional, unless they are required.
+    /// The same repository for requests about referrers: optional, unless referrers are required.
     pub(super) referrers: Repository,
     /// The registry has no referrers API.
     no_api: AtomicBool,
-    /// The referrers API was not available in spite of retries: no more of these for what is optional.
+    /// The referrers API was not available in spite of retries: optional queries are not retried any more.
     api_failed: AtomicBool,
-    /// All tags of the repository, where a few requests show them.
+    /// All tags of the repository, if a few requests list them.
     tags: OnceCell<Option<HashSet<Tag>>>,
 }
 
@@ -118,7 +118,7 @@ impl LookUp {
         }
     }
 
-    /// What refers to `subjects`. `image_tag` is the tag by which the image was read.
+    /// Queries the referrers of `subjects`. `image_tag` is the tag by which the image was read.
     pub(super) async fn ask(
         &self,
         subjects: &[Subject],
@@ -128,7 +128,7 @@ impl LookUp {
         let (images, parts): (Vec<_>, Vec<_>) =
             subjects.iter().copied().partition(|subject| subject.role == Role::Image);
         let mut answers = Answers::default();
-        // The image first: it tells whether there is an API to ask for the parts.
+        // The image first: its response shows whether there is an API for the parts.
         for image in images {
             answers.extend(self.image(image.digest, image_tag, choice).await);
         }
@@ -142,8 +142,8 @@ impl LookUp {
         answers
     }
 
-    /// All tags of the repository, where they are known. A list without the tag by which the image was read is not all
-    /// of them: some caches list only what they hold.
+    /// All tags of the repository, if they are known. A list without the tag by which the image was read is not
+    /// complete: some caches list only the tags that they have cached.
     async fn tags(&self, image_tag: Option<&Tag>) -> Option<&HashSet<Tag>> {
         let tags = self.tags.get_or_init(|| self.referrers.all_tags()).await.as_ref()?;
         image_tag.is_none_or(|tag| tags.contains(tag)).then_some(tags)
@@ -199,7 +199,7 @@ impl LookUp {
         answers
     }
 
-    /// Asks the referrers API. Answers whether the tag that stands in for it has to be asked too.
+    /// Queries the referrers API. Returns whether the referrers tag has to be queried too.
     async fn api(&self, subject: Digest, choice: &Referrers, answers: &mut Answers) -> bool {
         if self.no_api.load(Ordering::Relaxed) {
             return true;
@@ -218,7 +218,7 @@ impl LookUp {
             Ok(ReferrersApi::UnknownManifest) => true,
             Err(error) => {
                 answers.failed(subject, None, &error);
-                // What is refused, or answered with a web page, may be no API at all, but a rule for paths.
+                // A refusal or a web page may come from a rule for paths, and not from the API.
                 let is_rule = matches!(error, RegistryError::Intercepted { .. });
                 let unavailable = !is_rule && error.kind() == ErrorKind::Unavailable;
                 self.api_failed.fetch_or(unavailable, Ordering::Relaxed);
@@ -231,7 +231,7 @@ impl LookUp {
         let mut answers = Answers::default();
         let list = match self.referrers.referrers_tag(&subject).await {
             Ok(ReferrersTag::List(bytes)) => self.referrers.referrer_list(&subject, &bytes),
-            // Then there are no referrers (distribution-spec 1.1, "Listing Referrers").
+            // No referrers (distribution-spec 1.1, "Listing Referrers").
             Ok(ReferrersTag::Absent | ReferrersTag::NotAList(_)) => return answers,
             Err(error) => Err(error),
         };
@@ -243,12 +243,12 @@ impl LookUp {
         answers
     }
 
-    /// Whether the list of tags is known to be without `tag`. Some registries answer 401 or 403 for what is absent.
+    /// Whether the list of tags is known to be without `tag`. Some registries answer 401 or 403 for absent tags.
     async fn is_absent(&self, tag: &Tag, image_tag: Option<&Tag>) -> bool {
         self.tags(image_tag).await.is_some_and(|tags| !tags.contains(tag))
     }
 
-    /// What a tag names, asked by HEAD, which registries that limit pulls do not count.
+    /// What a tag names, by HEAD, which does not count towards pull limits.
     async fn head(&self, subject: Digest, tag: Tag, image_tag: Option<&Tag>) -> Answers {
         let mut answers = Answers::default();
         match self.referrers.head_manifest(&Selector::Tag(tag.clone())).await {

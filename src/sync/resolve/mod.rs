@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What references stand for: each is turned into its closure, read from its registry. Fetches manifests only.
+//! Resolves references: reads the closure of each from its registry. Fetches manifests only.
 
 mod choice;
 mod error;
@@ -37,13 +37,13 @@ pub use resolved::{MissingImage, MissingReferrer, Origin, Resolved, ResolvedImag
 pub struct ResolveOptions {
     /// How many images at once.
     pub jobs: usize,
-    /// What travels of that which refers to an image.
+    /// Which referrers of an image are bundled.
     pub referrers: Referrers,
-    /// Whether an image fails that lacks one of the platforms asked for; else only one that lacks all of them does.
+    /// Whether an image fails if one of the requested platforms is missing. Otherwise it fails only if all are missing.
     pub require_platforms: bool,
 }
 
-/// Resolves every image of `merged`. All are tried, also after one has failed.
+/// Resolves every image of `merged`. Continues after one has failed.
 ///
 /// # Errors
 /// [`ImageErrors`] with every image that failed.
@@ -57,7 +57,7 @@ pub async fn resolve(
     if errors.0.is_empty() { Ok(resolved) } else { Err(errors) }
 }
 
-/// Resolves as many images of `merged` as it can; those that failed count as missing, and are the second answer.
+/// Resolves as many images of `merged` as it can. Failed images count as missing, and are the second result.
 pub async fn resolve_most(
     client: &Client,
     merged: &MergedImages,
@@ -121,7 +121,7 @@ async fn resolve_image(
 ) -> Result<(ResolvedImage, Manifests, LeftBehind), ImageError> {
     let repository = &look_up.repository;
     let selector = reference.selector().unwrap_or_else(|| {
-        // A parsed reference always has one of them; the digest of nothing is in no registry.
+        // A parsed reference always has a tag or a digest. The digest of no bytes is in no registry.
         Selector::Digest(Digest::of(b""))
     });
     let mut manifests = Manifests::default();

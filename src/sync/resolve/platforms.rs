@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether an image is for the platforms that were asked for, and what a person is told about it.
+//! Checks that an image is for the requested platforms, and makes the remarks about it.
 
 use std::io;
 
@@ -10,11 +10,11 @@ use crate::oci::platform::{self, Platform};
 use crate::oci::{Descriptor, Inline, MAX_MANIFEST, StatedPlatform};
 use crate::registry::{BlobSink, Repository};
 
-/// Completes what `closure` says of platforms by the configs of images of which no index states the platform, as
-/// containerd does. They travel anyway, and are not fetched again.
+/// Completes the platforms of `closure` with those in the configs of images whose platform no index states, as containerd
+/// does. These configs are in the bundle anyway, and are not fetched again.
 ///
 /// # Errors
-/// [`ClosureError::NoPlatform`] where an index has images, and none for a platform that was asked for;
+/// [`ClosureError::NoPlatform`] if an index has images, and none for a requested platform;
 /// [`ImageError::Platforms`] if one is missing and all are required.
 pub(super) async fn check(
     repository: &Repository,
@@ -41,8 +41,8 @@ pub(super) async fn check(
             Stated::Unreadable => all_read = false,
         }
     }
-    // Charts and other artifacts are for no platform. A config that cannot be had says nothing here: whoever fetches the
-    // blobs will say so.
+    // Charts and other artifacts are for no platform. A config that cannot be fetched is ignored here: fetching the
+    // blobs reports the error.
     if all_read && (!listed.is_empty() || images.any && root.is_index()) {
         closure.missing_platforms = platform::unmatched(requested, &listed);
         closure.listed_platforms = listed;
@@ -60,7 +60,7 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Platforms that another architecture replaces, which runs there too, and the one that does.
+/// Requested platforms whose images are for another architecture that runs there too, with that platform.
 fn replaced<'a>(
     requested: &'a [Platform],
     listed: &'a [Platform],
@@ -72,11 +72,11 @@ fn replaced<'a>(
     })
 }
 
-/// What a config says of the platform.
+/// The platform in a config.
 enum Stated {
     Platform(Platform),
     None,
-    /// It is large, or cannot be had.
+    /// The config is too large, or cannot be fetched.
     Unreadable,
 }
 
@@ -95,7 +95,7 @@ async fn config_platform(repository: &Repository, config: &Descriptor, manifests
     stated.and_then(|stated| stated.platform()).map_or(Stated::None, Stated::Platform)
 }
 
-/// Completes images by children that one registry did not give and another one did: a bundle holds them then.
+/// Completes images with optional children that one registry did not have and another one did.
 pub(super) fn complete(resolved: &mut Resolved) {
     let Resolved { images, manifests, .. } = resolved;
     for image in images {
@@ -113,7 +113,7 @@ struct Buffer(Vec<u8>);
 
 impl BlobSink for Buffer {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        // After an error of the network the blob may begin again.
+        // After an error of the network the blob may restart at 0.
         self.0.truncate(usize::try_from(offset).unwrap_or(usize::MAX));
         self.0.extend_from_slice(bytes);
         Ok(())
@@ -121,7 +121,7 @@ impl BlobSink for Buffer {
 }
 
 impl ResolvedImage {
-    /// What a person should know of an image that travels: a sentence without its subject each.
+    /// Remarks about an image for the user, each a sentence without its subject.
     pub fn remarks(&self) -> Vec<String> {
         let Closure { missing_platforms, listed_platforms, absent, manifests, blobs, .. } = &self.closure;
         let mut remarks = Vec::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Goes on without images and referrers that cannot be had. Pure.
+//! Removes images and referrers that cannot be fetched, so that the rest can be bundled. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::oci::reference::Reference;
 use crate::oci::{Descriptor, MAX_BLOB};
 use crate::registry::RegistryError;
 
-/// A referrer, or a child that an index is complete without, of which a blob could not be fetched.
+/// A referrer or an optional child of an index whose blob could not be fetched.
 #[derive(Debug)]
 pub struct ReferrerFailure {
     /// Position of its image in [`Resolved::images`].
@@ -25,13 +25,13 @@ pub struct ReferrerFailure {
     pub reference: Reference,
     /// The manifest of the referrer or child.
     pub digest: Digest,
-    /// Whether it is a child of a type that is not known, and no signature, SBOM or attestation.
+    /// Whether it is a child of an unknown type, and not a signature, SBOM or attestation.
     pub unknown: bool,
     /// Why; referrers can share a blob.
     pub error: Arc<RegistryError>,
 }
 
-/// Referrers of which a blob could not be fetched, at least one. The images themselves could be.
+/// Referrers whose blobs could not be fetched, at least one. The images themselves could be fetched.
 #[derive(Debug, Error)]
 #[error("{}", error::describe("signatures, SBOMs or attestations cannot be fetched", &self.causes()))]
 pub struct ReferrerErrors(pub Vec<ReferrerFailure>);
@@ -62,7 +62,7 @@ impl Classify for ReferrerErrors {
 }
 
 impl Resolved {
-    /// Goes on without the images that failed; they count as missing.
+    /// Removes the images that failed; they count as missing.
     pub fn without(&mut self, failed: &ImageErrors) {
         let reasons = failed.0.iter().map(|(reference, error)| (reference, error::chain(error)));
         let reasons = reasons.collect::<HashMap<_, _>>();
@@ -76,8 +76,8 @@ impl Resolved {
         }
     }
 
-    /// Goes on without the referrers, and without the optional children of indexes, that failed; they count as missing.
-    /// Answers whether there were any.
+    /// Removes the referrers and the optional children of indexes that failed; they count as missing.
+    /// Returns whether there were any.
     pub fn without_referrers(&mut self, failed: &ReferrerErrors) -> bool {
         let mut dropped = false;
         let mut failures = BTreeMap::<usize, HashMap<Digest, (String, ErrorKind)>>::new();
@@ -100,7 +100,7 @@ impl Resolved {
     }
 
     /// Drops referrers that contradict the images, or those before them, on the size of a blob, and those with blobs that
-    /// no bundle can hold: they would fail the whole bundle.
+    /// are too large for a bundle: they would make the bundle fail.
     pub(super) fn drop_contradicting(&mut self) {
         let own = self.images.iter().flat_map(|image| parts(&image.closure));
         let mut sizes = own.map(|part| (part.digest, part.size)).collect::<HashMap<_, _>>();
@@ -125,7 +125,7 @@ fn parts(closure: &crate::oci::closure::Closure) -> impl Iterator<Item = &Descri
 }
 
 impl ResolvedImage {
-    /// All signatures, SBOMs and attestations that it travels without, also those that its indexes list.
+    /// All missing signatures, SBOMs and attestations, including those that its indexes list.
     pub fn missing_optional(&self) -> impl Iterator<Item = MissingReferrer> {
         let attestation = |child: &AbsentChild| {
             Some(MissingReferrer {
@@ -140,20 +140,20 @@ impl ResolvedImage {
         self.missing_referrers.iter().cloned().chain(self.closure.absent.iter().filter_map(attestation))
     }
 
-    /// Drops the optional children of its indexes that are among `failed`. Answers whether there were any.
+    /// Drops the optional children of its indexes that are among `failed`. Returns whether there were any.
     fn drop_children(&mut self, manifests: &Manifests, failed: &ReferrerErrors) -> bool {
         let held = parts(&self.closure).map(|part| part.digest).collect::<HashSet<_>>();
         if !failed.0.iter().any(|failure| held.contains(&failure.digest)) {
             return false;
         }
-        // What consists of optional children alone is nothing without them.
+        // An index of optional children alone is useless without them.
         let Ok(closure) = manifests.closure(&self.root, &self.platforms) else { return false };
         let dropped = closure.absent != self.closure.absent;
         self.set_closure(closure);
         dropped
     }
 
-    /// Drops the referrers that `reason` has a reason for, and what refers to nothing else. Answers whether there were
+    /// Drops the referrers that `reason` has a reason for, and referrers of only these. Returns whether there were
     /// any.
     fn drop_referrers(
         &mut self,

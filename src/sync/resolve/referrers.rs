@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What refers to an image, and to that in turn: signatures, SBOMs, attestations. They are optional: whatever is wrong
-//! with one of them costs that one, and is noted.
+//! Finds the referrers of an image, and their referrers: signatures, SBOMs, attestations. They are optional: a failure of one
+//! is recorded and does not affect the others.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,18 +25,18 @@ const MAX_REFERRER_DEPTH: usize = 8;
 /// Referrers of one image that are fetched at once.
 const FETCHES: usize = 8;
 
-/// What refers to an image.
+/// The referrers of an image.
 #[derive(Debug, Default)]
 pub struct FoundReferrers {
-    /// Sorted, so that whatever order the registry answers in, the same referrers give the same bundle.
+    /// Sorted, so that the bundle does not depend on the order of the registry's response.
     pub referrers: Vec<ResolvedReferrer>,
-    /// What cannot be had.
+    /// Referrers that cannot be fetched.
     pub missing: Vec<MissingReferrer>,
-    /// What was not chosen.
+    /// Referrers that were not chosen.
     pub left_behind: LeftBehind,
 }
 
-/// Finds what refers to any manifest of an image, and to that in turn; fetches their manifests.
+/// Finds the referrers of all manifests of an image, and their referrers, and fetches their manifests.
 pub async fn find_referrers(
     repository: &Repository,
     of: &Closure,
@@ -45,7 +45,7 @@ pub async fn find_referrers(
     find(&LookUp::new(repository.clone(), &Referrers::All), of, None, &Referrers::All, manifests).await
 }
 
-/// [`find_referrers`], without those that are not chosen and what refers to them. `tag` is the tag by which the image was
+/// [`find_referrers`] without those that are not chosen and their referrers. `tag` is the tag by which the image was
 /// read.
 pub(super) async fn find(
     look_up: &LookUp,
@@ -57,7 +57,7 @@ pub(super) async fn find(
     let parts = of.manifests.iter().map(|manifest| manifest.digest).collect();
     let mut search =
         Search { look_up, choice, parts, tried: HashSet::new(), bytes: 0, out: FoundReferrers::default() };
-    // The outermost manifest is the last, and is what the reference stands for.
+    // The outermost manifest is the last one. The reference names it.
     let roles = std::iter::once(Role::Image).chain(std::iter::repeat(Role::Part));
     let subjects = of.manifests.iter().rev().zip(roles).map(|(manifest, role)| {
         let role = if manifest.is_attestation() { Role::Attestation } else { role };
@@ -89,7 +89,7 @@ struct Search<'a> {
     choice: &'a Referrers,
     /// Manifests of the image.
     parts: HashSet<Digest>,
-    /// What was fetched or lost, and whether a tag named it.
+    /// The candidates that were fetched or failed, and whether a tag named them.
     tried: HashSet<(Digest, bool)>,
     /// Bytes of all manifests of referrers.
     bytes: u64,
@@ -104,7 +104,7 @@ impl Search<'_> {
         for candidate in candidates {
             let digest = candidate.root.digest;
             if let Some(known) = self.out.referrers.iter_mut().find(|known| known.root.digest == digest) {
-                // Found by a list first: the tag has to travel too.
+                // It was found by a list first, but the tag has to be bundled too.
                 known.tag = known.tag.take().or(candidate.tag);
             } else if let Some(known) = positions.get(&digest).and_then(|position| new.get_mut(*position)) {
                 known.tag = known.tag.take().or(candidate.tag);
@@ -121,8 +121,7 @@ impl Search<'_> {
         new
     }
 
-    /// Fetches candidates and answers what may have referrers in turn. `asked` are the subjects that they were found
-    /// for.
+    /// Fetches candidates and returns the new subjects. `asked` are the subjects that the candidates were found for.
     async fn fetch(
         &mut self,
         candidates: Vec<Candidate>,
@@ -155,7 +154,7 @@ impl Search<'_> {
             let subject = match (&candidate.tag, manifest.subject()) {
                 (Some(_), _) => candidate.subject,
                 (None, Some(stated)) if asked.contains(&stated.digest) => stated.digest,
-                // What only a list says to be a referrer, and does not say so itself, is none.
+                // A candidate without that subject is not a referrer, even if a list says so.
                 (None, _) => continue,
             };
             if !self.choice.chooses(&manifest) {
@@ -197,7 +196,7 @@ impl Search<'_> {
     }
 }
 
-/// The manifests of a candidate. Its digest names it; what a list says of its size is not relied on.
+/// The manifests of a candidate. Its digest names it; the size in a list is not trusted.
 async fn fetch_one(
     repository: &Repository,
     candidate: &Candidate,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Images whose every part is known by digest and size, and what is missing.
+//! Resolved images, and what is missing of them.
 
 use super::choice::LeftBehind;
 use crate::error::ErrorKind;
@@ -9,7 +9,7 @@ use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, RegistryHost, RepositoryName, Tag};
 
-/// Where a blob can be fetched.
+/// A repository that a blob can be fetched from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The registry.
@@ -18,22 +18,22 @@ pub struct Origin {
     pub repository: RepositoryName,
 }
 
-/// An image whose every part is known by digest and size.
+/// An image whose closure is known.
 #[derive(Debug, Clone)]
 pub struct ResolvedImage {
     /// The reference.
     pub reference: Reference,
     /// Platforms asked for; empty: all.
     pub platforms: Vec<Platform>,
-    /// The manifest that the reference stands for.
+    /// The manifest that the reference names.
     pub root: Descriptor,
-    /// Kind of artifact, where it is not a container image.
+    /// Kind of artifact, if it is not a container image.
     pub artifact_type: Option<String>,
-    /// What it consists of.
+    /// Its closure.
     pub closure: Closure,
-    /// What refers to it.
+    /// Its referrers.
     pub referrers: Vec<ResolvedReferrer>,
-    /// What refers to it and cannot be had.
+    /// Its referrers that cannot be fetched.
     pub missing_referrers: Vec<MissingReferrer>,
 }
 
@@ -57,7 +57,7 @@ pub struct Resolved {
     pub missing: Vec<MissingImage>,
     /// Every manifest of every image.
     pub manifests: Manifests,
-    /// What refers to the images and does not travel.
+    /// Referrers of the images that are not chosen.
     pub left_behind: LeftBehind,
 }
 
@@ -70,31 +70,31 @@ pub struct ResolvedReferrer {
     pub root: Descriptor,
     /// Kind of artifact.
     pub artifact_type: Option<String>,
-    /// The tag that names it, where only a tag does.
+    /// The tag that names it, if only a tag does.
     pub tag: Option<Tag>,
-    /// What it consists of.
+    /// Its closure.
     pub closure: Closure,
 }
 
-/// A signature, SBOM or attestation that does not travel because it cannot be had, or a look-up of them that failed.
+/// A signature, SBOM or attestation that is not bundled because it cannot be fetched, or a failed look-up of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MissingReferrer {
     /// What it refers to.
     pub subject: Digest,
     /// Its manifest; `None`: a look-up failed, or an entry of a list names none that can be fetched.
     pub digest: Option<Digest>,
-    /// The tag that names it, or that was asked for.
+    /// The tag that names it, or that was looked up.
     pub tag: Option<Tag>,
-    /// Kind of artifact, where it is known.
+    /// Kind of artifact, if it is known.
     pub artifact_type: Option<String>,
     /// Why, in one line.
     pub reason: String,
-    /// What class the failure is of.
+    /// The class of the failure.
     pub kind: ErrorKind,
 }
 
 impl ResolvedImage {
-    /// Replaces the closure by one with other optional children. What the configs say of platforms stays.
+    /// Replaces the closure by one with other optional children. Keeps the platforms from the configs.
     pub(super) fn set_closure(&mut self, closure: Closure) {
         let Closure { missing_platforms, listed_platforms, .. } = std::mem::take(&mut self.closure);
         self.closure = Closure { missing_platforms, listed_platforms, ..closure };

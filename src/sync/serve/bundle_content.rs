@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Content of a bundle as answers to requests: manifests, blobs and referrers of a repository, as the pull part of the
-//! OCI distribution-spec wants them.
+//! Serves the content of a bundle: manifests, blobs and referrers of a repository, as the pull part of the OCI
+//! distribution-spec requires them.
 
 use std::collections::HashSet;
 use std::io;
@@ -26,7 +26,7 @@ use crate::oci::reference::Selector;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 256 << 10;
-/// How long one read may take. A drive that fails takes half a minute for each piece that it reads again and again.
+/// How long one read may take. A failing drive takes half a minute for each piece that it retries.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// Chunks that wait for the network.
 const QUEUE: usize = 4;
@@ -36,13 +36,13 @@ const FILTERS_HEADER: HeaderName = HeaderName::from_static("oci-filters-applied"
 /// Something that went wrong while content was read from a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Whether content differs from what the bundle's manifest says; else the medium failed or went away.
+    /// Whether content differs from what the bundle's manifest says; otherwise the media failed or was removed.
     pub damaged: bool,
     /// What happened, and where.
     pub message: String,
 }
 
-/// A bundle as content that can be asked for.
+/// A bundle whose content is served.
 #[derive(Debug)]
 pub struct BundleContent {
     manifests: Manifests,
@@ -53,10 +53,10 @@ pub struct BundleContent {
 #[derive(Clone)]
 struct Source {
     bundle: Arc<Bundle>,
-    /// Blobs that turned out to be damaged while they were sent, so that a client that asks for the rest, which
-    /// is not hashed, does not get it either.
+    /// Blobs that were found to be damaged while they were sent. Requests for parts of them, which are not hashed, are refused
+    /// too.
     damaged: Arc<Mutex<HashSet<Digest>>>,
-    /// Who wants to know of faults.
+    /// Receives the faults.
     told: Arc<dyn Fn(Fault) + Send + Sync>,
 }
 
@@ -67,8 +67,8 @@ impl std::fmt::Debug for Source {
 }
 
 impl BundleContent {
-    /// What `bundle` holds; `manifests` are its manifests, already checked. `told` is called once for each blob that
-    /// is damaged, and each time that the medium fails.
+    /// Serves `bundle`, whose `manifests` were already checked. `told` is called once for each damaged blob, and each time that
+    /// the media fails.
     pub fn new(
         bundle: Arc<Bundle>,
         manifests: Manifests,
@@ -77,7 +77,7 @@ impl BundleContent {
         Self { manifests, source: Source { bundle, damaged: Arc::default(), told: Arc::new(told) } }
     }
 
-    /// Answers what `request` asks of `repository`, which is found already.
+    /// Responds to `request` for `repository`.
     pub async fn answer(
         &self,
         repository: &Repository,
@@ -132,7 +132,7 @@ impl BundleContent {
         }
         let asked = request.headers().get(RANGE).and_then(|value| value.to_str().ok());
         let (first, length, status) = match range(asked, blob.size) {
-            Range::Whole => (0, blob.size, StatusCode::OK),
+            Range::Full => (0, blob.size, StatusCode::OK),
             Range::Part(first, length) => (first, length, StatusCode::PARTIAL_CONTENT),
             Range::Unsatisfiable => {
                 let mut response = error(
@@ -166,7 +166,7 @@ impl BundleContent {
 }
 
 impl Source {
-    /// Looks whether the blob may be sent. The medium may be slow, so not on a thread that others wait for.
+    /// Checks whether the blob may be sent. On a thread that may block, because the media may be slow.
     async fn check(&self, blob: BundleBlob) -> Result<(), (StatusCode, &'static str)> {
         const DAMAGED: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "the bundle is damaged here");
         const UNREADABLE: (StatusCode, &str) =
@@ -189,8 +189,8 @@ impl Source {
         }
     }
 
-    /// Streams a part of a blob. A whole blob is hashed on the way, and its last bytes are sent only when the digest
-    /// is right: a damaged blob ends as a broken connection, never as a complete answer. (T-37)
+    /// Streams a part of a blob. A complete blob is hashed meanwhile, and its last bytes are sent only if the digest
+    /// matches: a damaged blob results in a broken connection, never in a complete response. (T-37)
     fn content(&self, blob: BundleBlob, first: u64, length: u64) -> Body {
         let source = self.clone();
         let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(QUEUE);
@@ -217,7 +217,7 @@ impl Source {
                     io::Error::other(error)
                 });
                 let failed = result.is_err();
-                // Whoever asked has gone: nothing is left to do.
+                // The client has disconnected.
                 if sender.blocking_send(result).is_err() || failed {
                     return;
                 }
@@ -233,14 +233,14 @@ impl Source {
         }))
     }
 
-    /// A read that did not return. Its thread may never come back; whoever was told keeps others from reading there.
+    /// A read that did not return. Its thread may block indefinitely; the receiver of the fault prevents further reads.
     fn timed_out(&self, blob: &BundleBlob) -> io::Error {
         let error = self.bundle.read_error(blob, io::ErrorKind::TimedOut.into());
         self.report(blob, &error);
         io::Error::other(error)
     }
 
-    /// Says what went wrong, a damaged blob only once. Answers whether it is damage.
+    /// Reports an error, a damaged blob only once. Returns whether it is damage.
     fn report(&self, blob: &BundleBlob, error: &BundleError) -> bool {
         let damaged = !matches!(error, BundleError::Read { .. } | BundleError::Open { .. });
         if !damaged || self.damaged().insert(blob.digest) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Which repositories a served bundle has, and what lies in each. Pure.
+//! The repositories of a served bundle, and their content. Pure.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -17,15 +17,15 @@ use crate::oci::written;
 /// One repository.
 #[derive(Debug, Default)]
 pub struct Repository {
-    /// What each tag names; nothing where two images claim it.
+    /// The digest of each tag; `None` if two images claim it.
     tags: BTreeMap<Tag, Option<Digest>>,
     /// Manifests and blobs that may be read through this repository.
     pub(super) content: HashSet<Digest>,
-    /// What refers to a manifest, in the order of the manifest.
+    /// The referrers of a manifest, in the order of the bundle's manifest.
     referrers: HashMap<Digest, Vec<Referrer>>,
 }
 
-/// A descriptor in the answer of the referrers API.
+/// A descriptor in the response of the referrers API.
 #[derive(Debug, Clone, PartialEq)]
 struct Referrer {
     annotations: HashMap<String, String>,
@@ -50,12 +50,12 @@ impl Referrer {
 #[derive(Debug)]
 pub(super) struct Catalog {
     repositories: BTreeMap<String, Repository>,
-    /// Hosts that the sets bring images to.
+    /// Destination hosts of the sets.
     edges: HashSet<String>,
 }
 
 impl Catalog {
-    /// What `bundle` offers.
+    /// The catalog of `bundle`.
     pub(super) fn new(bundle: &Bundle, images: &BundledImages) -> Self {
         let destinations = bundle.sets().iter().map(|set| set.spec.destination_registry.as_str());
         let edges = destinations.filter_map(|to| to.split('/').next()).map(str::to_owned).collect();
@@ -85,8 +85,8 @@ impl Catalog {
         catalog
     }
 
-    /// The repository that a request means. `ns` is the registry that containerd was asked for: one that has no such
-    /// repository must not answer with what is called so at the edge.
+    /// The repository that a request means. `ns` is the registry that containerd wants: if the bundle has no such
+    /// repository of it, a repository of this name at the edge must not be used.
     pub(super) fn get(&self, name: &str, ns: Option<&str>) -> Option<&Repository> {
         match ns.filter(|ns| !self.edges.contains(*ns)) {
             Some(ns) => self.repositories.get(&format!("{ns}/{name}")),
@@ -94,8 +94,8 @@ impl Catalog {
         }
     }
 
-    /// A name for each image of the bundle, after the address of the server: one that clients take for a reference.
-    /// That of the edge; a registry with a port in it (`localhost:5000/app`) is no part of a repository's name.
+    /// A name for each image of the bundle that forms a reference after the address of the server. It is the name at the edge,
+    /// because a registry with a port (`localhost:5000/app`) cannot be part of a repository's name.
     pub(super) fn references(&self, bundle: &Bundle) -> Vec<String> {
         let mut edge = HashMap::new();
         for wanted in bundle.sets().iter().flat_map(|set| &set.images) {
@@ -105,7 +105,7 @@ impl Catalog {
         let name = |image: &BundleImage| {
             let (repository, tag) = edge.get(&(image.reference.to_string(), image.platforms.as_slice()))?;
             let is_tagged = self.repositories.get(repository.as_str())?.tagged(tag) == Some(image.digest);
-            // A tag that two images claim names none of them.
+            // A tag that two images claim is not served.
             Some(if is_tagged {
                 format!("{repository}:{tag}")
             } else {
@@ -122,8 +122,7 @@ impl Catalog {
 }
 
 impl Repository {
-    /// A repository for each image of a bundle, by the digest that its reference stands for. Beside tags that say what
-    /// refers to it, it has none.
+    /// A repository for each image of a bundle, by the digest of its reference. It has no tags except those of referrers.
     pub fn by_digest(bundle: &Bundle, images: &BundledImages) -> HashMap<Digest, Self> {
         let mut repositories = HashMap::<Digest, Self>::new();
         for (manifest, image) in bundle.manifest().images.iter().zip(&images.images) {
@@ -132,7 +131,7 @@ impl Repository {
         repositories
     }
 
-    /// Gives a tag to a digest, and to nobody once a second one wants it. (T-46)
+    /// Gives a tag to a digest. If a second digest claims it, neither has it. (T-46)
     fn claim(&mut self, tag: Tag, digest: Digest) {
         let claimed = self.tags.entry(tag).or_insert(Some(digest));
         if *claimed != Some(digest) {
@@ -145,7 +144,7 @@ impl Repository {
         self.tags.get(tag).copied().flatten()
     }
 
-    /// All tags that name something, sorted.
+    /// All tags that are served, sorted.
     pub(super) fn tags(&self) -> impl Iterator<Item = &Tag> {
         self.tags.iter().filter_map(|(tag, digest)| digest.map(|_| tag))
     }
@@ -168,7 +167,7 @@ impl Repository {
         }
     }
 
-    /// The answer of the referrers API for `subject`, filtered where a type is asked for.
+    /// The response of the referrers API for `subject`, filtered if a type is requested.
     pub(super) fn referrers(&self, subject: &Digest, artifact_type: Option<&str>) -> Bytes {
         let all = self.referrers.get(subject).into_iter().flatten();
         let asked =

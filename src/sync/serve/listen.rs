@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Accepts connections and answers requests on them with any function.
+//! Accepts connections and passes their requests to a function.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -34,9 +34,9 @@ const MAX_CONNECTIONS: usize = 256;
 const PERMIT_RETRY: Duration = Duration::from_millis(500);
 /// How long a client may take for the head of a request, and for a TLS handshake.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a client may take no byte of what it asked for. An edge registry that is busy may hold up a copy for a while.
+/// How long a client may read nothing of a response. A busy edge registry may delay a copy for a while.
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long requests that are under way may go on after the server was told to stop.
+/// How long running requests may continue after the server was told to stop.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The address that a request came from, among its extensions.
@@ -48,13 +48,13 @@ pub struct Peer(pub IpAddr);
 pub struct Caller(Arc<AtomicBool>);
 
 impl Caller {
-    /// Notes that a request of this connection had good credentials: it is not closed for others that had none yet.
+    /// Records that a request of this connection had valid credentials: it is not closed in favour of others without.
     pub fn set_authenticated(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// A certificate that a listener shows, and that can be replaced while it does. Cheap to clone.
+/// The certificate of a listener. It can be replaced at run time. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Certificate(Arc<Shown>);
 
@@ -72,10 +72,10 @@ impl Certificate {
         Ok(Self(Arc::new(Shown(RwLock::new(certified(tls)?)))))
     }
 
-    /// Shows another certificate from the next connection on.
+    /// Replaces the certificate, from the next connection on.
     ///
     /// # Errors
-    /// [`ServeError::Tls`]: it cannot be used, and the one before stays.
+    /// [`ServeError::Tls`]: it cannot be used, and the previous one stays.
     pub fn replace(&self, tls: &Tls) -> Result<(), ServeError> {
         let next = certified(tls)?;
         *self.0.0.write() = next;
@@ -95,14 +95,14 @@ fn certified(tls: &Tls) -> Result<Arc<CertifiedKey>, ServeError> {
     CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(|e| bad(e.to_string()))
 }
 
-/// An address that is listened on.
+/// A listening socket with its options.
 pub struct Listener {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<(TlsAcceptor, Certificate)>,
     /// Most connections of one address at once.
     per_peer: usize,
-    /// Whether a connection is for further requests after an answer.
+    /// Whether a connection stays open after a response.
     keep_alive: bool,
     /// Whether [`Caller::set_authenticated`] says which connections may stay.
     authenticates: bool,
@@ -115,7 +115,7 @@ impl std::fmt::Debug for Listener {
 }
 
 impl Listener {
-    /// Begins to listen.
+    /// Starts to listen.
     ///
     /// # Errors
     /// [`ServeError`].
@@ -140,39 +140,39 @@ impl Listener {
         self
     }
 
-    /// Closes connections without good credentials first where there are none left: whoever answers requests says of each
-    /// connection by [`Caller::set_authenticated`] that it has them.
+    /// If there are no connections left, closes those without valid credentials first. The handler of requests reports
+    /// valid credentials with [`Caller::set_authenticated`].
     #[must_use]
     pub const fn unauthenticated_close_first(mut self) -> Self {
         self.authenticates = true;
         self
     }
 
-    /// As [`Self::per_peer`], and each connection ends after one answer.
+    /// As [`Self::per_peer`], and each connection ends after one response.
     #[must_use]
     pub const fn one_request_each(mut self, max: usize) -> Self {
         (self.per_peer, self.keep_alive) = (max, false);
         self
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The certificate that it shows; none without TLS.
+    /// Its certificate; `None` without TLS.
     pub fn certificate(&self) -> Option<Certificate> {
         self.tls.as_ref().map(|(_, certificate)| certificate.clone())
     }
 
-    /// Answers requests until `stop` is done, then lets those that are under way come to an end.
+    /// Serves requests until `stop` is done, then waits for the running ones.
     pub async fn run<A, F>(self, answer: A, stop: impl Future<Output = ()> + Send)
     where
         A: Fn(Request<()>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response<Body>> + Send + 'static,
     {
         let graceful = GracefulShutdown::new();
-        // What a client sends beside the head is of no use to a registry that cannot be written to.
+        // A read-only registry does not read the body of a request.
         let router = Router::new().fallback(move |request: Request<Body>| answer(request.map(|_| ())));
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let peers = Peers::default();
@@ -182,7 +182,7 @@ impl Listener {
             let (stream, peer) = tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => (stream, peer.ip().to_canonical()),
-                    // Out of file handles, say: wait for connections to end instead of turning in circles.
+                    // For example no file descriptors are left: wait for connections to end instead of a busy loop.
                     Err(_) => {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         continue;
@@ -232,16 +232,16 @@ async fn acquire_permit(
     }
 }
 
-/// For what a connection waits.
+/// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
 struct Waits {
-    /// How long for the head of a request.
+    /// For the head of a request.
     idle: Duration,
-    /// Whether for another request after an answer.
+    /// Whether it stays open after a response.
     keep_alive: bool,
 }
 
-/// Answers on one connection until it ends, or no head of a request comes in time: at its start, and between requests.
+/// Serves one connection until it ends, or the head of a request does not come in time.
 async fn connection(
     stream: TcpStream,
     taken: LastRead,
@@ -273,7 +273,7 @@ async fn http(
         .header_read_timeout(waits.idle)
         .keep_alive(waits.keep_alive)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A client that goes away in the middle concerns nobody.
+    // A client that disconnects is not an error.
     let _ = watcher.watch(connection).await;
 }
 
@@ -351,7 +351,7 @@ mod tests {
         drop(held);
     }
 
-    /// Asks again and again without credentials, until the connection is closed; answers how often.
+    /// Asks again and again without credentials, until the connection is closed. Returns how often.
     async fn ask_without_end(mut stream: TcpStream) -> usize {
         let mut answer = [0; 1024];
         for count in 0.. {
@@ -403,7 +403,7 @@ mod tests {
         serving.abort();
     }
 
-    /// Whoever connects and says nothing, or nothing more, holds a permit for a bounded time only.
+    /// A client that connects and sends nothing, or nothing more, holds a permit only for a limited time.
     #[tokio::test]
     async fn idle_connections_end() {
         let graceful = GracefulShutdown::new();
@@ -420,7 +420,7 @@ mod tests {
         for (client, end) in [(&mut silent, silent_ends), (&mut half, half_ends), (&mut kept, kept_ends)] {
             tokio::time::timeout(Duration::from_secs(20), end).await.unwrap().unwrap();
             let mut rest = Vec::new();
-            // Closed, with or without a last word.
+            // Closed, with or without a last response.
             let _ = client.read_to_end(&mut rest).await;
         }
     }

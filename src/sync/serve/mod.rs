@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A read-only registry straight from a bundle: manifests and blobs by digest and tag, ranges, lists of tags, and
-//! the referrers API, over plain HTTP or TLS. No byte is unpacked.
+//! A read-only registry that serves a bundle without unpacking it: manifests and blobs by digest and tag, ranges, lists of
+//! tags, and the referrers API, over plain HTTP or TLS.
 //!
-//! [`Server`] is the whole of it, for one bundle. Its parts serve other registries too: [`Listener`] answers requests with
-//! any function, [`route`] reads them, and a [`BundleContent`] answers them from a bundle.
+//! [`Server`] serves one bundle. Its parts can be used for other registries: [`Listener`] accepts requests, [`route`] parses
+//! them, and a [`BundleContent`] responds from a bundle.
 
 mod bundle_content;
 mod catalog;

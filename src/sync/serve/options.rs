@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How to serve, and why that cannot be done.
+//! Options of a server, and the errors of its start.
 
 use std::net::SocketAddr;
 
@@ -10,9 +10,9 @@ use crate::error::{Classify, ErrorKind};
 /// How to serve.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 selects a free one.
     pub address: SocketAddr,
-    /// Certificate and key; plain HTTP without.
+    /// Certificate and key; `None`: plain HTTP.
     pub tls: Option<Tls>,
 }
 
@@ -34,7 +34,7 @@ impl std::fmt::Debug for Tls {
 /// Why a bundle cannot be served.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// The address is taken or not ours.
+    /// The address is in use, or not one of this machine.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.

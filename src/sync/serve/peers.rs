@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who has how many of the connections. One address cannot take those of the others: it has a limit, and while there are
-//! no connections left, whoever has the most loses an idle one to an address that has fewer. (T-193)
+//! Counts the connections of each address. One address cannot use up those of the others: it has a limit, and while there
+//! are no connections left, the address with the most loses an idle one to an address with fewer. (T-193)
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -13,9 +13,9 @@ use tokio::task::AbortHandle;
 
 use super::stall_timeout::LastRead;
 
-/// How long a connection takes no byte before it counts as idle.
+/// How long a peer reads nothing before its connection counts as idle.
 const IDLE: Duration = Duration::from_secs(2);
-/// How long a connection has for its first request with good credentials before another one may take its place.
+/// How long a connection has for its first request with valid credentials before another one may replace it.
 const UNKNOWN: Duration = Duration::from_secs(2);
 
 /// The connections of each address.
@@ -34,13 +34,13 @@ struct State {
 struct Connection {
     taken: LastRead,
     began: Instant,
-    /// Whether a request of it had good credentials.
+    /// Whether a request of it had valid credentials.
     authenticated: Arc<AtomicBool>,
     /// Once it is served.
     task: Option<AbortHandle>,
 }
 
-/// A connection that counts until this is dropped.
+/// A counted connection, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Counted {
     peers: Peers,
@@ -74,7 +74,7 @@ impl Peers {
     }
 
     /// Closes one connection for `address`: the oldest one that never authenticated of the address that has most of these, so
-    /// that whoever asks without credentials holds up nobody (T-223); else an idle one.
+    /// that clients without credentials do not block others (T-223); else an idle one.
     pub(super) fn close_one_for(&self, address: IpAddr, now: Instant) {
         if !self.close_unauthenticated_for(address, now) {
             self.close_idle_for(address, now);

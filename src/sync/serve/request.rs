@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a request asks for (OCI distribution-spec, "Endpoints"). Pure.
+//! Parses requests (OCI distribution-spec, "Endpoints"). Pure.
 
 use crate::oci::digest::Digest;
 use crate::oci::reference::Selector;
 
-/// A request that the pull part of the specification knows.
+/// A request of the pull part of the specification.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Route<'a> {
     /// `/v2/`
@@ -19,13 +19,13 @@ pub enum Route<'a> {
     Tags(&'a str),
     /// `/v2/NAME/referrers/DIGEST`
     Referrers(&'a str, Digest),
-    /// A reference or digest that is none.
+    /// An invalid reference or digest.
     Malformed(&'static str),
     /// Anything else.
     Unknown,
 }
 
-/// Reads the path of a request.
+/// Parses the path of a request.
 pub fn route(path: &str) -> Route<'_> {
     let Some(rest) = path.strip_prefix("/v2") else { return Route::Unknown };
     let rest = match rest {
@@ -53,7 +53,7 @@ pub fn route(path: &str) -> Route<'_> {
     }
 }
 
-/// The value of `key` in a query, with `%xx` and `+` undone.
+/// The value of `key` in a query, with `%xx` and `+` decoded.
 pub(super) fn query(query: Option<&str>, key: &str) -> Option<String> {
     let pairs = url::form_urlencoded::parse(query?.as_bytes());
     pairs.into_iter().find(|(name, _)| name == key).map(|(_, value)| value.into_owned())
@@ -62,8 +62,8 @@ pub(super) fn query(query: Option<&str>, key: &str) -> Option<String> {
 /// A range of a blob: first byte and number of bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Range {
-    /// All of it: no range was asked for, or one that a server may pass over.
-    Whole,
+    /// The complete blob: no range was requested, or one that a server may ignore.
+    Full,
     /// A part.
     Part(u64, u64),
     /// Outside the blob.
@@ -71,26 +71,26 @@ pub(super) enum Range {
 }
 
 /// Reads a `Range` header for content of `size` bytes (RFC 9110, section 14). Several ranges in one request are
-/// passed over, which the RFC allows.
+/// ignored, which the RFC allows.
 pub(super) fn range(header: Option<&str>, size: u64) -> Range {
-    let Some(spec) = header.and_then(|header| header.strip_prefix("bytes=")) else { return Range::Whole };
-    let Some((first, last)) = spec.split_once('-') else { return Range::Whole };
+    let Some(spec) = header.and_then(|header| header.strip_prefix("bytes=")) else { return Range::Full };
+    let Some((first, last)) = spec.split_once('-') else { return Range::Full };
     let number = |text: &str| text.trim().parse::<u64>().ok();
     match (first.trim(), last.trim()) {
-        ("", "") => Range::Whole,
+        ("", "") => Range::Full,
         ("", suffix) => match number(suffix) {
             Some(0) => Range::Unsatisfiable,
             Some(_) if size == 0 => Range::Unsatisfiable,
             Some(length) => Range::Part(size.saturating_sub(length), length.min(size)),
-            None => Range::Whole,
+            None => Range::Full,
         },
         (first, last) => {
             let end = if last.is_empty() { Some(u64::MAX) } else { number(last) };
             match (number(first), end) {
-                (Some(first), Some(last)) if last < first => Range::Whole,
+                (Some(first), Some(last)) if last < first => Range::Full,
                 (Some(first), Some(_)) if first >= size => Range::Unsatisfiable,
                 (Some(first), Some(last)) => Range::Part(first, last.min(size - 1) - first + 1),
-                _ => Range::Whole,
+                _ => Range::Full,
             }
         }
     }
@@ -127,9 +127,9 @@ mod tests {
             ("bytes=-40", Range::Part(0, 10)),
             ("bytes=10-", Range::Unsatisfiable),
             ("bytes=-0", Range::Unsatisfiable),
-            ("bytes=5-3", Range::Whole),
-            ("bytes=0-1,3-4", Range::Whole),
-            ("lines=1-2", Range::Whole),
+            ("bytes=5-3", Range::Full),
+            ("bytes=0-1,3-4", Range::Full),
+            ("lines=1-2", Range::Full),
         ] {
             assert_eq!(range(Some(header), 10), expected, "{header}");
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Responses as the distribution-spec wants them.
+//! Responses as the distribution-spec requires them.
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LINK};
@@ -9,17 +9,17 @@ use bytes::Bytes;
 use super::request::query;
 use crate::oci::digest::Digest;
 
-/// Most names in one answer.
+/// Most names in one response.
 const PAGE: usize = 1000;
 
 const DIGEST_HEADER: HeaderName = HeaderName::from_static("docker-content-digest");
 const VERSION_HEADER: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
-/// Refuses what would change something.
+/// Refuses requests that would change something.
 ///
 /// # Errors
-/// The answer to any method but GET and HEAD.
-// The answer is the only thing that its caller wants, and it wants it once.
+/// The response to any method except GET and HEAD.
+// The error is returned as the response and not stored, so its size does not matter.
 #[allow(clippy::result_large_err)]
 pub fn read_only(method: &Method) -> Result<(), Response<Body>> {
     if matches!(*method, Method::GET | Method::HEAD) {
@@ -30,8 +30,7 @@ pub fn read_only(method: &Method) -> Result<(), Response<Body>> {
     Err(response)
 }
 
-/// What every answer of a registry has in common: the version of the protocol, and no body where only the head is asked
-/// for.
+/// Completes a response: adds the header with the protocol version, and removes the body of a response to HEAD.
 pub fn finish(mut response: Response<Body>, method: &Method) -> Response<Body> {
     response.headers_mut().insert(VERSION_HEADER, HeaderValue::from_static("registry/2.0"));
     if method == Method::HEAD {
@@ -40,7 +39,7 @@ pub fn finish(mut response: Response<Body>, method: &Method) -> Response<Body> {
     response
 }
 
-/// A list of names by pages: `n` names after `last`, with a link to the next page.
+/// A list of names in pages: `n` names after `last`, with a link to the next page.
 pub(super) fn page<'a>(
     key: &str,
     name: Option<&str>,
@@ -75,7 +74,7 @@ pub(super) fn name_content(headers: &mut HeaderMap, digest: &Digest) {
     }
 }
 
-/// An answer of JSON.
+/// A JSON response.
 pub fn json(body: Bytes) -> Response<Body> {
     let length = body.len();
     let mut response = Response::new(Body::from(body));
@@ -84,7 +83,7 @@ pub fn json(body: Bytes) -> Response<Body> {
     response
 }
 
-/// The answer for a repository that is not there, or that whoever asks must not know of.
+/// The response for a repository that does not exist, or that the client must not know about.
 pub fn unknown_name() -> Response<Body> {
     error(StatusCode::NOT_FOUND, "NAME_UNKNOWN", "the bundle holds no such repository")
 }

@@ -17,7 +17,7 @@ use super::request::{Route, query, route};
 use super::response::{error, finish, json, page, read_only, unknown_name};
 use crate::bundle::{Bundle, BundledImages};
 
-/// A server of one bundle that listens, and answers once it runs.
+/// A server of one bundle. It listens, and responds while [`Self::serve`] runs.
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
@@ -25,7 +25,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins to listen.
+    /// Starts to listen.
     ///
     /// # Errors
     /// [`ServeError`].
@@ -38,17 +38,17 @@ impl Server {
         Ok(Self { listener, offer: Arc::new(ServedBundle::new(bundle, images)) })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub const fn address(&self) -> SocketAddr {
         self.listener.address()
     }
 
-    /// What can be pulled, after the address: for each image one name that clients take for a reference.
+    /// The images that can be pulled: for each image one name that forms a reference after the address.
     pub fn references(&self) -> &[String] {
         &self.offer.references
     }
 
-    /// Answers requests until `stop` is done, then lets those that are under way come to an end.
+    /// Serves requests until `stop` is done, then waits for the running ones.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) {
         let offer = self.offer;
         let answer = move |request| {
@@ -59,7 +59,7 @@ impl Server {
     }
 }
 
-/// All that a bundle offers, to everybody.
+/// Serves all content of a bundle to every client.
 #[derive(Debug)]
 struct ServedBundle {
     bundle_content: BundleContent,

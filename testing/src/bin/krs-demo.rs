@@ -47,7 +47,7 @@ impl Sets {
         std::fs::write(path, text).expect("a file");
     }
 
-    /// What stands for this state: the commit, where there is one.
+    /// What stands for this state: the commit, if there is one.
     fn commit(&mut self, message: &str) -> String {
         match self {
             Self::Git(checkout) => format!("commit {}", &checkout.commit(message)[..12]),

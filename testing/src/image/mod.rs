@@ -30,7 +30,7 @@ pub struct Image {
     pub children: Vec<Self>,
     /// The platform that an image was built for.
     pub platform: Option<String>,
-    /// The kind of artifact, where it states one.
+    /// The kind of artifact, if it states one.
     pub artifact_type: Option<String>,
 }
 

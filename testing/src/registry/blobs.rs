@@ -52,7 +52,7 @@ pub(crate) fn get(call: &Call, repository: &str, digest: &str) -> Reply {
     response.body(body(content, sent)).unwrap()
 }
 
-/// The part that a `Range` header asks for: `None` where it is not a single range of bytes (it is ignored then, as
+/// The part that a `Range` header asks for: `None` if it is not a single range of bytes (it is ignored then, as
 /// RFC 9110 allows), `Some(None)` where it lies outside, or ends before it starts (RFC 9110 allows to ignore or to refuse
 /// that; Distribution refuses it).
 fn range_of(header: &str, all: u64) -> Option<Option<Range<u64>>> {

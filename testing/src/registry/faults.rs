@@ -171,7 +171,7 @@ struct InForce {
 }
 
 impl InForce {
-    /// What goes wrong with a request that fits; nothing where a limit has room for it.
+    /// What goes wrong with a request that fits; nothing if a limit has room for it.
     fn hit(&mut self) -> Option<What> {
         self.count += 1;
         if self.fault.on.nth.as_ref().is_some_and(|nth| !nth.contains(&self.count)) {

@@ -15,9 +15,9 @@ pub struct Request {
     pub method: String,
     /// The path, without the query.
     pub path: String,
-    /// The query, without the `?`; empty where there is none.
+    /// The query, without the `?`; empty if there is none.
     pub query: String,
-    /// The answer's status; 0 where the connection ended without an answer.
+    /// The answer's status; 0 if the connection ended without an answer.
     pub status: u16,
     /// Bytes of the request's body that were received.
     pub bytes_in: u64,

@@ -143,7 +143,7 @@ fn check_children(stock: &Stock, repository: &str, json: &Value, sparse: bool) -
     Ok(())
 }
 
-/// Removes a tag, or a manifest with the tags that point to it. Answers whether it was there.
+/// Removes a tag, or a manifest with the tags that point to it. Returns whether it was there.
 pub(crate) fn remove(stock: &mut Stock, repository: &str, reference: &str) -> bool {
     let Some(repository) = stock.repositories.get_mut(repository) else { return false };
     let Ok(digest) = reference.parse::<Digest>() else {

@@ -337,7 +337,7 @@ impl Registry {
 
     /// Removes a blob from all repositories, behind the backs of the manifests that need it.
     ///
-    /// Answers whether there was one.
+    /// Returns whether there was one.
     pub fn delete_blob(&self, digest: &Digest) -> bool {
         self.stock(|stock| {
             stock.repositories.values_mut().for_each(|repository| {
@@ -347,14 +347,14 @@ impl Registry {
         })
     }
 
-    /// Removes a manifest by tag (only the tag) or digest (with its tags). Answers whether there was one.
+    /// Removes a manifest by tag (only the tag) or digest (with its tags). Returns whether there was one.
     pub fn delete_manifest(&self, repository: &str, reference: &str) -> bool {
         self.stock(|stock| manifests::remove(stock, repository, reference))
     }
 
     /// Turns over one bit in the middle of a stored blob, or of the manifest with this digest.
     ///
-    /// Answers whether there was one with at least one byte.
+    /// Returns whether there was one with at least one byte.
     pub fn corrupt_blob(&self, digest: &Digest) -> bool {
         let flip = |mut bytes: Vec<u8>| {
             let middle = bytes.len() / 2;

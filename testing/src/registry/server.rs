@@ -234,7 +234,7 @@ fn turned_away(call: &Call, route: &Route) -> Option<Reply> {
     auth::check(shared, method, &call.parts.headers, route, &call.query)
 }
 
-/// Faults that take effect before the handler. Answers the reply in place of the handler's, where there is one.
+/// Faults that take effect before the handler. Returns the reply in place of the handler's, if there is one.
 async fn before(faults: &[What], call: &mut Call) -> Result<Option<Reply>, Cut> {
     together(faults).await;
     for what in faults {

@@ -80,7 +80,7 @@ fn read(method: &str, mut stream: BufReader<TcpStream>) -> Option<Answer> {
     Some(answer)
 }
 
-/// At most 4 MiB of a chunked body; `None` where it does not end properly.
+/// At most 4 MiB of a chunked body; `None` if it does not end properly.
 fn chunked(stream: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Option<()> {
     while body.len() < 4 << 20 {
         let mut line = String::new();

@@ -34,7 +34,7 @@ enum Damage {
 }
 
 impl Damage {
-    /// The damaged archive; `None` where the damage changes nothing.
+    /// The damaged archive; `None` if the damage changes nothing.
     fn apply(&self, whole: &[u8]) -> Option<Vec<u8>> {
         let mut bytes = whole.to_vec();
         let block = |n: usize| n % (whole.len() / 512) * 512;

@@ -19,7 +19,7 @@ use crate::progress::{Activity, Progress};
 const NOTE_STEP: u64 = 64 << 20;
 
 impl Writer {
-    /// Copies a blob out of another bundle, inside of the file system where it can. Answers whether what arrived is the
+    /// Copies a blob out of another bundle, inside of the file system where it can. Returns whether what arrived is the
     /// blob; nothing is said of the other bundle where it is not.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Writer {
         Ok(hasher.is_some_and(|hasher| hasher.finish() == blob.digest))
     }
 
-    /// `copy_file_range(2)`, which shares the blocks where the file system can. Answers how far it came.
+    /// `copy_file_range(2)`, which shares the blocks where the file system can. Returns how far it came.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn copy_range(&self, blob: &BundleBlob, other: &Bundle, from: &BundleBlob) -> u64 {
         let mut done = 0;
@@ -69,7 +69,7 @@ impl Writer {
     }
 
     /// Copies a blob out of another bundle and hashes it on the way, so that damage there is found now and not at the site.
-    /// What an interrupted run has written is kept where it is the same. Answers how many bytes that are.
+    /// What an interrupted run has written is kept where it is the same. Returns how many bytes that are.
     pub(in crate::bundle) fn copy_verified(
         &self,
         blob: &BundleBlob,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fetching blobs: hashed as they arrive, resumed where they were cut, never more than was promised.
+//! Downloads of blobs: hashed while they arrive, resumed after an interruption, and never longer than the size of the blob.
 
 use bytes::{Buf as _, Bytes};
 use http::header::RANGE;
@@ -25,7 +25,7 @@ struct Download<'a> {
 }
 
 impl Download<'_> {
-    /// What came is not the blob: nothing of it counts.
+    /// Discards what arrived, because it is not the blob.
     fn reject(&mut self, what: &str, source: ContentMismatch) -> Failure {
         self.hasher = Hasher::new();
         Failure::retryable(RegistryError::Content { what: what.to_owned(), source })
@@ -37,16 +37,16 @@ impl Download<'_> {
     }
 }
 
-/// A blob on its way to whoever takes its bytes.
+/// A download of a blob into a sink.
 struct BlobStream<'a> {
-    /// How far it got.
+    /// The bytes that have arrived.
     position: u64,
     /// Whether only the rest is requested.
     ranges: bool,
     chunks: &'a Sender<Result<Bytes, RegistryError>>,
 }
 
-/// Takes away what is there already; `skip` is how much of it is still to come.
+/// Drops the bytes that were received before; `skip` is how many of them are still to come.
 fn skip_known(chunk: &mut Bytes, skip: &mut u64) {
     let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(chunk.len());
     chunk.advance(known);
@@ -59,7 +59,7 @@ impl Repository {
     }
 
     /// Fetches a blob of exactly this digest and size into `sink`. A transfer that is cut or stalls is
-    /// resumed; content that is not the blob is fetched once more from the start. An empty blob is not requested.
+    /// resumed; content that is not the blob is fetched again from the start. An empty blob is not requested.
     ///
     /// # Errors
     /// [`RegistryError`]; what `sink` has taken until then is not the blob.
@@ -72,8 +72,8 @@ impl Repository {
         self.rest_of_blob(digest, size, Hasher::new(), sink).await
     }
 
-    /// Fetches what a blob has beyond the bytes in `hashed`, as [`Self::blob`] does. Where they turn out not
-    /// to be the blob's, it is fetched once more from the start.
+    /// Fetches the rest of a blob, after the bytes in `hashed`, as [`Self::blob`] does. If these are not the beginning of
+    /// the blob, it is fetched again from the start.
     ///
     /// # Errors
     /// [`RegistryError`]; what `sink` has taken until then is not the blob.
@@ -102,8 +102,8 @@ impl Repository {
         }
     }
 
-    /// Sends the bytes of a blob from `offset` on into `chunks`, each once and in order. They are not compared with
-    /// anything: whoever puts them together has to. Ends without an error where the receiver is gone.
+    /// Sends the bytes of a blob from `offset` on into `chunks`, each once and in order. Their digest is not
+    /// verified: the receiver must do that. Ends without an error if the receiver was dropped.
     ///
     /// # Errors
     /// [`RegistryError`], also where the blob ends before `size`.
@@ -141,7 +141,7 @@ impl Repository {
                 return Err(Failure::retryable(context.operation.unavailable(detail)));
             };
             skip_known(&mut chunk, &mut skip);
-            // More than was promised is not handed on.
+            // Bytes beyond the size are not passed on.
             chunk.truncate(usize::try_from(size - stream.position).unwrap_or(usize::MAX));
             let length = chunk.len() as u64;
             if length > 0 && stream.chunks.send(Ok(chunk)).await.is_err() {
@@ -194,7 +194,7 @@ impl Repository {
         let (mut response, mut skip) = self.get_from(&context, blob, offset, &mut download.ranges).await?;
         if let Some(length) = response.length() {
             let total = (offset - skip).saturating_add(length);
-            // A part of the rest is a cut that was announced, but no range may lead beyond the end.
+            // A part of the rest counts as a truncated response, but no range may go beyond the end.
             if total > size || (total < size && response.status() == StatusCode::OK) {
                 let page = response.is_typed_as_page();
                 let body = if page { response.beginning(&context.operation).await } else { Bytes::new() };
@@ -206,7 +206,7 @@ impl Repository {
             let mut chunk = match response.chunk(&context.operation).await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
-                // All is there: whether the connection ends well does not matter.
+                // The blob is complete, so that the end of the connection does not matter.
                 Err(_) if download.hasher.bytes() == size => break,
                 Err(failure) => return Err(failure),
             };

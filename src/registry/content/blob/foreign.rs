@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Layers that lie outside of registries (`urls` of a descriptor; OCI image-spec, "Non-Distributable Layers").
+//! Layers that are stored outside of registries (`urls` of a descriptor; OCI image-spec, "Non-Distributable Layers").
 //!
-//! The author of the manifest chose the address, so the request is one that a stranger has this machine send: HTTPS only,
+//! The author of the manifest chose the address, so that a third party makes this machine send the request: HTTPS only,
 //! without any credentials, to public addresses only, checked where the connection is made and after each redirect, unless
 //! the host is allowed. Behind a proxy the address is not visible, so that the host has to be allowed too. (T-95)
 
@@ -34,16 +34,16 @@ use crate::registry::transport::response::Response;
 /// Longest address of a redirect, in bytes.
 const MAX_URL: usize = 16 << 10;
 
-/// Why an address is not downloaded from.
+/// Why nothing is downloaded from an address.
 #[derive(Debug)]
 enum Refusal {
-    /// Nothing allows it.
+    /// No option can allow it.
     Never(&'static str),
-    /// Nothing allows where it redirects to.
+    /// No option can allow the target of its redirect.
     Redirect(String),
     /// Allowing the host would permit it.
     NotAllowed { host: String, reason: String },
-    /// The server, or the way to it.
+    /// The server or the network failed.
     Registry(RegistryError),
 }
 
@@ -64,7 +64,7 @@ impl Refusal {
 /// Downloads layers from addresses outside of registries. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ForeignLayers {
-    /// For hosts that are allowed: any address, through a proxy where one is set.
+    /// For hosts that are allowed: any address, through a proxy if one is set.
     allowed: Client,
     /// For all others: public addresses only, and no proxy.
     checked: Client,
@@ -73,7 +73,7 @@ pub struct ForeignLayers {
 }
 
 impl ForeignLayers {
-    /// With the limits of `client`, and none of its credentials. `hosts` may be at any address; a name without a port
+    /// Uses the limits of `client`, but none of its credentials. `hosts` may be at any address; a name without a port
     /// is allowed with the port of HTTPS.
     ///
     /// # Errors
@@ -110,10 +110,10 @@ impl ForeignLayers {
         })
     }
 
-    /// Downloads what a blob has beyond the bytes in `hashed`, from the first of `urls` that has it.
+    /// Downloads the rest of a blob, after the bytes in `hashed`, from the first of `urls` that has it.
     ///
     /// # Errors
-    /// [`RegistryError::Foreign`] says what happened at each address, [`RegistryError::Sink`] where `sink` failed.
+    /// [`RegistryError::Foreign`] says what happened at each address, [`RegistryError::Sink`] if `sink` failed.
     pub async fn blob(
         &self,
         urls: &[String],
@@ -144,7 +144,7 @@ impl ForeignLayers {
             attempts.push(format!("{}: {}", printable(&shown, 200), printable(&reason, 400)));
             kinds.push(kind);
         }
-        // What a retry would mend comes first, then what a flag would.
+        // Failures that a retry may repair come first, then those that a flag allows.
         let kind = [ErrorKind::Unavailable, ErrorKind::Trust].into_iter().find(|kind| kinds.contains(kind));
         let kind = kind.or_else(|| kinds.first().copied()).unwrap_or(ErrorKind::Incomplete);
         Err(RegistryError::Foreign { digest: *digest, attempts: attempts.join("; "), hosts, kind })
@@ -287,7 +287,7 @@ impl ForeignLayers {
     }
 }
 
-/// How an attempt ended that did not succeed.
+/// The outcome of a failed attempt.
 enum Outcome {
     Refused(Refusal),
     Failed(Failure),
@@ -310,7 +310,7 @@ fn download<'a>(host: &'a RegistryHost, digest: &Digest) -> Operation<'a> {
     Operation { registry: host, what, lane: Lane::Requests, importance: Importance::Required }
 }
 
-/// What a status other than that of content means. Nobody authenticates here.
+/// The error for a status without content. No credentials are involved.
 fn rejected(operation: &Operation<'_>, response: &Response, hasher: &mut Hasher) -> Failure {
     let (registry, what) = (operation.registry.clone(), operation.what.clone());
     let status = response.status();
@@ -321,7 +321,7 @@ fn rejected(operation: &Operation<'_>, response: &Response, hasher: &mut Hasher)
         404 | 410 => RegistryError::NotFound { what, detail: format!(": HTTP status {status}") }.into(),
         408 | 500..=599 => Failure::retryable(operation.unavailable(format!("HTTP status {status}"))),
         206 | 416 => {
-            // The rest is not to be had alone.
+            // The rest is not available alone.
             *hasher = Hasher::new();
             Failure::retryable(operation.invalid_response("it does not deliver the range that was asked for"))
         }

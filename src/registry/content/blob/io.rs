@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where the bytes of a blob go, and where they come from.
+//! Sinks and sources of the bytes of a blob.
 
 use std::io;
 
-/// Takes a blob as it arrives.
+/// Receives a blob.
 pub trait BlobSink: Send {
-    /// Takes `bytes` that belong at `offset` of the blob. Offsets only go forward without gaps, but after an
-    /// error of the network the blob may restart at 0. The call may block for as long as a disk does.
+    /// Receives `bytes` at `offset` of the blob. Offsets grow without gaps, but after an error of the network the blob may
+    /// restart at 0. The call may block as long as a write to a disk.
     ///
     /// # Errors
     /// Ends the transfer with [`crate::registry::RegistryError::Sink`].

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether a repository has a blob. `HEAD` only saves work: where it is refused or inconclusive, a `GET` of one byte
-//! decides, and for what is to be pushed the upload does.
+//! Whether a repository has a blob. `HEAD` only saves work: if it is refused or inconclusive, a `GET` of one byte
+//! decides, and before a push the upload does.
 
 use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -17,9 +17,9 @@ use crate::registry::transport::response::Response;
 enum Head {
     Present,
     Absent,
-    /// There is something of another size, or of none.
+    /// Present, but with another size, or without a size in the response.
     OtherSize(Option<u64>),
-    /// Refused; `lasting` is whether the next one would be, too.
+    /// Refused; `lasting` is whether the next one would be refused too.
     Refused {
         lasting: bool,
     },
@@ -30,7 +30,7 @@ fn is_failure(head: Option<Head>) -> bool {
     matches!(head, Some(Head::Refused { lasting: false }))
 }
 
-/// What both responses together show about `HEAD` at this registry.
+/// What the responses to `HEAD` and `GET` show about `HEAD` at this registry.
 fn assess_head(head: Head, got: Option<&Option<u64>>) -> Option<HeadSupport> {
     match (head, got) {
         (Head::Refused { lasting: true }, Some(_)) | (Head::Absent, Some(Some(_))) => {
@@ -51,15 +51,16 @@ impl Repository {
     /// Whether the repository has a blob of this digest and size. A blob of another size counts as absent.
     ///
     /// # Errors
-    /// It is not known whether it has: [`RegistryError`], all but [`RegistryError::NotFound`].
+    /// Any [`RegistryError`] except [`RegistryError::NotFound`]: the presence is not known.
     pub async fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, RegistryError> {
         self.find_blob(digest, size, false).await
     }
 
-    /// Whether a blob need not be pushed. Where the registry does not say, or fails, it has to be: then the upload decides.
+    /// Whether a blob is present and need not be pushed. If the registry does not say or fails, the result is `false`, and
+    /// the upload decides.
     ///
     /// # Errors
-    /// [`RegistryError`], but no refusal.
+    /// Any [`RegistryError`] that is not a refusal.
     pub async fn has_blob_for_push(&self, digest: &Digest, size: u64) -> Result<bool, RegistryError> {
         match self.find_blob(digest, size, true).await {
             Err(error) if error.is_refusal() => Ok(false),
@@ -96,7 +97,7 @@ impl Repository {
             self.shared.capabilities.set_head(self.registry(), ContentKind::Blob, support);
         }
         match got {
-            // The registry answers, and fails for this blob alone, as for one that its storage has lost: the upload repairs it.
+            // The registry responds, but fails for this blob, for example because its storage has lost it. The upload repairs it.
             Err(RegistryError::Unavailable { .. }) if for_push && is_failure(head) => Ok(false),
             got => Ok(got? == Some(size)),
         }
@@ -134,7 +135,7 @@ impl Repository {
         }
     }
 
-    /// The size of a blob, by a `GET` of its first byte; `None` where there is none.
+    /// The size of a blob, by a `GET` of its first byte; `None` if there is none.
     async fn blob_size(&self, digest: &Digest, size: u64) -> Result<Option<u64>, RegistryError> {
         let mut attempts = self.attempts();
         loop {
@@ -153,7 +154,7 @@ impl Repository {
         headers.insert(RANGE, HeaderValue::from_static("bytes=0-0"));
         let mut response = self.shared.auth.request(&context, &Method::GET, &url, &headers).await?;
         match response.status() {
-            // The body is left where it is.
+            // The body is not read.
             StatusCode::OK if response.length().is_some() => Ok(response.length()),
             StatusCode::OK => {
                 let mut came = 0;
@@ -167,13 +168,13 @@ impl Repository {
             StatusCode::PARTIAL_CONTENT => {
                 let detail = "the response to a range does not state the blob's size";
                 let size = total_size(&response).ok_or_else(|| context.operation.invalid_response(detail))?;
-                // Its one byte is read, so that the connection can be used again.
+                // The byte is read, so that the connection can be reused.
                 if response.length() == Some(1) {
                     let _ = response.chunk(&context.operation).await;
                 }
                 Ok(Some(size))
             }
-            // Nothing has no first byte.
+            // An empty blob has no first byte.
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(total_size(&response).unwrap_or(0))),
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(self.shared.auth.rejected(&context, response).await),
@@ -195,7 +196,7 @@ mod tests {
         assert_eq!(assess_head(Head::Absent, Some(&Some(5))), contradicted);
         assert_eq!(assess_head(Head::OtherSize(Some(0)), Some(&Some(5))), contradicted);
         assert_eq!(assess_head(Head::OtherSize(None), Some(&Some(5))), contradicted);
-        // A damaged blob, an absent one, and a registry that fails for a moment say nothing about HEAD.
+        // A damaged or absent blob, or a temporary failure of the registry, says nothing about HEAD.
         assert_eq!(assess_head(Head::OtherSize(Some(0)), Some(&Some(0))), None);
         assert_eq!(assess_head(Head::Absent, Some(&None)), None);
         assert_eq!(assess_head(Head::Refused { lasting: false }, Some(&Some(5))), None);

@@ -25,9 +25,9 @@ pub(in crate::registry) struct Relay {
     digest: Digest,
     size: u64,
     received: Received,
-    /// Where the next byte that is handed out lies in the blob.
+    /// Offset in the blob of the next byte that is passed on.
     position: u64,
-    /// Bytes that came and were not handed out.
+    /// Bytes that were received and not passed on yet.
     rest: Bytes,
     running: Option<(mpsc::Receiver<Result<Bytes, RegistryError>>, Download)>,
 }
@@ -55,7 +55,7 @@ impl Relay {
         position: u64,
         received: Received,
     ) -> Self {
-        // Counted apart: the upload holds a connection until its body has come.
+        // In a lane of its own: the upload holds a connection until its body is complete.
         let from = from.for_relay();
         Self { from, digest, size, received, position, rest: Bytes::new(), running: None }
     }
@@ -64,7 +64,7 @@ impl Relay {
         self.position
     }
 
-    /// Up to `max` further bytes; `None` where the download ended early without saying why.
+    /// Up to `max` further bytes; `None` if the download ended early without saying why.
     pub(in crate::registry) fn poll_next(
         &mut self,
         context: &mut Context<'_>,
@@ -77,7 +77,7 @@ impl Relay {
                 let position = self.position;
                 let download = tokio::spawn(async move {
                     if let Err(error) = from.stream_blob(&digest, size, position, &sender).await {
-                        // Nobody to tell where the upload is over.
+                        // The receiver is gone if the upload has ended.
                         let _ = sender.send(Err(error)).await;
                     }
                 });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A blob as the body of a request: read piece by piece, hashed, and never sent whole when it is damaged.
+//! A blob as the body of a request: read in pieces and hashed. A damaged blob is never sent completely.
 
 use std::io;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use crate::registry::limits::rate_limiter::RateLimiter;
 /// Bytes that are read at once; two such pieces are in memory for each upload.
 const PIECE: usize = 256 << 10;
 
-/// What was read of the source so far, over all attempts: every byte is hashed once, in order.
+/// What was read of the source so far, in all attempts: every byte is hashed once, in order.
 #[derive(Debug, Default)]
 pub(in crate::registry) struct SourceHash {
     pub(in crate::registry) hasher: Hasher,
@@ -34,7 +34,7 @@ pub(in crate::registry) struct SourceHash {
 pub(in crate::registry) enum Feed {
     /// Read here, one piece ahead, on a thread that may block.
     Source { source: Arc<dyn BlobSource>, reading: Option<JoinHandle<Result<Bytes, SourceError>>> },
-    /// Downloaded meanwhile. Where the body ends well, the download goes back to `kept` for the next part.
+    /// A download that runs at the same time. If the body ends without an error, it goes back to `kept` for the next part.
     Relay { relay: Option<Relay>, what: String, kept: Arc<Mutex<Option<Relay>>> },
 }
 
@@ -47,7 +47,7 @@ pub(in crate::registry) struct UploadBody {
     pub(in crate::registry) next: u64,
     pub(in crate::registry) end: u64,
     pub(in crate::registry) left: u64,
-    /// A piece that may not leave yet.
+    /// A piece that must not be sent yet.
     pub(in crate::registry) held: Option<(Pin<Box<Sleep>>, Bytes)>,
     pub(in crate::registry) rate_limiter: Arc<RateLimiter>,
     pub(in crate::registry) sent: Arc<AtomicU64>,
@@ -100,7 +100,7 @@ fn read_piece(
 }
 
 impl UploadBody {
-    /// How much of the body is still to be read, as far as one piece may have of it.
+    /// Size of the next piece.
     fn room(&self) -> usize {
         let max = self.rate_limiter.piece(PIECE);
         usize::try_from(self.end - self.next).unwrap_or(max).min(max)

@@ -12,10 +12,10 @@ use crate::registry::client::repository::Repository;
 use crate::registry::content::blob::io::BlobSource;
 use crate::registry::content::blob::relay::Received;
 
-/// How a blob came into a repository.
+/// How a blob got into a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushOutcome {
-    /// The registry linked the blob that it has in another repository, or had it; no byte was sent.
+    /// The registry mounted the blob from another repository, or already had it. No byte was sent.
     Mounted,
     /// The blob was sent.
     Uploaded,
@@ -24,17 +24,17 @@ pub enum PushOutcome {
 /// Where the bytes of a blob come from.
 #[derive(Clone)]
 pub enum BlobContent {
-    /// They are read here.
+    /// A local source.
     Source(Arc<dyn BlobSource>),
-    /// Another repository of the same registry has them. Where the registry does not mount, they are downloaded and sent
-    /// on without being stored here; `received` is told how many came.
+    /// Another repository of the same registry. If the registry does not mount the blob, it is downloaded and sent on without
+    /// being stored here; `received` is told the number of bytes.
     Repository {
         /// The repository.
         name: RepositoryName,
         /// Is told how many more bytes were received.
         received: Received,
     },
-    /// A repository of another registry has them: they are downloaded and sent on without being stored here.
+    /// A repository of another registry. The blob is downloaded and sent on without being stored here.
     Elsewhere(Box<Repository>),
 }
 
@@ -57,13 +57,13 @@ pub struct BlobPush {
     pub size: u64,
     /// Where they come from.
     pub content: BlobContent,
-    /// Another repository of the registry that has it, so that the registry may mount it.
+    /// Another repository of the registry that has the blob, so that the registry may mount it.
     pub mount_from: Option<RepositoryName>,
-    /// Limits how many blobs are on their way at once. A mount needs no permit.
+    /// Limits how many blobs are sent at once. A mount needs no permit.
     pub transfers: Option<Arc<Semaphore>>,
 }
 
-/// The source of no bytes.
+/// A source without bytes.
 #[derive(Debug)]
 pub(in crate::registry) struct Nothing;
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Uploads: mounted where the registry has the blob, else sent in one request, which is resumed where it was cut.
+//! Uploads: a blob is mounted if the registry has it, or else sent in one request, which is resumed after an
+//! interruption.
 
 pub(in crate::registry) mod cancel;
 pub(in crate::registry) mod content;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Pushing blobs: mounted where the registry has them, else sent.
+//! Pushes blobs: mounts them if the registry has them, and sends them otherwise.
 
 use std::sync::Arc;
 
@@ -14,11 +14,10 @@ use crate::registry::content::blob::upload::state::Upload;
 use crate::registry::failure::error::RegistryError;
 
 impl Repository {
-    /// Sends a blob of exactly this digest and size, or has the registry take it from another of its
-    /// repositories, `mount_from`, where it can.
+    /// Pushes a blob of exactly this digest and size. The registry mounts it from its repository `mount_from` if it can.
     ///
     /// # Errors
-    /// [`RegistryError::Source`] where `source` does not hold that blob, and the others.
+    /// [`RegistryError::Source`] if `source` does not have this blob, and the others.
     pub async fn push_blob(
         &self,
         digest: &Digest,
@@ -30,7 +29,7 @@ impl Repository {
         self.send_blob(&BlobPush { digest: *digest, size, content, mount_from, transfers: None }).await
     }
 
-    /// Has the registry take a blob from another of its repositories, or downloads it there and sends it on.
+    /// Mounts a blob from another repository of the registry, or downloads it there and sends it on.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -45,10 +44,10 @@ impl Repository {
         self.send_blob(&BlobPush { digest: *digest, size, content, mount_from, transfers: None }).await
     }
 
-    /// Brings a blob into this repository.
+    /// Pushes a blob into this repository.
     ///
     /// # Errors
-    /// [`RegistryError::Source`] where its source does not hold that blob, and the others.
+    /// [`RegistryError::Source`] if its source does not have this blob, and the others.
     pub async fn send_blob(&self, push: &BlobPush) -> Result<PushOutcome, RegistryError> {
         let BlobPush { digest, size, .. } = push;
         if *size == 0 {
@@ -61,7 +60,7 @@ impl Repository {
         {
             return Ok(PushOutcome::Mounted);
         }
-        // What another repository has may be in this one too: a lookup is cheaper than its bytes.
+        // A blob of another repository may be in this one too: a lookup is cheaper than a transfer.
         let is_copy = matches!(push.content, BlobContent::Repository { .. });
         if is_copy && self.has_blob_for_push(digest, *size).await.is_ok_and(|has| has) {
             upload.cancel().await;
@@ -71,9 +70,8 @@ impl Repository {
         upload.send().await.map(|()| PushOutcome::Uploaded)
     }
 
-    /// Has the registry take a blob from another of its repositories, without a byte being sent. With no `from`, or
-    /// where the registry does not do it, an upload is opened and cancelled: the result is `false`, and it is known that
-    /// blobs may be sent here.
+    /// Mounts a blob from another repository of the registry, without sending it. If there is no `from`, or the registry does
+    /// not mount, an upload is opened and cancelled: the result is `false`, and the permission to send blobs is verified.
     ///
     /// # Errors
     /// [`RegistryError`].
@@ -94,7 +92,7 @@ impl Repository {
     }
 }
 
-/// The permit to send bytes, where that is limited.
+/// The permit to send bytes, if that is limited.
 async fn acquire_permit(transfers: Option<&Arc<Semaphore>>) -> Option<OwnedSemaphorePermit> {
     Arc::clone(transfers?).acquire_owned().await.ok()
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The requests of which an upload consists.
+//! The requests of an upload.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -114,7 +114,7 @@ impl<'a> Upload<'a> {
         if !response.status().is_success() {
             let failed = response.status() == StatusCode::INTERNAL_SERVER_ERROR;
             if failed && self.failed_at.replace(start) == Some(start) {
-                // It has lost track of the upload, whatever it states about it: Gitea 1.26 after a part that was cut.
+                // The registry has lost the upload, whatever it reports: Gitea 1.26 after a truncated part.
                 self.cancel().await;
                 (self.session, self.failed_at) = (None, None);
             }
@@ -122,11 +122,11 @@ impl<'a> Upload<'a> {
             return self.adapt(failure, SentBody::Part { first: start == 0 }).await;
         }
         let next = self.upload_location(&context, &response)?;
-        // Fewer bytes than were sent may have been kept.
+        // The registry may have kept fewer bytes than were sent.
         let offset =
             confirmed_offset(&response).filter(|offset| (start..end).contains(offset)).unwrap_or(end);
         self.session = Some(OpenUpload { location: next, offset });
-        // What is lost is sent again, so that a byte at a time would send a blob as often as it has bytes.
+        // Lost bytes are sent again. If it kept one byte of each part, the blob would be sent as often as it has bytes.
         if offset < end && offset - start < MIN_PROGRESS {
             let (kept, sent) = (offset - start, end - start);
             let detail = format!("the upload session was lost: {kept} of {sent} bytes were kept");
@@ -138,7 +138,7 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    /// Sends the rest, or nothing where all is there, and has the blob stored. Answers whether it is.
+    /// Sends the rest, if any, and completes the upload. Returns whether the blob is stored.
     pub(in crate::registry) async fn complete(
         &mut self,
         mut location: Url,
@@ -160,7 +160,7 @@ impl<'a> Upload<'a> {
             Ok(response) => response,
             Err(failure) => {
                 let all = sent.load(Ordering::Relaxed) == length;
-                // A session that is not known any more was perhaps completed before, by a proxy that repeats requests.
+                // A session that the registry does not know any more may have been completed by a proxy that repeats requests.
                 let unknown = matches!(&failure, Failure::Final(error) if error.status() == Some(404));
                 if all && (unknown || matches!(failure, Failure::Retryable(_))) {
                     self.unanswered = Some(start_time.elapsed());
@@ -195,7 +195,7 @@ impl<'a> Upload<'a> {
         Ok(OpenUpload { location, offset })
     }
 
-    /// Changes how the blob is sent, where that helps against a refusal.
+    /// Changes how the blob is sent, if that may avoid a refusal.
     async fn adapt(&mut self, failure: Failure, sent: SentBody) -> Result<(), Failure> {
         let Failure::Final(error) = failure else { return Err(failure) };
         match strategy_after(&error, sent) {
@@ -203,7 +203,7 @@ impl<'a> Upload<'a> {
                 self.session = None;
                 return Err(Failure::retryable(self.as_lost(*error)));
             }
-            Strategy::Whole if !self.whole_only && !self.parts_only => {
+            Strategy::SingleRequest if !self.whole_only && !self.parts_only => {
                 (self.whole_only, self.part) = (true, None);
             }
             Strategy::SmallerParts if !self.whole_only => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One upload in as many attempts as it takes: a mount, else a session that is opened, filled and completed.
+//! One upload with its retries: a mount, or else a session that is opened, filled and completed.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ const MAX_STORING: Duration = Duration::from_secs(60);
 const FIRST_STORING_WAIT: Duration = Duration::from_millis(250);
 
 impl Upload<'_> {
-    /// Sends the blob, in as many attempts as it takes and are allowed.
+    /// Sends the blob, with retries.
     pub(in crate::registry) async fn send(&mut self) -> Result<(), RegistryError> {
         let repository = self.repository;
         let mut attempts = repository.attempts();
@@ -35,7 +35,7 @@ impl Upload<'_> {
             };
             let renewed = matches!(failure, Failure::Challenged(_));
             let outcome = attempts.wait_after(failure).await;
-            // Before all of it is sent again, or given up.
+            // Before it is sent again from the start, or fails.
             if let Some(sending) = self.unanswered.take()
                 && self.is_stored(sending).await
             {
@@ -56,7 +56,7 @@ impl Upload<'_> {
     }
 
     /// Whether the blob arrived although no response confirmed it. The registry may still be storing it: the lookup is
-    /// repeated for as long as sending the blob once more would take.
+    /// repeated for as long as sending the blob again would take.
     async fn is_stored(&self, sending: Duration) -> bool {
         let (start, mut wait) = (Instant::now(), FIRST_STORING_WAIT);
         loop {
@@ -73,7 +73,7 @@ impl Upload<'_> {
 
     fn has_advanced(&mut self) -> bool {
         let offset = self.session.as_ref().map_or(0, |session| session.offset);
-        // As for downloads: a byte at a time is no progress.
+        // As for downloads, a few bytes do not count as progress.
         let advanced = offset >= self.furthest.saturating_add(MIN_PROGRESS)
             || (offset == self.size && offset > self.furthest);
         if advanced {
@@ -82,7 +82,7 @@ impl Upload<'_> {
         advanced
     }
 
-    /// The next request; whether it was the last.
+    /// Sends the next request. Returns whether it was the last one.
     async fn step(&mut self) -> Result<bool, Failure> {
         let Some(session) = &self.session else { return self.open().await.map(|()| false) };
         let (location, offset) = (session.location.clone(), session.offset);
@@ -91,15 +91,15 @@ impl Upload<'_> {
         } else {
             self.complete(location, offset).await
         };
-        // Why a body ended early is known here, not at the other end of the connection.
+        // Why a body ended early is known here, not from the response.
         match self.hashing.lock().error.take() {
             Some(error) => Err(error.into()),
             None => outcome,
         }
     }
 
-    /// Has the registry take the blob from another of its repositories. Where it does not, an upload may be open. A
-    /// refused mount decides nothing: the blob can be sent.
+    /// Mounts the blob from another repository of the registry. If it does not mount, an upload may be open. A refused mount
+    /// is no error, because the blob can be sent.
     pub(in crate::registry) async fn mount(&mut self, from: &RepositoryName) -> bool {
         let repository = self.repository;
         let mut attempts = repository.attempts();
@@ -117,7 +117,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Opens an upload, in as many attempts as it takes and are allowed.
+    /// Opens an upload, with retries.
     pub(in crate::registry) async fn open_any(&mut self) -> Result<(), RegistryError> {
         let repository = self.repository;
         let mut attempts = repository.attempts();
@@ -129,7 +129,7 @@ impl Upload<'_> {
         Ok(())
     }
 
-    /// After a failure: how far the registry got, or a new beginning.
+    /// Recovers from a failure: finds the offset to resume at, or starts again.
     async fn recover(&mut self) {
         let Some(session) = &self.session else { return };
         let location = session.location.clone();
@@ -139,7 +139,7 @@ impl Upload<'_> {
             _ => {
                 self.cancel().await;
                 self.session = None;
-                // Nothing of it was kept: smaller parts lose less.
+                // The registry kept nothing, so smaller parts lose less.
                 if !self.whole_only {
                     self.part = self.smaller_part(2).or(self.part);
                 }
@@ -147,10 +147,10 @@ impl Upload<'_> {
         }
     }
 
-    /// Whether an upload can resume at `offset`, where `hashed` bytes of the blob are known here.
+    /// Whether an upload can resume at `offset`, if `hashed` bytes of the blob were hashed here.
     const fn can_resume(&self, offset: u64, hashed: u64) -> bool {
         let known = offset <= self.size && offset <= hashed;
-        // Without parts nothing can be resumed, unless all has arrived.
+        // Without parts an upload cannot be resumed, unless all bytes have arrived.
         known && (!self.whole_only || offset == self.size) && (offset > 0 || hashed == 0)
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One upload under way: what is known of it, and the bodies that it sends.
+//! The state of one upload, and the bodies that it sends.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -17,7 +17,8 @@ use crate::registry::content::blob::upload_body::{Feed, SourceHash, UploadBody};
 use crate::registry::failure::error::{LOST_UPLOAD, RegistryError};
 use crate::registry::transport::request_body::RequestBody;
 
-/// The first and the smallest part of an upload after a registry has lost one that was cut; it is halved each time.
+/// The first and the smallest part size of an upload after a registry has lost an interrupted one. It is halved each
+/// time.
 const FIRST_PART: u64 = 64 << 20;
 pub(in crate::registry) const MIN_PART: u64 = 1 << 20;
 
@@ -25,11 +26,11 @@ pub(in crate::registry) const MIN_PART: u64 = 1 << 20;
 #[derive(Debug)]
 pub(in crate::registry) struct OpenUpload {
     pub(in crate::registry) location: Url,
-    /// Bytes that the registry has for sure.
+    /// Bytes that the registry has confirmed.
     pub(in crate::registry) offset: u64,
 }
 
-/// One upload under way.
+/// One upload.
 pub(in crate::registry) struct Upload<'a> {
     pub(in crate::registry) repository: &'a Repository,
     pub(in crate::registry) digest: &'a Digest,
@@ -39,7 +40,7 @@ pub(in crate::registry) struct Upload<'a> {
     /// A download that the next part continues.
     pub(in crate::registry) relay: Arc<Mutex<Option<Relay>>>,
     pub(in crate::registry) session: Option<OpenUpload>,
-    /// The blob is sent in parts of so many bytes; in one where `None`.
+    /// The blob is sent in parts of this many bytes; in one request if `None`.
     pub(in crate::registry) part: Option<u64>,
     /// `OCI-Chunk-Min-Length`.
     pub(in crate::registry) min_part: u64,
@@ -47,15 +48,15 @@ pub(in crate::registry) struct Upload<'a> {
     pub(in crate::registry) whole_only: bool,
     /// A body was too large for a proxy in front of the registry, so the blob is sent in parts or not at all.
     pub(in crate::registry) parts_only: bool,
-    /// How long sending all bytes took, where no response confirmed them.
+    /// How long sending all bytes took, if no response confirmed them.
     pub(in crate::registry) unanswered: Option<Duration>,
     /// The furthest offset that the registry has confirmed, over all sessions.
     pub(in crate::registry) furthest: u64,
-    /// Where the registry itself failed last.
+    /// The offset at which the registry itself failed last.
     pub(in crate::registry) failed_at: Option<u64>,
 }
 
-/// Where the bytes of a blob from `start` on come from.
+/// The source of the bytes of a blob from `start` on.
 fn feed(
     repository: &Repository,
     content: &BlobContent,
@@ -78,7 +79,7 @@ fn feed(
     Feed::Relay { relay: Some(download), what: from.blob_name(&digest), kept: Arc::clone(relay) }
 }
 
-/// An upload that is dropped in the middle, because its caller was cancelled, is left to
+/// An upload that is dropped before it is complete, because its caller was cancelled, is left to
 /// [`crate::registry::Client::cancel_uploads`].
 impl Drop for Upload<'_> {
     fn drop(&mut self) {
@@ -116,7 +117,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// The bytes from `start` to `end` as a body, as often as it is wanted.
+    /// The bytes from `start` to `end` as a body. Can be called again.
     pub(in crate::registry) fn body(&self, start: u64, end: u64) -> RequestBody {
         let sent = Arc::<AtomicU64>::default();
         let counter = Arc::clone(&sent);
@@ -156,7 +157,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// A smaller part than the last one, or than the whole; `None` where there is none.
+    /// A size that is smaller than the last part, or than the blob; `None` if there is none.
     pub(in crate::registry) fn smaller_part(&self, divisor: u64) -> Option<u64> {
         let now = self.part.unwrap_or(self.size).min(self.size);
         let next = self.part.map_or_else(|| (now / 2).min(FIRST_PART), |part| part / divisor);

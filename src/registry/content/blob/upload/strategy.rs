@@ -15,12 +15,12 @@ pub(in crate::registry) enum SentBody {
 /// How an upload that was refused may still succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::registry) enum Strategy {
-    /// It cannot.
+    /// It fails.
     Fail,
     /// With a new session: the registry does not know this one any more, or got out of step with it.
     Reopen,
-    /// In one request: the registry takes no parts.
-    Whole,
+    /// In one request: the registry accepts no parts.
+    SingleRequest,
     /// In smaller requests.
     SmallerParts,
 }
@@ -40,7 +40,7 @@ pub(in crate::registry) fn strategy_after(error: &RegistryError, sent: SentBody)
     match (sent, status) {
         (_, 413) => Strategy::SmallerParts,
         (SentBody::Part { first: false } | SentBody::Last, _) if lost => Strategy::Reopen,
-        (SentBody::Part { .. }, 400 | 402..=499 | 501) => Strategy::Whole,
+        (SentBody::Part { .. }, 400 | 402..=499 | 501) => Strategy::SingleRequest,
         _ => Strategy::Fail,
     }
 }
@@ -60,7 +60,7 @@ mod tests {
         for status in [400, 404, 405, 411, 415, 416, 422, 501] {
             assert_eq!(
                 strategy_after(&refusal(status, ""), SentBody::Part { first: true }),
-                Strategy::Whole,
+                Strategy::SingleRequest,
                 "{status}"
             );
         }
