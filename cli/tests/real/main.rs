@@ -13,3 +13,4 @@ mod other_family;
 mod readers;
 mod refusal;
 mod registries;
+mod renovate;

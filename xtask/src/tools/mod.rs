@@ -5,12 +5,12 @@ pub mod debian;
 mod table;
 
 use std::fs;
-use std::os::unix::fs as unix;
+use std::os::unix::fs::{self as unix, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use self::table::Need;
-use self::table::{GoModule, Source, TOOLS, Tool};
+use self::table::{GoModule, Npm, Source, TOOLS, Tool};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::run::{self, Result, checkout, on_path, step};
@@ -83,6 +83,11 @@ pub fn install(cache: &Cache, needs: &[Need]) -> Result<()> {
                     install_python(cache, tool.program, package, version)
                 })?;
             }
+            Source::Npm(npm) => {
+                once(cache, tool, &format!("npm install {}@{}", npm.package, npm.version), || {
+                    install_npm(cache, tool.program, npm)
+                })?;
+            }
             Source::Crate(name, version) => {
                 once(cache, tool, &format!("cargo install {name}@{version}"), || {
                     install_crate(cache, name, version)
@@ -98,7 +103,12 @@ fn is_there(cache: &Cache, tool: &Tool) -> Result<bool> {
     Ok(match tool.source {
         Source::Debian(_) => missing_package(tool).is_none(),
         Source::Unpacked(..) => program,
-        Source::Go(..) | Source::GoModule(_) | Source::GoHere(_) | Source::Python(..) | Source::Crate(..) => {
+        Source::Go(..)
+        | Source::GoModule(_)
+        | Source::GoHere(_)
+        | Source::Python(..)
+        | Source::Npm(_)
+        | Source::Crate(..) => {
             let stamp = fs::read_to_string(stamp(cache, tool));
             program && stamp.is_ok_and(|made_by| version(tool).is_ok_and(|version| made_by == version))
         }
@@ -114,6 +124,7 @@ fn version(tool: &Tool) -> Result<String> {
         Source::GoHere(folder) => {
             format!("{} {GO_FLAGS}", version_of_folder(&checkout().join("xtask").join(folder))?)
         }
+        Source::Npm(npm) => format!("{} node {}", npm.version, npm.node),
         Source::Python(_, version) | Source::Crate(_, version) => version.to_owned(),
     })
 }
@@ -213,6 +224,35 @@ fn install_python(cache: &Cache, program: &str, package: &str, version: &str) ->
         fs::remove_file(&link)?;
     }
     Ok(unix::symlink(place.join("bin").join(program), link)?)
+}
+
+/// Installs an npm package with what it needs and a Node.js into a folder of its own. No script of a package runs.
+fn install_npm(cache: &Cache, program: &str, npm: Npm) -> Result<()> {
+    let place = cache.tools().join("npm").join(program).join(npm.version);
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    fs::create_dir_all(&place)?;
+    let node = format!("node-linux-{}", node_architecture()?);
+    let mut install = Command::new("npm");
+    install.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"]);
+    install.arg(&place).arg(format!("{}@{}", npm.package, npm.version)).arg(format!("{node}@{}", npm.node));
+    run::output(&mut install)?;
+    let modules = place.join("node_modules");
+    let (node, script) = (modules.join(node).join("bin/node"), modules.join(npm.package).join(npm.script));
+    let text = format!("#!/bin/sh\nexec '{}' '{}' \"$@\"\n", node.display(), script.display());
+    let file = cache.bin().join(program);
+    fs::write(&file, text)?;
+    Ok(fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?)
+}
+
+/// What the packages of Node.js call this machine.
+fn node_architecture() -> Result<&'static str> {
+    match std::env::consts::ARCH {
+        "x86_64" => Ok("x64"),
+        "aarch64" => Ok("arm64"),
+        other => Err(format!("there is no package of Node.js for {other}").into()),
+    }
 }
 
 /// Copies a folder of files; what is copied can be written to.

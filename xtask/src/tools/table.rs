@@ -34,6 +34,8 @@ pub(crate) enum Source {
     GoModule(GoModule),
     /// A program of a Python package, at a version, in an environment of its own.
     Python(&'static str, &'static str),
+    /// A program of an npm package, with the Node.js that runs it.
+    Npm(Npm),
     /// A program in Go that is part of this repository: its folder.
     GoHere(&'static str),
     /// A crate, at a version.
@@ -55,6 +57,19 @@ pub(crate) struct GoModule {
     pub(crate) tags: &'static str,
     /// The folders of data.
     pub(crate) data: &'static [&'static str],
+}
+
+/// An npm package. Node.js comes as a package too, because Debian's may be too old.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Npm {
+    /// Name of the package.
+    pub(crate) package: &'static str,
+    /// Its version.
+    pub(crate) version: &'static str,
+    /// The script of the program, below the package.
+    pub(crate) script: &'static str,
+    /// The version of Node.js.
+    pub(crate) node: &'static str,
 }
 
 /// One program.
@@ -84,6 +99,10 @@ const GITEA: GoModule = GoModule {
     tags: "sqlite sqlite_unlock_notify",
     data: &["options", "public", "templates"],
 };
+
+/// Renovate, which updates the digests of sets.
+const RENOVATE: Npm =
+    Npm { package: "renovate", version: "44.121.2", script: "dist/renovate.js", node: "24.21.0" };
 
 /// helm-unittest, which helm need not know: it reads the chart itself.
 const HELM_UNITTEST: GoModule = GoModule {
@@ -133,6 +152,8 @@ pub(crate) const TOOLS: &[Tool] = &[
         &[Real],
     ),
     tool("gitea", Source::GoModule(GITEA), &[Full]),
+    tool("npm", Debian("npm"), &[Full]),
+    tool("renovate", Source::Npm(RENOVATE), &[Full]),
     tool("kubectl-validate", Go("sigs.k8s.io/kubectl-validate", "v0.0.4"), &[Chart]),
     tool("kube-score", Go("github.com/zegl/kube-score/cmd/kube-score", "v1.20.0"), &[Chart]),
     tool("helm-unittest", Source::GoModule(HELM_UNITTEST), &[Chart]),
