@@ -2,8 +2,8 @@
 //! The core of KubeRegistrySync: everything that needs neither a terminal nor a cluster.
 //!
 //! Layers, each of which uses only those before it: `redact`, `json`, `format`, `files`, `error` ← `oci` ← `progress`, `crd` ←
-//! `set`, `registry` ← `bundle` ← `sync`. `registry` and `bundle` do not know each other; only `sync` joins them.
-//! `collect` uses `set` and what comes before it. A test holds the code to it.
+//! `set`, `registry`, `local` ← `bundle` ← `sync`. `registry`, `local` and `bundle` do not know each other; only `sync` joins
+//! them. `collect` uses `set` and what comes before it. A test holds the code to it.
 
 pub mod bundle;
 pub mod collect;
@@ -15,6 +15,7 @@ pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod json;
+pub mod local;
 pub mod oci;
 pub mod progress;
 pub mod redact;

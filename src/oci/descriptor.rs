@@ -96,7 +96,8 @@ impl Descriptor {
             && self.runs_on().is_none()
     }
 
-    fn annotation(&self, name: &str) -> Option<&str> {
+    /// An annotation, where it is a text.
+    pub fn annotation(&self, name: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(name)?.as_deref()
     }
 

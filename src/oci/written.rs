@@ -5,7 +5,9 @@
 use std::collections::HashMap;
 
 use oci_spec::OciSpecError;
-use oci_spec::image::{Descriptor, ImageIndexBuilder, MediaType, SCHEMA_VERSION, Sha256Digest};
+use oci_spec::image::{
+    Descriptor, ImageIndexBuilder, ImageManifestBuilder, MediaType, SCHEMA_VERSION, Sha256Digest,
+};
 use serde::ser::Error as _;
 
 use super::digest::Digest;
@@ -36,6 +38,25 @@ pub(crate) fn index(
         .map_err(unwritable)?;
     index.set_annotations(annotations);
     json::sorted(&index)
+}
+
+/// A manifest of an image.
+///
+/// # Errors
+/// None in practice: every field can be expressed in JSON.
+pub(crate) fn manifest(
+    config: &super::Descriptor,
+    layers: &[super::Descriptor],
+) -> Result<Vec<u8>, JsonError> {
+    let written = |of: &super::Descriptor| descriptor(&of.media_type, &of.digest, of.size);
+    let manifest = ImageManifestBuilder::default()
+        .schema_version(SCHEMA_VERSION)
+        .media_type(MediaType::ImageManifest)
+        .config(written(config)?)
+        .layers(layers.iter().map(written).collect::<Result<Vec<_>, _>>()?)
+        .build()
+        .map_err(unwritable)?;
+    json::sorted(&manifest)
 }
 
 fn unwritable(error: OciSpecError) -> JsonError {

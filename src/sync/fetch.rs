@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Fetches the manifests of an image from a registry, by digest and level by level.
+//! Fetches the manifests of an image from its registry or another source, by digest and level by level.
 
 use std::collections::HashSet;
 
@@ -14,36 +14,37 @@ use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Selector;
 use crate::oci::{self, Descriptor, Inline, ManifestOrIndex};
-use crate::registry::{RegistryError, Repository};
+use crate::registry::RegistryError;
+use crate::sync::source::Source;
 
 /// Most characters of the reason why something optional could not be fetched.
 const MAX_REASON: usize = 300;
 
-/// Why the manifests of an image could not be fetched.
+/// Why the manifests of an image could not be fetched. `E` is the error of its source.
 #[derive(Debug, Error)]
-pub enum FetchError {
-    /// The registry does not have a manifest of the image.
+pub enum FetchError<E: Classify + 'static = RegistryError> {
+    /// The source does not have a manifest of the image.
     #[error("{}{source}", .listed_as.as_ref().map(|name| format!("{name}: ")).unwrap_or_default())]
     Absent {
         /// The manifest.
         digest: Digest,
         /// Its name in the index that lists it, if one lists it.
         listed_as: Option<String>,
-        /// What the registry says.
-        source: RegistryError,
+        /// What the source says.
+        source: E,
     },
-    /// Another failure of the registry.
+    /// Another failure of the source.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Source(E),
     /// A manifest is not acceptable.
     #[error(transparent)]
     Closure(#[from] ClosureError),
 }
 
-impl Classify for FetchError {
+impl<E: Classify + 'static> Classify for FetchError<E> {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Absent { source, .. } | Self::Registry(source) => source.kind(),
+            Self::Absent { source, .. } | Self::Source(source) => source.kind(),
             Self::Closure(error) => error.kind(),
         }
     }
@@ -51,7 +52,7 @@ impl Classify for FetchError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Absent { listed_as: Some(_), .. } => Some(ABSENT_CHILD.to_owned()),
-            Self::Absent { source, .. } | Self::Registry(source) => source.help(),
+            Self::Absent { source, .. } | Self::Source(source) => source.help(),
             Self::Closure(error) => error.help(),
         }
     }
@@ -60,13 +61,11 @@ impl Classify for FetchError {
 /// Help for an index that lists a child that its registry does not have.
 pub(crate) const ABSENT_CHILD: &str = "the index is there and a part of it is not, as after a job that deletes untagged manifests: push the image again, or choose the platforms that are needed with `platforms`";
 
-async fn manifest(repository: &Repository, digest: Digest) -> Result<StoredManifest, FetchError> {
-    match repository.manifest(&Selector::Digest(digest)).await {
+async fn manifest<S: Source>(source: &S, digest: Digest) -> Result<StoredManifest, FetchError<S::Error>> {
+    match source.manifest(&Selector::Digest(digest)).await {
         Ok(found) => Ok(StoredManifest { media_type: found.media_type, bytes: found.bytes }),
-        Err(source @ RegistryError::NotFound { .. }) => {
-            Err(FetchError::Absent { digest, listed_as: None, source })
-        }
-        Err(error) => Err(error.into()),
+        Err(source) if S::is_absence(&source) => Err(FetchError::Absent { digest, listed_as: None, source }),
+        Err(error) => Err(FetchError::Source(error)),
     }
 }
 
@@ -88,7 +87,10 @@ enum FetchOutcome {
     Absent(Absence),
 }
 
-async fn fetch_one(repository: &Repository, wanted: &FetchRequest) -> Result<FetchOutcome, FetchError> {
+async fn fetch_one<S: Source>(
+    source: &S,
+    wanted: &FetchRequest,
+) -> Result<FetchOutcome, FetchError<S::Error>> {
     let FetchRequest { descriptor, listed_as } = wanted;
     let known = oci::is_manifest(&descriptor.media_type);
     let result = match descriptor.inline() {
@@ -98,13 +100,13 @@ async fn fetch_one(repository: &Repository, wanted: &FetchRequest) -> Result<Fet
             bytes,
         })),
         Some(Inline::Content(bytes)) => Ok(FetchOutcome::Content(bytes)),
-        _ if known => manifest(repository, descriptor.digest).await.map(|fetched| {
+        _ if known => manifest(source, descriptor.digest).await.map(|fetched| {
             FetchOutcome::ManifestOrIndex(StoredManifest {
                 media_type: descriptor.media_type.clone(),
                 ..fetched
             })
         }),
-        _ => unknown_content(repository, descriptor).await.map_err(FetchError::from),
+        _ => unknown_content(source, descriptor).await.map_err(FetchError::Source),
     };
     match result {
         Err(error) if listed_as.is_some() && descriptor.is_optional() => {
@@ -123,23 +125,23 @@ pub(crate) fn absence<E: Classify + 'static>(error: &E) -> Absence {
 }
 
 /// A child of an unknown type is a blob, or else a manifest (OCI image-spec, "Image Index Specification").
-async fn unknown_content(repository: &Repository, child: &Descriptor) -> Result<FetchOutcome, RegistryError> {
-    if repository.has_blob(&child.digest, child.size).await? {
+async fn unknown_content<S: Source>(source: &S, child: &Descriptor) -> Result<FetchOutcome, S::Error> {
+    if source.has_blob(&child.digest, child.size).await? {
         return Ok(FetchOutcome::Blob);
     }
-    repository.manifest_of_type(&child.digest, &child.media_type).await.map(FetchOutcome::Content)
+    source.manifest_of_type(&child.digest, &child.media_type).await.map(FetchOutcome::Content)
 }
 
-/// Fetches the manifest `digest`, whose media type only the registry knows.
+/// Fetches the manifest `digest`, whose media type only the source knows.
 ///
 /// # Errors
 /// [`FetchError`].
-pub async fn top(
-    repository: &Repository,
+pub async fn top<S: Source>(
+    source: &S,
     digest: &Digest,
     manifests: &mut Manifests,
-) -> Result<Descriptor, FetchError> {
-    let found = manifest(repository, *digest).await?;
+) -> Result<Descriptor, FetchError<S::Error>> {
+    let found = manifest(source, *digest).await?;
     let root = Descriptor::new(found.media_type.clone(), *digest, found.bytes.len() as u64);
     manifests.insert(*digest, found);
     Ok(root)
@@ -150,12 +152,12 @@ pub async fn top(
 ///
 /// # Errors
 /// [`FetchError`].
-pub async fn closure(
-    repository: &Repository,
+pub async fn closure<S: Source>(
+    source: &S,
     root: &Descriptor,
     platforms: &[Platform],
     manifests: &mut Manifests,
-) -> Result<Closure, FetchError> {
+) -> Result<Closure, FetchError<S::Error>> {
     let mut seen = HashSet::from([root.digest]);
     let mut level = vec![FetchRequest { descriptor: root.clone(), listed_as: None }];
     let mut total = 0_u64;
@@ -169,8 +171,8 @@ pub async fn closure(
         }
         let unknown = level.iter().filter(|wanted| manifests.get(&wanted.descriptor.digest).is_none());
         let fetches = unknown.cloned().collect::<Vec<_>>().into_iter().map(|wanted| async move {
-            let fetched = fetch_one(repository, &wanted).await?;
-            Ok::<_, FetchError>((wanted.descriptor.digest, fetched))
+            let fetched = fetch_one(source, &wanted).await?;
+            Ok::<_, FetchError<S::Error>>((wanted.descriptor.digest, fetched))
         });
         for fetched in futures::future::join_all(fetches).await {
             match fetched? {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Connects sets, registries and bundles: resolves images, plans bundles, and transfers blobs.
 //!
-//! `receipt`, `fetch`, `catalog` ← `verify_present`, `scan`, `resolve` ← `plan`, `compare` ← `pull`, `push`, `serve`.
+//! `receipt`, `catalog`, `source` ← `fetch` ← `verify_present`, `scan`, `resolve` ← `plan`, `compare` ← `pull`, `push`, `serve`.
 
 pub mod catalog;
 pub mod compare;
@@ -13,4 +13,5 @@ pub mod receipt;
 pub mod resolve;
 pub mod scan;
 pub mod serve;
+pub mod source;
 pub mod verify_present;

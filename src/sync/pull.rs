@@ -13,12 +13,14 @@ use thiserror::Error;
 use crate::bundle::sign::Signatures;
 use crate::bundle::{Bundle, BundleBlob, BundleError, Writer};
 use crate::error::{Cause, Classify, ErrorKind, help_against_write};
+use crate::local::LocalSource;
 use crate::oci::digest::Hasher;
 use crate::oci::reference::{Reference, RegistryHost};
 use crate::progress::{Activity, Progress};
 use crate::registry::{BlobSink, Client, ForeignLayers, RegistryError};
 use crate::sync::plan::{Fetch, Plan};
 use crate::sync::resolve::{ImageError, ImageErrors, Origin, ReferrerErrors, ReferrerFailure};
+use crate::sync::source::{ReadError, copy_blob};
 
 /// The fewest bytes of a blob between two entries in the journal.
 const JOURNAL_STEP: u64 = 1 << 20;
@@ -112,13 +114,16 @@ pub struct PullReport {
     pub resumed: u64,
     /// Bytes of blobs that came from earlier bundles.
     pub reused: u64,
+    /// Bytes of blobs that were read from local sources.
+    pub local: u64,
 }
 
 /// Fetches the blobs of `plan` and writes the archive `path`. `options` may be just the number of blobs to fetch at once.
 ///
 /// # Expected flow
 /// [`plan`](crate::sync::plan::plan), then this. Each blob comes from an interrupted run at the same `path` if there is one,
-/// then from [`PullOptions::reuse`], then from the registries of the images that need it.
+/// then from the local source of its image if that has one, otherwise from [`PullOptions::reuse`], then from the registries
+/// of the images that need it.
 ///
 /// # Guarantees
 /// - `path` exists only if every blob was written, matches its digest, and is on disk ([`Writer::finish`]).
@@ -148,7 +153,7 @@ pub async fn pull(
         Writer::create(&target, &manifest, &sets, &signatures, volume_size)
     };
     let writer = Arc::new(tokio::task::spawn_blocking(create).await??);
-    progress.begin(Activity::Pull, plan.fetch_size());
+    progress.begin(Activity::Pull, plan.read_size());
     let run = Arc::new(Run {
         client: client.clone(),
         foreign,
@@ -158,6 +163,7 @@ pub async fn pull(
         stop: AtomicBool::new(false),
         resumed: AtomicU64::new(0),
         reused: AtomicU64::new(0),
+        local: AtomicU64::new(0),
     });
     let result = run.blobs(plan, path, options.jobs).await;
     progress.end(Activity::Pull);
@@ -170,6 +176,7 @@ pub async fn pull(
         files,
         resumed: run.resumed.load(Ordering::Relaxed),
         reused: run.reused.load(Ordering::Relaxed),
+        local: run.local.load(Ordering::Relaxed),
     })
 }
 
@@ -184,6 +191,7 @@ struct Run {
     stop: AtomicBool,
     resumed: AtomicU64,
     reused: AtomicU64,
+    local: AtomicU64,
 }
 
 impl Run {
@@ -201,6 +209,8 @@ impl Run {
         let tasks = fetches.into_iter().map(|fetch| {
             let (run, blob, origins) = (Arc::clone(self), fetch.blob, plan.origins(fetch));
             let (known, urls) = (fetch.known.clone(), fetch.urls.clone());
+            let source = fetch.source.and_then(|index| plan.sources.get(index));
+            let source = source.map(|share| Arc::clone(&share.source));
             let name = plan.images(fetch).next().map(ToString::to_string).unwrap_or_default();
             let task = async move {
                 if run.stop.load(Ordering::Relaxed) {
@@ -209,10 +219,11 @@ impl Run {
                 run.progress.blob_begin(Activity::Pull, &blob.digest, blob.size, &name);
                 let result = match known {
                     Some(bytes) => run.write_known(&blob, &bytes),
-                    None => run.obtain(blob, &origins, &urls).await,
+                    None => run.obtain(blob, source, &origins, &urls).await,
                 };
                 run.progress.blob_end(&blob.digest);
-                run.stop.fetch_or(matches!(result, Err(RegistryError::Sink { .. })), Ordering::Relaxed);
+                let is_stopped = matches!(result, Err(ReadError::Registry(RegistryError::Sink { .. })));
+                run.stop.fetch_or(is_stopped, Ordering::Relaxed);
                 result
             };
             async move { tokio::spawn(task).await.map(|result| result.map_err(|error| (fetch, error))) }
@@ -222,7 +233,7 @@ impl Run {
         for result in results {
             let Err((fetch, error)) = result? else { continue };
             match error {
-                RegistryError::Sink { source, .. } => return Err(write_error(source)),
+                ReadError::Registry(RegistryError::Sink { source, .. }) => return Err(write_error(source)),
                 error => failures.push((fetch, error)),
             }
         }
@@ -239,26 +250,76 @@ impl Run {
     }
 
     /// Writes a blob that was fetched along with the manifests.
-    fn write_known(&self, blob: &BundleBlob, bytes: &[u8]) -> Result<(), RegistryError> {
+    fn write_known(&self, blob: &BundleBlob, bytes: &[u8]) -> Result<(), ReadError> {
         let sink_error = |source| RegistryError::Sink { digest: blob.digest, source };
         self.writer.write_at(blob, 0, bytes).map_err(sink_error)?;
         self.writer.record(&blob.digest, blob.size);
         Ok(())
     }
 
-    /// Obtains one blob: from what an interrupted run left, from an earlier bundle, or else from the network.
+    /// Obtains one blob: from what an interrupted run left, from its local source, from an earlier bundle, or else from the
+    /// network.
     async fn obtain(
+        self: &Arc<Self>,
+        blob: BundleBlob,
+        source: Option<Arc<LocalSource>>,
+        origins: &[Origin],
+        urls: &[String],
+    ) -> Result<(), ReadError> {
+        let digest = blob.digest;
+        let sink_error = |source| RegistryError::Sink { digest, source };
+        let run = Arc::clone(self);
+        let has_source = source.is_some();
+        let written = tokio::task::spawn_blocking(move || run.find_written(&blob, has_source)).await;
+        let written = written.map_err(|e| sink_error(io::Error::other(e)))?.map_err(sink_error)?;
+        let Some(hasher) = written else { return Ok(()) };
+        let Some(source) = source else { return Ok(self.fetch(blob, origins, urls, hasher).await?) };
+        let run = Arc::clone(self);
+        let (begun, has_urls) = (hasher.clone(), !urls.is_empty());
+        let read = tokio::task::spawn_blocking(move || run.read_local(blob, &source, begun, has_urls)).await;
+        if read.map_err(|e| sink_error(io::Error::other(e)))?? {
+            return Ok(());
+        }
+        // A foreign layer that the source does not have: no registry is asked for it.
+        Ok(self.foreign_blob(blob, urls, &hasher).await?)
+    }
+
+    /// Copies a blob out of its local source. `false` if that does not have it, which is accepted of foreign layers. Blocking.
+    fn read_local(
+        self: &Arc<Self>,
+        blob: BundleBlob,
+        source: &LocalSource,
+        hasher: Hasher,
+        has_urls: bool,
+    ) -> Result<bool, ReadError> {
+        let BundleBlob { digest, size, .. } = blob;
+        if has_urls && source.content(&digest)?.is_none() {
+            return Ok(false);
+        }
+        let rest = size - hasher.bytes();
+        let mut sink = ArchiveSink::new(self, blob, hasher.bytes());
+        let copied = copy_blob(source, &digest, size, hasher, &mut sink);
+        match &copied {
+            Ok(()) => self.writer.record(&digest, size),
+            // What was read is not the blob, so no part of it is resumed.
+            Err(error) if error.kind() == ErrorKind::Corrupt => self.writer.record(&digest, 0),
+            Err(_) => {}
+        }
+        copied?;
+        self.local.fetch_add(rest, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    /// Fetches what `hasher` does not have of a blob: from the first registry that has it, or a foreign layer from its
+    /// addresses.
+    async fn fetch(
         self: &Arc<Self>,
         blob: BundleBlob,
         origins: &[Origin],
         urls: &[String],
+        hasher: Hasher,
     ) -> Result<(), RegistryError> {
         let BundleBlob { digest, size, .. } = blob;
-        let sink_error = |source| RegistryError::Sink { digest, source };
-        let run = Arc::clone(self);
-        let local = tokio::task::spawn_blocking(move || run.find_local(&blob)).await;
-        let local = local.map_err(|e| sink_error(io::Error::other(e)))?.map_err(sink_error)?;
-        let Some(hasher) = local else { return Ok(()) };
         let mut result = Ok(());
         for origin in origins {
             let repository = self.client.repository(&origin.registry, &origin.repository);
@@ -279,22 +340,32 @@ impl Run {
         match result {
             // Registries are not required to have a foreign layer.
             Err(RegistryError::NotFound { .. } | RegistryError::Refused { .. }) if !urls.is_empty() => {
-                let mut sink = ArchiveSink::new(self, blob, hasher.bytes());
-                let result = self.foreign.blob(urls, &digest, size, &hasher, &mut sink).await;
-                match &result {
-                    Ok(()) => self.writer.record(&digest, size),
-                    Err(error) if error.kind() == ErrorKind::Corrupt => self.writer.record(&digest, 0),
-                    Err(_) => {}
-                }
-                result
+                self.foreign_blob(blob, urls, &hasher).await
             }
             result => result,
         }
     }
 
+    async fn foreign_blob(
+        self: &Arc<Self>,
+        blob: BundleBlob,
+        urls: &[String],
+        hasher: &Hasher,
+    ) -> Result<(), RegistryError> {
+        let BundleBlob { digest, size, .. } = blob;
+        let mut sink = ArchiveSink::new(self, blob, hasher.bytes());
+        let result = self.foreign.blob(urls, &digest, size, hasher, &mut sink).await;
+        match &result {
+            Ok(()) => self.writer.record(&digest, size),
+            Err(error) if error.kind() == ErrorKind::Corrupt => self.writer.record(&digest, 0),
+            Err(_) => {}
+        }
+        result
+    }
+
     /// Looks for a blob in what an interrupted run left and in earlier bundles. `None` if the blob is complete; otherwise the
     /// hasher of its beginning that is already written. Blocking.
-    fn find_local(&self, blob: &BundleBlob) -> io::Result<Option<Hasher>> {
+    fn find_written(&self, blob: &BundleBlob, has_source: bool) -> io::Result<Option<Hasher>> {
         let hasher = self.writer.hash(blob, self.writer.resume_offset(blob))?.unwrap_or_default();
         let done = hasher.bytes();
         if done > 0 && (done < blob.size || hasher.clone().finish() == blob.digest) {
@@ -302,7 +373,8 @@ impl Run {
             self.advance(blob, done);
             return Ok((done < blob.size).then_some(hasher));
         }
-        for bundle in &self.reuse {
+        // The blobs of an image come from its source, as the report says.
+        for bundle in self.reuse.iter().filter(|_| !has_source) {
             if self.writer.copy_from(blob, bundle)? {
                 self.reused.fetch_add(blob.size, Ordering::Relaxed);
                 self.advance(blob, blob.size);
@@ -330,7 +402,7 @@ impl Run {
 }
 
 /// Names the referrers, and the optional children of indexes, that need a failed blob.
-fn group_by_referrer(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ReferrerErrors {
+fn group_by_referrer(plan: &Plan, failures: Vec<(&Fetch, ReadError)>) -> ReferrerErrors {
     let mut named = Vec::new();
     for (fetch, error) in failures {
         let error = Arc::new(error);
@@ -350,7 +422,7 @@ fn group_by_referrer(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> Ref
 }
 
 /// Names every image that needs a failed blob, each once, in the order of the sets.
-fn group_by_image(plan: &Plan, failures: Vec<(&Fetch, RegistryError)>) -> ImageErrors {
+fn group_by_image(plan: &Plan, failures: Vec<(&Fetch, ReadError)>) -> ImageErrors {
     let mut errors = BTreeMap::<usize, (Reference, ImageError)>::new();
     let mut shared = Vec::new();
     for (fetch, error) in failures {

@@ -89,7 +89,7 @@ pub async fn verify_present(
         Err(FetchError::Absent { digest, .. }) => {
             return Ok(Presence::Missing { what: format!("manifest {digest}") });
         }
-        Err(FetchError::Registry(error)) => return Err(error.into()),
+        Err(FetchError::Source(error)) => return Err(error.into()),
         Err(FetchError::Closure(error)) => return Err(error.into()),
     };
     let optional = known.optional(&root, &closure);

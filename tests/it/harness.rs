@@ -110,7 +110,12 @@ impl Site {
     pub async fn resolve(&mut self, client: &Client) -> Result<(LoadedSets, Resolved), ImageErrors> {
         let loaded = self.load();
         let merged = set::merge(&loaded.sets).unwrap();
-        let options = ResolveOptions { jobs: 4, referrers: self.referrers.clone(), require_platforms: false };
+        let options = ResolveOptions {
+            jobs: 4,
+            referrers: self.referrers.clone(),
+            require_platforms: false,
+            sources: Vec::new(),
+        };
         let resolved = resolve(client, &merged, options, &silent()).await?;
         Ok((loaded, resolved))
     }

@@ -172,7 +172,12 @@ async fn only_the_platforms_of_the_set_travel_and_the_index_keeps_its_digest() {
     let loaded = krs_core::set::load(&[site.checkout.path().to_owned()], None).unwrap();
     let merged = krs_core::set::merge(&loaded.sets).unwrap();
     let referrers = krs_core::sync::resolve::Referrers::None;
-    let options = krs_core::sync::resolve::ResolveOptions { jobs: 4, referrers, require_platforms: false };
+    let options = krs_core::sync::resolve::ResolveOptions {
+        jobs: 4,
+        referrers,
+        require_platforms: false,
+        sources: Vec::new(),
+    };
     let resolved = krs_core::sync::resolve::resolve(&client(), &merged, options, &crate::harness::silent())
         .await
         .unwrap();

@@ -26,7 +26,8 @@ fn site(asked: &[&str]) -> Site {
 
 async fn resolved(site: &mut Site, require_platforms: bool) -> Result<Resolved, ImageErrors> {
     let merged = set::merge(&site.load().sets).unwrap();
-    let options = ResolveOptions { jobs: 2, referrers: site.referrers.clone(), require_platforms };
+    let options =
+        ResolveOptions { jobs: 2, referrers: site.referrers.clone(), require_platforms, sources: Vec::new() };
     resolve(&client(), &merged, options, &silent()).await
 }
 

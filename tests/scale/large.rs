@@ -60,6 +60,7 @@ fn large_plan(checkout: &mut Checkout) -> Plan {
         artifact_type: None,
         referrers: Vec::new(),
         missing_referrers: Vec::new(),
+        source: None,
     };
     let resolved = Resolved { images: vec![image], manifests, ..Resolved::default() };
     plan(&loaded, &resolved, &PlanOptions::default(), jiff::Timestamp::now()).unwrap()

@@ -40,7 +40,8 @@ async fn all_steps(images: usize) -> Requests {
 
     let client = Client::new(ClientOptions::default()).unwrap();
     let silent: Arc<dyn Progress> = Arc::new(NoProgress);
-    let options = ResolveOptions { jobs: 6, referrers: Referrers::All, require_platforms: false };
+    let options =
+        ResolveOptions { jobs: 6, referrers: Referrers::All, require_platforms: false, sources: Vec::new() };
     let resolved = resolve(&client, &merged, options, &silent).await.unwrap();
     let requests_of_resolve = source.requests().len();
     source.clear_requests();

@@ -2,6 +2,7 @@
 use camino::Utf8PathBuf;
 use clap::Args;
 use krs_core::bundle::StreamName;
+use krs_core::local::Location;
 use krs_core::oci::platform::Platform;
 use krs_core::oci::reference::RegistryHost;
 use krs_core::sync::resolve::Referrers;
@@ -14,6 +15,7 @@ Examples:
   krs bundle sites/berlin --stream berlin --key krs.key -o /media/usb/berlin.krs.tar
   kustomize build overlays/prod | krs bundle - -o prod.krs.tar
   krs bundle . --against berlin.receipt.json -o delta.krs.tar
+  krs bundle . --from docker-archive:app.tar -o prod.krs.tar
   krs bundle . --volume-size 3900MiB -o /media/usb/prod.krs.tar
 
 The same commit gives the same archive, byte for byte, where every reference has a digest.
@@ -101,6 +103,16 @@ pub(crate) struct PlanArgs {
     /// Folders of Git checkouts, files, or `-` for rendered YAML on standard input
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<Utf8PathBuf>,
+    /// Read images from here before their registries: an OCI image layout or an archive of `docker save`; may be repeated,
+    /// the first that has an image counts. By its digest if the set has one, else by its name. All other images come from
+    /// their registries
+    #[arg(
+        long,
+        value_name = "oci:DIR|oci-archive:FILE|docker-archive:FILE",
+        env = "KRS_FROM",
+        help_heading = "Bundle"
+    )]
+    pub(crate) from: Vec<Location>,
     /// Name of the stream that the bundle belongs to
     #[arg(long, value_name = "NAME", default_value_t, env = "KRS_STREAM", help_heading = "Bundle")]
     pub(crate) stream: StreamName,

@@ -47,6 +47,7 @@ fn show_plan(
     warn_omitted(&plan, console);
     run.remark_sequence(&plan, console)?;
     run.remark_names(&resolved, console);
+    run.remark_sources(&resolved, &plan, console);
     let facts = Facts::of_plan(&plan, None, Vec::new())?;
     let outlook = Outlook::new(&plan, args.volume_size, target, rate);
     let report = BundleReport::new(facts, &run.loaded, &resolved, &plan, outlook, None)?;
@@ -108,6 +109,7 @@ pub(super) fn bundle(args: &BundleArgs, console: &Console) -> Result<(), Failure
     warn_omitted(&plan, console);
     run.remark_sequence(&plan, console)?;
     run.remark_names(&resolved, console);
+    run.remark_sources(&resolved, &plan, console);
     if let Some(key) = &key {
         sign_list(file, key)?;
     }
@@ -243,6 +245,7 @@ impl Run {
             jobs: args.registry.jobs.get(),
             referrers: args.referrers.clone(),
             require_platforms: args.require_platforms,
+            sources: files::sources(&args.from)?,
         };
         let asked = args.paths.iter().map(|path| path.as_str()).collect::<Vec<_>>().join(", ");
         Ok(Self {
@@ -286,6 +289,20 @@ impl Run {
         if let Some(warning) = warning {
             console.warning(&format!("{}:{}: {}", warning.file, warning.line, warning.message));
             self.loaded.warnings.push(warning);
+        }
+    }
+
+    /// Says which sources nothing was used from, and which have other images under the names of the sets, and puts it among
+    /// the warnings of the report.
+    fn remark_sources(&mut self, resolved: &Resolved, plan: &Plan, console: &Console) {
+        let unused = plan.sources.iter().filter(|share| share.images == 0).map(|share| &share.source);
+        let unused = unused.map(|source| {
+            let (location, names) = (source.location(), source.names());
+            format!("no image was used from {location}, which has {names}")
+        });
+        for remark in resolved.source_remarks.iter().cloned().chain(unused) {
+            console.warning(&remark);
+            self.loaded.warnings.push(Warning::new("--from", 0, &remark));
         }
     }
 

@@ -175,6 +175,7 @@ impl Look<'_> {
             jobs: self.args.registry.jobs.get(),
             referrers: Referrers::None,
             require_platforms: false,
+            sources: Vec::new(),
         };
         let resolved = resolve(self.client, &merged, options, self.progress).await?;
         Ok(Asked::Stock(Stock::of_sets(&loaded, Some(&resolved))))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use krs_core::bundle::{Bundle, BundleError};
 use krs_core::registry::Statistics;
 use krs_core::set::LoadedSets;
-use krs_core::sync::plan::Plan;
+use krs_core::sync::plan::{Plan, SourceShare};
 use krs_core::sync::pull::PullReport;
 use krs_core::sync::resolve::{LeftBehind, Resolved, ResolvedImage};
 use serde::Serialize;
@@ -33,12 +33,30 @@ pub(crate) struct BundleReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<Run>,
     images: Vec<ImageFacts>,
+    /// Local sources, in the order of the call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceFacts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     left_behind: Option<Left>,
     /// Fields that a site with an older krs could not read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     omitted: Vec<String>,
     warnings: Vec<Place>,
+}
+
+/// What comes from a local source, and not from a registry.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SourceFacts {
+    source: String,
+    image_count: usize,
+    bytes: u64,
+}
+
+impl From<&SourceShare> for SourceFacts {
+    fn from(share: &SourceShare) -> Self {
+        Self { source: share.source.location().to_owned(), image_count: share.images, bytes: share.bytes }
+    }
 }
 
 /// What refers to the images and stays behind.
@@ -78,6 +96,8 @@ struct Run {
     bytes_resumed: u64,
     /// Bytes that came from earlier bundles.
     bytes_reused: u64,
+    /// Bytes that were read from local sources.
+    bytes_local: u64,
     files: Vec<String>,
     retries_left: u32,
 }
@@ -131,6 +151,8 @@ impl BundleReport {
         for (described, image) in images.iter_mut().zip(&resolved.images) {
             described.missing_referrers = image.missing_optional().map(MissingFacts::from).collect();
             described.warnings = image.remarks();
+            let source = image.source.and_then(|index| resolved.sources.get(index));
+            described.from = source.map(|source| source.location().to_owned());
         }
         images::add_config_platforms(&mut images, &inputs, &resolved.manifests, |config| match &done {
             Some(Done { bundle, .. }) => images::bundled_config(bundle, config),
@@ -153,10 +175,12 @@ impl BundleReport {
                 retries: statistics.retries,
                 bytes_resumed: pulled.resumed,
                 bytes_reused: pulled.reused,
+                bytes_local: pulled.local,
                 files: pulled.files.iter().map(ToString::to_string).collect(),
                 retries_left: statistics.retries_left,
             }),
             images,
+            sources: plan.sources.iter().map(SourceFacts::from).collect(),
             left_behind: Left::new(&resolved.left_behind),
             omitted: plan.omitted.iter().map(ToString::to_string).collect(),
             warnings: loaded.warnings.iter().map(Place::from).collect(),
@@ -194,6 +218,10 @@ impl BundleReport {
             lines.retain(|(name, _)| *name != "Signed by");
             lines.push(("To fetch", size(self.fetch_bytes)));
             lines.extend(self.outlook.lines());
+        }
+        for SourceFacts { source, image_count, bytes } in &self.sources {
+            let images = count(*image_count as u64, "image");
+            lines.push(("From", format!("{source}: {images}, {}", size(*bytes))));
         }
         if let Some(left) = &self.left_behind {
             lines.push(("Left behind", left.text()));

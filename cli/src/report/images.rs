@@ -48,6 +48,9 @@ pub(super) struct Referrer<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct ImageFacts {
     pub(super) reference: String,
+    /// The local source that it is read from, where it is not its registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) from: Option<String>,
     pub(super) digest: Digest,
     media_type: String,
     /// `image`, `index`, `helmChart` or `artifact`.
@@ -166,6 +169,7 @@ fn describe_one(
     }));
     ImageFacts {
         reference: input.reference.to_string(),
+        from: None,
         digest: input.root.digest,
         media_type: input.root.media_type.clone(),
         kind: kind(input, manifests),

@@ -12,6 +12,7 @@ mod drive;
 mod failures;
 mod flow;
 mod format;
+mod from;
 mod golden;
 mod harness;
 mod help;

@@ -152,7 +152,7 @@ impl Failure {
                 let message = printable(&format!("{name}: {}", failure.message), MAX_MESSAGE);
                 Self { message, ..failure }
             }
-            FetchError::Absent { source, .. } | FetchError::Registry(source) => Self::registry(which, source),
+            FetchError::Absent { source, .. } | FetchError::Source(source) => Self::registry(which, source),
             FetchError::Closure(error) => Self::content(which, error),
         }
     }

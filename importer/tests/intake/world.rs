@@ -184,7 +184,12 @@ impl World {
         let resolved = resolve(
             &client,
             &merged,
-            ResolveOptions { jobs: 2, referrers: Referrers::None, require_platforms: false },
+            ResolveOptions {
+                jobs: 2,
+                referrers: Referrers::None,
+                require_platforms: false,
+                sources: Vec::new(),
+            },
             &silent,
         )
         .await

@@ -135,7 +135,12 @@ impl Sender {
         let client = Client::new(ClientOptions::default()).unwrap();
         let silent: Arc<dyn Progress> = Arc::new(NoProgress);
         let merged = set::merge(&loaded.sets).unwrap();
-        let options = ResolveOptions { jobs: 8, referrers: Referrers::None, require_platforms: false };
+        let options = ResolveOptions {
+            jobs: 8,
+            referrers: Referrers::None,
+            require_platforms: false,
+            sources: Vec::new(),
+        };
         let resolved = resolve(&client, &merged, options, &silent).await.unwrap();
         let options = PlanOptions {
             stream: format!("stream-{namespace}").parse().unwrap(),

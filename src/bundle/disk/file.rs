@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files that are read and written at positions, opened so that nothing on untrusted media can mislead or block krs.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +12,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 // Runs with the clock of the runtime, which tests may pause.
 use tokio::time::Instant;
+
+pub(in crate::bundle) use crate::files::{open, read_at, special};
 
 /// A file that is open only while it is read, so that its media can be unmounted in between. A later file of the same name
 /// and size is taken for the same file: readers compare all content with its digest.
@@ -108,20 +110,6 @@ impl Handle {
     }
 }
 
-/// Reads at `offset` until `buf` is full or the file ends. Returns how many bytes it read.
-pub(in crate::bundle) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut done = 0;
-    while done < buf.len() {
-        match read_once(file, &mut buf[done..], offset + done as u64) {
-            Ok(0) => break,
-            Ok(n) => done += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(done)
-}
-
 /// Writes all of `bytes` at `offset`.
 pub(in crate::bundle) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     let mut done = 0;
@@ -137,67 +125,13 @@ pub(in crate::bundle) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io:
 }
 
 #[cfg(unix)]
-fn read_once(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buf, offset)
-}
-
-#[cfg(unix)]
 fn write_once(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
     std::os::unix::fs::FileExt::write_at(file, bytes, offset)
 }
 
 #[cfg(windows)]
-fn read_once(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, buf, offset)
-}
-
-#[cfg(windows)]
 fn write_once(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_write(file, bytes, offset)
-}
-
-/// Opens an existing file without following a link and without waiting for the other end of a pipe; the caller
-/// then checks the type of the file. (T-10, T-12)
-pub(in crate::bundle) fn open(path: &Utf8Path, write: bool) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(write);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
-    }
-    #[cfg(not(unix))]
-    if std::fs::symlink_metadata(path)?.file_type().is_symlink() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"));
-    }
-    options.open(path)
-}
-
-/// The type of the file at `path`, if it is not a regular file.
-pub(in crate::bundle) fn special(path: &Utf8Path) -> Option<&'static str> {
-    let kind = std::fs::symlink_metadata(path).ok()?.file_type();
-    if kind.is_file() {
-        return None;
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt as _;
-        if kind.is_fifo() {
-            return Some("a named pipe");
-        }
-        if kind.is_socket() {
-            return Some("a socket");
-        }
-        if kind.is_block_device() || kind.is_char_device() {
-            return Some("a device");
-        }
-    }
-    Some(match () {
-        () if kind.is_symlink() => "a symbolic link",
-        () if kind.is_dir() => "a folder",
-        () => "not a regular file",
-    })
 }
 
 /// Whether `path` still names the open file.

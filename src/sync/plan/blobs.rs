@@ -26,6 +26,15 @@ pub struct Fetch {
     pub known: Option<Bytes>,
     /// Addresses outside of registries from which it may be downloaded if no registry has it.
     pub urls: Vec<String>,
+    /// The local source that it is read from, as its index in [`super::Plan::sources`].
+    pub source: Option<usize>,
+}
+
+impl Fetch {
+    /// The images that need it, for themselves or for what is optional, by their indexes in the manifest.
+    pub(super) fn image_indexes(&self) -> impl Iterator<Item = &usize> {
+        self.images.iter().chain(self.optional.iter().map(|(image, _)| image))
+    }
 }
 
 /// What needs a blob.
@@ -62,6 +71,7 @@ impl Blobs {
                 optional: Vec::new(),
                 known: None,
                 urls: Vec::new(),
+                source: None,
             });
             self.list.len() - 1
         });

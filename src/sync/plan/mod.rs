@@ -7,6 +7,7 @@ mod blobs;
 mod error;
 mod later;
 mod sets;
+mod sources;
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -29,6 +30,8 @@ pub use blobs::Fetch;
 use blobs::{Blobs, Owner, owners};
 pub use error::PlanError;
 use sets::bundle_sets;
+pub use sources::SourceShare;
+use sources::shares;
 
 /// The most repositories that one blob is requested from: enough alternatives, however many images share the blob.
 const MAX_ORIGINS: usize = 4;
@@ -75,6 +78,8 @@ pub struct Plan {
     pub omitted: Vec<LaterField>,
     /// Why the bundle's time is the current time; `None`: it is the time of the commit, or `SOURCE_DATE_EPOCH`.
     pub present_time: Option<PresentTime>,
+    /// What comes from each local source.
+    pub sources: Vec<SourceShare>,
 }
 
 /// Why the time of a bundle is not that of a commit.
@@ -89,14 +94,24 @@ pub enum PresentTime {
 }
 
 impl Plan {
-    /// Bytes that are still to be fetched.
+    /// Bytes that are still to be fetched from registries.
     pub fn fetch_size(&self) -> u64 {
-        self.fetches.iter().filter(|fetch| fetch.known.is_none()).map(|fetch| fetch.blob.size).sum()
+        self.unknown_size(|fetch| fetch.source.is_none())
+    }
+
+    /// Bytes that are still to be fetched from registries or read from local sources.
+    pub(in crate::sync) fn read_size(&self) -> u64 {
+        self.unknown_size(|_| true)
+    }
+
+    fn unknown_size(&self, is_counted: impl Fn(&Fetch) -> bool) -> u64 {
+        let fetches = self.fetches.iter().filter(|fetch| fetch.known.is_none() && is_counted(fetch));
+        fetches.map(|fetch| fetch.blob.size).sum()
     }
 
     /// The images that need a blob, for themselves or for optional content.
     pub fn images<'a>(&'a self, fetch: &'a Fetch) -> impl Iterator<Item = &'a Reference> {
-        let indexes = fetch.images.iter().chain(fetch.optional.iter().map(|(image, _)| image));
+        let indexes = fetch.image_indexes();
         indexes.filter_map(|index| Some(&self.manifest.images.get(*index)?.reference))
     }
 
@@ -196,6 +211,7 @@ pub fn plan(
     let lowest = later::lowest_version(resolved, options.format_version)?;
     manifest.format_version = manifest.lowest_version().max(lowest);
     manifest.check()?;
+    let sources = shares(resolved, &mut blobs.list);
     let size = Layout::new(&manifest, &manifest.encode()?)?.size();
     let base = manifest.base.clone();
     let mut fetches = blobs.list.split_off(manifests);
@@ -216,6 +232,7 @@ pub fn plan(
         left_out: base.iter().flat_map(|base| &base.layers).map(|layer| layer.size).sum(),
         omitted,
         present_time,
+        sources,
     })
 }
 

@@ -4,12 +4,15 @@
 use thiserror::Error;
 
 use super::resolved::MissingReferrer;
+use super::sources::OtherDigest;
 use crate::error::{self, Cause, Classify, ErrorKind, shortened};
+use crate::local::LocalError;
 use crate::oci::closure::ClosureError;
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::registry::RegistryError;
 use crate::sync::fetch::{ABSENT_CHILD, FetchError};
+use crate::sync::source::ReadError;
 
 /// Why one image could not be resolved.
 #[derive(Debug, Error)]
@@ -17,16 +20,27 @@ pub enum ImageError {
     /// The registry failed.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A local source has it, and it cannot be read there.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// Its registry failed, and a local source has another image under its name.
+    #[error("{source}; {}", of_others(.others))]
+    OtherDigest {
+        /// What local sources have.
+        others: Vec<OtherDigest>,
+        /// What the registry says.
+        source: Box<Self>,
+    },
     /// Its content is not acceptable.
     #[error(transparent)]
     Content(#[from] ClosureError),
-    /// The registry does not have a child that an index lists.
+    /// The registry or source does not have a child that an index lists.
     #[error("{listed_as}: {source}")]
     Child {
         /// The name of the child in the index.
         listed_as: String,
-        /// What the registry says.
-        source: RegistryError,
+        /// What the registry or source says.
+        source: ReadError,
     },
     /// Platforms that were requested are missing, and all of them are required.
     #[error("it has no image for {missing}; it has {offered}")]
@@ -56,13 +70,33 @@ pub fn reasons(missing: &[MissingReferrer]) -> String {
     shortened(&reasons, SHOWN, "; ")
 }
 
-impl From<FetchError> for ImageError {
-    fn from(error: FetchError) -> Self {
+impl ImageError {
+    /// Adds what local sources have under the name of the image.
+    pub(super) fn with_others(self, others: Vec<OtherDigest>) -> Self {
+        if others.is_empty() { self } else { Self::OtherDigest { others, source: Box::new(self) } }
+    }
+}
+
+fn of_others(others: &[OtherDigest]) -> String {
+    others.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl From<ReadError> for ImageError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Registry(error) => Self::Registry(error),
+            ReadError::Local(error) => Self::Local(error),
+        }
+    }
+}
+
+impl From<FetchError<ReadError>> for ImageError {
+    fn from(error: FetchError<ReadError>) -> Self {
         match error {
             FetchError::Absent { listed_as: Some(listed_as), source, .. } => {
                 Self::Child { listed_as, source }
             }
-            FetchError::Absent { source, .. } | FetchError::Registry(source) => Self::Registry(source),
+            FetchError::Absent { source, .. } | FetchError::Source(source) => source.into(),
             FetchError::Closure(error) => Self::Content(error),
         }
     }
@@ -72,6 +106,8 @@ impl Classify for ImageError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Registry(e) => e.kind(),
+            Self::Local(e) => e.kind(),
+            Self::OtherDigest { source, .. } => source.kind(),
             Self::Content(error) => error.kind(),
             Self::Child { source, .. } => source.kind(),
             Self::Platforms { .. } => ErrorKind::Usage,
@@ -88,9 +124,15 @@ impl Classify for ImageError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Registry(e) => e.help(),
+            Self::Local(e) => e.help(),
+            Self::OtherDigest { others, source } => {
+                let advice = others.iter().map(OtherDigest::advice);
+                Some(advice.chain(source.help()).collect::<Vec<_>>().join("\n"))
+            }
             Self::Content(error) => {
                 Some(error.help().unwrap_or_else(|| "build and push the image again".to_owned()))
             }
+            Self::Child { source: source @ ReadError::Local(_), .. } => source.help(),
             Self::Child { .. } => Some(ABSENT_CHILD.to_owned()),
             Self::Platforms { .. } => {
                 Some("ask for platforms that the image has, or leave out --require-platforms".to_owned())

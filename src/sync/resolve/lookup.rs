@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Queries a registry for the referrers of a manifest: by the referrers API, by the referrers tag, and by the tags of cosign.
-//! A failed query is recorded and does not affect the others.
+//! A failed query is recorded and does not affect the others. A local source lists referrers without queries.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -12,10 +13,12 @@ use tokio::sync::OnceCell;
 use super::choice::Referrers;
 use super::resolved::MissingReferrer;
 use crate::error::{self, Classify, ErrorKind};
+use crate::local::LocalSource;
 use crate::oci::Descriptor;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Selector, Tag};
 use crate::registry::{ReferrerList, ReferrersApi, ReferrersTag, RegistryError, Repository, referrers_tag};
+use crate::sync::source::ImageSource;
 
 /// Suffixes of the tags that cosign gives to signatures, attestations and SBOMs of a digest.
 const COSIGN_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
@@ -91,12 +94,71 @@ impl Answers {
     }
 }
 
+/// Look-ups where images are read.
+#[derive(Debug)]
+pub(super) enum LookUp {
+    Registry(Box<RepositoryLookUp>),
+    Local(Arc<LocalSource>),
+}
+
+impl LookUp {
+    pub(super) fn new(source: ImageSource, choice: &Referrers) -> Self {
+        match source {
+            ImageSource::Registry(repository) => {
+                Self::Registry(Box::new(RepositoryLookUp::new(repository, choice)))
+            }
+            ImageSource::Local(local) => Self::Local(local),
+        }
+    }
+
+    /// Where the image itself is read.
+    pub(super) fn source(&self) -> ImageSource {
+        match self {
+            Self::Registry(look_up) => ImageSource::Registry(look_up.repository.clone()),
+            Self::Local(local) => ImageSource::Local(Arc::clone(local)),
+        }
+    }
+
+    /// Where its referrers are read.
+    pub(super) fn referrers(&self) -> ImageSource {
+        match self {
+            Self::Registry(look_up) => ImageSource::Registry(look_up.referrers.clone()),
+            Self::Local(local) => ImageSource::Local(Arc::clone(local)),
+        }
+    }
+
+    /// Queries the referrers of `subjects`. `image_tag` is the tag by which the image was read.
+    pub(super) async fn ask(
+        &self,
+        subjects: &[Subject],
+        image_tag: Option<&Tag>,
+        choice: &Referrers,
+    ) -> Answers {
+        match self {
+            Self::Registry(look_up) => look_up.ask(subjects, image_tag, choice).await,
+            Self::Local(local) => {
+                let of = |subject: &Subject| {
+                    let subject = subject.digest;
+                    let found = local.referrers(&subject).into_iter();
+                    found.map(move |found| Candidate {
+                        subject,
+                        root: found.root,
+                        tag: found.tag,
+                        bytes: None,
+                    })
+                };
+                Answers { candidates: subjects.iter().flat_map(of).collect(), ..Answers::default() }
+            }
+        }
+    }
+}
+
 /// Look-ups in one repository. What they detect about its registry is used for all images of a run.
 #[derive(Debug)]
-pub(super) struct LookUp {
-    pub(super) repository: Repository,
+pub(super) struct RepositoryLookUp {
+    repository: Repository,
     /// The same repository for requests about referrers: optional, unless referrers are required.
-    pub(super) referrers: Repository,
+    referrers: Repository,
     /// The registry has no referrers API.
     no_api: AtomicBool,
     /// The referrers API was not available in spite of retries: optional queries are not retried any more.
@@ -105,8 +167,8 @@ pub(super) struct LookUp {
     tags: OnceCell<Option<HashSet<Tag>>>,
 }
 
-impl LookUp {
-    pub(super) fn new(repository: Repository, choice: &Referrers) -> Self {
+impl RepositoryLookUp {
+    fn new(repository: Repository, choice: &Referrers) -> Self {
         let required = *choice == Referrers::Required;
         let referrers = if required { repository.clone() } else { repository.optional() };
         Self {
@@ -118,13 +180,7 @@ impl LookUp {
         }
     }
 
-    /// Queries the referrers of `subjects`. `image_tag` is the tag by which the image was read.
-    pub(super) async fn ask(
-        &self,
-        subjects: &[Subject],
-        image_tag: Option<&Tag>,
-        choice: &Referrers,
-    ) -> Answers {
+    async fn ask(&self, subjects: &[Subject], image_tag: Option<&Tag>, choice: &Referrers) -> Answers {
         let (images, parts): (Vec<_>, Vec<_>) =
             subjects.iter().copied().partition(|subject| subject.role == Role::Image);
         let mut answers = Answers::default();

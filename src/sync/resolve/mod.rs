@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Resolves references: reads the closure of each from its registry. Fetches manifests only.
+//! Resolves references: reads the closure of each from its registry or a local source. Fetches manifests only.
 
 mod choice;
 mod error;
@@ -8,29 +8,33 @@ mod platforms;
 mod reduce;
 mod referrers;
 mod resolved;
+mod sources;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::stream::{self, StreamExt as _};
 
+use crate::local::{LocalError, LocalSource};
 use crate::oci::Descriptor;
-use crate::oci::closure::{Manifests, StoredManifest};
+use crate::oci::closure::{Closure, Manifests, StoredManifest};
 use crate::oci::digest::Digest;
-use crate::oci::platform::Platform;
 use crate::oci::reference::{Reference, Selector};
 use crate::progress::{Activity, Progress};
 use crate::registry::Client;
-use crate::set::MergedImages;
+use crate::set::{MergedImage, MergedImages};
 use crate::sync::fetch;
+use crate::sync::source::{ImageSource, Source as _, blocking};
 use choice::printable;
 use lookup::LookUp;
+use sources::Choice;
 
 pub use choice::{LeftBehind, Referrers};
 pub use error::{ImageError, ImageErrors, reasons};
 pub use reduce::{ReferrerErrors, ReferrerFailure};
 pub use referrers::{FoundReferrers, find_referrers};
 pub use resolved::{MissingImage, MissingReferrer, Origin, Resolved, ResolvedImage, ResolvedReferrer};
+pub use sources::OtherDigest;
 
 /// How to resolve.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub struct ResolveOptions {
     pub referrers: Referrers,
     /// Whether an image fails if one of the requested platforms is missing. Otherwise it fails only if all are missing.
     pub require_platforms: bool,
+    /// Sources that are asked before registries, in this order.
+    pub sources: Vec<Arc<LocalSource>>,
 }
 
 /// Resolves every image of `merged`. Continues after one has failed.
@@ -66,16 +72,40 @@ pub async fn resolve_most(
 ) -> (Resolved, ImageErrors) {
     progress.begin(Activity::Resolve, merged.images.len() as u64);
     let asked = &options;
+    let local =
+        |source: &Arc<LocalSource>| LookUp::new(ImageSource::Local(Arc::clone(source)), &asked.referrers);
+    let local = &asked.sources.iter().map(local).collect::<Vec<_>>();
     let mut look_ups = HashMap::new();
-    for Reference { registry, repository, .. } in merged.images.iter().map(|image| &image.reference) {
-        let look_up = || LookUp::new(client.repository(registry, repository), &options.referrers);
+    let mut source_remarks = Vec::new();
+    let mut choices = Vec::with_capacity(merged.images.len());
+    for image in &merged.images {
+        let Reference { registry, repository, .. } = &image.reference;
+        let look_up =
+            || LookUp::new(ImageSource::Registry(client.repository(registry, repository)), &asked.referrers);
         look_ups.entry((registry, repository)).or_insert_with(look_up);
+        let mut choice = sources::choose(&asked.sources, &image.reference);
+        if let Ok(choice) = &mut choice {
+            source_remarks.append(&mut choice.remarks);
+        }
+        choices.push(choice);
     }
     let look_ups = &look_ups;
-    let tasks = merged.images.iter().filter_map(|image| {
-        let look_up = look_ups.get(&(&image.reference.registry, &image.reference.repository))?;
+    let tasks = merged.images.iter().zip(choices).filter_map(|(image, choice)| {
+        let in_registry = look_ups.get(&(&image.reference.registry, &image.reference.repository))?;
         Some(async move {
-            let result = resolve_image(look_up, &image.reference, &image.platforms, asked).await;
+            let result = async {
+                let Choice { source, others, .. } = choice?;
+                let chosen = source.and_then(|(index, digest)| Some((local.get(index)?, digest)));
+                let (look_up, digest) = match chosen {
+                    Some((look_up, digest)) => (look_up, Some(digest)),
+                    None => (in_registry, None),
+                };
+                let resolved = resolve_image(look_up, image, digest, asked).await;
+                let mut resolved = resolved.map_err(|error| error.with_others(others))?;
+                resolved.0.source = source.map(|(index, _)| index);
+                Ok(resolved)
+            };
+            let result = result.await;
             progress.advance(Activity::Resolve, 1);
             (image, result)
         })
@@ -84,6 +114,8 @@ pub async fn resolve_most(
     let results = stream::iter(tasks).buffered(options.jobs.max(1)).collect::<Vec<_>>().await;
     progress.end(Activity::Resolve);
     let (mut resolved, mut errors) = (Resolved::default(), Vec::new());
+    resolved.sources.clone_from(&options.sources);
+    resolved.source_remarks = source_remarks;
     resolved.left_behind.unasked = options.referrers == Referrers::None;
     for (image, result) in results {
         match result {
@@ -113,23 +145,29 @@ pub async fn resolve_most(
     (resolved, errors)
 }
 
+/// `digest` is what a local source has for the reference.
 async fn resolve_image(
     look_up: &LookUp,
-    reference: &Reference,
-    platforms: &[Platform],
+    image: &MergedImage,
+    digest: Option<Digest>,
     options: &ResolveOptions,
 ) -> Result<(ResolvedImage, Manifests, LeftBehind), ImageError> {
-    let repository = &look_up.repository;
-    let selector = reference.selector().unwrap_or_else(|| {
+    let MergedImage { reference, platforms, .. } = image;
+    let source = &look_up.source();
+    let selector = digest.map(Selector::Digest).or_else(|| reference.selector()).unwrap_or_else(|| {
         // A parsed reference always has a tag or a digest. The digest of no bytes is in no registry.
         Selector::Digest(Digest::of(b""))
     });
     let mut manifests = Manifests::default();
-    let top = repository.manifest(&selector).await?;
+    let top = source.manifest(&selector).await?;
     let root = Descriptor::new(top.media_type.clone(), top.digest, top.bytes.len() as u64);
     manifests.insert(top.digest, StoredManifest { media_type: top.media_type, bytes: top.bytes });
-    let mut closure = fetch::closure(repository, &root, platforms, &mut manifests).await?;
-    platforms::check(repository, platforms, options.require_platforms, &mut closure, &mut manifests).await?;
+    let mut closure = fetch::closure(source, &root, platforms, &mut manifests).await?;
+    if let ImageSource::Local(local) = source {
+        let blobs = blobs(&closure, &manifests);
+        blocking(local, move |local| has_all(local, &blobs)).await?;
+    }
+    platforms::check(source, platforms, options.require_platforms, &mut closure, &mut manifests).await?;
     let artifact_type = manifests.read(&root)?.artifact_type().map(printable);
     let found = match &options.referrers {
         Referrers::None => FoundReferrers::default(),
@@ -143,6 +181,21 @@ async fn resolve_image(
         closure,
         referrers: found.referrers,
         missing_referrers: found.missing,
+        source: None,
     };
     Ok((image, manifests, found.left_behind))
+}
+
+/// The blobs of an image that its source must have: not foreign layers, and not those that descriptors contain.
+fn blobs(closure: &Closure, manifests: &Manifests) -> Vec<(Digest, u64)> {
+    let needed = closure.blobs.iter().filter(|blob| {
+        let known = closure.opaque.contains(&blob.digest) || manifests.content(&blob.digest).is_some();
+        blob.size > 0 && !known && blob.urls().next().is_none()
+    });
+    needed.map(|blob| (blob.digest, blob.size)).collect()
+}
+
+/// Whether a local source has all of these blobs, so that a plan already shows what is missing. Blocking.
+fn has_all(local: &LocalSource, blobs: &[(Digest, u64)]) -> Result<(), LocalError> {
+    blobs.iter().try_for_each(|(digest, size)| local.content_of_size(digest, *size).map(drop))
 }

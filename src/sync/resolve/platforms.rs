@@ -8,7 +8,8 @@ use super::resolved::{Resolved, ResolvedImage};
 use crate::oci::closure::{Closure, ClosureError, MAX_MANIFEST_BYTES, Manifests};
 use crate::oci::platform::{self, Platform};
 use crate::oci::{Descriptor, Inline, MAX_MANIFEST, StatedPlatform};
-use crate::registry::{BlobSink, Repository};
+use crate::registry::BlobSink;
+use crate::sync::source::ImageSource;
 
 /// Completes the platforms of `closure` with those in the configs of images whose platform no index states, as containerd
 /// does. These configs are in the bundle anyway, and are not fetched again.
@@ -17,7 +18,7 @@ use crate::registry::{BlobSink, Repository};
 /// [`ClosureError::NoPlatform`] if an index has images, and none for a requested platform;
 /// [`ImageError::Platforms`] if one is missing and all are required.
 pub(super) async fn check(
-    repository: &Repository,
+    source: &ImageSource,
     requested: &[Platform],
     require_all: bool,
     closure: &mut Closure,
@@ -31,7 +32,7 @@ pub(super) async fn check(
     for config in &images.unstated {
         size = size.saturating_add(config.size);
         let stated = if size <= MAX_MANIFEST_BYTES {
-            config_platform(repository, config, manifests).await
+            config_platform(source, config, manifests).await
         } else {
             Stated::Unreadable
         };
@@ -80,13 +81,12 @@ enum Stated {
     Unreadable,
 }
 
-async fn config_platform(repository: &Repository, config: &Descriptor, manifests: &mut Manifests) -> Stated {
+async fn config_platform(source: &ImageSource, config: &Descriptor, manifests: &mut Manifests) -> Stated {
     let Descriptor { digest, size, .. } = *config;
     if manifests.content(&digest).is_none() && size > 0 && size <= MAX_MANIFEST {
-        let mut buffer = Buffer(Vec::new());
-        if repository.blob(&digest, size, &mut buffer).await.is_err() {
+        let Ok(buffer) = source.blob(&digest, size, Buffer(Vec::new())).await else {
             return Stated::Unreadable;
-        }
+        };
         manifests.insert_content(digest, buffer.0.into());
     }
     let limit = usize::try_from(MAX_MANIFEST).unwrap_or(usize::MAX);

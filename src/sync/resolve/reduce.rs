@@ -14,7 +14,7 @@ use crate::oci::closure::{Absence, AbsentChild, Manifests};
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
 use crate::oci::{Descriptor, MAX_BLOB};
-use crate::registry::RegistryError;
+use crate::sync::source::ReadError;
 
 /// A referrer or an optional child of an index whose blob could not be fetched.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct ReferrerFailure {
     /// Whether it is a child of an unknown type, and not a signature, SBOM or attestation.
     pub unknown: bool,
     /// Why; referrers can share a blob.
-    pub error: Arc<RegistryError>,
+    pub error: Arc<ReadError>,
 }
 
 /// Referrers whose blobs could not be fetched, at least one. The images themselves could be fetched.

@@ -17,6 +17,7 @@ use crate::oci::digest::Digest;
 use crate::oci::reference::{Selector, Tag};
 use crate::registry::Repository;
 use crate::sync::fetch;
+use crate::sync::source::{ImageSource, Source as _};
 
 /// Most referrers of one image, counted over all of its manifests.
 const MAX_REFERRERS: usize = 1000;
@@ -42,7 +43,8 @@ pub async fn find_referrers(
     of: &Closure,
     manifests: &mut Manifests,
 ) -> FoundReferrers {
-    find(&LookUp::new(repository.clone(), &Referrers::All), of, None, &Referrers::All, manifests).await
+    let source = ImageSource::Registry(repository.clone());
+    find(&LookUp::new(source, &Referrers::All), of, None, &Referrers::All, manifests).await
 }
 
 /// [`find_referrers`] without those that are not chosen and their referrers. `tag` is the tag by which the image was
@@ -128,9 +130,9 @@ impl Search<'_> {
         asked: &HashSet<Digest>,
         manifests: &mut Manifests,
     ) -> Vec<Subject> {
-        let repository = &self.look_up.referrers;
+        let source = &self.look_up.referrers();
         let fetches = candidates.into_iter().map(|candidate| async move {
-            let fetched = fetch_one(repository, &candidate).await;
+            let fetched = fetch_one(source, &candidate).await;
             (candidate, fetched)
         });
         let mut fetches = stream::iter(fetches).buffered(FETCHES);
@@ -198,17 +200,17 @@ impl Search<'_> {
 
 /// The manifests of a candidate. Its digest names it; the size in a list is not trusted.
 async fn fetch_one(
-    repository: &Repository,
+    source: &ImageSource,
     candidate: &Candidate,
 ) -> Result<(Descriptor, Closure, Manifests), ImageError> {
     let Descriptor { digest, media_type, .. } = &candidate.root;
     let bytes = match &candidate.bytes {
         Some(bytes) => bytes.clone(),
-        None => repository.manifest(&Selector::Digest(*digest)).await?.bytes,
+        None => source.manifest(&Selector::Digest(*digest)).await?.bytes,
     };
     let root = Descriptor::new(media_type.clone(), *digest, bytes.len() as u64);
     let mut manifests = Manifests::default();
     manifests.insert(*digest, StoredManifest { media_type: media_type.clone(), bytes });
-    let closure = fetch::closure(repository, &root, &[], &mut manifests).await?;
+    let closure = fetch::closure(source, &root, &[], &mut manifests).await?;
     Ok((root, closure, manifests))
 }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Resolved images, and what is missing of them.
 
+use std::sync::Arc;
+
 use super::choice::LeftBehind;
 use crate::error::ErrorKind;
+use crate::local::LocalSource;
 use crate::oci::Descriptor;
 use crate::oci::closure::{Closure, Manifests};
 use crate::oci::digest::Digest;
@@ -35,6 +38,8 @@ pub struct ResolvedImage {
     pub referrers: Vec<ResolvedReferrer>,
     /// Its referrers that cannot be fetched.
     pub missing_referrers: Vec<MissingReferrer>,
+    /// The local source that it is read from, as its index in [`Resolved::sources`]; `None`: its registry.
+    pub source: Option<usize>,
 }
 
 /// An image that could not be fetched.
@@ -59,6 +64,10 @@ pub struct Resolved {
     pub manifests: Manifests,
     /// Referrers of the images that are not chosen.
     pub left_behind: LeftBehind,
+    /// Local sources, in the order in which they were asked.
+    pub sources: Vec<Arc<LocalSource>>,
+    /// What a person should know of names that local sources have.
+    pub source_remarks: Vec<String>,
 }
 
 /// Something that refers to an image or to a part of it.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Images, indexes and artifacts, the same bytes on each run.
 
+mod archives;
 mod artifacts;
 mod builder;
 
@@ -9,6 +10,7 @@ use krs_core::oci::digest::Digest;
 use krs_core::oci::{DOCKER_INDEX, OCI_INDEX};
 use serde_json::{Value, json};
 
+pub use self::archives::{ArchiveFile, archive_of, containerd_names, docker_archive, oci_layout, ref_name};
 pub use self::artifacts::{
     cosign_signature, cosign_tag, helm_chart, layers_null, referrers_index, referrers_tag, sbom, signature,
 };

@@ -128,6 +128,7 @@ impl Parts {
             artifact_type: None,
             referrers: vec![],
             missing_referrers: vec![],
+            source: None,
         };
         let resolved = Resolved { images: vec![image], manifests, ..Resolved::default() };
         let now = "2026-11-23T04:00:00Z".parse::<Timestamp>().unwrap();

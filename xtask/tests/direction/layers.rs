@@ -21,7 +21,7 @@ struct Crate {
 }
 
 const CRATES: &[Crate] = &[
-    // `registry` and `bundle` do not know each other; `sync` joins them.
+    // `registry`, `local` and `bundle` do not know each other; `sync` joins them.
     Crate {
         source: "src",
         within: "",
@@ -33,9 +33,10 @@ const CRATES: &[Crate] = &[
             ("set", &["oci", "crd"]),
             ("collect", &["oci", "crd", "set"]),
             ("registry", &["oci"]),
+            ("local", &["oci"]),
             ("bundle", &["oci", "crd", "set", "progress"]),
-            ("sync", &["oci", "crd", "set", "progress", "registry", "bundle"]),
-            ("fuzz", &["oci", "crd", "set", "progress", "registry", "bundle", "sync"]),
+            ("sync", &["oci", "crd", "set", "progress", "registry", "local", "bundle"]),
+            ("fuzz", &["oci", "crd", "set", "progress", "registry", "local", "bundle", "sync"]),
         ],
     },
     // The transport knows no credentials: only `auth` and what comes after it use the keychain.

@@ -73,7 +73,12 @@ impl Site {
         let silent: Arc<dyn Progress> = Arc::new(NoProgress);
         let loaded = krs_core::set::load(&[checkout.path().to_owned()], None).unwrap();
         let merged = krs_core::set::merge(&loaded.sets).unwrap();
-        let options = ResolveOptions { jobs: 2, referrers: Referrers::All, require_platforms: false };
+        let options = ResolveOptions {
+            jobs: 2,
+            referrers: Referrers::All,
+            require_platforms: false,
+            sources: Vec::new(),
+        };
         let resolved = resolve(&client, &merged, options, &silent).await.unwrap();
         let plan = plan(&loaded, &resolved, &PlanOptions::default(), jiff::Timestamp::now()).unwrap();
         krs_core::sync::pull::pull(&client, &plan, Signatures::default(), &path, 2, &silent).await.unwrap();

@@ -117,4 +117,24 @@ pub(super) const MAKING: &[Fault] = &[
         "a link lies under the temporary name of a file that krs replaces, or the write fails",
         "the link is not followed; the old file stays, and nothing is left beside it",
     ),
+    (
+        273,
+        "an image archive that readers of tars read differently: two entries of one name, links, sparse files, `..`",
+        "refused with the entry, exit code 4; no name of an entry becomes a path of the file system",
+    ),
+    (
+        274,
+        "an image archive that is cut, or has sizes, names, entries or manifests without end",
+        "refused before anything of that size is read: memory is bounded by the names of at most 100,000 entries",
+    ),
+    (
+        275,
+        "a source of `--from` has other content than its digests say, or another image under the name of one that is pinned",
+        "damage is an error and no registry replaces it; a name never stands for a pinned digest, and a warning names both digests",
+    ),
+    (
+        276,
+        "an archive of `docker save` has lost the manifest of the registry, or its parts do not fit together",
+        "the image gets a manifest that only its content decides; a pinned digest of the registry is refused with the one that the archive gives",
+    ),
 ];
