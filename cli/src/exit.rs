@@ -36,6 +36,7 @@ pub(crate) enum Signal {
     /// Ctrl-C.
     Interrupt,
     /// SIGTERM, as service managers and CI systems send it.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "Windows has no such signal"))]
     Terminate,
 }
 

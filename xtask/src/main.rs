@@ -9,6 +9,7 @@ mod demo;
 mod e2e;
 mod image;
 mod parts;
+mod release;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,8 @@ enum Chore {
     Cluster(cluster::Args),
     /// Build the importer's image as an OCI archive, without a daemon
     Image(image::Args),
+    /// Build the files that users install, with checksums and a signature
+    Release(release::Args),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Chore::Bench(args) => bench::bench(&args),
         Chore::Cluster(args) => Cache::locate().and_then(|cache| cluster::run(&cache, &args)),
         Chore::Image(args) => Cache::locate().and_then(|cache| image::run(&cache, &args)),
+        Chore::Release(args) => release::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

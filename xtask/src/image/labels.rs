@@ -2,9 +2,8 @@
 //! The labels of the importer's image: what it is, of which sources, and where these are.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
-use xtask::run::{self, checkout};
+use xtask::source::Commit;
 
 use super::definition::LABELS;
 
@@ -13,31 +12,6 @@ use super::definition::LABELS;
 pub(crate) struct Addresses<'a> {
     pub(crate) source: Option<&'a str>,
     pub(crate) documentation: Option<&'a str>,
-}
-
-/// The commit of the checkout.
-#[derive(Debug)]
-pub(super) struct Commit {
-    /// Its digits; `-modified` where the sources differ from it.
-    pub(super) revision: String,
-    /// When it was made, in UTC: the image of one commit has the same bytes whenever it is built.
-    pub(super) time: String,
-}
-
-impl Commit {
-    /// Asks Git; nothing where the sources are in no checkout of their own.
-    pub(super) fn of_checkout() -> Option<Self> {
-        let git = |arguments: &[&str]| {
-            let mut git = Command::new("git");
-            run::output(git.current_dir(checkout()).env("TZ", "UTC").args(arguments)).ok()
-        };
-        git(&["ls-files", "--error-unmatch", "Cargo.toml"])?;
-        let text = git(&["log", "-1", "--format=%H %cd", "--date=format-local:%Y-%m-%dT%H:%M:%SZ"])?;
-        let (revision, time) = text.trim().split_once(' ')?;
-        let is_modified = !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty();
-        let revision = if is_modified { format!("{revision}-modified") } else { revision.to_owned() };
-        Some(Self { revision, time: time.to_owned() })
-    }
 }
 
 /// All labels; what is not known has none.
@@ -78,20 +52,10 @@ mod tests {
         }
         let more = ["revision", "created", "source", "documentation"];
         assert!(!more.iter().any(|name| has(&few, name)), "{few:?}");
-        let commit = Commit { revision: "1".to_owned(), time: "2".to_owned() };
+        let commit = Commit { revision: "1".to_owned(), time: "2".to_owned(), seconds: 2 };
         let addresses = Addresses { source: Some("https://a"), documentation: Some("https://b") };
         let all = labels(Some(&commit), &addresses);
         assert!(more.iter().all(|name| has(&all, name)), "{all:?}");
-    }
-
-    #[test]
-    fn the_time_of_a_commit_is_one_of_rfc_3339_in_utc() {
-        // Sources from an archive have no commit.
-        let Some(commit) = Commit::of_checkout() else { return };
-        let shape = |c: char| if c.is_ascii_digit() { '0' } else { c };
-        assert_eq!(commit.time.chars().map(shape).collect::<String>(), "0000-00-00T00:00:00Z");
-        let digits = commit.revision.split('-').next().unwrap_or_default();
-        assert!(matches!(digits.len(), 40 | 64), "{commit:?}");
     }
 
     #[test]

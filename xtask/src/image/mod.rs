@@ -4,7 +4,6 @@
 
 mod archive;
 mod definition;
-mod files;
 mod labels;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,13 +16,13 @@ use self::archive::Image;
 use self::definition::{
     DEBIAN, FILES, IMPORTER, LINKS, PACKAGES, PROGRAMS, ROOTS, ROOTS_FILE, SCRATCH, USER,
 };
-use self::files::Files;
 pub(crate) use self::labels::Addresses;
-use self::labels::Commit;
 use crate::cluster::Node;
 use xtask::cache::Cache;
 use xtask::digest::Digest;
+use xtask::files::Files;
 use xtask::run::{self, Result, checkout, step};
+use xtask::source::Commit;
 use xtask::tools::debian;
 
 /// The name of the importer's image in its archive, as the chart asks for it: `localhost`, so that no node ever asks a registry
@@ -89,7 +88,7 @@ pub(crate) fn importer(
         let labels = labels::labels(commit.as_ref(), addresses);
         let mut own = Files::default();
         own.file(IMPORTER, 0o755, without_debug_information(&binary)?);
-        let layers = [base(&root)?.tar()?, programs(&root, &binary)?.tar()?, own.tar()?];
+        let layers = [base(&root)?.tar(0)?, programs(&root, &binary)?.tar(0)?, own.tar(0)?];
         let archive = out.join("krs-importer.tar");
         let (repository, tag) = IMPORTER_IMAGE.rsplit_once(':').ok_or("the image has no tag")?;
         let start = format!("/{IMPORTER}");
@@ -145,7 +144,7 @@ fn write_test_image(
     user: &str,
     entrypoint: &[&str],
 ) -> Result<()> {
-    let (layers, labels) = ([files.tar()?], BTreeMap::new());
+    let (layers, labels) = ([files.tar(0)?], BTreeMap::new());
     Image { repository, tag, layers: &layers, user, entrypoint, labels, created: None }.write(archive)
 }
 

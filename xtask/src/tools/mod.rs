@@ -27,7 +27,7 @@ pub struct Args {
 pub fn run(cache: &Cache, args: &Args) -> Result<()> {
     install(cache, &[Need::Real, Need::Corpus, Need::Deny, Need::Cluster])?;
     if args.full {
-        install(cache, &[Need::Full, Need::Chart])?;
+        install(cache, &[Need::Full, Need::Chart, Need::Release])?;
     }
     println!("\nprograms are in {}", cache.bin().display());
     Ok(())

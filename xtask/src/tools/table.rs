@@ -18,6 +18,8 @@ pub enum Need {
     Push,
     /// A cluster, and the images that run in it.
     Cluster,
+    /// Building for the platforms of a release.
+    Release,
 }
 
 /// Where a program comes from.
@@ -87,7 +89,7 @@ const fn tool(program: &'static str, source: Source, needs: &'static [Need]) -> 
     Tool { program, source, needs }
 }
 
-use Need::{Chart, Cluster, Corpus, Deny, Full, Push, Real};
+use Need::{Chart, Cluster, Corpus, Deny, Full, Push, Real, Release};
 use Source::{Crate, Debian, Go, GoHere, Python, Unpacked};
 
 /// Gitea, without its front end. From 1.27 on the module has another path.
@@ -123,7 +125,7 @@ pub(crate) const TOOLS: &[Tool] = &[
     tool("jq", Debian("jq"), &[Real]),
     tool("minisign", Debian("minisign"), &[Real]),
     tool("skopeo", Debian("skopeo"), &[Real]),
-    tool("python3", Debian("python3"), &[Real, Corpus]),
+    tool("python3", Debian("python3"), &[Real, Corpus, Release]),
     tool("runc", Debian("runc"), &[Cluster]),
     tool("nft", Debian("nftables"), &[Cluster]),
     tool("ip", Debian("iproute2"), &[Cluster]),
@@ -158,6 +160,9 @@ pub(crate) const TOOLS: &[Tool] = &[
     tool("kube-score", Go("github.com/zegl/kube-score/cmd/kube-score", "v1.20.0"), &[Chart]),
     tool("helm-unittest", Source::GoModule(HELM_UNITTEST), &[Chart]),
     tool("checkov", Python("checkov", "3.3.30"), &[Chart]),
+    // The C compiler and linker for each platform.
+    tool("python-zig", Python("ziglang", "0.17.1"), &[Release]),
+    tool("cargo-zigbuild", Python("cargo-zigbuild", "0.24.1"), &[Release]),
     tool("krs-ocimem", GoHere("assets/ocimem"), &[Real]),
     tool("krs-gzip", GoHere("assets/gzip"), &[Corpus]),
     tool("cargo-deny", Crate("cargo-deny", "0.20.2"), &[Deny]),

@@ -1,38 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The files of a layer, and the tar they become: sorted, owned by root, without times, so that the same files give the
-//! same bytes.
+//! The files of a layer or a package, and the tar they become: sorted, owned by root, all of one time, so that the same files
+//! give the same bytes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use tar::{Builder, EntryType, Header};
 
-use xtask::run::Result;
+use crate::run::Result;
 
-/// The files of one layer by their path.
+/// Files by their path, which is relative to the root.
 #[derive(Debug, Default)]
-pub(crate) struct Files(BTreeMap<String, Entry>);
+pub struct Files(BTreeMap<String, Entry>);
 
+/// What is at a path.
 #[derive(Debug)]
-enum Entry {
+pub enum Entry {
+    /// Its mode.
     Folder(u32),
+    /// Its mode and content.
     File(u32, Vec<u8>),
+    /// Its target.
     Link(String),
 }
 
 impl Files {
     /// A folder with its mode. Those above a file are made by themselves, with 755.
-    pub(crate) fn folder(&mut self, path: &str, mode: u32) {
+    pub fn folder(&mut self, path: &str, mode: u32) {
         self.add(path, Entry::Folder(mode));
     }
 
     /// A file with its mode.
-    pub(crate) fn file(&mut self, path: &str, mode: u32, content: Vec<u8>) {
+    pub fn file(&mut self, path: &str, mode: u32, content: Vec<u8>) {
         self.add(path, Entry::File(mode, content));
     }
 
     /// A symbolic link.
-    pub(crate) fn link(&mut self, path: &str, target: &str) {
+    pub fn link(&mut self, path: &str, target: &str) {
         self.add(path, Entry::Link(target.to_owned()));
     }
 
@@ -46,8 +50,13 @@ impl Files {
         self.0.insert(path.to_owned(), entry);
     }
 
-    /// The layer.
-    pub(crate) fn tar(&self) -> Result<Vec<u8>> {
+    /// All entries in order: each folder comes before what is in it.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.0.iter().map(|(path, entry)| (path.as_str(), entry))
+    }
+
+    /// The tar; every entry has the time `modified`, in seconds since 1970.
+    pub fn tar(&self, modified: u64) -> Result<Vec<u8>> {
         let mut tar = Builder::new(Vec::new());
         for (path, entry) in &self.0 {
             let mut header = Header::new_gnu();
@@ -60,7 +69,7 @@ impl Files {
             header.set_mode(mode);
             header.set_uid(0);
             header.set_gid(0);
-            header.set_mtime(0);
+            header.set_mtime(modified);
             header.set_size(content.len() as u64);
             if let Entry::Link(target) = entry {
                 tar.append_link(&mut header, path, target)?;
@@ -87,14 +96,14 @@ mod tests {
         other.folder("tmp", 0o1777);
         other.link("lib", "usr/lib");
         other.file("usr/bin/a", 0o755, b"a".to_vec());
-        assert_eq!(one.tar().unwrap(), other.tar().unwrap());
+        assert_eq!(one.tar(0).unwrap(), other.tar(0).unwrap());
     }
 
     #[test]
     fn folders_come_before_what_is_in_them() {
         let mut files = Files::default();
         files.file("usr/bin/a", 0o755, Vec::new());
-        let bytes = files.tar().unwrap();
+        let bytes = files.tar(0).unwrap();
         let mut tar = tar::Archive::new(bytes.as_slice());
         let paths: Vec<String> = tar
             .entries()
