@@ -41,10 +41,10 @@ pub(crate) fn lowest_version(fields: &[LaterField]) -> u32 {
 pub(crate) fn stated_version(bytes: &[u8], limit: usize) -> Result<u32, JsonError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Stated {
+    struct StatedVersion {
         format_version: u32,
     }
-    Ok(json::parse::<Stated>(bytes, limit)?.format_version)
+    Ok(json::parse::<StatedVersion>(bytes, limit)?.format_version)
 }
 
 /// Whether this code reads values of `version`.

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn t249_one_cause_is_said_once_and_long_lists_end() {
+    fn t249_each_cause_is_reported_once_and_long_lists_are_truncated() {
         let many = (0..25).map(|n| (format!("i{n}"), "no".to_owned()));
         let text = describe("25 images failed", &by_cause(many));
         assert!(text.starts_with("25 images failed, all for the same reason: no\n  i0\n  i1\n"), "{text}");

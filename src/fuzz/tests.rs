@@ -121,7 +121,7 @@ fn t04_changed_signatures_break_nothing() {
 }
 
 #[test]
-fn t43_t44_t45_changed_documents_break_nothing() {
+fn t43_t44_t45_changed_manifests_break_nothing() {
     run("oci_document");
 }
 
@@ -141,7 +141,7 @@ fn t85_changed_sets_break_nothing() {
 }
 
 #[test]
-fn t76_changed_files_with_logins_break_nothing() {
+fn t76_changed_files_with_credentials_break_nothing() {
     run("docker_config");
 }
 

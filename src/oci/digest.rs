@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn t84_a_digest_that_is_none_is_shown_without_control_characters() {
+    fn t84_an_invalid_digest_is_shown_without_control_characters() {
         for bad in ["\u{1b}[31m", "sha256:\u{1b}[31m"] {
             let error = bad.parse::<Digest>().map_err(|e| e.to_string());
             assert!(error.is_err_and(|text| !text.contains('\u{1b}')));

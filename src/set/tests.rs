@@ -56,6 +56,6 @@ fn load_files(files: &[(&str, &str)]) -> Result<LoadedSets, SetErrors> {
     load(&[path], None)
 }
 
-fn places(loaded: &LoadedSets) -> Vec<(&str, u64, &str)> {
+fn locations(loaded: &LoadedSets) -> Vec<(&str, u64, &str)> {
     loaded.sets.iter().map(|set| (set.file.as_str(), set.line, set.set.name.as_str())).collect()
 }

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_no_number_and_an_unknown_digest_is_no_equality() {
+    fn unknown_content_has_no_number_and_an_unknown_digest_equals_none() {
         let mut after = stock(&[("web:1", "web2", &[])]);
         after.image_blobs.clear();
         assert_eq!(compare(&Stock::default(), &after).added[0].new, None);

@@ -61,7 +61,10 @@ impl<E: Classify + 'static> Classify for FetchError<E> {
 /// Help for an index that lists a child that its registry does not have.
 pub(crate) const ABSENT_CHILD: &str = "the index is there and a part of it is not, as after a job that deletes untagged manifests: push the image again, or choose the platforms that are needed with `platforms`";
 
-async fn manifest<S: Source>(source: &S, digest: Digest) -> Result<StoredManifest, FetchError<S::Error>> {
+async fn fetch_manifest<S: Source>(
+    source: &S,
+    digest: Digest,
+) -> Result<StoredManifest, FetchError<S::Error>> {
     match source.manifest(&Selector::Digest(digest)).await {
         Ok(found) => Ok(StoredManifest { media_type: found.media_type, bytes: found.bytes }),
         Err(source) if S::is_absence(&source) => Err(FetchError::Absent { digest, listed_as: None, source }),
@@ -100,7 +103,7 @@ async fn fetch_one<S: Source>(
             bytes,
         })),
         Some(Inline::Content(bytes)) => Ok(FetchOutcome::Content(bytes)),
-        _ if known => manifest(source, descriptor.digest).await.map(|fetched| {
+        _ if known => fetch_manifest(source, descriptor.digest).await.map(|fetched| {
             FetchOutcome::ManifestOrIndex(StoredManifest {
                 media_type: descriptor.media_type.clone(),
                 ..fetched
@@ -136,12 +139,12 @@ async fn unknown_content<S: Source>(source: &S, child: &Descriptor) -> Result<Fe
 ///
 /// # Errors
 /// [`FetchError`].
-pub async fn top<S: Source>(
+pub async fn fetch_root<S: Source>(
     source: &S,
     digest: &Digest,
     manifests: &mut Manifests,
 ) -> Result<Descriptor, FetchError<S::Error>> {
-    let found = manifest(source, *digest).await?;
+    let found = fetch_manifest(source, *digest).await?;
     let root = Descriptor::new(found.media_type.clone(), *digest, found.bytes.len() as u64);
     manifests.insert(*digest, found);
     Ok(root)
@@ -152,7 +155,7 @@ pub async fn top<S: Source>(
 ///
 /// # Errors
 /// [`FetchError`].
-pub async fn closure<S: Source>(
+pub async fn fetch_closure<S: Source>(
     source: &S,
     root: &Descriptor,
     platforms: &[Platform],

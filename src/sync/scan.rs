@@ -80,7 +80,7 @@ pub async fn scan_registry(
 ) -> Result<(Receipt, Vec<Incomplete>), RegistryError> {
     progress.begin(Activity::Survey, options.repositories.len() as u64);
     let looks = options.repositories.iter().map(|(name, wanted)| async move {
-        let found = look(client, client.repository(registry, name), wanted).await;
+        let found = scan_repository(client, client.repository(registry, name), wanted).await;
         progress.advance(Activity::Survey, 1);
         found
     });
@@ -88,13 +88,13 @@ pub async fn scan_registry(
     progress.end(Activity::Survey);
     let (mut repositories, mut incomplete, mut sparse) = (Vec::new(), Vec::new(), false);
     let mut failure = None;
-    for look in found {
-        let look = look?;
-        incomplete.extend(look.unread.found);
-        failure = failure.or(look.unread.failure);
-        sparse |= look.sparse;
-        if !look.repository.manifests.is_empty() {
-            repositories.push(look.repository);
+    for scan in found {
+        let scan = scan?;
+        incomplete.extend(scan.unread.found);
+        failure = failure.or(scan.unread.failure);
+        sparse |= scan.sparse;
+        if !scan.repository.manifests.is_empty() {
+            repositories.push(scan.repository);
         }
     }
     if let Some(failure) = failure.filter(|_| repositories.is_empty()) {
@@ -154,7 +154,7 @@ async fn supports_sparse_index(repository: &Repository) -> Result<bool, Registry
 }
 
 /// What is missing or cannot be read in one repository.
-struct Unread<'a> {
+struct UnreadContent<'a> {
     client: &'a Client,
     repository: Repository,
     found: Vec<Incomplete>,
@@ -162,7 +162,7 @@ struct Unread<'a> {
     failure: Option<RegistryError>,
 }
 
-impl Unread<'_> {
+impl UnreadContent<'_> {
     fn add(&mut self, what: impl Into<String>, reason: impl Into<String>) {
         let repository = self.repository.name().clone();
         self.found.push(Incomplete { repository, what: what.into(), reason: reason.into() });
@@ -188,19 +188,20 @@ impl Unread<'_> {
     }
 }
 
-struct Look<'a> {
+struct RepositoryScan<'a> {
     repository: ReceiptRepository,
-    unread: Unread<'a>,
+    unread: UnreadContent<'a>,
     /// Whether there is an index whose images are not all present.
     sparse: bool,
 }
 
-async fn look<'a>(
+async fn scan_repository<'a>(
     client: &'a Client,
     repository: Repository,
     wanted: &ScanTargets,
-) -> Result<Look<'a>, RegistryError> {
-    let mut unread = Unread { client, repository: repository.clone(), found: Vec::new(), failure: None };
+) -> Result<RepositoryScan<'a>, RegistryError> {
+    let mut unread =
+        UnreadContent { client, repository: repository.clone(), found: Vec::new(), failure: None };
     let repository = &repository;
     let ReadableTags { tags: listed, invalid, error } = repository.readable_tags().await;
     if let Some(error) = error {
@@ -240,15 +241,15 @@ async fn look<'a>(
         }
         match walk.manifest(digest, &mut blobs).await {
             Ok(()) => {}
-            Err(Trouble::Incomplete(reason)) => unread.add(name, reason),
-            Err(Trouble::Registry(error)) => unread.failed(name, error).await?,
+            Err(WalkError::Incomplete(reason)) => unread.add(name, reason),
+            Err(WalkError::Registry(error)) => unread.failed(name, error).await?,
         }
     }
-    let asked = blobs.into_iter().map(|(digest, size)| async move {
+    let queries = blobs.into_iter().map(|(digest, size)| async move {
         (ReceiptBlob { digest, size }, repository.has_blob(&digest, size).await)
     });
     let mut blobs = Vec::new();
-    for (blob, answer) in stream::iter(asked).buffered(AT_ONCE).collect::<Vec<_>>().await {
+    for (blob, answer) in stream::iter(queries).buffered(AT_ONCE).collect::<Vec<_>>().await {
         match answer {
             Ok(true) => blobs.push(blob),
             Ok(false) => unread.add(format!("blob {}", blob.digest), "it is missing"),
@@ -260,7 +261,7 @@ async fn look<'a>(
     tags.retain(|_, digest| manifests.binary_search(digest).is_ok());
     let name = repository.name().clone();
     let repository = ReceiptRepository { blobs, manifests, name, tags };
-    Ok(Look { repository, unread, sparse: walk.sparse })
+    Ok(RepositoryScan { repository, unread, sparse: walk.sparse })
 }
 
 /// The tags to read, those of the sets first, and how many are left out. Pure.
@@ -273,7 +274,7 @@ fn choose(wanted: &BTreeSet<Tag>, listed: Vec<Tag>) -> (Vec<Tag>, usize) {
 }
 
 /// Why a manifest and what it names could not be walked to the end.
-enum Trouble {
+enum WalkError {
     /// Something is missing or not acceptable.
     Incomplete(String),
     Registry(RegistryError),
@@ -289,7 +290,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Walks a manifest and its children. A missing image of an index does not affect the others.
-    async fn manifest(&mut self, root: Digest, blobs: &mut BTreeMap<Digest, u64>) -> Result<(), Trouble> {
+    async fn manifest(&mut self, root: Digest, blobs: &mut BTreeMap<Digest, u64>) -> Result<(), WalkError> {
         let mut wanted = vec![(root, None::<Descriptor>, 0_usize)];
         while let Some((digest, listed, depth)) = wanted.pop() {
             if self.seen.contains(&digest) {
@@ -297,7 +298,7 @@ impl Walk<'_> {
             }
             if self.seen.len() >= MAX_MANIFESTS {
                 let reason = format!("only {MAX_MANIFESTS} manifests of a repository are read");
-                return Err(Trouble::Incomplete(reason));
+                return Err(WalkError::Incomplete(reason));
             }
             let found = match self.repository.manifest(&Selector::Digest(digest)).await {
                 Ok(found) => found,
@@ -306,9 +307,9 @@ impl Walk<'_> {
                     continue;
                 }
                 Err(RegistryError::NotFound { .. }) => {
-                    return Err(Trouble::Incomplete(format!("manifest {digest} is missing")));
+                    return Err(WalkError::Incomplete(format!("manifest {digest} is missing")));
                 }
-                Err(error) => return Err(Trouble::Registry(error)),
+                Err(error) => return Err(WalkError::Registry(error)),
             };
             // The parent's descriptor decides the media type, if there is a parent.
             let media_type = listed.map_or(found.media_type, |listed| listed.media_type);
@@ -325,7 +326,7 @@ impl Walk<'_> {
                 Ok(manifest @ ManifestOrIndex::Manifest(_)) => {
                     blobs.extend(manifest.children().map(|content| (content.digest, content.size)));
                 }
-                Err(error) => return Err(Trouble::Incomplete(chain(&error))),
+                Err(error) => return Err(WalkError::Incomplete(chain(&error))),
             }
             self.seen.insert(digest);
         }

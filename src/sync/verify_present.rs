@@ -9,7 +9,9 @@ use thiserror::Error;
 
 use crate::error::{Classify, ErrorKind};
 use crate::oci::Descriptor;
-use crate::oci::closure::{Absence, AbsentChild, Closure, ClosureError, Manifests, Optional, OptionalChild};
+use crate::oci::closure::{
+    Absence, AbsentChild, Closure, ClosureError, Manifests, OptionalChild, OptionalContent,
+};
 use crate::oci::digest::Digest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::{Selector, Tag};
@@ -132,7 +134,7 @@ pub async fn verify_present(
 /// Children that are not complete, those of `absent` aside.
 fn incomplete(
     absent: &[AbsentChild],
-    optional: &Optional,
+    optional: &OptionalContent,
     children: &[Digest],
     absence: &Absence,
 ) -> Vec<AbsentChild> {
@@ -150,7 +152,7 @@ async fn walk(
     platforms: &[Platform],
     known: &mut Manifests,
 ) -> Result<(Descriptor, Closure), FetchError> {
-    let root = fetch::top(repository, digest, known).await?;
-    let closure = fetch::closure(repository, &root, platforms, known).await?;
+    let root = fetch::fetch_root(repository, digest, known).await?;
+    let closure = fetch::fetch_closure(repository, &root, platforms, known).await?;
     Ok((root, closure))
 }

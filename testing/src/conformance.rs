@@ -10,9 +10,9 @@ use krs_core::oci::digest::Digest;
 use crate::image::Image;
 use crate::tools::require;
 
-/// What the name of each test begins with.
+/// The prefix of each test's name.
 const TEST: &str = "OCI Conformance Test";
-/// What the suite calls the parts that a registry can pass where nothing can be pushed.
+/// The parts of the suite that a read-only registry can pass.
 const READING: [&str; 10] = [
     "Ping",
     "Tag listing",
@@ -69,7 +69,7 @@ impl Suite {
         let file = self.folder.path().join("ca.pem");
         std::fs::write(&file, ca_pem).unwrap();
         let mut suite = self.set("OCI_TLS", "enabled");
-        // What Go reads in place of the system's certificates.
+        // Go reads this instead of the system's certificates.
         suite.command.env("SSL_CERT_FILE", file);
         suite
     }
@@ -111,7 +111,7 @@ impl Suite {
     /// # Panics
     /// It cannot be run, or it reports nothing.
     pub fn run(mut self) -> Report {
-        // Its exit code says nothing: a part that was left out is already a failure to it.
+        // Its exit code is not usable: it counts a skipped part as a failure.
         let output = self.command.output().unwrap();
         drop(self.folder);
         let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
@@ -154,7 +154,7 @@ impl Report {
         Self { rows, text: text.to_owned() }
     }
 
-    /// What did not (always) pass, with its worst status.
+    /// The tests that did not always pass, with their worst status.
     fn others(&self, unless: &[&str]) -> BTreeMap<&str, &str> {
         let counts = |status: &&str| *status != "Pass" && !unless.contains(status);
         let rows = self.rows.iter().filter_map(|(name, statuses)| {
@@ -163,19 +163,19 @@ impl Report {
         rows.collect()
     }
 
-    /// Everything passed, but what is named here with its status.
+    /// Asserts that everything passed, except the named tests, which have the given status.
     ///
     /// # Panics
-    /// It is otherwise; the message has the whole report.
+    /// It is otherwise; the message has the complete report.
     pub fn assert_passed_but(&self, others: &[(&str, &str)]) {
         assert_eq!(self.others(&[]), others.iter().copied().collect(), "{}", self.text);
         assert!(!self.rows.is_empty(), "the suite tested nothing:\n{}", self.text);
     }
 
-    /// All that can be asked of a registry after [`Suite::read_only`] passed.
+    /// Asserts that everything that applies after [`Suite::read_only`] passed.
     ///
     /// # Panics
-    /// It is otherwise; the message has the whole report.
+    /// It is otherwise; the message has the complete report.
     pub fn assert_passed_reading(&self) {
         assert_eq!(self.others(&["Disabled", "Unknown"]), BTreeMap::new(), "{}", self.text);
         for part in READING {
@@ -225,7 +225,7 @@ Data conformance:
     }
 
     #[test]
-    fn whoever_is_only_read_must_pass_all_that_reads() {
+    fn a_read_only_registry_must_pass_all_tests_that_read() {
         let all = READING.map(|part| format!("  {part}...:  Pass\n")).concat();
         let text =
             format!("API conformance:\n{all}  Blob push....: Disabled\n  Blob get range...: Unknown\n");

@@ -23,9 +23,9 @@ const HTPASSWD: &str = "krs:$2b$05$h/Rf8dCQ9DVS3GtqxTXYIuB27Qb6NsRu1bpYSJ9L6w9xA
 /// How the registry is set up.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Whether it asks for [`USER`] and [`PASSWORD`].
+    /// Whether it requires [`USER`] and [`PASSWORD`].
     pub password: bool,
-    /// Whether it speaks TLS, with a certificate of an authority of its own.
+    /// Whether it uses TLS, with a certificate of its own CA.
     pub tls: bool,
     /// Version 3: takes indexes whose children are missing (`validation.manifests.indexes.platforms: none`).
     pub sparse_indexes: bool,
@@ -115,7 +115,7 @@ impl Distribution {
         format!("{scheme}://{}", self.running.address())
     }
 
-    /// The certificate of the authority that a client must trust, with TLS.
+    /// The CA certificate that a client must trust, with TLS.
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Gitea as a child process: a registry of a family of its own, behind a token server, without the referrers API and
-//! without `Range`.
+//! Gitea as a child process: an independent implementation of a registry, with a token server, without the referrers API
+//! and without `Range`.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -88,7 +88,7 @@ impl Gitea {
         self.running.address().to_string().parse().unwrap()
     }
 
-    /// An access token of [`USER`], in place of a password, that may read and write packages.
+    /// An access token of [`USER`], used as a password, that may read and write packages.
     pub fn write_token(&self) -> &str {
         &self.write
     }

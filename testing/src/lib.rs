@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What tests, the demo and the benchmarks share: a writable OCI registry inside the process with faults on
+//! Shared by tests, the demo and the benchmarks: a writable OCI registry inside the process with faults on
 //! demand, builders of images, Git checkouts and certificates, and real registries as child processes.
 //!
 //! Nothing here is part of what users run, and nothing here is a security boundary.

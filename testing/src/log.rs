@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a test's own thread logs at `info`, as the importer writes it: one JSON object a line.
+//! Captures what a test's own thread logs at `info`, in the importer's format: one JSON object per line.
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -26,7 +26,7 @@ impl io::Write for Buffer {
     }
 }
 
-/// A log that is kept until this is dropped. Tasks of the runtime must run on the thread that made it.
+/// A log that is captured until this is dropped. Tasks of the runtime must run on the thread that made it.
 pub struct Log {
     buffer: Buffer,
     _guard: DefaultGuard,
@@ -39,7 +39,7 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    /// Begins to keep what this thread logs.
+    /// Starts to capture what this thread logs.
     pub fn capture() -> Self {
         let buffer = Buffer::default();
         let writer = buffer.clone();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! So many small images that their number is what costs, and the sets that ask for them.
+//! A large number of small images, and the sets that list them.
 
 use std::fmt::Write as _;
 
@@ -42,7 +42,7 @@ pub fn fill(registry: &Registry, images: usize) {
     }
 }
 
-/// The sets that ask for them: name of the file and text.
+/// The sets that list them: name of the file and text.
 pub fn sets(registry: &RegistryHost, images: usize) -> Vec<(String, String)> {
     let numbers = (0..images).collect::<Vec<_>>();
     let set = |(n, numbers): (usize, &[usize])| {

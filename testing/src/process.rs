@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Other programs that run beside a test: waited for until they answer, ended with the test.
+//! Programs that run during a test: started, waited for, and ended with the test.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -65,7 +65,7 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            // The log of what failed is the first thing to look at; a test harness shows it only on failure.
+            // The log is needed to find the cause of a failure; the test harness shows it only then.
             #[expect(clippy::print_stderr, reason = "shown only with a failed test")]
             {
                 eprintln!("--- log of process {}:\n{}", self.child.id(), self.log());

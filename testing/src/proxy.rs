@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! An HTTP proxy on loopback that leads every request, whatever name it asks for, to one address.
+//! An HTTP proxy on loopback that forwards every request, for any host name, to one address.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,19 +13,19 @@ pub struct Proxy {
     requests: Arc<Mutex<Vec<ProxyRequest>>>,
 }
 
-/// What a client requests the proxy for.
+/// A request to the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyRequest {
     /// `CONNECT`, or the method of a request without TLS.
     pub method: String,
-    /// `host:port`, or a whole URL without TLS.
+    /// `host:port`, or a complete URL without TLS.
     pub target: String,
-    /// Whether it showed a login for the proxy.
+    /// Whether it had credentials for the proxy.
     pub had_credentials: bool,
 }
 
 impl Proxy {
-    /// Starts a proxy on a free port that leads to `upstream`.
+    /// Starts a proxy to `upstream` on a free port.
     pub fn start(upstream: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -45,7 +45,7 @@ impl Proxy {
         self.address
     }
 
-    /// What it was requests for so far.
+    /// The requests so far.
     pub fn requests(&self) -> Vec<ProxyRequest> {
         self.requests.lock().unwrap().clone()
     }
@@ -76,7 +76,7 @@ fn relay(client: TcpStream, upstream: SocketAddr, log: &Mutex<Vec<ProxyRequest>>
     if method == "CONNECT" {
         (&client).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
     } else {
-        // The server wants a path; one request for each connection is enough here.
+        // The server needs a path; one request for each connection is enough here.
         let path = target.splitn(4, '/').nth(3).unwrap_or_default();
         write!(server, "{method} /{path} HTTP/1.1\r\nConnection: close\r\n")?;
         for line in head.iter().skip(1).filter(|line| !login(line)) {
@@ -92,7 +92,7 @@ fn relay(client: TcpStream, upstream: SocketAddr, log: &Mutex<Vec<ProxyRequest>>
         let _ = answer.shutdown(Shutdown::Write);
         copied
     });
-    // What was read together with the head goes first.
+    // Bytes that were read together with the head come first.
     let early = reader.buffer().to_vec();
     server.write_all(&early)?;
     drop(reader);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a registry lists as referring to an image.
+//! The referrers that a registry lists for an image.
 
 use krs_core::oci::digest::Digest;
 use krs_core::registry::{ReferrersApi, ReferrersTag, Repository};
 
-/// What a repository lists as referring to `subject`, in its order: by the API, else under the tag that stands in for it.
+/// The referrers of `subject` that a repository lists, in its order: by the API, or else by the referrers tag.
 ///
 /// # Panics
-/// The list cannot be read, or not as a whole.
+/// The list cannot be read completely.
 pub async fn referrers_of(repository: &Repository, subject: &Digest) -> Vec<Digest> {
     let list = match repository.referrers_by_api(subject).await.unwrap() {
         ReferrersApi::Listed(list) => list,

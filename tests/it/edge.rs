@@ -51,7 +51,7 @@ async fn t63_what_garbage_collection_takes_during_a_push_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t63_a_registry_that_always_loses_everything_is_not_pushed_to_for_ever() {
+async fn t63_a_registry_that_always_loses_everything_is_not_pushed_to_endlessly() {
     let mut site = Site::new();
     site.add(&image(1), "team/app", "1.0");
     let (bundle, images) = site.open("x.krs.tar").await;

@@ -38,7 +38,7 @@ fn knowing(site: &Site, password: &str) -> Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t53_a_connection_that_is_cut_goes_on_in_the_middle_of_the_blob() {
+async fn t53_an_interrupted_connection_is_resumed_in_the_middle_of_the_blob() {
     let mut site = plain();
     site.source.fail(Matcher::blobs().method("GET"), What::CutAfter(70_000));
     site.bundle(&client(), "x.krs.tar").await.unwrap();
@@ -49,7 +49,7 @@ async fn t53_a_connection_that_is_cut_goes_on_in_the_middle_of_the_blob() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t53_a_registry_that_refuses_ranges_is_read_from_the_start_and_the_bundle_is_whole() {
+async fn t53_a_registry_that_refuses_ranges_is_read_from_the_start_and_the_bundle_is_complete() {
     let mut site = site(Options { ranges: false, ..Options::default() }, Options::default());
     site.source.fail(Matcher::blobs().method("GET").nth(1..=2), What::CutAfter(70_000));
     let (bundle, _) = site.open("x.krs.tar").await;
@@ -57,7 +57,7 @@ async fn t53_a_registry_that_refuses_ranges_is_read_from_the_start_and_the_bundl
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t53_a_stalled_connection_is_given_up_and_gone_on_with() {
+async fn t53_a_stalled_connection_is_closed_and_resumed() {
     let mut site = plain();
     site.source.fail(Matcher::blobs().method("GET").once(), What::Stall(50_000, Duration::from_secs(30)));
     let options = ClientOptions { stall_timeout: Duration::from_millis(300), ..options() };
@@ -80,7 +80,7 @@ fn first(errors: &ImageErrors) -> ErrorKind {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t53_a_registry_that_stays_down_is_said_to_be_unavailable() {
+async fn t53_a_registry_that_stays_down_is_reported_as_unavailable() {
     let mut site = plain();
     site.source.fail(Matcher::any(), What::Status(503, vec![], String::new()));
     let error = site.resolve(&client()).await.unwrap_err();
@@ -109,7 +109,7 @@ async fn t90_a_wrong_manifest_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t55_logins_work_by_password_and_by_token_over_tls() {
+async fn t55_credentials_work_by_password_and_by_token_over_tls() {
     for auth in [Auth::basic("robot", "s3cret"), Auth::bearer("robot", "s3cret")] {
         let options = || Options { tls: true, auth: auth.clone(), ..Options::default() };
         let mut site = site(options(), options());
@@ -130,7 +130,7 @@ async fn t55_logins_work_by_password_and_by_token_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t55_a_wrong_password_is_said_once_and_never_shown() {
+async fn t55_a_wrong_password_is_reported_once_and_never_shown() {
     for auth in [Auth::basic("robot", "s3cret"), Auth::bearer("robot", "s3cret")] {
         let mut site = site(Options { auth, ..Options::default() }, Options::default());
         let client = knowing(&site, "hunter2");
@@ -176,7 +176,7 @@ async fn t58_a_registry_that_stores_something_else_is_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t59_a_full_registry_is_said_to_be_full() {
+async fn t59_a_full_registry_is_reported_as_full() {
     let mut site = plain();
     let (bundle, images) = site.open("x.krs.tar").await;
     site.edge
@@ -186,7 +186,7 @@ async fn t59_a_full_registry_is_said_to_be_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_is_cut_is_gone_on_with() {
+async fn an_interrupted_upload_is_resumed() {
     let mut site = plain();
     let (bundle, images) = site.open("x.krs.tar").await;
     let uploads = || Matcher::any().method("PUT").path("/blobs/uploads/");
@@ -197,7 +197,7 @@ async fn an_upload_that_is_cut_is_gone_on_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t37_a_medium_that_changes_after_it_was_verified_never_reaches_the_registry() {
+async fn t37_content_of_media_that_changes_after_it_was_verified_never_reaches_the_registry() {
     let mut site = plain();
     let (bundle, images) = site.open("x.krs.tar").await;
     let large = bundle.manifest().blobs.iter().max_by_key(|blob| blob.size).copied().unwrap();

@@ -149,7 +149,7 @@ async fn t111_an_odd_entry_costs_only_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t112_trouble_with_look_ups_costs_no_image_and_is_said_once_for_each() {
+async fn t112_failed_look_ups_cost_no_image_and_are_reported_once_for_each() {
     let html = |of: &str| What::Status(200, vec![("content-type".into(), of.into())], "<html>".into());
     let status = |status| What::Status(status, vec![], String::new());
     let (mut site, _) = site(Options::default());
@@ -231,15 +231,15 @@ async fn t113_a_registry_that_takes_the_tag_for_the_digest_has_no_list() {
     source.delete_manifest("team/app", &image.children[1].digest.to_string());
     let repository = client().repository(&source.host(), &"team/app".parse().unwrap());
     let mut manifests = Manifests::default();
-    let root = fetch::top(&repository, &image.digest, &mut manifests).await.unwrap();
+    let root = fetch::fetch_root(&repository, &image.digest, &mut manifests).await.unwrap();
     let platforms = ["linux/amd64".parse().unwrap()];
-    let closure = fetch::closure(&repository, &root, &platforms, &mut manifests).await.unwrap();
+    let closure = fetch::fetch_closure(&repository, &root, &platforms, &mut manifests).await.unwrap();
     let found = find_referrers(&repository, &closure, &mut manifests).await;
     assert_eq!((found.referrers.len(), &found.missing[..]), (0, &[][..]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t117_where_a_proxy_answers_for_the_api_with_a_web_page_the_tag_is_asked_and_the_page_is_said() {
+async fn t117_if_a_proxy_answers_for_the_api_with_a_web_page_the_tag_is_queried_and_the_page_is_reported() {
     let (mut site, image) = site(without_api());
     let seal = signature(&image);
     seal.push_to(&site.source, "team/app", None);

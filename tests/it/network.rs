@@ -110,7 +110,7 @@ async fn an_identity_token_logs_in_like_a_password_also_when_tokens_run_out_in_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t57_no_login_goes_where_a_registry_has_no_business_to_send_it() {
+async fn t57_no_credentials_follow_a_redirect_that_is_not_allowed() {
     let thief = Registry::start(Options { tls: true, ..Options::default() });
     let auth = Auth::basic("robot", "s3cret");
     let mut site =

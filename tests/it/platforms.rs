@@ -83,7 +83,7 @@ async fn t93_of_several_variants_the_best_travels_with_its_attestation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t94_lacking_platforms_are_a_warning_or_an_error_and_none_is_always_one() {
+async fn t94_missing_platforms_are_a_warning_or_an_error_and_an_image_with_none_fails() {
     let top = index(&[(&image("linux/amd64", 1), None), (&image("linux/arm64", 2), Some("linux/arm64/v8"))]);
     let mut lacking = site(&["linux/amd64", "linux/s390x"]);
     lacking.add(&top, "team/app", "1");
@@ -112,7 +112,7 @@ async fn t94_lacking_platforms_are_a_warning_or_an_error_and_none_is_always_one(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t94_another_architecture_that_a_node_would_take_is_said() {
+async fn t94_another_architecture_that_a_node_would_take_is_reported() {
     let mut site = site(&["linux/amd64"]);
     site.add(&index(&[(&image("linux/386", 1), None)]), "team/app", "1");
     let remarks = resolved(&mut site, false).await.unwrap().images[0].remarks();

@@ -84,7 +84,7 @@ async fn t50_the_chosen_types_travel_and_the_others_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_no_referrers_are_wanted_none_are_asked_for_and_that_is_said() {
+async fn without_referrers_none_are_queried_and_that_is_reported() {
     let (mut site, _) = signed();
     site.referrers = Referrers::None;
     let (_, resolved) = site.resolve(&client()).await.unwrap();
@@ -152,7 +152,7 @@ async fn t50_t66_referrers_go_between_registries_with_and_without_the_api_both_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t50_what_somebody_else_attached_at_the_edge_stays_attached() {
+async fn t50_referrers_that_others_attached_at_the_edge_stay_attached() {
     let mut site = Site::with(Options::default(), Options { referrers_api: false, ..Options::default() });
     let image = app();
     site.add(&image, "team/app", "1.0");

@@ -36,7 +36,7 @@ async fn proven(
 }
 
 #[tokio::test]
-async fn an_image_is_whole_when_every_part_of_it_is_there_and_its_tags_name_it() {
+async fn an_image_is_present_if_all_of_its_content_is_there_and_its_tags_name_it() {
     let (edge, image) = edge();
     let Ok(Presence::Complete { manifests, blobs, .. }) = proven(&edge, &image, &[], &["v1"]).await else {
         panic!()
@@ -87,7 +87,7 @@ async fn t60_a_blob_of_another_size_does_not_count() {
 }
 
 #[tokio::test]
-async fn t58_a_manifest_with_other_bytes_or_no_answer_proves_nothing() {
+async fn t58_a_manifest_with_other_bytes_or_no_response_is_not_present() {
     let (edge, image) = edge();
     edge.corrupt_blob(&image.children[0].digest);
     let error = proven(&edge, &image, &[], &[]).await.unwrap_err();
@@ -129,7 +129,7 @@ async fn t56_authorities_and_certificates_in_memory_count_for_their_registry_onl
 }
 
 #[tokio::test]
-async fn t57_a_barred_address_is_not_connected_to_by_number_name_or_redirect() {
+async fn t57_a_denied_address_is_not_connected_to_by_number_name_or_redirect() {
     let (edge, image) = edge();
     let deny_list = || DenyList::new(|address| address.is_loopback().then_some("a loopback address"));
     let port = edge.host().to_string().rsplit_once(':').unwrap().1.to_owned();

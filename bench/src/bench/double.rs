@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The registry of the tests, in memory, as a process of its own: it counts what it is asked.
+//! The registry of the tests, in memory, as a process of its own. It counts the requests.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The floors: the least that must be done to carry the bytes, and to prove them. What is measured against them does
-//! the same and more.
+//! The floors: the least work that is needed to transfer the bytes, and to verify them. The measured programs do the same
+//! work and more.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -43,7 +43,7 @@ pub(crate) enum Floor {
     Write { file: PathBuf, bytes: u64 },
 }
 
-/// Does it.
+/// Runs the floor.
 pub(crate) fn run(floor: &Floor) -> Result<()> {
     match floor {
         Floor::Push { registry, corpus, images } => {
@@ -153,7 +153,7 @@ fn on_all_cores(file: &Path, hash: bool) -> Result<()> {
 }
 
 fn to_disk(file: &Path, bytes: u64) -> Result<()> {
-    // Not zeroes, which some disks know how to save.
+    // Not zeros, which some disks compress.
     let mut next = 0x2545_f491_4f6c_dd1d_u64;
     let words = std::iter::repeat_with(|| {
         next ^= next << 13;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Just enough HTTP/1.1 to push to a registry on this machine without doing anything that need not be done.
+//! A minimal HTTP/1.1 client that pushes to a registry on this machine without unnecessary work.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -38,7 +38,7 @@ impl Connection {
         Ok(Self { stream, reader, host })
     }
 
-    /// Asks and reads the whole answer.
+    /// Sends a request and reads the complete response.
     pub(crate) fn ask(&mut self, method: &str, target: &str, body: Body<'_>) -> Result<Answer> {
         let (size, media_type) = match &body {
             Body::Nothing => (0, "application/octet-stream"),

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_counted_once_and_inner_documents_come_first() {
+    fn everything_is_counted_once_and_inner_manifests_come_first() {
         let folder = tempfile::tempdir().unwrap();
         let inventory = corpus(folder.path());
         assert_eq!(inventory.blobs.iter().map(|blob| blob.size).collect::<Vec<_>>(), [6, 6, 3, 2, 2]);

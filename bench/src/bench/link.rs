@@ -16,7 +16,7 @@ use xtask::run::Result;
 const CHUNK: usize = 16 << 10;
 /// Pieces of one connection and direction that may be under way.
 const UNDER_WAY: usize = 256;
-/// How far a sender that was late may catch up, else threads that wake late would make the link slower than it is.
+/// How far a late sender may catch up; otherwise threads that wake late would make the link slower than configured.
 const BURST: Duration = Duration::from_millis(5);
 
 /// What a link does to what it carries.
@@ -47,7 +47,7 @@ struct Direction {
     free: Mutex<Option<Instant>>,
 }
 
-/// A running link. Dropping it takes no more connections; those that are open end with their ends.
+/// A running link. After it is dropped it accepts no more connections; open ones continue until they end.
 #[derive(Debug)]
 pub(crate) struct Link {
     state: Arc<State>,
@@ -148,7 +148,7 @@ fn carry(state: &Arc<State>, client: &TcpStream) {
     }
 }
 
-/// Reads as fast as the line takes it. Returns whether the connection is to break.
+/// Reads as fast as the link allows. Returns whether the connection must break.
 fn take_in(
     state: &State,
     direction: &Direction,
@@ -187,7 +187,7 @@ fn hand_out(receiver: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
 }
 
 impl Direction {
-    /// Takes the line for so many bytes, not before `earliest`. Answers when the last of them has left.
+    /// Reserves the link for `bytes`, not before `earliest`. Returns when the last of them has been sent.
     fn reserve(&self, bytes: u64, rate: Option<u64>, earliest: Instant) -> Instant {
         let now = Instant::now().max(earliest);
         let Some(rate) = rate else { return now };
@@ -199,7 +199,7 @@ impl Direction {
     }
 }
 
-/// How long a line of `rate` bytes per second needs for so many bytes.
+/// How long a link of `rate` bytes per second needs for this many bytes.
 #[expect(clippy::cast_precision_loss, reason = "more exact than any clock")]
 pub(crate) fn time_for(bytes: u64, rate: u64) -> Duration {
     Duration::from_secs_f64(bytes as f64 / rate as f64)
@@ -210,7 +210,7 @@ pub(crate) fn time_for(bytes: u64, rate: u64) -> Duration {
 mod tests {
     use super::*;
 
-    /// A server that sends `bytes` bytes to whoever sends one.
+    /// A server that sends `bytes` bytes to each client that sends one.
     fn server(bytes: usize) -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What programs cost: time, processor, memory, disk.
+//! Measures the cost of programs: time, processor, memory, disk.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -13,12 +13,12 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use xtask::run::{self, Result};
 
-/// How often the memory of the running program is looked at, which only grows.
+/// How often the memory of the running program, which only grows, is sampled.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(5);
-/// Every how many looks the folder is measured.
+/// After how many samples the folder is measured.
 const SAMPLE_INTERVALS_PER_MEASURE: u32 = 20;
 
-/// What one run cost.
+/// The cost of one run.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cost {
     /// From the start of the first program to the end of the last.
@@ -33,7 +33,7 @@ pub(crate) struct Cost {
     pub(crate) left: u64,
 }
 
-/// What the looking thread and the starting one tell each other.
+/// The state that the sampling thread and the starting thread share.
 #[derive(Debug, Default)]
 struct Shared {
     pid: AtomicU32,
@@ -48,7 +48,7 @@ pub(crate) fn measure(commands: Vec<Command>, folder: &Path, limit: Duration) ->
     run(commands, folder, limit, false)
 }
 
-/// Runs programs and kills the one that runs after `after`; answers whether it was killed.
+/// Runs programs and kills the one that runs after `after`. Returns whether it was killed.
 pub(crate) fn kill_after(commands: Vec<Command>, folder: &Path, after: Duration) -> Result<bool> {
     match run(commands, folder, after, true) {
         Ok(_) => Ok(false),
@@ -119,7 +119,7 @@ fn pid(number: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(number).ok()?)
 }
 
-/// Looks at the running program and the folder, until all is done; ends a program that runs too long.
+/// Samples the running program and the folder until all is done. Ends a program that runs too long.
 fn look(shared: &Shared, folder: &Path, end: Instant) {
     let mut looks = 0;
     while !shared.done.load(Ordering::Relaxed) {
@@ -163,7 +163,7 @@ fn processor(pid: u32) -> Option<Duration> {
 /// Bytes that the files of a folder take on the disk.
 pub(crate) fn usage(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
-    // A file may go while we look.
+    // A file may be removed meanwhile.
     let sizes = entries.flatten().map(|entry| match entry.metadata() {
         Ok(metadata) if metadata.is_dir() => usage(&entry.path()),
         Ok(metadata) => metadata.blocks() * 512,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask bench`: what krs costs, beside the least that must be done and beside other programs, in one run.
+//! `cargo xtask bench`: compares the cost of krs with the least possible work and with other programs, in one run.
 
 mod double;
 mod floor;
@@ -103,7 +103,7 @@ pub(crate) fn run(cache: &Cache, args: &Args) -> Result<()> {
         if !is_chosen {
             continue;
         }
-        // What cannot be measured is a goal that is not met, and no reason to forget what was measured.
+        // A failed measurement counts as a missed goal, and does not discard the other results.
         let (more, judged) = one(&bench, *name, args.small).unwrap_or_else(|error| {
             let what = format!("{name:?}");
             (
@@ -144,7 +144,7 @@ fn prepare(cache: &Cache, args: &Args, krs: PathBuf, corpus: PathBuf) -> Result<
     // On the file system of the cache: that of temporary files may be in memory.
     let folder = cache.root().join("bench");
     if folder.exists() {
-        // Of a run that was ended; no other is running.
+        // A leftover of an interrupted run; no other run is active.
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How other programs do the same work, as data. Each is used in the way that is quickest for it.
+//! The commands of other programs for the same work, as data. Each is used in its fastest way.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,7 +14,7 @@ use xtask::run::{Result, on_path};
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) program: &'static str,
-    /// How it says its version.
+    /// The arguments that print its version.
     pub(crate) version: &'static [&'static str],
     /// How it brings images into a folder.
     pub(crate) fetch: Way,

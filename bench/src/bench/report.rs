@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tables of what was measured: for the terminal, and as a page. Pure.
+//! Tables of results, for the terminal and for a page. Pure.
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Carries out a scenario: everybody in turn, round after round.
+//! Runs a scenario: all contenders in turn, round after round.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -20,10 +20,10 @@ use xtask::run::{self, Result};
 
 /// How long one run may take.
 const LIMIT: Duration = Duration::from_secs(900);
-/// How long one run may take over a link that breaks: who makes progress is through by then.
+/// How long one run may take over a link that breaks: a program that makes progress ends within it.
 const BREAKING_LIMIT: Duration = Duration::from_secs(300);
 
-/// Who does the work.
+/// A contender.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Who {
     Krs,
@@ -58,7 +58,7 @@ impl Who {
 /// The cost of one run, and the bytes over the link, both ways, if there was one.
 type Pass = Result<(Cost, Option<u64>)>;
 
-/// What one contender did in a scenario, round by round.
+/// The results of one contender in a scenario, by round.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
     pub(crate) costs: Vec<Cost>,
@@ -92,7 +92,7 @@ pub(crate) struct Lane {
     pub(crate) again: Runs,
 }
 
-/// All that runs need.
+/// The context of all runs.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) work: tempfile::TempDir,
@@ -103,19 +103,19 @@ pub(crate) struct Bench {
     pub(crate) source: Registry,
     pub(crate) peers: Vec<(&'static Peer, PathBuf)>,
     pub(crate) rounds: usize,
-    /// What pushes start from, by program and choice.
+    /// The input of pushes, by program and choice.
     pub(crate) sources: RefCell<BTreeMap<String, PathBuf>>,
     pub(crate) names: Cell<u32>,
 }
 
 impl Bench {
-    /// A name in the working folder that nobody has.
+    /// An unused name in the working folder.
     pub(crate) fn new_path(&self, what: &str) -> PathBuf {
         self.names.set(self.names.get() + 1);
         self.work.path().join(format!("{what}-{}", self.names.get()))
     }
 
-    /// What somebody said, without the folders of this machine: it goes into a page.
+    /// Removes the folders of this machine from output that goes into a page.
     pub(crate) fn shown(&self, said: &str) -> String {
         let krs = self.krs.display().to_string();
         said.replace(&krs, "krs").replace(&self.work.path().display().to_string(), "FOLDER")
@@ -156,7 +156,7 @@ impl Bench {
         }
     }
 
-    /// What a contender pushes or proves; it is made the first time.
+    /// The input of a contender's push or verification. It is made the first time.
     pub(crate) fn source(&self, who: Who, choice: Choice) -> Result<PathBuf> {
         let own = if let Who::Peer(peer) = who { peer.program } else { "krs" };
         let key = format!("{own} {choice:?}");
@@ -189,7 +189,7 @@ impl Bench {
         Ok(peers::commands(program, calls))
     }
 
-    /// Those who can do the work of a scenario.
+    /// The contenders of a scenario.
     fn contenders(&self, scenario: &Scenario) -> Vec<Who> {
         let peers = self.peers.iter().map(|(peer, _)| Who::Peer(peer));
         match (scenario.name, scenario.work) {
@@ -232,7 +232,7 @@ impl Bench {
         Ok(lanes)
     }
 
-    /// One run, and the repeated one where the scenario has it.
+    /// One run, and the repeated one if the scenario has it.
     fn once(
         &self,
         scenario: &Scenario,
@@ -254,7 +254,7 @@ impl Bench {
     fn pass(&self, scenario: &Scenario, inventory: &Inventory, who: Who, place: &Place, again: bool) -> Pass {
         let folder = place.folder.path();
         let commands = self.commands(scenario, inventory, who, &place.address, folder)?;
-        // What earlier runs wrote shall not be brought to the disk in this one's time.
+        // Data of earlier runs must not be synced to the disk during this run.
         run::run(&mut Command::new("sync"))?;
         if scenario.work == Work::Verify && again {
             floor::forget(&self.source(Who::Krs, scenario.choice)?)?;
@@ -324,7 +324,7 @@ impl Bench {
 
 /// A floor, as a process of its own.
 fn own(arguments: &[&str]) -> Command {
-    // Not the path of this program: it may have been built again meanwhile.
+    // Not the path of this program, which may have been rebuilt meanwhile.
     let mut own = Command::new("/proc/self/exe");
     own.args(["bench", "floor"]).args(arguments);
     own

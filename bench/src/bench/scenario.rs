@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is measured, as data.
+//! The scenarios, as data.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub(crate) enum Work {
     Verify,
 }
 
-/// What is measured in several rounds, by all who can do it, one after the other in each round.
+/// A scenario that is measured in several rounds, with all contenders that can run it, one after the other in each round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scenario {
     pub(crate) name: Name,
@@ -62,9 +62,9 @@ pub(crate) struct Scenario {
     pub(crate) link: Shape,
     /// Rounds, where not as many as are asked for.
     pub(crate) rounds: Option<usize>,
-    /// What krs is to reach against the floor.
+    /// The goal of krs against the floor.
     pub(crate) goal: Option<Goal>,
-    /// What is done again with the same target, and what krs is to reach then.
+    /// The goal of krs for a repetition with the same target.
     pub(crate) again: Option<(&'static str, Option<Goal>)>,
     /// Where a goal is not met: why, and what would get there.
     pub(crate) why: &'static str,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What several runs say together. Pure.
+//! Statistics over several runs. Pure.
 
 use std::time::Duration;
 
@@ -25,8 +25,7 @@ pub(crate) fn summary(values: impl IntoIterator<Item = f64>) -> Option<Summary> 
     Some(Summary { median, least, most })
 }
 
-/// How many times as long runs took as the floor of the same round, in the middle: what disturbs the machine in one
-/// round disturbs both.
+/// The median ratio of a run's time to the floor of the same round: a disturbance of the machine affects both.
 pub(crate) fn ratio(runs: &[Duration], floors: &[Duration]) -> Option<f64> {
     let pairs = runs.iter().zip(floors).filter(|(_, floor)| !floor.is_zero());
     summary(pairs.map(|(run, floor)| run.as_secs_f64() / floor.as_secs_f64())).map(|ratios| ratios.median)

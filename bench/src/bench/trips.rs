@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Round trips: what costs because it is asked, not because it is large.
+//! Round trips: work whose cost is the number of requests, not the number of bytes.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -165,7 +165,7 @@ impl Trips<'_> {
         self.bench.new_path("trips").with_extension("krs.tar")
     }
 
-    /// Bundles what a set asks for; answers how long that took.
+    /// Bundles the images of a set. Returns how long that took.
     fn bundle(&self, registry: &str, sets: &Path, archive: &Path, more: &[&str]) -> Result<Duration> {
         let mut krs = self.bench.krs(&["bundle", "--plain-http", registry]);
         krs.arg(sets).arg("-o").arg(archive).args(more);
@@ -231,7 +231,7 @@ impl Trips<'_> {
     }
 }
 
-/// Asks a registry for nothing, so many times, over several connections; answers how long that took.
+/// Sends a number of empty requests to a registry over several connections. Returns how long that took.
 fn ask(registry: SocketAddr, requests: u32) -> Result<Duration> {
     let next = AtomicU32::new(0);
     let start = Instant::now();

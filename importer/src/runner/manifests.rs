@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use krs_core::crd::reason;
 use krs_core::error::ErrorKind;
-use krs_core::oci::closure::{Closure, Manifests, Optional};
+use krs_core::oci::closure::{Closure, Manifests, OptionalContent};
 use krs_core::oci::digest::Digest;
 use krs_core::oci::reference::Selector;
 use krs_core::oci::{Descriptor, Index, ManifestOrIndex};
@@ -27,7 +27,7 @@ impl Copy<'_> {
         edge: &Repository,
         closure: &Closure,
         manifests: &Manifests,
-        optional: &Optional,
+        optional: &OptionalContent,
     ) -> Result<Option<Digest>, Failure> {
         let mut left = BTreeMap::new();
         let brought = match self.try_bring(edge, closure, manifests, optional, &mut left).await {
@@ -48,7 +48,7 @@ impl Copy<'_> {
         edge: &Repository,
         closure: &Closure,
         manifests: &Manifests,
-        optional: &Optional,
+        optional: &OptionalContent,
         left: &mut BTreeMap<Digest, String>,
     ) -> Result<Option<Digest>, Failure> {
         self.bring_opaque(edge, closure, manifests, left).await;

@@ -5,7 +5,7 @@ use krs_core::bundle::BundleReferrer;
 use krs_core::crd::reason;
 use krs_core::error::ErrorKind;
 use krs_core::oci::Descriptor;
-use krs_core::oci::closure::{Closure, Manifests, Optional};
+use krs_core::oci::closure::{Closure, Manifests, OptionalContent};
 use krs_core::oci::reference::Selector;
 use krs_core::registry::{RegistryError, Repository};
 use krs_core::sync::fetch;
@@ -54,7 +54,7 @@ pub(super) async fn copy(mut copy: Copy<'_>) -> Result<(), Failure> {
     // costs that one.
     let mut brought = Vec::with_capacity(referrers.len());
     for referrer in referrers {
-        match copy.transfer(&edge, &referrer.closure, &manifests, &Optional::default()).await {
+        match copy.transfer(&edge, &referrer.closure, &manifests, &OptionalContent::default()).await {
             Ok(acknowledged) => brought.push((acknowledged == Some(referrer.subject), referrer)),
             // No other request can succeed either.
             Err(failure) if failure.for_all => return Err(failure),
@@ -134,8 +134,9 @@ impl Copy<'_> {
         self.log_step(self.source, &self.target.source_repository, "reading the manifests");
         let mut manifests = Manifests::default();
         let fetched = async {
-            let root = fetch::top(&repository, &self.target.digest, &mut manifests).await?;
-            let closure = fetch::closure(&repository, &root, &self.target.platforms, &mut manifests).await?;
+            let root = fetch::fetch_root(&repository, &self.target.digest, &mut manifests).await?;
+            let closure =
+                fetch::fetch_closure(&repository, &root, &self.target.platforms, &mut manifests).await?;
             Ok((root, closure))
         };
         let (root, closure) = fetched.await.map_err(|error| Failure::fetch(which, &error))?;

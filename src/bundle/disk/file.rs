@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn t36_a_file_is_closed_when_nobody_reads_it_and_opened_again_by_the_next_read() {
+    fn t36_an_idle_file_is_closed_and_opened_again_by_the_next_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap().join("b");
         std::fs::write(&path, b"content").unwrap();

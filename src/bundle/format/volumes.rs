@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_of_volumes_follow_from_the_whole() {
+    fn sizes_of_volumes_follow_from_the_archive() {
         assert_eq!((count(10, 4), count(8, 4), count(1, 4)), (3, 2, 1));
         assert_eq!((1..=4).map(|n| size_of(n, 10, 4)).collect::<Vec<_>>(), [4, 4, 2, 0]);
     }

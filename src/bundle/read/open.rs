@@ -19,7 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::read_files::{Part, Parts};
+use super::read_files::{ArchiveFile, ArchiveFiles};
 use super::reader::{Reader, is_set};
 use crate::bundle::disk::hash::hash;
 use crate::bundle::disk::media::ReadFrom;
@@ -50,7 +50,7 @@ pub struct Policy {
 /// read.
 #[derive(Debug)]
 pub struct Bundle {
-    files: Parts,
+    files: ArchiveFiles,
     path: Utf8PathBuf,
     volumes: Option<VolumeList>,
     list_path: Option<Utf8PathBuf>,
@@ -387,7 +387,7 @@ impl Bundle {
     /// name the file that should be copied again.
     fn damaged_volume(&self, blob: &BundleBlob) -> Option<Utf8PathBuf> {
         let list = self.volumes.as_ref()?;
-        let differs = |part: &&Part| {
+        let differs = |part: &&ArchiveFile| {
             let volume = part.path.file_name().and_then(|name| list.volumes.iter().find(|v| v.name == name));
             let read = |buf: &mut [u8], done| part.handle.read_at(buf, done);
             volume.is_some_and(|volume| hash(part.size, read).ok() != Some(volume.digest))
@@ -449,7 +449,7 @@ fn check_freshness(
 
 /// Compares the bytes at `offset` with `expected`.
 pub(in crate::bundle) fn compare(
-    files: &Parts,
+    files: &ArchiveFiles,
     path: &Utf8Path,
     offset: u64,
     expected: &[u8],

@@ -12,7 +12,7 @@ use crate::bundle::error::BundleError;
 
 /// One file, and the bytes of the archive that it holds.
 #[derive(Debug)]
-pub(in crate::bundle) struct Part {
+pub(in crate::bundle) struct ArchiveFile {
     /// Offset of its first byte in the archive.
     pub start: u64,
     /// Bytes.
@@ -25,10 +25,10 @@ pub(in crate::bundle) struct Part {
 
 /// The files of an archive, in the order of their bytes. There may be gaps, where volumes are missing.
 #[derive(Debug)]
-pub(in crate::bundle) struct Parts(Vec<Part>);
+pub(in crate::bundle) struct ArchiveFiles(Vec<ArchiveFile>);
 
-impl Parts {
-    pub(in crate::bundle) fn new(mut parts: Vec<Part>) -> Self {
+impl ArchiveFiles {
+    pub(in crate::bundle) fn new(mut parts: Vec<ArchiveFile>) -> Self {
         parts.sort_by_key(|part| part.start);
         Self(parts)
     }
@@ -38,7 +38,7 @@ impl Parts {
         self.0.last().map_or(0, |part| part.start + part.size)
     }
 
-    fn at(&self, offset: u64) -> Option<&Part> {
+    fn at(&self, offset: u64) -> Option<&ArchiveFile> {
         let next = self.0.partition_point(|part| part.start <= offset);
         let part = self.0.get(next.checked_sub(1)?)?;
         (offset < part.start + part.size).then_some(part)
@@ -71,7 +71,7 @@ impl Parts {
     }
 
     /// The files that hold bytes of this range.
-    pub(in crate::bundle) fn holding(&self, offset: u64, size: u64) -> impl Iterator<Item = &Part> {
+    pub(in crate::bundle) fn holding(&self, offset: u64, size: u64) -> impl Iterator<Item = &ArchiveFile> {
         let end = offset.saturating_add(size);
         self.0.iter().filter(move |part| part.start < end && offset < part.start + part.size)
     }
@@ -126,9 +126,9 @@ mod tests {
             let path = folder.join(start.to_string());
             std::fs::write(&path, text).unwrap();
             let (file, size) = (std::fs::File::open(&path).unwrap(), text.len() as u64);
-            Part { start, size, handle: Handle::new(path.clone(), file, size), path }
+            ArchiveFile { start, size, handle: Handle::new(path.clone(), file, size), path }
         };
-        let parts = Parts::new(vec![part(3, "def"), part(0, "abc"), part(9, "jk")]);
+        let parts = ArchiveFiles::new(vec![part(3, "def"), part(0, "abc"), part(9, "jk")]);
         let mut buf = [0; 8];
         assert_eq!(parts.read_at(&mut buf, 1).unwrap(), 5);
         assert_eq!(&buf[..5], b"bcdef");

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::list::{FOREIGN_LIST, read_list};
-use super::read_files::{Part, Parts};
+use super::read_files::{ArchiveFile, ArchiveFiles};
 use super::regular::open_regular;
 use crate::bundle::disk::file::{self, Handle};
 use crate::bundle::error::{BundleError, IncompleteVolume};
@@ -20,7 +20,7 @@ use crate::set::{self, CheckedSet};
 
 /// The files of a bundle that is being opened.
 pub(in crate::bundle) struct Reader {
-    pub files: Parts,
+    pub files: ArchiveFiles,
     /// The archive, even if it is split into volumes.
     pub path: Utf8PathBuf,
     /// The list of the volumes, if there is one.
@@ -51,7 +51,8 @@ impl Reader {
         if is_one_file || (archive == path && volumes::find(&archive, folders).is_empty()) {
             let (file, size) = open_regular(&archive)?;
             let handle = Handle::new(archive.clone(), file, size);
-            let files = Parts::new(vec![Part { start: 0, size, path: archive.clone(), handle }]);
+            let files =
+                ArchiveFiles::new(vec![ArchiveFile { start: 0, size, path: archive.clone(), handle }]);
             let (volumes, list_path, in_volumes) = (None, None, false);
             return Ok(Self {
                 files,
@@ -87,9 +88,9 @@ impl Reader {
             let start = (n - 1).saturating_mul(volume_size);
             // Bytes beyond the volume size are ignored here; the sizes are compared when they are known.
             let size = size.min(volume_size);
-            Part { start, size, handle: Handle::new(path.clone(), file, size), path }
+            ArchiveFile { start, size, handle: Handle::new(path.clone(), file, size), path }
         });
-        let files = Parts::new(parts.collect());
+        let files = ArchiveFiles::new(parts.collect());
         let size = files.end();
         Ok(Self { files, path: archive, volumes: list, list_path, in_volumes: true, volume_size, size })
     }

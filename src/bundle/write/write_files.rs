@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn t69_what_did_not_reach_the_disk_once_is_a_failure_ever_after() {
+    fn t69_a_failed_sync_makes_all_later_ones_fail() {
         let folder = tempfile::tempdir().unwrap();
         let archive = Utf8Path::from_path(folder.path()).unwrap().join("a.krs.tar");
         let output = Output::open(&[archive], "", None, true).unwrap();

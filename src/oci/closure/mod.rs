@@ -18,7 +18,7 @@ use crate::oci::platform::{self, Platform};
 use crate::oci::{self, Choice, Descriptor, Index, ManifestOrIndex, ParseManifestError};
 
 pub use images::Images;
-pub use optional::{Optional, OptionalChild};
+pub use optional::{OptionalChild, OptionalContent};
 
 /// Most indexes and manifests of one image.
 pub const MAX_MANIFESTS: usize = 10_000;
@@ -47,9 +47,9 @@ pub struct Absence {
 #[derive(Debug, Clone, Default)]
 pub struct Manifests {
     stored: BTreeMap<Digest, StoredManifest>,
-    /// Optional children of indexes that could not be fetched, and why.
+    /// OptionalContent children of indexes that could not be fetched, and why.
     absent: BTreeMap<Digest, Absence>,
-    /// Optional children of indexes that are left out although they are stored, and why.
+    /// OptionalContent children of indexes that are left out although they are stored, and why.
     withdrawn: BTreeMap<Digest, Absence>,
     /// Blobs that were fetched with the manifests and need not be fetched again.
     blobs: BTreeMap<Digest, Bytes>,
@@ -143,7 +143,7 @@ pub struct Closure {
     pub configs: HashSet<Digest>,
     /// Those of `blobs` that an index lists as a child of an unknown type, so that it is not known what else they need.
     pub opaque: HashSet<Digest>,
-    /// Optional children that could not be fetched.
+    /// OptionalContent children that could not be fetched.
     pub absent: Vec<AbsentChild>,
     /// Requested platforms that no index of the image lists. Empty if no index lists any platform.
     pub missing_platforms: Vec<Platform>,
@@ -293,7 +293,7 @@ enum Child {
     Known,
     /// Content of an unknown type.
     Opaque,
-    /// Optional and not available.
+    /// OptionalContent and not available.
     Absent(Absence),
 }
 

@@ -9,7 +9,7 @@ use crate::oci::{self, Descriptor, ManifestOrIndex};
 
 /// The content that only optional children of an image's indexes need. The image is complete without it.
 #[derive(Debug, Clone, Default)]
-pub struct Optional {
+pub struct OptionalContent {
     /// Indexes and manifests, with the children that need them.
     pub manifests: HashMap<Digest, Vec<Digest>>,
     /// Configs, layers and content of unknown types, with the children that need them.
@@ -31,7 +31,7 @@ pub struct OptionalChild {
 
 impl Manifests {
     /// The content of `closure`, the closure of `root`, that only optional children of its indexes need.
-    pub fn optional(&self, root: &Descriptor, closure: &Closure) -> Optional {
+    pub fn optional(&self, root: &Descriptor, closure: &Closure) -> OptionalContent {
         let here = closure.manifests.iter().map(|manifest| manifest.digest).collect::<HashSet<_>>();
         let (mut required, mut children) = (HashSet::new(), Vec::new());
         let (mut manifests, mut seen) = (vec![root.clone()], HashSet::from([root.digest]));
@@ -59,7 +59,7 @@ impl Manifests {
                 Err(_) => {}
             }
         }
-        let mut optional = Optional::default();
+        let mut optional = OptionalContent::default();
         for (child, known_as) in children {
             // A child that is also listed as an image is not optional.
             if seen.contains(&child.digest) || optional.children.contains_key(&child.digest) {

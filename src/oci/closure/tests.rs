@@ -39,7 +39,7 @@ fn store(manifests: &mut Manifests, media_type: &str, text: String) -> Descripto
 }
 
 #[test]
-fn inner_documents_come_before_outer_ones_and_shared_content_once() {
+fn inner_manifests_come_before_outer_ones_and_shared_content_once() {
     let mut manifests = Manifests::default();
     let one = manifest(&mut manifests, &[(b"a", 1), (b"b", 1)]);
     let two = manifest(&mut manifests, &[(b"b", 1), (b"c", 1)]);
@@ -161,7 +161,7 @@ fn t47_t92_depth_and_contradictions_are_refused() {
 }
 
 #[test]
-fn t47_a_document_that_is_listed_a_thousand_times_is_read_once() {
+fn t47_a_manifest_that_is_listed_a_thousand_times_is_read_once() {
     let mut manifests = Manifests::default();
     let mut root = manifest(&mut manifests, &[(b"a", 1)]);
     for _ in 0..oci::MAX_INDEX_DEPTH {
@@ -172,7 +172,7 @@ fn t47_a_document_that_is_listed_a_thousand_times_is_read_once() {
 }
 
 #[test]
-fn content_that_is_a_document_too_is_both() {
+fn content_that_is_also_a_manifest_is_both() {
     let mut manifests = Manifests::default();
     let inner = manifest(&mut manifests, &[]);
     let text = manifests.get(&inner.digest).unwrap().bytes.clone();

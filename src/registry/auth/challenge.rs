@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_met_is_passed_over() {
+    fn unsupported_challenges_are_skipped() {
         for bad in
             ["", "Negotiate", "Bearer", "Bearer realm=\"x\"", "Bearer realm=\"data:,x\"", "\"\"\"", "=,=,"]
         {

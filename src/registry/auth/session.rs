@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_registry_that_asks_for_ever_other_tokens_fills_no_memory() {
+    fn a_registry_that_keeps_requesting_other_tokens_does_not_fill_memory() {
         let (session, scope) = (Session::default(), Scope(vec!["repository:a:pull".to_owned()]));
         let key = |n: usize| (Challenge::Basic, scope.clone(), Some(n.to_string()));
         let used = session.slot(key(0));

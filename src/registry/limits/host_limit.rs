@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn t54_requests_use_the_limit_of_a_host_and_seldom_exceed_it() {
+    fn t54_requests_use_the_limit_of_a_host_and_rarely_exceed_it() {
         let bucket = |rate, burst| Host::Bucket { rate, burst };
         let window = |quota, seconds| Host::Window { quota, seconds };
         for host in [

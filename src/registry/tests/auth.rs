@@ -36,7 +36,7 @@ async fn t55_a_password_is_sent_to_who_asks_for_it_and_once_only_when_it_is_refu
 }
 
 #[tokio::test]
-async fn t55_a_refusal_names_registry_repository_and_login_but_no_secret() {
+async fn t55_a_refusal_names_registry_repository_and_user_but_no_secret() {
     let server =
         Server::start(|_| Reply { status: 403, ..Reply::ok(br#"{"errors":[{"code":"DENIED"}]}"#) }).await;
     let text = r#"{"auths":{"HOST":{"auth":"bWU6aHVudGVyMg=="}}}"#.replace("HOST", server.host.as_str());
@@ -164,7 +164,7 @@ async fn t55_tokens_that_are_never_good_enough_cause_no_storm() {
 }
 
 #[tokio::test]
-async fn t55_a_login_that_the_token_server_refuses_is_named() {
+async fn t55_credentials_that_the_token_server_refuses_are_named() {
     let tokens = Server::start(|_| Reply::new(401)).await;
     let realm = tokens.url("/token");
     let server = Server::start(move |_| bearer(&realm)).await;
@@ -196,7 +196,7 @@ async fn an_identity_token_is_changed_for_an_access_token() {
 }
 
 #[tokio::test]
-async fn t57_a_realm_of_somebody_else_gets_no_login() {
+async fn t57_a_realm_of_another_domain_gets_no_credentials() {
     let server = Server::start(|_| bearer("https://evil.example.net/token?x=1")).await;
     let error = fetch(&logged_in(&server), b"x").await.unwrap_err();
     assert!(matches!(error, RegistryError::Realm { .. }), "{error}");
@@ -206,7 +206,7 @@ async fn t57_a_realm_of_somebody_else_gets_no_login() {
 }
 
 #[tokio::test]
-async fn t57_a_redirect_to_another_server_does_not_carry_the_login() {
+async fn t57_a_redirect_to_another_server_does_not_carry_the_credentials() {
     let storage = Server::start(|_| Reply::ok(b"x")).await;
     let away = storage.url("/bucket/x?sig=1");
     let server = Server::start(move |request| match request.authorization() {
@@ -220,7 +220,7 @@ async fn t57_a_redirect_to_another_server_does_not_carry_the_login() {
 }
 
 #[tokio::test]
-async fn t57_redirects_within_the_registry_carry_it_and_do_not_go_on_for_ever() {
+async fn t57_redirects_within_the_registry_carry_the_credentials_and_are_limited() {
     let server = Server::start(|request| match (request.authorization(), request.path.contains("/moved")) {
         (None, _) => Reply::new(401).with("www-authenticate", "Basic realm=\"x\""),
         (Some(_), false) => Reply::new(302).with("location", "/moved"),
@@ -238,7 +238,7 @@ async fn t57_redirects_within_the_registry_carry_it_and_do_not_go_on_for_ever() 
 }
 
 #[tokio::test]
-async fn t57_an_upload_elsewhere_does_not_carry_the_login() {
+async fn t57_an_upload_elsewhere_does_not_carry_the_credentials() {
     let storage = Server::start(|_| Reply::new(201)).await;
     let away = storage.url("/upload");
     let server = Server::start(move |request| match request.authorization() {
@@ -254,7 +254,7 @@ async fn t57_an_upload_elsewhere_does_not_carry_the_login() {
 }
 
 #[tokio::test]
-async fn an_anonymous_token_is_asked_for_where_there_is_no_login() {
+async fn an_anonymous_token_is_requested_without_credentials() {
     let (tokens, _) = token_server("").await;
     let realm = tokens.url("/token");
     let server = Server::start(move |request| match request.authorization() {
@@ -268,7 +268,7 @@ async fn an_anonymous_token_is_asked_for_where_there_is_no_login() {
 }
 
 #[tokio::test]
-async fn each_path_of_a_registry_can_have_a_login_of_its_own() {
+async fn each_path_of_a_registry_can_have_credentials_of_its_own() {
     // `me:app` and `me:rest` in base64.
     let (app, rest) = ("bWU6YXBw", "bWU6cmVzdA==");
     let server = Server::start(move |request| {
@@ -383,7 +383,7 @@ async fn one_request_learns_what_a_registry_wants_for_all_that_wait() {
 }
 
 #[tokio::test]
-async fn t57_a_password_goes_to_the_registry_where_its_token_server_is_somebody_elses() {
+async fn t57_a_password_goes_to_the_registry_if_its_token_server_is_in_another_domain() {
     let server = Server::start(|request| match request.authorization() {
         Some(LOGIN) => Reply::ok(b"x"),
         _ => Reply::new(401)
@@ -439,7 +439,7 @@ async fn a_refusal_names_the_user() {
 }
 
 #[tokio::test]
-async fn t217_a_login_is_advised_only_where_no_credentials_were_used() {
+async fn t217_logging_in_is_advised_only_if_no_credentials_were_used() {
     let server = Server::start(|_| Reply { status: 403, ..Reply::ok(b"{}") }).await;
     let help = |error: RegistryError| error.help().unwrap();
     let without = help(fetch(&server.repository(), b"x").await.unwrap_err());

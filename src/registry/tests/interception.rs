@@ -124,7 +124,7 @@ async fn t117_an_address_to_open_has_the_scheme_of_the_request() {
 }
 
 #[tokio::test]
-async fn t117_a_failure_of_the_token_server_is_said_of_the_token_server() {
+async fn t117_a_failure_of_the_token_server_names_the_token_server() {
     for (status, kind) in [
         (500, ErrorKind::Unavailable),
         (302, ErrorKind::Other),
@@ -363,7 +363,7 @@ async fn t230_tls_to_a_registry_without_it_needs_the_right_port_and_no_ca() {
 }
 
 #[tokio::test]
-async fn nobody_at_a_port_is_said_in_plain_words() {
+async fn a_refused_connection_has_a_clear_message() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -376,7 +376,7 @@ async fn nobody_at_a_port_is_said_in_plain_words() {
 }
 
 #[tokio::test]
-async fn who_refused_a_connection_is_not_guessed_behind_a_proxy_that_is_named() {
+async fn behind_a_proxy_the_message_does_not_guess_who_refused_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

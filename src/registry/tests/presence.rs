@@ -49,7 +49,7 @@ async fn t100_a_blob_is_there_where_a_get_says_so_whatever_head_says() {
 }
 
 #[tokio::test]
-async fn t100_a_head_that_is_signed_for_get_only_is_no_refusal() {
+async fn t100_a_head_to_an_address_signed_for_get_is_no_refusal() {
     let storage = Server::start(|r| if r.method == "HEAD" { Reply::new(403) } else { ranged(r) }).await;
     let target = storage.url("/bucket?signature=1");
     let server = Server::start(move |_| Reply::new(307).with("location", &target)).await;

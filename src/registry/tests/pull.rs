@@ -20,7 +20,7 @@ fn ranged(request: &Request, content: &[u8]) -> Reply {
 }
 
 #[tokio::test]
-async fn t53_a_blob_that_is_cut_again_and_again_is_gone_on_with() {
+async fn t53_a_blob_that_is_interrupted_repeatedly_is_resumed() {
     let content = noise(3 << 20);
     let served = content.clone();
     // Many more cuts than tries: each one brings the transfer on.
@@ -41,7 +41,7 @@ async fn t53_without_progress_the_tries_come_to_an_end() {
 }
 
 #[tokio::test]
-async fn t53_where_ranges_are_refused_what_is_there_is_passed_over() {
+async fn t53_if_ranges_are_refused_the_received_bytes_are_skipped() {
     for refusal in [200, 206, 416] {
         let content = noise(500_000);
         let served = content.clone();
@@ -64,7 +64,7 @@ async fn t53_where_ranges_are_refused_what_is_there_is_passed_over() {
 }
 
 #[tokio::test]
-async fn t53_a_transfer_that_stands_still_is_gone_on_with() {
+async fn t53_a_stalled_transfer_is_resumed() {
     let content = noise(400_000);
     let served = content.clone();
     let server = Server::start(move |request| {
@@ -77,7 +77,7 @@ async fn t53_a_transfer_that_stands_still_is_gone_on_with() {
 }
 
 #[tokio::test]
-async fn t54_a_registry_is_left_alone_for_as_long_as_it_asks() {
+async fn t54_a_registry_is_paused_for_as_long_as_it_requests() {
     let tries = AtomicUsize::new(0);
     let server = Server::start(move |_| match tries.fetch_add(1, Ordering::Relaxed) {
         0 => Reply::new(429).with("retry-after", "1"),
@@ -117,7 +117,7 @@ async fn t53_one_budget_of_retries_counts_for_all_requests() {
 }
 
 #[tokio::test]
-async fn t90_other_bytes_are_fetched_once_more_and_then_refused() {
+async fn t90_wrong_content_is_fetched_again_and_then_refused() {
     let server = Server::start(|_| Reply::ok(b"evil!")).await;
     let error = fetch(&server.repository(), b"right").await.unwrap_err();
     assert!(matches!(error, RegistryError::Content { .. }), "{error}");
@@ -126,7 +126,7 @@ async fn t90_other_bytes_are_fetched_once_more_and_then_refused() {
 }
 
 #[tokio::test]
-async fn t90_damage_on_the_way_is_healed_by_the_second_try() {
+async fn t90_damage_in_transit_is_repaired_by_a_retry() {
     let tries = AtomicUsize::new(0);
     let damaged = move |_: &Request| match tries.fetch_add(1, Ordering::Relaxed) {
         0 => Reply::ok(b"rigXt"),
@@ -201,7 +201,7 @@ async fn t90_a_manifest_is_what_its_digest_says() {
 }
 
 #[tokio::test]
-async fn t58_a_tag_whose_digest_is_said_to_be_another_is_refused() {
+async fn t58_a_tag_with_another_digest_in_the_header_is_refused() {
     let server = Server::start(|_| document().with("docker-content-digest", Digest::of(b"other"))).await;
     let tag = Selector::Tag("v1".parse().unwrap());
     let error = server.repository().manifest(&tag).await.unwrap_err();
@@ -269,7 +269,7 @@ async fn t118_a_long_list_of_tags_is_read_though_each_page_fails_once() {
 }
 
 #[tokio::test]
-async fn t57_a_list_does_not_lead_elsewhere_or_on_for_ever() {
+async fn t57_a_list_does_not_continue_elsewhere_or_endlessly() {
     let away =
         Server::start(|_| Reply::ok(b"{}").with("link", "<http://other.example/>; rel=\"next\"")).await;
     assert!(matches!(tags_of(&away.repository()).await, Err(RegistryError::Redirect { .. })));

@@ -106,7 +106,7 @@ async fn t103_one_connection_is_enough_and_every_byte_comes_once() {
 }
 
 #[tokio::test]
-async fn t103_a_download_that_is_cut_goes_on_where_it_was() {
+async fn t103_an_interrupted_download_is_resumed() {
     for ranges in [true, false] {
         let edge = Edge { ranges, cuts: (2, 3_000_000), ..Edge::new(noise(10_000_000)) };
         let edge = Arc::new(edge);
@@ -126,7 +126,7 @@ async fn t103_parts_of_an_upload_share_one_download() {
 }
 
 #[tokio::test]
-async fn t103_t90_other_content_than_the_digest_says_is_never_sent_whole() {
+async fn t103_t90_content_that_differs_from_its_digest_is_never_sent_completely() {
     let mut edge = Edge::new(noise(3_000_000));
     let digest = Digest::of(&edge.content);
     edge.content[1_000_000] ^= 1;

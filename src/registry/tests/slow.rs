@@ -114,7 +114,7 @@ async fn a_registry_that_is_slow_all_the_time_is_waited_for() {
 }
 
 #[tokio::test]
-async fn t53_what_was_tried_again_and_what_is_left_of_the_budget_is_counted() {
+async fn t53_retries_and_the_rest_of_the_budget_are_counted() {
     let tries = std::sync::atomic::AtomicUsize::new(0);
     let server = Server::start(move |_| match tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
         0..3 => Reply::new(503),

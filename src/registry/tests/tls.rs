@@ -47,7 +47,7 @@ pub(super) async fn serving(
 }
 
 #[tokio::test]
-async fn t56_a_certificate_of_an_unknown_ca_is_refused_and_never_talked_around() {
+async fn t56_a_certificate_of_an_unknown_ca_is_always_refused() {
     let (server, _folder, ca) = server("127.0.0.1").await;
     let error = fetch(&server.repository(), b"x").await.unwrap_err();
     assert!(matches!(error, RegistryError::Tls { .. }), "{error}");

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn t57_logins_go_to_the_registrys_own_domain_only() {
+    fn t57_credentials_go_to_the_registrys_own_domain_only() {
         let may = |registry: &str, realm: &str| check_realm(&url(registry), &url(realm), true, &[]).is_ok();
         for (registry, realm) in [
             ("https://registry-1.docker.io", "https://auth.docker.io/token"),

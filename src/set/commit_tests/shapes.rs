@@ -95,7 +95,7 @@ fn worktrees_shallow_clones_and_sha256_are_as_good_as_others() {
 }
 
 #[test]
-fn without_a_commit_the_reason_is_said() {
+fn without_a_commit_the_reason_is_reported() {
     let checkout = Checkout::new();
     checkout.write("a.yaml", set("a"));
     let loaded = read(checkout.path());

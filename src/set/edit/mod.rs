@@ -27,9 +27,9 @@ use self::nodes::{Nodes, Unreadable};
 use super::error::{SetError, SetErrors};
 use super::files::read::{MAX_FILE, mentions};
 use super::rules::document::{find, read};
-use super::yaml::kind::{Verdict, judge};
+use super::yaml::kind::{DocumentKind, classify};
 use super::yaml::outline::outline;
-use super::yaml::spot::{MAX_DOCUMENT, Spot};
+use super::yaml::position::{MAX_DOCUMENT, Position};
 use super::yaml::text::{Piece, split};
 use crate::oci::reference::Reference;
 
@@ -106,8 +106,8 @@ impl<'a> Editor<'a> {
 
     fn document(&mut self, number: usize, piece: Piece<'a>) -> Result<(), SetError> {
         let (Ok(found), Ok(outline)) = (find(&piece), outline(&piece.text)) else { return Ok(()) };
-        let is_list = judge(&outline.header) == Verdict::List;
-        let sets = found.iter().enumerate().filter(|(_, found)| found.verdict == Verdict::Set);
+        let is_list = classify(&outline.header) == DocumentKind::List;
+        let sets = found.iter().enumerate().filter(|(_, found)| found.kind == DocumentKind::Set);
         let sets =
             sets.map(|(n, found)| (is_list.then_some(n), found.piece.first_line())).collect::<Vec<_>>();
         if sets.is_empty() {
@@ -119,7 +119,7 @@ impl<'a> Editor<'a> {
                 Unreadable::TooLarge => "has more parts than krs edits in one document",
                 Unreadable::NoOffset => "cannot be edited: the parser does not say where its parts stand",
             };
-            let start = Spot { line: 1, column: 1, length: 1 };
+            let start = Position { line: 1, column: 1, length: 1 };
             piece.error(&self.file, start, message.to_owned()).help("edit it by hand")
         })?;
         for (item, line) in sets {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, StructureStyle};
 
-use crate::set::yaml::spot::Spot;
+use crate::set::yaml::position::Position;
 
 /// Most events of a document that is edited.
 const MAX_EVENTS: usize = 500_000;
@@ -78,10 +78,10 @@ impl<'a> Nodes<'a> {
     }
 
     /// Where an event stands, for a message.
-    pub(super) fn spot(&self, event: usize) -> Spot {
+    pub(super) fn spot(&self, event: usize) -> Position {
         let (line, column) = self.places.get(event).copied().unwrap_or((1, 0));
         let first = self.source(event).lines().next().unwrap_or_default();
-        Spot { line: line.max(1) as u64, column: column as u64 + 1, length: first.chars().count().max(1) }
+        Position { line: line.max(1) as u64, column: column as u64 + 1, length: first.chars().count().max(1) }
     }
 
     /// The last event of a node.
@@ -183,7 +183,7 @@ mod tests {
         let nodes = Nodes::read(text).unwrap();
         let (_, b) = nodes.field(nodes.root().unwrap(), "b").unwrap();
         let (_, d) = nodes.field(b, "d").unwrap();
-        assert_eq!((nodes.source(d), nodes.spot(d)), ("x", Spot { line: 2, column: 16, length: 1 }));
+        assert_eq!((nodes.source(d), nodes.spot(d)), ("x", Position { line: 2, column: 16, length: 1 }));
         assert_eq!(Nodes::read("a: [").unwrap_err(), Unreadable::Yaml);
     }
 }

@@ -28,7 +28,7 @@ pub(in crate::set) struct Candidate {
 
 /// The files below one root.
 #[derive(Debug, Default)]
-pub(in crate::set) struct Walked {
+pub(in crate::set) struct WalkResult {
     pub(in crate::set) candidates: Vec<Candidate>,
     /// Files that Kustomize reads.
     pub(in crate::set) kustomizations: Vec<PathBuf>,
@@ -76,9 +76,9 @@ pub(in crate::set) struct Walk<'a> {
 }
 
 /// Lists the YAML and JSON files below a folder. What `.gitignore` and `.krsignore` name is left out, `.git` always.
-pub(in crate::set) fn walk(walk: Walk<'_>) -> Walked {
+pub(in crate::set) fn walk(walk: Walk<'_>) -> WalkResult {
     let Walk { root, shown, names, folders } = walk;
-    let mut walked = Walked::default();
+    let mut walked = WalkResult::default();
     // Rules of folders above the root apply only in the same checkout: a `.gitignore` in a home folder does not apply.
     let inside = checkout(root).is_some();
     let mut builder = WalkBuilder::new(root);
@@ -175,7 +175,7 @@ fn link(folders: &[PathBuf], path: &Path) -> Result<Option<PathBuf>, String> {
 }
 
 /// Merges the results of several walks: each file once, and as one to read if one of the walks reads it.
-pub(in crate::set) fn together(candidates: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
+pub(in crate::set) fn merge_walks(candidates: impl IntoIterator<Item = Candidate>) -> Vec<Candidate> {
     let mut files = BTreeMap::<PathBuf, Candidate>::new();
     for candidate in candidates {
         let Some(other) = files.get_mut(&candidate.path) else {

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn trees_are_read_whole_or_not_at_all() {
+    fn trees_are_read_completely_or_not_at_all() {
         let mut tree = Vec::new();
         for (mode, name) in
             [("100644", "a.yaml"), ("100755", "b\n\".yaml"), ("120000", "l"), ("40000", "s"), ("160000", "z")]

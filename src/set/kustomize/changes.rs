@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::graph::{FoundSet, Graph, Reach, shown};
+use super::graph::{FoundSet, Graph, Sources, shown};
 use super::parse::{Kustomization, Patch, selects};
 use crate::error::shortened;
 
@@ -12,7 +12,7 @@ pub(super) const MAX_NAMED: usize = 3;
 
 impl Graph<'_> {
     /// The fields of a kustomization that change sets among `targets`.
-    pub(super) fn changes(&self, kustomization: &Kustomization, targets: &Reach) -> Vec<&'static str> {
+    pub(super) fn changes(&self, kustomization: &Kustomization, targets: &Sources) -> Vec<&'static str> {
         let sets = self.sets(targets).collect::<Vec<_>>();
         // Resources from elsewhere may have any name.
         let known = targets.unread.is_empty() && targets.unknown.is_empty();
@@ -46,7 +46,7 @@ impl Graph<'_> {
 
     /// What `images` does about images that the sets list, as part of a sentence: Kustomize replaces them in
     /// workloads only, which then need another image than the one that travels.
-    pub(super) fn replaced_images(&self, kustomization: &Kustomization, targets: &Reach) -> Option<String> {
+    pub(super) fn replaced_images(&self, kustomization: &Kustomization, targets: &Sources) -> Option<String> {
         let sets = self.sets(targets).collect::<Vec<_>>();
         let replaced = kustomization.images().filter(|name| sets.iter().any(|set| uses(set, name)));
         let replaced = replaced.map(shown).collect::<BTreeSet<_>>();
@@ -58,7 +58,7 @@ impl Graph<'_> {
         })
     }
 
-    pub(super) fn name_targets(&self, targets: &Reach) -> String {
+    pub(super) fn name_targets(&self, targets: &Sources) -> String {
         let files = self.sets(targets).map(|set| set.file).collect::<BTreeSet<_>>();
         let more = files.len().saturating_sub(MAX_NAMED);
         let named = files.into_iter().take(MAX_NAMED).collect::<Vec<_>>().join(", ");

@@ -8,8 +8,8 @@ use super::effect::{Effect, Render, counted, may_take};
 use super::engines::Engines;
 use super::graph::{Extent, FoundSet, Graph, MAX_OPENED};
 use super::kustomizations::Kustomizations;
-use super::left_out::LeftOut;
 use super::rendered;
+use super::unread_sources::UnreadSources;
 
 /// Finds what the kustomizations and engines would change in `sets`, or add to them.
 pub(in crate::set) fn effects(
@@ -29,10 +29,10 @@ pub(in crate::set) fn effects(
     let mut unknown = Vec::new();
     for (folder, kustomization) in &kustomizations.read {
         let file = &kustomization.file;
-        let mut targets = graph.reach(folder, file);
+        let mut targets = graph.collect_sources(folder, file);
         // A component changes the resources of the kustomizations that use it.
         for (parent, file) in parents.get(folder).into_iter().flatten() {
-            targets.add(&graph.reach(parent, file));
+            targets.add(&graph.collect_sources(parent, file));
         }
         let changes = graph.changes(kustomization, &targets);
         if !changes.is_empty() {
@@ -43,7 +43,7 @@ pub(in crate::set) fn effects(
         if let Some(message) = graph.replaced_images(kustomization, &targets) {
             effects.push(Effect { render: Render::Nothing, ..Effect::new(file, message) });
         }
-        let LeftOut { certain, possible } = graph.left_out(kustomization);
+        let UnreadSources { certain, possible } = graph.unread_sources(kustomization);
         let concerns = !targets.sets.is_empty()
             || !targets.unread.is_empty()
             || kustomization.patches().any(|patch| patch.names_set());

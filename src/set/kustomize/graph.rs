@@ -34,7 +34,7 @@ pub(in crate::set) struct FoundSet<'a> {
 
 /// The sources of a kustomization's objects.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reach {
+pub(super) struct Sources {
     /// Indexes of sets that were read.
     pub(super) sets: BTreeSet<usize>,
     /// Files that contain a set and were not read.
@@ -43,7 +43,7 @@ pub(super) struct Reach {
     pub(super) unknown: BTreeSet<String>,
 }
 
-impl Reach {
+impl Sources {
     pub(super) fn add(&mut self, other: &Self) {
         self.sets.extend(&other.sets);
         self.unread.extend(other.unread.iter().cloned());
@@ -66,7 +66,7 @@ pub(super) struct Graph<'a> {
     extent: &'a Extent<'a>,
     by_path: BTreeMap<&'a Path, Vec<usize>>,
     /// By file or folder.
-    reached: BTreeMap<PathBuf, Reach>,
+    collected: BTreeMap<PathBuf, Sources>,
     /// Folders that are being followed, so that a kustomization that includes itself is followed once.
     open: BTreeSet<PathBuf>,
     opened: usize,
@@ -93,7 +93,7 @@ impl<'a> Graph<'a> {
             sets,
             extent,
             by_path,
-            reached: BTreeMap::new(),
+            collected: BTreeMap::new(),
             open: BTreeSet::new(),
             opened: 0,
             unreadable: kustomizations.unreadable.clone(),
@@ -105,72 +105,72 @@ impl<'a> Graph<'a> {
     /// Indexes of the sets whose files are below a folder.
     pub(super) fn places_below(&self, folder: &Path) -> impl Iterator<Item = usize> {
         let below = self.by_path.iter().filter(move |(path, _)| path.starts_with(folder));
-        below.flat_map(|(_, places)| places.iter().copied())
+        below.flat_map(|(_, indexes)| indexes.iter().copied())
     }
 
     /// The sets at these indexes.
-    pub(super) fn sets(&self, reach: &Reach) -> impl Iterator<Item = &'a FoundSet<'a>> {
+    pub(super) fn sets(&self, sources: &Sources) -> impl Iterator<Item = &'a FoundSet<'a>> {
         let sets = self.sets;
-        reach.sets.iter().filter_map(|n| sets.get(*n))
+        sources.sets.iter().filter_map(|n| sets.get(*n))
     }
 
     /// The sources of the kustomization of a folder, which `file` lists.
-    pub(super) fn reach(&mut self, folder: &Path, file: &Path) -> Reach {
-        if let Some(reach) = self.reached.get(folder) {
-            return reach.clone();
+    pub(super) fn collect_sources(&mut self, folder: &Path, file: &Path) -> Sources {
+        if let Some(sources) = self.collected.get(folder) {
+            return sources.clone();
         }
         if !self.open.insert(folder.to_owned()) {
-            return Reach::default();
+            return Sources::default();
         }
-        let mut reach = Reach::default();
+        let mut sources = Sources::default();
         let kustomizations = self.kustomizations;
         if let Some(known) = kustomizations.read.get(folder) {
-            self.follow(known, &mut reach);
+            self.follow(known, &mut sources);
         } else if let Some(unknown) = self.open_kustomization(folder, file) {
-            self.follow(&unknown, &mut reach);
+            self.follow(&unknown, &mut sources);
         }
         self.open.remove(folder);
-        self.reached.insert(folder.to_owned(), reach.clone());
-        reach
+        self.collected.insert(folder.to_owned(), sources.clone());
+        sources
     }
 
-    fn follow(&mut self, kustomization: &Kustomization, reach: &mut Reach) {
+    fn follow(&mut self, kustomization: &Kustomization, sources: &mut Sources) {
         for resource in kustomization.resources().chain(kustomization.components()) {
-            reach.add(&self.entry(kustomization, resource));
+            sources.add(&self.entry(kustomization, resource));
         }
-        reach.unknown.extend(self.made(kustomization));
-        reach.unknown.extend(self.absent_patches(kustomization));
+        sources.unknown.extend(self.made(kustomization));
+        sources.unknown.extend(self.absent_patches(kustomization));
     }
 
     /// The sources of one entry of `resources` or `components`.
-    pub(super) fn entry(&mut self, kustomization: &Kustomization, resource: &str) -> Reach {
-        let mut reach = Reach::default();
+    pub(super) fn entry(&mut self, kustomization: &Kustomization, resource: &str) -> Sources {
+        let mut sources = Sources::default();
         let path = match locate(kustomization, resource) {
             Ok(path) => path,
             Err(reason) => {
-                reach.unknown.extend(self.absent(kustomization, resource, &reason));
-                return reach;
+                sources.unknown.extend(self.absent(kustomization, resource, &reason));
+                return sources;
             }
         };
         if path.is_dir() {
-            return self.reach(&path, &kustomization.file);
+            return self.collect_sources(&path, &kustomization.file);
         }
-        if let Some(reach) = self.reached.get(&path) {
-            return reach.clone();
+        if let Some(sources) = self.collected.get(&path) {
+            return sources.clone();
         }
         if let Some(sets) = self.by_path.get(path.as_path()) {
-            reach.sets.extend(sets);
+            sources.sets.extend(sets);
         } else if !(self.extent.is_read)(&path) {
             match self.holds_set(&path, &kustomization.file) {
-                Ok(true) => drop(reach.unread.insert(path.clone())),
+                Ok(true) => drop(sources.unread.insert(path.clone())),
                 Ok(false) => {}
                 Err(error) => {
-                    reach.unknown.insert(format!("{} (cannot be read: {error})", shown(resource)));
+                    sources.unknown.insert(format!("{} (cannot be read: {error})", shown(resource)));
                 }
             }
         }
-        self.reached.insert(path, reach.clone());
-        reach
+        self.collected.insert(path, sources.clone());
+        sources
     }
 
     /// Patches in missing files. The target of a patch tells what it changes, even without the file.

@@ -10,13 +10,13 @@ mod effects;
 mod engines;
 mod graph;
 mod kustomizations;
-mod left_out;
 mod parse;
 mod rendered;
 #[cfg(test)]
 mod rendered_tests;
 #[cfg(test)]
 mod tests;
+mod unread_sources;
 
 pub(super) use effect::{Effect, Render};
 pub(super) use effects::effects;

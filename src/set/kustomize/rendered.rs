@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::effect::{Effect, Render, counted, may_take};
 use super::engines::{Engine, EngineKind, Engines, MAX_ENGINES, MAX_SEARCHED, has_variable};
-use super::graph::{Graph, Reach, locate};
-use super::left_out::LeftOut;
+use super::graph::{Graph, Sources, locate};
 use super::parse::Kustomization;
+use super::unread_sources::UnreadSources;
 use crate::redact::printable;
 use crate::set::files::walk::KUSTOMIZATIONS;
 
@@ -75,26 +75,26 @@ impl Graph<'_> {
         }
         let replaced = self.replaced_images(&overlay, &targets);
         messages.extend(replaced.map(|message| (format!("{title} {message}"), false)));
-        let LeftOut { certain, .. } = self.left_out(&overlay);
+        let UnreadSources { certain, .. } = self.unread_sources(&overlay);
         messages.extend((!certain.is_empty()).then(|| (format!("{title} {}", may_take(&certain)), true)));
         messages
     }
 
     /// The sets that are rendered for a folder: those of its kustomization, or else all below it.
-    fn below(&mut self, folder: &Path, file: &Path) -> Reach {
+    fn below(&mut self, folder: &Path, file: &Path) -> Sources {
         if KUSTOMIZATIONS.iter().any(|name| folder.join(name).is_file()) {
-            return self.reach(folder, file);
+            return self.collect_sources(folder, file);
         }
-        let mut reach = Reach::default();
-        reach.sets.extend(self.places_below(folder));
+        let mut sources = Sources::default();
+        sources.sets.extend(self.places_below(folder));
         let kustomizations = self.kustomizations;
         for known in kustomizations.read.keys().filter(|known| known.starts_with(folder)) {
-            reach.add(&self.reach(known, file));
+            sources.add(&self.collect_sources(known, file));
         }
-        reach
+        sources
     }
 
-    fn component_changes(&mut self, overlay: &Kustomization, component: &str, targets: &Reach) -> bool {
+    fn component_changes(&mut self, overlay: &Kustomization, component: &str, targets: &Sources) -> bool {
         let Ok(folder) = locate(overlay, component) else { return false };
         let kustomizations = self.kustomizations;
         match kustomizations.read.get(&folder) {

@@ -297,7 +297,7 @@ fn t125_what_is_missing_or_unreadable_is_named_once_with_a_count() {
 }
 
 #[test]
-fn t125_files_outside_are_searched_whole_and_up_to_a_limit() {
+fn t125_files_outside_are_searched_completely_up_to_a_limit() {
     // Larger than what is kept in memory.
     let large = format!("# {}\n{}", "-".repeat(33 << 20), set("large", None));
     let own = set("own", None);

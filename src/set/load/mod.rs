@@ -4,7 +4,7 @@
 mod advice;
 mod compare;
 mod ignored;
-mod nothing;
+mod no_sets;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Read};
@@ -15,17 +15,17 @@ use camino::Utf8PathBuf;
 use self::advice::Advice;
 use self::compare::{Comparison, Relation};
 use self::ignored::{Ignored, Rules, ignored};
-use self::nothing::{Nothing, nothing_found};
+use self::no_sets::{NoSets, no_sets_error};
 use super::files::names::Names;
 use super::files::origin::{Origin, in_no_commit, origin};
 use super::files::read::{Content, MAX_FILE, is_utf16, mentions, read_file};
 use super::files::root::{Root, checkout, root};
-use super::files::walk::{Candidate, Walk, Walked, together, walk};
+use super::files::walk::{Candidate, Walk, WalkResult, merge_walks, walk};
 use super::git::Source;
 use super::kustomize::{Effect, Engines, Extent, FoundSet, Kustomizations, chart_of_template, effects};
 use super::rules::document::{find, read, too_large};
-use super::yaml::kind::{Verdict, says_set};
-use super::yaml::spot::MAX_DOCUMENT;
+use super::yaml::kind::{DocumentKind, says_set};
+use super::yaml::position::MAX_DOCUMENT;
 use super::yaml::text::{Piece, split};
 use crate::crd::GROUP;
 use crate::set::error::{SetError, SetErrors};
@@ -132,11 +132,11 @@ impl Loader {
                 }
             }
         }
-        together(candidates)
+        merge_walks(candidates)
     }
 
-    fn walked(&mut self, folder: &Path, walked: Walked) -> Vec<Candidate> {
-        let Walked { candidates, kustomizations, errors, warnings } = walked;
+    fn walked(&mut self, folder: &Path, walked: WalkResult) -> Vec<Candidate> {
+        let WalkResult { candidates, kustomizations, errors, warnings } = walked;
         self.errors.extend(errors);
         self.warnings.extend(warnings);
         for kustomization in &kustomizations {
@@ -293,22 +293,24 @@ impl Loader {
         let found = match find(piece) {
             Ok(found) => found,
             Err(_) if !says_set(&piece.text) => return,
-            Err((spot, message)) => return self.errors.push(piece.error(file, spot, message)),
+            Err((position, message)) => return self.errors.push(piece.error(file, position, message)),
         };
         for found in found {
             let line = found.piece.first_line();
-            match found.verdict {
-                Verdict::Set => match read(&found.piece, file) {
+            match found.kind {
+                DocumentKind::Set => match read(&found.piece, file) {
                     Ok(set) => self.set(file, line, found.piece.text.as_bytes(), set),
                     Err(errors) => self.errors.extend(errors),
                 },
-                Verdict::Wrong(spot, message) => self.errors.push(found.piece.error(file, spot, message)),
-                Verdict::Foreign(version) => {
+                DocumentKind::Wrong(position, message) => {
+                    self.errors.push(found.piece.error(file, position, message));
+                }
+                DocumentKind::Foreign(version) => {
                     let version = crate::redact::printable(&version, 100);
                     let reason = format!("is of apiVersion {version}, not of {GROUP}");
                     self.skipped.push(SkippedFile::new(file, line, &reason));
                 }
-                Verdict::List | Verdict::Other => {}
+                DocumentKind::List | DocumentKind::Other => {}
             }
         }
     }
@@ -342,7 +344,7 @@ impl Loader {
                 self.comparison.take().and_then(|c| Some(c.finish(true).ok()?.1)).unwrap_or_default(),
             );
             self.warnings.sort();
-            self.errors.push(nothing_found(&Nothing {
+            self.errors.push(no_sets_error(&NoSets {
                 asked: &asked,
                 files: &self.seen,
                 ignored: ignored_files,
@@ -351,9 +353,9 @@ impl Loader {
             }));
         }
         if !self.errors.is_empty() {
-            let place =
+            let key =
                 |error: &SetError| (error.file.clone(), error.line, error.column, error.message.clone());
-            self.errors.sort_by_cached_key(place);
+            self.errors.sort_by_cached_key(key);
             self.errors.dedup();
             let more = self.errors.len().saturating_sub(MAX_ERRORS);
             self.errors.truncate(MAX_ERRORS);

@@ -12,9 +12,9 @@ use crate::set::model::CheckedSet;
 use crate::set::rules::spec::check_spec;
 use crate::set::yaml::characters::unseen;
 use crate::set::yaml::expand::Expander;
-use crate::set::yaml::kind::{Verdict, is_near, judge};
+use crate::set::yaml::kind::{DocumentKind, classify, is_near};
 use crate::set::yaml::outline::{Outline, odd_indent, outline};
-use crate::set::yaml::spot::{MAX_DOCUMENT, Spot};
+use crate::set::yaml::position::{MAX_DOCUMENT, Position};
 use crate::set::yaml::text::Piece;
 
 /// Parses one YAML document as a set. It may come from an archive, so that nothing in it is trusted.
@@ -27,11 +27,11 @@ pub fn check(document: &[u8], file: &str) -> Result<CheckedSet, SetError> {
     }
     let text = std::str::from_utf8(document).map_err(|_| SetError::file(file, "is not UTF-8"))?;
     let piece = Piece::whole(text);
-    let outline = outline(text).map_err(|(spot, message)| piece.error(file, spot, message))?;
-    match judge(&outline.header) {
-        Verdict::Set => {}
-        Verdict::Wrong(spot, message) => return Err(piece.error(file, spot, message)),
-        Verdict::Foreign(_) | Verdict::List | Verdict::Other => {
+    let outline = outline(text).map_err(|(position, message)| piece.error(file, position, message))?;
+    match classify(&outline.header) {
+        DocumentKind::Set => {}
+        DocumentKind::Wrong(position, message) => return Err(piece.error(file, position, message)),
+        DocumentKind::Foreign(_) | DocumentKind::List | DocumentKind::Other => {
             return Err(SetError::file(file, format!("is not an {KIND} of {API_VERSION}")));
         }
     }
@@ -48,10 +48,11 @@ pub(in crate::set) fn too_large(file: &str, bytes: usize) -> SetError {
     .help("divide it into several sets")
 }
 
-/// Reads a document that [`judge`] takes for a set.
+/// Reads a document that [`classify`] takes for a set.
 pub(in crate::set) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, Vec<SetError>> {
-    let at = |location: Location, message: String| piece.error(file, spot(location), message);
-    let document = parse(&piece.text).map_err(|(spot, message)| vec![piece.error(file, spot, message)])?;
+    let at = |location: Location, message: String| piece.error(file, position(location), message);
+    let document =
+        parse(&piece.text).map_err(|(position, message)| vec![piece.error(file, position, message)])?;
     let mut errors = Vec::new();
     let Metadata { name, namespace } = document.metadata;
     if !is_object_name(&name.value) {
@@ -95,7 +96,7 @@ pub(in crate::set) fn read(piece: &Piece<'_>, file: &str) -> Result<CheckedSet, 
     }
 }
 
-fn parse(text: &str) -> Result<Document, (Spot, String)> {
+fn parse(text: &str) -> Result<Document, (Position, String)> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: 32,
@@ -114,8 +115,8 @@ fn parse(text: &str) -> Result<Document, (Spot, String)> {
     let mut options = options;
     options.alias_limits.max_total_replayed_events = 200_000;
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let place = error.location().map_or(Spot { line: 1, column: 1, length: 1 }, spot);
-        odd_indent(text).unwrap_or_else(|| (place, explain(&error)))
+        let position = error.location().map_or(Position { line: 1, column: 1, length: 1 }, position);
+        odd_indent(text).unwrap_or_else(|| (position, explain(&error)))
     })
 }
 
@@ -146,9 +147,9 @@ fn explain(error: &serde_saphyr::Error) -> String {
     }
 }
 
-fn spot(location: Location) -> Spot {
+fn position(location: Location) -> Position {
     let length = usize::try_from(location.span().len()).ok().filter(|length| *length < 4096);
-    Spot {
+    Position {
         line: location.line().max(1),
         column: location.column().max(1),
         length: length.unwrap_or(1).max(1),
@@ -287,22 +288,22 @@ impl Image {
 }
 
 /// A set in a piece of a file, or its error.
-pub(in crate::set) struct Found<'a> {
+pub(in crate::set) struct ClassifiedDocument<'a> {
     /// The YAML document, or one item of a list.
     pub(in crate::set) piece: Piece<'a>,
     /// The set or the error.
-    pub(in crate::set) verdict: Verdict,
+    pub(in crate::set) kind: DocumentKind,
 }
 
 /// Finds the sets in a YAML document and in the items of a list.
 ///
 /// # Errors
 /// The document is not YAML.
-pub(in crate::set) fn find<'a>(piece: &Piece<'a>) -> Result<Vec<Found<'a>>, (Spot, String)> {
+pub(in crate::set) fn find<'a>(piece: &Piece<'a>) -> Result<Vec<ClassifiedDocument<'a>>, (Position, String)> {
     let Outline { header, items } = outline(&piece.text)?;
-    let verdict = judge(&header);
-    if verdict != Verdict::List {
-        return Ok(vec![Found { piece: piece.clone(), verdict }]);
+    let kind = classify(&header);
+    if kind != DocumentKind::List {
+        return Ok(vec![ClassifiedDocument { piece: piece.clone(), kind }]);
     }
     let mut found = Vec::with_capacity(items.len());
     let mut list = None;
@@ -316,15 +317,18 @@ pub(in crate::set) fn find<'a>(piece: &Piece<'a>) -> Result<Vec<Found<'a>>, (Spo
         let Some(piece) = written else {
             let message =
                 "uses anchors of other items in a way that cannot be written out; write the values out";
-            let spot = Spot { line: item.line, column: item.column as u64 + 1, length: 1 };
-            found.push(Found { piece: piece.clone(), verdict: Verdict::Wrong(spot, message.to_owned()) });
+            let position = Position { line: item.line, column: item.column as u64 + 1, length: 1 };
+            found.push(ClassifiedDocument {
+                piece: piece.clone(),
+                kind: DocumentKind::Wrong(position, message.to_owned()),
+            });
             continue;
         };
-        let verdict = match outline(&piece.text) {
-            Ok(outline) => judge(&outline.header),
-            Err((spot, message)) => Verdict::Wrong(spot, message),
+        let kind = match outline(&piece.text) {
+            Ok(outline) => classify(&outline.header),
+            Err((position, message)) => DocumentKind::Wrong(position, message),
         };
-        found.push(Found { piece, verdict });
+        found.push(ClassifiedDocument { piece, kind });
     }
     Ok(found)
 }

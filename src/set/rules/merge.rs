@@ -47,7 +47,7 @@ pub fn merge(sets: &[LoadedSet]) -> Result<MergedImages, SetErrors> {
     let mut known: HashMap<(&Reference, &[Platform]), usize> = HashMap::new();
     for (set, loaded) in sets.iter().enumerate() {
         for (image, wanted) in loaded.set.images.iter().enumerate() {
-            let place = *known.entry((&wanted.reference, &wanted.platforms)).or_insert_with(|| {
+            let index = *known.entry((&wanted.reference, &wanted.platforms)).or_insert_with(|| {
                 images.push(MergedImage {
                     reference: wanted.reference.clone(),
                     platforms: wanted.platforms.clone(),
@@ -55,7 +55,7 @@ pub fn merge(sets: &[LoadedSet]) -> Result<MergedImages, SetErrors> {
                 });
                 images.len() - 1
             });
-            if let Some(merged) = images.get_mut(place) {
+            if let Some(merged) = images.get_mut(index) {
                 merged.uses.push(SetUse { set, image });
             }
         }

@@ -19,7 +19,7 @@ fn t85_a_checkout_is_read_in_order_and_without_what_it_ignores() {
         ("other.yaml", "kind: Deployment # for the EdgeImageSet\n"),
     ])
     .unwrap();
-    assert_eq!(places(&loaded), [("m/one.yml", 1, "c"), ("z.yaml", 3, "a"), ("z.yaml", 15, "b")]);
+    assert_eq!(locations(&loaded), [("m/one.yml", 1, "c"), ("z.yaml", 3, "a"), ("z.yaml", 15, "b")]);
     assert_eq!(loaded.sets[1].raw, a.as_bytes());
     let skipped = loaded.skipped.iter().map(|skipped| format!("{} {}", skipped.file, skipped.reason));
     assert_eq!(
@@ -31,13 +31,13 @@ fn t85_a_checkout_is_read_in_order_and_without_what_it_ignores() {
         ]
     );
     assert_eq!(loaded.ignored_files, 2);
-    let places = loaded.warnings.iter().map(|warning| (warning.file.as_str(), warning.line));
-    assert_eq!(places.collect::<Vec<_>>(), [(".hidden/x.yaml", 0), ("m/one.yml", 8)]);
+    let locations = loaded.warnings.iter().map(|warning| (warning.file.as_str(), warning.line));
+    assert_eq!(locations.collect::<Vec<_>>(), [(".hidden/x.yaml", 0), ("m/one.yml", 8)]);
     assert_eq!(loaded.source, None);
 }
 
 #[test]
-fn where_no_set_is_found_it_is_said_what_is_there_instead() {
+fn if_no_set_is_found_the_message_tells_what_is_there_instead() {
     let error = load_files(&[
         ("a.yaml", "apiVersion: apps/v1\nkind: Deployment\n---\napiVersion: v1\nkind: Pod\n"),
         ("b.json", "{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}"),
@@ -83,7 +83,7 @@ fn t85_links_are_followed_only_below_the_root() {
     symlink(".", root.join("loop")).unwrap();
     symlink("/etc/hostname", root.join("harmless")).unwrap();
     let loaded = load(&[path.join("in")], None).unwrap();
-    assert_eq!(places(&loaded), [("only.yaml", 1, "a"), ("real.yaml", 1, "a")]);
+    assert_eq!(locations(&loaded), [("only.yaml", 1, "a"), ("real.yaml", 1, "a")]);
     symlink("../out", root.join("up")).unwrap();
     symlink("../out/x.yaml", root.join("up.yaml")).unwrap();
     symlink("gone", root.join("gone.yaml")).unwrap();
@@ -106,7 +106,7 @@ fn files_and_standard_input_are_read_and_nothing_is_read_twice() {
     let mut stdin = text.as_bytes();
     let paths = [path.join("b.txt"), path.clone(), path.join("a.yaml"), Utf8PathBuf::from("-")];
     let loaded = load(&paths, Some(&mut stdin)).unwrap();
-    assert_eq!(places(&loaded), [("-", 1, "a"), ("a.yaml", 1, "a"), ("b.txt", 1, "b")]);
+    assert_eq!(locations(&loaded), [("-", 1, "a"), ("a.yaml", 1, "a"), ("b.txt", 1, "b")]);
     let missing = load(&[path.join("none")], None).unwrap_err().to_string();
     assert!(missing.contains("none: does not exist"), "{missing}");
     assert!(load(&[Utf8PathBuf::from("-")], None).is_err());
@@ -133,7 +133,7 @@ fn t205_files_of_several_paths_have_names_of_their_own() {
         ("sites/rome/images.yaml", &by_tag("rome").replace("images:", "imges:")),
     ]);
     let both = load_below(&root, &["sites/common", "sites/berlin"]).unwrap();
-    assert_eq!(places(&both), [("berlin/images.yaml", 1, "berlin"), ("common/images.yaml", 1, "common")]);
+    assert_eq!(locations(&both), [("berlin/images.yaml", 1, "berlin"), ("common/images.yaml", 1, "common")]);
     let warned = both.warnings.iter().map(|warning| warning.file.as_str()).collect::<Vec<_>>();
     assert_eq!(warned, ["berlin/images.yaml", "common/images.yaml"], "one for each file");
     assert_eq!(both, load_below(&root, &["sites/berlin", "sites/common"]).unwrap());
@@ -159,7 +159,7 @@ fn t205_what_is_named_twice_is_read_once() {
     ]);
     std::os::unix::fs::symlink("../common/images.yaml", root.join("sites/berlin/link.yaml")).unwrap();
     let all = load_below(&root, &["sites"]).unwrap();
-    assert_eq!(places(&all), [("berlin/images.yaml", 1, "berlin"), ("common/images.yaml", 1, "common")]);
+    assert_eq!(locations(&all), [("berlin/images.yaml", 1, "berlin"), ("common/images.yaml", 1, "common")]);
     for paths in [
         &["sites", "sites/."][..],
         &["sites", "sites/berlin"],
@@ -174,7 +174,7 @@ fn t205_what_is_named_twice_is_read_once() {
     assert!(load_below(&root, &["sites/berlin"]).is_err());
     // What is hidden below one path and not below another is read.
     let more = load_below(&root, &["sites", "sites/.drafts"]).unwrap();
-    assert_eq!(places(&more)[0], (".drafts/images.yaml", 1, "draft"));
+    assert_eq!(locations(&more)[0], (".drafts/images.yaml", 1, "draft"));
     assert_eq!(more, load_below(&root, &["sites/.drafts", "sites"]).unwrap());
     // Advice and errors do not depend on the order either.
     fs::create_dir(root.join("sites/berlin/.old")).unwrap();

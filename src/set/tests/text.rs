@@ -21,7 +21,7 @@ fn t85_patches_and_templates_are_skipped_with_a_line_each() {
         ("foreign.yaml", "apiVersion: example.com/v1\nkind: EdgeImageSet\n"),
     ])
     .unwrap();
-    assert_eq!(places(&loaded), [("base/set.yaml", 1, "a")]);
+    assert_eq!(locations(&loaded), [("base/set.yaml", 1, "a")]);
     let lines = loaded.skipped.iter().map(|over| format!("{} {}", over.file, over.reason));
     assert_eq!(
         lines.collect::<Vec<_>>(),
@@ -51,7 +51,7 @@ fn t85_items_of_a_list_become_documents_of_their_own() {
     let loaded =
         load_files(&[("list.yaml", &list), ("sets.yaml", &serde_json::to_string_pretty(&json).unwrap())])
             .unwrap();
-    assert_eq!(places(&loaded), [("list.yaml", 4, "a"), ("list.yaml", 14, "b"), ("sets.yaml", 4, "c")]);
+    assert_eq!(locations(&loaded), [("list.yaml", 4, "a"), ("list.yaml", 14, "b"), ("sets.yaml", 4, "c")]);
     assert_eq!(String::from_utf8_lossy(&loaded.sets[1].raw), set("b", &[&nginx()]));
     assert_eq!(loaded.sets[1].set.images[0].line, 21);
     for found in &loaded.sets {
@@ -88,7 +88,7 @@ fn t85_line_ends_marks_and_encodings_of_other_systems() {
     let text = set("a", &[&nginx()]);
     let crlf = text.replace('\n', "\r\n");
     let loaded = load_files(&[("a.yaml", &format!("\u{feff}{crlf}---\r\n{crlf}"))]).unwrap();
-    assert_eq!(places(&loaded), [("a.yaml", 1, "a"), ("a.yaml", 10, "a")]);
+    assert_eq!(locations(&loaded), [("a.yaml", 1, "a"), ("a.yaml", 10, "a")]);
     assert_eq!(loaded.sets[0].raw, crlf.as_bytes());
 
     let (folder, path) = folder(&[("x", "")]);
@@ -130,7 +130,7 @@ fn t85_files_that_were_joined_are_divided() {
         (format!("\u{feff}{}\u{feff}---\r\n{}", a.replace('\n', "\r\n"), b.replace('\n', "\r\n")), 10),
     ] {
         let loaded = load_files(&[("a.yaml", &joined)]).unwrap();
-        assert_eq!(places(&loaded), [("a.yaml", 1, "a"), ("a.yaml", line, "b")], "{joined:?}");
+        assert_eq!(locations(&loaded), [("a.yaml", 1, "a"), ("a.yaml", line, "b")], "{joined:?}");
         for found in &loaded.sets {
             assert_eq!(check(&found.raw, "raw").unwrap().spec, found.set.spec);
         }
@@ -140,7 +140,7 @@ fn t85_files_that_were_joined_are_divided() {
 }
 
 #[test]
-fn t85_characters_that_nobody_sees_are_named() {
+fn t85_invisible_characters_are_named() {
     for (put, message) in [
         (
             format!("docker.io/nginx:1.25@{D1}\u{a0}"),
@@ -178,7 +178,7 @@ fn t85_items_of_a_list_may_use_the_anchors_of_other_items() {
         nginx()
     );
     let loaded = load_files(&[("list.yaml", &list)]).unwrap();
-    assert_eq!(places(&loaded), [("list.yaml", 5, "a"), ("list.yaml", 12, "b")]);
+    assert_eq!(locations(&loaded), [("list.yaml", 5, "a"), ("list.yaml", 12, "b")]);
     let [a, b] = loaded.sets.as_slice() else { panic!("{loaded:?}") };
     assert_eq!(b.set.images[0].reference, a.set.images[0].reference);
     assert_eq!(b.set.spec.destination_registry, "other.local:5000");

@@ -32,7 +32,7 @@ pub(in crate::set) fn unseen(value: &str) -> Option<String> {
     let (at, c) = value.char_indices().find(|(_, c)| character_name(*c).is_some())?;
     let name = describe(c);
     let rest = value.get(at..).unwrap_or_default();
-    let place = if at == 0 {
+    let location = if at == 0 {
         format!("begins with {name}")
     } else if rest.chars().all(|c| character_name(c).is_some()) {
         format!("ends with {name}")
@@ -42,7 +42,7 @@ pub(in crate::set) fn unseen(value: &str) -> Option<String> {
     // A block scalar keeps the line break at its end.
     let advice =
         if c == '\n' { "; write it on one line, or with `>-` in place of `|` or `>`" } else { "; remove it" };
-    Some(format!("the value {place}{advice}"))
+    Some(format!("the value {location}{advice}"))
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_sees_is_named() {
+    fn invisible_characters_are_named() {
         for (value, message) in [
             ("a:1\u{a0}", Some("the value ends with a no-break space (U+00A0); remove it")),
             ("a\u{200b}:1", Some("the value has a zero-width space (U+200B) behind `a`; remove it")),

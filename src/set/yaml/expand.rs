@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Tag};
 
-use super::spot::MAX_DOCUMENT;
+use super::position::MAX_DOCUMENT;
 
 /// Most parts of a list, and most parts that are written for all of its items together.
 const MAX_EVENTS: usize = 500_000;
@@ -19,7 +19,7 @@ const CORE: &str = "tag:yaml.org,2002:";
 
 /// A text, with the line of the list for each of its lines.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::set) struct Expanded {
+pub(in crate::set) struct ExpandedItem {
     pub(in crate::set) text: String,
     pub(in crate::set) lines: Vec<u64>,
 }
@@ -73,7 +73,7 @@ impl<'a> Expander<'a> {
 
     /// Writes the item that begins at a byte of the list. `None`: it cannot be written, or all items together would be
     /// too large.
-    pub(in crate::set) fn item(&mut self, start: usize) -> Option<Expanded> {
+    pub(in crate::set) fn item(&mut self, start: usize) -> Option<ExpandedItem> {
         let mut rest = self.mappings.get(&start)?.clone();
         let mut writer = Writer {
             events: &self.events,
@@ -83,27 +83,28 @@ impl<'a> Expander<'a> {
             events_left: MAX_EVENTS - self.events_written,
             bytes_left: MAX_BYTES - self.bytes_written,
         };
-        let done = writer.node(&mut rest, Place { indent: 0, depth: 0, after: After::Nothing, line: 0 });
+        let done = writer
+            .node(&mut rest, NodeContext { indent: 0, depth: 0, preceding: Preceding::Nothing, line: 0 });
         let Writer { text, lines, events_left, .. } = writer;
         self.events_written = MAX_EVENTS - events_left;
         self.bytes_written = (self.bytes_written + text.len()).min(MAX_BYTES);
-        done.filter(|()| text.len() <= MAX_DOCUMENT).map(|()| Expanded { text, lines })
+        done.filter(|()| text.len() <= MAX_DOCUMENT).map(|()| ExpandedItem { text, lines })
     }
 }
 
 /// What precedes a node on its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum After {
+enum Preceding {
     Nothing,
     Key,
     Dash,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct NodeContext {
     indent: usize,
     depth: usize,
-    after: After,
+    preceding: Preceding,
     /// Line of the key before it.
     line: u64,
 }
@@ -132,53 +133,59 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the node at the front of `rest`, with the end of its last line.
-    fn node(&mut self, rest: &mut Range<usize>, place: Place) -> Option<()> {
-        if place.depth > MAX_DEPTH {
+    fn node(&mut self, rest: &mut Range<usize>, context: NodeContext) -> Option<()> {
+        if context.depth > MAX_DEPTH {
             return None;
         }
         let (event, line) = self.next(rest)?;
         match event {
             Event::Alias(anchor) => {
                 let mut node = self.anchors.get(anchor)?.clone();
-                self.node(&mut node, Place { depth: place.depth + 1, ..place })
+                self.node(&mut node, NodeContext { depth: context.depth + 1, ..context })
             }
             Event::Scalar(value, style, _, tag) => {
-                let blank =
-                    if place.after == After::Nothing || value.is_empty() && *style == ScalarStyle::Plain {
-                        ""
-                    } else {
-                        " "
-                    };
+                let blank = if context.preceding == Preceding::Nothing
+                    || value.is_empty() && *style == ScalarStyle::Plain
+                {
+                    ""
+                } else {
+                    " "
+                };
                 let scalar = scalar(value, *style, tag.as_deref());
                 self.text.push_str(&format!("{blank}{scalar}"));
                 self.end_line(*line);
                 Some(())
             }
-            Event::MappingStart(..) => self.mapping(rest, place, *line),
-            Event::SequenceStart(..) => self.sequence(rest, place, *line),
+            Event::MappingStart(..) => self.mapping(rest, context, *line),
+            Event::SequenceStart(..) => self.sequence(rest, context, *line),
             _ => None,
         }
     }
 
-    fn mapping(&mut self, rest: &mut Range<usize>, place: Place, line: u64) -> Option<()> {
+    fn mapping(&mut self, rest: &mut Range<usize>, context: NodeContext, line: u64) -> Option<()> {
         if matches!(self.peek(rest)?.0, Event::MappingEnd) {
             self.next(rest)?;
-            return self.empty("{}", place, line);
+            return self.empty("{}", context, line);
         }
         let mut first = true;
-        self.begin(place);
+        self.begin(context);
         while !matches!(self.peek(rest)?.0, Event::MappingEnd) {
             let line = self.peek(rest)?.1;
             let (key, style, tag) = self.key(rest)?;
-            if !first || place.after != After::Dash {
-                self.text.push_str(&" ".repeat(place.indent));
+            if !first || context.preceding != Preceding::Dash {
+                self.text.push_str(&" ".repeat(context.indent));
             }
             first = false;
             self.text.push_str(&scalar(key, style, tag));
             self.text.push(':');
             self.node(
                 rest,
-                Place { indent: place.indent + 2, depth: place.depth + 1, after: After::Key, line },
+                NodeContext {
+                    indent: context.indent + 2,
+                    depth: context.depth + 1,
+                    preceding: Preceding::Key,
+                    line,
+                },
             )?;
         }
         self.next(rest)?;
@@ -201,22 +208,27 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn sequence(&mut self, rest: &mut Range<usize>, place: Place, line: u64) -> Option<()> {
+    fn sequence(&mut self, rest: &mut Range<usize>, context: NodeContext, line: u64) -> Option<()> {
         if matches!(self.peek(rest)?.0, Event::SequenceEnd) {
             self.next(rest)?;
-            return self.empty("[]", place, line);
+            return self.empty("[]", context, line);
         }
         let mut first = true;
-        self.begin(place);
+        self.begin(context);
         while !matches!(self.peek(rest)?.0, Event::SequenceEnd) {
-            if !first || place.after != After::Dash {
-                self.text.push_str(&" ".repeat(place.indent));
+            if !first || context.preceding != Preceding::Dash {
+                self.text.push_str(&" ".repeat(context.indent));
             }
             first = false;
             self.text.push('-');
             self.node(
                 rest,
-                Place { indent: place.indent + 2, depth: place.depth + 1, after: After::Dash, line },
+                NodeContext {
+                    indent: context.indent + 2,
+                    depth: context.depth + 1,
+                    preceding: Preceding::Dash,
+                    line,
+                },
             )?;
         }
         self.next(rest)?;
@@ -224,16 +236,16 @@ impl<'a> Writer<'a> {
     }
 
     /// Begins a mapping or a list: below its key, or beside its dash.
-    fn begin(&mut self, place: Place) {
-        match place.after {
-            After::Nothing => {}
-            After::Key => self.end_line(place.line),
-            After::Dash => self.text.push(' '),
+    fn begin(&mut self, context: NodeContext) {
+        match context.preceding {
+            Preceding::Nothing => {}
+            Preceding::Key => self.end_line(context.line),
+            Preceding::Dash => self.text.push(' '),
         }
     }
 
-    fn empty(&mut self, text: &str, place: Place, line: u64) -> Option<()> {
-        let blank = if place.after == After::Nothing { "" } else { " " };
+    fn empty(&mut self, text: &str, context: NodeContext, line: u64) -> Option<()> {
+        let blank = if context.preceding == Preceding::Nothing { "" } else { " " };
         self.text.push_str(&format!("{blank}{text}"));
         self.end_line(line);
         Some(())
@@ -269,8 +281,8 @@ mod tests {
         serde_saphyr::from_str(text).unwrap()
     }
 
-    /// The item at this place, written alone, reads as it does in the list.
-    fn check(list: &str, n: usize) -> Expanded {
+    /// Item `n`, written alone, is parsed as in the list.
+    fn check(list: &str, n: usize) -> ExpandedItem {
         let items = crate::set::yaml::outline::outline(list).unwrap().items;
         let expanded = Expander::new(list).unwrap().item(items[n].bytes.start).unwrap();
         assert_eq!(parsed(&expanded.text), parsed(list)["items"][n], "{}", expanded.text);
@@ -310,7 +322,7 @@ items:
     }
 
     #[test]
-    fn what_would_be_endless_is_given_up() {
+    fn expansion_is_limited() {
         let mut list = "items:\n- a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..12 {
             let last = format!("*a{}, ", n - 1).repeat(10);

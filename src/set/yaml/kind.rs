@@ -2,13 +2,13 @@
 //! The kind of a YAML document, by its `apiVersion` and `kind`.
 
 use super::outline::Header;
-use super::spot::Spot;
+use super::position::Position;
 use crate::crd::{API_VERSION, GROUP, KIND};
 use crate::set::files::read::PROJECT;
 
 /// The kind of a YAML document.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::set) enum Verdict {
+pub(in crate::set) enum DocumentKind {
     /// A set of this API version.
     Set,
     /// A list, which may contain sets.
@@ -18,11 +18,11 @@ pub(in crate::set) enum Verdict {
     /// Another resource.
     Other,
     /// Probably meant to be a set, but invalid.
-    Wrong(Spot, String),
+    Wrong(Position, String),
 }
 
-pub(in crate::set) fn judge(header: &Header) -> Verdict {
-    let start = Spot { line: 1, column: 1, length: 1 };
+pub(in crate::set) fn classify(header: &Header) -> DocumentKind {
+    let start = Position { line: 1, column: 1, length: 1 };
     let (version, kind) = (header.api_version.as_ref(), header.kind.as_ref());
     let version_text = version.map(|version| version.value.as_str());
     let ours = version_text.is_some_and(|version| group(version) == GROUP);
@@ -30,30 +30,33 @@ pub(in crate::set) fn judge(header: &Header) -> Verdict {
     let may_be_ours = version_text.is_none_or(|version| ours || is_near_group(group(version)));
     match kind {
         Some(kind) if kind.value == KIND => match version {
-            Some(version) if version.value == API_VERSION => Verdict::Set,
-            Some(version) if may_be_ours => Verdict::Wrong(
-                version.spot,
+            Some(version) if version.value == API_VERSION => DocumentKind::Set,
+            Some(version) if may_be_ours => DocumentKind::Wrong(
+                version.position,
                 format!("apiVersion `{}` is not supported; expected {API_VERSION}", version.value),
             ),
-            Some(version) => Verdict::Foreign(version.value.clone()),
-            None => Verdict::Wrong(kind.spot, format!("apiVersion is missing; expected {API_VERSION}")),
+            Some(version) => DocumentKind::Foreign(version.value.clone()),
+            None => {
+                DocumentKind::Wrong(kind.position, format!("apiVersion is missing; expected {API_VERSION}"))
+            }
         },
-        Some(kind) if kind.value == "List" || kind.value == LIST_KIND => Verdict::List,
+        Some(kind) if kind.value == "List" || kind.value == LIST_KIND => DocumentKind::List,
         Some(kind) if ours && [BUNDLE_KIND, BUNDLE_LIST_KIND].contains(&kind.value.as_str()) => {
-            Verdict::Other
+            DocumentKind::Other
         }
-        Some(kind) if may_be_ours && is_near_kind(&kind.value) => {
-            Verdict::Wrong(kind.spot, format!("kind `{}` is not known; did you mean {KIND}?", kind.value))
-        }
-        Some(kind) if ours => Verdict::Wrong(
-            kind.spot,
+        Some(kind) if may_be_ours && is_near_kind(&kind.value) => DocumentKind::Wrong(
+            kind.position,
+            format!("kind `{}` is not known; did you mean {KIND}?", kind.value),
+        ),
+        Some(kind) if ours => DocumentKind::Wrong(
+            kind.position,
             format!("kind `{}` is not known; {GROUP} has the kinds {KIND} and {BUNDLE_KIND}", kind.value),
         ),
-        None if ours => Verdict::Wrong(
-            version.map_or(start, |version| version.spot),
+        None if ours => DocumentKind::Wrong(
+            version.map_or(start, |version| version.position),
             format!("kind is missing; expected {KIND}"),
         ),
-        _ => Verdict::Other,
+        _ => DocumentKind::Other,
     }
 }
 
@@ -110,14 +113,14 @@ mod tests {
     use super::*;
     use crate::set::yaml::outline::outline;
 
-    fn of(version: &str, kind: &str) -> Verdict {
-        judge(&outline(&format!("apiVersion: {version}\nkind: {kind}\n")).unwrap().header)
+    fn of(version: &str, kind: &str) -> DocumentKind {
+        classify(&outline(&format!("apiVersion: {version}\nkind: {kind}\n")).unwrap().header)
     }
 
     #[test]
     fn t233_kinds_and_groups_that_are_almost_ours_are_errors_with_the_right_word() {
         let message = |version: &str, kind: &str| match of(version, kind) {
-            Verdict::Wrong(_, message) => message,
+            DocumentKind::Wrong(_, message) => message,
             other => panic!("{version} {kind}: {other:?}"),
         };
         for kind in [
@@ -155,18 +158,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_somebody_elses_is_left_alone() {
-        assert_eq!(of(API_VERSION, "EdgeImageSet"), Verdict::Set);
-        assert_eq!(of(API_VERSION, "EdgeImageSetList"), Verdict::List);
-        assert_eq!(of("v1", "List"), Verdict::List);
+    fn resources_of_other_groups_are_ignored() {
+        assert_eq!(of(API_VERSION, "EdgeImageSet"), DocumentKind::Set);
+        assert_eq!(of(API_VERSION, "EdgeImageSetList"), DocumentKind::List);
+        assert_eq!(of("v1", "List"), DocumentKind::List);
         for kind in ["ImageBundle", "ImageBundleList"] {
-            assert_eq!(of(API_VERSION, kind), Verdict::Other);
+            assert_eq!(of(API_VERSION, kind), DocumentKind::Other);
         }
-        assert_eq!(of("example.com/v1", "EdgeImageSet"), Verdict::Foreign("example.com/v1".to_owned()));
+        assert_eq!(of("example.com/v1", "EdgeImageSet"), DocumentKind::Foreign("example.com/v1".to_owned()));
         for (version, kind) in
             [("example.com/v1", "EdgeImage"), ("v1", "Pod"), ("apps/v1", "Deployment"), ("v1", "ImageSet")]
         {
-            assert_eq!(of(version, kind), Verdict::Other, "{kind}");
+            assert_eq!(of(version, kind), DocumentKind::Other, "{kind}");
         }
     }
 

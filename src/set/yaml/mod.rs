@@ -5,5 +5,5 @@ pub(super) mod characters;
 pub(super) mod expand;
 pub(super) mod kind;
 pub(super) mod outline;
-pub(super) mod spot;
+pub(super) mod position;
 pub(super) mod text;

@@ -9,23 +9,23 @@ use std::ops::Range;
 use serde_saphyr::granit_parser::{Event, Parser};
 
 use super::characters::{character_name, describe};
-use super::spot::Spot;
+use super::position::Position;
 
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 128;
 
 /// A text and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::set) struct Word {
+pub(in crate::set) struct LocatedText {
     pub(in crate::set) value: String,
-    pub(in crate::set) spot: Spot,
+    pub(in crate::set) position: Position,
 }
 
 /// The two fields that tell the kind of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::set) struct Header {
-    pub(in crate::set) api_version: Option<Word>,
-    pub(in crate::set) kind: Option<Word>,
+    pub(in crate::set) api_version: Option<LocatedText>,
+    pub(in crate::set) kind: Option<LocatedText>,
 }
 
 /// An item of a list.
@@ -60,7 +60,7 @@ enum Open {
 ///
 /// # Errors
 /// The location of the error, and why the text is not YAML.
-pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
+pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Position, String)> {
     let mut outline = Outline::default();
     let mut open: Vec<Open> = Vec::new();
     // The open item, and the items with anchors.
@@ -71,7 +71,7 @@ pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
             let (marker, info) = (error.marker(), error.info());
             tab(text, marker.line(), &info)
                 .or_else(|| odd_indent(text))
-                .unwrap_or_else(|| (spot(marker.line(), marker.col(), 1), explain(info)))
+                .unwrap_or_else(|| (position(marker.line(), marker.col(), 1), explain(info)))
         })?;
         let under_items =
             matches!(open.as_slice(), [Open::Map { key: Some(key) }, Open::List] if key == "items");
@@ -86,7 +86,7 @@ pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
         match event {
             Event::MappingStart(..) | Event::SequenceStart(..) if open.len() == MAX_DEPTH => {
                 let message = format!("nested deeper than {MAX_DEPTH} levels");
-                return Err((spot(span.start.line(), span.start.col(), 1), message));
+                return Err((position(span.start.line(), span.start.col(), 1), message));
             }
             Event::MappingStart(..) => {
                 if under_items {
@@ -120,9 +120,9 @@ pub(in crate::set) fn outline(text: &str) -> Result<Outline, (Spot, String)> {
             Event::Scalar(value, ..) => {
                 if let Some((key, merged)) = header_key(&open) {
                     let length = span.end.index().saturating_sub(span.start.index());
-                    let word = Word {
+                    let word = LocatedText {
                         value: value.to_string(),
-                        spot: spot(span.start.line(), span.start.col(), length),
+                        position: position(span.start.line(), span.start.col(), length),
                     };
                     let field = match key {
                         "apiVersion" => Some(&mut outline.header.api_version),
@@ -168,7 +168,7 @@ fn header_key(open: &[Open]) -> Option<(&str, bool)> {
 }
 
 /// The location of the tab that the parser refused. The parser reports the value before it.
-fn tab(text: &str, line: usize, message: &str) -> Option<(Spot, String)> {
+fn tab(text: &str, line: usize, message: &str) -> Option<(Position, String)> {
     if !message.contains("tab") {
         return None;
     }
@@ -179,19 +179,20 @@ fn tab(text: &str, line: usize, message: &str) -> Option<(Spot, String)> {
         .skip(line.saturating_sub(1))
         .find_map(|(number, line)| indented(line).map(|column| (number, column)))?;
     let message = "a tab stands where YAML takes only spaces".to_owned();
-    Some((spot(number + 1, column, 1), message))
+    Some((position(number + 1, column, 1), message))
 }
 
 /// Indentation with characters that only look like blanks.
-pub(in crate::set) fn odd_indent(text: &str) -> Option<(Spot, String)> {
+pub(in crate::set) fn odd_indent(text: &str) -> Option<(Position, String)> {
     text.lines().enumerate().find_map(|(number, line)| {
         let indent = line.chars().take_while(|c| c.is_whitespace() || character_name(*c).is_some());
         // A byte order mark is no indentation, but the beginning of a file.
         let column = indent.clone().position(|c| !matches!(c, ' ' | '\t' | '\u{feff}'))?;
         let name = describe(indent.clone().nth(column)?);
         let has_more = line.chars().count() > indent.count();
-        has_more
-            .then(|| (spot(number + 1, column, 1), format!("the line is indented with {name}; use spaces")))
+        has_more.then(|| {
+            (position(number + 1, column, 1), format!("the line is indented with {name}; use spaces"))
+        })
     })
 }
 
@@ -217,6 +218,6 @@ fn node_ended(open: &mut [Open]) {
     }
 }
 
-fn spot(line: usize, column: usize, length: usize) -> Spot {
-    Spot { line: line.max(1) as u64, column: column as u64 + 1, length: length.max(1) }
+fn position(line: usize, column: usize, length: usize) -> Position {
+    Position { line: line.max(1) as u64, column: column as u64 + 1, length: length.max(1) }
 }

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use super::expand::{Expanded, Expander};
+use super::expand::{ExpandedItem, Expander};
 use super::outline::Item;
-use super::spot::Spot;
+use super::position::Position;
 use crate::set::error::SetError;
 
 /// A YAML document of a file, or an item of a list in it.
@@ -74,7 +74,7 @@ impl<'a> Piece<'a> {
 
     /// An item that uses anchors of other items, with the aliases expanded. `None`: it cannot be expanded.
     pub(in crate::set) fn expanded(&self, item: &Item, list: &mut Expander<'_>) -> Option<Self> {
-        let Expanded { text, lines } = list.item(item.bytes.start)?;
+        let ExpandedItem { text, lines } = list.item(item.bytes.start)?;
         Some(Self {
             text: Cow::Owned(text),
             line: 0,
@@ -99,14 +99,14 @@ impl<'a> Piece<'a> {
     }
 
     /// An error at a position in the document.
-    pub(in crate::set) fn error(&self, file: &str, spot: Spot, message: String) -> SetError {
-        let line = self.line(spot.line);
+    pub(in crate::set) fn error(&self, file: &str, position: Position, message: String) -> SetError {
+        let line = self.line(position.line);
         if self.lines.is_some() {
             // The columns differ there.
             return SetError { line, ..SetError::file(file, message) };
         }
-        let removed = if spot.line == 1 { self.columns.0 } else { self.columns.1 };
-        let column = spot.column + removed as u64;
+        let removed = if position.line == 1 { self.columns.0 } else { self.columns.1 };
+        let column = position.column + removed as u64;
         let source = self.source.get_or_init(|| {
             // The rest of the file is blank, because it may be a Secret.
             let lines = usize::try_from(self.shown_at.0 - 1).unwrap_or(0);
@@ -114,7 +114,7 @@ impl<'a> Piece<'a> {
             text.push_str(self.shown);
             text.into()
         });
-        let span = span(source, line, column, spot.length);
+        let span = span(source, line, column, position.length);
         let help = span.as_ref().and_then(|span| help(source, span.start));
         SetError {
             line,

@@ -21,7 +21,7 @@ use crate::registry::{Repository, referrers_tag};
 
 /// The result for the referrers of a target.
 #[derive(Debug, Default)]
-pub(super) struct Attached {
+pub(super) struct AttachResult {
     /// Lists to read again at the end of the run.
     pub(super) written: Vec<WrittenList>,
     /// Referrers that are not as they should be.
@@ -42,18 +42,18 @@ impl Run<'_> {
     }
 
     /// Puts the referrers of a target, whose image is present, and makes them findable.
-    pub(super) async fn put_referrers(&self, target: &Target, failures: &Failures) -> Attached {
+    pub(super) async fn put_referrers(&self, target: &Target, failures: &Failures) -> AttachResult {
         let image = self.images.images.get(target.image).filter(|_| self.referrers);
         let entry = self.bundle.manifest().images.get(target.image);
-        let (Some(image), Some(entry)) = (image, entry) else { return Attached::default() };
+        let (Some(image), Some(entry)) = (image, entry) else { return AttachResult::default() };
         let found = entry.referrers.iter().zip(&image.referrers).collect::<Vec<_>>();
         if found.is_empty() {
-            return Attached::default();
+            return AttachResult::default();
         }
         let mut repository = self.repository(&target.repository).optional();
-        let mut attached = Attached::default();
+        let mut attach_result = AttachResult::default();
         let mut problem = |referrer: &BundleReferrer, unlisted, error: &TargetError| {
-            attached.problems.push(ReferrerProblem {
+            attach_result.problems.push(ReferrerProblem {
                 repository: target.repository.clone(),
                 subject: referrer.subject,
                 digest: referrer.digest,
@@ -87,9 +87,9 @@ impl Run<'_> {
             }
         }
         let (written, problems) = referrers::list(&repository, &pushed, &self.images.manifests).await;
-        attached.written = written;
-        attached.problems.extend(problems);
-        attached
+        attach_result.written = written;
+        attach_result.problems.extend(problems);
+        attach_result
     }
 
     /// Whether the list of referrers of `subject` is an image of the sets itself: then it must stay unchanged.

@@ -95,7 +95,7 @@ impl Run<'_> {
         from: Option<&RepositoryName>,
     ) -> Result<(), RegistryError> {
         let Need { digest, size, .. } = *need;
-        let shown = Arc::new(Shown {
+        let progress = Arc::new(BlobProgress {
             progress: Arc::clone(self.progress),
             digest,
             size,
@@ -104,13 +104,13 @@ impl Run<'_> {
         });
         let content = match (need.blob, from) {
             (Some(blob), _) => {
-                let (bundle, shown) = (Arc::clone(self.bundle), Arc::clone(&shown));
-                BlobContent::Source(Arc::new(ArchiveSource { bundle, blob, shown }))
+                let (bundle, progress) = (Arc::clone(self.bundle), Arc::clone(&progress));
+                BlobContent::Source(Arc::new(ArchiveSource { bundle, blob, progress }))
             }
             // Used only if the registry does not mount.
             (None, Some(from)) => {
-                let shown = Arc::clone(&shown);
-                let received = Arc::new(move |bytes| shown.advance(bytes));
+                let progress = Arc::clone(&progress);
+                let received = Arc::new(move |bytes| progress.advance(bytes));
                 BlobContent::Repository { name: from.clone(), received }
             }
             // The base was present before, so it was deleted meanwhile.
@@ -124,7 +124,7 @@ impl Run<'_> {
         let transfers = (size > SMALL).then(|| Arc::clone(&self.transfers));
         let push = BlobPush { digest, size, content, mount_from: from.cloned(), transfers };
         let pushed = self.repository_for(need, to).send_blob(&push).await;
-        shown.end();
+        progress.end();
         match pushed? {
             PushOutcome::Mounted => {
                 self.counts.blobs_mounted.fetch_add(1, Ordering::Relaxed);
@@ -139,7 +139,7 @@ impl Run<'_> {
 }
 
 /// The progress of a blob. It starts with the first byte, so that mounted and waiting blobs are not shown.
-struct Shown {
+struct BlobProgress {
     progress: Arc<dyn Progress>,
     digest: Digest,
     size: u64,
@@ -147,7 +147,7 @@ struct Shown {
     begun: Once,
 }
 
-impl Shown {
+impl BlobProgress {
     fn advance(&self, bytes: u64) {
         self.begun.call_once(|| {
             self.progress.blob_begin(Activity::Push, &self.digest, self.size, self.repository.as_str());
@@ -167,13 +167,13 @@ impl Shown {
 struct ArchiveSource {
     bundle: Arc<Bundle>,
     blob: BundleBlob,
-    shown: Arc<Shown>,
+    progress: Arc<BlobProgress>,
 }
 
 impl BlobSource for ArchiveSource {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let read = self.bundle.read_at(&self.blob, offset, buf)?;
-        self.shown.advance(read as u64);
+        self.progress.advance(read as u64);
         Ok(read)
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Optional children of an image's indexes that could not be pushed: attestations, and entries of unknown types.
+//! OptionalContent children of an image's indexes that could not be pushed: attestations, and entries of unknown types.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use super::referrers::ReferrerProblem;
 use super::run::Failures;
 use super::target::Target;
 use crate::error;
-use crate::oci::closure::{Closure, Optional, OptionalChild};
+use crate::oci::closure::{Closure, OptionalChild, OptionalContent};
 use crate::oci::digest::Digest;
 
 /// The optional children of one image's indexes that could not be pushed, and why.
 #[derive(Debug)]
 pub(super) struct LeftBehind<'a> {
-    optional: &'a Optional,
+    optional: &'a OptionalContent,
     reasons: BTreeMap<Digest, String>,
 }
 
@@ -26,7 +26,7 @@ impl<'a> LeftBehind<'a> {
     pub(super) fn of_blobs(
         target: &Target,
         closure: &Closure,
-        optional: &'a Optional,
+        optional: &'a OptionalContent,
         failures: &Failures,
     ) -> Result<Self, TargetError> {
         let mut left = Self { optional, reasons: BTreeMap::new() };

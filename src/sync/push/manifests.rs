@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::attach::Attached;
+use super::attach::AttachResult;
 use super::error::TargetError;
 use super::left_behind::LeftBehind;
 use super::put::{fixed_tag, has_manifest, put_as_manifest};
@@ -29,7 +29,7 @@ impl Run<'_> {
         &self,
         target: &Target,
         failures: &Failures,
-    ) -> Result<Attached, TargetError> {
+    ) -> Result<AttachResult, TargetError> {
         let image = self.images.images.get(target.image).ok_or(TargetError::Missing(target.digest))?;
         let optional = self.optional(target.image);
         let mut left = match LeftBehind::of_blobs(target, &image.closure, optional, failures) {
@@ -101,7 +101,7 @@ impl Run<'_> {
         image: &BundledImage,
         left: &mut LeftBehind<'_>,
         failures: &Failures,
-    ) -> Result<Attached, TargetError> {
+    ) -> Result<AttachResult, TargetError> {
         let repository = self.repository(&target.repository);
         let (root, manifests) = (&image.root, &image.closure.manifests);
         // The query of a tag also tells whether the image is present.
@@ -131,8 +131,8 @@ impl Run<'_> {
             }
         }
         // Before the tags, so that a client that finds the image by its tag finds its signatures.
-        let mut attached = self.put_referrers(target, failures).await;
-        attached.problems.extend(left.problems(target));
+        let mut attach_result = self.put_referrers(target, failures).await;
+        attach_result.problems.extend(left.problems(target));
         // Tags last, so that a tag never names an incomplete image. An immutable tag does not stop the others.
         let mut fixed = None;
         for (selector, manifest) in tags {
@@ -144,7 +144,7 @@ impl Run<'_> {
                 fixed = fixed.or(error);
             }
         }
-        fixed.map_or(Ok(attached), Err)
+        fixed.map_or(Ok(attach_result), Err)
     }
 
     /// Puts a manifest of an image. If the registry refuses an index with entries of unknown types, it may want these as

@@ -161,9 +161,9 @@ pub async fn deliver(
     let (mut written, mut problems) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
     for (_, target, result) in results {
         match result {
-            Ok(attached) => {
-                written.entry(target.repository.clone()).or_default().extend(attached.written);
-                problems.extend(attached.problems);
+            Ok(attach_result) => {
+                written.entry(target.repository.clone()).or_default().extend(attach_result.written);
+                problems.extend(attach_result.problems);
                 done.push(target.clone());
             }
             Err(error) => failed.push((target.clone(), error)),

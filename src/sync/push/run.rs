@@ -12,7 +12,7 @@ use super::tags_before::{TagState, TagsBefore};
 use super::target::{Delivery, Target};
 use crate::bundle::{Bundle, BundleBlob, BundledImage, BundledImages};
 use crate::oci::Descriptor;
-use crate::oci::closure::{Closure, Optional};
+use crate::oci::closure::{Closure, OptionalContent};
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Destination, RepositoryName, Tag};
 use crate::progress::Progress;
@@ -95,7 +95,7 @@ pub(super) struct Run<'a> {
     pub(super) transfers: Arc<Semaphore>,
     pub(super) referrers: bool,
     /// For each image, the content that only optional children of its indexes need.
-    pub(super) optional: Vec<Optional>,
+    pub(super) optional: Vec<OptionalContent>,
     /// The tags that the sets give.
     pub(super) claimed: BTreeSet<(RepositoryName, Tag)>,
     pub(super) progress: &'a Arc<dyn Progress>,
@@ -149,8 +149,8 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn optional(&self, image: usize) -> &Optional {
-        static NOTHING: LazyLock<Optional> = LazyLock::new(Optional::default);
+    pub(super) fn optional(&self, image: usize) -> &OptionalContent {
+        static NOTHING: LazyLock<OptionalContent> = LazyLock::new(OptionalContent::default);
         self.optional.get(image).unwrap_or(&NOTHING)
     }
 

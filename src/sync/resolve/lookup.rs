@@ -57,12 +57,12 @@ pub(super) struct Candidate {
 
 /// Results of look-ups.
 #[derive(Debug, Default)]
-pub(super) struct Answers {
+pub(super) struct LookUpResults {
     pub(super) candidates: Vec<Candidate>,
     pub(super) missing: Vec<MissingReferrer>,
 }
 
-impl Answers {
+impl LookUpResults {
     fn failed(&mut self, subject: Digest, tag: Option<Tag>, error: &RegistryError) {
         let (reason, kind) = (error::chain(error), error.kind());
         self.missing.push(MissingReferrer { subject, digest: None, tag, artifact_type: None, reason, kind });
@@ -128,14 +128,14 @@ impl LookUp {
     }
 
     /// Queries the referrers of `subjects`. `image_tag` is the tag by which the image was read.
-    pub(super) async fn ask(
+    pub(super) async fn query(
         &self,
         subjects: &[Subject],
         image_tag: Option<&Tag>,
         choice: &Referrers,
-    ) -> Answers {
+    ) -> LookUpResults {
         match self {
-            Self::Registry(look_up) => look_up.ask(subjects, image_tag, choice).await,
+            Self::Registry(look_up) => look_up.query(subjects, image_tag, choice).await,
             Self::Local(local) => {
                 let of = |subject: &Subject| {
                     let subject = subject.digest;
@@ -147,7 +147,10 @@ impl LookUp {
                         bytes: None,
                     })
                 };
-                Answers { candidates: subjects.iter().flat_map(of).collect(), ..Answers::default() }
+                LookUpResults {
+                    candidates: subjects.iter().flat_map(of).collect(),
+                    ..LookUpResults::default()
+                }
             }
         }
     }
@@ -180,10 +183,15 @@ impl RepositoryLookUp {
         }
     }
 
-    async fn ask(&self, subjects: &[Subject], image_tag: Option<&Tag>, choice: &Referrers) -> Answers {
+    async fn query(
+        &self,
+        subjects: &[Subject],
+        image_tag: Option<&Tag>,
+        choice: &Referrers,
+    ) -> LookUpResults {
         let (images, parts): (Vec<_>, Vec<_>) =
             subjects.iter().copied().partition(|subject| subject.role == Role::Image);
-        let mut answers = Answers::default();
+        let mut answers = LookUpResults::default();
         // The image first: its response shows whether there is an API for the parts.
         for image in images {
             answers.extend(self.image(image.digest, image_tag, choice).await);
@@ -205,9 +213,9 @@ impl RepositoryLookUp {
         image_tag.is_none_or(|tag| tags.contains(tag)).then_some(tags)
     }
 
-    async fn image(&self, subject: Digest, image_tag: Option<&Tag>, choice: &Referrers) -> Answers {
+    async fn image(&self, subject: Digest, image_tag: Option<&Tag>, choice: &Referrers) -> LookUpResults {
         let lists = async {
-            let mut answers = Answers::default();
+            let mut answers = LookUpResults::default();
             if self.api(subject, choice, &mut answers).await {
                 answers.extend(self.list_by_tag(subject, image_tag, choice).await);
             }
@@ -225,8 +233,8 @@ impl RepositoryLookUp {
         tags: Option<&HashSet<Tag>>,
         image_tag: Option<&Tag>,
         choice: &Referrers,
-    ) -> Answers {
-        let mut answers = Answers::default();
+    ) -> LookUpResults {
+        let mut answers = LookUpResults::default();
         let attestation = role == Role::Attestation;
         let list_by_tag = if attestation {
             self.no_api.load(Ordering::Relaxed)
@@ -256,7 +264,7 @@ impl RepositoryLookUp {
     }
 
     /// Queries the referrers API. Returns whether the referrers tag has to be queried too.
-    async fn api(&self, subject: Digest, choice: &Referrers, answers: &mut Answers) -> bool {
+    async fn api(&self, subject: Digest, choice: &Referrers, answers: &mut LookUpResults) -> bool {
         if self.no_api.load(Ordering::Relaxed) {
             return true;
         }
@@ -283,8 +291,13 @@ impl RepositoryLookUp {
         }
     }
 
-    async fn list_by_tag(&self, subject: Digest, image_tag: Option<&Tag>, choice: &Referrers) -> Answers {
-        let mut answers = Answers::default();
+    async fn list_by_tag(
+        &self,
+        subject: Digest,
+        image_tag: Option<&Tag>,
+        choice: &Referrers,
+    ) -> LookUpResults {
+        let mut answers = LookUpResults::default();
         let list = match self.referrers.referrers_tag(&subject).await {
             Ok(ReferrersTag::List(bytes)) => self.referrers.referrer_list(&subject, &bytes),
             // No referrers (distribution-spec 1.1, "Listing Referrers").
@@ -305,8 +318,8 @@ impl RepositoryLookUp {
     }
 
     /// What a tag names, by HEAD, which does not count towards pull limits.
-    async fn head(&self, subject: Digest, tag: Tag, image_tag: Option<&Tag>) -> Answers {
-        let mut answers = Answers::default();
+    async fn head(&self, subject: Digest, tag: Tag, image_tag: Option<&Tag>) -> LookUpResults {
+        let mut answers = LookUpResults::default();
         match self.referrers.head_manifest(&Selector::Tag(tag.clone())).await {
             Ok(None) => {}
             Ok(Some(root)) => {
@@ -322,8 +335,8 @@ impl RepositoryLookUp {
         answers
     }
 
-    async fn get(&self, subject: Digest, tag: Tag, listed: bool) -> Answers {
-        let mut answers = Answers::default();
+    async fn get(&self, subject: Digest, tag: Tag, listed: bool) -> LookUpResults {
+        let mut answers = LookUpResults::default();
         match self.referrers.manifest(&Selector::Tag(tag.clone())).await {
             Ok(found) => {
                 let root = Descriptor::new(found.media_type, found.digest, found.bytes.len() as u64);

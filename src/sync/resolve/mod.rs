@@ -162,7 +162,7 @@ async fn resolve_image(
     let top = source.manifest(&selector).await?;
     let root = Descriptor::new(top.media_type.clone(), top.digest, top.bytes.len() as u64);
     manifests.insert(top.digest, StoredManifest { media_type: top.media_type, bytes: top.bytes });
-    let mut closure = fetch::closure(source, &root, platforms, &mut manifests).await?;
+    let mut closure = fetch::fetch_closure(source, &root, platforms, &mut manifests).await?;
     if let ImageSource::Local(local) = source {
         let blobs = blobs(&closure, &manifests);
         blocking(local, move |local| has_all(local, &blobs)).await?;

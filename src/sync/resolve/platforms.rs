@@ -34,12 +34,12 @@ pub(super) async fn check(
         let stated = if size <= MAX_MANIFEST_BYTES {
             config_platform(source, config, manifests).await
         } else {
-            Stated::Unreadable
+            ConfigPlatform::Unreadable
         };
         match stated {
-            Stated::Platform(platform) if !listed.contains(&platform) => listed.push(platform),
-            Stated::Platform(_) | Stated::None => {}
-            Stated::Unreadable => all_read = false,
+            ConfigPlatform::Platform(platform) if !listed.contains(&platform) => listed.push(platform),
+            ConfigPlatform::Platform(_) | ConfigPlatform::None => {}
+            ConfigPlatform::Unreadable => all_read = false,
         }
     }
     // Charts and other artifacts are for no platform. A config that cannot be fetched is ignored here: fetching the
@@ -74,25 +74,29 @@ fn replaced<'a>(
 }
 
 /// The platform in a config.
-enum Stated {
+enum ConfigPlatform {
     Platform(Platform),
     None,
     /// The config is too large, or cannot be fetched.
     Unreadable,
 }
 
-async fn config_platform(source: &ImageSource, config: &Descriptor, manifests: &mut Manifests) -> Stated {
+async fn config_platform(
+    source: &ImageSource,
+    config: &Descriptor,
+    manifests: &mut Manifests,
+) -> ConfigPlatform {
     let Descriptor { digest, size, .. } = *config;
     if manifests.content(&digest).is_none() && size > 0 && size <= MAX_MANIFEST {
         let Ok(buffer) = source.blob(&digest, size, Buffer(Vec::new())).await else {
-            return Stated::Unreadable;
+            return ConfigPlatform::Unreadable;
         };
         manifests.insert_content(digest, buffer.0.into());
     }
     let limit = usize::try_from(MAX_MANIFEST).unwrap_or(usize::MAX);
-    let Some(bytes) = manifests.content(&digest) else { return Stated::Unreadable };
+    let Some(bytes) = manifests.content(&digest) else { return ConfigPlatform::Unreadable };
     let stated = crate::json::parse::<StatedPlatform>(bytes, limit).ok();
-    stated.and_then(|stated| stated.platform()).map_or(Stated::None, Stated::Platform)
+    stated.and_then(|stated| stated.platform()).map_or(ConfigPlatform::None, ConfigPlatform::Platform)
 }
 
 /// Completes images with optional children that one registry did not have and another one did.

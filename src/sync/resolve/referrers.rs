@@ -70,7 +70,7 @@ pub(super) async fn find(
         if subjects.is_empty() {
             break;
         }
-        let answers = look_up.ask(&subjects, tag, choice).await;
+        let answers = look_up.query(&subjects, tag, choice).await;
         search.out.missing.extend(answers.missing);
         let new = search.new_ones(answers.candidates);
         if depth == MAX_REFERRER_DEPTH {
@@ -78,8 +78,8 @@ pub(super) async fn find(
             new.iter().for_each(|candidate| search.lose(candidate, reason.clone(), ErrorKind::Other));
             break;
         }
-        let asked = subjects.iter().map(|subject| subject.digest).collect::<HashSet<_>>();
-        subjects = search.fetch(new, &asked, manifests).await;
+        let queried = subjects.iter().map(|subject| subject.digest).collect::<HashSet<_>>();
+        subjects = search.fetch(new, &queried, manifests).await;
     }
     let mut out = search.out;
     out.referrers.sort_by(|a, b| (a.subject, &a.tag, a.root.digest).cmp(&(b.subject, &b.tag, b.root.digest)));
@@ -123,11 +123,11 @@ impl Search<'_> {
         new
     }
 
-    /// Fetches candidates and returns the new subjects. `asked` are the subjects that the candidates were found for.
+    /// Fetches candidates and returns the new subjects. `queried` are the subjects that the candidates were found for.
     async fn fetch(
         &mut self,
         candidates: Vec<Candidate>,
-        asked: &HashSet<Digest>,
+        queried: &HashSet<Digest>,
         manifests: &mut Manifests,
     ) -> Vec<Subject> {
         let source = &self.look_up.referrers();
@@ -155,7 +155,7 @@ impl Search<'_> {
             }
             let subject = match (&candidate.tag, manifest.subject()) {
                 (Some(_), _) => candidate.subject,
-                (None, Some(stated)) if asked.contains(&stated.digest) => stated.digest,
+                (None, Some(stated)) if queried.contains(&stated.digest) => stated.digest,
                 // A candidate without that subject is not a referrer, even if a list says so.
                 (None, _) => continue,
             };
@@ -211,6 +211,6 @@ async fn fetch_one(
     let root = Descriptor::new(media_type.clone(), *digest, bytes.len() as u64);
     let mut manifests = Manifests::default();
     manifests.insert(*digest, StoredManifest { media_type: media_type.clone(), bytes });
-    let closure = fetch::closure(source, &root, &[], &mut manifests).await?;
+    let closure = fetch::fetch_closure(source, &root, &[], &mut manifests).await?;
     Ok((root, closure, manifests))
 }

@@ -57,7 +57,7 @@ struct Source {
     /// too.
     damaged: Arc<Mutex<HashSet<Digest>>>,
     /// Receives the faults.
-    told: Arc<dyn Fn(Fault) + Send + Sync>,
+    on_fault: Arc<dyn Fn(Fault) + Send + Sync>,
 }
 
 impl std::fmt::Debug for Source {
@@ -72,9 +72,9 @@ impl BundleContent {
     pub fn new(
         bundle: Arc<Bundle>,
         manifests: Manifests,
-        told: impl Fn(Fault) + Send + Sync + 'static,
+        on_fault: impl Fn(Fault) + Send + Sync + 'static,
     ) -> Self {
-        Self { manifests, source: Source { bundle, damaged: Arc::default(), told: Arc::new(told) } }
+        Self { manifests, source: Source { bundle, damaged: Arc::default(), on_fault: Arc::new(on_fault) } }
     }
 
     /// Responds to `request` for `repository`.
@@ -244,7 +244,7 @@ impl Source {
     fn report(&self, blob: &BundleBlob, error: &BundleError) -> bool {
         let damaged = !matches!(error, BundleError::Read { .. } | BundleError::Open { .. });
         if !damaged || self.damaged().insert(blob.digest) {
-            (self.told)(Fault { damaged, message: error.to_string() });
+            (self.on_fault)(Fault { damaged, message: error.to_string() });
         }
         damaged
     }

@@ -56,12 +56,12 @@ impl Caller {
 
 /// The certificate of a listener. It can be replaced at run time. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Certificate(Arc<Shown>);
+pub struct Certificate(Arc<CurrentCertificate>);
 
 #[derive(Debug)]
-struct Shown(RwLock<Arc<CertifiedKey>>);
+struct CurrentCertificate(RwLock<Arc<CertifiedKey>>);
 
-impl ResolvesServerCert for Shown {
+impl ResolvesServerCert for CurrentCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0.read()))
     }
@@ -69,7 +69,7 @@ impl ResolvesServerCert for Shown {
 
 impl Certificate {
     fn new(tls: &Tls) -> Result<Self, ServeError> {
-        Ok(Self(Arc::new(Shown(RwLock::new(certified(tls)?)))))
+        Ok(Self(Arc::new(CurrentCertificate(RwLock::new(certified(tls)?)))))
     }
 
     /// Replaces the certificate, from the next connection on.
@@ -176,7 +176,7 @@ impl Listener {
         let router = Router::new().fallback(move |request: Request<Body>| answer(request.map(|_| ())));
         let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let peers = Peers::default();
-        let waits = Waits { idle: HEAD_TIMEOUT, keep_alive: self.keep_alive };
+        let limits = ConnectionLimits { idle: HEAD_TIMEOUT, keep_alive: self.keep_alive };
         let mut stop = pin!(stop);
         loop {
             let (stream, peer) = tokio::select! {
@@ -205,7 +205,7 @@ impl Listener {
             let held = (permit, Arc::clone(&counted));
             let task = tokio::spawn(async move {
                 let _held = held;
-                connection(stream, taken, tls, router, watcher, waits).await;
+                connection(stream, taken, tls, router, watcher, limits).await;
             });
             counted.served_by(task.abort_handle());
         }
@@ -234,7 +234,7 @@ async fn acquire_permit(
 
 /// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
-struct Waits {
+struct ConnectionLimits {
     /// For the head of a request.
     idle: Duration,
     /// Whether it stays open after a response.
@@ -248,15 +248,15 @@ async fn connection(
     tls: Option<TlsAcceptor>,
     router: Router,
     watcher: Watcher,
-    waits: Waits,
+    limits: ConnectionLimits,
 ) {
     let _ = stream.set_nodelay(true);
     let stream = StallTimeoutStream::new(stream, STALL_TIMEOUT, taken);
     match tls {
-        None => http(stream, router, watcher, waits).await,
+        None => http(stream, router, watcher, limits).await,
         Some(tls) => {
-            if let Ok(Ok(stream)) = tokio::time::timeout(waits.idle, tls.accept(stream)).await {
-                http(stream, router, watcher, waits).await;
+            if let Ok(Ok(stream)) = tokio::time::timeout(limits.idle, tls.accept(stream)).await {
+                http(stream, router, watcher, limits).await;
             }
         }
     }
@@ -266,12 +266,12 @@ async fn http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     watcher: Watcher,
-    waits: Waits,
+    limits: ConnectionLimits,
 ) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(waits.idle)
-        .keep_alive(waits.keep_alive)
+        .header_read_timeout(limits.idle)
+        .keep_alive(limits.keep_alive)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     // A client that disconnects is not an error.
     let _ = watcher.watch(connection).await;
@@ -300,8 +300,8 @@ mod tests {
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let router = Router::new().fallback(|| async { "here" });
-        let waits = Waits { idle: Duration::from_millis(200), keep_alive: true };
-        let serving = connection(stream, LastRead::now(), None, router, graceful.watcher(), waits);
+        let limits = ConnectionLimits { idle: Duration::from_millis(200), keep_alive: true };
+        let serving = connection(stream, LastRead::now(), None, router, graceful.watcher(), limits);
         (client, tokio::spawn(serving))
     }
 
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn t193_clients_that_hold_all_connections_keep_nobody_else_out() {
+    async fn t193_clients_that_hold_all_connections_do_not_block_others() {
         let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls: None };
         let listener = Listener::bind(&options).await.unwrap().per_peer(64);
         let server = listener.address();
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn t223_clients_that_never_authenticate_keep_nobody_out_however_busy_they_are() {
+    async fn t223_busy_clients_that_never_authenticate_do_not_block_others() {
         let options = ServeOptions { address: "127.0.0.1:0".parse().unwrap(), tls: None };
         let listener = Listener::bind(&options).await.unwrap().per_peer(64).unauthenticated_close_first();
         let server = listener.address();

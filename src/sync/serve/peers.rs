@@ -42,7 +42,7 @@ struct Connection {
 
 /// A counted connection, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct CountedConnection {
     peers: Peers,
     address: IpAddr,
     number: u64,
@@ -60,7 +60,7 @@ impl Peers {
         max: usize,
         taken: LastRead,
         authenticated: Arc<AtomicBool>,
-    ) -> Option<Counted> {
+    ) -> Option<CountedConnection> {
         let mut state = self.state();
         let number = state.next;
         let connections = state.peers.entry(address).or_default();
@@ -70,7 +70,7 @@ impl Peers {
         let began = Instant::now();
         connections.insert(number, Connection { taken, began, authenticated, task: None });
         state.next += 1;
-        Some(Counted { peers: self.clone(), address, number })
+        Some(CountedConnection { peers: self.clone(), address, number })
     }
 
     /// Closes one connection for `address`: the oldest one that never authenticated of the address that has most of these, so
@@ -116,7 +116,7 @@ impl Peers {
     }
 }
 
-impl Counted {
+impl CountedConnection {
     /// What ends it.
     pub(super) fn served_by(&self, task: AbortHandle) {
         let mut state = self.peers.state();
@@ -127,7 +127,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         let mut state = self.peers.state();
         if let Some(connections) = state.peers.get_mut(&self.address) {

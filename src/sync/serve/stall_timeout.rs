@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_takes_nothing_is_given_up_and_who_is_slow_is_not() {
+    async fn a_peer_that_reads_nothing_times_out_and_a_slow_one_does_not() {
         let (near, mut far) = tokio::io::duplex(8);
         let mut near = StallTimeoutStream::new(near, Duration::from_millis(500), LastRead::now());
         let slow = tokio::spawn(async move {

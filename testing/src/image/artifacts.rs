@@ -63,17 +63,17 @@ fn signature_builder(subject: &Image) -> ImageBuilder {
         .layer(payload.to_string())
 }
 
-/// The tag under which cosign keeps what belongs to a digest: `sha256-<hex>.<kind>`, e.g. kind `sig`.
+/// The tag that cosign gives to artifacts of a digest: `sha256-<hex>.<kind>`, e.g. kind `sig`.
 pub fn cosign_tag(subject: &Digest, kind: &str) -> String {
     format!("{}.{kind}", referrers_tag(subject))
 }
 
-/// The tag for an index of referrers where a registry has no referrers API: `sha256-<hex>`.
+/// The tag for an index of referrers if a registry has no referrers API: `sha256-<hex>`.
 pub fn referrers_tag(subject: &Digest) -> String {
     format!("sha256-{}", subject.hex())
 }
 
-/// The index of referrers that lies under [`referrers_tag`].
+/// The index of referrers with the tag [`referrers_tag`].
 pub fn referrers_index(referrers: &[&Image]) -> Image {
     let entries = referrers.iter().map(|referrer| {
         let mut descriptor = referrer.descriptor();

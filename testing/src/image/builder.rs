@@ -28,7 +28,7 @@ struct Layer {
 /// Builds an image or another artifact with one manifest. The same calls give the same bytes.
 ///
 /// Layers are plain tars until [`gzip`](Self::gzip) or [`zstd`](Self::zstd) is called, which count for the
-/// layers after them. Docker's images have gzip layers where nothing else is said.
+/// layers after them. Docker's images have gzip layers by default.
 #[derive(Debug, Clone)]
 pub struct ImageBuilder {
     name: String,
@@ -117,14 +117,14 @@ impl ImageBuilder {
         self
     }
 
-    /// What the image runs on: `os/architecture[/variant]`.
+    /// The platform of the image: `os/architecture[/variant]`.
     #[must_use]
     pub fn platform(mut self, platform: &str) -> Self {
         platform.clone_into(&mut self.platform);
         self
     }
 
-    /// Bytes of the config, in place of those that are made.
+    /// Sets the bytes of the config.
     #[must_use]
     pub fn config(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.config = Some((None, bytes.into()));
@@ -164,7 +164,7 @@ impl ImageBuilder {
         self.build_with(|_| {})
     }
 
-    /// Builds it and changes the manifest's JSON at the end, to make what no builder should make.
+    /// Builds it and changes the manifest's JSON at the end, to make an invalid manifest.
     pub fn build_with(self, change: impl FnOnce(&mut Value)) -> Image {
         let mut blobs = Vec::new();
         let layers = self.layers.iter().map(|layer| {

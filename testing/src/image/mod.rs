@@ -28,7 +28,7 @@ pub struct Image {
     pub digest: Digest,
     /// Config and layers of a manifest, each once, in the order of use.
     pub blobs: Vec<(Digest, Vec<u8>)>,
-    /// What an index lists.
+    /// The children of an index.
     pub children: Vec<Self>,
     /// The platform that an image was built for.
     pub platform: Option<String>,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Who may do what: Basic passwords, and a token server.
+//! Authentication and permissions: Basic passwords, and a token server.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -71,7 +71,7 @@ fn needed(
     needed
 }
 
-/// `None`: go on. Otherwise the 401.
+/// `None`: authenticated. Otherwise the 401.
 pub(crate) fn check(
     shared: &Shared,
     method: &str,

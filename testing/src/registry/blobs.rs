@@ -66,7 +66,7 @@ fn range_of(header: &str, all: u64) -> Option<Option<Range<u64>>> {
     Some((first < all && first <= last).then(|| first..last.saturating_add(1).min(all)))
 }
 
-/// Content in parts, so that a large blob is never in memory as a whole.
+/// Content in parts, so that a large blob is never completely in memory.
 fn body(content: Content, range: Range<u64>) -> Body {
     let parts = futures::stream::unfold(range.start, move |offset| {
         let most = usize::try_from(range.end - offset).unwrap_or(usize::MAX).min(CHUNK);
@@ -83,8 +83,8 @@ pub(crate) fn delete(call: &Call, repository: &str, digest: &str) -> Reply {
     if !found {
         return unknown();
     }
-    // As in Distribution only the link of this repository goes; nothing here collects garbage, but what nobody
-    // links can be mounted by nobody either.
+    // As in Distribution, only the link of this repository is removed. There is no garbage collection here, but a blob
+    // without links cannot be mounted.
     if !stock.repositories.values().any(|repository| repository.blobs.contains(&digest)) {
         stock.blobs.remove(&digest);
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Connections that break after so many bytes, whatever they carry.
+//! Connections that break after a number of bytes.
 
 use std::io;
 use std::pin::Pin;

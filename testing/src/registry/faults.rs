@@ -39,7 +39,7 @@ pub struct Matcher {
     pub path: Option<String>,
     /// Only this repository.
     pub repository: Option<String>,
-    /// Only the first, second, … request that fulfils the rest, counted from 1; every one where absent.
+    /// Only the first, second, … request that fulfils the rest, counted from 1; every one if absent.
     pub nth: Option<RangeInclusive<u64>>,
 }
 
@@ -105,11 +105,11 @@ impl Matcher {
 /// content leave responses that are errors anyway as they are.
 #[derive(Debug, Clone)]
 pub enum What {
-    /// An answer with this status, these headers and this body, in place of the real one.
+    /// A response with this status, these headers and this body, instead of the real one.
     Status(u16, Vec<(String, String)>, String),
-    /// An answer with this status and `Retry-After` in seconds.
+    /// A response with this status and `Retry-After` in seconds.
     RetryAfter(u16, u64),
-    /// A limit of requests, as a token bucket: those that are too many get 429.
+    /// A rate limit, as a token bucket: requests beyond it get 429.
     RateLimit {
         /// Requests in a second.
         rate: f64,
@@ -118,25 +118,24 @@ pub enum What {
         /// Whether the refusal has `Retry-After`, in whole seconds.
         retry_after: bool,
     },
-    /// The connection breaks after so many bytes of the response's body; `Content-Length` promised all.
+    /// The connection breaks after this many bytes of the response's body; `Content-Length` is the full length.
     CutAfter(u64),
-    /// The connection breaks, without an answer, after so many bytes of the request's body; 0: at once, whatever
-    /// the request. What came before stays in the upload.
+    /// The connection breaks, without a response, after this many bytes of the request's body; 0: immediately. The bytes
+    /// before that stay in the upload.
     CutRequestAfter(u64),
-    /// Nothing comes for so long after so many bytes of the response's body; then it goes on.
+    /// The response pauses for this long after this many bytes of its body; then it continues.
     Stall(u64, Duration),
-    /// The answer starts so much later.
+    /// The response is delayed by this time.
     Delay(Duration),
-    /// As many bytes as there should be, with one bit in the middle turned over.
+    /// The right number of bytes, with one bit in the middle flipped.
     WrongBytes,
-    /// A body without a stated length that goes on until the client closes (at most 1 GiB).
+    /// A body without a stated length that continues until the client closes the connection (at most 1 GiB).
     Endless,
-    /// `Content-Length` is this number whatever the body: a longer body is cut there, a shorter one ends with the
-    /// connection.
+    /// `Content-Length` is this number: a longer body is truncated there, a shorter one ends with the connection.
     LyingLength(u64),
     /// A 307 to this URL, in which `{path}` stands for the path with its query.
     Redirect(String),
-    /// `Range` is not heeded: the whole content comes with 200.
+    /// `Range` is ignored: the complete content comes with 200.
     NoRange,
     /// `Docker-Content-Digest` names other content.
     WrongDigestHeader,
@@ -144,13 +143,12 @@ pub enum What {
     Realm(String),
     /// The `Location` header is this text, in which `{path}` stands for the path that it should have had.
     Location(String),
-    /// The request waits until as many as the barrier counts are there, and its answer until all of these have taken
-    /// effect: what each of them read before, it read before any of them wrote.
+    /// The request waits until as many requests as the barrier counts have arrived, and its response until all of them have
+    /// taken effect: each of them reads before any of them writes.
     Together(Arc<Barrier>),
-    /// The body ends after so many bytes as if that were all of it, `Content-Length` included.
+    /// The body ends after this many bytes as if it were complete, with a matching `Content-Length`.
     Truncate(u64),
-    /// The request is carried out, and then its answer is lost: this status comes in its place, or the connection breaks
-    /// where it is 0.
+    /// The request is carried out, but its response is lost: this status comes instead, or the connection breaks if it is 0.
     LoseAnswer(u16),
     /// Before the request is carried out, the registry's garbage collection runs ([`super::Registry::collect_garbage`]).
     CollectGarbage,
@@ -171,7 +169,7 @@ struct InForce {
 }
 
 impl InForce {
-    /// What goes wrong with a request that fits; nothing if a limit has room for it.
+    /// The fault for a matching request; `None` if a rate limit allows it.
     fn hit(&mut self) -> Option<What> {
         self.count += 1;
         if self.fault.on.nth.as_ref().is_some_and(|nth| !nth.contains(&self.count)) {
@@ -284,8 +282,7 @@ pub(crate) fn after(faults: &[What], reply: Reply, head: bool) -> Reply {
     Response::from_parts(parts, Body::from_stream(body))
 }
 
-/// Lets the server send what it has before it learns that there is no more: it drops what it has not sent when a
-/// body ends before its time.
+/// Lets the server send what it has before the body ends early, because it drops unsent bytes then.
 fn pause() -> impl Stream<Item = Result<Bytes, axum::Error>> + Send {
     stream::once(tokio::time::sleep(Duration::from_millis(20))).filter_map(|()| std::future::ready(None))
 }

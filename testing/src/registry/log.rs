@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the registry was asked.
+//! The log of requests to the registry.
 
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use http::request::Parts;
 use http::{HeaderName, header};
 
-/// A request as it came, and what became of it.
+/// A request and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Request {
@@ -17,7 +17,7 @@ pub struct Request {
     pub path: String,
     /// The query, without the `?`; empty if there is none.
     pub query: String,
-    /// The answer's status; 0 if the connection ended without an answer.
+    /// The status of the response; 0 if the connection ended without one.
     pub status: u16,
     /// Bytes of the request's body that were received.
     pub bytes_in: u64,

@@ -128,7 +128,7 @@ fn headers_can_lie() {
 }
 
 #[test]
-fn an_upload_can_break_off_and_go_on_where_it_stopped() {
+fn an_interrupted_upload_can_be_resumed() {
     let registry = Registry::start(Options::default());
     let blob = random_bytes(SIZE, 4);
     let start = send(&registry, "POST", "/v2/app/blobs/uploads/", &[], b"").unwrap();

@@ -19,7 +19,7 @@ fn an_archive_that_was_taken_apart_and_put_together_is_the_same() {
 }
 
 #[test]
-fn t09_names_that_lead_elsewhere_are_refused_and_never_passed_over() {
+fn t09_names_outside_of_the_archive_are_refused_and_never_skipped() {
     let names: [&[u8]; 9] = [
         b"../x",
         b"/abs",

@@ -44,7 +44,7 @@ fn t42_one_wrong_byte_in_any_blob_is_refused_and_the_blob_is_named() {
 }
 
 #[test]
-fn t43_a_document_that_is_an_index_and_a_manifest_is_refused() {
+fn t43_a_manifest_that_is_also_an_index_is_refused() {
     let layer = noise(100, 1);
     let manifest = image(std::slice::from_ref(&layer));
     let both = String::from_utf8(manifest.clone()).unwrap();
@@ -161,7 +161,7 @@ fn t48_t49_images_charts_artifacts_and_attestations_are_taken_as_they_are() {
 }
 
 #[test]
-fn t52_large_documents_and_many_layers_have_clear_limits() {
+fn t52_large_manifests_and_many_layers_have_clear_limits() {
     let layers = (0..500).map(|n| noise(10, n)).collect::<Vec<_>>();
     let mut others = layers.iter().map(Vec::as_slice).collect::<Vec<_>>();
     others.push(b"{}");

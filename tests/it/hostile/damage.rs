@@ -173,7 +173,7 @@ fn t10_t11_t14_entries_that_are_links_devices_or_sparse_files_are_refused() {
 }
 
 #[test]
-fn t42_a_document_of_exactly_the_size_that_is_allowed_is_compared_too() {
+fn t42_a_manifest_of_exactly_the_allowed_size_is_compared_too() {
     let sample = sample();
     let folder = tempfile::tempdir().unwrap();
     let path = Utf8Path::from_path(folder.path()).unwrap().join("x.krs.tar");

@@ -170,7 +170,7 @@ async fn t149_an_attestation_that_an_edge_does_not_take_costs_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t149_an_image_is_whole_without_a_blob_of_an_attestation() {
+async fn t149_an_image_is_complete_without_a_blob_of_an_attestation() {
     let (top, attestation, blob) = attested();
     let edge = Registry::start(Options::default());
     top.push_to(&edge, "team/app", Some("1"));
@@ -195,7 +195,7 @@ async fn t149_an_image_is_whole_without_a_blob_of_an_attestation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t149_a_delta_whose_base_lacks_a_layer_of_an_attestation_is_pushed_without_it() {
+async fn t149_a_delta_without_a_layer_of_an_attestation_in_its_base_is_pushed_without_the_attestation() {
     let mut site = site();
     let (top, attestation, blob) = attested();
     site.add(&top, "team/app", "1");

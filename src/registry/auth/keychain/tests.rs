@@ -26,7 +26,7 @@ fn auth(user: &str, password: &str) -> String {
 }
 
 #[test]
-fn the_most_specific_login_counts_and_all_spellings_of_a_registry_are_known() {
+fn the_most_specific_credentials_count_and_all_spellings_of_a_registry_are_known() {
     let text = format!(
         r#"{{"auths": {{
             "quay.io": {{"auth": "{}"}}, "quay.io/team": {{"auth": "{}"}}, "quay.io/team/app": {{"auth": "{}"}},
@@ -146,7 +146,7 @@ fn t214_files_are_read_in_the_shapes_that_editors_and_shells_leave() {
 }
 
 #[test]
-fn t214_a_file_that_nobody_named_and_that_cannot_be_read_is_kept_for_who_needs_it() {
+fn t214_an_unreadable_default_file_matters_only_if_credentials_are_required() {
     let folder = tempfile::tempdir().unwrap();
     let root = Utf8Path::from_path(folder.path()).unwrap();
     let (bad, good) = (root.join("bad.json"), root.join("good.json"));

@@ -56,7 +56,7 @@ impl Cutting {
 }
 
 #[tokio::test]
-async fn t53_an_upload_that_is_cut_is_gone_on_with_where_the_registry_got_to() {
+async fn t53_an_interrupted_upload_resumes_at_the_offset_of_the_registry() {
     let content = noise(3_000_000);
     let registry =
         Cutting { stored: Mutex::default(), most: 250_000, done: AtomicBool::new(false), keeps: true };
@@ -70,7 +70,7 @@ async fn t53_an_upload_that_is_cut_is_gone_on_with_where_the_registry_got_to() {
 }
 
 #[tokio::test]
-async fn t53_where_a_cut_upload_is_lost_it_is_sent_anew_in_parts() {
+async fn t53_an_upload_that_the_registry_lost_is_sent_again_in_parts() {
     let content = noise(9_000_000);
     let registry =
         Cutting { stored: Mutex::default(), most: 5_000_000, done: AtomicBool::new(false), keeps: false };

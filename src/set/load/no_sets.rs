@@ -18,7 +18,7 @@ const MAX_DOCUMENT: usize = 256 << 10;
 const MAX_NAMED: usize = 4;
 
 /// A call that found no set.
-pub(in crate::set) struct Nothing<'a> {
+pub(in crate::set) struct NoSets<'a> {
     /// The paths of the call.
     pub(in crate::set) asked: &'a str,
     /// Files that were read.
@@ -32,8 +32,8 @@ pub(in crate::set) struct Nothing<'a> {
 }
 
 /// The error for a call that found no set.
-pub(in crate::set) fn nothing_found(nothing: &Nothing<'_>) -> SetError {
-    let Nothing { asked, files, ignored, warnings, skipped } = nothing;
+pub(in crate::set) fn no_sets_error(nothing: &NoSets<'_>) -> SetError {
+    let NoSets { asked, files, ignored, warnings, skipped } = nothing;
     let mut details = kinds(files);
     if *ignored > 0 {
         details.push(format!("{ignored} ignored by .gitignore or .krsignore"));

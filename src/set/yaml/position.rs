@@ -6,7 +6,7 @@ pub(in crate::set) const MAX_DOCUMENT: usize = 4 << 20;
 
 /// A position in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::set) struct Spot {
+pub(in crate::set) struct Position {
     /// Line from 1.
     pub(in crate::set) line: u64,
     /// Column from 1, in characters.

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::changes::MAX_NAMED;
-use super::graph::{Graph, Reach, locate, shown};
+use super::graph::{Graph, Sources, locate, shown};
 use super::parse::Kustomization;
 
 /// Sources of a kustomization that krs does not read.
 #[derive(Debug, Default)]
-pub(super) struct LeftOut {
+pub(super) struct UnreadSources {
     /// Sources that contain sets.
     pub(super) certain: Vec<String>,
     /// Sources that may contain sets.
@@ -19,15 +19,15 @@ pub(super) struct LeftOut {
 
 impl Graph<'_> {
     /// Finds these sources of a kustomization.
-    pub(super) fn left_out(&mut self, kustomization: &Kustomization) -> LeftOut {
-        let mut out = LeftOut::default();
+    pub(super) fn unread_sources(&mut self, kustomization: &Kustomization) -> UnreadSources {
+        let mut out = UnreadSources::default();
         for resource in kustomization.resources().chain(kustomization.components()) {
             let path = locate(kustomization, resource).ok();
             // A kustomization that is read reports its own sources.
             if path.as_ref().is_some_and(|path| self.kustomizations.read.contains_key(path)) {
                 continue;
             }
-            let Reach { unread, unknown, .. } = self.entry(kustomization, resource);
+            let Sources { unread, unknown, .. } = self.entry(kustomization, resource);
             let resource = shown(resource);
             match path {
                 Some(path) if !unread.is_empty() => {
