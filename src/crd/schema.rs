@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::api::{MAX_IMAGES, MAX_PLATFORMS};
 use crate::oci::reference::MAX_REFERENCE;
 
-/// What is said when a rule is broken, by the API server and by `krs` alike.
+/// The messages for broken rules, of the API server and of `krs`.
 pub mod message {
     /// A scheme in `destinationRegistry`.
     pub const DESTINATION_SCHEME: &str =
@@ -32,7 +32,7 @@ pub mod message {
     pub const IMAGE_DIGEST: &str = "the digest of image must be sha256: and 64 lower-case hex digits";
     /// Neither tag nor digest.
     pub const IMAGE_BARE: &str = "image must have a digest (@sha256:…), or at least a tag";
-    /// Any other fault of `image`.
+    /// Any other error in `image`.
     pub const IMAGE_NAME: &str =
         "image must be registry/repository[:tag][@sha256:…], repository in lower case";
     /// The same image twice.
@@ -94,7 +94,7 @@ pub(super) fn platforms(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A list of references that the spec holds.
+/// A list of references of the spec.
 pub(super) fn synchronized_images(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -104,8 +104,8 @@ pub(super) fn synchronized_images(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Adds the status that a set has before the importer sees it, which no derive can say. Without it every GitOps engine
-/// takes a set that nobody works on for done (T-71).
+/// Adds the status of a set that the importer has not seen yet, which a derive macro cannot express. Without it every GitOps
+/// engine takes a new set for ready (T-71).
 pub(super) fn unseen(crd: &mut Value) -> Option<()> {
     let status = crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/status")?;
     status.as_object_mut()?.insert("default".to_owned(), json!({ "observedGeneration": -1 }));
@@ -125,8 +125,8 @@ pub(super) fn finish(crd: &mut Value) -> Option<()> {
     Some(())
 }
 
-/// Joins the lines of descriptions, writes whole numbers as such, and takes a null for an absent field, as the API
-/// server does where nothing is nullable.
+/// Joins the lines of descriptions, writes integral numbers as integers, and removes `nullable`: the API server treats null
+/// as an absent field.
 fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -154,7 +154,7 @@ fn tidy(schema: &mut Value) {
 
 /// Reads a duration as Kubernetes writes it, such as `30s`, `10m` or `1h30m`.
 ///
-/// Returns `None` for what is not one and for what is below 10 s or above 8760 h (a year).
+/// Returns `None` if it is invalid, below 10 s, or above 8760 h (a year).
 pub fn interval(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text;

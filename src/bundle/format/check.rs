@@ -71,7 +71,7 @@ pub(super) fn images(images: &[BundleImage]) -> Result<(), ManifestError> {
     Ok(())
 }
 
-/// Whether what the bundle says that it lacks fits the rest of it.
+/// Checks that the declared missing content is consistent with the rest of the manifest.
 pub(super) fn missing(
     images: &[BundleImage],
     missing: &[BundleMissing],

@@ -32,7 +32,7 @@ pub fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-/// `size` rounded up to whole blocks.
+/// `size` rounded up to the block size.
 pub const fn padded(size: u64) -> u64 {
     size.div_ceil(HEADER) * HEADER
 }

@@ -28,35 +28,35 @@ pub const MAX_SET: u64 = 4 << 20;
 /// Most sets in a bundle.
 pub const MAX_SETS: usize = 10_000;
 
-/// What a bundle holds. The fields of every type here are declared in the order of their JSON names, which makes
+/// The content of a bundle. The fields of every type here are declared in the order of their JSON names, which makes
 /// their serialisation canonical (see [`json::canonical`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BundleManifest {
-    /// Sites that the bundle is meant for; empty: any.
+    /// Sites that the bundle is for; empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audience: Vec<String>,
     /// Layers that are not in the archive, because the site has them; absent: it is a full bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<BundleBase>,
-    /// Every blob, in the order in which they lie in the archive.
+    /// Every blob, in the order of the archive.
     pub blobs: Vec<BundleBlob>,
-    /// When the content was decided: the commit's time, else when the references were resolved.
+    /// The bundle's time: that of the commit, or else when the references were resolved.
     pub created_at: Timestamp,
     /// Version of the format: at least [`BundleManifest::lowest_version`].
     pub format_version: u32,
     /// Every image, once per reference and choice of platforms.
     pub images: Vec<BundleImage>,
-    /// Images that the sets ask for and that are not in the archive, because they could not be fetched.
+    /// Images of the sets that are not in the archive, because they could not be fetched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<BundleMissing>,
     /// The time after which the bundle must not be imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
-    /// Platforms that were chosen for the images whose sets say nothing of them, sorted; empty: all.
+    /// Platforms of the images whose sets name none, sorted; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Platform>,
-    /// Grows from bundle to bundle of a stream.
+    /// Number of the bundle in its stream. Each further bundle has a higher one.
     pub sequence: u64,
     /// The sets, in the order of their entries.
     pub sets: Vec<BundleSet>,
@@ -151,7 +151,7 @@ impl BundleManifest {
     /// Checks that the parts are consistent. [`Self::parse`] calls it.
     ///
     /// # Errors
-    /// [`ManifestError::Inconsistent`] names the first part that does not.
+    /// [`ManifestError::Inconsistent`] names the first inconsistency.
     pub fn check(&self) -> Result<(), ManifestError> {
         let bad = |what: String| Err(ManifestError::Inconsistent(what));
         if let Some(field) = self.later_fields().into_iter().find(|field| field.version > self.format_version)

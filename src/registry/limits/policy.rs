@@ -15,7 +15,7 @@ pub struct RetryPolicy {
     pub max: Duration,
     /// Whether a wait is a random part of its length, so that many clients do not retry at the same time.
     pub jitter: bool,
-    /// Retries of the whole run, all requests together, without those after progress inside a blob and those after a
+    /// Retries of the run, all requests together, without those after progress inside a blob and those after a
     /// pause for a limit of requests.
     pub budget: u32,
     /// How long all pauses together may be after rate-limited requests (429, 503 with `Retry-After`). A longer
