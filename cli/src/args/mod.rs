@@ -47,7 +47,7 @@ use crate::exit;
     max_term_width = 100,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_long_help = exit::HELP
+    after_long_help = exit::help()
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
