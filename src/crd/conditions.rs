@@ -82,7 +82,7 @@ pub mod reason {
     /// Ready, Synced: a bundle holds an image, and none of its sets in this namespace lists it.
     pub const NAMESPACE_NOT_LISTED: &str = "NamespaceNotListed";
     /// Ready, Synced: the media with the bundle cannot be read.
-    pub const MEDIUM_READ_ERROR: &str = "MediumReadError";
+    pub const MEDIA_READ_ERROR: &str = "MediaReadError";
     /// Ready, Synced: the importer's registry does not serve the bundle at present: its media are away, or the importer
     /// has just started.
     pub const BUNDLE_UNAVAILABLE: &str = "BundleUnavailable";

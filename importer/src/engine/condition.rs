@@ -3,6 +3,12 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use krs_core::crd::reason;
+
+/// ImageBundle: its media are absent.
+pub(crate) const MEDIA_ABSENT: &str = "MediaAbsent";
+/// ImageBundle: what the sets need is not computed yet.
+pub(crate) const USAGE_UNKNOWN: &str = "UsageUnknown";
 
 /// Makes the conditions of one status that is written now.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +36,17 @@ impl<'a> ConditionBuilder<'a> {
             observed_generation: Some(self.generation),
             last_transition_time: same.map_or(Time(self.now), |same| same.last_transition_time.clone()),
         }
+    }
+}
+
+/// The name that a reason has now. Version 0.1 wrote three of them under other names, which may still be in a status, in the
+/// state of a set, or in the report of a copy Job.
+pub(crate) fn current_reason(reason: &str) -> &str {
+    match reason {
+        "MediumReadError" => reason::MEDIA_READ_ERROR,
+        "MediumAbsent" => MEDIA_ABSENT,
+        "NotLookedAt" => USAGE_UNKNOWN,
+        other => other,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use krs_core::crd::reason;
 
+use crate::engine::condition::current_reason;
 use crate::model::job::FailedPod;
 use crate::model::state::Attempt;
 
@@ -19,6 +20,7 @@ pub(crate) fn failure_in_pod(pod: &FailedPod, place: usize) -> Option<(&'static 
 /// The reason of that name, of those that a failed copy may have. A Job's Pod says what it likes; never may it make a set
 /// Ready, or give machines a word that they do not know.
 pub(crate) fn known_failure(text: &str) -> &'static str {
+    let text = current_reason(text);
     FAILURES.into_iter().find(|known| *known == text).unwrap_or(reason::COPY_FAILED)
 }
 
@@ -36,7 +38,7 @@ pub(crate) const FAILURES: [&str; 16] = [
     reason::REGISTRY_REFUSED,
     reason::REGISTRY_FULL,
     reason::REGISTRY_READ_ONLY,
-    reason::MEDIUM_READ_ERROR,
+    reason::MEDIA_READ_ERROR,
     reason::BUNDLE_UNAVAILABLE,
     reason::CONNECTION_TIMED_OUT,
     reason::TAG_CONTESTED,
@@ -56,6 +58,7 @@ mod tests {
     #[test]
     fn only_known_reasons_come_out_of_a_report() {
         assert_eq!(known_failure("AuthFailed"), reason::AUTH_FAILED);
+        assert_eq!(known_failure("MediumReadError"), reason::MEDIA_READ_ERROR, "as version 0.1 wrote it");
         for text in ["SyncSuccessful", "Error", "", "InvalidSpec", "x\ny"] {
             assert_eq!(known_failure(text), reason::COPY_FAILED, "{text}");
         }

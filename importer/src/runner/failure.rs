@@ -67,7 +67,7 @@ impl Failure {
         let by_tls = matches!(error, E::Tls { .. } | E::Certificate { .. });
         let reason = match error {
             _ if by_credentials || (by_importer && by_tls) => reason::BUNDLE_UNAVAILABLE,
-            E::Unavailable { .. } if by_medium => reason::MEDIUM_READ_ERROR,
+            E::Unavailable { .. } if by_medium => reason::MEDIA_READ_ERROR,
             // It asks to be left alone while it does not serve the bundle, and is not there while it starts.
             E::Unavailable { .. } | E::RateLimited { .. } if by_importer => reason::BUNDLE_UNAVAILABLE,
             // What is pushed is not looked for by its name.

@@ -99,7 +99,10 @@ fn words(files: &[&str], others: &[&str]) -> Vec<String> {
 #[test]
 fn every_reason_of_a_bundle_and_every_event_is_explained() {
     assert_lists("imagebundle.md", &words(&["rejection.rs"], &[]));
-    assert_lists("imagebundle.md", &words(&["view.rs", "conditions.rs", "removal.rs"], &[]));
+    assert_lists(
+        "imagebundle.md",
+        &words(&["view.rs", "conditions.rs", "removal.rs", "../../engine/condition.rs"], &[]),
+    );
     // Reasons of a condition that are made there.
     let reasons = ["OtherStream", "SetsRefused"];
     assert_lists("imagebundle.md", &reasons.map(str::to_owned));

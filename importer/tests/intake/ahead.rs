@@ -126,7 +126,7 @@ async fn t215_one_stream_is_reset_after_a_bundle_that_is_dated_ahead_was_used() 
     // 1. The media are pulled and the confirmation is removed. 2. The entry of the stream is removed.
     let away = world.at("ahead.krs.tar.away");
     std::fs::rename(world.at("ahead.krs.tar"), &away).unwrap();
-    world.condition("ahead", SAFE, "True", "MediumAbsent").await;
+    world.condition("ahead", SAFE, "True", "MediaAbsent").await;
     annotate_none(&world, "ahead");
     let patch = json!({"data": {"prod": null}});
     world.api.edit("kubectl", "configmaps", "krs-system", "krs-streams", &patch);
@@ -272,7 +272,7 @@ async fn t215_what_an_image_bundle_tells_of_a_file_that_is_away_raises_no_mark_t
         intake.missing(&[]);
         let is_used = !ahead || is_confirmed;
         if is_used {
-            world.condition("gone", SAFE, "True", "MediumAbsent").await;
+            world.condition("gone", SAFE, "True", "MediaAbsent").await;
         } else {
             world.drop("right.krs.tar", sequence(now)).await;
             world.condition("right", SAFE, "True", "Imported").await;

@@ -30,8 +30,8 @@ async fn t35_a_sector_that_cannot_be_read_is_said_with_its_place_and_the_media_a
     world.drop("prod-5.krs.tar", 5).await;
     let mut intake = world.start();
     intake.missing(&[]);
-    let status = world.condition("prod-5", COMPLETE, "False", "MediumReadError").await;
-    assert!(is(&status, SAFE, "False", "MediumReadError"), "{status}");
+    let status = world.condition("prod-5", COMPLETE, "False", "MediaReadError").await;
+    assert!(is(&status, SAFE, "False", "MediaReadError"), "{status}");
     let conditions = status["conditions"].as_array().unwrap();
     let text = conditions.iter().find(|one| one["type"] == COMPLETE).unwrap()["message"].as_str().unwrap();
     for part in ["prod-5.krs.tar", "byte 4096", "Input/output error", "copy the bundle again"] {
@@ -42,6 +42,6 @@ async fn t35_a_sector_that_cannot_be_read_is_said_with_its_place_and_the_media_a
     assert!(world.api.get("configmaps", "krs-system", "krs-streams").is_none(), "nothing is imported");
     fails.store(false, Ordering::SeqCst);
     world.condition("prod-5", SAFE, "True", "Imported").await;
-    assert_eq!(world.events("MediumReadError"), 1);
+    assert_eq!(world.events("MediaReadError"), 1);
     intake.stop().await;
 }

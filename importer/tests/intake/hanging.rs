@@ -39,12 +39,12 @@ async fn t192_media_whose_reads_hang_keep_no_other_media_from_being_read_and_are
     intake.missing(&[]);
     world.condition("c", SAFE, "True", "Imported").await;
     for name in ["a", "b"] {
-        let status = world.condition(name, COMPLETE, "False", "MediumReadError").await;
+        let status = world.condition(name, COMPLETE, "False", "MediaReadError").await;
         assert!(
             status["message"].as_str().unwrap().contains("folder usb1 does not answer since"),
             "{status}"
         );
-        assert!(is(&status, SAFE, "False", "MediumReadError"), "{status}");
+        assert!(is(&status, SAFE, "False", "MediaReadError"), "{status}");
     }
     let stock = intake.stock(|stock| stock.trouble.is_some()).await;
     assert!(stock.trouble.as_ref().unwrap().contains("usb1"), "sets say so, too: {stock:?}");

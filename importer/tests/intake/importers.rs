@@ -81,7 +81,7 @@ async fn t75_t179_each_of_two_importers_has_image_bundles_of_its_own() {
     std::fs::remove_file(first.at("prod-4.krs.tar")).unwrap();
     let before = bundles(&first);
     let a = first.start();
-    first.condition(&name(1), COMPLETE, "False", "MediumAbsent").await;
+    first.condition(&name(1), COMPLETE, "False", "MediaAbsent").await;
     let after = bundles(&first);
     assert_eq!(after[0], before[0], "that of the other importer was not written");
     assert_eq!((after.len(), &after[1].1), (2, &before[1].1));

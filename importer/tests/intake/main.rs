@@ -271,7 +271,7 @@ async fn t36_a_stick_that_is_pulled_and_put_back_goes_on_without_a_restart() {
     std::fs::rename(world.at("usb1"), world.at(".away")).unwrap();
     let stock = intake.stock(|stock| stock.bundles.iter().all(|bundle| !bundle.present)).await;
     assert_eq!(stock.bundles.len(), 1, "people can be told which stick to insert");
-    let status = world.condition("prod-1", COMPLETE, "False", "MediumAbsent").await;
+    let status = world.condition("prod-1", COMPLETE, "False", "MediaAbsent").await;
     assert!(status["message"].as_str().unwrap().contains("insert the media"), "{status}");
     std::fs::rename(world.at(".away"), world.at("usb1")).unwrap();
     intake.stock(|stock| stock.bundles.iter().any(|bundle| bundle.present && bundle.ready)).await;
@@ -410,15 +410,15 @@ async fn t82_image_bundles_and_marks_that_0_1_left_are_read_and_hold() {
     let mut intake = world.start();
     intake.missing(&[]);
     intake.stock(|_| true).await;
-    let status = world.condition("prod-1", COMPLETE, "False", "MediumAbsent").await;
+    let status = world.condition("prod-1", COMPLETE, "False", "MediaAbsent").await;
     assert!(
-        is(&status, VERIFIED, "True", "Succeeded") && is(&status, SAFE, "True", "MediumAbsent"),
+        is(&status, VERIFIED, "True", "Succeeded") && is(&status, SAFE, "True", "MediaAbsent"),
         "{status}"
     );
     for field in ["stream", "sequence", "digest", "bytesVerified", "signers"] {
         assert_eq!(status[field], before[field], "{field}");
     }
-    world.condition("foreign", COMPLETE, "False", "MediumAbsent").await;
+    world.condition("foreign", COMPLETE, "False", "MediaAbsent").await;
     // Its mark counts: sequence 1 of the stream was another bundle.
     world.drop("again.krs.tar", 1).await;
     world.condition("again", VERIFIED, "False", "SequenceReused").await;

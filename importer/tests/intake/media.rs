@@ -94,13 +94,13 @@ async fn t158_sets_of_a_bundle_below_the_mark_are_never_applied() {
     assert_eq!(mark(&world), Some(118));
     let version = applied(&world).unwrap();
     std::fs::remove_file(world.at("prod-118.krs.tar")).unwrap();
-    let status = world.condition("prod-118", COMPLETE, "False", "MediumAbsent").await;
+    let status = world.condition("prod-118", COMPLETE, "False", "MediaAbsent").await;
     assert!(is(&status, "Superseded", "False", "Newest"), "{status}");
     assert_eq!(applied(&world).as_ref(), Some(&version));
     intake.stop().await;
     let mut intake = world.start();
     let stock = intake.stock(|stock| stock.bundles.len() == 1).await;
-    world.condition("prod-117", SAFE, "False", "NotLookedAt").await;
+    world.condition("prod-117", SAFE, "False", "UsageUnknown").await;
     intake.missing(&[]);
     world.condition("prod-117", SAFE, "True", "Imported").await;
     assert_eq!(applied(&world), Some(version), "{stock:?} {newer:?}");
@@ -173,17 +173,17 @@ async fn t131_media_may_be_pulled_only_once_the_mark_is_written_and_that_is_retr
         assert!(is(&status, "Imported", "True", "Imported"), "{status}");
         // Somebody pulls it all the same.
         std::fs::remove_file(world.at("prod-5.krs.tar")).unwrap();
-        world.condition("prod-5", COMPLETE, "False", "MediumAbsent").await;
+        world.condition("prod-5", COMPLETE, "False", "MediaAbsent").await;
         if restart {
             intake.stop().await;
             intake = world.start();
             intake.stock(|_| true).await;
             intake.missing(&[]);
         }
-        let status = world.condition("prod-5", SAFE, "False", "MediumAbsent").await;
+        let status = world.condition("prod-5", SAFE, "False", "MediaAbsent").await;
         assert_eq!(mark(&world), None, "{status}");
         world.api.refuse("configmaps", None);
-        world.condition("prod-5", SAFE, "True", "MediumAbsent").await;
+        world.condition("prod-5", SAFE, "True", "MediaAbsent").await;
         assert_eq!(mark(&world), Some(5), "restart: {restart}");
         intake.stop().await;
     }
@@ -231,7 +231,7 @@ async fn t132_media_in_another_port_are_the_same_image_bundle() {
         let away = world.at(".away.krs.tar");
         let (from, to) = if restart { (&second, &first) } else { (&first, &second) };
         std::fs::rename(from, &away).unwrap();
-        world.condition("prod-5", COMPLETE, "False", "MediumAbsent").await;
+        world.condition("prod-5", COMPLETE, "False", "MediaAbsent").await;
         if restart {
             intake.stop().await;
             std::fs::rename(&away, to).unwrap();
@@ -268,7 +268,7 @@ async fn t164_a_mark_that_a_person_removed_or_lowered_is_not_raised_again() {
         intake.missing(&[]);
         world.condition("prod-118", SAFE, "True", "Imported").await;
         std::fs::remove_file(world.at("prod-118.krs.tar")).unwrap();
-        world.condition("prod-118", SAFE, "True", "MediumAbsent").await;
+        world.condition("prod-118", SAFE, "True", "MediaAbsent").await;
         world.condition("prod-117", "Superseded", "True", "NewerUsed").await;
         let running = if restart {
             intake.stop().await;
@@ -321,7 +321,7 @@ async fn t251_a_bundle_that_was_taken_out_half_imported_raises_no_mark_again() {
         });
         world.condition("prod-118", SAFE, "False", "ImagesMissing").await;
         std::fs::remove_file(world.at("prod-118.krs.tar")).unwrap();
-        world.condition("prod-118", COMPLETE, "False", "MediumAbsent").await;
+        world.condition("prod-118", COMPLETE, "False", "MediaAbsent").await;
         if lowered {
             let data = serde_json::json!({"data": {"prod": at_117}});
             world.api.edit("kubectl", "configmaps", "krs-system", "krs-streams", &data);
@@ -380,7 +380,7 @@ async fn t167_nothing_waits_for_the_file_of_media_that_were_pulled_to_be_closed(
     world.condition("prod-5", SAFE, "True", "Imported").await;
     let held = Arc::downgrade(&intake.library.get(&digest).unwrap());
     std::fs::remove_file(world.at("prod-5.krs.tar")).unwrap();
-    world.condition("prod-5", COMPLETE, "False", "MediumAbsent").await;
+    world.condition("prod-5", COMPLETE, "False", "MediaAbsent").await;
     assert!(intake.library.get(&digest).is_none());
     let alone = async {
         while held.strong_count() != 1 {
@@ -418,7 +418,7 @@ async fn t169_an_api_server_that_never_answers_is_waited_for_once_and_not_for_ea
     world.drop("prod-5.krs.tar", 5).await;
     let intake = world.start();
     intake.missing(&[]);
-    let status = world.condition("prod-5", SAFE, "False", "NotLookedAt").await;
+    let status = world.condition("prod-5", SAFE, "False", "UsageUnknown").await;
     assert!(status.to_string().contains("set apps/app"), "the media wait for the retry: {status}");
     std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
     world.condition("text", "Verified", "False", "NotABundle").await;

@@ -68,7 +68,7 @@ async fn t36_t216_a_job_whose_media_are_pulled_reads_from_another_bundle_that_ha
     assert_eq!(intake.library.in_place_of(&from, &world.image.digest).len(), 0);
 
     let kept = pull(&world, "usb1");
-    let status = world.condition("a", SAFE, "False", "MediumAbsent").await;
+    let status = world.condition("a", SAFE, "False", "MediaAbsent").await;
     let text = status["message"].as_str().unwrap();
     assert!(!text.contains("do not remove") && text.contains("continues from another bundle"), "{text}");
     world.condition("b", SAFE, "False", "Copying").await;
@@ -113,14 +113,14 @@ async fn t36_media_that_are_pulled_while_they_are_read_to_their_end_are_absent_a
     intake.missing(&[]);
     tokio::task::spawn_blocking(move || begun.recv().unwrap()).await.unwrap();
     let kept = pull(&world, "usb1");
-    world.condition("a", COMPLETE, "False", "MediumAbsent").await;
+    world.condition("a", COMPLETE, "False", "MediaAbsent").await;
     release.send(()).unwrap();
     // Another look at the folder, after which the failure of the reader was taken in.
     std::fs::write(world.at("text.krs.tar"), "hello".repeat(1000)).unwrap();
     world.condition("text", VERIFIED, "False", "NotABundle").await;
-    let status = world.condition("a", COMPLETE, "False", "MediumAbsent").await;
+    let status = world.condition("a", COMPLETE, "False", "MediaAbsent").await;
     assert!(
-        is(&status, VERIFIED, "True", "Succeeded") && is(&status, SAFE, "False", "MediumAbsent"),
+        is(&status, VERIFIED, "True", "Succeeded") && is(&status, SAFE, "False", "MediaAbsent"),
         "{status}"
     );
     put_back(&world, "usb1", &kept);

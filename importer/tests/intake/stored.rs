@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::world::{World, is};
-use crate::{SAFE, VERIFIED};
+use crate::{COMPLETE, SAFE, VERIFIED};
 
 fn mark(world: &World) -> Option<serde_json::Value> {
     Some(world.api.get("configmaps", "krs-system", "krs-streams")?["data"].clone())
@@ -62,5 +62,45 @@ async fn t198_that_a_mark_was_reached_is_known_while_the_file_is_refused_and_aft
     let status = world.condition("prod-5", SAFE, "True", "Imported").await;
     assert!(is(&status, "Recorded", "True", "MarkReached"), "{status}");
     assert_eq!(mark(&world), None, "a mark that a person removed is not raised again");
+    intake.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_with_the_reasons_of_version_0_1_is_understood_and_gets_the_present_ones() {
+    let world = World::new();
+    world.drop("prod-5.krs.tar", 5).await;
+    let mut intake = world.start();
+    intake.stock(|stock| stock.bundles.len() == 1).await;
+    std::fs::remove_file(world.at("prod-5.krs.tar")).unwrap();
+    world.condition("prod-5", COMPLETE, "False", "MediaAbsent").await;
+    assert_eq!(world.events("MediaAbsent"), 1);
+    intake.stop().await;
+
+    let (absent_since, unused) = ("2025-11-01T10:00:00Z", "what the sets need is being found out");
+    let mut old = world.api.get("imagebundles", "", "prod-5").unwrap();
+    for condition in old["status"]["conditions"].as_array_mut().unwrap() {
+        if condition["type"] == COMPLETE || condition["type"] == SAFE {
+            condition["reason"] = json!("MediumAbsent");
+            condition["lastTransitionTime"] = json!(absent_since);
+        }
+        if condition["type"] == "Imported" {
+            (condition["status"], condition["reason"]) = (json!("Unknown"), json!("NotLookedAt"));
+            condition["message"] = json!(unused);
+        }
+    }
+    world.api.put_by("krs-importer", "imagebundles", old);
+
+    let intake = world.start();
+    let status = world.condition("prod-5", COMPLETE, "False", "MediaAbsent").await;
+    let condition = |type_: &str| {
+        let all = status["conditions"].as_array().unwrap().iter();
+        all.clone().find(|condition| condition["type"] == type_).unwrap().clone()
+    };
+    assert_eq!(condition(COMPLETE)["lastTransitionTime"], absent_since, "it was absent all the time");
+    assert!(is(&status, SAFE, "False", "MediaAbsent"), "{status}");
+    assert!(is(&status, "Imported", "Unknown", "UsageUnknown"), "{status}");
+    let message = status["message"].as_str().unwrap();
+    assert!(message.contains(&format!("last seen at {absent_since}")), "{message}");
+    assert_eq!(world.events("MediaAbsent"), 1, "nothing happened");
     intake.stop().await;
 }

@@ -48,12 +48,12 @@ async fn t39_what_may_not_be_read_is_named_with_its_permission_and_the_command_t
     // Its files are known now. Without the right to pass it, it can be listed, and nothing else.
     for (folder, mode) in [("usb1", 0), ("usb1", 0o400), ("", 0)] {
         set_mode(&world.at(folder), mode);
-        let status = world.condition("a", COMPLETE, "False", "MediumReadError").await;
+        let status = world.condition("a", COMPLETE, "False", "MediaReadError").await;
         let text = status["message"].as_str().unwrap();
         assert!(text.contains("chmod a+rx") && text.contains("Permission denied"), "{folder}: {text}");
         let other =
             world.until("b", |status| is(status, SAFE, "True", "Imported") != folder.is_empty()).await;
-        assert_eq!(is(&other, COMPLETE, "False", "MediumReadError"), folder.is_empty(), "{folder}");
+        assert_eq!(is(&other, COMPLETE, "False", "MediaReadError"), folder.is_empty(), "{folder}");
         set_mode(&world.at(folder), 0o755);
         for name in ["a", "b"] {
             world.condition(name, SAFE, "True", "Imported").await;
@@ -64,7 +64,7 @@ async fn t39_what_may_not_be_read_is_named_with_its_permission_and_the_command_t
     let made = world.make("c.krs.tar", "", crate::numbered(6), Some(&world.key)).await;
     set_mode(&made, 0);
     std::fs::rename(&made, world.at("c.krs.tar")).unwrap();
-    let status = world.condition("c", VERIFIED, "Unknown", "MediumReadError").await;
+    let status = world.condition("c", VERIFIED, "Unknown", "MediaReadError").await;
     let text = status["message"].as_str().unwrap();
     for part in ["c.krs.tar", "Permission denied", "chmod a+r"] {
         assert!(text.contains(part), "{part}: {text}");

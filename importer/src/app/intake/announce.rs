@@ -7,6 +7,7 @@ use krs_core::crd::{API_VERSION, ImageBundleStatus, condition, reason};
 use super::cluster::Cluster;
 use super::conditions;
 use crate::adapters::metrics::ResultLabels;
+use crate::engine::condition::MEDIA_ABSENT;
 
 impl Cluster {
     /// Events for what changed between the status that was written before and `now`.
@@ -34,10 +35,10 @@ impl Cluster {
             }
         }
         match changed(condition::COMPLETE) {
-            Some(("False" | "Unknown", why)) if why == reason::MEDIUM_READ_ERROR => {
+            Some(("False" | "Unknown", why)) if why == reason::MEDIA_READ_ERROR => {
                 self.events.warning(&about, why, "Read", &message(condition::COMPLETE)).await;
             }
-            Some(("False", why)) if why == conditions::ABSENT && before.is_some() => {
+            Some(("False", why)) if why == MEDIA_ABSENT && before.is_some() => {
                 self.events.normal(&about, why, "Find", &message(condition::COMPLETE)).await;
             }
             _ => {}

@@ -78,7 +78,7 @@ mod tests {
         let read = ImageBundleStatus { bytes_verified: Some(1), ..old() };
         assert_eq!(change(&old(), &read), Change::Progress);
         let needed = ("Imported", "False", "ImagesMissing", "2 images of shop/b");
-        let unknown = ("Imported", "Unknown", "NotLookedAt", "");
+        let unknown = ("Imported", "Unknown", "UsageUnknown", "");
         let copying = ("SafeToRemove", "False", "Copying", "");
         for rows in [[verified, needed, copying], [verified, unknown, copying]] {
             assert_eq!(change(&old(), &status(&rows)), Change::Detail);
@@ -92,8 +92,8 @@ mod tests {
             assert_eq!(change(&old(), &status(&rows)), Change::Fact);
             assert_eq!(change(&status(&rows), &old()), Change::Fact, "media must stay again");
         }
-        let away = status(&[("Complete", "False", "MediumAbsent", "")]);
-        let unreadable = status(&[("Complete", "False", "MediumReadError", "")]);
+        let away = status(&[("Complete", "False", "MediaAbsent", "")]);
+        let unreadable = status(&[("Complete", "False", "MediaReadError", "")]);
         assert_eq!(change(&away, &unreadable), Change::Fact);
         assert_eq!(change(&old(), &status(&[verified])), Change::Fact);
         let other = ImageBundleStatus { digest: Some("sha256:1".to_owned()), ..old() };

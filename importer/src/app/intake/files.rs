@@ -70,10 +70,7 @@ impl Files {
         status: Option<&ImageBundleStatus>,
         now: Timestamp,
     ) {
-        let absent = status.into_iter().flat_map(|status| &status.conditions);
-        let mut absent = absent.filter(|c| c.type_ == condition::COMPLETE && c.reason == conditions::ABSENT);
-        let seen = absent.next().map_or(now, |c| c.last_transition_time.0);
-        let mut entry = Entry::new(name.to_owned(), seen);
+        let mut entry = Entry::new(name.to_owned(), conditions::absent_since(status).unwrap_or(now));
         entry.earlier = status.cloned();
         entry.recorded = entry.digest().filter(|_| conditions::was_recorded(status));
         self.entries.insert(file.into(), entry);

@@ -64,7 +64,7 @@ pub(super) const REFUSALS: [&str; 15] = [
 pub(super) fn judge(error: &BundleError) -> Failure {
     use BundleError as E;
     let (kind, reason) = match error {
-        E::Open { .. } | E::Read { .. } => (Kind::Medium, krs_core::crd::reason::MEDIUM_READ_ERROR),
+        E::Open { .. } | E::Read { .. } => (Kind::Medium, krs_core::crd::reason::MEDIA_READ_ERROR),
         E::Incomplete { .. } | E::Volumes { .. } => (Kind::Incomplete, INCOMPLETE),
         E::Trailing { .. } | E::ForeignVolumes { .. } | E::Damaged { .. } | E::Content { .. } => {
             (Kind::Refused, DAMAGED)
@@ -168,16 +168,11 @@ mod tests {
         let stream = krs_core::bundle::StreamName::default;
         let digest = Digest::of(b"");
         let table = [
-            (
-                BundleError::Open { path: path(), source: io() },
-                Kind::Medium,
-                "MediumReadError",
-                "may read it",
-            ),
+            (BundleError::Open { path: path(), source: io() }, Kind::Medium, "MediaReadError", "may read it"),
             (
                 BundleError::Read { path: path(), offset: 4, source: io() },
                 Kind::Medium,
-                "MediumReadError",
+                "MediaReadError",
                 "byte 4",
             ),
             (

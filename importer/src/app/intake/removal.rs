@@ -3,10 +3,11 @@
 
 use krs_core::crd::reason;
 
-use super::conditions::{ABSENT, MARK_UNREADABLE};
+use super::conditions::{IMAGES_MISSING, IMPORTED, MARK_UNREADABLE};
 use super::entry::Entry;
 use super::rejection::sentence;
 use super::usage::Usage;
+use crate::engine::condition::{MEDIA_ABSENT, USAGE_UNKNOWN};
 use crate::engine::needed::Named;
 use crate::model::marks::Standing;
 
@@ -25,19 +26,19 @@ pub(super) fn safe_to_remove(
                 "{text}; a running copy Job has begun with it, and continues from another bundle or when the media are back"
             );
         }
-        return (usage.imported() && usage.recorded && !usage.copying, ABSENT, text);
+        return (usage.imported() && usage.recorded && !usage.copying, MEDIA_ABSENT, text);
     }
     if let Some(fault) = &entry.fault {
-        return (false, reason::MEDIUM_READ_ERROR, fault.clone());
+        return (false, reason::MEDIA_READ_ERROR, fault.clone());
     }
     if usage.copying {
-        return (false, "Copying", "copying: do not remove the media".to_owned());
+        return (false, reason::COPYING, "copying: do not remove the media".to_owned());
     }
     if !usage.known() {
-        return stay("NotLookedAt", &being_found_out(usage));
+        return stay(USAGE_UNKNOWN, &usage_unknown(usage));
     }
     if usage.missing.count > 0 {
-        return stay("ImagesMissing", &needs(&usage.missing));
+        return stay(IMAGES_MISSING, &needs(&usage.missing));
     }
     if !proven {
         return stay("Checking", "it is being read to its end");
@@ -48,7 +49,7 @@ pub(super) fn safe_to_remove(
     if usage.open {
         return stay("Reading", "it is being read");
     }
-    (true, "Imported", "you may remove the media".to_owned())
+    (true, IMPORTED, "you may remove the media".to_owned())
 }
 
 pub(super) fn needs(missing: &Named) -> String {
@@ -58,8 +59,8 @@ pub(super) fn needs(missing: &Named) -> String {
     }
 }
 
-pub(super) fn being_found_out(usage: &Usage) -> String {
-    let what = "what the sets need is being found out";
+pub(super) fn usage_unknown(usage: &Usage) -> String {
+    let what = "what the sets need is not known yet";
     let text = if usage.pending.count > 0 {
         format!("{what}: {} must take it into account", usage.pending.text())
     } else {

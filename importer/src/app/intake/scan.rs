@@ -224,6 +224,6 @@ mod tests {
         let path = Utf8Path::new("usb1/a.krs.tar");
         let opened = open(&rules, &Policy::default(), &[root.to_owned()], path, &stamp);
         let failure = opened.map(drop).unwrap_err();
-        assert_eq!((failure.kind, failure.reason), (Kind::Medium, "MediumReadError"), "{}", failure.message);
+        assert_eq!((failure.kind, failure.reason), (Kind::Medium, "MediaReadError"), "{}", failure.message);
     }
 }

@@ -8,13 +8,13 @@ use krs_core::crd::{ImageBundleStatus, VolumeCounts, condition, reason};
 
 use super::accepted::Accepted;
 use super::ahead::Ahead;
-use super::conditions::{ABSENT, MARK_UNREADABLE, RECORDED, SETS_APPLIED};
+use super::conditions::{FILE_PRESENT, IMAGES_MISSING, IMPORTED, MARK_UNREADABLE, RECORDED, SETS_APPLIED};
 use super::entry::{Entry, State};
 use super::namespaces::Mismatches;
 use super::rejection::{AHEAD, DAMAGED, INCOMPLETE};
-use super::removal::{away, being_found_out, needs, safe_to_remove};
+use super::removal::{away, needs, safe_to_remove, usage_unknown};
 use super::usage::Usage;
-use crate::engine::condition::ConditionBuilder;
+use crate::engine::condition::{ConditionBuilder, MEDIA_ABSENT, USAGE_UNKNOWN, current_reason};
 use crate::engine::needed::Named;
 use crate::model::marks::Standing;
 
@@ -55,20 +55,22 @@ pub(super) fn status(entry: &Entry, file: &str, usage: &Usage, context: &Context
             (said(message), rows)
         }
         State::Unreadable(message) => {
-            let failing = |type_, status| row(type_, status, reason::MEDIUM_READ_ERROR, message);
+            let failing = |type_, status| row(type_, status, reason::MEDIA_READ_ERROR, message);
             let rows = vec![
                 failing(condition::VERIFIED, "Unknown"),
                 failing(condition::COMPLETE, "Unknown"),
                 failing(condition::IMPORTED, "False"),
-                not_read(reason::MEDIUM_READ_ERROR),
+                not_read(reason::MEDIA_READ_ERROR),
             ];
             (said(message), rows)
         }
         State::Refused { reason: why, message } => {
             let complete = match (&entry.stamp, *why) {
-                (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, &Named::default())),
+                (None, _) => {
+                    row(condition::COMPLETE, "False", MEDIA_ABSENT, &away(entry, file, &Named::default()))
+                }
                 (_, INCOMPLETE) => row(condition::COMPLETE, "False", why, message),
-                _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
+                _ => row(condition::COMPLETE, "True", FILE_PRESENT, "the file is there"),
             };
             let rows = vec![
                 row(condition::VERIFIED, "False", why, message),
@@ -103,9 +105,9 @@ fn ahead_rows(
     let stock = &accepted.stock;
     let message = ahead.message(&entry.name, &stock.stream, &stock.digest);
     let complete = match (&entry.stamp, &entry.fault) {
-        (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, &Named::default())),
-        (_, Some(fault)) => row(condition::COMPLETE, "False", reason::MEDIUM_READ_ERROR, fault),
-        _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
+        (None, _) => row(condition::COMPLETE, "False", MEDIA_ABSENT, &away(entry, file, &Named::default())),
+        (_, Some(fault)) => row(condition::COMPLETE, "False", reason::MEDIA_READ_ERROR, fault),
+        _ => row(condition::COMPLETE, "True", FILE_PRESENT, "the file is there"),
     };
     let rows = vec![
         row(condition::VERIFIED, "False", AHEAD, &message),
@@ -203,19 +205,19 @@ fn accepted_rows(
         row(condition::VERIFIED, "True", reason::SUCCEEDED, &by)
     };
     let complete = match (&entry.stamp, &entry.fault) {
-        (None, _) => row(condition::COMPLETE, "False", ABSENT, &away(entry, file, &usage.missing)),
-        (_, Some(fault)) => row(condition::COMPLETE, "False", reason::MEDIUM_READ_ERROR, fault),
-        _ => row(condition::COMPLETE, "True", "FilePresent", "the file is there"),
+        (None, _) => row(condition::COMPLETE, "False", MEDIA_ABSENT, &away(entry, file, &usage.missing)),
+        (_, Some(fault)) => row(condition::COMPLETE, "False", reason::MEDIA_READ_ERROR, fault),
+        _ => row(condition::COMPLETE, "True", FILE_PRESENT, "the file is there"),
     };
     let imported = if usage.imported() {
-        row(condition::IMPORTED, "True", "Imported", "no set will copy anything that it holds")
+        row(condition::IMPORTED, "True", IMPORTED, "no set will copy anything that it holds")
     } else if usage.known() && usage.missing.count == 0 {
-        row(condition::IMPORTED, "False", ABSENT, "it was taken out before the sets had used it")
+        row(condition::IMPORTED, "False", MEDIA_ABSENT, "it was taken out before the sets had used it")
     } else if usage.known() {
         let text = super::rejection::sentence(&needs(&usage.missing), None);
-        row(condition::IMPORTED, "False", "ImagesMissing", &text)
+        row(condition::IMPORTED, "False", IMAGES_MISSING, &text)
     } else {
-        row(condition::IMPORTED, "Unknown", "NotLookedAt", &being_found_out(usage))
+        row(condition::IMPORTED, "Unknown", USAGE_UNKNOWN, &usage_unknown(usage))
     };
     let (safe, why, text) = safe_to_remove(entry, file, usage, proven);
     let manifest = accepted.held.bundle.manifest();
@@ -277,8 +279,8 @@ fn earlier_rows(
             Some("False") => "False",
             _ => "Unknown",
         };
-        let words = old.map(|old| (old.reason.clone(), old.message.clone()));
-        let (reason, message) = words.unwrap_or_else(|| (ABSENT.to_owned(), text.clone()));
+        let words = old.map(|old| (current_reason(&old.reason).to_owned(), old.message.clone()));
+        let (reason, message) = words.unwrap_or_else(|| (MEDIA_ABSENT.to_owned(), text.clone()));
         (type_, state, reason, message)
     };
     let (verified, imported) = (old(condition::VERIFIED), old(condition::IMPORTED));
@@ -286,9 +288,9 @@ fn earlier_rows(
     let superseded = status.stream.is_some().then(|| superseded(usage));
     let mut rows = vec![
         verified,
-        row(condition::COMPLETE, "False", ABSENT, &text),
+        row(condition::COMPLETE, "False", MEDIA_ABSENT, &text),
         imported,
-        row(condition::SAFE_TO_REMOVE, safe, ABSENT, &text),
+        row(condition::SAFE_TO_REMOVE, safe, MEDIA_ABSENT, &text),
     ];
     rows.extend(superseded);
     status.message = Some(text);

@@ -17,6 +17,7 @@ use super::written::{KnownStatus, WrittenStatus};
 use crate::adapters::metrics::SetLabels;
 use crate::adapters::stored::StoredSet;
 use crate::adapters::writes::{FIELD_MANAGER, merging};
+use crate::engine::condition::current_reason;
 use crate::engine::decide::StatusSummary;
 use crate::engine::status;
 use crate::model::required_images::SetName;
@@ -140,7 +141,7 @@ async fn send(
 
 fn ready(status: &EdgeImageSetStatus) -> Option<(&str, &str)> {
     let ready = status.conditions.iter().find(|condition| condition.type_ == condition::READY)?;
-    Some((ready.reason.as_str(), ready.message.as_str()))
+    Some((current_reason(&ready.reason), ready.message.as_str()))
 }
 
 /// Events for what changed.
@@ -170,7 +171,9 @@ async fn tell(
 /// What to say about images that failed since the status said `before`. Pure.
 fn new_failures(before: Option<&EdgeImageSetStatus>, after: &EdgeImageSetStatus) -> Option<String> {
     let old = before.map_or(&[][..], |before| before.failures.as_slice());
-    let known = |image: &str, reason: &str| old.iter().any(|f| f.image == image && f.reason == reason);
+    let known = |image: &str, reason: &str| {
+        old.iter().any(|f| f.image == image && current_reason(&f.reason) == reason)
+    };
     let new = after.failures.iter().filter(|failure| !known(&failure.image, &failure.reason));
     let new = new.collect::<Vec<_>>();
     if new.is_empty() {
@@ -227,6 +230,13 @@ mod tests {
     #[test]
     fn one_event_names_what_failed_since_and_nothing_twice() {
         assert_eq!(new_failures(Some(&failed(&["a"])), &failed(&["a"])), None);
+        let renamed = |reason: &str| {
+            let mut status = failed(&["a"]);
+            reason.clone_into(&mut status.failures[0].reason);
+            status
+        };
+        let (old, new) = (renamed("MediumReadError"), renamed(reason::MEDIA_READ_ERROR));
+        assert_eq!(new_failures(Some(&old), &new), None, "version 0.1 wrote it under another name");
         assert_eq!(new_failures(None, &failed(&["a"])).unwrap(), "a: ImageNotFound: gone");
         let note = new_failures(Some(&failed(&["a"])), &failed(&["a", "b", "c", "d", "e", "f"])).unwrap();
         assert!(note.starts_with("b: ") && note.ends_with("; and 2 more"), "{note}");

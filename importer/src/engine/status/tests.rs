@@ -247,7 +247,7 @@ fn states() -> Vec<(&'static str, Value, Reading)> {
         reason::REGISTRY_REFUSED,
         reason::REGISTRY_FULL,
         reason::REGISTRY_READ_ONLY,
-        reason::MEDIUM_READ_ERROR,
+        reason::MEDIA_READ_ERROR,
         reason::BUNDLE_UNAVAILABLE,
         reason::CONNECTION_TIMED_OUT,
         reason::COPY_FAILED,
